@@ -1,0 +1,41 @@
+# Each target sets up what it needs; nothing but Python 3.11-3.13 and make has to be there.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test test-all lint types imports
+
+help:
+	@echo "make demo      set up .venv, then simulate a small challenge, fit, submit and report (demo/)"
+	@echo "make test      set up .venv, then run the quick tests"
+	@echo "make test-all  all tests, the slow ones too"
+	@echo "make lint      ruff and codespell"
+	@echo "make types     mypy --strict"
+	@echo "make imports   the rooms' import contract"
+
+setup: .venv/ready
+.venv/ready: requirements/all.txt pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"voxelcast needs Python 3.11 to 3.13; got {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/voxelcast demo
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell voxelcast tests docs examples README.md CONTRIBUTING.md CHANGELOG.md
+
+types: setup
+	$(BIN)/mypy
+
+imports: setup
+	$(BIN)/lint-imports

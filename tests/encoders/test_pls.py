@@ -1,0 +1,111 @@
+"""PLS against scikit-learn and least squares."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.cross_decomposition import PLSRegression
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import moments
+from voxelcast.encoders.pls import PLS, pls_path
+
+
+def _responses(X: FloatArray, q: int, seed: int = 1) -> FloatArray:
+    rng = np.random.default_rng(seed)
+    responses: FloatArray = X @ rng.standard_normal((X.shape[1], q)) + 3 * rng.standard_normal((len(X), q)) + 4
+    return responses
+
+
+def _features(n: int, p: int, kind: str, seed: int = 0) -> FloatArray:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, p)) * np.geomspace(1, 0.1, p) + 2
+    if kind == "duplicate":
+        X[:, p // 2 :] = X[:, : p - p // 2]
+    if kind == "constant":
+        X[:, p // 2 :] = 1000.1
+    return X
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(120, 20, 60), (120, 20, 20), (120, 20, 7), (120, 20, 1), (15, 30, 50)])
+def test_equals_sklearn_with_a_tight_tolerance(n: int, p: int, q: int) -> None:
+    X = _features(n, p, "full")
+    Y = _responses(X, q)
+    most = min(n - 1, p, 12)
+    for k in range(1, most + 1):
+        with warnings.catch_warnings():
+            # The tolerance lies below what rounding lets the iterations reach in the last digit.
+            warnings.simplefilter("ignore")
+            reference = PLSRegression(k, scale=False, tol=1e-22, max_iter=20_000).fit(X, Y)
+        fitted = PLS().fit(X, Y, {"n_components": k})
+        expected = reference.predict(X).reshape(n, q)
+        np.testing.assert_allclose(fitted.predict(X), expected, atol=1e-9 * np.abs(Y).max())
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(50, 10, 25), (50, 10, 1), (12, 10, 4), (50, 30, 3), (200, 60, 90)])
+def test_all_components_are_least_squares(n: int, p: int, q: int) -> None:
+    X = _features(n, p, "full")
+    Y = _responses(X, q)
+    stats = moments(X, Y)
+    fitted = PLS().fit(X, Y, {"n_components": min(n - 1, p)})
+    expected = np.linalg.lstsq(X - stats.x_mean, Y - stats.y_mean, rcond=None)[0]
+    np.testing.assert_allclose(fitted.coefficients, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("q", [1, 3, 40])
+@pytest.mark.parametrize(("n", "kind", "rank"), [(80, "duplicate", 10), (80, "constant", 10), (9, "full", 8)])
+def test_stops_at_the_rank(n: int, kind: str, rank: int, q: int) -> None:
+    X = _features(n, 20, kind)
+    Y = _responses(X, q)
+    stats = moments(X, Y)
+    directions, loadings = pls_path(stats.S, stats.C, 20)
+    assert directions.shape == (20, rank)
+    assert loadings.shape == (rank, q)
+    least_squares = (X - stats.x_mean) @ np.linalg.lstsq(X - stats.x_mean, Y - stats.y_mean, rcond=1e-10)[0]
+    np.testing.assert_allclose((X - stats.x_mean) @ directions @ loadings, least_squares, atol=1e-7)
+
+
+def test_components_beyond_the_rank_change_nothing() -> None:
+    X = _features(80, 20, "duplicate")
+    Y = _responses(X, 6)
+    path = PLS().path(moments(X, Y), PLS().settings(80, 20))
+    for k in range(11, 21):
+        np.testing.assert_array_equal(path.coefficients(k - 1), path.coefficients(9))
+    assert not np.array_equal(path.coefficients(9), path.coefficients(8))
+
+
+def test_latent_variables_are_orthogonal() -> None:
+    X = _features(300, 50, "full")
+    stats = moments(X, _responses(X, 120))
+    directions, _ = pls_path(stats.S, stats.C, 50)
+    crossed = directions.T @ stats.S @ directions
+    norms = np.sqrt(np.diag(crossed))
+    np.testing.assert_allclose(crossed / np.outer(norms, norms), np.eye(50), atol=1e-9)
+
+
+def test_no_covariance_leaves_no_component() -> None:
+    directions, loadings = pls_path(np.eye(4), np.zeros((4, 6)), 4)
+    assert directions.shape == (4, 0)
+    assert loadings.shape == (0, 6)
+
+
+def test_moments_are_left_unchanged() -> None:
+    X = _features(40, 12, "full")
+    for q in (3, 30):
+        stats = moments(X, _responses(X, q))
+        S, C = stats.S.copy(), stats.C.copy()
+        pls_path(stats.S, stats.C, 12)
+        np.testing.assert_array_equal(stats.S, S)
+        np.testing.assert_array_equal(stats.C, C)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"n_components": 0}, {"n_components": 9}, {"n_components": 2.5}, {}, {"n_components": 2, "alpha": 1}]
+)
+def test_refuses_settings_outside_the_rank(setting: dict[str, float]) -> None:
+    X = _features(30, 8, "full")
+    with pytest.raises(OptionError, match="1 to 8"):
+        PLS().fit(X, _responses(X, 3), setting)

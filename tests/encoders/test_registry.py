@@ -1,0 +1,20 @@
+"""The registry of encoders."""
+
+from __future__ import annotations
+
+import pytest
+
+from voxelcast.core.errors import UnknownNameError
+from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
+
+
+def test_lists_and_makes_encoders() -> None:
+    assert list_encoders() == ("pls", "ridge")
+    assert list_encoders("r*") == ("ridge",)
+    assert list_encoders("x*") == ()
+    assert all(get_encoder(name).name == name for name in ENCODERS)
+
+
+def test_an_unknown_encoder_is_named_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"encoder 'rigde' does not exist; did you mean ridge\?"):
+        get_encoder("rigde")

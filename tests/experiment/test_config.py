@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.experiment.config import ExperimentConfig, load_config, parse_config
+
+MINIMAL: dict[str, Any] = {
+    "name": "x",
+    "dataset": {"kind": "simulated", "root": "sim"},
+    "networks": [{"name": "torchvision/resnet18", "layers": ["layer1"]}],
+}
+
+
+def with_(**changes: Any) -> dict[str, Any]:
+    return {**MINIMAL, **changes}
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (with_(fold={"n": 3}), "fold is not a setting; did you mean folds"),
+        (with_(folds={"m": 3}), "folds.m is not a setting; allowed here: n, nested"),
+        (with_(dataset={"kind": "simulated", "rot": "x"}), "dataset.rot is not a setting; did you mean root"),
+        (with_(dataset={"kind": "foldr"}), "dataset.kind must be one of algonauts2021, folder, simulated; got 'foldr'"),
+        (with_(networks=[{"name": "a", "layer": "x"}]), "networks.0.layer is not a setting; did you mean"),
+        (with_(networks=[]), "networks: "),
+        (with_(networks=MINIMAL["networks"] * 2), "torchvision/resnet18 is there twice"),
+        (with_(folds={"n": 1}), "folds.n: must be greater than or equal to 2; got 1"),
+        (with_(frames={"every": 2, "n": 3}), "set exactly one of every"),
+        (with_(pool="maen"), "pool must be one of mean"),
+        (with_(encoders=["plss"]), "encoders must be one of pls, ridge; got 'plss'"),
+        (with_(compress={"components": 0}), "compress.components: must be a whole number of at least 1, or max; got 0"),
+        (with_(search={"metric": "r2"}), "search.metric must be one of"),
+        (with_(name="a/b"), "cannot be a file name"),
+        ({k: v for k, v in MINIMAL.items() if k != "name"}, "name is missing"),
+    ],
+)
+def test_a_wrong_setting_is_said_in_one_line(raw: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(raw, "x.yaml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_survive_the_way_to_disk_and_back() -> None:
+    config = parse_config(with_(encoders="pls", compress={"components": "max"}), "x.yaml")
+    assert config.encoders == ("pls",)
+    assert ExperimentConfig.model_validate(json.loads(config.model_dump_json())) == config
+
+
+def test_compute_is_no_part_of_the_results() -> None:
+    one = parse_config(with_(compute={"workers": 1}), "x")
+    two = parse_config(with_(compute={"workers": 2}), "x")
+    assert one.results_config() == two.results_config()
+    assert "compute" not in one.results_config()
+
+
+def test_overrides_reach_lists_and_new_keys(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(json.dumps(MINIMAL))
+    overrides = ["networks.0.weights=random", "search.method=bayes", "folds.n=5", "frames={n: 4}"]
+    config = load_config(path, overrides)
+    assert config.networks[0].weights == "random"
+    assert (config.search.method, config.folds.n, config.frames.n) == ("bayes", 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("folds.n", "must be key=value"),
+        ("networks.7.weights=random", "the list has places 0 to 0"),
+        ("networks.x.weights=random", "the list has places 0 to 0"),
+        ("name=[", "not YAML"),
+        ("flods.n=3", "flods is not a setting; did you mean folds"),
+    ],
+)
+def test_a_wrong_override_is_said_in_one_line(tmp_path: Path, override: str, said: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(json.dumps(MINIMAL))
+    with pytest.raises(ConfigError, match=said.replace("[", r"\[")):
+        load_config(path, [override])
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "just words"])
+def test_a_file_that_is_no_experiment(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(path)
+    with pytest.raises(MissingFileError):
+        load_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_example_is_understood(path: Path) -> None:
+    assert load_config(path).name

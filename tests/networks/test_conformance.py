@@ -1,0 +1,82 @@
+"""What every network has to do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from voxelcast.networks.registry import load_network
+
+NETWORKS = [
+    ("torchvision/resnet18", 64),
+    ("torchvision/alexnet", 64),
+    ("torchvision/squeezenet1_0", 64),
+    ("torchvision/mobilenet_v2", 64),
+    ("torchvision/shufflenet_v2_x0_5", 64),
+    ("voxelcast/motion_energy", 64),
+    *(
+        pytest.param(f"torchvision/{name}", size, marks=pytest.mark.slow)
+        for name, size in [
+            ("vit_b_16", 64),
+            ("densenet121", 64),
+            ("googlenet", 64),
+            ("inception_v3", 96),
+            ("efficientnet_b0", 64),
+            ("convnext_tiny", 64),
+            ("swin_t", 64),
+            ("swin_v2_t", 64),
+            ("regnet_y_400mf", 64),
+            ("maxvit_t", 224),
+            ("vgg11_bn", 64),
+            ("mnasnet0_5", 64),
+        ]
+    ),
+]
+
+
+def _load(name, size):
+    return load_network(
+        name, weights="random" if name.startswith("torchvision") else None, layers=["*"], input_size=size
+    )
+
+
+@pytest.mark.parametrize(("name", "size"), NETWORKS)
+def test_conformance(name, size):
+    network = _load(name, size)
+    assert network.card.name == name
+    assert len(network.card.weights_hash) == 32
+    assert network.layers == network.layer_names()
+    assert len(set(network.layers)) == len(network.layers) > 0
+
+    frames = np.random.default_rng(0).integers(0, 256, (5, 48, 80, 3), dtype=np.uint8)
+    prepared = network.prepare(frames)
+    assert prepared.shape == (5, 3, size, size)
+    assert prepared.dtype == torch.float32
+    before = prepared.clone()
+    first = network.activations(prepared)
+    assert torch.equal(prepared, before)
+    assert set(first) == set(network.layers)
+    for values in first.values():
+        assert len(values) == 5
+        assert values.is_floating_point()
+        assert torch.isfinite(values).all()
+        assert not values.requires_grad
+
+    # A network loaded again gives the same bits.
+    again = _load(name, size)
+    assert again.card == network.card
+    second = again.activations(prepared)
+    assert all(torch.equal(first[layer], second[layer]) for layer in network.layers)
+
+    # A network that takes frames sees each alone; one layer asked for alone is the same as among all.
+    if network.card.takes == "frames":
+        alone = network.activations(prepared[3:4])
+        for layer in network.layers:
+            scale = float(first[layer].abs().max())
+            torch.testing.assert_close(alone[layer][0], first[layer][3], rtol=1e-4, atol=1e-5 * scale + 1e-12)
+    middle = network.layers[len(network.layers) // 2]
+    single = load_network(
+        name, weights="random" if name.startswith("torchvision") else None, layers=[middle], input_size=size
+    )
+    assert torch.equal(single.activations(prepared)[middle], first[middle])

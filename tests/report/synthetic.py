@@ -1,0 +1,100 @@
+"""Write output folders such as an experiment leaves, with made-up numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROIS = ("LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4")
+
+
+def write_output(
+    output: Path,
+    *,
+    subjects: Sequence[str] = ("sub01",),
+    rois: Sequence[str] = ("V1",),
+    networks: Sequence[str] = ("torchvision/resnet18",),
+    n_layers: int = 3,
+    n_settings: int = 5,
+    n_voxels: int = 40,
+    ceilings: bool = True,
+    held_out: bool = False,
+    seed: int = 0,
+) -> Path:
+    """Write every file of the contract; half of the settings belong to PLS, half to ridge."""
+    rng = np.random.default_rng(seed)
+    (output / "voxels").mkdir(parents=True)
+    layers = [f"layer{i // 6 + 1}.{i % 6}.conv" for i in range(n_layers)]
+    n_pls = max(1, n_settings // 2)
+    settings = [("pls", f"n_components={k + 1}") for k in range(n_pls)]
+    settings += [("ridge", f"relative_alpha={a:.4g}") for a in np.logspace(-4, 3, n_settings - n_pls)]
+    scores, search = [], []
+    for place, roi in enumerate(rois):
+        for subject in subjects:
+            level, peak = 0.12 + 0.2 * rng.random(), (place + rng.normal(0, 0.6)) / len(rois) * n_layers
+            best: tuple[float, str, str, str, str] = (-np.inf, "", "", "", "")
+            for bonus, network in enumerate(networks):
+                for depth, layer in enumerate(layers):
+                    for index, (encoder, hyper) in enumerate(settings):
+                        x = (index % n_pls) / max(n_pls - 1, 1)
+                        score = level * np.exp(-(((depth - peak) / n_layers) ** 2) * 3) * (0.6 + 1.4 * x - 1.1 * x * x)
+                        score = round(float(score + 0.02 * bonus + rng.normal(0, 0.003)), 6)
+                        folds = np.round(score + rng.normal(0, 0.02, 2), 6)
+                        search.append((subject, roi, network, "random", layer, encoder, hyper, score, *folds))
+                        best = max(best, (score, network, layer, encoder, hyper))
+            r = rng.normal(best[0] * 0.95, 0.1, n_voxels)
+            ceiling = np.clip(rng.normal(0.45, 0.1, n_voxels), 0.05, 0.95)
+            test = r + rng.normal(0, 0.03, n_voxels)
+            arrays = {"pearson_r": r}
+            arrays |= {"noise_ceiling_r": ceiling} if ceilings else {}
+            arrays |= {"held_out_r": test} if held_out else {}
+            np.savez(output / "voxels" / f"{subject}_{roi}.npz", **arrays)
+            m = float(r.mean())
+            scores.append(
+                (subject, roi, best[1], "random", best[2], best[3], best[4], n_voxels, best[0], m, m - 0.03, m + 0.03,
+                 "nested_cv", ceiling.mean() if ceilings else np.nan, (r / ceiling).mean() if ceilings else np.nan,
+                 *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if held_out else [np.nan] * 3))
+            )  # fmt: skip
+    columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]
+    pd.DataFrame(
+        scores,
+        columns=[*columns, "n_voxels", "selection_score", "score", "score_low", "score_high", "score_from",
+                 "noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"],
+    ).to_csv(output / "scores.csv", index=False)  # fmt: skip
+    pd.DataFrame(search, columns=[*columns, "score", "fold_1", "fold_2"]).to_csv(output / "search.csv", index=False)
+    pd.DataFrame(
+        [
+            (network, layer, 64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i)
+            for network in networks
+            for i, layer in enumerate(layers)
+        ],
+        columns=["network", "layer", "n_features", "n_components", "explained_variance"],
+    ).to_csv(output / "layers.csv", index=False)
+    pd.DataFrame(
+        [("stimulus", "", "", "0007_broken.mp4", "the container claims 90 frames, 31 decoded")]
+        + [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)],
+        columns=["kind", "subject", "roi", "name", "reason"],
+    ).to_csv(output / "exclusions.csv", index=False)
+    (output / "config.yaml").write_text(
+        "name: synthetic-v4\nseed: 0\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: exact\n"
+    )
+    notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]
+    (output / "notes.json").write_text(json.dumps(notes))
+    steps = [{"kind": "extract", "name": n, "seconds": 84.2} for n in networks]
+    steps += [{"kind": "fit", "name": f"{s}_{r}", "seconds": 1.5} for s in subjects for r in rois]
+    provenance = {
+        "voxelcast": "0.1.0",
+        "git": {"commit": "0123abc", "changed": False},
+        "packages": {"numpy": "2.4.6", "torch": "2.15.0"},
+        "weights": {"torchvision/resnet18": "random, seed 0"},
+        "seed": 0,
+        "device": "cpu",
+        "time": "2026-01-02T03:04:05Z",
+        "steps": steps,
+    }
+    (output / "provenance.json").write_text(json.dumps(provenance))
+    return output

@@ -1,0 +1,149 @@
+"""The numbers of the page are those of the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.report.conftest import Page
+from voxelcast.report.results import read_results
+
+ROIS = ["V1", "LOC", "mine"]
+HEATMAPS = {"Nested cross-validated Pearson r": "score", "Noise-normalised score": "noise_normalised_r"}
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
+
+
+@pytest.fixture(scope="module")
+def scores(several: Path) -> pd.DataFrame:
+    return pd.read_csv(several / "scores.csv")
+
+
+@pytest.mark.parametrize(("label", "column"), HEATMAPS.items())
+def test_heatmap(page: Page, scores: pd.DataFrame, label: str, column: str) -> None:
+    table = page.table(label)
+    assert list(table["ROI"]) == ROIS and list(table.columns) == ["ROI", "sub01", "sub02", "sub03", "mean"]
+    for _, row in table.iterrows():
+        values = scores[scores["roi"] == row["ROI"]].set_index("subject")[column]
+        assert [row[s] for s in values.index] == [_shown(value) for value in values]
+        assert row["mean"] == _shown(np.mean(values))
+
+
+def test_table_by_roi(page: Page, scores: pd.DataFrame) -> None:
+    table = page.table("Scores by ROI").set_index("ROI")
+    assert list(table.index) == [*ROIS, "mean over ROIs"]
+    columns = {
+        "score": "score",
+        "noise ceiling r": "noise_ceiling_r",
+        "noise-normalised r": "noise_normalised_r",
+        "held-out r": "held_out_score",
+        "selection score": "selection_score",
+    }
+    means = scores.groupby("roi")[[*columns.values(), "score_low", "score_high"]].mean()
+    means.loc["mean over ROIs"] = means.mean()
+    for roi in table.index:
+        for shown, column in columns.items():
+            assert table.loc[roi, shown] == _shown(means.loc[roi, column])
+        low, high = means.loc[roi, ["score_low", "score_high"]]
+        assert table.loc[roi, "95 % interval"] == f"{_shown(low)} to {_shown(high)}"
+        assert table.loc[roi, "subjects"] == "3"
+
+
+def test_findings(page: Page, scores: pd.DataFrame) -> None:
+    means = scores.groupby("roi")["score"].mean()
+    assert f"The mean nested cross-validated Pearson r is {_shown(means.mean())} (95 % interval" in page.text
+    assert "over 3 ROIs and 3 subjects." in page.text
+    best, worst = means.idxmax(), means.idxmin()
+    assert f"highest in {best} ({_shown(means[best])}) and lowest in {worst} ({_shown(means[worst])})" in page.text
+    assert f"which no choice saw, mean Pearson r is {_shown(scores['held_out_score'].mean())}." in page.text
+    layers = (scores["network"] + ": " + scores["layer"]).value_counts()
+    named = [
+        f"Chosen most often: {name} ({layers.max()} of 9" in page.text for name in layers[layers == layers.max()].index
+    ]
+    assert any(named)
+
+
+def test_chosen_models(page: Page, scores: pd.DataFrame) -> None:
+    table = page.table("The model chosen")
+    assert [tuple(row) for row in table[["ROI", "subject"]].to_numpy()] == [
+        (roi, s) for roi in ROIS for s in ("sub01", "sub02", "sub03")
+    ]
+    wanted = scores.set_index(["roi", "subject"])
+    for _, row in table.iterrows():
+        source = wanted.loc[(row["ROI"], row["subject"])]
+        assert row["network"] == f"{source['network']} ({source['weights']})"
+        assert (row["layer"], row["encoder"], row["settings"]) == tuple(source[["layer", "encoder", "hyperparameters"]])
+        assert row["voxels"] == str(source["n_voxels"]) and row["score from"] == "nested cross-validation"
+        assert (row["score"], row["selection score"]) == (_shown(source["score"]), _shown(source["selection_score"]))
+        assert row["held-out r"] == _shown(source["held_out_score"])
+
+
+def test_layers(page: Page, several: Path, scores: pd.DataFrame) -> None:
+    table, source = page.table("Layers by depth"), pd.read_csv(several / "layers.csv")
+    assert list(table["layer"]) == list(source["layer"])
+    assert list(table["no."]) == ["1", "2", "3", "4"] * 2
+    assert list(table["features"]) == [f"{n:,}" for n in source["n_features"]]
+    assert list(table["variance explained"]) == [f"{100 * v:.1f} %" for v in source["explained_variance"]]
+    counts = [
+        ((scores["network"] == n) & (scores["layer"] == k)).sum()
+        for n, k in zip(source["network"], source["layer"], strict=True)
+    ]
+    assert list(table["chosen"]) == [str(count) if count else "" for count in counts]
+
+
+def test_layer_profile_speaks_of_the_best_layer(page: Page, several: Path) -> None:
+    search = pd.read_csv(several / "search.csv")
+    for roi in ROIS:
+        alt = next(a["alt"] for a in page.attributes("img") if a["alt"].startswith(f"Layer profile of {roi}."))
+        for network, group in search[search["roi"] == roi].groupby("network"):
+            best = group.groupby(["layer", "subject"])["score"].max().groupby("layer").mean()
+            assert f"{network} (random): highest mean selection score {_shown(best.max())}" in alt
+            assert f"of 4, {best.idxmax()}." in alt
+
+
+def test_search_speaks_of_the_best_score(page: Page, several: Path) -> None:
+    search = pd.read_csv(several / "search.csv")
+    for roi in ROIS:
+        alt = next(a["alt"] for a in page.attributes("img") if a["alt"].startswith(f"Search in {roi}:"))
+        best = search[search["roi"] == roi].groupby("subject")["score"].max().mean()
+        assert f"48 candidates per subject, mean best selection score {_shown(best)}" in alt
+    assert f"{len(search)} candidates were tried in all" in page.text
+
+
+def test_voxel_histogram_speaks_of_the_mean(page: Page, several: Path) -> None:
+    for roi in ROIS:
+        alt = next(
+            a["alt"] for a in page.attributes("img") if a["alt"].startswith(f"Distribution over voxels in {roi}.")
+        )
+        arrays = [np.load(several / "voxels" / f"{s}_{roi}.npz") for s in ("sub01", "sub02", "sub03")]
+        pooled = {key: np.concatenate([a[key] for a in arrays]) for key in arrays[0].files}
+        assert f"score: 120 voxels, mean {_shown(pooled['pearson_r'].mean())}" in alt
+        assert f"noise ceiling: mean {_shown(pooled['noise_ceiling_r'].mean())}" in alt
+        assert f"held-out stimuli: mean {_shown(pooled['held_out_r'].mean())}" in alt
+
+
+def test_exclusions_notes_settings_provenance(page: Page, several: Path) -> None:
+    table = page.table("Excluded")
+    assert list(table["how many"]) == ["1", "12"]
+    assert list(table["names"]) == ["0007_broken.mp4", "0, 1, 2, 3, 4, 5, 6, 7 and 4 more"]
+    assert list(table["reason"]) == ["the container claims 90 frames, 31 decoded", "constant responses"]
+    assert "weights of torchvision/resnet18 are random (seed 0)" in page.text
+    assert (several / "config.yaml").read_text() in page.text
+    steps = page.table("Time per kind of step").set_index("step")
+    assert list(steps.loc["fit"])[:3] == ["9", "14 s", "1.50 s"] and list(steps.loc["extract"])[:2] == [
+        "2",
+        "2 min 48 s",
+    ]
+    provenance = dict(page.table("provenance.json").to_numpy())
+    assert provenance["git.commit"] == "0123abc" and provenance["packages.torch"] == "2.15.0"
+    assert provenance["weights.torchvision/resnet18"] == "random, seed 0"
+
+
+def test_rois_come_in_visual_order(several: Path) -> None:
+    results = read_results(several)
+    assert results.rois == ("V1", "LOC", "mine") and results.subjects == ("sub01", "sub02", "sub03")

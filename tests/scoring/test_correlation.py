@@ -1,0 +1,100 @@
+"""Correlations against NumPy and SciPy, and at their edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError, ShapeError
+from voxelcast.scoring.correlation import METRICS, fold_pearson_r, mean_pearson_r, pearson_r, pooled_2021_r
+
+
+def _pair(n: int = 30, q: int = 6, seed: int = 0) -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(seed)
+    Y = rng.standard_normal((n, q))
+    return Y, 0.5 * Y + rng.standard_normal((n, q))
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e-10, 1.0, 1e12])
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_equals_numpy_in_any_unit(scale: float, offset: float) -> None:
+    Y, P = _pair()
+    expected = [np.corrcoef(Y[:, k], P[:, k])[0, 1] for k in range(6)]
+    np.testing.assert_allclose(pearson_r(scale * (Y + offset), P), expected, atol=1e-10)
+    np.testing.assert_allclose(pearson_r(Y, scale * (P + offset)), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -1e9, 1e-300])
+def test_constant_is_nan(constant: float) -> None:
+    Y, P = _pair()
+    Y[:, 1], P[:, 2] = constant, constant
+    assert np.isnan(pearson_r(Y, P)).tolist() == [False, True, True, False, False, False]
+
+
+def test_perfect_predictions_stay_within_one() -> None:
+    Y, _ = _pair(200, 500)
+    r = pearson_r(Y, 3 * Y + 1)
+    assert r.max() <= 1.0
+    np.testing.assert_allclose(r, 1.0)
+    np.testing.assert_allclose(pearson_r(Y, -Y), -1.0)
+
+
+def test_pooled_equals_the_2021_code() -> None:
+    Y, P = _pair(10, 5)
+    Y += np.arange(5)
+    y, p = Y.ravel(), P.ravel()
+    as_in_2021 = np.cov(y, p)[0, 1] / (np.std(y) * np.std(p))
+    assert pooled_2021_r(Y, P) == pytest.approx(as_in_2021, abs=1e-14)
+    assert pooled_2021_r(Y[:, :1], Y[:, :1]) == pytest.approx(10 / 9)
+
+
+def test_mean_counts_constant_predictions_as_nothing_and_leaves_constant_responses_out() -> None:
+    Y, P = _pair(30, 4)
+    Y[:, 0], P[:, 1] = 2.0, 5.0
+    r = pearson_r(Y, P)
+    assert mean_pearson_r(Y, P) == pytest.approx((r[2] + r[3]) / 3)
+    assert np.isnan(mean_pearson_r(Y, np.ones_like(P)))
+    assert np.isnan(mean_pearson_r(np.ones_like(Y), P))
+
+
+def test_metrics_by_name() -> None:
+    Y, P = _pair()
+    assert METRICS["pearson_r"](Y, P) == pytest.approx(pearson_r(Y, P).mean())
+    assert METRICS["pooled_2021"](Y, P) == pooled_2021_r(Y, P)
+
+
+def test_fold_average_equals_the_loop() -> None:
+    Y, P = _pair(31)
+    folds = np.random.default_rng(1).integers(0, 4, 31)
+    expected = np.mean([pearson_r(Y[folds == k], P[folds == k]) for k in range(4)], axis=0)
+    np.testing.assert_allclose(fold_pearson_r(Y, P, folds), expected)
+
+
+def test_folds_of_constant_responses_are_left_out_but_constant_predictions_void_a_voxel() -> None:
+    Y, P = _pair(40, 4)
+    folds = np.repeat(np.arange(4), 10)
+    Y[folds == 2, 0], P[folds == 2, 1], Y[:, 2] = 3.0, 3.0, 1.0
+    r = fold_pearson_r(Y, P, folds)
+    others = folds != 2
+    assert r[0] == pytest.approx(fold_pearson_r(Y[others], P[others], folds[others])[0])
+    assert np.isnan(r).tolist() == [False, True, True, False]
+
+
+def test_a_model_that_knows_only_the_mean_would_score_below_zero_if_folds_were_joined() -> None:
+    Y, _ = _pair(60, 400)
+    folds = np.arange(60) % 6
+    tiny = 1e-6 * np.random.default_rng(2).standard_normal(Y.shape)
+    P = np.stack([Y[folds != fold].mean(axis=0) for fold in folds]) + tiny
+    assert pearson_r(Y, P).mean() < -0.2
+    assert abs(fold_pearson_r(Y, P, folds).mean()) < 0.02
+
+
+def test_refuses_other_shapes_and_no_stimuli() -> None:
+    Y, P = _pair()
+    with pytest.raises(ShapeError, match=r"\(30, 6\) and \(30, 5\)"):
+        pearson_r(Y, P[:, :5])
+    with pytest.raises(DataError, match="got 0"):
+        pearson_r(Y[:0], P[:0])
+    with pytest.raises(ShapeError, match="fold_of_row"):
+        fold_pearson_r(Y, P, np.zeros(3, dtype=int))

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.stimuli.clips import as_stimulus, chunks, ramp
+from voxelcast.core.errors import DataError, OptionError, ShapeError, UnwritableError
+from voxelcast.stimuli.container import probe_video
+from voxelcast.stimuli.encode import write_video
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:48, :64]
+    smooth = np.stack([np.stack([columns * 3, rows * 4, 60 + 4 * k + 0 * rows], -1) for k in range(20)]).astype(np.uint8)
+    write_video(tmp_path / "a.mp4", smooth, 15)
+    (chunk,) = chunks(tmp_path / "a.mp4", every=1, chunk=32)
+    assert np.abs(chunk.frames.astype(int) - smooth).mean() < 2
+    assert np.allclose(chunk.times, np.arange(20) / 15)
+    facts = probe_video(as_stimulus(tmp_path / "a.mp4"))
+    assert (facts.codec, facts.width, facts.height, facts.fps, facts.claimed_frames) == ("h264", 64, 48, 15.0, 20)
+    assert facts.duration_s == pytest.approx(20 / 15)
+
+
+def test_same_frames_give_same_bytes(tmp_path: Path) -> None:
+    frames = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8)
+    for name in ("a.mp4", "b.mp4"):
+        write_video(tmp_path / name, frames, 30)
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "error", "words"),
+    [
+        (ramp(2, 31, 32), 10, ShapeError, "even height and width"),
+        (ramp(2)[0], 10, ShapeError, "shape"),
+        (ramp(0), 10, ShapeError, "shape"),
+        (ramp(2).astype(float), 10, DataError, "uint8"),
+        (ramp(2), 0, OptionError, "fps"),
+    ],
+)
+def test_frames_that_cannot_be_written(
+    tmp_path: Path, frames: np.ndarray, fps: int, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        write_video(tmp_path / "a.mp4", frames, fps)
+    assert not (tmp_path / "a.mp4").exists()
+
+
+def test_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(UnwritableError, match="No such file or directory"):
+        write_video(tmp_path / "absent" / "a.mp4", ramp(2), 10)

@@ -1,0 +1,1 @@
+"""Speed, shown by running both sides in one run."""

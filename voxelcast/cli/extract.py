@@ -1,0 +1,65 @@
+"""``voxelcast extract``: features of a folder of stimuli, without responses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import click
+
+from voxelcast.cli.progress import make_progress
+
+
+@click.command()
+@click.argument("stimuli", type=click.Path(path_type=Path))
+@click.option("--network", default="voxelcast/motion_energy", show_default=True)
+@click.option("--weights", help="default, random or a file; built-in networks have none.")
+@click.option("--layers", default="*", show_default=True, help="Module paths or wildcards, separated by commas.")
+@click.option("--every", type=int, help="Keep every k-th frame; default 1.")
+@click.option("--frames", type=int, help="Keep n frames, evenly spaced.")
+@click.option("--input-size", type=int)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--recursive", is_flag=True, help="Look into sub-folders.")
+@click.option("--broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), required=True)
+def extract(
+    stimuli: Path,
+    network: str,
+    weights: str | None,
+    layers: str,
+    every: int | None,
+    frames: int | None,
+    input_size: int | None,
+    seed: int,
+    device: str,
+    recursive: bool,
+    broken: str,
+    output: Path,
+) -> None:
+    """Extract time-pooled features of every video or image in STIMULI (a folder or a zip).
+
+    Writes OUTPUT/<layer>.npy (n_stimuli, n_features) and OUTPUT/stimuli.csv: a row for each file, with the frames used
+    or the reason why it could not be read.
+    """
+    from voxelcast.experiment.config import NetworkConfig
+    from voxelcast.experiment.extraction import extract_folder
+    from voxelcast.stimuli.sampling import FrameSampling
+
+    config = NetworkConfig(name=network, layers=tuple(layers.split(",")), weights=weights, input_size=input_size)
+    sampling = FrameSampling(every=every if every is not None or frames is not None else 1, n=frames)
+    records = extract_folder(
+        stimuli,
+        config,
+        sampling,
+        output,
+        seed=seed,
+        device=device,
+        recursive=recursive,
+        on_broken=broken,
+        progress=make_progress(),
+    )
+    with (output / "stimuli.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    readable = sum(not row["broken"] for row in rows)
+    click.echo(f"{readable} of {len(records)} stimuli read, features in {output}")

@@ -1,0 +1,85 @@
+"""The command line. Errors are one line on standard error; exit code 1 for what is wrong with the input, 2 for usage."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+import voxelcast
+from voxelcast.cli.benchmark import benchmark
+from voxelcast.cli.demo import demo
+from voxelcast.cli.extract import extract
+from voxelcast.cli.listing import datasets, networks
+from voxelcast.cli.progress import make_progress
+from voxelcast.cli.simulate import simulate
+from voxelcast.cli.submission import submission
+from voxelcast.core.errors import VoxelcastError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(voxelcast.__version__)
+def cli() -> None:
+    """Predict fMRI responses to videos and images from the features of deep networks."""
+
+
+@cli.command()
+@click.argument("experiment", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; default outputs/NAME.")
+@click.option("--store", type=click.Path(path_type=Path), help="Folder of finished steps, shared; default OUTPUT/steps.")
+@click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
+def run(experiment: Path, overrides: tuple[str, ...], output: Path | None, store: Path | None, dry_run: bool) -> None:
+    """Run an experiment file from stimuli and responses to scores, predictions, submission and report.
+
+    Run the same command again after a kill: it goes on where it was.
+    """
+    from voxelcast.experiment.config import load_config
+    from voxelcast.experiment.plan import output_folder
+    from voxelcast.experiment.run import estimate_experiment, run_experiment
+
+    config = load_config(experiment, overrides)
+    folder = output_folder(config, output)
+    if dry_run:
+        for line in estimate_experiment(config, folder, store=store).lines():
+            click.echo(line)
+        return
+    summary = run_experiment(config, folder, store=store, progress=make_progress())
+    click.echo(f"{summary.steps_run} steps run, {summary.steps_kept} kept from before")
+    if summary.mean_score is not None:
+        click.echo(f"mean score over subject x ROI: {summary.mean_score:.4f}")
+    click.echo(f"report: {summary.output / 'report.html'}")
+
+
+@cli.command()
+@click.argument("output", type=click.Path(path_type=Path))
+def report(output: Path) -> None:
+    """Write OUTPUT/report.html again from the files in OUTPUT."""
+    from voxelcast.report.page import write_report
+
+    click.echo(f"report: {write_report(output)}")
+
+
+for command in (benchmark, datasets, demo, extract, networks, simulate, submission):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _stop("stopped; run the same command again to go on", 130)
+    except VoxelcastError as error:
+        _stop(str(error), 1)
+    except OSError as error:
+        _stop(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"voxelcast: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""Errors, checks, seeds and progress: what every other room stands on. NumPy only."""

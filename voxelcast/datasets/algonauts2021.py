@@ -1,0 +1,165 @@
+"""The Algonauts 2021 challenge: 1102 three-second videos, ten subjects, nine ROIs or the whole brain.
+
+The test responses are not public; predictions for the last 102 videos are handed in as a submission.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from voxelcast.core.arrays import BoolArray
+from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.errors import DataError
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.layout2021 import (
+    RESPONSE_FOLDER,
+    WHOLE_BRAIN,
+    Track,
+    check_response_file,
+    find_folder,
+    list_videos,
+    read_train_responses,
+    read_voxel_mask,
+    response_path,
+    select_names,
+)
+from voxelcast.stimuli.stimulus import Stimulus
+
+N_TRAIN, N_TEST, N_REPETITIONS = 1000, 102, 3
+
+SUBJECTS = tuple(f"sub{number:02d}" for number in range(1, 11))
+
+MINI_ROIS = ("LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4")
+"""ROIs of the mini track, in the order of the submission."""
+
+_VOXELS_BY_ROI = {
+    "LOC": (1843, 1348, 1237, 1153, 1397, 1356, 1117, 1244, 1515, 1034),
+    "FFA": (68, 157, 80, 210, 69, 119, 89, 163, 76, 69),
+    "STS": (341, 421, 278, 398, 219, 173, 80, 306, 346, 120),
+    "EBA": (351, 183, 376, 368, 309, 308, 101, 55, 191, 162),
+    "PPA": (425, 153, 368, 225, 210, 216, 33, 150, 262, 165),
+    "V1": (232, 285, 164, 176, 326, 286, 195, 300, 271, 238),
+    "V2": (231, 231, 271, 209, 196, 281, 189, 238, 265, 249),
+    "V3": (261, 270, 270, 212, 176, 229, 174, 223, 245, 188),
+    "V4": (107, 95, 111, 117, 73, 108, 55, 85, 94, 60),
+    "WB": (18222, 21573, 15225, 19445, 13340, 19818, 10836, 12347, 17570, 12950),
+}
+
+EXPECTED_VOXELS: dict[str, dict[str, int]] = {
+    subject: {roi: counts[place] for roi, counts in _VOXELS_BY_ROI.items()} for place, subject in enumerate(SUBJECTS)
+}
+"""Number of voxels of each subject in each ROI, ``WB`` among them, in the challenge's files."""
+
+
+class Algonauts2021Dataset(Dataset):
+    """The challenge's data as they are unpacked.
+
+    Parameters
+    ----------
+    root : Path or str
+        Folder that holds ``AlgonautsVideos268_All_30fpsmax`` and ``participants_data_v2021``, up to two levels down.
+    track : {"mini", "full"}
+        Nine ROIs, or the whole brain (ROI ``WB``).
+    subjects : "all" or list of str
+        Of ``sub01`` to ``sub10``.
+    rois : "all" or list of str
+        Of :data:`MINI_ROIS`; ``WB`` on the full track.
+    n_train, n_test : int
+        Number of videos; other than 1000 and 102 only for parts of the data.
+
+    Raises
+    ------
+    MissingFileError
+        For a missing folder or response file; the message names subject, ROI and path.
+    DataError
+        For another number of videos.
+    UnknownNameError
+        For a subject or ROI that the challenge does not have.
+
+    References
+    ----------
+    .. [1] Cichy, R. M. et al. (2021). The Algonauts Project 2021 Challenge: How the Human Brain Makes Sense of a World
+       in Motion. doi:10.48550/arXiv.2104.13714
+    """
+
+    kind: ClassVar[str] = "algonauts2021"
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="Algonauts 2021 challenge: responses to 1102 three-second videos",
+        unit="beta",
+        licence="terms of the challenge; files are not redistributed",
+        citation="Cichy et al. (2021), doi:10.48550/arXiv.2104.13714",
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        track: Track = "mini",
+        subjects: Literal["all"] | Sequence[str] = "all",
+        rois: Literal["all"] | Sequence[str] = "all",
+        n_train: int = N_TRAIN,
+        n_test: int = N_TEST,
+    ) -> None:
+        check_option("track", track, ("mini", "full"))
+        self._track = track
+        self._subjects = select_names("subject", subjects, SUBJECTS, "in Algonauts 2021")
+        known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
+        self._rois = select_names("ROI", rois, known_rois, f"on the {track} track of Algonauts 2021")
+        self._videos = list_videos(Path(root), n_train, n_test)
+        self._n_train = n_train
+        self._folder = find_folder(Path(root), RESPONSE_FOLDER, "responses")
+        for subject in self._subjects:
+            for roi in self._rois:
+                check_response_file(response_path(self._folder, track, subject, roi), subject, roi)
+
+    @property
+    def train_stimuli(self) -> tuple[Stimulus, ...]:
+        """First videos in sorted order."""
+        return self._videos[: self._n_train]
+
+    @property
+    def test_stimuli(self) -> tuple[Stimulus, ...]:
+        """Last videos in sorted order."""
+        return self._videos[self._n_train :]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects chosen."""
+        return self._subjects
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """ROIs chosen; the same for every subject."""
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        return self._rois
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read the training responses: values of shape (1000, 3, n_voxels)."""
+        (path,) = self.response_files(subject, roi)
+        if split != "train":
+            raise DataError(
+                "Algonauts 2021 has no public test responses; make a submission, or score with nested cross-validation"
+            )
+        values = read_train_responses(path, subject, roi, self._n_train, N_REPETITIONS)
+        ids = tuple(stimulus.stimulus_id for stimulus in self.train_stimuli)
+        return ResponseSet(subject, roi, ids, values, self.facts.unit)
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the pickle of the subject and ROI."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        return (response_path(self._folder, self._track, subject, roi),)
+
+    def voxel_mask(self, subject: str) -> BoolArray:
+        """Read where the subject's whole-brain voxels lie in the volume.
+
+        Returns
+        -------
+        mask : ndarray of shape (78, 93, 71), bool
+        """
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        return read_voxel_mask(response_path(self._folder, "full", subject, WHOLE_BRAIN), subject)
+
+    @property
+    def submission_track(self) -> Literal["mini", "full"] | None:
+        """Track of the submission."""
+        return self._track

@@ -1,0 +1,145 @@
+"""What a dataset is: stimuli with ids, a split, and the responses of subjects in ROIs.
+
+Every dataset subclasses :class:`Dataset`, is listed in :mod:`voxelcast.datasets.registry` and passes the conformance
+tests of ``tests/datasets/test_conformance.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import ShapeError
+from voxelcast.stimuli.stimulus import Stimulus
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class ResponseSet:
+    """The measured responses of one subject in one ROI to some stimuli.
+
+    Parameters
+    ----------
+    subject, roi : str
+    stimulus_ids : tuple of str
+        One per row of ``values``.
+    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32 or float64
+        Responses in ``unit``; NaN marks a missing repetition.
+    unit : str
+        E.g. ``"beta"`` or ``"spike count"``.
+    """
+
+    subject: str
+    roi: str
+    stimulus_ids: tuple[str, ...]
+    values: FloatArray
+    unit: str = "arbitrary"
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 3 or self.values.shape[0] != len(self.stimulus_ids):
+            raise ShapeError(
+                f"responses of {self.subject} {self.roi} must have shape "
+                f"(n_stimuli={len(self.stimulus_ids)}, n_repetitions, n_voxels); got {self.values.shape}"
+            )
+
+    @property
+    def n_repetitions(self) -> int:
+        """Number of repetitions (the most any stimulus has)."""
+        return int(self.values.shape[1])
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return int(self.values.shape[2])
+
+    def mean(self) -> FloatArray:
+        """Average over the repetitions that are there.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_stimuli, n_voxels), float64
+            NaN where a stimulus has no repetition at all in a voxel.
+        """
+        there = np.isfinite(self.values)
+        count = there.sum(axis=1)
+        total = np.where(there, self.values, 0.0).sum(axis=1, dtype=np.float64)
+        mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        return mean
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What is known of a dataset before its files are opened."""
+
+    title: str
+    unit: str
+    licence: str
+    citation: str
+
+
+class Dataset(ABC):
+    """Stimuli, their split, and responses.
+
+    Construction looks at the files' names and headers and raises one-line errors for what is missing or does not fit;
+    responses are read when asked for.
+    """
+
+    kind: ClassVar[str]
+    facts: ClassVar[DatasetFacts]
+
+    @property
+    @abstractmethod
+    def train_stimuli(self) -> tuple[Stimulus, ...]:
+        """Stimuli whose responses models are fitted to."""
+
+    @property
+    @abstractmethod
+    def test_stimuli(self) -> tuple[Stimulus, ...]:
+        """Held-out stimuli, to be predicted; may be empty."""
+
+    @property
+    @abstractmethod
+    def subjects(self) -> tuple[str, ...]:
+        """Names of the subjects."""
+
+    @abstractmethod
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """Names of the ROIs of a subject; raises UnknownNameError for an unknown subject."""
+
+    @abstractmethod
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read the responses; rows follow ``train_stimuli`` or ``test_stimuli``.
+
+        Raises
+        ------
+        UnknownNameError
+            For an unknown subject or ROI.
+        DataError
+            For ``split="test"`` where the test responses are not public (see ``has_test_responses``).
+        """
+
+    @abstractmethod
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Files whose bytes determine ``responses(subject, roi, ...)``: their hash goes into step keys."""
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether ``responses(..., split="test")`` is available."""
+        return False
+
+    @property
+    def groups(self) -> Mapping[str, str] | None:
+        """Group of each stimulus id (e.g. its movie); stimuli of one group never straddle a fold. None: no groups."""
+        return None
+
+    @property
+    def submission_track(self) -> Literal["mini", "full"] | None:
+        """Track of the Algonauts 2021 challenge whose submission this dataset can make, if any."""
+        return None

@@ -1,0 +1,260 @@
+"""A user's own data: a folder or zip of stimuli, a file of responses per subject, and tables beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_file_name, check_known
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.layout2021 import select_names
+from voxelcast.datasets.response_tables import SUFFIXES, ResponseTable, check_axes, read_response_table
+from voxelcast.datasets.tables import check_unique, read_groups, read_ids, read_rois, read_split
+from voxelcast.datasets.values import as_response_values
+from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.stimulus import Stimulus
+
+ALL_VOXELS = "all"
+
+
+class FolderDataset(Dataset):
+    """A user's own data.
+
+    A folder needs only this::
+
+        root/
+            stimuli/            videos or images, or stimuli.zip; the id is the file's name without its suffix
+            responses/
+                sub01.csv       one file per subject: .npy, .npz, .csv or .h5
+            stimulus_ids.txt    ids of the rows of .npy files, one per line
+            rois.csv            voxel,roi           optional; without it, one ROI called "all"
+            split.csv           stimulus_id,split   optional; without it, all stimuli are for training
+            groups.csv          stimulus_id,group   optional; stimuli of one group never straddle a fold
+
+    All paths below are relative to ``root`` unless absolute.
+
+    Parameters
+    ----------
+    root : Path or str
+    stimuli : str or None
+        Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
+    responses : mapping of subject to file name, or None
+        None takes every ``responses/<subject>.npy|npz|csv|h5``.
+    axes : sequence of str
+        What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
+    stimulus_ids : str or None
+        ``"sorted"`` says that rows are in the sorted order of the stimulus files; else a file of ids, one per line.
+        None looks inside the response file, then for ``responses/<subject>_stimuli.txt``, then ``stimulus_ids.txt``.
+    rois, split, groups : str or None
+        Tables; None takes ``rois.csv``, ``split.csv``, ``groups.csv`` where they are there. A voxel is given by its
+        0-based number, or by its column where responses are a CSV; it may be in several ROIs. A column ``subject`` in
+        the ROI table keeps subjects apart.
+    subjects : "all" or list of str
+    unit : str
+        Unit of the responses.
+    roi_selection : "all" or list of str
+        ROIs to use.
+
+    Raises
+    ------
+    AlignmentError
+        Where no ids are known, ids do not match the stimuli, or a training stimulus has no response.
+    MissingFileError, DataError, ShapeError, OptionError, UnknownNameError, UnsafeFileError
+        Where a file is missing, cannot be read, or does not fit the others.
+
+    Examples
+    --------
+    >>> FolderDataset("v4", stimuli="images.zip", responses={"monkey": "responses.npy"},
+    ...               axes=["voxel", "stimulus"], stimulus_ids="sorted")  # doctest: +SKIP
+    """
+
+    kind: ClassVar[str] = "folder"
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="A folder of the user's own", unit="arbitrary", licence="the user's", citation="the user's"
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        stimuli: str | None = None,
+        responses: Mapping[str, str] | None = None,
+        axes: Sequence[str] = ("stimulus", "voxel"),
+        stimulus_ids: str | None = None,
+        rois: str | None = None,
+        split: str | None = None,
+        groups: str | None = None,
+        subjects: Literal["all"] | Sequence[str] = "all",
+        unit: str = "arbitrary",
+        roi_selection: Literal["all"] | Sequence[str] = "all",
+    ) -> None:
+        self._root, self._unit = Path(root), unit
+        if not self._root.is_dir():
+            raise MissingFileError(f"dataset not found: {self._root} is not a folder")
+        self._axes = check_axes(axes)
+        listed = list_stimuli(self._root / stimuli if stimuli else self._default_stimuli())
+        self._ids = tuple(stimulus.stimulus_id for stimulus in listed)
+        self._split_file, self._rois_file = self._table(split, "split.csv"), self._table(rois, "rois.csv")
+        groups_file = self._table(groups, "groups.csv")
+        splits = read_split(self._split_file, self._ids) if self._split_file else dict.fromkeys(self._ids, "train")
+        self._groups = read_groups(groups_file, self._ids) if groups_file else None
+        self._stimuli = {
+            name: tuple(stimulus for stimulus in listed if splits[stimulus.stimulus_id] == name)
+            for name in ("train", "test")
+        }
+        files = self._response_files(responses)
+        self._subjects = select_names("subject", subjects, tuple(files), f"in {self._root}")
+        self._files = {subject: files[subject] for subject in self._subjects}
+        self._id_files: dict[str, Path] = {}
+        self._tables: dict[str, ResponseTable] = {}
+        self._rows: dict[str, dict[str, int]] = {}
+        self._rois: dict[str, dict[str, IntArray]] = {}
+        for subject in self._subjects:
+            self._open_subject(subject, stimulus_ids)
+        self._select_rois(roi_selection)
+
+    def _default_stimuli(self) -> Path:
+        for name in ("stimuli", "stimuli.zip"):
+            if (self._root / name).exists():
+                return self._root / name
+        raise MissingFileError(f"stimuli not found: neither stimuli/ nor stimuli.zip in {self._root}; set stimuli")
+
+    def _table(self, name: str | None, default: str) -> Path | None:
+        if name is not None:
+            return self._root / name
+        return self._root / default if (self._root / default).is_file() else None
+
+    def _response_files(self, responses: Mapping[str, str] | None) -> dict[str, Path]:
+        if responses is not None:
+            return {check_file_name(subject, "subject"): self._root / name for subject, name in responses.items()}
+        folder = self._root / "responses"
+        found = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and not path.name.startswith("."))
+        if not found:
+            raise MissingFileError(f"responses not found: no {', '.join(SUFFIXES)} file in {folder}; set responses")
+        files: dict[str, Path] = {}
+        for path in found:
+            if path.stem in files:
+                raise AlignmentError(
+                    f"each subject must have one file in {folder}; got {files[path.stem].name}, {path.name}; remove one"
+                )
+            files[path.stem] = path
+        return files
+
+    def _open_subject(self, subject: str, stimulus_ids: str | None) -> None:
+        path = self._files[subject]
+        table = read_response_table(path, self._axes)
+        ids = self._row_ids(subject, table, stimulus_ids)
+        if len(ids) != table.values.shape[0]:
+            sizes = dict(zip(("stimulus", "repetition", "voxel"), table.values.shape, strict=True))
+            got = tuple(sizes[axis] for axis in self._axes)
+            raise ShapeError(
+                f"{path.name} must have {len(ids)} on its stimulus axis, one per stimulus id; got shape {got} with "
+                f"axes [{', '.join(self._axes)}]; set axes to what the file's axes are, or mend the ids"
+            )
+        check_unique(ids, path.name)
+        known = set(self._ids)
+        unknown = [stimulus_id for stimulus_id in ids if stimulus_id not in known]
+        if unknown:
+            raise AlignmentError(
+                f"{path.name} has responses to {len(unknown)} stimuli that are not there, first {unknown[0]!r}; "
+                f"ids are file names without suffix, such as {self._ids[0]!r}; mend the ids or add the stimuli"
+            )
+        self._rows[subject] = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
+        without = [s.stimulus_id for s in self._stimuli["train"] if s.stimulus_id not in self._rows[subject]]
+        if without:
+            raise AlignmentError(
+                f"{path.name} has no responses to {len(without)} training stimuli, first {without[0]!r}; "
+                "add them, remove the stimuli, or mark those as test in split.csv"
+            )
+        self._tables[subject] = table
+        n_voxels = table.values.shape[2]
+        self._rois[subject] = (
+            read_rois(self._rois_file, subject, n_voxels, table.voxel_names)
+            if self._rois_file
+            else {ALL_VOXELS: np.arange(n_voxels)}
+        )
+
+    def _row_ids(self, subject: str, table: ResponseTable, stimulus_ids: str | None) -> tuple[str, ...]:
+        if stimulus_ids is not None and table.stimulus_ids is not None:
+            raise AlignmentError(
+                f"{self._files[subject].name} holds stimulus ids of its own; got stimulus_ids={stimulus_ids} too; "
+                "leave that out"
+            )
+        if stimulus_ids == "sorted":
+            return self._ids
+        if stimulus_ids is not None:
+            self._id_files[subject] = self._root / stimulus_ids
+        elif table.stimulus_ids is not None:
+            return table.stimulus_ids
+        else:
+            places = (self._root / "responses" / f"{subject}_stimuli.txt", self._root / "stimulus_ids.txt")
+            found = [path for path in places if path.is_file()]
+            if not found:
+                raise AlignmentError(
+                    f"which stimulus each row of {self._files[subject].name} belongs to is not known; give "
+                    f"stimulus_ids.txt or responses/{subject}_stimuli.txt with one id per line, or 'stimulus_id' in "
+                    "an .npz, .h5 or .csv, or say stimulus_ids: sorted if rows are in sorted order of stimulus files"
+                )
+            self._id_files[subject] = found[0]
+        return read_ids(self._id_files[subject])
+
+    def _select_rois(self, selection: Literal["all"] | Sequence[str]) -> None:
+        known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
+        chosen = select_names("ROI", selection, known, f"in {self._root}")
+        for subject, rois in self._rois.items():
+            self._rois[subject] = {roi: voxels for roi, voxels in rois.items() if roi in chosen}
+
+    @property
+    def train_stimuli(self) -> tuple[Stimulus, ...]:
+        """Stimuli marked train, or all of them where there is no split."""
+        return self._stimuli["train"]
+
+    @property
+    def test_stimuli(self) -> tuple[Stimulus, ...]:
+        """Stimuli marked test."""
+        return self._stimuli["test"]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects chosen."""
+        return self._subjects
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """ROIs of the subject, in the order of the table."""
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        return tuple(self._rois[subject])
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Return the responses; values of shape (n_stimuli, n_repetitions, n_voxels)."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        if split == "test" and not self.has_test_responses:
+            raise DataError(
+                "test responses must cover every test stimulus of every subject, and here do not; "
+                "score with nested cross-validation"
+            )
+        ids = tuple(stimulus.stimulus_id for stimulus in self._stimuli[split])
+        rows = [self._rows[subject][stimulus_id] for stimulus_id in ids]
+        voxels = self._rois[subject][roi]
+        part: FloatArray = np.ascontiguousarray(self._tables[subject].values[rows][:, :, voxels])
+        return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._unit)
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the response file and the tables that say which rows and voxels are meant."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        beside = (self._id_files.get(subject), self._rois_file, self._split_file)
+        return (self._files[subject], *(path for path in beside if path is not None))
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether every subject has responses to every test stimulus, and there is one."""
+        ids = [stimulus.stimulus_id for stimulus in self._stimuli["test"]]
+        return bool(ids) and all(stimulus_id in rows for rows in self._rows.values() for stimulus_id in ids)
+
+    @property
+    def groups(self) -> Mapping[str, str] | None:
+        """Group of each stimulus id, where there is a table of groups."""
+        return self._groups

@@ -1,0 +1,125 @@
+"""The tables beside a user's own data: stimulus ids, ROIs, split, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_file_name
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
+from voxelcast.datasets.base import Split
+from voxelcast.datasets.response_tables import read_csv
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """Read stimulus ids, one per line; empty lines are passed over.
+
+    Raises
+    ------
+    MissingFileError, DataError
+        Where the file is missing, empty or not text.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"stimulus ids not found: {path} does not exist")
+    try:
+        ids = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path.name} must be text with one stimulus id per line; got other bytes ({error})") from error
+    if not ids:
+        raise DataError(f"{path.name} must hold one stimulus id per line; got no line")
+    return ids
+
+
+def check_unique(ids: Sequence[str], where: str) -> None:
+    """Raise AlignmentError where an id occurs twice."""
+    seen: set[str] = set()
+    for stimulus_id in ids:
+        if stimulus_id in seen:
+            raise AlignmentError(f"stimulus ids must be unique in {where}; got {stimulus_id!r} more than once")
+        seen.add(stimulus_id)
+
+
+def read_split(path: Path, ids: Sequence[str]) -> dict[str, Split]:
+    """Read which stimuli are for training and which for test: a CSV ``stimulus_id,split``.
+
+    Raises
+    ------
+    DataError
+        For a split other than ``train`` and ``test``.
+    AlignmentError
+        Where the table and the stimuli differ.
+    """
+    labels = _read_labels(path, "split", ids)
+    for stimulus_id, label in labels.items():
+        if label not in ("train", "test"):
+            raise DataError(f"{path.name}: split must be train or test; got {label!r} for {stimulus_id!r}")
+    return {stimulus_id: "train" if label == "train" else "test" for stimulus_id, label in labels.items()}
+
+
+def read_groups(path: Path, ids: Sequence[str]) -> dict[str, str]:
+    """Read the group of each stimulus: a CSV ``stimulus_id,group``.
+
+    Raises
+    ------
+    AlignmentError
+        Where the table and the stimuli differ.
+    """
+    return _read_labels(path, "group", ids)
+
+
+def _read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
+    frame = read_csv(path, ("stimulus_id", column))
+    check_unique(frame["stimulus_id"].tolist(), path.name)
+    labels = dict(zip(frame["stimulus_id"].tolist(), frame[column].tolist(), strict=True))
+    missing = [stimulus_id for stimulus_id in ids if stimulus_id not in labels]
+    unknown = sorted(set(labels) - set(ids))
+    if missing or unknown:
+        parts = [
+            f"{len(some)} {what}, first {some[0]!r}"
+            for what, some in (("not in the table", missing), ("not among the stimuli", unknown))
+            if some
+        ]
+        raise AlignmentError(f"{path.name} must list every stimulus once by its id; {'; '.join(parts)}")
+    return {stimulus_id: labels[stimulus_id] for stimulus_id in ids}
+
+
+def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str] | None) -> dict[str, IntArray]:
+    """Read the ROIs of one subject: a CSV ``voxel,roi`` with an optional column ``subject``.
+
+    Parameters
+    ----------
+    path : Path
+    subject : str
+        Only its rows are used where there is a column ``subject``.
+    n_voxels : int
+    voxel_names : sequence of str or None
+        Names of the voxels; a voxel is given by its name where there are names, else by its 0-based number.
+
+    Returns
+    -------
+    rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
+        ROIs in the order of the table; voxels ascending. A voxel may be in several ROIs.
+
+    Raises
+    ------
+    DataError
+        For a voxel that does not exist, or a table that has no row for the subject.
+    """
+    frame = read_csv(path, ("voxel", "roi"))
+    if "subject" in frame.columns:
+        frame = frame[frame["subject"] == subject]
+    if frame.empty:
+        raise DataError(f"{path.name} must list voxels of subject {subject}; got none; add them or drop the subject")
+    place_of: Mapping[str, int] = {name: place for place, name in enumerate(voxel_names or map(str, range(n_voxels)))}
+    places: dict[str, set[int]] = {}
+    for voxel, roi in zip(frame["voxel"], frame["roi"], strict=True):
+        if voxel not in place_of:
+            allowed = f"columns such as {voxel_names[0]!r}" if voxel_names else f"0 to {n_voxels - 1}"
+            raise DataError(
+                f"{path.name}: voxel must be one of subject {subject}'s {allowed}; got {voxel!r} in ROI {roi!r}"
+            )
+        places.setdefault(check_file_name(roi, f"ROI in {path.name}"), set()).add(place_of[voxel])
+    return {roi: np.array(sorted(members), dtype=np.int64) for roi, members in places.items()}

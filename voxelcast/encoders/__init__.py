@@ -1,0 +1,1 @@
+"""Encoding models: pure solvers under thin estimators."""

@@ -1,0 +1,161 @@
+"""What an encoder is: a family of encoding models Y = X B + b, and how one of them is fitted.
+
+The encoders of this version are linear and have a *path*: one factorisation of the training moments
+
+    S = X'X  (p, p),   C = X'Y  (p, q)      X, Y centred on the training means
+
+gives the model for every setting (number of components, penalty) at once, as
+
+    B_s = R diag(d_s) G,      R (p, r) directions,  G (r, q) loadings,  d_s (r,) the filter of setting s.
+
+PLS regression with k components keeps the first k latent variables (d_s = 1 for the first k, else 0); ridge with
+penalty a shrinks each principal direction (d_s = 1 / (l_j + a)). What does not have a path implements only ``fit``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+
+Setting = Mapping[str, float | int]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sufficient statistics of the training part of a fold for every linear encoder.
+
+    Parameters
+    ----------
+    n : int
+        Number of training stimuli.
+    x_mean : ndarray of shape (p,)
+    y_mean : ndarray of shape (q,)
+    S : ndarray of shape (p, p)
+        X'X of the centred features.
+    C : ndarray of shape (p, q)
+        X'Y of the centred features and responses.
+    """
+
+    n: int
+    x_mean: FloatArray
+    y_mean: FloatArray
+    S: FloatArray
+    C: FloatArray
+
+
+def moments(X: FloatArray, Y: FloatArray) -> Moments:
+    """Compute the moments of training data, in float64 whatever the type of the data.
+
+    Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
+    rank.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, p)
+    Y : ndarray of shape (n_samples, q)
+    """
+    X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
+    Xc, Yc = X - x_mean, Y - y_mean
+    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc)
+
+
+@dataclass(frozen=True)
+class LinearPath:
+    """The models of all settings, sharing directions and loadings: B_s = directions @ diag(filters[s]) @ loadings.
+
+    Parameters
+    ----------
+    settings : tuple of Setting
+        One per row of ``filters``, simplest model first.
+    directions : ndarray of shape (p, r)
+    filters : ndarray of shape (n_settings, r)
+    loadings : ndarray of shape (r, q)
+    """
+
+    settings: tuple[Setting, ...]
+    directions: FloatArray
+    filters: FloatArray
+    loadings: FloatArray
+
+    def coefficients(self, index: int) -> FloatArray:
+        """Return B of setting ``index``, ndarray of shape (p, q)."""
+        coefficients: FloatArray = (self.directions * self.filters[index]) @ self.loadings
+        return coefficients
+
+
+@dataclass(frozen=True)
+class FittedEncoder:
+    """A fitted linear encoding model: prediction = X @ coefficients + intercept.
+
+    Parameters
+    ----------
+    setting : Setting
+    coefficients : ndarray of shape (p, q)
+    intercept : ndarray of shape (q,)
+    """
+
+    setting: Setting
+    coefficients: FloatArray
+    intercept: FloatArray
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        prediction: FloatArray = X @ self.coefficients + self.intercept
+        return prediction
+
+
+@dataclass(frozen=True)
+class Range:
+    """A hyper-parameter's range for a search: integers or floats, on a linear or logarithmic scale, ends included."""
+
+    low: float
+    high: float
+    integer: bool = False
+    log: bool = False
+
+
+class Encoder(ABC):
+    """A family of encoding models with hyper-parameters."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def space(self, n_train: int, n_features: int) -> dict[str, Range]:
+        """Return the ranges of the hyper-parameters, as wide as the data allow (no more components than the rank)."""
+
+    @abstractmethod
+    def settings(self, n_train: int, n_features: int) -> tuple[Setting, ...]:
+        """List the settings of the exhaustive search, simplest model first.
+
+        ``n_train`` is the size of the smallest training set in which they are to be tried.
+        """
+
+    @abstractmethod
+    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+        """Solve every setting from the training moments.
+
+        Raises
+        ------
+        OptionError
+            If a setting lies outside what the moments allow.
+        """
+
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedEncoder:
+        """Fit one model.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, p)
+        Y : ndarray of shape (n_samples, q)
+        setting : Setting
+        """
+        stats = moments(X, Y)
+        coefficients = self.path(stats, [setting]).coefficients(0)
+        return FittedEncoder(setting, coefficients, stats.y_mean - stats.x_mean @ coefficients)

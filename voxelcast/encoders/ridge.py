@@ -1,0 +1,71 @@
+"""Ridge regression: every penalty from one eigendecomposition of the training moments.
+
+With S = V diag(l) V', the model B(a) = (S + a I)^-1 C of penalty a is V diag(1 / (l + a)) V'C.
+
+References
+----------
+.. [1] Hoerl, A. E. & Kennard, R. W. Ridge regression: biased estimation for nonorthogonal problems. Technometrics 12,
+   55-67 (1970). doi:10.1080/00401706.1970.10488634
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
+
+_LOWEST, _HIGHEST, _N_ALPHAS = 1e-5, 1e5, 50
+
+
+def ridge_penalty(S: FloatArray, relative_alpha: float) -> float:
+    """Return the penalty a = ``relative_alpha`` * trace(S) / p that is added to the diagonal of S."""
+    return float(relative_alpha * np.trace(S) / S.shape[0])
+
+
+class Ridge(Encoder):
+    """Ridge regression; its one hyper-parameter is ``relative_alpha``.
+
+    ``relative_alpha`` is the penalty in units of the mean eigenvalue of S = X'X of the training part, so the same
+    number shrinks as much whatever the unit of the features or the number of stimuli: 1 halves a direction of average
+    variance. The intercept is not penalised. scikit-learn's ``Ridge(alpha=ridge_penalty(S, relative_alpha))`` is the
+    same model.
+    """
+
+    name: ClassVar[str] = "ridge"
+
+    def space(self, n_train: int, n_features: int) -> dict[str, Range]:
+        """Return the range of ``relative_alpha``: 1e-5 to 1e5, logarithmic."""
+        return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True)}
+
+    def settings(self, n_train: int, n_features: int) -> tuple[Setting, ...]:
+        """List fifty penalties spaced evenly in logarithm, largest first."""
+        grid = np.geomspace(_HIGHEST, _LOWEST, _N_ALPHAS)
+        return tuple({"relative_alpha": float(alpha)} for alpha in grid)
+
+    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+        """Solve every penalty from the training moments.
+
+        Raises
+        ------
+        OptionError
+            If ``relative_alpha`` is not a positive number.
+        """
+        alphas = np.array([_checked_alpha(setting) for setting in settings])
+        values, vectors = np.linalg.eigh(moments.S)
+        penalties = alphas[:, None] * (float(np.trace(moments.S)) / moments.S.shape[0])
+        shrunk = np.maximum(values, 0.0) + penalties
+        # Features without any variance have no direction to shrink: the model is the mean response.
+        filters = np.divide(1.0, shrunk, out=np.zeros_like(shrunk), where=shrunk > 0)
+        return LinearPath(tuple(settings), vectors, filters, vectors.T @ moments.C)
+
+
+def _checked_alpha(setting: Setting) -> float:
+    alpha = setting.get("relative_alpha")
+    if alpha is None or len(setting) != 1 or not 0 < alpha < np.inf:
+        raise OptionError(f"ridge needs relative_alpha, a positive finite number; got {dict(setting)}; give e.g. 1.0")
+    return float(alpha)

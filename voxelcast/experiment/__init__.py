@@ -1,0 +1,1 @@
+"""Configuration, steps and resume: the room that wires all others."""

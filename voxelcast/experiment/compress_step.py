@@ -1,0 +1,77 @@
+"""The step that compresses one layer's features, once for every training part that a fold will need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.features.compress import compress_folds, plain_features
+from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.pca import Fewer
+
+VERSION = 1
+
+
+def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> list[tuple[int, ...]]:
+    """List the sets of folds that are left out of a fit: none, each one, and each two for nested cross-validation."""
+    if not refit:
+        return [()]
+    pairs = list(combinations(range(n_folds), 2)) if nested else []
+    return [(), *((fold,) for fold in range(n_folds)), *pairs]
+
+
+def compress_layer(
+    folder: Path,
+    *,
+    shards: Sequence[Path],
+    layer: str,
+    fold_of_row: IntArray,
+    excluded: Sequence[tuple[int, ...]],
+    method: str,
+    components: int | Literal["max"],
+    scale: bool,
+    fewer: Fewer,
+) -> None:
+    """Write ``scores[_i[_j]].npy`` (n_train + n_test, n_components) for each set of excluded folds, and ``facts.json``."""
+    matrix = FeatureMatrix(shards)
+    if method == "none":
+        features = plain_features(matrix, layer=layer)
+        np.save(scores_path(folder, ()), features)
+        facts: dict[str, object] = {"n_components": features.shape[1], "explained_variance": 1.0}
+    else:
+        subsets = [np.flatnonzero(~np.isin(fold_of_row, left_out)) for left_out in excluded]
+        facts = {}
+        compressed = compress_folds(matrix, subsets, components, scale=scale, fewer=fewer, layer=layer)
+        for left_out, result in zip(excluded, compressed, strict=True):
+            np.save(scores_path(folder, left_out), result.scores)
+            if left_out == ():
+                explained = float(result.explained_variance_ratio.sum())
+                facts = {"n_components": result.scores.shape[1], "explained_variance": explained}
+    facts |= {"layer": layer, "n_features": matrix.shape[1]}
+    (folder / "facts.json").write_text(json.dumps(facts))
+
+
+def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
+    """File of the scores fitted without some folds."""
+    return folder / ("_".join(["scores", *map(str, excluded)]) + ".npy")
+
+
+class StoredSpace:
+    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search."""
+
+    def __init__(self, folder: Path, network: str, layer: str, *, fitted_in_folds: bool) -> None:
+        self.folder = folder
+        self.network = network
+        self.layer = layer
+        self.fitted_in_folds = fitted_in_folds
+
+    def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
+        """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components)."""
+        scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
+        return scores

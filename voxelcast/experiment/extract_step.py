@@ -1,0 +1,136 @@
+"""The step that turns some stimuli into the time-pooled activations of one network's layers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxelcast.core.checks import check_file_name
+from voxelcast.core.progress import Progress
+from voxelcast.execution.steps import Step
+from voxelcast.experiment.builders import network_from_json
+from voxelcast.networks.base import NetworkCard
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.keys import content_key
+from voxelcast.store.steps import StepId
+
+VERSION = 1
+SHARD = 64  # stimuli per step: a kill loses at most this much extraction
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """A network that was loaded once: how it is shown, how a worker loads it, and what its card says."""
+
+    shown: str
+    json: str
+    card: NetworkCard
+    layers: tuple[str, ...]
+
+
+def load(shown: str, text: str, device: str) -> LoadedNetwork:
+    """Load the network of a JSON text and keep what its results are named by."""
+    network = network_from_json(text, device)
+    for layer in network.layers:
+        check_file_name(layer, "layer")
+    return LoadedNetwork(shown, text, network.card, network.layers)
+
+
+def extract_steps(
+    network: LoadedNetwork,
+    stimuli: Sequence[Stimulus],
+    sampling: FrameSampling,
+    pool: str,
+    on_broken: str,
+    device: str,
+    workers: int,
+) -> list[Step]:
+    """Divide the extraction of one network into steps of ``SHARD`` stimuli.
+
+    A step's key holds all that determines the features: the network with its weights' hash, the layers, the content of
+    the stimuli, sampling and pool; not the device, the number of workers or any path.
+    """
+    card = {**asdict(network.card), "weights": None}  # the hash counts, not what the weights are called
+    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool}
+    steps = []
+    for number, start in enumerate(range(0, len(stimuli), SHARD)):
+        shard = tuple(stimuli[start : start + SHARD])
+        contents = [[stimulus.stimulus_id, stimulus.content_hash(), stimulus.is_image] for stimulus in shard]
+        key = content_key({"version": VERSION, **settings, "on_broken": on_broken, "stimuli": contents})
+        step_id = StepId("extract", f"{network.shown.replace('/', '-')}-{number:04d}", key)
+        arguments = {
+            "network": network.json,
+            "device": device,
+            "stimuli": shard,
+            "sampling": sampling,
+            "pool": pool,
+            "on_broken": on_broken,
+            "workers": workers,
+        }
+        steps.append(Step(step_id, extract_shard, arguments, wide=True, size=len(shard)))
+    return steps
+
+
+def extract_shard(
+    folder: Path,
+    *,
+    network: str,
+    device: str,
+    stimuli: Sequence[Stimulus],
+    sampling: FrameSampling,
+    pool: str,
+    on_broken: str,
+    workers: int,
+    progress: Progress,
+) -> None:
+    """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
+
+    ``stimuli.json``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
+    stimuli have no row.
+    """
+    from voxelcast.networks.extract import BrokenStimulus, extract
+
+    net = network_from_json(network, device)
+    rows: dict[str, np.memmap] = {}
+    records: list[dict[str, object]] = []
+    kept = 0
+    for outcome in extract(net, stimuli, sampling, pool, on_broken=on_broken, workers=workers):
+        if isinstance(outcome, BrokenStimulus):
+            records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
+            progress.note(f"left out: {outcome.reason}")
+        else:
+            for layer, feature in outcome.features.items():
+                if layer not in rows:
+                    rows[layer] = np.lib.format.open_memmap(
+                        layer_path(folder, layer), "w+", np.float32, (len(stimuli), feature.size)
+                    )
+                rows[layer][kept] = feature
+            records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
+            kept += 1
+        progress.advance()
+    for layer, memmap in rows.items():
+        memmap.flush()
+        if kept < len(stimuli):
+            _shorten(layer_path(folder, layer), kept)
+    (folder / "stimuli.json").write_text(json.dumps(records))
+
+
+def layer_path(folder: Path, layer: str) -> Path:
+    """File of a layer's features in a step's folder."""
+    return folder / f"{layer}.npy"
+
+
+def read_records(folder: Path) -> list[dict[str, object]]:
+    """Read what a finished extraction step says of each of its stimuli."""
+    records: list[dict[str, object]] = json.loads((folder / "stimuli.json").read_text())
+    return records
+
+
+def _shorten(path: Path, rows: int) -> None:
+    kept = np.load(path, mmap_mode="r")[:rows].copy()
+    np.save(path, kept, allow_pickle=False)

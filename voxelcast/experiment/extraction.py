@@ -1,0 +1,94 @@
+"""Features of a folder of stimuli that has no responses (yet)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.core.progress import Progress
+from voxelcast.execution.machine import available_cores
+from voxelcast.execution.steps import Step, run_steps
+from voxelcast.experiment.builders import network_json
+from voxelcast.experiment.config import NetworkConfig
+from voxelcast.experiment.extract_step import extract_steps, layer_path, load, read_records
+from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.store.steps import StepStore
+
+
+def extract_folder(
+    source: Path,
+    network: NetworkConfig,
+    sampling: FrameSampling,
+    output: Path,
+    *,
+    seed: int,
+    device: str,
+    recursive: bool,
+    on_broken: str,
+    progress: Progress,
+    pool: str = "mean",
+) -> list[dict[str, object]]:
+    """Extract features of all stimuli under ``source``; goes on where a killed run was.
+
+    Writes ``<layer>.npy`` (n_readable, n_features) float32 and ``stimuli.csv`` (stimulus_id, n_frames, broken) under
+    ``output`` and returns the table's rows.
+
+    Raises
+    ------
+    StoreError
+        If ``output`` holds files that no extraction wrote.
+    StimulusError
+        For a broken stimulus, where ``on_broken`` is ``"stop"``.
+    """
+    text = network_json(network, seed)
+    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "on_broken": on_broken}
+    _check_output(output, settings)
+    stimuli = list_stimuli(source, recursive=recursive)
+    loaded = load(network.shown, text, device)
+    store = StepStore(output / "steps")
+    write_json(output / "settings.json", settings)
+    steps = extract_steps(loaded, stimuli, sampling, pool, on_broken, device, available_cores())
+    run_steps(steps, store, workers=1, progress=progress, what=f"extract {network.shown}", unit="stimulus")
+    return _write(store, steps, loaded.layers, output)
+
+
+def _check_output(output: Path, settings: dict[str, object]) -> None:
+    if output.exists() and not output.is_dir():
+        raise UnwritableError(f"output {output} is a file; choose a folder")
+    there = output / "settings.json"
+    if there.is_file():
+        if json.loads(there.read_text()) != settings:
+            raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
+    elif output.is_dir() and (foreign := sorted(p.name for p in output.iterdir() if p.name != "steps")):
+        raise StoreError(f"output {output} holds other files ({foreign[0]}, ...); choose an empty or new folder")
+
+
+def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], output: Path) -> list[dict[str, object]]:
+    folders = [store.path(step.step_id) for step in steps]
+    records = [record for folder in folders for record in read_records(folder)]
+    for layer in layers:
+        shards = [layer_path(folder, layer) for folder in folders if layer_path(folder, layer).is_file()]
+        if shards:
+            matrix = FeatureMatrix(shards)
+            with atomic_path(output / f"{layer}.npy") as temporary:
+                target = np.lib.format.open_memmap(temporary, "w+", np.float32, matrix.shape)
+                row = 0
+                for shard in shards:
+                    values = np.load(shard, mmap_mode="r")
+                    target[row : row + len(values)] = values
+                    row += len(values)
+                target.flush()
+    with atomic_path(output / "stimuli.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["stimulus_id", "n_frames", "broken"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**record, "broken": record["broken"] or ""} for record in records)
+    return records

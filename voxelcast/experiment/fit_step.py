@@ -1,0 +1,166 @@
+"""The step that finds, judges and refits the best encoding model of one subject x ROI."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.seeds import derive_seed
+from voxelcast.encoders.base import Setting
+from voxelcast.encoders.registry import get_encoder
+from voxelcast.experiment.compress_step import StoredSpace
+from voxelcast.scoring.bootstrap import bootstrap_interval
+from voxelcast.scoring.correlation import pearson_r
+from voxelcast.search.base import Candidate, PairResult
+from voxelcast.search.pair import search_pair
+
+VERSION = 1
+
+
+def shown_setting(setting: Setting) -> str:
+    """Write hyper-parameters as text: ``n_components=4``; several joined by ``"; "``."""
+    return "; ".join(f"{name}={value!r}" for name, value in setting.items())
+
+
+def fit_pair(
+    folder: Path,
+    *,
+    responses: Path,
+    train_rows: IntArray,
+    test_rows: IntArray,
+    spaces: Sequence[tuple[Path, str, str, str]],
+    fitted_in_folds: bool,
+    fold_of_row: IntArray,
+    groups: Sequence[str] | None,
+    encoders: Sequence[str],
+    search: dict[str, Any],
+    nested: bool,
+    interval: dict[str, Any],
+    seed: int,
+    subject: str,
+    roi: str,
+) -> None:
+    """Search, judge, refit and predict.
+
+    ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` gives folder,
+    network, weights and layer of each feature space. Writes ``result.json``, ``search.csv`` (no header),
+    ``predictions.npy``, ``out_of_fold.npy``, ``voxels.npz`` and ``model.npz``.
+    """
+    valid = np.load(responses / "valid.npy")
+    train = np.load(responses / "train.npy")[train_rows]
+    stored = [StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds) for path, network, _, layer in spaces]
+    weights = {(network, layer): shown for _, network, shown, layer in spaces}
+    pair_seed = derive_seed(seed, "search", subject, roi)
+    result = search_pair(
+        train[:, valid],
+        stored,
+        [get_encoder(name) for name in encoders],
+        fold_of_row,
+        method=search["method"],
+        trials=search["trials"],
+        metric=search["metric"],
+        nested=nested,
+        seed=pair_seed,
+    )
+    _write_search(folder, subject, roi, result.candidates, weights)
+    fallback = np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
+    np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
+    np.savez(
+        folder / "model.npz", coefficients=result.model.coefficients, intercept=result.model.intercept, valid=valid
+    )
+    voxels = {"noise_ceiling_r": np.load(responses / "ceiling.npy")}
+    row = _chosen_row(result.chosen, weights)
+    row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
+    row |= {"nested_choices": [_chosen_row(choice, weights) for choice in result.nested_choices]}
+    if result.out_of_fold is not None and result.voxel_scores is not None:
+        np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
+        voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
+        row |= _judged("", result.voxel_scores, train[:, valid], result.out_of_fold, fold_of_row, groups, interval, seed)
+    if (responses / "test.npy").is_file():
+        measured = np.load(responses / "test.npy")[test_rows][:, valid]
+        voxels["held_out_r"] = _spread_scores(pearson_r(measured, result.predictions), valid)
+        voxels["held_out_noise_ceiling_r"] = np.load(responses / "test_ceiling.npy")
+        one_fold = np.zeros(len(measured), dtype=int)
+        row |= _judged("held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, None, interval, seed)
+    np.savez(folder / "voxels.npz", **{name: np.asarray(values) for name, values in voxels.items()})
+    (folder / "result.json").write_text(json.dumps(row))
+
+
+def _chosen_row(chosen: Candidate, weights: dict[tuple[str, str], str]) -> dict[str, Any]:
+    return {
+        "network": chosen.network,
+        "weights": weights[chosen.network, chosen.layer],
+        "layer": chosen.layer,
+        "encoder": chosen.encoder,
+        "hyperparameters": shown_setting(chosen.setting),
+        "selection_score": chosen.score,
+    }
+
+
+def _judged(
+    prefix: str,
+    voxel_scores: FloatArray,
+    measured: FloatArray,
+    predicted: FloatArray,
+    fold_of_row: IntArray,
+    groups: Sequence[str] | None,
+    interval: dict[str, Any],
+    seed: int,
+) -> dict[str, Any]:
+    """Mean score over voxels with its bootstrap interval over stimuli; None where no voxel has a score."""
+    there = np.isfinite(voxel_scores)
+    if not there.any():
+        return {f"{prefix}score": None, f"{prefix}score_low": None, f"{prefix}score_high": None}
+    low, high = bootstrap_interval(
+        measured,
+        predicted,
+        fold_of_row,
+        groups=groups,
+        n_resamples=interval["resamples"],
+        level=interval["level"],
+        seed=derive_seed(seed, "bootstrap", prefix),
+    )
+    return {
+        f"{prefix}score": float(voxel_scores[there].mean()),
+        f"{prefix}score_low": low,
+        f"{prefix}score_high": high,
+        f"{prefix}n_voxels_without_score": int((~there).sum()),
+    }
+
+
+def _write_search(
+    folder: Path, subject: str, roi: str, candidates: Sequence[Candidate], weights: dict[tuple[str, str], str]
+) -> None:
+    with (folder / "search.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for candidate in candidates:
+            shown = _chosen_row(candidate, weights)
+            writer.writerow([subject, roi, *shown.values(), *map(repr, candidate.fold_scores.tolist())])
+
+
+def _spread(values: FloatArray, valid: np.ndarray, fallback: FloatArray) -> FloatArray:
+    """Put the predictions of valid voxels in place; an excluded voxel is predicted by its mean (0 if it has none)."""
+    full = np.tile(np.nan_to_num(fallback), (len(values), 1))
+    full[:, valid] = values
+    return full
+
+
+def _spread_scores(scores: FloatArray, valid: np.ndarray) -> FloatArray:
+    full = np.full(len(valid), np.nan)
+    full[valid] = scores
+    return full
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read what a finished fit step found."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+__all__ = ["PairResult", "fit_pair", "read_result", "shown_setting"]

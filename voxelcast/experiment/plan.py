@@ -1,0 +1,227 @@
+"""From settings to steps: what an experiment has to do, each step with the key of all that determines its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.errors import DataError, UnknownNameError
+from voxelcast.core.seeds import derive_seed
+from voxelcast.datasets.base import Dataset
+from voxelcast.execution.steps import Step
+from voxelcast.experiment import compress_step, extract_step, fit_step, responses_step
+from voxelcast.experiment.builders import build_dataset, network_json
+from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.search.folds import make_folds
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.keys import content_key, file_hash
+from voxelcast.store.steps import StepId, StepStore
+
+
+@dataclass(frozen=True)
+class Readable:
+    """The stimuli that could be read, once extraction is over.
+
+    ``train_rows`` and ``test_rows`` are their places among the dataset's training and held-out stimuli; ``broken``
+    maps the ids of the others to the reason; ``n_frames`` says how many frames of each were used.
+    """
+
+    train_ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    train_rows: IntArray
+    test_rows: IntArray
+    broken: dict[str, str]
+    n_frames: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Space:
+    """One layer's compressed features: where they are and what they are called."""
+
+    step: Step
+    network: str
+    weights: str
+    layer: str
+
+
+class Plan:
+    """An experiment opened: its dataset and networks are there and fit the settings, nothing has been computed.
+
+    Raises
+    ------
+    VoxelcastError
+        For whatever can be known to be wrong before long work: missing files, unknown layers, too few stimuli.
+    """
+
+    def __init__(self, config: ExperimentConfig, store: StepStore) -> None:
+        self.config = config
+        self.store = store
+        self.dataset: Dataset = build_dataset(config.dataset)
+        self.dataset_json = config.dataset.model_dump_json()
+        self.sampling = FrameSampling(every=config.frames.every, n=config.frames.n)
+        self.stimuli: tuple[Stimulus, ...] = (*self.dataset.train_stimuli, *self.dataset.test_stimuli)
+        self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
+        if not self.pairs:
+            raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
+        self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
+        self.networks = tuple(
+            extract_step.load(network.shown, network_json(network, config.seed), config.compute.device)
+            for network in config.networks
+        )
+
+    def folds(self, train_ids: Sequence[str]) -> IntArray:
+        """Assign training stimuli to folds, ndarray of int, shape (n_train,)."""
+        seed = derive_seed(self.config.seed, "folds")
+        return make_folds(len(train_ids), self.config.folds.n, seed, self.groups_of(train_ids))
+
+    def groups_of(self, ids: Sequence[str]) -> list[str] | None:
+        """Groups of stimuli, in order; None where the dataset has none."""
+        groups = self.dataset.groups
+        return None if groups is None else [groups[i] for i in ids]
+
+    def extract_steps(self, workers: int) -> dict[str, list[Step]]:
+        """Steps that extract each network's layers, a shard of stimuli each, by the network's shown name."""
+        config = self.config
+        return {
+            network.shown: extract_step.extract_steps(
+                network,
+                self.stimuli,
+                self.sampling,
+                config.pool,
+                config.broken_stimuli,
+                config.compute.device,
+                workers,
+            )
+            for network in self.networks
+        }
+
+    def readable(self, extracted: Sequence[Step]) -> Readable:
+        """Say which stimuli finished extraction steps of one network could read.
+
+        Raises
+        ------
+        DataError
+            If no training stimulus is left.
+        """
+        records = [r for step in extracted for r in extract_step.read_records(self.store.path(step.step_id))]
+        broken = {str(r["stimulus_id"]): str(r["broken"]) for r in records if r["broken"]}
+        train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in broken]
+        test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
+        if not train:
+            raise DataError(f"none of {len(self.dataset.train_stimuli)} training stimuli can be read; check the files")
+        return Readable(
+            tuple(self.dataset.train_stimuli[i].stimulus_id for i in train),
+            tuple(self.dataset.test_stimuli[i].stimulus_id for i in test),
+            np.array(train, dtype=int),
+            np.array(test, dtype=int),
+            broken,
+            {str(r["stimulus_id"]): int(str(r["n_frames"])) for r in records},
+        )
+
+    def responses_steps(self) -> dict[tuple[str, str], Step]:
+        """Steps that read, check and average the responses, by subject and ROI."""
+        config = self.config
+        steps = {}
+        for subject, roi in self.pairs:
+            arguments = {
+                "dataset": self.dataset_json,
+                "subject": subject,
+                "roi": roi,
+                "invalid_voxels": config.invalid_voxels,
+                "control": config.control,
+                "seed": config.seed,
+            }
+            key = {
+                "version": responses_step.VERSION,
+                **arguments,
+                "dataset": config.dataset.model_dump(mode="json", exclude={"root", "subjects", "rois"}),
+                "files": [file_hash(path) for path in self.dataset.response_files(subject, roi)],
+                "stimuli": [stimulus.stimulus_id for stimulus in self.stimuli],
+                "n_train": len(self.dataset.train_stimuli),
+            }
+            step_id = StepId("responses", f"{subject}_{roi}", content_key(key))
+            steps[subject, roi] = Step(step_id, responses_step.prepare_responses, arguments)
+        return steps
+
+    def spaces(self, extracted: dict[str, list[Step]], readable: Readable) -> list[Space]:
+        """Steps that compress each layer of each network."""
+        config = self.config.compress
+        in_folds = config.fit == "folds" and config.method != "none"
+        fold_of_row = self.folds(readable.train_ids)
+        excluded = compress_step.excluded_folds(
+            self.config.folds.n, nested=self.config.folds.nested, refit=in_folds
+        )
+        settings = config.model_dump(mode="json", exclude={"fit"})
+        spaces = []
+        for network in self.networks:
+            shards = extracted[network.shown]
+            for layer in network.layers:
+                key = {
+                    "version": compress_step.VERSION,
+                    "shards": [step.step_id.key for step in shards],
+                    "layer": layer,
+                    "folds": fold_of_row.tolist(),
+                    "excluded": excluded,
+                    **settings,
+                }
+                arguments = {
+                    "shards": [extract_step.layer_path(self.store.path(step.step_id), layer) for step in shards],
+                    "layer": f"{network.shown} {layer}",
+                    "fold_of_row": fold_of_row,
+                    "excluded": excluded,
+                    **settings,
+                }
+                name = f"{network.shown.replace('/', '-')}-{layer}"
+                step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)
+                spaces.append(Space(step, network.shown, network.card.weights, layer))
+        return spaces
+
+    def fit_steps(
+        self, responses: dict[tuple[str, str], Step], spaces: Sequence[Space], readable: Readable
+    ) -> dict[tuple[str, str], Step]:
+        """Steps that search, judge and refit the models, by subject and ROI."""
+        config = self.config
+        fold_of_row = self.folds(readable.train_ids)
+        groups = self.groups_of(readable.train_ids)
+        steps = {}
+        for pair, prepared in responses.items():
+            shared = {
+                "fitted_in_folds": config.compress.fit == "folds" and config.compress.method != "none",
+                "groups": groups,
+                "encoders": config.encoders,
+                "search": config.search.model_dump(),
+                "nested": config.folds.nested,
+                "interval": config.interval.model_dump(),
+                "seed": config.seed,
+                "subject": pair[0],
+                "roi": pair[1],
+            }
+            key = {
+                "version": fit_step.VERSION,
+                "responses": prepared.step_id.key,
+                "spaces": [[space.step.step_id.key, space.network, space.weights, space.layer] for space in spaces],
+                "folds": fold_of_row.tolist(),
+                "train": readable.train_ids,
+                "test": readable.test_ids,
+                **shared,
+            }
+            arguments = {
+                **shared,
+                "responses": self.store.path(prepared.step_id),
+                "train_rows": readable.train_rows,
+                "test_rows": readable.test_rows,
+                "spaces": [(self.store.path(s.step.step_id), s.network, s.weights, s.layer) for s in spaces],
+                "fold_of_row": fold_of_row,
+            }
+            steps[pair] = Step(StepId("fit", "_".join(pair), content_key(key)), fit_step.fit_pair, arguments)
+        return steps
+
+
+def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:
+    """Folder of the results: the one asked for, or ``outputs/<name>``."""
+    return asked if asked is not None else Path("outputs") / config.name

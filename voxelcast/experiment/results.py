@@ -1,0 +1,232 @@
+"""The files an experiment leaves, written from its finished steps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import VoxelcastError
+from voxelcast.execution.steps import Step
+from voxelcast.experiment.fit_step import read_result
+from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.report.page import write_report
+from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
+from voxelcast.store.provenance import collect_provenance
+from voxelcast.submission.make import make_submission
+
+Pair = tuple[str, str]
+
+SCORE_COLUMNS = (
+    "subject",
+    "roi",
+    "network",
+    "weights",
+    "layer",
+    "encoder",
+    "hyperparameters",
+    "n_voxels",
+    "n_excluded_voxels",
+    "selection_score",
+    "score",
+    "score_low",
+    "score_high",
+    "score_from",
+    "n_voxels_without_score",
+    "noise_ceiling_r",
+    "noise_normalised_r",
+    "held_out_score",
+    "held_out_low",
+    "held_out_high",
+    "held_out_noise_ceiling_r",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All steps of an experiment, done."""
+
+    plan: Plan
+    readable: Readable
+    responses: dict[Pair, Step]
+    extracted: dict[str, list[Step]]
+    spaces: Sequence[Space]
+    fits: dict[Pair, Step]
+
+    def all_steps(self) -> list[Step]:
+        """Every step, in the order of the work."""
+        extracted = [step for steps in self.extracted.values() for step in steps]
+        return [*self.responses.values(), *extracted, *(space.step for space in self.spaces), *self.fits.values()]
+
+    def folder(self, step: Step) -> Path:
+        """Where a step's result lies."""
+        return self.plan.store.path(step.step_id)
+
+
+def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
+    """Write scores, search, predictions, submission, provenance and report; return the rows of ``scores.csv``."""
+    rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
+    write_text(output / "scores.csv", _csv(SCORE_COLUMNS, ([row[c] for c in SCORE_COLUMNS] for row in rows)))
+    _write_search(finished, output)
+    _write_predictions(finished, output)
+    _write_layers(finished, output)
+    _write_exclusions(finished, output)
+    notes = _notes(finished)
+    submission = _write_submission(finished, output)
+    if submission:
+        notes.append(submission)
+    write_json(output / "notes.json", notes)
+    _write_provenance(finished, output)
+    write_report(output)
+    return rows
+
+
+def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    return text.getvalue()
+
+
+def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
+    folder = finished.folder(finished.fits[pair])
+    result = read_result(folder)
+    with np.load(folder / "voxels.npz") as voxels:
+        nested = _normalised(voxels, "pearson_r", "noise_ceiling_r")
+        held_out = _normalised(voxels, "held_out_r", "held_out_noise_ceiling_r")
+    row = dict.fromkeys(SCORE_COLUMNS) | result | {"subject": pair[0], "roi": pair[1]}
+    row["held_out_low"], row["held_out_high"] = result.get("held_out_score_low"), result.get("held_out_score_high")
+    row["noise_ceiling_r"], row["noise_normalised_r"] = nested
+    row["held_out_noise_ceiling_r"] = held_out[0]
+    row["score_from"] = "nested_cv" if "score" in result else "none"
+    if "score" not in result and "held_out_score" in result:
+        row["score_from"] = "held_out"
+        for name in ("score", "score_low", "score_high", "n_voxels_without_score"):
+            row[name] = result.get(f"held_out_{name}")
+        row["noise_ceiling_r"], row["noise_normalised_r"] = held_out
+    return row
+
+
+def _normalised(voxels: Any, score: str, ceiling: str) -> tuple[float | None, float | None]:
+    """Mean ceiling over voxels, and mean score over mean ceiling (of the voxels that have both)."""
+    if ceiling not in voxels or not np.isfinite(voxels[ceiling]).any():
+        return None, None
+    mean_ceiling = float(np.nanmean(voxels[ceiling]))
+    if score not in voxels:
+        return mean_ceiling, None
+    both = np.isfinite(voxels[score]) & np.isfinite(voxels[ceiling])
+    if not both.any() or voxels[ceiling][both].mean() <= 0:
+        return mean_ceiling, None
+    return mean_ceiling, float(voxels[score][both].mean() / voxels[ceiling][both].mean())
+
+
+def _write_search(finished: Finished, output: Path) -> None:
+    folds = [f"fold_{k + 1}" for k in range(finished.plan.config.folds.n)]
+    columns = ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score", *folds)
+    parts = [finished.folder(finished.fits[pair]) / "search.csv" for pair in finished.plan.pairs]
+    write_bytes(output / "search.csv", b"".join([_csv(columns, []).encode(), *(part.read_bytes() for part in parts)]))
+
+
+def _write_predictions(finished: Finished, output: Path) -> None:
+    """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
+    readable = finished.readable
+    for subject, roi in finished.plan.pairs:
+        folder = finished.folder(finished.fits[subject, roi])
+        ids, split, source = readable.test_ids, "test", folder / "predictions.npy"
+        if not ids and (folder / "out_of_fold.npy").is_file():
+            ids, split, source = readable.train_ids, "train (out of fold)", folder / "out_of_fold.npy"
+        save_array(output / "predictions" / f"{subject}_{roi}.npy", np.load(source))
+        table = _csv(("stimulus_id", "split"), ([i, split] for i in ids))
+        write_text(output / "predictions" / f"{subject}_{roi}_stimuli.csv", table)
+        write_bytes(output / "voxels" / f"{subject}_{roi}.npz", (folder / "voxels.npz").read_bytes())
+
+
+def _write_layers(finished: Finished, output: Path) -> None:
+    rows = []
+    for space in finished.spaces:
+        facts = json.loads((finished.folder(space.step) / "facts.json").read_text())
+        rows.append(
+            [space.network, space.layer, facts["n_features"], facts["n_components"], facts["explained_variance"]]
+        )
+    columns = ("network", "layer", "n_features", "n_components", "explained_variance")
+    write_text(output / "layers.csv", _csv(columns, rows))
+
+
+def _write_exclusions(finished: Finished, output: Path) -> None:
+    rows: list[list[str]] = [["stimulus", "", "", i, reason] for i, reason in finished.readable.broken.items()]
+    for (subject, roi), step in finished.responses.items():
+        facts = json.loads((finished.folder(step) / "facts.json").read_text())
+        rows += [["voxel", subject, roi, voxel, reason] for voxel, reason in facts["invalid"].items()]
+    write_text(output / "exclusions.csv", _csv(("kind", "subject", "roi", "name", "reason"), rows))
+
+
+def _notes(finished: Finished) -> list[str]:
+    config = finished.plan.config
+    notes = [
+        f"{network.shown}: weights are {network.card.weights}; its scores say nothing of a trained network."
+        for network in finished.plan.networks
+        if network.card.weights.startswith("random")
+    ]
+    if config.control == "shuffle":
+        notes.append("Control: the responses were shuffled over training stimuli; every score should be near 0.")
+    if config.compress.method != "none" and config.compress.fit == "once":
+        notes.append(
+            "Compression was fitted once on all training stimuli (as in 2021), so features of held-out folds went into "
+            "it; scores may be slightly too high."
+        )
+    if not config.folds.nested:
+        notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
+    if config.search.metric != "pearson_r":
+        notes.append(f"Layers and hyper-parameters were chosen by {config.search.metric}, not by the mean r per voxel.")
+    if finished.readable.broken:
+        notes.append(f"{len(finished.readable.broken)} stimuli could not be read and were left out.")
+    return notes
+
+
+def _write_submission(finished: Finished, output: Path) -> str | None:
+    """Write the challenge files where the dataset is a challenge; return why not, where that is so."""
+    track = finished.plan.dataset.submission_track
+    if track is None:
+        return None
+    predictions: dict[Pair, FloatArray] = {
+        pair: np.load(finished.folder(step) / "predictions.npy") for pair, step in finished.fits.items()
+    }
+    broken = [s.stimulus_id for s in finished.plan.dataset.test_stimuli if s.stimulus_id in finished.readable.broken]
+    if broken:
+        return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
+    try:
+        make_submission(predictions, track, output / "submission")
+    except VoxelcastError as error:
+        return f"No submission was made: {error}."
+    return None
+
+
+def _write_provenance(finished: Finished, output: Path) -> None:
+    store = finished.plan.store
+    steps = {}
+    for step in finished.all_steps():
+        facts = store.facts(step.step_id)
+        steps[step.step_id.folder] = {"key": facts["key"], "seconds": facts["seconds"], "host": facts["host"]}
+    provenance = collect_provenance() | {
+        "seed": finished.plan.config.seed,
+        "device": finished.plan.config.compute.device,
+        "networks": {
+            network.shown: {"weights": network.card.weights, "weights_hash": network.card.weights_hash}
+            for network in finished.plan.networks
+        },
+        "dataset": {
+            "title": finished.plan.dataset.facts.title,
+            "licence": finished.plan.dataset.facts.licence,
+            "citation": finished.plan.dataset.facts.citation,
+        },
+        "steps": steps,
+    }
+    write_json(output / "provenance.json", provenance)

@@ -1,0 +1,160 @@
+"""Run an experiment from its settings to its report; run again after a kill, it goes on where it was."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.core.progress import Progress
+from voxelcast.execution.machine import available_cores, check_disk
+from voxelcast.execution.steps import run_steps
+from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.estimate import Estimate, estimate
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.results import Finished, write_results
+from voxelcast.store.atomic import write_text
+from voxelcast.store.steps import StepStore
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run left.
+
+    Parameters
+    ----------
+    output : Path
+        Folder of the results.
+    steps_run, steps_kept : int
+        Steps done now, and done before.
+    mean_score : float or None
+        Mean over subject x ROI of ``score``.
+    """
+
+    output: Path
+    steps_run: int
+    steps_kept: int
+    mean_score: float | None
+
+
+def run_experiment(
+    config: ExperimentConfig, output: Path, *, store: Path | None = None, progress: Progress
+) -> Summary:
+    """Run every step that is not done yet and write the results.
+
+    Parameters
+    ----------
+    config : ExperimentConfig
+    output : Path
+        Folder of the results; a folder that holds another experiment's is refused.
+    store : Path or None
+        Folder of the finished steps, to be shared between experiments; None: ``output/steps``.
+    progress : Progress
+
+    Raises
+    ------
+    StoreError
+        If the output holds another experiment, or another process works in it.
+    VoxelcastError
+        For whatever is wrong with settings or data.
+    """
+    check_output(config, output)
+    steps_store = StepStore(store or output / "steps")
+    with _locked(output):
+        workers = config.compute.workers or available_cores()
+        plan = Plan(config, steps_store)
+        write_text(output / "config.yaml", config_text(config))
+        forecast = estimate(plan, workers)
+        for line in forecast.lines():
+            progress.note(line)
+        check_disk(steps_store.root, forecast.disk_bytes)
+        finished, ran = _run(plan, workers, progress)
+        scores = write_results(finished, output)
+        progress.note(f"results in {output}")
+        there = [row["score"] for row in scores if row["score"] is not None]
+        mean = sum(there) / len(there) if there else None
+        return Summary(output, ran, len(finished.all_steps()) - ran, mean)
+
+
+def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path | None = None) -> Estimate:
+    """Say how long an experiment will take and how much disk, without doing it (one stimulus is looked at)."""
+    check_output(config, output)
+    plan = Plan(config, StepStore(store or output / "steps"))
+    return estimate(plan, config.compute.workers or available_cores())
+
+
+def _run(plan: Plan, workers: int, progress: Progress) -> tuple[Finished, int]:
+    responses = plan.responses_steps()
+    ran = run_steps(list(responses.values()), plan.store, workers=workers, progress=progress, what="read responses")
+    extracted = plan.extract_steps(workers)
+    for shown, steps in extracted.items():
+        ran += run_steps(
+            steps, plan.store, workers=workers, progress=progress, what=f"extract {shown}", unit="stimulus"
+        )
+    readable = plan.readable(next(iter(extracted.values())))
+    spaces = plan.spaces(extracted, readable)
+    ran += run_steps([s.step for s in spaces], plan.store, workers=workers, progress=progress, what="compress layers")
+    fits = plan.fit_steps(responses, spaces, readable)
+    ran += run_steps(list(fits.values()), plan.store, workers=workers, progress=progress, what="fit encoding models")
+    return Finished(plan, readable, responses, extracted, spaces, fits), ran
+
+
+def config_text(config: ExperimentConfig) -> str:
+    """Write all settings as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def check_output(config: ExperimentConfig, output: Path) -> None:
+    """Raise StoreError if ``output`` holds the results of other settings, or files that are not ours."""
+    if output.exists() and not output.is_dir():
+        raise UnwritableError(f"output {output} is a file; choose a folder with --output")
+    there = output / "config.yaml"
+    if not there.is_file():
+        foreign = sorted(p.name for p in output.iterdir() if p.name not in ("steps", ".lock")) if output.exists() else []
+        if foreign:
+            raise StoreError(
+                f"output {output} holds files that are not an experiment's ({foreign[0]}, ...); "
+                "choose an empty or new folder with --output"
+            )
+        return
+    found = yaml.safe_load(there.read_text())
+    found.pop("compute", None)
+    difference = _first_difference(found, json.loads(json.dumps(config.results_config())))
+    if difference:
+        raise StoreError(
+            f"output {output} holds another experiment: {difference}; choose another folder with --output, "
+            "or undo the change to go on with this one"
+        )
+
+
+def _first_difference(there: Any, here: Any, where: str = "") -> str | None:
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*here, *(k for k in there if k not in here)]:
+            found = _first_difference(there.get(key), here.get(key), f"{where}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if there == here else f"{where} is {there!r} there and {here!r} here"
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Keep a second run out of the folder; the lock ends with the process, however that ends."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / ".lock").open("w")
+    except OSError as error:
+        raise UnwritableError(f"output {output} cannot be written ({error.strerror}); choose another --output") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(f"another run is under way in {output}; wait for it, or choose another --output") from error
+        yield

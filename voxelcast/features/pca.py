@@ -1,0 +1,232 @@
+r"""Exact principal components from the Gram matrix.
+
+With n stimuli and D features, D >> n, the principal components of the training rows X (centred on their mean) follow
+from the n x n Gram matrix instead of the D x D covariance:
+
+    K = X X',    K = U diag(l) U',    training scores = U sqrt(l),    other scores = K_other,train U / sqrt(l)
+
+K is accumulated over blocks of columns, so X never has to be in memory. It is exact: scores equal those of a full
+singular value decomposition up to sign and rounding.
+
+**A fold costs no second look at the features.** K of the raw, uncentred features determines K centred on the mean of
+*any* training set t, by double centring:
+
+    K_t[i, j] = K[i, j] - mean_{s in t} K[i, s] - mean_{s in t} K[j, s] + mean_{s, u in t} K[s, u]
+
+An entry of the raw K depends on two rows only, so scores of a fold's training stimuli hold nothing of its held-out
+ones, to the last bit. Features divided by their training standard deviations have no such shortcut: each training set
+needs a Gram matrix of its own (see :func:`gram_matrices`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import scipy.linalg
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import DataError, OptionError
+from voxelcast.features.matrix import FeatureMatrix
+
+Precision = Literal["float64", "float32"]
+Fewer = Literal["error", "allow"]
+
+
+@dataclass(frozen=True)
+class PCAScores:
+    """Principal components of training stimuli, and all stimuli in their terms.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_stimuli, n_components), float64
+        All stimuli, training and others; the training rows of a component sum to 0.
+    explained_variance_ratio : ndarray of shape (n_components,)
+        Share of the training stimuli's variance, in [0, 1].
+    """
+
+    scores: FloatArray
+    explained_variance_ratio: FloatArray
+
+
+def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: int = 4096) -> FloatArray:
+    """Multiply uncentred features with themselves, in one pass over blocks of columns.
+
+    Parameters
+    ----------
+    matrix : FeatureMatrix of shape (n_stimuli, n_features)
+    precision : {"float64", "float32"}
+        Of the products; sums over blocks are double. Single precision takes half the time and is good to about 1e-6 of
+        the features' mean square.
+    block : int
+        Columns at a time; memory is about ``3 * 8 * block * n_stimuli`` bytes.
+
+    Returns
+    -------
+    gram : ndarray of shape (n_stimuli, n_stimuli), float64
+    """
+    check_option("precision", precision, ("float64", "float32"))
+    gram = np.zeros((matrix.shape[0], matrix.shape[0]))
+    for columns in matrix.blocks(block):
+        columns = columns.astype(precision, copy=False)
+        gram += columns @ columns.T
+    return gram
+
+
+def gram_matrices(
+    matrix: FeatureMatrix,
+    subsets: Sequence[IntArray],
+    *,
+    scale: bool,
+    precision: Precision = "float64",
+    block: int = 4096,
+    memory: float = 1e9,
+) -> Iterator[FloatArray]:
+    """Give the Gram matrix of features centred (and scaled) by each of several training sets.
+
+    A pass over the features serves as many training sets as fit into ``memory`` (each needs ``8 * n_stimuli**2`` bytes).
+    The cost is one product of n_stimuli**2 * n_features per training set.
+
+    Parameters
+    ----------
+    matrix : FeatureMatrix of shape (n_stimuli, n_features)
+    subsets : sequence of ndarray of int
+        Rows of the stimuli of each training set.
+    scale : bool
+        Divide each feature by its standard deviation (over n) in the training set; a feature that is constant there
+        becomes 0.
+    precision : {"float64", "float32"}
+        Of the products.
+    block : int
+        Columns at a time.
+    memory : float
+        Bytes.
+
+    Yields
+    ------
+    gram : ndarray of shape (n_stimuli, n_stimuli), float64
+    """
+    check_option("precision", precision, ("float64", "float32"))
+    n = matrix.shape[0]
+    at_once = max(1, int(memory // (8 * n * n)))
+    for first in range(0, len(subsets), at_once):
+        batch = subsets[first : first + at_once]
+        grams = [np.zeros((n, n)) for _ in batch]
+        for columns in matrix.blocks(block):
+            for gram, rows in zip(grams, batch, strict=True):
+                centred = _standardise(columns, rows, scale).astype(precision, copy=False)
+                gram += centred @ centred.T
+        yield from grams
+
+
+def _standardise(columns: FloatArray, train_rows: IntArray, scale: bool) -> FloatArray:
+    train = columns[train_rows]
+    centred: FloatArray = columns - train.mean(axis=0)
+    if scale:
+        # Compared exactly: the computed deviation of a constant feature may be rounding instead of 0.
+        constant = (train == train[:1]).all(axis=0)
+        deviation = np.where(constant, 1.0, train.std(axis=0))
+        centred = np.where(constant, 0.0, centred / deviation)
+    return centred
+
+
+def pca_scores(
+    gram: FloatArray,
+    train_rows: IntArray,
+    components: int | Literal["max"],
+    *,
+    fewer: Fewer = "error",
+    where: str = "",
+    precision: Precision = "float64",
+) -> PCAScores:
+    """Fit principal components to training stimuli and give the scores of all stimuli.
+
+    Each component's sign is such that its largest training score in size is positive.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (n_stimuli, n_stimuli)
+        Gram matrix of the features, raw or centred on anything.
+    train_rows : ndarray of int, shape (n_train,)
+        Stimuli that the components are fitted to.
+    components : int or "max"
+        How many; ``"max"``: as many as the rank.
+    fewer : {"error", "allow"}
+        What happens where the rank is lower than ``components``.
+    where : str
+        For messages, e.g. ``" of layer features.10"``.
+    precision : {"float64", "float32"}
+        With which the Gram matrix was computed: decides what counts as rank.
+
+    Raises
+    ------
+    OptionError
+        If more components are asked for than the rank, and ``fewer="error"``.
+    DataError
+        If the features do not vary over the training stimuli, or the Gram matrix is not finite.
+    """
+    _check(gram, components, fewer, where)
+    n_train = len(train_rows)
+    centred = _double_centre(gram, train_rows)  # (n_stimuli, n_train)
+    core = centred[train_rows]
+    wanted = n_train if components == "max" else min(components, n_train)
+    values, vectors = _largest(core, wanted)
+    # Below this an eigenvalue is rounding: of the Gram matrix' entries, and of the decomposition.
+    noise = 10 * np.sqrt(n_train) * np.finfo(precision).eps * float(np.diag(gram)[train_rows].max())
+    noise += n_train * np.finfo(np.float64).eps * float(values[0])
+    if values[wanted - 1] <= noise and len(values) < n_train:
+        values, vectors = _largest(core, n_train)
+    rank = int(np.count_nonzero(values > noise))
+    if rank == 0:
+        raise DataError(
+            f"features{where} must vary over the {n_train} training stimuli; "
+            "got the same for all of them; leave this layer out"
+        )
+    if components != "max" and components > rank and fewer == "error":
+        raise OptionError(
+            f"compress.components must be at most {rank}, the rank of the {n_train} training stimuli{where}; "
+            f"got {components}; lower it, or set compress.fewer=allow"
+        )
+    kept = min(rank, wanted)
+    values, vectors = values[:kept], _fix_signs(vectors[:, :kept])
+    scores = centred @ (vectors / np.sqrt(values))
+    scores[train_rows] = vectors * np.sqrt(values)
+    return PCAScores(scores, values / np.trace(core))
+
+
+def _check(gram: FloatArray, components: int | Literal["max"], fewer: Fewer, where: str) -> None:
+    check_option("compress.fewer", fewer, ("error", "allow"))
+    if components != "max" and components < 1:
+        raise OptionError(f"compress.components must be at least 1, or max; got {components}")
+    if not np.isfinite(gram).all():
+        raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
+
+
+def _double_centre(gram: FloatArray, train_rows: IntArray) -> FloatArray:
+    """Return products (n_stimuli, n_train) of all with the training stimuli, both minus the training mean."""
+    to_train = gram[:, train_rows]
+    means = to_train.mean(axis=1)
+    centred: FloatArray = to_train - means[:, None] - means[train_rows] + means[train_rows].mean()
+    return centred
+
+
+def _largest(core: FloatArray, n_wanted: int) -> tuple[FloatArray, FloatArray]:
+    """Return at least the ``n_wanted`` largest eigenvalues, falling, and eigenvectors (n, .) of a symmetric matrix."""
+    n = len(core)
+    # Up to about a quarter of them, picking is faster than taking all.
+    values, vectors = (
+        scipy.linalg.eigh(core, subset_by_index=(n - n_wanted, n - 1))
+        if n_wanted <= n // 4
+        else scipy.linalg.eigh(core, driver="evd")
+    )
+    return values[::-1], vectors[:, ::-1]
+
+
+def _fix_signs(vectors: FloatArray) -> FloatArray:
+    """Turn each column so that its largest entry in size is positive."""
+    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
+    fixed: FloatArray = vectors * np.where(largest < 0, -1.0, 1.0)
+    return fixed

@@ -1,0 +1,1 @@
+"""Deep networks and built-in filter banks: registry, weights, layers, extraction. torch lives here."""

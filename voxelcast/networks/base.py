@@ -1,0 +1,115 @@
+"""What a network is: frames in, the activations of chosen layers out, with a card that says what it is and expects.
+
+Two kinds are covered by one contract. A network that ``takes = "frames"`` looks at each frame alone; a network that
+``takes = "clip"`` looks at all sampled frames of a stimulus at once. Both get float32 frames already resized and
+normalised by :meth:`Network.prepare`, and both return, for each layer, an array whose first axis is time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from voxelcast.core.arrays import ByteArray
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class NetworkCard:
+    """What a network is and what it expects.
+
+    Parameters
+    ----------
+    name : str
+        E.g. ``"torchvision/resnet18"``.
+    takes : {"frames", "clip"}
+        Whether it looks at frames one by one or at a whole clip.
+    input_size : int
+        Height and width, in pixels, to which frames are resized.
+    mean, std : tuple of float
+        Per-channel normalisation of RGB in [0, 1].
+    weights : str
+        What the user is told: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
+        ``"none (built in)"``.
+    weights_hash : str
+        Hash of every parameter and buffer; part of step keys and provenance.
+    licence : str
+        Licence of the weights, ``"unknown"`` where nobody said.
+    """
+
+    name: str
+    takes: Literal["frames", "clip"]
+    input_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights: str
+    weights_hash: str
+    licence: str = "unknown"
+
+
+class Network(ABC):
+    """A loaded network with its chosen layers."""
+
+    card: NetworkCard
+    layers: tuple[str, ...]
+
+    @abstractmethod
+    def layer_names(self) -> tuple[str, ...]:
+        """All layers that can be asked for, in the order of the forward pass where that is known."""
+
+    @abstractmethod
+    def prepare(self, frames: ByteArray) -> torch.Tensor:
+        """Resize and normalise frames.
+
+        Parameters
+        ----------
+        frames : ndarray of uint8, shape (n_frames, height, width, 3)
+            RGB at native size.
+
+        Returns
+        -------
+        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size), on the network's device
+        """
+
+    @abstractmethod
+    def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Run one forward pass and return every chosen layer.
+
+        Parameters
+        ----------
+        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
+
+        Returns
+        -------
+        activations : mapping from layer to tensor of shape (n_times, ...)
+            What the layer put out, before anything later overwrote it. ``n_times`` is ``n_frames`` for networks that
+            take frames.
+        """
+
+
+def expand_layers(asked: Sequence[str], known: Sequence[str], network: str) -> tuple[str, ...]:
+    """Resolve names and shell wildcards (``features.*``) to layers, in the order asked, each once.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that no layer has or a pattern that none matches; the message offers the nearest and the command
+        that lists all.
+    """
+    import fnmatch
+
+    from voxelcast.core.checks import check_known
+
+    chosen: dict[str, None] = {}
+    for name in asked:
+        matches = [name] if name in known else fnmatch.filter(known, name)
+        if not matches:
+            check_known(
+                "layer", name, known, where=f"in '{network}'", remedy=f"List them: voxelcast networks layers {network}"
+            )
+        chosen.update(dict.fromkeys(matches))
+    return tuple(chosen)

@@ -1,0 +1,136 @@
+"""Weights: read safely from a file, fitted strictly to a network, and known by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from torch import nn
+
+from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
+
+StateDict = dict[str, torch.Tensor]
+
+
+def parameter_hash(module: nn.Module) -> str:
+    """Hash every parameter and buffer with its name, type and shape (32 hex digits)."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Read weights from a file, admitting tensors and plain containers only.
+
+    A bare state dict, one under ``"state_dict"`` or ``"model"``, and names that all begin with ``module.`` are
+    understood.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    UnsafeFileError
+        If the file wants to run code.
+    DataError
+        If it is no checkpoint, or holds no state dict.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"weights file {path} does not exist; check the path, or set weights=random")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch says the same of a file that is no pickle at all; its first bytes tell the two apart.
+        if path.read_bytes()[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise UnsafeFileError(
+                f"weights file {path} holds more than tensors and plain containers and was not loaded; "
+                "save the network's state_dict() and use that"
+            ) from error
+        raise DataError(f"weights file {path} is no torch checkpoint; save the network's state_dict()") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise DataError(f"weights file {path} is no torch checkpoint, or damaged; fetch or save it again") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise DataError(
+            f"weights file {path} must hold a state dict (tensors by name); got {type(content).__name__}; "
+            "save the network's state_dict()"
+        )
+    names = [str(name) for name in content]
+    prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
+    return {name.removeprefix(prefix): tensor for name, tensor in zip(names, content.values(), strict=True)}
+
+
+def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:
+    """Load weights, every one and no other.
+
+    Raises
+    ------
+    DataError
+        If a tensor is missing, left over or of another shape; the message names the first of each.
+    """
+    wanted = module.state_dict()
+    problems = {
+        # Counters that files from before torch 0.4.1 lack and that only training uses.
+        "missing": [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")],
+        "not in the network": [k for k in state if k not in wanted],
+        "of another shape": [k for k in wanted if k in state and state[k].shape != wanted[k].shape],
+    }
+    if any(problems.values()):
+        counts = [f"{len(keys)} {what} (first {keys[0]!r})" for what, keys in problems.items() if keys]
+        raise DataError(
+            f"weights of {source} must fit '{network}'; got {len(state)} tensors: {', '.join(counts)}; "
+            "choose the network they were made for"
+        )
+    module.load_state_dict({**wanted, **state})
+
+
+def default_state_dict(url: str, network: str) -> StateDict:
+    """Read the weights released at ``url`` from torch's cache, downloading them into it first where they are absent.
+
+    The hash in the file's name is checked either way.
+
+    Raises
+    ------
+    MissingFileError
+        If they are not in the cache and cannot be downloaded; the message says where to put which file.
+    DataError
+        If the file's content does not have the hash.
+    """
+    name = Path(urlparse(url).path).name
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    path = folder / name
+    digits = re.search(r"-([0-9a-f]{8,})\.", name)
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=digits and digits[1], progress=False)
+        except (URLError, OSError, RuntimeError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise MissingFileError(
+                f"default weights of '{network}' ({name}) are not at {path} and cannot be downloaded ({reason}); "
+                f"fetch {url} elsewhere and put it there, or set weights to a file or to random"
+            ) from error
+    if digits:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if not found.startswith(digits[1]):
+            found = found[: len(digits[1])]
+            raise DataError(f"weights file {path} must have a sha256 of {digits[1]}...; got {found}...; fetch it again")
+    return _with_present_names(read_state_dict(path), network)
+
+
+def _with_present_names(state: StateDict, network: str) -> StateDict:
+    """Rename the tensors of DenseNets, whose released files keep names from before torch 0.4 (``norm.1.weight``)."""
+    if not network.startswith("torchvision/densenet"):
+        return state
+    old = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.(\d\.\w+)$")
+    return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}

@@ -1,0 +1,141 @@
+"""Reading the layers of a torch module during one forward pass.
+
+Three rules. *Outputs are copied at once*, because a later in-place operation (AlexNet's ReLUs) would overwrite them.
+*A module that is called several times in one pass* (the ReLU inside a ResNet block) *counts with its last call*. *A
+layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from voxelcast.core.errors import DataError
+
+
+class _AllCaptured(Exception):
+    """Ends a forward pass after the last layer wanted; never leaves :func:`capture`."""
+
+
+@contextmanager
+def capture(
+    module: nn.Module, layers: Sequence[str], calls: Mapping[str, int] | None = None
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Collect the outputs of layers while the block runs the module forward once.
+
+    Hooks are gone when the block ends, also by an exception.
+
+    Parameters
+    ----------
+    module : nn.Module
+    layers : sequence of str
+        Module paths, e.g. ``"layer4.1"``.
+    calls : mapping from str to int, optional
+        How often each of the layers is called in one pass (see :func:`trace`). If given, the pass stops after the last
+        of these calls, and what stands after it in the block is not run.
+
+    Yields
+    ------
+    captured : dict from layer to tensor
+        Filled during the pass.
+
+    Raises
+    ------
+    DataError
+        If a layer puts out something else than a tensor, or is not reached.
+    """
+    captured: dict[str, torch.Tensor] = {}
+    left = dict(calls) if calls is not None else {}
+
+    def read(layer: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if not isinstance(output, torch.Tensor):
+                raise DataError(
+                    f"layer {layer!r} must put out one tensor; got {type(output).__name__}; choose a layer inside it"
+                )
+            captured[layer] = output.clone()
+            if calls is not None:
+                left[layer] -= 1
+                if not any(left.values()):
+                    raise _AllCaptured
+
+        return hook
+
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.callback(module.get_submodule(layer).register_forward_hook(read(layer)).remove)
+        with suppress(_AllCaptured):
+            yield captured
+    missed = [layer for layer in layers if layer not in captured]
+    if missed:
+        raise DataError(f"layer {missed[0]!r} is not called in a forward pass; choose another layer")
+
+
+@dataclass(frozen=True)
+class LayerTrace:
+    """What one forward pass showed of a module.
+
+    Parameters
+    ----------
+    name : str
+        Module path.
+    kind : str
+        Class of the module.
+    shape : tuple of int
+        Of its output for one frame, without the axis of frames.
+    calls : int
+        How often it is called in one pass; the last call counts.
+    problem : str
+        Why it cannot be asked for; empty where it can.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    calls: int
+    problem: str = ""
+
+
+def trace(module: nn.Module, example: torch.Tensor) -> tuple[LayerTrace, ...]:
+    """Run forward once and list all modules below this one, in the order in which their last calls end.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In eval mode.
+    example : tensor of shape (n_frames, 3, height, width)
+        With at least two frames, or a layer that mixes frames would not show.
+    """
+    seen: dict[str, LayerTrace] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(called: nn.Module, _inputs: Any, output: Any) -> None:
+            earlier = seen.pop(name, None)
+            shape: tuple[int, ...] = ()
+            problem = ""
+            if not isinstance(output, torch.Tensor):
+                problem = f"puts out a {type(output).__name__} instead of one tensor"
+            elif output.ndim == 0 or len(output) != len(example):
+                problem = "puts out something else than one entry per frame"
+            else:
+                shape = tuple(output.shape[1:])
+            seen[name] = LayerTrace(name, type(called).__name__, shape, earlier.calls + 1 if earlier else 1, problem)
+
+        return hook
+
+    with ExitStack() as hooks, torch.inference_mode():
+        for name, child in module.named_modules():
+            if name:
+                hooks.callback(child.register_forward_hook(watch(name)).remove)
+        module(example)
+    silent = [
+        LayerTrace(name, type(child).__name__, (), 0, "is not called in a forward pass")
+        for name, child in module.named_modules()
+        if name and name not in seen
+    ]
+    return (*seen.values(), *silent)

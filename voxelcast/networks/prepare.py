@@ -1,0 +1,54 @@
+"""Frames as a network wants them: resized and normalised, in this one place, whatever decoded them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+
+from voxelcast.core.arrays import ByteArray
+from voxelcast.core.errors import ShapeError
+
+
+def prepare_frames(
+    frames: ByteArray,
+    input_size: int,
+    mean: tuple[float, float, float],
+    std: tuple[float, float, float],
+    device: torch.device,
+) -> torch.Tensor:
+    """Resize frames to a square, without cropping, and normalise them: ``(rgb / 255 - mean) / std``.
+
+    Bilinear with antialiasing, in single precision on the device. Each frame is treated alone, so that chunking changes
+    nothing.
+
+    Parameters
+    ----------
+    frames : ndarray of uint8, shape (n_frames, height, width, 3)
+    input_size : int
+        Height and width of the result, in pixels.
+    mean, std : tuple of float
+        Per channel of RGB in [0, 1].
+    device : torch.device
+
+    Returns
+    -------
+    prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
+
+    Raises
+    ------
+    ShapeError
+        If the frames have another shape or type.
+    """
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+        raise ShapeError(
+            f"frames must be uint8 of shape (n_frames, height, width, 3); got {frames.dtype} of shape {frames.shape}"
+        )
+    # torch shares the memory and wants to be allowed to write to it.
+    shared = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
+    pixels = shared.to(device).permute(0, 3, 1, 2).float()
+    size = (input_size, input_size)
+    resized = functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
+    middle = torch.tensor(mean, device=device).view(3, 1, 1) * 255
+    spread = torch.tensor(std, device=device).view(3, 1, 1) * 255
+    return (resized - middle) / spread

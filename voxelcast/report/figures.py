@@ -1,0 +1,91 @@
+"""How every figure of the report looks and how it gets into the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, which stay apart under every common colour blindness."""
+
+SUBJECT_COLOUR: Final = "#8a929b"
+_INK: Final = "#3c434a"
+_PANEL_INCHES: Final = (3.5, 2.35)
+
+STYLE: Final[dict[str, Any]] = {
+    "svg.fonttype": "none",  # text stays text: a third of the size, and sharp on every screen
+    "svg.hashsalt": "voxelcast",  # the same ids, hence the same bytes, for the same figure
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#9aa1a8",
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": _INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e8ea",
+    "grid.linewidth": 0.6,
+    "text.color": _INK,
+    "xtick.color": "#9aa1a8",
+    "ytick.color": "#9aa1a8",
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "xtick.major.size": 3,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "axes.unicode_minus": True,
+    "path.simplify": True,
+}
+"""Applied with ``matplotlib.rc_context`` around everything that draws."""
+
+_FONTS: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure as the page needs it.
+
+    Parameters
+    ----------
+    title : str
+    uri : str
+        The SVG as a data URI: nothing is fetched, and the ids of two figures cannot clash.
+    alt : str
+        What a reader who does not see the figure should know.
+    width, height : int
+        In CSS pixels.
+    """
+
+    title: str
+    uri: str
+    alt: str
+    width: int
+    height: int
+
+
+def new_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """Make a figure of one small panel."""
+    figure = Figure(figsize=_PANEL_INCHES)
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    return figure, axes
+
+
+def inline(figure: Figure, title: str, alt: str) -> Panel:
+    """Turn a figure into a panel; the same figure gives the same bytes."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    # Laid out with a font that comes with matplotlib, shown in the reader's own, which is narrower if different.
+    svg = buffer.getvalue().replace("'DejaVu Sans'", _FONTS)
+    uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Panel(title, uri, alt, width, height)

@@ -1,0 +1,125 @@
+"""Heat maps as tables: the numbers stay text, for readers, screen readers and copying."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_hex, to_rgb
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.report.summary import mean_or_nan, number
+
+COLORMAP: Final = "viridis"
+# One of the two has a contrast of at least 4.58 on any colour; with a softer black that does not hold.
+_DARK, _LIGHT = "#000000", "#ffffff"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, its colours (empty where there is no number)."""
+
+    text: str
+    background: str
+    ink: str
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A table of ROI x subject whose cells are coloured by value.
+
+    Parameters
+    ----------
+    subjects : tuple of str
+    rows : tuple of (roi, cells, mean)
+        The mean over subjects is a cell of its own, or None for a single subject.
+    low, high : str
+        Ends of the colour scale.
+    gradient : str
+        CSS colours of the scale, low to high.
+    n_missing : int
+        Cells without a number.
+    """
+
+    subjects: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Cell, ...], Cell | None], ...]
+    low: str
+    high: str
+    gradient: str
+    n_missing: int
+
+
+def heatmap(
+    scores: pd.DataFrame, column: str, rois: Sequence[str], subjects: Sequence[str], *, top: float | None = None
+) -> Heatmap | None:
+    """Lay out one column of scores.csv as ROI x subject.
+
+    Parameters
+    ----------
+    scores : DataFrame
+    column : str
+    rois, subjects : sequence of str
+        In the order to be shown.
+    top : float, optional
+        Least upper end of the colour scale, e.g. 1 for noise-normalised scores.
+
+    Returns
+    -------
+    heatmap : Heatmap or None
+        None if the column holds no finite value.
+    """
+    values = (
+        scores.pivot(index="roi", columns="subject", values=column)
+        .reindex(index=list(rois), columns=list(subjects))
+        .to_numpy(dtype=np.float64)
+    )
+    finite = values[np.isfinite(values)]
+    if finite.size == 0:
+        return None
+    low, high = min(0.0, float(finite.min())), max(float(finite.max()), top or 0.0)
+    high = high if high > low else low + 1.0
+    rows = tuple((roi, *_row(values[index], low, high)) for index, roi in enumerate(rois))
+    return Heatmap(
+        subjects=tuple(subjects),
+        rows=rows,
+        low=number(low),
+        high=number(high),
+        gradient=", ".join(_colour(position) for position in np.linspace(0, 1, 9)),
+        n_missing=int(values.size - finite.size),
+    )
+
+
+def _row(values: FloatArray, low: float, high: float) -> tuple[tuple[Cell, ...], Cell | None]:
+    cells = tuple(_cell(float(value), low, high) for value in values)
+    return cells, _cell(mean_or_nan(values.tolist()), low, high) if len(cells) > 1 else None
+
+
+def _cell(value: float, low: float, high: float) -> Cell:
+    if not np.isfinite(value):
+        return Cell(number(value), "", "")
+    background = _colour((value - low) / (high - low))
+    return Cell(number(value), background, _ink(background))
+
+
+def _colour(position: float) -> str:
+    return to_hex(matplotlib.colormaps[COLORMAP](float(position)))
+
+
+def _ink(background: str) -> str:
+    """Choose the text colour of higher contrast (WCAG 2 relative luminance)."""
+    luminance = _luminance(background)
+    contrast = {ink: _contrast(luminance, _luminance(ink)) for ink in (_DARK, _LIGHT)}
+    return max(contrast, key=lambda ink: contrast[ink])
+
+
+def _luminance(colour: str) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(a: float, b: float) -> float:
+    return (max(a, b) + 0.05) / (min(a, b) + 0.05)

@@ -1,0 +1,178 @@
+"""Read back what an experiment left in its output folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError, MissingFileError
+
+ROI_ORDER: Final = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
+"""From early to late visual cortex; ROIs of other names follow in the order in which they come."""
+
+_TEXT: Final = frozenset(
+    {
+        "subject",
+        "roi",
+        "network",
+        "weights",
+        "layer",
+        "encoder",
+        "hyperparameters",
+        "score_from",
+        "kind",
+        "name",
+        "reason",
+    }
+)
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "scores.csv": (
+        *("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "n_voxels"),
+        *("selection_score", "score", "score_low", "score_high", "score_from"),
+        *("noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"),
+    ),
+    "search.csv": ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score"),
+    "exclusions.csv": ("kind", "subject", "roi", "name", "reason"),
+    "layers.csv": ("network", "layer", "n_features", "n_components", "explained_variance"),
+}
+
+Pair = tuple[str, str]
+"""Subject and ROI."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that the report is made from.
+
+    Parameters
+    ----------
+    config_text : str
+        The settings as they stand in config.yaml.
+    config, provenance : mapping
+    scores, search, exclusions, layers : DataFrame
+        The CSV files of the same names, their columns checked.
+    voxels : mapping of (subject, roi) to mapping of str to ndarray of shape (n_voxels,)
+        ``pearson_r``, ``noise_ceiling_r``, ``held_out_r``, as far as they are there.
+    notes : tuple of str
+        Sentences that the reader must know.
+    """
+
+    config_text: str
+    config: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    scores: pd.DataFrame
+    search: pd.DataFrame
+    exclusions: pd.DataFrame
+    layers: pd.DataFrame
+    voxels: Mapping[Pair, Mapping[str, FloatArray]]
+    notes: tuple[str, ...]
+
+    @property
+    def rois(self) -> tuple[str, ...]:
+        """ROIs, from early to late visual cortex, then the others as they come."""
+        names = list(dict.fromkeys(self.scores["roi"]))
+        return tuple([roi for roi in ROI_ORDER if roi in names] + [roi for roi in names if roi not in ROI_ORDER])
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects, as they come."""
+        return tuple(dict.fromkeys(self.scores["subject"]))
+
+    @property
+    def name(self) -> str:
+        """Name of the experiment."""
+        return str(self.config.get("name", "unnamed experiment"))
+
+
+def read_results(output: Path) -> Results:
+    """Read an output folder.
+
+    Parameters
+    ----------
+    output : Path
+
+    Raises
+    ------
+    MissingFileError
+        If a file of the folder is missing.
+    DataError
+        If a file cannot be understood: not JSON, YAML or CSV, or without a column that it should have.
+    """
+    if not output.is_dir():
+        raise MissingFileError(f"{output} does not exist or is no folder; give the output folder of an experiment")
+    config_text = _read_text(output / "config.yaml")
+    scores = _read_table(output / "scores.csv")
+    if scores.empty:
+        raise DataError(f"{output / 'scores.csv'} has no rows; a report needs at least one subject and ROI")
+    if scores.duplicated(["subject", "roi"]).any():
+        raise DataError(f"{output / 'scores.csv'} must have one row per subject and ROI; some have several")
+    notes = _parse(output / "notes.json", json.loads, list)
+    return Results(
+        config_text=config_text,
+        config=_parse(output / "config.yaml", yaml.safe_load, dict),
+        provenance=_parse(output / "provenance.json", json.loads, dict),
+        scores=scores,
+        search=_read_table(output / "search.csv"),
+        exclusions=_read_table(output / "exclusions.csv"),
+        layers=_read_table(output / "layers.csv"),
+        voxels=_read_voxels(output / "voxels", list(zip(scores["subject"], scores["roi"], strict=True))),
+        notes=tuple(str(note) for note in notes),
+    )
+
+
+def _read_text(path: Path) -> str:
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
+    return path.read_text(encoding="utf-8")
+
+
+def _parse(path: Path, parse: Callable[[str], Any], wanted: type) -> Any:
+    try:
+        value = parse(_read_text(path))
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path} cannot be understood ({reason}); run the experiment again") from error
+    if not isinstance(value, wanted):
+        raise DataError(f"{path} must hold a {wanted.__name__}; got {type(value).__name__}")
+    return value
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
+    columns = _COLUMNS[path.name]
+    # A subject "01" or a layer "nan" stays text; only numbers may be missing.
+    text: dict[str, Any] = {column: str for column in columns if column in _TEXT}
+    missing_values = {column: ["", "nan", "NaN"] for column in columns if column not in _TEXT}
+    try:
+        table = pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values=missing_values, usecols=lambda name: name in columns
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]})") from error
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(columns)}")
+    for column in missing_values:
+        if not table.empty and not pd.api.types.is_numeric_dtype(table[column]):
+            raise DataError(f"{path}: the column {column} must hold numbers; got e.g. {table[column].iloc[0]!r}")
+    return table.astype(dict.fromkeys(missing_values, float))
+
+
+def _read_voxels(folder: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
+    voxels: dict[Pair, dict[str, FloatArray]] = {}
+    for subject, roi in pairs:
+        path = folder / f"{subject}_{roi}.npz"
+        if not path.is_file():
+            continue  # the report says for how many pairs there are none
+        with np.load(path, allow_pickle=False) as arrays:
+            voxels[subject, roi] = {key: np.asarray(arrays[key], dtype=np.float64) for key in arrays.files}
+    return voxels

@@ -1,0 +1,213 @@
+"""The numbers of the report's first screen: means over subjects, and in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from voxelcast.report.results import Results
+
+_LABELS: Final = {
+    frozenset({"nested_cv"}): "nested cross-validated Pearson r",
+    frozenset({"held_out"}): "Pearson r on held-out stimuli",
+}
+_MIXED: Final = "Pearson r (nested cross-validated for some pairs, on held-out stimuli for others)"
+_SELECTION: Final = "selection score"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Which column of scores.csv the report calls the score.
+
+    Parameters
+    ----------
+    column : str
+        ``"score"``, or ``"selection_score"`` where no pair has a score that no choice saw.
+    label : str
+        What it is, to go into a sentence.
+    """
+
+    column: str
+    label: str
+
+    @property
+    def is_selection(self) -> bool:
+        """Whether only the score by which models were chosen is there, which is too high."""
+        return self.column == "selection_score"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over subjects of one ROI, or over ROIs; NaN where there is nothing.
+
+    Parameters
+    ----------
+    name : str
+    n_subjects : int
+        Subjects with a finite score.
+    score : float
+    low, high : float
+        Mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over subjects varies
+        less than its terms, so this interval is, if anything, too wide.
+    values : tuple of float
+        The subjects' scores, finite ones only.
+    ceiling, normalised, selection, held_out : float
+    """
+
+    name: str
+    n_subjects: int
+    score: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+    ceiling: float
+    normalised: float
+    selection: float
+    held_out: float
+
+
+def choose_measure(scores: pd.DataFrame) -> Measure:
+    """Say which score the table holds and what it is called."""
+    with_score = scores[np.isfinite(scores["score"])]
+    if with_score.empty:
+        return Measure("selection_score", _SELECTION)
+    return Measure("score", _LABELS.get(frozenset(with_score["score_from"]), _MIXED))
+
+
+def mean_or_nan(values: Sequence[float] | pd.Series) -> float:
+    """Average the finite values; NaN if there are none."""
+    array = np.asarray(values, dtype=np.float64)
+    array = array[np.isfinite(array)]
+    return float(array.mean()) if array.size else float("nan")
+
+
+def roi_rows(results: Results, measure: Measure) -> list[Row]:
+    """Average over subjects, one row per ROI in the report's order."""
+    return [_roi_row(roi, results.scores[results.scores["roi"] == roi], measure) for roi in results.rois]
+
+
+def _roi_row(roi: str, table: pd.DataFrame, measure: Measure) -> Row:
+    finite = table[np.isfinite(table[measure.column])]
+    bounded = finite[np.isfinite(finite["score_low"]) & np.isfinite(finite["score_high"])]
+    # An interval of fewer subjects than the mean beside it would be about something else; selection scores have none.
+    interval = len(bounded) == len(finite) and not measure.is_selection
+    return Row(
+        name=roi,
+        n_subjects=len(finite),
+        score=mean_or_nan(finite[measure.column]),
+        low=mean_or_nan(bounded["score_low"]) if interval else float("nan"),
+        high=mean_or_nan(bounded["score_high"]) if interval else float("nan"),
+        values=tuple(float(value) for value in finite[measure.column]),
+        ceiling=mean_or_nan(table["noise_ceiling_r"]),
+        normalised=mean_or_nan(table["noise_normalised_r"]),
+        selection=mean_or_nan(table["selection_score"]),
+        held_out=mean_or_nan(table["held_out_score"]),
+    )
+
+
+def overall_row(rows: Sequence[Row]) -> Row:
+    """Average the ROIs, each counting the same."""
+    scored = [row for row in rows if np.isfinite(row.score)]
+    bounded = all(np.isfinite(row.low) and np.isfinite(row.high) for row in scored)
+    return Row(
+        name="mean over ROIs",
+        n_subjects=max((row.n_subjects for row in rows), default=0),
+        score=mean_or_nan([row.score for row in scored]),
+        low=mean_or_nan([row.low for row in scored]) if bounded else float("nan"),
+        high=mean_or_nan([row.high for row in scored]) if bounded else float("nan"),
+        values=(),
+        ceiling=mean_or_nan([row.ceiling for row in rows]),
+        normalised=mean_or_nan([row.normalised for row in rows]),
+        selection=mean_or_nan([row.selection for row in rows]),
+        held_out=mean_or_nan([row.held_out for row in rows]),
+    )
+
+
+def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
+    """Count how often each layer, encoder and network was chosen.
+
+    Returns
+    -------
+    counts : list of (what, name, count)
+        The most frequent first within each kind; a layer is named ``network: layer``.
+    """
+    scores = results.scores
+    columns = {
+        "network": [network_label(n, w) for n, w in zip(scores["network"], scores["weights"], strict=True)],
+        "layer": [f"{n}: {layer}" for n, layer in zip(scores["network"], scores["layer"], strict=True)],
+        "encoder": list(scores["encoder"]),
+    }
+    return [(what, name, count) for what, names in columns.items() for name, count in Counter(names).most_common()]
+
+
+def network_label(network: str, weights: str) -> str:
+    """Name a network together with its weights, if it has any."""
+    return f"{network} ({weights})" if weights else network
+
+
+def findings(results: Results, measure: Measure, rows: Sequence[Row], overall: Row) -> list[str]:
+    """Say what was found, one sentence each."""
+    sentences = [_score_sentence(results, measure, rows, overall)]
+    scored = [row for row in rows if np.isfinite(row.score)]
+    if len(scored) > 1:
+        best, worst = max(scored, key=lambda row: row.score), min(scored, key=lambda row: row.score)
+        sentences.append(
+            f"It is highest in {best.name} ({number(best.score)}) and lowest in {worst.name} ({number(worst.score)})."
+        )
+    if np.isfinite(overall.normalised):
+        sentences.append(
+            f"Relative to the noise ceiling (mean {number(overall.ceiling)}), the mean noise-normalised correlation is "
+            f"{number(overall.normalised)}."
+        )
+    if np.isfinite(overall.held_out) and set(results.scores["score_from"]) != {"held_out"}:
+        sentences.append(f"On the held-out stimuli, which no choice saw, mean Pearson r is {number(overall.held_out)}.")
+    sentences.append(_chosen_sentence(results))
+    return sentences
+
+
+def _score_sentence(results: Results, measure: Measure, rows: Sequence[Row], overall: Row) -> str:
+    if not np.isfinite(overall.score):
+        return "No subject and ROI has a finite score: see the notes and what was excluded."
+    if len(results.scores) == 1:
+        place = f"in ROI {results.rois[0]} of {results.subjects[0]}"
+    else:
+        place = f"over {plural(len(rows), 'ROI')} and {plural(overall.n_subjects, 'subject')}"
+    interval = f" (95 % interval {number(overall.low)} to {number(overall.high)})" if np.isfinite(overall.low) else ""
+    sentence = f"The mean {measure.label} is {number(overall.score)}{interval}, {place}."
+    if measure.is_selection:
+        sentence += (
+            " It is the score by which the models were chosen and therefore too high: performance was not measured."
+        )
+    return sentence
+
+
+def _chosen_sentence(results: Results) -> str:
+    counts = chosen_counts(results)
+    n_pairs = len(results.scores)
+    _, layer, layer_count = next(item for item in counts if item[0] == "layer")
+    _, encoder, encoder_count = next(item for item in counts if item[0] == "encoder")
+    if n_pairs == 1:
+        return f"Chosen: {layer}, with the encoder {encoder}."
+    return (
+        f"Chosen most often: {layer} ({layer_count} of {n_pairs} pairs of subject and ROI) "
+        f"and the encoder {encoder} ({encoder_count} of {n_pairs})."
+    )
+
+
+def number(value: float) -> str:
+    """Show a correlation with three decimals, a true minus sign, and a dash for NaN."""
+    if not np.isfinite(value):
+        return "—"
+    text = f"{value:.3f}"
+    text = "0.000" if text == "-0.000" else text
+    return text.replace("-", "−")
+
+
+def plural(count: int, noun: str) -> str:
+    """Show a count with its noun."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

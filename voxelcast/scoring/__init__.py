@@ -1,0 +1,1 @@
+"""Metrics, noise ceilings, bootstrap intervals."""

@@ -1,0 +1,140 @@
+"""Bootstrap interval of a score over stimuli."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.core.seeds import generator
+from voxelcast.scoring.correlation import constant_columns, fold_pearson_r
+
+_BLOCK_BYTES = 32 * 2**20
+
+
+def bootstrap_interval(
+    Y: FloatArray,
+    P: FloatArray,
+    fold_of_row: IntArray,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> tuple[float, float]:
+    """Estimate how much the mean score would vary with other stimuli.
+
+    The score is Pearson r per voxel within each fold, averaged over folds and voxels. Stimuli are drawn with
+    replacement within each fold (whole groups where groups are given), the same for all voxels, and the interval runs
+    between the (1 - level) / 2 and (1 + level) / 2 quantiles of the resampled scores [1]_. The models are not fitted
+    again: the interval is that of *these* predictions.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_stimuli, n_voxels)
+        Measured responses.
+    P : ndarray of shape (n_stimuli, n_voxels)
+        Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
+    fold_of_row : ndarray of shape (n_stimuli,)
+    n_resamples : int
+    level : float
+        Coverage of the interval, in (0, 1).
+    seed : int
+    groups : sequence of str, optional
+        The group of each stimulus; groups are drawn whole.
+
+    Returns
+    -------
+    low, high : float
+        NaN if no voxel has a score.
+
+    Raises
+    ------
+    ShapeError, OptionError, DataError
+        If the shapes differ, a setting is out of range, or the values are not finite.
+
+    References
+    ----------
+    .. [1] Efron, B. & Tibshirani, R. J. An Introduction to the Bootstrap. Chapman & Hall (1993).
+       doi:10.1201/9780429246593
+    """
+    means = bootstrap_scores(Y, P, fold_of_row, n_resamples, seed, groups)
+    if not 0 < level < 1:
+        raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
+    if np.isnan(means).all():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_scores(
+    Y: FloatArray,
+    P: FloatArray,
+    fold_of_row: IntArray,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> FloatArray:
+    """Return the resampled mean scores, ndarray of shape (n_resamples,); see `bootstrap_interval`.
+
+    Voxels without a score (see `fold_pearson_r`) are left out, and so is a voxel that becomes constant in a resample
+    of a fold from that fold's mean.
+    """
+    Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
+    if Y.ndim != 2 or Y.shape != P.shape or fold_of_row.shape != Y.shape[:1]:
+        raise ShapeError(
+            "Y, P and fold_of_row must have shapes (n_stimuli, n_voxels), the same, and (n_stimuli,); "
+            f"got {Y.shape}, {P.shape} and {fold_of_row.shape}"
+        )
+    if n_resamples < 1:
+        raise OptionError(f"n_resamples must be at least 1; got {n_resamples}")
+    if not (np.isfinite(Y).all() and np.isfinite(P).all()):
+        raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
+    scored = np.isfinite(fold_pearson_r(Y, P, fold_of_row))
+    Y, P = Y[:, scored], P[:, scored]
+    sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
+    for fold in np.unique(fold_of_row):
+        rows = np.flatnonzero(fold_of_row == fold)
+        fold_groups = None if groups is None else [groups[int(k)] for k in rows]
+        weights = resampling_weights(fold_groups, len(rows), n_resamples, seed, int(fold))
+        _add_weighted_r(Y[rows], P[rows], weights, sums, folds)
+    score = np.full(sums.shape, np.nan)
+    np.divide(sums, folds, out=score, where=folds > 0)
+    known = np.isfinite(score)
+    means = np.full(n_resamples, np.nan)
+    np.divide(np.where(known, score, 0.0).sum(axis=1), known.sum(axis=1), out=means, where=known.any(axis=1))
+    return means
+
+
+def resampling_weights(groups: Sequence[str] | None, n: int, n_resamples: int, seed: int, fold: int) -> FloatArray:
+    """Draw how often each stimulus of a fold appears in each resample, ndarray of shape (n_resamples, n)."""
+    rng = generator(seed, "bootstrap", fold)
+    unit_of_row = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    n_units = int(unit_of_row.max()) + 1
+    counts = rng.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=n_resamples)
+    return counts[:, unit_of_row].astype(np.float64)
+
+
+def _add_weighted_r(Y: FloatArray, P: FloatArray, weights: FloatArray, sums: FloatArray, folds: FloatArray) -> None:
+    """Add the weighted correlations of one fold, voxel block by voxel block, to ``sums`` and their count to ``folds``.
+
+    With weights w: r = (Swyp - Swy Swp / W) / sqrt((Swyy - Swy^2 / W) (Swpp - Swp^2 / W)), on centred columns.
+    """
+    varies = ~(constant_columns(Y) | constant_columns(P))
+    W = weights.sum(axis=1, keepdims=True)
+    block = max(1, _BLOCK_BYTES // (8 * 5 * max(weights.shape[0], Y.shape[0])))
+    columns = np.flatnonzero(varies)
+    for start in range(0, len(columns), block):
+        chosen = columns[start : start + block]
+        # Unit variance as well as centred: one threshold then tells a constant resample from a varying one.
+        y, p = (part - part.mean(axis=0) for part in (Y[:, chosen], P[:, chosen]))
+        y, p = y / y.std(axis=0), p / p.std(axis=0)
+        sy, sp = weights @ y, weights @ p
+        yy = weights @ (y * y) - sy * sy / W
+        pp = weights @ (p * p) - sp * sp / W
+        yp = weights @ (y * p) - sy * sp / W
+        known = (yy > 1e-12 * W) & (pp > 1e-12 * W)
+        r = np.divide(yp, np.sqrt(np.where(known, yy * pp, 1.0)), out=np.zeros_like(yp), where=known)
+        sums[:, chosen] += r
+        folds[:, chosen] += known

@@ -1,0 +1,158 @@
+"""Correlation between measured and predicted responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError, ShapeError
+
+# A column counts as constant if its standard deviation is below this multiple of the rounding of its largest value.
+_CONSTANT = 16 * float(np.finfo(np.float64).eps)
+
+
+def constant_columns(values: FloatArray) -> BoolArray:
+    """Tell which columns vary no more than their rounding.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_stimuli, n_voxels)
+
+    Returns
+    -------
+    constant : ndarray of shape (n_voxels,), bool
+    """
+    values = np.asarray(values, dtype=np.float64)
+    constant: BoolArray = values.std(axis=0) <= _CONSTANT * np.abs(values).max(axis=0)
+    return constant
+
+
+def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
+    """Correlate measured with predicted responses, voxel by voxel.
+
+    ``r = sum((y - mean(y)) (p - mean(p))) / sqrt(sum((y - mean(y))**2) sum((p - mean(p))**2))``
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_stimuli, n_voxels)
+        Measured responses, any linear unit.
+    P : ndarray of shape (n_stimuli, n_voxels)
+        Predicted responses.
+
+    Returns
+    -------
+    r : ndarray of shape (n_voxels,)
+        NaN where the measured or the predicted responses are constant.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ or there are no stimuli.
+    """
+    Y, P = _checked_pair(Y, P)
+    Yc, Pc = Y - Y.mean(axis=0), P - P.mean(axis=0)
+    undefined = constant_columns(Y) | constant_columns(P)
+    # Norms are taken one by one: the product of the two sums of squares could underflow.
+    norms = np.linalg.norm(Yc, axis=0) * np.linalg.norm(Pc, axis=0)
+    r = np.full(Y.shape[1], np.nan)
+    np.divide(np.einsum("ij,ij->j", Yc, Pc), norms, out=r, where=~undefined & (norms > 0))
+    np.clip(r, -1.0, 1.0, out=r)
+    return r
+
+
+def pooled_2021_r(Y: FloatArray, P: FloatArray) -> float:
+    """Correlate all voxels and stimuli as one long list, as the 2021 pipeline did; kept to reproduce its numbers.
+
+    Differences between the voxels' means alone raise this number, so it is no measure of how well responses to
+    stimuli are predicted. As in 2021, the covariance is divided by N - 1 and the standard deviations by N, so a
+    perfect prediction scores N / (N - 1), N = n_stimuli * n_voxels.
+
+    Parameters
+    ----------
+    Y, P : ndarray of shape (n_stimuli, n_voxels)
+
+    Returns
+    -------
+    r : float
+        NaN if either is constant.
+    """
+    Y, P = _checked_pair(Y, P)
+    y, p = Y.reshape(-1, 1), P.reshape(-1, 1)
+    return float(pearson_r(y, p)[0] * (y.size / (y.size - 1))) if y.size > 1 else float("nan")
+
+
+def mean_pearson_r(Y: FloatArray, P: FloatArray) -> float:
+    """Average the voxels' Pearson r to compare models.
+
+    The mean runs over the voxels whose measured responses vary, so that all models are compared on the same voxels;
+    one with constant predictions counts as 0: a model that leaves voxels out must not win on those it kept.
+
+    Parameters
+    ----------
+    Y, P : ndarray of shape (n_stimuli, n_voxels)
+
+    Returns
+    -------
+    score : float
+        NaN if no voxel has a correlation.
+    """
+    r = pearson_r(Y, P)
+    if np.isnan(r).all():
+        return float("nan")
+    return float(np.nansum(r) / np.count_nonzero(~constant_columns(Y)))
+
+
+METRICS: dict[str, Callable[[FloatArray, FloatArray], float]] = {
+    "pearson_r": mean_pearson_r,
+    "pooled_2021": pooled_2021_r,
+}
+"""What models can be compared by, (Y, P) -> float. Performance is always reported as ``pearson_r`` per voxel."""
+
+
+def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
+    """Average over folds the Pearson r of each voxel within each fold.
+
+    Out-of-fold predictions are not concatenated into one correlation: the mean of a fold's training responses is
+    high where the fold's own mean is low, so the folds' offsets would anticorrelate with the responses, and a model
+    that knows nothing but the mean would score below 0.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_stimuli, n_voxels)
+        Measured responses.
+    P : ndarray of shape (n_stimuli, n_voxels)
+        Out-of-fold predictions.
+    fold_of_row : ndarray of shape (n_stimuli,)
+        The fold that each stimulus was held out in.
+
+    Returns
+    -------
+    r : ndarray of shape (n_voxels,)
+        A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; NaN where
+        that is so in all folds, or where the predictions of another fold are constant.
+    """
+    Y, P = _checked_pair(Y, P)
+    check_shape("fold_of_row", fold_of_row, ("n_stimuli",), (Y.shape[0],))
+    total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
+    for fold in np.unique(fold_of_row):
+        rows = fold_of_row == fold
+        known = ~constant_columns(Y[rows])
+        total[known] += pearson_r(Y[rows], P[rows])[known]
+        count += known
+    r = np.full(Y.shape[1], np.nan)
+    np.divide(total, count, out=r, where=count > 0)
+    return r
+
+
+def _checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:
+    Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
+    if Y.ndim != 2 or Y.shape != P.shape:
+        raise ShapeError(
+            f"measured and predicted responses must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}"
+        )
+    if Y.shape[0] == 0:
+        raise DataError("a correlation needs at least 2 stimuli; got 0; check which stimuli were kept")
+    return Y, P

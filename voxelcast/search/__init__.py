@@ -1,0 +1,1 @@
+"""Folds, exact paths, Bayesian optimisation, nested cross-validation, selection."""

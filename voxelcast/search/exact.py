@@ -1,0 +1,88 @@
+"""Exhaustive search: every setting of an encoder on every set of folds left out, from one path per training part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.base import Encoder, Setting
+from voxelcast.search.path_scores import score_path
+from voxelcast.search.training import PairData, Training
+
+
+@dataclass(frozen=True)
+class Trials:
+    """The settings tried of one encoder on one feature space, with their scores.
+
+    Parameters
+    ----------
+    settings : tuple of Setting
+    scores : ndarray of shape (n_settings, n_folds), or (n_settings, n_folds - 1) inside an outer fold
+        On each fold, from a model fitted without it. Inside an outer fold j, only on the other folds, ascending, and
+        fitted without j too.
+    """
+
+    settings: tuple[Setting, ...]
+    scores: FloatArray
+
+
+def score_excluded(
+    encoder: Encoder,
+    training: Training,
+    data: PairData,
+    settings: tuple[Setting, ...],
+    excluded: tuple[int, ...],
+    metric: str,
+) -> FloatArray:
+    """Fit all settings without the folds ``excluded`` and score them on each of those folds.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_settings, len(excluded))
+    """
+    stats = training.moments(excluded)
+    path = encoder.path(stats, settings)
+    scores = [
+        score_path(path, training.features(excluded, fold) - stats.x_mean, stats.y_mean, data.held_out[fold], metric)
+        for fold in excluded
+    ]
+    return np.stack(scores, axis=1)
+
+
+def exact_trials(
+    encoder: Encoder, training: Training, data: PairData, nested: bool, metric: str
+) -> Iterator[tuple[int | None, Trials]]:
+    """Score every setting under plain cross-validation and, if nested, inside every outer fold.
+
+    The model that outer fold j needs for inner fold i is fitted without i and j, and so is the one that outer fold i
+    needs for inner fold j: n (n - 1) / 2 paths serve all inner folds.
+
+    Yields
+    ------
+    outer : int or None
+        The outer fold, None for plain cross-validation.
+    trials : Trials
+    """
+    n_folds = data.n_folds
+    settings = encoder.settings(smallest_training(data, nested), training.n_features)
+    plain = [score_excluded(encoder, training, data, settings, (i,), metric) for i in range(n_folds)]
+    yield None, Trials(settings, np.concatenate(plain, axis=1))
+    if not nested:
+        return
+    inner = np.empty((n_folds, len(settings), n_folds - 1))
+    for i in range(n_folds):
+        for j in range(i + 1, n_folds):
+            scores = score_excluded(encoder, training, data, settings, (i, j), metric)
+            # Fold j has place j - 1 among the folds other than i < j.
+            inner[j, :, i], inner[i, :, j - 1] = scores[:, 0], scores[:, 1]
+    for outer in range(n_folds):
+        yield outer, Trials(settings, inner[outer])
+
+
+def smallest_training(data: PairData, nested: bool) -> int:
+    """Return the size of the smallest training set in which a setting is to be tried."""
+    sizes = sorted(len(rows) for rows in data.rows)
+    return data.n_train - sum(sizes[-2:] if nested else sizes[-1:])

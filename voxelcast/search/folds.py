@@ -1,0 +1,100 @@
+"""Folds of cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError, OptionError
+from voxelcast.core.seeds import generator
+
+_FEWEST = 3  # With two stimuli a correlation is 1 or -1 whatever the model.
+
+
+def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None = None) -> IntArray:
+    """Divide stimuli into shuffled folds of equal size; a group never straddles two folds.
+
+    Groups are shuffled, then given out from the largest to the smallest, each to the fold that is smallest so far.
+
+    Parameters
+    ----------
+    n : int
+        Number of stimuli.
+    n_folds : int
+        At least 2.
+    seed : int
+    groups : sequence of str, optional
+        The group of each stimulus: the movie of a frame, the run of a volume. None: each stimulus by itself.
+
+    Returns
+    -------
+    fold_of_row : ndarray of shape (n,), int
+        In 0 to ``n_folds`` - 1.
+
+    Raises
+    ------
+    OptionError
+        If there are fewer than 2 folds.
+    DataError
+        If there are fewer stimuli or groups than folds, or a fold would get fewer than three stimuli.
+    """
+    if n_folds < 2:
+        raise OptionError(f"the number of folds must be at least 2; got {n_folds}; give e.g. 10")
+    if n < n_folds:
+        raise DataError(f"there must be at least as many stimuli as folds; got {n} stimuli and {n_folds} folds")
+    rng = generator(seed, "folds", n, n_folds)
+    fold_of_row = np.empty(n, dtype=np.intp)
+    if groups is None:
+        fold_of_row[rng.permutation(n)] = np.arange(n) % n_folds
+    else:
+        names, group_of_row = np.unique(np.asarray(groups), return_inverse=True)
+        check_shape("groups", group_of_row, ("n_stimuli",), (n,))
+        if len(names) < n_folds:
+            raise DataError(
+                f"there must be at least as many groups as folds; got {len(names)} groups and {n_folds} folds; "
+                "ask for fewer folds"
+            )
+        fold_of_row[:] = _folds_of_groups(np.bincount(group_of_row), n_folds, rng)[group_of_row]
+    fewest = int(np.bincount(fold_of_row, minlength=n_folds).min())
+    if fewest < _FEWEST:
+        raise DataError(
+            f"every fold needs at least {_FEWEST} stimuli; got {fewest} in the smallest of {n_folds} folds of "
+            f"{n} stimuli; ask for fewer folds"
+        )
+    return fold_of_row
+
+
+def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
+    shuffled = rng.permutation(len(sizes))
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    fold_of_group = np.empty(len(sizes), dtype=np.intp)
+    filled = np.zeros(n_folds, dtype=np.intp)
+    for group in order:
+        fold_of_group[group] = np.argmin(filled)
+        filled[fold_of_group[group]] += sizes[group]
+    return fold_of_group
+
+
+def check_folds(fold_of_row: IntArray, n: int) -> int:
+    """Return the number of folds of a partition made elsewhere, or raise an error.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one fold per stimulus.
+    DataError
+        If the folds are not numbered 0 to n_folds - 1, or one has fewer than three stimuli.
+    """
+    check_shape("fold_of_row", fold_of_row, ("n_train",), (n,))
+    if n == 0 or not np.issubdtype(fold_of_row.dtype, np.integer) or int(fold_of_row.min()) < 0:
+        raise DataError(f"fold_of_row must hold fold numbers from 0; got {fold_of_row[:5]}...; use make_folds")
+    sizes = np.bincount(fold_of_row)
+    if len(sizes) < 2 or int(sizes.min()) < _FEWEST:
+        raise DataError(
+            f"there must be at least 2 folds, each of at least {_FEWEST} stimuli; got sizes {sizes.tolist()}; "
+            "use make_folds"
+        )
+    return len(sizes)

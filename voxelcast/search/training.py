@@ -1,0 +1,147 @@
+"""Training moments and held-out features of one feature space, for any set of folds left out."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_finite
+from voxelcast.core.errors import ShapeError
+from voxelcast.encoders.base import Moments, moments
+from voxelcast.search.base import FeatureSpace
+from voxelcast.search.path_scores import HeldOut, held_out
+
+
+class PairData:
+    """The responses of one subject x ROI and their folds, prepared once for all feature spaces.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_train, q)
+    fold_of_row : ndarray of shape (n_train,)
+    n_folds : int
+    """
+
+    def __init__(self, Y: FloatArray, fold_of_row: IntArray, n_folds: int) -> None:
+        self.Y: FloatArray = np.ascontiguousarray(Y, dtype=np.float64)
+        self.n_train = int(self.Y.shape[0])
+        self.fold_of_row = fold_of_row
+        self.n_folds = n_folds
+        self.rows = [np.flatnonzero(fold_of_row == fold) for fold in range(n_folds)]
+        self.y_mean = self.Y.mean(axis=0)
+        self.Yc = self.Y - self.y_mean
+        self.fold_sums = np.stack([self.Yc[rows].sum(axis=0) for rows in self.rows])
+        self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
+
+    def size(self, excluded: tuple[int, ...]) -> int:
+        """Return the number of training stimuli outside the folds ``excluded``."""
+        return self.n_train - sum(len(self.rows[fold]) for fold in excluded)
+
+
+class Training(Protocol):
+    """What a search asks of a feature space."""
+
+    n_features: int
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
+
+
+def training(space: FeatureSpace, data: PairData) -> Training:
+    """Return the quickest way to the training moments that the space allows.
+
+    Raises
+    ------
+    ShapeError
+        If the space has fewer rows than there are training stimuli.
+    DataError
+        If a feature is not finite.
+    """
+    return _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
+
+
+def checked_scores(space: FeatureSpace, excluded: tuple[int, ...], n_train: int) -> FloatArray:
+    """Return the features of all stimuli in float64, after a look at their shape and values."""
+    X = np.asarray(space.scores(excluded), dtype=np.float64)
+    if X.ndim != 2 or X.shape[0] < n_train or X.shape[1] == 0:
+        raise ShapeError(
+            f"features of {space.network} {space.layer} must have shape (n_train + n_test, n_components) with "
+            f"n_train={n_train}; got {X.shape}"
+        )
+    check_finite(f"features of {space.network} {space.layer}", X)
+    return X
+
+
+class _RefittedTraining:
+    """Moments of features that are compressed anew for every training part.
+
+    A training part of lower rank than the whole has fewer components; those it lacks are columns of zeros. One of
+    higher rank (by rounding) loses its last ones.
+    """
+
+    def __init__(self, space: FeatureSpace, data: PairData) -> None:
+        self._space, self._data = space, data
+        self._last: tuple[tuple[int, ...], FloatArray] | None = None
+        self.n_features = int(checked_scores(space, (), data.n_train).shape[1])
+
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        # One set of folds is asked for several times in a row: moments, then the features of each fold.
+        if self._last is None or self._last[0] != excluded:
+            found = checked_scores(self._space, excluded, self._data.n_train)[: self._data.n_train, : self.n_features]
+            X = np.zeros((self._data.n_train, self.n_features))
+            X[:, : found.shape[1]] = found
+            self._last = (excluded, X)
+        return self._last[1]
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
+        data, X = self._data, self._scores(excluded)
+        keep = ~np.isin(data.fold_of_row, excluded)
+        n = data.size(excluded)
+        x_mean = X[keep].mean(axis=0)
+        Xc = np.where(keep[:, None], X - x_mean, 0.0)
+        y_mean = data.y_mean - data.fold_sums[list(excluded)].sum(axis=0) / n
+        return Moments(n, x_mean, y_mean, Xc.T @ Xc, Xc.T @ data.Yc)
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the rows of the fold."""
+        return self._scores(excluded)[self._data.rows[fold]]
+
+
+class _FixedTraining:
+    """Moments of features that are the same in all folds: all stimuli's moments minus those of the folds left out.
+
+    The data are centred on the means of all training stimuli first, so that the subtraction loses nothing to large
+    means. Holds n_folds * p * q numbers.
+    """
+
+    def __init__(self, space: FeatureSpace, data: PairData) -> None:
+        X = checked_scores(space, (), data.n_train)[: data.n_train]
+        self._X, self._data, self._all = X, data, moments(X, data.Yc)
+        self.n_features = X.shape[1]
+        parts = [X[rows] - self._all.x_mean for rows in data.rows]
+        self._sums = np.stack([part.sum(axis=0) for part in parts])
+        self._squares = np.stack([part.T @ part for part in parts])
+        self._products = np.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Subtract what the folds left out contribute."""
+        data, folds, n = self._data, list(excluded), self._data.size(excluded)
+        x_sum, y_sum = self._sums[folds].sum(axis=0), data.fold_sums[folds].sum(axis=0)
+        S, C = self._all.S.copy(), self._all.C.copy()
+        for fold in folds:
+            S -= self._squares[fold]
+            C -= self._products[fold]
+        # The sums over the remaining stimuli are minus those over the stimuli left out.
+        S -= np.outer(x_sum, x_sum) / n
+        C -= np.outer(x_sum, y_sum) / n
+        return Moments(n, self._all.x_mean - x_sum / n, data.y_mean - y_sum / n, S, C)
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the rows of the fold."""
+        return self._X[self._data.rows[fold]]

@@ -1,0 +1,1 @@
+"""Videos and images: what they are, decoding, sampling of frames."""

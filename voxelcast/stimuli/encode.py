@@ -1,0 +1,68 @@
+"""Write frames as a video: what the simulation shows to its subjects."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from voxelcast.core.arrays import ByteArray
+from voxelcast.core.errors import DataError, OptionError, ShapeError, UnwritableError
+from voxelcast.stimuli.broken import reason
+
+_QUALITY = "18"
+
+
+def write_video(path: Path, frames: ByteArray, fps: int) -> None:
+    """Write frames as an H.264 mp4 (yuv420p, BT.601 limited range, constant quality 18).
+
+    One encoder thread and no encoder stamp: the same frames give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        File to write; what is there is replaced.
+    frames : ndarray of shape (n, h, w, 3), uint8
+        RGB; ``h`` and ``w`` even, since colour is stored at half resolution.
+    fps : int
+        Frames per second.
+
+    Raises
+    ------
+    ShapeError
+        Where ``frames`` has another shape, no frame, or an odd size.
+    DataError
+        Where it is not uint8.
+    OptionError
+        Where ``fps`` is below 1.
+    UnwritableError
+        Where the file cannot be written.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise ShapeError(f"frames must have shape (n >= 1, h, w, 3); got {frames.shape}")
+    if frames.shape[1] % 2 or frames.shape[2] % 2:
+        raise ShapeError(
+            f"frames must have even height and width for H.264 video; got {frames.shape[1]} x {frames.shape[2]}; "
+            "crop or pad them"
+        )
+    if frames.dtype != np.uint8:
+        raise DataError(f"frames must be uint8 in 0..255; got {frames.dtype}")
+    if fps < 1:
+        raise OptionError(f"fps must be >= 1; got {fps}")
+    options = {"fflags": "+bitexact", "movflags": "+faststart"}
+    try:
+        with av.open(str(path), "w", format="mp4", options=options) as container:
+            stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": _QUALITY, "threads": "1"})
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = 1
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
+            container.mux(stream.encode())
+    except (av.FFmpegError, OSError) as error:
+        raise UnwritableError(
+            f"cannot write the video {path} ({reason(error)}); choose a place that can be written to"
+        ) from error

@@ -1,0 +1,94 @@
+"""Images as stimuli of one frame."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from voxelcast.core.arrays import ByteArray
+from voxelcast.core.errors import StimulusError
+from voxelcast.stimuli.broken import REMEDY, check_there, reason, shown_name
+from voxelcast.stimuli.stimulus import Stimulus
+
+MID_GREY = 128
+# Pillow goes by content; for a PostScript file of any name it would start another program.
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
+_BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def image_facts(stimulus: Stimulus) -> tuple[str, int, int]:
+    """Read format, width and height from an image's header.
+
+    Raises
+    ------
+    StimulusError
+        Where the file cannot be opened as an image.
+    """
+    check_there(stimulus)
+    try:
+        with stimulus.open() as file, Image.open(file, formats=_FORMATS) as image:
+            return (image.format or "image").lower(), image.width, image.height
+    except _BROKEN as error:
+        raise StimulusError(_broken(stimulus, error)) from error
+
+
+def read_image(stimulus: Stimulus) -> ByteArray:
+    """Read an image as RGB, upright, on mid-grey where it is transparent.
+
+    The EXIF orientation is applied; transparency is composited on grey 128, the usual background of such
+    experiments; 16-bit grey is brought to 8 bits by ``round(v / 257)``; palettes, grey and CMYK become RGB.
+
+    Returns
+    -------
+    frame : ndarray of shape (h, w, 3), uint8
+
+    Raises
+    ------
+    StimulusError
+        Where the file is not a whole image, holds several pictures or 32-bit values.
+    """
+    check_there(stimulus)
+    try:
+        with stimulus.open() as file, Image.open(file, formats=_FORMATS) as image:
+            # A phone's MPO file holds a preview beside its one picture; the others would be animations.
+            several = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+            upright = ImageOps.exif_transpose(image)
+            upright.load()
+    except _BROKEN as error:
+        raise StimulusError(_broken(stimulus, error)) from error
+    if several:
+        raise StimulusError(
+            f"{shown_name(stimulus)}: an image must hold one picture; got several; store it as a video, {REMEDY}"
+        )
+    if upright.mode in ("I", "F"):
+        raise StimulusError(
+            f"{shown_name(stimulus)}: an image must have 8 or 16 bits per value; got 32 bits (mode {upright.mode!r}); "
+            f"convert it, {REMEDY}"
+        )
+    if upright.mode.startswith("I;16"):
+        grey = np.asarray(upright).astype(np.float64)
+        return np.repeat(np.rint(grey / 257).astype(np.uint8)[:, :, np.newaxis], 3, axis=2)
+    if upright.has_transparency_data:
+        return on_mid_grey(np.asarray(upright.convert("RGBA")))
+    return np.array(upright.convert("RGB"))
+
+
+def on_mid_grey(rgba: ByteArray) -> ByteArray:
+    """Composite on grey 128: ``round(alpha * colour + (1 - alpha) * 128)``.
+
+    Parameters
+    ----------
+    rgba : ndarray of shape (h, w, 4), uint8
+        Straight (not premultiplied) alpha.
+
+    Returns
+    -------
+    rgb : ndarray of shape (h, w, 3), uint8
+    """
+    alpha = rgba[..., 3:].astype(np.uint32)
+    blended = alpha * rgba[..., :3] + (255 - alpha) * MID_GREY
+    return ((blended + 127) // 255).astype(np.uint8)
+
+
+def _broken(stimulus: Stimulus, error: Exception) -> str:
+    return f"{shown_name(stimulus)}: cannot be read as an image ({reason(error)}), 0 of 1 frames decoded; {REMEDY}"

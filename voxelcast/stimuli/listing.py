@@ -1,0 +1,93 @@
+"""Find the stimuli in a folder or a zip archive and give each its id."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from voxelcast.core.checks import check_inside
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
+from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Stimulus
+
+
+def is_media(name: str) -> bool:
+    """Whether a file of this name counts as a stimulus: a known suffix, and not hidden."""
+    path = PurePosixPath(name)
+    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+
+
+def list_stimuli(source: Path, *, recursive: bool = False) -> tuple[Stimulus, ...]:
+    """List the videos and images in a folder or a zip archive, sorted by name.
+
+    Files are told by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
+
+    Parameters
+    ----------
+    source : Path
+        A folder, or a ``.zip`` archive (members at any depth).
+    recursive : bool
+        Whether to look in sub-folders too. The id is then the relative path without its suffix, with forward slashes,
+        so that files of one name in two folders stay apart. Without it the id is the file's name without its suffix.
+
+    Returns
+    -------
+    stimuli : tuple of Stimulus
+        Sorted by file name (``recursive``: by relative path).
+
+    Raises
+    ------
+    MissingFileError
+        Where ``source`` does not exist.
+    DataError
+        Where it is neither a folder nor a zip archive, or holds no video or image.
+    AlignmentError
+        Where two files would get the same id.
+    UnsafeFileError
+        Where the archive has a member whose name leads outside it; nothing of it is read.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise MissingFileError(f"stimuli not found: {source} does not exist; give a folder or .zip of videos or images")
+    if source.is_dir():
+        found = _in_folder(source, recursive)
+    elif zipfile.is_zipfile(source):
+        found = _in_archive(source, recursive)
+    else:
+        raise DataError(f"stimuli must be a folder or a .zip archive; got {source}, which is neither")
+    if not found:
+        suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        raise DataError(f"no video or image in {source}; looked for files ending in {suffixes}")
+    _check_unique(found, source)
+    return tuple(found)
+
+
+def _in_folder(folder: Path, recursive: bool) -> list[Stimulus]:
+    if not recursive:
+        files = [path for path in folder.iterdir() if is_media(path.name) and path.is_file()]
+        return [Stimulus(path.stem, path) for path in sorted(files, key=lambda path: path.name)]
+    relative = [path.relative_to(folder) for path in folder.rglob("*") if is_media(path.name) and path.is_file()]
+    shown = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
+    shown.sort(key=lambda path: path.as_posix())
+    return [Stimulus(path.with_suffix("").as_posix(), folder / path) for path in shown]
+
+
+def _in_archive(archive: Path, recursive: bool) -> list[Stimulus]:
+    with zipfile.ZipFile(archive) as opened:
+        # Every name is checked before any is used: one bad name makes the whole archive untrustworthy.
+        members = [check_inside(info.filename, archive.name) for info in opened.infolist() if not info.is_dir()]
+    paths = [PurePosixPath(name) for name in members if is_media(name) and not name.startswith("__MACOSX/")]
+    if recursive:
+        return [Stimulus(path.with_suffix("").as_posix(), archive, str(path)) for path in sorted(paths, key=str)]
+    return [Stimulus(path.stem, archive, str(path)) for path in sorted(paths, key=lambda path: (path.name, str(path)))]
+
+
+def _check_unique(stimuli: Iterable[Stimulus], source: Path) -> None:
+    seen: dict[str, str] = {}
+    for stimulus in stimuli:
+        if stimulus.stimulus_id in seen:
+            raise AlignmentError(
+                f"stimulus ids must be unique in {source}; {seen[stimulus.stimulus_id]} and {stimulus.name} both give "
+                f"{stimulus.stimulus_id!r}; rename one of them"
+            )
+        seen[stimulus.stimulus_id] = stimulus.name

@@ -1,0 +1,61 @@
+"""What a stimulus is: one video or image that was shown, with an id by which everything is joined."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif", ".m4v", ".mpg", ".mpeg", ".h264", ".264", ".h265", ".265", ".wmv"}
+)
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """One video or image.
+
+    Parameters
+    ----------
+    stimulus_id : str
+        The name by which features, responses and predictions are joined.
+    path : Path
+        The file, or the zip archive that holds it.
+    member : str or None
+        The name inside the archive; None where ``path`` is the file itself.
+    """
+
+    stimulus_id: str
+    path: Path
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """File name, as shown to the user."""
+        return self.member if self.member is not None else self.path.name
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is a single picture rather than a video (by its suffix)."""
+        return Path(self.name).suffix.lower() in IMAGE_SUFFIXES
+
+    def read_bytes(self) -> bytes:
+        """Read the whole file."""
+        if self.member is None:
+            return self.path.read_bytes()
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.read(self.member)
+
+    def open(self) -> BinaryIO:
+        """Open for reading from the start; seekable."""
+        if self.member is None:
+            return self.path.open("rb")
+        return io.BytesIO(self.read_bytes())
+
+    def content_hash(self) -> str:
+        """Hash of the content, independent of the file's name and place (32 hex digits)."""
+        return hashlib.blake2b(self.read_bytes(), digest_size=16).hexdigest()

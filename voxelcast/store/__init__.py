@@ -1,0 +1,1 @@
+"""Keys, atomic writes, provenance, arrays on disk."""

@@ -1,0 +1,110 @@
+"""Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
+
+``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, host, time). A step writes
+into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result; what a
+killed step left behind is removed when it is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxelcast.core.errors import StoreError, UnwritableError
+
+_KEY_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class StepId:
+    """Which step: its kind (``"extract"``), a readable name and the key of all that determines its result."""
+
+    kind: str
+    name: str
+    key: str
+
+    @property
+    def folder(self) -> str:
+        """Folder under the store, e.g. ``fit/sub01_V1-1f2e3d4c5b6a``."""
+        return f"{self.kind}/{self.name}-{self.key[:_KEY_DIGITS]}"
+
+
+class StepStore:
+    """A folder of finished steps.
+
+    Parameters
+    ----------
+    root : Path
+        Made if it does not exist.
+
+    Raises
+    ------
+    UnwritableError
+        If it cannot be written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            probe = root / f".write-{uuid.uuid4().hex[:8]}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UnwritableError(f"{root} cannot be written ({error.strerror}); choose another --output") from error
+
+    def path(self, step: StepId) -> Path:
+        """Folder of a step, whether finished or not."""
+        return self.root / step.folder
+
+    def is_done(self, step: StepId) -> bool:
+        """Whether the step is finished.
+
+        Raises
+        ------
+        StoreError
+            If the folder holds a result of another key.
+        """
+        done = self.path(step) / "DONE"
+        if not done.is_file():
+            return False
+        found = json.loads(done.read_text())["key"]
+        if found != step.key:
+            raise StoreError(f"{done.parent} holds a result of key {found}, not {step.key}; move it away and run again")
+        return True
+
+    def facts(self, step: StepId) -> dict[str, object]:
+        """What is known of how a finished step was made: seconds, host, time."""
+        facts: dict[str, object] = json.loads((self.path(step) / "DONE").read_text())
+        return facts
+
+    @contextmanager
+    def writing(self, step: StepId) -> Iterator[Path]:
+        """Yield an empty temporary folder; when the block ends without error it becomes the step's folder."""
+        final = self.path(step)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in final.parent.glob(f".{final.name}.*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
+        temporary.mkdir()
+        started = time.time()
+        try:
+            yield temporary
+            done = {"key": step.key, "seconds": round(time.time() - started, 3), "host": platform.node(), "ended": _now()}
+            (temporary / "DONE").write_text(json.dumps(done))
+            os.replace(temporary, final)
+        finally:
+            if temporary.exists():
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

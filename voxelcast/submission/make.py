@@ -1,0 +1,119 @@
+"""Write the predictions of the held-out stimuli as an Algonauts 2021 submission."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.store.atomic import write_bytes
+from voxelcast.submission.layout import (
+    N_TEST,
+    VoxelTable,
+    check_track,
+    find_problems,
+    raise_first,
+    required_voxels,
+)
+
+PICKLE_PROTOCOL: Final = 3
+"""The challenge's development kit wrote whatever protocol was Python 3's default in 2021, which is 3 or 4, and the server
+read it. 3 is the older of the two: any Python 3 reads it, and unlike 2 it stores an array's bytes as they are."""
+
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def make_submission(
+    predictions: Mapping[tuple[str, str], FloatArray],
+    track: str,
+    folder: Path,
+    *,
+    n_test: int = N_TEST,
+    expected_voxels: VoxelTable | None = None,
+) -> Path:
+    """Write ``{track}_track.pkl`` and, ready for upload, ``{track}_track.zip``.
+
+    The same predictions give the same bytes. Nothing is written if anything is wrong with them.
+
+    Parameters
+    ----------
+    predictions : mapping of (subject, roi) to ndarray of shape (n_test, n_voxels)
+        Predicted responses to the held-out stimuli in the challenge's order; written as float32.
+    track : {"mini", "full"}
+        ``"mini"``: nine ROIs; ``"full"``: the ROI ``"WB"``.
+    folder : Path
+        Made if it does not exist.
+    n_test : int
+        Number of held-out stimuli.
+    expected_voxels : mapping or None
+        ``{subject: {ROI: n_voxels}}`` where the data are not the challenge's (simulated ones): these subjects and ROIs
+        are then required. None means the challenge's table.
+
+    Returns
+    -------
+    path : Path
+        Of the zip.
+
+    Raises
+    ------
+    OptionError
+        For an unknown track.
+    DataError, UnknownNameError, ShapeError
+        For a missing or unknown subject or ROI, a wrong shape, NaN or infinity.
+    UnwritableError
+        If the folder cannot be written to.
+    """
+    track = check_track(track)
+    required = required_voxels(track, expected_voxels)
+    in_order = [(subject, roi) for roi, subjects in required.items() for subject in subjects]
+    unknown = [key for key in predictions if key not in in_order]
+    content: dict[str, dict[str, FloatArray]] = {}
+    for subject, roi in [key for key in in_order if key in predictions] + unknown:
+        content.setdefault(roi, {})[subject] = _as_float32(predictions[subject, roi])
+    raise_first(find_problems(content, required, n_test), f"{track} track")
+
+    data = _pickled(content)
+    write_bytes(folder / f"{track}_track.pkl", data)
+    path = folder / f"{track}_track.zip"
+    write_bytes(path, _zipped(f"{track}_track.pkl", data))
+    return path
+
+
+def _as_float32(array: FloatArray) -> FloatArray:
+    # A float64 beyond float32's range becomes infinite here and is refused as such by the check that follows.
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _pickled(content: dict[str, dict[str, FloatArray]]) -> bytes:
+    """Pickle arrays by the module name that every NumPy knows.
+
+    NumPy 2 names ``numpy._core.multiarray``, which the NumPy of 2021 cannot import; all versions know
+    ``numpy.core.multiarray``. Protocol 3 writes names as plain lines, so one is replaced where it stands.
+    """
+    data = pickle.dumps(content, protocol=PICKLE_PROTOCOL)
+    parts, start = [], 0
+    for opcode, argument, position in pickletools.genops(data):
+        if opcode.name == "GLOBAL" and position is not None and str(argument).startswith("numpy._core."):
+            module, name = str(argument).split(" ")
+            parts += [data[start:position], f"c{module.replace('numpy._core.', 'numpy.core.')}\n{name}\n".encode()]
+            start = position + len(f"c{module}\n{name}\n".encode())
+    return b"".join([*parts, data[start:]])
+
+
+def _zipped(name: str, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    member = zipfile.ZipInfo(name, date_time=_ZIP_TIME)
+    member.compress_type = zipfile.ZIP_DEFLATED
+    member.create_system = 3  # the same on every platform; 3 is Unix, for which the next line is the file mode
+    member.external_attr = 0o644 << 16
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(member, data)
+    return buffer.getvalue()
