@@ -96,7 +96,9 @@ def test_settings_lie_inside_the_space_and_can_be_fitted(encoder: Encoder, n: in
     assert len(settings) > 0
     for setting in settings:
         assert set(setting) == set(space)
-        assert all(space[name].low * (1 - 1e-12) <= value <= space[name].high * (1 + 1e-12) for name, value in setting.items())
+        assert all(
+            space[name].low * (1 - 1e-12) <= value <= space[name].high * (1 + 1e-12) for name, value in setting.items()
+        )
         assert np.isfinite(encoder.fit(X, Y, setting).predict(X)).all()
 
 

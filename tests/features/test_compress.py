@@ -126,7 +126,7 @@ def test_more_components_than_stimuli():
 def test_features_that_do_not_vary_are_refused(value):
     features = np.full((20, 300), value, np.float32)
     features[15:] += 1  # held-out stimuli do vary
-    with pytest.raises(DataError, match="of layer motion.1 must vary over the 15 training stimuli"):
+    with pytest.raises(DataError, match=r"of layer motion\.1 must vary over the 15 training stimuli"):
         list(compress_folds(FeatureMatrix([features]), [np.arange(15)], 3, layer="motion.1"))
 
 
@@ -160,5 +160,5 @@ def test_features_that_are_not_finite_are_refused():
 def test_no_compression_gives_the_features_up_to_a_limit():
     features = _features()
     np.testing.assert_array_equal(plain_features(FeatureMatrix([features])), features)
-    with pytest.raises(OptionError, match="at most 20000 features; got 20001 of layer conv1; set compress.method=pca"):
+    with pytest.raises(OptionError, match="at most 20000 features; got 20001 of layer conv1; set "):
         plain_features(FeatureMatrix([np.zeros((2, 20001))]), layer="conv1")

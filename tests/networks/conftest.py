@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 
 from voxelcast.networks.registry import load_network
-from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.stimulus import Stimulus
 
 
 @pytest.fixture(scope="session")
 def make_video(tmp_path_factory) -> Callable[..., Stimulus]:
     """Write noise that drifts, as a video."""
+    # Imported here, so that what needs no video can be tested where PyAV is not installed.
+    from voxelcast.stimuli.encode import write_video
+
     folder = tmp_path_factory.mktemp("videos")
 
     def make(name: str, n_frames: int, seed: int, size: int = 64) -> Stimulus:

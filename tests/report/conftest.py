@@ -70,7 +70,10 @@ class Page(HTMLParser):
     def table(self, label: str) -> pd.DataFrame:
         """Return the table whose label or caption begins so, first row as header."""
         rows = next(rows for name, rows in self.tables.items() if name.startswith(label))
-        return pd.DataFrame([[cell.strip() for cell in row] for row in rows[1:]], columns=[c.strip() for c in rows[0]])
+        return pd.DataFrame(
+            [[cell.strip() for cell in row] for row in rows[1:]],
+            columns=[c.strip().replace("\xa0", " ") for c in rows[0]],
+        )
 
 
 def read_page(output: Path) -> Page:

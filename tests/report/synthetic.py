@@ -56,14 +56,15 @@ def write_output(
             m = float(r.mean())
             scores.append(
                 (subject, roi, best[1], "random", best[2], best[3], best[4], n_voxels, best[0], m, m - 0.03, m + 0.03,
-                 "nested_cv", ceiling.mean() if ceilings else np.nan, (r / ceiling).mean() if ceilings else np.nan,
+                 "nested_cv", 0, ceiling.mean() if ceilings else np.nan, m / ceiling.mean() if ceilings else np.nan,
                  *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if held_out else [np.nan] * 3))
             )  # fmt: skip
     columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]
     pd.DataFrame(
         scores,
         columns=[*columns, "n_voxels", "selection_score", "score", "score_low", "score_high", "score_from",
-                 "noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"],
+                 "n_voxels_without_score", "noise_ceiling_r", "noise_normalised_r",
+                 "held_out_score", "held_out_low", "held_out_high"],
     ).to_csv(output / "scores.csv", index=False)  # fmt: skip
     pd.DataFrame(search, columns=[*columns, "score", "fold_1", "fold_2"]).to_csv(output / "search.csv", index=False)
     pd.DataFrame(
@@ -79,13 +80,12 @@ def write_output(
         + [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)],
         columns=["kind", "subject", "roi", "name", "reason"],
     ).to_csv(output / "exclusions.csv", index=False)
-    (output / "config.yaml").write_text(
-        "name: synthetic-v4\nseed: 0\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: exact\n"
-    )
+    settings_text = "interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: exact\n"
+    (output / "config.yaml").write_text(f"name: synthetic-v4\nseed: 0\n{settings_text}")
     notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]
     (output / "notes.json").write_text(json.dumps(notes))
-    steps = [{"kind": "extract", "name": n, "seconds": 84.2} for n in networks]
-    steps += [{"kind": "fit", "name": f"{s}_{r}", "seconds": 1.5} for s in subjects for r in rois]
+    steps = {f"extract/{network.replace('/', '_')}-0123": {"key": "0123", "seconds": 84.2} for network in networks}
+    steps |= {f"fit/{s}_{r}-4567": {"key": "4567", "seconds": 1.5} for s in subjects for r in rois}
     provenance = {
         "voxelcast": "0.1.0",
         "git": {"commit": "0123abc", "changed": False},

@@ -12,7 +12,7 @@ from tests.report.conftest import Page
 from voxelcast.report.results import read_results
 
 ROIS = ["V1", "LOC", "mine"]
-HEATMAPS = {"Nested cross-validated Pearson r": "score", "Noise-normalised score": "noise_normalised_r"}
+HEATMAPS = {"Nested cross-validated Pearson r": "score", "Noise-normalised Pearson r": "noise_normalised_r"}
 
 
 def _shown(value: float) -> str:
@@ -27,7 +27,8 @@ def scores(several: Path) -> pd.DataFrame:
 @pytest.mark.parametrize(("label", "column"), HEATMAPS.items())
 def test_heatmap(page: Page, scores: pd.DataFrame, label: str, column: str) -> None:
     table = page.table(label)
-    assert list(table["ROI"]) == ROIS and list(table.columns) == ["ROI", "sub01", "sub02", "sub03", "mean"]
+    assert list(table["ROI"]) == ROIS
+    assert list(table.columns) == ["ROI", "sub01", "sub02", "sub03", "mean"]
     for _, row in table.iterrows():
         values = scores[scores["roi"] == row["ROI"]].set_index("subject")[column]
         assert [row[s] for s in values.index] == [_shown(value) for value in values]
@@ -78,7 +79,8 @@ def test_chosen_models(page: Page, scores: pd.DataFrame) -> None:
         source = wanted.loc[(row["ROI"], row["subject"])]
         assert row["network"] == f"{source['network']} ({source['weights']})"
         assert (row["layer"], row["encoder"], row["settings"]) == tuple(source[["layer", "encoder", "hyperparameters"]])
-        assert row["voxels"] == str(source["n_voxels"]) and row["score from"] == "nested cross-validation"
+        assert row["voxels"] == str(source["n_voxels"])
+        assert row["score from"] == "nested CV"
         assert (row["score"], row["selection score"]) == (_shown(source["score"]), _shown(source["selection_score"]))
         assert row["held-out r"] == _shown(source["held_out_score"])
 
@@ -135,15 +137,18 @@ def test_exclusions_notes_settings_provenance(page: Page, several: Path) -> None
     assert "weights of torchvision/resnet18 are random (seed 0)" in page.text
     assert (several / "config.yaml").read_text() in page.text
     steps = page.table("Time per kind of step").set_index("step")
-    assert list(steps.loc["fit"])[:3] == ["9", "14 s", "1.50 s"] and list(steps.loc["extract"])[:2] == [
+    assert list(steps.loc["fit"])[:3] == ["9", "14 s", "1.50 s"]
+    assert list(steps.loc["extract"])[:2] == [
         "2",
         "2 min 48 s",
     ]
     provenance = dict(page.table("provenance.json").to_numpy())
-    assert provenance["git.commit"] == "0123abc" and provenance["packages.torch"] == "2.15.0"
+    assert provenance["git.commit"] == "0123abc"
+    assert provenance["packages.torch"] == "2.15.0"
     assert provenance["weights.torchvision/resnet18"] == "random, seed 0"
 
 
 def test_rois_come_in_visual_order(several: Path) -> None:
     results = read_results(several)
-    assert results.rois == ("V1", "LOC", "mine") and results.subjects == ("sub01", "sub02", "sub03")
+    assert results.rois == ("V1", "LOC", "mine")
+    assert results.subjects == ("sub01", "sub02", "sub03")

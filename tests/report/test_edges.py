@@ -26,7 +26,8 @@ def test_one_subject_one_roi_no_ceiling(tmp_path: Path) -> None:
     assert f"The mean nested cross-validated Pearson r is {score:.3f}" in page.text
     assert "in ROI all of sub01." in page.text
     assert "Noise-normalised scores are not available" in page.text
-    assert "noise ceiling r" not in page.text and "mean over ROIs" not in page.text
+    assert "noise ceiling r" not in page.text
+    assert "mean over ROIs" not in page.text
     assert list(page.table("Scores by ROI")["ROI"]) == ["all"]
 
 
@@ -59,10 +60,10 @@ def test_selection_score_is_not_called_performance(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o", rois=["V1", "V2"])
     _edit(output, lambda t: t.assign(score=np.nan, score_low=np.nan, score_high=np.nan, score_from="none"))
     page = read_page(output)
-    assert (
-        "The mean selection score is" in page.text and "therefore too high: performance was not measured" in page.text
-    )
-    assert "nested cross-validated" not in page.text and "95 % interval " not in page.text
+    assert "The mean selection score is" in page.text
+    assert "therefore too high: performance was not measured" in page.text
+    assert "nested cross-validated" not in page.text
+    assert "95 % interval " not in page.text
     assert set(page.table("The model chosen")["score from"]) == {"not measured"}
     assert "—" in page.table("Scores by ROI")["95 % interval"].iloc[0]
 
@@ -84,7 +85,8 @@ def test_negative_scores_have_a_true_minus(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o", rois=["V1", "V2"])
     _edit(output, lambda t: t.assign(score=[-0.0123, 0.2]))
     page = read_page(output)
-    assert page.table("Nested").iloc[0, 1] == "−0.012" and "-0.012" not in page.text
+    assert page.table("Nested").iloc[0, 1] == "−0.012"
+    assert "-0.012" not in page.text
 
 
 def test_empty_search_layers_exclusions_and_no_voxels(tmp_path: Path) -> None:
@@ -110,6 +112,36 @@ def test_voxels_of_some_pairs_and_keys_only(tmp_path: Path) -> None:
     assert any("score: 2 voxels, mean 0.200" in a["alt"] for a in page.attributes("img"))
 
 
+def test_only_held_out_stimuli_were_judged(tmp_path: Path) -> None:
+    """Then the ceiling beside the voxels is that of the held-out responses."""
+    output = write_output(tmp_path / "o")
+    arrays = {"held_out_r": [0.2, 0.4], "held_out_noise_ceiling_r": [0.5, 0.7], "noise_ceiling_r": [0.1, 0.1]}
+    np.savez(output / "voxels" / "sub01_V1.npz", **{key: np.array(values) for key, values in arrays.items()})
+    alt = next(a["alt"] for a in read_page(output).attributes("img") if a["alt"].startswith("Distribution"))
+    assert "noise ceiling: mean 0.600; held-out stimuli: mean 0.300." in alt
+
+
+def test_voxels_without_a_score_are_counted(tmp_path: Path) -> None:
+    output = write_output(tmp_path / "o", rois=["V1", "V2"])
+    assert "without score" not in read_page(output).table("The model chosen").columns
+    _edit(output, lambda t: t.assign(n_voxels_without_score=[0, 3]))
+    assert list(read_page(output).table("The model chosen")["without score"]) == ["0", "3"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("interval: {level: 0.9}", "(90 % interval 0."),
+        ("interval: {level: 0.999}", "(99.9 % interval 0."),
+        ("", "(interval 0."),
+    ],
+)
+def test_interval_is_called_by_its_level(tmp_path: Path, setting: str, words: str) -> None:
+    output = write_output(tmp_path / "o", n_layers=1, n_settings=2)
+    (output / "config.yaml").write_text(f"name: a\n{setting}\n")
+    assert words in read_page(output).text
+
+
 def test_settings_of_several_and_of_no_numbers(tmp_path: Path) -> None:
     """Each number gets a panel, the best over the others; text settings get none."""
     output = write_output(tmp_path / "o", n_layers=1, n_settings=4)
@@ -118,14 +150,17 @@ def test_settings_of_several_and_of_no_numbers(tmp_path: Path) -> None:
     _edit(output, lambda t: t.assign(hyperparameters=both[1], encoder="kernel"))
     alts = [a["alt"] for a in read_page(output).attributes("img") if "against" in a["alt"]]
     assert len(alts) == 2
-    assert "against kernel: width, 2 values from 1 to 2." in alts[0] and "0.300, at 2. Chosen values: 2." in alts[0]
-    assert "against kernel: alpha, 2 values from 0.1 to 10." in alts[1] and "0.300, at 0.1." in alts[1]
+    assert "against kernel: width, 2 values from 1 to 2." in alts[0]
+    assert "0.300, at 2. Chosen values: 2." in alts[0]
+    assert "against kernel: alpha, 2 values from 0.1 to 10." in alts[1]
+    assert "0.300, at 0.1." in alts[1]
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o", subjects=["01", "02"], rois=["007", "nan"])
     table = read_page(output).table("Nested")
-    assert list(table["ROI"]) == ["007", "nan"] and list(table.columns) == ["ROI", "01", "02", "mean"]
+    assert list(table["ROI"]) == ["007", "nan"]
+    assert list(table.columns) == ["ROI", "01", "02", "mean"]
 
 
 def test_many_rois_get_tables_but_not_all_get_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

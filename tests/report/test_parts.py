@@ -65,18 +65,21 @@ def test_duration(seconds: float, text: str) -> None:
 
 def test_mean_leaves_out_what_is_not_finite() -> None:
     assert mean_or_nan([0.25, float("nan"), 0.75, float("inf")]) == 0.5
-    assert np.isnan(mean_or_nan([float("nan")])) and np.isnan(mean_or_nan([]))
+    assert np.isnan(mean_or_nan([float("nan")]))
+    assert np.isnan(mean_or_nan([]))
 
 
 def test_flatten_and_steps() -> None:
-    tree = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": [{"x": 1, "y": {"z": 2}}], "f": {}}
-    assert flatten(tree) == [("a.b", "1"), ("a.c", "1 2"), ("d", "—"), ("e.0", "x: 1, y: z: 2"), ("f", "—")]
-    steps = [
-        {"kind": "fit", "seconds": 2},
-        {"kind": "pca", "seconds": 8.0},
-        {"kind": "fit", "seconds": 4},
-        {"kind": "odd"},
+    tree = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": {"x": {"y": 3, "z": None}, "w": {"v": {"u": 2}}}, "f": []}
+    assert flatten(tree) == [
+        ("a.b", "1"),
+        ("a.c", "1 2"),
+        ("d", "—"),
+        ("e.x", "y: 3, z: —"),
+        ("e.w.v", "u: 2"),
+        ("f", "—"),
     ]
+    steps = {"fit/a": {"seconds": 2}, "pca/b": {"seconds": 8.0}, "fit/c/d": {"seconds": 4}, "odd/e": {"key": "1"}}
     rows = step_rows({"steps": steps})
     assert [(row.kind, row.count, row.seconds, row.longest, row.share) for row in rows] == [
         ("fit", 2, 6.0, 4.0, 0.75),
@@ -97,7 +100,8 @@ def test_strip_places_share_one_axis() -> None:
     first, second = (strip(row, axis) for row in rows)
     # 2 + 96 * (value + 0.2) / 1.0
     assert (first.zero, first.mean, first.low, first.high, first.ceiling) == (21.2, 40.4, 30.8, 50.0, 98.0)
-    assert first.dots == (30.8, 50.0) and second.dots == ()
+    assert first.dots == (30.8, 50.0)
+    assert second.dots == ()
     assert (second.mean, second.low, second.ceiling) == (2.0, None, None)
 
 

@@ -84,7 +84,6 @@ def test_refuses_bad_input() -> None:
         bootstrap_interval(Y, P, folds, 5)
 
 
-@pytest.mark.slow
 def test_coverage() -> None:
     # Voxels share their noise, as real ones do: without that the interval would be too narrow to tell.
     rng = np.random.default_rng(0)

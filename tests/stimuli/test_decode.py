@@ -105,7 +105,9 @@ def test_cut_off_file_says_what_was_claimed_and_decoded(clip: Path, tmp_path: Pa
     broken = tmp_path / f"cut{suffix}"
     broken.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
     claim = r"40 frames" if suffix == ".mp4" else r"2\.\d\d s"
-    with pytest.raises(StimulusError, match=rf"^cut{suffix}: container claims {claim}, [12]\d decoded \(.*broken=skip$"):
+    with pytest.raises(
+        StimulusError, match=rf"^cut{suffix}: container claims {claim}, [12]\d decoded \(.*broken=skip$"
+    ):
         chunks(broken, every=1)
     if suffix == ".mkv":  # in the .mp4 a packet is cut in two, which no tolerance makes whole
         assert 10 < sum(len(part.indices) for part in chunks(broken, every=1, tolerate_shortfall=30)) < 30
@@ -154,7 +156,7 @@ def test_every_real_video_gives_its_frames_or_a_reason(
 ) -> None:
     records = _probed(real_data)
     assert len(records) == 76
-    wrong = []
+    wrong, reasons = [], {}
     for record in records:
         if int(str(record["size"])) > most_bytes and record.get("frames"):
             continue
@@ -164,11 +166,12 @@ def test_every_real_video_gives_its_frames_or_a_reason(
             got = sum(len(part.indices) for part in iter_frames(stimulus, FrameSampling(every=1)))
         except StimulusError as error:
             got = 0
-            assert "\n" not in str(error)
-            assert str(error).startswith(f"{stimulus.name}: ")
+            reasons[stimulus.name] = str(error)
         if got != expected:
             wrong.append((record["file"], expected, got))
     assert wrong == []
+    assert len(reasons) == 6
+    assert all(text.startswith(f"{name}: ") and "\n" not in text for name, text in reasons.items())
     assert capfd.readouterr().err == ""
 
 

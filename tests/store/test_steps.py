@@ -94,3 +94,9 @@ def test_keys_depend_on_content_only(tmp_path: Path) -> None:
     assert file_hash(tmp_path / "x") != file_hash(tmp_path / "y")
     with pytest.raises(MissingFileError):
         file_hash(tmp_path / "z")
+
+
+def test_a_parent_that_is_a_file_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnwritableError, match="cannot be written"):
+        write_json(tmp_path / "file" / "a.json", {})

@@ -1,5 +1,43 @@
 """``voxelcast benchmark``: speed, both sides in one run."""
+
+from __future__ import annotations
+
 import click
+
+
 @click.group()
 def benchmark() -> None:
     """Speed, both sides in one run."""
+
+
+@benchmark.command()
+@click.option("--stimuli", default=1000, show_default=True)
+@click.option("--components", default=50, show_default=True, help="Number of features.")
+@click.option("--voxels", default=232, show_default=True, help="V1 of subject 1 has 232.")
+@click.option("--trials", default=25, show_default=True, help="Proposals of the Bayesian optimisation.")
+@click.option("--seed", default=0, show_default=True)
+def pls(stimuli: int, components: int, voxels: int, trials: int, seed: int) -> None:
+    """Time scikit-learn's PLSRegression under Bayesian optimisation, and our exact search, on one subject x ROI."""
+    from voxelcast.benchmarks.pls import benchmark_pls
+
+    for line in benchmark_pls(stimuli, components, voxels, trials=trials, seed=seed).lines():
+        click.echo(line)
+
+
+@benchmark.command("mini-track")
+@click.option("--workers", default=2, show_default=True)
+@click.option("--layers", default=25, show_default=True)
+@click.option("--subjects", type=click.IntRange(1, 10), default=10, show_default=True)
+@click.option("--encoders", default="pls", show_default=True, help="Separated by commas.")
+@click.option("--nested", is_flag=True, help="Nested cross-validation too.")
+def mini_track(workers: int, layers: int, subjects: int, encoders: str, nested: bool) -> None:
+    """Search, select and refit all 90 subject x ROI of the mini track at its real size, with simulated responses."""
+    from voxelcast.benchmarks.mini_track import benchmark_mini_track
+    from voxelcast.datasets.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS
+
+    counts = {subject: {roi: EXPECTED_VOXELS[subject][roi] for roi in MINI_ROIS} for subject in SUBJECTS[:subjects]}
+    done = benchmark_mini_track(
+        workers, voxel_counts=counts, n_layers=layers, encoders=encoders.split(","), nested=nested
+    )
+    for line in done.lines():
+        click.echo(line)

@@ -28,7 +28,9 @@ def cli() -> None:
 @click.argument("experiment", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; default outputs/NAME.")
-@click.option("--store", type=click.Path(path_type=Path), help="Folder of finished steps, shared; default OUTPUT/steps.")
+@click.option(
+    "--store", type=click.Path(path_type=Path), help="Folder of finished steps, shared; default OUTPUT/steps."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
 def run(experiment: Path, overrides: tuple[str, ...], output: Path | None, store: Path | None, dry_run: bool) -> None:
     """Run an experiment file from stimuli and responses to scores, predictions, submission and report.

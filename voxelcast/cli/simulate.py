@@ -1,4 +1,84 @@
+"""``voxelcast simulate``: a dataset with a planted truth."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
 import click
+
+from voxelcast.cli.progress import make_progress
+from voxelcast.core.errors import OptionError
+from voxelcast.datasets.simulated_plan import SimulationPlan
+
+
 @click.command()
-def simulate() -> None:
-    ""
+@click.argument("root", type=click.Path(path_type=Path))
+@click.option("--preset", type=click.Choice(["demo", "challenge"]), default="demo", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--subjects", type=int, help="Number of subjects.")
+@click.option("--train", type=int, help="Number of training videos.")
+@click.option("--test", type=int, help="Number of held-out videos.")
+@click.option("--voxels", type=int, help="Number of voxels of every ROI.")
+@click.option("--signal", type=float, help="Share of signal in the variance of one presentation.")
+@click.option("--shared-noise", type=float, help="Share of the noise that an ROI's voxels have in common.")
+@click.option("--fps", type=int)
+@click.option("--seconds", type=float)
+@click.option("--size", type=int, help="Height and width of the videos in pixels.")
+@click.option("--every", default=2, show_default=True, help="The driving networks see every k-th frame.")
+@click.option("--driver", multiple=True, metavar="ROI=NETWORK:LAYER", help="What drives an ROI; repeat for several.")
+@click.option("--weights", default="random", show_default=True, help="Weights of torchvision drivers.")
+@click.option("--input-size", type=int, default=64, show_default=True, help="Input size of torchvision drivers.")
+def simulate(
+    root: Path,
+    preset: Literal["demo", "challenge"],
+    seed: int,
+    subjects: int | None,
+    voxels: int | None,
+    every: int,
+    driver: tuple[str, ...],
+    weights: str,
+    input_size: int,
+    **changes: Any,
+) -> None:
+    """Write real videos and responses with a planted truth to ROOT, in the layout of the Algonauts Challenge 2021.
+
+    The preset demo is small; challenge has the real numbers of subjects, voxels and videos. What was planted, and the
+    test responses, lie in ROOT/truth.
+    """
+    from voxelcast.datasets.simulated_plan import simulation_preset
+    from voxelcast.experiment.config import NetworkConfig
+    from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
+    from voxelcast.stimuli.sampling import FrameSampling
+
+    drivers = DEFAULT_DRIVERS | dict(_driver(text) for text in driver)
+    names = {"train": "n_train", "test": "n_test"}
+    given = {names.get(name, name): value for name, value in changes.items() if value is not None}
+    plan = _resized(simulation_preset(preset, drivers, seed=seed, **given), subjects, voxels)
+    networks = [
+        NetworkConfig(name=name, layers=("*",), weights=weights, input_size=input_size)
+        for name in sorted({name for name, _ in drivers.values()})
+        if not name.startswith("voxelcast/")
+    ]
+    simulate(root, plan, networks, sampling=FrameSampling(every=every), seed=seed, progress=make_progress())
+    click.echo(f"simulation in {root}; use it with dataset: {{kind: simulated, root: {root}}}")
+
+
+def _driver(text: str) -> tuple[str, tuple[str, str]]:
+    roi, equals, rest = text.partition("=")
+    network, colon, layer = rest.partition(":")
+    if not (equals and colon and roi and network and layer):
+        raise OptionError(f"--driver must be ROI=NETWORK:LAYER, e.g. V1=voxelcast/motion_energy:static.1; got {text!r}")
+    return roi, (network, layer)
+
+
+def _resized(plan: SimulationPlan, subjects: int | None, voxels: int | None) -> SimulationPlan:
+    """Give the plan another number of subjects (sub01, sub02, ...) and of voxels in every ROI."""
+    names = plan.subjects if subjects is None else [f"sub{number:02d}" for number in range(1, subjects + 1)]
+    counts = list(plan.voxels.values())
+    table = {
+        name: {roi: n if voxels is None else voxels for roi, n in counts[place % len(counts)].items()}
+        for place, name in enumerate(names)
+    }
+    return replace(plan, voxels=table)

@@ -15,7 +15,9 @@ def submission() -> None:
 @submission.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--simulation", type=click.Path(path_type=Path), help="The simulated dataset it is for; default: the real challenge."
+    "--simulation",
+    type=click.Path(path_type=Path),
+    help="The simulated dataset it is for; default: the real challenge.",
 )
 def check(file: Path, simulation: Path | None) -> None:
     """Check that FILE (mini_track.zip, full_track.zip or the .pkl) is what the Algonauts Challenge 2021 asks for.
@@ -29,6 +31,4 @@ def check(file: Path, simulation: Path | None) -> None:
         click.echo(check_submission(file))
         return
     dataset = SimulatedDataset(simulation)
-    click.echo(
-        check_submission(file, n_test=len(dataset.test_stimuli), expected_voxels=dataset.submission_voxels)
-    )
+    click.echo(check_submission(file, n_test=len(dataset.test_stimuli), expected_voxels=dataset.submission_voxels))

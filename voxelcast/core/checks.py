@@ -80,9 +80,7 @@ def check_same_stimuli(left: str, left_ids: Sequence[str], right: str, right_ids
     only_left = [i for i in left_ids if i not in set(right_ids)]
     only_right = [i for i in right_ids if i not in set(left_ids)]
     if only_left or only_right:
-        parts = [
-            f"only in {name}: {_shown(ids, 3)}" for name, ids in ((left, only_left), (right, only_right)) if ids
-        ]
+        parts = [f"only in {name}: {_shown(ids, 3)}" for name, ids in ((left, only_left), (right, only_right)) if ids]
         detail = "; ".join(parts)
     else:
         first = next(k for k, (a, b) in enumerate(zip(left_ids, right_ids, strict=False)) if a != b)

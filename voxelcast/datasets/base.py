@@ -143,3 +143,8 @@ class Dataset(ABC):
     def submission_track(self) -> Literal["mini", "full"] | None:
         """Track of the Algonauts 2021 challenge whose submission this dataset can make, if any."""
         return None
+
+    @property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Voxels per subject and ROI that its submission must have; None: those of the real challenge."""
+        return None

@@ -93,6 +93,12 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
 
 
 def _read_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
+    if path.suffix != ".h5":
+        # NumPy takes whatever it does not know for a pickle; the first bytes tell a damaged file from a dangerous one.
+        with path.open("rb") as opened:
+            known = opened.read(6) == b"\x93NUMPY" if path.suffix == ".npy" else zipfile.is_zipfile(opened)
+        if not known:
+            raise DataError(f"{path.name} cannot be read as {path.suffix} (it begins otherwise); write it again")
     try:
         if path.suffix == ".npy":
             # A view of the file: a constructor that looks at shapes need not read gigabytes.
@@ -106,7 +112,7 @@ def _read_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
         if isinstance(error, (DataError, UnsafeFileError)):
             raise
         text = " ".join(str(error).split())
-        if "allow_pickle" in text:
+        if "allow_pickle" in text or "Python objects" in text:
             raise UnsafeFileError(
                 f"{path.name} holds Python objects; only plain arrays are read; save it so"
             ) from error

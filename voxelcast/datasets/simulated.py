@@ -295,3 +295,8 @@ class SimulatedDataset(Dataset):
         """Track ``mini`` where subjects and ROIs are the challenge's, as they must be in a submission."""
         fits = self._subjects == SUBJECTS and all(set(self.rois(subject)) == set(MINI_ROIS) for subject in SUBJECTS)
         return "mini" if fits else None
+
+    @property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Voxels per subject and ROI of the simulation, also of those not chosen."""
+        return self._voxels

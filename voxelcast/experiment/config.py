@@ -19,7 +19,6 @@ from voxelcast.features.pooling import list_pools
 from voxelcast.scoring.correlation import METRICS
 
 
-
 def _several(value: object) -> object:
     """One name stands for a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -341,4 +340,3 @@ def _model_of(annotation: Any, loc: Sequence[str | int]) -> Any:
     models = [member for member in members if member is not None]
     tagged = [m for m in models if "kind" in m.model_fields and get_args(m.model_fields["kind"].annotation)[0] in loc]
     return (tagged or models or [None])[0]
-

@@ -69,7 +69,9 @@ def fit_pair(
         seed=pair_seed,
     )
     _write_search(folder, subject, roi, result.candidates, weights)
-    fallback = np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
+    fallback = (
+        np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
+    )
     np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
     np.savez(
         folder / "model.npz", coefficients=result.model.coefficients, intercept=result.model.intercept, valid=valid
@@ -81,13 +83,17 @@ def fit_pair(
     if result.out_of_fold is not None and result.voxel_scores is not None:
         np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
         voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
-        row |= _judged("", result.voxel_scores, train[:, valid], result.out_of_fold, fold_of_row, groups, interval, seed)
+        row |= _judged(
+            "", result.voxel_scores, train[:, valid], result.out_of_fold, fold_of_row, groups, interval, seed
+        )
     if (responses / "test.npy").is_file():
         measured = np.load(responses / "test.npy")[test_rows][:, valid]
         voxels["held_out_r"] = _spread_scores(pearson_r(measured, result.predictions), valid)
         voxels["held_out_noise_ceiling_r"] = np.load(responses / "test_ceiling.npy")
         one_fold = np.zeros(len(measured), dtype=int)
-        row |= _judged("held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, None, interval, seed)
+        row |= _judged(
+            "held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, None, interval, seed
+        )
     np.savez(folder / "voxels.npz", **{name: np.asarray(values) for name, values in voxels.items()})
     (folder / "result.json").write_text(json.dumps(row))
 

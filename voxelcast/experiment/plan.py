@@ -153,9 +153,7 @@ class Plan:
         config = self.config.compress
         in_folds = config.fit == "folds" and config.method != "none"
         fold_of_row = self.folds(readable.train_ids)
-        excluded = compress_step.excluded_folds(
-            self.config.folds.n, nested=self.config.folds.nested, refit=in_folds
-        )
+        excluded = compress_step.excluded_folds(self.config.folds.n, nested=self.config.folds.nested, refit=in_folds)
         settings = config.model_dump(mode="json", exclude={"fit"})
         spaces = []
         for network in self.networks:

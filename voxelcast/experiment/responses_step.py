@@ -39,7 +39,9 @@ def prepare_responses(
     valid: BoolArray = np.ones(train.n_voxels, dtype=bool)
     valid[list(reasons)] = False
     if not valid.any():
-        raise DataError(f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({_first(reasons)}); leave this ROI out")
+        raise DataError(
+            f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({_first(reasons)}); leave this ROI out"
+        )
     if control == "shuffle":
         mean = mean[generator(seed, "control", subject, roi).permutation(len(mean))]
     np.save(folder / "train.npy", mean)

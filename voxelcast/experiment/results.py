@@ -203,9 +203,15 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     if broken:
         return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
     try:
-        make_submission(predictions, track, output / "submission")
+        make_submission(
+            predictions,
+            track,
+            output / "submission",
+            n_test=len(finished.plan.dataset.test_stimuli),
+            expected_voxels=finished.plan.dataset.submission_voxels,
+        )
     except VoxelcastError as error:
-        return f"No submission was made: {error}."
+        return f"No submission was made: {error}"
     return None
 
 

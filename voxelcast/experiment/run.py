@@ -44,9 +44,7 @@ class Summary:
     mean_score: float | None
 
 
-def run_experiment(
-    config: ExperimentConfig, output: Path, *, store: Path | None = None, progress: Progress
-) -> Summary:
+def run_experiment(config: ExperimentConfig, output: Path, *, store: Path | None = None, progress: Progress) -> Summary:
     """Run every step that is not done yet and write the results.
 
     Parameters
@@ -117,7 +115,9 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
         raise UnwritableError(f"output {output} is a file; choose a folder with --output")
     there = output / "config.yaml"
     if not there.is_file():
-        foreign = sorted(p.name for p in output.iterdir() if p.name not in ("steps", ".lock")) if output.exists() else []
+        foreign = (
+            sorted(p.name for p in output.iterdir() if p.name not in ("steps", ".lock")) if output.exists() else []
+        )
         if foreign:
             raise StoreError(
                 f"output {output} holds files that are not an experiment's ({foreign[0]}, ...); "
@@ -151,10 +151,14 @@ def _locked(output: Path) -> Iterator[None]:
         output.mkdir(parents=True, exist_ok=True)
         file = (output / ".lock").open("w")
     except OSError as error:
-        raise UnwritableError(f"output {output} cannot be written ({error.strerror}); choose another --output") from error
+        raise UnwritableError(
+            f"output {output} cannot be written ({error.strerror}); choose another --output"
+        ) from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreError(f"another run is under way in {output}; wait for it, or choose another --output") from error
+            raise StoreError(
+                f"another run is under way in {output}; wait for it, or choose another --output"
+            ) from error
         yield

@@ -6,10 +6,11 @@ Gabor filters. *Static energy* is the length of the pair's response, as of a com
     E(x, t) = sqrt(even(x, t)^2 + odd(x, t)^2).
 
 *Motion energy* [1]_ combines the spatial pair with a temporal pair (cosine and sine under a Gaussian) at two temporal
-frequencies into filters oriented in space and time. With the complex response G = even + i odd and the complex
-temporal filter h(s) = w(s) exp(i 2 pi f s), the energies of the two opposite directions of drift are
+frequencies into filters oriented in space and time. With the complex response G = even + i odd, where the filters are
+laid over the picture (correlated with it), and the complex temporal filter h(s) = w(s) exp(i 2 pi f s), the energies
+of drift along the filters' normal and against it are
 
-    M+(x, t) = |sum_s G(x, t - s) conj(h(s))|,      M-(x, t) = |sum_s G(x, t - s) h(s)|.
+    M+(x, t) = |sum_s G(x, t - s) h(s)|,      M-(x, t) = |sum_s G(x, t - s) conj(h(s))|.
 
 The frequencies are in cycles per *sampled* frame, so the sampling of frames decides what they are in Hz: at 15 sampled
 frames per second 1/8 and 1/4 are 1.9 and 3.8 Hz, near the 2 and 4 Hz of [2]_, whose pyramid this follows. All filters
@@ -159,8 +160,8 @@ class MotionEnergy(Network):
             even_cos, even_sin, odd_cos, odd_sin = (
                 _filter_time(values, kernel) for values in (even, odd) for kernel in (cosine, sine)
             )
-            energies.append(torch.hypot(even_cos + odd_sin, odd_cos - even_sin))  # drift along the normal
-            energies.append(torch.hypot(even_cos - odd_sin, odd_cos + even_sin))  # drift against it
+            energies.append(torch.hypot(even_cos - odd_sin, odd_cos + even_sin))  # drift along the normal
+            energies.append(torch.hypot(even_cos + odd_sin, odd_cos - even_sin))  # drift against it
         return functional.adaptive_avg_pool2d(torch.cat(energies, dim=1), _MOTION_GRID)
 
 

@@ -31,12 +31,15 @@ class LayerRow:
 
 def layer_rows(results: Results, depth: Depth) -> list[LayerRow]:
     """List the layers of every network in their order of depth."""
-    known = results.layers.drop_duplicates(["network", "layer"]).set_index(["network", "layer"])
+    known: dict[tuple[str, str], dict[str, Any]] = {
+        (str(row["network"]), str(row["layer"])): {str(key): value for key, value in row.items()}
+        for row in results.layers.to_dict("records")
+    }
     chosen = results.scores.groupby(["network", "weights", "layer"]).size().to_dict()
     rows = []
     for (network, weights), layers in depth.layers.items():
         for place, layer in enumerate(layers, start=1):
-            facts: Mapping[str, Any] = known.loc[(network, layer)].to_dict() if (network, layer) in known.index else {}
+            facts = known.get((network, layer), {})
             rows.append(
                 LayerRow(
                     network=network_label(network, weights),
@@ -91,16 +94,14 @@ class StepRow:
 def step_rows(provenance: Mapping[str, Any]) -> list[StepRow]:
     """Sum the seconds of the steps of each kind.
 
-    ``provenance["steps"]`` is a list of ``{"kind": ..., "name": ..., "seconds": ...}``; what has no seconds is left to
-    the listing of the whole provenance.
+    ``provenance["steps"]`` maps ``"<kind>/<name>"`` to ``{"seconds": ..., ...}``; what has no seconds is left to the
+    listing of the whole provenance.
     """
-    steps = provenance.get("steps", [])
-    if not isinstance(steps, list):
-        return []
+    steps = provenance.get("steps", {})
     seconds: dict[str, list[float]] = {}
-    for step in steps:
-        if isinstance(step, Mapping) and isinstance(step.get("seconds"), int | float):
-            seconds.setdefault(str(step.get("kind", step.get("name", "step"))), []).append(float(step["seconds"]))
+    for name, facts in steps.items() if isinstance(steps, Mapping) else ():
+        if isinstance(facts, Mapping) and isinstance(facts.get("seconds"), int | float):
+            seconds.setdefault(str(name).partition("/")[0], []).append(float(facts["seconds"]))
     longest_kind = max((sum(values) for values in seconds.values()), default=0.0)
     return [
         StepRow(kind, len(values), sum(values), max(values), sum(values) / longest_kind if longest_kind else 0.0)
@@ -109,11 +110,16 @@ def step_rows(provenance: Mapping[str, Any]) -> list[StepRow]:
 
 
 def flatten(value: object, name: str = "") -> list[tuple[str, str]]:
-    """List a nested mapping as (dotted name, text), e.g. ``("packages.numpy", "2.1.0")``; a list's items take a line each."""
-    if isinstance(value, Mapping) and value:
+    """List a nested mapping as (dotted name, text), e.g. ``("packages.numpy", "2.1.0")``.
+
+    A mapping that holds no other mapping takes one line below the second level, as the many steps do.
+    """
+    if (
+        isinstance(value, Mapping)
+        and value
+        and (name.count(".") < 1 or any(isinstance(v, Mapping) for v in value.values()))
+    ):
         return [row for key, inner in value.items() for row in flatten(inner, f"{name}.{key}" if name else str(key))]
-    if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        return [(f"{name}.{place}", _line(item)) for place, item in enumerate(value)]
     return [(name, _line(value))]
 
 

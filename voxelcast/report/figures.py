@@ -17,7 +17,7 @@ SUBJECT_COLOUR: Final = "#8a929b"
 _INK: Final = "#3c434a"
 _PANEL_INCHES: Final = (3.5, 2.35)
 
-STYLE: Final[dict[str, Any]] = {
+STYLE: Final[Any] = {
     "svg.fonttype": "none",  # text stays text: a third of the size, and sharp on every screen
     "svg.hashsalt": "voxelcast",  # the same ids, hence the same bytes, for the same figure
     "font.family": "DejaVu Sans",

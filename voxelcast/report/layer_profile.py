@@ -124,4 +124,5 @@ def _sentence(network: Network, layers: tuple[str, ...], mean: FloatArray) -> st
     if not np.isfinite(mean).any():
         return f"{name}: no finite score."
     place = int(np.nanargmax(mean))
-    return f"{name}: highest mean selection score {number(float(mean[place]))} at layer {place + 1} of {len(layers)}, {layers[place]}."
+    where = f"layer {place + 1} of {len(layers)}, {layers[place]}"
+    return f"{name}: highest mean selection score {number(float(mean[place]))} at {where}."

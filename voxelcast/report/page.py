@@ -17,8 +17,8 @@ from voxelcast.report.results import Results, read_results
 from voxelcast.report.search_history import search_histories
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import (
-    chosen_counts,
     choose_measure,
+    chosen_counts,
     findings,
     network_label,
     number,
@@ -102,6 +102,7 @@ def _content(results: Results) -> dict[str, Any]:
         "score_map": heatmap(results.scores, measure.column, results.rois, results.subjects),
         "normalised_map": heatmap(results.scores, "noise_normalised_r", results.rois, results.subjects, top=1.0),
         "has_ceiling": bool(results.scores["noise_ceiling_r"].notna().any()),
+        "has_unscored": bool((results.scores["n_voxels_without_score"] > 0).any()),
         "has_held_out": bool(results.scores["held_out_score"].notna().any()),
         "pairs": scores.to_dict("records"),
         "counts": chosen_counts(results),

@@ -36,7 +36,7 @@ _TEXT: Final = frozenset(
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "scores.csv": (
         *("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "n_voxels"),
-        *("selection_score", "score", "score_low", "score_high", "score_from"),
+        *("selection_score", "score", "score_low", "score_high", "score_from", "n_voxels_without_score"),
         *("noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"),
     ),
     "search.csv": ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score"),
@@ -85,6 +85,13 @@ class Results:
     def subjects(self) -> tuple[str, ...]:
         """Subjects, as they come."""
         return tuple(dict.fromkeys(self.scores["subject"]))
+
+    @property
+    def interval_name(self) -> str:
+        """What the intervals are called, e.g. ``"95 % interval"``."""
+        interval = self.config.get("interval")
+        level = interval.get("level") if isinstance(interval, Mapping) else None
+        return f"{100 * level:g} % interval" if isinstance(level, float) else "interval"
 
     @property
     def name(self) -> str:

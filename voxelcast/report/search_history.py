@@ -118,7 +118,8 @@ def _setting_panel(roi: str, title: str, points: pd.DataFrame, picks: FloatArray
     if len(shared) > 1:
         mean = shared.mean(axis=1)
         axes.plot(mean.index, mean.to_numpy(), color=_MEAN_COLOUR, marker="o", markersize=2.5 if len(mean) < 40 else 0)
-        alt += f" The mean over subjects is highest, {number(float(mean.max()))}, at {float(mean.idxmax()):g}."
+        best = float(mean.index[int(mean.argmax())])
+        alt += f" The mean over subjects is highest, {number(float(mean.max()))}, at {best:g}."
     else:
         axes.plot(
             points["value"], points["score"], linestyle="", marker="o", markersize=2.5, color=_MEAN_COLOUR, alpha=0.6

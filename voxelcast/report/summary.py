@@ -177,7 +177,11 @@ def _score_sentence(results: Results, measure: Measure, rows: Sequence[Row], ove
         place = f"in ROI {results.rois[0]} of {results.subjects[0]}"
     else:
         place = f"over {plural(len(rows), 'ROI')} and {plural(overall.n_subjects, 'subject')}"
-    interval = f" (95 % interval {number(overall.low)} to {number(overall.high)})" if np.isfinite(overall.low) else ""
+    interval = (
+        f" ({results.interval_name} {number(overall.low)} to {number(overall.high)})"
+        if np.isfinite(overall.low)
+        else ""
+    )
     sentence = f"The mean {measure.label} is {number(overall.score)}{interval}, {place}."
     if measure.is_selection:
         sentence += (

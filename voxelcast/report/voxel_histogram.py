@@ -37,11 +37,13 @@ def voxel_histograms(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
 
 
 def _pool(results: Results, roi: str) -> dict[str, FloatArray]:
-    """Join the finite values of all subjects."""
-    keys = ("pearson_r", *_LINES)
+    """Join the finite values of all subjects; where only held-out stimuli were judged, the ceiling is theirs."""
+    mine = [arrays for (_, name), arrays in results.voxels.items() if name == roi]
+    judged_on_held_out = not any("pearson_r" in arrays for arrays in mine)
     pooled: dict[str, FloatArray] = {}
-    for key in keys:
-        parts = [arrays[key] for (_, name), arrays in results.voxels.items() if name == roi and key in arrays]
+    for key in ("pearson_r", *_LINES):
+        source = f"held_out_{key}" if judged_on_held_out and key == "noise_ceiling_r" else key
+        parts = [arrays[source] for arrays in mine if source in arrays]
         values = np.concatenate(parts) if parts else np.empty(0)
         pooled[key] = values[np.isfinite(values)]
     return pooled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -30,9 +31,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise UnwritableError(f"{path} cannot be written ({error.strerror}); choose a folder you may write to") from error
+        raise UnwritableError(
+            f"{path} cannot be written ({error.strerror}); choose a folder you may write to"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(NotADirectoryError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

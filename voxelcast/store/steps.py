@@ -98,7 +98,12 @@ class StepStore:
         started = time.time()
         try:
             yield temporary
-            done = {"key": step.key, "seconds": round(time.time() - started, 3), "host": platform.node(), "ended": _now()}
+            done = {
+                "key": step.key,
+                "seconds": round(time.time() - started, 3),
+                "host": platform.node(),
+                "ended": _now(),
+            }
             (temporary / "DONE").write_text(json.dumps(done))
             os.replace(temporary, final)
         finally:

@@ -12,11 +12,11 @@ from typing import Final
 
 from voxelcast.core.checks import check_inside
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
+from voxelcast.datasets.algonauts2021 import N_TEST
+from voxelcast.datasets.layout2021 import Track
 from voxelcast.datasets.pickles import load_pickle
 from voxelcast.submission.layout import (
-    N_TEST,
     TRACK_ROIS,
-    Track,
     VoxelTable,
     find_problems,
     raise_first,
@@ -56,7 +56,7 @@ class SubmissionSummary:
     def __str__(self) -> str:
         """Say it in one line."""
         return (
-            f"{self.path.name}: {self.track} track in order: {len(self.subjects)} subject(s) x {len(self.rois)} ROI(s), "
+            f"{self.path.name}: {self.track} track in order: {len(self.subjects)} subjects x {len(self.rois)} ROIs, "
             f"{self.n_test} stimuli, {self.n_voxels} voxels in all"
         )
 
@@ -149,5 +149,5 @@ def _check_members(archive: str, names: list[str], wanted: str) -> None:
 def _check_size(name: str, size: int, limit: int) -> None:
     if size > limit:
         raise UnsafeFileError(
-            f"{name} must be at most {limit} bytes, which is more than its arrays take; got {size} bytes; it was not read"
+            f"{name} must be at most {limit} bytes, more than its arrays take; got {size} bytes; it was not read"
         )

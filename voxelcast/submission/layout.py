@@ -14,7 +14,7 @@ import numpy as np
 
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnknownNameError, VoxelcastError
-from voxelcast.datasets.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS
+from voxelcast.datasets.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS
 from voxelcast.datasets.layout2021 import WHOLE_BRAIN, Track
 
 VoxelTable = Mapping[str, Mapping[str, int]]
@@ -55,7 +55,7 @@ def required_voxels(track: Track, expected_voxels: VoxelTable | None) -> dict[st
     required = {roi: subjects for roi, subjects in required.items() if subjects}
     if not required:
         raise OptionError(
-            f"expected_voxels must hold at least one ROI of the {track} track ({', '.join(TRACK_ROIS[track])}); got none"
+            f"expected_voxels must hold an ROI of the {track} track ({', '.join(TRACK_ROIS[track])}); got none"
         )
     return required
 

@@ -13,9 +13,9 @@ from typing import Final
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.datasets.algonauts2021 import N_TEST
 from voxelcast.store.atomic import write_bytes
 from voxelcast.submission.layout import (
-    N_TEST,
     VoxelTable,
     check_track,
     find_problems,
@@ -24,8 +24,8 @@ from voxelcast.submission.layout import (
 )
 
 PICKLE_PROTOCOL: Final = 3
-"""The challenge's development kit wrote whatever protocol was Python 3's default in 2021, which is 3 or 4, and the server
-read it. 3 is the older of the two: any Python 3 reads it, and unlike 2 it stores an array's bytes as they are."""
+"""The challenge's development kit wrote whatever protocol was Python 3's default in 2021, which is 3 or 4, and the
+server read it. 3 is the older of the two: any Python 3 reads it, and unlike 2 it keeps an array's bytes as they are."""
 
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 

@@ -1,0 +1,60 @@
+"""The benchmarks at a small size: that they measure the same thing on both sides, not how long it takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voxelcast.benchmarks.mini_track import benchmark_mini_track
+from voxelcast.benchmarks.pls import benchmark_pls
+from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
+from voxelcast.core.errors import OptionError
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_pls_scores_are_equal_by_the_same_definition() -> None:
+    found = benchmark_pls(120, 12, 20, n_folds=4, trials=6, compared=(1, 2, 3))
+    assert found.score_difference < 1e-9
+    assert found.exact_score >= found.reference_score - found.default_difference
+    assert found.ratio == found.model_seconds / found.exact_seconds
+    lines = found.lines()
+    assert any(line.startswith("ratio: ") for line in lines)
+    assert "120 stimuli, 12 features, 20 voxels, 4 folds" in lines[0]
+
+
+def test_mini_track_finds_the_true_layers_whatever_the_number_of_workers() -> None:
+    counts = {"sub01": {"V1": 12, "EBA": 8}, "sub02": {"V1": 5}}
+    found = {
+        workers: benchmark_mini_track(
+            workers, voxel_counts=counts, n_train=200, n_test=10, n_layers=6, n_components=10, n_folds=5, nested=True
+        )
+        for workers in (1, 2)
+    }
+    for result in found.values():
+        assert [(pair.subject, pair.roi) for pair in result.pairs] == [
+            ("sub01", "V1"),
+            ("sub01", "EBA"),
+            ("sub02", "V1"),
+        ]
+        assert all(pair.layer == pair.true_layer for pair in result.pairs)
+        assert 2**25 < result.peak_bytes < 2**32
+        assert "3 pairs" in result.lines()[0]
+    scores = [[(pair.selection_score, pair.score) for pair in result.pairs] for result in found.values()]
+    assert scores[0] == scores[1]
+
+
+def test_mini_track_needs_a_worker() -> None:
+    with pytest.raises(OptionError, match="workers must be at least 1; got 0"):
+        benchmark_mini_track(0)
+
+
+def test_simulated_responses_have_the_stated_signal() -> None:
+    X = simulate_features(20_000, 50, 0, 0)
+    Y = simulate_responses(X, 100, 0)
+    residual = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
+    share = 1 - residual.var(axis=0) / Y.var(axis=0)
+    assert share.min() > 0.005
+    assert share.max() < 0.22
+    # 40 percent of the noise variance is common: residuals of voxels are correlated, through ten latent variables.
+    crossed = np.square(np.corrcoef(residual.T)[np.triu_indices(100, 1)]).mean()
+    assert crossed == pytest.approx(0.4**2 / 10, rel=0.25)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from voxelcast.core.errors import DataError, OptionError, StimulusError, UnknownNameError
+from voxelcast.networks import extract as extract_module
+from voxelcast.networks.base import Network
+from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_stimulus
+from voxelcast.networks.registry import load_network
+from voxelcast.stimuli.decode import iter_frames
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.stimulus import Stimulus
+
+EVERY_2 = FrameSampling(every=2)
+
+
+@pytest.fixture(scope="module")
+def stimuli(make_video, make_picture) -> list[Stimulus]:
+    return [
+        make_video("a", 23, 0),
+        make_picture("b", 1),
+        make_picture("c", 2, (64, 64)),
+        make_video("d", 41, 3, size=80),
+        make_picture("e", 4),
+        make_video("f", 2, 5),
+    ]
+
+
+def _assert_close(got: StimulusFeatures, wanted: StimulusFeatures, tolerance: float = 1e-5) -> None:
+    assert got.stimulus == wanted.stimulus
+    assert got.n_frames == wanted.n_frames
+    assert list(got.features) == list(wanted.features)
+    for layer, values in wanted.features.items():
+        assert np.abs(got.features[layer] - values).max() <= tolerance * np.abs(values).max() + 1e-12, layer
+
+
+def _plain(network: Network, stimulus: Stimulus, sampling: FrameSampling) -> StimulusFeatures:
+    """All frames at once, mean over time in double precision."""
+    frames = np.concatenate([chunk.frames for chunk in iter_frames(stimulus, sampling)])
+    activations = network.activations(network.prepare(frames))
+    means = {k: activations[k].double().mean(0).flatten().float().numpy() for k in network.layers}
+    return StimulusFeatures(stimulus, len(frames), means)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "motion_energy"])
+@pytest.mark.parametrize("options", [{}, {"batch": 1}, {"batch": 7, "workers": 4}, {"batch": 1000, "workers": 1}])
+def test_features_are_the_mean_over_frames_however_batched(request, stimuli, name, options):
+    network = request.getfixturevalue(name)
+    results = list(extract(network, stimuli, EVERY_2, **options))
+    assert [result.stimulus_id for result in results] == list("abcdef")
+    assert [result.n_frames for result in results] == [12, 1, 1, 21, 1, 1]
+    for result in results:
+        assert tuple(result.features) == network.layers
+        assert all(values.dtype == np.float32 and values.ndim == 1 for values in result.features.values())
+        _assert_close(result, _plain(network, result.stimulus, EVERY_2))
+        _assert_close(extract_stimulus(network, result.stimulus, EVERY_2), result)
+
+
+def test_same_call_same_bits(resnet18, stimuli):
+    first, second = (list(extract(resnet18, stimuli, EVERY_2, workers=workers)) for workers in (1, 4))
+    for a, b in zip(first, second, strict=True):
+        assert all(np.array_equal(a.features[layer], b.features[layer]) for layer in resnet18.layers)
+
+
+def test_order_of_frames_does_not_matter_to_the_mean(resnet18, stimuli):
+    frames = np.concatenate([chunk.frames for chunk in iter_frames(stimuli[0], EVERY_2)])
+    forward = resnet18.activations(resnet18.prepare(frames))
+    shuffled = resnet18.activations(resnet18.prepare(frames[np.random.default_rng(0).permutation(len(frames))]))
+    for layer in resnet18.layers:
+        torch.testing.assert_close(forward[layer].mean(0), shuffled[layer].mean(0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "motion_energy"])
+def test_broken_stimuli_are_told_and_leave_the_others_alone(request, stimuli, broken_video, tmp_path, name):
+    network = request.getfixturevalue(name)
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    mixed = [*stimuli[:2], broken_video, Stimulus("text", text), *stimuli[2:]]
+    results = list(extract(network, mixed, EVERY_2, on_broken="skip", batch=5))
+    assert [result.stimulus_id for result in results] == [s.stimulus_id for s in mixed]
+    broken = {result.stimulus_id: result for result in results if isinstance(result, BrokenStimulus)}
+    assert set(broken) == {"cut", "text"}
+    assert "cut.mp4" in broken["cut"].reason
+    assert "text.mp4" in broken["text"].reason
+    for result in results:
+        if isinstance(result, StimulusFeatures):
+            _assert_close(result, _plain(network, result.stimulus, EVERY_2))
+
+
+def test_a_broken_stimulus_stops_where_that_is_asked_for(resnet18, stimuli, broken_video):
+    with pytest.raises(StimulusError, match=r"cut\.mp4"):
+        list(extract(resnet18, [stimuli[1], broken_video, stimuli[2]], EVERY_2))
+
+
+def test_leaving_early_ends_the_threads(resnet18, make_video):
+    import threading
+
+    long = [make_video(f"long{k}", 120, k) for k in range(3)]
+    results = extract(resnet18, long, FrameSampling(every=1), workers=3)
+    next(results)
+    results.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_an_unexpected_error_in_a_thread_is_raised(resnet18, stimuli, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr("voxelcast.networks.prefetch.iter_frames", fail)
+    with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
+        list(extract(resnet18, stimuli, EVERY_2, on_broken="skip"))
+
+
+def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
+    network = load_network(
+        "torchvision/squeezenet1_1", weights="random", layers=["features.1"], input_size=64, std=(1e-40,) * 3
+    )
+    with pytest.raises(DataError, match=r"features of b\.png, layer features\.1, must be finite"):
+        list(extract(network, stimuli[1:2], EVERY_2))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"pool": "median!"}, UnknownNameError),
+        ({"on_broken": "ignore"}, OptionError),
+        ({"workers": 0}, OptionError),
+        ({"batch": 0}, OptionError),
+        ({"precision": "float8"}, OptionError),
+    ],
+)
+def test_bad_options(resnet18, stimuli, options, error):
+    with pytest.raises(error):
+        list(extract(resnet18, stimuli, EVERY_2, **options))
+
+
+def test_no_stimuli_give_nothing(resnet18):
+    assert not list(extract(resnet18, [], EVERY_2))
+
+
+@pytest.mark.parametrize(("n_times", "expected"), [(4, [0, 1, 2, 3]), (2, [0.5, 2.5]), (1, [1.5])])
+def test_times_of_strided_layers(n_times, expected):
+    np.testing.assert_allclose(extract_module._times_of(n_times, np.arange(4.0)), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torchvision/mobilenet_v2", "voxelcast/motion_energy"])
+def test_containers_of_one_clip_give_nearly_the_same_features(real_data, name):
+    folder = real_data / "videos" / "mdn+learning-area"
+    weights = real_data / "weights" / "mobilenet_v2_1.0_224_coral_tv.pth" if name.startswith("torch") else None
+    normal = {"mean": (0.5,) * 3, "std": (0.5,) * 3} if weights else {}
+    layers = ["features.10", "features.13"] if weights else ["static.*", "motion.*"]
+    network = load_network(name, weights=weights, layers=layers, **normal)
+    pairs = [
+        (mp4, mp4.with_suffix(".webm")) for mp4 in sorted(folder.rglob("*.mp4")) if mp4.with_suffix(".webm").exists()
+    ]
+    assert pairs
+    for pair in pairs:
+        left, right = (extract_stimulus(network, Stimulus(path.name, path), EVERY_2) for path in pair)
+        assert left.n_frames == right.n_frames
+        for layer in network.layers:
+            assert np.corrcoef(left.features[layer], right.features[layer])[0, 1] > 0.98, (pair[0].name, layer)
+
+
+@pytest.mark.slow
+def test_every_real_video_gives_finite_features_or_its_reason(real_data):
+    network = load_network("torchvision/squeezenet1_1", weights="random", layers=["features.3"], input_size=64)
+    facts = json.loads((real_data / "videos" / "probe.json").read_text())
+    stimuli = [Stimulus(fact["file"], real_data / "videos" / fact["file"]) for fact in facts]
+    results = list(extract(network, stimuli, FrameSampling(every=1), on_broken="skip"))
+    assert [result.stimulus_id for result in results] == [fact["file"] for fact in facts]
+    for result, fact in zip(results, facts, strict=True):
+        if isinstance(result, BrokenStimulus):
+            assert result.stimulus.path.name in result.reason
+            assert "\n" not in result.reason
+        else:
+            assert not fact["err"], fact["file"]
+            assert result.n_frames == fact["frames"], fact["file"]

@@ -1,0 +1,71 @@
+"""Folds: balanced, shuffled, seeded, and true to groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.search.folds import check_folds, make_folds
+
+
+@pytest.mark.parametrize(("n", "k"), [(1000, 10), (103, 10), (30, 10), (6, 2), (17, 5)])
+def test_folds_are_balanced_and_shuffled(n: int, k: int) -> None:
+    folds = make_folds(n, k, seed=0)
+    sizes = np.bincount(folds)
+    assert folds.shape == (n,)
+    assert len(sizes) == k
+    assert sizes.max() - sizes.min() <= 1
+    assert not np.array_equal(folds, np.sort(folds))
+    assert not np.array_equal(folds, np.arange(n) % k)
+    np.testing.assert_array_equal(folds, make_folds(n, k, seed=0))
+    assert not np.array_equal(folds, make_folds(n, k, seed=1))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_never_straddle_folds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = [f"movie {k}" for k in rng.integers(0, 40, 300)]
+    folds = make_folds(300, 5, seed, groups)
+    for group in set(groups):
+        assert len({int(fold) for fold, name in zip(folds, groups, strict=True) if name == group}) == 1
+    sizes = np.bincount(folds, minlength=5)
+    assert sizes.min() >= 300 / 5 - 5
+    assert sizes.max() <= 300 / 5 + 5
+
+
+def test_one_stimulus_per_group_is_like_no_groups() -> None:
+    sizes = np.bincount(make_folds(103, 10, 0, [str(k) for k in range(103)]))
+    assert sizes.max() - sizes.min() <= 1
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "groups", "error", "message"),
+    [
+        (5, 10, None, DataError, "got 5 stimuli and 10 folds"),
+        (20, 10, None, DataError, "got 2 in the smallest of 10 folds"),
+        (20, 1, None, OptionError, "at least 2; got 1"),
+        (20, 5, ["a", "b", "c", "d"] * 5, DataError, "got 4 groups and 5 folds"),
+        (20, 2, ["a"] * 18 + ["b"] * 2, DataError, "got 2 in the smallest of 2 folds"),
+        (20, 2, ["a", "b"], ShapeError, "groups"),
+    ],
+)
+def test_refuses_too_few(n: int, k: int, groups: list[str] | None, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make_folds(n, k, 0, groups)
+
+
+@pytest.mark.parametrize(
+    ("folds", "error"),
+    [
+        (np.repeat([0, 2], 5), DataError),
+        (np.repeat([0, 1], [8, 2]), DataError),
+        (np.zeros(10, dtype=int), DataError),
+        (np.repeat([-1, 0], 5), DataError),
+        (np.repeat([0.0, 1.0], 5), DataError),
+        (np.repeat([0, 1], 4), ShapeError),
+    ],
+)
+def test_refuses_partitions_that_are_none(folds: np.ndarray, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        check_folds(folds, 10)

@@ -1,0 +1,100 @@
+"""Scores from sums against scores of the predictions themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import LinearPath, Moments, moments
+from voxelcast.encoders.registry import ENCODERS, get_encoder
+from voxelcast.scoring.correlation import METRICS, pearson_r
+from voxelcast.search.path_scores import held_out, path_pearson_r, score_path
+
+
+def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, p)) * np.geomspace(3, 0.3, p) + 4
+    Y = X @ rng.standard_normal((p, q)) + 4 * rng.standard_normal((90, q)) + 100
+    stats = moments(X[:60], Y[:60])
+    return stats, X[60:] - stats.x_mean, Y[60:]
+
+
+def _predictions(path: LinearPath, index: int, stats: Moments, X: FloatArray) -> FloatArray:
+    predictions: FloatArray = stats.y_mean + X @ path.coefficients(index)
+    return predictions
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("q", [1, 7, 40])
+def test_equals_the_correlation_of_predictions(name: str, q: int) -> None:
+    stats, X, Y = _fold(q=q)
+    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12))
+    r = path_pearson_r(path, X, held_out(Y))
+    assert r.shape == (len(path.settings), q)
+    for index in range(len(path.settings)):
+        np.testing.assert_allclose(r[index], pearson_r(Y, _predictions(path, index, stats, X)), atol=1e-11)
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_every_metric_equals_that_of_predictions(name: str, metric: str) -> None:
+    stats, X, Y = _fold()
+    Y[:, 2] = 100.0
+    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12))
+    scores = score_path(path, X, stats.y_mean, held_out(Y), metric)
+    expected = [METRICS[metric](Y, _predictions(path, index, stats, X)) for index in range(len(path.settings))]
+    np.testing.assert_allclose(scores, expected, atol=1e-11)
+
+
+def test_settings_in_any_order() -> None:
+    stats, X, Y = _fold()
+    settings = [{"n_components": k} for k in (5, 1, 12, 5)]
+    path = get_encoder("pls").path(stats, settings)
+    r = path_pearson_r(path, X, held_out(Y))
+    for index in range(4):
+        np.testing.assert_allclose(r[index], pearson_r(Y, _predictions(path, index, stats, X)), atol=1e-11)
+
+
+def test_blocks_of_voxels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    stats, X, Y = _fold(q=23)
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12))
+    expected = path_pearson_r(path, X, held_out(Y))
+    monkeypatch.setattr("voxelcast.search.path_scores._BLOCK_BYTES", 8 * 78 * 5)
+    np.testing.assert_allclose(path_pearson_r(path, X, held_out(Y)), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", ["zero filter", "constant features", "no latent variable", "parts that cancel"])
+def test_constant_predictions_have_no_score(kind: str) -> None:
+    stats, X, Y = _fold()
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12))
+    if kind == "zero filter":
+        path = LinearPath(path.settings, path.directions, np.zeros_like(path.filters), path.loadings)
+    elif kind == "constant features":
+        X = np.tile(X[:1], (30, 1)) + 0.1
+    elif kind == "parts that cancel":
+        direction, loading = path.directions[:, :1], path.loadings[:1]
+        both = np.array([[1.0, 1.0], [0.5, 0.5]])
+        path = LinearPath(
+            path.settings[:2], np.hstack([direction, 3 * direction]), both, np.vstack([loading, -loading / 3])
+        )
+    else:
+        path = LinearPath(({},), np.empty((12, 0)), np.empty((1, 0)), np.empty((0, 7)))
+    assert np.isnan(path_pearson_r(path, X, held_out(Y))).all()
+    assert np.isnan(score_path(path, X, stats.y_mean, held_out(Y))).all()
+
+
+def test_large_offsets_cost_no_digits() -> None:
+    stats, X, Y = _fold()
+    path = get_encoder("pls").path(stats, get_encoder("pls").settings(60, 12))
+    expected = path_pearson_r(path, X, held_out(Y))
+    np.testing.assert_allclose(path_pearson_r(path, X + 1e5, held_out(Y)), expected, atol=1e-8)
+    np.testing.assert_allclose(path_pearson_r(path, X, held_out(Y + 1e6)), expected, atol=1e-8)
+
+
+def test_refuses_an_unknown_metric() -> None:
+    stats, X, Y = _fold()
+    path = get_encoder("pls").path(stats, [{"n_components": 1}])
+    with pytest.raises(OptionError, match="pearson_r, pooled_2021; got 'r2'"):
+        score_path(path, X, stats.y_mean, held_out(Y), "r2")

@@ -1,0 +1,139 @@
+"""The demonstration: a small simulated challenge, analysed like a real one, and compared with its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.progress import Progress
+from voxelcast.datasets.simulated import SimulatedDataset
+from voxelcast.datasets.simulated_plan import simulation_preset
+from voxelcast.experiment.config import ExperimentConfig, NetworkConfig, load_config
+from voxelcast.experiment.extract_step import layer_path
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
+from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.store.atomic import write_text
+from voxelcast.store.steps import StepStore
+from voxelcast.submission.check import SubmissionSummary, check_submission
+
+_RESNET = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One ROI: the layer that was planted, the layer that was found, and how similar their features are.
+
+    ``similarity`` is linear centred kernel alignment, 1 for the same layer.
+    """
+
+    roi: str
+    planted: str
+    found: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What the demonstration left and found."""
+
+    output: Path
+    mean_score: float
+    submission: SubmissionSummary
+    recovered: tuple[Recovered, ...]
+
+
+def demonstrate(folder: Path, progress: Progress) -> Demonstration:
+    """Simulate ten subjects in ``folder/data``, run ``folder/experiment.yaml`` and compare the result with the truth."""
+    data = folder / "data"
+    plan = simulation_preset("demo", DEFAULT_DRIVERS)
+    resnet = NetworkConfig.model_validate({**_RESNET, "layers": ["*"]})
+    simulate(data, plan, [resnet], sampling=FrameSampling(every=2), seed=0, progress=progress)
+    if not (folder / "experiment.yaml").is_file():
+        write_text(folder / "experiment.yaml", _EXPERIMENT + yaml.safe_dump(_settings(data), sort_keys=False))
+    config = load_config(folder / "experiment.yaml")
+    summary = run_experiment(config, folder / "output", progress=progress)
+    dataset = SimulatedDataset(data)
+    checked = check_submission(
+        folder / "output" / "submission" / "mini_track.zip",
+        n_test=len(dataset.test_stimuli),
+        expected_voxels=dataset.submission_voxels,
+    )
+    assert summary.mean_score is not None  # nested cross-validation is on: there is a score
+    return Demonstration(folder / "output", summary.mean_score, checked, recovered(config, folder / "output"))
+
+
+_EXPERIMENT = """# Written by `voxelcast demo`. Run it again, or a copy with other settings:
+#   voxelcast run demo/experiment.yaml --output demo/output
+"""
+
+
+def _settings(data: Path) -> dict[str, object]:
+    return {
+        "name": "demo",
+        "dataset": {"kind": "simulated", "root": str(data)},
+        "networks": [
+            {"name": "voxelcast/motion_energy", "layers": ["static.*", "motion.*", "colour"]},
+            {**_RESNET, "layers": ["maxpool", "layer1", "layer2", "layer3", "layer4"]},
+        ],
+        "frames": {"every": 2},
+        "pool": "mean",
+        "compress": {"method": "pca", "components": 20},
+        "encoders": ["pls", "ridge"],
+        "search": {"method": "exact", "metric": "pearson_r"},
+        "folds": {"n": 10, "nested": True},
+    }
+
+
+def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
+    """Compare, for each ROI, the layer with the best selection score (mean over subjects) with the planted one."""
+    plan = Plan(config, StepStore(output / "steps"))
+    assert isinstance(plan.dataset, SimulatedDataset)
+    search = pd.read_csv(output / "search.csv")
+    best = search.groupby(["roi", "network", "layer", "subject"])["score"].max().groupby(level=[0, 1, 2]).mean()
+    extracted = plan.extract_steps(workers=1)
+
+    def features(network: str, layer: str) -> FeatureMatrix:
+        return FeatureMatrix([layer_path(plan.store.path(step.step_id), layer) for step in extracted[network]])
+
+    rows = []
+    for roi, (network, layer) in plan.dataset.truth()["plan"]["drivers"].items():
+        found_network, found_layer = best[roi].idxmax()
+        similarity = linear_cka(_kernel(features(network, layer)), _kernel(features(found_network, found_layer)))
+        rows.append(Recovered(roi, f"{network} {layer}", f"{found_network} {found_layer}", similarity))
+    return tuple(rows)
+
+
+def _kernel(matrix: FeatureMatrix) -> FloatArray:
+    features = matrix.columns(0, matrix.shape[1])
+    centred = features - features.mean(axis=0)
+    kernel: FloatArray = centred @ centred.T
+    return kernel
+
+
+def linear_cka(K: FloatArray, L: FloatArray) -> float:
+    """Similarity of two feature spaces: ``<K, L> / (|K| |L|)`` of their centred Gram matrices.
+
+    Parameters
+    ----------
+    K, L : ndarray of shape (n_stimuli, n_stimuli)
+
+    References
+    ----------
+    .. [1] Kornblith, S. et al. Similarity of neural network representations revisited. ICML (2019).
+       https://arxiv.org/abs/1905.00414
+    """
+    return float((K * L).sum() / (np.linalg.norm(K) * np.linalg.norm(L)))
+
+
+def all_recovered(rows: Sequence[Recovered], least: float = 0.95) -> bool:
+    """Whether every ROI's layer was found, or one whose features are as similar as ``least``."""
+    return all(row.similarity >= least for row in rows)

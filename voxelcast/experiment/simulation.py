@@ -1,0 +1,87 @@
+"""Simulate a dataset whose responses are driven by chosen layers: wires networks to :mod:`voxelcast.datasets.simulated`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.progress import Progress
+from voxelcast.datasets.simulated import write_simulation
+from voxelcast.datasets.simulated_plan import Driver, SimulationPlan
+from voxelcast.execution.machine import available_cores
+from voxelcast.experiment.builders import network_from_json, network_json
+from voxelcast.experiment.config import NetworkConfig
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.stimulus import Stimulus
+
+_ENERGY, _RESNET = "voxelcast/motion_energy", "torchvision/resnet18"
+
+DEFAULT_DRIVERS: dict[str, Driver] = {
+    "V1": (_ENERGY, "static.1"),
+    "V2": (_ENERGY, "static.2"),
+    "V3": (_ENERGY, "static.3"),
+    "V4": (_ENERGY, "colour"),
+    "LOC": (_RESNET, "maxpool"),
+    "EBA": (_ENERGY, "motion.4"),
+    "FFA": (_RESNET, "layer4"),
+    "STS": (_ENERGY, "motion.3"),
+    "PPA": (_ENERGY, "static.5"),
+}
+"""What drives each ROI of the mini track where nothing else is said."""
+
+
+def simulate(
+    root: Path,
+    plan: SimulationPlan,
+    networks: Sequence[NetworkConfig],
+    *,
+    sampling: FrameSampling,
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Write videos, look at them with the driving networks, and write responses in the Algonauts 2021 layout.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the simulation; goes on where an interrupted call was.
+    plan : SimulationPlan
+    networks : sequence of NetworkConfig
+        How each network that drives an ROI is loaded; their ``layers`` are replaced by the driving ones.
+    sampling : FrameSampling
+        Which frames drive the responses.
+    seed : int
+        Of random weights.
+    progress : Progress
+
+    Raises
+    ------
+    StoreError
+        Where ``root`` holds another simulation.
+    """
+    known = {network.name: network for network in networks}
+
+    def extract_drivers(stimuli: tuple[Stimulus, ...], needed: frozenset[Driver]) -> Mapping[Driver, NDArray[Any]]:
+        from voxelcast.networks.extract import StimulusFeatures, extract
+
+        features: dict[Driver, NDArray[Any]] = {}
+        for name in sorted({name for name, _ in needed}):
+            layers = sorted(layer for other, layer in needed if other == name)
+            config = known.get(name, NetworkConfig(name=name, layers=tuple(layers)))
+            text = network_json(config.model_copy(update={"layers": tuple(layers)}), seed)
+            progress.start(f"driving features of {name}", len(stimuli), "stimulus")
+            rows: dict[str, list[NDArray[Any]]] = {layer: [] for layer in layers}
+            for outcome in extract(network_from_json(text, "cpu"), stimuli, sampling, workers=available_cores()):
+                assert isinstance(outcome, StimulusFeatures)  # on_broken="stop": nothing else comes
+                for layer in layers:
+                    rows[layer].append(outcome.features[layer])
+                progress.advance()
+            progress.finish()
+            features |= {(name, layer): np.stack(rows[layer]) for layer in layers}
+        return features
+
+    write_simulation(root, plan, extract_drivers, progress=progress)
