@@ -87,8 +87,8 @@ def gram_matrices(
 ) -> Iterator[FloatArray]:
     """Give the Gram matrix of features centred (and scaled) by each of several training sets.
 
-    A pass over the features serves as many training sets as fit into ``memory`` (each needs ``8 * n_stimuli**2`` bytes).
-    The cost is one product of n_stimuli**2 * n_features per training set.
+    A pass over the features serves as many training sets as fit into ``memory`` (each needs ``8 * n_stimuli**2``
+    bytes). The cost is one product of n_stimuli**2 * n_features per training set.
 
     Parameters
     ----------

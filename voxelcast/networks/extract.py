@@ -110,7 +110,7 @@ def extract(
     check_option("precision", precision, ("float32",))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    line = _Line(network, pool, batch)
+    line = _Line(network, batch)
     with Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers) as frames:
         for position, stimulus in enumerate(stimuli):
             entry = _Entry(stimulus, {layer: make_pool(pool) for layer in network.layers})
@@ -158,7 +158,7 @@ class _Entry:
 class _Line:
     """Stimuli in the order in which they are to come out, and frames that wait for a full batch."""
 
-    def __init__(self, network: Network, pool: str, batch: int | None) -> None:
+    def __init__(self, network: Network, batch: int | None) -> None:
         self._network = network
         self._batch = batch
         self._entries: deque[_Entry] = deque()

@@ -49,6 +49,8 @@ def load_network(
         Module paths or shell patterns of them, at least one.
     seed : int
         Of random weights: the same seed and name give the same weights, and torch's own random state is left alone.
+        Networks that draw from truncated normals (ViT, Swin, ConvNeXt, GoogLeNet, Inception) may differ in last digits
+        between processors and versions of torch; the card's hash tells.
     device : str
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
     input_size : int or None
