@@ -32,7 +32,9 @@ def test_option_lists_what_is_allowed() -> None:
 def test_unknown_name_offers_the_nearest_and_reads_as_a_sentence() -> None:
     with pytest.raises(UnknownNameError) as caught:
         check_known("layer", "featres.10", ["features.10", "classifier"], where="in 'mobilenet_v2'", remedy="List them")
-    assert str(caught.value) == "layer 'featres.10' does not exist in 'mobilenet_v2'; did you mean features.10?. List them"
+    assert (
+        str(caught.value) == "layer 'featres.10' does not exist in 'mobilenet_v2'; did you mean features.10?. List them"
+    )
 
 
 def test_shape_names_the_dimensions() -> None:

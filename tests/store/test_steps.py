@@ -79,7 +79,7 @@ def test_arrays_round_trip_without_pickles(tmp_path: Path) -> None:
     save_arrays(tmp_path / "b.npz", {"x": values})
     np.testing.assert_array_equal(np.load(tmp_path / "deep" / "a.npy"), values)
     np.testing.assert_array_equal(np.load(tmp_path / "b.npz")["x"], values)
-    with pytest.raises(ValueError, match="[Oo]bject"):
+    with pytest.raises(ValueError, match=r"[Oo]bject"):
         save_array(tmp_path / "c.npy", np.array([{}], dtype=object))
     assert not (tmp_path / "c.npy").exists()
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -34,7 +34,7 @@ def extract(
     seed: int,
     device: str,
     recursive: bool,
-    broken: str,
+    broken: Literal["stop", "skip"],
     output: Path,
 ) -> None:
     """Extract time-pooled features of every video or image in STIMULI (a folder or a zip).
@@ -59,7 +59,8 @@ def extract(
         on_broken=broken,
         progress=make_progress(),
     )
-    with (output / "stimuli.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    readable = sum(not row["broken"] for row in rows)
+    for record in records:
+        if record["broken"]:
+            click.echo(f"left out: {record['broken']}")
+    readable = sum(not record["broken"] for record in records)
     click.echo(f"{readable} of {len(records)} stimuli read, features in {output}")

@@ -1,4 +1,4 @@
-"""The command line. Errors are one line on standard error; exit code 1 for what is wrong with the input, 2 for usage."""
+"""The command line. Errors are one line on standard error; exit code 1 for wrong input, 2 for wrong usage."""
 
 from __future__ import annotations
 

@@ -48,9 +48,9 @@ def check_known(what: str, name: str, known: Sequence[str], *, where: str = "", 
     if name in known:
         return
     near = nearest(name, known)
-    hint = f"did you mean {near}?" if near else f"allowed: {_shown(known)}"
+    hint = f"did you mean {near}?" if near else f"allowed: {_shown(known)}."
     parts = [f"{what} {name!r} does not exist{' ' + where if where else ''}; {hint}", remedy]
-    raise UnknownNameError(". ".join(part for part in parts if part))
+    raise UnknownNameError(" ".join(part for part in parts if part).removesuffix("."))
 
 
 def check_shape(name: str, array: NDArray[np.generic], dims: Sequence[str], sizes: Sequence[int | None]) -> None:
@@ -86,7 +86,8 @@ def check_same_stimuli(left: str, left_ids: Sequence[str], right: str, right_ids
         first = next(k for k, (a, b) in enumerate(zip(left_ids, right_ids, strict=False)) if a != b)
         detail = f"same ids, other order: at place {first} {left_ids[first]!r} against {right_ids[first]!r}"
     raise AlignmentError(
-        f"{left} ({len(left_ids)} stimuli) and {right} ({len(right_ids)} stimuli) must hold the same stimulus ids; {detail}"
+        f"{left} ({len(left_ids)} stimuli) and {right} ({len(right_ids)} stimuli) must hold the same stimulus ids; "
+        f"{detail}"
     )
 
 
@@ -105,7 +106,8 @@ def check_inside(name: str, archive: str) -> str:
         or posixpath.normpath(path) in (".", "")
     ):
         raise UnsafeFileError(
-            f"{archive}: the name {name!r} leads outside its folder; only plain relative names are allowed; nothing was read"
+            f"{archive}: the name {name!r} leads outside its folder; only plain relative names are allowed; "
+            "nothing was read"
         )
     return name
 

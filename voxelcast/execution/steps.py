@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Step:
     step_id : StepId
     function : callable
         Called as ``function(folder, **arguments)``; a top-level function, so that worker processes can import it.
-        Wide steps are also given ``progress``.
+        Wide steps are also given ``progress``, and advance it themselves.
     arguments : mapping
         Plain values and paths.
     wide : bool
@@ -108,7 +108,8 @@ def _run_in_processes(steps: Sequence[Step], store: StepStore, workers: int, pro
                 except BrokenProcessPool as error:
                     raise StoreError(
                         f"a worker process died during step {step.step_id.folder} (killed, or out of memory); "
-                        "finished steps are kept: run the same command again, with fewer compute.workers if memory was short"
+                        "finished steps are kept: run the same command again, with fewer compute.workers if memory "
+                        "was short"
                     ) from error
                 progress.advance(step.size)
     finally:

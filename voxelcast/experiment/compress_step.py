@@ -38,7 +38,7 @@ def compress_layer(
     scale: bool,
     fewer: Fewer,
 ) -> None:
-    """Write ``scores[_i[_j]].npy`` (n_train + n_test, n_components) for each set of excluded folds, and ``facts.json``."""
+    """Write ``scores[_i[_j]].npy`` (n_stimuli, n_components) for each set of excluded folds, and ``facts.json``."""
     matrix = FeatureMatrix(shards)
     if method == "none":
         features = plain_features(matrix, layer=layer)

@@ -229,7 +229,7 @@ class ExperimentConfig(_Strict):
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Read an experiment file and apply ``key=value`` overrides (``search.method=bayes``, ``networks.0.weights=random``).
+    """Read an experiment file and apply overrides such as ``search.method=bayes`` or ``networks.0.weights=random``.
 
     Raises
     ------

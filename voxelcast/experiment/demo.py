@@ -52,7 +52,7 @@ class Demonstration:
 
 
 def demonstrate(folder: Path, progress: Progress) -> Demonstration:
-    """Simulate ten subjects in ``folder/data``, run ``folder/experiment.yaml`` and compare the result with the truth."""
+    """Simulate ten subjects in ``folder/data``, run ``folder/experiment.yaml`` and compare with the truth."""
     data = folder / "data"
     plan = simulation_preset("demo", DEFAULT_DRIVERS)
     resnet = NetworkConfig.model_validate({**_RESNET, "layers": ["*"]})
@@ -81,8 +81,8 @@ def _settings(data: Path) -> dict[str, object]:
         "name": "demo",
         "dataset": {"kind": "simulated", "root": str(data)},
         "networks": [
-            {"name": "voxelcast/motion_energy", "layers": ["static.*", "motion.*", "colour"]},
-            {**_RESNET, "layers": ["maxpool", "layer1", "layer2", "layer3", "layer4"]},
+            {"name": "voxelcast/motion_energy", "layers": ["static.*", "motion.3", "motion.4", "colour"]},
+            {**_RESNET, "layers": ["maxpool", "layer4"]},
         ],
         "frames": {"every": 2},
         "pool": "mean",
@@ -99,7 +99,7 @@ def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
     assert isinstance(plan.dataset, SimulatedDataset)
     search = pd.read_csv(output / "search.csv")
     best = search.groupby(["roi", "network", "layer", "subject"])["score"].max().groupby(level=[0, 1, 2]).mean()
-    extracted = plan.extract_steps(workers=1)
+    extracted = plan.extract_steps()
 
     def features(network: str, layer: str) -> FeatureMatrix:
         return FeatureMatrix([layer_path(plan.store.path(step.step_id), layer) for step in extracted[network]])

@@ -7,22 +7,26 @@ to tell a coffee from a night, not to be exact.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from voxelcast.core.errors import DataError, StimulusError
+from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.experiment.compress_step import excluded_folds
-from voxelcast.experiment.extract_step import LoadedNetwork
+from voxelcast.experiment.extract_step import LoadedNetwork, layer_path
 from voxelcast.experiment.plan import Plan
 
 
 @dataclass(frozen=True)
 class NetworkEstimate:
-    """One network: seconds and bytes per stimulus, features per layer."""
+    """One network: seconds per stimulus, stimuli that are not extracted yet, features per layer."""
 
     shown: str
     seconds_per_stimulus: float
+    stimuli_left: int
     features: dict[str, int]
 
 
@@ -44,7 +48,8 @@ class Estimate:
         layers = sum(len(network.features) for network in self.networks)
         total = self.extract_seconds + self.compress_seconds + self.fit_seconds
         return [
-            f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, {layers} layers",
+            f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
+            f"{layers} layers",
             f"estimate: {_duration(total)} (extraction {_duration(self.extract_seconds)}, compression "
             f"{_duration(self.compress_seconds)}, fitting {_duration(self.fit_seconds)}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet",
@@ -52,46 +57,66 @@ class Estimate:
 
 
 def estimate(plan: Plan, workers: int) -> Estimate:
-    """Estimate the work that is not done yet."""
-    n_train, n_test = len(plan.dataset.train_stimuli), len(plan.dataset.test_stimuli)
-    n = n_train + n_test
-    config = plan.config
-    extracted = plan.extract_steps(workers)
-    networks, extract_seconds, disk = [], 0.0, 0
-    for network in plan.networks:
-        one = _look(plan, network)
-        networks.append(one)
-        left = sum(step.size for step in extracted[network.shown] if not plan.store.is_done(step.step_id))
-        extract_seconds += one.seconds_per_stimulus * left
-        disk += 4 * sum(one.features.values()) * left
-    in_folds = config.compress.fit == "folds" and config.compress.method != "none"
-    subsets = len(excluded_folds(config.folds.n, nested=config.folds.nested, refit=in_folds))
-    sizes = [d for one in networks for d in one.features.values()]
-    asked = config.compress.components
-    p = [min(d, n_train) if asked == "max" or config.compress.method == "none" else min(asked, d) for d in sizes]
+    """Estimate the work that is not done yet; a typical ROI is taken to have 200 voxels."""
+    n_train = len(plan.dataset.train_stimuli)
+    n = n_train + len(plan.dataset.test_stimuli)
+    networks = tuple(_look(plan, network, steps) for network, steps in zip(plan.networks, _extracts(plan), strict=True))
+    extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
+    disk = sum(4 * sum(one.features.values()) * one.stimuli_left for one in networks)
+    compress, folds = plan.config.compress, plan.config.folds
+    in_folds = compress.fit == "folds" and compress.method != "none"
+    subsets = len(excluded_folds(folds.n, nested=folds.nested, refit=in_folds))
+    sizes = [size for one in networks for size in one.features.values()]
+    most = n_train if compress.method == "none" or compress.components == "max" else compress.components
+    kept = [min(size, most) for size in sizes]
     rate = _flops_per_second() * workers
-    grams = subsets if config.compress.scale else 1
-    compress = sum(2.0 * n * n * d * grams + subsets * 4.0 * n_train**3 / 3 for d in sizes) / rate
-    done_before = all(not left for left in [extract_seconds])
-    compress_disk = sum(8 * n * k * subsets for k in p)
-    fits = config.folds.n + (config.folds.n * (config.folds.n - 1) // 2 if config.folds.nested else 0)
-    voxels = 200 * len(plan.pairs)  # not known before the responses are read: a typical ROI
-    fit = sum(fits * (2.0 * n_train * k * voxels + 60.0 * n_train / config.folds.n * k * voxels) for k in p) / rate
-    disk += 0 if done_before else compress_disk
-    return Estimate(n_train, n_test, len(plan.pairs), tuple(networks), extract_seconds, compress, fit, disk)
+    grams = subsets if compress.scale else 1
+    compress_flops = sum(2.0 * n * n * size * grams + subsets * 4.0 * n_train**3 / 3 for size in sizes)
+    fits = len(excluded_folds(folds.n, nested=folds.nested, refit=True))
+    products = 2.0 * n_train + 100.0 * n_train / folds.n  # of moments, and of scoring some 50 settings
+    fit_flops = fits * products * sum(kept) * 200 * len(plan.pairs)
+    overhead = 1e-3 * fits * len(sizes) * len(plan.pairs) * len(plan.config.encoders) / workers
+    if any(one.stimuli_left for one in networks):
+        disk += sum(8 * n * k * subsets for k in kept)
+    return Estimate(
+        n_train,
+        n - n_train,
+        len(plan.pairs),
+        networks,
+        extract_seconds,
+        compress_flops / rate,
+        fit_flops / rate + overhead,
+        disk,
+    )
 
 
-def _look(plan: Plan, network: LoadedNetwork) -> NetworkEstimate:
-    """Extract one stimulus twice (the first warms up) and time the second."""
+def _extracts(plan: Plan) -> list[list[Step]]:
+    return list(plan.extract_steps().values())
+
+
+def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkEstimate:
+    """Count what is left; sizes come from a finished step, or from one stimulus, extracted twice to warm up."""
     from voxelcast.networks.extract import extract_stimulus
 
+    left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
+    done = [plan.store.path(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
+    paths = {layer: [p for f in done if (p := layer_path(f, layer)).is_file()] for layer in network.layers}
+    sizes = {layer: int(np.load(found[0], mmap_mode="r").shape[1]) for layer, found in paths.items() if found}
+    if not left and len(sizes) == len(network.layers):
+        return NetworkEstimate(network.shown, 0.0, 0, sizes)
     loaded = network_from_json(network.json, plan.config.compute.device)
-    stimulus = plan.stimuli[0]
-    extract_stimulus(loaded, stimulus, plan.sampling, plan.config.pool)
-    started = time.perf_counter()
-    features = extract_stimulus(loaded, stimulus, plan.sampling, plan.config.pool).features
-    seconds = time.perf_counter() - started
-    return NetworkEstimate(network.shown, seconds, {layer: values.size for layer, values in features.items()})
+    for stimulus in plan.stimuli:
+        try:
+            extract_stimulus(loaded, stimulus, plan.sampling, plan.config.pool)
+            started = time.perf_counter()
+            features = extract_stimulus(loaded, stimulus, plan.sampling, plan.config.pool).features
+        except StimulusError:
+            if plan.config.broken_stimuli == "stop":
+                raise
+            continue
+        seconds = time.perf_counter() - started
+        return NetworkEstimate(network.shown, seconds, left, {layer: f.size for layer, f in features.items()})
+    raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
 
 
 def _flops_per_second() -> float:

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.progress import Progress
+from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.networks.base import NetworkCard
@@ -20,7 +22,8 @@ from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
 
 VERSION = 1
-SHARD = 64  # stimuli per step: a kill loses at most this much extraction
+OnBroken = Literal["stop", "skip"]
+SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ def extract_steps(
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
     pool: str,
-    on_broken: str,
+    on_broken: OnBroken,
     device: str,
-    workers: int,
 ) -> list[Step]:
     """Divide the extraction of one network into steps of ``SHARD`` stimuli.
+
+    On a CPU the steps run side by side in processes of one thread each, which is faster than one network with many
+    threads and gives the same bits on any number of cores; a GPU takes them one after the other.
 
     A step's key holds all that determines the features: the network with its weights' hash, the layers, the content of
     the stimuli, sampling and pool; not the device, the number of workers or any path.
@@ -70,9 +75,8 @@ def extract_steps(
             "sampling": sampling,
             "pool": pool,
             "on_broken": on_broken,
-            "workers": workers,
         }
-        steps.append(Step(step_id, extract_shard, arguments, wide=True, size=len(shard)))
+        steps.append(Step(step_id, extract_shard, arguments, wide=device != "cpu", size=len(shard)))
     return steps
 
 
@@ -84,9 +88,8 @@ def extract_shard(
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
     pool: str,
-    on_broken: str,
-    workers: int,
-    progress: Progress,
+    on_broken: OnBroken,
+    progress: Progress | None = None,
 ) -> None:
     """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
 
@@ -96,13 +99,13 @@ def extract_shard(
     from voxelcast.networks.extract import BrokenStimulus, extract
 
     net = network_from_json(network, device)
+    decoders = 1 if device == "cpu" else available_cores()
     rows: dict[str, np.memmap] = {}
     records: list[dict[str, object]] = []
     kept = 0
-    for outcome in extract(net, stimuli, sampling, pool, on_broken=on_broken, workers=workers):
+    for outcome in extract(net, stimuli, sampling, pool, on_broken=on_broken, workers=decoders):
         if isinstance(outcome, BrokenStimulus):
             records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
-            progress.note(f"left out: {outcome.reason}")
         else:
             for layer, feature in outcome.features.items():
                 if layer not in rows:
@@ -112,7 +115,8 @@ def extract_shard(
                 rows[layer][kept] = feature
             records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
             kept += 1
-        progress.advance()
+        if progress is not None:
+            progress.advance()
     for layer, memmap in rows.items():
         memmap.flush()
         if kept < len(stimuli):

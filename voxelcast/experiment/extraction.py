@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Step, run_steps
 from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.config import NetworkConfig
-from voxelcast.experiment.extract_step import extract_steps, layer_path, load, read_records
+from voxelcast.experiment.extract_step import OnBroken, extract_steps, layer_path, load, read_records
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import FrameSampling
@@ -33,7 +33,7 @@ def extract_folder(
     seed: int,
     device: str,
     recursive: bool,
-    on_broken: str,
+    on_broken: OnBroken,
     progress: Progress,
     pool: str = "mean",
 ) -> list[dict[str, object]]:
@@ -56,12 +56,14 @@ def extract_folder(
     loaded = load(network.shown, text, device)
     store = StepStore(output / "steps")
     write_json(output / "settings.json", settings)
-    steps = extract_steps(loaded, stimuli, sampling, pool, on_broken, device, available_cores())
-    run_steps(steps, store, workers=1, progress=progress, what=f"extract {network.shown}", unit="stimulus")
+    steps = extract_steps(loaded, stimuli, sampling, pool, on_broken, device)
+    run_steps(
+        steps, store, workers=available_cores(), progress=progress, what=f"extract {network.shown}", unit="stimulus"
+    )
     return _write(store, steps, loaded.layers, output)
 
 
-def _check_output(output: Path, settings: dict[str, object]) -> None:
+def _check_output(output: Path, settings: Mapping[str, object]) -> None:
     if output.exists() and not output.is_dir():
         raise UnwritableError(f"output {output} is a file; choose a folder")
     there = output / "settings.json"

@@ -17,8 +17,9 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.compress_step import StoredSpace
 from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
-from voxelcast.search.base import Candidate, PairResult
+from voxelcast.search.base import Candidate
 from voxelcast.search.pair import search_pair
+from voxelcast.store.atomic import save_arrays
 
 VERSION = 1
 
@@ -56,7 +57,6 @@ def fit_pair(
     train = np.load(responses / "train.npy")[train_rows]
     stored = [StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds) for path, network, _, layer in spaces]
     weights = {(network, layer): shown for _, network, shown, layer in spaces}
-    pair_seed = derive_seed(seed, "search", subject, roi)
     result = search_pair(
         train[:, valid],
         stored,
@@ -66,7 +66,8 @@ def fit_pair(
         trials=search["trials"],
         metric=search["metric"],
         nested=nested,
-        seed=pair_seed,
+        seed=seed,
+        names=(subject, roi),
     )
     _write_search(folder, subject, roi, result.candidates, weights)
     fallback = (
@@ -76,7 +77,7 @@ def fit_pair(
     np.savez(
         folder / "model.npz", coefficients=result.model.coefficients, intercept=result.model.intercept, valid=valid
     )
-    voxels = {"noise_ceiling_r": np.load(responses / "ceiling.npy")}
+    voxels: dict[str, FloatArray] = {"noise_ceiling_r": np.load(responses / "ceiling.npy")}
     row = _chosen_row(result.chosen, weights)
     row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
     row |= {"nested_choices": [_chosen_row(choice, weights) for choice in result.nested_choices]}
@@ -94,7 +95,7 @@ def fit_pair(
         row |= _judged(
             "held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, None, interval, seed
         )
-    np.savez(folder / "voxels.npz", **{name: np.asarray(values) for name, values in voxels.items()})
+    save_arrays(folder / "voxels.npz", voxels)
     (folder / "result.json").write_text(json.dumps(row))
 
 
@@ -167,6 +168,3 @@ def read_result(folder: Path) -> dict[str, Any]:
     """Read what a finished fit step found."""
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
-
-
-__all__ = ["PairResult", "fit_pair", "read_result", "shown_setting"]

@@ -22,6 +22,9 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
 from voxelcast.store.steps import StepId, StepStore
 
+# Not in a key by their names: their content is.
+_PATHS = {"root", "stimuli", "responses", "roi_table", "split", "groups"}
+
 
 @dataclass(frozen=True)
 class Readable:
@@ -80,12 +83,12 @@ class Plan:
         return make_folds(len(train_ids), self.config.folds.n, seed, self.groups_of(train_ids))
 
     def groups_of(self, ids: Sequence[str]) -> list[str] | None:
-        """Groups of stimuli, in order; None where the dataset has none."""
+        """Return the groups of stimuli, in order; None where the dataset has none."""
         groups = self.dataset.groups
         return None if groups is None else [groups[i] for i in ids]
 
-    def extract_steps(self, workers: int) -> dict[str, list[Step]]:
-        """Steps that extract each network's layers, a shard of stimuli each, by the network's shown name."""
+    def extract_steps(self) -> dict[str, list[Step]]:
+        """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name."""
         config = self.config
         return {
             network.shown: extract_step.extract_steps(
@@ -95,7 +98,6 @@ class Plan:
                 config.pool,
                 config.broken_stimuli,
                 config.compute.device,
-                workers,
             )
             for network in self.networks
         }
@@ -124,7 +126,7 @@ class Plan:
         )
 
     def responses_steps(self) -> dict[tuple[str, str], Step]:
-        """Steps that read, check and average the responses, by subject and ROI."""
+        """Make the steps that read, check and average the responses, by subject and ROI."""
         config = self.config
         steps = {}
         for subject, roi in self.pairs:
@@ -139,7 +141,7 @@ class Plan:
             key = {
                 "version": responses_step.VERSION,
                 **arguments,
-                "dataset": config.dataset.model_dump(mode="json", exclude={"root", "subjects", "rois"}),
+                "dataset": config.dataset.model_dump(mode="json", exclude=_PATHS | {"subjects", "rois"}),
                 "files": [file_hash(path) for path in self.dataset.response_files(subject, roi)],
                 "stimuli": [stimulus.stimulus_id for stimulus in self.stimuli],
                 "n_train": len(self.dataset.train_stimuli),
@@ -149,7 +151,7 @@ class Plan:
         return steps
 
     def spaces(self, extracted: dict[str, list[Step]], readable: Readable) -> list[Space]:
-        """Steps that compress each layer of each network."""
+        """Make the steps that compress each layer of each network."""
         config = self.config.compress
         in_folds = config.fit == "folds" and config.method != "none"
         fold_of_row = self.folds(readable.train_ids)
@@ -182,7 +184,7 @@ class Plan:
     def fit_steps(
         self, responses: dict[tuple[str, str], Step], spaces: Sequence[Space], readable: Readable
     ) -> dict[tuple[str, str], Step]:
-        """Steps that search, judge and refit the models, by subject and ROI."""
+        """Make the steps that search, judge and refit the models, by subject and ROI."""
         config = self.config
         fold_of_row = self.folds(readable.train_ids)
         groups = self.groups_of(readable.train_ids)

@@ -13,6 +13,7 @@ from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.experiment.builders import dataset_from_json
 from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.correlation import constant_columns
 
 VERSION = 1
 
@@ -72,17 +73,14 @@ def invalid_reasons(mean: FloatArray) -> dict[int, str]:
     """
     missing = np.isnan(mean).sum(axis=0)
     infinite = np.isinf(mean).any(axis=0)
-    with np.errstate(invalid="ignore"):
-        spread = np.nanmax(np.where(np.isnan(mean), -np.inf, mean), axis=0) - np.nanmin(
-            np.where(np.isnan(mean), np.inf, mean), axis=0
-        )
+    constant = constant_columns(np.where(np.isfinite(mean), mean, 0.0))
     reasons: dict[int, str] = {}
     for voxel in range(mean.shape[1]):
         if missing[voxel]:
             reasons[voxel] = f"no response (NaN) to {missing[voxel]} of {len(mean)} stimuli"
         elif infinite[voxel]:
             reasons[voxel] = "infinite responses"
-        elif spread[voxel] == 0:
+        elif constant[voxel]:
             reasons[voxel] = f"the same response to all {len(mean)} stimuli"
     return reasons
 
@@ -94,7 +92,8 @@ def _first(reasons: dict[int, str]) -> str:
 
 def _message(train: ResponseSet, reasons: dict[int, str]) -> str:
     return (
-        f"{train.subject} {train.roi}: {len(reasons)} of {train.n_voxels} voxels cannot be analysed ({_first(reasons)}); "
+        f"{train.subject} {train.roi}: {len(reasons)} of {train.n_voxels} voxels cannot be analysed "
+        f"({_first(reasons)}); "
         "every voxel needs varying, finite responses; mend the data, or leave them out with invalid_voxels=exclude"
     )
 

@@ -91,12 +91,12 @@ def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path |
 def _run(plan: Plan, workers: int, progress: Progress) -> tuple[Finished, int]:
     responses = plan.responses_steps()
     ran = run_steps(list(responses.values()), plan.store, workers=workers, progress=progress, what="read responses")
-    extracted = plan.extract_steps(workers)
-    for shown, steps in extracted.items():
-        ran += run_steps(
-            steps, plan.store, workers=workers, progress=progress, what=f"extract {shown}", unit="stimulus"
-        )
+    extracted = plan.extract_steps()
+    steps = [step for of_network in extracted.values() for step in of_network]
+    ran += run_steps(steps, plan.store, workers=workers, progress=progress, what="extract features", unit="stimulus")
     readable = plan.readable(next(iter(extracted.values())))
+    for reason in readable.broken.values():
+        progress.note(f"left out: {reason}")
     spaces = plan.spaces(extracted, readable)
     ran += run_steps([s.step for s in spaces], plan.store, workers=workers, progress=progress, what="compress layers")
     fits = plan.fit_steps(responses, spaces, readable)

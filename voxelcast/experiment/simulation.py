@@ -1,4 +1,4 @@
-"""Simulate a dataset whose responses are driven by chosen layers: wires networks to :mod:`voxelcast.datasets.simulated`."""
+"""Simulate a dataset whose responses are driven by chosen layers: networks meet :mod:`voxelcast.datasets.simulated`."""
 
 from __future__ import annotations
 

@@ -26,8 +26,7 @@ def constant_columns(values: FloatArray) -> BoolArray:
     constant : ndarray of shape (n_voxels,), bool
     """
     values = np.asarray(values, dtype=np.float64)
-    constant: BoolArray = values.std(axis=0) <= _CONSTANT * np.abs(values).max(axis=0)
-    return constant
+    return np.asarray(values.std(axis=0) <= _CONSTANT * np.abs(values).max(axis=0), dtype=bool)
 
 
 def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:

@@ -6,9 +6,10 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ def save_array(path: Path, array: NDArray[np.generic]) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def save_arrays(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write named arrays as .npz atomically; no pickles."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

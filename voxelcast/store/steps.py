@@ -82,7 +82,7 @@ class StepStore:
         return True
 
     def facts(self, step: StepId) -> dict[str, object]:
-        """What is known of how a finished step was made: seconds, host, time."""
+        """Read how a finished step was made: seconds, host, time."""
         facts: dict[str, object] = json.loads((self.path(step) / "DONE").read_text())
         return facts
 
