@@ -33,7 +33,7 @@ def test_unknown_name_offers_the_nearest_and_reads_as_a_sentence() -> None:
     with pytest.raises(UnknownNameError) as caught:
         check_known("layer", "featres.10", ["features.10", "classifier"], where="in 'mobilenet_v2'", remedy="List them")
     assert (
-        str(caught.value) == "layer 'featres.10' does not exist in 'mobilenet_v2'; did you mean features.10?. List them"
+        str(caught.value) == "layer 'featres.10' does not exist in 'mobilenet_v2'; did you mean features.10? List them"
     )
 
 

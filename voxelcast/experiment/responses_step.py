@@ -72,7 +72,7 @@ def invalid_reasons(mean: FloatArray) -> dict[int, str]:
         Mean responses; NaN where a stimulus has none.
     """
     missing = np.isnan(mean).sum(axis=0)
-    infinite = np.isinf(mean).any(axis=0)
+    infinite = np.asarray(np.isinf(mean).any(axis=0))
     constant = constant_columns(np.where(np.isfinite(mean), mean, 0.0))
     reasons: dict[int, str] = {}
     for voxel in range(mean.shape[1]):
