@@ -106,7 +106,7 @@ def test_cut_off_file_says_what_was_claimed_and_decoded(clip: Path, tmp_path: Pa
     broken.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
     claim = r"40 frames" if suffix == ".mp4" else r"2\.\d\d s"
     with pytest.raises(
-        StimulusError, match=rf"^cut{suffix}: container claims {claim}, [12]\d decoded \(.*broken=skip$"
+        StimulusError, match=rf"^cut{suffix}: container claims {claim}, [12]\d decoded \(.*broken_stimuli=skip$"
     ):
         chunks(broken, every=1)
     if suffix == ".mkv":  # in the .mp4 a packet is cut in two, which no tolerance makes whole
@@ -127,7 +127,7 @@ def test_cut_off_file_says_what_was_claimed_and_decoded(clip: Path, tmp_path: Pa
 def test_what_is_no_video(clip: Path, tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.mp4").write_bytes(content)
     for act in (probe_video, count_frames):
-        with pytest.raises(StimulusError, match=r"^bad\.mp4: .*0 frames decoded; .*broken=skip$") as caught:
+        with pytest.raises(StimulusError, match=r"^bad\.mp4: .*0 frames decoded; .*broken_stimuli=skip$") as caught:
             act(as_stimulus(tmp_path / "bad.mp4"))
         assert "\n" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)

@@ -81,7 +81,7 @@ def test_image_in_a_zip(tmp_path: Path) -> None:
 def test_what_is_no_picture(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.png").write_bytes(content)
     for act in (read_image, probe_video):
-        with pytest.raises(StimulusError, match=r"^a\.png: cannot be read as an image .*broken=skip$"):
+        with pytest.raises(StimulusError, match=r"^a\.png: cannot be read as an image .*broken_stimuli=skip$"):
             act(as_stimulus(tmp_path / "a.png"))
 
 

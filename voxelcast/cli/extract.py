@@ -21,7 +21,7 @@ from voxelcast.cli.progress import make_progress
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
-@click.option("--broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
+@click.option("--broken-stimuli", "--broken", "broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def extract(
     stimuli: Path,

@@ -71,9 +71,13 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         cli(standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "voxelcast"
+        _stop(f"{error.format_message().rstrip('.')}; see {command} --help", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _stop("stopped; run the same command again to go on", 130)
     except VoxelcastError as error:

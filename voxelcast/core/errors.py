@@ -13,6 +13,7 @@
     ├── UnknownNameError   (KeyError)           a network, layer, ROI or subject that does not exist
     ├── MissingFileError   (FileNotFoundError)  a file that should be there
     ├── UnwritableError    (OSError)            a place that cannot be written to
+    ├── MissingPackageError (ImportError)       an optional package that is not installed
     └── StoreError         (RuntimeError)       a stored result that belongs to something else
 
 Every message is one line: what was wrong, what is allowed, what was got, what to do.
@@ -67,6 +68,10 @@ class MissingFileError(VoxelcastError, FileNotFoundError):
 
 class UnwritableError(VoxelcastError, OSError):
     """A place cannot be written to."""
+
+
+class MissingPackageError(VoxelcastError, ImportError):
+    """A package that this needs is not installed."""
 
 
 class StoreError(VoxelcastError, RuntimeError):

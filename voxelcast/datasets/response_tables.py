@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -106,6 +105,8 @@ def _read_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return _pick(path, {name: file[name] for name in file.files if name in ("responses", "stimulus_id")})
+        import h5py
+
         with h5py.File(path, "r") as file:
             return _pick(path, {name: np.asarray(file[name]) for name in ("responses", "stimulus_id") if name in file})
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:

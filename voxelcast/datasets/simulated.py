@@ -33,7 +33,6 @@ from voxelcast.datasets.layout2021 import (
 from voxelcast.datasets.simulated_plan import Driver, SimulationPlan
 from voxelcast.datasets.simulated_responses import add_noise, driving_components, planted_signal
 from voxelcast.datasets.simulated_videos import draw_clip
-from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.atomic import atomic_path, save_array, write_bytes, write_json
 
@@ -77,6 +76,8 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     StoreError
         Where ``root`` already holds another simulation, or other data.
     """
+    from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
+
     told = progress or Silent()
     folder = root / VIDEO_FOLDER
     stored = json.loads(json.dumps(plan.to_dict()))

@@ -1,21 +1,23 @@
 """What an encoder is: a family of encoding models Y = X B + b, and how one of them is fitted.
 
-The encoders of this version are linear and have a *path*: one factorisation of the training moments
+The encoders of this version are linear and have a *path*: the training moments
 
     S = X'X  (p, p),   C = X'Y  (p, q)      X, Y centred on the training means
 
-gives the model for every setting (number of components, penalty) at once, as
+give the models of all settings (number of components, penalty) in one go. There are two kinds of path. Where one
+factorisation serves all voxels, it is a `LinearPath`
 
-    B_s = R diag(d_s) G,      R (p, r) directions,  G (r, q) loadings,  d_s (r,) the filter of setting s.
+    B_s = R diag(d_s) G,      R (p, r) directions,  G (r, q) loadings,  d_s (r,) the filter of setting s:
 
 PLS regression with k components keeps the first k latent variables (d_s = 1 for the first k, else 0); ridge with
-penalty a shrinks each principal direction (d_s = 1 / (l_j + a)). What does not have a path implements only ``fit``.
+penalty a shrinks each principal direction (d_s = 1 / (l_j + a)). Where every voxel has features of its own (orthogonal
+matching pursuit, elastic net), it is a `VoxelPath`, solved for some voxels at a time so that its memory is bounded.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +26,8 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 
 Setting = Mapping[str, float | int]
+
+_BLOCK_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,18 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc)
 
 
+class Path(ABC):
+    """The models of all settings, fitted to one training part."""
+
+    settings: tuple[Setting, ...]
+
+    @abstractmethod
+    def coefficients(self, index: int) -> FloatArray:
+        """Return B of setting ``index``, ndarray of shape (p, q)."""
+
+
 @dataclass(frozen=True)
-class LinearPath:
+class LinearPath(Path):
     """The models of all settings, sharing directions and loadings: B_s = directions @ diag(filters[s]) @ loadings.
 
     Parameters
@@ -88,6 +102,48 @@ class LinearPath:
         """Return B of setting ``index``, ndarray of shape (p, q)."""
         coefficients: FloatArray = (self.directions * self.filters[index]) @ self.loadings
         return coefficients
+
+
+@dataclass(frozen=True)
+class VoxelPath(Path):
+    """The models of all settings, where nothing but S is shared between voxels.
+
+    Parameters
+    ----------
+    settings : tuple of Setting
+        Simplest model first.
+    C : ndarray of shape (p, q)
+        X'Y of the training part.
+    solve : callable
+        Takes some columns of C, shape (p, m), and returns the coefficients of every setting for those voxels, ndarray
+        of shape (n_settings, p, m). A voxel's coefficients do not depend on
+        the other voxels, but for rounding.
+    """
+
+    settings: tuple[Setting, ...]
+    C: FloatArray
+    solve: Callable[[FloatArray], FloatArray]
+
+    def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
+        """Solve some voxels at a time.
+
+        Yields
+        ------
+        voxels : slice
+        coefficients : ndarray of shape (n_settings, p, m)
+        """
+        p, q = self.C.shape
+        size = max(1, _BLOCK_BYTES // (8 * max(len(self.settings), 1) * p))
+        for start in range(0, q, size):
+            voxels = slice(start, min(start + size, q))
+            yield voxels, self.solve(self.C[:, voxels])
+
+    def coefficients(self, index: int) -> FloatArray:
+        """Return B of setting ``index``, ndarray of shape (p, q); solves the whole path."""
+        B: FloatArray = np.empty(self.C.shape)
+        for voxels, found in self.blocks():
+            B[:, voxels] = found[index]
+        return B
 
 
 @dataclass(frozen=True)
@@ -138,7 +194,7 @@ class Encoder(ABC):
         """
 
     @abstractmethod
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+    def path(self, moments: Moments, settings: Sequence[Setting]) -> Path:
         """Solve every setting from the training moments.
 
         Raises

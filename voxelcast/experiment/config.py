@@ -162,6 +162,12 @@ class FoldsConfig(_Strict):
     n: int = Field(default=10, ge=2)
     nested: bool = True
 
+    @model_validator(mode="after")
+    def _enough_to_nest(self) -> FoldsConfig:
+        if self.nested and self.n < 3:
+            raise ValueError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
+        return self
+
 
 class IntervalConfig(_Strict):
     """Bootstrap interval of the score over stimuli."""

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.core.errors import DataError, StimulusError
+from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.experiment.compress_step import excluded_folds
+from voxelcast.experiment.config import CompressConfig
 from voxelcast.experiment.extract_step import LoadedNetwork, layer_path
 from voxelcast.experiment.plan import Plan
+from voxelcast.features.compress import check_plain
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     n_train = len(plan.dataset.train_stimuli)
     n = n_train + len(plan.dataset.test_stimuli)
     networks = tuple(_look(plan, network, steps) for network, steps in zip(plan.networks, _extracts(plan), strict=True))
+    for one in networks:
+        _check_features(plan.config.compress, one)
     extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
     disk = sum(4 * sum(one.features.values()) * one.stimuli_left for one in networks)
     compress, folds = plan.config.compress, plan.config.folds
-    in_folds = compress.fit == "folds" and compress.method != "none"
-    subsets = len(excluded_folds(folds.n, nested=folds.nested, refit=in_folds))
+    subsets = len(plan.excluded_folds())
     sizes = [size for one in networks for size in one.features.values()]
     most = n_train if compress.method == "none" or compress.components == "max" else compress.components
     kept = [min(size, most) for size in sizes]
@@ -117,6 +120,18 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkE
         seconds = time.perf_counter() - started
         return NetworkEstimate(network.shown, seconds, left, {layer: f.size for layer, f in features.items()})
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
+
+
+def _check_features(compress: CompressConfig, network: NetworkEstimate) -> None:
+    """Raise OptionError where a layer has too few features for the components, or too many for none."""
+    for layer, size in network.features.items():
+        if compress.method == "none":
+            check_plain(size, f" of layer {network.shown} {layer}")
+        elif compress.components != "max" and compress.components > size and compress.fewer == "error":
+            raise OptionError(
+                f"compress.components must be at most {size}, the number of features of layer {network.shown} "
+                f"{layer}; got {compress.components}; lower it, or set compress.fewer=allow"
+            )
 
 
 def _flops_per_second() -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.errors import DataError, UnknownNameError
+from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
 from voxelcast.execution.steps import Step
@@ -71,7 +71,7 @@ class Plan:
         self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
-        self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
+        self._check_components(self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli]))
         self.networks = tuple(
             extract_step.load(network.shown, network_json(network, config.seed), config.compute.device)
             for network in config.networks
@@ -81,6 +81,24 @@ class Plan:
         """Assign training stimuli to folds, ndarray of int, shape (n_train,)."""
         seed = derive_seed(self.config.seed, "folds")
         return make_folds(len(train_ids), self.config.folds.n, seed, self.groups_of(train_ids))
+
+    def excluded_folds(self) -> list[tuple[int, ...]]:
+        """List the sets of folds without which the compression is fitted."""
+        compress, folds = self.config.compress, self.config.folds
+        in_folds = compress.fit == "folds" and compress.method != "none"
+        return compress_step.excluded_folds(folds.n, nested=folds.nested, refit=in_folds)
+
+    def _check_components(self, fold_of_row: IntArray) -> None:
+        compress = self.config.compress
+        if compress.method == "none" or compress.components == "max" or compress.fewer == "allow":
+            return
+        sizes = np.bincount(fold_of_row)
+        smallest = len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in self.excluded_folds())
+        if compress.components >= smallest:
+            raise OptionError(
+                f"compress.components must be below {smallest}, the number of stimuli in the smallest training part; "
+                f"got {compress.components}; lower it, or set compress.fewer=allow"
+            )
 
     def groups_of(self, ids: Sequence[str]) -> list[str] | None:
         """Return the groups of stimuli, in order; None where the dataset has none."""
@@ -153,9 +171,8 @@ class Plan:
     def spaces(self, extracted: dict[str, list[Step]], readable: Readable) -> list[Space]:
         """Make the steps that compress each layer of each network."""
         config = self.config.compress
-        in_folds = config.fit == "folds" and config.method != "none"
         fold_of_row = self.folds(readable.train_ids)
-        excluded = compress_step.excluded_folds(self.config.folds.n, nested=self.config.folds.nested, refit=in_folds)
+        excluded = self.excluded_folds()
         settings = config.model_dump(mode="json", exclude={"fit"})
         spaces = []
         for network in self.networks:

@@ -84,7 +84,7 @@ def run_experiment(config: ExperimentConfig, output: Path, *, store: Path | None
 def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path | None = None) -> Estimate:
     """Say how long an experiment will take and how much disk, without doing it (one stimulus is looked at)."""
     check_output(config, output)
-    plan = Plan(config, StepStore(store or output / "steps"))
+    plan = Plan(config, StepStore(store or output / "steps", read_only=True))
     return estimate(plan, config.compute.workers or available_cores())
 
 
@@ -124,7 +124,7 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
                 "choose an empty or new folder with --output"
             )
         return
-    found = yaml.safe_load(there.read_text())
+    found = _read_settings(there)
     found.pop("compute", None)
     difference = _first_difference(found, json.loads(json.dumps(config.results_config())))
     if difference:
@@ -132,6 +132,16 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
             f"output {output} holds another experiment: {difference}; choose another folder with --output, "
             "or undo the change to go on with this one"
         )
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")
+    return found
 
 
 def _first_difference(there: Any, here: Any, where: str = "") -> str | None:

@@ -96,15 +96,20 @@ def plain_features(matrix: FeatureMatrix, *, layer: str = "") -> FloatArray:
         If they are not finite.
     """
     where = f" of layer {layer}" if layer else ""
-    if matrix.shape[1] > MOST_PLAIN_FEATURES:
-        raise OptionError(
-            f"compress.method=none allows at most {MOST_PLAIN_FEATURES} features; got {matrix.shape[1]}{where}; "
-            "set compress.method=pca"
-        )
+    check_plain(matrix.shape[1], where)
     features = matrix.columns(0, matrix.shape[1])
     if not np.isfinite(features).all():
         raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
     return features
+
+
+def check_plain(n_features: int, where: str = "") -> None:
+    """Raise OptionError where there are too many features to leave them uncompressed."""
+    if n_features > MOST_PLAIN_FEATURES:
+        raise OptionError(
+            f"compress.method=none allows at most {MOST_PLAIN_FEATURES} features; got {n_features}{where}; "
+            "set compress.method=pca"
+        )
 
 
 def _check_rows(rows: IntArray, n_stimuli: int) -> None:

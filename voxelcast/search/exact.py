@@ -9,7 +9,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Encoder, Setting
-from voxelcast.search.path_scores import score_path
+from voxelcast.search.path_scores import score_path_folds
 from voxelcast.search.training import PairData, Training
 
 
@@ -45,11 +45,8 @@ def score_excluded(
     """
     stats = training.moments(excluded)
     path = encoder.path(stats, settings)
-    scores = [
-        score_path(path, training.features(excluded, fold) - stats.x_mean, stats.y_mean, data.held_out[fold], metric)
-        for fold in excluded
-    ]
-    return np.stack(scores, axis=1)
+    features = [training.features(excluded, fold) - stats.x_mean for fold in excluded]
+    return score_path_folds(path, features, stats.y_mean, [data.held_out[fold] for fold in excluded], metric)
 
 
 def exact_trials(

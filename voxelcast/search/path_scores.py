@@ -1,23 +1,28 @@
-"""Scores of every setting of a linear path on held-out stimuli, from sums and without the predictions themselves.
+"""Scores of every setting of a path on held-out stimuli, from sums over the stimuli.
 
-With T = X R the held-out latent variables (centred on their held-out means, as is Y) and a filter d::
+A linear path needs no predictions. With T = X R the held-out latent variables (centred on their held-out means, as is Y) and a filter d::
 
     sum(y p)  = sum_j d_j A_j Q_j                 A = T'Y
     sum(p p)  = sum_jk d_j d_k G_jk Q_j Q_k       G = T'T
 
 so all settings of a voxel cost one small product each. Where the filters keep the first k latent variables (PLS), both
 sums are running sums over k.
+
+A path whose voxels have coefficients of their own is scored from the predictions of some voxels at a time. With X = Q R
+(QR decomposition of the centred held-out features) they are R B in the basis Q, which has no more rows than features.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_option
-from voxelcast.encoders.base import LinearPath
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import LinearPath, Path, VoxelPath
 
 _BLOCK_BYTES = 16 * 2**20
 _EPS = float(np.finfo(np.float64).eps)
@@ -52,13 +57,13 @@ def held_out(Y: FloatArray) -> HeldOut:
 
 
 def score_path(
-    path: LinearPath, X: FloatArray, y_mean: FloatArray, responses: HeldOut, metric: str = "pearson_r"
+    path: Path, X: FloatArray, y_mean: FloatArray, responses: HeldOut, metric: str = "pearson_r"
 ) -> FloatArray:
     """Score every setting on a fold by a metric of `voxelcast.scoring.METRICS`.
 
     Parameters
     ----------
-    path : LinearPath
+    path : LinearPath or VoxelPath
         Fitted without the fold.
     X : ndarray of shape (n, p)
         Features of the fold minus the training means.
@@ -73,39 +78,87 @@ def score_path(
     scores : ndarray of shape (n_settings,)
         NaN where no voxel has a correlation.
     """
+    scores: FloatArray = score_path_folds(path, [X], y_mean, [responses], metric)[:, 0]
+    return scores
+
+
+def score_path_folds(
+    path: Path,
+    features: Sequence[FloatArray],
+    y_mean: FloatArray,
+    responses: Sequence[HeldOut],
+    metric: str = "pearson_r",
+) -> FloatArray:
+    """Score every setting on several folds that were all left out of the path; see `score_path`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_settings, n_folds)
+    """
     check_option("metric", metric, ("pearson_r", "pooled_2021"))
-    if metric == "pearson_r":
-        r = path_pearson_r(path, X, responses)
-        varies = responses.norm > 0
-        # As in scoring.mean_pearson_r: all settings are averaged over the same voxels, a constant prediction is a 0.
-        scores = np.full(len(r), np.nan)
-        known = ~np.isnan(r).all(axis=1)
-        scores[known] = np.nansum(r[known], axis=1) / max(np.count_nonzero(varies), 1)
-        return scores
-    return _pooled_scores(path, X, y_mean, responses)
+    parts = _path_sums(path, features, [fold.centred for fold in responses], means=metric == "pooled_2021")
+    return np.stack(
+        [
+            _mean_scores(part, fold) if part.means is None else _pooled_scores(part, y_mean + part.means, fold)
+            for part, fold in zip(parts, responses, strict=True)
+        ],
+        axis=1,
+    )
 
 
-def path_pearson_r(path: LinearPath, X: FloatArray, responses: HeldOut) -> FloatArray:
+def path_pearson_r(path: Path, X: FloatArray, responses: HeldOut) -> FloatArray:
     """Pearson r of every setting and voxel, ndarray of shape (n_settings, q); see `score_path`.
 
     NaN where the responses or the predictions are constant.
     """
-    cross, squares, varies = _path_sums(path, X, responses.centred)
-    known = varies & (responses.norm > 0)
-    r = np.full(cross.shape, np.nan)
-    np.divide(cross, np.sqrt(np.where(known, squares, 1.0)) * responses.norm, out=r, where=known)
+    return _pearson_r(_path_sums(path, [X], [responses.centred])[0], responses)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What the scores of a fold need of its predictions p; every array has the shape (n_settings, q).
+
+    Parameters
+    ----------
+    cross, squares : ndarray
+        sum(y p) and sum(p p) of the centred responses and predictions.
+    varies : ndarray of bool
+        Whether the predictions vary by more than rounding.
+    means : ndarray or None
+        Mean predictions, less the training means; None where they were not asked for.
+    """
+
+    cross: FloatArray
+    squares: FloatArray
+    varies: BoolArray
+    means: FloatArray | None
+
+
+def _pearson_r(sums: _Sums, responses: HeldOut) -> FloatArray:
+    known = sums.varies & (responses.norm > 0)
+    r = np.full(sums.cross.shape, np.nan)
+    np.divide(sums.cross, np.sqrt(np.where(known, sums.squares, 1.0)) * responses.norm, out=r, where=known)
     return np.clip(r, -1.0, 1.0, out=r)
 
 
-def _pooled_scores(path: LinearPath, X: FloatArray, y_mean: FloatArray, responses: HeldOut) -> FloatArray:
+def _mean_scores(sums: _Sums, responses: HeldOut) -> FloatArray:
+    """Score as `voxelcast.scoring.mean_pearson_r`."""
+    r = _pearson_r(sums, responses)
+    varies = responses.norm > 0
+    # As in scoring.mean_pearson_r: all settings are averaged over the same voxels, a constant prediction is a 0.
+    scores = np.full(len(r), np.nan)
+    known = ~np.isnan(r).all(axis=1)
+    scores[known] = np.nansum(r[known], axis=1) / max(np.count_nonzero(varies), 1)
+    return scores
+
+
+def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatArray:
     """Score as `voxelcast.scoring.pooled_2021_r`: voxels' means and voxels' variation enter one sum."""
     n, q = responses.centred.shape
-    cross, squares, _ = _path_sums(path, X, responses.centred)
-    means = y_mean + path.filters @ ((X @ path.directions).mean(axis=0)[:, None] * path.loadings)
-    means -= means.mean(axis=1, keepdims=True)
+    means = means - means.mean(axis=1, keepdims=True)
     y_means = responses.mean - responses.mean.mean()
-    total_cross = cross.sum(axis=1) + n * (means @ y_means)
-    total_squares = squares.sum(axis=1) + n * np.square(means).sum(axis=1)
+    total_cross = sums.cross.sum(axis=1) + n * (means @ y_means)
+    total_squares = sums.squares.sum(axis=1) + n * np.square(means).sum(axis=1)
     y_squares = float(np.square(responses.norm).sum() + n * (y_means @ y_means))
     scores = np.full(len(means), np.nan)
     product = total_squares * y_squares
@@ -113,8 +166,43 @@ def _pooled_scores(path: LinearPath, X: FloatArray, y_mean: FloatArray, response
     return scores
 
 
-def _path_sums(path: LinearPath, X: FloatArray, Yc: FloatArray) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Return sum(y p), sum(p p) of the centred predictions and whether they vary, each of shape (n_settings, q)."""
+def _path_sums(
+    path: Path, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool = False
+) -> list[_Sums]:
+    """Sum over the stimuli of every fold, given its features and its centred responses."""
+    if isinstance(path, LinearPath):
+        return [_linear_sums(path, X, Yc, means) for X, Yc in zip(features, responses, strict=True)]
+    if isinstance(path, VoxelPath):
+        return _voxel_sums(path, features, responses, means)
+    raise OptionError(f"path must be a LinearPath or a VoxelPath; got {type(path).__name__}; see encoders.base")
+
+
+def _voxel_sums(
+    path: VoxelPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool
+) -> list[_Sums]:
+    """Sum over the stimuli of every fold; the path is solved once, some voxels at a time."""
+    shape = (len(path.settings), path.C.shape[1])
+    folds = []
+    for X, Yc in zip(features, responses, strict=True):
+        Q, R = np.linalg.qr(X - X.mean(axis=0))
+        # Rounding of a prediction's variation grows with its parts, that of centring with the uncentred parts.
+        rounding = X.shape[1] * (16 * _EPS) ** 2 * np.einsum("ij,ij->j", X, X)
+        sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+        folds.append((X.mean(axis=0), R, Q.T @ Yc, rounding, sums))
+    for voxels, B in path.blocks():
+        for mean, R, rotated, rounding, sums in folds:
+            P = R @ B
+            squares = np.einsum("srm,srm->sm", P, P)
+            sums.cross[:, voxels] = np.einsum("srm,rm->sm", P, rotated[:, voxels])
+            sums.squares[:, voxels] = squares
+            sums.varies[:, voxels] = squares > np.einsum("p,spm,spm->sm", rounding, B, B)
+            if sums.means is not None:
+                sums.means[:, voxels] = np.einsum("p,spm->sm", mean, B)
+    return [fold[-1] for fold in folds]
+
+
+def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -> _Sums:
+    """Sum over the stimuli of a fold without its predictions."""
     raw = X @ path.directions
     T = raw - raw.mean(axis=0)
     G = T.T @ T
@@ -123,12 +211,13 @@ def _path_sums(path: LinearPath, X: FloatArray, Yc: FloatArray) -> tuple[FloatAr
     rounding = 64 * _EPS * np.diag(G) + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
     floor = np.square(path.loadings) * rounding[:, None]
     kept = _prefix_lengths(path.filters)
+    mean = path.filters @ (raw.mean(axis=0)[:, None] * path.loadings) if means else None
     if kept is None:
         squares = _quadratic(path.filters, G, path.loadings)
-        return path.filters @ cross, squares, squares > np.square(path.filters) @ floor
+        return _Sums(path.filters @ cross, squares, squares > np.square(path.filters) @ floor, mean)
     added = path.loadings * (2 * (np.tril(G, -1) @ path.loadings) + np.diag(G)[:, None] * path.loadings)
     squares = _running_sum(added, kept)
-    return _running_sum(cross, kept), squares, squares > _running_sum(floor, kept)
+    return _Sums(_running_sum(cross, kept), squares, squares > _running_sum(floor, kept), mean)
 
 
 def _prefix_lengths(filters: FloatArray) -> IntArray | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import av
-
 from voxelcast.core.errors import MissingFileError
 from voxelcast.stimuli.stimulus import Stimulus
 
-REMEDY = "replace the file, or leave it out with broken=skip"
+REMEDY = "replace the file, or go on without it: broken_stimuli=skip"
 
 
 def check_there(stimulus: Stimulus) -> None:
@@ -26,5 +24,5 @@ def shown_name(stimulus: Stimulus) -> str:
 def reason(error: Exception) -> str:
     """Text of an error from FFmpeg or Pillow in one line."""
     # PyAV's own text holds an error number and the full path; FFmpeg's sentence is what helps.
-    text = error.strerror if isinstance(error, (OSError, av.FFmpegError)) and error.strerror else str(error)
+    text = getattr(error, "strerror", None) or str(error)
     return " ".join(str(text).split()) or type(error).__name__

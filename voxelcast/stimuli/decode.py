@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from types import ModuleType
 
-import av
 import numpy as np
-from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 
 from voxelcast.core.arrays import ByteArray, FloatArray, IntArray
-from voxelcast.core.errors import OptionError, StimulusError
-from voxelcast.stimuli.broken import REMEDY, reason, shown_name
-from voxelcast.stimuli.container import open_container, video_stream
-from voxelcast.stimuli.images import on_mid_grey, read_image
+from voxelcast.core.errors import MissingPackageError, OptionError
+from voxelcast.stimuli.images import read_image
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -88,9 +83,10 @@ def iter_frames(
     else:
         n_frames = count_frames(stimulus, tolerate_shortfall=tolerate_shortfall, stream=stream)
         step, wanted = 0, frozenset(sampling.indices(n_frames).tolist())
-    convert = _Converter()
+    video = _video()
+    convert = video.RGBConverter()
     kept: list[tuple[ByteArray, int, float]] = []
-    for index, frame in enumerate(_decode(stimulus, tolerate_shortfall, stream)):
+    for index, frame in enumerate(video.decode_video(stimulus, tolerate_shortfall, stream)):
         if index % step if wanted is None else index not in wanted:
             continue
         picture = convert(frame)
@@ -112,7 +108,7 @@ def count_frames(stimulus: Stimulus, *, tolerate_shortfall: int = 1, stream: int
     """
     if stimulus.is_image:
         return len(read_image(stimulus)[np.newaxis])
-    return sum(1 for _ in _decode(stimulus, tolerate_shortfall, stream))
+    return sum(1 for _ in _video().decode_video(stimulus, tolerate_shortfall, stream))
 
 
 def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
@@ -120,58 +116,9 @@ def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
     return FrameChunk(np.stack(frames), np.array(indices, dtype=np.int64), np.array(times, dtype=np.float64))
 
 
-def _decode(stimulus: Stimulus, tolerate_shortfall: int, index: int | None) -> Iterator[VideoFrame]:
-    """Decode every frame of a video; raise StimulusError where fewer come than the container claims."""
-    with open_container(stimulus) as container:
-        stream = video_stream(container, stimulus, index)
-        stream.codec_context.thread_count = 1
-        claimed, claimed_s = stream.frames, None
-        # Matroska stores no number of frames but a duration, over all streams; a file that was cut off only shows
-        # there. Other containers' durations are FFmpeg's estimates and claim nothing.
-        if not claimed and container.format.name == "matroska,webm" and container.duration:
-            claimed_s = container.duration / av.time_base
-        n_decoded, n_discarded, end_s = 0, 0, 0.0
-        try:
-            for packet in container.demux() if claimed_s else container.demux(stream):
-                if packet.pts is not None and packet.time_base is not None:
-                    end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-                if packet.stream.index != stream.index:
-                    continue
-                # Frames that an edit list hides are stored, hence claimed, but never shown.
-                n_discarded += packet.is_discard
-                for frame in packet.decode():
-                    n_decoded += 1
-                    yield cast(VideoFrame, frame)
-        except av.FFmpegError as error:
-            raise StimulusError(_short(stimulus, claimed, claimed_s, n_decoded, reason(error))) from error
-        if n_decoded == 0:
-            raise StimulusError(_short(stimulus, claimed, claimed_s, 0, "no frame could be decoded"))
-        frame_s = float(1 / stream.average_rate) if stream.average_rate else 0.04
-        missing = claimed - n_discarded - n_decoded if claimed_s is None else (claimed_s - end_s) / frame_s - 1
-        if missing > tolerate_shortfall:
-            why = "the file ends too early" if claimed_s is None else f"the file ends after {end_s:.2f} s"
-            raise StimulusError(_short(stimulus, claimed, claimed_s, n_decoded, why))
-
-
-def _short(stimulus: Stimulus, claimed: int, claimed_s: float | None, n_decoded: int, why: str) -> str:
-    in_seconds = "no number of frames" if claimed_s is None else f"{claimed_s:.2f} s"
-    claim = f"{claimed} frames" if claimed else in_seconds
-    return f"{shown_name(stimulus)}: container claims {claim}, {n_decoded} decoded ({why}); {REMEDY}"
-
-
-class _Converter:
-    """Turn decoded frames into upright RGB arrays; one per video, since it keeps FFmpeg's conversion tables."""
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> ByteArray:
-        transparent = any(component.is_alpha for component in frame.format.components)
-        converted = self._reformatter.reformat(
-            frame, format="rgba" if transparent else "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        picture = cast(ByteArray, converted.to_ndarray())
-        if transparent:
-            picture = on_mid_grey(picture)
-        # FFmpeg's angle is counterclockwise, as np.rot90's is.
-        return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90) % 4))
+def _video() -> ModuleType:
+    try:
+        from voxelcast.stimuli import video
+    except ImportError as error:
+        raise MissingPackageError(f"reading videos needs PyAV ({error}); install it: pip install av") from error
+    return video

@@ -44,6 +44,8 @@ class StepStore:
     ----------
     root : Path
         Made if it does not exist.
+    read_only : bool
+        Whether the steps are only looked at: then nothing is made.
 
     Raises
     ------
@@ -51,8 +53,11 @@ class StepStore:
         If it cannot be written to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root
+        if read_only:
+            _check_writable(root)
+            return
         try:
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".write-{uuid.uuid4().hex[:8]}"
@@ -109,6 +114,15 @@ class StepStore:
         finally:
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_writable(root: Path) -> None:
+    """Raise UnwritableError where a folder could not be made or written to, without making it."""
+    there = root.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UnwritableError(f"{root} cannot be written (because of {there}); choose another --output")
 
 
 def _now() -> str:
