@@ -75,7 +75,7 @@ def test_stops_at_the_rank(n: int, kind: str, rank: int, q: int) -> None:
 def test_components_beyond_the_rank_change_nothing() -> None:
     X = _features(80, 20, "duplicate")
     Y = _responses(X, 6)
-    path = PLS().path(moments(X, Y), PLS().settings(80, 20))
+    path = PLS().path(moments(X, Y), PLS().settings(80, 20, 6))
     for k in range(11, 21):
         np.testing.assert_array_equal(path.coefficients(k - 1), path.coefficients(9))
     assert not np.array_equal(path.coefficients(9), path.coefficients(8))

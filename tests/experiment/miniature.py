@@ -97,7 +97,7 @@ def settings(root: Path, **changes: Any) -> dict[str, Any]:
         "dataset": {"kind": "folder", "root": str(root)},
         "networks": [{"name": ENERGY, "layers": ["colour", "static.4"], "input_size": 64}],
         "frames": {"every": 3},
-        "compress": {"method": "pca", "components": 12},
+        "compress": {"method": "pca", "components": 8},
         "encoders": ["pls", "ridge"],
         "folds": {"n": 4, "nested": True},
         "interval": {"resamples": 100},

@@ -73,7 +73,7 @@ def test_equals_plain_loops_over_sklearn(encoder: str, refitted: bool, metric: s
         for X, name in zip(features, layer_names(2), strict=True)
     ]
     result = search_pair(Y, spaces, [get_encoder(encoder)], folds, metric=metric)
-    settings = get_encoder(encoder).settings(24, 4)
+    settings = get_encoder(encoder).settings(24, 4, Y.shape[1])
     plain, test, nested = _brute_force(encoder, settings, spaces, Y, folds, metric)
     np.testing.assert_allclose([c.fold_scores for c in result.candidates], plain, atol=1e-9)
     assert [(c.layer, c.setting) for c in result.candidates] == [(s.layer, k) for s in spaces for k in settings]

@@ -30,7 +30,7 @@ def _predictions(path: LinearPath, index: int, stats: Moments, X: FloatArray) ->
 @pytest.mark.parametrize("q", [1, 7, 40])
 def test_equals_the_correlation_of_predictions(name: str, q: int) -> None:
     stats, X, Y = _fold(q=q)
-    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12))
+    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12, Y.shape[1]))
     r = path_pearson_r(path, X, held_out(Y))
     assert r.shape == (len(path.settings), q)
     for index in range(len(path.settings)):
@@ -42,7 +42,7 @@ def test_equals_the_correlation_of_predictions(name: str, q: int) -> None:
 def test_every_metric_equals_that_of_predictions(name: str, metric: str) -> None:
     stats, X, Y = _fold()
     Y[:, 2] = 100.0
-    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12))
+    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12, Y.shape[1]))
     scores = score_path(path, X, stats.y_mean, held_out(Y), metric)
     expected = [METRICS[metric](Y, _predictions(path, index, stats, X)) for index in range(len(path.settings))]
     np.testing.assert_allclose(scores, expected, atol=1e-11)
@@ -59,7 +59,7 @@ def test_settings_in_any_order() -> None:
 
 def test_blocks_of_voxels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     stats, X, Y = _fold(q=23)
-    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12))
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12, Y.shape[1]))
     expected = path_pearson_r(path, X, held_out(Y))
     monkeypatch.setattr("voxelcast.search.path_scores._BLOCK_BYTES", 8 * 78 * 5)
     np.testing.assert_allclose(path_pearson_r(path, X, held_out(Y)), expected, atol=1e-13)
@@ -68,7 +68,7 @@ def test_blocks_of_voxels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize("kind", ["zero filter", "constant features", "no latent variable", "parts that cancel"])
 def test_constant_predictions_have_no_score(kind: str) -> None:
     stats, X, Y = _fold()
-    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12))
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12, Y.shape[1]))
     if kind == "zero filter":
         path = LinearPath(path.settings, path.directions, np.zeros_like(path.filters), path.loadings)
     elif kind == "constant features":
@@ -87,7 +87,7 @@ def test_constant_predictions_have_no_score(kind: str) -> None:
 
 def test_large_offsets_cost_no_digits() -> None:
     stats, X, Y = _fold()
-    path = get_encoder("pls").path(stats, get_encoder("pls").settings(60, 12))
+    path = get_encoder("pls").path(stats, get_encoder("pls").settings(60, 12, Y.shape[1]))
     expected = path_pearson_r(path, X, held_out(Y))
     np.testing.assert_allclose(path_pearson_r(path, X + 1e5, held_out(Y)), expected, atol=1e-8)
     np.testing.assert_allclose(path_pearson_r(path, X, held_out(Y + 1e6)), expected, atol=1e-8)

@@ -125,7 +125,7 @@ def check_response_file(path: Path, subject: str, roi: str) -> None:
 
 
 def _entry(path: Path, key: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    content = load_pickle(path)
+    content = load_pickle(path, str(path))  # every subject has a V1.pkl
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold a dict with the key {key!r}; got a {type(content).__name__}")
     if key not in content:

@@ -31,7 +31,7 @@ _NDARRAY = "numpy.ndarray"
 _MAX_DEPTH = 100
 
 
-def load_pickle(path: Path) -> object:
+def load_pickle(path: Path, shown: str | None = None) -> object:
     """Read a pickle of NumPy arrays in plain containers, of Python 2 (latin1) or 3, any protocol.
 
     Admitted are arrays and scalars of booleans, numbers and strings; dict, list, tuple, set, numbers, text, bytes and
@@ -40,6 +40,8 @@ def load_pickle(path: Path) -> object:
     Parameters
     ----------
     path : Path
+    shown : str or None
+        What messages call it; None: the file's name.
 
     Returns
     -------
@@ -56,9 +58,10 @@ def load_pickle(path: Path) -> object:
     """
     if not path.is_file():
         raise MissingFileError(f"pickle not found: {path} does not exist")
+    shown = shown or path.name
     try:
         with path.open("rb") as file:
-            return _plain(_ArrayUnpickler(file, path.name).load(), path.name, 0)
+            return _plain(_ArrayUnpickler(file, shown).load(), shown, 0)
     except UnsafeFileError:
         raise
     # What a damaged stream makes the unpickler raise depends on the byte at which it breaks.
@@ -75,7 +78,7 @@ def load_pickle(path: Path) -> object:
         RecursionError,
     ) as error:
         text = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path.name} is not a whole pickle of arrays ({text}); get the file again") from error
+        raise DataError(f"{shown} is not a whole pickle of arrays ({text}); get the file again") from error
 
 
 class _Dtype:

@@ -24,6 +24,7 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import OptionError
 
 Setting = Mapping[str, float | int]
 
@@ -116,7 +117,7 @@ class VoxelPath(Path):
         X'Y of the training part.
     solve : callable
         Takes some columns of C, shape (p, m), and returns the coefficients of every setting for those voxels, ndarray
-        of shape (n_settings, p, m). A voxel's coefficients do not depend on
+        of shape (n_settings, m, p). A voxel's coefficients do not depend on
         the other voxels, but for rounding.
     """
 
@@ -130,7 +131,7 @@ class VoxelPath(Path):
         Yields
         ------
         voxels : slice
-        coefficients : ndarray of shape (n_settings, p, m)
+        coefficients : ndarray of shape (n_settings, m, p)
         """
         p, q = self.C.shape
         size = max(1, _BLOCK_BYTES // (8 * max(len(self.settings), 1) * p))
@@ -142,7 +143,7 @@ class VoxelPath(Path):
         """Return B of setting ``index``, ndarray of shape (p, q); solves the whole path."""
         B: FloatArray = np.empty(self.C.shape)
         for voxels, found in self.blocks():
-            B[:, voxels] = found[index]
+            B[:, voxels] = found[index].T
         return B
 
 
@@ -183,11 +184,11 @@ class Encoder(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def space(self, n_train: int, n_features: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
         """Return the ranges of the hyper-parameters, as wide as the data allow (no more components than the rank)."""
 
     @abstractmethod
-    def settings(self, n_train: int, n_features: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
         """List the settings of the exhaustive search, simplest model first.
 
         ``n_train`` is the size of the smallest training set in which they are to be tried.
@@ -215,3 +216,20 @@ class Encoder(ABC):
         stats = moments(X, Y)
         coefficients = self.path(stats, [setting]).coefficients(0)
         return FittedEncoder(setting, coefficients, stats.y_mean - stats.x_mean @ coefficients)
+
+
+def checked_count(encoder: str, setting: Setting, name: str, most: int) -> int:
+    """Return the one hyper-parameter of a setting, a whole number in 1 to ``most``.
+
+    Raises
+    ------
+    OptionError
+        If it is anything else; ``most`` is said to be what the training data allow.
+    """
+    value = setting.get(name)
+    if set(setting) != {name} or value != int(value or 0) or not 1 <= int(value) <= most:
+        raise OptionError(
+            f"{encoder} needs {name}, a whole number in 1 to {most} (the rank that the training data can have); "
+            f"got {dict(setting)}; ask for fewer"
+        )
+    return int(value)

@@ -29,8 +29,8 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dsyevr
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
+from voxelcast.core.errors import DataError
+from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting, checked_count
 
 # Below these shares of the first covariance and of the total variance, what is left is rounding: measured on
 # rank-deficient features, residues of the covariance lie below 1e-14.
@@ -147,11 +147,11 @@ class PLS(Encoder):
 
     name: ClassVar[str] = "pls"
 
-    def space(self, n_train: int, n_features: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
         """Return the range of ``n_components``: 1 to min(n_train - 1, n_features)."""
         return {"n_components": Range(1, _most_components(n_train, n_features), integer=True)}
 
-    def settings(self, n_train: int, n_features: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
         """List every number of components, fewest first."""
         return tuple({"n_components": k} for k in range(1, _most_components(n_train, n_features) + 1))
 
@@ -164,7 +164,7 @@ class PLS(Encoder):
             If ``n_components`` is not a whole number in 1 to min(n_train - 1, n_features).
         """
         most = _most_components(moments.n, moments.S.shape[0])
-        wanted = [_checked_components(setting, most) for setting in settings]
+        wanted = [checked_count(self.name, setting, "n_components", most) for setting in settings]
         directions, loadings = pls_path(moments.S, moments.C, max(wanted, default=0))
         filters = (np.arange(loadings.shape[0]) < np.array(wanted, dtype=np.intp)[:, None]).astype(np.float64)
         return LinearPath(tuple(settings), directions, filters, loadings)
@@ -172,13 +172,3 @@ class PLS(Encoder):
 
 def _most_components(n_train: int, n_features: int) -> int:
     return max(min(n_train - 1, n_features), 0)
-
-
-def _checked_components(setting: Setting, most: int) -> int:
-    k = setting.get("n_components")
-    if set(setting) != {"n_components"} or k != int(k or 0) or not 1 <= int(k) <= most:
-        raise OptionError(
-            f"pls needs n_components, a whole number in 1 to {most} (the rank that the training data can have); "
-            f"got {dict(setting)}; ask for fewer components"
-        )
-    return int(k)

@@ -38,11 +38,11 @@ class Ridge(Encoder):
 
     name: ClassVar[str] = "ridge"
 
-    def space(self, n_train: int, n_features: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
         """Return the range of ``relative_alpha``: 1e-5 to 1e5, logarithmic."""
         return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True)}
 
-    def settings(self, n_train: int, n_features: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
         """List fifty penalties spaced evenly in logarithm, largest first."""
         grid = np.geomspace(_HIGHEST, _LOWEST, _N_ALPHAS)
         return tuple({"relative_alpha": float(alpha)} for alpha in grid)

@@ -64,18 +64,24 @@ def simulate(
         Where ``root`` holds another simulation.
     """
     known = {network.name: network for network in networks}
+    layers_of: dict[str, list[str]] = {}
+    for name, layer in sorted({plan.drivers[roi] for roi in plan.rois}):
+        layers_of.setdefault(name, []).append(layer)
+    texts = {}
+    for name, layers in layers_of.items():
+        config = known.get(name, NetworkConfig(name=name, layers=tuple(layers)))
+        texts[name] = network_json(config.model_copy(update={"layers": tuple(layers)}), seed)
+        network_from_json(texts[name], "cpu")  # an unknown network or layer is told before a video is written
 
     def extract_drivers(stimuli: tuple[Stimulus, ...], needed: frozenset[Driver]) -> Mapping[Driver, NDArray[Any]]:
         from voxelcast.networks.extract import StimulusFeatures, extract
 
         features: dict[Driver, NDArray[Any]] = {}
         for name in sorted({name for name, _ in needed}):
-            layers = sorted(layer for other, layer in needed if other == name)
-            config = known.get(name, NetworkConfig(name=name, layers=tuple(layers)))
-            text = network_json(config.model_copy(update={"layers": tuple(layers)}), seed)
+            layers = layers_of[name]
             progress.start(f"driving features of {name}", len(stimuli), "stimulus")
             rows: dict[str, list[NDArray[Any]]] = {layer: [] for layer in layers}
-            for outcome in extract(network_from_json(text, "cpu"), stimuli, sampling, workers=available_cores()):
+            for outcome in extract(network_from_json(texts[name], "cpu"), stimuli, sampling, workers=available_cores()):
                 assert isinstance(outcome, StimulusFeatures)  # on_broken="stop": nothing else comes
                 for layer in layers:
                     rows[layer].append(outcome.features[layer])

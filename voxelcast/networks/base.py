@@ -8,7 +8,7 @@ normalised by :meth:`Network.prepare`, and both return, for each layer, an array
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -39,6 +39,8 @@ class NetworkCard:
         Hash of every parameter and buffer; part of step keys and provenance.
     licence : str
         Licence of the weights, ``"unknown"`` where nobody said.
+    noise_seed : int or None
+        Of a network that adds noise to its activations; None where there is none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class NetworkCard:
     weights: str
     weights_hash: str
     licence: str = "unknown"
+    noise_seed: int | None = None
 
 
 class Network(ABC):
@@ -89,27 +92,3 @@ class Network(ABC):
             What the layer put out, before anything later overwrote it. ``n_times`` is ``n_frames`` for networks that
             take frames.
         """
-
-
-def expand_layers(asked: Sequence[str], known: Sequence[str], network: str) -> tuple[str, ...]:
-    """Resolve names and shell wildcards (``features.*``) to layers, in the order asked, each once.
-
-    Raises
-    ------
-    UnknownNameError
-        For a name that no layer has or a pattern that none matches; the message offers the nearest and the command
-        that lists all.
-    """
-    import fnmatch
-
-    from voxelcast.core.checks import check_known
-
-    chosen: dict[str, None] = {}
-    for name in asked:
-        matches = [name] if name in known else fnmatch.filter(known, name)
-        if not matches:
-            check_known(
-                "layer", name, known, where=f"in '{network}'", remedy=f"List them: voxelcast networks layers {network}"
-            )
-        chosen.update(dict.fromkeys(matches))
-    return tuple(chosen)

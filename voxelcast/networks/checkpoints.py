@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlparse
 
 import torch
 from torch import nn
 
-from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
+from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, UnsafeFileError
 
 StateDict = dict[str, torch.Tensor]
 
@@ -27,16 +30,34 @@ def parameter_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def read_state_dict(path: Path) -> StateDict:
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds.
+
+    Parameters
+    ----------
+    state : dict from str to tensor
+        The state dict, its names freed of ``module.``.
+    flags : mapping from str to object
+        What else the file says of the network (``"flags"`` of released VOneNets); often empty.
+    """
+
+    state: StateDict
+    flags: Mapping[str, object]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read weights from a file, admitting tensors and plain containers only.
 
-    A bare state dict, one under ``"state_dict"`` or ``"model"``, and names that all begin with ``module.`` are
-    understood.
+    A bare state dict, one under ``"state_dict"``, ``"model"`` or ``"resnet"``, names that all begin with ``module.``,
+    and safetensors files are understood.
 
     Raises
     ------
     MissingFileError
         If there is no such file.
+    MissingPackageError
+        For a safetensors file where that package is not installed.
     UnsafeFileError
         If the file wants to run code.
     DataError
@@ -44,19 +65,11 @@ def read_state_dict(path: Path) -> StateDict:
     """
     if not path.is_file():
         raise MissingFileError(f"weights file {path} does not exist; check the path, or set weights=random")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch says the same of a file that is no pickle at all; its first bytes tell the two apart.
-        if path.read_bytes()[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise UnsafeFileError(
-                f"weights file {path} holds more than tensors and plain containers and was not loaded; "
-                "save the network's state_dict() and use that"
-            ) from error
-        raise DataError(f"weights file {path} is no torch checkpoint; save the network's state_dict()") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"weights file {path} is no torch checkpoint, or damaged; fetch or save it again") from error
-    for key in ("state_dict", "model"):
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    flags = content.get("flags", {}) if isinstance(content, Mapping) else {}
+    if isinstance(flags, argparse.Namespace):
+        flags = vars(flags)
+    for key in ("state_dict", "model", "resnet"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
@@ -66,7 +79,41 @@ def read_state_dict(path: Path) -> StateDict:
         )
     names = [str(name) for name in content]
     prefix = "module." if names and all(name.startswith("module.") for name in names) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in zip(names, content.values(), strict=True)}
+    state = {name.removeprefix(prefix): tensor for name, tensor in zip(names, content.values(), strict=True)}
+    return Checkpoint(state, flags if isinstance(flags, Mapping) else {})
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        # A namespace of command-line options is a plain container too, and is found in released files.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch says the same of a file that is no pickle at all; its first bytes tell the two apart.
+        with path.open("rb") as file:
+            first = file.read(2)
+        if first in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            raise UnsafeFileError(
+                f"weights file {path} holds more than tensors and plain containers and was not loaded; "
+                "save the network's state_dict() and use that"
+            ) from error
+        raise DataError(f"weights file {path} is no torch checkpoint; save the network's state_dict()") from error
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise DataError(f"weights file {path} is no torch checkpoint, or damaged; fetch or save it again") from error
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise MissingPackageError(
+            f"reading {path} needs the package safetensors ({error}); install it: pip install safetensors"
+        ) from error
+    try:
+        state: StateDict = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise DataError(f"weights file {path} is no safetensors file, or damaged; fetch it again") from error
+    return state
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:
@@ -125,7 +172,7 @@ def default_state_dict(url: str, network: str) -> StateDict:
         if not found.startswith(digits[1]):
             found = found[: len(digits[1])]
             raise DataError(f"weights file {path} must have a sha256 of {digits[1]}...; got {found}...; fetch it again")
-    return _with_present_names(read_state_dict(path), network)
+    return _with_present_names(read_checkpoint(path).state, network)
 
 
 def _with_present_names(state: StateDict, network: str) -> StateDict:

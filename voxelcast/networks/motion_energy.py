@@ -36,7 +36,8 @@ import torch.nn.functional as functional
 
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.networks.base import Network, NetworkCard, expand_layers
+from voxelcast.networks.base import Network, NetworkCard
+from voxelcast.networks.layer_sets import expand_layers
 from voxelcast.networks.prepare import prepare_frames
 
 NAME = "voxelcast/motion_energy"

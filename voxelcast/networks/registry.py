@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -10,19 +10,26 @@ import torch
 
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError
-from voxelcast.networks import motion_energy
+from voxelcast.networks import barlow_twins, motion_energy, simclr, timm_models, torchvision_models, vonenet
 from voxelcast.networks.base import Network
 from voxelcast.networks.hooks import LayerTrace
+from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.motion_energy import MotionEnergy
-from voxelcast.networks.torchvision_models import PREFIX, TorchvisionNetwork, list_torchvision, load_torchvision
+from voxelcast.networks.recipe import Recipe, Triple, load_recipe
 
-Triple = tuple[float, float, float]
+_LISTS: tuple[Callable[[str], tuple[str, ...]], ...] = (
+    torchvision_models.list_torchvision,
+    timm_models.list_timm,
+    simclr.list_simclr,
+    vonenet.list_vonenet,
+    barlow_twins.list_barlow_twins,
+)
 
 
 def list_networks(pattern: str = "*") -> tuple[str, ...]:
     """List the names of the networks that match a shell pattern (``*resnet*``), sorted."""
     built_in = (motion_energy.NAME,) if fnmatchcase(motion_energy.NAME, pattern) else ()
-    return tuple(sorted((*list_torchvision(pattern), *built_in)))
+    return tuple(sorted((*built_in, *(name for family in _LISTS for name in family(pattern)))))
 
 
 def load_network(
@@ -35,6 +42,7 @@ def load_network(
     input_size: int | None = None,
     mean: Triple | None = None,
     std: Triple | None = None,
+    noise_seed: int | None = None,
 ) -> Network:
     """Load a network with its chosen layers.
 
@@ -46,7 +54,8 @@ def load_network(
         ``"default"``: the released ones, from torch's cache or the network; ``"random"``: by ``seed``; a file; for
         built-in networks ``"none"`` or None.
     layers : sequence of str
-        Module paths or shell patterns of them, at least one.
+        Module paths, shell patterns of them, relative depths (``"depth:0.5"``) or sets (``"all"``, ``"blocks"``,
+        ``"algonauts2021"``), at least one.
     seed : int
         Of random weights: the same seed and name give the same weights, and torch's own random state is left alone.
         Networks that draw from truncated normals (ViT, Swin, ConvNeXt, GoogLeNet, Inception) may differ in last digits
@@ -57,6 +66,8 @@ def load_network(
         Height and width to which frames are resized; None takes that of the released weights.
     mean, std : tuple of 3 floats or None
         Normalisation of RGB in [0, 1]; None takes that of the released weights.
+    noise_seed : int or None
+        Of the noise of a VOneNet, which is the same for every frame; None leaves the noise out.
 
     Raises
     ------
@@ -66,12 +77,14 @@ def load_network(
         If a setting is not allowed, or the device is not there.
     MissingFileError, UnsafeFileError, DataError
         If the weights are absent, refused, or do not fit.
+    MissingPackageError
+        If the network comes from a package that is not installed.
     """
     if not layers:
         raise OptionError(
             f"layers of '{name}' must name at least one; got none. List them: voxelcast networks layers {name}"
         )
-    return _load(name, weights, layers, seed, device, input_size, mean, std)
+    return _load(name, weights, layers, seed, device, input_size, mean, std, noise_seed)
 
 
 def describe_layers(name: str, *, input_size: int | None = None) -> tuple[LayerTrace, ...]:
@@ -89,8 +102,9 @@ def describe_layers(name: str, *, input_size: int | None = None) -> tuple[LayerT
     layers : tuple of LayerTrace
         Name, kind, shape of the output for one frame, and number of calls, in the order of the forward pass.
     """
-    network = _load(name, None if name == motion_energy.NAME else "random", (), 0, "cpu", input_size, None, None)
-    if isinstance(network, TorchvisionNetwork):
+    weights = None if name == motion_energy.NAME else "random"
+    network = _load(name, weights, (), 0, "cpu", input_size, None, None, None)
+    if isinstance(network, ModuleNetwork):
         return tuple(seen for seen in network.traces if not seen.problem)
     size = network.card.input_size
     network = MotionEnergy(network.layer_names(), torch.device("cpu"), size)
@@ -110,13 +124,14 @@ def _load(
     input_size: int | None,
     mean: Triple | None,
     std: Triple | None,
+    noise_seed: int | None,
 ) -> Network:
-    if not name.startswith(PREFIX):
-        check_known("network", name, list_networks(), remedy="List them: voxelcast networks list")
     if input_size is not None and input_size < 1:
         raise OptionError(f"input_size must be at least 1 pixel; got {input_size}")
     if std is not None and min(std) <= 0:
         raise OptionError(f"std must be above 0 for each channel; got {std}")
+    if noise_seed is not None and not name.startswith(vonenet.PREFIX):
+        raise OptionError(f"noise_seed is for networks with noise ({vonenet.PREFIX}*); got {name!r}; leave it out")
     place = check_device(device)
     if name == motion_energy.NAME:
         if weights not in (None, "none"):
@@ -124,10 +139,11 @@ def _load(
         if mean is not None or std is not None:
             raise OptionError(f"mean and std of '{name}' are fixed; got mean={mean}, std={std}; leave them out")
         return MotionEnergy(layers, place, input_size or motion_energy.INPUT_SIZE)
-    if weights in (None, "none"):
+    recipe = _recipe(name, input_size, noise_seed)
+    if weights is None or weights == "none":
         raise OptionError(f"weights of '{name}' must be default, random or a file; got {weights}")
-    return load_torchvision(
-        name,
+    return load_recipe(
+        recipe,
         weights=weights,
         layers=layers,
         seed=seed,
@@ -136,6 +152,23 @@ def _load(
         mean=mean,
         std=std,
     )
+
+
+def _recipe(name: str, input_size: int | None, noise_seed: int | None) -> Recipe:
+    if name.startswith(torchvision_models.PREFIX):
+        return torchvision_models.torchvision_recipe(name)
+    if name.startswith(timm_models.PREFIX):
+        return timm_models.timm_recipe(name, input_size)
+    if name.startswith(simclr.PREFIX):
+        return simclr.simclr_recipe(name)
+    if name.startswith(vonenet.PREFIX):
+        return vonenet.vonenet_recipe(name, noise_seed)
+    if name.startswith(barlow_twins.PREFIX):
+        return barlow_twins.barlow_twins_recipe(name)
+    # Without timm's many: they are found by their prefix.
+    known = [other for family in _LISTS if family is not timm_models.list_timm for other in family("*")]
+    check_known("network", name, [motion_energy.NAME, *known], remedy="List them: voxelcast networks list")
+    raise AssertionError(f"{name} is listed but has no recipe")
 
 
 def check_device(device: str) -> torch.device:

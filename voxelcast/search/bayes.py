@@ -47,8 +47,8 @@ def bayes_trials(
     if trials < 1:
         raise OptionError(f"trials must be at least 1; got {trials}; give e.g. 25")
     n_train = smallest_training(data, nested)
-    settings = encoder.settings(n_train, training.n_features)
-    space = encoder.space(n_train, training.n_features)
+    settings = encoder.settings(n_train, training.n_features, data.Y.shape[1])
+    space = encoder.space(n_train, training.n_features, data.Y.shape[1])
     for outer in (None, *range(data.n_folds if nested else 0)):
         parts = [_Part(training, fold, outer) for fold in range(data.n_folds) if fold != outer]
         scores: dict[int, FloatArray] = {}

@@ -64,7 +64,7 @@ def exact_trials(
     trials : Trials
     """
     n_folds = data.n_folds
-    settings = encoder.settings(smallest_training(data, nested), training.n_features)
+    settings = encoder.settings(smallest_training(data, nested), training.n_features, data.Y.shape[1])
     plain = [score_excluded(encoder, training, data, settings, (i,), metric) for i in range(n_folds)]
     yield None, Trials(settings, np.concatenate(plain, axis=1))
     if not nested:

@@ -188,16 +188,16 @@ def _voxel_sums(
         # Rounding of a prediction's variation grows with its parts, that of centring with the uncentred parts.
         rounding = X.shape[1] * (16 * _EPS) ** 2 * np.einsum("ij,ij->j", X, X)
         sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
-        folds.append((X.mean(axis=0), R, Q.T @ Yc, rounding, sums))
+        folds.append((X.mean(axis=0), R, Yc.T @ Q, rounding, sums))
     for voxels, B in path.blocks():
         for mean, R, rotated, rounding, sums in folds:
-            P = R @ B
-            squares = np.einsum("srm,srm->sm", P, P)
-            sums.cross[:, voxels] = np.einsum("srm,rm->sm", P, rotated[:, voxels])
+            P = B @ R.T
+            squares = np.einsum("smr,smr->sm", P, P)
+            sums.cross[:, voxels] = np.einsum("smr,mr->sm", P, rotated[voxels])
             sums.squares[:, voxels] = squares
-            sums.varies[:, voxels] = squares > np.einsum("p,spm,spm->sm", rounding, B, B)
+            sums.varies[:, voxels] = squares > np.square(B) @ rounding
             if sums.means is not None:
-                sums.means[:, voxels] = np.einsum("p,spm->sm", mean, B)
+                sums.means[:, voxels] = B @ mean
     return [fold[-1] for fold in folds]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,8 +48,7 @@ class Stimulus:
         """Read the whole file."""
         if self.member is None:
             return self.path.read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(self.member)
+        return _archive(self.path, self.path.stat().st_mtime_ns).read(self.member)
 
     def open(self) -> BinaryIO:
         """Open for reading from the start; seekable."""
@@ -57,5 +57,19 @@ class Stimulus:
         return io.BytesIO(self.read_bytes())
 
     def content_hash(self) -> str:
-        """Hash of the content, independent of the file's name and place (32 hex digits)."""
-        return hashlib.blake2b(self.read_bytes(), digest_size=16).hexdigest()
+        """Hash of the content, independent of the file's name and place (32 hex digits).
+
+        Read once per process while the file's time stays the same.
+        """
+        return _content_hash(self, self.path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 20)
+def _content_hash(stimulus: Stimulus, mtime_ns: int) -> str:
+    return hashlib.blake2b(stimulus.read_bytes(), digest_size=16).hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _archive(path: Path, mtime_ns: int) -> zipfile.ZipFile:
+    """Open an archive once: reading its table takes longer than reading a member. Threads may share it."""
+    return zipfile.ZipFile(path)

@@ -1,0 +1,71 @@
+"""Barlow Twins' ResNet-50.
+
+Three kinds of files are understood: the released ``resnet50.pth`` (no classifier), the full checkpoint (backbone,
+projector and batch norm, of which the backbone is taken), and networks fine-tuned to classify (with ``fc``). The layer
+``fc`` exists for the last kind only.
+
+References
+----------
+.. [1] Zbontar, J. et al. (2021). Barlow Twins: self-supervised learning via redundancy reduction. ICML.
+   https://doi.org/10.48550/arXiv.2103.03230. Weights: https://github.com/facebookresearch/barlowtwins (MIT)
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from fnmatch import fnmatchcase
+
+import torchvision
+from torch import nn
+
+from voxelcast.core.checks import check_known
+from voxelcast.networks.checkpoints import Checkpoint, fit_state_dict
+from voxelcast.networks.recipe import Recipe
+
+PREFIX = "barlow_twins/"
+NAME = "barlow_twins/resnet50"
+
+
+def list_barlow_twins(pattern: str = "*") -> tuple[str, ...]:
+    """List the networks that match a shell pattern."""
+    return (NAME,) if fnmatchcase(NAME, pattern) else ()
+
+
+def barlow_twins_recipe(name: str) -> Recipe:
+    """Say how the network is built, and what its weights expect.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    """
+    check_known("network", name, list_barlow_twins())
+    return Recipe(
+        name=name,
+        build=_build,
+        input_size=224,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        default=(
+            f"the weights of '{name}' were released without a hash to check a download by; fetch resnet50.pth from "
+            "https://github.com/facebookresearch/barlowtwins and set weights to it, or set weights=random"
+        ),
+        fit=_fit,
+    )
+
+
+def _build(_input_size: int, _random: bool) -> nn.Module:
+    resnet = torchvision.models.resnet50(weights=None)
+    # As released: everything up to the average pool.
+    return nn.Sequential(OrderedDict((name, child) for name, child in resnet.named_children() if name != "fc"))
+
+
+def _fit(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -> nn.Module:
+    state = checkpoint.state
+    if any(name.startswith("backbone.") for name in state):
+        kept = {name: tensor for name, tensor in state.items() if not name.startswith(("projector.", "bn."))}
+        state = {name.removeprefix("backbone."): tensor for name, tensor in kept.items()}
+    if "fc.weight" in state:
+        module = torchvision.models.resnet50(weights=None, num_classes=len(state["fc.weight"]))
+    fit_state_dict(module, state, network, source)
+    return module

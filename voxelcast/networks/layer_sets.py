@@ -1,0 +1,190 @@
+"""Layers by name, by shell pattern, by relative depth, or as a named set."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from voxelcast.core.checks import nearest
+from voxelcast.core.errors import OptionError, UnknownNameError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_ALEXNET = ("features.0", "features.3", "features.6", "features.8", "features.10")
+_ALEXNET_2021 = (*_ALEXNET, "classifier.1", "classifier.4", "classifier.6")
+_VGG19_2021 = (*(f"features.{k}" for k in (4, 9, 18, 27, 36)), "classifier.0", "classifier.3", "classifier.6")
+_VONE = ("vone_block", "bottleneck")
+_RESNET = ("conv1", "bn1", "relu", "maxpool", "layer[1-4].*", "avgpool", "fc")
+_SIMCLR = ("net.0.*", "net.[1-4].blocks.*", "avgpool", "fc")
+
+
+def expand_layers(
+    asked: Sequence[str],
+    known: Sequence[str],
+    network: str,
+    sets: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[str, ...]:
+    """Resolve what was asked for to layers, in the order asked, each once.
+
+    Parameters
+    ----------
+    asked : sequence of str
+        Each is the name of a set, ``"depth:0.5"`` (0: first, 1: last of the set ``blocks``, or of all layers where
+        there are no blocks), a layer, or a shell pattern (``"layer2.*"``). A set comes before a layer of its name.
+    known : sequence of str
+        The network's layers, in the order of the forward pass.
+    network : str
+        For messages.
+    sets : mapping from str to sequence of str
+        The network's sets; ``"all"`` is always one.
+
+    Raises
+    ------
+    UnknownNameError
+        For a name that no set or layer has or a pattern that none matches; the message offers the nearest, the sets
+        and the command that lists all layers.
+    OptionError
+        For a depth that is no number from 0 to 1.
+    """
+    there = {"all": tuple(known), **(sets or {})}
+    chosen: dict[str, None] = {}
+    for name in asked:
+        if name in there:
+            matches: Sequence[str] = there[name]
+        elif name.startswith("depth:"):
+            matches = [_at_depth(name, there.get("blocks") or known, network)]
+        else:
+            matches = [name] if name in known else fnmatch.filter(known, name)
+        if not matches:
+            raise _unknown(name, known, network, there)
+        chosen.update(dict.fromkeys(matches))
+    return tuple(chosen)
+
+
+def _at_depth(name: str, layers: Sequence[str], network: str) -> str:
+    try:
+        depth = float(name.removeprefix("depth:"))
+    except ValueError:
+        depth = -1.0
+    if not 0 <= depth <= 1:
+        raise OptionError(
+            f"a depth of '{network}' must be a number from 0 (first) to 1 (last), e.g. depth:0.5; got {name!r}"
+        )
+    return layers[round(depth * (len(layers) - 1))]
+
+
+def _unknown(name: str, known: Sequence[str], network: str, sets: Mapping[str, Sequence[str]]) -> UnknownNameError:
+    near = nearest(name, [*sets, *known])
+    hint = f"did you mean {near}? " if near else ""
+    return UnknownNameError(
+        f"layer {name!r} does not exist in '{network}'; {hint}allowed: {', '.join(sets)}, depth:0 to depth:1, "
+        f"a layer, or a pattern like 'layer2.*'. List them: voxelcast networks layers {network}"
+    )
+
+
+def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Name the sets of layers that a network has.
+
+    ``all``: every layer. ``blocks``: see :func:`find_blocks`; absent where there are none. ``algonauts2021``: those
+    that the fifth-placed entry to the Algonauts 2021 challenge used, for the networks that it used: AlexNet's five
+    convolutions and three fully connected layers, VGG-19's five max pools and three fully connected layers, and for
+    ResNets the steps of the stem, every block, the average pool and the classifier (where there is one). Its AlexNet
+    convolutions were overwritten by the ReLU after them; here they are what the convolutions put out. For VOneNets,
+    the set is the V1 block, the bottleneck, and that of the network behind them.
+
+    Parameters
+    ----------
+    network : str
+        Its name in the registry.
+    module : nn.Module
+    known : sequence of str
+        Its layers.
+
+    References
+    ----------
+    .. [1] Lange, R. T. (2021). The Algonauts Project 2021 challenge: 5th place solution (mini track).
+       https://github.com/RobertTLange/algonauts-2021
+    """
+    sets = {"all": tuple(known), "blocks": find_blocks(module, known), "algonauts2021": _of_2021(network, known)}
+    return {name: layers for name, layers in sets.items() if layers}
+
+
+def _of_2021(network: str, known: Sequence[str]) -> tuple[str, ...]:
+    family, _, short = network.partition("/")
+    if family == "torchvision" and short in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
+        patterns: Sequence[str] = _RESNET
+    elif family == "barlow_twins":
+        patterns = _RESNET
+    elif family == "simclr":
+        patterns = _SIMCLR
+    elif network == "torchvision/alexnet":
+        patterns = _ALEXNET_2021
+    elif network == "torchvision/vgg19":
+        patterns = _VGG19_2021
+    elif network == "vonenet/alexnet":
+        patterns = (
+            *_VONE,
+            *(f"model.features.{k}" for k in (0, 3, 5, 7)),
+            *(f"model.classifier.{k}" for k in (1, 4, 6)),
+        )
+    elif network == "vonenet/cornets":
+        patterns = (*_VONE, "model.V2", "model.V4", "model.IT", "model.decoder.avgpool", "model.decoder.linear")
+    elif family == "vonenet":
+        patterns = (*_VONE, "model.layer[1-4].*", "model.avgpool", "model.fc")
+    else:
+        return ()
+    # A star also matches dots: what lies inside a block is left out by its depth.
+    return tuple(
+        layer
+        for pattern in patterns
+        for layer in fnmatch.filter(known, pattern)
+        if layer.count(".") == pattern.count(".")
+    )
+
+
+def find_blocks(module: nn.Module, known: Sequence[str]) -> tuple[str, ...]:
+    """Find a network's building blocks among its layers: the units that it repeats.
+
+    A block is a module that is no plain container, holds at least two weighted operations (convolutions, linear maps,
+    attention), is of a class that occurs at least twice, and lies in no other block. A *stage*, whose children or
+    whose containers' children are several such modules of one class, is no block.
+
+    Parameters
+    ----------
+    module : nn.Module
+    known : sequence of str
+        Layers, in the order of the forward pass.
+
+    Returns
+    -------
+    blocks : tuple of str
+        In the order of ``known``; empty where nothing is repeated (AlexNet, VGG).
+    """
+    modules = dict(module.named_modules())
+    candidates = {name: modules[name] for name in known if name in modules and _is_composite(modules[name])}
+    repeated = {kind for kind, n in Counter(map(type, candidates.values())).items() if n > 1}
+    stages = {type(unit) for unit in candidates.values() if _is_stage(unit, repeated)}
+    blocks = {name for name, unit in candidates.items() if type(unit) in repeated - stages}
+    inner = {name for name in blocks if any(name.startswith(f"{other}.") for other in blocks)}
+    return tuple(name for name in known if name in blocks - inner)
+
+
+def _is_container(module: nn.Module) -> bool:
+    from torch import nn
+
+    return isinstance(module, nn.Sequential | nn.ModuleList | nn.ModuleDict)
+
+
+def _is_composite(module: nn.Module) -> bool:
+    weighted = sum(any(p.ndim > 1 for p in part.parameters(recurse=False)) for part in module.modules())
+    return not _is_container(module) and any(True for _ in module.children()) and weighted > 1
+
+
+def _is_stage(module: nn.Module, repeated: set[type[nn.Module]]) -> bool:
+    parts = list(module.children())
+    parts += [grandchild for child in parts if _is_container(child) for grandchild in child.children()]
+    kinds = Counter(type(part) for part in parts if type(part) in repeated and _is_composite(part))
+    return any(n > 1 for n in kinds.values())

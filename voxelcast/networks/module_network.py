@@ -1,0 +1,85 @@
+"""Any torch module that takes frames, as a network: its layers are its submodules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from voxelcast.core.arrays import ByteArray
+from voxelcast.core.errors import OptionError, UnknownNameError
+from voxelcast.networks.base import Network, NetworkCard
+from voxelcast.networks.hooks import LayerTrace, capture, trace
+from voxelcast.networks.layer_sets import expand_layers, layer_sets
+from voxelcast.networks.prepare import prepare_frames
+
+
+class ModuleNetwork(Network):
+    """A torch module in eval mode that takes frames of shape (n_frames, 3, input_size, input_size).
+
+    Parameters
+    ----------
+    card : NetworkCard
+    module : nn.Module
+    layers : sequence of str
+        Module paths, shell patterns of them, relative depths or sets (see
+        :func:`voxelcast.networks.layer_sets.expand_layers`); empty for none.
+    device : torch.device
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer, or it cannot be asked for.
+    OptionError
+        If the network cannot take frames of the card's input size.
+    """
+
+    def __init__(self, card: NetworkCard, module: nn.Module, layers: Sequence[str], device: torch.device) -> None:
+        self.card = card
+        self._device = device
+        # Measured on a CPU: twice as fast for depthwise convolutions, no slower elsewhere.
+        self._module = module.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.traces = self._trace()
+        self._check_asked(layers)
+        self.layers = expand_layers(layers, self.layer_names(), card.name, self.layer_sets()) if layers else ()
+        self._calls = {seen.name: seen.calls for seen in self.traces if seen.name in self.layers}
+
+    def layer_names(self) -> tuple[str, ...]:
+        """All layers that can be asked for, in the order of the forward pass."""
+        return tuple(seen.name for seen in self.traces if not seen.problem)
+
+    def layer_sets(self) -> dict[str, tuple[str, ...]]:
+        """Name the sets of layers that can be asked for by one name."""
+        return layer_sets(self.card.name, self._module, self.layer_names())
+
+    def prepare(self, frames: ByteArray) -> torch.Tensor:
+        """Resize and normalise frames of shape (n_frames, height, width, 3) for this network."""
+        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self._device)
+
+    def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Run forward until the last chosen layer; return all of them, each of shape (n_frames, ...)."""
+        full_precision = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+        inputs = prepared.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), full_precision, capture(self._module, self.layers, self._calls) as captured:
+            self._module(inputs)
+        return captured
+
+    def _trace(self) -> tuple[LayerTrace, ...]:
+        size = self.card.input_size
+        try:
+            return trace(self._module, torch.zeros(2, 3, size, size, device=self._device))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise OptionError(
+                f"'{self.card.name}' cannot take frames of input_size {size} ({' '.join(str(error).split())[:120]}); "
+                "leave input_size out"
+            ) from error
+
+    def _check_asked(self, layers: Sequence[str]) -> None:
+        problems = {seen.name: seen.problem for seen in self.traces if seen.problem}
+        for layer in layers:
+            if layer in problems and layer not in self.layer_sets():
+                raise UnknownNameError(
+                    f"layer {layer!r} of '{self.card.name}' {problems[layer]}; "
+                    f"choose another. List them: voxelcast networks layers {self.card.name}"
+                )

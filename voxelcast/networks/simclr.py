@@ -1,0 +1,253 @@
+"""SimCLR-v2's ResNets, wide and with selective kernels.
+
+A name is ``simclr/r{depth}_{width}x_sk{0,1}``, e.g. ``simclr/r50_1x_sk0``; pretrained, fine-tuned and supervised
+weights share an architecture and differ by their file. Input is RGB in [0, 1] and is never normalised further.
+
+Against the usual ResNet: with selective kernels (``sk1``) the stem is three 3x3 convolutions, the middle of a block is
+a selective kernel [2]_, and the shortcut averages 2x2 pixels instead of leaving some out [3]_. Pooling at the border
+is as in the original: the stem's max pool has its padding after the last row and column, and the average pool of a
+block that keeps the resolution divides by the pixels that exist.
+
+Tensors are named as in the converted checkpoints in circulation (``{"resnet": ..., "head": ...}``).
+
+References
+----------
+.. [1] Chen, T. et al. (2020). Big self-supervised models are strong semi-supervised learners. NeurIPS 33.
+   https://doi.org/10.48550/arXiv.2006.10029. Original: https://github.com/google-research/simclr (Apache-2.0)
+.. [2] Li, X. et al. (2019). Selective kernel networks. CVPR. https://doi.org/10.1109/CVPR.2019.00060
+.. [3] He, T. et al. (2019). Bag of tricks for image classification with convolutional neural networks. CVPR.
+   https://doi.org/10.1109/CVPR.2019.00065
+"""
+
+from __future__ import annotations
+
+import itertools
+from fnmatch import fnmatchcase
+from functools import partial
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+from voxelcast.core.checks import check_known
+from voxelcast.networks.recipe import Recipe
+
+PREFIX = "simclr/"
+_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+_SK_RATIO = 0.0625
+_SK_LEAST = 32  # channels of the mixing path, at least
+
+
+class SimCLRNet(nn.Module):
+    """A ResNet of SimCLR-v2 with its linear classifier.
+
+    Parameters
+    ----------
+    depth : {50, 101, 152}
+    width : int
+        Multiplies all channels.
+    selective : bool
+        Whether it has selective kernels.
+    """
+
+    def __init__(self, depth: int, width: int, selective: bool) -> None:
+        super().__init__()
+        channels = 64 * width
+        stages: list[nn.Module] = [_stem(channels, selective)]
+        n_in = channels
+        for k, n_blocks in enumerate(_BLOCKS[depth]):
+            stages.append(Stage(n_in, channels * 2**k, n_blocks, 1 if k == 0 else 2, selective))
+            n_in = 4 * channels * 2**k
+        self.net = nn.Sequential(*stages)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(n_in, 1000)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        """Classify frames of shape (n_frames, 3, height, width); return (n_frames, 1000)."""
+        pooled: torch.Tensor = self.avgpool(self.net(frames))
+        logits: torch.Tensor = self.fc(pooled.flatten(1))
+        return logits
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution; the first has a projection in its shortcut."""
+
+    def __init__(self, n_in: int, n_middle: int, n_blocks: int, stride: int, selective: bool) -> None:
+        super().__init__()
+        first = Bottleneck(n_in, n_middle, stride, selective, projection=True)
+        rest = [Bottleneck(4 * n_middle, n_middle, 1, selective, projection=False) for _ in range(1, n_blocks)]
+        self.blocks = nn.Sequential(first, *rest)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map (n_frames, n_in, height, width) to (n_frames, 4 n_middle, height / stride, width / stride)."""
+        outputs: torch.Tensor = self.blocks(inputs)
+        return outputs
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (or selective kernel) and 1x1 convolution, added to the shortcut."""
+
+    def __init__(self, n_in: int, n_middle: int, stride: int, selective: bool, *, projection: bool) -> None:
+        super().__init__()
+        self.projection = Projection(n_in, 4 * n_middle, stride, selective) if projection else None
+        middle: list[nn.Module] = (
+            [SelectiveKernel(n_middle, stride)]
+            if selective
+            else [_convolution(n_middle, n_middle, 3, stride), _norm(n_middle, relu=True)]
+        )
+        self.net = nn.Sequential(
+            _convolution(n_in, n_middle, 1),
+            _norm(n_middle, relu=True),
+            *middle,
+            _convolution(n_middle, 4 * n_middle, 1),
+            _norm(4 * n_middle, relu=False),
+        )
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map (n_frames, n_in, height, width) to (n_frames, 4 n_middle, height / stride, width / stride)."""
+        shortcut = inputs if self.projection is None else self.projection(inputs)
+        return functional.relu(self.net(inputs) + shortcut)
+
+
+class Projection(nn.Module):
+    """The shortcut where channels or resolution change."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int, selective: bool) -> None:
+        super().__init__()
+        self.shortcut: nn.Module = (
+            nn.Sequential(PadAfter(stride), Average2x2(stride), _convolution(n_in, n_out, 1))
+            if selective
+            else _convolution(n_in, n_out, 1, stride)
+        )
+        self.bn = _norm(n_out, relu=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map (n_frames, n_in, height, width) to (n_frames, n_out, height / stride, width / stride)."""
+        outputs: torch.Tensor = self.bn(self.shortcut(inputs))
+        return outputs
+
+
+class PadAfter(nn.Module):
+    """A row and a column of zeros after the last, which strided windows need at odd sizes."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.n_pixels = 1 if stride > 1 else 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Pad (n_frames, n_channels, height, width)."""
+        return functional.pad(inputs, (0, self.n_pixels, 0, self.n_pixels))
+
+
+class Average2x2(nn.Module):
+    """The mean of each pixel, its right, its lower and its lower right neighbour, of those that exist."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Average (n_frames, n_channels, height, width) with the stride; 1 keeps height and width."""
+        if self.stride > 1:
+            return functional.avg_pool2d(inputs, 2, self.stride)
+        # Repeating the last row and column gives the mean of those that exist.
+        return functional.avg_pool2d(functional.pad(inputs, (0, 1, 0, 1), mode="replicate"), 2, 1)
+
+
+class SelectiveKernel(nn.Module):
+    r"""Two 3x3 convolutions, mixed channel by channel by weights that depend on the whole picture.
+
+    With U_1 and U_2 the two branches, each of shape (n_channels, height, width), and s the spatial mean of their sum,
+
+        (a_1, a_2) = W_2 relu(bn(W_1 s)),    output = (exp(a_1) U_1 + exp(a_2) U_2) / (exp(a_1) + exp(a_2)).
+    """
+
+    def __init__(self, n_channels: int, stride: int) -> None:
+        super().__init__()
+        n_mixing = max(int(n_channels * _SK_RATIO), _SK_LEAST)
+        self.main_conv = nn.Sequential(
+            _convolution(n_channels, 2 * n_channels, 3, stride), _norm(2 * n_channels, relu=True)
+        )
+        self.mixing_conv = nn.Sequential(
+            _convolution(n_channels, n_mixing, 1),
+            _norm(n_mixing, relu=True),
+            _convolution(n_mixing, 2 * n_channels, 1),
+        )
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map (n_frames, n_channels, height, width) to (n_frames, n_channels, height / stride, width / stride)."""
+        # (n_frames, 2, n_channels, height, width)
+        branches = self.main_conv(inputs).unflatten(1, (2, -1))
+        summary = branches.sum(1).mean((2, 3), keepdim=True)
+        mixture = self.mixing_conv(summary).unflatten(1, (2, -1)).softmax(1)
+        mixed: torch.Tensor = (branches * mixture).sum(1)
+        return mixed
+
+
+class MaxPoolAfter(nn.Module):
+    """3x3 max pool of stride 2 whose padding, where any is needed, stands mostly after the last row and column."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Halve height and width (rounding up) of (n_frames, n_channels, height, width)."""
+        pads: list[int] = []
+        for size in (inputs.shape[3], inputs.shape[2]):
+            missing = max(0, ((size + 1) // 2 - 1) * 2 + 3 - size)
+            pads += [missing // 2, missing - missing // 2]
+        return functional.max_pool2d(functional.pad(inputs, pads, value=float("-inf")), 3, 2)
+
+
+def _stem(channels: int, selective: bool) -> nn.Sequential:
+    if not selective:
+        return nn.Sequential(_convolution(3, channels, 7, 2), _norm(channels, relu=True), MaxPoolAfter())
+    widths = (3, channels // 2, channels // 2, channels)
+    steps: list[nn.Module] = []
+    for k, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
+        steps += [_convolution(n_in, n_out, 3, 2 if k == 0 else 1), _norm(n_out, relu=True)]
+    return nn.Sequential(*steps, MaxPoolAfter())
+
+
+def _convolution(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(n_in, n_out, kernel, stride, padding=(kernel - 1) // 2, bias=False)
+
+
+def _norm(n_channels: int, *, relu: bool) -> nn.Sequential:
+    norm = nn.BatchNorm2d(n_channels, eps=1e-5)
+    return nn.Sequential(norm, nn.ReLU()) if relu else nn.Sequential(norm)
+
+
+def list_simclr(pattern: str = "*") -> tuple[str, ...]:
+    """List the networks whose name (``simclr/r50_1x_sk0``) matches a shell pattern, sorted."""
+    names = (f"{PREFIX}r{depth}_{width}x_sk{sk}" for depth, width, sk in itertools.product(_BLOCKS, (1, 2, 3), (0, 1)))
+    return tuple(sorted(name for name in names if fnmatchcase(name, pattern)))
+
+
+def simclr_recipe(name: str) -> Recipe:
+    """Say how a SimCLR-v2 network is built, and what its weights expect.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    """
+    check_known("network", name, list_simclr(), remedy="List them: voxelcast networks list 'simclr/*'")
+    depth, width, sk = name.removeprefix(PREFIX).split("_")
+    options = (int(depth[1:]), int(width[:-1]), sk == "sk1")
+    return Recipe(
+        name=name,
+        build=partial(_build, *options),
+        input_size=224,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        default=(
+            f"the weights of '{name}' were released as TensorFlow checkpoints and cannot be downloaded as they are; "
+            "convert them to a .pth of {'resnet': ..., 'head': ...} and set weights to that file, or set weights=random"
+        ),
+        fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
+    )
+
+
+def _build(depth: int, width: int, selective: bool, _input_size: int, _random: bool) -> nn.Module:
+    return SimCLRNet(depth, width, selective)
