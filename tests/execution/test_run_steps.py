@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +74,24 @@ def test_an_error_is_raised_as_it_is_and_finished_steps_stay(tmp_path: Path) -> 
 def test_a_worker_that_is_killed_is_reported_with_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="run the same command again"):
         run(steps(die, range(1)), StepStore(tmp_path))
+
+
+def sleep_long(folder: Path, *, value: int) -> None:
+    (folder.parent / f"started-{value}").touch()
+    time.sleep(60)
+
+
+def test_an_interrupt_ends_the_workers_at_once(tmp_path: Path) -> None:
+    store = StepStore(tmp_path)
+    started = time.monotonic()
+
+    def interrupt() -> None:
+        while not (tmp_path / "t" / "started-0").exists() and time.monotonic() - started < 30:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        run(steps(sleep_long, range(2)), store)
+    assert multiprocessing.active_children() == []
+    assert not any(store.is_done(step.step_id) for step in steps(sleep_long, range(2)))

@@ -19,7 +19,7 @@ class TerminalProgress:
 
     def start(self, what: str, total: int, unit: str) -> None:
         """Open a bar."""
-        self._bar = tqdm(total=total, desc=what, unit=unit, file=sys.stderr)
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
 
     def advance(self, n: int = 1) -> None:
         """Move the bar."""

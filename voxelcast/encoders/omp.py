@@ -35,7 +35,7 @@ from voxelcast.encoders.base import Encoder, Moments, Range, Setting, VoxelPath,
 _VARIANCE_TOLERANCE = 1e-12
 _PRODUCT_TOLERANCE = 1e-12
 # Voxels solved together: their orthonormal features are to stay in the processor's cache.
-_CACHE_BYTES = 2**20
+_CACHE_BYTES = 8 * 2**20
 
 
 def omp_path(S: FloatArray, C: FloatArray, most: int) -> FloatArray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -68,10 +69,10 @@ def run_steps(
     waiting = [step for step in steps if not store.is_done(step.step_id)]
     finished = sum(step.size for step in steps) - sum(step.size for step in waiting)
     if not waiting:
-        progress.note(f"{what}: all {finished} {unit}s done before")
+        progress.note(f"{what}: all {finished} done before")
         return 0
     if finished:
-        progress.note(f"{what}: {finished} of {finished + sum(step.size for step in waiting)} {unit}s done before")
+        progress.note(f"{what}: {finished} of {finished + sum(step.size for step in waiting)} done before")
     progress.start(what, sum(step.size for step in waiting), unit)
     try:
         narrow = [step for step in waiting if not step.wide]
@@ -112,6 +113,10 @@ def _run_in_processes(steps: Sequence[Step], store: StepStore, workers: int, pro
                         "was short"
                     ) from error
                 progress.advance(step.size)
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
@@ -136,7 +141,8 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _begin_worker() -> None:
-    """End this worker when the process that started it is gone."""
+    """End this worker when the process that started it is gone; Ctrl-C is that process's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -66,7 +66,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise MissingFileError(f"weights file {path} does not exist; check the path, or set weights=random")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    flags = content.get("flags", {}) if isinstance(content, Mapping) else {}
+    flags: object = content.get("flags", {}) if isinstance(content, Mapping) else {}
     if isinstance(flags, argparse.Namespace):
         flags = vars(flags)
     for key in ("state_dict", "model", "resnet"):

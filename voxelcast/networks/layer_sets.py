@@ -149,8 +149,8 @@ def find_blocks(module: nn.Module, known: Sequence[str]) -> tuple[str, ...]:
     """Find a network's building blocks among its layers: the units that it repeats.
 
     A block is a module that is no plain container, holds at least two weighted operations (convolutions, linear maps,
-    attention), is of a class that occurs at least twice, and lies in no other block. A *stage*, whose children or
-    whose containers' children are several such modules of one class, is no block.
+    attention), and is of a class that occurs at least twice and never inside another block. A *stage*, whose children
+    are such modules of one class and nothing else, or that has a container with several of them, is no block.
 
     Parameters
     ----------
@@ -164,12 +164,13 @@ def find_blocks(module: nn.Module, known: Sequence[str]) -> tuple[str, ...]:
         In the order of ``known``; empty where nothing is repeated (AlexNet, VGG).
     """
     modules = dict(module.named_modules())
-    candidates = {name: modules[name] for name in known if name in modules and _is_composite(modules[name])}
-    repeated = {kind for kind, n in Counter(map(type, candidates.values())).items() if n > 1}
-    stages = {type(unit) for unit in candidates.values() if _is_stage(unit, repeated)}
-    blocks = {name for name, unit in candidates.items() if type(unit) in repeated - stages}
-    inner = {name for name in blocks if any(name.startswith(f"{other}.") for other in blocks)}
-    return tuple(name for name in known if name in blocks - inner)
+    units = {name: modules[name] for name in known if name in modules and _is_composite(modules[name])}
+    repeated = {kind for kind, n in Counter(map(type, units.values())).items() if n > 1}
+    stages = {type(unit) for unit in units.values() if _is_stage(unit, repeated)}
+    blocks = {name: type(unit) for name, unit in units.items() if type(unit) in repeated - stages}
+    # A class that anywhere is part of a block (squeeze-and-excitation, an MLP) is none.
+    parts = {kind for name, kind in blocks.items() if any(name.startswith(f"{other}.") for other in blocks)}
+    return tuple(name for name in known if name in blocks and blocks[name] not in parts)
 
 
 def _is_container(module: nn.Module) -> bool:
@@ -184,7 +185,10 @@ def _is_composite(module: nn.Module) -> bool:
 
 
 def _is_stage(module: nn.Module, repeated: set[type[nn.Module]]) -> bool:
-    parts = list(module.children())
-    parts += [grandchild for child in parts if _is_container(child) for grandchild in child.children()]
-    kinds = Counter(type(part) for part in parts if type(part) in repeated and _is_composite(part))
-    return any(n > 1 for n in kinds.values())
+    children = list(module.children())
+    for group in (children, *(list(child.children()) for child in children if _is_container(child))):
+        kinds = Counter(type(part) for part in group if type(part) in repeated and _is_composite(part))
+        # Next to other children (norms), several of a class may well be parts of one block.
+        if any(n > 1 and (group is not children or n == len(group)) for n in kinds.values()):
+            return True
+    return False
