@@ -11,6 +11,8 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Encoder, Setting, moments
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 
+from .paths import all_coefficients
+
 
 def _data(n: int, p: int, q: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(seed)
@@ -35,10 +37,11 @@ def test_path_equals_fit_of_each_setting(encoder: Encoder, n: int, p: int, q: in
     settings = encoder.settings(n, p, q)
     path = encoder.path(moments(X, Y), settings)
     assert path.settings == settings
-    for index, setting in enumerate(settings):
+    for setting, coefficients in zip(settings, all_coefficients(path), strict=True):
         fitted = encoder.fit(X, Y, setting)
         scale = np.abs(fitted.coefficients).max()
-        np.testing.assert_allclose(path.coefficients(index), fitted.coefficients, atol=1e-8 * scale, rtol=0)
+        np.testing.assert_allclose(coefficients, fitted.coefficients, atol=1e-8 * scale, rtol=0)
+    np.testing.assert_array_equal(path.coefficients(len(settings) // 2), all_coefficients(path)[len(settings) // 2])
 
 
 def test_prediction_formula(encoder: Encoder) -> None:

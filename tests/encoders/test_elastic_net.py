@@ -14,6 +14,8 @@ from voxelcast.encoders.base import moments
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso, elastic_net_path, largest_penalty
 from voxelcast.encoders.ridge import Ridge
 
+from .paths import all_coefficients
+
 
 def _data(n: int, p: int, q: int, kind: str = "full") -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(0)
@@ -71,10 +73,9 @@ def test_whole_path_meets_the_optimality_conditions(n: int, p: int, kind: str, n
     stats = moments(X, Y)
     encoder = Lasso() if name == "lasso" else ElasticNet()
     path = encoder.path(stats, encoder.settings(n, p, 7))
-    for index, setting in enumerate(path.settings):
+    for setting, B in zip(path.settings, all_coefficients(path), strict=True):
         l1_ratio = setting.get("l1_ratio", 1.0)
         absolute = n * setting["relative_alpha"] * largest_penalty(stats)
-        B = path.coefficients(index)
         slope = stats.C - stats.S @ B - absolute * (1 / l1_ratio - 1) * B
         tolerance = 1e-7 * np.abs(stats.C).max()
         assert (np.abs(slope) <= absolute + tolerance).all()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report.synthetic import write_output
+from voxelcast.report import page
 from voxelcast.report.facts import duration, flatten, step_rows
 from voxelcast.report.layer_profile import layer_order
 from voxelcast.report.results import read_results
@@ -115,3 +116,15 @@ def test_layers_go_by_depth_not_by_order_of_search(tmp_path: Path) -> None:
     assert depth.layers["torchvision/resnet18", "random"] == ("layer1.0.conv", "layer1.1.conv", "layer1.2.conv")
     assert depth.layers["torchvision/resnet18", "default"] == ("late",)
     assert len(set(depth.colours.values())) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("relative_alpha=0.49417133613238384", "relative_alpha=0.4942"),
+        ("relative_alpha=1.2067926406393288e-05; n_components=12", "relative_alpha=1.207e-05; n_components=12"),
+        ("relative_alpha=0.01", "relative_alpha=0.01"),
+    ],
+)
+def test_settings_are_shown_with_four_digits(text: str, shown: str) -> None:
+    assert page._setting(text) == shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +75,13 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": duration, "whole": _whole, "plural": plural}
+    environment.filters |= {
+        "number": number,
+        "duration": duration,
+        "whole": _whole,
+        "plural": plural,
+        "setting": _setting,
+    }
     return environment
 
 
@@ -127,6 +134,11 @@ def _content(results: Results) -> dict[str, Any]:
             "held_out": HELD_OUT_COLOUR,
         },
     }
+
+
+def _setting(text: str) -> str:
+    """Show long decimals of ``"relative_alpha=0.49417133613238384"`` with four digits; scores.csv has them all."""
+    return re.sub(r"\d+\.\d{4,}(?:e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", text)
 
 
 def _whole(value: float) -> str:
