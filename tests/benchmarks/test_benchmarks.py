@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from voxelcast.benchmarks.encoders import ENCODERS, benchmark_encoders
 from voxelcast.benchmarks.mini_track import benchmark_mini_track
 from voxelcast.benchmarks.pls import benchmark_pls
 from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
-from voxelcast.core.errors import OptionError
+from voxelcast.core.errors import OptionError, UnknownNameError
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -58,3 +59,25 @@ def test_simulated_responses_have_the_stated_signal() -> None:
     # 40 percent of the noise variance is common: residuals of voxels are correlated, through ten latent variables.
     crossed = np.square(np.corrcoef(residual.T)[np.triu_indices(100, 1)]).mean()
     assert crossed == pytest.approx(0.4**2 / 10, rel=0.25)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_encoders_find_the_same_models_both_ways(encoder: str) -> None:
+    found = benchmark_encoders(80, 5, 6, encoders=[encoder], n_folds=3, trials=4)
+    (race,) = found.races
+    assert race.encoder == encoder
+    assert len(race.proposals) == (3 if encoder == "cca" else 4)
+    assert race.ratio == race.model_seconds / race.exact_seconds
+    # Penalties lie between those of the list, and scikit-learn's tolerance is loose; the models are the same.
+    assert race.margin > -0.02
+    nearest = min(np.abs(candidate.fold_scores - race.best.fold_scores).max() for candidate in race.exact.candidates)
+    assert nearest < 0.05
+    lines = found.lines()
+    assert "80 stimuli, 5 features, 6 voxels, 3 folds" in lines[0]
+    assert lines[2].startswith(f"{encoder}: 4 proposals ")
+    assert ("scaled up from 3" in lines[2]) == (encoder == "cca")
+
+
+def test_encoders_without_a_counterpart_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="with a counterpart in scikit-learn"):
+        benchmark_encoders(encoders=["mlp"])

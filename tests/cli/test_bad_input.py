@@ -314,10 +314,10 @@ def test_a_pickle_that_runs_code(simulation: Path, tmp_path: Path, call: Call) -
 def test_responses_to_another_number_of_videos(simulation: Path, tmp_path: Path, call: Call) -> None:
     shutil.copytree(simulation, tmp_path / "data")
     (path,) = (tmp_path / "data").rglob("mini_track/sub02/V1.pkl")
-    path.write_bytes(pickle.dumps({"train": np.ones((29, 3, 4))}))
+    path.write_bytes(pickle.dumps({"train": np.ones((29, 3, 2))}))
     experiment = challenge_experiment(tmp_path, tmp_path / "data", "simulated", networks=energy())
     done = call("run", experiment, "--output", tmp_path / "out")
-    check_refusal(done, "sub02 V1", "stimulus=30", "got (29, 3, 4)")
+    check_refusal(done, "sub02 V1", "stimulus=30", "got (29, 3, 2)")
     assert begun(done) == ["read responses"]
 
 
@@ -500,8 +500,8 @@ def test_a_wrong_experiment_file(text: str | bytes | None, said: tuple[str, ...]
     ("section", "said"),
     [
         ({"folds": {"nn": 3}}, ("folds.nn is not a setting", "allowed here: n, nested")),
-        ({"encoders": ["lasso"]}, ("encoders", "'lasso'", "ridge")),
-        ({"pool": "median"}, ("pool", "'median'", "mean")),
+        ({"encoders": ["plss"]}, ("encoders", "'plss'", "ridge")),
+        ({"pool": "maen"}, ("pool", "'maen'", "mean")),
         ({"frames": {"every": 0}}, ("frames.every", "got 0")),
         ({"seed": "one"}, ("seed", "'one'")),
     ],

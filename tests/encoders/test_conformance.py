@@ -13,6 +13,8 @@ from voxelcast.encoders.registry import ENCODERS, get_encoder
 
 from .paths import all_coefficients
 
+NOT_LEAST_SQUARES = ("cca", "pls_canonical")
+
 
 def _data(n: int, p: int, q: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(seed)
@@ -89,6 +91,8 @@ def test_single_precision_is_computed_in_double(encoder: Encoder) -> None:
 
 
 def test_settings_start_with_the_simplest(encoder: Encoder) -> None:
+    if encoder.name in NOT_LEAST_SQUARES:
+        pytest.skip("its predictions do not minimise squares")
     X, Y = _data(50, 7, 6)
     settings = encoder.settings(50, 7, 6)
     errors = [float(np.square(encoder.fit(X, Y, setting).predict(X) - Y).sum()) for setting in settings]

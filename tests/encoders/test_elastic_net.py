@@ -11,7 +11,8 @@ from sklearn import linear_model
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.encoders.base import moments
-from voxelcast.encoders.elastic_net import ElasticNet, Lasso, elastic_net_path, largest_penalty
+from voxelcast.encoders.elastic_net import ElasticNet, Lasso, largest_penalty
+from voxelcast.encoders.elastic_net_solver import elastic_net_path
 from voxelcast.encoders.ridge import Ridge
 
 from .paths import all_coefficients
@@ -120,7 +121,7 @@ def test_settings_in_any_order() -> None:
 
 def test_says_so_where_it_does_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = _data(60, 12, 9, "correlated")
-    monkeypatch.setattr("voxelcast.encoders.elastic_net._MOST_STEPS", 8)
+    monkeypatch.setattr("voxelcast.encoders.elastic_net_solver._MOST_STEPS", 8)
     with pytest.raises(DataError, match="of 9 voxels must converge; it did not in 8 steps"):
         Lasso().fit(X, Y, {"relative_alpha": 0.001})
 

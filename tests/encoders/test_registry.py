@@ -9,7 +9,7 @@ from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 
 
 def test_lists_and_makes_encoders() -> None:
-    assert list_encoders() == ("elastic_net", "lasso", "ols", "omp", "pls", "ridge")
+    assert list_encoders() == ("cca", "elastic_net", "lasso", "ols", "omp", "pls", "pls_canonical", "ridge")
     assert list_encoders("r*") == ("ridge",)
     assert list_encoders("x*") == ()
     assert all(get_encoder(name).name == name for name in ENCODERS)

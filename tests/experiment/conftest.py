@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.experiment.miniature import write_dataset, write_simulation
-from voxelcast.core.progress import Progress
-from voxelcast.execution.steps import Step, run_one
-from voxelcast.experiment.builders import dataset_from_json, network_from_json
-from voxelcast.store.steps import StepStore
+from voxelcast.core.errors import VoxelcastError
+from voxelcast.experiment.builders import dataset_from_json
 
 
-def _run_here(steps: Sequence[Step], store: StepStore, workers: int, progress: Progress) -> None:
-    for step in steps:
-        run_one(step, store.root)
-        progress.advance(step.size)
+class _Here:
+    """An executor that does the work in this process when it is handed in."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        dataset_from_json.cache_clear()  # a worker process would open the dataset anew
+
+    def submit(self, function: Callable[..., None], *arguments: Any) -> Future[None]:
+        done: Future[None] = Future()
+        try:
+            done.set_result(function(*arguments))
+        except (VoxelcastError, OSError) as error:
+            done.set_exception(error)
+        return done
+
+    def shutdown(self, **options: Any) -> None:
+        """There is nothing to end."""
 
 
 @pytest.fixture
@@ -26,9 +38,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
     That worker processes give the same bytes is a test of its own.
     """
-    dataset_from_json.cache_clear()
-    network_from_json.cache_clear()
-    monkeypatch.setattr("voxelcast.execution.steps._run_in_processes", _run_here)
+    monkeypatch.setattr("voxelcast.execution.workers.ProcessPoolExecutor", _Here)
 
 
 @pytest.fixture

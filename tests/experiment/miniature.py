@@ -13,6 +13,7 @@ from PIL import Image
 
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.progress import Silent
+from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.simulated_plan import SimulationPlan
 from voxelcast.experiment.config import parse_config
 from voxelcast.experiment.run import Summary, run_experiment
@@ -118,14 +119,13 @@ def run(plain: dict[str, Any], output: Path, store: Path | None = None) -> Summa
 
 
 def write_simulation(root: Path, *, n_train: int = 30, n_test: int = 6) -> Path:
-    """Write a challenge of two subjects with two ROIs, driven by two layers of motion energy."""
-    rois = {"V1": 4, "EBA": 3}
+    """Write a challenge of ten subjects with nine ROIs of two voxels; colour drives EBA, contrast the others."""
     plan = SimulationPlan(
         seed=1,
         n_train=n_train,
         n_test=n_test,
-        voxels={"sub01": rois, "sub02": rois},
-        drivers={"V1": (ENERGY, "static.3"), "EBA": (ENERGY, "colour")},
+        voxels={subject: dict.fromkeys(MINI_ROIS, 2) for subject in SUBJECTS},
+        drivers=dict.fromkeys(MINI_ROIS, (ENERGY, "static.3")) | {"EBA": (ENERGY, "colour")},
         fps=4,
         size=32,
         signal=0.6,

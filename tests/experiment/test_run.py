@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import warnings
+import zipfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from tests.experiment.miniature import (
     write_table,
 )
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.experiment.config import parse_config
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
@@ -107,19 +110,27 @@ def test_a_challenge_ends_in_a_submission(simulation: Path, tmp_path: Path) -> N
     plain |= {"folds": {"n": 3}, "compress": {"components": 5}, "encoders": ["ridge"]}
     run(plain, tmp_path / "out")
     rows = scores(tmp_path / "out")
-    pairs = [(row["subject"], row["roi"]) for row in rows]
-    assert sorted(pairs) == sorted(product(("sub01", "sub02"), ("V1", "EBA")))
+    assert sorted((row["subject"], row["roi"]) for row in rows) == sorted(product(SUBJECTS, MINI_ROIS))
     for row in rows:
-        assert 0 < float(row["noise_ceiling_r"]) < 1
+        assert 0 < float(row["noise_ceiling_r"]) <= 1
         assert float(row["noise_normalised_r"]) == pytest.approx(float(row["score"]) / float(row["noise_ceiling_r"]))
-    assert {row["layer"] for row in rows if row["roi"] == "EBA"} == {"colour"}
-    voxels = {subject: {"V1": 4, "EBA": 3} for subject in ("sub01", "sub02")}
+    for roi, layer in (("EBA", "colour"), ("V1", "static.3")):
+        found = [row["layer"] for row in rows if row["roi"] == roi]
+        assert found.count(layer) >= 8
+    voxels = {subject: dict.fromkeys(MINI_ROIS, 2) for subject in SUBJECTS}
     (file,) = (tmp_path / "out" / "submission").glob("*.zip")
-    assert check_submission(file, n_test=6, expected_voxels=voxels).n_voxels == 14
+    assert check_submission(file, n_test=6, expected_voxels=voxels).n_voxels == 10 * 9 * 2
     ids, predictions = predicted(tmp_path / "out", "sub02_EBA")
-    names = sorted(path.stem for path in simulation.rglob("*.mp4"))
-    assert ids == names[-6:]
-    assert predictions.shape == (6, 3)
+    assert ids == sorted(path.stem for path in simulation.rglob("*.mp4"))[-6:]
+    assert predictions.shape == (6, 2)
+    assert submitted(file)["EBA"]["sub02"] == pytest.approx(predictions, abs=1e-6)
+
+
+def submitted(file: Path) -> dict[str, dict[str, FloatArray]]:
+    """Read a submission as the challenge's server would."""
+    with zipfile.ZipFile(file) as archive:
+        content: dict[str, dict[str, FloatArray]] = pickle.loads(archive.read("mini_track.pkl"))
+    return content
 
 
 # --- the numbers ---

@@ -39,18 +39,58 @@ def test_mean_is_the_mean_flattened_in_c_order():
     np.testing.assert_array_equal(_pool("mean", activations, [1]), activations.mean(0).ravel())
 
 
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [("mean", np.mean), ("median", np.median), ("max", np.max), ("std", np.std)],
+)
+@pytest.mark.parametrize("n_times", [1, 2, 7, 24])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["array", "tensor"])
+def test_pools_are_numpys_and_do_not_mind_the_order(name, reference, n_times, kind):
+    rng = np.random.default_rng(n_times)
+    activations = (rng.standard_normal((n_times, 5, 3)) * rng.uniform(0.1, 10, (5, 3)) + 3).astype(np.float32)
+    expected = reference(activations.astype(np.float64), axis=0).ravel()
+    for order in (np.arange(n_times), rng.permutation(n_times)):
+        got = _pool(name, kind(activations[order]), [n_times // 2] if n_times > 1 else [])
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_std_keeps_its_digits_beside_a_large_mean():
+    activations = np.random.default_rng(0).integers(0, 2, (50, 4)).astype(np.float32) / 2**8 + 4096
+    expected = (activations.astype(np.float64) - 4096).std(axis=0)
+    np.testing.assert_allclose(_pool("std", activations, [3, 4, 30]), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", list_pools())
+def test_pools_leave_the_activations_alone(name):
+    shared = torch.arange(12.0).reshape(4, 3)
+    pool = make_pool(name)
+    pool.update(shared[:2], np.arange(2.0))
+    before = pool.result()
+    shared.mul_(-1)
+    np.testing.assert_array_equal(pool.result(), before)
+
+
 def test_mean_of_half_precision_tensors_is_summed_in_more():
     activations = torch.full((4096, 1), 1.001, dtype=torch.bfloat16)
     np.testing.assert_allclose(_pool("mean", activations, [7]), float(activations[0, 0]), rtol=1e-6)
 
 
-def test_a_pool_without_frames_is_refused():
+@pytest.mark.parametrize("name", list_pools())
+def test_a_pool_without_frames_is_refused(name):
     with pytest.raises(DataError, match="at least one frame"):
-        make_pool("mean").result()
+        make_pool(name).result()
 
 
-def test_a_layer_that_changes_shape_is_refused():
-    pool = make_pool("mean")
+@pytest.mark.parametrize("name", list_pools())
+def test_activations_without_times_are_refused(name):
+    with pytest.raises(ShapeError, match="got 2 activations and 3 times"):
+        make_pool(name).update(np.zeros((2, 3), np.float32), np.zeros(3))
+
+
+@pytest.mark.parametrize("name", list_pools())
+def test_a_layer_that_changes_shape_is_refused(name):
+    pool = make_pool(name)
     pool.update(np.zeros((2, 3), np.float32), np.zeros(2))
     with pytest.raises(ShapeError, match=r"\(4,\) after \(3,\)"):
         pool.update(np.zeros((2, 4), np.float32), np.zeros(2))

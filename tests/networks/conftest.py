@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from voxelcast.networks.registry import load_network
@@ -62,3 +65,38 @@ def resnet18():
 @pytest.fixture(scope="session")
 def motion_energy():
     return load_network("voxelcast/motion_energy", weights=None, layers=["*"])
+
+
+_REFERENCE = Path(__file__).resolve().parents[2].parent / "shared" / "reference"
+
+
+@pytest.fixture(scope="session")
+def released_names() -> Callable[[str], dict[str, torch.Size]]:
+    """Names and shapes of the tensors of a released checkpoint; the test is skipped where the list is absent."""
+    folder = Path(os.environ.get("VOXELCAST_TEST_REFERENCE", _REFERENCE))
+    if not folder.is_dir():
+        pytest.skip(f"lists of released tensors not found at {folder}; set VOXELCAST_TEST_REFERENCE")
+
+    def read(name: str) -> dict[str, torch.Size]:
+        return {tensor: torch.Size(shape) for tensor, shape in json.loads((folder / name).read_text()).items()}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Callable[[dict[str, torch.Size]], dict[str, torch.Tensor]]:
+    """Weights of given names and shapes with which activations neither vanish nor explode."""
+
+    def make(shapes: dict[str, torch.Size]) -> dict[str, torch.Tensor]:
+        rng = torch.Generator().manual_seed(0)
+        state = {}
+        for name, shape in shapes.items():
+            if name.endswith("num_batches_tracked"):
+                state[name] = torch.tensor(7)
+            elif len(shape) > 1:
+                state[name] = torch.randn(shape, generator=rng) / shape[1:].numel() ** 0.5
+            else:
+                state[name] = torch.rand(shape, generator=rng) * 0.5 + 0.5
+        return state
+
+    return make

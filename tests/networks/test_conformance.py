@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
 
 from voxelcast.networks.registry import load_network
+
+needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
 NETWORKS = [
     ("torchvision/resnet18", 64),
@@ -15,6 +19,12 @@ NETWORKS = [
     ("torchvision/mobilenet_v2", 64),
     ("torchvision/shufflenet_v2_x0_5", 64),
     ("voxelcast/motion_energy", 64),
+    ("simclr/r50_1x_sk0", 64),
+    ("simclr/r50_1x_sk1", 64),
+    ("vonenet/cornets", 64),
+    ("barlow_twins/resnet50", 64),
+    pytest.param("timm/test_resnet", 64, marks=needs_timm),
+    pytest.param("timm/test_vit", 160, marks=needs_timm),
     *(
         pytest.param(f"torchvision/{name}", size, marks=pytest.mark.slow)
         for name, size in [
@@ -31,11 +41,29 @@ NETWORKS = [
             ("mnasnet0_5", 64),
         ]
     ),
+    *(
+        pytest.param(name, 64, marks=pytest.mark.slow)
+        for name in ("simclr/r50_2x_sk1", "simclr/r101_1x_sk1", "vonenet/alexnet", "vonenet/resnet50")
+    ),
+    *(
+        pytest.param(f"timm/{name}", size, marks=[pytest.mark.slow, needs_timm])
+        for name, size in [
+            ("resnet18", 64),
+            ("vit_tiny_patch16_224", 64),
+            ("convnext_atto", 64),
+            ("swin_tiny_patch4_window7_224", 224),
+            ("efficientnet_b0", 64),
+            ("mixer_s32_224", 224),
+            ("regnety_002", 64),
+            ("mobilevit_xxs", 64),
+            ("levit_128s", 224),
+        ]
+    ),
 ]
 
 
 def _load(name, size, layers=("*",)):
-    weights = "random" if name.startswith("torchvision") else None
+    weights = None if name.startswith("voxelcast/") else "random"
     return load_network(name, weights=weights, layers=layers, input_size=size)
 
 

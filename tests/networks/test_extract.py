@@ -9,7 +9,7 @@ import torch
 from voxelcast.core.errors import DataError, OptionError, StimulusError, UnknownNameError
 from voxelcast.networks import extract as extract_module
 from voxelcast.networks.base import Network
-from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_stimulus
+from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, default_batch, extract, extract_stimulus
 from voxelcast.networks.registry import load_network
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
@@ -115,6 +115,21 @@ def test_an_unexpected_error_in_a_thread_is_raised(resnet18, stimuli, monkeypatc
         list(extract(resnet18, stimuli, EVERY_2, on_broken="skip"))
 
 
+def test_a_pool_that_cannot_serve_a_stimulus_names_it(resnet18, stimuli):
+    late = "bold(peak=600, under=700)"
+    with pytest.raises(DataError, match=r"a\.mp4: a clip of 1\.6 s ends before the BOLD kernel"):
+        list(extract(resnet18, stimuli[:1], EVERY_2, late))
+
+
+@pytest.mark.parametrize("pool", ["median", "max", "std", "bold"])
+@pytest.mark.parametrize("name", ["resnet18", "motion_energy"])
+def test_every_pool_gives_the_same_however_batched(request, stimuli, name, pool):
+    network = request.getfixturevalue(name)
+    one, many = (list(extract(network, stimuli[:2], EVERY_2, pool, batch=batch)) for batch in (1, 1000))
+    for a, b in zip(one, many, strict=True):
+        _assert_close(a, b)
+
+
 def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
     network = load_network(
         "torchvision/squeezenet1_1", weights="random", layers=["features.1"], input_size=64, std=(1e-40,) * 3
@@ -136,6 +151,14 @@ def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
 def test_bad_options(resnet18, stimuli, options, error):
     with pytest.raises(error):
         list(extract(resnet18, stimuli, EVERY_2, **options))
+
+
+@pytest.mark.parametrize(
+    ("input_size", "batch"), [(1, 64), (56, 64), (64, 32), (96, 16), (128, 8), (158, 8), (159, 4), (224, 4), (518, 4)]
+)
+def test_small_frames_share_a_forward_pass_on_a_cpu(input_size, batch):
+    assert default_batch(input_size, on_cpu=True) == batch
+    assert default_batch(input_size, on_cpu=False) == 64
 
 
 def test_no_stimuli_give_nothing(resnet18):

@@ -108,7 +108,7 @@ def test_sets_of_2021_of_other_networks(name, layers):
         ("torchvision/squeezenet1_0", 64, [f"features.{k}" for k in (3, 4, 5, 7, 8, 9, 10, 12)]),
         ("torchvision/mobilenet_v2", 64, [f"features.{k}" for k in range(1, 18)]),
         ("simclr/r50_1x_sk1", 64, [f"net.{k + 1}.blocks.{i}" for k, n in enumerate((3, 4, 6, 3)) for i in range(n)]),
-        ("vonenet/cornets", 64, ["model.V2", "model.V4", "model.IT"]),
+        pytest.param("vonenet/cornets", 64, ["model.V2", "model.V4", "model.IT"], marks=pytest.mark.slow),
     ],
 )
 def test_blocks_are_the_units_that_repeat(name, size, blocks):
@@ -146,5 +146,5 @@ def test_stages_and_parts_are_no_blocks():
 
 
 def test_networks_without_repetition_have_no_blocks():
-    with pytest.raises(UnknownNameError, match="'blocks' does not exist in 'torchvision/alexnet'; .*algonauts2021"):
+    with pytest.raises(UnknownNameError, match=r"'blocks' does not exist in 'torchvision/alexnet'; .*algonauts2021"):
         load_network("torchvision/alexnet", weights="random", layers=["blocks"], input_size=64)

@@ -80,7 +80,7 @@ def test_loading_leaves_torchs_random_state_alone(tmp_path):
 @needs_timm
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(timm.create_model("resnet18").state_dict(), tmp_path / "w.pth")
-    with pytest.raises(DataError, match=r"must fit 'timm/resnet26'; got 122 tensors.*not in the network"):
+    with pytest.raises(DataError, match=r"must fit 'timm/resnet26'; got 122 tensors: 45 missing"):
         _load("resnet26", ["fc"], weights=tmp_path / "w.pth", input_size=64)
 
 
@@ -91,7 +91,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
         ("resnet51", {}, UnknownNameError, "did you mean timm/resnet5"),
         ("resnet50.a1_in2k", {}, UnknownNameError, "did you mean timm/resnet50.a"),
         ("vit_base_patch16_sapiens2", {}, OptionError, "1024 x 768 pixels, not square ones; set input_size"),
-        ("vit_tiny_patch16_224", {"input_size": 100}, OptionError, "input_size 100"),
         ("test_vit", {"layers": ["block.0"]}, UnknownNameError, "did you mean blocks"),
     ],
 )

@@ -66,3 +66,13 @@ def test_what_is_not_there_or_not_a_source(tmp_path: Path) -> None:
     (tmp_path / "text.zip").write_text("no archive")
     with pytest.raises(DataError, match="neither"):
         list_stimuli(tmp_path / "text.zip")
+
+
+def test_a_suffix_keeps_two_files_of_one_name_apart(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/clip.mp4", "deep/clip.webm"):
+        (tmp_path / name).touch()
+    with pytest.raises(AlignmentError, match="must be unique"):
+        list_stimuli(tmp_path, recursive=True)
+    ids = [stimulus.stimulus_id for stimulus in list_stimuli(tmp_path, recursive=True, keep_suffix=True)]
+    assert ids == ["deep/clip.mp4", "deep/clip.webm"]

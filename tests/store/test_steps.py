@@ -100,3 +100,16 @@ def test_a_parent_that_is_a_file_is_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnwritableError, match="cannot be written"):
         write_json(tmp_path / "file" / "a.json", {})
+
+
+def test_two_runs_that_share_a_store_do_not_disturb_each_other(tmp_path: Path) -> None:
+    first, second = StepStore(tmp_path), StepStore(tmp_path)
+    with first.writing(STEP) as one:
+        with second.writing(STEP) as two:
+            (one / "value").write_text("x")
+            (two / "value").write_text("x")
+        assert second.is_done(STEP)
+        mark = (second.path(STEP) / "DONE").stat().st_ino
+    assert (first.path(STEP) / "DONE").stat().st_ino == mark
+    assert sorted(p.name for p in first.path(STEP).iterdir()) == ["DONE", "value"]
+    assert sorted(p.name for p in (tmp_path / "fit").iterdir()) == [first.path(STEP).name]

@@ -21,7 +21,10 @@ from voxelcast.cli.progress import make_progress
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
-@click.option("--broken-stimuli", "--broken", "broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True)
+@click.option("--keep-suffix", is_flag=True, help="Ids keep the file's suffix: clip.mp4 and clip.webm are two.")
+@click.option(
+    "--broken-stimuli", "--broken", "broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True
+)
 @click.option("--output", type=click.Path(path_type=Path), required=True)
 def extract(
     stimuli: Path,
@@ -34,6 +37,7 @@ def extract(
     seed: int,
     device: str,
     recursive: bool,
+    keep_suffix: bool,
     broken: Literal["stop", "skip"],
     output: Path,
 ) -> None:
@@ -56,6 +60,7 @@ def extract(
         seed=seed,
         device=device,
         recursive=recursive,
+        keep_suffix=keep_suffix,
         on_broken=broken,
         progress=make_progress(),
     )

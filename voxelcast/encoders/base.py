@@ -45,6 +45,9 @@ class Moments:
         X'X of the centred features.
     C : ndarray of shape (p, q)
         X'Y of the centred features and responses.
+    responses : callable
+        Returns the centred responses Y, ndarray of shape (n, q), for the encoders that need Y'Y as well (canonical
+        PLS, CCA). It is a function because the others are not to pay for the copy.
     """
 
     n: int
@@ -52,6 +55,7 @@ class Moments:
     y_mean: FloatArray
     S: FloatArray
     C: FloatArray
+    responses: Callable[[], FloatArray]
 
 
 def moments(X: FloatArray, Y: FloatArray) -> Moments:
@@ -68,7 +72,7 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
-    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc)
+    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc)
 
 
 class Path(ABC):

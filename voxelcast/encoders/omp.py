@@ -43,10 +43,8 @@ def omp_path(S: FloatArray, C: FloatArray, most: int) -> FloatArray:
 
     Parameters
     ----------
-    S : ndarray of shape (p, p)
-        X'X of the centred features.
-    C : ndarray of shape (p, q)
-        X'Y of the centred features and responses.
+    S, C : ndarray of shape (p, p) and (p, q)
+        See `voxelcast.encoders.base.Moments`.
     most : int
 
     Returns

@@ -36,7 +36,8 @@ from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
 # rank-deficient features, residues of the covariance lie below 1e-14.
 _COVARIANCE_TOLERANCE = 1e-12
 _VARIANCE_TOLERANCE = 1e-14
-_SHRINK_EVERY = 8
+# Components after which the features are rotated anew.
+SHRINK_EVERY = 8
 
 
 def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
@@ -71,10 +72,10 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
     basis: FloatArray = np.eye(p)
     recent = 0
     while r < n_components:
-        if recent == _SHRINK_EVERY:
-            basis, S, residual = _shrink(basis, weights[r - recent : r], S, residual)
+        if recent == SHRINK_EVERY:
+            basis, S, residual = shrink_basis(basis, weights[r - recent : r], S, residual)
             recent = 0
-        w, value = _leading_left_singular_vector(residual)
+        w, value = leading_left_singular_vector(residual)
         first_value = max(first_value, value)
         Sw = S @ w
         variance = float(w @ Sw)
@@ -95,7 +96,7 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
     return directions_t.T, (directions_t @ C) / variances[:r, None]
 
 
-def _shrink(
+def shrink_basis(
     basis: FloatArray, weights: FloatArray, S: FloatArray, residual: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Express what is left of S and C in a basis of the complement of the weights found.
@@ -114,7 +115,7 @@ def _small_factor(A: FloatArray) -> FloatArray:
     return upper.T.copy()
 
 
-def _leading_left_singular_vector(A: FloatArray) -> tuple[FloatArray, float]:
+def leading_left_singular_vector(A: FloatArray) -> tuple[FloatArray, float]:
     """Return the leading left singular vector of A, shape (p, q), and its singular value."""
     p, q = A.shape
     if q < p:

@@ -6,13 +6,16 @@ from fnmatch import fnmatchcase
 
 from voxelcast.core.checks import check_known
 from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.canonical import CCA, PLSCanonical
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso
 from voxelcast.encoders.ols import OLS
 from voxelcast.encoders.omp import OMP
 from voxelcast.encoders.pls import PLS
 from voxelcast.encoders.ridge import Ridge
 
-ENCODERS: dict[str, type[Encoder]] = {encoder.name: encoder for encoder in (ElasticNet, Lasso, OLS, OMP, PLS, Ridge)}
+ENCODERS: dict[str, type[Encoder]] = {
+    encoder.name: encoder for encoder in (CCA, ElasticNet, Lasso, OLS, OMP, PLS, PLSCanonical, Ridge)
+}
 
 
 def list_encoders(pattern: str = "*") -> tuple[str, ...]:

@@ -8,25 +8,19 @@ one BLAS thread each.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from voxelcast.core.errors import StoreError
 from voxelcast.core.progress import Progress
+from voxelcast.execution.workers import Workers
 from voxelcast.store.steps import StepId, StepStore
 
 StepFunction = Callable[..., None]
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Step:
 
 
 def run_steps(
-    steps: Sequence[Step], store: StepStore, *, workers: int, progress: Progress, what: str, unit: str = "step"
+    steps: Sequence[Step], store: StepStore, *, workers: Workers, progress: Progress, what: str, unit: str = "step"
 ) -> int:
     """Run the steps that are not done yet and return how many were run.
 
@@ -81,7 +75,7 @@ def run_steps(
                 with store.writing(step.step_id) as folder:
                     step.function(folder, progress=progress, **step.arguments)
         if narrow:
-            _run_in_processes(narrow, store, min(workers, len(narrow)), progress)
+            _run_in_workers(narrow, store, workers, progress)
     finally:
         progress.finish()
     return len(waiting)
@@ -94,12 +88,9 @@ def run_one(step: Step, root: Path) -> None:
         step.function(folder, **step.arguments)
 
 
-def _run_in_processes(steps: Sequence[Step], store: StepStore, workers: int, progress: Progress) -> None:
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+def _run_in_workers(steps: Sequence[Step], store: StepStore, workers: Workers, progress: Progress) -> None:
+    pending = {workers.submit(run_one, step, store.root): step for step in steps}
     try:
-        with _environment(dict.fromkeys(_THREAD_VARIABLES, "1")):
-            pending = {executor.submit(run_one, step, store.root): step for step in steps}
         while pending:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
@@ -113,41 +104,6 @@ def _run_in_processes(steps: Sequence[Step], store: StepStore, workers: int, pro
                         "was short"
                     ) from error
                 progress.advance(step.size)
-    except KeyboardInterrupt:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
-        raise
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes that are started inside the block.
-
-    BLAS libraries read them when they are loaded, which in a worker may be late: a limit set from inside would miss
-    those loaded after it.
-    """
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _begin_worker() -> None:
-    """End this worker when the process that started it is gone; Ctrl-C is that process's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    parent.join()
-    os._exit(1)
+        for future in pending:
+            future.cancel()

@@ -14,6 +14,7 @@ from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Step, run_steps
+from voxelcast.execution.workers import Workers
 from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.config import NetworkConfig
 from voxelcast.experiment.extract_step import OnBroken, extract_steps, layer_path, load, read_records
@@ -34,6 +35,7 @@ def extract_folder(
     device: str,
     recursive: bool,
     on_broken: OnBroken,
+    keep_suffix: bool = False,
     progress: Progress,
     pool: str = "mean",
 ) -> list[dict[str, object]]:
@@ -52,14 +54,14 @@ def extract_folder(
     text = network_json(network, seed)
     settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "on_broken": on_broken}
     _check_output(output, settings)
-    stimuli = list_stimuli(source, recursive=recursive)
+    stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
     loaded = load(network.shown, text, device)
     store = StepStore(output / "steps")
     write_json(output / "settings.json", settings)
     steps = extract_steps(loaded, stimuli, sampling, pool, on_broken, device)
-    run_steps(
-        steps, store, workers=available_cores(), progress=progress, what=f"extract {network.shown}", unit="stimulus"
-    )
+    with Workers(available_cores()) as workers:
+        what = f"extract {network.shown}"
+        run_steps(steps, store, workers=workers, progress=progress, what=what, unit="stimulus")
     return _write(store, steps, loaded.layers, output)
 
 

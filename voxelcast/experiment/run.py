@@ -16,6 +16,7 @@ from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.steps import run_steps
+from voxelcast.execution.workers import Workers
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.estimate import Estimate, estimate
 from voxelcast.experiment.plan import Plan
@@ -73,7 +74,8 @@ def run_experiment(config: ExperimentConfig, output: Path, *, store: Path | None
         for line in forecast.lines():
             progress.note(line)
         check_disk(steps_store.root, forecast.disk_bytes)
-        finished, ran = _run(plan, workers, progress)
+        with Workers(workers) as pool:
+            finished, ran = _run(plan, pool, progress)
         scores = write_results(finished, output)
         progress.note(f"results in {output}")
         there = [row["score"] for row in scores if row["score"] is not None]
@@ -88,7 +90,7 @@ def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path |
     return estimate(plan, config.compute.workers or available_cores())
 
 
-def _run(plan: Plan, workers: int, progress: Progress) -> tuple[Finished, int]:
+def _run(plan: Plan, workers: Workers, progress: Progress) -> tuple[Finished, int]:
     responses = plan.responses_steps()
     ran = run_steps(list(responses.values()), plan.store, workers=workers, progress=progress, what="read responses")
     extracted = plan.extract_steps()

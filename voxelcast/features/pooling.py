@@ -7,15 +7,20 @@ not import torch, it only calls what both kinds of array offer.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import fields
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, ShapeError
+from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.features.hrf import DoubleGamma, kernels
 
 
 class TemporalPool(ABC):
@@ -70,30 +75,172 @@ class MeanPool(TemporalPool):
 
     def update(self, chunk: Any, times: FloatArray) -> None:
         """Add a chunk of shape (n_times, ...) to the sum."""
-        if len(chunk) != len(times):
-            raise ShapeError(
-                f"activations must have one time each; got {len(chunk)} activations and {len(times)} times"
-            )
+        _check_times(chunk, times)
         # A tensor spells its types as methods, an array as an argument; neither is copied where it already fits.
-        is_array = isinstance(chunk, np.ndarray)
-        total = chunk.sum(0, dtype=np.float64) if is_array else chunk.float().sum(0).double()
-        if self._total is not None and self._total.shape != total.shape:
-            raise ShapeError(
-                "activations of one layer must keep their shape over a stimulus; "
-                f"got {tuple(total.shape)} after {tuple(self._total.shape)}"
-            )
+        total = chunk.sum(0, dtype=np.float64) if isinstance(chunk, np.ndarray) else chunk.float().sum(0).double()
+        if self._total is not None:
+            _check_shape(total, self._total)
         self._total = total if self._total is None else self._total + total
         self._n_times += len(chunk)
 
     def result(self) -> FloatArray:
         """Return the mean, ndarray of shape (n_features,), float32."""
-        if self._n_times == 0:
-            raise DataError("a pool needs at least one frame; got none; check the sampling of frames")
-        mean = self._total / self._n_times
-        return np.asarray(mean if isinstance(mean, np.ndarray) else mean.cpu()).ravel().astype(np.float32)
+        _check_fed(self._n_times)
+        return _flat(self._total / self._n_times)
 
 
-POOLS: dict[str, type[TemporalPool]] = {pool.name: pool for pool in (MeanPool,)}
+class MaxPool(TemporalPool):
+    """The largest value over time; exact, whatever the order and the chunks."""
+
+    name = "max"
+
+    def __init__(self) -> None:
+        self._largest: Any = None
+
+    def update(self, chunk: Any, times: FloatArray) -> None:
+        """Compare a chunk of shape (n_times, ...) with what was largest so far."""
+        _check_times(chunk, times)
+        largest = chunk.max(0) if isinstance(chunk, np.ndarray) else chunk.amax(0)
+        if self._largest is not None:
+            _check_shape(largest, self._largest)
+            both = (largest, self._largest)
+            largest = np.maximum(*both) if isinstance(largest, np.ndarray) else largest.maximum(self._largest)
+        self._largest = largest
+
+    def result(self) -> FloatArray:
+        """Return the maximum, ndarray of shape (n_features,), float32."""
+        _check_fed(0 if self._largest is None else 1)
+        return _flat(self._largest)
+
+
+class StdPool(TemporalPool):
+    r"""The standard deviation over time (over n, so that one frame gives 0).
+
+    Count, mean and sum of squared deviations of two stretches combine to those of both,
+
+        d = mean_b - mean_a,    mean = mean_a + d n_b / n,    M = M_a + M_b + d^2 n_a n_b / n,    std = sqrt(M / n),
+
+    in double precision, so that a large mean costs no digits [1]_.
+
+    References
+    ----------
+    .. [1] Chan, T. F., Golub, G. H. & LeVeque, R. J. (1983). Algorithms for computing the sample variance. Am. Stat.
+       37, 242-247. https://doi.org/10.1080/00031305.1983.10483115
+    """
+
+    name = "std"
+
+    def __init__(self) -> None:
+        self._n_times = 0
+        self._mean: Any = None
+        self._squares: Any = None
+
+    def update(self, chunk: Any, times: FloatArray) -> None:
+        """Combine a chunk of shape (n_times, ...) with what came before."""
+        _check_times(chunk, times)
+        values = chunk.astype(np.float64) if isinstance(chunk, np.ndarray) else chunk.double()
+        n = len(values)
+        mean = values.mean(0)
+        squares = ((values - mean) ** 2).sum(0)
+        if self._n_times:
+            _check_shape(mean, self._mean)
+            total = self._n_times + n
+            gap = mean - self._mean
+            squares = squares + self._squares + gap**2 * (self._n_times * n / total)
+            mean = self._mean + gap * (n / total)
+        self._n_times, self._mean, self._squares = self._n_times + n, mean, squares
+
+    def result(self) -> FloatArray:
+        """Return the standard deviation, ndarray of shape (n_features,), float32."""
+        _check_fed(self._n_times)
+        return _flat((self._squares / self._n_times) ** 0.5)
+
+
+class _KeepingPool(TemporalPool):
+    """Keeps all activations of a stimulus, in main memory: ``4 * n_times * n_features`` bytes."""
+
+    def __init__(self) -> None:
+        self._chunks: list[FloatArray] = []
+        self._times: list[FloatArray] = []
+
+    def update(self, chunk: Any, times: FloatArray) -> None:
+        """Keep a chunk of shape (n_times, ...)."""
+        _check_times(chunk, times)
+        # A copy: the chunk may be a view of a batch that others share.
+        kept = np.array(chunk if isinstance(chunk, np.ndarray) else chunk.float().cpu().numpy(), dtype=np.float32)
+        if self._chunks:
+            _check_shape(kept[0], self._chunks[0][0])
+        self._chunks.append(kept)
+        self._times.append(times)
+
+    def _kept(self) -> FloatArray:
+        _check_fed(len(self._chunks))
+        return np.concatenate(self._chunks)
+
+
+class MedianPool(_KeepingPool):
+    """The median over time; of an even number of times the mean of the two in the middle."""
+
+    name = "median"
+
+    def result(self) -> FloatArray:
+        """Return the median, ndarray of shape (n_features,), float32."""
+        return _flat(np.median(self._kept(), axis=0, overwrite_input=True))
+
+
+class BoldPool(_KeepingPool):
+    """What a voxel driven by the activation would show on average over the clip.
+
+    Activations are convolved with a haemodynamic response in real seconds and averaged over the clip; see
+    :meth:`voxelcast.features.hrf.DoubleGamma.frame_weights`. Earlier frames weigh more, for their response has had
+    more time.
+
+    Parameters
+    ----------
+    kernel : DoubleGamma
+    """
+
+    name = "bold"
+
+    def __init__(self, kernel: DoubleGamma) -> None:
+        super().__init__()
+        self._kernel = kernel
+
+    def result(self) -> FloatArray:
+        """Return the weighted mean, ndarray of shape (n_features,), float32."""
+        kept = self._kept()
+        weights = self._kernel.frame_weights(np.concatenate(self._times))
+        return _flat(np.tensordot(weights, kept.astype(np.float64), axes=1))
+
+
+def _check_times(chunk: Any, times: FloatArray) -> None:
+    if len(chunk) != len(times):
+        raise ShapeError(f"activations must have one time each; got {len(chunk)} activations and {len(times)} times")
+
+
+def _check_shape(new: Any, earlier: Any) -> None:
+    if new.shape != earlier.shape:
+        raise ShapeError(
+            "activations of one layer must keep their shape over a stimulus; "
+            f"got {tuple(new.shape)} after {tuple(earlier.shape)}"
+        )
+
+
+def _check_fed(n_times: int) -> None:
+    if n_times == 0:
+        raise DataError("a pool needs at least one frame; got none; check the sampling of frames")
+
+
+def _flat(pooled: Any) -> FloatArray:
+    """Bring what is left of an array or a tensor into the shape (n_features,), float32."""
+    values = pooled if isinstance(pooled, np.ndarray) else pooled.double().cpu()
+    return np.asarray(values).ravel().astype(np.float32)
+
+
+POOLS: dict[str, Callable[[], TemporalPool]] = {
+    **{pool.name: pool for pool in (MeanPool, MedianPool, MaxPool, StdPool)},
+    **{name: partial(BoldPool, kernel) for name, kernel in kernels().items()},
+}
 
 
 def list_pools(pattern: str = "*") -> tuple[str, ...]:
@@ -104,10 +251,34 @@ def list_pools(pattern: str = "*") -> tuple[str, ...]:
 def make_pool(name: str) -> TemporalPool:
     """Make a fresh pool.
 
+    Parameters
+    ----------
+    name : str
+        One of :func:`list_pools`, or a BOLD kernel of one's own, e.g. ``"bold(peak=5, under=12)"``, with any of the
+        parameters of :class:`voxelcast.features.hrf.DoubleGamma`.
+
     Raises
     ------
     UnknownNameError
         If there is none of that name; the message lists what there is.
+    OptionError
+        If a BOLD kernel's parameters cannot be understood.
     """
+    own = re.fullmatch(r"bold\((.*)\)", name)
+    if own:
+        return BoldPool(_parse_kernel(own[1]))
     check_known("pool", name, list_pools())
     return POOLS[name]()
+
+
+def _parse_kernel(text: str) -> DoubleGamma:
+    allowed = [field.name for field in fields(DoubleGamma)]
+    values: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        check_option("a parameter of pool bold(...)", name, allowed)
+        try:
+            values[name] = float(value)
+        except ValueError as error:
+            raise OptionError(f"{name} of pool bold(...) must be a number; got {value!r}") from error
+    return DoubleGamma(**values)

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, UnsafeFileError
+from voxelcast.networks.tensor_bundle import find_bundle, read_bundle
 
 StateDict = dict[str, torch.Tensor]
 
@@ -50,7 +51,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read weights from a file, admitting tensors and plain containers only.
 
     A bare state dict, one under ``"state_dict"``, ``"model"`` or ``"resnet"``, names that all begin with ``module.``,
-    and safetensors files are understood.
+    safetensors files, and TensorFlow checkpoints (by the name before ``.index``) are understood.
 
     Raises
     ------
@@ -63,6 +64,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     DataError
         If it is no checkpoint, or holds no state dict.
     """
+    bundle = None if path.is_file() and path.suffix != ".index" else find_bundle(path)
+    if bundle is not None:
+        return Checkpoint(read_bundle(bundle), {})
     if not path.is_file():
         raise MissingFileError(f"weights file {path} does not exist; check the path, or set weights=random")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)

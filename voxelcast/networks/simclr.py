@@ -8,7 +8,8 @@ a selective kernel [2]_, and the shortcut averages 2x2 pixels instead of leaving
 is as in the original: the stem's max pool has its padding after the last row and column, and the average pool of a
 block that keeps the resolution divides by the pixels that exist.
 
-Tensors are named as in the converted checkpoints in circulation (``{"resnet": ..., "head": ...}``).
+Tensors are named as in the converted checkpoints in circulation (``{"resnet": ..., "head": ...}``); the original
+TensorFlow checkpoints are read as they are, by the name before ``.index``.
 
 References
 ----------
@@ -30,12 +31,14 @@ import torch.nn.functional as functional
 from torch import nn
 
 from voxelcast.core.checks import check_known
+from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict
 from voxelcast.networks.recipe import Recipe
 
 PREFIX = "simclr/"
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SK_RATIO = 0.0625
 _SK_LEAST = 32  # channels of the mixing path, at least
+_NORM_TENSORS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
 class SimCLRNet(nn.Module):
@@ -64,6 +67,9 @@ class SimCLRNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if isinstance(module, Bottleneck):
+                # Training starts from 0 here; at 1 the sums over blocks explode and selective kernels saturate.
+                nn.init.constant_(module.last_norm.weight, 0.25)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Classify frames of shape (n_frames, 3, height, width); return (n_frames, 1000)."""
@@ -105,6 +111,13 @@ class Bottleneck(nn.Module):
             _convolution(n_middle, 4 * n_middle, 1),
             _norm(4 * n_middle, relu=False),
         )
+
+    @property
+    def last_norm(self) -> nn.BatchNorm2d:
+        """The batch norm before the sum with the shortcut."""
+        norm = self.net.get_submodule(f"{len(self.net) - 1}.0")
+        assert isinstance(norm, nn.BatchNorm2d)
+        return norm
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map (n_frames, n_in, height, width) to (n_frames, 4 n_middle, height / stride, width / stride)."""
@@ -242,12 +255,49 @@ def simclr_recipe(name: str) -> Recipe:
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         default=(
-            f"the weights of '{name}' were released as TensorFlow checkpoints and cannot be downloaded as they are; "
-            "convert them to a .pth of {'resnet': ..., 'head': ...} and set weights to that file, or set weights=random"
+            f"the weights of '{name}' were released without a hash to check a download by; fetch the checkpoint that "
+            "https://github.com/google-research/simclr names and set weights to it (model.ckpt-NUMBER), or to a .pth "
+            "converted from it, or to random"
         ),
+        fit=_fit,
         fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
     )
 
 
 def _build(depth: int, width: int, selective: bool, _input_size: int, _random: bool) -> nn.Module:
     return SimCLRNet(depth, width, selective)
+
+
+def _fit(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -> nn.Module:
+    state = checkpoint.state
+    if any(name.startswith("base_model/") for name in state):
+        state = _from_tensorflow(module, state)
+    fit_state_dict(module, state, network, source)
+    return module
+
+
+def _from_tensorflow(module: nn.Module, state: StateDict) -> StateDict:
+    """Give a TensorFlow checkpoint's tensors our names and shapes.
+
+    Its convolutions and batch norms are numbered in the order in which they were built, which is the order of ours.
+    Heads other than the classifier's and moving averages of weights are left out.
+    """
+    left = {name: tensor for name, tensor in state.items() if name.startswith(("base_model/", "head_supervised/"))}
+    named: StateDict = {}
+
+    def move(old: str, new: str) -> None:
+        if old in left:
+            tensor = left.pop(old)
+            # (height, width, n_in, n_out) and (n_in, n_out) become (n_out, n_in, ...).
+            named[new] = tensor.permute(3, 2, 0, 1) if tensor.ndim == 4 else tensor.T if tensor.ndim == 2 else tensor
+
+    for kind, layer, tensors in (
+        (nn.Conv2d, "conv2d", {"kernel": "weight"}),
+        (nn.BatchNorm2d, "batch_normalization", _NORM_TENSORS),
+    ):
+        for k, path in enumerate(path for path, part in module.named_modules() if isinstance(part, kind)):
+            for old, new in tensors.items():
+                move(f"base_model/{layer}{f'_{k}' if k else ''}/{old}", f"{path}.{new}")
+    for old, new in {"kernel": "weight", "bias": "bias"}.items():
+        move(f"head_supervised/linear_layer/dense/{old}", f"fc.{new}")
+    return {**named, **left}

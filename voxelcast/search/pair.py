@@ -94,7 +94,9 @@ def search_pair(
             for outer, tried in runs:
                 ledger.enter(outer, place, space, encoder, tried)
     chosen = ledger.choice(None)
-    model = _fit(training(spaces[chosen.place], data), chosen, ())
+    # The last layer's moments are still there.
+    last = len(spaces) - 1
+    model = _fit(source if chosen.place == last else training(spaces[chosen.place], data), chosen, ())
     test = checked_scores(spaces[chosen.place], (), data.n_train)[data.n_train :]
     choices = [ledger.choice(outer) for outer in range(n_folds)] if nested else []
     out_of_fold = _nested_predictions(data, spaces, choices) if nested else None

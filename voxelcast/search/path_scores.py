@@ -1,6 +1,7 @@
 """Scores of every setting of a path on held-out stimuli, from sums over the stimuli.
 
-A linear path needs no predictions. With T = X R the held-out latent variables (centred on their held-out means, as is Y) and a filter d::
+A linear path needs no predictions. With T = X R the held-out latent variables (centred on their held-out means, as is
+Y) and a filter d::
 
     sum(y p)  = sum_j d_j A_j Q_j                 A = T'Y
     sum(p p)  = sum_jk d_j d_k G_jk Q_j Q_k       G = T'T
@@ -213,7 +214,7 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
     kept = _prefix_lengths(path.filters)
     mean = path.filters @ (raw.mean(axis=0)[:, None] * path.loadings) if means else None
     if kept is None:
-        squares = _quadratic(path.filters, G, path.loadings)
+        squares = _quadratic(path.filters, T, path.loadings)
         return _Sums(path.filters @ cross, squares, squares > np.square(path.filters) @ floor, mean)
     added = path.loadings * (2 * (np.tril(G, -1) @ path.loadings) + np.diag(G)[:, None] * path.loadings)
     squares = _running_sum(added, kept)
@@ -234,14 +235,32 @@ def _running_sum(values: FloatArray, kept: IntArray) -> FloatArray:
     return sums[kept]
 
 
-def _quadratic(filters: FloatArray, G: FloatArray, loadings: FloatArray) -> FloatArray:
-    """Sum d_j d_k G_jk Q_j Q_k for every filter d and voxel, in blocks of voxels: one product over pairs j <= k."""
+def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> FloatArray:
+    """Sum the squares of T @ diag(d) @ loadings over the stimuli, for every filter d and voxel, in blocks of voxels.
+
+    The filters of neighbouring penalties are nearly multiples of each other: with d_s = sum_i a_si f_i over the few
+    singular vectors f_i of all filters, ``sum(p p) = sum_ij a_si a_sj P_i'P_j`` with P_i = T diag(f_i) loadings.
+    """
     r, q = loadings.shape
-    rows, columns = np.triu_indices(r)
-    weights = filters[:, rows] * filters[:, columns] * (G[rows, columns] * np.where(rows == columns, 1.0, 2.0))
-    sums = np.empty((filters.shape[0], q))
-    block = max(1, _BLOCK_BYTES // (8 * max(len(rows), 1)))
+    basis = np.linalg.qr(T, mode="r")
+    # Singular values are compared after latent variables, voxels and filters were all brought to one size: what is
+    # left out is then rounding for each of them.
+    sizes = np.linalg.norm(basis, axis=0) * np.linalg.norm(loadings, axis=1)
+    weighted = filters * sizes
+    rows = np.abs(weighted).max(axis=1, initial=0.0)
+    scaled = loadings / np.where(sizes > 0, np.linalg.norm(loadings, axis=1), 1.0)[:, None]
+    basis = basis / np.where(sizes > 0, np.linalg.norm(basis, axis=0), 1.0)
+    left, values, right = np.linalg.svd(weighted / np.where(rows > 0, rows, 1.0)[:, None], full_matrices=False)
+    kept = values > _EPS * values.max(initial=0.0)
+    left, right = left[:, kept] * values[kept], right[kept]
+    k = len(right)
+    # (r, k * n): one product gives P of every voxel, f and stimulus.
+    spread = (right[:, None, :] * basis).reshape(-1, r).T
+    pairs = (left[:, :, None] * left[:, None, :]).reshape(-1, k * k).T
+    sums = np.empty((q, filters.shape[0]))
+    block = max(1, _BLOCK_BYTES // (8 * max(spread.shape[1], 1)))
     for start in range(0, q, block):
-        part = loadings[:, start : start + block]
-        sums[:, start : start + block] = weights @ (part[rows] * part[columns])
-    return sums
+        P = (scaled[:, start : start + block].T @ spread).reshape(-1, k, len(basis))
+        sums[start : start + block] = (P @ P.transpose(0, 2, 1)).reshape(-1, k * k) @ pairs
+    squares: FloatArray = sums.T * np.square(rows)[:, None]
+    return squares

@@ -39,6 +39,12 @@ class PairData:
         """Return the number of training stimuli outside the folds ``excluded``."""
         return self.n_train - sum(len(self.rows[fold]) for fold in excluded)
 
+    def responses(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the responses to the training stimuli outside the folds ``excluded``, minus their means."""
+        kept: FloatArray = self.Yc[~np.isin(self.fold_of_row, excluded)]
+        kept -= kept.mean(axis=0)
+        return kept
+
 
 class Training(Protocol):
     """What a search asks of a feature space."""
@@ -106,7 +112,7 @@ class _RefittedTraining:
         x_mean = X[keep].mean(axis=0)
         Xc = np.where(keep[:, None], X - x_mean, 0.0)
         y_mean = data.y_mean - data.fold_sums[list(excluded)].sum(axis=0) / n
-        return Moments(n, x_mean, y_mean, Xc.T @ Xc, Xc.T @ data.Yc)
+        return Moments(n, x_mean, y_mean, Xc.T @ Xc, Xc.T @ data.Yc, lambda: data.responses(excluded))
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""
@@ -140,7 +146,7 @@ class _FixedTraining:
         # The sums over the remaining stimuli are minus those over the stimuli left out.
         S -= np.outer(x_sum, x_sum) / n
         C -= np.outer(x_sum, y_sum) / n
-        return Moments(n, self._all.x_mean - x_sum / n, data.y_mean - y_sum / n, S, C)
+        return Moments(n, self._all.x_mean - x_sum / n, data.y_mean - y_sum / n, S, C, lambda: data.responses(excluded))
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""

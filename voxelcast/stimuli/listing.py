@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from voxelcast.core.checks import check_inside
@@ -17,7 +18,7 @@ def is_media(name: str) -> bool:
     return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
-def list_stimuli(source: Path, *, recursive: bool = False) -> tuple[Stimulus, ...]:
+def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = False) -> tuple[Stimulus, ...]:
     """List the videos and images in a folder or a zip archive, sorted by name.
 
     Files are told by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
@@ -29,6 +30,8 @@ def list_stimuli(source: Path, *, recursive: bool = False) -> tuple[Stimulus, ..
     recursive : bool
         Whether to look in sub-folders too. The id is then the relative path without its suffix, with forward slashes,
         so that files of one name in two folders stay apart. Without it the id is the file's name without its suffix.
+    keep_suffix : bool
+        Whether ids keep the suffix, so that ``clip.mp4`` and ``clip.webm`` stay apart.
 
     Returns
     -------
@@ -58,6 +61,8 @@ def list_stimuli(source: Path, *, recursive: bool = False) -> tuple[Stimulus, ..
     if not found:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
         raise DataError(f"no video or image in {source}; looked for files ending in {suffixes}")
+    if keep_suffix:
+        found = [replace(each, stimulus_id=each.stimulus_id + PurePosixPath(each.name).suffix) for each in found]
     _check_unique(found, source)
     return tuple(found)
 
@@ -88,6 +93,6 @@ def _check_unique(stimuli: Iterable[Stimulus], source: Path) -> None:
         if stimulus.stimulus_id in seen:
             raise AlignmentError(
                 f"stimulus ids must be unique in {source}; {seen[stimulus.stimulus_id]} and {stimulus.name} both give "
-                f"{stimulus.stimulus_id!r}; rename one of them"
+                f"{stimulus.stimulus_id!r}; rename one of them, or keep suffixes where that is offered"
             )
         seen[stimulus.stimulus_id] = stimulus.name

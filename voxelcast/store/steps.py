@@ -7,6 +7,7 @@ killed step left behind is removed when it is done again.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
@@ -21,6 +22,7 @@ from pathlib import Path
 from voxelcast.core.errors import StoreError, UnwritableError
 
 _KEY_DIGITS = 12
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,14 @@ class StepStore:
         """Yield an empty temporary folder; when the block ends without error it becomes the step's folder."""
         final = self.path(step)
         final.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in final.parent.glob(f".{final.name}.*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
+        for left in final.parent.glob(f".{final.name}.*"):
+            _clear_abandoned(left)
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
         temporary.mkdir()
         started = time.time()
+        lock = (temporary / _LOCK).open("w")
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield temporary
             done = {
                 "key": step.key,
@@ -110,10 +114,29 @@ class StepStore:
                 "ended": _now(),
             }
             (temporary / "DONE").write_text(json.dumps(done))
-            os.replace(temporary, final)
+            (temporary / _LOCK).unlink()
+            try:
+                os.replace(temporary, final)
+            except OSError:
+                # Another run that shares the store may have finished the same step meanwhile: its result is as good.
+                if not self.is_done(step):
+                    raise
         finally:
+            lock.close()
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _clear_abandoned(folder: Path) -> None:
+    """Remove what a killed step left, unless its lock tells that another run is still at it."""
+    try:
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except FileNotFoundError:
+        pass  # killed before it had a lock, or after it had given it up
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_writable(root: Path) -> None:

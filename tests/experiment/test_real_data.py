@@ -1,0 +1,117 @@
+"""The whole way on real stimuli and responses; what the README promises of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.experiment.miniature import read_table
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.progress import Silent
+from voxelcast.experiment.config import NetworkConfig, load_config
+from voxelcast.experiment.extraction import extract_folder
+from voxelcast.experiment.run import run_experiment
+from voxelcast.stimuli.sampling import FrameSampling
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "v4_macaque.yaml"
+
+# --- responses of macaque V4 to pictures ---
+
+V4 = Callable[..., float]
+
+
+@pytest.fixture(scope="module")
+def v4(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> V4:
+    """Run the example on two of its layers, with five folds, and return the score; runs share their features."""
+    folder = tmp_path_factory.mktemp("v4")
+
+    def score(name: str, *overrides: str) -> float:
+        config = load_config(
+            EXAMPLE,
+            [
+                f"name={name}",
+                f"dataset.root={real_data / 'v4_macaque'}",
+                f"networks.0.weights={real_data / 'weights' / 'mobilenet_v2_1.0_224_coral_tv.pth'}",
+                "networks.0.layers=[features.10, features.12]",
+                "folds.n=5",
+                *overrides,
+            ],
+        )
+        run_experiment(config, folder / name, store=folder / "store", progress=Silent())
+        (row,) = read_table(folder / name / "scores.csv")
+        assert row["n_voxels"] == "89"
+        return float(row["score"])
+
+    return score
+
+
+def test_a_trained_network_predicts_v4(v4: V4) -> None:
+    assert v4("trained") >= 0.58
+
+
+def test_shuffled_pictures_predict_nothing(v4: V4) -> None:
+    assert abs(v4("shuffled", "control=shuffle")) < 0.02
+
+
+def test_an_untrained_network_predicts_v4_less_well(v4: V4) -> None:
+    assert 0.30 < v4("random", "networks.0.weights=random") < 0.42
+
+
+# --- videos ---
+
+
+@pytest.fixture(scope="module")
+def videos(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
+    """Features of every file under ``videos``: the records and the folder."""
+    output = tmp_path_factory.mktemp("videos") / "features"
+    records = extract_folder(
+        real_data / "videos",
+        NetworkConfig(name="voxelcast/motion_energy", layers=("static.3", "motion.3")),
+        FrameSampling(every=1),
+        output,
+        seed=0,
+        device="cpu",
+        recursive=True,
+        keep_suffix=True,
+        on_broken="skip",
+        progress=Silent(),
+    )
+    return records, output
+
+
+def test_every_video_is_read_whole_or_named_with_the_reason(
+    real_data: Path, videos: tuple[list[dict[str, Any]], Path]
+) -> None:
+    records, output = videos
+    probed = json.loads((real_data / "videos" / "probe.json").read_text())
+    frames = {record["file"]: 0 if record["err"] else record["frames"] for record in probed}
+    assert {record["stimulus_id"]: record["n_frames"] for record in records} == frames
+    broken = {record["stimulus_id"]: record["broken"] for record in records if record["broken"]}
+    assert sorted(broken) == sorted(name for name, count in frames.items() if count == 0)
+    for name, reason in broken.items():
+        assert f"{name}: " in reason
+        assert "\n" not in reason
+    for layer in ("static.3", "motion.3"):
+        features = np.load(output / f"{layer}.npy")
+        assert len(features) == len(records) - len(broken)
+        assert np.isfinite(features).all()
+
+
+def test_two_encodings_of_a_clip_give_the_same_features(videos: tuple[list[dict[str, Any]], Path]) -> None:
+    records, output = videos
+    readable = [record["stimulus_id"] for record in records if not record["broken"]]
+    twice = [name for name in readable if name.startswith("mdn") and name.endswith(".mp4")]
+    assert len(twice) == 6
+    for layer in ("static.3", "motion.3"):
+        features: FloatArray = np.load(output / f"{layer}.npy")
+        for name in twice:
+            other = name.removesuffix("mp4") + "webm"
+            one, two = features[readable.index(name)], features[readable.index(other)]
+            assert np.corrcoef(one, two)[0, 1] > 0.98, (layer, name)

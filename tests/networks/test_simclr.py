@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
+from voxelcast.networks.registry import list_networks, load_network
+from voxelcast.networks.simclr import (
+    Average2x2,
+    Bottleneck,
+    MaxPoolAfter,
+    Projection,
+    SelectiveKernel,
+    SimCLRNet,
+    simclr_recipe,
+)
+
+# Millions, without the classifier: Chen et al. (2020), table 1, and the original's list of checkpoints.
+PUBLISHED = {
+    (50, 1, 0): 24,
+    (50, 1, 1): 35,
+    (50, 2, 0): 94,
+    (50, 2, 1): 140,
+    (101, 1, 0): 43,
+    (101, 1, 1): 65,
+    (101, 2, 0): 170,
+    (101, 2, 1): 257,
+    (152, 1, 0): 58,
+    (152, 1, 1): 89,
+    (152, 2, 0): 233,
+    (152, 2, 1): 354,
+    (152, 3, 1): 795,
+}
+
+
+def _on_meta(depth: int, width: int, sk: int) -> SimCLRNet:
+    with torch.device("meta"):
+        return SimCLRNet(depth, width, bool(sk))
+
+
+@pytest.mark.parametrize(("depth", "width", "sk"), PUBLISHED)
+def test_parameter_counts_are_the_published(depth, width, sk):
+    module = _on_meta(depth, width, sk)
+    count = sum(p.numel() for name, p in module.named_parameters() if not name.startswith("fc"))
+    # The published numbers are rounded, some of them up.
+    assert abs(count / 1e6 - PUBLISHED[depth, width, sk]) < 1
+
+
+def test_all_variants_are_listed():
+    assert len(list_networks("simclr/*")) == 3 * 3 * 2
+    assert set(list_networks("simclr/r50_1x*")) == {"simclr/r50_1x_sk0", "simclr/r50_1x_sk1"}
+
+
+@pytest.mark.parametrize("variant", ["r50_1x_sk0", "r50_2x_sk1", "r101_1x_sk1"])
+def test_tensors_have_the_names_and_shapes_of_converted_checkpoints(released_names, variant):
+    depth, width, sk = variant.split("_")
+    module = _on_meta(int(depth[1:]), int(width[0]), int(sk[2]))
+    expected = released_names(f"simclr_v2_{variant}.converted_state_dict.json")
+    assert {name: tensor.shape for name, tensor in module.state_dict().items()} == expected
+
+
+@pytest.mark.parametrize("variant", ["r50_1x_sk0", pytest.param("r50_2x_sk1", marks=pytest.mark.slow), "r101_1x_sk1"])
+def test_converted_checkpoints_load_and_run(tmp_path, released_names, made_up, variant):
+    state = made_up(released_names(f"simclr_v2_{variant}.converted_state_dict.json"))
+    torch.save({"resnet": state, "head": {"layers.0.weight": torch.zeros(3, 3)}}, tmp_path / "w.pth")
+    network = load_network(
+        f"simclr/{variant}", weights=tmp_path / "w.pth", layers=["net.0.0", "blocks", "fc"], input_size=64
+    )
+    assert network.card.weights.startswith("file w.pth (blake2b ")
+    frames = torch.rand(1, 3, 64, 64)
+    activations = network.activations(frames)
+    first = torch.nn.functional.conv2d(frames, state["net.0.0.weight"], stride=2, padding=3 if "sk0" in variant else 1)
+    torch.testing.assert_close(activations["net.0.0"], first, rtol=1e-4, atol=1e-5)
+    pooled = activations[network.layers[-2]].mean((2, 3))
+    torch.testing.assert_close(
+        activations["fc"], pooled @ state["fc.weight"].T + state["fc.bias"], rtol=1e-3, atol=1e-4
+    )
+
+    del state["net.1.blocks.0.net.0.weight"]
+    torch.save({"resnet": state}, tmp_path / "less.pth")
+    with pytest.raises(DataError, match=r"1 missing \(first 'net.1.blocks.0.net.0.weight'\)"):
+        load_network(f"simclr/{variant}", weights=tmp_path / "less.pth", layers=["fc"], input_size=64)
+
+
+def _as_tensorflow(module: SimCLRNet, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Name and lay out tensors as the original does: numbered in order of construction, shortcut first in a block."""
+    norm = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    stored, n_convolutions, n_norms = {}, 0, 0
+    for name, tensor in state.items():
+        path, _, kind = name.rpartition(".")
+        if name.startswith("fc.") or kind == "num_batches_tracked":
+            continue
+        if tensor.ndim == 4:
+            number = f"_{n_convolutions}" if n_convolutions else ""
+            stored[f"base_model/conv2d{number}/kernel"] = tensor.permute(2, 3, 1, 0).contiguous()
+            n_convolutions += 1
+        else:
+            n_norms += kind == "weight"
+            number = f"_{n_norms - 1}" if n_norms > 1 else ""
+            stored[f"base_model/batch_normalization{number}/{norm[kind]}"] = tensor
+            assert isinstance(module.get_submodule(path), torch.nn.BatchNorm2d)
+    stored["head_supervised/linear_layer/dense/kernel"] = state["fc.weight"].T
+    stored["head_supervised/linear_layer/dense/bias"] = state["fc.bias"]
+    return stored
+
+
+@pytest.mark.parametrize("name", ["simclr/r50_1x_sk0", "simclr/r50_1x_sk1"])
+def test_tensorflow_checkpoints_give_the_same_network(tmp_path, monkeypatch, made_up, name):
+    module = _on_meta(50, 1, int(name[-1]))
+    state = made_up({key: tensor.shape for key, tensor in module.state_dict().items()})
+    torch.save({"resnet": state}, tmp_path / "w.pth")
+    stored = _as_tensorflow(module, state)
+    unused = {"head_contrastive/nl_0/dense/kernel": torch.zeros(2, 2), "global_step": torch.tensor(1)}
+    monkeypatch.setattr("voxelcast.networks.checkpoints.read_bundle", lambda _: {**stored, **unused})
+    (tmp_path / "model.ckpt-1.index").touch()
+    options = {"layers": ["blocks", "fc"], "input_size": 64}
+    converted, original = (load_network(name, weights=tmp_path / file, **options) for file in ("w.pth", "model.ckpt-1"))
+    frames = torch.rand(1, 3, 64, 64)
+    expected, got = converted.activations(frames), original.activations(frames)
+    assert all(torch.equal(got[layer], expected[layer]) for layer in converted.layers)
+
+    stored["base_model/conv2d_99/kernel"] = stored.pop("base_model/conv2d_3/kernel")
+    with pytest.raises(DataError, match=r"1 missing .*1 not in the network \(first 'base_model/conv2d_99/kernel'\)"):
+        load_network(name, weights=tmp_path / "model.ckpt-1", **options)
+
+
+@pytest.mark.parametrize("name", ["simclr/r50_1x_sk0", "simclr/r152_3x_sk1"])
+def test_input_is_never_normalised(name):
+    assert (simclr_recipe(name).mean, simclr_recipe(name).std) == ((0.0,) * 3, (1.0,) * 3)
+    for override in ({"mean": (0.5,) * 3}, {"std": (0.229, 0.224, 0.225)}, {"mean": (0.0,) * 3}):
+        with pytest.raises(OptionError, match=r"must stay .* in \[0, 1\] as it is"):
+            load_network(name, weights="random", layers=["fc"], **override)
+
+
+def test_prepared_frames_are_in_0_to_1():
+    network = load_network("simclr/r50_1x_sk0", weights="random", layers=["net.0.0"], input_size=64)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    np.testing.assert_allclose(network.prepare(frames).permute(0, 2, 3, 1), frames / 255, atol=1e-6)
+
+
+def test_weights_that_cannot_be_downloaded_and_unknown_names():
+    with pytest.raises(MissingFileError, match="without a hash"):
+        load_network("simclr/r50_1x_sk0", layers=["fc"])
+    with pytest.raises(UnknownNameError, match="did you mean simclr/r50_1x_sk"):
+        load_network("simclr/r50_1x_sk2", layers=["fc"])
+
+
+# --- building blocks against slow, explicit computations in double precision
+
+
+def _shake(module: torch.nn.Module) -> torch.nn.Module:
+    """Give batch norms statistics and weights that are not neutral."""
+    torch.manual_seed(0)
+    for part in module.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            for values in (part.weight, part.bias, part.running_mean, part.running_var):
+                torch.nn.init.uniform_(values, 0.5, 1.5)
+    return module.double().eval()
+
+
+def _convolve(x: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+    """Cross-correlate (n_in, h, w) with (n_out, n_in, k, k), zeros for (k - 1) / 2 pixels around."""
+    n_out, _, k, _ = kernel.shape
+    padded = np.pad(x, ((0, 0), (k // 2,) * 2, (k // 2,) * 2))
+    rows = range(0, padded.shape[1] - k + 1, stride)
+    columns = range(0, padded.shape[2] - k + 1, stride)
+    out = np.zeros((n_out, len(rows), len(columns)))
+    for (i, r), (j, c) in itertools.product(enumerate(rows), enumerate(columns)):
+        out[:, i, j] = (kernel * padded[:, r : r + k, c : c + k]).sum((1, 2, 3))
+    return out
+
+
+def _normalise(x: np.ndarray, bn: torch.nn.Module) -> np.ndarray:
+    weight, bias, mean, var = (
+        v.detach().numpy()[:, None, None] for v in (bn.weight, bn.bias, bn.running_mean, bn.running_var)
+    )
+    return (x - mean) / np.sqrt(var + 1e-5) * weight + bias
+
+
+def _selective_kernel(unit: SelectiveKernel, x: np.ndarray, stride: int) -> np.ndarray:
+    n = len(x)
+    wide = np.maximum(
+        _normalise(_convolve(x, unit.main_conv[0].weight.detach().numpy(), stride), unit.main_conv[1][0]), 0
+    )
+    first, second = wide[:n], wide[n:]
+    summary = (first + second).mean((1, 2), keepdims=True)
+    mixing = np.maximum(
+        _normalise(_convolve(summary, unit.mixing_conv[0].weight.detach().numpy(), 1), unit.mixing_conv[1][0]), 0
+    )
+    logits = _convolve(mixing, unit.mixing_conv[2].weight.detach().numpy(), 1)
+    a, b = np.exp(logits[:n]), np.exp(logits[n:])
+    return (a * first + b * second) / (a + b)
+
+
+def _average(x: np.ndarray, stride: int) -> np.ndarray:
+    """The mean of those of four pixels that exist."""
+    out = np.zeros((len(x), -(-x.shape[1] // stride), -(-x.shape[2] // stride)))
+    for i, j in np.ndindex(out.shape[1:]):
+        out[:, i, j] = x[:, i * stride : i * stride + 2, j * stride : j * stride + 2].mean((1, 2))
+    return out
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_selective_kernel(stride):
+    unit = _shake(SelectiveKernel(6, stride))
+    assert unit.mixing_conv[0].out_channels == 32
+    x = torch.randn(2, 6, 8, 8, dtype=torch.float64)
+    expected = np.stack([_selective_kernel(unit, frame, stride) for frame in x.numpy()])
+    np.testing.assert_allclose(unit(x).detach().numpy(), expected, atol=1e-12)
+
+
+def test_the_mixing_path_grows_with_the_channels():
+    assert SelectiveKernel(1024, 1).mixing_conv[0].out_channels == 64
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_average_pool_counts_pixels_that_exist(stride):
+    x = torch.randn(1, 3, 6, 8, dtype=torch.float64)
+    np.testing.assert_allclose(Average2x2(stride)(x)[0].numpy(), _average(x[0].numpy(), stride), atol=1e-14)
+
+
+@pytest.mark.parametrize(("selective", "stride"), [*itertools.product([False, True], [1, 2])])
+def test_shortcut(selective, stride):
+    shortcut = _shake(Projection(3, 5, stride, selective))
+    x = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    if selective:
+        pooled = _average(x[0].numpy(), stride)
+        expected = _convolve(pooled, shortcut.shortcut[2].weight.detach().numpy(), 1)
+    else:
+        expected = _convolve(x[0].numpy(), shortcut.shortcut.weight.detach().numpy(), stride)
+    expected = _normalise(expected, shortcut.bn[0])
+    np.testing.assert_allclose(shortcut(x)[0].detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("selective", "stride"), [*itertools.product([False, True], [1, 2])])
+def test_block(selective, stride):
+    block = _shake(Bottleneck(4, 3, stride, selective, projection=True))
+    x = torch.randn(1, 4, 8, 8, dtype=torch.float64)
+    net = block.net
+    y = np.maximum(_normalise(_convolve(x[0].numpy(), net[0].weight.detach().numpy(), 1), net[1][0]), 0)
+    if selective:
+        y = _selective_kernel(net[2], y, stride)
+    else:
+        y = np.maximum(_normalise(_convolve(y, net[2].weight.detach().numpy(), stride), net[3][0]), 0)
+    y = _normalise(_convolve(y, net[-2].weight.detach().numpy(), 1), net[-1][0])
+    y = np.maximum(y + block.projection(x)[0].detach().numpy(), 0)
+    np.testing.assert_allclose(block(x)[0].detach().numpy(), y, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_max_pool_has_its_padding_after(size):
+    x = np.random.default_rng(0).standard_normal((1, 2, size, size))
+    # Windows of even sizes begin at the first pixel, those of odd sizes one before it.
+    start = 0 if size % 2 == 0 else -1
+    expected = np.zeros((1, 2, (size + 1) // 2, (size + 1) // 2))
+    for i, j in np.ndindex(expected.shape[2:]):
+        top, left = 2 * i + start, 2 * j + start
+        expected[..., i, j] = x[:, :, max(top, 0) : top + 3, max(left, 0) : left + 3].max((2, 3))
+    np.testing.assert_array_equal(MaxPoolAfter()(torch.from_numpy(x)).numpy(), expected)

@@ -1,0 +1,200 @@
+"""The 2021 way of searching an encoder's hyper-parameters against ours, in turns and in one run."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxelcast.benchmarks.simulation import GivenFeatures
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.seeds import derive_seed
+from voxelcast.encoders.base import Encoder, Range
+from voxelcast.scoring.correlation import mean_pearson_r
+from voxelcast.search.base import PairResult
+from voxelcast.search.pair import search_pair
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Hyper-parameters that the optimiser proposed, and the reference's score in every fold."""
+
+    params: Mapping[str, float]
+    fold_scores: FloatArray
+
+
+@dataclass(frozen=True)
+class Race:
+    """What both ways took and found; seconds are wall-clock on one thread.
+
+    Parameters
+    ----------
+    encoder : str
+    trials : int
+        Proposals of the optimisation.
+    proposals : tuple of Proposal
+        Those that were fitted and timed, in the order proposed; where there are fewer than ``trials``,
+        ``model_seconds`` is scaled up.
+    exact : PairResult
+        Of the search of all settings.
+    model_seconds : float
+        Fitting, predicting and scoring with scikit-learn at all proposals.
+    optimiser_seconds : float
+        Taken by the optimiser itself at the proposals timed; not part of the ratio.
+    exact_seconds : float
+        Whole exact search, with the refit: median of one run after each of several proposals, so that a machine that
+        slows down meanwhile slows both.
+    """
+
+    encoder: str
+    trials: int
+    proposals: tuple[Proposal, ...]
+    exact: PairResult
+    model_seconds: float
+    optimiser_seconds: float
+    exact_seconds: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the exact search is faster than the models of the 2021 way, the optimiser's time left out."""
+        return self.model_seconds / self.exact_seconds
+
+    @property
+    def ratio_with_optimiser(self) -> float:
+        """The same with the time that the optimiser took at the proposals timed."""
+        return (self.model_seconds + self.optimiser_seconds) / self.exact_seconds
+
+    @property
+    def ratio_per_setting(self) -> float:
+        """How many times a setting of the exact search is faster than a proposal of the 2021 way."""
+        return self.ratio * len(self.exact.candidates) / self.trials
+
+    @property
+    def best(self) -> Proposal:
+        """The proposal that the 2021 way chose."""
+        return max(self.proposals, key=lambda proposal: float(proposal.fold_scores.mean()))
+
+    @property
+    def margin(self) -> float:
+        """How much the exact search's best score is above that of the 2021 way."""
+        return self.exact.chosen.score - float(self.best.fold_scores.mean())
+
+
+def run_race(
+    X: FloatArray,
+    Y: FloatArray,
+    fold_of_row: IntArray,
+    encoder: Encoder,
+    reference: Callable[[Mapping[str, float]], Any],
+    space: Mapping[str, Range],
+    *,
+    trials: int,
+    timed: int,
+    searches: int = 25,
+    seed: int = 0,
+) -> Race:
+    """Run the optimisation (Optuna's Gaussian process) over scikit-learn's models and, in between, our search.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_stimuli, n_features)
+    Y : ndarray of shape (n_stimuli, n_voxels)
+    fold_of_row : ndarray of shape (n_stimuli,)
+    encoder : Encoder
+    reference : callable
+        Makes the scikit-learn model of a proposal.
+    space : mapping of str to Range
+        What the optimiser proposes from.
+    trials : int
+        Proposals of the whole optimisation.
+    timed : int
+        How many of them are fitted, at most ``trials``; the first ten are random whatever the scores.
+    searches : int
+        How many times our search is run, at most ``timed``.
+    seed : int
+    """
+    spaces = [GivenFeatures("given", "layer", X)]
+    # Untimed: the first calls pay for imports.
+    exact = search_pair(Y, spaces, [encoder], fold_of_row, nested=False)
+    reference({name: bounds.low for name, bounds in space.items()}).fit(X[:, :3], Y[:, :3])
+    watch = _Watch()
+    study, distributions = _study(space, derive_seed(seed, "benchmark", encoder.name))
+    proposals: list[Proposal] = []
+    for place in range(min(timed, trials)):
+        watch.start()
+        trial = study.ask(distributions)
+        watch.stop("optimiser")
+        scores = _fold_scores(X, Y, fold_of_row, reference, trial.params)
+        watch.stop("model")
+        study.tell(trial, float(scores.mean()))
+        watch.stop("optimiser")
+        proposals.append(Proposal(dict(trial.params), scores))
+        if place % max(1, timed // searches) == 0:
+            watch.start()
+            exact = search_pair(Y, spaces, [encoder], fold_of_row, nested=False)
+            watch.stop("exact")
+    return Race(
+        encoder=encoder.name,
+        trials=trials,
+        proposals=tuple(proposals),
+        exact=exact,
+        model_seconds=sum(watch.laps["model"]) * trials / len(proposals),
+        optimiser_seconds=sum(watch.laps["optimiser"]),
+        exact_seconds=float(np.median(watch.laps["exact"])),
+    )
+
+
+class _Watch:
+    """Seconds since the last stop, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, list[float]] = {}
+        self.start()
+
+    def start(self) -> None:
+        """Start now."""
+        self._since = time.perf_counter()
+
+    def stop(self, what: str) -> None:
+        """Note the time and start again."""
+        now = time.perf_counter()
+        self.laps.setdefault(what, []).append(now - self._since)
+        self._since = time.perf_counter()
+
+
+def _study(space: Mapping[str, Range], seed: int) -> tuple[Any, dict[str, Any]]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed))
+    return study, {
+        name: optuna.distributions.IntDistribution(int(bounds.low), int(bounds.high))
+        if bounds.integer
+        else optuna.distributions.FloatDistribution(bounds.low, bounds.high, log=bounds.log)
+        for name, bounds in space.items()
+    }
+
+
+def _fold_scores(
+    X: FloatArray,
+    Y: FloatArray,
+    fold_of_row: IntArray,
+    reference: Callable[[Mapping[str, float]], Any],
+    params: Mapping[str, float],
+) -> FloatArray:
+    """Fit and score a scikit-learn model fold by fold, ndarray of shape (n_folds,)."""
+    scores = []
+    with warnings.catch_warnings():
+        # It tells of every model that did not converge; what that costs in score is part of the comparison.
+        warnings.simplefilter("ignore")
+        for fold in range(int(fold_of_row.max()) + 1):
+            out = fold_of_row == fold
+            model = reference(params)
+            model.fit(X[~out], Y[~out])
+            predicted = np.asarray(model.predict(X[out])).reshape(-1, Y.shape[1])
+            scores.append(0.0 if not np.ptp(predicted, axis=0).any() else mean_pearson_r(Y[out], predicted))
+    return np.array(scores)

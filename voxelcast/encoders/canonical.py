@@ -1,0 +1,209 @@
+"""Canonical PLS and canonical correlation analysis (CCA): every number of components from one factorisation.
+
+Both look for pairs of latent variables, t = X w of the features and s = Y v of the responses, one pair after the other:
+of largest covariance (canonical PLS) or of largest correlation (CCA), w and v of length 1. X is then freed of t and Y
+of s. The prediction from k components is that of scikit-learn's ``PLSCanonical`` and ``CCA`` (``scale=False``) ::
+
+    P_k = sum_j t_j q_j'        q_j = Y's_j / s_j's_j          j = 1 ... k
+
+It is *not* a least-squares regression: t_j stands in for s_j as if both had the same scale, though s_j is not
+predicted to have it. It is worse in squares than regression on t would be, and the weights of the components, hence
+their correlations with the responses, depend on the units of features and responses.
+
+CCA needs no iterations: with orthonormal bases X A and Y B of both sides, the singular vectors U, V of A'CB give all
+pairs at once, T = X A U, and the lengths of the w_j that scikit-learn's deflation leads to are the diagonal of the R
+of the QR decomposition of A U (likewise of B V).
+
+References
+----------
+.. [1] Wegelin, J. A. A survey of partial least squares (PLS) methods, with emphasis on the two-block case. University
+   of Washington, Department of Statistics, technical report 371 (2000).
+.. [2] Hotelling, H. Relations between two sets of variates. Biometrika 28, 321-377 (1936).
+   doi:10.1093/biomet/28.3-4.321
+.. [3] Bjorck, A. & Golub, G. H. Numerical methods for computing angles between linear subspaces. Mathematics of
+   Computation 27, 579-594 (1973). doi:10.1090/S0025-5718-1973-0348991-3
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting, checked_count
+from voxelcast.encoders.pls import SHRINK_EVERY, leading_left_singular_vector, shrink_basis
+
+# Shares of the first covariance or correlation, and of the total variance, below which what is left is rounding.
+_COVARIANCE_TOLERANCE = 1e-12
+_VARIANCE_TOLERANCE = 1e-14
+_EIGENVALUE_TOLERANCE = 1e-12
+
+
+def pls_canonical_path(S: FloatArray, C: FloatArray, Y: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
+    """Solve canonical PLS for 1 to ``n_components`` components.
+
+    The pair of a component is the leading pair of singular vectors of C = X'Y; with sigma their singular value,
+    p = X't / t't and q = Y's / s's, the covariance left is C - sigma (p v' + w q' - p q').
+
+    Parameters
+    ----------
+    S, C : ndarray of shape (p, p) and (p, q)
+        See `voxelcast.encoders.base.Moments`.
+    Y : ndarray of shape (n, q)
+        Centred responses.
+    n_components : int
+
+    Returns
+    -------
+    directions : ndarray of shape (p, r)
+        T = X @ directions.
+    loadings : ndarray of shape (r, q)
+        ``r`` is ``n_components``, or fewer where no covariance is left.
+    """
+    p, q = C.shape
+    S, C = S.copy(), C.copy()
+    basis: FloatArray = np.eye(p)
+    squares = _squares_of(Y)
+    total_x, total_y = float(np.trace(S)), float(np.einsum("ij,ij->", Y, Y))
+    weights, feature_loadings = np.empty((n_components, p)), np.empty((n_components, p))
+    loadings, sizes = np.empty((n_components, q)), np.empty(n_components)
+    r, first = 0, 0.0
+    while r < n_components:
+        if r and r % SHRINK_EVERY == 0:
+            basis, S, C = shrink_basis(basis, weights[r - SHRINK_EVERY : r], S, C)
+        w, sigma = leading_left_singular_vector(C)
+        first = max(first, sigma)
+        if sigma <= _COVARIANCE_TOLERANCE * first:
+            break
+        v = (w @ C) / sigma
+        Sw, Yv = S @ w, squares(v)
+        Yv -= (sizes[:r] * (loadings[:r] @ v)) @ loadings[:r]
+        t_size, s_size = float(w @ Sw), float(v @ Yv)
+        if t_size <= _VARIANCE_TOLERANCE * total_x or s_size <= _VARIANCE_TOLERANCE * total_y:
+            break
+        feature_loading = Sw / t_size
+        weights[r], feature_loadings[r] = basis @ w, basis @ feature_loading
+        loadings[r], sizes[r] = Yv / s_size, s_size
+        S -= feature_loading[:, None] * Sw
+        C -= np.stack([sigma * feature_loading, sigma * (w - feature_loading)], axis=1) @ np.stack([v, loadings[r]])
+        r += 1
+    if r == 0:
+        return np.empty((p, 0)), np.empty((0, q))
+    # As in PLS regression: R = W (P'W)^-1, with P'W upper triangular and a diagonal of ones.
+    crossed = weights[:r] @ feature_loadings[:r].T
+    directions_t: FloatArray = solve_triangular(
+        crossed, weights[:r], lower=True, unit_diagonal=True, check_finite=False
+    )
+    return directions_t.T, loadings[:r]
+
+
+def cca_path(S: FloatArray, C: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Solve canonical correlation analysis for every number of components.
+
+    Parameters
+    ----------
+    S, C : ndarray of shape (p, p) and (p, q)
+        See `voxelcast.encoders.base.Moments`.
+    Y : ndarray of shape (n, q)
+        Centred responses.
+
+    Returns
+    -------
+    directions : ndarray of shape (p, r)
+        T = X @ directions.
+    loadings : ndarray of shape (r, q)
+        ``r`` is the smaller rank of features and responses, or less where the other correlations are zero.
+    """
+    A, _ = _whitening(S)
+    if len(Y) < Y.shape[1]:
+        left, values = _whitening(Y @ Y.T)
+        # Y = U diag(d) V' with V = Y'U / d; columns of ``left`` are U / d.
+        V: FloatArray = Y.T @ left
+        B: FloatArray = V / np.sqrt(values)
+    else:
+        B, values = _whitening(Y.T @ Y)
+        V = B * np.sqrt(values)
+    left_vectors, correlations, right_vectors_t = np.linalg.svd(A.T @ C @ B, full_matrices=False)
+    r = int(np.count_nonzero(correlations > _COVARIANCE_TOLERANCE * correlations.max(initial=0.0)))
+    x_weights, y_weights = A @ left_vectors[:, :r], B @ right_vectors_t[:r].T
+    x_lengths = np.abs(np.diag(np.linalg.qr(x_weights, mode="r")))
+    y_lengths = np.abs(np.diag(np.linalg.qr(y_weights, mode="r")))
+    return x_weights / x_lengths, y_lengths[:, None] * ((right_vectors_t[:r] * np.sqrt(values)) @ V.T)
+
+
+def _squares_of(Y: FloatArray) -> Callable[[FloatArray], FloatArray]:
+    """Return the product with Y'Y, which is formed only where it is smaller than Y."""
+    n, q = Y.shape
+    if q > n:
+        return lambda v: (Y @ v) @ Y
+    gram = Y.T @ Y
+    return lambda v: gram @ v
+
+
+def _whitening(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return V / sqrt(l) of the eigenvectors V and the eigenvalues l that are not zero."""
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > _EIGENVALUE_TOLERANCE * values[-1]
+    return vectors[:, kept] / np.sqrt(values[kept]), values[kept]
+
+
+class _Canonical(Encoder):
+    """What canonical PLS and CCA have in common; their one hyper-parameter is ``n_components``."""
+
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+        """Return the range of ``n_components``: 1 to min(n_train - 1, n_features, n_voxels)."""
+        return {"n_components": Range(1, max(min(n_train - 1, n_features, n_voxels), 0), integer=True)}
+
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+        """List every number of components, fewest first."""
+        return tuple({"n_components": k} for k in range(1, min(n_train - 1, n_features, n_voxels) + 1))
+
+    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+        """Solve every number of components from the training moments and responses.
+
+        Raises
+        ------
+        OptionError
+            If ``n_components`` is not a whole number in 1 to min(n_train - 1, n_features, n_voxels).
+        """
+        most = min(moments.n - 1, *moments.C.shape)
+        wanted = [checked_count(self.name, setting, "n_components", most) for setting in settings]
+        directions, loadings = self._solve(moments, max(wanted, default=0))
+        filters = (np.arange(loadings.shape[0]) < np.array(wanted, dtype=np.intp)[:, None]).astype(np.float64)
+        return LinearPath(tuple(settings), directions, filters, loadings)
+
+    @abstractmethod
+    def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
+        """Return directions (p, r) and loadings (r, q), r at most ``n_components``."""
+
+
+class PLSCanonical(_Canonical):
+    """Canonical PLS; features and responses are centred and not scaled.
+
+    The exact limit of scikit-learn's ``PLSCanonical(n_components, scale=False)`` with a tight tolerance. Components
+    beyond the rank of the training part are those of `voxelcast.encoders.pls.PLS`: the model is the last that exists.
+    """
+
+    name: ClassVar[str] = "pls_canonical"
+
+    def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
+        return pls_canonical_path(moments.S, moments.C, moments.responses(), n_components)
+
+
+class CCA(_Canonical):
+    """Canonical correlation analysis; features and responses are centred and not scaled.
+
+    The exact limit of scikit-learn's ``CCA(n_components, scale=False)`` with a tight tolerance. CCA is meant for more
+    stimuli than features and voxels together. With fewer, some latent variables of both sides correlate perfectly
+    whatever the data; which of them come first is then not determined by the data, and it predicts badly.
+    """
+
+    name: ClassVar[str] = "cca"
+
+    def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
+        directions, loadings = cca_path(moments.S, moments.C, moments.responses())
+        return directions[:, :n_components], loadings[:n_components]
