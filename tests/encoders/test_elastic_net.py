@@ -83,6 +83,18 @@ def test_whole_path_meets_the_optimality_conditions(n: int, p: int, kind: str, n
         np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), atol=tolerance)
 
 
+def test_nearly_dependent_features_are_solved_directly() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((300, 30)) * np.geomspace(1, 0.05, 30) + 30 * rng.standard_normal((300, 1))
+    Y = X @ rng.standard_normal((30, 40)) + rng.standard_normal((300, 40))
+    stats = moments(X, Y)
+    absolute = 0.002 * largest_penalty(stats) * 300
+    B = Lasso().fit(X, Y, {"relative_alpha": 0.002}).coefficients
+    slope = stats.C - stats.S @ B
+    assert (np.abs(slope) <= absolute * (1 + 1e-6)).all()
+    np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), rtol=1e-6)
+
+
 def test_orthonormal_features_have_a_closed_form() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 5))

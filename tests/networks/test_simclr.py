@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,7 +63,9 @@ def test_tensors_have_the_names_and_shapes_of_converted_checkpoints(released_nam
     assert {name: tensor.shape for name, tensor in module.state_dict().items()} == expected
 
 
-@pytest.mark.parametrize("variant", ["r50_1x_sk0", pytest.param("r50_2x_sk1", marks=pytest.mark.slow), "r101_1x_sk1"])
+@pytest.mark.parametrize(
+    "variant", ["r50_1x_sk0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("r50_2x_sk1", "r101_1x_sk1"))]
+)
 def test_converted_checkpoints_load_and_run(tmp_path, released_names, made_up, variant):
     state = made_up(released_names(f"simclr_v2_{variant}.converted_state_dict.json"))
     torch.save({"resnet": state, "head": {"layers.0.weight": torch.zeros(3, 3)}}, tmp_path / "w.pth")
@@ -107,7 +110,7 @@ def _as_tensorflow(module: SimCLRNet, state: dict[str, torch.Tensor]) -> dict[st
     return stored
 
 
-@pytest.mark.parametrize("name", ["simclr/r50_1x_sk0", "simclr/r50_1x_sk1"])
+@pytest.mark.parametrize("name", [pytest.param("simclr/r50_1x_sk0", marks=pytest.mark.slow), "simclr/r50_1x_sk1"])
 def test_tensorflow_checkpoints_give_the_same_network(tmp_path, monkeypatch, made_up, name):
     module = _on_meta(50, 1, int(name[-1]))
     state = made_up({key: tensor.shape for key, tensor in module.state_dict().items()})
@@ -125,6 +128,48 @@ def test_tensorflow_checkpoints_give_the_same_network(tmp_path, monkeypatch, mad
     stored["base_model/conv2d_99/kernel"] = stored.pop("base_model/conv2d_3/kernel")
     with pytest.raises(DataError, match=r"1 missing .*1 not in the network \(first 'base_model/conv2d_99/kernel'\)"):
         load_network(name, weights=tmp_path / "model.ckpt-1", **options)
+
+
+@pytest.mark.parametrize("size", [64, 75])
+@pytest.mark.parametrize("sk", [0, 1])
+def test_activations_are_those_of_the_original(tmp_path, sk, size):
+    """``data/simclr_tensorflow.npz`` is what the original code put out, run with TensorFlow 2.21 on these weights.
+
+    Weights and then frames were drawn from one generator, in the original's order of variables; of the activations
+    after max pool and first stage the last row is kept, where the padding shows.
+    """
+    rng = np.random.default_rng(0)
+    state = {}
+    for name, tensor in _on_meta(50, 1, sk).state_dict().items():
+        if tensor.ndim == 4:
+            n_out, n_in, k, _ = tensor.shape
+            drawn = rng.standard_normal((k, k, n_in, n_out)) * (2 / (k * k * n_in)) ** 0.5
+            state[name] = torch.from_numpy(drawn.astype(np.float32)).permute(3, 2, 0, 1)
+        elif tensor.ndim == 2:
+            drawn = rng.standard_normal(tuple(tensor.shape)[::-1]) * (2 / tensor.shape[1]) ** 0.5
+            state[name] = torch.from_numpy(drawn.astype(np.float32)).T
+        elif tensor.ndim == 1:
+            gamma = name.endswith(".weight")
+            state[name] = torch.from_numpy(
+                (rng.uniform(0.5, 1, tensor.shape) * (0.4 if gamma else 1)).astype(np.float32)
+            )
+    frames = torch.from_numpy(rng.uniform(size=(2, size, size, 3)).astype(np.float32)).permute(0, 3, 1, 2)
+    torch.save({"resnet": state}, tmp_path / "w.pth")
+    layers = {"max_pool": f"net.0.{6 if sk else 2}", "stage1": "net.1.blocks.2", "pooled": "avgpool", "logits": "fc"}
+    network = load_network(
+        f"simclr/r50_1x_sk{sk}", weights=tmp_path / "w.pth", layers=list(layers.values()), input_size=size
+    )
+    activations = {step: network.activations(frames)[layer].numpy() for step, layer in layers.items()}
+    kept = {
+        "max_pool": activations["max_pool"][:, :4, -1].transpose(0, 2, 1),
+        "stage1": activations["stage1"][:, :4, -1].transpose(0, 2, 1),
+        "pooled": activations["pooled"][:, ::64, 0, 0],
+        "logits": activations["logits"][:, ::50],
+    }
+    with np.load(Path(__file__).parent / "data" / "simclr_tensorflow.npz") as original:
+        for step, values in kept.items():
+            expected = original[f"sk{sk}_{size}_{step}"]
+            np.testing.assert_allclose(values, expected, atol=1e-5 * np.abs(expected).max(), err_msg=step)
 
 
 @pytest.mark.parametrize("name", ["simclr/r50_1x_sk0", "simclr/r152_3x_sk1"])

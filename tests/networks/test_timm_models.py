@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import hashlib
 
 import pytest
@@ -90,7 +91,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
     [
         ("resnet51", {}, UnknownNameError, "did you mean timm/resnet5"),
         ("resnet50.a1_in2k", {}, UnknownNameError, "did you mean timm/resnet50.a"),
-        ("vit_base_patch16_sapiens2", {}, OptionError, "1024 x 768 pixels, not square ones; set input_size"),
         ("test_vit", {"layers": ["block.0"]}, UnknownNameError, "did you mean blocks"),
     ],
 )
@@ -98,6 +98,15 @@ def test_what_does_not_exist_or_fit(name, options, error, message):
     with pytest.raises(error, match=message) as raised:
         _load(name, **{"layers": ["*"], **options})
     assert "\n" not in str(raised.value)
+
+
+@needs_timm
+def test_networks_of_frames_that_are_not_square_need_a_size(monkeypatch):
+    oblong = dataclasses.replace(timm.get_pretrained_cfg("test_resnet"), input_size=(3, 96, 64))
+    monkeypatch.setattr(timm, "get_pretrained_cfg", lambda _: oblong)
+    with pytest.raises(OptionError, match="96 x 64 pixels, not square ones; set input_size"):
+        _load("test_resnet", ["fc"])
+    assert _load("test_resnet", ["fc"], input_size=64).card.input_size == 64
 
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch):

@@ -7,10 +7,10 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, Moments, moments
+from voxelcast.encoders.base import LinearPath, Moments, Path, VoxelPath, moments
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 from voxelcast.scoring.correlation import METRICS, pearson_r
-from voxelcast.search.path_scores import held_out, path_pearson_r, score_path
+from voxelcast.search.path_scores import held_out, path_pearson_r, score_path, score_path_folds
 
 
 def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
@@ -21,7 +21,7 @@ def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
     return stats, X[60:] - stats.x_mean, Y[60:]
 
 
-def _predictions(path: LinearPath, index: int, stats: Moments, X: FloatArray) -> FloatArray:
+def _predictions(path: Path, index: int, stats: Moments, X: FloatArray) -> FloatArray:
     predictions: FloatArray = stats.y_mean + X @ path.coefficients(index)
     return predictions
 
@@ -98,3 +98,43 @@ def test_refuses_an_unknown_metric() -> None:
     path = get_encoder("pls").path(stats, [{"n_components": 1}])
     with pytest.raises(OptionError, match="pearson_r, pooled_2021; got 'r2'"):
         score_path(path, X, stats.y_mean, held_out(Y), "r2")
+
+
+@pytest.mark.parametrize("name", ["pls", "ridge", "omp", "elastic_net"])
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_two_folds_at_once_equal_one_by_one(name: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stats, X, Y = _fold(q=23)
+    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12, 23))
+    parts = [(X[:17], held_out(Y[:17])), (X[17:], held_out(Y[17:]))]
+    expected = np.stack([score_path(path, part, stats.y_mean, fold, metric) for part, fold in parts], axis=1)
+    monkeypatch.setattr("voxelcast.encoders.base._BLOCK_BYTES", 8 * len(path.settings) * 12 * 5)
+    found = score_path_folds(path, [part for part, _ in parts], stats.y_mean, [fold for _, fold in parts], metric)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["zero coefficients", "constant features", "parts that cancel"])
+def test_constant_predictions_of_voxels_have_no_score(kind: str) -> None:
+    stats, X, Y = _fold()
+    path = VoxelPath(({},), stats.C, lambda C: np.ones((1, C.shape[1], 12)))
+    if kind == "zero coefficients":
+        path = VoxelPath(({},), stats.C, lambda C: np.zeros((1, C.shape[1], 12)))
+    elif kind == "constant features":
+        X = np.tile(X[:1], (30, 1)) + 0.1
+    else:
+        X[:, 6:] = -X[:, :6]
+    assert np.isnan(path_pearson_r(path, X, held_out(Y))).all()
+
+
+@pytest.mark.parametrize("weakest", [1.0, 1e-6])
+@pytest.mark.parametrize("smallest", [1.0, 1e-5])
+def test_penalties_are_scored_to_rounding_whatever_the_scales(smallest: float, weakest: float) -> None:
+    rng = np.random.default_rng(0)
+    units, gains = np.geomspace(1, smallest, 20), np.geomspace(1, weakest, 15)
+    X = rng.standard_normal((120, 20)) * units
+    Y = (X / units @ rng.standard_normal((20, 15)) + 3 * rng.standard_normal((120, 15)) + 5) * gains
+    stats = moments(X[:80], Y[:80])
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(80, 20, 15))
+    r = path_pearson_r(path, X[80:] - stats.x_mean, held_out(Y[80:]))
+    for index in range(len(path.settings)):
+        expected = pearson_r(Y[80:], _predictions(path, index, stats, X[80:] - stats.x_mean))
+        np.testing.assert_allclose(r[index], expected, atol=1e-11)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from voxelcast.benchmarks.simulation import GivenFeatures, simulate_features, simulate_responses
-from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.seeds import derive_seed
+from voxelcast.benchmarks.race import reference_scores, run_race
+from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.encoders.pls import PLS
-from voxelcast.scoring.correlation import mean_pearson_r
-from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
 
 _TIGHT = 1e-22
 
@@ -113,13 +109,15 @@ def benchmark_pls(
     X = simulate_features(n_stimuli, n_features, seed, 0)
     Y = simulate_responses(X, n_voxels, seed)
     fold_of_row = make_folds(n_stimuli, n_folds, seed)
+    n_train = n_stimuli - int(np.bincount(fold_of_row).max())
     with threadpool_limits(limits=1):
-        race = _race(X, Y, fold_of_row, trials, seed)
-        tight = {k: _sklearn_scores(X, Y, fold_of_row, k, tol=_TIGHT, max_iter=1_000_000) for k in compared}
-    tried = race.tried
+        race = run_race(
+            X, Y, fold_of_row, PLS(), _sklearn, PLS().space(n_train, n_features, n_voxels),
+            trials=trials, timed=trials, seed=seed,
+        )  # fmt: skip
+        tight = {k: reference_scores(X, Y, fold_of_row, _tight_sklearn, {"n_components": k}) for k in compared}
     by_k = {int(candidate.setting["n_components"]): candidate.fold_scores for candidate in race.exact.candidates}
-    best = race.exact.chosen
-    k_reference = max(tried, key=lambda k: float(tried[k].mean()))
+    tried = {int(proposal.params["n_components"]): proposal.fold_scores for proposal in race.proposals}
     return PLSBenchmark(
         n_stimuli=n_stimuli,
         n_features=n_features,
@@ -129,70 +127,22 @@ def benchmark_pls(
         model_seconds=race.model_seconds,
         optimiser_seconds=race.optimiser_seconds,
         exact_seconds=race.exact_seconds,
-        reference_components=k_reference,
-        reference_score=float(tried[k_reference].mean()),
-        exact_components=int(best.setting["n_components"]),
-        exact_score=best.score,
+        reference_components=int(race.best.params["n_components"]),
+        reference_score=float(race.best.fold_scores.mean()),
+        exact_components=int(race.exact.chosen.setting["n_components"]),
+        exact_score=race.exact.chosen.score,
         score_difference=max(float(np.abs(tight[k] - by_k[k]).max()) for k in tight),
         default_difference=max(float(np.abs(tried[k] - by_k[k]).max()) for k in tried),
         compared=tuple(compared),
     )
 
 
-@dataclass(frozen=True)
-class _Race:
-    """Fold scores of scikit-learn by number of components, the exact search's result, and the seconds of each."""
-
-    tried: dict[int, FloatArray]
-    exact: PairResult
-    model_seconds: float
-    optimiser_seconds: float
-    exact_seconds: float
-
-
-def _race(X: FloatArray, Y: FloatArray, fold_of_row: IntArray, trials: int, seed: int) -> _Race:
-    """Run the optimisation over scikit-learn's models and, after each proposal, the search that experiments run."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    most = min(X.shape[1], int(np.count_nonzero(fold_of_row != 0)) - 1)
-    space: dict[str, optuna.distributions.BaseDistribution] = {
-        "n_components": optuna.distributions.IntDistribution(1, most)
-    }
-    spaces = [GivenFeatures("given", "layer", X)]
-    exact = search_pair(Y, spaces, [PLS()], fold_of_row, nested=False)  # Untimed: the first call pays for imports.
-    started = time.perf_counter()
-    sampler = optuna.samplers.TPESampler(seed=derive_seed(seed, "benchmark"))
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    optimiser_seconds, model_seconds, exact_seconds = time.perf_counter() - started, 0.0, []
-    tried: dict[int, FloatArray] = {}
-    for _ in range(trials):
-        times = [time.perf_counter()]
-        trial = study.ask(space)
-        k = int(trial.params["n_components"])
-        times.append(time.perf_counter())
-        tried[k] = _sklearn_scores(X, Y, fold_of_row, k)
-        times.append(time.perf_counter())
-        study.tell(trial, float(tried[k].mean()))
-        times.append(time.perf_counter())
-        exact = search_pair(Y, spaces, [PLS()], fold_of_row, nested=False)
-        times.append(time.perf_counter())
-        asked, fitted, told, searched = np.diff(times)
-        optimiser_seconds += float(asked + told)
-        model_seconds += float(fitted)
-        exact_seconds.append(float(searched))
-    return _Race(tried, exact, model_seconds, optimiser_seconds, float(np.median(exact_seconds)))
-
-
-def _sklearn_scores(
-    X: FloatArray, Y: FloatArray, fold_of_row: IntArray, k: int, *, tol: float = 1e-6, max_iter: int = 500
-) -> FloatArray:
-    """Fit and score one number of components fold by fold, ndarray of shape (n_folds,)."""
+def _sklearn(params: Mapping[str, float], *, tol: float = 1e-6, max_iter: int = 500) -> Any:
+    """Make the scikit-learn model, by default with its own tolerance."""
     from sklearn.cross_decomposition import PLSRegression
 
-    scores = []
-    for fold in range(int(fold_of_row.max()) + 1):
-        out = fold_of_row == fold
-        model = PLSRegression(n_components=k, scale=False, tol=tol, max_iter=max_iter).fit(X[~out], Y[~out])
-        scores.append(mean_pearson_r(Y[out], model.predict(X[out])))
-    return np.array(scores)
+    return PLSRegression(n_components=int(params["n_components"]), scale=False, tol=tol, max_iter=max_iter)
+
+
+def _tight_sklearn(params: Mapping[str, float]) -> Any:
+    return _sklearn(params, tol=_TIGHT, max_iter=1_000_000)

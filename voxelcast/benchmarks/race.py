@@ -128,7 +128,7 @@ def run_race(
         watch.start()
         trial = study.ask(distributions)
         watch.stop("optimiser")
-        scores = _fold_scores(X, Y, fold_of_row, reference, trial.params)
+        scores = reference_scores(X, Y, fold_of_row, reference, trial.params)
         watch.stop("model")
         study.tell(trial, float(scores.mean()))
         watch.stop("optimiser")
@@ -179,14 +179,14 @@ def _study(space: Mapping[str, Range], seed: int) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def _fold_scores(
+def reference_scores(
     X: FloatArray,
     Y: FloatArray,
     fold_of_row: IntArray,
     reference: Callable[[Mapping[str, float]], Any],
     params: Mapping[str, float],
 ) -> FloatArray:
-    """Fit and score a scikit-learn model fold by fold, ndarray of shape (n_folds,)."""
+    """Fit and score the scikit-learn model of ``params`` fold by fold, ndarray of shape (n_folds,)."""
     scores = []
     with warnings.catch_warnings():
         # It tells of every model that did not converge; what that costs in score is part of the comparison.

@@ -17,6 +17,8 @@ from voxelcast.cli.progress import make_progress
 @click.option("--layers", default="*", show_default=True, help="Module paths or wildcards, separated by commas.")
 @click.option("--every", type=int, help="Keep every k-th frame; default 1.")
 @click.option("--frames", type=int, help="Keep n frames, evenly spaced.")
+@click.option("--pool", default="mean", show_default=True, help="Over time.")
+@click.option("--grid", type=click.IntRange(min=1), help="Average each channel over a grid of k x k cells first.")
 @click.option("--input-size", type=int)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
@@ -33,6 +35,8 @@ def extract(
     layers: str,
     every: int | None,
     frames: int | None,
+    pool: str,
+    grid: int | None,
     input_size: int | None,
     seed: int,
     device: str,
@@ -63,6 +67,8 @@ def extract(
         keep_suffix=keep_suffix,
         on_broken=broken,
         progress=make_progress(),
+        pool=pool,
+        grid=grid,
     )
     for record in records:
         if record["broken"]:

@@ -12,11 +12,12 @@ from typing import ClassVar, Literal
 from voxelcast.core.arrays import BoolArray
 from voxelcast.core.checks import check_known, check_option
 from voxelcast.core.errors import DataError
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.layout2021 import (
     RESPONSE_FOLDER,
     WHOLE_BRAIN,
     Track,
+    VideoOrderDataset,
     check_response_file,
     find_folder,
     list_videos,
@@ -25,7 +26,6 @@ from voxelcast.datasets.layout2021 import (
     response_path,
     select_names,
 )
-from voxelcast.stimuli.stimulus import Stimulus
 
 N_TRAIN, N_TEST, N_REPETITIONS = 1000, 102, 3
 
@@ -53,7 +53,7 @@ EXPECTED_VOXELS: dict[str, dict[str, int]] = {
 """Number of voxels of each subject in each ROI, ``WB`` among them, in the challenge's files."""
 
 
-class Algonauts2021Dataset(Dataset):
+class Algonauts2021Dataset(VideoOrderDataset):
     """The challenge's data as they are unpacked.
 
     Parameters
@@ -112,21 +112,6 @@ class Algonauts2021Dataset(Dataset):
         for subject in self._subjects:
             for roi in self._rois:
                 check_response_file(response_path(self._folder, track, subject, roi), subject, roi)
-
-    @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """First videos in sorted order."""
-        return self._videos[: self._n_train]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Last videos in sorted order."""
-        return self._videos[self._n_train :]
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects
 
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen; the same for every subject."""

@@ -11,6 +11,7 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.checks import check_known, check_shape
 from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.pickles import load_pickle
 from voxelcast.datasets.values import as_response_values
 from voxelcast.stimuli.listing import list_stimuli
@@ -134,3 +135,26 @@ def _entry(path: Path, key: str) -> np.ndarray[tuple[int, ...], np.dtype[np.gene
         raise DataError(f"{path}: {key!r} must be an array; got a {type(content[key]).__name__}")
     array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = content[key]
     return array
+
+
+class VideoOrderDataset(Dataset):
+    """A dataset whose videos, in sorted order, are first the training and then the held-out stimuli."""
+
+    _videos: tuple[Stimulus, ...]
+    _n_train: int
+    _subjects: tuple[str, ...]
+
+    @property
+    def train_stimuli(self) -> tuple[Stimulus, ...]:
+        """First videos in sorted order."""
+        return self._videos[: self._n_train]
+
+    @property
+    def test_stimuli(self) -> tuple[Stimulus, ...]:
+        """Last videos in sorted order."""
+        return self._videos[self._n_train :]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects chosen."""
+        return self._subjects

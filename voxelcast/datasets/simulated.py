@@ -20,10 +20,11 @@ from voxelcast.core.errors import DataError, MissingFileError, ShapeError, Store
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.layout2021 import (
     RESPONSE_FOLDER,
     VIDEO_FOLDER,
+    VideoOrderDataset,
     check_response_file,
     list_videos,
     read_train_responses,
@@ -195,7 +196,7 @@ def _read_json(path: Path) -> Any:
         raise StoreError(f"{path} is not whole JSON ({' '.join(str(error).split())}); remove the simulation") from error
 
 
-class SimulatedDataset(Dataset):
+class SimulatedDataset(VideoOrderDataset):
     """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
 
     Parameters
@@ -243,21 +244,6 @@ class SimulatedDataset(Dataset):
             for roi in self.rois(subject):
                 for path in self.response_files(subject, roi):
                     check_response_file(path, subject, roi)
-
-    @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """First videos in sorted order."""
-        return self._videos[: self._n_train]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Last videos in sorted order."""
-        return self._videos[self._n_train :]
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects
 
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen, of those that the subject has."""

@@ -36,6 +36,8 @@ _TOLERANCE = 1e-9
 _DIRECT_TOLERANCE = 1e-12
 _TINY = float(np.finfo(np.float64).tiny)
 _BLOCK_BYTES = 16 * 2**20
+_LOWEST_SHARE = 1e-3
+_DIRECT_ROUNDS = 10
 _FIRST_CHECK, _FIRST_DIRECT, _MOST_STEPS = 4, 64, 65_536
 # Features with less than this share of the largest variance are constant but for rounding.
 _VARIANCE_TOLERANCE = 1e-14
@@ -112,11 +114,11 @@ def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
         If a voxel does not converge.
     """
     # Without a lower bound the steps would be endlessly small; there, the direct solution ends the search.
-    lowest = max(problem.lowest, 1e-6 * problem.highest)
+    lowest = max(problem.lowest, _LOWEST_SHARE * problem.highest)
     r = float(np.sqrt(lowest * problem.highest))
     factor = (problem.highest - r) / (problem.highest + r)
-    # Where a step hardly brings v nearer it may go round in circles, and a part of a step does not.
-    stay = 0.1 if factor > 0.9 else 0.0
+    # Where a step need not bring v nearer it may go round in circles; a part of a step does not.
+    stay = 0.1 if problem.lowest < lowest else 0.0
     tolerance = _TOLERANCE * (1 - factor)
     inverse = np.linalg.inv(problem.H + r * np.eye(len(problem.t)))
     upper, lower = problem.t / r, -problem.t / r
@@ -126,7 +128,8 @@ def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
     c = problem.c[todo] @ (2 * inverse)
     v = x[todo] + _clip((problem.c[todo] - x[todo] @ problem.H) / r, lower, upper)
     reflection = 2 * r * inverse - np.eye(len(problem.t))
-    check, direct = _FIRST_CHECK, _FIRST_DIRECT
+    # A direct solution of p equations takes as long as some p steps.
+    check, direct = _FIRST_CHECK, max(_FIRST_DIRECT, 2 * len(problem.t))
     for step in range(1, _MOST_STEPS + 1):
         if not len(todo):
             return found
@@ -166,31 +169,45 @@ def _clip(values: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArra
 
 
 def _solve_directly(problem: _Problem, c: FloatArray, x: FloatArray) -> BoolArray:
-    """Solve H x = c - t sign(x) on the features in use.
+    """Solve H x = c - t sign(x) on the features in use, and a few times more with those that should be in use.
 
-    Where the solution is the minimum it is written to ``x``, shape (m, p).
+    Where a solution is the minimum it is written to ``x``, shape (m, p).
 
     Returns
     -------
     solved : ndarray of shape (m,), bool
     """
     solved = np.zeros(len(x), dtype=bool)
-    p = len(problem.t)
-    size = max(1, _BLOCK_BYTES // (8 * p * p))
+    size = max(1, _BLOCK_BYTES // (8 * problem.H.size))
     for start in range(0, len(x), size):
-        part = slice(start, start + size)
-        signs = np.sign(x[part])
-        used = signs != 0
-        # The rows and columns of the other features are those of the identity. With features in use that depend on
-        # each other, as duplicates do, the small addition picks one of the solutions; it is checked like any other.
-        equations = problem.H * (used[:, :, None] & used[:, None, :])
-        equations[:, np.arange(p), np.arange(p)] = 1 + _DIRECT_TOLERANCE
-        right = np.where(used, c[part] - problem.t * signs, 0.0)
-        solution = np.linalg.solve(equations, right[:, :, None])[:, :, 0]
-        slope = c[part] - solution @ problem.H
-        excess = np.where(used, np.abs(slope - problem.t * signs), np.abs(slope) - problem.t)
-        fits = excess.max(axis=1) <= _DIRECT_TOLERANCE * np.abs(c[part]).max(axis=1)
-        fits &= (solution * signs >= 0).all(axis=1)
-        x[part][fits] = solution[fits]
-        solved[part] = fits
+        todo = np.arange(start, min(start + size, len(x)))
+        signs = np.sign(x[todo])
+        for _ in range(_DIRECT_ROUNDS):
+            solution, slope = _solve_signed(problem, c[todo], signs)
+            used = signs != 0
+            excess = np.where(used, np.abs(slope - problem.t * signs), np.abs(slope) - problem.t).max(axis=1)
+            size_of_terms = np.abs(c[todo]).max(axis=1) + problem.highest * np.abs(solution).max(axis=1)
+            fits = (excess <= _DIRECT_TOLERANCE * size_of_terms) & (solution * signs >= 0).all(axis=1)
+            x[todo[fits]] = solution[fits]
+            solved[todo[fits]] = True
+            # A feature whose coefficient changed its sign leaves, one whose product exceeds the penalty enters.
+            entering = np.where(np.abs(slope) > problem.t, np.sign(slope), 0.0)
+            signs = np.where(used, np.where(solution * signs > 0, signs, 0.0), entering)[~fits]
+            todo = todo[~fits]
+            if not len(todo):
+                break
     return solved
+
+
+def _solve_signed(problem: _Problem, c: FloatArray, signs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return x with H x = c - t signs on the features with a sign and 0 on the others, and c - H x."""
+    used = signs != 0
+    # The rows and columns of the other features are those of the identity. With features in use that depend on each
+    # other, as duplicates do, the small addition picks one of the solutions; it is checked like any other.
+    equations = problem.H * (used[:, :, None] & used[:, None, :])
+    diagonal = np.arange(len(problem.t))
+    equations[:, diagonal, diagonal] = 1 + _DIRECT_TOLERANCE
+    right = np.where(used, c - problem.t * signs, 0.0)
+    solution: FloatArray = np.linalg.solve(equations, right[:, :, None])[:, :, 0]
+    slope: FloatArray = c - solution @ problem.H
+    return solution, slope

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from voxelcast.core.checks import check_file_name, check_option, nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.encoders.registry import list_encoders
-from voxelcast.features.pooling import list_pools
+from voxelcast.features.pooling import make_pool
 from voxelcast.scoring.correlation import METRICS
 
 
@@ -95,6 +95,7 @@ class NetworkConfig(_Strict):
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     label: str | None = None
+    noise_seed: int | None = Field(default=None, ge=0)
 
     @property
     def shown(self) -> str:
@@ -192,6 +193,7 @@ class ExperimentConfig(_Strict):
     seed: int = Field(default=0, ge=0)
     frames: FramesConfig = FramesConfig(every=1)
     pool: str = "mean"
+    grid: int | None = Field(default=None, ge=1)
     compress: CompressConfig = CompressConfig()
     encoders: SeveralNames = ("pls", "ridge")
     search: SearchConfig = SearchConfig()
@@ -210,7 +212,7 @@ class ExperimentConfig(_Strict):
     @field_validator("pool")
     @classmethod
     def _known_pool(cls, value: str) -> str:
-        check_option("pool", value, list_pools())
+        make_pool(value)
         return value
 
     @field_validator("encoders")

@@ -113,7 +113,9 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkE
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                features = extract_stimulus(loaded, stimulus, plan.sampling, plan.config.pool).features
+                features = extract_stimulus(
+                    loaded, stimulus, plan.sampling, plan.config.pool, grid=plan.config.grid
+                ).features
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":

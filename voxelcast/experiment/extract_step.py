@@ -49,6 +49,7 @@ def extract_steps(
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
     pool: str,
+    grid: int | None,
     on_broken: OnBroken,
     device: str,
 ) -> list[Step]:
@@ -61,7 +62,7 @@ def extract_steps(
     the stimuli, sampling and pool; not the device, the number of workers or any path.
     """
     card = {**asdict(network.card), "weights": None}  # the hash counts, not what the weights are called
-    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool}
+    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool, "grid": grid}
     steps = []
     for number, start in enumerate(range(0, len(stimuli), SHARD)):
         shard = tuple(stimuli[start : start + SHARD])
@@ -74,6 +75,7 @@ def extract_steps(
             "stimuli": shard,
             "sampling": sampling,
             "pool": pool,
+            "grid": grid,
             "on_broken": on_broken,
         }
         steps.append(Step(step_id, extract_shard, arguments, wide=device != "cpu", size=len(shard)))
@@ -88,6 +90,7 @@ def extract_shard(
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
     pool: str,
+    grid: int | None,
     on_broken: OnBroken,
     progress: Progress | None = None,
 ) -> None:
@@ -103,7 +106,7 @@ def extract_shard(
     rows: dict[str, np.memmap] = {}
     records: list[dict[str, object]] = []
     kept = 0
-    for outcome in extract(net, stimuli, sampling, pool, on_broken=on_broken, workers=decoders):
+    for outcome in extract(net, stimuli, sampling, pool, grid=grid, on_broken=on_broken, workers=decoders):
         if isinstance(outcome, BrokenStimulus):
             records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
         else:

@@ -38,6 +38,7 @@ def extract_folder(
     keep_suffix: bool = False,
     progress: Progress,
     pool: str = "mean",
+    grid: int | None = None,
 ) -> list[dict[str, object]]:
     """Extract features of all stimuli under ``source``; goes on where a killed run was.
 
@@ -52,13 +53,13 @@ def extract_folder(
         For a broken stimulus, where ``on_broken`` is ``"stop"``.
     """
     text = network_json(network, seed)
-    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "on_broken": on_broken}
+    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "grid": grid, "on_broken": on_broken}
     _check_output(output, settings)
     stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
     loaded = load(network.shown, text, device)
     store = StepStore(output / "steps")
     write_json(output / "settings.json", settings)
-    steps = extract_steps(loaded, stimuli, sampling, pool, on_broken, device)
+    steps = extract_steps(loaded, stimuli, sampling, pool, grid, on_broken, device)
     with Workers(available_cores()) as workers:
         what = f"extract {network.shown}"
         run_steps(steps, store, workers=workers, progress=progress, what=what, unit="stimulus")

@@ -114,6 +114,7 @@ class Plan:
                 self.stimuli,
                 self.sampling,
                 config.pool,
+                config.grid,
                 config.broken_stimuli,
                 config.compute.device,
             )

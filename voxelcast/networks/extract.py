@@ -12,8 +12,9 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite, check_option
-from voxelcast.core.errors import DataError, OptionError, StimulusError
+from voxelcast.core.errors import DataError, OptionError, ShapeError, StimulusError
 from voxelcast.features.pooling import TemporalPool, make_pool
+from voxelcast.features.space import pool_space
 from voxelcast.networks.base import Network
 from voxelcast.networks.prefetch import Prefetcher
 from voxelcast.stimuli.sampling import FrameSampling
@@ -64,6 +65,7 @@ def extract(
     sampling: FrameSampling,
     pool: str = "mean",
     *,
+    grid: int | None = None,
     on_broken: Literal["stop", "skip"] = "stop",
     workers: int = 2,
     batch: int | None = None,
@@ -84,6 +86,8 @@ def extract(
         Which frames of a video are looked at.
     pool : str
         How frames become one feature vector; one of ``voxelcast.features.pooling.list_pools()``.
+    grid : int or None
+        Cells per side of a grid over which each channel is averaged first; None keeps every pixel.
     on_broken : {"stop", "skip"}
         Raise at the first broken stimulus, or yield its reason and go on.
     workers : int
@@ -110,7 +114,7 @@ def extract(
     check_option("precision", precision, ("float32",))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    line = _Line(network, batch)
+    line = _Line(network, grid, batch)
     with Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers) as frames:
         for position, stimulus in enumerate(stimuli):
             entry = _Entry(stimulus, {layer: make_pool(pool) for layer in network.layers})
@@ -154,10 +158,11 @@ def extract_stimulus(
     sampling: FrameSampling,
     pool: str = "mean",
     *,
+    grid: int | None = None,
     batch: int | None = None,
 ) -> StimulusFeatures:
     """Extract features of one stimulus; see :func:`extract`."""
-    (result,) = extract(network, [stimulus], sampling, pool, workers=1, batch=batch)
+    (result,) = extract(network, [stimulus], sampling, pool, grid=grid, workers=1, batch=batch)
     assert isinstance(result, StimulusFeatures)
     return result
 
@@ -178,8 +183,9 @@ class _Entry:
 class _Line:
     """Stimuli in the order in which they are to come out, and frames that wait for a full batch."""
 
-    def __init__(self, network: Network, batch: int | None) -> None:
+    def __init__(self, network: Network, grid: int | None, batch: int | None) -> None:
         self._network = network
+        self._grid = grid
         self._batch = batch
         self._entries: deque[_Entry] = deque()
         self._waiting: deque[tuple[_Entry, torch.Tensor, FloatArray]] = deque()
@@ -209,7 +215,7 @@ class _Line:
             prepared = torch.cat([frames for frames, _ in entry.clip])
             times = np.concatenate([moments for _, moments in entry.clip])
             for layer, activations in self._network.activations(prepared).items():
-                entry.pools[layer].update(activations, _times_of(len(activations), times))
+                self._pool(entry, layer, activations, _times_of(len(activations), times))
             entry.n_pooled = len(prepared)
         entry.clip.clear()
 
@@ -243,9 +249,15 @@ class _Line:
         for entry, prepared, times in parts:
             stop = start + len(prepared)
             for layer, values in activations.items():
-                entry.pools[layer].update(values[start:stop], times)
+                self._pool(entry, layer, values[start:stop], times)
             entry.n_pooled += len(prepared)
             start = stop
+
+    def _pool(self, entry: _Entry, layer: str, activations: torch.Tensor, times: FloatArray) -> None:
+        try:
+            entry.pools[layer].update(pool_space(activations, self._grid), times)
+        except ShapeError as error:
+            raise ShapeError(f"layer {layer}: {error}") from error
 
 
 def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:

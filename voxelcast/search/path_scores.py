@@ -245,15 +245,17 @@ def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> Floa
     basis = np.linalg.qr(T, mode="r")
     # Singular values are compared after latent variables, voxels and filters were all brought to one size: what is
     # left out is then rounding for each of them.
-    sizes = np.linalg.norm(basis, axis=0) * np.linalg.norm(loadings, axis=1)
-    weighted = filters * sizes
+    lengths, weights = np.linalg.norm(basis, axis=0), np.linalg.norm(loadings, axis=1)
+    there = (lengths > 0) & (weights > 0)
+    scaled, basis = loadings / np.where(there, weights, 1.0)[:, None], basis / np.where(there, lengths, 1.0)
+    weighted = filters * (lengths * weights)
     rows = np.abs(weighted).max(axis=1, initial=0.0)
-    scaled = loadings / np.where(sizes > 0, np.linalg.norm(loadings, axis=1), 1.0)[:, None]
-    basis = basis / np.where(sizes > 0, np.linalg.norm(basis, axis=0), 1.0)
     left, values, right = np.linalg.svd(weighted / np.where(rows > 0, rows, 1.0)[:, None], full_matrices=False)
     kept = values > _EPS * values.max(initial=0.0)
     left, right = left[:, kept] * values[kept], right[kept]
     k = len(right)
+    if k == 0:
+        return np.zeros((filters.shape[0], q))
     # (r, k * n): one product gives P of every voxel, f and stimulus.
     spread = (right[:, None, :] * basis).reshape(-1, r).T
     pairs = (left[:, :, None] * left[:, None, :]).reshape(-1, k * k).T
