@@ -32,7 +32,7 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(networks=MINIMAL["networks"] * 2), "torchvision/resnet18 is there twice"),
         (with_(folds={"n": 1}), "folds.n: must be greater than or equal to 2; got 1"),
         (with_(frames={"every": 2, "n": 3}), "set exactly one of every"),
-        (with_(pool="maen"), "pool must be one of"),
+        (with_(pool="maen"), "pool 'maen' does not exist; did you mean mean"),
         (with_(encoders=["plss"]), "; got 'plss'"),
         (with_(compress={"components": 0}), "compress.components: must be a whole number of at least 1, or max; got 0"),
         (with_(search={"metric": "r2"}), "search.metric must be one of"),

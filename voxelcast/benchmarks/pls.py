@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from voxelcast.benchmarks.race import reference_scores, run_race
+from voxelcast.benchmarks.race import Sampler, reference_scores, run_race
 from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.encoders.pls import PLS
 from voxelcast.search.folds import make_folds
 
+_MOST_2021 = 100
 _TIGHT = 1e-22
 
 
@@ -24,6 +25,7 @@ class PLSBenchmark:
     Parameters
     ----------
     n_stimuli, n_features, n_voxels, n_folds, trials : int
+    sampler : {"tpe", "gp"}
     model_seconds : float
         Fitting, predicting and scoring with scikit-learn at the proposals of the optimiser.
     optimiser_seconds : float
@@ -31,6 +33,8 @@ class PLSBenchmark:
     exact_seconds : float
         Whole exact search of every number of components, with the refit: median of one run after each proposal, so
         that a machine that slows down meanwhile slows both.
+    most_proposed : int
+        The most components that the optimiser could propose.
     reference_components, exact_components : int
         What either way chose.
     reference_score, exact_score : float
@@ -49,9 +53,11 @@ class PLSBenchmark:
     n_voxels: int
     n_folds: int
     trials: int
+    sampler: Sampler
     model_seconds: float
     optimiser_seconds: float
     exact_seconds: float
+    most_proposed: int
     reference_components: int
     reference_score: float
     exact_components: int
@@ -70,7 +76,8 @@ class PLSBenchmark:
         size = f"{self.n_stimuli} stimuli, {self.n_features} features, {self.n_voxels} voxels, {self.n_folds} folds"
         return [
             f"one subject x ROI: {size}, one thread",
-            f"scikit-learn PLSRegression, {self.trials} proposals of a Bayesian optimisation: "
+            f"scikit-learn PLSRegression, {self.trials} proposals of a Bayesian optimisation ({self.sampler}, 1 to "
+            f"{self.most_proposed} components): "
             f"{self.model_seconds:.2f} s (and {self.optimiser_seconds:.2f} s for the optimiser); "
             f"chose {self.reference_components} components, score {self.reference_score:.6f}",
             f"voxelcast, every number of components: {self.exact_seconds:.4f} s; "
@@ -90,6 +97,8 @@ def benchmark_pls(
     n_folds: int = 10,
     trials: int = 25,
     compared: Sequence[int] = (1, 2, 4, 8),
+    sampler: Sampler = "gp",
+    within_rank: bool = False,
     seed: int = 0,
 ) -> PLSBenchmark:
     """Time both ways on the same simulated responses, folds and metric (mean over voxels of Pearson r).
@@ -104,30 +113,43 @@ def benchmark_pls(
     n_folds, trials : int
     compared : sequence of int
         Numbers of components at which the scores are compared by the same definition.
+    sampler : {"gp", "tpe"}
+        Of the optimisation: a Gaussian process as in 2021, or that of ``search.method: bayes``.
+    within_rank : bool
+        In 2021 the optimiser proposed 1 to 100 components, of which those above the rank are one and the same model
+        (scikit-learn clamped them then and refuses them now). True has it propose no more than the rank.
     seed : int
     """
     X = simulate_features(n_stimuli, n_features, seed, 0)
     Y = simulate_responses(X, n_voxels, seed)
     fold_of_row = make_folds(n_stimuli, n_folds, seed)
     n_train = n_stimuli - int(np.bincount(fold_of_row).max())
+    most = PLS().space(n_train, n_features, n_voxels)["n_components"]
+    proposed = most if within_rank else replace(most, high=max(_MOST_2021, most.high))
+
+    def clamped(params: Mapping[str, float]) -> Any:
+        return _sklearn({"n_components": min(params["n_components"], most.high)})
+
     with threadpool_limits(limits=1):
         race = run_race(
-            X, Y, fold_of_row, PLS(), _sklearn, PLS().space(n_train, n_features, n_voxels),
-            trials=trials, timed=trials, seed=seed,
+            X, Y, fold_of_row, PLS(), clamped, {"n_components": proposed},
+            trials=trials, timed=trials, sampler=sampler, seed=seed,
         )  # fmt: skip
         tight = {k: reference_scores(X, Y, fold_of_row, _tight_sklearn, {"n_components": k}) for k in compared}
     by_k = {int(candidate.setting["n_components"]): candidate.fold_scores for candidate in race.exact.candidates}
-    tried = {int(proposal.params["n_components"]): proposal.fold_scores for proposal in race.proposals}
+    tried = {int(min(proposal.params["n_components"], most.high)): proposal.fold_scores for proposal in race.proposals}
     return PLSBenchmark(
         n_stimuli=n_stimuli,
         n_features=n_features,
         n_voxels=n_voxels,
         n_folds=n_folds,
         trials=trials,
+        sampler=sampler,
         model_seconds=race.model_seconds,
         optimiser_seconds=race.optimiser_seconds,
         exact_seconds=race.exact_seconds,
-        reference_components=int(race.best.params["n_components"]),
+        most_proposed=int(proposed.high),
+        reference_components=int(min(race.best.params["n_components"], most.high)),
         reference_score=float(race.best.fold_scores.mean()),
         exact_components=int(race.exact.chosen.setting["n_components"]),
         exact_score=race.exact.chosen.score,

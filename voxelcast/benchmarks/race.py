@@ -6,7 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from voxelcast.encoders.base import Encoder, Range
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.pair import search_pair
+
+Sampler = Literal["gp", "tpe"]
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ def run_race(
     trials: int,
     timed: int,
     searches: int = 25,
+    sampler: Sampler = "gp",
     seed: int = 0,
 ) -> Race:
-    """Run the optimisation (Optuna's Gaussian process) over scikit-learn's models and, in between, our search.
+    """Run a Bayesian optimisation over scikit-learn's models and, in between, our search.
 
     Parameters
     ----------
@@ -115,6 +118,8 @@ def run_race(
         How many of them are fitted, at most ``trials``; the first ten are random whatever the scores.
     searches : int
         How many times our search is run, at most ``timed``.
+    sampler : {"gp", "tpe"}
+        Optuna's: a Gaussian process, as in 2021, or the tree-structured Parzen estimator of ``search.method: bayes``.
     seed : int
     """
     spaces = [GivenFeatures("given", "layer", X)]
@@ -122,7 +127,7 @@ def run_race(
     exact = search_pair(Y, spaces, [encoder], fold_of_row, nested=False)
     reference({name: bounds.low for name, bounds in space.items()}).fit(X[:, :3], Y[:, :3])
     watch = _Watch()
-    study, distributions = _study(space, derive_seed(seed, "benchmark", encoder.name))
+    study, distributions = _study(space, sampler, derive_seed(seed, "benchmark", encoder.name))
     proposals: list[Proposal] = []
     for place in range(min(timed, trials)):
         watch.start()
@@ -166,11 +171,12 @@ class _Watch:
         self._since = time.perf_counter()
 
 
-def _study(space: Mapping[str, Range], seed: int) -> tuple[Any, dict[str, Any]]:
+def _study(space: Mapping[str, Range], sampler: Sampler, seed: int) -> tuple[Any, dict[str, Any]]:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed))
+    made = optuna.samplers.GPSampler(seed=seed) if sampler == "gp" else optuna.samplers.TPESampler(seed=seed)
+    study = optuna.create_study(direction="maximize", sampler=made)
     return study, {
         name: optuna.distributions.IntDistribution(int(bounds.low), int(bounds.high))
         if bounds.integer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import click
 
 
@@ -15,12 +17,32 @@ def benchmark() -> None:
 @click.option("--components", default=50, show_default=True, help="Number of features.")
 @click.option("--voxels", default=232, show_default=True, help="V1 of subject 1 has 232.")
 @click.option("--trials", default=25, show_default=True, help="Proposals of the Bayesian optimisation.")
+@click.option("--sampler", type=click.Choice(["gp", "tpe"]), default="gp", show_default=True)
+@click.option(
+    "--within-rank", is_flag=True, help="Propose no more components than there are; in 2021 it was up to 100."
+)
 @click.option("--seed", default=0, show_default=True)
-def pls(stimuli: int, components: int, voxels: int, trials: int, seed: int) -> None:
+def pls(
+    stimuli: int, components: int, voxels: int, trials: int, sampler: Literal["gp", "tpe"], within_rank: bool, seed: int
+) -> None:
     """Time scikit-learn's PLSRegression under Bayesian optimisation, and our exact search, on one subject x ROI."""
     from voxelcast.benchmarks.pls import benchmark_pls
 
-    for line in benchmark_pls(stimuli, components, voxels, trials=trials, seed=seed).lines():
+    for line in benchmark_pls(
+        stimuli, components, voxels, trials=trials, sampler=sampler, within_rank=within_rank, seed=seed
+    ).lines():
+        click.echo(line)
+
+
+@benchmark.command()
+@click.option("--encoders", help="Separated by commas; default: all that scikit-learn has too.")
+@click.option("--trials", default=25, show_default=True)
+def encoders(encoders: str | None, trials: int) -> None:
+    """Time the 2021 way, scikit-learn under a Gaussian-process optimisation, and ours, for each encoder."""
+    from voxelcast.benchmarks.encoders import ENCODERS, benchmark_encoders
+
+    names = ENCODERS if encoders is None else tuple(encoders.split(","))
+    for line in benchmark_encoders(encoders=names, trials=trials).lines():
         click.echo(line)
 
 

@@ -26,6 +26,7 @@ from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.linalg.blas import dger
 from scipy.linalg.lapack import dsyevr
 
 from voxelcast.core.arrays import FloatArray
@@ -64,8 +65,9 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
         where no covariance is left to explain (the numerical rank): further components would not change the model.
     """
     p, q = C.shape
-    S = np.array(S, dtype=np.float64)
-    residual = _small_factor(C) if q > p else np.array(C, dtype=np.float64)
+    # BLAS updates matrices in Fortran order in place.
+    left: FloatArray = np.array(S, dtype=np.float64, order="F")
+    residual: FloatArray = np.array(_small_factor(C) if q > p else C, dtype=np.float64, order="F")
     weights, feature_loadings = np.empty((n_components, p)), np.empty((n_components, p))
     variances = np.empty(n_components)
     r, first_value, total = 0, 0.0, float(np.trace(S))
@@ -73,17 +75,17 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
     recent = 0
     while r < n_components:
         if recent == SHRINK_EVERY:
-            basis, S, residual = shrink_basis(basis, weights[r - recent : r], S, residual)
+            basis, left, residual = shrink_basis(basis, weights[r - recent : r], left, residual)
             recent = 0
         w, value = leading_left_singular_vector(residual)
         first_value = max(first_value, value)
-        Sw = S @ w
+        Sw = left @ w
         variance = float(w @ Sw)
         if value <= _COVARIANCE_TOLERANCE * first_value or variance <= _VARIANCE_TOLERANCE * total:
             break
         loading = Sw / variance
-        residual -= loading[:, None] * (w @ residual)
-        S -= loading[:, None] * Sw
+        residual = dger(-1.0, loading, w @ residual, a=residual, overwrite_a=1)
+        left = dger(-1.0, loading, Sw, a=left, overwrite_a=1)
         weights[r], feature_loadings[r], variances[r] = basis @ w, basis @ loading, variance
         r, recent = r + 1, recent + 1
     if r == 0:

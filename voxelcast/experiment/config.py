@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from voxelcast.core.checks import check_file_name, check_option, nearest
-from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.core.errors import ConfigError, MissingFileError, UnknownNameError
 from voxelcast.encoders.registry import list_encoders
 from voxelcast.features.pooling import make_pool
 from voxelcast.scoring.correlation import METRICS
@@ -212,7 +212,10 @@ class ExperimentConfig(_Strict):
     @field_validator("pool")
     @classmethod
     def _known_pool(cls, value: str) -> str:
-        make_pool(value)
+        try:
+            make_pool(value)
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from error
         return value
 
     @field_validator("encoders")
