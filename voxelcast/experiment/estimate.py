@@ -62,7 +62,8 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     """Estimate the work that is not done yet; a typical ROI is taken to have 200 voxels."""
     n_train = len(plan.dataset.train_stimuli)
     n = n_train + len(plan.dataset.test_stimuli)
-    networks = tuple(_look(plan, network, steps) for network, steps in zip(plan.networks, _extracts(plan), strict=True))
+    extracted = plan.extract_steps()
+    networks = tuple(_look(plan, network, extracted[network.shown]) for network in plan.networks)
     for one in networks:
         _check_features(plan.config.compress, one)
     extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
@@ -91,10 +92,6 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         fit_flops / rate + overhead,
         disk,
     )
-
-
-def _extracts(plan: Plan) -> list[list[Step]]:
-    return list(plan.extract_steps().values())
 
 
 def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkEstimate:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
@@ -31,7 +32,7 @@ class Readable:
     """The stimuli that could be read, once extraction is over.
 
     ``train_rows`` and ``test_rows`` are their places among the dataset's training and held-out stimuli; ``broken``
-    maps the ids of the others to the reason; ``n_frames`` says how many frames of each were used.
+    maps the ids of the others to the reason.
     """
 
     train_ids: tuple[str, ...]
@@ -39,7 +40,6 @@ class Readable:
     train_rows: IntArray
     test_rows: IntArray
     broken: dict[str, str]
-    n_frames: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -121,15 +121,21 @@ class Plan:
             for network in self.networks
         }
 
-    def readable(self, extracted: Sequence[Step]) -> Readable:
-        """Say which stimuli finished extraction steps of one network could read.
+    def readable(self, extracted: dict[str, list[Step]]) -> Readable:
+        """Say which stimuli the finished extraction steps could read.
 
         Raises
         ------
+        AlignmentError
+            If a network's features are not of the dataset's stimuli, in their order, or networks read other ones.
         DataError
             If no training stimulus is left.
         """
-        records = [r for step in extracted for r in extract_step.read_records(self.store.path(step.step_id))]
+        of_network = {shown: self._records(shown, steps) for shown, steps in extracted.items()}
+        first, records = next(iter(of_network.items()))
+        for shown, others in of_network.items():
+            kept, also = ([str(r["stimulus_id"]) for r in rows if not r["broken"]] for rows in (records, others))
+            check_same_stimuli(f"features of {first}", kept, f"features of {shown}", also)
         broken = {str(r["stimulus_id"]): str(r["broken"]) for r in records if r["broken"]}
         train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in broken]
         test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
@@ -141,8 +147,14 @@ class Plan:
             np.array(train, dtype=int),
             np.array(test, dtype=int),
             broken,
-            {str(r["stimulus_id"]): int(str(r["n_frames"])) for r in records},
         )
+
+    def _records(self, shown: str, steps: Sequence[Step]) -> list[dict[str, object]]:
+        """Read what a network's extraction says of each stimulus, which must be the dataset's, in their order."""
+        records = [r for step in steps for r in extract_step.read_records(self.store.path(step.step_id))]
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        check_same_stimuli(f"features of {shown}", [str(r["stimulus_id"]) for r in records], "the stimuli", ids)
+        return records
 
     def responses_steps(self) -> dict[tuple[str, str], Step]:
         """Make the steps that read, check and average the responses, by subject and ROI."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.experiment.builders import dataset_from_json
 from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.correlation import constant_columns
+from voxelcast.stimuli.stimulus import Stimulus
 
 VERSION = 1
 
@@ -30,9 +33,11 @@ def prepare_responses(
     ------
     DataError
         If a voxel is constant or has no response to some stimulus and ``invalid_voxels`` is ``"stop"``.
+    AlignmentError
+        If the responses' stimulus ids are not those of the dataset's stimuli, in their order.
     """
     source = dataset_from_json(dataset)
-    train = source.responses(subject, roi)
+    train = _aligned(source.responses(subject, roi), source.train_stimuli)
     mean = train.mean()
     reasons = invalid_reasons(mean)
     if reasons and invalid_voxels == "stop":
@@ -49,7 +54,7 @@ def prepare_responses(
     np.save(folder / "valid.npy", valid)
     np.save(folder / "ceiling.npy", _ceiling(train, seed))
     if source.has_test_responses:
-        test = source.responses(subject, roi, "test")
+        test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
         np.save(folder / "test.npy", test.mean())
         np.save(folder / "test_ceiling.npy", _ceiling(test, seed))
     facts = {
@@ -61,6 +66,12 @@ def prepare_responses(
         "invalid": {str(voxel): reason for voxel, reason in reasons.items()},
     }
     (folder / "facts.json").write_text(json.dumps(facts))
+
+
+def _aligned(responses: ResponseSet, stimuli: Sequence[Stimulus]) -> ResponseSet:
+    ids = [stimulus.stimulus_id for stimulus in stimuli]
+    check_same_stimuli(f"responses of {responses.subject} {responses.roi}", responses.stimulus_ids, "the stimuli", ids)
+    return responses
 
 
 def invalid_reasons(mean: FloatArray) -> dict[int, str]:

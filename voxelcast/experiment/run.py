@@ -96,7 +96,7 @@ def _run(plan: Plan, workers: Workers, progress: Progress) -> tuple[Finished, in
     extracted = plan.extract_steps()
     steps = [step for of_network in extracted.values() for step in of_network]
     ran += run_steps(steps, plan.store, workers=workers, progress=progress, what="extract features", unit="stimulus")
-    readable = plan.readable(next(iter(extracted.values())))
+    readable = plan.readable(extracted)
     for reason in readable.broken.values():
         progress.note(f"left out: {reason}")
     spaces = plan.spaces(extracted, readable)
