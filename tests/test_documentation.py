@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.config import ExperimentConfig, parse_config
+from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import run_experiment
 
 ROOT = Path(__file__).resolve().parents[1]

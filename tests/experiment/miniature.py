@@ -15,7 +15,7 @@ from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.progress import Silent
 from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.simulated_plan import SimulationPlan
-from voxelcast.experiment.config import parse_config
+from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import Summary, run_experiment
 from voxelcast.experiment.simulation import simulate
 from voxelcast.stimuli.encode import write_video

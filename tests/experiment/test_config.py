@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from voxelcast.core.errors import ConfigError, MissingFileError
-from voxelcast.experiment.config import ExperimentConfig, load_config, parse_config
+from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.config_file import load_config, parse_config
 
 MINIMAL: dict[str, Any] = {
     "name": "x",

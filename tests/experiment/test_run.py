@@ -32,7 +32,7 @@ from tests.experiment.miniature import (
 )
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.experiment.config import parse_config
+from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.store.steps import StepStore

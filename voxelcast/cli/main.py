@@ -37,7 +37,7 @@ def run(experiment: Path, overrides: tuple[str, ...], output: Path | None, store
 
     Run the same command again after a kill: it goes on where it was.
     """
-    from voxelcast.experiment.config import load_config
+    from voxelcast.experiment.config_file import load_config
     from voxelcast.experiment.plan import output_folder
     from voxelcast.experiment.run import estimate_experiment, run_experiment
 

@@ -12,7 +12,8 @@ from voxelcast.datasets.algonauts2021 import Algonauts2021Dataset
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.datasets.simulated import SimulatedDataset
-from voxelcast.experiment.config import Algonauts2021Config, DatasetConfig, FolderConfig, NetworkConfig
+from voxelcast.experiment.config import NetworkConfig
+from voxelcast.experiment.dataset_config import Algonauts2021Config, DatasetConfig, FolderConfig
 from voxelcast.networks.base import Network
 
 _DATASET: TypeAdapter[DatasetConfig] = TypeAdapter(DatasetConfig)

@@ -14,7 +14,8 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Progress
 from voxelcast.datasets.simulated import SimulatedDataset
 from voxelcast.datasets.simulated_plan import simulation_preset
-from voxelcast.experiment.config import ExperimentConfig, NetworkConfig, load_config
+from voxelcast.experiment.config import ExperimentConfig, NetworkConfig
+from voxelcast.experiment.config_file import load_config
 from voxelcast.experiment.extract_step import layer_path
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
