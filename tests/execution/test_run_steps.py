@@ -14,7 +14,8 @@ from threadpoolctl import threadpool_info
 
 from voxelcast.core.errors import DataError, StoreError
 from voxelcast.core.progress import Silent
-from voxelcast.execution.steps import Step, run_steps
+from voxelcast.execution.stage import run_steps
+from voxelcast.execution.steps import Step
 from voxelcast.execution.workers import Workers
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
@@ -43,7 +44,7 @@ def steps(function: Any, values: range, *, wide: bool = False) -> list[Step]:
 def run(made: list[Step], store: StepStore) -> int:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
     with Workers(2) as workers:
-        return run_steps(made, store, workers=workers, progress=Silent(), what="test")
+        return run_steps(made, store, engine=workers, progress=Silent(), what="test")
 
 
 def test_steps_run_once_in_other_processes_with_one_thread(tmp_path: Path) -> None:

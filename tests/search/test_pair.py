@@ -218,9 +218,10 @@ def test_fewer_stimuli_than_features() -> None:
 def test_chosen_model_is_that_of_the_predictions() -> None:
     features, Y = simulated(60, 5, 6, 4)
     result = _search(Y, make_folds(60, N_FOLDS, 0), features)
-    np.testing.assert_allclose(result.model.predict(features[0][60:]), result.predictions, atol=1e-12)
+    (part,) = result.parts
+    np.testing.assert_allclose(part.model.predict(features[0][60:]), result.predictions, atol=1e-12)
     again = get_encoder(result.chosen.encoder).fit(features[0][:60], Y, result.chosen.setting)
-    np.testing.assert_allclose(result.model.coefficients, again.coefficients, atol=1e-10)
+    np.testing.assert_allclose(part.model.arrays()["coefficients"], again.coefficients, atol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from voxelcast.core.errors import MissingFileError, StoreError, UnwritableError
 from voxelcast.store.atomic import atomic_path, save_array, save_arrays, write_json
 from voxelcast.store.keys import content_key, file_hash
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.store.steps import StepId, StepStore, is_worked_in
 
 STEP = StepId("fit", "sub01_V1", "0123456789abcdef0123456789abcdef")
 
@@ -39,8 +39,12 @@ def test_what_a_killed_step_left_is_cleared(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
     left = store.path(STEP).with_name(f".{store.path(STEP).name}.dead")
     left.mkdir(parents=True)
-    with store.writing(STEP):
-        assert not left.exists()
+    with store.writing(STEP) as folder:
+        (found,) = store.unfinished([STEP]).values()
+        assert set(found) == {left, folder}
+        assert (is_worked_in(folder), is_worked_in(left)) == (True, False)
+        store.clear_abandoned([STEP])
+        assert (folder.exists(), left.exists()) == (True, False)
 
 
 def test_a_result_of_another_key_is_not_reused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Moments, Range, moments
 from voxelcast.encoders.elastic_net import largest_penalty
-from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.registry import ENCODERS as PATH_ENCODERS
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.search.folds import make_folds
 
@@ -145,7 +145,7 @@ def _race(
     trials: int,
     seed: int,
 ) -> Race:
-    encoder = get_encoder(name)
+    encoder = PATH_ENCODERS[name]()
     return run_race(
         X,
         Y,

@@ -46,6 +46,19 @@ def encoders(encoders: str | None, trials: int) -> None:
         click.echo(line)
 
 
+@benchmark.command()
+@click.option("--stimuli", default=1000, show_default=True)
+@click.option("--voxels", default=20_000, show_default=True)
+@click.option("--permutations", default=1000, show_default=True)
+@click.option("--workers", default=2, show_default=True, help="Threads.")
+def permutation(stimuli: int, voxels: int, permutations: int, workers: int) -> None:
+    """Time the permutation test of every voxel against the plain loop."""
+    from voxelcast.benchmarks.permutation import benchmark_permutation
+
+    for line in benchmark_permutation(stimuli, voxels, permutations, workers).lines():
+        click.echo(line)
+
+
 @benchmark.command("mini-track")
 @click.option("--workers", default=2, show_default=True)
 @click.option("--layers", default=25, show_default=True)

@@ -17,8 +17,9 @@ from voxelcast.cli.progress import make_progress
 @click.option("--layers", default="*", show_default=True, help="Module paths or wildcards, separated by commas.")
 @click.option("--every", type=int, help="Keep every k-th frame; default 1.")
 @click.option("--frames", type=int, help="Keep n frames, evenly spaced.")
+@click.option("--hz", type=float, help="Look so often per second.")
 @click.option("--pool", default="mean", show_default=True, help="Over time.")
-@click.option("--grid", type=click.IntRange(min=1), help="Average each channel over a grid of k x k cells first.")
+@click.option("--space", default="none", show_default=True, help="mean, grid(k) or pyramid(1,2,4): over space, first.")
 @click.option("--input-size", type=int)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
@@ -35,8 +36,9 @@ def extract(
     layers: str,
     every: int | None,
     frames: int | None,
+    hz: float | None,
     pool: str,
-    grid: int | None,
+    space: str,
     input_size: int | None,
     seed: int,
     device: str,
@@ -55,7 +57,9 @@ def extract(
     from voxelcast.stimuli.sampling import FrameSampling
 
     config = NetworkConfig(name=network, layers=tuple(layers.split(",")), weights=weights, input_size=input_size)
-    sampling = FrameSampling(every=every if every is not None or frames is not None else 1, n=frames)
+    if every is None and frames is None and hz is None:
+        every = 1
+    sampling = FrameSampling(every=every, n=frames, hz=hz)
     records = extract_folder(
         stimuli,
         config,
@@ -68,7 +72,7 @@ def extract(
         on_broken=broken,
         progress=make_progress(),
         pool=pool,
-        grid=grid,
+        space=space,
     )
     for record in records:
         if record["broken"]:

@@ -14,6 +14,7 @@
     ├── MissingFileError   (FileNotFoundError)  a file that should be there
     ├── UnwritableError    (OSError)            a place that cannot be written to
     ├── MissingPackageError (ImportError)       an optional package that is not installed
+    ├── ExecutionError     (RuntimeError)       work that a worker, a scheduler or a cloud did not do
     └── StoreError         (RuntimeError)       a stored result that belongs to something else
 
 Every message is one line: what was wrong, what is allowed, what was got, what to do.
@@ -72,6 +73,10 @@ class UnwritableError(VoxelcastError, OSError):
 
 class MissingPackageError(VoxelcastError, ImportError):
     """A package that this needs is not installed."""
+
+
+class ExecutionError(VoxelcastError, RuntimeError):
+    """A worker, a scheduler or a cloud did not do the work it was given."""
 
 
 class StoreError(VoxelcastError, RuntimeError):

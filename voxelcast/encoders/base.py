@@ -171,6 +171,10 @@ class FittedEncoder:
         prediction: FloatArray = X @ self.coefficients + self.intercept
         return prediction
 
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return the arrays that make the model: ``coefficients`` and ``intercept``."""
+        return {"coefficients": self.coefficients, "intercept": self.intercept}
+
 
 @dataclass(frozen=True)
 class Range:

@@ -25,9 +25,8 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from scipy.linalg import solve_triangular
-from scipy.linalg.blas import dger
-from scipy.linalg.lapack import dsyevr
+from scipy.linalg.blas import dsymm, dsymv, dsyr, dtrsm
+from scipy.linalg.lapack import dgeqrf, dorgqr, dsyevr
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
@@ -37,6 +36,8 @@ from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
 # rank-deficient features, residues of the covariance lie below 1e-14.
 _COVARIANCE_TOLERANCE = 1e-12
 _VARIANCE_TOLERANCE = 1e-14
+# Share of the first eigenvalue of C C' below which an eigenvector has lost too many digits to be taken from it.
+_SQUARES_TOLERANCE = 1e-3
 # Components after which the features are rotated anew.
 SHRINK_EVERY = 8
 
@@ -67,35 +68,91 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
     p, q = C.shape
     # BLAS updates matrices in Fortran order in place.
     left: FloatArray = np.array(S, dtype=np.float64, order="F")
-    residual: FloatArray = np.array(_small_factor(C) if q > p else C, dtype=np.float64, order="F")
-    weights, feature_loadings = np.empty((n_components, p)), np.empty((n_components, p))
-    variances = np.empty(n_components)
-    r, first_value, total = 0, 0.0, float(np.trace(S))
+    residual: FloatArray = _small_factor(C) if q > p else np.asarray(C, dtype=np.float64)
+    floor, first_value = _VARIANCE_TOLERANCE * float(np.trace(S)), 0.0
     basis: FloatArray = np.eye(p)
-    recent = 0
-    while r < n_components:
-        if recent == SHRINK_EVERY:
-            basis, left, residual = shrink_basis(basis, weights[r - recent : r], left, residual)
-            recent = 0
-        w, value = leading_left_singular_vector(residual)
+    weights, feature_loadings, variances = np.empty((0, p)), np.empty((0, p)), np.empty(0)
+    while len(variances) < n_components:
+        most = min(SHRINK_EVERY, n_components - len(variances))
+        value, W, P, found = _some_components(left, residual, most, floor)
         first_value = max(first_value, value)
-        Sw = left @ w
-        variance = float(w @ Sw)
-        if value <= _COVARIANCE_TOLERANCE * first_value or variance <= _VARIANCE_TOLERANCE * total:
+        if value <= _COVARIANCE_TOLERANCE * first_value or not len(found):
             break
-        loading = Sw / variance
-        residual = dger(-1.0, loading, w @ residual, a=residual, overwrite_a=1)
-        left = dger(-1.0, loading, Sw, a=left, overwrite_a=1)
-        weights[r], feature_loadings[r], variances[r] = basis @ w, basis @ loading, variance
-        r, recent = r + 1, recent + 1
-    if r == 0:
+        weights, feature_loadings = np.vstack([weights, W @ basis.T]), np.vstack([feature_loadings, P @ basis.T])
+        variances = np.concatenate([variances, found])
+        if len(variances) < n_components:
+            complement = _complement(W)
+            residual = complement.T @ residual - (complement.T @ P.T) @ (_directions(W, P) @ residual)
+            left = np.asfortranarray(complement.T @ dsymm(1.0, left, complement, lower=1))
+            basis = basis @ complement
+    if not len(variances):
         return np.empty((p, 0)), np.empty((0, q))
-    # P'W is upper triangular with a diagonal of ones, so R' = (W'P)^-1 W' is one substitution.
-    crossed = weights[:r] @ feature_loadings[:r].T
-    directions_t: FloatArray = solve_triangular(
-        crossed, weights[:r], lower=True, unit_diagonal=True, check_finite=False
-    )
-    return directions_t.T, (directions_t @ C) / variances[:r, None]
+    directions_t = _directions(weights, feature_loadings)
+    return directions_t.T, (directions_t @ C) / variances[:, None]
+
+
+def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray:
+    """Return R' = (W'P)^-1 W'; W and P are given as rows, and W'P is lower triangular with a diagonal of ones."""
+    # BLAS is called directly: for some small matrices SciPy's checks cost more than the solution.
+    directions_t: FloatArray = dtrsm(1.0, weights @ feature_loadings.T, weights, lower=1, diag=1)
+    return directions_t
+
+
+def _complement(weights: FloatArray) -> FloatArray:
+    """Return an orthonormal basis of what is orthogonal to some orthonormal rows, ndarray of shape (m, m - b)."""
+    b, m = weights.shape
+    Q: FloatArray = np.zeros((m, m), order="F")
+    Q[:, :b], tau, _, _ = dgeqrf(weights.T)
+    return dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:]
+
+
+def _some_components(
+    left: FloatArray, residual: FloatArray, most: int, floor: float
+) -> tuple[float, FloatArray, FloatArray, FloatArray]:
+    """Find the next components without touching what is left of C: ``G = C C'`` is enough.
+
+    With w the leading eigenvector of G, of eigenvalue l, the deflated C has ``G - l w w' + l (p - w)(p - w)'``.
+    G has half the digits of C, so the search ends early where the eigenvalue has become small against the first.
+
+    Parameters
+    ----------
+    left : ndarray of shape (m, m), in Fortran order
+        What is left of S; its lower triangle is deflated in place.
+    residual : ndarray of shape (m, q)
+        What is left of C.
+    most : int
+    floor : float
+        Variance below which a latent variable is rounding.
+
+    Returns
+    -------
+    first : float
+        Leading singular value of ``residual``.
+    weights, feature_loadings : ndarray of shape (b, m)
+    variances : ndarray of shape (b,)
+    """
+    m = len(left)
+    G: FloatArray = (residual @ residual.T).T
+    W, P, variances = np.empty((most, m)), np.empty((most, m)), np.empty(most)
+    first = 0.0
+    for b in range(most):
+        w, value = _leading_eigenvector(G)
+        if b == 0:
+            first = value
+        elif value < _SQUARES_TOLERANCE * first:
+            most = b
+            break
+        Sw = dsymv(1.0, left, w, lower=1)
+        variance = float(w @ Sw)
+        if variance <= floor:
+            most = b
+            break
+        W[b], variances[b] = w, variance
+        np.divide(Sw, variance, out=P[b])
+        G = dsyr(-value, w, a=G, lower=1, overwrite_a=1)
+        G = dsyr(value, P[b] - w, a=G, lower=1, overwrite_a=1)
+        dsyr(-1.0 / variance, Sw, a=left, lower=1, overwrite_a=1)
+    return float(np.sqrt(max(first, 0.0))), W[:most], P[:most], variances[:most]
 
 
 def shrink_basis(
@@ -107,7 +164,7 @@ def shrink_basis(
     found get cheaper with every component.
     """
     found = (weights @ basis).T
-    complement = np.linalg.qr(found, mode="complete").Q[:, found.shape[1] :]
+    complement = _complement(found.T)
     return basis @ complement, complement.T @ S @ complement, complement.T @ residual
 
 
@@ -129,10 +186,13 @@ def leading_left_singular_vector(A: FloatArray) -> tuple[FloatArray, float]:
 
 
 def _leading_eigenvector(M: FloatArray) -> tuple[FloatArray, float]:
-    """Return the eigenvector of the largest eigenvalue of a symmetric matrix, and that eigenvalue."""
+    """Return the eigenvector of the largest eigenvalue of a symmetric matrix, and that eigenvalue.
+
+    Only the lower triangle is read.
+    """
     n = M.shape[0]
     # LAPACK is called directly: for one eigenvector of a small matrix SciPy's checks cost as much as the solution.
-    values, vectors, _, _, info = dsyevr(M.T, range="I", il=n, iu=n, lower=1, overwrite_a=1)
+    values, vectors, _, _, info = dsyevr(M, range="I", il=n, iu=n, lower=1)
     if info != 0:
         raise DataError(f"the eigenvalues of X'Y Y'X must exist; LAPACK dsyevr gave info={info}; check for NaN")
     vector: FloatArray = vectors[:, 0]

@@ -9,11 +9,15 @@ from pathlib import Path
 from voxelcast.core.errors import UnwritableError
 
 
+# How batch systems say what a job was given, where they do not bind it to cores; the first is our own workers'.
+_ALLOTTED = ("VOXELCAST_CORES", "SLURM_CPUS_PER_TASK", "NSLOTS")
+
+
 def available_cores() -> int:
     """Cores this process may use (a batch system's allotment counts, not the whole machine)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    allotted = next((int(said) for name in _ALLOTTED if (said := os.environ.get(name, "")).isdigit()), cores)
+    return max(1, min(cores, allotted))
 
 
 def check_disk(folder: Path, needed_bytes: int) -> None:

@@ -6,11 +6,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from voxelcast.execution.steps import Batch, run_batch
+from voxelcast.execution.engine import Kind
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -18,19 +23,48 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 class Workers:
     """Up to ``n`` processes, started when they are first needed; use it in a ``with`` block.
 
-    The block ends when work under way is finished; after Ctrl-C the processes are ended at once. They also end by
-    themselves when the process that started them is gone, however it went.
+    Each has an executor of its own, so that one that dies takes no other batch with it; it is replaced. The block ends
+    when work under way is finished; after Ctrl-C the processes are ended at once. They also end by themselves when the
+    process that started them is gone, however it went.
     """
 
-    def __init__(self, n: int) -> None:
-        self._executor = ProcessPoolExecutor(
-            n, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker
-        )
+    name = "this machine"
+    batch_seconds = 2.0
+    wide_here = True
 
-    def submit(self, function: Callable[..., None], *arguments: Any) -> Future[None]:
-        """Have a worker call a top-level function."""
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._idle: list[ProcessPoolExecutor] = []
+        self._busy: dict[Future[float], ProcessPoolExecutor] = {}
+
+    def prepare(self, kind: Kind, n_steps: int, root: Path) -> None:
+        """Do nothing: processes start when they are needed."""
+
+    def slots(self, kind: Kind) -> int:
+        """Return the number of processes."""
+        return self._n
+
+    def free(self, kind: Kind) -> int:
+        """Return the number of processes without work."""
+        for future in [future for future in self._busy if future.done()]:
+            executor = self._busy.pop(future)
+            if isinstance(future.exception(), BrokenProcessPool):
+                executor.shutdown()
+            else:
+                self._idle.append(executor)
+        return self._n - len(self._busy)
+
+    def submit(self, kind: Kind, batch: Batch) -> Future[float]:
+        """Have a process without work run a batch."""
+        executor = self._idle.pop() if self._idle else _one_process()
         with _environment(dict.fromkeys(_THREAD_VARIABLES, "1")):
-            return self._executor.submit(function, *arguments)
+            future = executor.submit(run_batch, batch)
+        self._busy[future] = executor
+        return future
+
+    def lost(self, error: BaseException) -> str | None:
+        """Say that a process died."""
+        return "its worker process died (killed, or out of memory)" if isinstance(error, BrokenProcessPool) else None
 
     def __enter__(self) -> Workers:
         return self
@@ -41,7 +75,12 @@ class Workers:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             for worker in multiprocessing.active_children():
                 worker.terminate()
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        for executor in (*self._idle, *self._busy.values()):
+            executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _one_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from voxelcast.core.errors import UnknownNameError
 from voxelcast.encoders.registry import list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
 from voxelcast.features.pooling import make_pool
+from voxelcast.features.space import parse_space
 from voxelcast.scoring.correlation import METRICS
+from voxelcast.stimuli.sampling import FrameSampling
 
 
 class NetworkConfig(Strict):
@@ -32,11 +34,16 @@ class NetworkConfig(Strict):
     std: tuple[float, float, float] | None = None
     label: str | None = None
     noise_seed: int | None = Field(default=None, ge=0)
+    clip_length: int | None = Field(default=None, ge=1)
+    clip_stride: int | None = Field(default=None, ge=1)
+    takes: Literal["frames", "clip"] | None = None
+    licence: str | None = None
+    version: str | None = None
 
     @property
     def shown(self) -> str:
         """Name in the results."""
-        return self.label or self.name
+        return self.label or self.name.removeprefix("module:").replace(":", ".")
 
     @property
     def chosen_weights(self) -> str:
@@ -45,16 +52,24 @@ class NetworkConfig(Strict):
 
 
 class FramesConfig(Strict):
-    """Which frames of a video are looked at: every k-th, or n evenly spaced."""
+    """Which frames of a video are looked at: every k-th, n evenly spaced, or so many per second."""
 
     every: int | None = Field(default=None, ge=1)
     n: int | None = Field(default=None, ge=1)
+    hz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _one_of_two(self) -> FramesConfig:
-        if (self.every is None) == (self.n is None):
-            raise ValueError("set exactly one of every (keep each k-th frame) and n (keep n evenly spaced frames)")
+    def _one_of_three(self) -> FramesConfig:
+        if [self.every, self.n, self.hz].count(None) != 2:
+            raise ValueError(
+                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so often "
+                "per second)"
+            )
         return self
+
+    def sampling(self) -> FrameSampling:
+        """Return what the decoder is told."""
+        return FrameSampling(every=self.every, n=self.n, hz=self.hz)
 
 
 class CompressConfig(Strict):
@@ -113,6 +128,13 @@ class IntervalConfig(Strict):
     level: float = Field(default=0.95, gt=0, lt=1)
 
 
+class SignificanceConfig(Strict):
+    """Permutation test of every voxel's score; 0 permutations: none. ``alpha`` is the false discovery rate allowed."""
+
+    permutations: int = Field(default=1000, ge=0)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+
+
 class ComputeConfig(Strict):
     """Where the work runs; changes no result."""
 
@@ -129,12 +151,13 @@ class ExperimentConfig(Strict):
     seed: int = Field(default=0, ge=0)
     frames: FramesConfig = FramesConfig(every=1)
     pool: str = "mean"
-    grid: int | None = Field(default=None, ge=1)
+    space: str = "none"
     compress: CompressConfig = CompressConfig()
     encoders: SeveralNames = ("pls", "ridge")
     search: SearchConfig = SearchConfig()
     folds: FoldsConfig = FoldsConfig()
     interval: IntervalConfig = IntervalConfig()
+    significance: SignificanceConfig = SignificanceConfig()
     broken_stimuli: Literal["stop", "skip"] = "stop"
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
@@ -152,6 +175,12 @@ class ExperimentConfig(Strict):
             make_pool(value)
         except UnknownNameError as error:
             raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("space")
+    @classmethod
+    def _known_space(cls, value: str) -> str:
+        parse_space(value)
         return value
 
     @field_validator("encoders")

@@ -111,7 +111,7 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkE
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
                 features = extract_stimulus(
-                    loaded, stimulus, plan.sampling, plan.config.pool, grid=plan.config.grid
+                    loaded, stimulus, plan.sampling, plan.config.pool, space=plan.config.space
                 ).features
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:

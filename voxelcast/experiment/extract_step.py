@@ -21,7 +21,7 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
 
-VERSION = 1
+VERSION = 2
 OnBroken = Literal["stop", "skip"]
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
@@ -49,7 +49,7 @@ def extract_steps(
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
     pool: str,
-    grid: int | None,
+    space: str,
     on_broken: OnBroken,
     device: str,
 ) -> list[Step]:
@@ -61,8 +61,9 @@ def extract_steps(
     A step's key holds all that determines the features: the network with its weights' hash, the layers, the content of
     the stimuli, sampling and pool; not the device, the number of workers or any path.
     """
-    card = {**asdict(network.card), "weights": None}  # the hash counts, not what the weights are called
-    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool, "grid": grid}
+    # The hash counts, not what the weights are called and whose they are.
+    card = {**asdict(network.card), "weights": None, "licence": None}
+    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool, "space": space}
     steps = []
     for number, start in enumerate(range(0, len(stimuli), SHARD)):
         shard = tuple(stimuli[start : start + SHARD])
@@ -75,7 +76,7 @@ def extract_steps(
             "stimuli": shard,
             "sampling": sampling,
             "pool": pool,
-            "grid": grid,
+            "space": space,
             "on_broken": on_broken,
         }
         steps.append(Step(step_id, extract_shard, arguments, wide=device != "cpu", size=len(shard)))
@@ -90,7 +91,7 @@ def extract_shard(
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
     pool: str,
-    grid: int | None,
+    space: str,
     on_broken: OnBroken,
     progress: Progress | None = None,
 ) -> None:
@@ -106,7 +107,7 @@ def extract_shard(
     rows: dict[str, np.memmap] = {}
     records: list[dict[str, object]] = []
     kept = 0
-    for outcome in extract(net, stimuli, sampling, pool, grid=grid, on_broken=on_broken, workers=decoders):
+    for outcome in extract(net, stimuli, sampling, pool, space=space, on_broken=on_broken, workers=decoders):
         if isinstance(outcome, BrokenStimulus):
             records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
         else:

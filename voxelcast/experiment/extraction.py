@@ -13,7 +13,8 @@ import numpy as np
 from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.machine import available_cores
-from voxelcast.execution.steps import Step, run_steps
+from voxelcast.execution.stage import run_steps
+from voxelcast.execution.steps import Step
 from voxelcast.execution.workers import Workers
 from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.config import NetworkConfig
@@ -38,7 +39,7 @@ def extract_folder(
     keep_suffix: bool = False,
     progress: Progress,
     pool: str = "mean",
-    grid: int | None = None,
+    space: str = "none",
 ) -> list[dict[str, object]]:
     """Extract features of all stimuli under ``source``; goes on where a killed run was.
 
@@ -53,16 +54,16 @@ def extract_folder(
         For a broken stimulus, where ``on_broken`` is ``"stop"``.
     """
     text = network_json(network, seed)
-    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "grid": grid, "on_broken": on_broken}
+    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "space": space, "on_broken": on_broken}
     _check_output(output, settings)
     stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
     loaded = load(network.shown, text, device)
     store = StepStore(output / "steps")
     write_json(output / "settings.json", settings)
-    steps = extract_steps(loaded, stimuli, sampling, pool, grid, on_broken, device)
+    steps = extract_steps(loaded, stimuli, sampling, pool, space, on_broken, device)
     with Workers(available_cores()) as workers:
         what = f"extract {network.shown}"
-        run_steps(steps, store, workers=workers, progress=progress, what=what, unit="stimulus")
+        run_steps(steps, store, engine=workers, progress=progress, what=what, unit="stimulus")
     return _write(store, steps, loaded.layers, output)
 
 

@@ -15,6 +15,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.compress_step import StoredSpace
+from voxelcast.experiment.significance import voxel_significance
 from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.base import Candidate
@@ -39,10 +40,12 @@ def fit_pair(
     fitted_in_folds: bool,
     fold_of_row: IntArray,
     groups: Sequence[str] | None,
+    test_groups: Sequence[str] | None,
     encoders: Sequence[str],
     search: dict[str, Any],
     nested: bool,
     interval: dict[str, Any],
+    significance: dict[str, Any],
     seed: int,
     subject: str,
     roi: str,
@@ -60,7 +63,7 @@ def fit_pair(
     result = search_pair(
         train[:, valid],
         stored,
-        [get_encoder(name) for name in encoders],
+        [get_encoder(name, seed=derive_seed(seed, subject, roi)) for name in encoders],
         fold_of_row,
         method=search["method"],
         trials=search["trials"],
@@ -74,10 +77,9 @@ def fit_pair(
         np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
     )
     np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
-    np.savez(
-        folder / "model.npz", coefficients=result.model.coefficients, intercept=result.model.intercept, valid=valid
-    )
-    voxels: dict[str, FloatArray] = {"noise_ceiling_r": np.load(responses / "ceiling.npy")}
+    save_arrays(folder / "model.npz", {**result.model.arrays(), "valid": valid})
+    with np.load(responses / "ceilings.npz") as ceilings:
+        voxels: dict[str, FloatArray] = dict(ceilings)
     row = _chosen_row(result.chosen, weights)
     row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
     row |= {"nested_choices": [_chosen_row(choice, weights) for choice in result.nested_choices]}
@@ -87,14 +89,23 @@ def fit_pair(
         row |= _judged(
             "", result.voxel_scores, train[:, valid], result.out_of_fold, fold_of_row, groups, interval, seed
         )
+        tested, counted = voxel_significance(
+            "", train[:, valid], result.out_of_fold, fold_of_row, groups, valid, significance, seed
+        )
+        voxels, row = voxels | tested, row | counted
     if (responses / "test.npy").is_file():
         measured = np.load(responses / "test.npy")[test_rows][:, valid]
         voxels["held_out_r"] = _spread_scores(pearson_r(measured, result.predictions), valid)
-        voxels["held_out_noise_ceiling_r"] = np.load(responses / "test_ceiling.npy")
+        with np.load(responses / "test_ceilings.npz") as ceilings:
+            voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
         one_fold = np.zeros(len(measured), dtype=int)
         row |= _judged(
-            "held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, None, interval, seed
+            "held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, test_groups, interval, seed
         )
+        tested, counted = voxel_significance(
+            "held_out_", measured, result.predictions, one_fold, test_groups, valid, significance, seed
+        )
+        voxels, row = voxels | tested, row | counted
     save_arrays(folder / "voxels.npz", voxels)
     (folder / "result.json").write_text(json.dumps(row))
 

@@ -18,7 +18,6 @@ from voxelcast.experiment import compress_step, extract_step, fit_step, response
 from voxelcast.experiment.builders import build_dataset, network_json
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.search.folds import make_folds
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
 from voxelcast.store.steps import StepId, StepStore
@@ -66,7 +65,7 @@ class Plan:
         self.store = store
         self.dataset: Dataset = build_dataset(config.dataset)
         self.dataset_json = config.dataset.model_dump_json()
-        self.sampling = FrameSampling(every=config.frames.every, n=config.frames.n)
+        self.sampling = config.frames.sampling()
         self.stimuli: tuple[Stimulus, ...] = (*self.dataset.train_stimuli, *self.dataset.test_stimuli)
         self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
         if not self.pairs:
@@ -114,7 +113,7 @@ class Plan:
                 self.stimuli,
                 self.sampling,
                 config.pool,
-                config.grid,
+                config.space,
                 config.broken_stimuli,
                 config.compute.device,
             )
@@ -223,10 +222,12 @@ class Plan:
             shared = {
                 "fitted_in_folds": config.compress.fit == "folds" and config.compress.method != "none",
                 "groups": groups,
+                "test_groups": self.groups_of(readable.test_ids),
                 "encoders": config.encoders,
                 "search": config.search.model_dump(),
                 "nested": config.folds.nested,
                 "interval": config.interval.model_dump(),
+                "significance": config.significance.model_dump(),
                 "seed": config.seed,
                 "subject": pair[0],
                 "roi": pair[1],

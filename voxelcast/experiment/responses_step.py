@@ -16,9 +16,11 @@ from voxelcast.datasets.base import ResponseSet
 from voxelcast.experiment.builders import dataset_from_json
 from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.correlation import constant_columns
+from voxelcast.scoring.variance import explainable_variance, ncsnr, noise_ceiling_r2, repetition_counts
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.atomic import save_arrays
 
-VERSION = 1
+VERSION = 2
 
 
 def prepare_responses(
@@ -26,8 +28,8 @@ def prepare_responses(
 ) -> None:
     """Write the mean responses and noise ceilings of a subject x ROI.
 
-    ``train.npy`` (n_train, n_voxels) and ``test.npy`` where there are test responses, float64; ``ceiling.npy`` and
-    ``test_ceiling.npy`` (n_voxels,); ``valid.npy`` (n_voxels,) bool; ``facts.json``.
+    ``train.npy`` (n_train, n_voxels) and ``test.npy`` where there are test responses, float64; ``ceilings.npz`` and
+    ``test_ceilings.npz`` with arrays (n_voxels,); ``valid.npy`` (n_voxels,) bool; ``facts.json``.
 
     Raises
     ------
@@ -52,11 +54,11 @@ def prepare_responses(
         mean = mean[generator(seed, "control", subject, roi).permutation(len(mean))]
     np.save(folder / "train.npy", mean)
     np.save(folder / "valid.npy", valid)
-    np.save(folder / "ceiling.npy", _ceiling(train, seed))
+    save_arrays(folder / "ceilings.npz", _ceilings(train, seed))
     if source.has_test_responses:
         test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
         np.save(folder / "test.npy", test.mean())
-        np.save(folder / "test_ceiling.npy", _ceiling(test, seed))
+        save_arrays(folder / "test_ceilings.npz", _ceilings(test, seed))
     facts = {
         "subject": subject,
         "roi": roi,
@@ -109,7 +111,14 @@ def _message(train: ResponseSet, reasons: dict[int, str]) -> str:
     )
 
 
-def _ceiling(responses: ResponseSet, seed: int) -> FloatArray:
+def _ceilings(responses: ResponseSet, seed: int) -> dict[str, FloatArray]:
+    """How well each voxel's mean response could be predicted, each quantity by its own definition."""
     if responses.n_repetitions < 2:
-        return np.full(responses.n_voxels, np.nan)
-    return noise_ceiling_r(responses.values, seed=seed)
+        unknown = np.full(responses.n_voxels, np.nan)
+        return dict.fromkeys(("noise_ceiling_r", "noise_ceiling_r2", "explainable_variance"), unknown)
+    values = np.where(np.isfinite(responses.values), responses.values, np.nan)
+    return {
+        "noise_ceiling_r": noise_ceiling_r(values, seed=seed),
+        "noise_ceiling_r2": noise_ceiling_r2(ncsnr(values), repetition_counts(values)),
+        "explainable_variance": explainable_variance(values),
+    }

@@ -40,11 +40,13 @@ SCORE_COLUMNS = (
     "score_high",
     "score_from",
     "n_voxels_without_score",
+    "n_significant_voxels",
     "noise_ceiling_r",
     "noise_normalised_r",
     "held_out_score",
     "held_out_low",
     "held_out_high",
+    "held_out_n_significant_voxels",
     "held_out_noise_ceiling_r",
 )
 
@@ -109,7 +111,7 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     row["score_from"] = "nested_cv" if "score" in result else "none"
     if "score" not in result and "held_out_score" in result:
         row["score_from"] = "held_out"
-        for name in ("score", "score_low", "score_high", "n_voxels_without_score"):
+        for name in ("score", "score_low", "score_high", "n_voxels_without_score", "n_significant_voxels"):
             row[name] = result.get(f"held_out_{name}")
         row["noise_ceiling_r"], row["noise_normalised_r"] = held_out
     return row
@@ -184,11 +186,24 @@ def _notes(finished: Finished) -> list[str]:
         )
     if not config.folds.nested:
         notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
+    notes += _significance_notes(finished)
     if config.search.metric != "pearson_r":
         notes.append(f"Layers and hyper-parameters were chosen by {config.search.metric}, not by the mean r per voxel.")
     if finished.readable.broken:
         notes.append(f"{len(finished.readable.broken)} stimuli could not be read and were left out.")
     return notes
+
+
+def _significance_notes(finished: Finished) -> list[str]:
+    """Say where voxels could not be tested because nothing can change places."""
+    results = {pair: read_result(finished.folder(step)) for pair, step in finished.fits.items()}
+    untested = [" ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)]
+    if not untested:
+        return []
+    return [
+        f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved whole, and "
+        "no fold holds two of them, nor are all folds of one size."
+    ]
 
 
 def _write_submission(finished: Finished, output: Path) -> str | None:

@@ -1,8 +1,9 @@
 """What a network is: frames in, the activations of chosen layers out, with a card that says what it is and expects.
 
 Two kinds are covered by one contract. A network that ``takes = "frames"`` looks at each frame alone; a network that
-``takes = "clip"`` looks at all sampled frames of a stimulus at once. Both get float32 frames already resized and
-normalised by :meth:`Network.prepare`, and both return, for each layer, an array whose first axis is time.
+``takes = "clip"`` looks at several frames at once: at all sampled frames of a stimulus, or, where its card has a
+``clip_length``, at clips of so many of them (:mod:`voxelcast.networks.clips`). Both get float32 frames already resized
+and normalised by :meth:`Network.prepare`, and both return, for each layer, an array whose first axis is time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class NetworkCard:
     name : str
         E.g. ``"torchvision/resnet18"``.
     takes : {"frames", "clip"}
-        Whether it looks at frames one by one or at a whole clip.
+        Whether it looks at frames one by one or at several at once.
     input_size : int
         Height and width, in pixels, to which frames are resized.
     mean, std : tuple of float
@@ -41,6 +42,12 @@ class NetworkCard:
         Licence of the weights, ``"unknown"`` where nobody said.
     noise_seed : int or None
         Of a network that adds noise to its activations; None where there is none.
+    clip_length : int or None
+        Frames that a network that takes clips looks at at once; None for all of a stimulus.
+    clip_stride : int or None
+        Frames from the beginning of one clip to that of the next.
+    code : str
+        Of the user's own network: the version that they gave it and the hash of its source file; part of step keys.
     """
 
     name: str
@@ -52,6 +59,9 @@ class NetworkCard:
     weights_hash: str
     licence: str = "unknown"
     noise_seed: int | None = None
+    clip_length: int | None = None
+    clip_stride: int | None = None
+    code: str = ""
 
 
 class Network(ABC):
@@ -90,5 +100,5 @@ class Network(ABC):
         -------
         activations : mapping from layer to tensor of shape (n_times, ...)
             What the layer put out, before anything later overwrote it. ``n_times`` is ``n_frames`` for networks that
-            take frames.
+            take frames, and may be less for those that take clips (temporal strides).
         """

@@ -16,11 +16,14 @@ from voxelcast.core.errors import DataError, OptionError, ShapeError, StimulusEr
 from voxelcast.features.pooling import TemporalPool, make_pool
 from voxelcast.features.space import pool_space
 from voxelcast.networks.base import Network
+from voxelcast.networks.clip_network import ClipNetwork
+from voxelcast.networks.clips import Clip, ClipCutter
 from voxelcast.networks.prefetch import Prefetcher
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
 _DECODE_CHUNK = 16
+_CLIPS = 8  # per forward pass on a GPU
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def extract(
     sampling: FrameSampling,
     pool: str = "mean",
     *,
-    grid: int | None = None,
+    space: str = "none",
     on_broken: Literal["stop", "skip"] = "stop",
     workers: int = 2,
     batch: int | None = None,
@@ -76,7 +79,8 @@ def extract(
     A network that takes frames sees them in batches of consecutive frames that may belong to several stimuli (so that
     pictures share a forward pass). Which frames share a batch follows from the list of stimuli, the sampling and
     ``batch`` alone: the same call gives the same bits on the same device. Another ``batch``, or the same stimulus in
-    another list, gives the same features up to rounding (about 1e-6 relative to a layer's largest).
+    another list, gives the same features up to rounding (about 1e-6 relative to a layer's largest). A network that takes
+    clips of a fixed length sees one after the other on a CPU and several together elsewhere.
 
     Parameters
     ----------
@@ -86,15 +90,17 @@ def extract(
         Which frames of a video are looked at.
     pool : str
         How frames become one feature vector; one of ``voxelcast.features.pooling.list_pools()``.
-    grid : int or None
-        Cells per side of a grid over which each channel is averaged first; None keeps every pixel.
+    space : str
+        What becomes of each channel's pixels first: ``"none"``, ``"mean"``, ``"grid(k)"`` or ``"pyramid(k, l, ...)"``;
+        see ``voxelcast.features.space``.
     on_broken : {"stop", "skip"}
         Raise at the first broken stimulus, or yield its reason and go on.
     workers : int
         Decoding threads.
     batch : int or None
-        Frames per forward pass of a network that takes frames; None takes :func:`default_batch`. A network that takes
-        clips always sees all frames of a stimulus.
+        Frames per forward pass; None takes :func:`default_batch` for a network that takes frames, and 1 clip (8 clips
+        on a GPU) for one that takes clips of a fixed length, which sees one clip at least. A network that takes whole
+        stimuli always sees all frames of one.
     precision : {"float32"}
         Of the forward pass.
 
@@ -114,7 +120,7 @@ def extract(
     check_option("precision", precision, ("float32",))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    line = _Line(network, grid, batch)
+    line = _Line(network, space, batch)
     with Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers) as frames:
         for position, stimulus in enumerate(stimuli):
             entry = _Entry(stimulus, {layer: make_pool(pool) for layer in network.layers})
@@ -158,11 +164,11 @@ def extract_stimulus(
     sampling: FrameSampling,
     pool: str = "mean",
     *,
-    grid: int | None = None,
+    space: str = "none",
     batch: int | None = None,
 ) -> StimulusFeatures:
     """Extract features of one stimulus; see :func:`extract`."""
-    (result,) = extract(network, [stimulus], sampling, pool, grid=grid, workers=1, batch=batch)
+    (result,) = extract(network, [stimulus], sampling, pool, space=space, workers=1, batch=batch)
     assert isinstance(result, StimulusFeatures)
     return result
 
@@ -173,6 +179,7 @@ class _Entry:
 
     stimulus: Stimulus
     pools: dict[str, TemporalPool]
+    cutter: ClipCutter | None = None
     n_fed: int = 0
     n_pooled: int = 0
     ended: bool = False
@@ -183,21 +190,27 @@ class _Entry:
 class _Line:
     """Stimuli in the order in which they are to come out, and frames that wait for a full batch."""
 
-    def __init__(self, network: Network, grid: int | None, batch: int | None) -> None:
+    def __init__(self, network: Network, space: str, batch: int | None) -> None:
         self._network = network
-        self._grid = grid
+        self._space = space
         self._batch = batch
         self._entries: deque[_Entry] = deque()
         self._waiting: deque[tuple[_Entry, torch.Tensor, FloatArray]] = deque()
         self._n_waiting = 0
+        self._clips: deque[tuple[_Entry, Clip]] = deque()
 
     def add(self, entry: _Entry) -> None:
         """Open a stimulus."""
+        if isinstance(self._network, ClipNetwork):
+            entry.cutter = self._network.cutter()
         self._entries.append(entry)
 
     def feed(self, entry: _Entry, prepared: torch.Tensor, times: FloatArray) -> None:
         """Take in prepared frames of the stimulus opened last."""
         entry.n_fed += len(prepared)
+        if entry.cutter is not None:
+            self._feed_clips(entry, entry.cutter.feed(prepared, times))
+            return
         if self._network.card.takes == "clip":
             entry.clip.append((prepared, times))
             return
@@ -218,11 +231,15 @@ class _Line:
                 self._pool(entry, layer, activations, _times_of(len(activations), times))
             entry.n_pooled = len(prepared)
         entry.clip.clear()
+        if entry.cutter is not None:
+            self._feed_clips(entry, entry.cutter.end())
+            entry.cutter = None
 
     def flush(self) -> None:
         """Run the last, smaller batch."""
         if self._n_waiting:
             self._forward(self._n_waiting)
+        self._forward_clips(len(self._clips))
 
     def finished(self) -> Iterator[StimulusFeatures | BrokenStimulus]:
         """Hand out, in order, the stimuli whose frames have all been pooled."""
@@ -253,9 +270,30 @@ class _Line:
             entry.n_pooled += len(prepared)
             start = stop
 
+    def _feed_clips(self, entry: _Entry, clips: Sequence[Clip]) -> None:
+        for clip in clips:
+            self._clips.append((entry, clip))
+            on_cpu = clip.frames.device.type == "cpu"
+            size = max(self._batch // len(clip.frames), 1) if self._batch else 1 if on_cpu else _CLIPS
+            if len(self._clips) >= size:
+                self._forward_clips(size)
+
+    def _forward_clips(self, size: int) -> None:
+        """Run the first ``size`` waiting clips and pool the steps that are new in each."""
+        parts = [self._clips.popleft() for _ in range(size)]
+        if not parts:
+            return
+        assert isinstance(self._network, ClipNetwork)
+        for layer, values in self._network.clip_activations([clip for _, clip in parts]).items():
+            for (entry, clip), steps in zip(parts, values, strict=True):
+                new, times = clip.new_steps(len(steps))
+                self._pool(entry, layer, steps[new], times)
+        for entry, clip in parts:
+            entry.n_pooled += clip.n_shown - clip.first_new
+
     def _pool(self, entry: _Entry, layer: str, activations: torch.Tensor, times: FloatArray) -> None:
         try:
-            entry.pools[layer].update(pool_space(activations, self._grid), times)
+            entry.pools[layer].update(pool_space(activations, self._space), times)
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
 

@@ -2,7 +2,8 @@
 
 Three rules. *Outputs are copied at once*, because a later in-place operation (AlexNet's ReLUs) would overwrite them.
 *A module that is called several times in one pass* (the ReLU inside a ResNet block) *counts with its last call*. *A
-layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name.
+layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name. For networks
+that take clips a *view* says how an output becomes one tensor with one entry per clip and time as its second axis.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from torch import nn
 
 from voxelcast.core.errors import DataError
 
+View = Callable[[nn.Module, object], torch.Tensor | str]
+
 
 class _AllCaptured(Exception):
     """Ends a forward pass after the last layer wanted; never leaves :func:`capture`."""
@@ -24,7 +27,10 @@ class _AllCaptured(Exception):
 
 @contextmanager
 def capture(
-    module: nn.Module, layers: Sequence[str], calls: Mapping[str, int] | None = None
+    module: nn.Module,
+    layers: Sequence[str],
+    calls: Mapping[str, int] | None = None,
+    view: View | None = None,
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Collect the outputs of layers while the block runs the module forward once.
 
@@ -38,6 +44,8 @@ def capture(
     calls : mapping from str to int, optional
         How often each of the layers is called in one pass (see :func:`trace`). If given, the pass stops after the last
         of these calls, and what stands after it in the block is not run.
+    view : callable, optional
+        Takes a layer and what it put out; gives the tensor to keep, or what is wrong.
 
     Yields
     ------
@@ -53,7 +61,8 @@ def capture(
     left = dict(calls) if calls is not None else {}
 
     def read(layer: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(called: nn.Module, _inputs: Any, output: Any) -> None:
+            output = output if view is None else view(called, output)
             if not isinstance(output, torch.Tensor):
                 raise DataError(
                     f"layer {layer!r} must put out one tensor; got {type(output).__name__}; choose a layer inside it"
@@ -87,11 +96,13 @@ class LayerTrace:
     kind : str
         Class of the module.
     shape : tuple of int
-        Of its output for one frame, without the axis of frames.
+        Of its output for one frame, or one step of time, without the axes of frames, clips and time.
     calls : int
         How often it is called in one pass; the last call counts.
     problem : str
         Why it cannot be asked for; empty where it can.
+    n_times : int or None
+        Steps of time in one clip, of a network that takes clips.
     """
 
     name: str
@@ -99,17 +110,20 @@ class LayerTrace:
     shape: tuple[int, ...]
     calls: int
     problem: str = ""
+    n_times: int | None = None
 
 
-def trace(module: nn.Module, example: torch.Tensor) -> tuple[LayerTrace, ...]:
+def trace(module: nn.Module, example: torch.Tensor, view: View | None = None) -> tuple[LayerTrace, ...]:
     """Run forward once and list all modules below this one, in the order in which their last calls end.
 
     Parameters
     ----------
     module : nn.Module
         In eval mode.
-    example : tensor of shape (n_frames, 3, height, width)
-        With at least two frames, or a layer that mixes frames would not show.
+    example : tensor of shape (n_frames, 3, height, width) or (n_clips, 3, n_frames, height, width)
+        With at least two frames (clips), or a layer that mixes them would not show.
+    view : callable, optional
+        As of :func:`capture`.
     """
     seen: dict[str, LayerTrace] = {}
 
@@ -118,13 +132,20 @@ def trace(module: nn.Module, example: torch.Tensor) -> tuple[LayerTrace, ...]:
             earlier = seen.pop(name, None)
             shape: tuple[int, ...] = ()
             problem = ""
-            if not isinstance(output, torch.Tensor):
+            n_times = None
+            read = output if view is None else view(called, output)
+            if isinstance(read, str):
+                problem = read
+            elif not isinstance(read, torch.Tensor):
                 problem = f"puts out a {type(output).__name__} instead of one tensor"
-            elif output.ndim == 0 or len(output) != len(example):
-                problem = "puts out something else than one entry per frame"
+            elif read.ndim == 0 or len(read) != len(example):
+                problem = f"puts out something else than one entry per {'frame' if view is None else 'clip'}"
+            elif view is None:
+                shape = tuple(read.shape[1:])
             else:
-                shape = tuple(output.shape[1:])
-            seen[name] = LayerTrace(name, type(called).__name__, shape, earlier.calls + 1 if earlier else 1, problem)
+                n_times, shape = read.shape[1], tuple(read.shape[2:])
+            n_calls = earlier.calls + 1 if earlier else 1
+            seen[name] = LayerTrace(name, type(called).__name__, shape, n_calls, problem, n_times)
 
         return hook
 

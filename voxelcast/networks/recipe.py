@@ -6,17 +6,38 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
-from voxelcast.core.errors import MissingFileError, OptionError
+from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import NetworkCard
 from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict, parameter_hash, read_checkpoint
+from voxelcast.networks.clip_network import ClipNetwork
+from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
 
 Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for beyond name, weights and layers; None takes what the network has.
+
+    See :func:`voxelcast.networks.registry.load_network` for each of them.
+    """
+
+    input_size: int | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    noise_seed: int | None = None
+    clip_length: int | None = None
+    clip_stride: int | None = None
+    takes: Literal["frames", "clip"] | None = None
+    licence: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +58,23 @@ class DefaultWeights:
     licence: str = "unknown"
 
 
+@dataclass(frozen=True)
+class ClipRule:
+    """How a network that takes clips gets them and is read.
+
+    Parameters
+    ----------
+    length, stride : int
+        Frames per clip, and from the beginning of one to that of the next.
+    view : callable
+        Of :class:`voxelcast.networks.clip_network.ClipNetwork`.
+    """
+
+    length: int
+    stride: int
+    view: View
+
+
 def fit_exactly(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -> nn.Module:
     """Load a checkpoint's weights, every one and no other; the usual :attr:`Recipe.fit`."""
     fit_state_dict(module, checkpoint.state, network, source)
@@ -52,13 +90,15 @@ class Recipe:
     name : str
         In the registry, e.g. ``"simclr/r50_1x_sk0"``.
     build : callable
-        Takes the input size and whether random weights are wanted; gives the module with random weights.
+        Takes the input size and whether random weights are wanted; gives the module with random weights (your own
+        network: with the weights that it comes with, where random ones are not wanted).
     input_size : int
         That of the released weights, in pixels.
     mean, std : tuple of 3 floats
         Normalisation of RGB in [0, 1] of the released weights.
     default : DefaultWeights or str
-        The released weights, or one sentence that tells why they cannot be had by themselves and what to do.
+        The released weights, or one sentence that tells why they cannot be had by themselves and what to do; None
+        where the module comes with them.
     fit : callable
         Takes module, checkpoint, the network's name and what the checkpoint is called; gives the module that has these
         weights.
@@ -66,6 +106,10 @@ class Recipe:
         Why mean and std must not be changed; empty where they may.
     noise_seed : int or None
         Of the module's noise.
+    clip : ClipRule or None
+        Of a module that takes clips.
+    code : callable or None
+        Takes the module; names the version of its code where that is not part of voxelcast.
     """
 
     name: str
@@ -73,10 +117,12 @@ class Recipe:
     input_size: int
     mean: Triple
     std: Triple
-    default: DefaultWeights | str
+    default: DefaultWeights | str | None
     fit: Callable[[nn.Module, Checkpoint, str, str], nn.Module] = fit_exactly
     fixed_normalisation: str = ""
     noise_seed: int | None = None
+    clip: ClipRule | None = None
+    code: Callable[[nn.Module], str] | None = None
 
 
 def load_recipe(
@@ -86,57 +132,68 @@ def load_recipe(
     layers: Sequence[str],
     seed: int,
     device: torch.device,
-    input_size: int | None = None,
-    mean: Triple | None = None,
-    std: Triple | None = None,
+    wanted: Wanted = Wanted(),
 ) -> ModuleNetwork:
     """Load a network; see :func:`voxelcast.networks.registry.load_network` for the parameters and errors."""
+    mean, std = wanted.mean, wanted.std
     if recipe.fixed_normalisation and (mean or std):
         raise OptionError(
             f"mean and std of '{recipe.name}' must stay {recipe.mean} and {recipe.std} ({recipe.fixed_normalisation}); "
             f"got mean={mean}, std={std}; leave them out"
         )
-    size = input_size or recipe.input_size
-    module = _build(recipe, size, seed, random=weights == "random")
-    licence = "unknown"
-    if weights == "random":
-        said, licence = f"random (seed {seed})", "none (random)"
-    elif weights == "default":
-        default = recipe.default
-        if isinstance(default, str):
-            raise MissingFileError(default)
-        checkpoint = Checkpoint(default.read(), {})
-        module = recipe.fit(module, checkpoint, recipe.name, f"the default ({default.label})")
-        said, licence = f"default ({default.label})", default.licence
-    else:
-        path = Path(weights)
-        module = recipe.fit(module, read_checkpoint(path), recipe.name, f"file {path}")
-        said = f"file {path.name}"
+    size = wanted.input_size or recipe.input_size
+    module = build_module(recipe, size, seed, random=weights == "random")
+    module, said, licence = _with_weights(module, recipe, weights, seed)
     digest = parameter_hash(module)
-    if weights not in ("random", "default"):
+    if not said.startswith(("random", "default")):
         said += f" (blake2b {digest[:12]})"
     if recipe.noise_seed is not None:
         said += f", noise seed {recipe.noise_seed}"
     card = NetworkCard(
         name=recipe.name,
-        takes="frames",
+        takes="clip" if recipe.clip else "frames",
         input_size=size,
         mean=mean or recipe.mean,
         std=std or recipe.std,
         weights=said,
         weights_hash=digest,
-        licence=licence,
+        licence=wanted.licence or licence,
         noise_seed=recipe.noise_seed,
+        clip_length=recipe.clip and recipe.clip.length,
+        clip_stride=recipe.clip and recipe.clip.stride,
+        code=recipe.code(module) if recipe.code else "",
     )
+    if recipe.clip:
+        return ClipNetwork(card, module, layers, device, recipe.clip.view)
     return ModuleNetwork(card, module, layers, device)
 
 
-def _build(recipe: Recipe, input_size: int, seed: int, *, random: bool) -> nn.Module:
+def _with_weights(
+    module: nn.Module, recipe: Recipe, weights: str | Path, seed: int
+) -> tuple[nn.Module, str, str]:
+    """Give the module its weights; return it with what they are called and their licence."""
+    if weights == "random":
+        return module, f"random (seed {seed})", "none (random)"
+    default = recipe.default
+    if weights != "default":
+        path = Path(weights)
+        return recipe.fit(module, read_checkpoint(path), recipe.name, f"file {path}"), f"file {path.name}", "unknown"
+    if default is None:
+        return module, "its own", "unknown"
+    if isinstance(default, str):
+        raise MissingFileError(default)
+    module = recipe.fit(module, Checkpoint(default.read(), {}), recipe.name, f"the default ({default.label})")
+    return module, f"default ({default.label})", default.licence
+
+
+def build_module(recipe: Recipe, input_size: int, seed: int, *, random: bool) -> nn.Module:
     """Build the architecture with random weights that depend on the seed and the name only."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(derive_seed(seed, "networks", recipe.name))
         try:
             return recipe.build(input_size, random)
+        except VoxelcastError:
+            raise
         except (AssertionError, ValueError) as error:
             raise OptionError(f"'{recipe.name}' cannot take input_size {input_size} ({error}); leave it out") from error

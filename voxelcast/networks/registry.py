@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError
-from voxelcast.networks import barlow_twins, motion_energy, simclr, timm_models, torchvision_models, vonenet
+from voxelcast.networks import (
+    barlow_twins,
+    motion_energy,
+    own_network,
+    simclr,
+    timm_models,
+    torchvision_models,
+    torchvision_videos,
+    vonenet,
+)
 from voxelcast.networks.base import Network
 from voxelcast.networks.hooks import LayerTrace
-from voxelcast.networks.module_network import ModuleNetwork
+from voxelcast.networks.module_network import ModuleNetwork, check_device
 from voxelcast.networks.motion_energy import MotionEnergy
-from voxelcast.networks.recipe import Recipe, Triple, load_recipe
+from voxelcast.networks.recipe import Recipe, Triple, Wanted, load_recipe
 
 _LISTS: tuple[Callable[[str], tuple[str, ...]], ...] = (
     torchvision_models.list_torchvision,
+    torchvision_videos.list_torchvision_videos,
     timm_models.list_timm,
     simclr.list_simclr,
     vonenet.list_vonenet,
@@ -43,16 +54,21 @@ def load_network(
     mean: Triple | None = None,
     std: Triple | None = None,
     noise_seed: int | None = None,
+    clip_length: int | None = None,
+    clip_stride: int | None = None,
+    takes: Literal["frames", "clip"] | None = None,
+    licence: str | None = None,
+    version: str | None = None,
 ) -> Network:
     """Load a network with its chosen layers.
 
     Parameters
     ----------
     name : str
-        One of :func:`list_networks`.
+        One of :func:`list_networks`, or ``"module:PACKAGE.MODULE:CALLABLE"`` for your own (docs/own_network.md).
     weights : str, Path or None
         ``"default"``: the released ones, from torch's cache or the network; ``"random"``: by ``seed``; a file; for
-        built-in networks ``"none"`` or None.
+        built-in networks ``"none"`` or None. Of your own network, ``"default"`` is what the callable gives.
     layers : sequence of str
         Module paths, shell patterns of them, relative depths (``"depth:0.5"``) or sets (``"all"``, ``"blocks"``,
         ``"algonauts2021"``), at least one.
@@ -68,6 +84,15 @@ def load_network(
         Normalisation of RGB in [0, 1]; None takes that of the released weights.
     noise_seed : int or None
         Of the noise of a VOneNet, which is the same for every frame; None leaves the noise out.
+    clip_length, clip_stride : int or None
+        Of networks that take clips: frames per clip, and from the beginning of one clip to that of the next. None
+        takes the length with which the released weights were evaluated, and clips that do not overlap.
+    takes : {"frames", "clip"} or None
+        What your own network takes; None for frames.
+    licence : str or None
+        Of the weights, where you know it; None takes what was released with them.
+    version : str or None
+        Of your own network's code; raise it when code outside its own file changes what it does.
 
     Raises
     ------
@@ -84,26 +109,30 @@ def load_network(
         raise OptionError(
             f"layers of '{name}' must name at least one; got none. List them: voxelcast networks layers {name}"
         )
-    return _load(name, weights, layers, seed, device, input_size, mean, std, noise_seed)
+    wanted = Wanted(input_size, mean, std, noise_seed, clip_length, clip_stride, takes, licence, version)
+    return _load(name, weights, layers, seed, device, wanted)
 
 
-def describe_layers(name: str, *, input_size: int | None = None) -> tuple[LayerTrace, ...]:
+def describe_layers(name: str, *, seed: int = 0, **settings: Any) -> tuple[LayerTrace, ...]:
     """List the layers that a network offers, found by one forward pass with random weights.
 
     Parameters
     ----------
     name : str
-        One of :func:`list_networks`.
-    input_size : int or None
         As of :func:`load_network`.
+    seed : int
+        Of the random weights.
+    **settings
+        ``input_size``, ``clip_length`` and what else of :func:`load_network` the layers' shapes depend on.
 
     Returns
     -------
     layers : tuple of LayerTrace
-        Name, kind, shape of the output for one frame, and number of calls, in the order of the forward pass.
+        Name, kind, shape of the output for one frame (or one step of a clip), and number of calls, in the order of the
+        forward pass.
     """
     weights = None if name == motion_energy.NAME else "random"
-    network = _load(name, weights, (), 0, "cpu", input_size, None, None, None)
+    network = _load(name, weights, (), seed, "cpu", Wanted(**settings))
     if isinstance(network, ModuleNetwork):
         return tuple(seen for seen in network.traces if not seen.problem)
     size = network.card.input_size
@@ -116,76 +145,65 @@ def describe_layers(name: str, *, input_size: int | None = None) -> tuple[LayerT
 
 
 def _load(
-    name: str,
-    weights: str | Path | None,
-    layers: Sequence[str],
-    seed: int,
-    device: str,
-    input_size: int | None,
-    mean: Triple | None,
-    std: Triple | None,
-    noise_seed: int | None,
+    name: str, weights: str | Path | None, layers: Sequence[str], seed: int, device: str, wanted: Wanted
 ) -> Network:
-    if input_size is not None and input_size < 1:
-        raise OptionError(f"input_size must be at least 1 pixel; got {input_size}")
-    if std is not None and min(std) <= 0:
-        raise OptionError(f"std must be above 0 for each channel; got {std}")
-    if noise_seed is not None and not name.startswith(vonenet.PREFIX):
-        raise OptionError(f"noise_seed is for networks with noise ({vonenet.PREFIX}*); got {name!r}; leave it out")
+    _check_wanted(name, wanted)
     place = check_device(device)
     if name == motion_energy.NAME:
         if weights not in (None, "none"):
             raise OptionError(f"weights of '{name}' must be none (it is built in); got {str(weights)!r}; leave it out")
-        if mean is not None or std is not None:
+        if wanted.mean is not None or wanted.std is not None:
+            mean, std = wanted.mean, wanted.std
             raise OptionError(f"mean and std of '{name}' are fixed; got mean={mean}, std={std}; leave them out")
-        return MotionEnergy(layers, place, input_size or motion_energy.INPUT_SIZE)
-    recipe = _recipe(name, input_size, noise_seed)
+        return MotionEnergy(layers, place, wanted.input_size or motion_energy.INPUT_SIZE)
+    recipe = find_recipe(name, wanted)
     if weights is None or weights == "none":
         raise OptionError(f"weights of '{name}' must be default, random or a file; got {weights}")
-    return load_recipe(
-        recipe,
-        weights=weights,
-        layers=layers,
-        seed=seed,
-        device=place,
-        input_size=input_size,
-        mean=mean,
-        std=std,
-    )
+    return load_recipe(recipe, weights=weights, layers=layers, seed=seed, device=place, wanted=wanted)
 
 
-def _recipe(name: str, input_size: int | None, noise_seed: int | None) -> Recipe:
+def _check_wanted(name: str, wanted: Wanted) -> None:
+    """Refuse settings that the network does not have."""
+    if wanted.input_size is not None and wanted.input_size < 1:
+        raise OptionError(f"input_size must be at least 1 pixel; got {wanted.input_size}")
+    if wanted.std is not None and min(wanted.std) <= 0:
+        raise OptionError(f"std must be above 0 for each channel; got {wanted.std}")
+    own = name.startswith(own_network.PREFIX)
+    clips = own or name in torchvision_videos.list_torchvision_videos()
+    for setting, meant, allowed in (
+        ("noise_seed", f"networks with noise ({vonenet.PREFIX}*)", name.startswith(vonenet.PREFIX)),
+        ("clip_length", "networks that take clips", clips),
+        ("clip_stride", "networks that take clips", clips),
+        ("takes", f"your own networks ({own_network.PREFIX}...)", own),
+        ("version", f"your own networks ({own_network.PREFIX}...)", own),
+    ):
+        if getattr(wanted, setting) is not None and not allowed:
+            raise OptionError(f"{setting} is for {meant}; got {name!r}; leave it out")
+
+
+def find_recipe(name: str, wanted: Wanted = Wanted()) -> Recipe:
+    """Say how a network that is a torch module is built.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such network.
+    """
+    if name in torchvision_videos.list_torchvision_videos():
+        return torchvision_videos.torchvision_video_recipe(name, wanted.clip_length, wanted.clip_stride)
     if name.startswith(torchvision_models.PREFIX):
         return torchvision_models.torchvision_recipe(name)
     if name.startswith(timm_models.PREFIX):
-        return timm_models.timm_recipe(name, input_size)
+        return timm_models.timm_recipe(name, wanted.input_size)
     if name.startswith(simclr.PREFIX):
         return simclr.simclr_recipe(name)
     if name.startswith(vonenet.PREFIX):
-        return vonenet.vonenet_recipe(name, noise_seed)
+        return vonenet.vonenet_recipe(name, wanted.noise_seed)
     if name.startswith(barlow_twins.PREFIX):
         return barlow_twins.barlow_twins_recipe(name)
+    if name.startswith(own_network.PREFIX):
+        return own_network.own_recipe(name, wanted)
     # Without timm's many: they are found by their prefix.
     known = [other for family in _LISTS if family is not timm_models.list_timm for other in family("*")]
     check_known("network", name, [motion_energy.NAME, *known], remedy="List them: voxelcast networks list")
-    raise AssertionError(f"{name} is listed but has no recipe")
-
-
-def check_device(device: str) -> torch.device:
-    """Return the device of that name, raising OptionError where this machine does not have it.
-
-    Parameters
-    ----------
-    device : str
-        E.g. ``"cuda:0"``.
-    """
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise OptionError(f"device must be like cpu, cuda or cuda:1; got {device!r}") from error
-    if place.type not in ("cpu", "cuda"):
-        raise OptionError(f"device must be cpu or cuda; got {device!r}")
-    found = torch.cuda.device_count() if place.type == "cuda" else 0
-    if place.type == "cuda" and (place.index or 0) >= found:
-        raise OptionError(f"device {device!r} is not there: torch finds {found} CUDA devices; set device to cpu")
-    return place
+    raise OptionError(f"'{name}' is no torch module, and that is what is needed here; choose another network")

@@ -50,9 +50,9 @@ def torchvision_recipe(name: str) -> Recipe:
 def _check_name(name: str) -> None:
     known = list_torchvision()
     others = [PREFIX + other for other in torchvision.models.list_models()]
-    if name not in known and name in others:
+    if name not in known and name in others:  # of images or videos
         raise UnknownNameError(
-            f"network {name!r} is no image classification network of torchvision, and only these are offered. "
+            f"network {name!r} is no classification network of torchvision, and only these are offered. "
             "List them: voxelcast networks list 'torchvision/*'"
         )
     check_known("network", name, known, remedy="List them: voxelcast networks list 'torchvision/*'")

@@ -110,6 +110,7 @@ def _content(results: Results) -> dict[str, Any]:
         "normalised_map": heatmap(results.scores, "noise_normalised_r", results.rois, results.subjects, top=1.0),
         "has_ceiling": bool(results.scores["noise_ceiling_r"].notna().any()),
         "has_unscored": bool((results.scores["n_voxels_without_score"] > 0).any()),
+        "has_tests": bool(results.scores["n_significant_voxels"].notna().any()),
         "has_held_out": bool(results.scores["held_out_score"].notna().any()),
         "pairs": scores.to_dict("records"),
         "counts": chosen_counts(results),

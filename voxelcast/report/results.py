@@ -37,6 +37,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "scores.csv": (
         *("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "n_voxels"),
         *("selection_score", "score", "score_low", "score_high", "score_from", "n_voxels_without_score"),
+        "n_significant_voxels",
         *("noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"),
     ),
     "search.csv": ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score"),

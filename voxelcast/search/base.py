@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import FittedEncoder, Setting
+from voxelcast.encoders.base import Setting
+from voxelcast.encoders.sample import FittedModel
 
 
 class FeatureSpace(Protocol):
@@ -63,24 +64,92 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class VoxelScores:
+    """Each voxel's own scores of some settings.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_settings, n_voxels)
+        Over folds; 0 in a fold where the predictions are constant, NaN where the responses are constant in all folds.
+    error : ndarray of shape (n_settings, n_voxels)
+        Standard error of the mean over folds.
+    """
+
+    mean: FloatArray
+    error: FloatArray
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part that one candidate has in the predictions of a subject x ROI.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    weight : float
+        Its weight, averaged over all voxels.
+    n_voxels : int
+        Voxels in which its weight is not 0.
+    """
+
+    candidate: Candidate
+    weight: float
+    n_voxels: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One fitted model of the final prediction: of one encoder on one layer, each voxel with its own weight.
+
+    Parameters
+    ----------
+    network, layer, encoder : str
+    model : FittedModel
+    weights : ndarray of shape (n_voxels,)
+    """
+
+    network: str
+    layer: str
+    encoder: str
+    model: FittedModel
+    weights: FloatArray
+
+
+@dataclass(frozen=True)
 class PairResult:
     """What the search found for one subject x ROI.
+
+    Predictions are ``(1 - sum_k w_k) y_mean + sum_k w_k p_k``: the parts' predictions p_k, their weights per voxel and
+    the mean training responses. Without an ensemble every voxel has one part of weight 1.
 
     Parameters
     ----------
     candidates : tuple of Candidate
         Every candidate tried, in the order tried.
     chosen : Candidate
-        The one with the best ``score``; its score is the ``selection_score``. Ties go to the candidate tried first.
-    model : FittedEncoder
-        The chosen model refitted on all training stimuli.
+        The best single one for the mean over voxels, by the selection's rule. Ties go to the candidate tried first,
+        and within an encoder to the simpler setting.
+    selection_score : float
+        The score of ``chosen``; where each voxel chose for itself, the mean of the voxels' best scores.
+    parts : tuple of Part
+        The final models, fitted to all training stimuli.
+    shares : tuple of Share
+        Which candidates they are and how much each counts, heaviest first.
+    layer_weights : ndarray of shape (n_spaces, n_voxels)
+        Weight of each layer in each voxel's prediction.
     predictions : ndarray of shape (n_test, n_voxels)
         Of the held-out stimuli.
     out_of_fold : ndarray of shape (n_train, n_voxels) or None
-        Nested predictions of the training stimuli: fold j is predicted by the model that was selected and fitted
+        Nested predictions of the training stimuli: fold j is predicted by what was selected, weighted and fitted
         without fold j. None where nested cross-validation was switched off.
+    single_out_of_fold : ndarray of shape (n_train, n_voxels) or None
+        The same for the best single candidate of the ROI, to compare; ``out_of_fold`` itself where that is all there
+        is.
     nested_choices : tuple of Candidate
-        What each outer fold selected, in the order of the folds; its ``fold_scores`` are the inner folds'.
+        The best single candidate of each outer fold, in the order of the folds; its ``fold_scores`` are the inner
+        folds'.
+    nested_shares : tuple of tuple of Share
+        As ``shares``, of each outer fold.
     voxel_scores : ndarray of shape (n_voxels,) or None
         Score of the nested predictions: Pearson r per voxel and outer fold, averaged over outer folds; NaN for a
         voxel whose responses or predictions are constant.
@@ -88,8 +157,13 @@ class PairResult:
 
     candidates: tuple[Candidate, ...]
     chosen: Candidate
-    model: FittedEncoder
+    selection_score: float
+    parts: tuple[Part, ...]
+    shares: tuple[Share, ...]
+    layer_weights: FloatArray
     predictions: FloatArray
     out_of_fold: FloatArray | None
+    single_out_of_fold: FloatArray | None
     nested_choices: tuple[Candidate, ...]
+    nested_shares: tuple[tuple[Share, ...], ...]
     voxel_scores: FloatArray | None

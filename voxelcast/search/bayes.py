@@ -10,7 +10,7 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import log
 
 import numpy as np
@@ -18,14 +18,16 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Encoder, Range, Setting
+from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.search.exact import Trials, smallest_training
 from voxelcast.search.path_scores import score_path
+from voxelcast.search.sample_scores import score_samples
 from voxelcast.search.training import PairData, Training
 
 
 def bayes_trials(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     training: Training,
     data: PairData,
     nested: bool,
@@ -36,8 +38,9 @@ def bayes_trials(
 ) -> Iterator[tuple[int | None, Trials]]:
     """Search the encoder's space by ``trials`` proposals under plain cross-validation and, if nested, in outer folds.
 
-    A proposal is moved to the nearest setting of the exhaustive search, so that both searches choose among the same
-    models and a setting proposed twice is fitted once. Every outer fold has a search of its own.
+    A proposal is moved to the nearest setting of the exhaustive search where there is one, so that both searches
+    choose among the same models and a setting proposed twice is fitted once. Every outer fold has a search of its own.
+    An encoder without hyper-parameters is fitted once.
 
     Yields
     ------
@@ -47,35 +50,40 @@ def bayes_trials(
     if trials < 1:
         raise OptionError(f"trials must be at least 1; got {trials}; give e.g. 25")
     n_train = smallest_training(data, nested)
-    settings = encoder.settings(n_train, training.n_features, data.Y.shape[1])
+    settings = list(encoder.settings(n_train, training.n_features, data.Y.shape[1]))
     space = encoder.space(n_train, training.n_features, data.Y.shape[1])
+    listed = len(settings) > 0
     for outer in (None, *range(data.n_folds if nested else 0)):
-        parts = [_Part(training, fold, outer) for fold in range(data.n_folds) if fold != outer]
+        parts = [_part(encoder, training, data, fold, outer) for fold in range(data.n_folds) if fold != outer]
         scores: dict[int, FloatArray] = {}
         order: list[int] = []
         study = _Study(space, derive_seed(seed, "bayes", "all" if outer is None else outer))
-        for _ in range(trials):
-            place = _nearest(study.propose(), settings, space)
+        for _ in range(trials if space else 1):
+            proposal = study.propose()
+            if not listed:
+                settings.append(proposal)
+            place = _nearest(proposal, settings, space) if listed else len(settings) - 1
             if place not in scores:
-                scores[place] = np.array([part.score(encoder, data, settings[place], metric) for part in parts])
+                scores[place] = np.array([part(settings[place], metric) for part in parts])
             order.append(place)
             study.tell(float(scores[place].mean()))
         yield outer, Trials(tuple(settings[place] for place in order), np.stack([scores[place] for place in order]))
 
 
-class _Part:
-    """One fold and the training part that predicts it; its moments serve all proposals."""
-
-    def __init__(self, training: Training, fold: int, outer: int | None) -> None:
-        excluded = (fold,) if outer is None else (min(fold, outer), max(fold, outer))
-        self._fold = fold
-        self._stats = training.moments(excluded)
-        self._X = training.features(excluded, fold) - self._stats.x_mean
-
-    def score(self, encoder: Encoder, data: PairData, setting: Setting, metric: str) -> float:
-        """Fit one setting and score it on the fold."""
-        path = encoder.path(self._stats, (setting,))
-        return float(score_path(path, self._X, self._stats.y_mean, data.held_out[self._fold], metric)[0])
+def _part(
+    encoder: AnyEncoder, training: Training, data: PairData, fold: int, outer: int | None
+) -> Callable[[Setting, str], float]:
+    """Return what fits a setting and scores it on one fold; the moments of the training part serve all proposals."""
+    excluded = (fold,) if outer is None else (min(fold, outer), max(fold, outer))
+    if isinstance(encoder, SampleEncoder):
+        return lambda setting, metric: float(
+            score_samples(encoder, training, data, [setting], excluded, [fold], metric)[0, 0]
+        )
+    stats = training.moments(excluded)
+    X = training.features(excluded, fold) - stats.x_mean
+    return lambda setting, metric: float(
+        score_path(encoder.path(stats, (setting,)), X, stats.y_mean, data.held_out[fold], metric)[0]
+    )
 
 
 def _nearest(proposal: Mapping[str, float], settings: Sequence[Setting], space: Mapping[str, Range]) -> int:

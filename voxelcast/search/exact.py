@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Encoder, Setting
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Setting
+from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
+from voxelcast.search.base import VoxelScores
 from voxelcast.search.path_scores import score_path_folds
+from voxelcast.search.sample_scores import score_samples
 from voxelcast.search.training import PairData, Training
 
 
@@ -23,14 +27,20 @@ class Trials:
     scores : ndarray of shape (n_settings, n_folds), or (n_settings, n_folds - 1) inside an outer fold
         On each fold, from a model fitted without it. Inside an outer fold j, only on the other folds, ascending, and
         fitted without j too.
+    voxels : VoxelScores, optional
+        Each voxel's own scores, where voxels choose for themselves.
+    complexity : ndarray of shape (n_settings,), optional
+        Where each setting stands from the simplest to the most complex; None: they are in that order.
     """
 
     settings: tuple[Setting, ...]
     scores: FloatArray
+    voxels: VoxelScores | None = None
+    complexity: IntArray | None = None
 
 
 def score_excluded(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     training: Training,
     data: PairData,
     settings: tuple[Setting, ...],
@@ -43,6 +53,8 @@ def score_excluded(
     -------
     scores : ndarray of shape (n_settings, len(excluded))
     """
+    if isinstance(encoder, SampleEncoder):
+        return score_samples(encoder, training, data, settings, excluded, excluded, metric)
     stats = training.moments(excluded)
     path = encoder.path(stats, settings)
     features = [training.features(excluded, fold) - stats.x_mean for fold in excluded]
@@ -50,7 +62,7 @@ def score_excluded(
 
 
 def exact_trials(
-    encoder: Encoder, training: Training, data: PairData, nested: bool, metric: str
+    encoder: AnyEncoder, training: Training, data: PairData, nested: bool, metric: str
 ) -> Iterator[tuple[int | None, Trials]]:
     """Score every setting under plain cross-validation and, if nested, inside every outer fold.
 
@@ -62,9 +74,18 @@ def exact_trials(
     outer : int or None
         The outer fold, None for plain cross-validation.
     trials : Trials
+
+    Raises
+    ------
+    OptionError
+        If the encoder has too many settings to list them.
     """
     n_folds = data.n_folds
     settings = encoder.settings(smallest_training(data, nested), training.n_features, data.Y.shape[1])
+    if not settings:
+        raise OptionError(
+            f"search.method must be bayes or random for {encoder.name}, whose settings cannot all be tried; got exact"
+        )
     plain = [score_excluded(encoder, training, data, settings, (i,), metric) for i in range(n_folds)]
     yield None, Trials(settings, np.concatenate(plain, axis=1))
     if not nested:

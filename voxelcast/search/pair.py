@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite, check_option
-from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Encoder, FittedEncoder
+from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
-from voxelcast.search.base import Candidate, FeatureSpace, PairResult
+from voxelcast.search.base import FeatureSpace, PairResult
 from voxelcast.search.bayes import bayes_trials
+from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.exact import Trials, exact_trials
 from voxelcast.search.folds import check_folds
-from voxelcast.search.training import PairData, Training, checked_scores, training
+from voxelcast.search.mixture import (
+    Sources,
+    final_parts,
+    members_in_use,
+    mixture_weights,
+    nested_predictions,
+    shares,
+    single_weights,
+)
+from voxelcast.search.selection import Ledger, Member, Selection
+from voxelcast.search.training import PairData
+from voxelcast.search.voxelwise import exact_voxel_trials
 
 METHODS = ("exact", "bayes")
 
@@ -25,7 +36,7 @@ METHODS = ("exact", "bayes")
 def search_pair(
     Y: FloatArray,
     spaces: Sequence[FeatureSpace],
-    encoders: Sequence[Encoder],
+    encoders: Sequence[AnyEncoder],
     fold_of_row: IntArray,
     *,
     method: str = "exact",
@@ -34,6 +45,8 @@ def search_pair(
     nested: bool = True,
     seed: int = 0,
     names: Sequence[str] = (),
+    selection: Selection = Selection(),
+    ensemble: Ensemble = Ensemble(),
 ) -> PairResult:
     """Find the layer, encoder and setting that predict the responses of one subject x ROI best.
 
@@ -49,7 +62,7 @@ def search_pair(
         NaN.
     spaces : sequence of FeatureSpace
         Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli.
-    encoders : sequence of Encoder
+    encoders : sequence of Encoder or SampleEncoder
     fold_of_row : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
     method : str
@@ -63,6 +76,10 @@ def search_pair(
         For the proposals of ``"bayes"``; ``"exact"`` leaves nothing to chance.
     names : sequence of str
         Subject and ROI, say: they make the proposals of one pair independent of another's.
+    selection : Selection
+        Whether the ROI or each voxel chooses, and by which rule.
+    ensemble : Ensemble
+        How the layers are combined, each with its own best encoder and setting.
 
     Returns
     -------
@@ -80,102 +97,74 @@ def search_pair(
     check_option("method", method, METHODS)
     check_option("metric", metric, tuple(METRICS))
     n_folds = _checked(Y, spaces, encoders, fold_of_row, nested)
+    if selection.per == "voxel" and metric != "pearson_r":
+        raise OptionError(f"selection.per=voxel needs metric pearson_r, a score per voxel; got {metric}")
     data = PairData(Y, fold_of_row, n_folds)
-    ledger = _Ledger(n_folds if nested else 0)
+    outers: list[int | None] = [None, *range(n_folds if nested else 0)]
+    ledger = Ledger(outers, len(spaces), Y.shape[1], selection)
+    sources = Sources(spaces, data)
     for place, space in enumerate(spaces):
-        source = training(space, data)
+        source = sources[place]
         for encoder in encoders:
             runs: Iterator[tuple[int | None, Trials]]
-            if method == "exact":
+            if method == "exact" and selection.per == "voxel":
+                runs = exact_voxel_trials(encoder, source, data, nested)
+            elif method == "exact":
                 runs = exact_trials(encoder, source, data, nested, metric)
             else:
                 own = derive_seed(seed, *names, space.network, space.layer, encoder.name)
                 runs = bayes_trials(encoder, source, data, nested, metric, trials=trials, seed=own)
             for outer, tried in runs:
                 ledger.enter(outer, place, space, encoder, tried)
-    chosen = ledger.choice(None)
-    # The last layer's moments are still there.
-    last = len(spaces) - 1
-    model = _fit(source if chosen.place == last else training(spaces[chosen.place], data), chosen, ())
-    test = checked_scores(spaces[chosen.place], (), data.n_train)[data.n_train :]
-    choices = [ledger.choice(outer) for outer in range(n_folds)] if nested else []
-    out_of_fold = _nested_predictions(data, spaces, choices) if nested else None
+    return _judge(ledger, sources, selection, ensemble, outers)
+
+
+def _judge(
+    ledger: Ledger, sources: Sources, selection: Selection, ensemble: Ensemble, outers: Sequence[int | None]
+) -> PairResult:
+    """Weigh and fit what was found, and predict with it."""
+    data = sources.data
+    singles = {outer: ledger.single(outer) for outer in outers}
+    only_one = ensemble.method == "none" and selection.per == "roi"
+    if only_one:
+        weights = {outer: single_weights(member, len(sources.spaces)) for outer, member in singles.items()}
+        members: dict[int | None, Mapping[int, Sequence[Member]]] = {
+            outer: {member.place: (member,)} for outer, member in singles.items()
+        }
+    else:
+        weights = mixture_weights(ledger, sources, ensemble, outers)
+        members = {outer: members_in_use(ledger, outer, weights[outer]) for outer in outers}
+    parts, predictions = final_parts(sources, members[None], weights[None])
+    folds = [outer for outer in outers if outer is not None]
+    out_of_fold = single_out_of_fold = None
+    if folds:
+        out_of_fold = nested_predictions(sources, [members[j] for j in folds], [weights[j] for j in folds])
+        single_out_of_fold = out_of_fold
+        if not only_one:
+            alone = [{singles[j].place: (singles[j],)} for j in folds]
+            of_single = [single_weights(singles[j], len(sources.spaces)) for j in folds]
+            single_out_of_fold = nested_predictions(sources, alone, of_single)
+    chosen = singles[None].candidates[0]
+    best = ledger.layer_scores(None).max(axis=0)
+    scored = best[~np.isneginf(best)]
     return PairResult(
         candidates=tuple(ledger.candidates),
-        chosen=chosen.candidate,
-        model=model,
-        predictions=model.predict(test),
+        chosen=chosen,
+        selection_score=float(scored.mean()) if selection.per == "voxel" and scored.size else chosen.score,
+        parts=parts,
+        shares=shares(members[None], weights[None]),
+        layer_weights=weights[None],
+        predictions=predictions,
         out_of_fold=out_of_fold,
-        nested_choices=tuple(choice.candidate for choice in choices),
-        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, fold_of_row),
+        single_out_of_fold=single_out_of_fold,
+        nested_choices=tuple(singles[j].candidates[0] for j in folds),
+        nested_shares=tuple(shares(members[j], weights[j]) for j in folds),
+        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_of_row),
     )
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """A candidate, where its feature space stands in the list, and the encoder that fits it."""
-
-    candidate: Candidate
-    place: int
-    encoder: Encoder
-
-
-class _Ledger:
-    """What was tried, and the best so far: of the plain search (outer None) and of every outer fold."""
-
-    def __init__(self, n_outer: int) -> None:
-        self.candidates: list[Candidate] = []
-        self._best: dict[int | None, _Choice | None] = dict.fromkeys([None, *range(n_outer)])
-
-    def enter(self, outer: int | None, place: int, space: FeatureSpace, encoder: Encoder, tried: Trials) -> None:
-        """Note the candidates of one layer and encoder; only a strictly better one replaces the best."""
-        made = [
-            Candidate(space.network, space.layer, encoder.name, setting, scores)
-            for setting, scores in zip(tried.settings, tried.scores, strict=True)
-        ]
-        if outer is None:
-            self.candidates += made
-        # A NaN compares as worse than anything; max returns the first of equals.
-        scores = [-np.inf if np.isnan(candidate.score) else candidate.score for candidate in made]
-        top = max(range(len(made)), key=scores.__getitem__, default=None)
-        best = self._best[outer]
-        if top is not None and scores[top] > (-np.inf if best is None else best.candidate.score):
-            self._best[outer] = _Choice(made[top], place, encoder)
-
-    def choice(self, outer: int | None) -> _Choice:
-        """Return the best candidate, or raise DataError if none has a score."""
-        best = self._best[outer]
-        if best is None:
-            where = "" if outer is None else f" outside fold {outer}"
-            raise DataError(
-                f"no candidate has a score{where}: in some fold all responses or all predictions are constant; "
-                "leave out constant voxels and layers, or ask for fewer folds"
-            )
-        return best
-
-
-def _fit(source: Training, choice: _Choice, excluded: tuple[int, ...]) -> FittedEncoder:
-    """Fit the chosen candidate to the training stimuli outside the folds ``excluded``."""
-    stats = source.moments(excluded)
-    setting = choice.candidate.setting
-    coefficients = choice.encoder.path(stats, [setting]).coefficients(0)
-    return FittedEncoder(setting, coefficients, stats.y_mean - stats.x_mean @ coefficients)
-
-
-def _nested_predictions(data: PairData, spaces: Sequence[FeatureSpace], choices: Sequence[_Choice]) -> FloatArray:
-    """Predict every fold by its own choice, fitted without it, ndarray of shape (n_train, q)."""
-    predictions = np.empty(data.Y.shape)
-    for place in sorted({choice.place for choice in choices}):
-        source = training(spaces[place], data)
-        for outer, choice in enumerate(choices):
-            if choice.place == place:
-                model = _fit(source, choice, (outer,))
-                predictions[data.rows[outer]] = model.predict(source.features((outer,), outer))
-    return predictions
-
-
 def _checked(
-    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[Encoder], fold_of_row: IntArray, nested: bool
+    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[AnyEncoder], fold_of_row: IntArray, nested: bool
 ) -> int:
     """Check what a search is given and return the number of folds."""
     if Y.ndim != 2 or Y.shape[1] == 0:

@@ -54,6 +54,9 @@ class Training(Protocol):
     def moments(self, excluded: tuple[int, ...]) -> Moments:
         """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
 
+    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the features, of shape (n, p), of the training stimuli outside the folds ``excluded``."""
+
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
 
@@ -118,6 +121,11 @@ class _RefittedTraining:
         """Return the rows of the fold."""
         return self._scores(excluded)[self._data.rows[fold]]
 
+    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the rows outside the folds left out."""
+        samples: FloatArray = self._scores(excluded)[~np.isin(self._data.fold_of_row, excluded)]
+        return samples
+
 
 class _FixedTraining:
     """Moments of features that are the same in all folds: all stimuli's moments minus those of the folds left out.
@@ -151,3 +159,8 @@ class _FixedTraining:
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""
         return self._X[self._data.rows[fold]]
+
+    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the rows outside the folds left out."""
+        samples: FloatArray = self._X[~np.isin(self._data.fold_of_row, excluded)]
+        return samples

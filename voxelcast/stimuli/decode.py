@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from voxelcast.core.arrays import ByteArray, FloatArray, IntArray
-from voxelcast.core.errors import MissingPackageError, OptionError
+from voxelcast.core.errors import MissingPackageError, OptionError, StimulusError
+from voxelcast.stimuli.broken import shown_name
 from voxelcast.stimuli.images import read_image
-from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.sampling import FrameSampling, at_rate
 from voxelcast.stimuli.stimulus import Stimulus
 
 
@@ -26,7 +29,8 @@ class FrameChunk:
     indices : ndarray of shape (k,), int64
         Place of each frame in the video, from 0.
     times : ndarray of shape (k,), float64
-        Presentation times in seconds on the container's clock; NaN where the file has none.
+        When each is looked at (see :class:`voxelcast.stimuli.sampling.FrameSampling`), in seconds on the container's
+        clock; NaN where the file has none.
     """
 
     frames: ByteArray
@@ -47,7 +51,7 @@ def iter_frames(
     Colours are converted by the file's own colour space and range with FFmpeg's plain conversion (BT.601 where the
     file does not say), as torchcodec and OpenCV do; it truncates, so values lie up to 3 of 255 below the exact ones.
     One native thread decodes and converts, so that the same file always gives the same bits. ``n`` sampling needs the
-    true number of frames and therefore decodes twice.
+    true number of frames and their times and therefore decodes twice.
 
     Parameters
     ----------
@@ -78,24 +82,60 @@ def iter_frames(
     if stimulus.is_image:
         yield FrameChunk(read_image(stimulus)[np.newaxis], np.zeros(1, np.int64), np.zeros(1))
         return
-    if sampling.every is not None:
-        step, wanted = sampling.every, None
-    else:
-        n_frames = count_frames(stimulus, tolerate_shortfall=tolerate_shortfall, stream=stream)
-        step, wanted = 0, frozenset(sampling.indices(n_frames).tolist())
     video = _video()
     convert = video.RGBConverter()
     kept: list[tuple[ByteArray, int, float]] = []
-    for index, frame in enumerate(video.decode_video(stimulus, tolerate_shortfall, stream)):
-        if index % step if wanted is None else index not in wanted:
-            continue
-        picture = convert(frame)
+    for frame, index, time in _sampled(video, stimulus, sampling, tolerate_shortfall, stream):
+        # A frame that stays on the screen may be sampled several times; it is converted once.
+        picture = kept[-1][0] if kept and kept[-1][1] == index else convert(frame)
         if kept and (len(kept) == chunk or kept[0][0].shape != picture.shape):
             yield _as_chunk(kept)
             kept = []
-        kept.append((picture, index, np.nan if frame.time is None else float(frame.time)))
+        kept.append((picture, index, time))
     if kept:
         yield _as_chunk(kept)
+
+
+def _sampled(
+    video: ModuleType, stimulus: Stimulus, sampling: FrameSampling, tolerate_shortfall: int, stream: int | None
+) -> Iterator[tuple[Any, int, float]]:
+    """Decode a video and give each sampled frame with its place and time."""
+    if sampling.hz is not None:
+        timed = ((frame, *_clock(frame)) for frame in video.decode_video(stimulus, tolerate_shortfall, stream))
+        yield from at_rate(_rising(timed, stimulus), sampling.hz)
+        return
+    wanted: dict[int, list[float]] | None = None
+    if sampling.n is not None:
+        clock = np.array([_clock(frame) for frame in video.decode_video(stimulus, tolerate_shortfall, stream)])
+        times, last = clock[:, 0], clock[-1, 1] or float(np.diff(clock[-2:, 0]).sum())
+        wanted = defaultdict(list)
+        for index, moment in zip(*sampling.choose(times, times[-1] + last), strict=True):
+            wanted[int(index)].append(float(moment))
+    for index, frame in enumerate(video.decode_video(stimulus, tolerate_shortfall, stream)):
+        if wanted is not None:
+            yield from ((frame, index, moment) for moment in wanted.get(index, ()))
+        elif index % (sampling.every or 1) == 0:
+            yield frame, index, _clock(frame)[0]
+
+
+def _clock(frame: Any) -> tuple[float, float]:
+    """Give a decoded frame's time and duration in seconds: NaN and 0 where the file does not say."""
+    time = np.nan if frame.time is None else float(frame.time)
+    return time, float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+
+
+def _rising(timed: Iterator[tuple[Any, float, float]], stimulus: Stimulus) -> Iterator[tuple[Any, float, float]]:
+    """Pass frames on as long as each comes on no earlier than the one before."""
+    before = -np.inf
+    for frame, time, duration in timed:
+        if not time >= before:
+            got = "no time" if np.isnan(time) else f"{time} s after {before} s"
+            raise StimulusError(
+                f"{shown_name(stimulus)}: frames.hz needs frames with times that do not fall; got {got}; "
+                "set frames.every or frames.n, or remux the file"
+            )
+        before = time
+        yield frame, time, duration
 
 
 def count_frames(stimulus: Stimulus, *, tolerate_shortfall: int = 1, stream: int | None = None) -> int:

@@ -2,47 +2,153 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from voxelcast.core.arrays import IntArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
+
+# Containers such as Matroska round each frame's time to a millisecond, so the distance of two is off by up to one.
+CLOCK_S = 1.001e-3
+
+FrameT = TypeVar("FrameT")
 
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """Every k-th frame, or n frames evenly spaced; exactly one of the two.
+    """Every k-th frame, n frames evenly spaced, or so many per second; exactly one of the three.
+
+    At any moment the frame on the screen is the last one whose time has come (up to 1 ms, to which containers round).
 
     Parameters
     ----------
     every : int or None
-        Keep frames 0, k, 2k, ...
+        Keep frames 0, k, 2k, ... They are counted, so that in a video of variable frame rate they are not evenly
+        spaced in time.
     n : int or None
-        Keep n frames at the centres of n equal parts of the video; a video with fewer frames gives each of its
-        frames once.
+        Keep the frames on the screen at the centres of n equal parts of the video's duration; a video with fewer
+        frames is divided into as many parts as it has frames. Where frames have no times, or even ones, these are the
+        centres of n equal parts of the sequence of frames.
+    hz : float or None
+        Keep the frame on the screen at the first frame's time and every 1/hz seconds after, until the video ends. A
+        frame that stays on for longer is kept as often, so that an average over the frames kept is one over time, also
+        where the frame rate varies or is lower than ``hz``.
     """
 
     every: int | None = None
     n: int | None = None
+    hz: float | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.every, self.n) if value is not None]
-        if len(given) != 1 or given[0] < 1:
+        given = [value for value in (self.every, self.n, self.hz) if value is not None]
+        whole = self.hz is not None or (len(given) == 1 and given[0] >= 1)
+        if len(given) != 1 or not whole or not 0 < given[0] < np.inf:
             raise OptionError(
-                f"frames must be either every=k or n=k with k >= 1; got every={self.every}, n={self.n}; set one of them"
+                "frames must be exactly one of every=k and n=k with k >= 1, and hz=r with r > 0; "
+                f"got every={self.every}, n={self.n}, hz={self.hz}; set one of them"
             )
 
     def indices(self, n_frames: int) -> IntArray:
-        """Return the frames kept, ascending, of a video of ``n_frames`` frames.
+        """Return the frames kept, ascending, of a video of ``n_frames`` frames whose times are not known.
 
         Returns
         -------
         indices : ndarray of int, shape (n_kept,)
+
+        Raises
+        ------
+        OptionError
+            If ``hz`` is asked for.
         """
+        return self.choose(np.full(n_frames, np.nan), np.nan)[0]
+
+    def choose(self, times: FloatArray, end: float) -> tuple[IntArray, FloatArray]:
+        """Choose frames of a video.
+
+        Parameters
+        ----------
+        times : ndarray of shape (n_frames,)
+            When each frame comes on the screen, in seconds; NaN where not known.
+        end : float
+            When the last one goes off.
+
+        Returns
+        -------
+        indices : ndarray of int, shape (n_kept,)
+            In order of time.
+        moments : ndarray of shape (n_kept,)
+            When they are looked at: the times of the frames or, in a video of variable rate and at a rate in Hz, the
+            moments asked for.
+
+        Raises
+        ------
+        OptionError
+            If ``hz`` is asked for and times are not known.
+        """
+        n_frames = len(times)
         if self.every is not None:
-            return np.arange(0, n_frames, self.every)
-        assert self.n is not None
-        if self.n >= n_frames:
-            return np.arange(n_frames)
-        return (((2 * np.arange(self.n) + 1) * n_frames) // (2 * self.n)).astype(np.int64)
+            indices: IntArray = np.arange(0, n_frames, self.every)
+            return indices, times[indices]
+        known = bool(np.isfinite(times).all() and np.isfinite(end) and (np.diff(times) >= 0).all())
+        if self.hz is not None:
+            if not known:
+                raise OptionError("frames.hz needs times of frames; got none; set frames.every or frames.n")
+            taken = list(at_rate(zip(times, times, np.diff(times, append=end), strict=True), self.hz))
+            return np.array([index for _, index, _ in taken], dtype=np.int64), np.array([at for *_, at in taken])
+        parts = min(self.n or n_frames, n_frames)
+        centres = 2 * np.arange(parts) + 1
+        if not known or _even(times):
+            indices = (centres * n_frames // (2 * parts)).astype(np.int64)
+            return indices, times[indices]
+        moments = times[0] + centres * (end - times[0]) / (2 * parts)
+        return on_screen(times, moments), moments
+
+
+def on_screen(times: FloatArray, moments: FloatArray) -> IntArray:
+    """Return the frame on the screen at each moment, of frames that come on at rising times."""
+    found: IntArray = np.searchsorted(times, np.asarray(moments) + CLOCK_S, side="right") - 1
+    return found.clip(min=0)
+
+
+def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterator[tuple[FrameT, int, float]]:
+    """Sample what is on the screen every 1/hz seconds, from frames that come one by one.
+
+    Parameters
+    ----------
+    frames : iterable of (frame, time, duration)
+        In order of time, in seconds. Of the durations only the last counts: the video ends after it. Where it is 0 or
+        below, the last frame stays for as long as the one before it.
+    hz : float
+        Samples per second.
+
+    Yields
+    ------
+    sample : (frame, index, moment)
+        The frame, its place in the video, and the moment at which it is looked at, on the clock of ``time``.
+    """
+    held: FrameT | None = None
+    start = since = step = lasts = 0.0
+    taken, index = 0, -1
+    for frame, time, lasts in frames:
+        if held is None:
+            start = since = time
+        while held is not None and start + taken / hz < time - CLOCK_S:
+            yield held, index, start + taken / hz
+            taken += 1
+        step, since, held, index = time - since, time, frame, index + 1
+    end = since + (lasts if lasts > 0 else step) - CLOCK_S
+    # The first moment always counts: a video of one frame without a duration is still that frame.
+    while held is not None and (taken == 0 or start + taken / hz < end):
+        yield held, index, start + taken / hz
+        taken += 1
+
+
+def _even(times: FloatArray) -> bool:
+    """Say whether frames come on at a constant rate, up to the rounding of their times."""
+    if len(times) < 2:
+        return True
+    straight = np.linspace(times[0], times[-1], len(times))
+    return bool(np.abs(times - straight).max() <= CLOCK_S)

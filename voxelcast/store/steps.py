@@ -1,12 +1,13 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
 ``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, host, time). A step writes
-into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result; what a
-killed step left behind is removed when it is done again.
+into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result; what
+killed steps left behind is removed when a run begins the next time.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from voxelcast.core.errors import StoreError, UnwritableError
 
 _KEY_DIGITS = 12
 _LOCK = ".lock"
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems that know no locks answer
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,12 @@ class StepStore:
         """Yield an empty temporary folder; when the block ends without error it becomes the step's folder."""
         final = self.path(step)
         final.parent.mkdir(parents=True, exist_ok=True)
-        for left in final.parent.glob(f".{final.name}.*"):
-            _clear_abandoned(left)
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
         temporary.mkdir()
         started = time.time()
         lock = (temporary / _LOCK).open("w")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock.fileno())
             yield temporary
             done = {
                 "key": step.key,
@@ -126,17 +126,55 @@ class StepStore:
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
 
+    def unfinished(self, steps: Iterable[StepId]) -> dict[str, list[Path]]:
+        """Find the temporary folders of some steps, of work under way or killed, by the step's folder.
 
-def _clear_abandoned(folder: Path) -> None:
-    """Remove what a killed step left, unless its lock tells that another run is still at it."""
+        Each kind's folder is listed once, which also makes a network file system look again.
+        """
+        wanted = {(step.kind, self.path(step).name): step.folder for step in steps}
+        found: dict[str, list[Path]] = {}
+        for kind in {kind for kind, _ in wanted}:
+            if (self.root / kind).is_dir():
+                for entry in os.scandir(self.root / kind):
+                    name = entry.name[1:].rpartition(".")[0]
+                    if entry.name.startswith(".") and (kind, name) in wanted:
+                        found.setdefault(wanted[kind, name], []).append(Path(entry.path))
+        return found
+
+    def clear_abandoned(self, steps: Iterable[StepId]) -> None:
+        """Remove what killed steps left; what a live run holds a lock on stays."""
+        for folders in self.unfinished(steps).values():
+            for folder in folders:
+                if not is_worked_in(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_worked_in(folder: Path) -> bool:
+    """Whether a temporary folder belongs to work under way (its lock is held), not to a step that was killed.
+
+    On a file system without locks every such folder counts as worked in.
+    """
     try:
         with (folder / _LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return
+        return True
     except FileNotFoundError:
-        pass  # killed before it had a lock, or after it had given it up
-    shutil.rmtree(folder, ignore_errors=True)
+        return False  # killed before it had a lock, or after it had given it up
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return True
+    return False
+
+
+def _lock(file: int) -> None:
+    """Lock a file; where the file system knows no locks, go without: two runs then never clear up after each other."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _check_writable(root: Path) -> None:

@@ -1,0 +1,100 @@
+"""What an encoder without a path is: it takes the samples of a training part and gives a fitted model.
+
+Its model need not be linear, so nothing can be said of it from the moments X'X and X'Y: each setting is fitted to the
+training stimuli themselves and judged by its predictions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Encoder, Range, Setting
+
+
+class FittedModel(Protocol):
+    """A fitted encoding model of any kind."""
+
+    @property
+    def setting(self) -> Setting:
+        """Hyper-parameters that it was fitted with."""
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return the arrays from which the model can be rebuilt, by name; empty if it has no form as plain arrays."""
+
+
+class SampleEncoder(ABC):
+    """A family of encoding models that is fitted to samples: features X and responses Y of a training part."""
+
+    name: ClassVar[str]
+
+    def __init__(self, seed: int = 0) -> None:
+        """Take the seed of everything that is left to chance: the same data, setting and seed give the same model."""
+        self.seed = seed
+
+    @abstractmethod
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+        """Return the ranges of the hyper-parameters; none where the encoder chooses them itself."""
+
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+        """List the settings of the exhaustive search, simplest model first; empty where there is none.
+
+        An encoder that chooses its hyper-parameters itself has one setting, ``{}``.
+        """
+        return () if self.space(n_train, n_features, n_voxels) else ({},)
+
+    @abstractmethod
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedModel:
+        """Fit one model.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, p)
+        Y : ndarray of shape (n_samples, q)
+        setting : Setting
+
+        Raises
+        ------
+        OptionError
+            If the setting is not one of ``space``.
+        """
+
+    def predict_all(
+        self, X: FloatArray, Y: FloatArray, settings: Sequence[Setting], tests: Sequence[FloatArray]
+    ) -> Iterator[list[FloatArray]]:
+        """Fit each setting and predict each array of features in ``tests``; an encoder may share work between settings.
+
+        Yields
+        ------
+        predictions : list of ndarray of shape (n_samples, q)
+            Of one setting, in the order of ``settings``.
+        """
+        for setting in settings:
+            model = self.fit(X, Y, setting)
+            yield [model.predict(test) for test in tests]
+
+    def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
+        """Guess the seconds that one fit takes on one core; 0 where it is short."""
+        return 0.0
+
+
+AnyEncoder = Encoder | SampleEncoder
+
+
+def check_setting(encoder: str, setting: Setting, space: dict[str, Range]) -> None:
+    """Raise OptionError unless a setting has every hyper-parameter of ``space`` and no other, each inside its range."""
+    for name, bounds in space.items():
+        value = setting.get(name)
+        whole = not bounds.integer or value == int(value or 0)
+        if value is None or not whole or not bounds.low * (1 - 1e-12) <= value <= bounds.high * (1 + 1e-12):
+            kind = "a whole number" if bounds.integer else "a number"
+            raise OptionError(f"{encoder} needs {name}, {kind} in {bounds.low:g} to {bounds.high:g}; got {value}")
+    extra = sorted(set(setting) - set(space))
+    if extra:
+        raise OptionError(f"{encoder} has no setting {extra[0]!r}; allowed: {', '.join(space) or 'none'}")

@@ -1,0 +1,213 @@
+"""Profiles: where work runs beyond this machine, as settings in a YAML file."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from voxelcast.core.checks import nearest
+from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.execution.engine import Kind
+
+
+def _check_size(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", value):
+        raise ValueError("must be a number and a unit, e.g. 8GB")
+    return value
+
+
+def _check_time(value: str) -> str:
+    if not re.fullmatch(r"(\d+-)?\d+:\d\d:\d\d", value):
+        raise ValueError('must be hours:minutes:seconds in quotes, e.g. "04:00:00"')
+    return value
+
+
+Size = Annotated[str, AfterValidator(_check_size)]
+Time = Annotated[str, AfterValidator(_check_time)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class JobWorkers(_Strict):
+    """Workers that are jobs of a scheduler: how many, and what each asks for.
+
+    A job without GPUs runs one step on each of its cores, one with GPUs one step on each of its GPUs.
+    """
+
+    jobs: int = Field(ge=1)
+    cores: int = Field(default=1, ge=1)
+    memory: Size
+    time: Time
+    gpus: int = Field(default=0, ge=0)
+    queue: str | None = None
+    account: str | None = None
+    directives: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+
+    @property
+    def processes(self) -> int:
+        """Steps that run side by side in one job."""
+        return self.gpus or self.cores
+
+
+class _ClusterProfile(_Strict):
+    workers: JobWorkers
+    gpu_workers: JobWorkers | None = None
+    shared_folder: Path
+    python: str | None = None
+    interface: str | None = None
+    local_folder: str = "/tmp"
+    retries: int = Field(default=2, ge=0)
+
+    def of(self, kind: Kind) -> JobWorkers:
+        """Return the workers of a kind."""
+        if kind == "gpu" and self.gpu_workers is not None:
+            return self.gpu_workers
+        return self.workers
+
+
+class SlurmProfile(_ClusterProfile):
+    """Slurm: ``queue`` is the partition."""
+
+    scheduler: Literal["slurm"]
+
+
+class GridEngineProfile(_ClusterProfile):
+    """Grid Engine, whose sites differ in how memory, GPUs and several cores are asked for."""
+
+    scheduler: Literal["grid-engine"]
+    parallel_environment: str = "smp"
+    memory_resource: str | None = None
+    gpu_resource: str = "gpu"
+
+
+class MachineWorkers(_Strict):
+    """Workers that are virtual machines."""
+
+    machines: int = Field(ge=1)
+    machine_type: str = "n2-standard-4"
+    processes: int = Field(default=4, ge=1)
+    memory: Size
+    gpus: int = Field(default=0, ge=0)
+    gpu_type: str | None = None
+    preemptible: bool = False
+
+
+class GoogleProfile(_Strict):
+    """Google Cloud: virtual machines that run a container, and a shared folder mounted on all of them."""
+
+    scheduler: Literal["google"]
+    project: str
+    zone: str
+    network: str = "default"
+    image: str
+    source_image: str = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2204-lts"
+    scheduler_machine_type: str = "e2-standard-2"
+    disk_gb: int = Field(default=50, ge=10)
+    service_account: str = "default"
+    labels: dict[str, str] = {}
+    public_addresses: bool = True
+    setup: tuple[str, ...] = ()
+    shared_folder: Path
+    bucket_inputs: str | None = None
+    bucket_results: str | None = None
+    workers: MachineWorkers
+    gpu_workers: MachineWorkers | None = None
+    retries: int = Field(default=2, ge=0)
+
+    def of(self, kind: Kind) -> MachineWorkers:
+        """Return the workers of a kind."""
+        if kind == "gpu" and self.gpu_workers is not None:
+            return self.gpu_workers
+        return self.workers
+
+
+class LocalProfile(_Strict):
+    """This machine."""
+
+    scheduler: Literal["local"]
+    workers: int | None = Field(default=None, ge=1)
+    retries: int = Field(default=2, ge=0)
+
+
+Profile = LocalProfile | SlurmProfile | GridEngineProfile | GoogleProfile
+_MODELS: dict[str, type[BaseModel]] = {
+    "local": LocalProfile,
+    "slurm": SlurmProfile,
+    "grid-engine": GridEngineProfile,
+    "google": GoogleProfile,
+}
+SCHEDULERS = tuple(_MODELS)
+
+
+def profiles_folder() -> Path:
+    """Folder of the profiles that can be called by name from anywhere."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "voxelcast"
+
+
+def find_profile(name: str) -> Path:
+    """Return a profile's file: a path, or a name for ``NAME.yaml`` here or in ``~/.config/voxelcast``.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    """
+    candidates = [Path(name), Path(f"{name}.yaml"), profiles_folder() / f"{name}.yaml"]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise MissingFileError(
+        f"profile {name!r} does not exist; looked for {', '.join(map(str, candidates))}. "
+        f"Write one: voxelcast execution init {'|'.join(SCHEDULERS)} --output {name if '.' in name else name + '.yaml'}"
+    )
+
+
+def load_profile(path: Path) -> Profile:
+    """Read a profile.
+
+    Raises
+    ------
+    ConfigError
+        If it is no YAML mapping, or a setting is unknown, missing or not allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(raw, dict) or raw.get("scheduler") not in _MODELS:
+        got = raw.get("scheduler") if isinstance(raw, dict) else type(raw).__name__
+        raise ConfigError(f"{path}: scheduler must be one of {', '.join(_MODELS)}; got {got!r}")
+    model = _MODELS[raw["scheduler"]]
+    try:
+        profile: Profile = TypeAdapter(model).validate_python(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error, model, raw)}") from error
+    return profile
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel], raw: dict[str, Any]) -> str:
+    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    name = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        owner = model
+        for part in problem["loc"][:-1]:
+            owner = MachineWorkers if model is GoogleProfile else JobWorkers
+            if part not in ("workers", "gpu_workers"):
+                return f"{name} is not a setting"
+        known = list(owner.model_fields)
+        near = nearest(str(problem["loc"][-1]), known)
+        hint = f"did you mean {near}? " if near else ""
+        return f"{name} is not a setting; {hint}allowed here: {', '.join(known)}"
+    if problem["type"] == "missing":
+        return f"{name} is missing; add it (voxelcast execution init {raw['scheduler']} shows a whole profile)"
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    return f"{name}: {message}; got {problem['input']!r}"

@@ -1,0 +1,194 @@
+"""Running steps: what is done is skipped, the rest goes to an engine's workers in batches.
+
+A step is a function that writes files into a folder. The step stores its own result (see
+:class:`voxelcast.store.steps.StepStore`); nothing but success or failure travels back. Steps last from milliseconds to
+hours: small ones are grouped, by how long those before them took, so that a journey to a worker is worth while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+
+from voxelcast.core.errors import ExecutionError, VoxelcastError
+from voxelcast.core.progress import Progress
+from voxelcast.execution.steps import Batch, Step
+from voxelcast.execution.engine import Engine, Kind
+from voxelcast.execution.journal import Journal
+from voxelcast.store.steps import StepStore
+
+DEFAULT_RETRIES = 2
+_POLL_SECONDS = 0.5  # how soon a new worker is noticed
+_PATIENCE_SECONDS = 90.0  # in which a network file system must show what another machine wrote
+
+
+def run_steps(
+    steps: Sequence[Step],
+    store: StepStore,
+    *,
+    engine: Engine,
+    progress: Progress,
+    what: str,
+    unit: str = "step",
+    journal: Journal | None = None,
+    retries: int = DEFAULT_RETRIES,
+) -> int:
+    """Run the steps that are not done yet and return how many were run.
+
+    A step whose worker was lost is tried again up to ``retries`` times. A step that fails for good is reported at
+    once; the others go on, and the first failure is raised when they are done.
+
+    Raises
+    ------
+    VoxelcastError
+        The first error a step raised; what other steps finished stays.
+    ExecutionError
+        If a step's workers were lost more than ``retries`` times, or there are no workers.
+    """
+    waiting = [step for step in steps if not store.is_done(step.step_id)]
+    if journal is not None:
+        journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
+    finished = sum(step.size for step in steps) - sum(step.size for step in waiting)
+    if not waiting:
+        progress.note(f"{what}: all {finished} done before")
+    else:
+        if finished:
+            progress.note(f"{what}: {finished} of {finished + sum(step.size for step in waiting)} done before")
+        store.clear_abandoned(step.step_id for step in waiting)
+        progress.start(what, sum(step.size for step in waiting), unit)
+        try:
+            _run(waiting, store, engine, progress, journal, retries)
+        finally:
+            progress.finish()
+            store.clear_abandoned(step.step_id for step in waiting)
+    if journal is not None:
+        journal.stage_end(what)
+    return len(waiting)
+
+
+def _run(
+    steps: Sequence[Step],
+    store: StepStore,
+    engine: Engine,
+    progress: Progress,
+    journal: Journal | None,
+    retries: int,
+) -> None:
+    here = [step for step in steps if step.wide and engine.wide_here]
+    for step in here:
+        with store.writing(step.step_id) as folder:
+            step.function(folder, progress=progress, **step.arguments)
+    for wide in (True, False):
+        away = [step for step in steps if step.wide is wide and not (wide and engine.wide_here)]
+        if away:
+            engine.prepare("gpu" if wide else "cpu", len(away), store.root)
+            _Stage(store, engine, "gpu" if wide else "cpu", progress, journal, retries).run(away)
+
+
+class _Stage:
+    """Steps of one kind on their way to the workers and back."""
+
+    def __init__(
+        self,
+        store: StepStore,
+        engine: Engine,
+        kind: Kind,
+        progress: Progress,
+        journal: Journal | None,
+        retries: int,
+    ) -> None:
+        self._store, self._engine, self._kind = store, engine, kind
+        self._progress, self._journal, self._retries = progress, journal, retries
+        self._queue: deque[Step] = deque()
+        self._pending: dict[Future[float], tuple[Step, ...]] = {}
+        self._losses: Counter[str] = Counter()
+        self._failures: list[BaseException] = []
+        self._timed_steps, self._timed_seconds = 0, 0.0
+
+    def run(self, steps: Sequence[Step]) -> None:
+        """Run all steps; raise the first failure when the others are done."""
+        self._queue.extend(steps)
+        folder = Path.cwd()
+        try:
+            while self._queue or self._pending:
+                for _ in range(self._engine.free(self._kind)):
+                    if self._queue:
+                        batch = tuple(self._queue.popleft() for _ in range(self._batch_size()))
+                        future = self._engine.submit(self._kind, Batch(batch, self._store.root.resolve(), folder))
+                        self._pending[future] = batch
+                if not self._pending:
+                    time.sleep(_POLL_SECONDS)
+                    continue
+                done, _ = wait(self._pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._take_back(future, self._pending.pop(future))
+        finally:
+            for future in self._pending:
+                future.cancel()
+        if self._failures:
+            raise self._failures[0]
+
+    def _batch_size(self) -> int:
+        """Return how many steps make a batch worth its journey and still leave some for the other workers."""
+        if not self._timed_steps:
+            return 1
+        worth = self._engine.batch_seconds * self._timed_steps / max(self._timed_seconds, 1e-6)
+        share = len(self._queue) / (2 * max(1, self._engine.slots(self._kind)))
+        return max(1, int(min(worth, share)))
+
+    def _take_back(self, future: Future[float], batch: tuple[Step, ...]) -> None:
+        error = future.exception()
+        if error is None:
+            self._timed_steps += len(batch)
+            self._timed_seconds += future.result()
+            for step in batch:
+                self._await(step)
+            self._progress.advance(sum(step.size for step in batch))
+            return
+        # A worker does its steps in order: the first that is not done is the one that failed.
+        self._store.unfinished(step.step_id for step in batch)
+        done = [self._store.is_done(step.step_id) for step in batch]
+        first = done.index(False) if False in done else len(batch)
+        self._progress.advance(sum(step.size for step in batch[:first]))
+        self._queue.extendleft(reversed(batch[first + 1 :]))
+        if first < len(batch):
+            self._fail(batch[first], error)
+
+    def _fail(self, step: Step, error: BaseException) -> None:
+        """Put a step back into the queue if another try may help; otherwise report it."""
+        name, lost = step.step_id.folder, self._engine.lost(error)
+        may_help = lost is not None or (isinstance(error, OSError | MemoryError) and not isinstance(error, VoxelcastError))
+        reason = lost or (str(error) if isinstance(error, VoxelcastError) else f"{type(error).__name__}: {error}")
+        self._losses[name] += 1
+        if may_help and self._losses[name] <= self._retries:
+            self._queue.appendleft(step)
+            self._progress.note(f"{name}: {reason}; trying again ({self._losses[name]} of {self._retries})")
+            if self._journal is not None:
+                self._journal.lost(name, reason)
+            return
+        if may_help:
+            tries = f"tried {self._losses[name]} times" if self._losses[name] > 1 else "tried once"
+            reason = f"step {name} failed, {tries}: {reason}"
+            error = ExecutionError(
+                f"{reason}; finished steps are kept: run the same command again, with more memory or time for each "
+                "worker if that was short"
+            )
+        self._progress.note(f"failed: {reason}{'; the rest goes on' if self._queue or self._pending else ''}")
+        if self._journal is not None:
+            self._journal.failed(name, reason)
+        self._failures.append(error)
+
+    def _await(self, step: Step) -> None:
+        """Wait until a finished step can be seen from here: network file systems may take a while."""
+        waited = time.monotonic() + _PATIENCE_SECONDS
+        while not self._store.is_done(step.step_id):
+            if time.monotonic() > waited:
+                raise ExecutionError(
+                    f"step {step.step_id.folder} was finished by a worker but is not to be seen in {self._store.root}; "
+                    "the store must be in a folder that all machines share"
+                )
+            time.sleep(_POLL_SECONDS)
+            self._store.unfinished([step.step_id])

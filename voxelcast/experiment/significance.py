@@ -1,0 +1,56 @@
+"""Which voxels are predicted better than chance: the part of the fit step that tests its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.seeds import derive_seed
+from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+
+
+def voxel_significance(
+    prefix: str,
+    measured: FloatArray,
+    predicted: FloatArray,
+    fold_of_row: IntArray,
+    groups: Sequence[str] | None,
+    valid: BoolArray,
+    settings: dict[str, Any],
+    seed: int,
+) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+    """Test the voxels of one subject x ROI.
+
+    Parameters
+    ----------
+    prefix : str
+        Goes before the names of what is returned: ``""`` or ``"held_out_"``.
+    measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
+    fold_of_row : ndarray of shape (n_stimuli,)
+    groups : sequence of str or None
+    valid : ndarray of shape (n_voxels,), bool
+        Voxels analysed; the others get NaN.
+    settings : dict
+        ``permutations`` (0: no test) and ``alpha``.
+    seed : int
+
+    Returns
+    -------
+    voxels : dict of str to ndarray of shape (n_voxels,)
+        ``p_value`` and ``q_value``; empty without a test.
+    row : dict
+        ``n_significant_voxels``, or ``no_permutation`` where there is nothing to permute.
+    """
+    if not settings["permutations"]:
+        return {}, {}
+    if not can_permute(fold_of_row, groups):
+        return {}, {f"{prefix}no_permutation": True}
+    own = derive_seed(seed, "significance", prefix)
+    p = np.full(len(valid), np.nan)
+    p[valid] = permutation_p_values(measured, predicted, fold_of_row, settings["permutations"], own, groups)
+    q = benjamini_hochberg(p)
+    voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
+    return voxels, {f"{prefix}n_significant_voxels": int((q <= settings["alpha"]).sum())}

@@ -1,0 +1,198 @@
+"""Weights that combine the layers: one layer, the average of the best few, or stacking.
+
+Stacking [1]_ chooses non-negative weights w of the layers' predictions p_l of stimuli that their models did not see::
+
+    minimise  sum over stimuli (y - sum_l w_l p_l)**2   subject to   w_l >= 0   (and sum_l w_l = 1, if asked for)
+
+with y and p_l centred on the fold, as the score is r within folds. Only G = P'P and c = P'y are needed of them.
+
+References
+----------
+.. [1] Breiman, L. Stacked regressions. Machine Learning 24, 49-64 (1996). doi:10.1007/BF00117832
+.. [2] Lin, R., Naselaris, T., Kay, K. & Wehbe, L. Stacked regressions and structured variance partitioning for
+   interpretable brain maps. NeuroImage 298, 120772 (2024). doi:10.1016/j.neuroimage.2024.120772
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import OptionError
+
+ENSEMBLES = ("none", "stacking", "average", "banded_ridge")
+ENSEMBLE_PER = ("roi", "voxel")
+
+_BLOCK_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """How the layers are combined.
+
+    Parameters
+    ----------
+    method : str
+        ``"none"``: the best layer alone; ``"stacking"``: non-negative weights estimated on out-of-fold predictions of
+        the training folds [1]_ [2]_; ``"average"``: the mean prediction of the ``top`` best layers;
+        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each.
+    per : str
+        ``"roi"``: one set of stacking weights for all voxels; ``"voxel"``: one for each.
+    top : int
+        Layers that are averaged; all, if there are fewer.
+    sum_to_one : bool
+        Whether stacking weights sum to 1.
+    """
+
+    method: str = "none"
+    per: str = "voxel"
+    top: int = 3
+    sum_to_one: bool = False
+
+    def __post_init__(self) -> None:
+        check_option("ensemble.method", self.method, ENSEMBLES)
+        check_option("ensemble.per", self.per, ENSEMBLE_PER)
+        if self.top < 1:
+            raise OptionError(f"ensemble.top must be at least 1; got {self.top}; give e.g. 3")
+
+
+def best_weights(layer_scores: FloatArray) -> FloatArray:
+    """Return weight 1 for each voxel's best layer, the first of equals, and 0 for the others; see `average_weights`."""
+    return average_weights(layer_scores, 1)
+
+
+def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
+    """Return equal weights for each voxel's ``top`` best layers.
+
+    Parameters
+    ----------
+    layer_scores : ndarray of shape (n_layers, q)
+        -inf for a layer without a score, which gets no weight.
+    top : int
+
+    Returns
+    -------
+    weights : ndarray of shape (n_layers, q)
+        Each column sums to 1, or to 0 where no layer has a score.
+    """
+    rank = np.argsort(np.argsort(-layer_scores, axis=0, kind="stable"), axis=0, kind="stable")
+    chosen = (rank < top) & ~np.isneginf(layer_scores)
+    weights: FloatArray = chosen / np.maximum(chosen.sum(axis=0), 1)
+    return weights
+
+
+class StackingSums:
+    """G = P'P, c = P'y and y'y over the stimuli of several folds, of each voxel or of the ROI as a whole.
+
+    Holds n_units * n_layers * (n_layers + 1) numbers, where units are voxels or 1.
+
+    Parameters
+    ----------
+    n_layers, n_voxels : int
+    per : str
+        ``"roi"`` or ``"voxel"``.
+    """
+
+    def __init__(self, n_layers: int, n_voxels: int, per: str) -> None:
+        units = n_voxels if per == "voxel" else 1
+        self._pooled = per == "roi"
+        self.G = np.zeros((units, n_layers, n_layers))
+        self.c = np.zeros((units, n_layers))
+        self.squares = np.zeros(units)
+
+    def add(self, predictions: FloatArray, responses: FloatArray) -> None:
+        """Add a fold.
+
+        Parameters
+        ----------
+        predictions : ndarray of shape (n_layers, n, q)
+        responses : ndarray of shape (n, q)
+            Centred on the fold.
+        """
+        n_layers, n, q = predictions.shape
+        if self._pooled:
+            P = predictions - predictions.mean(axis=1, keepdims=True)
+            P = P.reshape(n_layers, -1)
+            self.G[0] += P @ P.T
+            self.c[0] += P @ responses.reshape(-1)
+            self.squares[0] += np.square(responses).sum()
+            return
+        self.squares += np.square(responses).sum(axis=0)
+        block = max(1, _BLOCK_BYTES // (8 * n_layers * n))
+        for start in range(0, q, block):
+            voxels = slice(start, start + block)
+            P = np.ascontiguousarray(predictions[:, :, voxels].transpose(2, 0, 1))
+            P -= P.mean(axis=2, keepdims=True)
+            self.G[voxels] += P @ P.transpose(0, 2, 1)
+            self.c[voxels] += np.einsum("vln,nv->vl", P, responses[:, voxels])
+
+    def weights(self, sum_to_one: bool, best: IntArray) -> FloatArray:
+        """Solve for the weights, ndarray of shape (n_layers, n_units).
+
+        A unit that no layer's predictions covary with would have no weights at all; it takes its best layer alone.
+
+        Parameters
+        ----------
+        sum_to_one : bool
+        best : ndarray of shape (n_units,)
+            Its best layer.
+        """
+        found = np.zeros(self.c.shape)
+        for unit, (G, c, squares) in enumerate(zip(self.G, self.c, self.squares, strict=True)):
+            found[unit] = stacking_weights(G, c, float(squares), sum_to_one=sum_to_one)
+            if not found[unit].any():
+                found[unit, best[unit]] = 1.0
+        return found.T
+
+
+def stacking_weights(G: FloatArray, c: FloatArray, squares: float, *, sum_to_one: bool = False) -> FloatArray:
+    """Minimise ``squares - 2 c'w + w'Gw`` over non-negative w.
+
+    With the sum constraint the loss is w'Ew, E = squares - c1' - 1c' + G. Its minimum over weights that sum to 1 lies
+    in the direction of the minimum of w'Ew + (1'w - 1)**2 over all non-negative w: along any direction the best length
+    gives w'Ew / (1 + w'Ew), which rises with w'Ew.
+
+    Parameters
+    ----------
+    G : ndarray of shape (n_layers, n_layers)
+        P'P of the predictions P, ndarray of shape (n, n_layers).
+    c : ndarray of shape (n_layers,)
+        P'y.
+    squares : float
+        y'y.
+    sum_to_one : bool
+
+    Returns
+    -------
+    weights : ndarray of shape (n_layers,)
+        Layers whose predictions are constant get 0.
+    """
+    lengths = np.sqrt(np.diag(G))
+    there = lengths > 0
+    weights = np.zeros(len(c))
+    if not there.any() or squares <= 0:
+        return weights
+    if sum_to_one:
+        kept = np.ix_(there, there)
+        E = (squares - c[there][:, None] - c[there] + G[kept]) / squares
+        root = _root(E)[0]
+        found = nnls(np.vstack([root, np.ones(root.shape[1])]), np.append(np.zeros(len(root)), 1.0))[0]
+        weights[there] = found / found.sum()
+        return weights
+    # Predictions of one length: what is dropped as rounding is then small for each of them.
+    unit = lengths[there]
+    root, back = _root(G[np.ix_(there, there)] / np.outer(unit, unit))
+    weights[there] = nnls(root, back @ (c[there] / unit))[0] / unit
+    return weights
+
+
+def _root(A: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return R with R'R = A and (R')^+, for a positive semi-definite A."""
+    values, vectors = np.linalg.eigh(A)
+    kept = values > len(A) * np.finfo(np.float64).eps * max(values.max(initial=0.0), 1e-300)
+    roots = np.sqrt(values[kept])
+    return roots[:, None] * vectors[:, kept].T, vectors[:, kept].T / roots[:, None]

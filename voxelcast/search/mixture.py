@@ -1,0 +1,191 @@
+"""Predictions of what was selected: one candidate, each voxel's own, or a weighted combination of layers.
+
+A mixture predicts ``(1 - sum_l w_l) y_mean + sum_l w_l p_l`` with the layers' predictions p_l, their weights w_l in each
+voxel and the training mean of the responses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.sample import FittedModel
+from voxelcast.search.base import FeatureSpace, Part, Share
+from voxelcast.search.ensemble import Ensemble, StackingSums, average_weights, best_weights
+from voxelcast.search.member_fits import fit_members, training_mean
+from voxelcast.search.selection import Ledger, Member
+from voxelcast.search.training import PairData, Training, checked_scores, training
+
+Outer = int | None
+
+
+class Sources:
+    """The training moments of the feature spaces, made when they are asked for; only the last one is kept.
+
+    Parameters
+    ----------
+    spaces : sequence of FeatureSpace
+    data : PairData
+    """
+
+    def __init__(self, spaces: Sequence[FeatureSpace], data: PairData) -> None:
+        self.spaces, self.data = spaces, data
+        self._last: tuple[int, Training] | None = None
+
+    def __getitem__(self, place: int) -> Training:
+        """Return those of one feature space."""
+        if self._last is None or self._last[0] != place:
+            self._last = None  # frees its memory before the next is made
+            self._last = (place, training(self.spaces[place], self.data))
+        return self._last[1]
+
+
+def mixture_weights(
+    ledger: Ledger, sources: Sources, ensemble: Ensemble, outers: Sequence[Outer]
+) -> dict[Outer, FloatArray]:
+    """Weigh the layers, in the plain search (outer None) and in outer folds, by what is outside the outer fold.
+
+    Returns
+    -------
+    weights : dict of ndarray of shape (n_spaces, q)
+    """
+    scores = {outer: ledger.layer_scores(outer) for outer in outers}
+    if ensemble.method == "stacking":
+        sums = _stacking_sums(ledger, sources, ensemble.per, outers)
+        weights = {}
+        for outer in outers:
+            best = scores[outer].argmax(axis=0)
+            # One set of weights for the ROI: where it has none, its best layer is that of the best single candidate.
+            units = best if ensemble.per == "voxel" else np.array([ledger.single(outer).place])
+            found = sums[outer].weights(ensemble.sum_to_one, units)
+            weights[outer] = np.broadcast_to(found, scores[outer].shape)
+        return weights
+    if ensemble.method == "average":
+        return {outer: average_weights(scores[outer], ensemble.top) for outer in outers}
+    return {outer: best_weights(scores[outer]) for outer in outers}
+
+
+def _stacking_sums(
+    ledger: Ledger, sources: Sources, per: str, outers: Sequence[Outer]
+) -> dict[Outer, StackingSums]:
+    """Sum over out-of-fold predictions: inner fold i of outer fold j is predicted by models fitted without i and j.
+
+    A model without i and j serves outer fold i as well, with the setting that i chose.
+    """
+    data, n_spaces = sources.data, len(sources.spaces)
+    everywhere = [training(space, data) for space in sources.spaces]
+    sums = {outer: StackingSums(n_spaces, data.Y.shape[1], per) for outer in outers}
+
+    def add(excluded: tuple[int, ...], judged: Mapping[int, Outer]) -> None:
+        """``judged`` maps each fold to be predicted to the outer search whose choices predict it."""
+        predictions = {fold: np.zeros((n_spaces, *data.Y[data.rows[fold]].shape)) for fold in judged}
+        for place, source in enumerate(everywhere):
+            members = {fold: ledger.members(outer, place) for fold, outer in judged.items()}
+            models = fit_members([m for own in members.values() for m in own], source, data, excluded)
+            for fold, own in members.items():
+                fitted, models = models[: len(own)], models[len(own) :]
+                _add_layer(predictions[fold][place], own, fitted, source.features(excluded, fold), None)
+        for fold, outer in judged.items():
+            sums[outer].add(predictions[fold], data.held_out[fold].centred)
+
+    for i in range(data.n_folds):
+        add((i,), {i: None})
+    if len(outers) > 1:
+        for i in range(data.n_folds):
+            for j in range(i + 1, data.n_folds):
+                add((i, j), {i: j, j: i})
+    return sums
+
+
+def _add_layer(
+    total: FloatArray,
+    members: Sequence[Member],
+    models: Sequence[FittedModel],
+    X: FloatArray,
+    weights: FloatArray | None,
+) -> None:
+    """Add the weighted predictions of a layer's members to ``total``, ndarray of shape (n, q)."""
+    for member, model in zip(members, models, strict=True):
+        weight = member.used if weights is None else np.where(member.used, weights, 0.0)
+        total += weight * model.predict(X)
+
+
+def single_weights(member: Member, n_spaces: int) -> FloatArray:
+    """Return weight 1 for the layer of the best single candidate, ndarray of shape (n_spaces, q)."""
+    weights = np.zeros((n_spaces, len(member.pick)))
+    weights[member.place] = 1.0
+    return weights
+
+
+def members_in_use(ledger: Ledger, outer: Outer, weights: FloatArray) -> dict[int, tuple[Member, ...]]:
+    """Return the members of every layer that has a weight somewhere."""
+    return {place: ledger.members(outer, place) for place in np.flatnonzero(weights.any(axis=1)).tolist()}
+
+
+def nested_predictions(
+    sources: Sources, members: Sequence[Mapping[int, Sequence[Member]]], weights: Sequence[FloatArray]
+) -> FloatArray:
+    """Predict every fold by what was selected and weighted without it, ndarray of shape (n_train, q).
+
+    Parameters
+    ----------
+    sources : Sources
+    members : sequence of mapping of int to sequence of Member
+        Of each outer fold, by layer.
+    weights : sequence of ndarray of shape (n_spaces, q)
+        Of each outer fold.
+    """
+    data = sources.data
+    predictions = np.empty(data.Y.shape)
+    for outer, W in enumerate(weights):
+        predictions[data.rows[outer]] = (1.0 - W.sum(axis=0)) * training_mean(data, (outer,))
+    for place in sorted({place for own in members for place in own}):
+        source = sources[place]
+        for outer, own in enumerate(members):
+            if place not in own:
+                continue
+            models = fit_members(own[place], source, data, (outer,))
+            rows = data.rows[outer]
+            fold = predictions[rows]
+            _add_layer(fold, own[place], models, source.features((outer,), outer), weights[outer][place])
+            predictions[rows] = fold
+    return predictions
+
+
+def final_parts(
+    sources: Sources, members: Mapping[int, Sequence[Member]], weights: FloatArray
+) -> tuple[tuple[Part, ...], FloatArray]:
+    """Fit to all training stimuli and predict the held-out stimuli.
+
+    Returns
+    -------
+    parts : tuple of Part
+    predictions : ndarray of shape (n_test, q)
+    """
+    data, parts = sources.data, []
+    predictions: FloatArray | None = None
+    for place, own in members.items():
+        space = sources.spaces[place]
+        test = checked_scores(space, (), data.n_train)[data.n_train :]
+        if predictions is None:
+            predictions = np.tile((1.0 - weights.sum(axis=0)) * data.y_mean, (len(test), 1))
+        models = fit_members(own, sources[place], data, ())
+        _add_layer(predictions, own, models, test, weights[place])
+        for member, model in zip(own, models, strict=True):
+            own_weights = np.where(member.used, weights[place], 0.0)
+            parts.append(Part(space.network, space.layer, member.encoder.name, model, own_weights))
+    return tuple(parts), predictions if predictions is not None else np.empty((0, data.Y.shape[1]))
+
+
+def shares(members: Mapping[int, Sequence[Member]], weights: FloatArray) -> tuple[Share, ...]:
+    """Say how much each candidate counts, heaviest first; those without any weight are left out."""
+    found = []
+    for place, own in members.items():
+        for member in own:
+            for k, candidate in enumerate(member.candidates):
+                w = np.where(member.used & (member.pick == k), weights[place], 0.0)
+                if w.any():
+                    found.append(Share(candidate, float(w.mean()), int(np.count_nonzero(w))))
+    return tuple(sorted(found, key=lambda share: -share.weight))

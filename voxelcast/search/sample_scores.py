@@ -1,0 +1,45 @@
+"""Fits and scores of encoders that have no path: each setting is fitted to samples and judged by its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.base import Setting
+from voxelcast.encoders.sample import FittedModel, SampleEncoder
+from voxelcast.scoring.correlation import METRICS
+from voxelcast.search.training import PairData, Training
+
+
+def fit_samples(
+    encoder: SampleEncoder, training: Training, data: PairData, setting: Setting, excluded: tuple[int, ...]
+) -> FittedModel:
+    """Fit one setting to the training stimuli outside the folds ``excluded``."""
+    kept = ~np.isin(data.fold_of_row, excluded)
+    return encoder.fit(training.samples(excluded), data.Y[kept], setting)
+
+
+def score_samples(
+    encoder: SampleEncoder,
+    training: Training,
+    data: PairData,
+    settings: Sequence[Setting],
+    excluded: tuple[int, ...],
+    folds: Sequence[int],
+    metric: str,
+) -> FloatArray:
+    """Fit all settings without the folds ``excluded`` and score them on some of those folds.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_settings, len(folds))
+    """
+    kept = ~np.isin(data.fold_of_row, excluded)
+    features = [training.features(excluded, fold) for fold in folds]
+    scores = np.empty((len(settings), len(folds)))
+    for row, predictions in enumerate(encoder.predict_all(training.samples(excluded), data.Y[kept], settings, features)):
+        for column, (fold, predicted) in enumerate(zip(folds, predictions, strict=True)):
+            scores[row, column] = METRICS[metric](data.Y[data.rows[fold]], predicted)
+    return scores

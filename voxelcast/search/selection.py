@@ -1,0 +1,182 @@
+"""Which of the candidates is taken: for a whole ROI or for each voxel, the best or the simplest that is nearly as good.
+
+References
+----------
+.. [1] Breiman, L., Friedman, J. H., Olshen, R. A. & Stone, C. J. Classification and Regression Trees, section 3.4.3: the
+   one-standard-error rule. Wadsworth (1984). doi:10.1201/9781315139470
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import DataError
+from voxelcast.encoders.sample import AnyEncoder
+from voxelcast.search.base import Candidate, FeatureSpace
+from voxelcast.search.exact import Trials
+
+SELECTION_PER = ("roi", "voxel")
+SELECTION_RULES = ("best", "one_standard_error")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the candidates are compared.
+
+    Parameters
+    ----------
+    per : str
+        ``"roi"``: by the mean score over voxels, one choice for all; ``"voxel"``: each voxel by its own score.
+    rule : str
+        ``"best"``: the highest mean over folds. ``"one_standard_error"`` [1]_: of the settings of the best candidate's
+        encoder on its layer, the simplest whose mean is not further below the best than the best's standard error
+        over folds. Settings have an order from simple to complex (few components, large penalties); layers and
+        encoders have none, so the rule never leaves the best one's.
+    """
+
+    per: str = "roi"
+    rule: str = "best"
+
+    def __post_init__(self) -> None:
+        check_option("selection.per", self.per, SELECTION_PER)
+        check_option("selection.rule", self.rule, SELECTION_RULES)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One encoder on one layer, with the candidate that each voxel takes of it.
+
+    Parameters
+    ----------
+    place : int
+        Of the layer in the list of feature spaces.
+    encoder : Encoder or SampleEncoder
+    candidates : tuple of Candidate
+    pick : ndarray of shape (q,)
+        Place in ``candidates``; 0 where ``used`` is False.
+    used : ndarray of shape (q,), bool
+        Voxels that take this encoder of the layer.
+    """
+
+    place: int
+    encoder: AnyEncoder
+    candidates: tuple[Candidate, ...]
+    pick: IntArray
+    used: BoolArray
+
+
+class Ledger:
+    """What was tried, and the best so far of every layer: in the plain search (outer None) and in every outer fold.
+
+    Parameters
+    ----------
+    outers : sequence of int or None
+    n_places : int
+        Number of layers.
+    n_voxels : int
+    selection : Selection
+    """
+
+    def __init__(self, outers: Sequence[int | None], n_places: int, n_voxels: int, selection: Selection) -> None:
+        self.candidates: list[Candidate] = []
+        self._selection, self._n_voxels = selection, n_voxels
+        self._roi = {outer: [_Best(1) for _ in range(n_places)] for outer in outers}
+        self._voxel = (
+            {outer: [_Best(n_voxels) for _ in range(n_places)] for outer in outers}
+            if selection.per == "voxel"
+            else self._roi
+        )
+
+    def enter(self, outer: int | None, place: int, space: FeatureSpace, encoder: AnyEncoder, tried: Trials) -> None:
+        """Note the candidates of one layer and encoder; only a strictly better one replaces the best."""
+        made = [
+            Candidate(space.network, space.layer, encoder.name, setting, scores)
+            for setting, scores in zip(tried.settings, tried.scores, strict=True)
+        ]
+        if outer is None:
+            self.candidates += made
+        if not made:
+            return
+        mean = tried.scores.mean(axis=1)[:, None]
+        error = tried.scores.std(axis=1, ddof=1)[:, None] / np.sqrt(tried.scores.shape[1])
+        order = np.argsort(tried.complexity, kind="stable") if tried.complexity is not None else np.arange(len(made))
+        self._roi[outer][place].offer(made, encoder, mean, error, order, self._selection.rule)
+        if tried.voxels is not None:
+            best = self._voxel[outer][place]
+            best.offer(made, encoder, tried.voxels.mean, tried.voxels.error, order, self._selection.rule)
+
+    def single(self, outer: int | None) -> Member:
+        """Return the best candidate for the mean over voxels, or raise DataError if none has a score."""
+        scores = np.array([best.score[0] for best in self._roi[outer]])
+        if not len(scores) or np.isneginf(scores).all():
+            where = "" if outer is None else f" outside fold {outer}"
+            raise DataError(
+                f"no candidate has a score{where}: in some fold all responses or all predictions are constant; "
+                "leave out constant voxels and layers, or ask for fewer folds"
+            )
+        place = int(scores.argmax())
+        return self._roi[outer][place].members(place, self._n_voxels)[0]
+
+    def members(self, outer: int | None, place: int) -> tuple[Member, ...]:
+        """Return what a layer enters with; nothing where none of its candidates has a score."""
+        return self._voxel[outer][place].members(place, self._n_voxels)
+
+    def layer_scores(self, outer: int | None) -> FloatArray:
+        """Return each layer's best score, ndarray of shape (n_places, n_voxels); -inf where it has none."""
+        scores = np.stack([best.score for best in self._voxel[outer]])
+        return np.broadcast_to(scores, (len(scores), self._n_voxels))
+
+
+class _Best:
+    """The best candidate so far of one layer, for each of several units (voxels, or the ROI as one)."""
+
+    def __init__(self, n_units: int) -> None:
+        self.score: FloatArray = np.full(n_units, -np.inf)
+        self._pick: IntArray = np.full(n_units, -1)
+        self._known: list[tuple[AnyEncoder, Candidate]] = []
+
+    def offer(
+        self,
+        made: Sequence[Candidate],
+        encoder: AnyEncoder,
+        mean: FloatArray,
+        error: FloatArray,
+        order: IntArray,
+        rule: str,
+    ) -> None:
+        """Compare the candidates of one encoder, scores of shape (n_settings, n_units), with the best so far.
+
+        ``order`` lists the candidates from the simplest to the most complex.
+        """
+        # A NaN compares as worse than anything; argmax returns the first of equals, here the simplest.
+        scores = np.where(np.isnan(mean), -np.inf, mean)[order]
+        units = np.arange(scores.shape[1])
+        top = scores.argmax(axis=0)
+        best = scores[top, units]
+        taken = top
+        if rule == "one_standard_error":
+            slack = np.nan_to_num(error[order][top, units])
+            taken = (scores >= best - slack).argmax(axis=0)
+        better = best > self.score
+        chosen, local = np.unique(order[taken[better]], return_inverse=True)
+        self._pick[better] = len(self._known) + local
+        self._known += [(encoder, made[k]) for k in chosen]
+        self.score[better] = best[better]
+
+    def members(self, place: int, n_voxels: int) -> tuple[Member, ...]:
+        """Gather the candidates in use by encoder."""
+        pick = np.broadcast_to(self._pick, (n_voxels,))
+        kept = [int(k) for k in np.unique(self._pick) if k >= 0]
+        members = []
+        for name in dict.fromkeys(self._known[k][0].name for k in kept):
+            own = [k for k in kept if self._known[k][0].name == name]
+            used = np.isin(pick, own)
+            local = np.where(used, np.searchsorted(own, pick), 0)
+            candidates = tuple(self._known[k][1] for k in own)
+            members.append(Member(place, self._known[own[0]][0], candidates, local, used))
+        return tuple(members)
