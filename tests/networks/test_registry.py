@@ -25,7 +25,7 @@ def test_names_are_listed_by_pattern():
     [
         ("torchvision/resnet19", {}, UnknownNameError, "did you mean torchvision/resnet18"),
         ("motion_energy", {}, UnknownNameError, "did you mean voxelcast/motion_energy"),
-        ("torchvision/r3d_18", {}, UnknownNameError, "is no image classification network"),
+        ("torchvision/raft_small", {}, UnknownNameError, "is no classification network"),
         ("torchvision/resnet18", {"layers": ["layer5"]}, UnknownNameError, "'layer5' does not exist in 'torchvision/r"),
         ("torchvision/resnet18", {"layers": ["nothing.*"]}, UnknownNameError, "List them: voxelcast networks layers"),
         ("torchvision/resnet18", {"layers": []}, OptionError, "at least one; got none"),

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 
 from tests.search.spaces import Fixed
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.scoring.correlation import fold_pearson_r
-from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values, permutation_rows
+from voxelcast.scoring.permutation import (
+    benjamini_hochberg,
+    can_permute,
+    permutation_grid,
+    permutation_orders,
+    permutation_p_values,
+)
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
 
@@ -23,16 +29,52 @@ def _pair(n: int, q: int, effect: float = 0.2, seed: int = 0) -> tuple[FloatArra
     return effect * P + rng.standard_normal((n, q)), P
 
 
+def _explicit(
+    Y: FloatArray,
+    P: FloatArray,
+    folds: IntArray,
+    n_permutations: int,
+    seed: int,
+    groups: list[str] | None = None,
+    widening: float = 1.0,
+) -> FloatArray:
+    """p values from the score of every cell of the grid, computed from the reordered responses and predictions."""
+    of_responses, of_predictions = permutation_grid(folds, n_permutations, seed, groups)
+    scores = np.array([fold_pearson_r(Y[a], P[b], folds) for a in of_responses for b in of_predictions])
+    scores[1:] *= widening
+    return np.asarray((scores >= scores[0] - 1e-12).mean(axis=0))
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_equals_explicit_permutation(grouped: bool) -> None:
     Y, P = _pair(60, 7)
     folds = np.repeat([0, 1, 2], 20)
     Y += 10 * folds[:, None]
     groups = [f"movie {k // 4}" for k in range(60)] if grouped else None
-    rows = permutation_rows(folds, 50, 3, groups)
-    scores = np.array([fold_pearson_r(Y, P[order], folds) for order in rows])
-    expected = ((scores >= fold_pearson_r(Y, P, folds) - 1e-12).sum(axis=0) + 1) / 51
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 50, 3, groups), expected)
+    expected = _explicit(Y, P, folds, 50, 3, groups)
+    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 50, 3, groups, cross_validated=False), expected)
+    wider = _explicit(Y, -P, folds, 50, 3, groups, np.sqrt(2))
+    np.testing.assert_array_equal(permutation_p_values(Y, -P, folds, 50, 3, groups, cross_validated=True), wider)
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3, 8, 50, 99, 1000])
+def test_there_are_at_least_as_many_permutations_as_asked(asked: int) -> None:
+    first, second = permutation_grid(np.zeros(9, dtype=int), asked)
+    assert asked <= len(first) * len(second) - 1 < asked + len(first)
+    assert (first[0] == np.arange(9)).all()
+    assert (second[0] == np.arange(9)).all()
+
+
+def test_p_is_uniform_under_the_null() -> None:
+    # 20 x 5000 tests of noise: P(p <= k / 16) is k / 16 for every k, or the grid would not do as a set of permutations.
+    p = np.concatenate(
+        [
+            permutation_p_values(*_pair(12, 5000, 0.0, s), np.zeros(12, dtype=int), 15, s, cross_validated=False)
+            for s in range(20)
+        ]
+    )
+    share = [(p <= k / 16 + 1e-9).mean() for k in range(1, 17)]
+    np.testing.assert_allclose(share, np.arange(1, 17) / 16, atol=0.02)
 
 
 def test_agrees_with_all_permutations() -> None:
@@ -41,7 +83,7 @@ def test_agrees_with_all_permutations() -> None:
     observed = fold_pearson_r(Y, P, folds)
     everyone = np.array([fold_pearson_r(Y, P[list(order)], folds) for order in permutations(range(6))])
     exact = (everyone >= observed - 1e-12).mean(axis=0)
-    np.testing.assert_allclose(permutation_p_values(Y, P, folds, 20_000, 1), exact, atol=0.012)
+    np.testing.assert_allclose(permutation_p_values(Y, P, folds, 20_000, 1, cross_validated=False), exact, atol=0.012)
 
 
 def test_ties_count_as_reached() -> None:
@@ -49,26 +91,26 @@ def test_ties_count_as_reached() -> None:
     rng = np.random.default_rng(0)
     Y, P = rng.integers(0, 2, (12, 20)).astype(float) * 0.1, rng.integers(0, 2, (12, 20)).astype(float) / 3
     folds = np.zeros(12, dtype=int)
-    rows = permutation_rows(folds, 400, 5)
-    overlap = np.array([((Y > 0) & (P[order] > 0)).sum(axis=0) for order in rows])
-    expected = ((overlap >= ((Y > 0) & (P > 0)).sum(axis=0)).sum(axis=0) + 1) / 401
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 400, 5), expected)
+    of_responses, of_predictions = permutation_grid(folds, 399, 5)
+    overlap = np.array([((Y[a] > 0) & (P[b] > 0)).sum(axis=0) for a in of_responses for b in of_predictions])
+    expected = (overlap >= overlap[0]).mean(axis=0)
+    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 399, 5, cross_validated=False), expected)
 
 
 def test_threads_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     Y, P = _pair(30, 23)
     folds = np.arange(30) % 3
-    expected = permutation_p_values(Y, P, folds, 99)
-    monkeypatch.setattr("voxelcast.scoring.permutation._BLOCK", 4)
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 99, workers=3), expected)
-    assert not np.array_equal(permutation_p_values(Y, P, folds, 99, seed=1), expected)
+    expected = permutation_p_values(Y, P, folds, 99, cross_validated=False)
+    monkeypatch.setattr("voxelcast.scoring.permutation._BLOCK_BYTES", 1)
+    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 99, workers=3, cross_validated=False), expected)
+    assert not np.array_equal(permutation_p_values(Y, P, folds, 99, seed=1, cross_validated=False), expected)
 
 
 def test_finds_what_is_there_and_nothing_else() -> None:
     Y, P = _pair(200, 40, 0.5)
     Y[:, 20:] = np.random.default_rng(9).standard_normal((200, 20))
-    p = permutation_p_values(Y, P, np.arange(200) % 4, 999)
-    assert (p[:20] == 1 / 1000).all()
+    p = permutation_p_values(Y, P, np.arange(200) % 4, 999, cross_validated=False)
+    assert (p[:20] == 1 / 1024).all()
     q = benjamini_hochberg(p)
     assert (q[:20] < 0.05).all()
     assert (q[20:] < 0.05).sum() <= 2
@@ -77,9 +119,9 @@ def test_finds_what_is_there_and_nothing_else() -> None:
 def test_voxels_without_a_score_are_no_tests() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
-    expected = permutation_p_values(Y[:, :1], P[:, :1], folds, 99)
+    expected = permutation_p_values(Y[:, :1], P[:, :1], folds, 99, cross_validated=False)
     Y[:, 1], P[folds == 1, 2] = 1.0, 2.0
-    p = permutation_p_values(Y, P, folds, 99)
+    p = permutation_p_values(Y, P, folds, 99, cross_validated=False)
     assert np.isnan(p).tolist() == [False, True, True, False]
     assert p[0] == expected[0]
     np.testing.assert_array_equal(benjamini_hochberg(p)[[0, 3]], benjamini_hochberg(p[[0, 3]]))
@@ -89,16 +131,15 @@ def test_a_fold_of_constant_responses_is_left_out_as_in_the_score() -> None:
     Y, P = _pair(60, 3, 0.3)
     folds = np.repeat([0, 1, 2], 20)
     Y[folds == 1, 0] = 5.0
-    rows = permutation_rows(folds, 80, 0)
-    scores = np.array([fold_pearson_r(Y, P[order], folds) for order in rows])
-    expected = ((scores >= fold_pearson_r(Y, P, folds) - 1e-12).sum(axis=0) + 1) / 81
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 80, 0), expected)
+    np.testing.assert_array_equal(
+        permutation_p_values(Y, P, folds, 80, 0, cross_validated=False), _explicit(Y, P, folds, 80, 0)
+    )
 
 
 def test_stimuli_stay_in_their_fold_and_groups_stay_whole() -> None:
     folds = np.repeat([0, 1], [9, 8])
     groups = list("aaabbbccc" + "xxxyyyzz")
-    rows = permutation_rows(folds, 200, 0, groups)
+    rows = permutation_orders(folds, 200, 0, groups)
     assert (np.sort(rows, axis=1) == np.arange(17)).all()
     assert (folds[rows] == folds).all()
     for order in rows:
@@ -106,27 +147,27 @@ def test_stimuli_stay_in_their_fold_and_groups_stay_whole() -> None:
         assert all(name * groups.count(name) in runs for name in "abcxyz")
         assert all((np.diff(order[[runs[k] == name for k in range(17)]]) == 1).all() for name in "abcxyz")
     assert len(np.unique(rows[:, :9], axis=0)) == 6
-    assert (permutation_rows(folds, 200, 0, groups) == rows).all()
-    assert len({tuple(order) for order in permutation_rows(np.zeros(4, dtype=int), 2000)}) == 24
+    assert (permutation_orders(folds, 200, 0, groups) == rows).all()
+    assert len({tuple(order) for order in permutation_orders(np.zeros(4, dtype=int), 2000)}) == 24
 
 
 def test_groups_need_not_be_neighbours() -> None:
     groups = ["a", "b", "a", "b"]
-    orders = {tuple(order) for order in permutation_rows(np.zeros(4, dtype=int), 50, 0, groups)}
+    orders = {tuple(order) for order in permutation_orders(np.zeros(4, dtype=int), 50, 0, groups)}
     assert orders == {(0, 1, 2, 3), (1, 0, 3, 2)}
 
 
 def test_runs_as_folds_change_places_whole() -> None:
     folds = np.repeat([0, 1, 2], 4)
     groups = [f"run {fold}" for fold in folds]
-    rows = permutation_rows(folds, 100, 0, groups)
+    rows = permutation_orders(folds, 100, 0, groups)
     assert {tuple(order[::4] // 4) for order in rows} == set(permutations(range(3)))
     assert (rows.reshape(100, 3, 4) % 4 == np.arange(4)).all()
     uneven = np.repeat([0, 1, 2], [4, 4, 3])
     assert can_permute(folds, groups)
     assert not can_permute(uneven, [f"run {fold}" for fold in uneven])
     with pytest.raises(DataError, match="3 folds of one group each, of 3 to 4 stimuli"):
-        permutation_rows(uneven, 1, 0, [f"run {fold}" for fold in uneven])
+        permutation_orders(uneven, 1, 0, [f"run {fold}" for fold in uneven])
 
 
 def test_grouped_responses_need_grouped_permutation() -> None:
@@ -136,8 +177,10 @@ def test_grouped_responses_need_grouped_permutation() -> None:
     Y, P = (np.repeat(rng.standard_normal((12, 400)), 10, axis=0) for _ in range(2))
     Y, P = Y + 0.3 * rng.standard_normal(Y.shape), P + 0.3 * rng.standard_normal(P.shape)
     one_fold = np.zeros(120, dtype=int)
-    assert (permutation_p_values(Y, P, one_fold, 200) < 0.05).mean() > 0.2
-    assert (permutation_p_values(Y, P, one_fold, 200, groups=groups) < 0.05).mean() == pytest.approx(0.05, abs=0.03)
+    assert (permutation_p_values(Y, P, one_fold, 200, cross_validated=False) < 0.05).mean() > 0.2
+    assert (
+        permutation_p_values(Y, P, one_fold, 200, groups=groups, cross_validated=False) < 0.05
+    ).mean() == pytest.approx(0.05, abs=0.03)
 
 
 def test_benjamini_hochberg_is_the_step_up_rule() -> None:
@@ -155,33 +198,49 @@ def test_refuses_bad_input() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
     with pytest.raises(ShapeError, match=r"\(30, 4\) and \(30, 3\)"):
-        permutation_p_values(Y, P[:, :3], folds)
+        permutation_p_values(Y, P[:, :3], folds, cross_validated=False)
     with pytest.raises(OptionError, match="n_permutations"):
-        permutation_p_values(Y, P, folds, 0)
+        permutation_p_values(Y, P, folds, 0, cross_validated=False)
     with pytest.raises(OptionError, match="workers"):
-        permutation_p_values(Y, P, folds, 5, workers=0)
+        permutation_p_values(Y, P, folds, 5, workers=0, cross_validated=False)
     with pytest.raises(DataError, match="between 0 and 1"):
         benjamini_hochberg(np.array([1.5]))
     Y[0, 0] = np.nan
     with pytest.raises(DataError, match="finite"):
-        permutation_p_values(Y, P, folds, 5)
+        permutation_p_values(Y, P, folds, 5, cross_validated=False)
+
+
+def _nested_on_noise(encoder: str, roi: int) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Responses that are noise, partly shared by the voxels, and their nested cross-validated predictions."""
+    rng = np.random.default_rng(1000 + roi)
+    X, shared = rng.standard_normal((100, 8)), rng.standard_normal((100, 1))
+    Y = rng.standard_normal((100, 50)) + 0.5 * shared
+    folds = make_folds(100, 5, roi, None)
+    predicted = search_pair(Y, [Fixed(X)], [get_encoder(encoder)], folds).out_of_fold
+    assert predicted is not None
+    return Y, predicted, folds
 
 
 @pytest.mark.slow
-def test_false_positives_on_pure_noise_are_at_most_the_stated_rate() -> None:
-    # Nested cross-validated ridge on responses that are noise: whatever is significant is a false positive.
-    alpha, any_found, found_before = 0.05, 0, 0
+@pytest.mark.parametrize("encoder", ["ridge", "pls"])
+def test_false_positives_on_pure_noise_are_at_most_the_stated_rate(encoder: str) -> None:
+    alpha, any_found, found_before = 0.05, 0, 0.0
     for roi in range(200):
-        rng = np.random.default_rng(1000 + roi)
-        X, shared = rng.standard_normal((100, 8)), rng.standard_normal((100, 1))
-        Y = rng.standard_normal((100, 50)) + 0.5 * shared
-        folds = make_folds(100, 5, roi, None)
-        result = search_pair(Y, [Fixed(X)], [get_encoder("ridge")], folds)
-        assert result.out_of_fold is not None
-        p = permutation_p_values(Y, result.out_of_fold, folds, 1000, roi)
+        Y, predicted, folds = _nested_on_noise(encoder, roi)
+        p = permutation_p_values(Y, predicted, folds, 1000, roi, cross_validated=True)
         any_found += bool((benjamini_hochberg(p) <= alpha).any())
-        found_before += int((p <= alpha).sum())
-    # Under a true null everywhere, an ROI with any discovery is a family with a false discovery rate of 1: at most
-    # alpha of the ROIs may have one (three standard errors are left for chance).
-    assert any_found / 200 <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / 200)
-    assert found_before / (200 * 50) == pytest.approx(alpha, abs=0.02)
+        found_before += (p <= alpha).mean() / 200
+    # Everything found is false, so an ROI with any discovery has a false discovery proportion of 1: at most alpha of
+    # the ROIs may have one.
+    assert any_found / 200 <= alpha
+    assert 0.02 <= found_before <= alpha
+
+
+@pytest.mark.slow
+def test_fixed_predictions_would_find_too_much() -> None:
+    found = [
+        (permutation_p_values(*_nested_on_noise("ridge", roi), 200, roi, cross_validated=False) <= 0.05).mean()
+        for roi in range(40)
+    ]
+    # P(z > 1.645 / sqrt(2)) = 12 %.
+    assert np.mean(found) == pytest.approx(0.12, abs=0.03)

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxelcast.core.errors import OptionError
 from voxelcast.scoring.correlation import pearson_r
-from voxelcast.scoring.permutation import permutation_p_values, permutation_rows
+from voxelcast.scoring.permutation import permutation_grid, permutation_p_values
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class PermutationRace:
     seconds : float
         Of `permutation_p_values` with all permutations.
     loop_seconds : float
-        Of one permutation in the plain loop (predictions reordered, `pearson_r` of every voxel), median of ``n_looped``.
+        Of one permutation in the plain loop (`pearson_r` of every voxel), median of ``n_looped``.
     n_looped : int
     same : bool
         Whether both counted the same voxels in the permutations that the loop did.
@@ -72,15 +72,18 @@ def benchmark_permutation(
     Y = 0.05 * P + rng.standard_normal((n_stimuli, n_voxels))
     one_fold = np.zeros(n_stimuli, dtype=int)
     started = time.perf_counter()
-    permutation_p_values(Y, P, one_fold, n_permutations, seed, workers=workers)
+    permutation_p_values(Y, P, one_fold, n_permutations, seed, cross_validated=False, workers=workers)
     seconds = time.perf_counter() - started
     observed, exceeded, each = pearson_r(Y, P), np.zeros(n_voxels), []
-    for order in permutation_rows(one_fold, n_looped, seed):
+    of_responses, of_predictions = permutation_grid(one_fold, n_looped, seed)
+    # The order of the predictions relative to the responses, in each but the first cell of the grid.
+    relative = [second[np.argsort(first)] for first in of_responses for second in of_predictions][1:]
+    for order in relative:
         started = time.perf_counter()
         exceeded += pearson_r(Y, P[order]) >= observed - 1e-12
         each.append(time.perf_counter() - started)
-    few = permutation_p_values(Y, P, one_fold, n_looped, seed, workers=workers)
-    same = bool(np.array_equal(few, (exceeded + 1) / (n_looped + 1)))
+    few = permutation_p_values(Y, P, one_fold, n_looped, seed, cross_validated=False, workers=workers)
+    same = bool(np.array_equal(few, (exceeded + 1) / (len(relative) + 1)))
     return PermutationRace(
-        n_stimuli, n_voxels, n_permutations, workers, seconds, float(np.median(each)), n_looped, same
+        n_stimuli, n_voxels, n_permutations, workers, seconds, float(np.median(each)), len(relative), same
     )

@@ -11,7 +11,8 @@ import voxelcast
 from voxelcast.cli.benchmark import benchmark
 from voxelcast.cli.demo import demo
 from voxelcast.cli.extract import extract
-from voxelcast.cli.listing import datasets, networks
+from voxelcast.cli.listing import datasets
+from voxelcast.cli.networks import networks
 from voxelcast.cli.progress import make_progress
 from voxelcast.cli.simulate import simulate
 from voxelcast.cli.submission import submission
@@ -31,12 +32,21 @@ def cli() -> None:
 @click.option(
     "--store", type=click.Path(path_type=Path), help="Folder of finished steps, shared; default OUTPUT/steps."
 )
+@click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md); default here.")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
-def run(experiment: Path, overrides: tuple[str, ...], output: Path | None, store: Path | None, dry_run: bool) -> None:
+def run(
+    experiment: Path,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    store: Path | None,
+    on: str | None,
+    dry_run: bool,
+) -> None:
     """Run an experiment file from stimuli and responses to scores, predictions, submission and report.
 
     Run the same command again after a kill: it goes on where it was.
     """
+    from voxelcast.execution.profile import LocalProfile, find_profile, load_profile
     from voxelcast.experiment.config_file import load_config
     from voxelcast.experiment.plan import output_folder
     from voxelcast.experiment.run import estimate_experiment, run_experiment
@@ -47,7 +57,8 @@ def run(experiment: Path, overrides: tuple[str, ...], output: Path | None, store
         for line in estimate_experiment(config, folder, store=store).lines():
             click.echo(line)
         return
-    summary = run_experiment(config, folder, store=store, progress=make_progress())
+    profile = LocalProfile(scheduler="local") if on is None else load_profile(find_profile(on))
+    summary = run_experiment(config, folder, store=store, on=profile, progress=make_progress())
     click.echo(f"{summary.steps_run} steps run, {summary.steps_kept} kept from before")
     if summary.mean_score is not None:
         click.echo(f"mean score over subject x ROI: {summary.mean_score:.4f}")

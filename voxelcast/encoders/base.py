@@ -19,6 +19,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -48,6 +49,8 @@ class Moments:
     responses : callable
         Returns the centred responses Y, ndarray of shape (n, q), for the encoders that need Y'Y as well (canonical
         PLS, CCA). It is a function because the others are not to pay for the copy.
+    y_squares : ndarray of shape (q,)
+        Sum of squares of each voxel's centred responses.
     """
 
     n: int
@@ -56,6 +59,13 @@ class Moments:
     S: FloatArray
     C: FloatArray
     responses: Callable[[], FloatArray]
+    y_squares: FloatArray
+
+    @cached_property
+    def eigen(self) -> tuple[FloatArray, FloatArray]:
+        """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p)."""
+        values, vectors = np.linalg.eigh(self.S)
+        return np.maximum(values, 0.0), vectors
 
 
 def moments(X: FloatArray, Y: FloatArray) -> Moments:
@@ -72,7 +82,8 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
-    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc)
+    squares = np.einsum("ij,ij->j", Yc, Yc)
+    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, squares)
 
 
 class Path(ABC):
@@ -107,6 +118,23 @@ class LinearPath(Path):
         """Return B of setting ``index``, ndarray of shape (p, q)."""
         coefficients: FloatArray = (self.directions * self.filters[index]) @ self.loadings
         return coefficients
+
+
+@dataclass(frozen=True)
+class ShrinkagePath(LinearPath):
+    """A linear path whose filters are those of ridge regression, d_s = 1 / (eigenvalues + penalties[s]).
+
+    That they have this form lets all penalties be scored by a few small products (`voxelcast.search.path_scores`).
+
+    Parameters
+    ----------
+    eigenvalues : ndarray of shape (r,)
+        Of the directions; not negative, ascending.
+    penalties : ndarray of shape (n_settings,)
+    """
+
+    eigenvalues: FloatArray
+    penalties: FloatArray
 
 
 @dataclass(frozen=True)
@@ -211,6 +239,27 @@ class Encoder(ABC):
         OptionError
             If a setting lies outside what the moments allow.
         """
+
+    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+        """Return settings between those of the list that may score better than any of them; none by default.
+
+        The exhaustive search asks again with these among ``settings``, until there is none.
+
+        Parameters
+        ----------
+        settings : sequence of Setting
+            Those tried.
+        scores : ndarray of shape (n_settings,)
+            What they are compared by; NaN where there is none.
+        """
+        return ()
+
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Return a key that sorts settings, refined ones too, as `settings` does: the simplest first.
+
+        The default is for counts, of which fewer are simpler.
+        """
+        return tuple(setting.values())
 
     def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedEncoder:
         """Fit one model.

@@ -27,8 +27,10 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, Moments, Range, Setting, VoxelPath
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
+from voxelcast.encoders.refinement import peak
 
-_LOWEST, _HIGHEST, _N_ALPHAS = 1e-3, 1.0, 17
+_LOWEST, _HIGHEST = 1e-3, 1.0
+_N_ALPHAS_LASSO, _N_ALPHAS = 17, 9
 _L1_RATIOS = (0.1, 0.5, 1.0)
 
 
@@ -54,10 +56,35 @@ class ElasticNet(Encoder):
         return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True), "l1_ratio": Range(_L1_RATIOS[0], 1.0)}
 
     def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
-        """List 16 values of ``relative_alpha``, largest first, each with three of ``l1_ratio``, the strictest first."""
+        """List 8 values of ``relative_alpha``, largest first, each with three of ``l1_ratio``, the strictest first.
+
+        The best is refined between them in both hyper-parameters.
+        """
         return tuple(
-            {"relative_alpha": alpha, "l1_ratio": l1_ratio} for alpha in _relative_alphas() for l1_ratio in _L1_RATIOS
+            {"relative_alpha": alpha, "l1_ratio": l1_ratio}
+            for alpha in _relative_alphas(_N_ALPHAS)
+            for l1_ratio in _L1_RATIOS
         )
+
+    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+        """Return the peak over ``relative_alpha`` at the best ``l1_ratio`` and its neighbours, then that between them."""
+        by_ratio: dict[float, list[tuple[float, float]]] = {}
+        for setting, score in zip(settings, scores, strict=True):
+            if np.isfinite(score):
+                by_ratio.setdefault(setting["l1_ratio"], []).append((float(np.log(setting["relative_alpha"])), score))
+        ratios = sorted(by_ratio)
+        tops = [max(by_ratio[ratio], key=lambda point: point[1]) for ratio in ratios]
+        best = max(range(len(ratios)), key=lambda place: tops[place][1], default=0)
+        near = ratios[best - 1 : best + 2] if 0 < best < len(ratios) - 1 else ratios[best : best + 1]
+        peaks = [(ratio, peak(*zip(*by_ratio[ratio], strict=True))) for ratio in near]
+        found = [(found[0], ratio) for ratio, found in peaks if found is not None]
+        if not found and (between := peak(ratios, [score for _, score in tops])) is not None:
+            found = [(float(np.interp(between[0], ratios, [alpha for alpha, _ in tops])), between[0])]
+        return tuple({"relative_alpha": float(np.exp(alpha)), "l1_ratio": ratio} for alpha, ratio in found)
+
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Sort the largest ``relative_alpha`` first, and of equal ones the smallest ``l1_ratio``."""
+        return (-setting["relative_alpha"], setting["l1_ratio"])
 
     def path(self, moments: Moments, settings: Sequence[Setting]) -> VoxelPath:
         """Solve every penalty from the training moments.
@@ -82,8 +109,17 @@ class Lasso(Encoder):
         return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True)}
 
     def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
-        """List 16 penalties, largest first."""
-        return tuple({"relative_alpha": alpha} for alpha in _relative_alphas())
+        """List 16 penalties, largest first; the best is refined between them."""
+        return tuple({"relative_alpha": alpha} for alpha in _relative_alphas(_N_ALPHAS_LASSO))
+
+    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+        """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
+        found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores)
+        return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
+
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Sort the largest penalty first."""
+        return (-setting["relative_alpha"],)
 
     def path(self, moments: Moments, settings: Sequence[Setting]) -> VoxelPath:
         """Solve every penalty from the training moments.
@@ -98,9 +134,9 @@ class Lasso(Encoder):
         return _penalty_path(moments, settings, [(unit * alpha, 1.0) for (alpha,) in wanted])
 
 
-def _relative_alphas() -> list[float]:
-    """Return the values of the exhaustive search; 1 itself would leave no model."""
-    return [float(alpha) for alpha in np.geomspace(_HIGHEST, _LOWEST, _N_ALPHAS)[1:]]
+def _relative_alphas(n: int) -> list[float]:
+    """Return the values of the exhaustive search, one fewer than ``n``; 1 itself would leave no model."""
+    return [float(alpha) for alpha in np.geomspace(_HIGHEST, _LOWEST, n)[1:]]
 
 
 def _checked_penalty(encoder: str, setting: Setting, names: tuple[str, ...]) -> tuple[float, ...]:

@@ -51,7 +51,7 @@ class OLS(Encoder):
         for setting in settings:
             if setting:
                 raise OptionError(f"ols has no hyper-parameter; got {dict(setting)}; leave it out or use ridge")
-        values, vectors = np.linalg.eigh(moments.S)
+        values, vectors = moments.eigen
         kept = values > _EIGENVALUE_TOLERANCE * values[-1]
         loadings = (vectors[:, kept].T @ moments.C) / values[kept, None]
         return LinearPath(tuple(settings), vectors[:, kept], np.ones((len(settings), loadings.shape[0])), loadings)

@@ -100,7 +100,7 @@ def _epoch(
 ) -> None:
     # Set again for every epoch: judging switches dropout off.
     network.train()
-    for batch in rows[torch.randperm(len(rows))].split(_BATCH):
+    for batch in torch.split(rows[torch.randperm(len(rows))], _BATCH):
         optimizer.zero_grad()
         nn.functional.mse_loss(network(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -6,9 +6,11 @@ from fnmatch import fnmatchcase
 
 from voxelcast.core.checks import check_known
 from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.boosted_trees import BoostedTrees
 from voxelcast.encoders.canonical import CCA, PLSCanonical
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso
 from voxelcast.encoders.kernel_ridge import LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge
+from voxelcast.encoders.mlp import MLP
 from voxelcast.encoders.ols import OLS
 from voxelcast.encoders.omp import OMP
 from voxelcast.encoders.pls import PLS
@@ -22,7 +24,7 @@ ENCODERS: dict[str, type[Encoder]] = {
 """Those with a path: every setting follows from the training moments."""
 
 SAMPLE_ENCODERS: dict[str, type[SampleEncoder]] = {
-    encoder.name: encoder for encoder in (LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge)
+    encoder.name: encoder for encoder in (MLP, BoostedTrees, LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge)
 }
 """Those that are fitted to the samples."""
 

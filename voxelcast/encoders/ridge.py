@@ -16,8 +16,10 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
+from voxelcast.encoders.base import Encoder, Moments, Range, Setting, ShrinkagePath
+from voxelcast.encoders.refinement import peak
 
 _LOWEST, _HIGHEST, _N_ALPHAS = 1e-5, 1e5, 50
 
@@ -43,11 +45,20 @@ class Ridge(Encoder):
         return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True)}
 
     def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
-        """List fifty penalties spaced evenly in logarithm, largest first."""
+        """List fifty penalties spaced evenly in logarithm, largest first; the best is refined between them."""
         grid = np.geomspace(_HIGHEST, _LOWEST, _N_ALPHAS)
         return tuple({"relative_alpha": float(alpha)} for alpha in grid)
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+        """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
+        found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores)
+        return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
+
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Sort the largest penalty first."""
+        return (-setting["relative_alpha"],)
+
+    def path(self, moments: Moments, settings: Sequence[Setting]) -> ShrinkagePath:
         """Solve every penalty from the training moments.
 
         Raises
@@ -56,12 +67,12 @@ class Ridge(Encoder):
             If ``relative_alpha`` is not a positive number.
         """
         alphas = np.array([_checked_alpha(setting) for setting in settings])
-        values, vectors = np.linalg.eigh(moments.S)
-        penalties = alphas[:, None] * (float(np.trace(moments.S)) / moments.S.shape[0])
-        shrunk = np.maximum(values, 0.0) + penalties
+        values, vectors = moments.eigen
+        penalties = alphas * (float(np.trace(moments.S)) / moments.S.shape[0])
+        shrunk = values + penalties[:, None]
         # Features without any variance have no direction to shrink: the model is the mean response.
         filters = np.divide(1.0, shrunk, out=np.zeros_like(shrunk), where=shrunk > 0)
-        return LinearPath(tuple(settings), vectors, filters, vectors.T @ moments.C)
+        return ShrinkagePath(tuple(settings), vectors, filters, vectors.T @ moments.C, values, penalties)
 
 
 def _checked_alpha(setting: Setting) -> float:

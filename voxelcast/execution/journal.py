@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 FILE_NAME = "progress.jsonl"
@@ -22,9 +23,19 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
 
-    def begin(self, root: Path, engine: str, stages: Mapping[str, float]) -> None:
-        """Note that a run began: its store, where work runs, and the seconds that each stage is thought to take."""
+    @contextmanager
+    def run(self, root: Path, engine: str, stages: Mapping[str, float]) -> Iterator[None]:
+        """Note that a run begins, and how it ends.
+
+        ``root`` is its store, ``engine`` where its work runs, ``stages`` the seconds that each is thought to take.
+        """
         self._add("begin", root=str(root.resolve()), engine=engine, stages=dict(stages))
+        how = "stopped"
+        try:
+            yield
+            how = "finished"
+        finally:
+            self._add("end", how=how)
 
     def stage(self, what: str, steps: Sequence[str], units: Sequence[int]) -> None:
         """Note that a stage began: all its steps' folders, those done before too, and their sizes."""
@@ -41,10 +52,6 @@ class Journal:
     def failed(self, step: str, reason: str) -> None:
         """Note that a step was given up, and why."""
         self._add("failed", step=step, reason=reason)
-
-    def end(self, how: str) -> None:
-        """Note that the run ended, and how."""
-        self._add("end", how=how)
 
     def _add(self, event: str, **facts: object) -> None:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts})

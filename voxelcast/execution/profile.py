@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from voxelcast.core.checks import nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
@@ -87,6 +87,15 @@ class GridEngineProfile(_ClusterProfile):
     memory_resource: str | None = None
     gpu_resource: str = "gpu"
 
+    @model_validator(mode="after")
+    def _whole_gpus_per_core(self) -> GridEngineProfile:
+        for workers in (self.workers, self.gpu_workers):
+            if workers is not None and workers.gpus % workers.cores and workers.gpus:
+                raise ValueError(
+                    "gpus must be a multiple of cores, because Grid Engine counts GPUs for each core; set cores: 1"
+                )
+        return self
+
 
 class MachineWorkers(_Strict):
     """Workers that are virtual machines."""
@@ -145,6 +154,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "google": GoogleProfile,
 }
 SCHEDULERS = tuple(_MODELS)
+_ANY: TypeAdapter[Profile] = TypeAdapter(Annotated[Profile, Field(discriminator="scheduler")])
 
 
 def profiles_folder() -> Path:
@@ -188,7 +198,7 @@ def load_profile(path: Path) -> Profile:
         raise ConfigError(f"{path}: scheduler must be one of {', '.join(_MODELS)}; got {got!r}")
     model = _MODELS[raw["scheduler"]]
     try:
-        profile: Profile = TypeAdapter(model).validate_python(raw)
+        profile: Profile = _ANY.validate_python(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error, model, raw)}") from error
     return profile
@@ -196,15 +206,16 @@ def load_profile(path: Path) -> Profile:
 
 def _first_problem(error: ValidationError, model: type[BaseModel], raw: dict[str, Any]) -> str:
     problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    name = ".".join(map(str, problem["loc"]))
+    loc = problem["loc"][1:]  # the first part is the scheduler
+    name = ".".join(map(str, loc))
     if problem["type"] == "extra_forbidden":
         owner = model
-        for part in problem["loc"][:-1]:
+        for part in loc[:-1]:
             owner = MachineWorkers if model is GoogleProfile else JobWorkers
             if part not in ("workers", "gpu_workers"):
                 return f"{name} is not a setting"
         known = list(owner.model_fields)
-        near = nearest(str(problem["loc"][-1]), known)
+        near = nearest(str(loc[-1]), known)
         hint = f"did you mean {near}? " if near else ""
         return f"{name} is not a setting; {hint}allowed here: {', '.join(known)}"
     if problem["type"] == "missing":

@@ -152,7 +152,8 @@ class _Stage:
         self._store.unfinished(step.step_id for step in batch)
         done = [self._store.is_done(step.step_id) for step in batch]
         first = done.index(False) if False in done else len(batch)
-        self._progress.advance(sum(step.size for step in batch[:first]))
+        if first:
+            self._progress.advance(sum(step.size for step in batch[:first]))
         self._queue.extendleft(reversed(batch[first + 1 :]))
         if first < len(batch):
             self._fail(batch[first], error)

@@ -6,16 +6,14 @@ import json
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.features.compress import compress_folds, plain_features
+from voxelcast.features.compress import Compression, compress_folds
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import Fewer
 
-VERSION = 1
+VERSION = 2
 
 
 def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> list[tuple[int, ...]]:
@@ -33,27 +31,18 @@ def compress_layer(
     layer: str,
     fold_of_row: IntArray,
     excluded: Sequence[tuple[int, ...]],
-    method: str,
-    components: int | Literal["max"],
-    scale: bool,
-    fewer: Fewer,
+    compression: Compression,
 ) -> None:
     """Write ``scores[_i[_j]].npy`` (n_stimuli, n_components) for each set of excluded folds, and ``facts.json``."""
     matrix = FeatureMatrix(shards)
-    if method == "none":
-        features = plain_features(matrix, layer=layer)
-        np.save(scores_path(folder, ()), features)
-        facts: dict[str, object] = {"n_components": features.shape[1], "explained_variance": 1.0}
-    else:
-        subsets = [np.flatnonzero(~np.isin(fold_of_row, left_out)) for left_out in excluded]
-        facts = {}
-        compressed = compress_folds(matrix, subsets, components, scale=scale, fewer=fewer, layer=layer)
-        for left_out, result in zip(excluded, compressed, strict=True):
-            np.save(scores_path(folder, left_out), result.scores)
-            if left_out == ():
-                explained = float(result.explained_variance_ratio.sum())
-                facts = {"n_components": result.scores.shape[1], "explained_variance": explained}
-    facts |= {"layer": layer, "n_features": matrix.shape[1]}
+    subsets = [np.flatnonzero(~np.isin(fold_of_row, left_out)) for left_out in excluded]
+    facts: dict[str, object] = {}
+    for left_out, result in zip(excluded, compress_folds(matrix, subsets, compression, layer=layer), strict=True):
+        np.save(scores_path(folder, left_out), result.scores)
+        if left_out == ():
+            facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
+    n_features = matrix.stored_shape[-1] if compression.axis else matrix.shape[1]
+    facts |= {"layer": layer, "n_features": n_features}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 

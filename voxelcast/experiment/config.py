@@ -11,8 +11,11 @@ from pydantic import Field, field_validator, model_validator
 
 from voxelcast.core.checks import check_file_name, check_option
 from voxelcast.core.errors import UnknownNameError
-from voxelcast.encoders.registry import list_encoders
+from voxelcast.core.seeds import derive_seed
+from voxelcast.encoders.registry import can_be_exact, list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
+from voxelcast.features.compress import Compression
+from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pooling import make_pool
 from voxelcast.features.space import parse_space
 from voxelcast.scoring.correlation import METRICS
@@ -77,14 +80,16 @@ class CompressConfig(Strict):
 
     ``fit: folds`` fits the compression again for the training part of each fold; ``once`` fits it on all training
     stimuli, as in 2021, which lets the features (not the responses) of held-out stimuli into the compression.
-    ``scale`` divides each feature by its training standard deviation first.
+    ``scale`` divides each feature by its training standard deviation first. ``options`` are further parameters of the
+    method, e.g. ``n_neighbors`` of ``umap``.
     """
 
-    method: Literal["pca", "none"] = "pca"
+    method: Literal["pca", "random_projection", "umap", "mds", "autoencoder", "none"] = "pca"
     components: int | Literal["max"] = 50
     fit: Literal["folds", "once"] = "folds"
     scale: bool = False
     fewer: Literal["error", "allow"] = "error"
+    options: dict[str, int | float] = Field(default_factory=dict)
 
     @field_validator("components", mode="before")
     @classmethod
@@ -92,6 +97,23 @@ class CompressConfig(Strict):
         if value != "max" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
             raise ValueError("must be a whole number of at least 1, or max")
         return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> CompressConfig:
+        self.compression(axis=False, seed=0)
+        return self
+
+    def compression(self, *, axis: bool, seed: int) -> Compression:
+        """Return what the compression is told; the seed counts only where something is left to chance."""
+        return Compression(
+            method=self.method,
+            components=self.components,
+            scale=self.scale,
+            fewer=self.fewer,
+            seed=seed if self.method in COMPRESSORS and COMPRESSORS[self.method].chance else 0,
+            options=self.options,
+            axis=axis,
+        )
 
 
 class SearchConfig(Strict):
@@ -106,6 +128,22 @@ class SearchConfig(Strict):
     def _known(cls, value: str) -> str:
         check_option("search.metric", value, sorted(METRICS))
         return value
+
+
+class SelectionConfig(Strict):
+    """Who chooses (the ROI, or each voxel) and by which rule."""
+
+    per: Literal["roi", "voxel"] = "roi"
+    rule: Literal["best", "one_standard_error"] = "best"
+
+
+class EnsembleConfig(Strict):
+    """How layers are combined: the best alone, weighted (stacking), the mean of the best, or one banded ridge."""
+
+    method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
+    per: Literal["roi", "voxel"] = "voxel"
+    top: int = Field(default=3, ge=1)
+    sum_to_one: bool = False
 
 
 class FoldsConfig(Strict):
@@ -155,6 +193,8 @@ class ExperimentConfig(Strict):
     compress: CompressConfig = CompressConfig()
     encoders: SeveralNames = ("pls", "ridge")
     search: SearchConfig = SearchConfig()
+    selection: SelectionConfig = SelectionConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
     folds: FoldsConfig = FoldsConfig()
     interval: IntervalConfig = IntervalConfig()
     significance: SignificanceConfig = SignificanceConfig()
@@ -191,12 +231,31 @@ class ExperimentConfig(Strict):
         return value
 
     @model_validator(mode="after")
+    def _searchable(self) -> ExperimentConfig:
+        unlisted = [name for name in self.encoders if not can_be_exact(name)]
+        if self.search.method == "exact" and unlisted:
+            raise ValueError(
+                f"search.method: exact tries every setting, which {unlisted[0]} has too many of; set search.method=bayes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _labels_differ(self) -> ExperimentConfig:
         labels = [network.shown for network in self.networks]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"networks: {twice[0]} is there twice; give one of them a label of its own")
         return self
+
+    @property
+    def compression(self) -> Compression:
+        """How features become components."""
+        return self.compress.compression(axis=self.pool == "pc1", seed=derive_seed(self.seed, "compress"))
+
+    @property
+    def compressed_in_folds(self) -> bool:
+        """Whether the compression is fitted again for each training part."""
+        return self.compress.fit == "folds" and self.compression.learns
 
     def results_config(self) -> dict[str, Any]:
         """Return all settings that can change a result, as plain values."""

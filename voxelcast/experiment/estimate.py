@@ -6,8 +6,9 @@ to tell a coffee from a night, not to be exact.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,15 @@ from voxelcast.features.compress import check_plain
 
 @dataclass(frozen=True)
 class NetworkEstimate:
-    """One network: seconds per stimulus, stimuli that are not extracted yet, features per layer."""
+    """One network: seconds per stimulus, stimuli that are not extracted yet, numbers per stimulus of each layer.
+
+    ``stored`` counts what is written to disk, ``features`` what is compressed: fewer where time is pooled in between.
+    """
 
     shown: str
     seconds_per_stimulus: float
     stimuli_left: int
+    stored: dict[str, int]
     features: dict[str, int]
 
 
@@ -67,7 +72,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     for one in networks:
         _check_features(plan.config.compress, one)
     extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
-    disk = sum(4 * sum(one.features.values()) * one.stimuli_left for one in networks)
+    disk = sum(4 * sum(one.stored.values()) * one.stimuli_left for one in networks)
     compress, folds = plan.config.compress, plan.config.folds
     subsets = len(plan.excluded_folds())
     sizes = [size for one in networks for size in one.features.values()]
@@ -101,9 +106,9 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkE
     left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
     done = [plan.store.path(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
     paths = {layer: [p for f in done if (p := layer_path(f, layer)).is_file()] for layer in network.layers}
-    sizes = {layer: int(np.load(found[0], mmap_mode="r").shape[1]) for layer, found in paths.items() if found}
-    if not left and len(sizes) == len(network.layers):
-        return NetworkEstimate(network.shown, 0.0, 0, sizes)
+    shapes = {layer: np.load(found[0], mmap_mode="r").shape[1:] for layer, found in paths.items() if found}
+    if not left and len(shapes) == len(network.layers):
+        return _counted(plan, network.shown, 0.0, 0, shapes)
     loaded = network_from_json(network.json, plan.config.compute.device)
     for stimulus in plan.stimuli:
         try:
@@ -118,8 +123,16 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkE
             if plan.config.broken_stimuli == "stop":
                 raise
             continue
-        return NetworkEstimate(network.shown, seconds, left, {layer: f.size for layer, f in features.items()})
+        return _counted(plan, network.shown, seconds, left, {layer: f.shape for layer, f in features.items()})
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
+
+
+def _counted(
+    plan: Plan, shown: str, seconds: float, left: int, shapes: Mapping[str, tuple[int, ...]]
+) -> NetworkEstimate:
+    stored = {layer: math.prod(shape) for layer, shape in shapes.items()}
+    features = {layer: shape[-1] for layer, shape in shapes.items()} if plan.config.compression.axis else stored
+    return NetworkEstimate(shown, seconds, left, stored, features)
 
 
 def _check_features(compress: CompressConfig, network: NetworkEstimate) -> None:

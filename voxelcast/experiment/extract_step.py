@@ -11,10 +11,12 @@ from typing import Literal
 import numpy as np
 
 from voxelcast.core.checks import check_file_name
+from voxelcast.core.errors import DataError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
+from voxelcast.features.pooling import pool_key
 from voxelcast.networks.base import NetworkCard
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
@@ -63,7 +65,7 @@ def extract_steps(
     """
     # The hash counts, not what the weights are called and whose they are.
     card = {**asdict(network.card), "weights": None, "licence": None}
-    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool, "space": space}
+    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool_key(pool), "space": space}
     steps = []
     for number, start in enumerate(range(0, len(stimuli), SHARD)):
         shard = tuple(stimuli[start : start + SHARD])
@@ -97,6 +99,8 @@ def extract_shard(
 ) -> None:
     """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
 
+    Where the pool keeps time, features have the shape (n_readable, n_times, n_features).
+
     ``stimuli.json``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
     stimuli have no row.
     """
@@ -114,8 +118,9 @@ def extract_shard(
             for layer, feature in outcome.features.items():
                 if layer not in rows:
                     rows[layer] = np.lib.format.open_memmap(
-                        layer_path(folder, layer), "w+", np.float32, (len(stimuli), feature.size)
+                        layer_path(folder, layer), "w+", np.float32, (len(stimuli), *feature.shape)
                     )
+                check_steps(outcome.stimulus.name, layer, feature.shape, rows[layer].shape[1:])
                 rows[layer][kept] = feature
             records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
             kept += 1
@@ -126,6 +131,15 @@ def extract_shard(
         if kept < len(stimuli):
             _shorten(layer_path(folder, layer), kept)
     (folder / "stimuli.json").write_text(json.dumps(records))
+
+
+def check_steps(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[int, ...]) -> None:
+    """Raise DataError where a stimulus' features have another shape than those before: with time kept, other steps."""
+    if got != before:
+        raise DataError(
+            f"{stimulus}: with time kept (pool none or pc1) all stimuli must have the same number of time steps; got "
+            f"{got[0]} of layer {layer} after {before[0]}; set frames: {{n: ...}} to as many as all have"
+        )
 
 
 def layer_path(folder: Path, layer: str) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.core.errors import OptionError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.stage import run_steps
@@ -43,8 +43,8 @@ def extract_folder(
 ) -> list[dict[str, object]]:
     """Extract features of all stimuli under ``source``; goes on where a killed run was.
 
-    Writes ``<layer>.npy`` (n_readable, n_features) float32 and ``stimuli.csv`` (stimulus_id, n_frames, broken) under
-    ``output`` and returns the table's rows.
+    Writes ``<layer>.npy`` (n_readable, n_features) float32, with pool ``none`` (n_readable, n_times, n_features), and
+    ``stimuli.csv`` (stimulus_id, n_frames, broken) under ``output`` and returns the table's rows.
 
     Raises
     ------
@@ -53,6 +53,8 @@ def extract_folder(
     StimulusError
         For a broken stimulus, where ``on_broken`` is ``"stop"``.
     """
+    if pool == "pc1":
+        raise OptionError("pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead")
     text = network_json(network, seed)
     settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "space": space, "on_broken": on_broken}
     _check_output(output, settings)
@@ -86,7 +88,7 @@ def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], outpu
         if shards:
             matrix = FeatureMatrix(shards)
             with atomic_path(output / f"{layer}.npy") as temporary:
-                target = np.lib.format.open_memmap(temporary, "w+", np.float32, matrix.shape)
+                target = np.lib.format.open_memmap(temporary, "w+", np.float32, matrix.stored_shape)
                 row = 0
                 for shard in shards:
                     values = np.load(shard, mmap_mode="r")

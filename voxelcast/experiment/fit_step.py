@@ -14,12 +14,15 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.registry import get_encoder
+from voxelcast.experiment import mixture_files
 from voxelcast.experiment.compress_step import StoredSpace
 from voxelcast.experiment.significance import voxel_significance
 from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.base import Candidate
+from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.pair import search_pair
+from voxelcast.search.selection import Selection
 from voxelcast.store.atomic import save_arrays
 
 VERSION = 1
@@ -43,6 +46,8 @@ def fit_pair(
     test_groups: Sequence[str] | None,
     encoders: Sequence[str],
     search: dict[str, Any],
+    selection: dict[str, Any],
+    ensemble: dict[str, Any],
     nested: bool,
     interval: dict[str, Any],
     significance: dict[str, Any],
@@ -54,7 +59,7 @@ def fit_pair(
 
     ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` gives folder,
     network, weights and layer of each feature space. Writes ``result.json``, ``search.csv`` (no header),
-    ``predictions.npy``, ``out_of_fold.npy``, ``voxels.npz`` and ``model.npz``.
+    ``weights.csv`` (no header), ``layer_weights.npy`` (n_layers, n_voxels), ``predictions.npy``, ``out_of_fold.npy``, ``voxels.npz`` and ``model.npz``.
     """
     valid = np.load(responses / "valid.npy")
     train = np.load(responses / "train.npy")[train_rows]
@@ -71,24 +76,30 @@ def fit_pair(
         nested=nested,
         seed=seed,
         names=(subject, roi),
+        selection=Selection(**selection),
+        ensemble=Ensemble(**ensemble),
     )
     _write_search(folder, subject, roi, result.candidates, weights)
     fallback = (
         np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
     )
     np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
-    save_arrays(folder / "model.npz", {**result.model.arrays(), "valid": valid})
+    save_arrays(folder / "model.npz", mixture_files.model_arrays(result.parts, valid))
+    mixture_files.write_weights(folder, (subject, roi), result, lambda candidate: _chosen_row(candidate, weights))
+    np.save(folder / "layer_weights.npy", _spread_scores(result.layer_weights, valid))
     with np.load(responses / "ceilings.npz") as ceilings:
         voxels: dict[str, FloatArray] = dict(ceilings)
-    row = _chosen_row(result.chosen, weights)
+    row = _chosen_row(result.shares[0].candidate, weights) | {"selection_score": result.selection_score}
+    row |= {"ensemble": ensemble["method"], "selection": selection["per"], "n_models": len(result.shares)}
     row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
-    row |= {"nested_choices": [_chosen_row(choice, weights) for choice in result.nested_choices]}
+    row |= {"nested_choices": [_chosen_row(shares[0].candidate, weights) for shares in result.nested_shares]}
     if result.out_of_fold is not None and result.voxel_scores is not None:
         np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
         voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
         row |= _judged(
             "", result.voxel_scores, train[:, valid], result.out_of_fold, fold_of_row, groups, interval, seed
         )
+        row |= mixture_files.gain_row(result, train[:, valid], fold_of_row, groups, interval, seed)
         tested, counted = voxel_significance(
             "", train[:, valid], result.out_of_fold, fold_of_row, groups, valid, significance, seed
         )
@@ -170,8 +181,9 @@ def _spread(values: FloatArray, valid: np.ndarray, fallback: FloatArray) -> Floa
 
 
 def _spread_scores(scores: FloatArray, valid: np.ndarray) -> FloatArray:
-    full = np.full(len(valid), np.nan)
-    full[valid] = scores
+    """Put values of the valid voxels, shape (..., n_valid), in place; NaN for the others."""
+    full = np.full((*scores.shape[:-1], len(valid)), np.nan)
+    full[..., valid] = scores
     return full
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +60,9 @@ class Plan:
         For whatever can be known to be wrong before long work: missing files, unknown layers, too few stimuli.
     """
 
-    def __init__(self, config: ExperimentConfig, store: StepStore) -> None:
+    def __init__(self, config: ExperimentConfig, store: StepStore, *, extract_on: str | None = None) -> None:
         self.config = config
+        self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
         self.dataset: Dataset = build_dataset(config.dataset)
         self.dataset_json = config.dataset.model_dump_json()
@@ -83,13 +84,13 @@ class Plan:
 
     def excluded_folds(self) -> list[tuple[int, ...]]:
         """List the sets of folds without which the compression is fitted."""
-        compress, folds = self.config.compress, self.config.folds
-        in_folds = compress.fit == "folds" and compress.method != "none"
-        return compress_step.excluded_folds(folds.n, nested=folds.nested, refit=in_folds)
+        folds = self.config.folds
+        return compress_step.excluded_folds(folds.n, nested=folds.nested, refit=self.config.compressed_in_folds)
 
     def _check_components(self, fold_of_row: IntArray) -> None:
         compress = self.config.compress
-        if compress.method == "none" or compress.components == "max" or compress.fewer == "allow":
+        bounded = compress.method not in ("none", "random_projection")  # by the number of stimuli
+        if not bounded or compress.components == "max" or compress.fewer == "allow":
             return
         sizes = np.bincount(fold_of_row)
         smallest = len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in self.excluded_folds())
@@ -115,7 +116,7 @@ class Plan:
                 config.pool,
                 config.space,
                 config.broken_stimuli,
-                config.compute.device,
+                self.extract_on,
             )
             for network in self.networks
         }
@@ -182,10 +183,9 @@ class Plan:
 
     def spaces(self, extracted: dict[str, list[Step]], readable: Readable) -> list[Space]:
         """Make the steps that compress each layer of each network."""
-        config = self.config.compress
+        compression = self.config.compression
         fold_of_row = self.folds(readable.train_ids)
         excluded = self.excluded_folds()
-        settings = config.model_dump(mode="json", exclude={"fit"})
         spaces = []
         for network in self.networks:
             shards = extracted[network.shown]
@@ -196,14 +196,14 @@ class Plan:
                     "layer": layer,
                     "folds": fold_of_row.tolist(),
                     "excluded": excluded,
-                    **settings,
+                    **asdict(compression),
                 }
                 arguments = {
                     "shards": [extract_step.layer_path(self.store.path(step.step_id), layer) for step in shards],
                     "layer": f"{network.shown} {layer}",
                     "fold_of_row": fold_of_row,
                     "excluded": excluded,
-                    **settings,
+                    "compression": compression,
                 }
                 name = f"{network.shown.replace('/', '-')}-{layer}"
                 step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)
@@ -220,11 +220,13 @@ class Plan:
         steps = {}
         for pair, prepared in responses.items():
             shared = {
-                "fitted_in_folds": config.compress.fit == "folds" and config.compress.method != "none",
+                "fitted_in_folds": config.compressed_in_folds,
                 "groups": groups,
                 "test_groups": self.groups_of(readable.test_ids),
                 "encoders": config.encoders,
                 "search": config.search.model_dump(),
+                "selection": config.selection.model_dump(),
+                "ensemble": config.ensemble.model_dump(),
                 "nested": config.folds.nested,
                 "interval": config.interval.model_dump(),
                 "significance": config.significance.model_dump(),

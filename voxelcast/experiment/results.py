@@ -16,6 +16,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.fit_step import read_result
+from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS
 from voxelcast.experiment.plan import Plan, Readable, Space
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
@@ -32,6 +33,9 @@ SCORE_COLUMNS = (
     "layer",
     "encoder",
     "hyperparameters",
+    "selection",
+    "ensemble",
+    "n_models",
     "n_voxels",
     "n_excluded_voxels",
     "selection_score",
@@ -40,6 +44,10 @@ SCORE_COLUMNS = (
     "score_high",
     "score_from",
     "n_voxels_without_score",
+    "single_score",
+    "gain",
+    "gain_low",
+    "gain_high",
     "n_significant_voxels",
     "noise_ceiling_r",
     "noise_normalised_r",
@@ -77,6 +85,7 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
     write_text(output / "scores.csv", _csv(SCORE_COLUMNS, ([row[c] for c in SCORE_COLUMNS] for row in rows)))
     _write_search(finished, output)
+    _write_weights(finished, output)
     _write_predictions(finished, output)
     _write_layers(finished, output)
     _write_exclusions(finished, output)
@@ -137,6 +146,15 @@ def _write_search(finished: Finished, output: Path) -> None:
     write_bytes(output / "search.csv", b"".join([_csv(columns, []).encode(), *(part.read_bytes() for part in parts)]))
 
 
+def _write_weights(finished: Finished, output: Path) -> None:
+    """Write how much each candidate counts, and each layer's weight in each voxel."""
+    folders = {pair: finished.folder(finished.fits[pair]) for pair in finished.plan.pairs}
+    parts = [(folder / "weights.csv").read_bytes() for folder in folders.values()]
+    write_bytes(output / "weights.csv", b"".join([_csv(WEIGHT_COLUMNS, []).encode(), *parts]))
+    for (subject, roi), folder in folders.items():
+        save_array(output / "weights" / f"{subject}_{roi}.npy", np.load(folder / "layer_weights.npy"))
+
+
 def _write_predictions(finished: Finished, output: Path) -> None:
     """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
     readable = finished.readable
@@ -179,7 +197,7 @@ def _notes(finished: Finished) -> list[str]:
     ]
     if config.control == "shuffle":
         notes.append("Control: the responses were shuffled over training stimuli; every score should be near 0.")
-    if config.compress.method != "none" and config.compress.fit == "once":
+    if config.compression.learns and config.compress.fit == "once":
         notes.append(
             "Compression was fitted once on all training stimuli (as in 2021), so features of held-out folds went into "
             "it; scores may be slightly too high."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,12 @@ import yaml
 from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.machine import available_cores, check_disk
-from voxelcast.execution.steps import run_steps
-from voxelcast.execution.workers import Workers
+from voxelcast.execution.engine import Engine
+from voxelcast.execution.journal import Journal
+from voxelcast.execution.opening import open_engine, worker_device, worker_slots
+from voxelcast.execution.profile import LocalProfile, Profile
+from voxelcast.execution.stage import run_steps
+from voxelcast.execution.steps import Step
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.estimate import Estimate, estimate
 from voxelcast.experiment.plan import Plan
@@ -45,7 +49,13 @@ class Summary:
     mean_score: float | None
 
 
-def run_experiment(config: ExperimentConfig, output: Path, *, store: Path | None = None, progress: Progress) -> Summary:
+_LOCAL = LocalProfile(scheduler="local")
+_OURS = ("steps", ".lock")  # what a run leaves before it has written its settings
+
+
+def run_experiment(
+    config: ExperimentConfig, output: Path, *, store: Path | None = None, on: Profile = _LOCAL, progress: Progress
+) -> Summary:
     """Run every step that is not done yet and write the results.
 
     Parameters
@@ -55,27 +65,36 @@ def run_experiment(config: ExperimentConfig, output: Path, *, store: Path | None
         Folder of the results; a folder that holds another experiment's is refused.
     store : Path or None
         Folder of the finished steps, to be shared between experiments; None: ``output/steps``.
+    on : Profile
+        Where the steps run.
     progress : Progress
 
     Raises
     ------
     StoreError
         If the output holds another experiment, or another process works in it.
+    ExecutionError
+        If workers were lost again and again, or could not be had.
     VoxelcastError
         For whatever is wrong with settings or data.
     """
     check_output(config, output)
     steps_store = StepStore(store or output / "steps")
     with _locked(output):
-        workers = config.compute.workers or available_cores()
-        plan = Plan(config, steps_store)
+        workers = worker_slots(on) or config.compute.workers or available_cores()
+        plan = Plan(_on_driver(config, on), steps_store, extract_on=worker_device(on, config.compute.device))
         write_text(output / "config.yaml", config_text(config))
         forecast = estimate(plan, workers)
         for line in forecast.lines():
             progress.note(line)
         check_disk(steps_store.root, forecast.disk_bytes)
-        with Workers(workers) as pool:
-            finished, ran = _run(plan, pool, progress)
+        journal = Journal(output)
+        seconds = (0.0, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
+        with (
+            journal.run(steps_store.root, on.scheduler, dict(zip(STAGES, seconds, strict=True))),
+            open_engine(on, workers, output, progress.note) as engine,
+        ):
+            finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
         scores = write_results(finished, output)
         progress.note(f"results in {output}")
         there = [row["score"] for row in scores if row["score"] is not None]
@@ -90,19 +109,52 @@ def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path |
     return estimate(plan, config.compute.workers or available_cores())
 
 
-def _run(plan: Plan, workers: Workers, progress: Progress) -> tuple[Finished, int]:
+def _on_driver(config: ExperimentConfig, on: Profile) -> ExperimentConfig:
+    """Have this process plan on the CPU where the work is done elsewhere: a login node has no GPU."""
+    if isinstance(on, LocalProfile):
+        return config
+    return config.model_copy(update={"compute": config.compute.model_copy(update={"device": "cpu"})})
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """All that is the same for every stage of a run."""
+
+    engine: Engine
+    store: StepStore
+    journal: Journal
+    retries: int
+    progress: Progress
+
+    def run(self, what: str, steps: Sequence[Step], unit: str = "step") -> int:
+        return run_steps(
+            steps,
+            self.store,
+            engine=self.engine,
+            progress=self.progress,
+            what=what,
+            unit=unit,
+            journal=self.journal,
+            retries=self.retries,
+        )
+
+
+STAGES = ("read responses", "extract features", "compress layers", "fit encoding models")
+
+
+def _run(plan: Plan, runner: _Runner) -> tuple[Finished, int]:
+    read, extract, compress, fit = STAGES
     responses = plan.responses_steps()
-    ran = run_steps(list(responses.values()), plan.store, workers=workers, progress=progress, what="read responses")
+    ran = runner.run(read, list(responses.values()))
     extracted = plan.extract_steps()
-    steps = [step for of_network in extracted.values() for step in of_network]
-    ran += run_steps(steps, plan.store, workers=workers, progress=progress, what="extract features", unit="stimulus")
+    ran += runner.run(extract, [step for of_network in extracted.values() for step in of_network], "stimulus")
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
-        progress.note(f"left out: {reason}")
+        runner.progress.note(f"left out: {reason}")
     spaces = plan.spaces(extracted, readable)
-    ran += run_steps([s.step for s in spaces], plan.store, workers=workers, progress=progress, what="compress layers")
+    ran += runner.run(compress, [space.step for space in spaces])
     fits = plan.fit_steps(responses, spaces, readable)
-    ran += run_steps(list(fits.values()), plan.store, workers=workers, progress=progress, what="fit encoding models")
+    ran += runner.run(fit, list(fits.values()))
     return Finished(plan, readable, responses, extracted, spaces, fits), ran
 
 
@@ -118,7 +170,7 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
     there = output / "config.yaml"
     if not there.is_file():
         foreign = (
-            sorted(p.name for p in output.iterdir() if p.name not in ("steps", ".lock")) if output.exists() else []
+            sorted(p.name for p in output.iterdir() if p.name not in _OURS) if output.exists() else []
         )
         if foreign:
             raise StoreError(

@@ -27,7 +27,7 @@ def voxel_significance(
     Parameters
     ----------
     prefix : str
-        Goes before the names of what is returned: ``""`` or ``"held_out_"``.
+        Goes before the names of what is returned: ``""`` for cross-validated predictions, or ``"held_out_"``.
     measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
     fold_of_row : ndarray of shape (n_stimuli,)
     groups : sequence of str or None
@@ -50,7 +50,15 @@ def voxel_significance(
         return {}, {f"{prefix}no_permutation": True}
     own = derive_seed(seed, "significance", prefix)
     p = np.full(len(valid), np.nan)
-    p[valid] = permutation_p_values(measured, predicted, fold_of_row, settings["permutations"], own, groups)
+    p[valid] = permutation_p_values(
+        measured,
+        predicted,
+        fold_of_row,
+        settings["permutations"],
+        own,
+        groups,
+        cross_validated=not prefix,
+    )
     q = benjamini_hochberg(p)
     voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
     return voxels, {f"{prefix}n_significant_voxels": int((q <= settings["alpha"]).sum())}

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_finite, check_known, check_option
 from voxelcast.core.errors import DataError, OptionError
+from voxelcast.features.compressor import Compressor
+from voxelcast.features.compressors import COMPRESSORS, list_compressors, make_compressor
+from voxelcast.features.coordinates import coordinates
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import Fewer, PCAScores, Precision, gram_matrices, pca_scores, raw_gram
+from voxelcast.features.pca import Fewer, Precision, gram_matrices, pca_scores, raw_gram, standardise
+from voxelcast.features.random_projection import RandomProjection
+from voxelcast.features.temporal_axis import temporal_axis
 
 MOST_PLAIN_FEATURES = 20_000
 # How much larger the features' sum of squares may be than that around their mean, before centring the raw Gram matrix
@@ -19,87 +26,196 @@ MOST_PLAIN_FEATURES = 20_000
 _WORST_OFFSET = {"float64": 1e5, "float32": 10.0}
 
 
-def compress_folds(
-    matrix: FeatureMatrix,
-    subsets: Sequence[IntArray],
-    components: int | Literal["max"],
-    *,
-    scale: bool = False,
-    fewer: Fewer = "error",
-    layer: str = "",
-    precision: Precision = "float64",
-) -> Iterator[PCAScores]:
-    """Fit principal components to each of several training sets and give all stimuli's scores, in order.
+@dataclass(frozen=True)
+class Compressed:
+    """All stimuli in terms of components fitted to training stimuli.
 
-    Without ``scale`` the features are read once and each training set costs one eigendecomposition. With ``scale``
-    each training set also costs a Gram matrix (n_stimuli**2 * n_features).
+    Parameters
+    ----------
+    scores : ndarray of shape (n_stimuli, n_components), float64
+        All stimuli, training and others.
+    explained_variance : float or None
+        Share of the training stimuli's variance that the components keep; None where that is not defined.
+    """
+
+    scores: FloatArray
+    explained_variance: float | None
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What is done to features, for each training set alike.
+
+    Parameters
+    ----------
+    method : str
+        One of ``voxelcast.features.compressors.list_compressors()``, or ``"none"``.
+    components : int or "max"
+        How many; ``"max"``, of ``"pca"`` only: the rank.
+    scale : bool
+        Divide each feature by its training standard deviation first.
+    fewer : {"error", "allow"}
+        What happens where a training set allows fewer components.
+    seed : int
+    options : mapping
+        Further parameters of the method.
+    axis : bool
+        Weigh time steps by their first principal axis first; see :mod:`voxelcast.features.temporal_axis`.
+    precision : {"float64", "float32"}
+        Of the products of features.
+
+    Raises
+    ------
+    UnknownNameError, OptionError
+        If a setting is not allowed.
+    """
+
+    method: str = "pca"
+    components: int | Literal["max"] = 50
+    scale: bool = False
+    fewer: Fewer = "error"
+    seed: int = 0
+    options: Mapping[str, Any] | None = None
+    axis: bool = False
+    precision: Precision = "float64"
+
+    def __post_init__(self) -> None:
+        check_known("compress.method", self.method, ("none", *list_compressors()))
+        check_option("compress.fewer", self.fewer, ("error", "allow"))
+        if self.components == "max":
+            if self.method not in ("pca", "none"):
+                raise OptionError(f"compress.components=max goes with method pca alone; got method {self.method}")
+        elif self.components < 1:
+            raise OptionError(f"compress.components must be at least 1, or max; got {self.components}")
+        if self.method != "none":
+            self.compressor(1)
+        elif self.options:
+            raise OptionError("compress.options must be empty for method none")
+
+    def compressor(self, components: int) -> Compressor:
+        """Make the method's estimator."""
+        return make_compressor(self.method, components, seed=self.seed, options=self.options)
+
+    @property
+    def learns(self) -> bool:
+        """Whether anything is estimated from training stimuli, so that folds need a fit of their own."""
+        if self.method == "none":
+            return self.axis
+        return self.axis or self.scale or COMPRESSORS[self.method].learns
+
+
+def compress_folds(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, *, layer: str = ""
+) -> Iterator[Compressed]:
+    """Fit a compression to each of several training sets and give all stimuli's components, in order.
+
+    Wide features are never in memory. Principal components, UMAP, MDS and the autoencoder work on the Gram matrix, for
+    which the features are read once, whatever the number of training sets; with ``scale`` each training set costs a
+    Gram matrix of its own (n_stimuli**2 * n_features), with ``axis`` it also costs two more passes over the features.
 
     Parameters
     ----------
     matrix : FeatureMatrix of shape (n_stimuli, n_features)
     subsets : sequence of ndarray of int
         Rows of each training set, e.g. of each fold.
-    components : int or "max"
-        How many; ``"max"``: the rank.
-    scale : bool
-        Divide each feature by its training standard deviation first.
-    fewer : {"error", "allow"}
-        What happens where the rank of a training set is lower than ``components``.
+    compression : Compression
     layer : str
         For messages.
-    precision : {"float64", "float32"}
-        Of the products of features.
 
     Yields
     ------
-    compressed : PCAScores
+    compressed : Compressed
         Scores of shape (n_stimuli, n_components).
 
     Raises
     ------
     OptionError
-        If more components are asked for than a rank, and ``fewer="error"``.
+        If more components are asked for than a training set allows, and ``fewer="error"``.
     DataError
         If the features do not vary over a training set, or are not finite.
     """
     for rows in subsets:
         _check_rows(rows, matrix.shape[0])
     where = f" of layer {layer}" if layer else ""
-    shared = None if scale else _raw_gram_if_sound(matrix, subsets, precision)
+    if compression.axis:
+        for rows in subsets:
+            weights, _ = temporal_axis(matrix, rows, where=where)
+            yield from _compress(matrix.over_time(weights), [rows], compression, where)
+    else:
+        yield from _compress(matrix, subsets, compression, where)
+
+
+def _compress(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, where: str
+) -> Iterator[Compressed]:
+    if compression.method == "none":
+        plain = _plain_features(matrix, where)
+        yield from (Compressed(plain, 1.0) for _ in subsets)
+        return
+    if compression.method == RandomProjection.name:
+        yield from (Compressed(_project(matrix, rows, compression, where), None) for rows in subsets)
+        return
+    precision = compression.precision
+    shared = None if compression.scale else _raw_gram_if_sound(matrix, subsets, precision)
     grams = (
-        gram_matrices(matrix, subsets, scale=scale, precision=precision)
+        gram_matrices(matrix, subsets, scale=compression.scale, precision=precision)
         if shared is None
         else itertools.repeat(shared, len(subsets))
     )
     for rows, gram in zip(subsets, grams, strict=True):
-        yield pca_scores(gram, rows, components, fewer=fewer, where=where, precision=precision)
+        if compression.method == "pca":
+            fewer = compression.fewer
+            pca = pca_scores(gram, rows, compression.components, fewer=fewer, where=where, precision=precision)
+            yield Compressed(pca.scores, float(pca.explained_variance_ratio.sum()))
+        else:
+            yield _embed(gram, rows, compression, where)
 
 
-def plain_features(matrix: FeatureMatrix, *, layer: str = "") -> FloatArray:
-    """Give the features themselves, uncompressed.
+def _embed(gram: FloatArray, rows: IntArray, compression: Compression, where: str) -> Compressed:
+    """Fit what needs no more than coordinates, and place the other stimuli."""
+    places = coordinates(gram, rows, where=where, precision=compression.precision)
+    rank = places.shape[1] - 1
+    most, what = compression.compressor(1).most(len(rows), rank)
+    compressor = compression.compressor(_allowed(compression, most, what, where))
+    if compressor.sees == "coordinates":
+        places = places[:, :rank]
+    scores = np.empty((len(places), compressor.components))
+    scores[rows] = compressor.fit_transform(places[rows])
+    others = np.setdiff1d(np.arange(len(places)), rows)
+    scores[others] = compressor.transform(places[others])
+    return Compressed(scores, compressor.explained_variance)
 
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    layer : str
-        For messages.
 
-    Returns
-    -------
-    features : ndarray of shape (n_stimuli, n_features), float64
+def _project(matrix: FeatureMatrix, rows: IntArray, compression: Compression, where: str) -> FloatArray:
+    """Project block of columns by block."""
+    most, what = matrix.shape[1], "the number of features"
+    compressor = RandomProjection(_allowed(compression, most, what, where), compression.seed)
+    projection = compressor.draw(matrix.shape[1])
+    scores = np.zeros((matrix.shape[0], compressor.components))
+    start = 0
+    for columns in matrix.blocks(4096):
+        seen = standardise(columns, rows, scale=True) if compression.scale else columns
+        scores += seen @ projection[start : start + columns.shape[1]]
+        start += columns.shape[1]
+    check_finite(f"features{where}", scores, "extract them again")
+    return scores
 
-    Raises
-    ------
-    OptionError
-        If there are more than 20,000 features: encoders work with n_features x n_features matrices.
-    DataError
-        If they are not finite.
-    """
-    where = f" of layer {layer}" if layer else ""
+
+def _allowed(compression: Compression, most: int, what: str, where: str) -> int:
+    """Return how many components to ask for."""
+    wanted = most if compression.components == "max" else compression.components
+    if wanted > most and compression.fewer == "error":
+        raise OptionError(
+            f"compress.components must be at most {most}, {what}{where}; got {wanted}; lower it, or set "
+            "compress.fewer=allow"
+        )
+    return max(1, min(wanted, most))
+
+
+def _plain_features(matrix: FeatureMatrix, where: str) -> FloatArray:
     check_plain(matrix.shape[1], where)
     features = matrix.columns(0, matrix.shape[1])
-    if not np.isfinite(features).all():
-        raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
+    check_finite(f"features{where}", features, "extract them again")
     return features
 
 

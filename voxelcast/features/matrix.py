@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError
 
 
 class FeatureMatrix:
     """Rows of features stacked over shards; a shard is an array or a .npy file, which is mapped, not read.
 
+    Where time was kept, shards have an axis of it, and each step's features are columns of their own, first step
+    first; :meth:`over_time` gives a matrix of weighted sums over time instead.
+
     Parameters
     ----------
-    shards : sequence of Path or ndarray of shape (n_i, n_features), float
+    shards : sequence of Path or ndarray of shape (n_i, n_features) or (n_i, n_times, n_features), float
         The rows, in order.
+    time_weights : ndarray of shape (n_times,) or None
+        Of a weighted sum over time.
 
     Raises
     ------
@@ -26,17 +32,32 @@ class FeatureMatrix:
     DataError
         If a file is no plain .npy array of floating-point numbers.
     ShapeError
-        If there is no shard, or the shards differ in their number of features.
+        If there is no shard, or the shards differ in their number of features or of time steps.
     """
 
-    def __init__(self, shards: Sequence[Path | FloatArray]) -> None:
+    def __init__(self, shards: Sequence[Path | FloatArray], time_weights: FloatArray | None = None) -> None:
         if not shards:
             raise ShapeError("a feature matrix needs at least one shard; got none")
         self._shards = [_open(shard) if isinstance(shard, Path) else _check(shard, "an array") for shard in shards]
-        widths = sorted({shard.shape[1] for shard in self._shards})
-        if len(widths) > 1:
-            raise ShapeError(f"shards must have the same number of features; got {', '.join(map(str, widths))}")
-        self.shape: tuple[int, int] = (sum(len(shard) for shard in self._shards), widths[0])
+        shapes = sorted({shard.shape[1:] for shard in self._shards})
+        if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
+            raise ShapeError(
+                f"shards must have the same number of features; got {', '.join(str(shape[-1]) for shape in shapes)}"
+            )
+        if len(shapes) > 1:
+            raise ShapeError(
+                "with time kept all stimuli must have the same number of time steps; got "
+                f"{', '.join(str(shape[0]) for shape in shapes)}; set frames: {{n: ...}} to as many as all have"
+            )
+        self.stored_shape: tuple[int, ...] = (sum(len(shard) for shard in self._shards), *shapes[0])
+        self._weights = time_weights
+        self.n_times: int | None = shapes[0][0] if len(shapes[0]) == 2 and time_weights is None else None
+        self.shape: tuple[int, int] = (self.stored_shape[0], shapes[0][-1] * (self.n_times or 1))
+
+    def over_time(self, weights: FloatArray) -> FeatureMatrix:
+        """Return the matrix of weighted sums over time, of shape (n_stimuli, n_features); weights are one per step."""
+        check_shape("weights over time", weights, ("n_times",), (self.n_times,))
+        return FeatureMatrix(self._shards, weights)
 
     def columns(self, start: int, stop: int) -> FloatArray:
         """Read columns ``start`` to ``stop - 1`` of all rows.
@@ -48,7 +69,11 @@ class FeatureMatrix:
         columns = np.empty((self.shape[0], max(0, min(stop, self.shape[1]) - start)))
         row = 0
         for shard in self._shards:
-            columns[row : row + len(shard)] = shard[:, start:stop]
+            part = columns[row : row + len(shard)]
+            if self._weights is not None:
+                part[:] = np.tensordot(self._weights, shard[:, :, start:stop].astype(np.float64), axes=(0, 1))
+            else:
+                part[:] = shard.reshape(len(shard), self.shape[1])[:, start:stop]
             row += len(shard)
         return columns
 
@@ -64,6 +89,16 @@ class FeatureMatrix:
         for start in range(0, self.shape[1], width):
             yield self.columns(start, start + width)
 
+    def blocks_over_time(self, width: int) -> Iterator[FloatArray]:
+        """Read all time steps of ``width`` features at a time, where time was kept.
+
+        Yields
+        ------
+        block : ndarray of shape (n_stimuli, n_times, at most width), float64
+        """
+        for start in range(0, self.stored_shape[-1], width):
+            yield np.concatenate([shard[:, :, start : start + width].astype(np.float64) for shard in self._shards])
+
 
 def _open(path: Path) -> FloatArray:
     try:
@@ -76,8 +111,11 @@ def _open(path: Path) -> FloatArray:
 
 
 def _check(shard: FloatArray, name: str) -> FloatArray:
-    if shard.ndim != 2:
-        raise ShapeError(f"features must have shape (n_stimuli, n_features); got {shard.shape} from {name}")
+    if shard.ndim not in (2, 3):
+        raise ShapeError(
+            "features must have shape (n_stimuli, n_features), or (n_stimuli, n_times, n_features) with time kept; "
+            f"got {shard.shape} from {name}"
+        )
     if not np.issubdtype(shard.dtype, np.floating):
         raise DataError(f"features must be floating-point numbers; got {shard.dtype} from {name}")
     return shard

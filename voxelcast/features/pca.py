@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import scipy.linalg
@@ -30,6 +30,7 @@ import scipy.linalg
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError
+from voxelcast.features.compressor import Compressor
 from voxelcast.features.matrix import FeatureMatrix
 
 Precision = Literal["float64", "float32"]
@@ -117,12 +118,13 @@ def gram_matrices(
         grams = [np.zeros((n, n)) for _ in batch]
         for columns in matrix.blocks(block):
             for gram, rows in zip(grams, batch, strict=True):
-                centred = _standardise(columns, rows, scale).astype(precision, copy=False)
+                centred = standardise(columns, rows, scale=scale).astype(precision, copy=False)
                 gram += centred @ centred.T
         yield from grams
 
 
-def _standardise(columns: FloatArray, train_rows: IntArray, scale: bool) -> FloatArray:
+def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> FloatArray:
+    """Centre features on their training means and, if asked, divide by their training deviations (0 where constant)."""
     train = columns[train_rows]
     centred: FloatArray = columns - train.mean(axis=0)
     if scale:
@@ -230,3 +232,39 @@ def _fix_signs(vectors: FloatArray) -> FloatArray:
     largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
     fixed: FloatArray = vectors * np.where(largest < 0, -1.0, 1.0)
     return fixed
+
+
+@dataclass
+class PrincipalComponents(Compressor):
+    """Exact principal components of features that fit into memory; see the top of this module.
+
+    Parameters
+    ----------
+    components, seed : int
+        Nothing is left to chance: the seed changes nothing.
+    """
+
+    name: ClassVar[str] = "pca"
+    nested: ClassVar[bool] = True
+    chance: ClassVar[bool] = False
+
+    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
+        """Return the highest rank that so many stimuli and features can have."""
+        return min(n_train - 1, n_features), f"the highest rank of {n_train} training stimuli of {n_features} features"
+
+    @property
+    def explained_variance(self) -> float | None:
+        """Share of the training features' variance, in [0, 1]."""
+        return self._explained
+
+    def _fit(self, X: FloatArray) -> FloatArray:
+        self._mean = X.mean(axis=0, dtype=np.float64)
+        centred = X - self._mean
+        fitted = pca_scores(centred @ centred.T, np.arange(len(X)), self.components)
+        self._basis = centred.T @ (fitted.scores / (fitted.scores**2).sum(axis=0))
+        self._explained = float(fitted.explained_variance_ratio.sum())
+        return fitted.scores
+
+    def _transform(self, X: FloatArray) -> FloatArray:
+        scores: FloatArray = (X - self._mean) @ self._basis
+        return scores

@@ -51,6 +51,7 @@ def barlow_twins_recipe(name: str) -> Recipe:
             "https://github.com/facebookresearch/barlowtwins and set weights to it, or set weights=random"
         ),
         fit=_fit,
+        add_head=_add_head,
     )
 
 
@@ -69,3 +70,10 @@ def _fit(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -
         module = torchvision.models.resnet50(weights=None, num_classes=len(state["fc.weight"]))
     fit_state_dict(module, state, network, source)
     return module
+
+
+def _add_head(module: nn.Module) -> nn.Module:
+    """Give the released network the linear classifier with which it was evaluated; unchanged where it has one."""
+    resnet: nn.Module = torchvision.models.resnet50(weights=None)
+    resnet.load_state_dict({**resnet.state_dict(), **module.state_dict()})
+    return resnet if "fc" not in dict(module.named_children()) else module

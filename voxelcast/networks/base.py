@@ -9,7 +9,7 @@ and normalised by :meth:`Network.prepare`, and both return, for each layer, an a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,8 @@ from voxelcast.core.arrays import ByteArray
 
 if TYPE_CHECKING:
     import torch
+
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class NetworkCard:
         Frames from the beginning of one clip to that of the next.
     code : str
         Of the user's own network: the version that they gave it and the hash of its source file; part of step keys.
+    precision : {"float32", "tf32", "bfloat16"}
+        With which it computes; see :mod:`voxelcast.networks.precision`.
     """
 
     name: str
@@ -62,6 +66,7 @@ class NetworkCard:
     clip_length: int | None = None
     clip_stride: int | None = None
     code: str = ""
+    precision: Precision = "float32"
 
 
 class Network(ABC):
@@ -75,12 +80,12 @@ class Network(ABC):
         """All layers that can be asked for, in the order of the forward pass where that is known."""
 
     @abstractmethod
-    def prepare(self, frames: ByteArray) -> torch.Tensor:
+    def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize and normalise frames.
 
         Parameters
         ----------
-        frames : ndarray of uint8, shape (n_frames, height, width, 3)
+        frames : ndarray or tensor of uint8, shape (n_frames, height, width, 3)
             RGB at native size.
 
         Returns
@@ -102,3 +107,15 @@ class Network(ABC):
             What the layer put out, before anything later overwrote it. ``n_times`` is ``n_frames`` for networks that
             take frames, and may be less for those that take clips (temporal strides).
         """
+
+    def stream(self, prepared: torch.Tensor, consume: Callable[[str, torch.Tensor], None]) -> None:
+        """Run one forward pass and hand over every chosen layer, each as soon as it is there where that is possible.
+
+        Parameters
+        ----------
+        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
+        consume : callable
+            Takes a layer and what :meth:`activations` would return for it, but not a copy: it may be overwritten later.
+        """
+        for layer, values in self.activations(prepared).items():
+            consume(layer, values)

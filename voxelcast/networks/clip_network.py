@@ -10,7 +10,7 @@ from torch import nn
 
 from voxelcast.networks.base import NetworkCard
 from voxelcast.networks.clips import Clip, ClipCutter, check_clips
-from voxelcast.networks.hooks import View
+from voxelcast.networks.hooks import Consumer, View
 from voxelcast.networks.module_network import ModuleNetwork
 
 
@@ -63,7 +63,8 @@ class ClipNetwork(ModuleNetwork):
         view: View = channels_first,
     ) -> None:
         length, stride = card.clip_length, card.clip_stride
-        assert length is not None and stride is not None
+        assert length is not None
+        assert stride is not None
         check_clips(card.name, length, stride)
         self.clip_length, self.clip_stride = length, stride
         super().__init__(card, module, layers, device, view)
@@ -94,6 +95,11 @@ class ClipNetwork(ModuleNetwork):
             for layer, values in self.clip_activations([clip]).items():
                 parts[layer].append(values[0, clip.new_steps(values.shape[1])[0]])
         return {layer: torch.cat(steps) for layer, steps in parts.items()}
+
+    def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
+        """Run over all frames of one stimulus, clip by clip, and hand over each layer."""
+        for layer, values in self.activations(prepared).items():
+            consume(layer, values)
 
     def _taken(self) -> str:
         return f"clips of {self.clip_length} frames of input_size {self.card.input_size}"

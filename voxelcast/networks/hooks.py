@@ -1,6 +1,7 @@
 """Reading the layers of a torch module during one forward pass.
 
-Three rules. *Outputs are copied at once*, because a later in-place operation (AlexNet's ReLUs) would overwrite them.
+Three rules. *Outputs are used or copied at once*, because a later in-place operation (AlexNet's ReLUs) would overwrite
+them.
 *A module that is called several times in one pass* (the ReLU inside a ResNet block) *counts with its last call*. *A
 layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name. For networks
 that take clips a *view* says how an output becomes one tensor with one entry per clip and time as its second axis.
@@ -19,6 +20,7 @@ from torch import nn
 from voxelcast.core.errors import DataError
 
 View = Callable[[nn.Module, object], torch.Tensor | str]
+Consumer = Callable[[str, torch.Tensor], None]
 
 
 class _AllCaptured(Exception):
@@ -32,7 +34,33 @@ def capture(
     calls: Mapping[str, int] | None = None,
     view: View | None = None,
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Collect the outputs of layers while the block runs the module forward once.
+    """Collect copies of the outputs of layers while the block runs the module forward once.
+
+    Parameters and errors are those of :func:`read_layers`.
+
+    Yields
+    ------
+    captured : dict from layer to tensor
+        Filled during the pass.
+    """
+    captured: dict[str, torch.Tensor] = {}
+
+    def keep(layer: str, output: torch.Tensor) -> None:
+        captured[layer] = output.clone()
+
+    with read_layers(module, layers, keep, calls, view):
+        yield captured
+
+
+@contextmanager
+def read_layers(
+    module: nn.Module,
+    layers: Sequence[str],
+    consume: Consumer,
+    calls: Mapping[str, int] | None = None,
+    view: View | None = None,
+) -> Iterator[None]:
+    """Hand the outputs of layers to a function as soon as they are there, while the block runs the module forward once.
 
     Hooks are gone when the block ends, also by an exception.
 
@@ -41,37 +69,35 @@ def capture(
     module : nn.Module
     layers : sequence of str
         Module paths, e.g. ``"layer4.1"``.
+    consume : callable
+        Takes a layer and its output, which may be overwritten later in the pass: it copies what it keeps.
     calls : mapping from str to int, optional
-        How often each of the layers is called in one pass (see :func:`trace`). If given, the pass stops after the last
-        of these calls, and what stands after it in the block is not run.
+        How often each of the layers is called in one pass (see :func:`trace`). If given, only the last call of each is
+        handed over, and the pass stops after the last of these calls: what stands after it in the block is not run.
+        Otherwise every call is handed over.
     view : callable, optional
-        Takes a layer and what it put out; gives the tensor to keep, or what is wrong.
-
-    Yields
-    ------
-    captured : dict from layer to tensor
-        Filled during the pass.
+        Takes a layer and what it put out; gives the tensor to hand over, or what is wrong.
 
     Raises
     ------
     DataError
         If a layer puts out something else than a tensor, or is not reached.
     """
-    captured: dict[str, torch.Tensor] = {}
-    left = dict(calls) if calls is not None else {}
+    left = dict(calls) if calls is not None else dict.fromkeys(layers, 1)
 
     def read(layer: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(called: nn.Module, _inputs: Any, output: Any) -> None:
+            left[layer] -= 1
+            if calls is not None and left[layer] > 0:
+                return
             output = output if view is None else view(called, output)
             if not isinstance(output, torch.Tensor):
                 raise DataError(
                     f"layer {layer!r} must put out one tensor; got {type(output).__name__}; choose a layer inside it"
                 )
-            captured[layer] = output.clone()
-            if calls is not None:
-                left[layer] -= 1
-                if not any(left.values()):
-                    raise _AllCaptured
+            consume(layer, output)
+            if calls is not None and not any(left.values()):
+                raise _AllCaptured
 
         return hook
 
@@ -79,8 +105,8 @@ def capture(
         for layer in layers:
             hooks.callback(module.get_submodule(layer).register_forward_hook(read(layer)).remove)
         with suppress(_AllCaptured):
-            yield captured
-    missed = [layer for layer in layers if layer not in captured]
+            yield
+    missed = [layer for layer in layers if left[layer] > 0]
     if missed:
         raise DataError(f"layer {missed[0]!r} is not called in a forward pass; choose another layer")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -10,8 +11,9 @@ from torch import nn
 from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.base import Network, NetworkCard
-from voxelcast.networks.hooks import LayerTrace, View, capture, trace
+from voxelcast.networks.hooks import Consumer, LayerTrace, View, read_layers, trace
 from voxelcast.networks.layer_sets import expand_layers, layer_sets
+from voxelcast.networks.precision import computing_in, set_precision
 from voxelcast.networks.prepare import prepare_frames
 
 
@@ -56,6 +58,7 @@ class ModuleNetwork(Network):
         self._check_asked(layers)
         self.layers = expand_layers(layers, self.layer_names(), card.name, self.layer_sets()) if layers else ()
         self._calls = {seen.name: seen.calls for seen in self.traces if seen.name in self.layers}
+        set_precision(self._module, card.precision, self.layers, device)
 
     def layer_names(self) -> tuple[str, ...]:
         """All layers that can be asked for, in the order of the forward pass."""
@@ -65,7 +68,7 @@ class ModuleNetwork(Network):
         """Name the sets of layers that can be asked for by one name."""
         return layer_sets(self.card.name, self._module, self.layer_names())
 
-    def prepare(self, frames: ByteArray) -> torch.Tensor:
+    def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize and normalise frames of shape (n_frames, height, width, 3) for this network."""
         return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self._device)
 
@@ -73,12 +76,28 @@ class ModuleNetwork(Network):
         """Run forward until the last chosen layer; return all of them, each of shape (n_frames, ...)."""
         return self._forward(prepared.contiguous(memory_format=torch.channels_last))
 
+    def output(self, prepared: torch.Tensor) -> object:
+        """Run the whole network on frames; return what it puts out, of a classifier (n_frames, n_classes)."""
+        with computing_in(self.card.precision, self._device):
+            return self._module(prepared.contiguous(memory_format=torch.channels_last))
+
+    def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
+        """Run forward until the last chosen layer; hand over each as soon as it is there."""
+        self._read(prepared.contiguous(memory_format=torch.channels_last), consume)
+
     def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        full_precision = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-        reading = capture(self._module, self.layers, self._calls, self._view)
-        with torch.inference_mode(), full_precision, reading as captured:
-            self._module(inputs)
+        captured: dict[str, torch.Tensor] = {}
+
+        def keep(layer: str, values: torch.Tensor) -> None:
+            captured[layer] = values.clone()
+
+        self._read(inputs, keep)
         return captured
+
+    def _read(self, inputs: torch.Tensor, consume: Consumer) -> None:
+        reading = read_layers(self._module, self.layers, consume, self._calls, self._view)
+        with computing_in(self.card.precision, self._device), reading:
+            self._module(inputs)
 
     def _example(self) -> torch.Tensor:
         size = self.card.input_size
@@ -104,6 +123,14 @@ class ModuleNetwork(Network):
                     f"layer {layer!r} of '{self.card.name}' {problems[layer]}; "
                     f"choose another. List them: voxelcast networks layers {self.card.name}"
                 )
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """Ask cuDNN for float32 throughout and for the same bits each time, inside a block."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return flags
 
 
 def check_device(device: str) -> torch.device:

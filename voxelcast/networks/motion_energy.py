@@ -100,7 +100,7 @@ class MotionEnergy(Network):
         scales = range(1, N_SCALES + 1)
         return (*(f"static.{k}" for k in scales), *(f"motion.{k}" for k in scales), "colour")
 
-    def prepare(self, frames: ByteArray) -> torch.Tensor:
+    def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize frames of shape (n_frames, height, width, 3) to RGB in [0, 1]."""
         return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self._device)
 

@@ -138,10 +138,10 @@ def _find(name: str, place: str, attribute: str) -> object:
 
 
 def _recipe(name: str, given: object, wanted: Wanted) -> Recipe:
-    missing = [setting for setting in ("input_size", "mean", "std") if getattr(wanted, setting) is None]
-    if missing:
+    size, mean, std = wanted.input_size, wanted.mean, wanted.std
+    if size is None or mean is None or std is None:
+        missing = [setting for setting in ("input_size", "mean", "std") if getattr(wanted, setting) is None]
         raise OptionError(f"'{name}' is your own network: say its {', '.join(missing)}")
-    assert wanted.input_size and wanted.mean and wanted.std
     check_option(f"takes of '{name}'", wanted.takes or "frames", ("frames", "clip"))
     clip = None
     if wanted.takes == "clip":
@@ -155,9 +155,9 @@ def _recipe(name: str, given: object, wanted: Wanted) -> Recipe:
     return Recipe(
         name=name,
         build=partial(_build, name, given),
-        input_size=wanted.input_size,
-        mean=wanted.mean,
-        std=wanted.std,
+        input_size=size,
+        mean=mean,
+        std=std,
         default=None,
         clip=clip,
         code=partial(code_version, wanted.version),

@@ -11,7 +11,7 @@ from voxelcast.core.errors import ShapeError
 
 
 def prepare_frames(
-    frames: ByteArray,
+    frames: ByteArray | torch.Tensor,
     input_size: int,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
@@ -24,7 +24,7 @@ def prepare_frames(
 
     Parameters
     ----------
-    frames : ndarray of uint8, shape (n_frames, height, width, 3)
+    frames : ndarray or tensor of uint8, shape (n_frames, height, width, 3)
     input_size : int
         Height and width of the result, in pixels.
     mean, std : tuple of float
@@ -40,13 +40,14 @@ def prepare_frames(
     ShapeError
         If the frames have another shape or type.
     """
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8 or 0 in frames.shape:
+    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype not in (np.uint8, torch.uint8) or 0 in frames.shape:
         raise ShapeError(
             f"frames must be uint8 of shape (n_frames, height, width, 3); got {frames.dtype} of shape {frames.shape}"
         )
-    # torch shares the memory and wants to be allowed to write to it.
-    shared = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
-    pixels = shared.to(device).permute(0, 3, 1, 2).float()
+    if isinstance(frames, np.ndarray):
+        # torch shares the memory and wants to be allowed to write to it.
+        frames = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
+    pixels = frames.to(device).permute(0, 3, 1, 2).float()
     size = (input_size, input_size)
     resized = functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
     middle = torch.tensor(mean, device=device).view(3, 1, 1) * 255

@@ -13,9 +13,10 @@ from torch import nn
 
 from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.networks.base import NetworkCard
+from voxelcast.networks.base import NetworkCard, Precision
 from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict, parameter_hash, read_checkpoint
 from voxelcast.networks.clip_network import ClipNetwork
+from voxelcast.networks.heads import fit_head
 from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
 
@@ -38,6 +39,7 @@ class Wanted:
     takes: Literal["frames", "clip"] | None = None
     licence: str | None = None
     version: str | None = None
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class Recipe:
         Of the module's noise.
     clip : ClipRule or None
         Of a module that takes clips.
+    add_head : callable or None
+        Gives a module without a classifier one, for fine-tuning.
     code : callable or None
         Takes the module; names the version of its code where that is not part of voxelcast.
     """
@@ -123,6 +127,7 @@ class Recipe:
     noise_seed: int | None = None
     clip: ClipRule | None = None
     code: Callable[[nn.Module], str] | None = None
+    add_head: Callable[[nn.Module], nn.Module] | None = None
 
 
 def load_recipe(
@@ -143,7 +148,7 @@ def load_recipe(
         )
     size = wanted.input_size or recipe.input_size
     module = build_module(recipe, size, seed, random=weights == "random")
-    module, said, licence = _with_weights(module, recipe, weights, seed)
+    module, said, licence = with_weights(module, recipe, weights, seed)
     digest = parameter_hash(module)
     if not said.startswith(("random", "default")):
         said += f" (blake2b {digest[:12]})"
@@ -159,25 +164,38 @@ def load_recipe(
         weights_hash=digest,
         licence=wanted.licence or licence,
         noise_seed=recipe.noise_seed,
-        clip_length=recipe.clip and recipe.clip.length,
-        clip_stride=recipe.clip and recipe.clip.stride,
+        clip_length=recipe.clip.length if recipe.clip else None,
+        clip_stride=recipe.clip.stride if recipe.clip else None,
         code=recipe.code(module) if recipe.code else "",
+        precision=wanted.precision,
     )
     if recipe.clip:
         return ClipNetwork(card, module, layers, device, recipe.clip.view)
     return ModuleNetwork(card, module, layers, device)
 
 
-def _with_weights(
-    module: nn.Module, recipe: Recipe, weights: str | Path, seed: int
-) -> tuple[nn.Module, str, str]:
-    """Give the module its weights; return it with what they are called and their licence."""
+def with_weights(module: nn.Module, recipe: Recipe, weights: str | Path, seed: int) -> tuple[nn.Module, str, str]:
+    """Give a module that was built by its recipe weights.
+
+    Returns
+    -------
+    module : nn.Module
+        The same, or another one that the weights are for.
+    said, licence : str
+        What the weights are called, and their licence.
+    """
     if weights == "random":
         return module, f"random (seed {seed})", "none (random)"
     default = recipe.default
     if weights != "default":
         path = Path(weights)
-        return recipe.fit(module, read_checkpoint(path), recipe.name, f"file {path}"), f"file {path.name}", "unknown"
+        checkpoint = read_checkpoint(path)
+        fit = recipe.fit
+        if "head" in checkpoint.flags:  # written by voxelcast networks finetune
+            module = recipe.add_head(module) if recipe.add_head else module
+            fit_head(module, checkpoint)
+            fit = fit_exactly
+        return fit(module, checkpoint, recipe.name, f"file {path}"), f"file {path.name}", "unknown"
     if default is None:
         return module, "its own", "unknown"
     if isinstance(default, str):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from voxelcast.core.checks import check_known
+from voxelcast.core.checks import check_known, check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.networks import (
     barlow_twins,
@@ -25,6 +25,7 @@ from voxelcast.networks.base import Network
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.module_network import ModuleNetwork, check_device
 from voxelcast.networks.motion_energy import MotionEnergy
+from voxelcast.networks.precision import PRECISIONS
 from voxelcast.networks.recipe import Recipe, Triple, Wanted, load_recipe
 
 _LISTS: tuple[Callable[[str], tuple[str, ...]], ...] = (
@@ -59,6 +60,7 @@ def load_network(
     takes: Literal["frames", "clip"] | None = None,
     licence: str | None = None,
     version: str | None = None,
+    precision: Precision = "float32",
 ) -> Network:
     """Load a network with its chosen layers.
 
@@ -93,6 +95,8 @@ def load_network(
         Of the weights, where you know it; None takes what was released with them.
     version : str or None
         Of your own network's code; raise it when code outside its own file changes what it does.
+    precision : {"float32", "tf32", "bfloat16"}
+        See :mod:`voxelcast.networks.precision`; built-in networks always compute in float32.
 
     Raises
     ------
@@ -109,7 +113,7 @@ def load_network(
         raise OptionError(
             f"layers of '{name}' must name at least one; got none. List them: voxelcast networks layers {name}"
         )
-    wanted = Wanted(input_size, mean, std, noise_seed, clip_length, clip_stride, takes, licence, version)
+    wanted = Wanted(input_size, mean, std, noise_seed, clip_length, clip_stride, takes, licence, version, precision)
     return _load(name, weights, layers, seed, device, wanted)
 
 
@@ -148,6 +152,7 @@ def _load(
     name: str, weights: str | Path | None, layers: Sequence[str], seed: int, device: str, wanted: Wanted
 ) -> Network:
     _check_wanted(name, wanted)
+    check_option("precision", wanted.precision, PRECISIONS)
     place = check_device(device)
     if name == motion_energy.NAME:
         if weights not in (None, "none"):
@@ -181,7 +186,7 @@ def _check_wanted(name: str, wanted: Wanted) -> None:
             raise OptionError(f"{setting} is for {meant}; got {name!r}; leave it out")
 
 
-def find_recipe(name: str, wanted: Wanted = Wanted()) -> Recipe:
+def find_recipe(name: str, wanted: Wanted) -> Recipe:
     """Say how a network that is a torch module is built.
 
     Raises

@@ -48,9 +48,10 @@ def torchvision_recipe(name: str) -> Recipe:
 
 
 def _check_name(name: str) -> None:
-    known = list_torchvision()
+    videos = torchvision.models.list_models(module=torchvision.models.video)
+    known = [*list_torchvision(), *(PREFIX + video for video in videos)]
     others = [PREFIX + other for other in torchvision.models.list_models()]
-    if name not in known and name in others:  # of images or videos
+    if name not in known and name in others:
         raise UnknownNameError(
             f"network {name!r} is no classification network of torchvision, and only these are offered. "
             "List them: voxelcast networks list 'torchvision/*'"

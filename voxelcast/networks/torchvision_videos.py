@@ -1,7 +1,7 @@
 """Torchvision's video classification networks, which take clips.
 
-Their frames are resized without a crop, as for every other network, and normalised as their Kinetics-400 weights expect.
-Layers of shape (n_clips, n_channels, n_times, height, width), and those of Swin, which keep channels last, become
+Their frames are resized without a crop, as for every other network, and normalised as their Kinetics-400 weights
+expect. Layers of shape (n_clips, n_channels, n_times, height, width), and those of Swin, which keep channels last, become
 (n_times, n_channels, height, width). The tokens of MViT are laid out in the same way, by time and place; its class
 token, which has neither, is left out (``head`` is computed from it).
 """
@@ -59,7 +59,8 @@ def torchvision_video_recipe(name: str, clip_length: int | None = None, clip_str
     short = name.removeprefix(PREFIX)
     released = torchvision.models.get_model_weights(short).DEFAULT
     expected = released.transforms()
-    length = clip_length or next((n for kind, n in _CLIP_LENGTHS.items() if short.startswith(kind)), _USUAL_CLIP_LENGTH)
+    usual = next((n for kind, n in _CLIP_LENGTHS.items() if short.startswith(kind)), _USUAL_CLIP_LENGTH)
+    length = usual if clip_length is None else clip_length
     check_clips(name, length, length if clip_stride is None else clip_stride)
     if short.startswith("mvit") and length != _MVIT_CLIP_LENGTH:
         raise OptionError(f"clip_length of '{name}' must be {_MVIT_CLIP_LENGTH}, for which it is made; got {length}")
@@ -91,8 +92,10 @@ def _view(short: str) -> View:
 
 def _channels_last(module: nn.Module, output: object) -> torch.Tensor | str:
     """Read a layer of Swin: (n_clips, n_times, height, width, n_channels), but for convolution and pooling."""
-    if isinstance(output, torch.Tensor) and output.ndim == 5 and not isinstance(
-        module, nn.Conv3d | nn.AdaptiveAvgPool3d
+    if (
+        isinstance(output, torch.Tensor)
+        and output.ndim == 5
+        and not isinstance(module, nn.Conv3d | nn.AdaptiveAvgPool3d)
     ):
         return output.permute(0, 1, 4, 2, 3)
     return channels_first(module, output)

@@ -68,6 +68,45 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_difference(
+    Y: FloatArray,
+    P: FloatArray,
+    Q: FloatArray,
+    fold_of_row: IntArray,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> tuple[float, float]:
+    """Estimate how much the difference between two models' mean scores would vary with other stimuli.
+
+    The same stimuli are drawn for both, so that what is common to both cancels: the interval of the difference is
+    narrower than the two scores' intervals suggest. Only voxels that both models have a score for take part.
+
+    Parameters
+    ----------
+    Y, fold_of_row, n_resamples, level, seed, groups
+        As for `bootstrap_interval`.
+    P, Q : ndarray of shape (n_stimuli, n_voxels)
+        Predictions of the two models.
+
+    Returns
+    -------
+    low, high : float
+        Of score(P) - score(Q); NaN if no voxel has both scores.
+    """
+    if not 0 < level < 1:
+        raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
+    both = np.isfinite(fold_pearson_r(Y, P, fold_of_row)) & np.isfinite(fold_pearson_r(Y, Q, fold_of_row))
+    if not both.any():
+        return float("nan"), float("nan")
+    of_p, of_q = (
+        bootstrap_scores(Y[:, both], part[:, both], fold_of_row, n_resamples, seed, groups) for part in (P, Q)
+    )
+    low, high = np.nanquantile(of_p - of_q, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def bootstrap_scores(
     Y: FloatArray,
     P: FloatArray,

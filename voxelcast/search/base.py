@@ -48,7 +48,10 @@ class Candidate:
     network, layer, encoder : str
     setting : Setting
     fold_scores : ndarray of shape (n_folds,)
-        Mean over voxels of the score in each fold, from a model fitted to the other folds.
+        Mean over voxels of the score in each fold, from a model fitted to the other folds; NaN from the fold on in
+        which it was given up.
+    n_components : int or None
+        How many of the layer's components it is given; None: all.
     """
 
     network: str
@@ -56,6 +59,7 @@ class Candidate:
     encoder: str
     setting: Setting
     fold_scores: FloatArray
+    n_components: int | None = None
 
     @property
     def score(self) -> float:

@@ -16,6 +16,8 @@ from voxelcast.search.path_scores import score_path_folds
 from voxelcast.search.sample_scores import score_samples
 from voxelcast.search.training import PairData, Training
 
+_MOST_REFINEMENTS = 4
+
 
 @dataclass(frozen=True)
 class Trials:
@@ -31,12 +33,15 @@ class Trials:
         Each voxel's own scores, where voxels choose for themselves.
     complexity : ndarray of shape (n_settings,), optional
         Where each setting stands from the simplest to the most complex; None: they are in that order.
+    n_components : int, optional
+        How many of the layer's components the models were given; None: all.
     """
 
     settings: tuple[Setting, ...]
     scores: FloatArray
     voxels: VoxelScores | None = None
     complexity: IntArray | None = None
+    n_components: int | None = None
 
 
 def score_excluded(
@@ -46,19 +51,21 @@ def score_excluded(
     settings: tuple[Setting, ...],
     excluded: tuple[int, ...],
     metric: str,
+    folds: tuple[int, ...] | None = None,
 ) -> FloatArray:
-    """Fit all settings without the folds ``excluded`` and score them on each of those folds.
+    """Fit all settings without the folds ``excluded`` and score them on ``folds``, by default on each of those.
 
     Returns
     -------
-    scores : ndarray of shape (n_settings, len(excluded))
+    scores : ndarray of shape (n_settings, len(folds))
     """
+    folds = excluded if folds is None else folds
     if isinstance(encoder, SampleEncoder):
-        return score_samples(encoder, training, data, settings, excluded, excluded, metric)
+        return score_samples(encoder, training, data, settings, excluded, folds, metric)
     stats = training.moments(excluded)
     path = encoder.path(stats, settings)
-    features = [training.features(excluded, fold) - stats.x_mean for fold in excluded]
-    return score_path_folds(path, features, stats.y_mean, [data.held_out[fold] for fold in excluded], metric)
+    features = [training.features(excluded, fold) - stats.x_mean for fold in folds]
+    return score_path_folds(path, features, stats.y_mean, [data.held_out[fold] for fold in folds], metric)
 
 
 def exact_trials(
@@ -87,7 +94,7 @@ def exact_trials(
             f"search.method must be bayes or random for {encoder.name}, whose settings cannot all be tried; got exact"
         )
     plain = [score_excluded(encoder, training, data, settings, (i,), metric) for i in range(n_folds)]
-    yield None, Trials(settings, np.concatenate(plain, axis=1))
+    yield None, _refined(encoder, training, data, settings, np.concatenate(plain, axis=1), None, metric)
     if not nested:
         return
     inner = np.empty((n_folds, len(settings), n_folds - 1))
@@ -97,7 +104,43 @@ def exact_trials(
             # Fold j has place j - 1 among the folds other than i < j.
             inner[j, :, i], inner[i, :, j - 1] = scores[:, 0], scores[:, 1]
     for outer in range(n_folds):
-        yield outer, Trials(settings, inner[outer])
+        yield outer, _refined(encoder, training, data, settings, inner[outer], outer, metric)
+
+
+def _refined(
+    encoder: AnyEncoder,
+    training: Training,
+    data: PairData,
+    settings: tuple[Setting, ...],
+    scores: FloatArray,
+    outer: int | None,
+    metric: str,
+) -> Trials:
+    """Try settings between those of the list, where the encoder expects a better score.
+
+    The one fold ``outer`` has no part in it: they are proposed from, and scored on, the other folds.
+    """
+    if isinstance(encoder, SampleEncoder):
+        return Trials(settings, scores)
+    listed = len(settings)
+    for _ in range(_MOST_REFINEMENTS):
+        more = encoder.refined(settings, scores.mean(axis=1))
+        if not more:
+            break
+        columns = [
+            score_excluded(encoder, training, data, more, _without(fold, outer), metric, (fold,))
+            for fold in range(data.n_folds)
+            if fold != outer
+        ]
+        settings, scores = (*settings, *more), np.concatenate([scores, np.concatenate(columns, axis=1)])
+    if len(settings) == listed:
+        return Trials(settings, scores)
+    ranked = sorted(range(len(settings)), key=lambda place: encoder.order(settings[place]))
+    return Trials(settings, scores, complexity=np.argsort(ranked))
+
+
+def _without(fold: int, outer: int | None) -> tuple[int, ...]:
+    return (fold,) if outer is None else (min(fold, outer), max(fold, outer))
 
 
 def smallest_training(data: PairData, nested: bool) -> int:

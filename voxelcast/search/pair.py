@@ -12,6 +12,7 @@ from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
+from voxelcast.search.banded import banded_result
 from voxelcast.search.base import FeatureSpace, PairResult
 from voxelcast.search.bayes import bayes_trials
 from voxelcast.search.ensemble import Ensemble
@@ -116,6 +117,9 @@ def search_pair(
                 runs = bayes_trials(encoder, source, data, nested, metric, trials=trials, seed=own)
             for outer, tried in runs:
                 ledger.enter(outer, place, space, encoder, tried)
+    if ensemble.method == "banded_ridge":
+        single = _judge(ledger, sources, selection, Ensemble(), outers)
+        return banded_result(single, ledger, sources, outers, derive_seed(seed, *names))
     return _judge(ledger, sources, selection, ensemble, outers)
 
 

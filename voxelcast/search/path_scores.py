@@ -7,7 +7,8 @@ Y) and a filter d::
     sum(p p)  = sum_jk d_j d_k G_jk Q_j Q_k       G = T'T
 
 so all settings of a voxel cost one small product each. Where the filters keep the first k latent variables (PLS), both
-sums are running sums over k.
+sums are running sums over k; where they are those of ridge regression, all penalties share the products
+(`_penalty_weights`).
 
 A path whose voxels have coefficients of their own is scored from the predictions of some voxels at a time. With X = Q R
 (QR decomposition of the centred held-out features) they are R B in the basis Q, which has no more rows than features.
@@ -15,7 +16,7 @@ A path whose voxels have coefficients of their own is scored from the prediction
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +24,17 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, Path, VoxelPath
+from voxelcast.encoders.base import LinearPath, Path, ShrinkagePath, VoxelPath
 
 _BLOCK_BYTES = 16 * 2**20
+# Voxels of a linear path that are scored together.
+_BLOCK_VOXELS = 512
 _EPS = float(np.finfo(np.float64).eps)
+# So few settings are scored from their predictions.
+_FEW = 2
+# Two eigenvalues are nearly equal where they differ by less than this share; of the pairs of r eigenvalues no more than
+# _MOST_CLOSE * r may be. The smallest eigenvalue must be more than _SMALLEST_SHARE of the largest, or digits are lost.
+_CLOSE, _MOST_CLOSE, _SMALLEST_SHARE = 1e-2, 8, 1e-4
 
 
 @dataclass(frozen=True)
@@ -203,22 +211,105 @@ def _voxel_sums(
 
 
 def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -> _Sums:
-    """Sum over the stimuli of a fold without its predictions."""
+    """Sum over the stimuli of a fold without its predictions, some voxels at a time (they stay in the cache)."""
     raw = X @ path.directions
-    T = raw - raw.mean(axis=0)
+    x_mean = raw.mean(axis=0)
+    T = raw - x_mean
     G = T.T @ T
-    cross = (T.T @ Yc) * path.loadings
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
     rounding = 64 * _EPS * np.diag(G) + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
-    floor = np.square(path.loadings) * rounding[:, None]
     kept = _prefix_lengths(path.filters)
-    mean = path.filters @ (raw.mean(axis=0)[:, None] * path.loadings) if means else None
-    if kept is None:
-        squares = _quadratic(path.filters, T, path.loadings)
-        return _Sums(path.filters @ cross, squares, squares > np.square(path.filters) @ floor, mean)
-    added = path.loadings * (2 * (np.tril(G, -1) @ path.loadings) + np.diag(G)[:, None] * path.loadings)
-    squares = _running_sum(added, kept)
-    return _Sums(_running_sum(cross, kept), squares, squares > _running_sum(floor, kept), mean)
+    squares_of, filters_squared = _squares_of(path, T, G, kept), np.square(path.filters)
+    shape = (len(path.settings), path.loadings.shape[1])
+    sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+    for start in range(0, shape[1], _BLOCK_VOXELS):
+        voxels = slice(start, min(start + _BLOCK_VOXELS, shape[1]))
+        Q = path.loadings[:, voxels]
+        cross = T.T @ Yc[:, voxels]
+        cross *= Q
+        squares, floor = squares_of(Q), np.square(Q)
+        floor *= rounding[:, None]
+        sums.cross[:, voxels] = _filtered(path.filters, kept, cross)
+        sums.squares[:, voxels] = squares
+        np.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[:, voxels])
+        if sums.means is not None:
+            sums.means[:, voxels] = path.filters @ (x_mean[:, None] * Q)
+    return sums
+
+
+def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) -> FloatArray:
+    """Return ``filters @ values``; where every filter keeps the first k rows, a running sum of the rows."""
+    filtered: FloatArray = filters @ values if kept is None else _running_sum(values, kept)
+    return filtered
+
+
+def _squares_of(
+    path: LinearPath, T: FloatArray, G: FloatArray, kept: IntArray | None
+) -> Callable[[FloatArray], FloatArray]:
+    """Return what takes the loadings of some voxels, (r, m), to sum(p p) of every setting, (n_settings, m)."""
+    if kept is not None:
+        # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
+        below = 2 * np.tril(G, -1) + np.diag(np.diag(G))
+        return lambda Q: _running_sum(Q * (below @ Q), kept)
+    if len(path.filters) <= _FEW:
+        return lambda Q: np.stack([np.square(T @ (d[:, None] * Q)).sum(axis=0) for d in path.filters])
+    weights = _penalty_weights(path, G) if isinstance(path, ShrinkagePath) else None
+    if weights is None:
+        return lambda loadings: _quadratic(path.filters, T, loadings)
+    near, far, coefficients = weights
+    r = len(G)
+
+    def squares(Q: FloatArray) -> FloatArray:
+        parts = np.empty((coefficients.shape[1], Q.shape[1]))
+        np.multiply(Q[near[0]], Q[near[1]], out=parts[: -2 * r])
+        np.matmul(far, Q, out=parts[-2 * r :])
+        parts[-2 * r : -r] *= Q
+        parts[-r:] *= Q
+        found: FloatArray = coefficients @ parts
+        return found
+
+    return squares
+
+
+def _penalty_weights(path: ShrinkagePath, G: FloatArray) -> tuple[IntArray, FloatArray, FloatArray] | None:
+    """Write sum(p p) of every ridge penalty as a weighted sum of products that do not depend on the penalty.
+
+    For eigenvalues that differ, ``d_j d_k = (d_j - d_k) / (l_k - l_j)``, so that with K_jk = G_jk / (l_k - l_j)::
+
+        sum_jk d_j d_k G_jk Q_j Q_k = sum_j 2 d_j Q_j (K Q)_j
+
+    For a penalty a above all eigenvalues the differences of the d would lose digits. There, with u_j = l_j d_j and
+    hence a d_j = 1 - u_j, the same identity for the u gives::
+
+        1/a^2 sum_j Q_j (G Q)_j (1 - 2 u_j - 2 u_j l_j / a)  -  2/a^3 sum_j u_j l_j^2 Q_j (K Q)_j
+
+    Pairs of eigenvalues that are nearly equal, and j = k, are summed as they are.
+
+    Returns
+    -------
+    near : ndarray of shape (2, m), int
+        The pairs j <= k that are summed as they are.
+    far : ndarray of shape (2 r, r)
+        G without those pairs, then K.
+    coefficients : ndarray of shape (n_settings, m + 2 r)
+        Of the products Q_j Q_k, Q_j (G Q)_j and Q_j (K Q)_j.
+        None where eigenvalues differ too much or too many are nearly equal.
+    """
+    values, d, a = path.eigenvalues, path.filters, path.penalties[:, None]
+    if not len(values) or not values[0] > _SMALLEST_SHARE * values[-1] or not (a > 0).all():
+        return None
+    gaps = values[None, :] - values[:, None]
+    close = np.abs(gaps) <= _CLOSE * np.maximum(values[None, :], values[:, None])
+    near: IntArray = np.stack(np.nonzero(np.triu(close)))
+    if near.shape[1] > _MOST_CLOSE * len(values):
+        return None
+    far = np.where(close, 0.0, G)
+    both = np.where(near[0] == near[1], 1.0, 2.0) * G[near[0], near[1]]
+    u, above = values * d, a > values[-1]
+    with_G = np.where(above, (1 - 2 * u - 2 * u * (values / a)) / np.square(a), 0.0)
+    with_K = np.where(above, -2 * u * np.square(values / a) / a, 2 * d)
+    coefficients = np.concatenate([both * d[:, near[0]] * d[:, near[1]], with_G, with_K], axis=1)
+    return near, np.concatenate([far, far / np.where(close, 1.0, gaps)]), coefficients
 
 
 def _prefix_lengths(filters: FloatArray) -> IntArray | None:

@@ -95,7 +95,7 @@ class Ledger:
     def enter(self, outer: int | None, place: int, space: FeatureSpace, encoder: AnyEncoder, tried: Trials) -> None:
         """Note the candidates of one layer and encoder; only a strictly better one replaces the best."""
         made = [
-            Candidate(space.network, space.layer, encoder.name, setting, scores)
+            Candidate(space.network, space.layer, encoder.name, setting, scores, tried.n_components)
             for setting, scores in zip(tried.settings, tried.scores, strict=True)
         ]
         if outer is None:

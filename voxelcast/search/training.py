@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -9,9 +10,12 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import ShapeError
-from voxelcast.encoders.base import Moments, moments
+from voxelcast.encoders.base import Moments
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.path_scores import HeldOut, held_out
+
+# Moments of one feature space that are kept for the next encoder, in bytes.
+_KEPT_BYTES = 256 * 2**20
 
 
 class PairData:
@@ -33,11 +37,19 @@ class PairData:
         self.y_mean = self.Y.mean(axis=0)
         self.Yc = self.Y - self.y_mean
         self.fold_sums = np.stack([self.Yc[rows].sum(axis=0) for rows in self.rows])
+        self.fold_squares = np.stack([np.einsum("ij,ij->j", self.Yc[rows], self.Yc[rows]) for rows in self.rows])
         self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
 
     def size(self, excluded: tuple[int, ...]) -> int:
         """Return the number of training stimuli outside the folds ``excluded``."""
         return self.n_train - sum(len(self.rows[fold]) for fold in excluded)
+
+    def squares(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return each voxel's sum of squared responses outside the folds ``excluded``, minus their means."""
+        folds = [fold for fold in range(self.n_folds) if fold not in excluded]
+        sums = self.fold_sums[folds].sum(axis=0)
+        squares: FloatArray = self.fold_squares[folds].sum(axis=0) - np.square(sums) / self.size(excluded)
+        return squares
 
     def responses(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the responses to the training stimuli outside the folds ``excluded``, minus their means."""
@@ -86,6 +98,25 @@ def checked_scores(space: FeatureSpace, excluded: tuple[int, ...], n_train: int)
     return X
 
 
+class _Kept:
+    """Moments that were asked for already, as long as they take little memory: every encoder asks for the same ones."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, ...], Moments] = {}
+        self._bytes = 0
+
+    def get(self, excluded: tuple[int, ...], compute: Callable[[tuple[int, ...]], Moments]) -> Moments:
+        """Return the moments without the folds ``excluded``, computed if they were not kept."""
+        found = self._kept.get(excluded)
+        if found is None:
+            found = compute(excluded)
+            size = found.C.nbytes + 2 * found.S.nbytes
+            if self._bytes + size <= _KEPT_BYTES:
+                self._kept[excluded] = found
+                self._bytes += size
+        return found
+
+
 class _RefittedTraining:
     """Moments of features that are compressed anew for every training part.
 
@@ -96,6 +127,7 @@ class _RefittedTraining:
     def __init__(self, space: FeatureSpace, data: PairData) -> None:
         self._space, self._data = space, data
         self._last: tuple[tuple[int, ...], FloatArray] | None = None
+        self._kept = _Kept()
         self.n_features = int(checked_scores(space, (), data.n_train).shape[1])
 
     def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
@@ -109,13 +141,17 @@ class _RefittedTraining:
 
     def moments(self, excluded: tuple[int, ...]) -> Moments:
         """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
+        return self._kept.get(excluded, self._moments)
+
+    def _moments(self, excluded: tuple[int, ...]) -> Moments:
         data, X = self._data, self._scores(excluded)
         keep = ~np.isin(data.fold_of_row, excluded)
         n = data.size(excluded)
         x_mean = X[keep].mean(axis=0)
         Xc = np.where(keep[:, None], X - x_mean, 0.0)
         y_mean = data.y_mean - data.fold_sums[list(excluded)].sum(axis=0) / n
-        return Moments(n, x_mean, y_mean, Xc.T @ Xc, Xc.T @ data.Yc, lambda: data.responses(excluded))
+        S, C = Xc.T @ Xc, Xc.T @ data.Yc
+        return Moments(n, x_mean, y_mean, S, C, lambda: data.responses(excluded), data.squares(excluded))
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""
@@ -131,30 +167,36 @@ class _FixedTraining:
     """Moments of features that are the same in all folds: all stimuli's moments minus those of the folds left out.
 
     The data are centred on the means of all training stimuli first, so that the subtraction loses nothing to large
-    means. Holds n_folds * p * q numbers.
+    means. Holds (n_folds + 1) * p * q numbers, and moments of p * q numbers each up to 256 MiB in all.
     """
 
     def __init__(self, space: FeatureSpace, data: PairData) -> None:
         X = checked_scores(space, (), data.n_train)[: data.n_train]
-        self._X, self._data, self._all = X, data, moments(X, data.Yc)
+        self._kept = _Kept()
+        self._X, self._data, self._x_mean = X, data, X.mean(axis=0)
         self.n_features = X.shape[1]
-        parts = [X[rows] - self._all.x_mean for rows in data.rows]
+        parts = [X[rows] - self._x_mean for rows in data.rows]
         self._sums = np.stack([part.sum(axis=0) for part in parts])
         self._squares = np.stack([part.T @ part for part in parts])
         self._products = np.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
+        self._S, self._C = self._squares.sum(axis=0), self._products.sum(axis=0)
 
     def moments(self, excluded: tuple[int, ...]) -> Moments:
         """Subtract what the folds left out contribute."""
+        return self._kept.get(excluded, self._moments)
+
+    def _moments(self, excluded: tuple[int, ...]) -> Moments:
         data, folds, n = self._data, list(excluded), self._data.size(excluded)
         x_sum, y_sum = self._sums[folds].sum(axis=0), data.fold_sums[folds].sum(axis=0)
-        S, C = self._all.S.copy(), self._all.C.copy()
+        S, C = self._S.copy(), self._C.copy()
         for fold in folds:
             S -= self._squares[fold]
             C -= self._products[fold]
         # The sums over the remaining stimuli are minus those over the stimuli left out.
         S -= np.outer(x_sum, x_sum) / n
         C -= np.outer(x_sum, y_sum) / n
-        return Moments(n, self._all.x_mean - x_sum / n, data.y_mean - y_sum / n, S, C, lambda: data.responses(excluded))
+        x_mean, y_mean = self._x_mean - x_sum / n, data.y_mean - y_sum / n
+        return Moments(n, x_mean, y_mean, S, C, lambda: data.responses(excluded), data.squares(excluded))
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""

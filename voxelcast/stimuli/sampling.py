@@ -130,16 +130,16 @@ def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterato
         The frame, its place in the video, and the moment at which it is looked at, on the clock of ``time``.
     """
     held: FrameT | None = None
-    start = since = step = lasts = 0.0
+    start = since = step = last = 0.0
     taken, index = 0, -1
-    for frame, time, lasts in frames:
+    for frame, time, duration in frames:
         if held is None:
             start = since = time
         while held is not None and start + taken / hz < time - CLOCK_S:
             yield held, index, start + taken / hz
             taken += 1
-        step, since, held, index = time - since, time, frame, index + 1
-    end = since + (lasts if lasts > 0 else step) - CLOCK_S
+        step, since, last, held, index = time - since, time, duration, frame, index + 1
+    end = since + (last if last > 0 else step) - CLOCK_S
     # The first moment always counts: a video of one frame without a duration is still that frame.
     while held is not None and (taken == 0 or start + taken / hz < end):
         yield held, index, start + taken / hz

@@ -1,0 +1,156 @@
+"""``voxelcast networks``: what there is, how big it is, and its training on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from voxelcast.cli.progress import make_progress
+
+
+@click.group()
+def networks() -> None:
+    """Networks and their layers; accuracy and fine-tuning on labelled images."""
+
+
+@networks.command("list")
+@click.argument("pattern", default="*")
+def list_networks_(pattern: str) -> None:
+    """List the networks that match PATTERN, e.g. '*resnet*'."""
+    from voxelcast.networks.registry import list_networks
+
+    for name in list_networks(pattern):
+        click.echo(name)
+
+
+@networks.command("layers")
+@click.argument("name")
+@click.option("--stimuli", type=click.IntRange(min=1), help="Also show the size on disk for so many stimuli.")
+@click.option("--grid", type=click.IntRange(min=1), help="Averaged over a grid of k x k cells first.")
+@click.option("--input-size", type=int, help="Height and width of the input in pixels.")
+@click.option("--clip-length", type=int, help="Frames per clip, of networks that take clips.")
+@click.option("--mean", type=float, nargs=3, help="Of your own network (module:...).")
+@click.option("--std", type=float, nargs=3, help="Of your own network.")
+@click.option("--takes", type=click.Choice(["frames", "clip"]), help="Of your own network.")
+def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: Any) -> None:
+    """List the layers of network NAME: name, kind, shape for one frame, and number of features.
+
+    With --stimuli also the size on disk of their features, pooled over time, in float32. Networks that take clips show
+    the steps of time per clip, too.
+    """
+    from voxelcast.networks.layer_sizes import LayerSize, layer_sizes, readable_bytes, total_size
+    from voxelcast.networks.registry import describe_layers
+
+    sizes = layer_sizes(describe_layers(name, **settings), grid)
+
+    def line(size: LayerSize) -> str:
+        cells = [size.name, size.kind, size.shape, f"{size.n_features} features"]
+        return "\t".join([*cells, *([readable_bytes(size.n_bytes(stimuli))] if stimuli else [])])
+
+    for size in sizes:
+        click.echo(line(size))
+    click.echo(line(total_size(sizes)))
+    if stimuli:
+        click.echo(f"for {stimuli} stimuli, pooled over time, float32")
+
+
+_IMAGES = click.argument("images", type=click.Path(path_type=Path))
+_WEIGHTS = click.option("--weights", default="default", show_default=True, help="default, random or a file.")
+_CLASSES = click.option(
+    "--classes", type=click.Path(path_type=Path), help="JSON file: {folder name: class index}; default: sorted folders."
+)
+_DEVICE = click.option("--device", default="cpu", show_default=True)
+_SIZE = click.option("--input-size", type=int, help="Height and width of the input in pixels.")
+_MEAN = click.option("--mean", type=float, nargs=3, help="Normalisation of RGB in [0, 1]; left out: the network's.")
+_STD = click.option("--std", type=float, nargs=3)
+_WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Reading threads.")
+
+
+@networks.command("validate")
+@click.argument("name")
+@_IMAGES
+@_WEIGHTS
+@_CLASSES
+@click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True)
+@_WORKERS
+@_DEVICE
+@_SIZE
+@_MEAN
+@_STD
+def validate_(
+    name: str, images: Path, weights: str, classes: Path | None, batch: int, workers: int, device: str, **settings: Any
+) -> None:
+    """Measure the top-1 and top-5 accuracy of network NAME on IMAGES, a folder with a folder of images per class."""
+    from voxelcast.networks.image_folder import list_image_folder
+    from voxelcast.networks.registry import load_network
+    from voxelcast.networks.validate import validate
+
+    labelled = list_image_folder(images, classes)
+    network = load_network(name, weights=weights, layers=["all"], device=device, **settings)
+    found = validate(network, labelled, batch=batch, workers=workers, progress=make_progress())
+    click.echo(f"{name}, weights {network.card.weights}")
+    click.echo(f"{found.n_images} images of {len(labelled.classes)} classes, {found.n_classes} classes in the network")
+    click.echo(f"top-1 {found.top1:.4f}, top-5 {found.top5:.4f}")
+
+
+@networks.command("finetune")
+@click.argument("name")
+@_IMAGES
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="Checkpoint to write, e.g. tuned.pth.")
+@_WEIGHTS
+@_CLASSES
+@click.option("--fraction", default=1.0, show_default=True, help="Of each class' images.")
+@click.option("--epochs", default=20, show_default=True)
+@click.option("--trainable", type=click.Choice(["all", "head"]), default="all", show_default=True)
+@click.option("--keep-head", is_flag=True, help="Keep the last layer instead of learning a new one.")
+@click.option("--lr-head", default=0.5, show_default=True, help="Learning rate of the last layer.")
+@click.option("--lr-backbone", default=0.002, show_default=True, help="Learning rate of the other layers.")
+@click.option("--weight-decay", default=0.0, show_default=True)
+@click.option("--batch", default=256, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@_WORKERS
+@_DEVICE
+@_SIZE
+@_MEAN
+@_STD
+def finetune_(
+    name: str,
+    images: Path,
+    output: Path,
+    weights: str,
+    classes: Path | None,
+    fraction: float,
+    epochs: int,
+    trainable: Literal["all", "head"],
+    keep_head: bool,
+    lr_head: float,
+    lr_backbone: float,
+    weight_decay: float,
+    batch: int,
+    seed: int,
+    workers: int,
+    device: str,
+    **settings: Any,
+) -> None:
+    """Fine-tune network NAME on IMAGES, a folder with a folder of images per class.
+
+    The defaults are those of Barlow Twins' recipe for a fraction of the labels. Run the same command again after a
+    kill: it goes on after the last whole epoch. The result is used with `weights: OUTPUT`.
+    """
+    from voxelcast.networks.finetune import FinetuneSettings, finetune
+    from voxelcast.networks.image_folder import list_image_folder
+    from voxelcast.networks.module_network import check_device
+    from voxelcast.networks.recipe import Wanted
+    from voxelcast.networks.trainee import load_trainee
+
+    wanted = FinetuneSettings(epochs, trainable, lr_head, lr_backbone, weight_decay, batch, seed)
+    place = check_device(device)
+    labelled = list_image_folder(images, classes).fraction(fraction, seed)
+    trainee = load_trainee(name, labelled, weights=weights, seed=seed, keep_head=keep_head, wanted=Wanted(**settings))
+    history = finetune(trainee, labelled, output, wanted, device=place, workers=workers, progress=make_progress())
+    last = history[-1]
+    click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epochs")
+    click.echo(f"loss {history[0]['loss']:.4f} to {last['loss']:.4f}, top-1 while learning {last['accuracy']:.4f}")
+    click.echo(f"weights: {output}")

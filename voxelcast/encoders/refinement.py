@@ -1,0 +1,53 @@
+"""Where the best score lies between the settings of a list: the peak of a polynomial through the scores around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+
+_WINDOW = 11
+# A peak that is expected to raise the score by less is not worth a fit.
+SMALLEST_GAIN = 1e-9
+
+
+def peak(places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatArray) -> tuple[float, float] | None:
+    """Find the peak of a smooth curve of which some points are known.
+
+    The polynomial goes through the best point and its nearest neighbours, up to eleven points in all, and its peak is
+    sought between the two neighbours of the best point.
+
+    Parameters
+    ----------
+    places, scores : sequence of float, of equal length
+        In any order; a score that is NaN is left out.
+
+    Returns
+    -------
+    place, score : float or None
+        None where the best point is the first or last, or is the peak already.
+    """
+    x, y = np.asarray(places, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    known = np.argsort(x)
+    known = known[np.isfinite(y[known])]
+    x, y = x[known], y[known]
+    best = int(y.argmax()) if len(y) else 0
+    if not 0 < best < len(x) - 1:
+        return None
+    start = int(np.clip(best - _WINDOW // 2, 0, max(len(x) - _WINDOW, 0)))
+    window = slice(start, start + _WINDOW)
+    # Centred on the best point and scaled by its neighbours, the powers of the places stay of one size.
+    unit = (x[best + 1] - x[best - 1]) / 2
+    at = (x[window] - x[best]) / unit
+    curve = np.polynomial.Polynomial.fit(at, y[window] - y[best], len(at) - 1)
+    roots = curve.deriv().roots()
+    roots = roots[np.isreal(roots)].real
+    low, high = (x[best - 1] - x[best]) / unit, (x[best + 1] - x[best]) / unit
+    inside = roots[(roots > low) & (roots < high)]
+    if not len(inside):
+        return None
+    top = float(inside[np.argmax(curve(inside))])
+    gain = float(curve(top))
+    return None if gain < SMALLEST_GAIN else (float(x[best] + top * unit), float(y[best] + gain))

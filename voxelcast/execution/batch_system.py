@@ -1,0 +1,223 @@
+"""Workers that are jobs of Slurm or Grid Engine, through dask-jobqueue."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dask_jobqueue.sge import SGECluster, SGEJob
+from dask_jobqueue.slurm import SLURMCluster, SLURMJob
+from distributed.security import Security
+
+from voxelcast.core.errors import ExecutionError
+from voxelcast.execution.dask_engine import WORKER_ENVIRONMENT, DaskEngine, Pool
+from voxelcast.execution.engine import Kind
+from voxelcast.execution.jobs import Jobs, last_lines
+from voxelcast.execution.profile import GridEngineProfile, JobWorkers, SlurmProfile
+from voxelcast.store.atomic import write_json
+
+_RECORD = "jobs.json"
+_LOOK_SECONDS = 10.0  # between looks at the queue while workers are missing
+_GRACE_SECONDS = 20.0  # from a job's end to the moment its worker is thought never to come
+_DEATH_SECONDS = 60  # in which a worker that finds no driver ends itself
+_MOST_STILLBORN = 3
+
+
+class BatchSystemEngine(DaskEngine):
+    """An engine over jobs.
+
+    Parameters
+    ----------
+    profile : SlurmProfile or GridEngineProfile
+    output : Path
+        Where the name of the run's jobs is noted, so that the next run can cancel those that a killed one left.
+    note : callable
+
+    Raises
+    ------
+    ExecutionError
+        If the batch system's commands are not there or do not answer.
+    """
+
+    def __init__(self, profile: SlurmProfile | GridEngineProfile, output: Path, note: Callable[[str], None]) -> None:
+        super().__init__(profile.scheduler, note)
+        self.profile = profile
+        self.logs = profile.shared_folder.expanduser().resolve() / "logs"
+        self.jobs = Jobs(profile.scheduler, f"voxelcast-{uuid.uuid4().hex[:8]}")
+        self.jobs.check_commands()
+        self._record = output / _RECORD
+        self._submitted: dict[str, str] = {}  # worker -> job
+        self._refusals: list[str] = []
+        self._stillborn = 0
+        self._looked: dict[Kind, float] = {}
+        self._gone_since: dict[str, float] = {}
+        _cancel_left_over(self._record, profile.scheduler, note)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(self._record, {"scheduler": profile.scheduler, "name": self.jobs.name})
+
+    def _size(self, kind: Kind) -> tuple[int, int]:
+        workers = self.profile.of(kind)
+        return workers.jobs, workers.processes
+
+    def _start(self, kind: Kind) -> Any:
+        options = job_options(self.profile, kind, self.jobs.name, self.logs)
+        cluster_class, job_class = (
+            (SLURMCluster, SLURMJob) if isinstance(self.profile, SlurmProfile) else (SGECluster, SGEJob)
+        )
+        return cluster_class(
+            job_cls=self._recording(job_class),
+            name=f"{self.jobs.name}-{kind}",
+            security=Security.temporary(),
+            shared_temp_directory=str(self.logs),
+            scheduler_options={"dashboard": False, "dashboard_address": None},
+            **options,
+        )
+
+    def _recording(self, job_class: type[Any]) -> type[Any]:
+        """Return a job class that tells this engine of jobs submitted and refused."""
+        engine = self
+
+        class Recorded(job_class):  # type: ignore[misc]
+            async def _submit_job(self, script_filename: str) -> str:
+                try:
+                    said: str = await super()._submit_job(script_filename)
+                except RuntimeError as error:
+                    engine._refusals.append(_stderr_of(str(error)))
+                    raise
+                engine._submitted[str(self.name)] = self._job_id_from_submit_output(said)
+                return said
+
+        return Recorded
+
+    def _adapt(self, cluster: Any, n: int) -> None:
+        cluster.adapt(minimum_jobs=n, maximum_jobs=n)
+        self.note(f"{self.name}: {n} jobs asked for, named {self.jobs.name}; their logs are in {self.logs}")
+
+    def _check(self, kind: Kind, pool: Pool, alive: int) -> None:
+        if self._refusals:
+            raise ExecutionError(
+                f"{self.name} refused a job: {self._refusals[0]}; check queue, account, time, memory and directives of "
+                "the profile"
+            )
+        now = time.monotonic()
+        wanted = pool.asked * self._size(kind)[1]
+        if alive >= wanted or now - self._looked.get(kind, 0.0) < _LOOK_SECONDS:
+            return
+        self._looked[kind] = now
+        queued = set(self.jobs.ids())
+        present = {str(info["name"]) for info in pool.client.scheduler_info(n_workers=-1)["workers"].values()}
+        for name in list(pool.cluster.worker_spec):
+            job = self._submitted.get(str(name))
+            came = any(one == str(name) or one.startswith(f"{name}-") for one in present)
+            if job is None or job in queued or came:
+                self._gone_since.pop(str(name), None)
+            elif now - self._gone_since.setdefault(str(name), now) >= _GRACE_SECONDS:
+                self._bury(pool, name, job, alive)
+
+    def _bury(self, pool: Pool, name: str, job: str, alive: int) -> None:
+        """Have a job replaced that ended before its worker arrived; give up when that happens again and again."""
+        self._stillborn += 1
+        said = last_lines(self.logs, job, self.jobs.name) or "its log is empty"
+        if self._stillborn >= _MOST_STILLBORN and not alive:
+            raise ExecutionError(
+                f"{self._stillborn} jobs ended before their workers reached this process; job {job} said: {said}; "
+                f"check setup, python and interface of the profile (logs are in {self.logs})"
+            )
+        self.note(f"{self.name}: job {job} ended before its worker arrived ({said}); asking for another")
+        del self._gone_since[str(name)]
+        pool.cluster.sync(_forget, pool.cluster, name)
+
+    def _obituary(self, worker: str) -> str:
+        job = self._submitted.get(worker) or self._submitted.get(worker.rpartition("-")[0], "?")
+        said = last_lines(self.logs, job, self.jobs.name)
+        return f"its worker was lost ({self.name} job {job}{f': {said}' if said else ''})"
+
+    def __exit__(self, *how: Any) -> None:
+        super().__exit__(*how)
+        self.jobs.cancel()  # whatever was submitted a moment before
+        self._record.unlink(missing_ok=True)
+
+
+def job_options(profile: SlurmProfile | GridEngineProfile, kind: Kind, name: str, logs: Path) -> dict[str, Any]:
+    """Express a profile's workers as dask-jobqueue's options."""
+    workers = profile.of(kind)
+    environment = WORKER_ENVIRONMENT | {"VOXELCAST_CORES": str(max(1, workers.cores // workers.processes))}
+    exports = [f"export {variable}={shlex.quote(value)}" for variable, value in environment.items()]
+    options: dict[str, Any] = {
+        "cores": workers.processes,  # one thread of Dask's for each step that runs
+        "processes": workers.processes,
+        "memory": workers.memory,
+        "walltime": workers.time,
+        "queue": workers.queue,
+        "job_name": name,
+        "log_directory": str(logs),
+        "local_directory": profile.local_folder,
+        "interface": profile.interface,
+        "python": profile.python or sys.executable,
+        "death_timeout": _DEATH_SECONDS,
+        "job_script_prologue": [*workers.setup, *exports],
+        "worker_extra_args": ["--no-dashboard"],
+    }
+    if isinstance(profile, SlurmProfile):
+        gres = [f"--gres=gpu:{workers.gpus}"] if workers.gpus else []
+        return options | {
+            "account": workers.account,
+            "job_cpu": workers.cores,
+            "job_extra_directives": [*gres, *workers.directives],
+        }
+    return options | {
+        "project": workers.account,
+        "resource_spec": ",".join(_grid_engine_resources(profile, workers)) or None,
+        "job_extra_directives": [
+            *([f"-pe {profile.parallel_environment} {workers.cores}"] if workers.cores > 1 else []),
+            *workers.directives,
+        ],
+    }
+
+
+def _grid_engine_resources(profile: GridEngineProfile, workers: JobWorkers) -> list[str]:
+    """List what goes on the ``-l`` line; Grid Engine counts these for each core."""
+    wanted = []
+    if profile.memory_resource:
+        megabytes = _megabytes(workers.memory)
+        wanted.append(f"{profile.memory_resource}={-(-megabytes // workers.cores)}M")
+    if workers.gpus:
+        wanted.append(f"{profile.gpu_resource}={workers.gpus // workers.cores}")
+    return wanted
+
+
+def _megabytes(size: str) -> int:
+    from dask.utils import parse_bytes
+
+    return -(-int(parse_bytes(size)) // 2**20)
+
+
+async def _forget(cluster: Any, name: Any) -> None:
+    """Take a job off a cluster's books, upon which it asks for another."""
+    cluster.worker_spec.pop(name, None)
+    cluster.workers.pop(name, None)
+
+
+def _stderr_of(text: str) -> str:
+    """Pick what the command itself said out of dask-jobqueue's message."""
+    said = text.partition("stderr:\n")[2] or text
+    return " ".join(said.split())
+
+
+def _cancel_left_over(record: Path, scheduler: str, note: Callable[[str], None]) -> None:
+    """Cancel the jobs of an earlier run that was killed."""
+    if not record.is_file():
+        return
+    left = json.loads(record.read_text())
+    if left["scheduler"] == scheduler:
+        n = Jobs(left["scheduler"], left["name"]).cancel()
+        if n:
+            note(f"{scheduler}: {n} jobs that an earlier run left were cancelled")
+    record.unlink()

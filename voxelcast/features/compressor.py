@@ -1,0 +1,119 @@
+"""The contract of everything that turns many features into few components."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_finite, check_shape
+from voxelcast.core.errors import DataError, OptionError
+
+Sees = Literal["features", "coordinates", "distances"]
+
+
+@dataclass
+class Compressor(ABC):
+    """Turns features into components: fitted to training stimuli, applied to any.
+
+    Parameters
+    ----------
+    components : int
+    seed : int
+        Of whatever is left to chance; the same features, settings and seed give the same components.
+    """
+
+    name: ClassVar[str]
+    nested: ClassVar[bool] = False
+    """Whether the first k of many components are those of a fit that asks for k."""
+    learns: ClassVar[bool] = True
+    """Whether anything is estimated from the training stimuli, beyond the number of their features."""
+    chance: ClassVar[bool] = True
+    """Whether the seed changes anything."""
+    sees: ClassVar[Sees] = "features"
+    """What the fit depends on: features, the training stimuli's coordinates in the space that they span, or nothing but
+    distances. See :func:`voxelcast.features.coordinates.coordinates`."""
+
+    components: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise OptionError(f"compress.components must be at least 1; got {self.components}")
+
+    def fit(self, X: FloatArray) -> Self:
+        """Fit to training stimuli, X of shape (n_train, n_features)."""
+        self.fit_transform(X)
+        return self
+
+    def fit_transform(self, X: FloatArray) -> FloatArray:
+        """Fit to training stimuli and give their components.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_train, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_train, components)
+
+        Raises
+        ------
+        OptionError
+            If there are too few stimuli or features for so many components.
+        DataError
+            If a value is not finite, or there is nothing to fit.
+        """
+        _check(X, None)
+        if len(X) < 2:
+            raise DataError(f"a compression needs at least 2 training stimuli; got {len(X)}")
+        most, what = self.most(*X.shape)
+        if self.components > most:
+            raise OptionError(
+                f"compress.components must be at most {most}, {what}; got {self.components}; lower it, or set "
+                "compress.fewer=allow"
+            )
+        self._n_features = X.shape[1]
+        return self._fit(X)
+
+    def transform(self, X: FloatArray) -> FloatArray:
+        """Give the components of any stimuli by what was fitted, each by its own features alone (up to rounding).
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_stimuli, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_stimuli, components)
+
+        Raises
+        ------
+        ShapeError
+            If there is another number of features than in the fit.
+        """
+        _check(X, self._n_features)
+        return self._transform(X)
+
+    @property
+    def explained_variance(self) -> float | None:
+        """Share of the training features' variance that the components keep; None where that is not defined."""
+        return None
+
+    @abstractmethod
+    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
+        """Return the most components that so many stimuli and features allow, and what that number is."""
+
+    @abstractmethod
+    def _fit(self, X: FloatArray) -> FloatArray:
+        """Fit to checked features and give their components."""
+
+    @abstractmethod
+    def _transform(self, X: FloatArray) -> FloatArray:
+        """Give the components of checked features."""
+
+
+def _check(X: FloatArray, n_features: int | None) -> None:
+    check_shape("features", X, ("n_stimuli", "n_features"), (None, n_features))
+    check_finite("features", X, "extract them again")

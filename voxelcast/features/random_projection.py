@@ -1,0 +1,54 @@
+"""Sparse random projections: a few random sums of features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.features.compressor import Compressor
+
+
+@dataclass
+class RandomProjection(Compressor):
+    r"""Sums of randomly chosen features with random signs.
+
+    Of D features a component adds about sqrt(D), each with a random sign and scaled by ``sqrt(sqrt(D) / components)``,
+    so that distances between stimuli are kept on average and ever better with more components [1]_. Nothing is fitted:
+    the projection depends on the number of features and the seed alone.
+
+    References
+    ----------
+    .. [1] Li, P., Hastie, T. J. & Church, K. W. (2006). Very sparse random projections. KDD, 287-296.
+       https://doi.org/10.1145/1150402.1150436
+    """
+
+    name: ClassVar[str] = "random_projection"
+    learns: ClassVar[bool] = False
+
+    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
+        """Return the number of features."""
+        return n_features, "the number of features"
+
+    def draw(self, n_features: int) -> Any:
+        """Draw the projection.
+
+        Returns
+        -------
+        projection : sparse array of shape (n_features, components)
+        """
+        from sklearn.random_projection import SparseRandomProjection
+
+        # Only the width of what it is fitted to counts.
+        drawn = SparseRandomProjection(self.components, random_state=self.seed).fit(csr_array((1, n_features)))
+        return drawn.components_.T.tocsr()
+
+    def _fit(self, X: FloatArray) -> FloatArray:
+        self._projection = self.draw(X.shape[1])
+        return self._transform(X)
+
+    def _transform(self, X: FloatArray) -> FloatArray:
+        return np.asarray(X.astype(np.float64) @ self._projection)

@@ -1,0 +1,87 @@
+"""UMAP: places in few dimensions that keep each stimulus' nearest neighbours."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import MissingPackageError, OptionError
+from voxelcast.features.compressor import Compressor, Sees
+
+
+@dataclass
+class UMAPEmbedding(Compressor):
+    """Uniform manifold approximation and projection [1]_, by the package umap-learn.
+
+    Other stimuli are placed one by one, by their nearest training stimuli and UMAP's own optimisation, so that where
+    one comes to lie depends on no other.
+
+    Parameters
+    ----------
+    components, seed : int
+    n_neighbors : int
+        Neighbours whose distances are kept; more of them keep more of the whole and less of the detail. Fewer where
+        there are not as many training stimuli.
+    min_dist : float
+        How closely places may be packed.
+
+    References
+    ----------
+    .. [1] McInnes, L., Healy, J. & Melville, J. (2018). UMAP: uniform manifold approximation and projection for
+       dimension reduction. https://arxiv.org/abs/1802.03426
+    """
+
+    name: ClassVar[str] = "umap"
+    sees: ClassVar[Sees] = "distances"
+
+    n_neighbors: int = 15
+    min_dist: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_neighbors < 2 or not 0 <= self.min_dist <= 1:
+            raise OptionError(
+                "compress.options of umap must have n_neighbors of at least 2 and min_dist from 0 to 1; "
+                f"got n_neighbors={self.n_neighbors}, min_dist={self.min_dist}"
+            )
+
+    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
+        """Return two fewer than there are stimuli: the embedding starts from that many eigenvectors of their graph."""
+        return n_train - 2, f"2 fewer than the {n_train} training stimuli"
+
+    def _fit(self, X: FloatArray) -> FloatArray:
+        umap = _package()
+        self._map = umap.UMAP(
+            n_components=self.components,
+            n_neighbors=min(self.n_neighbors, len(X) - 1),
+            min_dist=self.min_dist,
+            random_state=self.seed,
+            transform_seed=self.seed,
+            n_jobs=1,
+        )
+        with _quiet():
+            return np.asarray(self._map.fit_transform(X), dtype=np.float64)
+
+    def _transform(self, X: FloatArray) -> FloatArray:
+        with _quiet():
+            places = [self._map.transform(row[np.newaxis]) for row in X]
+        return np.concatenate(places).astype(np.float64) if places else np.empty((0, self.components))
+
+
+def _package() -> Any:
+    try:
+        import umap
+    except ImportError as error:
+        raise MissingPackageError(
+            f"compress.method=umap needs umap-learn ({error}); install it: pip install 'voxelcast[umap]'"
+        ) from error
+    return umap
+
+
+def _quiet() -> warnings.catch_warnings[None]:
+    """Silence what umap-learn and scikit-learn tell each other, which no user can act on."""
+    return warnings.catch_warnings(action="ignore")

@@ -1,0 +1,125 @@
+"""Frames on their way to a GPU: through page-locked memory, beside what the GPU is doing."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import VoxelcastError
+from voxelcast.stimuli.decode import FrameChunk
+
+_CHUNKS_AHEAD = 32
+_PATIENCE = 0.1  # seconds between looks at whether anybody still wants frames
+
+
+class FrameSource(Protocol):
+    """Whatever decodes stimuli in their order."""
+
+    def chunks(self, position: int) -> Iterator[FrameChunk]:
+        """Give the chunks of the stimulus at a position."""
+
+
+@dataclass(frozen=True)
+class DeviceChunk:
+    """Some consecutive frames of one stimulus on a device.
+
+    Parameters
+    ----------
+    frames : tensor of uint8, shape (k, h, w, 3)
+    times : ndarray of shape (k,)
+    """
+
+    frames: torch.Tensor
+    times: FloatArray
+
+
+@dataclass(frozen=True)
+class _End:
+    """The end of a stimulus, and what was wrong with it."""
+
+    error: BaseException | None = None
+
+
+class DeviceFrames:
+    """Frames of stimuli on a GPU, in their order, copied by a thread that runs ahead; use it in a ``with`` block.
+
+    Parameters
+    ----------
+    source : FrameSource
+    n : int
+        Number of stimuli.
+    device : torch.device
+    """
+
+    def __init__(self, source: FrameSource, n: int, device: torch.device) -> None:
+        self._source, self._n, self._device = source, n, device
+        self._queue: queue.Queue[tuple[torch.Tensor, torch.cuda.Event, FloatArray] | _End] = queue.Queue(_CHUNKS_AHEAD)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._copy_all, name="copy-frames", daemon=True)
+
+    def __enter__(self) -> DeviceFrames:
+        """Start copying."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Stop copying."""
+        self._stopped.set()
+        self._thread.join()
+
+    def chunks(self, position: int) -> Iterator[DeviceChunk]:
+        """Give the chunks of the stimulus at a position; to be asked for in order, each once and to its end.
+
+        Raises
+        ------
+        StimulusError
+            If it is broken; chunks given before are to be thrown away.
+        """
+        del position
+        stream = torch.cuda.current_stream(self._device)
+        while not isinstance(given := self._queue.get(), _End):
+            frames, copied, times = given
+            stream.wait_event(copied)
+            frames.record_stream(stream)
+            yield DeviceChunk(frames, times)
+        if given.error is not None:
+            raise given.error
+
+    def _copy_all(self) -> None:
+        stream = torch.cuda.Stream(self._device)
+        for position in range(self._n):
+            try:
+                for chunk in self._source.chunks(position):
+                    frames = torch.from_numpy(chunk.frames) if chunk.frames.flags.writeable else None
+                    locked = torch.empty(chunk.frames.shape, dtype=torch.uint8, pin_memory=True)
+                    locked.copy_(torch.from_numpy(chunk.frames.copy()) if frames is None else frames)
+                    with torch.cuda.stream(stream):
+                        there = locked.to(self._device, non_blocking=True)
+                        copied = torch.cuda.Event()
+                        copied.record(stream)
+                    if not self._put((there, copied, chunk.times)):
+                        return
+            except VoxelcastError as error:
+                end = _End(error)
+            except BaseException as error:  # noqa: BLE001  # whatever it is, the main thread must not wait for ever
+                end = _End(error)
+            else:
+                end = _End()
+            if not self._put(end):
+                return
+
+    def _put(self, item: tuple[torch.Tensor, torch.cuda.Event, FloatArray] | _End) -> bool:
+        """Hand over an item when there is room; return False if nobody wants it any more."""
+        while not self._stopped.is_set():
+            try:
+                self._queue.put(item, timeout=_PATIENCE)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,273 @@
+"""Fine-tuning on labelled images: a network learns the classes of an image folder, or of a fraction of it.
+
+The recipe is that of Barlow Twins' semi-supervised evaluation [1]_, which the 2021 pipeline used: stochastic gradient
+descent with momentum 0.9, cross entropy, crops of random size and place resized to the network's input and flipped half
+of the time, the head's and the other layers' learning rates falling as a cosine from epoch to epoch,
+
+    rate(e) = rate(0) (1 + cos(pi e / n_epochs)) / 2.
+
+All chance of an epoch (order, crops, flips, dropout) follows from the seed and the epoch's number, and the state after
+each epoch is kept, so that a run that was killed goes on to the same bits on the same device.
+
+References
+----------
+.. [1] Zbontar, J. et al. (2021). Barlow Twins: self-supervised learning via redundancy reduction. ICML.
+   https://doi.org/10.48550/arXiv.2103.03230
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+from torchvision.transforms import RandomResizedCrop
+
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import DataError, OptionError, StoreError
+from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.seeds import derive_seed
+from voxelcast.networks.checkpoints import parameter_hash
+from voxelcast.networks.heads import find_head
+from voxelcast.networks.image_folder import LabelledImages
+from voxelcast.networks.module_network import full_precision
+from voxelcast.networks.prepare import prepare_frames
+from voxelcast.networks.trainee import Trainee
+from voxelcast.networks.validate import check_scores
+from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.store.keys import content_key
+from voxelcast.store.provenance import collect_provenance
+
+_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How a network is fine-tuned.
+
+    Parameters
+    ----------
+    epochs : int
+    trainable : {"all", "head"}
+        All layers, or the last alone: then the others do not change by a bit, nor do their batch statistics.
+    lr_head, lr_backbone : float
+        Learning rates of the last layer and of the others, at first.
+    weight_decay : float
+    batch : int
+        Images per step, at least; what would be left over is spread over the steps.
+    seed : int
+    """
+
+    epochs: int = 20
+    trainable: Literal["all", "head"] = "all"
+    lr_head: float = 0.5
+    lr_backbone: float = 0.002
+    weight_decay: float = 0.0
+    batch: int = 256
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_option("trainable", self.trainable, ("all", "head"))
+        if self.epochs < 1 or self.batch < 2:
+            raise OptionError(f"epochs must be at least 1 and batch at least 2; got {self.epochs} and {self.batch}")
+        for name, value in (("lr_head", self.lr_head), ("lr_backbone", self.lr_backbone)):
+            if not (value > 0 and math.isfinite(value)):
+                raise OptionError(f"{name} must be above 0; got {value}")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise OptionError(f"weight_decay must be 0 or more; got {self.weight_decay}")
+
+
+def finetune(
+    trainee: Trainee,
+    images: LabelledImages,
+    output: Path,
+    settings: FinetuneSettings,
+    *,
+    device: torch.device,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[dict[str, float]]:
+    """Fine-tune a network and write its weights; go on where a killed run was.
+
+    Writes ``output``, a checkpoint that ``weights: FILE`` understands, and beside it ``.json`` files: ``.classes.json``
+    (the map of class folders that ``networks validate`` takes) and ``.provenance.json``. ``.resume``, the state after
+    the last whole epoch, is there until the end.
+
+    Parameters
+    ----------
+    trainee : Trainee
+        Its module is trained in place.
+    images : LabelledImages
+    output : Path
+    settings : FinetuneSettings
+    device : torch.device
+    workers : int
+        Threads that read images.
+
+    Returns
+    -------
+    history : list of dict
+        For each epoch its ``loss`` (mean over images) and ``accuracy`` (top-1), while learning.
+
+    Raises
+    ------
+    StoreError
+        If ``output`` or what a killed run left belongs to other settings.
+    DataError
+        If there are fewer than two images, or the loss is no longer finite.
+    StimulusError
+        For an image that cannot be read.
+    """
+    if len(images) < 2:
+        raise DataError(f"fine-tuning needs at least two images; got {len(images)}")
+    key = _key(trainee, images, settings)
+    resume = output.with_name(f"{output.name}.resume")
+    if output.exists():
+        raise StoreError(f"{output} exists already; choose another output, or remove it")
+    module = trainee.module.to(device)
+    head = find_head(module, trainee.name)
+    optimiser = _optimiser(module, head, settings)
+    history: list[dict[str, float]] = []
+    if resume.is_file():
+        history = _restore(resume, key, module, optimiser, device)
+    progress = progress or Silent()
+    progress.start(f"fine-tune {trainee.name}", settings.epochs * len(images), "image")
+    progress.advance(len(history) * len(images))
+    for epoch in range(len(history), settings.epochs):
+        history.append(_epoch(epoch, trainee, head, optimiser, images, settings, device, workers, progress))
+        progress.note(f"epoch {epoch + 1}: loss {history[-1]['loss']:.4f}, top-1 {history[-1]['accuracy']:.4f}")
+        if epoch + 1 < settings.epochs:
+            state = {"key": key, "model": module.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
+            with atomic_path(resume) as temporary:
+                torch.save(state, temporary)
+    progress.finish()
+    _write(output, trainee, head, images, settings, history)
+    resume.unlink(missing_ok=True)
+    return history
+
+
+def _key(trainee: Trainee, images: LabelledImages, settings: FinetuneSettings) -> str:
+    """Hash of all that determines the result."""
+    return content_key(
+        {
+            "network": trainee.name,
+            "weights": parameter_hash(trainee.module),
+            "input": [trainee.input_size, trainee.mean, trainee.std],
+            "images": [[image.stimulus_id, image.content_hash()] for image in images.stimuli],
+            "labels": images.labels,
+            "settings": asdict(settings),
+        }
+    )
+
+
+def _optimiser(module: nn.Module, head: str, settings: FinetuneSettings) -> torch.optim.SGD:
+    last = list(module.get_submodule(head).parameters())
+    others = [p for name, p in module.named_parameters() if not name.startswith(f"{head}.")]
+    module.requires_grad_(settings.trainable == "all")
+    module.get_submodule(head).requires_grad_(True)
+    groups: list[dict[str, Any]] = [{"params": last, "lr": settings.lr_head, "first": settings.lr_head}]
+    if settings.trainable == "all":
+        groups.append({"params": others, "lr": settings.lr_backbone, "first": settings.lr_backbone})
+    return torch.optim.SGD(groups, momentum=_MOMENTUM, weight_decay=settings.weight_decay)
+
+
+def _restore(
+    resume: Path, key: str, module: nn.Module, optimiser: torch.optim.SGD, device: torch.device
+) -> list[dict[str, float]]:
+    state = torch.load(resume, map_location=device, weights_only=True)
+    if state["key"] != key:
+        raise StoreError(
+            f"{resume} was left by fine-tuning with other images, weights or settings; "
+            "choose another output, or remove it to begin anew"
+        )
+    module.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    history: list[dict[str, float]] = state["history"]
+    return history
+
+
+def _epoch(
+    epoch: int,
+    trainee: Trainee,
+    head: str,
+    optimiser: torch.optim.SGD,
+    images: LabelledImages,
+    settings: FinetuneSettings,
+    device: torch.device,
+    workers: int,
+    progress: Progress,
+) -> dict[str, float]:
+    module = trainee.module
+    module.train(settings.trainable == "all")
+    for group in optimiser.param_groups:
+        group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+    total, right = 0.0, 0
+    with _chance(derive_seed(settings.seed, "finetune", epoch), device), full_precision():
+        order: list[int] = torch.randperm(len(images)).tolist()
+        pictures = images.read(order, workers)
+        n_steps = max(len(images) // settings.batch, 1)
+        for places in torch.tensor_split(torch.tensor(order), n_steps):
+            inputs = torch.cat([_augmented(next(pictures), trainee, device) for _ in places])
+            labels = torch.tensor([images.labels[k] for k in places.tolist()], device=device)
+            scores = module(inputs)
+            # Inception and GoogLeNet put out auxiliary scores, too, while they learn; the first are their own.
+            scores = check_scores(scores[0] if isinstance(scores, tuple) else scores, trainee.name, images)
+            loss = functional.cross_entropy(scores, labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            total += loss.item() * len(places)
+            right += int((scores.argmax(1) == labels).sum())
+            progress.advance(len(places))
+    if not math.isfinite(total):
+        raise DataError(f"the loss of epoch {epoch + 1} is not finite; lower the learning rates of {trainee.name}")
+    return {"loss": total / len(images), "accuracy": right / len(images)}
+
+
+@contextmanager
+def _chance(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside the block, also on a GPU, and leave its random state alone outside."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _augmented(picture: Any, trainee: Trainee, device: torch.device) -> torch.Tensor:
+    """Crop an image (height, width, 3) at random, flip it half of the time, and prepare it: (1, 3, size, size)."""
+    # Of the image only its size counts here.
+    shape = torch.empty(3, *picture.shape[:2], device="meta")
+    top, left, height, width = RandomResizedCrop.get_params(shape, scale=[0.08, 1.0], ratio=[3 / 4, 4 / 3])
+    crop = picture[None, top : top + height, left : left + width]
+    if torch.rand(()) < 0.5:
+        crop = crop[:, :, ::-1]
+    return prepare_frames(crop, trainee.input_size, trainee.mean, trainee.std, device)
+
+
+def _write(
+    output: Path,
+    trainee: Trainee,
+    head: str,
+    images: LabelledImages,
+    settings: FinetuneSettings,
+    history: list[dict[str, float]],
+) -> None:
+    state = {name: tensor.cpu() for name, tensor in trainee.module.state_dict().items()}
+    facts = {
+        "network": trainee.name,
+        "from": trainee.weights,
+        "settings": asdict(settings),
+        "images": len(images),
+        "classes": len(images.classes),
+        "weights_hash": parameter_hash(trainee.module),
+        "history": history,
+    }
+    write_json(output.with_name(f"{output.name}.classes.json"), images.classes)
+    write_json(output.with_name(f"{output.name}.provenance.json"), {**facts, **collect_provenance()})
+    with atomic_path(output) as temporary:
+        torch.save({"model": state, "flags": {"head": head, "network": trainee.name}}, temporary)

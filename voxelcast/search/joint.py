@@ -1,0 +1,129 @@
+"""One search over layer, number of compressed components and encoder together.
+
+The components of a compression are ordered (PCA: by variance), so that the first k of them are the compression to k
+components: no other number has to be compressed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.base import Moments, Setting
+from voxelcast.encoders.sample import AnyEncoder
+from voxelcast.search.base import FeatureSpace
+from voxelcast.search.evaluation_log import EvaluationLog
+from voxelcast.search.exact import Trials, smallest_training
+from voxelcast.search.proposals import Judge, Proposing, nearest_setting
+from voxelcast.search.study import suggest_range
+from voxelcast.search.training import PairData, Training
+
+
+class Truncated:
+    """The first k features of a feature space, with their training moments.
+
+    Parameters
+    ----------
+    training : Training
+    n_features : int
+    """
+
+    def __init__(self, training: Training, n_features: int) -> None:
+        self._training, self.n_features = training, n_features
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Return the moments of the first features."""
+        k, stats = self.n_features, self._training.moments(excluded)
+        return replace(stats, x_mean=stats.x_mean[:k], S=stats.S[:k, :k], C=stats.C[:k])
+
+    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the first features of the training stimuli outside the folds ``excluded``."""
+        return self._training.samples(excluded)[:, : self.n_features]
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the first features of ``fold``."""
+        return self._training.features(excluded, fold)[:, : self.n_features]
+
+
+def truncated(training: Training, n_features: int | None) -> Training:
+    """Return the training moments of the first ``n_features`` features; None: of all."""
+    if n_features is None or n_features >= training.n_features:
+        return training
+    return Truncated(training, n_features)
+
+
+Found = tuple[int | None, int, AnyEncoder, Trials]
+_Choice = tuple[int, int, int]  # layer, components, encoder
+
+
+def joint_trials(
+    spaces: Sequence[FeatureSpace],
+    trainings: Sequence[Training],
+    encoders: Sequence[AnyEncoder],
+    data: PairData,
+    nested: bool,
+    metric: str,
+    proposing: Proposing,
+    *,
+    per_voxel: bool = False,
+    log: EvaluationLog | None = None,
+) -> Iterator[Found]:
+    """Search all layers, numbers of components and encoders in one study, and in one more per outer fold.
+
+    Parameters
+    ----------
+    spaces, trainings
+        The layers and their training moments, which are all held at once.
+    encoders, data, nested, metric, proposing, per_voxel, log
+        As for `voxelcast.search.proposals.proposed_trials`.
+
+    Yields
+    ------
+    outer, place, encoder, trials
+        The trials of an outer fold (None: plain cross-validation), gathered by layer, components and encoder.
+    """
+    n_train, q = smallest_training(data, nested), data.Y.shape[1]
+    most = max(training.n_features for training in trainings)
+    ranges = [encoder.space(n_train, most, q) for encoder in encoders]
+
+    def suggest(trial: Any) -> Mapping[str, Any]:
+        place = int(trial.suggest_categorical("layer", range(len(trainings)))) if len(trainings) > 1 else 0
+        wanted = int(trial.suggest_int("components", 1, most, log=True)) if most > 1 else 1
+        which = int(trial.suggest_categorical("encoder", range(len(encoders)))) if len(encoders) > 1 else 0
+        k = min(wanted, trainings[place].n_features)
+        encoder = encoders[which]
+        proposal = {
+            name: suggest_range(trial, f"{encoder.name}.{name}", bounds) for name, bounds in ranges[which].items()
+        }
+        # An encoder's ranges follow the number of features: what is out of range moves to the nearest setting inside.
+        sizes = (n_train, k, q)
+        setting = nearest_setting(proposal, encoder.settings(*sizes), encoder.space(*sizes))
+        return {"place": place, "components": k, "encoder": which, "setting": setting}
+
+    for outer in (None, *range(data.n_folds if nested else 0)):
+        folds = [fold for fold in range(data.n_folds) if fold != outer]
+        judges: dict[_Choice, Judge] = {}
+
+        def score(proposal: Mapping[str, Any], fold: int, judges: dict[_Choice, Judge] = judges, outer: int | None = outer) -> float:
+            choice = (proposal["place"], proposal["components"], proposal["encoder"])
+            place, k, which = choice
+            if choice not in judges:
+                source = truncated(trainings[place], k)
+                judges[choice] = Judge(encoders[which], source, data, metric, outer, per_voxel)
+            space = spaces[place]
+            label = ("joint", space.network, space.layer, str(k), encoders[which].name, str(outer))
+            return judges[choice].logged(proposal["setting"], fold, log, label)
+
+        tried = proposing.study(suggest, outer).run(proposing.trials, score, folds)
+        gathered: dict[_Choice, list[tuple[Setting, FloatArray]]] = {}
+        for proposal, scores in tried:
+            choice = (proposal["place"], proposal["components"], proposal["encoder"])
+            gathered.setdefault(choice, []).append((proposal["setting"], scores))
+        for (place, k, which), own in sorted(gathered.items()):
+            listed = encoders[which].settings(n_train, k, q)
+            trials = judges[place, k, which].trials(own, listed, folds)
+            yield outer, place, encoders[which], replace(trials, n_components=k)
