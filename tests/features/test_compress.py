@@ -6,9 +6,13 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.compress import compress_folds, plain_features
+from voxelcast.features.compress import Compression, compress_folds
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import gram_matrices, pca_scores, raw_gram
+
+
+def _pca(matrix, subsets, components, layer="", **settings):
+    return compress_folds(matrix, subsets, Compression(components=components, **settings), layer=layer)
 
 
 def _features(n: int = 60, n_features: int = 700, offset: float = 2.0) -> np.ndarray:
@@ -39,25 +43,25 @@ SUBSETS = [np.arange(50), np.arange(5, 50), np.r_[0:30, 42:50], np.array([49, 3,
 @pytest.mark.parametrize("k", [3, 9, "max"])
 def test_folds_equal_full_svd_refitted(scale, k):
     features = _features()
-    for rows, got in zip(SUBSETS, compress_folds(FeatureMatrix([features]), SUBSETS, k, scale=scale), strict=True):
+    for rows, got in zip(SUBSETS, _pca(FeatureMatrix([features]), SUBSETS, k, scale=scale), strict=True):
         n = len(rows) - 1 if k == "max" else k
         scores, ratio = _reference(features, rows, n, scale)
         assert got.scores.shape == (60, n)
         _assert_same_up_to_sign(got.scores, scores)
-        np.testing.assert_allclose(got.explained_variance_ratio, ratio, rtol=1e-9)
+        assert got.explained_variance == pytest.approx(ratio.sum(), rel=1e-9)
 
 
 @pytest.mark.parametrize("k", [10, 44])  # picked eigenvectors, and all of them
 def test_features_far_from_zero_are_as_exact(k):
     features = _features(offset=0.0).astype(np.float64) + 3e5
-    (got,) = compress_folds(FeatureMatrix([features]), SUBSETS[1:2], k)
+    (got,) = _pca(FeatureMatrix([features]), SUBSETS[1:2], k)
     _assert_same_up_to_sign(got.scores, _reference(features, SUBSETS[1], k, False)[0], 1e-8)
 
 
 def test_single_precision_is_close_and_says_the_same_rank():
     features = _features()
-    (double,) = compress_folds(FeatureMatrix([features]), SUBSETS[:1], "max")
-    (single,) = compress_folds(FeatureMatrix([features]), SUBSETS[:1], "max", precision="float32")
+    (double,) = _pca(FeatureMatrix([features]), SUBSETS[:1], "max")
+    (single,) = _pca(FeatureMatrix([features]), SUBSETS[:1], "max", precision="float32")
     assert single.scores.shape == double.scores.shape
     np.testing.assert_allclose(single.scores[:, :10], double.scores[:, :10], atol=2e-4 * np.abs(double.scores).max())
 
@@ -68,16 +72,16 @@ def test_held_out_stimuli_leave_training_scores_untouched(scale):
     held_out = np.setdiff1d(np.arange(60), train)
     changed = features.copy()
     changed[held_out] = np.random.default_rng(9).standard_normal((len(held_out), 700)) * 30
-    (before,) = compress_folds(FeatureMatrix([features]), [train], 20, scale=scale)
-    (after,) = compress_folds(FeatureMatrix([changed]), [train], 20, scale=scale)
+    (before,) = _pca(FeatureMatrix([features]), [train], 20, scale=scale)
+    (after,) = _pca(FeatureMatrix([changed]), [train], 20, scale=scale)
     assert np.array_equal(before.scores[train], after.scores[train])
-    assert np.array_equal(before.explained_variance_ratio, after.explained_variance_ratio)
+    assert before.explained_variance == after.explained_variance
     assert not np.allclose(before.scores[held_out], after.scores[held_out])
 
 
 def test_order_of_training_rows_changes_nothing_beyond_rounding():
     features, train = _features(), SUBSETS[1]
-    first, second = compress_folds(FeatureMatrix([features]), [train, train[::-1].copy()], 10)
+    first, second = _pca(FeatureMatrix([features]), [train, train[::-1].copy()], 10)
     np.testing.assert_allclose(first.scores, second.scores, atol=1e-9 * np.abs(first.scores).max())
 
 
@@ -94,8 +98,8 @@ def test_constant_features_become_zero_under_scaling():
     # A mean of 0.1 rounds: its computed deviation is about 1e-17, and dividing by that would make noise of it.
     padded = np.hstack([features, np.full((60, 40), 0.1, np.float32), np.zeros((60, 3), np.float32)])
     padded[55:, 700:] = 7  # constant over the training stimuli only
-    (plain,) = compress_folds(FeatureMatrix([features]), SUBSETS[:1], 10, scale=True)
-    (with_constants,) = compress_folds(FeatureMatrix([padded]), SUBSETS[:1], 10, scale=True)
+    (plain,) = _pca(FeatureMatrix([features]), SUBSETS[:1], 10, scale=True)
+    (with_constants,) = _pca(FeatureMatrix([padded]), SUBSETS[:1], 10, scale=True)
     np.testing.assert_allclose(with_constants.scores, plain.scores, atol=1e-9 * np.abs(plain.scores).max())
 
 
@@ -106,20 +110,20 @@ def test_rank_is_found_and_named(scale, precision):
     features = (rng.standard_normal((40, 7)) @ rng.standard_normal((7, 900)) + 1).astype(np.float64)
     matrix, rows = FeatureMatrix([features]), [np.arange(40)]
     with pytest.raises(OptionError) as raised:
-        list(compress_folds(matrix, rows, 9, scale=scale, layer="features.3", precision=precision))
+        list(_pca(matrix, rows, 9, scale=scale, layer="features.3", precision=precision))
     assert str(raised.value) == (
         "compress.components must be at most 7, the rank of the 40 training stimuli of layer features.3; got 9; "
         "lower it, or set compress.fewer=allow"
     )
-    (allowed,) = compress_folds(matrix, rows, 50, scale=scale, fewer="allow", precision=precision)
-    (most,) = compress_folds(matrix, rows, "max", scale=scale, precision=precision)
+    (allowed,) = _pca(matrix, rows, 50, scale=scale, fewer="allow", precision=precision)
+    (most,) = _pca(matrix, rows, "max", scale=scale, precision=precision)
     assert allowed.scores.shape == most.scores.shape == (40, 7)
-    assert allowed.explained_variance_ratio.sum() == pytest.approx(1, abs=1e-5)
+    assert allowed.explained_variance == pytest.approx(1, abs=1e-5)
 
 
 def test_more_components_than_stimuli():
     with pytest.raises(OptionError, match="at most 39, the rank of the 40 training stimuli; got 50"):
-        list(compress_folds(FeatureMatrix([_features()]), [np.arange(40)], 50))
+        list(_pca(FeatureMatrix([_features()]), [np.arange(40)], 50))
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
@@ -127,7 +131,7 @@ def test_features_that_do_not_vary_are_refused(value):
     features = np.full((20, 300), value, np.float32)
     features[15:] += 1  # held-out stimuli do vary
     with pytest.raises(DataError, match=r"of layer motion\.1 must vary over the 15 training stimuli"):
-        list(compress_folds(FeatureMatrix([features]), [np.arange(15)], 3, layer="motion.1"))
+        list(_pca(FeatureMatrix([features]), [np.arange(15)], 3, layer="motion.1"))
 
 
 def test_centred_and_raw_gram_matrices_give_the_same_components():
@@ -141,7 +145,7 @@ def test_centred_and_raw_gram_matrices_give_the_same_components():
 def test_bad_options():
     matrix = FeatureMatrix([_features()])
     with pytest.raises(OptionError, match="at least 1, or max; got 0"):
-        list(compress_folds(matrix, SUBSETS[:1], 0))
+        list(_pca(matrix, SUBSETS[:1], 0))
     with pytest.raises(DataError, match="at least 2 stimuli; got 1"):
         list(compress_folds(matrix, [np.array([3])], 1))
     with pytest.raises(OptionError, match="different numbers from 0 to 59"):
@@ -152,13 +156,15 @@ def test_features_that_are_not_finite_are_refused():
     features = _features()
     features[3, 4] = np.nan
     with pytest.raises(DataError, match="of layer x must be finite"):
-        list(compress_folds(FeatureMatrix([features]), SUBSETS[:1], 3, layer="x"))
-    with pytest.raises(DataError, match="of layer x must be finite"):
-        plain_features(FeatureMatrix([features]), layer="x")
+        list(_pca(FeatureMatrix([features]), SUBSETS[:1], 3, "x"))
+    for method in ("none", "random_projection", "mds"):
+        with pytest.raises(DataError, match="of layer x must be finite"):
+            list(_pca(FeatureMatrix([features]), SUBSETS[:1], 3, "x", method=method))
 
 
 def test_no_compression_gives_the_features_up_to_a_limit():
     features = _features()
-    np.testing.assert_array_equal(plain_features(FeatureMatrix([features])), features)
+    (plain,) = _pca(FeatureMatrix([features]), SUBSETS[:1], 3, method="none")
+    np.testing.assert_array_equal(plain.scores, features)
     with pytest.raises(OptionError, match="at most 20000 features; got 20001 of layer conv1; set "):
-        plain_features(FeatureMatrix([np.zeros((2, 20001))]), layer="conv1")
+        list(_pca(FeatureMatrix([np.zeros((2, 20001))]), [np.arange(2)], 3, "conv1", method="none"))

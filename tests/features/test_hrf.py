@@ -82,7 +82,7 @@ def test_kernels_that_cannot_be(name, error, message):
 
 
 def test_times_that_do_not_rise_and_clips_too_short():
-    with pytest.raises(DataError, match="must rise"):
+    with pytest.raises(DataError, match="must be there and rise"):
         DoubleGamma().frame_weights(np.array([0.0, 0.5, 0.5]))
     with pytest.raises(DataError, match=r"ends before the BOLD kernel \(largest near 599 s\)"):
         DoubleGamma(600, 700).frame_weights(np.array([0.0, 1e-3]))

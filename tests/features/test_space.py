@@ -13,25 +13,38 @@ from voxelcast.features.space import pool_space
 def test_a_grid_is_torchs_adaptive_average(grid, height, width):
     chunk = torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.adaptive_avg_pool2d(chunk.double(), grid).numpy()
-    for pooled in (pool_space(chunk, grid), pool_space(chunk.numpy(), grid)):
+    for pooled in (pool_space(chunk, f"grid({grid})"), pool_space(chunk.numpy(), f"grid({grid})")):
         assert tuple(pooled.shape) == (2, 3, grid, grid)
         assert pooled.dtype == (torch.float32 if isinstance(pooled, torch.Tensor) else np.float32)
         np.testing.assert_allclose(np.asarray(pooled), expected, atol=1e-6)
 
 
-def test_a_grid_of_one_is_the_mean():
+def test_the_mean():
     chunk = np.random.default_rng(0).standard_normal((4, 2, 5, 6))
-    np.testing.assert_allclose(pool_space(chunk, 1)[:, :, 0, 0], chunk.mean((2, 3)))
+    np.testing.assert_allclose(pool_space(chunk, "mean")[:, :, 0, 0], chunk.mean((2, 3)))
 
 
-@pytest.mark.parametrize(("shape", "grid"), [((4, 10), 2), ((4, 2, 3, 3), None), ((4, 5, 6), None)])
-def test_what_is_left_as_it_is(shape, grid):
+def test_a_pyramid_is_its_grids_one_after_the_other():
+    chunk = np.random.default_rng(0).standard_normal((4, 2, 7, 6)).astype(np.float32)
+    grids = [pool_space(chunk, f"grid({k})").reshape(4, 2, -1) for k in (1, 2, 4)]
+    for kind in (chunk, torch.from_numpy(chunk)):
+        pooled = pool_space(kind, "pyramid(1, 2,4)")
+        assert tuple(pooled.shape) == (4, 2, 21)
+        np.testing.assert_allclose(np.asarray(pooled), np.concatenate(grids, axis=2), atol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "space"), [((4, 10), "grid(2)"), ((4, 2, 3, 3), "none"), ((4, 5, 6), "none")])
+def test_what_is_left_as_it_is(shape, space):
     chunk = np.zeros(shape, np.float32)
-    assert pool_space(chunk, grid) is chunk
+    assert pool_space(chunk, space) is chunk
 
 
-def test_what_cannot_be_pooled():
-    with pytest.raises(OptionError, match="at least 1 cell per side; got 0"):
-        pool_space(np.zeros((1, 1, 2, 2)), 0)
+@pytest.mark.parametrize("space", ["grid(0)", "grid", "grid(2, 3)", "pyramid()", "pyramid(1, 0)", "mean(2)", ""])
+def test_what_is_not_understood(space):
+    with pytest.raises(OptionError, match="space must be none, mean, grid"):
+        pool_space(np.zeros((1, 1, 2, 2)), space)
+
+
+def test_tokens_have_no_space():
     with pytest.raises(ShapeError, match=r"got \(4, 197, 192\)"):
-        pool_space(np.zeros((4, 197, 192)), 2)
+        pool_space(np.zeros((4, 197, 192)), "grid(2)")

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from voxelcast.core.errors import DataError, OptionError, StimulusError, UnknownNameError
-from voxelcast.networks import extract as extract_module
+from voxelcast.networks import line
 from voxelcast.networks.base import Network
-from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, default_batch, extract, extract_stimulus
+from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_stimulus
+from voxelcast.networks.line import default_batch
 from voxelcast.networks.registry import load_network
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
@@ -145,7 +146,7 @@ def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
         ({"on_broken": "ignore"}, OptionError),
         ({"workers": 0}, OptionError),
         ({"batch": 0}, OptionError),
-        ({"precision": "float8"}, OptionError),
+        ({"decoders": "magic"}, OptionError),
     ],
 )
 def test_bad_options(resnet18, stimuli, options, error):
@@ -157,8 +158,37 @@ def test_bad_options(resnet18, stimuli, options, error):
     ("input_size", "batch"), [(1, 64), (56, 64), (64, 32), (96, 16), (128, 8), (158, 8), (159, 4), (224, 4), (518, 4)]
 )
 def test_small_frames_share_a_forward_pass_on_a_cpu(input_size, batch):
-    assert default_batch(input_size, on_cpu=True) == batch
-    assert default_batch(input_size, on_cpu=False) == 64
+    assert default_batch(input_size) == batch
+
+
+@pytest.mark.parametrize(
+    ("largest", "gpu_memory", "batch"),
+    [
+        (193_600, None, 16),  # AlexNet
+        (802_816, None, 4),  # ResNet-50
+        (3_211_264, None, 4),  # VGG-19
+        (3_211_264, 2**34, 128),
+        (802_816, 2**34, 512),
+        (10**9, 2**30, 1),
+        (None, 2**34, 64),
+    ],
+)
+def test_batches_fit_caches_and_memory(largest, gpu_memory, batch):
+    assert default_batch(224, largest=largest, gpu_memory=gpu_memory) == batch
+
+
+def test_processes_decode_what_threads_decode(resnet18, stimuli, broken_video):
+    mixed = [stimuli[0], broken_video, *stimuli[1:]]
+    options = {"on_broken": "skip", "workers": 2}
+    by_threads, by_processes = (
+        list(extract(resnet18, mixed, EVERY_2, decoders=decoders, **options)) for decoders in ("threads", "processes")
+    )
+    assert [result.stimulus_id for result in by_processes] == [stimulus.stimulus_id for stimulus in mixed]
+    assert by_processes[1] == by_threads[1]
+    for left, right in zip(by_threads, by_processes, strict=True):
+        if isinstance(left, StimulusFeatures):
+            assert left.n_frames == right.n_frames
+            assert all(np.array_equal(left.features[layer], right.features[layer]) for layer in resnet18.layers)
 
 
 def test_no_stimuli_give_nothing(resnet18):
@@ -167,7 +197,7 @@ def test_no_stimuli_give_nothing(resnet18):
 
 @pytest.mark.parametrize(("n_times", "expected"), [(4, [0, 1, 2, 3]), (2, [0.5, 2.5]), (1, [1.5])])
 def test_times_of_strided_layers(n_times, expected):
-    np.testing.assert_allclose(extract_module._times_of(n_times, np.arange(4.0)), expected)
+    np.testing.assert_allclose(line._times_of(n_times, np.arange(4.0)), expected)
 
 
 @pytest.mark.slow

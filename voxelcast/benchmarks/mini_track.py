@@ -13,8 +13,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from voxelcast.benchmarks.simulation import GivenFeatures, simulate_features, simulate_responses
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.sample import AnyEncoder
+from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
 
@@ -68,13 +71,15 @@ class MiniTrackBenchmark:
     pairs: tuple[PairFound, ...]
     workers: int
     nested: bool
+    n_outer: int
 
     def lines(self) -> list[str]:
         """Return the result in words, one fact per line."""
         right = sum(pair.layer == pair.true_layer for pair in self.pairs)
         return [
             f"{len(self.pairs)} pairs of subject and ROI, {self.workers} worker processes, one BLAS thread each"
-            f"{', nested cross-validation' if self.nested else ''}",
+            f"{', nested cross-validation' if self.nested else ''}"
+            f"{f', nested in {self.n_outer} outer folds of their own' if self.n_outer else ''}",
             f"wall time: {self.wall_seconds:.1f} s (search alone, summed over pairs: {self.search_seconds:.1f} s)",
             f"peak memory, summed over processes: {self.peak_bytes / 2**30:.2f} GiB",
             f"true layer found in {right} of {len(self.pairs)} pairs",
@@ -98,6 +103,7 @@ class _Setup:
     n_folds: int
     encoders: tuple[str, ...]
     nested: bool
+    n_outer: int
     seed: int
 
 
@@ -112,6 +118,7 @@ def benchmark_mini_track(
     n_folds: int = 10,
     encoders: Sequence[str] = ("pls",),
     nested: bool = False,
+    n_outer: int = 0,
     seed: int = 0,
 ) -> MiniTrackBenchmark:
     """Time search, selection, refit and prediction of all pairs of subject and ROI on simulated responses.
@@ -129,6 +136,9 @@ def benchmark_mini_track(
     encoders : sequence of str
     nested : bool
         With nested cross-validation, about 5.5 times the work.
+    n_outer : int
+        Above 0: judge by outer folds of their own instead, as the textbook has it: the whole search, with ``n_folds``
+        folds, is repeated on the rest of each of ``n_outer`` folds.
     seed : int
 
     Raises
@@ -138,6 +148,8 @@ def benchmark_mini_track(
     """
     if workers < 1:
         raise OptionError(f"workers must be at least 1; got {workers}")
+    if nested and n_outer:
+        raise OptionError(f"nested and n_outer exclude each other; got nested and n_outer={n_outer}; choose one")
     counts = voxel_counts or {f"sub{s:02d}": SUBJECT_1_VOXELS for s in range(1, 11)}
     early = {"V1", "V2", "V3", "V4"}
     jobs = [
@@ -147,7 +159,7 @@ def benchmark_mini_track(
     ]
     # The largest pairs first, so that no worker starts one when the others are done.
     jobs.sort(key=lambda job: -job.n_voxels)
-    setup = _Setup(n_train, n_test, n_layers, n_components, n_folds, tuple(encoders), nested, seed)
+    setup = _Setup(n_train, n_test, n_layers, n_components, n_folds, tuple(encoders), nested, n_outer, seed)
     start = time.perf_counter()
     # Spawned, not forked: a forked process would inherit BLAS threads in an unknown state.
     context = multiprocessing.get_context("spawn")
@@ -160,10 +172,11 @@ def benchmark_mini_track(
     return MiniTrackBenchmark(
         wall_seconds=wall_seconds,
         search_seconds=sum(pair.seconds for pair, _, _ in done),
-        peak_bytes=_peak_bytes() + sum(peaks.values()),
+        peak_bytes=peak_bytes() + sum(peaks.values()),
         pairs=tuple(pair for pair, _, _ in done),
         workers=workers,
         nested=nested,
+        n_outer=n_outer,
     )
 
 
@@ -192,18 +205,16 @@ def _run_job(job: _Job) -> tuple[PairFound, int, int]:
         spaces[job.true_layer].features[: setup.n_train], job.n_voxels, setup.seed, job.subject, job.roi
     )
     fold_of_row = make_folds(setup.n_train, setup.n_folds, setup.seed)
+    names, encoders = (job.subject, job.roi), [get_encoder(name) for name in setup.encoders]
     start = time.perf_counter()
     found = search_pair(
-        responses,
-        spaces,
-        [get_encoder(name) for name in setup.encoders],
-        fold_of_row,
-        nested=setup.nested,
-        seed=setup.seed,
-        names=(job.subject, job.roi),
-    )
+        responses, spaces, encoders, fold_of_row, nested=setup.nested, seed=setup.seed, names=names
+    )  # fmt: skip
+    voxel_scores = found.voxel_scores
+    if setup.n_outer:
+        voxel_scores = _outer_scores(responses, spaces, encoders, setup)
     seconds = time.perf_counter() - start
-    score = float("nan") if found.voxel_scores is None else float(np.nanmean(found.voxel_scores))
+    score = float("nan") if voxel_scores is None else float(np.nanmean(voxel_scores))
     pair = PairFound(
         subject=job.subject,
         roi=job.roi,
@@ -213,10 +224,32 @@ def _run_job(job: _Job) -> tuple[PairFound, int, int]:
         score=score,
         seconds=seconds,
     )
-    return pair, multiprocessing.current_process().pid or 0, _peak_bytes()
+    return pair, multiprocessing.current_process().pid or 0, peak_bytes()
 
 
-def _peak_bytes() -> int:
+def _outer_scores(
+    responses: FloatArray, spaces: Sequence[GivenFeatures], encoders: Sequence[AnyEncoder], setup: _Setup
+) -> FloatArray:
+    """Predict each outer fold by a whole search on the rest; return r per voxel, averaged over outer folds."""
+    outer_of_row = make_folds(setup.n_train, setup.n_outer, setup.seed)
+    scores = []
+    for outer in range(setup.n_outer):
+        train, out = np.flatnonzero(outer_of_row != outer), np.flatnonzero(outer_of_row == outer)
+        rows = np.concatenate([train, out])
+        found = search_pair(
+            responses[train],
+            [GivenFeatures(space.network, space.layer, space.features[rows]) for space in spaces],
+            encoders,
+            make_folds(len(train), setup.n_folds, setup.seed),
+            nested=False,
+            seed=setup.seed,
+        )
+        scores.append(pearson_r(responses[out], found.predictions))
+    mean: FloatArray = np.mean(scores, axis=0)
+    return mean
+
+
+def peak_bytes() -> int:
     """Return the highest resident memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():

@@ -10,10 +10,13 @@ import click
 import voxelcast
 from voxelcast.cli.benchmark import benchmark
 from voxelcast.cli.demo import demo
+from voxelcast.cli.encoders import encoders
+from voxelcast.cli.execution import execution, status
 from voxelcast.cli.extract import extract
 from voxelcast.cli.listing import datasets
 from voxelcast.cli.networks import networks
 from voxelcast.cli.progress import make_progress
+from voxelcast.cli.rsa import rsa
 from voxelcast.cli.simulate import simulate
 from voxelcast.cli.submission import submission
 from voxelcast.core.errors import VoxelcastError
@@ -32,7 +35,7 @@ def cli() -> None:
 @click.option(
     "--store", type=click.Path(path_type=Path), help="Folder of finished steps, shared; default OUTPUT/steps."
 )
-@click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md); default here.")
+@click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
 def run(
     experiment: Path,
@@ -74,7 +77,7 @@ def report(output: Path) -> None:
     click.echo(f"report: {write_report(output)}")
 
 
-for command in (benchmark, datasets, demo, extract, networks, simulate, submission):
+for command in (benchmark, datasets, demo, encoders, execution, extract, networks, rsa, simulate, status, submission):
     cli.add_command(command)
 
 

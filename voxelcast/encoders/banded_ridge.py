@@ -4,8 +4,8 @@ With the bands X_b (one per layer or network), centred on their training means, 
 
     |y - sum_b X_b B_b|^2 + sum_b a_b |B_b|^2
 
-Penalties are written a_b = a s_b / g_b with weights g_b >= 0 that sum to 1 and the mean kernel value s_b = |X_b|^2 / n of
-a band, so that equal weights treat a large band as a small one; a band of weight 0 is left out. Weights are drawn
+Penalties are written a_b = a s_b / g_b with weights g_b >= 0 that sum to 1 and the mean squared norm
+s_b = |X_b|^2 / n of a band's stimuli, so that equal weights treat a large band as a small one; a band of weight 0 is left out. Weights are drawn
 from Dirichlet distributions and tried with every penalty a, under cross-validation within the training data; each
 voxel takes those of least squared error. Equal weights and every band alone are always tried. The solver is
 himalaya's random search on the bands' kernels [1]_.
@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from sklearn.model_selection import PredefinedSplit
@@ -102,7 +103,7 @@ def fit_banded_ridge(
         y_mean = Y.mean(axis=0, dtype=np.float64)
         # A band of weight 0 has the log weight -inf, which is what is meant.
         with np.errstate(divide="ignore"):
-            log_weights, dual, _, alphas, _ = solve_multiple_kernel_ridge_random_search(
+            log_weights, dual, *_ = solve_multiple_kernel_ridge_random_search(
                 kernels,
                 np.asarray(Y, dtype=np.float64) - y_mean,
                 n_iter=band_weights(len(Xs), n_draws, seed),
@@ -110,7 +111,6 @@ def fit_banded_ridge(
                 cv=PredefinedSplit(fold_of_row),
                 fit_intercept=True,
                 return_weights="dual",
-                return_alphas=True,
                 n_targets_batch=_BATCH,
                 progress_bar=False,
             )
@@ -147,15 +147,20 @@ def _shares(centred: Sequence[FloatArray], coefficients: Sequence[FloatArray]) -
     return shares
 
 
+def check_himalaya() -> None:
+    """Raise MissingPackageError if himalaya is not installed."""
+    if find_spec("himalaya") is None:
+        raise MissingPackageError(
+            "banded ridge needs himalaya, which is not installed; install it with: pip install 'voxelcast[himalaya]'"
+        )
+
+
 @contextmanager
 def _numpy_backend() -> Iterator[None]:
     """Have himalaya compute with NumPy, and restore its global setting."""
-    try:
-        from himalaya.backend import get_backend, set_backend
-    except ImportError as error:
-        raise MissingPackageError(
-            "banded ridge needs himalaya, which is not installed; install it with: pip install 'voxelcast[himalaya]'"
-        ) from error
+    check_himalaya()
+    from himalaya.backend import get_backend, set_backend
+
     before = get_backend()
     set_backend("numpy")
     try:

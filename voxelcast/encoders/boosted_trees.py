@@ -4,11 +4,11 @@
 
     prediction = y_mean + learning_rate * (tree_1(x) + ... + tree_M(x))
 
-The trees are scikit-learn's ``HistGradientBoostingRegressor``, which sorts each feature into 255 bins [2]_. The number of
-trees is found by early stopping on a tenth of the training stimuli, drawn by the seed, the same for every voxel.
+The trees are scikit-learn's ``HistGradientBoostingRegressor``, which sorts each feature into 255 bins [2]_. Their
+number is found by early stopping on a tenth of the training stimuli, drawn by the seed, the same for every voxel.
 
-Every voxel has trees of its own, so one fit takes n_voxels times as long as one voxel: a search over some hundred voxels
-is a matter of hours. `BoostedTrees.time_estimate` says how many.
+Every voxel has trees of its own, so one fit takes n_voxels times as long as one voxel: a search for some hundred
+voxels is a matter of hours. `BoostedTrees.time_estimate` says how many.
 
 References
 ----------
@@ -46,6 +46,8 @@ class TreesModel:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        if len(X) == 0:  # an experiment without held-out stimuli; scikit-learn refuses to predict nothing
+            return np.empty((0, len(self.voxels)))
         X = np.asarray(X, dtype=np.float64)
         return np.stack([trees.predict(X) for trees in self.voxels], axis=1)
 
@@ -60,11 +62,11 @@ class BoostedTrees(SampleEncoder):
     name: ClassVar[str] = "boosted_trees"
 
     def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
-        """Return the ranges of tree size, shrinkage and penalty."""
+        """Return the ranges of tree size, shrinkage and penalty; no leaf needs more than a tenth of the stimuli."""
         return {
             "learning_rate": Range(0.01, 0.3, log=True),
             "max_leaf_nodes": Range(2, 32, integer=True, log=True),
-            "min_samples_leaf": Range(2, 64, integer=True, log=True),
+            "min_samples_leaf": Range(2, max(3, min(64, n_train // 10)), integer=True, log=True),
             "l2": Range(1e-3, 100.0, log=True),
         }
 

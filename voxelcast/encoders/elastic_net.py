@@ -67,7 +67,7 @@ class ElasticNet(Encoder):
         )
 
     def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
-        """Return the peak over ``relative_alpha`` at the best ``l1_ratio`` and its neighbours, then that between them."""
+        """Return the peaks over ``relative_alpha`` at the best ``l1_ratio`` and its neighbours, then one in between."""
         by_ratio: dict[float, list[tuple[float, float]]] = {}
         for setting, score in zip(settings, scores, strict=True):
             if np.isfinite(score):

@@ -17,7 +17,7 @@ def peak(places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatAr
     """Find the peak of a smooth curve of which some points are known.
 
     The polynomial goes through the best point and its nearest neighbours, up to eleven points in all, and its peak is
-    sought between the two neighbours of the best point.
+    sought between the neighbours of the best point.
 
     Parameters
     ----------
@@ -27,25 +27,25 @@ def peak(places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatAr
     Returns
     -------
     place, score : float or None
-        None where the best point is the first or last, or is the peak already.
+        None where the best point is the peak already, or the first or last of all and the curve falls from there.
     """
     x, y = np.asarray(places, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     known = np.argsort(x)
     known = known[np.isfinite(y[known])]
     x, y = x[known], y[known]
-    best = int(y.argmax()) if len(y) else 0
-    if not 0 < best < len(x) - 1:
+    if len(x) < 3:
         return None
+    best = int(y.argmax())
+    before, after = max(best - 1, 0), min(best + 1, len(x) - 1)
     start = int(np.clip(best - _WINDOW // 2, 0, max(len(x) - _WINDOW, 0)))
     window = slice(start, start + _WINDOW)
     # Centred on the best point and scaled by its neighbours, the powers of the places stay of one size.
-    unit = (x[best + 1] - x[best - 1]) / 2
+    unit = (x[after] - x[before]) / (after - before)
     at = (x[window] - x[best]) / unit
     curve = np.polynomial.Polynomial.fit(at, y[window] - y[best], len(at) - 1)
     roots = curve.deriv().roots()
     roots = roots[np.isreal(roots)].real
-    low, high = (x[best - 1] - x[best]) / unit, (x[best + 1] - x[best]) / unit
-    inside = roots[(roots > low) & (roots < high)]
+    inside = roots[(roots > (x[before] - x[best]) / unit) & (roots < (x[after] - x[best]) / unit)]
     if not len(inside):
         return None
     top = float(inside[np.argmax(curve(inside))])

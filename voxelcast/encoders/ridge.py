@@ -16,7 +16,6 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, Moments, Range, Setting, ShrinkagePath
 from voxelcast.encoders.refinement import peak

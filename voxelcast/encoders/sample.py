@@ -79,6 +79,10 @@ class SampleEncoder(ABC):
             model = self.fit(X, Y, setting)
             yield [model.predict(test) for test in tests]
 
+    def check_ready(self) -> None:
+        """Raise MissingPackageError if something that the encoder needs is not installed."""
+        return
+
     def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
         """Guess the seconds that one fit takes on one core; 0 where it is short."""
         return 0.0

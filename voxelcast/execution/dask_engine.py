@@ -2,7 +2,7 @@
 
 Dask brings the workers, and batches to them. What is tried again, and how often, is decided in
 :mod:`voxelcast.execution.stage`, the same for every engine; so Dask is told to report a lost worker at once and to try
-nothing again by itself. A worker is given one batch at a time: if it is lost, there is no doubt about what it was doing.
+nothing again by itself. A worker is given one batch at a time: if it is lost, there is no doubt what it was doing.
 """
 
 from __future__ import annotations

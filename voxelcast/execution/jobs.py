@@ -6,6 +6,7 @@ anybody else's, even after the process that started them was killed.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -70,7 +71,7 @@ def last_lines(logs: Path, job: str, name: str) -> str:
         for path in (logs / f"{name}-{job}.out", logs / f"{name}-{job}.err", logs / f"{name}.o{job}"):
             if path.is_file():
                 lines += path.read_text(errors="replace").splitlines()
-        if any("CANCELLED" in line or "error" in line.lower() or "killed" in line.lower() for line in lines[-_LOG_LINES:]):
+        if re.search("error|killed|cancelled|budget", " ".join(lines[-_LOG_LINES:]), flags=re.I):
             break
         time.sleep(0.2)
     return " | ".join(line.strip() for line in lines[-_LOG_LINES:] if line.strip())

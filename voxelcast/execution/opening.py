@@ -46,7 +46,7 @@ def open_engine(profile: Profile, n_local: int, output: Path, note: Callable[[st
 
 
 def worker_slots(profile: Profile) -> int | None:
-    """Steps that run side by side on the CPU workers; None where the profile leaves it to this machine."""
+    """Return how many steps run side by side on the CPU workers; None where the profile does not say."""
     if isinstance(profile, LocalProfile):
         return profile.workers
     if isinstance(profile, GoogleProfile):

@@ -139,7 +139,7 @@ class GoogleProfile(_Strict):
 
 
 class LocalProfile(_Strict):
-    """This machine."""
+    """Processes on this machine."""
 
     scheduler: Literal["local"]
     workers: int | None = Field(default=None, ge=1)

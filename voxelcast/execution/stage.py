@@ -15,9 +15,9 @@ from pathlib import Path
 
 from voxelcast.core.errors import ExecutionError, VoxelcastError
 from voxelcast.core.progress import Progress
-from voxelcast.execution.steps import Batch, Step
 from voxelcast.execution.engine import Engine, Kind
 from voxelcast.execution.journal import Journal
+from voxelcast.execution.steps import Batch, Step
 from voxelcast.store.steps import StepStore
 
 DEFAULT_RETRIES = 2
@@ -161,8 +161,9 @@ class _Stage:
     def _fail(self, step: Step, error: BaseException) -> None:
         """Put a step back into the queue if another try may help; otherwise report it."""
         name, lost = step.step_id.folder, self._engine.lost(error)
-        may_help = lost is not None or (isinstance(error, OSError | MemoryError) and not isinstance(error, VoxelcastError))
-        reason = lost or (str(error) if isinstance(error, VoxelcastError) else f"{type(error).__name__}: {error}")
+        ours = isinstance(error, VoxelcastError)  # raised on purpose: it would be raised again
+        may_help = lost is not None or (isinstance(error, OSError | MemoryError) and not ours)
+        reason = lost or (str(error) if ours else f"{type(error).__name__}: {error}")
         self._losses[name] += 1
         if may_help and self._losses[name] <= self._retries:
             self._queue.appendleft(step)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from voxelcast.core.errors import MissingFileError
+from voxelcast.execution.gpu import claim_gpu
 from voxelcast.store.steps import StepId, StepStore
 
 StepFunction = Callable[..., None]
@@ -29,7 +30,7 @@ class Step:
     arguments : mapping
         Plain values and paths.
     wide : bool
-        Whether the step uses a whole GPU, or all cores by itself.
+        Whether the step uses a whole GPU.
     size : int
         Units of work for the progress bar.
     """
@@ -72,6 +73,8 @@ def run_batch(batch: Batch) -> float:
     store = StepStore(batch.root)
     for step in batch.steps:
         if not store.is_done(step.step_id):
+            if step.wide:
+                claim_gpu()
             with store.writing(step.step_id) as folder:
                 step.function(folder, **step.arguments)
     return time.perf_counter() - started

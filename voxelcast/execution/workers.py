@@ -14,8 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from voxelcast.execution.steps import Batch, run_batch
 from voxelcast.execution.engine import Kind
+from voxelcast.execution.steps import Batch, run_batch
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 

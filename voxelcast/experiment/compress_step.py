@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import OptionError
 from voxelcast.features.compress import Compression, compress_folds
 from voxelcast.features.matrix import FeatureMatrix
 
@@ -42,7 +43,7 @@ def compress_layer(
         if left_out == ():
             facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
     n_features = matrix.stored_shape[-1] if compression.axis else matrix.shape[1]
-    facts |= {"layer": layer, "n_features": n_features}
+    facts |= {"layer": layer, "n_features": n_features, "nested": compression.nested}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
@@ -52,15 +53,39 @@ def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
 
 
 class StoredSpace:
-    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search."""
+    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search.
 
-    def __init__(self, folder: Path, network: str, layer: str, *, fitted_in_folds: bool) -> None:
+    One fit of principal components serves every smaller number of them: the first k of many are those of a fit that
+    asks for k, in each fold. So a search over ``compress.components`` needs one step with the largest number, and
+    ``space.truncated(k)`` for each k.
+    """
+
+    def __init__(
+        self, folder: Path, network: str, layer: str, *, fitted_in_folds: bool, components: int | None = None
+    ) -> None:
         self.folder = folder
         self.network = network
         self.layer = layer
         self.fitted_in_folds = fitted_in_folds
+        self._components = components
+
+    def truncated(self, components: int) -> StoredSpace:
+        """Return the space of the first components alone; no more than there are.
+
+        Raises
+        ------
+        OptionError
+            If the compression is none whose first components are those of a smaller fit.
+        """
+        if not json.loads((self.folder / "facts.json").read_text())["nested"]:
+            raise OptionError(
+                "the first components are those of a smaller fit for compress.method pca alone; got another method of "
+                f"{self.network} {self.layer}; compress it anew for each number of components"
+            )
+        fitted = self.fitted_in_folds
+        return StoredSpace(self.folder, self.network, self.layer, fitted_in_folds=fitted, components=components)
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components)."""
         scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
-        return scores
+        return scores[:, : self._components]

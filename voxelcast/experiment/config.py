@@ -14,11 +14,11 @@ from voxelcast.core.errors import UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.registry import can_be_exact, list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
+from voxelcast.experiment.search_config import EnsembleConfig, FoldsConfig, SearchConfig, SelectionConfig
 from voxelcast.features.compress import Compression
 from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pooling import make_pool
 from voxelcast.features.space import parse_space
-from voxelcast.scoring.correlation import METRICS
 from voxelcast.stimuli.sampling import FrameSampling
 
 
@@ -65,8 +65,8 @@ class FramesConfig(Strict):
     def _one_of_three(self) -> FramesConfig:
         if [self.every, self.n, self.hz].count(None) != 2:
             raise ValueError(
-                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so often "
-                "per second)"
+                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so "
+                "often per second)"
             )
         return self
 
@@ -116,47 +116,11 @@ class CompressConfig(Strict):
         )
 
 
-class SearchConfig(Strict):
-    """How layers and hyper-parameters are searched, and by which score."""
+class AutoMLConfig(Strict):
+    """Time and memory of one fit of the encoders flaml and autosklearn."""
 
-    method: Literal["exact", "bayes"] = "exact"
-    trials: int = Field(default=25, ge=1)
-    metric: str = "pearson_r"
-
-    @field_validator("metric")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        check_option("search.metric", value, sorted(METRICS))
-        return value
-
-
-class SelectionConfig(Strict):
-    """Who chooses (the ROI, or each voxel) and by which rule."""
-
-    per: Literal["roi", "voxel"] = "roi"
-    rule: Literal["best", "one_standard_error"] = "best"
-
-
-class EnsembleConfig(Strict):
-    """How layers are combined: the best alone, weighted (stacking), the mean of the best, or one banded ridge."""
-
-    method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
-    per: Literal["roi", "voxel"] = "voxel"
-    top: int = Field(default=3, ge=1)
-    sum_to_one: bool = False
-
-
-class FoldsConfig(Strict):
-    """Cross-validation: n folds; nested: the reported score comes from folds that no choice saw."""
-
-    n: int = Field(default=10, ge=2)
-    nested: bool = True
-
-    @model_validator(mode="after")
-    def _enough_to_nest(self) -> FoldsConfig:
-        if self.nested and self.n < 3:
-            raise ValueError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
-        return self
+    seconds: float = Field(default=60.0, ge=1)
+    memory_mb: int = Field(default=3072, ge=256)
 
 
 class IntervalConfig(Strict):
@@ -192,6 +156,7 @@ class ExperimentConfig(Strict):
     space: str = "none"
     compress: CompressConfig = CompressConfig()
     encoders: SeveralNames = ("pls", "ridge")
+    automl: AutoMLConfig = AutoMLConfig()
     search: SearchConfig = SearchConfig()
     selection: SelectionConfig = SelectionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
@@ -236,6 +201,15 @@ class ExperimentConfig(Strict):
         if self.search.method == "exact" and unlisted:
             raise ValueError(
                 f"search.method: exact tries every setting, which {unlisted[0]} has too many of; set search.method=bayes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _voxels_can_choose(self) -> ExperimentConfig:
+        if self.selection.per == "voxel" and self.search.metric != "pearson_r":
+            raise ValueError(
+                f"selection.per: voxels choose by search.metric pearson_r, got {self.search.metric}; "
+                "set selection.per=roi"
             )
         return self
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,8 @@ from voxelcast.core.checks import nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.dataset_config import DatasetConfig
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -25,6 +27,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     ConfigError
         If it is no YAML mapping, or a setting is unknown or not allowed.
     """
+    return parse_config(read_settings(path, overrides), str(path))
+
+
+def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a YAML file and apply overrides; the settings are not checked yet. Raises as `load_config`."""
     try:
         raw = yaml.safe_load(path.read_text())
     except (FileNotFoundError, IsADirectoryError) as error:
@@ -35,15 +42,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         raise ConfigError(f"{path} must hold settings like 'name: v4'; got {type(raw).__name__}")
     for override in overrides:
         _apply_override(raw, override)
-    return parse_config(raw, str(path))
+    return raw
 
 
 def parse_config(raw: dict[str, Any], source: str) -> ExperimentConfig:
     """Check settings; raise ConfigError with the first thing that is wrong."""
+    return check_settings(ExperimentConfig, raw, source)
+
+
+def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> Settings:
+    """Check settings of any kind; raise ConfigError with the first thing that is wrong."""
     try:
-        return ExperimentConfig.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error)}") from error
+        raise ConfigError(f"{source}: {_first_problem(error, model)}") from error
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -82,14 +94,14 @@ def _position(here: list[Any], part: str, override: str) -> int:
     return int(part)
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problems = error.errors()
     # A misspelt setting often leaves another one missing: the misspelling is what to mend.
     first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
     where = [part for part in first["loc"] if part not in _tags()]
     name = ".".join(map(str, where)) or "the experiment"
     if first["type"] == "extra_forbidden":
-        allowed = _fields_at(where[:-1], first["loc"])
+        allowed = _fields_at(model, where[:-1], first["loc"])
         near = nearest(str(where[-1]), allowed)
         hint = f"did you mean {near}? " if near else ""
         text = f"{name} is not a setting; {hint}allowed here: {', '.join(allowed)}"
@@ -111,8 +123,8 @@ def _tags() -> set[str]:
     return {get_args(member.model_fields["kind"].annotation)[0] for member in members}
 
 
-def _fields_at(where: Sequence[str | int], loc: Sequence[str | int]) -> list[str]:
-    model: Any = ExperimentConfig
+def _fields_at(settings: type[BaseModel], where: Sequence[str | int], loc: Sequence[str | int]) -> list[str]:
+    model: Any = settings
     for part in where:
         if isinstance(part, int):
             continue

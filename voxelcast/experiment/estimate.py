@@ -73,16 +73,16 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         _check_features(plan.config.compress, one)
     extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
     disk = sum(4 * sum(one.stored.values()) * one.stimuli_left for one in networks)
-    compress, folds = plan.config.compress, plan.config.folds
-    subsets = len(plan.excluded_folds())
+    compress, n_folds = plan.config.compress, plan.n_folds
+    subsets = len(plan.excluded_folds(n_folds))
     sizes = [size for one in networks for size in one.features.values()]
     most = n_train if compress.method == "none" or compress.components == "max" else compress.components
     kept = [min(size, most) for size in sizes]
     rate = _flops_per_second() * workers
     grams = subsets if compress.scale else 1
     compress_flops = sum(2.0 * n * n * size * grams + subsets * 4.0 * n_train**3 / 3 for size in sizes)
-    fits = len(excluded_folds(folds.n, nested=folds.nested, refit=True))
-    products = 2.0 * n_train + 100.0 * n_train / folds.n  # of moments, and of scoring some 50 settings
+    fits = len(excluded_folds(n_folds, nested=plan.config.folds.nested, refit=True))
+    products = 2.0 * n_train + 100.0 * n_train / n_folds  # of moments, and of scoring some 50 settings
     fit_flops = fits * products * sum(kept) * 200 * len(plan.pairs)
     overhead = 1e-3 * fits * len(sizes) * len(plan.pairs) * len(plan.config.encoders) / workers
     if any(one.stimuli_left for one in networks):

@@ -65,7 +65,8 @@ def extract_steps(
     """
     # The hash counts, not what the weights are called and whose they are.
     card = {**asdict(network.card), "weights": None, "licence": None}
-    settings = {"network": card, "layers": network.layers, "sampling": asdict(sampling), "pool": pool_key(pool), "space": space}
+    pooling = {"sampling": asdict(sampling), "pool": pool_key(pool), "space": space}
+    settings = {"network": card, "layers": network.layers, **pooling}
     steps = []
     for number, start in enumerate(range(0, len(stimuli), SHARD)):
         shard = tuple(stimuli[start : start + SHARD])

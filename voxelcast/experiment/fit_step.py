@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Setting
+from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment import mixture_files
 from voxelcast.experiment.compress_step import StoredSpace
@@ -21,11 +24,12 @@ from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.base import Candidate
 from voxelcast.search.ensemble import Ensemble
+from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.pair import search_pair
 from voxelcast.search.selection import Selection
 from voxelcast.store.atomic import save_arrays
 
-VERSION = 1
+VERSION = 2
 
 
 def shown_setting(setting: Setting) -> str:
@@ -45,9 +49,12 @@ def fit_pair(
     groups: Sequence[str] | None,
     test_groups: Sequence[str] | None,
     encoders: Sequence[str],
+    automl: dict[str, Any] | None,
     search: dict[str, Any],
     selection: dict[str, Any],
     ensemble: dict[str, Any],
+    truncate: bool,
+    scratch: Path,
     nested: bool,
     interval: dict[str, Any],
     significance: dict[str, Any],
@@ -59,26 +66,29 @@ def fit_pair(
 
     ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` gives folder,
     network, weights and layer of each feature space. Writes ``result.json``, ``search.csv`` (no header),
-    ``weights.csv`` (no header), ``layer_weights.npy`` (n_layers, n_voxels), ``predictions.npy``, ``out_of_fold.npy``, ``voxels.npz`` and ``model.npz``.
+    ``weights.csv`` (no header), ``layer_weights.npy`` (n_layers, n_voxels), ``predictions.npy``, ``out_of_fold.npy``,
+    ``voxels.npz`` and ``model.npz``. A search by proposals keeps its scores in ``scratch`` until it is done.
     """
     valid = np.load(responses / "valid.npy")
     train = np.load(responses / "train.npy")[train_rows]
     stored = [StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds) for path, network, _, layer in spaces]
     weights = {(network, layer): shown for _, network, shown, layer in spaces}
-    result = search_pair(
-        train[:, valid],
-        stored,
-        [get_encoder(name, seed=derive_seed(seed, subject, roi)) for name in encoders],
-        fold_of_row,
-        method=search["method"],
-        trials=search["trials"],
-        metric=search["metric"],
-        nested=nested,
-        seed=seed,
-        names=(subject, roi),
-        selection=Selection(**selection),
-        ensemble=Ensemble(**ensemble),
-    )
+    budget = Budget(**automl) if automl else DEFAULT_BUDGET
+    with open_log(scratch) if search["method"] != "exact" else nullcontext() as log:
+        result = search_pair(
+            train[:, valid],
+            stored,
+            [get_encoder(name, derive_seed(seed, subject, roi), budget) for name in encoders],
+            fold_of_row,
+            **search,
+            nested=nested,
+            seed=seed,
+            names=(subject, roi),
+            selection=Selection(**selection),
+            ensemble=Ensemble(**ensemble),
+            truncate=truncate,
+            log=log,
+        )
     _write_search(folder, subject, roi, result.candidates, weights)
     fallback = (
         np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
@@ -119,15 +129,17 @@ def fit_pair(
         voxels, row = voxels | tested, row | counted
     save_arrays(folder / "voxels.npz", voxels)
     (folder / "result.json").write_text(json.dumps(row))
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _chosen_row(chosen: Candidate, weights: dict[tuple[str, str], str]) -> dict[str, Any]:
+    kept = {} if chosen.n_components is None else {"compress.components": chosen.n_components}
     return {
         "network": chosen.network,
         "weights": weights[chosen.network, chosen.layer],
         "layer": chosen.layer,
         "encoder": chosen.encoder,
-        "hyperparameters": shown_setting(chosen.setting),
+        "hyperparameters": shown_setting({**kept, **chosen.setting}),
         "selection_score": chosen.score,
     }
 

@@ -13,11 +13,13 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
+from voxelcast.encoders.banded_ridge import check_himalaya
+from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
 from voxelcast.experiment import compress_step, extract_step, fit_step, responses_step
 from voxelcast.experiment.builders import build_dataset, network_json
 from voxelcast.experiment.config import ExperimentConfig
-from voxelcast.search.folds import make_folds
+from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
 from voxelcast.store.steps import StepId, StepStore
@@ -71,7 +73,12 @@ class Plan:
         self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
-        self._check_components(self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli]))
+        fold_of_row = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
+        self.n_folds = int(fold_of_row.max()) + 1
+        self._check_components(fold_of_row)
+        check_ready(config.encoders)
+        if config.ensemble.method == "banded_ridge":
+            check_himalaya()
         self.networks = tuple(
             extract_step.load(network.shown, network_json(network, config.seed), config.compute.device)
             for network in config.networks
@@ -80,12 +87,17 @@ class Plan:
     def folds(self, train_ids: Sequence[str]) -> IntArray:
         """Assign training stimuli to folds, ndarray of int, shape (n_train,)."""
         seed = derive_seed(self.config.seed, "folds")
-        return make_folds(len(train_ids), self.config.folds.n, seed, self.groups_of(train_ids))
+        groups = self.groups_of(train_ids)
+        if self.config.folds.by == "stimulus":
+            return make_folds(len(train_ids), self.config.folds.n, seed, groups)
+        if groups is None:
+            raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
+        return group_folds(groups, fewest=3 if self.config.folds.nested else 2)
 
-    def excluded_folds(self) -> list[tuple[int, ...]]:
+    def excluded_folds(self, n_folds: int) -> list[tuple[int, ...]]:
         """List the sets of folds without which the compression is fitted."""
-        folds = self.config.folds
-        return compress_step.excluded_folds(folds.n, nested=folds.nested, refit=self.config.compressed_in_folds)
+        refit = self.config.compressed_in_folds
+        return compress_step.excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
 
     def _check_components(self, fold_of_row: IntArray) -> None:
         compress = self.config.compress
@@ -93,7 +105,8 @@ class Plan:
         if not bounded or compress.components == "max" or compress.fewer == "allow":
             return
         sizes = np.bincount(fold_of_row)
-        smallest = len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in self.excluded_folds())
+        excluded = self.excluded_folds(len(sizes))
+        smallest = len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
         if compress.components >= smallest:
             raise OptionError(
                 f"compress.components must be below {smallest}, the number of stimuli in the smallest training part; "
@@ -185,7 +198,7 @@ class Plan:
         """Make the steps that compress each layer of each network."""
         compression = self.config.compression
         fold_of_row = self.folds(readable.train_ids)
-        excluded = self.excluded_folds()
+        excluded = self.excluded_folds(int(fold_of_row.max()) + 1)
         spaces = []
         for network in self.networks:
             shards = extracted[network.shown]
@@ -224,9 +237,12 @@ class Plan:
                 "groups": groups,
                 "test_groups": self.groups_of(readable.test_ids),
                 "encoders": config.encoders,
+                # Its budget changes nothing where it is not used.
+                "automl": config.automl.model_dump() if set(config.encoders) & set(AUTOML_ENCODERS) else None,
                 "search": config.search.model_dump(),
                 "selection": config.selection.model_dump(),
                 "ensemble": config.ensemble.model_dump(),
+                "truncate": config.compress.method == "pca",
                 "nested": config.folds.nested,
                 "interval": config.interval.model_dump(),
                 "significance": config.significance.model_dump(),
@@ -251,7 +267,9 @@ class Plan:
                 "spaces": [(self.store.path(s.step.step_id), s.network, s.weights, s.layer) for s in spaces],
                 "fold_of_row": fold_of_row,
             }
-            steps[pair] = Step(StepId("fit", "_".join(pair), content_key(key)), fit_step.fit_pair, arguments)
+            step_id = StepId("fit", "_".join(pair), content_key(key))
+            arguments["scratch"] = self.store.scratch(step_id)
+            steps[pair] = Step(step_id, fit_step.fit_pair, arguments)
         return steps
 
 

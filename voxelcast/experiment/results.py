@@ -140,7 +140,7 @@ def _normalised(voxels: Any, score: str, ceiling: str) -> tuple[float | None, fl
 
 
 def _write_search(finished: Finished, output: Path) -> None:
-    folds = [f"fold_{k + 1}" for k in range(finished.plan.config.folds.n)]
+    folds = [f"fold_{k + 1}" for k in range(int(finished.plan.folds(finished.readable.train_ids).max()) + 1)]
     columns = ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score", *folds)
     parts = [finished.folder(finished.fits[pair]) / "search.csv" for pair in finished.plan.pairs]
     write_bytes(output / "search.csv", b"".join([_csv(columns, []).encode(), *(part.read_bytes() for part in parts)]))

@@ -14,9 +14,9 @@ import yaml
 
 from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.core.progress import Progress
-from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.journal import Journal
+from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.opening import open_engine, worker_device, worker_slots
 from voxelcast.execution.profile import LocalProfile, Profile
 from voxelcast.execution.stage import run_steps
@@ -169,9 +169,7 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
         raise UnwritableError(f"output {output} is a file; choose a folder with --output")
     there = output / "config.yaml"
     if not there.is_file():
-        foreign = (
-            sorted(p.name for p in output.iterdir() if p.name not in _OURS) if output.exists() else []
-        )
+        foreign = sorted(p.name for p in output.iterdir() if p.name not in _OURS) if output.exists() else []
         if foreign:
             raise StoreError(
                 f"output {output} holds files that are not an experiment's ({foreign[0]}, ...); "

@@ -87,9 +87,11 @@ class Autoencoder(Compressor):
             adam = torch.optim.Adam(both.parameters(), lr=self.learning_rate)
             falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.epochs)
             for _ in range(self.epochs):
-                for chosen in torch.randperm(len(rows)).split(self.batch):
+                shuffled = rows[torch.randperm(len(rows))]
+                for start in range(0, len(rows), self.batch):
+                    some = shuffled[start : start + self.batch]
                     adam.zero_grad()
-                    torch.nn.functional.mse_loss(both(rows[chosen]), rows[chosen]).backward()
+                    torch.autograd.backward(torch.nn.functional.mse_loss(both(some), some))
                     adam.step()
                 falling.step()
             with torch.inference_mode():
@@ -101,9 +103,9 @@ class Autoencoder(Compressor):
 
         with _alone(self.seed), torch.inference_mode():
             # Row by row, since a product of many rows may round otherwise than one of few.
-            rows = [self._encode(row) for row in self._scaled(X).split(1)]
-            encoded = torch.cat(rows) if rows else torch.empty((0, self.components))
-        return encoded.double().numpy()
+            rows = [self._encode(row) for row in self._scaled(X)]
+            encoded = torch.stack(rows) if rows else torch.empty((0, self.components))
+        return np.asarray(encoded, dtype=np.float64)
 
     def _scaled(self, X: FloatArray) -> torch.Tensor:
         import torch

@@ -103,6 +103,11 @@ class Compression:
             return self.axis
         return self.axis or self.scale or COMPRESSORS[self.method].learns
 
+    @property
+    def nested(self) -> bool:
+        """Whether the first k of the components are those of a fit that asks for k."""
+        return self.method != "none" and COMPRESSORS[self.method].nested
+
 
 def compress_folds(
     matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, *, layer: str = ""
@@ -194,10 +199,10 @@ def _project(matrix: FeatureMatrix, rows: IntArray, compression: Compression, wh
     scores = np.zeros((matrix.shape[0], compressor.components))
     start = 0
     for columns in matrix.blocks(4096):
+        check_finite(f"features{where}", columns, "extract them again")
         seen = standardise(columns, rows, scale=True) if compression.scale else columns
         scores += seen @ projection[start : start + columns.shape[1]]
         start += columns.shape[1]
-    check_finite(f"features{where}", scores, "extract them again")
     return scores
 
 

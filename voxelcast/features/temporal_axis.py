@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import DataError
 from voxelcast.features.matrix import FeatureMatrix
 
@@ -52,11 +53,10 @@ def temporal_axis(
     largest = 0.0
     for block in matrix.blocks_over_time(width):
         train = block[train_rows]
+        check_finite(f"features{where}", train, "extract them again")
         largest = max(largest, float(np.abs(train).max()))
         over_time = (train - train.mean(axis=0)).transpose(1, 0, 2).reshape(matrix.n_times, -1)
         covariance += over_time @ over_time.T
-    if not np.isfinite(covariance).all():
-        raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
     values, vectors = np.linalg.eigh(covariance)
     if np.trace(covariance) <= np.finfo(np.float64).eps * largest**2 * len(train_rows):
         raise DataError(

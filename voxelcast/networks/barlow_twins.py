@@ -74,6 +74,8 @@ def _fit(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -
 
 def _add_head(module: nn.Module) -> nn.Module:
     """Give the released network the linear classifier with which it was evaluated; unchanged where it has one."""
+    if "fc" in dict(module.named_children()):
+        return module
     resnet: nn.Module = torchvision.models.resnet50(weights=None)
     resnet.load_state_dict({**resnet.state_dict(), **module.state_dict()})
-    return resnet if "fc" not in dict(module.named_children()) else module
+    return resnet

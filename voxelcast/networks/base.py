@@ -74,6 +74,12 @@ class Network(ABC):
 
     card: NetworkCard
     layers: tuple[str, ...]
+    device: torch.device
+
+    @property
+    def largest_activation(self) -> int | None:
+        """Numbers in the largest activation for one frame; None where that is not known."""
+        return None
 
     @abstractmethod
     def layer_names(self) -> tuple[str, ...]:

@@ -106,4 +106,4 @@ class ClipNetwork(ModuleNetwork):
 
     def _example(self) -> torch.Tensor:
         size = self.card.input_size
-        return torch.zeros(2, 3, self.clip_length, size, size, device=self._device)
+        return torch.zeros(2, 3, self.clip_length, size, size, device=self.device)

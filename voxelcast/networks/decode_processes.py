@@ -13,8 +13,8 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -49,6 +49,17 @@ class _Filled:
     indices: IntArray
     times: FloatArray
     frames: ByteArray | None = None
+
+
+@dataclass(frozen=True)
+class _File:
+    fileno: int
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        os.close(self.fileno)
 
 
 class _Process:
@@ -135,26 +146,37 @@ class DecodeProcesses:
             worker.pipe.close()
 
 
-@lru_cache(maxsize=1)
-def shared_processes(n: int) -> DecodeProcesses:
-    """Start ``n`` processes, or return those that are there: starting costs a second, which every step would pay."""
-    return DecodeProcesses(n)
+@contextmanager
+def decoding(
+    stimuli: Sequence[Stimulus], sampling: FrameSampling, *, chunk: int, workers: int
+) -> Iterator[DecodeProcesses]:
+    """Decode a list of stimuli in processes that are kept for the next list, unless this one was not read to its end.
+
+    Starting processes takes a second, which otherwise every step of an experiment would pay.
+
+    Parameters
+    ----------
+    stimuli : sequence of Stimulus
+    sampling : FrameSampling
+    chunk : int
+        The most frames per chunk.
+    workers : int
+        Processes; their number stays that of the first call until they are ended.
+    """
+    processes = _KEPT.pop() if _KEPT else DecodeProcesses(workers)
+    whole = False
+    try:
+        processes.begin(stimuli, sampling, chunk=chunk)
+        yield processes
+        whole = True
+    finally:
+        if whole and not _KEPT:
+            _KEPT.append(processes)
+        else:
+            processes.end()
 
 
-def drop_shared_processes() -> None:
-    """Forget the processes of :func:`shared_processes`, after they were ended."""
-    shared_processes.cache_clear()
-
-
-@dataclass(frozen=True)
-class _File:
-    fileno: int
-
-    def __enter__(self) -> _File:
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        os.close(self.fileno)
+_KEPT: list[DecodeProcesses] = []
 
 
 def _nameless_file(size: int) -> _File:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from voxelcast.core.arrays import FloatArray
@@ -19,10 +20,10 @@ _PATIENCE = 0.1  # seconds between looks at whether anybody still wants frames
 
 
 class FrameSource(Protocol):
-    """Whatever decodes stimuli in their order."""
+    """Whatever has the frames of stimuli, in their order."""
 
     def chunks(self, position: int) -> Iterator[FrameChunk]:
-        """Give the chunks of the stimulus at a position."""
+        """Give the chunks of the stimulus at a position; they need not outlast the next one."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,15 @@ class DeviceFrames:
         for position in range(self._n):
             try:
                 for chunk in self._source.chunks(position):
-                    frames = torch.from_numpy(chunk.frames) if chunk.frames.flags.writeable else None
                     locked = torch.empty(chunk.frames.shape, dtype=torch.uint8, pin_memory=True)
-                    locked.copy_(torch.from_numpy(chunk.frames.copy()) if frames is None else frames)
+                    locked.copy_(torch.from_numpy(np.require(chunk.frames, requirements=["C", "W"])))
                     with torch.cuda.stream(stream):
                         there = locked.to(self._device, non_blocking=True)
                         copied = torch.cuda.Event()
                         copied.record(stream)
                     if not self._put((there, copied, chunk.times)):
                         return
-            except VoxelcastError as error:
-                end = _End(error)
-            except BaseException as error:  # noqa: BLE001  # whatever it is, the main thread must not wait for ever
+            except (VoxelcastError, OSError, RuntimeError) as error:
                 end = _End(error)
             else:
                 end = _End()

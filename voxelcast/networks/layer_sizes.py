@@ -51,7 +51,7 @@ def layer_sizes(layers: Sequence[LayerTrace], grid: int | None = None) -> list[L
             shape = (shape[0], grid, grid)
         shown = " x ".join(map(str, layer.shape)) or "1"
         if layer.n_times is not None:
-            shown += f", {layer.n_times} steps"
+            shown += f", {layer.n_times} step{'s' if layer.n_times != 1 else ''}"
         sizes.append(LayerSize(layer.name, layer.kind, shown, math.prod(shape)))
     return sizes
 

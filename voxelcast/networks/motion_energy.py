@@ -90,7 +90,7 @@ class MotionEnergy(Network):
             weights_hash=digest,
             licence="none (no weights)",
         )
-        self._device = device
+        self.device = device
         self._spatial = torch.from_numpy(spatial).to(device)
         self._temporal = torch.from_numpy(temporal).to(device)
         self.layers = expand_layers(layers, self.layer_names(), NAME) if layers else ()
@@ -102,7 +102,7 @@ class MotionEnergy(Network):
 
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize frames of shape (n_frames, height, width, 3) to RGB in [0, 1]."""
-        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self._device)
+        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self.device)
 
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Compute the chosen layers of one clip, each of shape (n_frames, n_channels, grid, grid)."""
@@ -117,7 +117,7 @@ class MotionEnergy(Network):
     def _piece(self, prepared: torch.Tensor, start: int, stop: int) -> dict[str, torch.Tensor]:
         """Compute the chosen layers of frames ``start`` to ``stop - 1``."""
         # Motion needs the frames around; those beyond the ends are the first and the last frame again.
-        around = torch.arange(start - _RADIUS, stop + _RADIUS, device=self._device).clamp(0, len(prepared) - 1)
+        around = torch.arange(start - _RADIUS, stop + _RADIUS, device=self.device).clamp(0, len(prepared) - 1)
         wants_motion = any(layer.startswith("motion.") for layer in self.layers)
         frames = prepared[around] if wants_motion else prepared[start:stop]
         inside = slice(_RADIUS, _RADIUS + stop - start) if wants_motion else slice(None)

@@ -155,9 +155,11 @@ def _from_hub(repository: str, file: str, network: str) -> StateDict:
         path = Path(huggingface_hub.hf_hub_download(repository, file, revision=revision or None))
     except (HfHubHTTPError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
+        cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
         raise MissingFileError(
-            f"default weights of '{network}' ({repository}, {file}) are not in the cache of the Hugging Face hub and "
-            f"cannot be downloaded ({reason}); fetch {file} elsewhere and set weights to it, or set weights to random"
+            f"default weights of '{network}' ({repository}, {file}) are not in {cache} and cannot be downloaded "
+            f"({reason}); fetch {file} elsewhere and set weights to it, or copy the cache's folder "
+            f"models--{repository.replace('/', '--')} of a machine that has them there, or set weights to random"
         ) from error
     wanted = path.resolve().name
     with path.open("rb") as opened:

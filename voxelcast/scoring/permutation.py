@@ -44,8 +44,8 @@ def permutation_p_values(
     Cross-validated predictions are not independent of the responses of other folds: fold A's responses train the model
     of fold B, and fold B's that of fold A. If predictions are linear in the training responses, the score is a sum over
     pairs of folds, each pair appears in it twice, and on noise it varies up to sqrt(2) times as much as permutation of
-    fixed predictions shows (equally where A predicts B as B predicts A). So with ``cross_validated`` the permuted scores
-    are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05.
+    fixed predictions shows (just as much where A predicts B as B predicts A). So with ``cross_validated`` the permuted
+    scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05.
 
     The m + 1 = A B scores are those of A orders of the responses with B orders of the predictions, both drawn at
     random, the measured order being the first of both: one matrix product per voxel. As only the order of one relative

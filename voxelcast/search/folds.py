@@ -67,6 +67,41 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
     return fold_of_row
 
 
+def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
+    """Make each group a fold of its own: leave one run, movie or session out.
+
+    Parameters
+    ----------
+    groups : sequence of str
+        The group of each stimulus.
+    fewest : int
+        The least number of folds.
+
+    Returns
+    -------
+    fold_of_row : ndarray of shape (n,), int
+        Groups are numbered in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If there are too few groups, or one has fewer than three stimuli.
+    """
+    names, fold_of_row = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < fewest:
+        raise DataError(
+            f"each group is a fold, and there must be at least {fewest}; got {len(names)} groups; divide the stimuli "
+            "into more groups, or make folds of stimuli"
+        )
+    sizes = np.bincount(fold_of_row)
+    if int(sizes.min()) < _FEWEST:
+        raise DataError(
+            f"each group is a fold and needs at least {_FEWEST} stimuli; got {sizes.min()} in group "
+            f"{names[sizes.argmin()]}; join groups, or make folds of stimuli"
+        )
+    return np.asarray(fold_of_row, dtype=np.intp)
+
+
 def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
     shuffled = rng.permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]

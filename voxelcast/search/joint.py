@@ -1,8 +1,4 @@
-"""One search over layer, number of compressed components and encoder together.
-
-The components of a compression are ordered (PCA: by variance), so that the first k of them are the compression to k
-components: no other number has to be compressed again.
-"""
+"""One search over layer, number of principal components and encoder together."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Moments, Setting
+from voxelcast.encoders.base import Setting
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.evaluation_log import EvaluationLog
@@ -21,40 +15,7 @@ from voxelcast.search.exact import Trials, smallest_training
 from voxelcast.search.proposals import Judge, Proposing, nearest_setting
 from voxelcast.search.study import suggest_range
 from voxelcast.search.training import PairData, Training
-
-
-class Truncated:
-    """The first k features of a feature space, with their training moments.
-
-    Parameters
-    ----------
-    training : Training
-    n_features : int
-    """
-
-    def __init__(self, training: Training, n_features: int) -> None:
-        self._training, self.n_features = training, n_features
-
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Return the moments of the first features."""
-        k, stats = self.n_features, self._training.moments(excluded)
-        return replace(stats, x_mean=stats.x_mean[:k], S=stats.S[:k, :k], C=stats.C[:k])
-
-    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
-        """Return the first features of the training stimuli outside the folds ``excluded``."""
-        return self._training.samples(excluded)[:, : self.n_features]
-
-    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
-        """Return the first features of ``fold``."""
-        return self._training.features(excluded, fold)[:, : self.n_features]
-
-
-def truncated(training: Training, n_features: int | None) -> Training:
-    """Return the training moments of the first ``n_features`` features; None: of all."""
-    if n_features is None or n_features >= training.n_features:
-        return training
-    return Truncated(training, n_features)
-
+from voxelcast.search.truncated import truncated
 
 Found = tuple[int | None, int, AnyEncoder, Trials]
 _Choice = tuple[int, int, int]  # layer, components, encoder
@@ -69,6 +30,7 @@ def joint_trials(
     metric: str,
     proposing: Proposing,
     *,
+    truncate: bool = True,
     per_voxel: bool = False,
     log: EvaluationLog | None = None,
 ) -> Iterator[Found]:
@@ -78,6 +40,8 @@ def joint_trials(
     ----------
     spaces, trainings
         The layers and their training moments, which are all held at once.
+    truncate : bool
+        Whether the number of components is searched; not where components have no order.
     encoders, data, nested, metric, proposing, per_voxel, log
         As for `voxelcast.search.proposals.proposed_trials`.
 
@@ -92,7 +56,7 @@ def joint_trials(
 
     def suggest(trial: Any) -> Mapping[str, Any]:
         place = int(trial.suggest_categorical("layer", range(len(trainings)))) if len(trainings) > 1 else 0
-        wanted = int(trial.suggest_int("components", 1, most, log=True)) if most > 1 else 1
+        wanted = int(trial.suggest_int("components", 1, most, log=True)) if truncate else most
         which = int(trial.suggest_categorical("encoder", range(len(encoders)))) if len(encoders) > 1 else 0
         k = min(wanted, trainings[place].n_features)
         encoder = encoders[which]
@@ -108,7 +72,12 @@ def joint_trials(
         folds = [fold for fold in range(data.n_folds) if fold != outer]
         judges: dict[_Choice, Judge] = {}
 
-        def score(proposal: Mapping[str, Any], fold: int, judges: dict[_Choice, Judge] = judges, outer: int | None = outer) -> float:
+        def score(
+            proposal: Mapping[str, Any],
+            fold: int,
+            judges: dict[_Choice, Judge] = judges,
+            outer: int | None = outer,
+        ) -> float:
             choice = (proposal["place"], proposal["components"], proposal["encoder"])
             place, k, which = choice
             if choice not in judges:
@@ -126,4 +95,4 @@ def joint_trials(
         for (place, k, which), own in sorted(gathered.items()):
             listed = encoders[which].settings(n_train, k, q)
             trials = judges[place, k, which].trials(own, listed, folds)
-            yield outer, place, encoders[which], replace(trials, n_components=k)
+            yield outer, place, encoders[which], replace(trials, n_components=k if truncate else None)

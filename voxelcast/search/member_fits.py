@@ -13,6 +13,7 @@ from voxelcast.encoders.sample import FittedModel, SampleEncoder
 from voxelcast.search.sample_scores import fit_samples
 from voxelcast.search.selection import Member
 from voxelcast.search.training import PairData, Training
+from voxelcast.search.truncated import truncated
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class PickedModels:
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays of all models, named ``<k>_<name>``, and ``pick``."""
         parts = {f"{k}_{name}": array for k, model in enumerate(self.models) for name, array in model.arrays().items()}
-        return {**parts, "pick": self.pick}
+        return {**parts, "pick": self.pick.astype(np.float64)}
 
 
 def training_mean(data: PairData, excluded: Sequence[int]) -> FloatArray:
@@ -62,13 +63,14 @@ def fit_members(
     Members of the same encoder (two outer folds' choices, say) share one solution.
     """
     models: list[FittedModel | None] = [None] * len(members)
-    for name in dict.fromkeys(member.encoder.name for member in members):
-        own = [k for k, member in enumerate(members) if member.encoder.name == name]
-        encoder = members[own[0]].encoder
+    groups = [(member.encoder.name, member.n_components) for member in members]
+    for group in dict.fromkeys(groups):
+        own = [k for k in range(len(members)) if groups[k] == group]
+        encoder, source = members[own[0]].encoder, truncated(training, group[1])
         fitted = (
-            [_fit_samples(members[k], encoder, training, data, excluded) for k in own]
+            [_fit_samples(members[k], encoder, source, data, excluded) for k in own]
             if isinstance(encoder, SampleEncoder)
-            else _fit_paths([members[k] for k in own], encoder, training, excluded)
+            else _fit_paths([members[k] for k in own], encoder, source, excluded)
         )
         for k, model in zip(own, fitted, strict=True):
             models[k] = model

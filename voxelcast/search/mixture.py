@@ -1,7 +1,7 @@
 """Predictions of what was selected: one candidate, each voxel's own, or a weighted combination of layers.
 
-A mixture predicts ``(1 - sum_l w_l) y_mean + sum_l w_l p_l`` with the layers' predictions p_l, their weights w_l in each
-voxel and the training mean of the responses.
+A mixture predicts ``(1 - sum_l w_l) y_mean + sum_l w_l p_l`` with the layers' predictions p_l, their weights w_l in
+each voxel and the training mean of the responses.
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ def mixture_weights(
     return {outer: best_weights(scores[outer]) for outer in outers}
 
 
-def _stacking_sums(
-    ledger: Ledger, sources: Sources, per: str, outers: Sequence[Outer]
-) -> dict[Outer, StackingSums]:
+def _stacking_sums(ledger: Ledger, sources: Sources, per: str, outers: Sequence[Outer]) -> dict[Outer, StackingSums]:
     """Sum over out-of-fold predictions: inner fold i of outer fold j is predicted by models fitted without i and j.
 
     A model without i and j serves outer fold i as well, with the setting that i chose.
@@ -109,7 +107,7 @@ def _add_layer(
     """Add the weighted predictions of a layer's members to ``total``, ndarray of shape (n, q)."""
     for member, model in zip(members, models, strict=True):
         weight = member.used if weights is None else np.where(member.used, weights, 0.0)
-        total += weight * model.predict(X)
+        total += weight * model.predict(X if member.n_components is None else X[:, : member.n_components])
 
 
 def single_weights(member: Member, n_spaces: int) -> FloatArray:

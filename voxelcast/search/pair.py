@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
 from voxelcast.search.banded import banded_result
 from voxelcast.search.base import FeatureSpace, PairResult
-from voxelcast.search.bayes import bayes_trials
 from voxelcast.search.ensemble import Ensemble
-from voxelcast.search.exact import Trials, exact_trials
+from voxelcast.search.evaluation_log import EvaluationLog
+from voxelcast.search.exact import exact_trials
 from voxelcast.search.folds import check_folds
+from voxelcast.search.joint import joint_trials
 from voxelcast.search.mixture import (
     Sources,
     final_parts,
@@ -27,11 +29,13 @@ from voxelcast.search.mixture import (
     shares,
     single_weights,
 )
+from voxelcast.search.proposals import Proposing, proposed_trials
 from voxelcast.search.selection import Ledger, Member, Selection
-from voxelcast.search.training import PairData
+from voxelcast.search.training import PairData, training
 from voxelcast.search.voxelwise import exact_voxel_trials
 
-METHODS = ("exact", "bayes")
+METHODS = ("exact", "bayes", "random", "grid")
+_BY_ROI, _BEST_LAYER = Selection(), Ensemble()
 
 
 def search_pair(
@@ -46,8 +50,13 @@ def search_pair(
     nested: bool = True,
     seed: int = 0,
     names: Sequence[str] = (),
-    selection: Selection = Selection(),
-    ensemble: Ensemble = Ensemble(),
+    selection: Selection = _BY_ROI,
+    ensemble: Ensemble = _BEST_LAYER,
+    sampler: str = "tpe",
+    prune: bool = False,
+    joint: bool = False,
+    truncate: bool = True,
+    log: EvaluationLog | None = None,
 ) -> PairResult:
     """Find the layer, encoder and setting that predict the responses of one subject x ROI best.
 
@@ -67,20 +76,28 @@ def search_pair(
     fold_of_row : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
     method : str
-        ``"exact"`` tries all settings of ``encoder.settings``; ``"bayes"`` lets Optuna propose ``trials`` of them for
-        each layer and encoder.
+        ``"exact"`` tries all settings of ``encoder.settings``; ``"bayes"`` and ``"random"`` let Optuna propose
+        ``trials`` of them for each layer and encoder; ``"grid"`` spreads as many evenly.
     trials : int
     metric : str
         What candidates are compared by: ``"pearson_r"``, or ``"pooled_2021"`` to reproduce the 2021 selection.
     nested : bool
     seed : int
-        For the proposals of ``"bayes"``; ``"exact"`` leaves nothing to chance.
+        For the proposals; ``"exact"`` and ``"grid"`` leave nothing to chance.
     names : sequence of str
         Subject and ROI, say: they make the proposals of one pair independent of another's.
     selection : Selection
         Whether the ROI or each voxel chooses, and by which rule.
     ensemble : Ensemble
         How the layers are combined, each with its own best encoder and setting.
+    sampler, prune
+        See `voxelcast.search.proposals.Proposing`.
+    joint : bool
+        Whether ``"bayes"`` or ``"random"`` searches layer, number of components and encoder in one study.
+    truncate : bool
+        Whether a joint search tries the first k components of a layer for every k: they must be principal components.
+    log : EvaluationLog, optional
+        What an earlier search by proposals has computed before it was killed.
 
     Returns
     -------
@@ -96,6 +113,8 @@ def search_pair(
         If a value is not finite, or no candidate has a score.
     """
     check_option("method", method, METHODS)
+    if joint and method not in ("bayes", "random"):
+        raise OptionError(f"a joint search needs method bayes or random; got {method}")
     check_option("metric", metric, tuple(METRICS))
     n_folds = _checked(Y, spaces, encoders, fold_of_row, nested)
     if selection.per == "voxel" and metric != "pearson_r":
@@ -104,23 +123,69 @@ def search_pair(
     outers: list[int | None] = [None, *range(n_folds if nested else 0)]
     ledger = Ledger(outers, len(spaces), Y.shape[1], selection)
     sources = Sources(spaces, data)
-    for place, space in enumerate(spaces):
-        source = sources[place]
-        for encoder in encoders:
-            runs: Iterator[tuple[int | None, Trials]]
-            if method == "exact" and selection.per == "voxel":
-                runs = exact_voxel_trials(encoder, source, data, nested)
-            elif method == "exact":
-                runs = exact_trials(encoder, source, data, nested, metric)
-            else:
-                own = derive_seed(seed, *names, space.network, space.layer, encoder.name)
-                runs = bayes_trials(encoder, source, data, nested, metric, trials=trials, seed=own)
-            for outer, tried in runs:
-                ledger.enter(outer, place, space, encoder, tried)
+    if method == "exact":
+        _search_exactly(ledger, sources, encoders, nested, metric, per_voxel=selection.per == "voxel")
+    else:
+        own = derive_seed(seed, *names)
+        proposing = Proposing(method, trials, sampler, prune, own)
+        keep = selection.per == "voxel"
+        if joint:
+            trainings = [training(space, data) for space in spaces]
+            for outer, place, encoder, tried in joint_trials(
+                spaces, trainings, encoders, data, nested, metric, proposing, truncate=truncate, per_voxel=keep, log=log
+            ):
+                ledger.enter(outer, place, spaces[place], encoder, tried)
+        else:
+            _search_by_proposals(ledger, sources, encoders, nested, metric, proposing, per_voxel=keep, log=log)
     if ensemble.method == "banded_ridge":
         single = _judge(ledger, sources, selection, Ensemble(), outers)
         return banded_result(single, ledger, sources, outers, derive_seed(seed, *names))
     return _judge(ledger, sources, selection, ensemble, outers)
+
+
+def _search_exactly(
+    ledger: Ledger, sources: Sources, encoders: Sequence[AnyEncoder], nested: bool, metric: str, *, per_voxel: bool
+) -> None:
+    """Try every setting of every encoder on every layer."""
+    for place, space in enumerate(sources.spaces):
+        for encoder in encoders:
+            runs = (
+                exact_voxel_trials(encoder, sources[place], sources.data, nested)
+                if per_voxel
+                else exact_trials(encoder, sources[place], sources.data, nested, metric)
+            )
+            for outer, tried in runs:
+                ledger.enter(outer, place, space, encoder, tried)
+
+
+def _search_by_proposals(
+    ledger: Ledger,
+    sources: Sources,
+    encoders: Sequence[AnyEncoder],
+    nested: bool,
+    metric: str,
+    proposing: Proposing,
+    *,
+    per_voxel: bool,
+    log: EvaluationLog | None,
+) -> None:
+    """Search every layer and encoder by proposals of its own."""
+    for place, space in enumerate(sources.spaces):
+        for encoder in encoders:
+            own = replace(proposing, seed=derive_seed(proposing.seed, space.network, space.layer, encoder.name))
+            runs = proposed_trials(
+                encoder,
+                sources[place],
+                sources.data,
+                nested,
+                metric,
+                own,
+                per_voxel=per_voxel,
+                log=log,
+                name=f"{space.network} {space.layer}",
+            )
+            for outer, tried in runs:
+                ledger.enter(outer, place, space, encoder, tried)
 
 
 def _judge(

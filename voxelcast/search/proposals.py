@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
@@ -38,7 +38,7 @@ class Proposing:
     Parameters
     ----------
     method : str
-        ``"bayes"``, ``"random"`` (uniform, or log-uniform where the range is logarithmic) or ``"grid"`` (evenly spaced).
+        ``"bayes"``, ``"random"`` (log-uniform where the range is logarithmic) or ``"grid"`` (evenly spaced).
     trials : int
         For each layer and encoder; for all of them together in a joint search.
     sampler : str
@@ -169,8 +169,8 @@ class Judge:
         if key not in self._scores:
             if self._per_voxel:
                 r = self.voxels(setting, fold)
-                varies = np.count_nonzero(self.data.held_out[fold].norm > 0)
-                self._scores[key] = float("nan") if np.isnan(r).all() else float(np.nansum(r) / max(varies, 1))
+                varies = int(np.count_nonzero(self.data.held_out[fold].norm > 0))
+                self._scores[key] = float("nan") if np.isnan(r).all() else float(np.nansum(r)) / max(varies, 1)
             else:
                 self._scores[key] = self._fit_and_score(setting, fold)
         return self._scores[key]
@@ -210,7 +210,7 @@ class Judge:
             return Trials(settings, scores, complexity=complexity)
         q = self.data.Y.shape[1]
         tally = VoxelTally(len(settings), q)
-        complete = ~np.isnan(scores).any(axis=1)
+        complete: BoolArray = np.asarray(~np.isnan(scores).any(axis=1))
         for fold in folds:
             r = [self.voxels(s, fold) if c else np.full(q, np.nan) for s, c in zip(settings, complete, strict=True)]
             tally.add(np.stack(r), self.data.held_out[fold].norm > 0)
@@ -246,10 +246,11 @@ def nearest_setting(proposal: Mapping[str, Any], listed: Sequence[Setting], spac
         return {key: min(max(proposal[key], bounds.low), bounds.high) for key, bounds in space.items()}
 
     def distance(setting: Setting) -> float:
-        return sum(
-            abs(log(setting[key] / proposal[key]) if bounds.log else setting[key] - proposal[key])
-            for key, bounds in space.items()
-        )
+        apart = 0.0
+        for key, bounds in space.items():
+            here, there = float(setting[key]), float(proposal[key])
+            apart += abs(log(here / there) if bounds.log else here - there)
+        return apart
 
     return min(listed, key=distance)
 

@@ -39,7 +39,8 @@ def score_samples(
     kept = ~np.isin(data.fold_of_row, excluded)
     features = [training.features(excluded, fold) for fold in folds]
     scores = np.empty((len(settings), len(folds)))
-    for row, predictions in enumerate(encoder.predict_all(training.samples(excluded), data.Y[kept], settings, features)):
+    tried = encoder.predict_all(training.samples(excluded), data.Y[kept], settings, features)
+    for row, predictions in enumerate(tried):
         for column, (fold, predicted) in enumerate(zip(folds, predictions, strict=True)):
             scores[row, column] = METRICS[metric](data.Y[data.rows[fold]], predicted)
     return scores

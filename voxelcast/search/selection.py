@@ -2,8 +2,8 @@
 
 References
 ----------
-.. [1] Breiman, L., Friedman, J. H., Olshen, R. A. & Stone, C. J. Classification and Regression Trees, section 3.4.3: the
-   one-standard-error rule. Wadsworth (1984). doi:10.1201/9781315139470
+.. [1] Breiman, L., Friedman, J. H., Olshen, R. A. & Stone, C. J. Classification and Regression Trees, section 3.4.3.
+   Wadsworth (1984). doi:10.1201/9781315139470
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Member:
-    """One encoder on one layer, with the candidate that each voxel takes of it.
+    """One encoder on one layer (or on some of its components), with the candidate that each voxel takes of it.
 
     Parameters
     ----------
@@ -68,6 +68,11 @@ class Member:
     candidates: tuple[Candidate, ...]
     pick: IntArray
     used: BoolArray
+
+    @property
+    def n_components(self) -> int | None:
+        """How many of the layer's components its models are given; None: all."""
+        return self.candidates[0].n_components
 
 
 class Ledger:
@@ -173,8 +178,9 @@ class _Best:
         pick = np.broadcast_to(self._pick, (n_voxels,))
         kept = [int(k) for k in np.unique(self._pick) if k >= 0]
         members = []
-        for name in dict.fromkeys(self._known[k][0].name for k in kept):
-            own = [k for k in kept if self._known[k][0].name == name]
+        groups = {k: (self._known[k][0].name, self._known[k][1].n_components) for k in kept}
+        for group in dict.fromkeys(groups.values()):
+            own = [k for k in kept if groups[k] == group]
             used = np.isin(pick, own)
             local = np.where(used, np.searchsorted(own, pick), 0)
             candidates = tuple(self._known[k][1] for k in own)

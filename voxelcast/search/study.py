@@ -52,11 +52,15 @@ class Study:
             "gp": optuna.samplers.GPSampler,
             "random": optuna.samplers.RandomSampler,
         }[sampler](seed=seed)
-        pruner = optuna.pruners.MedianPruner(_STARTUP_PROPOSALS, _STARTUP_FOLDS) if prune else optuna.pruners.NopPruner()
+        pruner = (
+            optuna.pruners.MedianPruner(_STARTUP_PROPOSALS, _STARTUP_FOLDS) if prune else optuna.pruners.NopPruner()
+        )
         self._study = optuna.create_study(direction="maximize", sampler=made, pruner=pruner)
         self._suggest, self._states = suggest, optuna.trial.TrialState
 
-    def run(self, n: int, score: Callable[[Proposal, int], float], folds: Sequence[int]) -> list[tuple[Proposal, FloatArray]]:
+    def run(
+        self, n: int, score: Callable[[Proposal, int], float], folds: Sequence[int]
+    ) -> list[tuple[Proposal, FloatArray]]:
         """Try ``n`` proposals.
 
         Parameters

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
@@ -35,7 +35,7 @@ class VoxelTally:
         self._count = np.zeros(n_voxels)
         self._means: list[FloatArray] = []
 
-    def add(self, r: FloatArray, varies: FloatArray) -> None:
+    def add(self, r: FloatArray, varies: BoolArray) -> None:
         """Add a fold's scores, ndarray of shape (n_settings, n_voxels); ``varies`` tells whose responses vary."""
         known = np.where(np.isnan(r), 0.0, r)
         self._sum += known

@@ -74,6 +74,11 @@ class StepStore:
         """Folder of a step, whether finished or not."""
         return self.root / step.folder
 
+    def scratch(self, step: StepId) -> Path:
+        """Folder beside a step's, for what a killed step may go on from; the step deletes it when it is done."""
+        final = self.path(step)
+        return final.with_name(f".scratch-{final.name}")
+
     def is_done(self, step: StepId) -> bool:
         """Whether the step is finished.
 

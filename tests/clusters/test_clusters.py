@@ -1,0 +1,236 @@
+"""The same experiment on a real Slurm and a real Grid Engine, with workers and drivers killed: the same bytes.
+
+The scripts beside this file install, start and stop both on this machine. They need root on Debian.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.experiment.miniature import ENERGY, contents, settings, write_dataset, write_settings
+from tests.experiment.test_resume import done_steps, wait_until
+from voxelcast.execution.jobs import Jobs, Scheduler
+from voxelcast.execution.journal import read_journal
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+SUBJECTS = ("ann", "bob")
+N_STEPS = 2 + 5 + 3 + 2  # responses, shards of 32 clips, layers, fits
+PATIENCE = 240.0  # seconds for what takes 20 on an idle machine
+
+
+def script(name: str, *arguments: object) -> None:
+    done = subprocess.run([HERE / f"{name}.sh", *map(str, arguments)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def environment(name: str) -> dict[str, str]:
+    """Variables that the scheduler's commands need."""
+    if name == "slurm":
+        return {}
+    text = subprocess.run(
+        ["bash", "-c", f". {HERE}/grid_engine_env.sh; env"], capture_output=True, text=True, check=True
+    ).stdout
+    return dict(re.findall(r"^(SGE_\w+|PATH)=(.*)$", text, flags=re.M))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A batch system that is up, a profile for it, and an experiment's file and undisturbed local output."""
+
+    scheduler: Scheduler
+    folder: Path
+    experiment: Path
+    local: Path
+
+    @property
+    def profile(self) -> Path:
+        return self.folder / "profile.yaml"
+
+    def voxelcast(self, *arguments: object) -> subprocess.Popen[str]:
+        """Start the command line as a user would."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "voxelcast", *map(str, arguments)],
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, output: Path) -> subprocess.Popen[str]:
+        return self.voxelcast("run", self.experiment, "--output", output, "--on", self.profile)
+
+    def jobs(self, output: Path) -> list[str]:
+        """Ids of a run's jobs."""
+        name = json.loads((output / "jobs.json").read_text())["name"]
+        return Jobs(self.scheduler, name).ids()
+
+    def cancel(self, job: str) -> None:
+        subprocess.run(["scancel" if self.scheduler == "slurm" else "qdel", job], check=True, capture_output=True)
+
+    def foreign_job(self) -> str:
+        """Submit somebody else's job."""
+        command = (
+            ["sbatch", "--output", "/dev/null", "--wrap", "sleep 600"]
+            if self.scheduler == "slurm"
+            else ["qsub", "-b", "y", "-o", "/dev/null", "-j", "y", "-N", "foreign", "sleep", "600"]
+        )
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return str(re.findall(r"\d+", said)[0])
+
+    def is_queued(self, job: str) -> bool:
+        command = ["squeue", "--noheader", "--format", "%A"] if self.scheduler == "slurm" else ["qstat"]
+        return job in subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An experiment's file, and the output of running it on this machine."""
+    folder = tmp_path_factory.mktemp("local")
+    root = write_dataset(folder / "data", n=140, videos=True, subjects=SUBJECTS)
+    plain = settings(root, compute={"workers": 2}, frames={"every": 1})
+    plain["networks"] = [{"name": ENERGY, "layers": ["static.4", "motion.3", "colour"], "input_size": 96}]
+    experiment = write_settings(folder / "x.yaml", plain)
+    command = [sys.executable, "-m", "voxelcast", "run", str(experiment), "--output", str(folder / "output")]
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
+    assert len(done_steps(folder / "output")) == N_STEPS
+    return experiment, folder / "output"
+
+
+@pytest.fixture(scope="module", params=["slurm", "grid_engine"])
+def cluster(
+    request: pytest.FixtureRequest, undisturbed: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    name: str = request.param
+    pytest.importorskip("dask_jobqueue", reason="needs pip install 'voxelcast[cluster]'")
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        pytest.skip("Slurm and Grid Engine can only be installed and started by root on Debian")
+    folder = tmp_path_factory.mktemp(name)
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in environment(name).items():
+            patch.setenv(variable, value)
+        if shutil.which("sbatch" if name == "slurm" else "qsub") is None:
+            script(f"{name}_install")
+        script(f"{name}_up", folder / "system")
+        try:
+            yield _cluster(name, folder, undisturbed)
+        finally:
+            script(f"{name}_down", folder / "system")
+
+
+def _cluster(name: str, folder: Path, undisturbed: tuple[Path, Path]) -> Cluster:
+    scheduler: Scheduler = "slurm" if name == "slurm" else "grid-engine"
+    workers = {"jobs": 2, "cores": 1, "memory": "2GB", "time": "00:20:00"}
+    profile = {
+        "scheduler": scheduler,
+        "shared_folder": str(folder / "shared"),
+        "interface": "lo",
+        "local_folder": str(folder / "scratch"),
+        "workers": workers | ({} if name == "slurm" else {"queue": "all.q"}),
+    }
+    (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
+    return Cluster(scheduler, folder, *undisturbed)
+
+
+def check_same(cluster: Cluster, output: Path) -> None:
+    """The output is complete and identical to the local one."""
+    there, here = contents(cluster.local), contents(output)
+    same = [
+        name
+        for name in there
+        if name in ("scores.csv", "search.csv", "layers.csv") or name.startswith(("predictions/", "voxels/"))
+    ]
+    assert len(same) == 3 + 3 * len(SUBJECTS)
+    for name in same:
+        assert here[name] == there[name], name
+    assert len(done_steps(output)) == N_STEPS
+    assert list((output / "steps").glob("*/.*")) == []  # what kills left half done is cleared away
+
+
+def until(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
+    """Wait for something that must come before the run is over."""
+    assert wait_until(lambda: condition() or driver.poll() is not None, PATIENCE)
+    assert driver.poll() is None, f"the run was over too soon: {driver.communicate()[0]}"
+
+
+def extracting(output: Path) -> bool:
+    """Whether a run has finished its first extraction and is at the next."""
+    return any(name.startswith("steps/extract/") for name in done_steps(output))
+
+
+def finish(driver: subprocess.Popen[str], code: int = 0) -> str:
+    said, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == code, said
+    return said
+
+
+def test_a_worker_is_cancelled(cluster: Cluster) -> None:
+    output = cluster.folder / "worker"
+    driver = cluster.run(output)
+    until(lambda: extracting(output), driver)
+    before, jobs = done_steps(output), cluster.jobs(output)
+    assert len(jobs) == 2
+    cluster.cancel(jobs[0])
+    said = finish(driver)
+    assert f"job {jobs[0]}" in said, said
+    assert "trying again (1 of 2)" in said
+    assert any(line["event"] == "lost" for line in read_journal(output))
+    assert before.items() <= done_steps(output).items()  # nothing that was finished was done again
+    check_same(cluster, output)
+    assert not cluster.is_queued(jobs[1])
+
+
+def test_the_driver_is_interrupted_and_killed(cluster: Cluster) -> None:
+    output, foreign = cluster.folder / "driver", cluster.foreign_job()
+    driver = cluster.run(output)
+    until(lambda: (output / "jobs.json").is_file() and len(cluster.jobs(output)) == 2, driver)
+    jobs = cluster.jobs(output)
+    driver.send_signal(signal.SIGINT)
+    assert "stopped; run the same command again" in finish(driver, 130)
+    assert wait_until(lambda: not any(map(cluster.is_queued, jobs)), 15), "Ctrl-C left jobs"
+    assert cluster.is_queued(foreign), "Ctrl-C cancelled somebody else's job"
+
+    driver = cluster.run(output)
+    until(lambda: extracting(output), driver)
+    left = cluster.jobs(output)
+    driver.kill()
+    driver.wait()
+    before = done_steps(output)
+    status = finish(cluster.voxelcast("status", output))
+    assert "not running" in status
+    assert re.search(r"extract features +[1-4] of 5 done", status), status
+
+    said = finish(cluster.run(output))
+    assert "2 jobs that an earlier run left were cancelled" in said
+    assert before.items() <= done_steps(output).items()
+    check_same(cluster, output)
+    assert wait_until(lambda: not any(map(cluster.is_queued, left)), 15)
+    assert cluster.is_queued(foreign)
+    cluster.cancel(foreign)
+    assert "finished" in finish(cluster.voxelcast("status", output))
+
+
+def test_the_profile_is_checked_end_to_end(cluster: Cluster) -> None:
+    assert "works" in finish(cluster.voxelcast("execution", "check", cluster.profile))
+    wrong = yaml.safe_load(cluster.profile.read_text())
+    wrong["workers"]["queue"] = "nowhere"
+    path = cluster.folder / "wrong.yaml"
+    path.write_text(yaml.safe_dump(wrong))
+    started = time.monotonic()
+    said = finish(cluster.voxelcast("execution", "check", path), 1)
+    assert f"{cluster.scheduler} refused a job" in said, said
+    assert time.monotonic() - started < PATIENCE / 2

@@ -1,0 +1,61 @@
+"""``voxelcast execution`` and ``voxelcast status``: where work runs, and how far it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from voxelcast.core.errors import UnwritableError
+
+
+@click.group()
+def execution() -> None:
+    """Profiles: where work runs beyond this machine (docs/clusters.md)."""
+
+
+@execution.command()
+@click.argument("scheduler", type=click.Choice(["slurm", "grid-engine", "google", "local"]))
+@click.option("--output", type=click.Path(path_type=Path), help="A new file; default: print.")
+def init(scheduler: str, output: Path | None) -> None:
+    """Write a commented profile, to be filled in."""
+    from voxelcast.execution.templates import profile_template
+    from voxelcast.store.atomic import write_text
+
+    if output is None:
+        click.echo(profile_template(scheduler), nl=False)
+        return
+    if output.exists():
+        raise UnwritableError(f"{output} is there already; choose another --output")
+    write_text(output, profile_template(scheduler))
+    click.echo(f"wrote {output}; fill it in, then: voxelcast execution check {output}")
+
+
+@execution.command()
+@click.argument("profile")
+def check(profile: str) -> None:
+    """Try PROFILE (a file or a name) out with a tiny job on each kind of its workers."""
+    from voxelcast.execution.check import check_profile
+    from voxelcast.execution.profile import find_profile, load_profile
+
+    path = find_profile(profile)
+    for line in check_profile(load_profile(path), lambda message: click.echo(message, err=True)):
+        click.echo(line)
+    click.echo(f"{path} works; voxelcast run EXPERIMENT --on {profile}")
+
+
+@click.command()
+@click.argument("output", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(output: Path, as_json: bool) -> None:
+    """Say how far the run in OUTPUT is: what is done, running, waiting and failed, and the time left."""
+    from voxelcast.execution.status import read_status
+
+    found = read_status(output)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    for line in found.lines():
+        click.echo(line)

@@ -1,0 +1,32 @@
+"""``voxelcast rsa``: which layer's dissimilarities agree best with measured ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from voxelcast.cli.progress import make_progress
+
+
+@click.command()
+@click.argument("analysis", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; default outputs/NAME.")
+def rsa(analysis: Path, overrides: tuple[str, ...], output: Path | None) -> None:
+    """Compare the layers of networks with measured dissimilarity matrices (docs/rsa.md, examples/rdm92.yaml)."""
+    from voxelcast.experiment.rsa import run_rsa
+    from voxelcast.experiment.rsa_config import load_rsa_config
+
+    config = load_rsa_config(analysis, overrides)
+    folder = Path("outputs") / config.name if output is None else output
+    result = run_rsa(config, folder, progress=make_progress())
+    best = result.best
+    click.echo(
+        f"best of {len(result.layers)} layers: {best.network} {best.layer}, {config.comparison} {best.similarity:.3f} "
+        f"({100 * config.interval.level:g} % interval {best.low:.3f} to {best.high:.3f}; best in "
+        f"{100 * best.best_share:.0f} % of resamples)"
+    )
+    if result.ceiling_low == result.ceiling_low:
+        click.echo(f"noise ceiling: {result.ceiling_low:.3f} to {result.ceiling_high:.3f}")
+    click.echo(f"results in {folder}: layers.csv, layers.png, rdms.npz")

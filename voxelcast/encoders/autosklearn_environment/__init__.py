@@ -1,0 +1,1 @@
+"""The environment in which auto-sklearn runs: its pinned packages, how it is made, and what runs inside."""

@@ -1,0 +1,94 @@
+"""Ridge regression whose penalty every voxel chooses for itself, by generalised cross-validation.
+
+With S = V diag(l) V' and z = V'c of a voxel's column c of C, the residual sum of squares and the degrees of freedom of
+penalty a need nothing but the moments::
+
+    RSS(a) = y'y - sum_j z_j^2 (l_j + 2 a) / (l_j + a)^2       df(a) = 1 + sum_j l_j / (l_j + a)
+    GCV(a) = (RSS(a) / n) / (1 - df(a) / n)^2
+
+GCV is leave-one-out cross-validation with every stimulus given the mean leverage [1]_. The choice is part of the fit:
+inside cross-validation it sees the training part alone.
+
+References
+----------
+.. [1] Golub, G. H., Heath, M. & Wahba, G. Generalized cross-validation as a method for choosing a good ridge parameter.
+   Technometrics 21, 215-223 (1979). doi:10.1080/00401706.1979.10489751
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
+from voxelcast.encoders.ridge import Ridge, ridge_penalty
+
+
+def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
+    """Return the generalised cross-validation error of every penalty and voxel.
+
+    Parameters
+    ----------
+    moments : Moments
+    penalties : ndarray of shape (n_penalties,)
+        Added to the diagonal of S; above 0.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_penalties, q)
+    """
+    values, vectors = moments.eigen
+    shrunk = values + penalties[:, None]
+    explained = ((values + 2 * penalties[:, None]) / np.square(shrunk)) @ np.square(vectors.T @ moments.C)
+    freedom = 1 + (values / shrunk).sum(axis=1)
+    residual = np.maximum(moments.y_squares - explained, 0.0)
+    errors: FloatArray = residual / moments.n / np.square(1 - freedom / moments.n)[:, None]
+    return errors
+
+
+class RidgePerVoxel(Encoder):
+    """Ridge regression with a penalty per voxel, the one of fifty with the smallest generalised cross-validation error.
+
+    The penalties are those of `voxelcast.encoders.ridge.Ridge`. There is no hyper-parameter to search: its only
+    setting is empty.
+    """
+
+    name: ClassVar[str] = "ridge_per_voxel"
+
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+        """Return no range: every fit chooses its penalties."""
+        return {}
+
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+        """List the one setting, which is empty."""
+        return ({},)
+
+    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+        """Choose the penalties and solve the one setting from the training moments.
+
+        Raises
+        ------
+        OptionError
+            If a setting names a hyper-parameter.
+        """
+        for setting in settings:
+            if setting:
+                raise OptionError(
+                    f"ridge_per_voxel chooses its penalties itself; got {dict(setting)}; leave it out or use ridge"
+                )
+        (p, q), n_settings = moments.C.shape, len(settings)
+        unit = ridge_penalty(moments.S, 1.0)
+        if not unit > 0:
+            # Features without any variance: the model is the mean response.
+            return LinearPath(tuple(settings), np.empty((p, 0)), np.ones((n_settings, 0)), np.empty((0, q)))
+        grid = [unit * setting["relative_alpha"] for setting in Ridge().settings(moments.n, p, q)]
+        penalties = np.array(grid)
+        values, vectors = moments.eigen
+        # Of equal errors the first, i.e. the largest penalty.
+        chosen = penalties[gcv(moments, penalties).argmin(axis=0)]
+        loadings = (vectors.T @ moments.C) / (values[:, None] + chosen)
+        return LinearPath(tuple(settings), vectors, np.ones((n_settings, p)), loadings)

@@ -1,0 +1,52 @@
+"""Try a profile out: a tiny step on each kind of its workers, from the submission to the result in the store."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from voxelcast.core.progress import Silent
+from voxelcast.execution.engine import Kind
+from voxelcast.execution.machine import available_cores
+from voxelcast.execution.opening import open_engine
+from voxelcast.execution.profile import LocalProfile, Profile
+from voxelcast.execution.stage import run_steps
+from voxelcast.execution.steps import Step
+from voxelcast.store.keys import content_key
+from voxelcast.store.steps import StepId, StepStore
+
+
+def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str]:
+    """Run a tiny step on each kind of a profile's workers and yield what was found, a line for each.
+
+    Raises
+    ------
+    VoxelcastError
+        With what is wrong, in words.
+    """
+    shared = Path.cwd() if isinstance(profile, LocalProfile) else profile.shared_folder.expanduser()
+    shared.mkdir(parents=True, exist_ok=True)
+    kinds: list[Kind] = ["cpu"]
+    if not isinstance(profile, LocalProfile) and profile.gpu_workers is not None:
+        kinds.append("gpu")
+    with tempfile.TemporaryDirectory(prefix="voxelcast-check-", dir=shared) as folder:
+        store = StepStore(Path(folder) / "steps")
+        for kind in kinds:
+            started = time.monotonic()
+            with open_engine(profile, 1, Path(folder), note) as engine:
+                step = Step(StepId("check", kind, content_key(kind)), describe, {"kind": kind}, wide=kind == "gpu")
+                run_steps([step], store, engine=engine, progress=Silent(), what="check", retries=0)
+            host, cores = (store.path(step.step_id) / "found").read_text().splitlines()
+            yield (
+                f"{kind} workers: a step ran on {host} ({cores} {'core' if cores == '1' else 'cores'} for it"
+                f"{' and a GPU' if kind == 'gpu' else ''}) and its result came back, "
+                f"{time.monotonic() - started:.0f} s in all"
+            )
+
+
+def describe(folder: Path, *, kind: Kind) -> None:
+    """Write on which machine this is, and how many cores a step may use: the tiny step."""
+    (folder / "found").write_text(f"{platform.node()}\n{available_cores()}\n")

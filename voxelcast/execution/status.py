@@ -1,0 +1,165 @@
+"""How far a run is, read from what lies in its output and its store: while it runs, and after it was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from voxelcast.core.errors import MissingFileError
+from voxelcast.execution.journal import FILE_NAME, read_journal
+from voxelcast.store.steps import is_worked_in
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One stage: how many of its steps are done, under way, waiting and failed; all None where it has not begun."""
+
+    what: str
+    done: int | None = None
+    running: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+    def line(self) -> str:
+        """Say it in words."""
+        if self.done is None:
+            return f"{self.what:22}not begun"
+        total = self.done + self.running + self.waiting + self.failed
+        others = [("running", self.running), ("waiting", self.waiting), ("failed", self.failed)]
+        return f"{self.what:22}{self.done} of {total} done" + "".join(f", {n} {name}" for name, n in others if n)
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run.
+
+    Parameters
+    ----------
+    state : str
+        ``running``, ``finished`` or ``not running`` (it was stopped or killed).
+    engine : str
+        Where its work runs.
+    seconds : float
+        Since it began; until it ended, if it did.
+    stages : tuple of StageStatus
+    troubles : tuple of str
+        Steps that were lost and tried again, or failed, and why.
+    seconds_left : float or None
+        None where nothing is left to do.
+    """
+
+    state: str
+    engine: str
+    seconds: float
+    stages: tuple[StageStatus, ...]
+    troubles: tuple[str, ...]
+    seconds_left: float | None
+
+    def lines(self) -> list[str]:
+        """Say it in words."""
+        where = "this machine" if self.engine == "local" else self.engine
+        began = f"{self.state}; on {where}, {'for' if self.state == 'running' else 'after'} {_duration(self.seconds)}"
+        lines = [began, *(stage.line() for stage in self.stages), *self.troubles]
+        if self.seconds_left is not None:
+            lines.append(f"about {_duration(self.seconds_left)} left")
+        if self.state == "not running":
+            lines.append("run the same command again to go on")
+        return lines
+
+
+def read_status(output: Path) -> RunStatus:
+    """Read how far the last run in a folder is.
+
+    Raises
+    ------
+    MissingFileError
+        If no run was begun there.
+    """
+    lines = read_journal(output)
+    if not lines:
+        raise MissingFileError(f"{output / FILE_NAME} does not exist; {output} is not the output of voxelcast run")
+    begin: dict[str, Any] = lines[0]
+    under_way = _is_locked(output / ".lock")
+    ended = next((line for line in lines if line["event"] == "end"), None)
+    finished = ended is not None and ended["how"] == "finished" and not under_way
+    now = float(str(ended["time"])) if ended is not None and not under_way else time.time()
+    begun = {str(line["what"]): line for line in lines if line["event"] == "stage"}
+    failed = {str(line["step"]) for line in lines if line["event"] == "failed"}
+    root = Path(begin["root"])
+    stages = [_stage(root, begun[what], failed) if what in begun else StageStatus(what) for what in begin["stages"]]
+    troubles = [
+        f"{line['event']}{' and tried again' if line['event'] == 'lost' else ''}: {line['step']}: {line['reason']}"
+        for line in lines
+        if line["event"] in ("lost", "failed")
+    ]
+    return RunStatus(
+        "finished" if finished else "running" if under_way else "not running",
+        begin["engine"],
+        now - begin["time"],
+        tuple(stages),
+        tuple(troubles),
+        None if finished else _seconds_left(root, begin, begun, stages, now),
+    )
+
+
+def _stage(root: Path, line: dict[str, Any], failed: set[str]) -> StageStatus:
+    """Count the steps of a stage by listing its folders once."""
+    steps = set(line["steps"])
+    done, running = set(), set()
+    for kind in {step.partition("/")[0] for step in steps}:
+        folder = root / kind
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            name = f"{kind}/{entry.name}"
+            begun = f"{kind}/{entry.name[1:].rpartition('.')[0]}"
+            if name in steps:
+                done.add(name)
+            elif begun in steps and is_worked_in(entry):
+                running.add(begun)
+    running -= done
+    given_up = (failed & steps) - done - running
+    waiting = len(steps) - len(done) - len(running) - len(given_up)
+    return StageStatus(line["what"], len(done), len(running), waiting, len(given_up))
+
+
+def _seconds_left(
+    root: Path, begin: dict[str, Any], begun: dict[str, Any], stages: list[StageStatus], now: float
+) -> float:
+    """Go on at the speed of the stage under way; of stages not begun, take what was forecast."""
+    left = 0.0
+    for stage in stages:
+        if stage.done is None:
+            left += begin["stages"][stage.what]
+            continue
+        to_do = stage.running + stage.waiting
+        line = begun[stage.what]
+        marks = [root / step / "DONE" for step in line["steps"]] if to_do else []
+        times = [mark.stat().st_mtime for mark in marks if mark.is_file()]
+        fresh = [when for when in times if when >= line["time"]]
+        if fresh:
+            left += (max(fresh) - line["time"]) / len(fresh) * to_do
+        elif to_do:
+            left += max(0.0, begin["stages"][stage.what] * to_do / max(1, len(line["steps"])))
+    return left
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a run is under way: it holds a lock, which ends with it."""
+    if not path.is_file():
+        return False
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

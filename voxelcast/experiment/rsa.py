@@ -1,0 +1,173 @@
+"""Representational similarity analysis: from pictures and measured RDMs to the layer that agrees with them best."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError, StoreError, UnwritableError
+from voxelcast.core.progress import Progress
+from voxelcast.core.seeds import derive_seed
+from voxelcast.datasets.rdm_files import read_rdms, unpack_images
+from voxelcast.experiment.builders import network_json
+from voxelcast.experiment.extract_step import load
+from voxelcast.experiment.extraction import extract_folder
+from voxelcast.experiment.rsa_config import RsaConfig
+from voxelcast.report.rsa_figure import draw_layers
+from voxelcast.scoring.rdm import DISSIMILARITIES
+from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.store.atomic import save_arrays, write_json, write_text
+from voxelcast.store.provenance import collect_provenance
+
+
+@dataclass(frozen=True)
+class LayerAgreement:
+    """How well one layer agrees with the measured RDMs.
+
+    Parameters
+    ----------
+    network, layer : str
+    similarity : float
+        Mean over subjects.
+    low, high : float
+        Bootstrap interval over stimuli (and subjects).
+    best_share : float
+        Share of the bootstrap resamples in which this layer is the best.
+    """
+
+    network: str
+    layer: str
+    similarity: float
+    low: float
+    high: float
+    best_share: float
+
+
+@dataclass(frozen=True)
+class RsaResult:
+    """All layers, and the bounds of the noise ceiling; NaN with one subject only."""
+
+    layers: tuple[LayerAgreement, ...]
+    ceiling_low: float
+    ceiling_high: float
+
+    @property
+    def best(self) -> LayerAgreement:
+        """The layer of highest similarity."""
+        return max(self.layers, key=lambda row: row.similarity)
+
+
+def run_rsa(config: RsaConfig, output: Path, *, progress: Progress) -> RsaResult:
+    """Extract features, compute their RDMs, compare them with the measured ones and write what was found.
+
+    Writes ``config.yaml``, ``layers.csv``, ``ceiling.json``, ``rdms.npz`` (``measured`` (n_subjects, n_pairs), and one
+    RDM per network and layer), ``layers.png``, ``provenance.json``, and the features under ``features/``. Goes on where
+    a killed run was.
+
+    Raises
+    ------
+    StoreError
+        If ``output`` holds an analysis of other settings.
+    VoxelcastError
+        For whatever is wrong with settings or data.
+    """
+    _check_output(config, output)
+    stimuli = config.stimuli
+    if stimuli.suffix == ".mat":
+        stimuli = output / "stimuli"
+        progress.note(f"{unpack_images(config.stimuli, stimuli)} pictures unpacked from {config.stimuli.name}")
+    names, models, ids = _model_rdms(config, stimuli, output, progress)
+    measured = read_rdms(config.rdms, ids)
+    scores = compare_rdms(models, measured, config.comparison).mean(axis=1)
+    progress.note(f"bootstrap of {len(names)} layers, {config.interval.resamples} resamples")
+    resampled = bootstrap_rdms(
+        models,
+        measured,
+        config.comparison,
+        config.interval.resamples,
+        derive_seed(config.seed, "rsa"),
+        subjects=config.resample_subjects,
+    )
+    tail = (1 - config.interval.level) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
+    share = np.bincount(resampled.argmax(axis=1), minlength=len(names)) / len(resampled)
+    rows = tuple(
+        LayerAgreement(*name, *map(float, numbers))
+        for name, *numbers in zip(names, scores, low, high, share, strict=True)
+    )
+    ceiling = rdm_noise_ceiling(measured, config.comparison) if len(measured) > 1 else (float("nan"), float("nan"))
+    result = RsaResult(rows, *ceiling)
+    save_arrays(
+        output / "rdms.npz", {"measured": measured} | {"/".join(n): m for n, m in zip(names, models, strict=True)}
+    )
+    _write(config, result, output, measured, models[rows.index(result.best)])
+    return result
+
+
+def _check_output(config: RsaConfig, output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise UnwritableError(f"output {output} is a file; choose a folder with --output")
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude={"device"}), sort_keys=False, allow_unicode=True)
+    there = output / "config.yaml"
+    if there.is_file():
+        if there.read_text() != text:
+            raise StoreError(f"output {output} holds another analysis; choose another folder with --output")
+    elif output.is_dir() and any(output.iterdir()):
+        raise StoreError(f"output {output} holds other files; choose an empty or new folder with --output")
+    write_text(there, text)
+
+
+def _model_rdms(
+    config: RsaConfig, stimuli: Path, output: Path, progress: Progress
+) -> tuple[list[tuple[str, str]], FloatArray, list[str]]:
+    """Return the names (network, layer), their RDMs (n_layers, n_pairs) and the stimulus ids."""
+    names, rdms, ids = [], [], []
+    for network in config.networks:
+        folder = output / "features" / network.shown.replace("/", "-")
+        records = extract_folder(
+            stimuli,
+            network,
+            FrameSampling(every=1),
+            folder,
+            seed=config.seed,
+            device=config.device,
+            recursive=False,
+            on_broken="stop",
+            progress=progress,
+            space=config.space,
+        )
+        ids = [str(record["stimulus_id"]) for record in records]
+        for layer in load(network.shown, network_json(network, config.seed), config.device).layers:
+            try:
+                rdms.append(DISSIMILARITIES[config.dissimilarity](np.load(folder / f"{layer}.npy", mmap_mode="r")))
+            except DataError as error:
+                raise DataError(f"{network.shown} {layer}: {error}") from error
+            names.append((network.shown, layer))
+    return names, np.array(rdms), ids
+
+
+def _write(config: RsaConfig, result: RsaResult, output: Path, measured: FloatArray, best: FloatArray) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(asdict(result.layers[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in result.layers)
+    write_text(output / "layers.csv", text.getvalue())
+    bounds = {"lower": result.ceiling_low, "upper": result.ceiling_high, "comparison": config.comparison}
+    write_json(output / "ceiling.json", bounds)
+    write_json(output / "provenance.json", collect_provenance() | {"seed": config.seed, "device": config.device})
+    draw_layers(
+        output / "layers.png",
+        [(row.network, row.layer, row.similarity, row.low, row.high) for row in result.layers],
+        (result.ceiling_low, result.ceiling_high),
+        config.comparison,
+        measured.mean(axis=0),
+        best,
+        f"{result.best.network} {result.best.layer}",
+    )
