@@ -14,15 +14,19 @@ SETTING: Setting = {"learning_rate": 0.1, "max_leaf_nodes": 6, "min_samples_leaf
 def test_agrees_with_plain_gradient_boosting_of_as_many_trees() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((400, 4))
-    Y = np.stack([np.sign(X[:, 0]) * X[:, 1], np.abs(X[:, 2])], axis=1) + 0.3 * rng.standard_normal((400, 2))
+    truth = np.stack([np.sin(2 * X[:, 0]) + X[:, 1], np.abs(X[:, 2])], axis=1)
+    Y = truth + 0.3 * rng.standard_normal((400, 2))
     model = BoostedTrees(1).fit(X[:300], Y[:300], SETTING)
     predicted = model.predict(X[300:])
     for voxel in range(2):
         reference = GradientBoostingRegressor(
             n_estimators=model.voxels[voxel].n_iter_, learning_rate=0.1, max_leaf_nodes=6, min_samples_leaf=5
         ).fit(X[:300], Y[:300, voxel])
-        # Other bins and a tenth fewer stimuli: the same function, not the same trees.
-        assert np.corrcoef(predicted[:, voxel], reference.predict(X[300:]))[0, 1] > 0.97
+        # Other bins and a tenth fewer stimuli: not the same trees, but as near the truth.
+        both = predicted[:, voxel], reference.predict(X[300:])
+        ours, theirs = (np.corrcoef(p, truth[300:, voxel])[0, 1] for p in both)
+        assert ours > 0.8
+        assert abs(ours - theirs) < 0.08
 
 
 def test_voxels_do_not_depend_on_each_other() -> None:

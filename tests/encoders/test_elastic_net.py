@@ -95,6 +95,19 @@ def test_nearly_dependent_features_are_solved_directly() -> None:
     np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("n", "p", "smallest"), [(20, 40, 1e-4), (100, 150, 1e-5), (60, 90, 1.0)])
+def test_more_features_than_stimuli_and_a_weak_penalty_end(n: int, p: int, smallest: float) -> None:
+    rng = np.random.default_rng(2)
+    X = (rng.standard_normal((n, p)) * np.geomspace(3, smallest, p)) @ rng.standard_normal((p, p))
+    Y = X @ (rng.standard_normal((p, 5)) * (rng.random((p, 5)) < 0.1)) + 5 * rng.standard_normal((n, 5))
+    stats = moments(X, Y)
+    absolute = 0.001 * largest_penalty(stats) * n
+    B = Lasso().fit(X, Y, {"relative_alpha": 0.001}).coefficients
+    slope = stats.C - stats.S @ B
+    assert (np.abs(slope) <= absolute * (1 + 1e-5)).all()
+    np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), rtol=1e-5)
+
+
 def test_orthonormal_features_have_a_closed_form() -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 5))

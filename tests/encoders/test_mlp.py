@@ -95,7 +95,7 @@ def test_training_leaves_torch_as_it_was() -> None:
 
 def test_refuses_half_a_layer_and_a_single_stimulus() -> None:
     X, Y = _data(30)
-    with pytest.raises(OptionError, match="mlp needs layers, a whole number in 1 to 3; got 1.5"):
+    with pytest.raises(OptionError, match=r"mlp needs layers, a whole number in 1 to 3; got 1\.5"):
         MLP().fit(X, Y, {**SETTING, "layers": 1.5})
     with pytest.raises(DataError, match="at least 2 stimuli"):
         MLP().fit(X[:1], Y[:1], SETTING)

@@ -72,6 +72,29 @@ def test_stops_at_the_rank(n: int, kind: str, rank: int, q: int) -> None:
     np.testing.assert_allclose((X - stats.x_mean) @ directions @ loadings, least_squares, atol=1e-7)
 
 
+@pytest.mark.parametrize("q", [1, 5, 70])
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 1e-5])
+def test_equals_deflation_by_the_definition_however_fast_covariance_falls(q: int, smallest: float) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 30)) * np.geomspace(1, smallest, 30)
+    stats = moments(X, _responses(X, q))
+    S, C, B = stats.S.copy(), stats.C.copy(), np.zeros(stats.C.shape)
+    directions: list[FloatArray] = []
+    loadings: list[FloatArray] = []
+    found = pls_path(stats.S, stats.C, 30)
+    for k in range(12):
+        w = np.linalg.svd(C)[0][:, 0]
+        r = w - sum((d * (loading @ w) for d, loading in zip(directions, loadings, strict=True)), np.zeros(30))
+        size, p = w @ S @ w, S @ w / (w @ S @ w)
+        directions.append(r)
+        loadings.append(p)
+        B += np.outer(r, w @ C / size)
+        C, S = C - np.outer(p, w @ C), S - size * np.outer(p, p)
+        kept = found[0][:, : k + 1] @ found[1][: k + 1]
+        fitted, expected = (X - stats.x_mean) @ kept, (X - stats.x_mean) @ B
+        np.testing.assert_allclose(fitted, expected, atol=1e-8 * np.abs(expected).max())
+
+
 def test_components_beyond_the_rank_change_nothing() -> None:
     X = _features(80, 20, "duplicate")
     Y = _responses(X, 6)

@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
-from voxelcast.core.errors import DataError, StoreError
+from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.core.progress import Silent
+from voxelcast.execution.engine import Kind
+from voxelcast.execution.journal import Journal, read_journal
 from voxelcast.execution.stage import run_steps
-from voxelcast.execution.steps import Step
+from voxelcast.execution.steps import Batch, Step, run_batch
 from voxelcast.execution.workers import Workers
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
@@ -44,7 +48,9 @@ def steps(function: Any, values: range, *, wide: bool = False) -> list[Step]:
 def run(made: list[Step], store: StepStore) -> int:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
     with Workers(2) as workers:
-        return run_steps(made, store, engine=workers, progress=Silent(), what="test")
+        journal = Journal(store.root)
+        with journal.run(store.root, "local", {"test": 1.0}):
+            return run_steps(made, store, engine=workers, progress=Silent(), what="test", journal=journal)
 
 
 def test_steps_run_once_in_other_processes_with_one_thread(tmp_path: Path) -> None:
@@ -58,6 +64,20 @@ def test_steps_run_once_in_other_processes_with_one_thread(tmp_path: Path) -> No
     assert str(os.getpid()) not in {(folder / "pid").read_text() for folder in folders}
 
 
+def one_dies(folder: Path, *, value: int) -> None:
+    if value == 1:
+        die(folder, value=value)
+    write_value(folder, value=value)
+
+
+def dies_once(folder: Path, *, value: int) -> None:
+    mark = folder.parents[1] / f"died-{value}"
+    if value in (1, 2) and not mark.exists():
+        mark.touch()
+        die(folder, value=value)
+    write_value(folder, value=value)
+
+
 def test_wide_steps_run_in_this_process(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
     made = steps(write_value, range(2), wide=True)
@@ -65,18 +85,99 @@ def test_wide_steps_run_in_this_process(tmp_path: Path) -> None:
     assert (store.path(made[0].step_id) / "pid").read_text() == str(os.getpid())
 
 
-def test_an_error_is_raised_as_it_is_and_finished_steps_stay(tmp_path: Path) -> None:
+def test_an_error_is_raised_as_it_is_when_the_others_are_done(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
-    made = steps(refuse_three, range(4))
+    made = steps(refuse_three, range(8))
     with pytest.raises(DataError, match="three is not allowed"):
         run(made, store)
-    assert not store.is_done(made[3].step_id)
-    assert run(made[:3], store) + sum(store.is_done(step.step_id) for step in made[:3]) >= 3
+    assert [store.is_done(step.step_id) for step in made] == [value != 3 for value in range(8)]
+    (failed,) = [line for line in read_journal(tmp_path) if line["event"] == "failed"]
+    assert (failed["step"], failed["reason"]) == (made[3].step_id.folder, "three is not allowed")
 
 
-def test_a_worker_that_is_killed_is_reported_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="run the same command again"):
-        run(steps(die, range(1)), StepStore(tmp_path))
+def test_a_step_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:
+    store = StepStore(tmp_path)
+    made = steps(one_dies, range(6))
+    with pytest.raises(ExecutionError, match=r"step t/s1-\w+ failed, tried 3 times: its worker process died"):
+        run(made, store)
+    assert [store.is_done(step.step_id) for step in made] == [value != 1 for value in range(6)]
+    assert list((tmp_path / "t").glob(".*")) == []  # what the dead left half done
+    events = [(line["event"], line["step"]) for line in read_journal(tmp_path) if line["event"] in ("lost", "failed")]
+    assert events == [(event, made[1].step_id.folder) for event in ("lost", "lost", "failed")]
+
+
+def test_a_step_whose_worker_is_killed_is_tried_again(tmp_path: Path) -> None:
+    store = StepStore(tmp_path)
+    made = steps(dies_once, range(6))
+    assert run(made, store) == 6
+    assert all(store.is_done(step.step_id) for step in made)
+
+
+class Scripted:
+    """An engine of some workers that run batches at once in this process, or lose them, as it is told."""
+
+    name, batch_seconds, wide_here = "scripted", 10.0, False
+
+    def __init__(self, seconds: float, lose: tuple[int, ...] = ()) -> None:
+        self.batches: list[tuple[int, ...]] = []
+        self.kinds: list[str] = []
+        self._seconds, self._lose = seconds, lose
+
+    def prepare(self, kind: Kind, n_steps: int, root: Path) -> None:
+        self.kinds.append(f"{kind} {n_steps}")
+
+    def slots(self, kind: Kind) -> int:
+        return 2
+
+    def free(self, kind: Kind) -> int:
+        return 1
+
+    def submit(self, kind: Kind, batch: Batch) -> Future[float]:
+        self.batches.append(tuple(step.arguments["value"] for step in batch.steps))
+        future: Future[float] = Future()
+        lost = len(self.batches) in self._lose
+        # A lost worker has finished the first of its steps.
+        run_batch(replace(batch, steps=batch.steps[:1]) if lost else batch)
+        if lost:
+            future.set_exception(ConnectionError("gone"))
+        else:
+            future.set_result(self._seconds * len(batch.steps))
+        return future
+
+    def lost(self, error: BaseException) -> str | None:
+        return "its worker is gone" if isinstance(error, ConnectionError) else None
+
+
+def test_small_steps_are_grouped_and_large_ones_are_not(tmp_path: Path) -> None:
+    small, large = Scripted(seconds=0.5), Scripted(seconds=60.0)
+    for name, engine in (("small", small), ("large", large)):
+        made = steps(write_value, range(100))
+        run_steps(made, StepStore(tmp_path / name), engine=engine, progress=Silent(), what="test")
+        assert [value for batch in engine.batches for value in batch] == list(range(100))
+    sizes = [len(batch) for batch in small.batches]
+    assert sizes[:3] == [1, 20, 19]  # one to see how long they take; ten seconds' worth; a quarter of what is left
+    assert sizes[-1] == 1
+    assert len(sizes) < 25
+    assert {len(batch) for batch in large.batches} == {1}
+
+
+def test_what_a_lost_worker_had_finished_is_not_done_again(tmp_path: Path) -> None:
+    store, engine = StepStore(tmp_path), Scripted(seconds=0.5, lose=(2,))
+    made = steps(write_value, range(40))
+    run_steps(made, store, engine=engine, progress=Silent(), what="test", retries=1)
+    assert engine.batches[1] == tuple(range(1, 10))
+    assert engine.batches[2][:3] == (2, 3, 4)  # 1 was finished; 2 is tried again; the others had not begun
+    counted = [value for number, batch in enumerate(engine.batches) for value in (batch[:1] if number == 1 else batch)]
+    assert sorted(counted) == list(range(40))
+
+
+def test_steps_go_to_workers_of_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxelcast.execution.steps.claim_gpu", lambda: None)
+    engine = Scripted(seconds=1.0)
+    made = [*steps(write_value, range(3)), *steps(write_value, range(3, 5), wide=True)]
+    run_steps(made, StepStore(tmp_path), engine=engine, progress=Silent(), what="test")
+    assert engine.kinds == ["gpu 2", "cpu 3"]
+    assert sorted(engine.batches) == [(0,), (1,), (2,), (3,), (4,)]
 
 
 def sleep_long(folder: Path, *, value: int) -> None:

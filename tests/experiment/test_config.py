@@ -9,6 +9,7 @@ import pytest
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.config_file import load_config, parse_config
+from voxelcast.experiment.rsa_config import load_rsa_config
 
 MINIMAL: dict[str, Any] = {
     "name": "x",
@@ -99,4 +100,5 @@ def test_a_file_that_is_no_experiment(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_example_is_understood(path: Path) -> None:
-    assert load_config(path).name
+    load = load_rsa_config if "voxelcast rsa" in path.read_text() else load_config
+    assert load(path).name

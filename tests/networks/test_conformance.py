@@ -43,11 +43,12 @@ def _n_parameters(name: str) -> int:
 
 SLOW = [
     *((name, {}) for name in list_torchvision() if _n_parameters(name) <= LARGEST),
-    ("torchvision/vgg19", {}),
+    ("torchvision/vit_b_16", {}),
     ("torchvision/r3d_18", {"input_size": 32, "clip_length": 4}),
     ("torchvision/r2plus1d_18", {"input_size": 32, "clip_length": 4}),
-    ("torchvision/s3d", {"input_size": 224, "clip_length": 14}),
-    ("torchvision/mvit_v2_s", {"input_size": 224}),
+    # These take large inputs only: some layers of them.
+    ("torchvision/s3d", {"input_size": 224, "clip_length": 14, "layers": ["blocks", "avgpool", "classifier"]}),
+    ("torchvision/mvit_v2_s", {"input_size": 224, "layers": ["conv_proj", "blocks.*[05]", "norm", "head"]}),
     ("torchvision/swin3d_t", {"clip_length": 4}),
     *((f"simclr/{name}", {}) for name in ("r50_2x_sk0", "r50_2x_sk1", "r101_1x_sk0", "r101_1x_sk1", "r152_1x_sk1")),
     *((f"vonenet/{name}", {}) for name in ("alexnet", "resnet50", "resnet50_at", "resnet50_ns")),
@@ -68,9 +69,9 @@ SLOW = [
 ]
 
 
-def _load(name, options, layers=("*",)):
+def _load(name, options):
     weights = None if name.startswith("voxelcast/") else "random"
-    return load_network(name, weights=weights, layers=layers, **{"input_size": SIZES.get(name, 64), **options})
+    return load_network(name, weights=weights, **{"layers": ["*"], "input_size": SIZES.get(name, 64), **options})
 
 
 def _conform(name, options):
@@ -78,7 +79,7 @@ def _conform(name, options):
     network = _load(name, options)
     assert network.card.name == name
     assert len(network.card.weights_hash) == 32
-    assert network.layers == network.layer_names()
+    assert "layers" in options or network.layers == network.layer_names()
     assert len(set(network.layers)) == len(network.layers) > 0
 
     # Two clips, or five frames.
@@ -98,7 +99,7 @@ def _conform(name, options):
 
     if isinstance(network, ModuleNetwork):
         n_steps = {seen.name: 2 * seen.n_times if seen.n_times else n_frames for seen in network.traces}
-        shapes = {seen.name: (n_steps[seen.name], *seen.shape) for seen in network.traces if not seen.problem}
+        shapes = {seen.name: (n_steps[seen.name], *seen.shape) for seen in network.traces if seen.name in first}
         assert {layer: tuple(values.shape) for layer, values in first.items()} == shapes
     if network.card.takes == "frames":
         # In other company and another order.
@@ -122,7 +123,7 @@ def test_conformance(name, options):
     network, prepared, first = _conform(name, options)
     # A network loaded again gives the same bits, also when asked for one layer alone.
     middle = network.layers[len(network.layers) // 2]
-    single = _load(name, options, (middle,))
+    single = _load(name, {**options, "layers": [middle]})
     assert single.card == network.card
     assert torch.equal(single.activations(prepared)[middle], first[middle])
 
@@ -133,4 +134,3 @@ def test_conformance_of_the_others(name, options):
     network, prepared, first = _conform(name, options)
     again = network.activations(prepared)
     assert all(torch.equal(again[layer], first[layer]) for layer in network.layers)
-

@@ -102,7 +102,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, trained, tmp_path, monkey
         _train(folder, again)
 
 
-@pytest.mark.parametrize("name", ["torchvision/shufflenet_v2_x0_5", pytest.param("barlow_twins/resnet50", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["torchvision/shufflenet_v2_x0_5", pytest.param("barlow_twins/resnet50", marks=pytest.mark.slow)]
+)
 def test_training_the_head_alone_changes_nothing_else(folder, tmp_path, name):
     images = list_image_folder(folder)
     settings = FinetuneSettings(epochs=2, trainable="head", lr_head=0.05, batch=8)

@@ -37,7 +37,7 @@ def _brute(values: FloatArray) -> FloatArray:
     return ceiling
 
 
-@pytest.mark.parametrize("repetitions", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("repetitions", [2, 3, 4, 5, 6, 10])
 def test_equals_brute_force(repetitions: int) -> None:
     values = _simulated(40, repetitions, 5, 0.7)
     np.testing.assert_allclose(noise_ceiling_r(values), _brute(values), atol=1e-12)

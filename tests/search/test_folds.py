@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.search.folds import check_folds, make_folds
+from voxelcast.search.folds import check_folds, group_folds, make_folds
 
 
 @pytest.mark.parametrize(("n", "k"), [(1000, 10), (103, 10), (30, 10), (6, 2), (17, 5)])
@@ -69,3 +69,12 @@ def test_refuses_too_few(n: int, k: int, groups: list[str] | None, error: type[E
 def test_refuses_partitions_that_are_none(folds: np.ndarray, error: type[Exception]) -> None:
     with pytest.raises(error):
         check_folds(folds, 10)
+
+
+def test_each_group_is_a_fold() -> None:
+    groups = ["run 2"] * 3 + ["run 1"] * 4 + ["run 3"] * 3
+    np.testing.assert_array_equal(group_folds(groups), np.repeat([1, 0, 2], [3, 4, 3]))
+    with pytest.raises(DataError, match="at least 4; got 3 groups"):
+        group_folds(groups, fewest=4)
+    with pytest.raises(DataError, match="got 2 in group run 4"):
+        group_folds([*groups, "run 4", "run 4"])

@@ -7,10 +7,10 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, Moments, Path, VoxelPath, moments
+from voxelcast.encoders.base import LinearPath, Moments, Path, ShrinkagePath, VoxelPath, moments
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 from voxelcast.scoring.correlation import METRICS, pearson_r
-from voxelcast.search.path_scores import held_out, path_pearson_r, score_path, score_path_folds
+from voxelcast.search.path_scores import _penalty_weights, held_out, path_pearson_r, score_path, score_path_folds
 
 
 def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
@@ -137,4 +137,28 @@ def test_penalties_are_scored_to_rounding_whatever_the_scales(smallest: float, w
     r = path_pearson_r(path, X[80:] - stats.x_mean, held_out(Y[80:]))
     for index in range(len(path.settings)):
         expected = pearson_r(Y[80:], _predictions(path, index, stats, X[80:] - stats.x_mean))
+        np.testing.assert_allclose(r[index], expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", ["equal variances", "nearly equal", "spread"])
+def test_penalties_share_products_whatever_the_distance_of_eigenvalues(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    X = np.linalg.qr(rng.standard_normal((90, 16)) - 0.0)[0]
+    X = np.linalg.qr(X - X.mean(axis=0))[0]
+    X *= {"equal variances": 1.0, "nearly equal": 1 + 0.02 * np.arange(16) / 16, "spread": np.geomspace(1, 0.02, 16)}[
+        kind
+    ]
+    Y = X @ rng.standard_normal((16, 9)) + 0.1 * rng.standard_normal((90, 9))
+    stats = moments(X, Y)
+    held = rng.standard_normal((40, 16))
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(90, 16, 9))  # type: ignore[union-attr]
+    assert isinstance(path, ShrinkagePath)
+    T = held @ path.directions
+    T -= T.mean(axis=0)
+    shared = _penalty_weights(path, T.T @ T) is not None
+    assert shared == (kind == "spread" or kind == "nearly equal")
+    responses = rng.standard_normal((40, 9))
+    r = path_pearson_r(path, held, held_out(responses))
+    for index in range(len(path.settings)):
+        expected = pearson_r(responses, _predictions(path, index, stats, held))
         np.testing.assert_allclose(r[index], expected, atol=1e-11)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -28,8 +29,8 @@ def as_stimulus(path: Path) -> Stimulus:
     return Stimulus(path.stem, path)
 
 
-def chunks(path: Path, **options: int) -> list[FrameChunk]:
-    sampling = FrameSampling(**{key: options.pop(key) for key in ("every", "n") if key in options})
+def chunks(path: Path, **options: Any) -> list[FrameChunk]:
+    sampling = FrameSampling(**{key: options.pop(key) for key in ("every", "n", "hz") if key in options})
     return list(iter_frames(as_stimulus(path), sampling, **options))
 
 

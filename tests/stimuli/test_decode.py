@@ -4,6 +4,7 @@ import json
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -225,3 +226,45 @@ def test_equal_clips_in_two_containers(real_data: Path) -> None:
         )
         assert a.indices.tolist() == b.indices.tolist()
         assert np.corrcoef(a.frames.ravel(), b.frames.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("name", ["crystal", "pig"])
+@pytest.mark.parametrize("sampling", [{"hz": 5}, {"n": 7}], ids=["hz", "n"])
+def test_containers_that_round_times_give_the_same_frames(real_data: Path, name: str, sampling: dict[str, Any]) -> None:
+    folder = real_data / "videos" / "mdn+learning-area"
+    kept = [
+        [
+            int(k)
+            for part in iter_frames(as_stimulus(folder / f"{name}.{suffix}"), FrameSampling(**sampling))
+            for k in part.indices
+        ]
+        for suffix in ("mp4", "webm")
+    ]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize("name", ["pytorch+torchcodec/h265_video.mp4", "open-mmlab+mmaction2/demo_skeleton.mp4"])
+def test_a_rate_shows_what_is_on_the_screen_in_real_videos(real_data: Path, name: str) -> None:
+    """The second has frames that stay for .2 s among others of .033 s."""
+    stimulus = as_stimulus(real_data / "videos" / name)
+    times = np.concatenate([part.times for part in iter_frames(stimulus, FrameSampling(every=1))])
+    parts = list(iter_frames(stimulus, FrameSampling(hz=15)))
+    indices, moments = (np.concatenate([getattr(part, what) for part in parts]) for what in ("indices", "times"))
+    np.testing.assert_allclose(np.diff(moments), 1 / 15)
+    assert (times[indices] <= moments + 1.1e-3).all()
+    later = indices + 1 < len(times)
+    assert (times[indices[later] + 1] > moments[later]).all()
+    assert moments[-1] >= times[-1] - 1 / 15
+
+
+def test_frames_that_stay_are_taken_again(tmp_path: Path) -> None:
+    path = tmp_path / "slow.mp4"
+    write_video(path, ramp(4), 2)
+    parts = chunks(path, hz=8)
+    assert np.concatenate([part.indices for part in parts]).tolist() == np.repeat(range(4), 4).tolist()
+    assert numbers(np.concatenate([part.frames for part in parts])) == np.repeat(range(4), 4).tolist()
+
+
+def test_a_rate_needs_times(real_data: Path) -> None:
+    with pytest.raises(StimulusError, match=r"Static\.264: frames\.hz needs frames with times.*got no time; set"):
+        chunks(real_data / "videos" / "cisco+openh264" / "Static.264", hz=5)

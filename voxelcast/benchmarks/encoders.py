@@ -40,7 +40,7 @@ _STRICT = {
 """How scikit-learn's iterations are made to end where ours do. (For CCA it would take hours.)"""
 
 
-def _reference(name: str, params: Mapping[str, float], stats: Moments, **strict: float) -> Any:
+def _reference(name: str, strict: Mapping[str, float], params: Mapping[str, float], stats: Moments) -> Any:
     """Make the scikit-learn model of a proposal; penalties are in units of the moments of its training part."""
     from sklearn import cross_decomposition, linear_model
 
@@ -161,9 +161,9 @@ def _race(
         Y,
         fold_of_row,
         encoder,
-        partial(_reference, name),
+        partial(_reference, name, {}),
         _SPACES.get(name, encoder.space(n_train, X.shape[1], Y.shape[1])),
-        strict=partial(_reference, name, **_STRICT[name]) if name in _STRICT else None,
+        strict=partial(_reference, name, _STRICT[name]) if name in _STRICT else None,
         trials=trials,
         timed=_FEW_PROPOSALS.get(name, trials),
         searches=5,

@@ -50,7 +50,7 @@ class WholeBrainBenchmark:
         score = float("nan") if scores is None else float(np.nanmean(scores))
         return [
             f"{self.n_voxels} voxels of one subject, {self.n_layers} layers, {', '.join(self.encoders)}, nested "
-            f"cross-validation, one process, {self.threads} BLAS threads",
+            f"cross-validation, one process, {self.threads} BLAS thread{'s' if self.threads > 1 else ''}",
             f"wall time: {self.wall_seconds:.1f} s (processor time {self.cpu_seconds:.1f} s)",
             f"peak memory: {self.peak_bytes / 2**30:.2f} GiB",
             f"true layer found in {right} of {len(self.found.nested_choices)} outer folds; selection score "
@@ -61,7 +61,7 @@ class WholeBrainBenchmark:
 def benchmark_whole_brain(
     n_voxels: int = 18_222,
     *,
-    threads: int = 2,
+    threads: int = 1,
     n_train: int = 1000,
     n_test: int = 102,
     n_layers: int = 25,
@@ -81,7 +81,7 @@ def benchmark_whole_brain(
     n_voxels : int
         The default is a subject of the Algonauts 2021 full track.
     threads : int
-        Of the linear algebra.
+        Of the linear algebra; most products are too small to be worth a second one.
     n_train, n_test, n_layers, n_components, n_folds : int
     encoders : sequence of str
     seed : int

@@ -47,6 +47,16 @@ def encoders(encoders: str | None, trials: int) -> None:
 
 
 @benchmark.command()
+@click.option("--draws", default=20, show_default=True, help="Independent draws of the simulated data.")
+def selection(draws: int) -> None:
+    """Measure the bias of selection on pure noise, and what is found again of planted layers and penalties."""
+    from voxelcast.benchmarks.selection import benchmark_selection
+
+    for line in benchmark_selection(draws):
+        click.echo(line)
+
+
+@benchmark.command()
 @click.option("--stimuli", default=1000, show_default=True)
 @click.option("--voxels", default=20_000, show_default=True)
 @click.option("--permutations", default=1000, show_default=True)
@@ -80,7 +90,7 @@ def mini_track(workers: int, layers: int, subjects: int, encoders: str, nested: 
 
 
 @benchmark.command("whole-brain")
-@click.option("--threads", default=2, show_default=True, help="Of the linear algebra.")
+@click.option("--threads", default=1, show_default=True, help="Of the linear algebra.")
 @click.option("--voxels", default=18_222, show_default=True)
 @click.option("--layers", default=25, show_default=True)
 @click.option("--encoders", default="pls", show_default=True, help="Separated by commas.")
@@ -105,4 +115,87 @@ def steps(steps: int, workers: int, solves: int, on: str | None) -> None:
 
     profile = None if on is None else load_profile(find_profile(on))
     for line in benchmark_steps(steps, workers, solves, profile).lines():
+        click.echo(line)
+
+
+@benchmark.command("extract")
+@click.option("--network", default="torchvision/resnet50", show_default=True)
+@click.option("--layers", help="Separated by commas; default: those of docs/benchmarks.md, else algonauts2021.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="bfloat16", show_default=True
+)
+@click.option("--every", default=2, show_default=True, help="Look at every k-th frame.")
+@click.option("--clips", default=8, show_default=True, help="3-second clips that ours sees.")
+@click.option("--reference-clips", default=2, show_default=True, help="Clips that the 2021 way sees in each round.")
+@click.option("--rounds", default=1, show_default=True, help="How often both are timed, in turns.")
+@click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="Also time so many at once.")
+@click.option("--workers", type=click.IntRange(1), help="Decoders; default: as many as there are cores.")
+def extraction(
+    network: str,
+    layers: str | None,
+    device: str,
+    precision: Literal["float32", "tf32", "bfloat16"],
+    every: int,
+    clips: int,
+    reference_clips: int,
+    rounds: int,
+    gpus: int,
+    workers: int | None,
+) -> None:
+    """Time feature extraction frame by frame, as in 2021, and ours, from decoded frames and from mp4 files."""
+    from voxelcast.benchmarks.extract import benchmark_extract
+
+    done = benchmark_extract(
+        network,
+        layers=tuple(layers.split(",")) if layers else (),
+        device=device,
+        precision=precision,
+        every=every,
+        n_clips=clips,
+        reference_clips=reference_clips,
+        rounds=rounds,
+        gpus=gpus,
+        workers=workers,
+    )
+    for line in done.lines():
+        click.echo(line)
+
+
+@benchmark.command("memory")
+@click.option("--network", default="torchvision/vgg19", show_default=True)
+@click.option("--layers", default="algonauts2021", show_default=True, help="Separated by commas.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True
+)
+@click.option("--every", default=4, show_default=True, help="Look at every k-th frame.")
+@click.option("--stimuli", default=40, show_default=True, help="1102 for the whole of the 2021 challenge.")
+@click.option("--components", default=250, show_default=True)
+@click.option("--scratch", type=click.Path(), help="Folder for the features; default: a temporary one.")
+def memory(
+    network: str,
+    layers: str,
+    device: str,
+    precision: Literal["float32", "tf32", "bfloat16"],
+    every: int,
+    stimuli: int,
+    components: int,
+    scratch: str | None,
+) -> None:
+    """Extract and compress every layer of a network, and say how much memory and disk that took."""
+    from voxelcast.benchmarks.memory import benchmark_memory
+
+    done = benchmark_memory(
+        network,
+        layers=tuple(layers.split(",")),
+        device=device,
+        precision=precision,
+        every=every,
+        n_stimuli=stimuli,
+        components=components,
+        scratch=scratch,
+        announce=click.echo,
+    )
+    for line in done.lines():
         click.echo(line)

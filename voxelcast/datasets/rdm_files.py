@@ -90,7 +90,7 @@ def _from_structs(path: Path) -> FloatArray:
     shapes = {square.shape for subject in squares for square in subject}
     if len(shapes) != 1:
         raise ShapeError(f"the RDMs of {path.name} must have one shape; got {', '.join(map(str, sorted(shapes)))}")
-    return np.array(squares).mean(axis=1)
+    return np.asarray(np.mean(squares, axis=1))
 
 
 def unpack_images(path: Path, folder: Path) -> int:
@@ -122,12 +122,16 @@ def unpack_images(path: Path, folder: Path) -> int:
 
 def _struct_array(path: Path, field: str) -> NDArray[Any]:
     """Return the first struct array of a MATLAB file that has the field."""
+    with path.open("rb") as file:
+        known = file.read(6) == b"MATLAB"
+    if not known:
+        raise DataError(f"{path.name} is no MATLAB file of version 5 to 7.2 (it begins otherwise); save it so")
     try:
         found = scipy.io.loadmat(path)
-    except (ValueError, OSError, NotImplementedError, MatReadError) as error:
+    except (ValueError, TypeError, IndexError, OSError, NotImplementedError, MatReadError) as error:
         text = " ".join(str(error).split())
         raise DataError(
-            f"{path.name} cannot be read as a MATLAB file up to version 7.2 ({text}); save it so"
+            f"{path.name} cannot be read as a MATLAB file of version 5 to 7.2 ({text}); save it so"
         ) from error
     for values in found.values():
         if isinstance(values, np.ndarray) and field in (values.dtype.names or ()):

@@ -6,12 +6,12 @@ are first written in their principal components, fitted on the training part::
     Y - y_mean ~ T V',   prediction = y_mean + sum_k f_k(x) v_k',   k = 1 ... min(5, q, n - 1)
 
 and each f_k is a search of its own over gradient boosting, random forests and linear models, with an equal share of
-the time. The leading components hold what the voxels of an ROI have in common, which is most of what can be predicted; a
-linear model loses little by it, and what it loses shows in the score.
+the time. The leading components hold what the voxels of an ROI have in common, which is most of what can be
+predicted; a linear model loses little by it, and what it loses shows in the score.
 
-Inside a search FLAML judges its models by 5-fold cross-validation within the training part. The scores that are reported
-come from the folds of the experiment, as for every other encoder. A search runs against the clock, so two runs of the
-same experiment need not find the same model; a stored result stays as it is.
+Inside a search FLAML judges its models by 5-fold cross-validation within the training part. The scores that are
+reported come from the folds of the experiment, as for every other encoder. A search runs against the clock, so two
+runs of the same experiment need not find the same model; a stored result stays as it is.
 
 References
 ----------

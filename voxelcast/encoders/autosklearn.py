@@ -1,10 +1,10 @@
 """Automatic machine learning by auto-sklearn, in an environment of its own [1]_.
 
 auto-sklearn 0.15 (2022) is the last release and needs Python 3.9 and packages of its time, so it cannot be imported
-here. ``voxelcast encoders install-autosklearn`` makes a virtual environment with pinned, hashed packages; every fit starts
-its interpreter, hands features and responses over as ``.npy`` files and gets predictions back the same way. All voxels
-are one multi-output regression. Its search holds a third of the training part out to judge its models; the scores that
-are reported come from the folds of the experiment, as for every other encoder.
+here. ``voxelcast encoders install-autosklearn`` makes a virtual environment with pinned, hashed packages; every fit
+starts its interpreter, hands features and responses over as ``.npy`` files and gets predictions back the same way.
+All voxels are one multi-output regression. Its search holds a third of the training part out to judge its models; the
+scores that are reported come from the folds of the experiment, as for every other encoder.
 
 References
 ----------

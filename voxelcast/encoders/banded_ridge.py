@@ -4,11 +4,11 @@ With the bands X_b (one per layer or network), centred on their training means, 
 
     |y - sum_b X_b B_b|^2 + sum_b a_b |B_b|^2
 
-Penalties are written a_b = a s_b / g_b with weights g_b >= 0 that sum to 1 and the mean squared norm
-s_b = |X_b|^2 / n of a band's stimuli, so that equal weights treat a large band as a small one; a band of weight 0 is left out. Weights are drawn
-from Dirichlet distributions and tried with every penalty a, under cross-validation within the training data; each
-voxel takes those of least squared error. Equal weights and every band alone are always tried. The solver is
-himalaya's random search on the bands' kernels [1]_.
+Penalties are written a_b = a s_b / g_b with weights g_b >= 0 that sum to 1 and the mean squared norm s_b = |X_b|^2 /
+n of a band's stimuli, so that equal weights treat a large band as a small one; a band of weight 0 is left out.
+Weights are drawn from Dirichlet distributions and tried with every penalty a, under cross-validation within the
+training data; each voxel takes those of least squared error. Equal weights and every band alone are always tried. The
+solver is himalaya's random search on the bands' kernels [1]_.
 
 References
 ----------

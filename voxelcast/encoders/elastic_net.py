@@ -32,6 +32,8 @@ from voxelcast.encoders.refinement import peak
 _LOWEST, _HIGHEST = 1e-3, 1.0
 _N_ALPHAS_LASSO, _N_ALPHAS = 17, 9
 _L1_RATIOS = (0.1, 0.5, 1.0)
+# Of the settings tried, those around the best from which the peak in between is estimated.
+_WINDOW = 5
 
 
 def largest_penalty(moments: Moments) -> float:
@@ -76,7 +78,7 @@ class ElasticNet(Encoder):
         tops = [max(by_ratio[ratio], key=lambda point: point[1]) for ratio in ratios]
         best = max(range(len(ratios)), key=lambda place: tops[place][1], default=0)
         near = ratios[best - 1 : best + 2] if 0 < best < len(ratios) - 1 else ratios[best : best + 1]
-        peaks = [(ratio, peak(*zip(*by_ratio[ratio], strict=True))) for ratio in near]
+        peaks = [(ratio, peak(*zip(*by_ratio[ratio], strict=True), window=_WINDOW)) for ratio in near]
         found = [(found[0], ratio) for ratio, found in peaks if found is not None]
         if not found and (between := peak(ratios, [score for _, score in tops])) is not None:
             found = [(float(np.interp(between[0], ratios, [alpha for alpha, _ in tops])), between[0])]
@@ -114,7 +116,7 @@ class Lasso(Encoder):
 
     def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
         """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
-        found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores)
+        found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores, _WINDOW)
         return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
 
     def order(self, setting: Setting) -> tuple[float, ...]:

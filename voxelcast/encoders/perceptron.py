@@ -72,7 +72,7 @@ def train_perceptron(
         rows, judged = torch.from_numpy(kept), torch.from_numpy(aside)
         errors: list[float] = []
         best = [parameter.detach().clone() for parameter in network.parameters()]
-        while len(errors) < _MOST_EPOCHS and len(errors) - _place_of_least(errors) <= _PATIENCE:
+        while len(errors) < _MOST_EPOCHS and len(errors) - _place_of_least(errors) < _PATIENCE:
             _epoch(network, optimizer, inputs, targets, rows)
             network.eval()
             with torch.no_grad():

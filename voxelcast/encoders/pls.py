@@ -103,7 +103,8 @@ def _complement(weights: FloatArray) -> FloatArray:
     b, m = weights.shape
     Q: FloatArray = np.zeros((m, m), order="F")
     Q[:, :b], tau, _, _ = dgeqrf(weights.T)
-    return dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:]
+    complement: FloatArray = dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:]
+    return complement
 
 
 def _some_components(

@@ -8,21 +8,24 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 
-_WINDOW = 11
 # A peak that is expected to raise the score by less is not worth a fit.
 SMALLEST_GAIN = 1e-9
 
 
-def peak(places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatArray) -> tuple[float, float] | None:
+def peak(
+    places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatArray, window: int = 11
+) -> tuple[float, float] | None:
     """Find the peak of a smooth curve of which some points are known.
 
-    The polynomial goes through the best point and its nearest neighbours, up to eleven points in all, and its peak is
-    sought between the neighbours of the best point.
+    The polynomial goes through the best point and its nearest neighbours, up to ``window`` points in all, and its
+    peak is sought between the neighbours of the best point.
 
     Parameters
     ----------
     places, scores : sequence of float, of equal length
         In any order; a score that is NaN is left out.
+    window : int
+        Few for a curve with kinks, as that of the lasso, whose features come and go.
 
     Returns
     -------
@@ -37,12 +40,12 @@ def peak(places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatAr
         return None
     best = int(y.argmax())
     before, after = max(best - 1, 0), min(best + 1, len(x) - 1)
-    start = int(np.clip(best - _WINDOW // 2, 0, max(len(x) - _WINDOW, 0)))
-    window = slice(start, start + _WINDOW)
+    start = int(np.clip(best - window // 2, 0, max(len(x) - window, 0)))
+    used = slice(start, start + window)
     # Centred on the best point and scaled by its neighbours, the powers of the places stay of one size.
     unit = (x[after] - x[before]) / (after - before)
-    at = (x[window] - x[best]) / unit
-    curve = np.polynomial.Polynomial.fit(at, y[window] - y[best], len(at) - 1)
+    at = (x[used] - x[best]) / unit
+    curve = np.polynomial.Polynomial.fit(at, y[used] - y[best], len(at) - 1)
     roots = curve.deriv().roots()
     roots = roots[np.isreal(roots)].real
     inside = roots[(roots > (x[before] - x[best]) / unit) & (roots < (x[after] - x[best]) / unit)]

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 import platform
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -103,10 +105,10 @@ class DaskEngine(ABC):
         """Say how a worker went, as far as it is known."""
 
     def prepare(self, kind: Kind, n_steps: int, root: Path) -> None:
-        """Have enough workers of a kind ready; those for GPUs are given back when others are asked for."""
+        """Have enough workers of a kind ready; those of the other kind, which would only wait, are given back."""
         self._root = root.resolve()
-        if kind == "cpu" and "gpu" in self._pools:
-            self._close(self._pools.pop("gpu"))
+        for other in [other for other in self._pools if other != kind]:
+            self._close(self._pools.pop(other))
         if kind not in self._pools:
             cluster = self._start(kind)
             client = Client(cluster)
@@ -167,6 +169,7 @@ class DaskEngine(ABC):
         return True
 
     def __enter__(self) -> DaskEngine:
+        self._open.enter_context(_interrupts())
         self._open.enter_context(dask.config.set(_SETTINGS))
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         return self
@@ -181,6 +184,23 @@ class DaskEngine(ABC):
     def _close(self, pool: Pool) -> None:
         pool.client.close()
         pool.cluster.close()
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Have Ctrl-C, and SIGTERM of a batch system that ends the driver's own job, end the work in good order.
+
+    Importing dask_jobqueue sets handlers of its own, which would exit in silence as if all were well.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def describe_worker(mark: Path) -> dict[str, Any]:

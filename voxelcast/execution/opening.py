@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from voxelcast.core.errors import ConfigError, MissingPackageError
+from voxelcast.execution.bucket import fetch_folder, send_folder
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.profile import GoogleProfile, LocalProfile, Profile
 from voxelcast.execution.workers import Workers
@@ -50,7 +51,7 @@ def worker_slots(profile: Profile) -> int | None:
     if isinstance(profile, LocalProfile):
         return profile.workers
     if isinstance(profile, GoogleProfile):
-        return profile.workers.machines * profile.workers.processes
+        return profile.workers.machines
     return profile.workers.jobs * profile.workers.processes
 
 
@@ -72,6 +73,22 @@ def worker_device(profile: Profile, asked: str) -> str:
             "add gpu_workers with gpus: 1 to the profile, or set compute.device=cpu"
         )
     return "cpu"
+
+
+def fetch_inputs(profile: Profile, note: Callable[[str], None]) -> None:
+    """Copy what is new in the profile's bucket of inputs, if it has one, into its shared folder."""
+    if isinstance(profile, GoogleProfile) and profile.bucket_inputs:
+        target = profile.shared_folder / profile.bucket_inputs.rstrip("/").rpartition("/")[2]
+        n = fetch_folder(profile.bucket_inputs, target)
+        note(f"google: {n} files copied from {profile.bucket_inputs} to {target}")
+
+
+def send_results(profile: Profile, output: Path, note: Callable[[str], None]) -> None:
+    """Copy a run's results, without its steps, to the profile's bucket of results, if it has one."""
+    if isinstance(profile, GoogleProfile) and profile.bucket_results:
+        target = f"{profile.bucket_results.rstrip('/')}/{output.name}"
+        n = send_folder(output, target, without=frozenset({"steps", ".lock"}))
+        note(f"google: {n} files copied to {target}")
 
 
 def _require(module: str, extra: str) -> None:

@@ -98,11 +98,10 @@ class GridEngineProfile(_ClusterProfile):
 
 
 class MachineWorkers(_Strict):
-    """Workers that are virtual machines."""
+    """Workers that are virtual machines: each runs one step at a time, so many small ones serve better than few."""
 
     machines: int = Field(ge=1)
-    machine_type: str = "n2-standard-4"
-    processes: int = Field(default=4, ge=1)
+    machine_type: str = "n2-standard-2"
     memory: Size
     gpus: int = Field(default=0, ge=0)
     gpu_type: str | None = None

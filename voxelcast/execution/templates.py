@@ -106,18 +106,16 @@ setup:
 # bucket_results: gs://my-bucket/results      # the output without its steps is copied there after a run
 
 workers:
-  machines: 4
-  machine_type: n2-standard-4
-  processes: 4                # steps side by side on each machine
-  memory: 16GB                # of each machine
+  machines: 8                 # each runs one step at a time: many small machines serve better than few large ones
+  machine_type: n2-standard-2
+  memory: 7GB                 # what a step may take; a little less than the machine has
   # preemptible: true         # cheaper, may be taken away at any time; the step is tried again
 # gpu_workers:
 #   machines: 1
 #   machine_type: n1-standard-8
 #   gpus: 1
 #   gpu_type: nvidia-tesla-t4
-#   processes: 1
-#   memory: 30GB
+#   memory: 28GB
 """
     + _RETRIES
 )

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.errors import DataError, OptionError, StimulusError
+from voxelcast.encoders.budget import Budget
+from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.sample import SampleEncoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.experiment.compress_step import excluded_folds
@@ -21,6 +24,9 @@ from voxelcast.experiment.config import CompressConfig
 from voxelcast.experiment.extract_step import LoadedNetwork, layer_path
 from voxelcast.experiment.plan import Plan
 from voxelcast.features.compress import check_plain
+
+_VOXELS = 200
+"""Of a typical ROI."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,8 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     compress_flops = sum(2.0 * n * n * size * grams + subsets * 4.0 * n_train**3 / 3 for size in sizes)
     fits = len(excluded_folds(n_folds, nested=plan.config.folds.nested, refit=True))
     products = 2.0 * n_train + 100.0 * n_train / n_folds  # of moments, and of scoring some 50 settings
-    fit_flops = fits * products * sum(kept) * 200 * len(plan.pairs)
+    fit_flops = fits * products * sum(kept) * _VOXELS * len(plan.pairs)
+    searched = _sample_fit_seconds(plan, n_train, n_folds, kept) * len(plan.pairs) / workers
     overhead = 1e-3 * fits * len(sizes) * len(plan.pairs) * len(plan.config.encoders) / workers
     if any(one.stimuli_left for one in networks):
         disk += sum(8 * n * k * subsets for k in kept)
@@ -94,9 +101,24 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         networks,
         extract_seconds,
         compress_flops / rate,
-        fit_flops / rate + overhead,
+        fit_flops / rate + overhead + searched,
         disk,
     )
+
+
+def _sample_fit_seconds(plan: Plan, n_train: int, n_folds: int, kept: Sequence[int]) -> float:
+    """Seconds on one core that the encoders without a path need for one ROI; ``kept``: components of each layer."""
+    config, others = plan.config, n_folds * (n_folds - 1) if plan.config.folds.nested else 0
+    seconds = 0.0
+    for name in config.encoders:
+        encoder = get_encoder(name, 0, Budget(**config.automl.model_dump()))
+        if isinstance(encoder, SampleEncoder):
+            exact = config.search.method == "exact"
+            # The exact search shares the fits of two outer folds; it is for encoders that share work between settings.
+            fits = n_folds + others / 2 if exact else n_folds + others
+            tries = 1 if exact or not encoder.space(n_train, 1, 1) else config.search.trials
+            seconds += tries * fits * sum(encoder.time_estimate(n_train, k, _VOXELS) for k in kept)
+    return seconds
 
 
 def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkEstimate:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Any, Literal
 
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import DataError
@@ -17,13 +16,14 @@ from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.features.pooling import pool_key
+from voxelcast.features.rows import RowFile
 from voxelcast.networks.base import NetworkCard
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
 
-VERSION = 2
+VERSION = 3
 OnBroken = Literal["stop", "skip"]
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
@@ -108,29 +108,25 @@ def extract_shard(
     from voxelcast.networks.extract import BrokenStimulus, extract
 
     net = network_from_json(network, device)
-    decoders = 1 if device == "cpu" else available_cores()
-    rows: dict[str, np.memmap] = {}
+    options: dict[str, Any] = {"space": space, "on_broken": on_broken, "workers": 1}
+    if device != "cpu":
+        videos = any(not stimulus.is_image for stimulus in stimuli)
+        options |= {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
     records: list[dict[str, object]] = []
-    kept = 0
-    for outcome in extract(net, stimuli, sampling, pool, space=space, on_broken=on_broken, workers=decoders):
-        if isinstance(outcome, BrokenStimulus):
-            records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
-        else:
-            for layer, feature in outcome.features.items():
-                if layer not in rows:
-                    rows[layer] = np.lib.format.open_memmap(
-                        layer_path(folder, layer), "w+", np.float32, (len(stimuli), *feature.shape)
-                    )
-                check_steps(outcome.stimulus.name, layer, feature.shape, rows[layer].shape[1:])
-                rows[layer][kept] = feature
-            records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
-            kept += 1
-        if progress is not None:
-            progress.advance()
-    for layer, memmap in rows.items():
-        memmap.flush()
-        if kept < len(stimuli):
-            _shorten(layer_path(folder, layer), kept)
+    with ExitStack() as stack:
+        files: dict[str, RowFile] = {}
+        for outcome in extract(net, stimuli, sampling, pool, **options):
+            if isinstance(outcome, BrokenStimulus):
+                records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
+            else:
+                for layer, feature in outcome.features.items():
+                    if layer not in files:
+                        files[layer] = stack.enter_context(RowFile(layer_path(folder, layer), feature.shape))
+                    check_steps(outcome.stimulus.name, layer, feature.shape, files[layer].shape)
+                    files[layer].append(feature)
+                records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
+            if progress is not None:
+                progress.advance()
     (folder / "stimuli.json").write_text(json.dumps(records))
 
 
@@ -152,8 +148,3 @@ def read_records(folder: Path) -> list[dict[str, object]]:
     """Read what a finished extraction step says of each of its stimuli."""
     records: list[dict[str, object]] = json.loads((folder / "stimuli.json").read_text())
     return records
-
-
-def _shorten(path: Path, rows: int) -> None:
-    kept = np.load(path, mmap_mode="r")[:rows].copy()
-    np.save(path, kept, allow_pickle=False)

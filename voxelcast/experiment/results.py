@@ -15,6 +15,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.execution.steps import Step
+from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.fit_step import read_result
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS
 from voxelcast.experiment.plan import Plan, Readable, Space
@@ -205,6 +206,8 @@ def _notes(finished: Finished) -> list[str]:
     if not config.folds.nested:
         notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
     notes += _significance_notes(finished)
+    if config.selection.per == "voxel" or config.ensemble.method != "none":
+        notes.append(_mixture_note(config))
     if config.search.metric != "pearson_r":
         notes.append(f"Layers and hyper-parameters were chosen by {config.search.metric}, not by the mean r per voxel.")
     if finished.readable.broken:
@@ -222,6 +225,20 @@ def _significance_notes(finished: Finished) -> list[str]:
         f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved whole, and "
         "no fold holds two of them, nor are all folds of one size."
     ]
+
+
+def _mixture_note(config: ExperimentConfig) -> str:
+    who = "every voxel chose for itself" if config.selection.per == "voxel" else "one choice was made for each ROI"
+    method = {
+        "none": "",
+        "stacking": "; layers were combined by stacking",
+        "average": f"; the {config.ensemble.top} best layers were averaged",
+        "banded_ridge": "; layers were combined by banded ridge regression",
+    }[config.ensemble.method]
+    return (
+        f"Predictions combine several models: {who}{method}. The layer, encoder and setting shown are the heaviest "
+        "(weights.csv has all weights); scores.csv has the gain over the best single model."
+    )
 
 
 def _write_submission(finished: Finished, output: Path) -> str | None:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
@@ -22,6 +23,7 @@ from voxelcast.experiment.rsa_config import RsaConfig
 from voxelcast.report.rsa_figure import draw_layers
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
+from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
@@ -83,8 +85,10 @@ def run_rsa(config: RsaConfig, output: Path, *, progress: Progress) -> RsaResult
     if stimuli.suffix == ".mat":
         stimuli = output / "stimuli"
         progress.note(f"{unpack_images(config.stimuli, stimuli)} pictures unpacked from {config.stimuli.name}")
-    names, models, ids = _model_rdms(config, stimuli, output, progress)
+    # Read before the long work, so that a wrong file is known at once.
+    ids = [stimulus.stimulus_id for stimulus in list_stimuli(stimuli)]
     measured = read_rdms(config.rdms, ids)
+    names, models = _model_rdms(config, stimuli, ids, output, progress)
     scores = compare_rdms(models, measured, config.comparison).mean(axis=1)
     progress.note(f"bootstrap of {len(names)} layers, {config.interval.resamples} resamples")
     resampled = bootstrap_rdms(
@@ -125,10 +129,10 @@ def _check_output(config: RsaConfig, output: Path) -> None:
 
 
 def _model_rdms(
-    config: RsaConfig, stimuli: Path, output: Path, progress: Progress
-) -> tuple[list[tuple[str, str]], FloatArray, list[str]]:
-    """Return the names (network, layer), their RDMs (n_layers, n_pairs) and the stimulus ids."""
-    names, rdms, ids = [], [], []
+    config: RsaConfig, stimuli: Path, ids: list[str], output: Path, progress: Progress
+) -> tuple[list[tuple[str, str]], FloatArray]:
+    """Return the names (network, layer) and their RDMs (n_layers, n_pairs)."""
+    names, rdms = [], []
     for network in config.networks:
         folder = output / "features" / network.shown.replace("/", "-")
         records = extract_folder(
@@ -143,14 +147,15 @@ def _model_rdms(
             progress=progress,
             space=config.space,
         )
-        ids = [str(record["stimulus_id"]) for record in records]
+        extracted = [str(record["stimulus_id"]) for record in records]
+        check_same_stimuli(f"features of {network.shown}", extracted, "the stimuli", ids)
         for layer in load(network.shown, network_json(network, config.seed), config.device).layers:
             try:
                 rdms.append(DISSIMILARITIES[config.dissimilarity](np.load(folder / f"{layer}.npy", mmap_mode="r")))
             except DataError as error:
                 raise DataError(f"{network.shown} {layer}: {error}") from error
             names.append((network.shown, layer))
-    return names, np.array(rdms), ids
+    return names, np.array(rdms)
 
 
 def _write(config: RsaConfig, result: RsaResult, output: Path, measured: FloatArray, best: FloatArray) -> None:

@@ -17,7 +17,7 @@ from voxelcast.core.progress import Progress
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, check_disk
-from voxelcast.execution.opening import open_engine, worker_device, worker_slots
+from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import LocalProfile, Profile
 from voxelcast.execution.stage import run_steps
 from voxelcast.execution.steps import Step
@@ -81,6 +81,7 @@ def run_experiment(
     check_output(config, output)
     steps_store = StepStore(store or output / "steps")
     with _locked(output):
+        fetch_inputs(on, progress.note)
         workers = worker_slots(on) or config.compute.workers or available_cores()
         plan = Plan(_on_driver(config, on), steps_store, extract_on=worker_device(on, config.compute.device))
         write_text(output / "config.yaml", config_text(config))
@@ -97,6 +98,7 @@ def run_experiment(
             finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
         scores = write_results(finished, output)
         progress.note(f"results in {output}")
+        send_results(on, output, progress.note)
         there = [row["score"] for row in scores if row["score"] is not None]
         mean = sum(there) / len(there) if there else None
         return Summary(output, ran, len(finished.all_steps()) - ran, mean)

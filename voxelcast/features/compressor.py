@@ -78,7 +78,7 @@ class Compressor(ABC):
         return self._fit(X)
 
     def transform(self, X: FloatArray) -> FloatArray:
-        """Give the components of any stimuli by what was fitted, each by its own features alone (up to rounding).
+        """Give the components of any stimuli by what was fitted, each by its own features alone (but for UMAP).
 
         Parameters
         ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -75,6 +76,7 @@ class FeatureMatrix:
             else:
                 part[:] = shard.reshape(len(shard), self.shape[1])[:, start:stop]
             row += len(shard)
+            _forget(shard)
         return columns
 
     def blocks(self, width: int) -> Iterator[FloatArray]:
@@ -98,6 +100,13 @@ class FeatureMatrix:
         """
         for start in range(0, self.stored_shape[-1], width):
             yield np.concatenate([shard[:, :, start : start + width].astype(np.float64) for shard in self._shards])
+
+
+def _forget(shard: FloatArray) -> None:
+    """Have what was read of a mapped file not count as this process' memory any more; the system still caches it."""
+    mapped = getattr(shard, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _open(path: Path) -> FloatArray:

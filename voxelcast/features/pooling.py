@@ -91,7 +91,7 @@ class MeanPool(TemporalPool):
     def pooled(self) -> Any:
         """Return the mean, of the shape of one time."""
         _check_fed(self._n_times)
-        return _double(self._total) / self._n_times
+        return self._total / self._n_times
 
     def result(self) -> FloatArray:
         """Return the mean, ndarray of shape (n_features,), float32."""

@@ -17,8 +17,9 @@ from voxelcast.features.compressor import Compressor, Sees
 class UMAPEmbedding(Compressor):
     """Uniform manifold approximation and projection [1]_, by the package umap-learn.
 
-    Other stimuli are placed one by one, by their nearest training stimuli and UMAP's own optimisation, so that where
-    one comes to lie depends on no other.
+    Other stimuli are placed by their nearest training stimuli and UMAP's own optimisation, which moves no training
+    stimulus. Those placed in one call share its random samples, so that a place depends a little on which others are
+    placed with it.
 
     Parameters
     ----------
@@ -67,9 +68,10 @@ class UMAPEmbedding(Compressor):
             return np.asarray(self._map.fit_transform(X), dtype=np.float64)
 
     def _transform(self, X: FloatArray) -> FloatArray:
+        if len(X) == 0:
+            return np.empty((0, self.components))
         with _quiet():
-            places = [self._map.transform(row[np.newaxis]) for row in X]
-        return np.concatenate(places).astype(np.float64) if places else np.empty((0, self.components))
+            return np.asarray(self._map.transform(X), dtype=np.float64)
 
 
 def _package() -> Any:

@@ -124,7 +124,7 @@ class DecodeProcesses:
             worker.pipe.send(_Work(tuple(stimuli[place::n]), sampling, chunk))
 
     def chunks(self, position: int) -> Iterator[FrameChunk]:
-        """Give the chunks of the stimulus at a position of the list; to be asked for in order, each once and to its end.
+        """Give the chunks of the stimulus at a position; to be asked for in order, each once and to its end.
 
         A chunk's frames are overwritten once the next chunk has been asked for.
 

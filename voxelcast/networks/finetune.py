@@ -7,7 +7,8 @@ of the time, the head's and the other layers' learning rates falling as a cosine
     rate(e) = rate(0) (1 + cos(pi e / n_epochs)) / 2.
 
 All chance of an epoch (order, crops, flips, dropout) follows from the seed and the epoch's number, and the state after
-each epoch is kept, so that a run that was killed goes on to the same bits on the same device.
+each epoch is kept, so that a run that was killed goes on to the same bits: on a CPU always, on a GPU as far as torch's
+operations there give the same bits twice.
 
 References
 ----------

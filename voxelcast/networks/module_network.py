@@ -54,12 +54,18 @@ class ModuleNetwork(Network):
         # Measured on a CPU: twice as fast for depthwise convolutions, no slower elsewhere. There is none for 5 axes.
         flat = all(tensor.ndim < 5 for tensor in module.state_dict().values())
         layout = torch.channels_last if flat else torch.contiguous_format
-        self._module = module.eval().requires_grad_(False).to(device, memory_format=layout)  # type: ignore[call-overload]
+        module = module.eval().requires_grad_(False)
+        self._module: nn.Module = module.to(device, memory_format=layout)  # type: ignore[call-overload]
         self.traces = self._trace()
         self._check_asked(layers)
         self.layers = expand_layers(layers, self.layer_names(), card.name, self.layer_sets()) if layers else ()
         self._calls = {seen.name: seen.calls for seen in self.traces if seen.name in self.layers}
         set_precision(self._module, card.precision, self.layers, device)
+
+    @property
+    def module(self) -> nn.Module:
+        """The torch module, in eval mode and its precision."""
+        return self._module
 
     @property
     def largest_activation(self) -> int | None:

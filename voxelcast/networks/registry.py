@@ -21,7 +21,7 @@ from voxelcast.networks import (
     torchvision_videos,
     vonenet,
 )
-from voxelcast.networks.base import Network
+from voxelcast.networks.base import Network, Precision
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.module_network import ModuleNetwork, check_device
 from voxelcast.networks.motion_energy import MotionEnergy

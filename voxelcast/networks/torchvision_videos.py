@@ -1,9 +1,9 @@
 """Torchvision's video classification networks, which take clips.
 
 Their frames are resized without a crop, as for every other network, and normalised as their Kinetics-400 weights
-expect. Layers of shape (n_clips, n_channels, n_times, height, width), and those of Swin, which keep channels last, become
-(n_times, n_channels, height, width). The tokens of MViT are laid out in the same way, by time and place; its class
-token, which has neither, is left out (``head`` is computed from it).
+expect. Layers of shape (n_clips, n_channels, n_times, height, width), and those of Swin, which keep channels last,
+become (n_times, n_channels, height, width). The tokens of MViT are laid out in the same way, by time and place; its
+class token, which has neither, is left out (``head`` is computed from it).
 """
 
 from __future__ import annotations

@@ -61,9 +61,7 @@ def load_trainee(
     wanted = wanted or Wanted()
     recipe = find_recipe(name, wanted)
     if recipe.clip:
-        raise OptionError(
-            f"'{name}' takes clips and cannot be fine-tuned on images; choose another"
-        )
+        raise OptionError(f"'{name}' takes clips and cannot be fine-tuned on images; choose another")
     size = wanted.input_size or recipe.input_size
     module = build_module(recipe, size, seed, random=weights == "random")
     module, said, _ = with_weights(module, recipe, weights, seed)

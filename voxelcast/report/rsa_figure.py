@@ -46,7 +46,7 @@ def draw_layers(
         figure = Figure(figsize=(max(7.5, 3.6 + 0.22 * len(layers)), 5.6))
         grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1))
         axes = figure.add_subplot(grid[0, :])
-        places = np.arange(len(layers))
+        places = list(range(len(layers)))
         networks = list(dict.fromkeys(row[0] for row in layers))
         for number, network in enumerate(networks):
             mine = [place for place in places if layers[place][0] == network]

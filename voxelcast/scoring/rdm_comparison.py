@@ -165,8 +165,8 @@ def bootstrap_rdms(
     upper = np.triu_indices(n_stimuli, 1)
     scores = np.empty((n_resamples, n_models))
     for resample in range(n_resamples):
-        drawn = rng.integers(0, n_stimuli, n_stimuli)
-        people = rng.integers(0, len(measured), len(measured)) if subjects else np.arange(len(measured))
+        drawn = np.asarray(rng.integers(0, n_stimuli, size=n_stimuli))
+        people = rng.integers(0, len(measured), size=len(measured)) if subjects else np.arange(len(measured))
         first, second = drawn[upper[0]], drawn[upper[1]]
         different = first != second
         rdms = squares[:, first[different], second[different]]

@@ -108,7 +108,7 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
     ratio = np.full(noise.shape, np.nan)
     np.divide(signal, noise, out=ratio, where=noise > 0)
     ratio[(noise == 0) & (signal > 0)] = np.inf
-    return np.sqrt(ratio)
+    return np.asarray(np.sqrt(ratio))
 
 
 def noise_ceiling_r2(snr: FloatArray, repetitions: int | IntArray) -> FloatArray:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from voxelcast.core.errors import MissingFileError
+from voxelcast.execution.journal import Journal
+from voxelcast.execution.status import read_status
+from voxelcast.store.keys import content_key
+from voxelcast.store.steps import StepId, StepStore
+
+STEPS = [StepId("fit", f"s{k}", content_key(k)) for k in range(6)]
+
+
+def test_a_run_is_told_while_it_runs_after_a_kill_and_at_its_end(tmp_path: Path) -> None:
+    store, journal = StepStore(tmp_path / "steps"), Journal(tmp_path)
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with journal.run(store.root, "slurm", {"extract": 5.0, "fit": 100.0, "later": 7.0}):
+            journal.stage("extract", [], [])
+            journal.stage("fit", [step.folder for step in STEPS], [1] * 6)
+            with store.writing(STEPS[0]):
+                pass
+            (tmp_path / "steps" / "fit" / f".{STEPS[4].folder.partition('/')[2]}.dead").mkdir()
+            journal.lost(STEPS[2].folder, "its worker was lost")
+            journal.failed(STEPS[2].folder, "out of memory")
+            with store.writing(STEPS[1]):
+                status = read_status(tmp_path)
+            assert status.state == "running"
+            assert [stage.line() for stage in status.stages] == [
+                "extract               0 of 0 done",
+                "fit                   1 of 6 done, 1 running, 3 waiting, 1 failed",
+                "later                 not begun",
+            ]
+            assert status.troubles == (
+                f"lost and tried again: {STEPS[2].folder}: its worker was lost",
+                f"failed: {STEPS[2].folder}: out of memory",
+            )
+            assert status.lines()[0].startswith("running; on slurm, for 0 s")
+            killed = (tmp_path / "progress.jsonl").read_text()
+    assert read_status(tmp_path).state == "finished"
+    assert read_status(tmp_path).seconds_left is None
+    (tmp_path / "progress.jsonl").write_text(killed + '{"event": "sta')  # a kill in the middle of a line
+    status = read_status(tmp_path)
+    assert status.state == "not running"
+    assert status.stages[1].done == 2
+    assert status.stages[1].running == 0  # the lock of what a killed worker left is gone
+    assert status.lines()[-1] == "run the same command again to go on"
+
+
+def test_the_time_left_goes_on_at_the_speed_so_far(tmp_path: Path) -> None:
+    store, journal = StepStore(tmp_path / "steps"), Journal(tmp_path)
+    with journal.run(store.root, "local", {"fit": 1000.0, "later": 30.0}):
+        journal.stage("fit", [step.folder for step in STEPS], [1] * 6)
+    for step in STEPS[:2]:
+        with store.writing(step):
+            pass
+    lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()][:-1]
+    began = time.time() - 40
+    for line in lines:
+        line["time"] = began
+    (tmp_path / "progress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    # Two steps in 40 s: four more take 80 s, and what comes later was forecast to take 30 s.
+    assert read_status(tmp_path).seconds_left == pytest.approx(110, abs=2)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="is not the output of voxelcast run"):
+        read_status(tmp_path)

@@ -1,0 +1,68 @@
+"""Selection per voxel, ensembles, searches by proposals and folds of groups, from the experiment file to its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_table
+from voxelcast.core.errors import ConfigError, OptionError
+from voxelcast.experiment.config_file import parse_config
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ensemble": {"method": "stacking"}, "selection": {"per": "voxel"}},
+        {"ensemble": {"method": "average", "top": 2}, "search": {"method": "random", "trials": 4, "joint": True}},
+        {"selection": {"per": "voxel", "rule": "one_standard_error"}, "search": {"method": "grid", "trials": 5}},
+    ],
+)
+def test_weights_and_gain_are_in_the_results(images: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    out = tmp_path / "out"
+    run(settings(images, **changes), out)
+    (row,) = read_table(out / "scores.csv")
+    gain = [float(row[name]) for name in ("gain_low", "gain", "gain_high")]
+    assert gain == sorted(gain)
+    assert float(row["score"]) - float(row["single_score"]) == pytest.approx(gain[1])
+    assert row["ensemble"] == changes.get("ensemble", {}).get("method", "none")
+    weights = read_table(out / "weights.csv")
+    assert {w["fold"] for w in weights} == {"all", "1", "2", "3", "4"}
+    final = [w for w in weights if w["fold"] == "all"]
+    assert len(final) == int(row["n_models"])
+    by_layer = np.load(out / "weights" / "ann_all.npy")
+    assert by_layer.shape == (2, 5)
+    assert sum(float(w["weight"]) for w in final) == pytest.approx(by_layer.sum() / 5)
+    assert not list((out / "steps" / "fit").glob(".scratch*"))
+    assert "combine several models" in (out / "notes.json").read_text()
+
+
+def test_each_group_is_a_fold(images: Path, tmp_path: Path) -> None:
+    ids = stimulus_ids(images)
+    write_table(tmp_path / "runs.csv", ("stimulus_id", "group"), [(i, f"run {k % 3}") for k, i in enumerate(ids)])
+    plain = settings(images, folds={"by": "group"}, encoders=["pls"])
+    with pytest.raises(OptionError, match=r"folds\.by=group needs groups"):
+        run(plain, tmp_path / "without")
+    plain["dataset"]["groups"] = str(tmp_path / "runs.csv")
+    run(plain, tmp_path / "out")
+    assert [name for name in read_table(tmp_path / "out" / "search.csv")[0] if name.startswith("fold_")] == [
+        "fold_1",
+        "fold_2",
+        "fold_3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": {"joint": True}}, "joint needs method bayes or random, got method exact"),
+        ({"search": {"method": "grid", "prune": True}}, "prune needs method bayes or random, got method grid"),
+        ({"search": {"metric": "pooled_2021"}, "selection": {"per": "voxel"}}, "set selection.per=roi"),
+    ],
+)
+def test_settings_that_contradict_are_refused(images: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(settings(images, **changes), "miniature")

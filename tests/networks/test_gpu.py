@@ -1,0 +1,59 @@
+"""What a GPU computes is what a CPU computes, up to rounding. Skipped where there is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from voxelcast.core.errors import DataError
+from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract
+from voxelcast.networks.registry import load_network
+from voxelcast.stimuli.sampling import FrameSampling
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+EVERY_2 = FrameSampling(every=2)
+LAYERS = ["conv1", "bn1", "relu", "layer2.*", "avgpool", "fc"]
+
+
+def _load(device, precision="float32"):
+    return load_network(
+        "torchvision/resnet18", weights="random", layers=LAYERS, input_size=64, device=device, precision=precision
+    )
+
+
+@pytest.fixture(scope="module")
+def stimuli(make_video, make_picture):
+    return [make_video("a", 31, 0), make_picture("b", 1), make_video("c", 5, 2, size=80), make_video("d", 40, 3)]
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "std", "median", "bold"])
+@pytest.mark.parametrize("batch", [None, 7])
+def test_same_features_as_a_cpu(stimuli, pool, batch):
+    kept = [stimulus for stimulus in stimuli if pool != "bold" or not stimulus.is_image]
+    expected = list(extract(_load("cpu"), kept, EVERY_2, pool))
+    found = list(extract(_load("cuda"), kept, EVERY_2, pool, batch=batch, decoders="processes", workers=3))
+    for left, right in zip(found, expected, strict=True):
+        assert (left.stimulus_id, left.n_frames) == (right.stimulus_id, right.n_frames)
+        for layer, values in right.features.items():
+            assert np.abs(left.features[layer] - values).max() <= 1e-4 * np.abs(values).max(), layer
+
+
+@pytest.mark.parametrize(("precision", "least"), [("tf32", 0.99999), ("bfloat16", 0.9999)])
+def test_less_precision_gives_nearly_the_same(stimuli, precision, least):
+    expected = list(extract(_load("cpu"), stimuli, EVERY_2))
+    first, second = (list(extract(_load("cuda", precision), stimuli, EVERY_2)) for _ in range(2))
+    for left, again, right in zip(first, second, expected, strict=True):
+        for layer, values in right.features.items():
+            assert np.corrcoef(left.features[layer], values)[0, 1] > least, layer
+            assert np.array_equal(left.features[layer], again.features[layer]), layer
+
+
+def test_broken_stimuli_and_values_are_reported(stimuli, broken_video):
+    network = _load("cuda")
+    results = list(extract(network, [stimuli[0], broken_video, stimuli[1]], EVERY_2, on_broken="skip"))
+    assert [type(result) for result in results] == [StimulusFeatures, BrokenStimulus, StimulusFeatures]
+    network.module.fc.bias.fill_(float("nan"))
+    with pytest.raises(DataError, match=r"features of a.mp4, layer fc, must be finite"):
+        list(extract(network, stimuli, EVERY_2))

@@ -1,0 +1,64 @@
+"""The exhaustive search: refinement between the settings of the list, and its memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from voxelcast.encoders.registry import ENCODERS
+from voxelcast.search.exact import exact_trials, score_excluded
+from voxelcast.search.folds import make_folds
+from voxelcast.search.training import PairData, training
+
+from .spaces import Fixed, simulated
+
+
+@pytest.mark.parametrize("outer", [None, 0, 3])
+@pytest.mark.parametrize("name", ["ridge", "lasso", "elastic_net"])
+def test_no_penalty_in_between_scores_better(name: str, outer: int | None) -> None:
+    features, Y = simulated(160, 0, 8, 60, noise=6.0)
+    folds = make_folds(160, 4, 0)
+    data, encoder = PairData(Y, folds, 4), ENCODERS[name]()
+    source = training(Fixed(features[0]), data)
+    tried = dict(exact_trials(encoder, source, data, True, "pearson_r"))[outer]
+    scores = tried.scores.mean(axis=1)
+    best = tried.settings[int(scores.argmax())]
+    near = tuple(best | {"relative_alpha": best["relative_alpha"] * factor} for factor in np.geomspace(0.7, 1.4, 21))
+    allowed = tuple(setting for setting in near if name == "ridge" or 1e-3 <= setting["relative_alpha"] <= 1)
+    parts = [fold for fold in range(4) if fold != outer]
+    dense = np.concatenate(
+        [
+            score_excluded(
+                encoder, source, data, allowed, tuple(sorted({fold} | ({outer} - {None}))), "pearson_r", (fold,)
+            )
+            for fold in parts
+        ],
+        axis=1,
+    ).mean(axis=1)
+    # The score of the lasso jumps where a voxel's first feature comes in; no polynomial follows that.
+    assert scores.max() >= dense.max() - (1e-8 if name == "ridge" else 2e-3)
+    if tried.complexity is not None:
+        ranked = [tried.settings[place] for place in np.argsort(tried.complexity)]
+        assert [s["relative_alpha"] for s in ranked] == sorted((s["relative_alpha"] for s in ranked), reverse=True)
+
+
+@pytest.mark.parametrize("name", ["pls", "ridge"])
+def test_memory_of_many_voxels_is_bounded(name: str) -> None:
+    n, p, q = 300, 10, 4000
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((n, p)), rng.standard_normal((n, q))
+    folds = make_folds(n, 5, 0)
+    tracemalloc.start()
+    data = PairData(Y, folds, 5)
+    source = training(Fixed(X), data)
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in exact_trials(ENCODERS[name](), source, data, True, "pearson_r"):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The responses three times and the folds' products; then a few arrays (settings, voxels) and 16 moments (p, q).
+    # A copy of the responses per training part would be 16 times 9.6 MB.
+    assert before < 3.5 * Y.nbytes
+    assert peak - before < (16 * p + 8 * 51) * q * 8

@@ -1,0 +1,183 @@
+"""What selection does to scores: its bias on pure noise, and what it finds again of what was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.seeds import generator
+from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.ridge import ridge_penalty
+from voxelcast.search.base import PairResult
+from voxelcast.search.ensemble import Ensemble
+from voxelcast.search.folds import make_folds
+from voxelcast.search.pair import search_pair
+from voxelcast.search.selection import Selection
+
+N_FOLDS, N_COMPONENTS = 5, 10
+
+
+@dataclass(frozen=True)
+class PlainSpace:
+    """Features that were not compressed.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_train + n_test, p)
+    layer : str
+    """
+
+    X: FloatArray
+    layer: str
+    network: str = "simulated"
+    fitted_in_folds: bool = False
+
+    def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
+        """Return the features, whatever was left out."""
+        return self.X
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A quantity over independent draws of the data.
+
+    Parameters
+    ----------
+    name : str
+    values : tuple of float
+        One per draw.
+    """
+
+    name: str
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over draws."""
+        return float(np.mean(self.values))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the mean (Student's t over draws)."""
+        half = stats.t.ppf(0.975, len(self.values) - 1) * stats.sem(self.values)
+        return self.mean - float(half), self.mean + float(half)
+
+    def line(self) -> str:
+        """Return one line of text."""
+        low, high = self.interval
+        return f"{self.name:<52} {self.mean:7.3f}   95 % interval {low:.3f} to {high:.3f}"
+
+
+WAYS: dict[str, tuple[Selection, Ensemble]] = {
+    "best candidate of the ROI": (Selection(), Ensemble()),
+    "one standard error": (Selection(rule="one_standard_error"), Ensemble()),
+    "best candidate of each voxel": (Selection("voxel"), Ensemble()),
+    "stacking": (Selection(), Ensemble("stacking")),
+    "average of 3": (Selection(), Ensemble("average")),
+}
+
+
+def search_simulated(
+    Y: FloatArray, layers: Sequence[FloatArray], seed: int, way: str, encoders: Sequence[str] = ("pls", "ridge")
+) -> PairResult:
+    """Search plain features with nested cross-validation, in one of ``WAYS``."""
+    spaces = [PlainSpace(X, f"layer {k}") for k, X in enumerate(layers)]
+    selection, ensemble = WAYS[way]
+    found = [get_encoder(name) for name in encoders]
+    folds = make_folds(len(Y), N_FOLDS, seed)
+    return search_pair(Y, spaces, found, folds, seed=seed, selection=selection, ensemble=ensemble)
+
+
+def nested_score(result: PairResult) -> float:
+    """Average the nested scores of the voxels, one without a score counting as 0."""
+    return float("nan") if result.voxel_scores is None else float(np.nan_to_num(result.voxel_scores).mean())
+
+
+def noise_scores(
+    way: str, draws: int = 20, *, stimuli: int = 150, layers: int = 6, voxels: int = 20, seed: int = 0
+) -> tuple[Draws, Draws]:
+    """Search responses that have nothing to do with the features.
+
+    Parameters
+    ----------
+    way : str
+        One of ``WAYS``.
+    draws, stimuli, layers, voxels, seed : int
+
+    Returns
+    -------
+    selection, nested : Draws
+        The score by which the candidate was chosen, and the nested score; the truth is 0.
+    """
+    selected, nested = [], []
+    for draw in range(draws):
+        rng = generator(seed, "noise", draw)
+        features = [rng.standard_normal((stimuli, N_COMPONENTS)) for _ in range(layers)]
+        result = search_simulated(rng.standard_normal((stimuli, voxels)), features, draw, way)
+        selected.append(result.selection_score)
+        nested.append(nested_score(result))
+    return Draws(f"{way}: selection score", tuple(selected)), Draws(f"{way}: nested score", tuple(nested))
+
+
+def two_layers(
+    way: str, draws: int = 20, *, stimuli: int = 150, layers: int = 6, voxels: int = 20, seed: int = 0
+) -> Draws:
+    """Search responses that two of the layers drive in equal parts; return the nested scores."""
+    scores = []
+    for draw in range(draws):
+        features, Y = _driven(generator(seed, "two layers", draw), stimuli, layers, voxels, drivers=(1, 4))[:2]
+        scores.append(nested_score(search_simulated(Y, features, draw, way)))
+    return Draws(f"{way}: nested score", tuple(scores))
+
+
+def planted_choices(
+    draws: int = 20, *, stimuli: int = 150, layers: int = 6, voxels: int = 20, seed: int = 0
+) -> tuple[float, FloatArray]:
+    """Search responses that one layer drives by weights of known variance.
+
+    The best penalty is then that of the posterior mean, noise variance / weight variance.
+
+    Returns
+    -------
+    found : float
+        Share of the draws in which the layer was chosen.
+    ratios : ndarray of shape (draws,)
+        Chosen penalty / best penalty, of the ridge regressions on that layer.
+    """
+    found, ratios = [], []
+    for draw in range(draws):
+        rng = generator(seed, "one layer", draw)
+        features, Y, best = _driven(rng, stimuli, layers, voxels, drivers=(2,))
+        result = search_simulated(Y, features, draw, "best candidate of the ROI", ["ridge"])
+        found.append(result.chosen.layer == "layer 2")
+        X = features[2] - features[2].mean(axis=0)
+        ratios.append(ridge_penalty(X.T @ X, float(result.chosen.setting["relative_alpha"])) / best)
+    return float(np.mean(found)), np.array(ratios)
+
+
+def _driven(
+    rng: np.random.Generator, stimuli: int, layers: int, voxels: int, drivers: Sequence[int], noise: float = 4.0
+) -> tuple[list[FloatArray], FloatArray, float]:
+    """Draw features, responses, and the best ridge penalty on the drivers."""
+    features = [rng.standard_normal((stimuli, N_COMPONENTS)) for _ in range(layers)]
+    Y = noise * rng.standard_normal((stimuli, voxels))
+    for place in drivers:
+        Y += features[place] @ rng.standard_normal((N_COMPONENTS, voxels))
+    return features, Y, noise**2
+
+
+def benchmark_selection(draws: int = 20) -> list[str]:
+    """Return the report: noise, one planted layer, two planted layers."""
+    lines = [f"pure noise, {draws} draws; the truth is 0"]
+    for way in WAYS:
+        lines += [part.line() for part in noise_scores(way, draws)]
+    found, ratios = planted_choices(draws)
+    low, middle, high = np.quantile(ratios, [0.1, 0.5, 0.9])
+    lines.append(f"one layer planted: chosen in {found:.0%} of the draws; chosen / best penalty: median {middle:.2f},")
+    lines.append(f"  80 % of the draws between {low:.2f} and {high:.2f}")
+    lines.append("two layers planted")
+    return [*lines, *(two_layers(way, draws).line() for way in WAYS)]
