@@ -100,6 +100,29 @@ def test_full_names_are_read_from_qstat(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert Jobs("grid-engine", "voxelcast-749f26be").ids() == ["7"]
 
 
+def test_jobs_that_a_killed_run_left_are_cancelled_by_their_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The batch system's commands are scripts that write down what they were asked."""
+    from voxelcast.execution.batch_system import BatchSystemEngine
+
+    for command in ("sbatch", "squeue", "scancel"):
+        file = tmp_path / command
+        file.write_text(
+            f'#!/bin/sh\necho "$(basename $0) $@" >> {tmp_path}/asked\n[ $(basename $0) = squeue ] && echo 41 42\n:'
+        )
+        file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    profile = SlurmProfile(scheduler="slurm", shared_folder=tmp_path, workers=WORKERS)
+    notes: list[str] = []
+    killed = BatchSystemEngine(profile, tmp_path / "out", notes.append)
+    assert not (tmp_path / "asked").exists()
+    BatchSystemEngine(profile, tmp_path / "out", notes.append)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == [f"squeue --noheader --name {killed.jobs.name} --format %A", "scancel 41 42"]
+    assert notes == ["slurm: 2 jobs that an earlier run left were cancelled"]
+
+
 def test_the_last_lines_of_a_job_are_found(tmp_path: Path) -> None:
     (tmp_path / "vc-7.out").write_text("".join(f"{k}\n" for k in range(20)))
     (tmp_path / "vc-7.err").write_text("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n")

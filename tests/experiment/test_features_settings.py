@@ -35,7 +35,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "response.csv").write_text("time,V1\n0,0\n1,1\n4,0\n")
-    plain = settings(videos, encoders=["ridge"], folds={"n": 3, "nested": True}) | changes
+    compress = {"method": "pca", "components": 5}
+    plain = settings(videos, encoders=["ridge"], folds={"n": 3, "nested": True}, compress=compress) | changes
     plain["networks"][0]["layers"] = ["colour"]
     run(plain, tmp_path / "out")
     facts = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("facts.json") if "compress" in str(path)]
@@ -49,7 +50,10 @@ def test_videos_of_other_lengths_cannot_keep_time(tmp_path: Path) -> None:
     from voxelcast.stimuli.encode import write_video
 
     write_video(first, np.zeros((3, 32, 32, 3), np.uint8), 6)
-    plain = settings(root, encoders=["ridge"], folds={"n": 3, "nested": False}, pool="none", frames={"every": 2})
+    plain = settings(root, encoders=["ridge"], pool="none", frames={"every": 2}) | {
+        "folds": {"n": 3, "nested": False},
+        "compress": {"method": "pca", "components": 3},
+    }
     with pytest.raises(DataError, match=r"same number of time steps; got 6 of layer colour after 2; set frames"):
         run(plain, tmp_path / "out")
 

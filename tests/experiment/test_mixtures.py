@@ -1,4 +1,4 @@
-"""Selection per voxel, ensembles, searches by proposals and folds of groups, from the experiment file to its results."""
+"""Selection per voxel, ensembles, searches by proposals and folds of groups, from experiment file to results."""
 
 from __future__ import annotations
 

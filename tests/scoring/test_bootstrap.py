@@ -7,7 +7,7 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.scoring.bootstrap import bootstrap_interval, bootstrap_scores, resampling_weights
+from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval, bootstrap_scores, resampling_weights
 from voxelcast.scoring.correlation import fold_pearson_r
 
 
@@ -96,3 +96,20 @@ def test_coverage() -> None:
         low, high = bootstrap_interval(Y, P, np.arange(150) % 3, 300, seed=run)
         inside += low <= true_r <= high
     assert 0.89 <= inside / runs <= 0.99
+
+
+def test_the_interval_of_a_difference_is_paired() -> None:
+    rng = np.random.default_rng(0)
+    Y = rng.standard_normal((120, 6))
+    shared = Y + 2 * rng.standard_normal(Y.shape)
+    P, Q = shared + 0.1 * Y, shared
+    folds = np.arange(120) % 4
+    low, high = bootstrap_difference(Y, P, Q, folds, seed=3)
+    assert 0 < low < high
+    # What both share cancels: each score by itself is known far less well.
+    alone = bootstrap_interval(Y, Q, folds, seed=3)
+    assert high - low < 0.2 * (alone[1] - alone[0])
+    resampled = bootstrap_scores(Y, P, folds, 1000, 3) - bootstrap_scores(Y, Q, folds, 1000, 3)
+    assert (low, high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])))
+    constant = np.ones_like(Y)
+    assert np.isnan(bootstrap_difference(Y, constant, Q, folds)).all()

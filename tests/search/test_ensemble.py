@@ -137,7 +137,9 @@ def test_settings_are_checked() -> None:
 
 
 def test_two_planted_layers_are_worth_more_together() -> None:
-    alone, stacked = (two_layers(way, 2, layers=5, voxels=8).values for way in ("best candidate of the ROI", "stacking"))
+    alone, stacked = (
+        two_layers(way, 2, layers=5, voxels=8).values for way in ("best candidate of the ROI", "stacking")
+    )
     assert min(np.subtract(stacked, alone)) > 0.05
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import queue
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from torchvision import transforms
 from voxelcast.benchmarks.clips import ClipFrames, make_clips, write_clips
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
-from voxelcast.core.errors import OptionError
+from voxelcast.core.errors import ExecutionError, OptionError
 from voxelcast.execution.machine import available_cores
 from voxelcast.networks.base import Precision
 from voxelcast.networks.extract import StimulusFeatures, extract, extract_from
@@ -37,6 +38,7 @@ _LAYERS = {
     ("torchvision/resnet50", "cuda"): LAYERS_25,
 }
 _BATCH = {"cuda": 512, "cpu": 8}
+_PATIENCE = 120  # seconds until a process must have measured its GPU
 _DISTINCT = 16  # clips; they are looked at again and again
 
 
@@ -303,7 +305,10 @@ def _on_gpus(setup: Setup, n: int) -> float:
     processes = [context.Process(target=_one_gpu, args=(setup, k, barrier, results)) for k in range(n)]
     for process in processes:
         process.start()
-    spans = [results.get() for _ in processes]
+    try:
+        spans = [results.get(timeout=_PATIENCE) for _ in processes]
+    except queue.Empty as error:
+        raise ExecutionError(f"a process of {n} GPUs gave no result in {_PATIENCE} s; see its message above") from error
     for process in processes:
         process.join()
     # The clock is the machine's: the same in all processes.

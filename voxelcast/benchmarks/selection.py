@@ -163,8 +163,8 @@ def _driven(
     rng: np.random.Generator, stimuli: int, layers: int, voxels: int, drivers: Sequence[int], noise: float = 4.0
 ) -> tuple[list[FloatArray], FloatArray, float]:
     """Draw features, responses, and the best ridge penalty on the drivers."""
-    features = [rng.standard_normal((stimuli, N_COMPONENTS)) for _ in range(layers)]
-    Y = noise * rng.standard_normal((stimuli, voxels))
+    features: list[FloatArray] = [rng.standard_normal((stimuli, N_COMPONENTS)) for _ in range(layers)]
+    Y: FloatArray = noise * rng.standard_normal((stimuli, voxels))
     for place in drivers:
         Y += features[place] @ rng.standard_normal((N_COMPONENTS, voxels))
     return features, Y, noise**2

@@ -151,6 +151,7 @@ def finetune_(
     trainee = load_trainee(name, labelled, weights=weights, seed=seed, keep_head=keep_head, wanted=Wanted(**settings))
     history = finetune(trainee, labelled, output, wanted, device=place, workers=workers, progress=make_progress())
     last = history[-1]
-    click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epoch{'s' if len(history) > 1 else ''}")
+    plural = "s" if len(history) > 1 else ""
+    click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epoch{plural}")
     click.echo(f"loss {history[0]['loss']:.4f} to {last['loss']:.4f}, top-1 while learning {last['accuracy']:.4f}")
     click.echo(f"weights: {output}")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ShapeError
+from voxelcast.datasets.inventory import Expected
 from voxelcast.stimuli.stimulus import Stimulus
 
 Split = Literal["train", "test"]
@@ -76,12 +77,37 @@ class ResponseSet:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a dataset before its files are opened."""
+    """What is known of a dataset before its files are opened.
+
+    Parameters
+    ----------
+    title, unit, licence, citation : str
+        ``unit`` is that of the responses.
+    subjects : tuple of str
+        Empty where it is the user's data that say.
+    n_train, n_test : int or None
+        Number of stimuli in each split; None where it differs between subjects or is not fixed.
+    voxels : mapping of subject to mapping of ROI to int
+        Number of voxels, as far as published.
+    tr_seconds : float or None
+        Time between volumes of the recording, in seconds; None where the responses are not from volumes.
+    how_to_get : str
+        One sentence: where the files are, and how to ask for them.
+    n_bytes : int or None
+        About how large the download is.
+    """
 
     title: str
     unit: str
     licence: str
     citation: str
+    subjects: tuple[str, ...] = ()
+    n_train: int | None = None
+    n_test: int | None = None
+    voxels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    tr_seconds: float | None = None
+    how_to_get: str = ""
+    n_bytes: int | None = None
 
 
 class Dataset(ABC):
@@ -93,6 +119,15 @@ class Dataset(ABC):
 
     kind: ClassVar[str]
     facts: ClassVar[DatasetFacts]
+
+    @classmethod
+    def expected_files(cls, *args: Any, **settings: Any) -> tuple[Expected, ...]:
+        """List the files that the dataset with these settings (as of the constructor, ``root`` first) should have.
+
+        Nothing is opened, and nothing need be there, so that what is missing can be told. Kinds without a fixed layout
+        expect nothing: constructing them is their check.
+        """
+        return ()
 
     @property
     @abstractmethod

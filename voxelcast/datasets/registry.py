@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from voxelcast.datasets.algonauts2021 import Algonauts2021Dataset
 from voxelcast.datasets.base import Dataset
@@ -13,6 +15,10 @@ DATASETS: dict[str, type[Dataset]] = {
     dataset.kind: dataset for dataset in (Algonauts2021Dataset, FolderDataset, SimulatedDataset)
 }
 """Class of each kind; a new one is added here and to ``tests/datasets/test_conformance.py``."""
+
+
+MINIATURES: dict[str, Callable[[Path, int], None]] = {}
+"""Writer of a miniature of each kind with a fixed layout; called with the root and the seed."""
 
 
 def list_datasets(pattern: str = "*") -> tuple[str, ...]:

@@ -78,7 +78,8 @@ class ElasticNet(Encoder):
         tops = [max(by_ratio[ratio], key=lambda point: point[1]) for ratio in ratios]
         best = max(range(len(ratios)), key=lambda place: tops[place][1], default=0)
         near = ratios[best - 1 : best + 2] if 0 < best < len(ratios) - 1 else ratios[best : best + 1]
-        peaks = [(ratio, peak(*zip(*by_ratio[ratio], strict=True), window=_WINDOW)) for ratio in near]
+        columns = [(ratio, np.array(by_ratio[ratio])) for ratio in near]
+        peaks = [(ratio, peak(column[:, 0], column[:, 1], _WINDOW)) for ratio, column in columns]
         found = [(found[0], ratio) for ratio, found in peaks if found is not None]
         if not found and (between := peak(ratios, [score for _, score in tops])) is not None:
             found = [(float(np.interp(between[0], ratios, [alpha for alpha, _ in tops])), between[0])]

@@ -8,36 +8,26 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from voxelcast.datasets.algonauts2021 import Algonauts2021Dataset
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.folder import FolderDataset
-from voxelcast.datasets.simulated import SimulatedDataset
+from voxelcast.datasets.registry import DATASETS
 from voxelcast.experiment.config import NetworkConfig
-from voxelcast.experiment.dataset_config import Algonauts2021Config, DatasetConfig, FolderConfig
+from voxelcast.experiment.dataset_config import DatasetConfig, FolderConfig
 from voxelcast.networks.base import Network
 
 _DATASET: TypeAdapter[DatasetConfig] = TypeAdapter(DatasetConfig)
 
 
+def dataset_arguments(config: DatasetConfig) -> dict[str, Any]:
+    """Return the constructor arguments that the settings stand for."""
+    arguments = {name: getattr(config, name) for name in type(config).model_fields if name != "kind"}
+    if isinstance(config, FolderConfig):
+        arguments |= {"rois": arguments.pop("roi_table"), "roi_selection": config.rois}
+    return arguments
+
+
 def build_dataset(config: DatasetConfig) -> Dataset:
     """Open the dataset that the settings describe."""
-    if isinstance(config, Algonauts2021Config):
-        return Algonauts2021Dataset(config.root, track=config.track, subjects=config.subjects, rois=config.rois)
-    if isinstance(config, FolderConfig):
-        return FolderDataset(
-            config.root,
-            stimuli=config.stimuli,
-            responses=config.responses,
-            axes=config.axes,
-            stimulus_ids=config.stimulus_ids,
-            rois=config.roi_table,
-            split=config.split,
-            groups=config.groups,
-            subjects=config.subjects,
-            roi_selection=config.rois,
-            unit=config.unit,
-        )
-    return SimulatedDataset(config.root, subjects=config.subjects, rois=config.rois)
+    return DATASETS[config.kind](**dataset_arguments(config))
 
 
 @lru_cache(maxsize=2)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from voxelcast.core.checks import nearest
+from voxelcast.core.checks import check_known, nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.experiment.config import ExperimentConfig
-from voxelcast.experiment.dataset_config import DatasetConfig
+from voxelcast.experiment.dataset_config import DATASET_SETTINGS, DatasetConfig
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -48,6 +48,23 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
 def parse_config(raw: dict[str, Any], source: str) -> ExperimentConfig:
     """Check settings; raise ConfigError with the first thing that is wrong."""
     return check_settings(ExperimentConfig, raw, source)
+
+
+def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetConfig:
+    """Check the settings of a dataset that are given on the command line, e.g. ``track=full``.
+
+    Raises
+    ------
+    UnknownNameError
+        For a kind that does not exist.
+    ConfigError
+        If a setting is unknown or not allowed.
+    """
+    check_known("dataset", kind, sorted(DATASET_SETTINGS), remedy="List them: voxelcast datasets list")
+    raw: dict[str, Any] = {"kind": kind, "root": root}
+    for override in overrides:
+        _apply_override(raw, override)
+    return cast(DatasetConfig, check_settings(DATASET_SETTINGS[kind], raw, f"dataset {kind}"))
 
 
 def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> Settings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -70,3 +70,8 @@ class FolderConfig(Strict):
 
 
 DatasetConfig = Annotated[Algonauts2021Config | SimulatedConfig | FolderConfig, Field(discriminator="kind")]
+
+DATASET_SETTINGS: dict[str, type[Strict]] = {
+    get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(DatasetConfig)[0])
+}
+"""Settings of each kind."""

@@ -7,12 +7,13 @@ not import torch, it only calls what both kinds of array offer.
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -82,11 +83,14 @@ class MeanPool(TemporalPool):
     def update(self, chunk: Any, times: FloatArray) -> None:
         """Add a chunk of shape (n_times, ...) to the sum."""
         _check_times(chunk, times)
-        total = chunk.sum(0, dtype=np.float64) if isinstance(chunk, np.ndarray) else _reduce(chunk, _sum)
+        self.add(chunk.sum(0, dtype=np.float64) if isinstance(chunk, np.ndarray) else _reduce(chunk, _sum), len(chunk))
+
+    def add(self, total: Any, n_times: int) -> None:
+        """Add the sum of ``n_times`` activations, an ndarray or a tensor; see :func:`sum_parts`."""
         if self._total is not None:
             _check_shape(total, self._total)
         self._total = total if self._total is None else _double(self._total) + total
-        self._n_times += len(chunk)
+        self._n_times += n_times
 
     def pooled(self) -> Any:
         """Return the mean, of the shape of one time."""
@@ -259,21 +263,55 @@ def _check_fed(n_times: int) -> None:
         raise DataError("a pool needs at least one frame; got none; check the sampling of frames")
 
 
-def _reduce(chunk: Any, reduction: Callable[[Any], Any]) -> Any:
-    """Reduce a tensor over its first axis in the order in which the other axes lie in memory.
+def sum_parts(chunk: Any, lengths: Sequence[int]) -> list[Any]:
+    """Sum parts of a tensor over its first axis, for :meth:`MeanPool.add`: neighbours of one length in one go.
+
+    Parameters
+    ----------
+    chunk : tensor of shape (n_times, ...)
+    lengths : sequence of int
+        Of the parts, which follow each other; their sum is ``n_times``.
+
+    Returns
+    -------
+    totals : list of tensor of shape (...)
+        One for each part, on the tensor's device.
+    """
+    totals: list[Any] = []
+    start = 0
+    for length, group in itertools.groupby(lengths):
+        n_parts = len(list(group))
+        stop = start + n_parts * length
+        sums = _reduce(chunk[start:stop].unflatten(0, (n_parts, length)), lambda values: _sum(values, 1), 2)
+        totals.extend(sums.unbind(0))
+        start = stop
+    return totals
+
+
+def _reduce(chunk: Any, reduction: Callable[[Any], Any], n_first: int = 1) -> Any:
+    """Reduce a tensor over the last of its ``n_first`` first axes in the order in which the others lie in memory.
 
     Networks keep channels last in memory but second among the axes; in the axes' order the same sum takes 30 times as
     long on a CPU.
     """
-    order = sorted(range(chunk.ndim - 1), key=lambda axis: -int(chunk.stride(axis + 1)))
-    reduced = reduction(chunk.permute(0, *(axis + 1 for axis in order)))
-    return reduced.permute(*(order.index(axis) for axis in range(len(order))))
+    there, back = _orders(chunk.stride()[n_first:], n_first)
+    return reduction(chunk.permute(there)).permute(back)
 
 
-def _sum(values: Any) -> Any:
-    """Sum a tensor over its first axis in single precision; a GPU reads half precision as it is."""
-    single = values[:0].float().dtype
-    return values.sum(0, dtype=single) if values.is_cuda else values.float().sum(0)
+@lru_cache(maxsize=1024)
+def _orders(strides: tuple[int, ...], n_first: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Give the order of axes in memory, after the first, and the way back with one of the first axes less."""
+    order = sorted(range(len(strides)), key=lambda axis: -strides[axis])
+    there = (*range(n_first), *(axis + n_first for axis in order))
+    back = (*range(n_first - 1), *(order.index(axis) + n_first - 1 for axis in range(len(order))))
+    return there, back
+
+
+def _sum(values: Any, axis: int = 0) -> Any:
+    """Sum a tensor over an axis in single precision; a GPU reads half precision as it is."""
+    if not values.is_cuda:
+        return values.float().sum(axis)
+    return values.sum(axis, dtype=values[:0].float().dtype)
 
 
 def _double(values: Any) -> Any:
@@ -318,6 +356,8 @@ def make_pool(name: str) -> TemporalPool:
     DataError, MissingFileError
         If a table cannot be used.
     """
+    if name in POOLS:
+        return POOLS[name]()
     table = re.fullmatch(r"hrf\((.*)\)", name)
     if table:
         return BoldPool(parse_response(table[1]))

@@ -11,7 +11,7 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.features.pooling import TemporalPool
+from voxelcast.features.pooling import MeanPool, TemporalPool, sum_parts
 from voxelcast.features.space import pool_space
 from voxelcast.networks.base import Network
 from voxelcast.networks.clip_network import ClipNetwork
@@ -166,9 +166,16 @@ class Line:
         try:
             # Averages over space are rounded once, at the end.
             values = activations if self._space == "none" else pool_space(activations.float(), self._space)
-            for entry, start, stop, times in places:
-                if not entry.problem:
-                    entry.pools[layer].update(values[start:stop], times)
+            pools = [entry.pools.get(layer) for entry, *_ in places]
+            if all(isinstance(pool, MeanPool) for pool in pools):
+                lengths = [stop - start for _, start, stop, _ in places]
+                for pool, total, length in zip(pools, sum_parts(values, lengths), lengths, strict=True):
+                    if isinstance(pool, MeanPool):
+                        pool.add(total, length)
+                return
+            for pool, (_, start, stop, times) in zip(pools, places, strict=True):
+                if pool is not None:
+                    pool.update(values[start:stop], times)
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as functional
@@ -50,6 +52,10 @@ def prepare_frames(
     pixels = frames.to(device).permute(0, 3, 1, 2).float()
     size = (input_size, input_size)
     resized = functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False, antialias=True)
-    middle = torch.tensor(mean, device=device).view(3, 1, 1) * 255
-    spread = torch.tensor(std, device=device).view(3, 1, 1) * 255
-    return (resized - middle) / spread
+    return (resized - _per_channel(mean, device)) / _per_channel(std, device)
+
+
+@lru_cache(maxsize=16)
+def _per_channel(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
+    """Give values for RGB in [0, 1] as a tensor of shape (3, 1, 1) for RGB in [0, 255]; made once for all chunks."""
+    return torch.tensor(values, device=device).view(3, 1, 1) * 255

@@ -47,12 +47,6 @@ def permutation_p_values(
     fixed predictions shows (just as much where A predicts B as B predicts A). So with ``cross_validated`` the permuted
     scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05.
 
-    The m + 1 = A B scores are those of A orders of the responses with B orders of the predictions, both drawn at
-    random, the measured order being the first of both: one matrix product per voxel. As only the order of one relative
-    to the other counts, each is a random permutation and any two are independent. The test of held-out stimuli is as
-    exact as with m draws: under the null hypothesis the rows and columns of the table of scores could come in any
-    order, so its first entry is among the k highest with probability k / (A B).
-
     Parameters
     ----------
     Y : ndarray of shape (n_stimuli, n_voxels)
@@ -61,7 +55,7 @@ def permutation_p_values(
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
     fold_of_row : ndarray of shape (n_stimuli,)
     n_permutations : int
-        The least m; the next A B - 1 is taken (1023 for 1000). The smallest p is 1 / (m + 1).
+        The least m; see `permutation_grid` (1023 for 1000). The smallest p is 1 / (m + 1).
     seed : int
     groups : sequence of str, optional
         The group of each stimulus (its movie or run); groups are moved whole.
@@ -114,7 +108,11 @@ def permutation_grid(
 ) -> tuple[IntArray, IntArray]:
     """Draw A orders of the responses and B of the predictions, nearly as many, A B - 1 at least ``n_permutations``.
 
-    Each is drawn by `permutation_orders` and begins with the order as it is.
+    Each is drawn by `permutation_orders` and begins with the order as it is. The scores of all A B combinations are
+    one matrix product per voxel, and A B permutations: as only the order of one relative to the other counts, each is a
+    random permutation, and any two are independent. A test with them is as exact as with A B - 1 random draws: under
+    the null hypothesis the rows and columns of the table of scores could come in any order, so its first entry, the
+    measured score, is among the k highest with probability k / (A B).
 
     Raises
     ------
