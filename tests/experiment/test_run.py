@@ -32,7 +32,9 @@ from tests.experiment.miniature import (
 )
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.config_file import parse_config
+from voxelcast.experiment.fit_step import shown_setting
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.store.steps import StepStore
@@ -87,8 +89,11 @@ def test_a_run_leaves_its_files(kind: str, tmp_path: Path, request: pytest.Fixtu
     assert summary.mean_score == float(row["score"])
     assert row["noise_ceiling_r"] == ""  # there are no repetitions to know it from
     tried = read_table(out / "search.csv")
-    # Two layers; eight numbers of PLS components and fifty penalties.
-    assert len(tried) == 2 * (8 + 50)
+    # Two layers; eight numbers of PLS components, fifty penalties and those between them that promised more.
+    for layer in ("colour", "static.4"):
+        assert [(c["layer"], c["encoder"]) for c in tried].count((layer, "pls")) == 8
+        penalties = [c["hyperparameters"] for c in tried if (c["layer"], c["encoder"]) == (layer, "ridge")]
+        assert 50 <= len(penalties) == len(set(penalties)) <= 54
     assert {(c["layer"], c["encoder"]) for c in tried} == set(product(("colour", "static.4"), ("pls", "ridge")))
     folds = np.array([[float(c[f"fold_{k}"]) for k in range(1, 5)] for c in tried])
     assert float(row["selection_score"]) == pytest.approx(folds.mean(axis=1).max(), abs=1e-15)
@@ -142,8 +147,12 @@ def brute_force(
     folds: IntArray,
     plain: dict[str, Any],
     tried: list[tuple[str, str, str]],
+    listed: list[tuple[str, str, str]],
 ) -> tuple[FloatArray, FloatArray]:
-    """Nested cross-validation by plain loops: fold scores of every candidate, and the out-of-fold predictions."""
+    """Nested cross-validation by plain loops: fold scores of every candidate, and the out-of-fold predictions.
+
+    ``listed`` are the candidates that do not depend on the data.
+    """
     n_folds, components = plain["folds"]["n"], plain["compress"]["components"]
 
     def predict(candidate: tuple[str, str, str], train: FloatArray, out: FloatArray) -> FloatArray:
@@ -168,11 +177,23 @@ def brute_force(
     plain_scores = np.array([[fold_score(c, fold, {fold}) for fold in range(n_folds)] for c in tried])
     nested = np.empty_like(Y)
     for outer in range(n_folds):
-        inner = [
-            np.mean([fold_score(c, fold, {fold, outer}) for fold in range(n_folds) if fold != outer]) for c in tried
-        ]
-        nested[folds == outer] = predict(tried[int(np.argmax(inner))], folds != outer, folds == outer)
+        inner: dict[tuple[str, str, str], float] = {}
+        waiting = listed
+        while waiting:
+            others = [fold for fold in range(n_folds) if fold != outer]
+            inner |= {c: float(np.mean([fold_score(c, f, {f, outer}) for f in others])) for c in waiting}
+            waiting = [c for layer in features for c in between(layer, inner)]
+        nested[folds == outer] = predict(max(inner, key=lambda c: inner[c]), folds != outer, folds == outer)
     return plain_scores, nested
+
+
+def between(layer: str, scores: dict[tuple[str, str, str], float]) -> list[tuple[str, str, str]]:
+    """Candidates between those scored that the encoder wants to see as well."""
+    of_layer = [(encoder, text, score) for (where, encoder, text), score in scores.items() if where == layer]
+    name = of_layer[0][0]
+    settings = [{text.split("=")[0]: float(text.split("=")[1])} for _, text, _ in of_layer]
+    more = get_encoder(name).refined(settings, np.array([score for *_, score in of_layer]))
+    return [(layer, name, shown_setting(setting)) for setting in more]
 
 
 @pytest.mark.parametrize("encoder", ["pls", "ridge"])
@@ -191,7 +212,8 @@ def test_scores_equal_plain_loops_over_sklearn(encoder: str, images: Path, tmp_p
     rows = read_table(out / "search.csv")
     tried = [(row["layer"], row["encoder"], row["hyperparameters"]) for row in rows]
     folds, Y = folds_of(plain, tmp_path / "store", ids), measured(images, ids)
-    fold_scores, nested = brute_force(features, Y, folds, plain, tried)
+    known = {shown_setting(setting) for setting in get_encoder(encoder).settings(len(ids) // 3, 4, Y.shape[1])}
+    fold_scores, nested = brute_force(features, Y, folds, plain, tried, [c for c in tried if c[2] in known])
     np.testing.assert_allclose([[float(r[f"fold_{k}"]) for k in (1, 2, 3)] for r in rows], fold_scores, atol=1e-8)
     np.testing.assert_allclose(predictions, nested, atol=1e-8)
     (row,) = scores(out)

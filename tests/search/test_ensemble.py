@@ -72,7 +72,7 @@ def test_nested_stacking_equals_plain_loops(per: str, monkeypatch: pytest.Monkey
     raw, Y = simulated(60, 5, 8, 3, layers=3, noise=5.0)
     folds = make_folds(60, N_FOLDS, 0)
     spaces = [Refitted(X, folds, 4, name) for X, name in zip(raw, layer_names(3), strict=True)]
-    result = search_pair(Y, spaces, [encoder], folds, ensemble=Ensemble("stacking", per))
+    result = search_pair(Y, spaces, [encoder], folds, ensemble=Ensemble("stacking", per, sum_to_one=False))
 
     def predict(excluded: tuple[int, ...], fold: int) -> FloatArray:
         train = ~np.isin(folds, excluded)

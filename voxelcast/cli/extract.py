@@ -23,6 +23,9 @@ from voxelcast.cli.progress import make_progress
 @click.option("--input-size", type=int)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
+@click.option(
+    "--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True
+)
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option("--keep-suffix", is_flag=True, help="Ids keep the file's suffix: clip.mp4 and clip.webm are two.")
 @click.option(
@@ -42,6 +45,7 @@ def extract(
     input_size: int | None,
     seed: int,
     device: str,
+    precision: Literal["float32", "tf32", "bfloat16"],
     recursive: bool,
     keep_suffix: bool,
     broken: Literal["stop", "skip"],
@@ -56,7 +60,9 @@ def extract(
     from voxelcast.experiment.extraction import extract_folder
     from voxelcast.stimuli.sampling import FrameSampling
 
-    config = NetworkConfig(name=network, layers=tuple(layers.split(",")), weights=weights, input_size=input_size)
+    config = NetworkConfig(
+        name=network, layers=tuple(layers.split(",")), weights=weights, input_size=input_size, precision=precision
+    )
     if every is None and frames is None and hz is None:
         every = 1
     sampling = FrameSampling(every=every, n=frames, hz=hz)

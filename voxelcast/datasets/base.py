@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import ShapeError
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.datasets.inventory import Expected
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -173,6 +174,41 @@ class Dataset(ABC):
     def groups(self) -> Mapping[str, str] | None:
         """Group of each stimulus id (e.g. its movie); stimuli of one group never straddle a fold. None: no groups."""
         return None
+
+    @property
+    def series(self) -> Mapping[str, tuple[str, int]] | None:
+        """Run and place in it of each stimulus id, where stimuli are volumes of recordings without breaks; else None."""
+        return None
+
+    @property
+    def context_stimuli(self) -> tuple[Stimulus, ...]:
+        """Stimuli that are neither fitted nor predicted, but came before some that are: delays reach into them."""
+        return ()
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether the stimuli are pictures or videos, that a network can look at."""
+        return True
+
+    @property
+    def feature_tables(self) -> tuple[str, ...]:
+        """Names of features that come with the dataset, beside those of networks."""
+        return ()
+
+    def features(self, table: str) -> FloatArray:
+        """Give the features of one table: a row for each training, then held-out, then context stimulus.
+
+        Returns
+        -------
+        features : ndarray of shape (n_stimuli, n_features)
+
+        Raises
+        ------
+        UnknownNameError
+            For an unknown table.
+        """
+        check_known("feature table", table, self.feature_tables, where=f"in a dataset of kind {self.kind}")
+        raise DataError(f"datasets of kind {self.kind} must give the features of their table {table}; they do not")
 
     @property
     def submission_track(self) -> Literal["mini", "full"] | None:

@@ -10,6 +10,7 @@ from voxelcast.datasets.algonauts2021 import Algonauts2021Dataset
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.datasets.simulated import SimulatedDataset
+from voxelcast.datasets.time_series import TimeSeriesDataset
 
 DATASETS: dict[str, type[Dataset]] = {
     dataset.kind: dataset for dataset in (Algonauts2021Dataset, FolderDataset, SimulatedDataset)

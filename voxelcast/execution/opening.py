@@ -15,7 +15,9 @@ from voxelcast.execution.workers import Workers
 
 
 @contextmanager
-def open_engine(profile: Profile, n_local: int, output: Path, note: Callable[[str], None]) -> Iterator[Engine]:
+def open_engine(
+    profile: Profile, n_local: int, output: Path, note: Callable[[str], None], gpus: int = 0
+) -> Iterator[Engine]:
     """Open the engine of a profile; when the block ends, everything it started is ended.
 
     Parameters
@@ -27,9 +29,11 @@ def open_engine(profile: Profile, n_local: int, output: Path, note: Callable[[st
         Folder of the run's results, in which the engine notes what it started.
     note : callable
         Told, in a line each, what the user may want to know.
+    gpus : int
+        GPUs of this machine to use, where the profile is a local one.
     """
     if isinstance(profile, LocalProfile):
-        with Workers(profile.workers or n_local) as workers:
+        with Workers(profile.workers or n_local, gpus) as workers:
             yield workers
         return
     if isinstance(profile, GoogleProfile):

@@ -49,6 +49,8 @@ def run_steps(
         If a step's workers were lost more than ``retries`` times, or there are no workers.
     """
     waiting = [step for step in steps if not store.is_done(step.step_id)]
+    if any(store.is_claimed(step.step_id) for step in waiting):
+        waiting.reverse()  # another run on this store is at the first: begin with the last and meet it
     if journal is not None:
         journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
     finished = sum(step.size for step in steps) - sum(step.size for step in waiting)
@@ -79,8 +81,12 @@ def _run(
 ) -> None:
     here = [step for step in steps if step.wide and engine.wide_here]
     for step in here:
-        with store.writing(step.step_id) as folder:
-            step.function(folder, progress=progress, **step.arguments)
+        with store.claiming(step.step_id) as wanted:
+            if not wanted:
+                progress.advance(step.size)
+                continue
+            with store.writing(step.step_id) as folder:
+                step.function(folder, progress=progress, **step.arguments)
     for wide in (True, False):
         away = [step for step in steps if step.wide is wide and not (wide and engine.wide_here)]
         if away:
@@ -178,7 +184,9 @@ class _Stage:
                 f"{reason}; finished steps are kept: run the same command again, with more memory or time for each "
                 "worker if that was short"
             )
-        self._progress.note(f"failed: {reason}{'; the rest goes on' if self._queue or self._pending else ''}")
+        others = bool(self._queue or self._pending)
+        if others or self._failures:  # else it is raised in a moment, and said then
+            self._progress.note(f"failed: {reason}{'; the rest goes on' if others else ''}")
         if self._journal is not None:
             self._journal.failed(name, reason)
         self._failures.append(error)

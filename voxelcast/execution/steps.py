@@ -72,7 +72,11 @@ def run_batch(batch: Batch) -> float:
             ) from error
     store = StepStore(batch.root)
     for step in batch.steps:
-        if not store.is_done(step.step_id):
+        if store.is_done(step.step_id):
+            continue
+        with store.claiming(step.step_id) as wanted:
+            if not wanted:
+                continue
             if step.wide:
                 claim_gpu()
             with store.writing(step.step_id) as folder:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from voxelcast.execution.engine import Kind
+from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Batch, run_batch
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -23,6 +24,9 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 class Workers:
     """Up to ``n`` processes, started when they are first needed; use it in a ``with`` block.
 
+    With several GPUs, steps that use a whole one run in a process for each GPU, which share out the cores; with one or
+    none they run in the process that drives.
+
     Each has an executor of its own, so that one that dies takes no other batch with it; it is replaced. The block ends
     when work under way is finished; after Ctrl-C the processes are ended at once. They also end by themselves when the
     process that started them is gone, however it went.
@@ -30,36 +34,39 @@ class Workers:
 
     name = "this machine"
     batch_seconds = 2.0
-    wide_here = True
 
-    def __init__(self, n: int) -> None:
-        self._n = n
-        self._idle: list[ProcessPoolExecutor] = []
-        self._busy: dict[Future[float], ProcessPoolExecutor] = {}
+    def __init__(self, n: int, gpus: int = 0) -> None:
+        self._n: dict[Kind, int] = {"cpu": n, "gpu": gpus}
+        self.wide_here = gpus < 2
+        self._idle: dict[Kind, list[ProcessPoolExecutor]] = {"cpu": [], "gpu": []}
+        self._busy: dict[Future[float], tuple[Kind, ProcessPoolExecutor]] = {}
 
     def prepare(self, kind: Kind, n_steps: int, root: Path) -> None:
         """Do nothing: processes start when they are needed."""
 
     def slots(self, kind: Kind) -> int:
         """Return the number of processes."""
-        return self._n
+        return self._n[kind]
 
     def free(self, kind: Kind) -> int:
         """Return the number of processes without work."""
         for future in [future for future in self._busy if future.done()]:
-            executor = self._busy.pop(future)
+            used, executor = self._busy.pop(future)
             if isinstance(future.exception(), BrokenProcessPool):
                 executor.shutdown()
             else:
-                self._idle.append(executor)
-        return self._n - len(self._busy)
+                self._idle[used].append(executor)
+        return self._n[kind] - sum(used == kind for used, _ in self._busy.values())
 
     def submit(self, kind: Kind, batch: Batch) -> Future[float]:
         """Have a process without work run a batch."""
-        executor = self._idle.pop() if self._idle else _one_process()
-        with _environment(dict.fromkeys(_THREAD_VARIABLES, "1")):
+        executor = self._idle[kind].pop() if self._idle[kind] else _one_process()
+        variables = dict.fromkeys(_THREAD_VARIABLES, "1")
+        if kind == "gpu":
+            variables["VOXELCAST_CORES"] = str(max(1, available_cores() // self._n["gpu"]))
+        with _environment(variables):
             future = executor.submit(run_batch, batch)
-        self._busy[future] = executor
+        self._busy[future] = (kind, executor)
         return future
 
     def lost(self, error: BaseException) -> str | None:
@@ -75,7 +82,8 @@ class Workers:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             for worker in multiprocessing.active_children():
                 worker.terminate()
-        for executor in (*self._idle, *self._busy.values()):
+        busy = [executor for _, executor in self._busy.values()]
+        for executor in (*self._idle["cpu"], *self._idle["gpu"], *busy):
             executor.shutdown(wait=True, cancel_futures=True)
 
 

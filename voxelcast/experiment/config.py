@@ -42,6 +42,7 @@ class NetworkConfig(Strict):
     takes: Literal["frames", "clip"] | None = None
     licence: str | None = None
     version: str | None = None
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
     @property
     def shown(self) -> str:
@@ -142,6 +143,7 @@ class ComputeConfig(Strict):
 
     device: str = "cpu"
     workers: int | None = Field(default=None, ge=1)
+    gpus: int | None = Field(default=None, ge=1)
 
 
 class ExperimentConfig(Strict):

@@ -136,8 +136,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _tags() -> set[str]:
-    members = get_args(get_args(DatasetConfig)[0])
-    return {get_args(member.model_fields["kind"].annotation)[0] for member in members}
+    return set(DATASET_SETTINGS)
 
 
 def _fields_at(settings: type[BaseModel], where: Sequence[str | int], loc: Sequence[str | int]) -> list[str]:

@@ -23,6 +23,7 @@ from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
 
 
@@ -49,7 +50,7 @@ def extract_folder(
     Raises
     ------
     StoreError
-        If ``output`` holds files that no extraction wrote.
+        If ``output`` holds files that no extraction wrote, or another process works in it.
     StimulusError
         For a broken stimulus, where ``on_broken`` is ``"stop"``.
     """
@@ -60,13 +61,14 @@ def extract_folder(
     _check_output(output, settings)
     stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
     loaded = load(network.shown, text, device)
-    store = StepStore(output / "steps")
-    write_json(output / "settings.json", settings)
-    steps = extract_steps(loaded, stimuli, sampling, pool, space, on_broken, device)
-    with Workers(available_cores()) as workers:
-        what = f"extract {network.shown}"
-        run_steps(steps, store, engine=workers, progress=progress, what=what, unit="stimulus")
-    return _write(store, steps, loaded.layers, output)
+    with locked(output):
+        store = StepStore(output / "steps")
+        write_json(output / "settings.json", settings)
+        steps = extract_steps(loaded, stimuli, sampling, pool, space, on_broken, device)
+        with Workers(available_cores()) as workers:
+            what = f"extract {network.shown}"
+            run_steps(steps, store, engine=workers, progress=progress, what=what, unit="stimulus")
+        return _write(store, steps, loaded.layers, output)
 
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:
@@ -76,7 +78,7 @@ def _check_output(output: Path, settings: Mapping[str, object]) -> None:
     if there.is_file():
         if json.loads(there.read_text()) != settings:
             raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
-    elif output.is_dir() and (foreign := sorted(p.name for p in output.iterdir() if p.name != "steps")):
+    elif output.is_dir() and (foreign := sorted(p.name for p in output.iterdir() if p.name not in ("steps", ".lock"))):
         raise StoreError(f"output {output} holds other files ({foreign[0]}, ...); choose an empty or new folder")
 
 

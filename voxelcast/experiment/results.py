@@ -16,6 +16,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.fit_step import read_result
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS
 from voxelcast.experiment.plan import Plan, Readable, Space
@@ -88,6 +89,9 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     _write_search(finished, output)
     _write_weights(finished, output)
     _write_predictions(finished, output)
+    for (subject, roi), fit in finished.fits.items():
+        folders = finished.folder(finished.responses[subject, roi]), finished.folder(fit)
+        write_example_voxels(output / "examples" / f"{subject}_{roi}.npz", *folders, finished.readable)
     _write_layers(finished, output)
     _write_exclusions(finished, output)
     notes = _notes(finished)
@@ -270,7 +274,7 @@ def _write_provenance(finished: Finished, output: Path) -> None:
     steps = {}
     for step in finished.all_steps():
         facts = store.facts(step.step_id)
-        steps[step.step_id.folder] = {"key": facts["key"], "seconds": facts["seconds"], "host": facts["host"]}
+        steps[step.step_id.folder] = {name: facts.get(name) for name in ("key", "seconds", "peak_mb", "host")}
     provenance = collect_provenance() | {
         "seed": finished.plan.config.seed,
         "device": finished.plan.config.compute.device,

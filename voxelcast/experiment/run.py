@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.core.errors import OptionError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.engine import Engine
+from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
@@ -26,6 +25,7 @@ from voxelcast.experiment.estimate import Estimate, estimate
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import Finished, write_results
 from voxelcast.store.atomic import write_text
+from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
 
 
@@ -80,7 +80,7 @@ def run_experiment(
     """
     check_output(config, output)
     steps_store = StepStore(store or output / "steps")
-    with _locked(output):
+    with locked(output):
         fetch_inputs(on, progress.note)
         workers = worker_slots(on) or config.compute.workers or available_cores()
         plan = Plan(_on_driver(config, on), steps_store, extract_on=worker_device(on, config.compute.device))
@@ -93,7 +93,7 @@ def run_experiment(
         seconds = (0.0, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
         with (
             journal.run(steps_store.root, on.scheduler, dict(zip(STAGES, seconds, strict=True))),
-            open_engine(on, workers, output, progress.note) as engine,
+            open_engine(on, workers, output, progress.note, _gpus(config)) as engine,
         ):
             finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
         scores = write_results(finished, output)
@@ -109,6 +109,16 @@ def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path |
     check_output(config, output)
     plan = Plan(config, StepStore(store or output / "steps", read_only=True))
     return estimate(plan, config.compute.workers or available_cores())
+
+
+def _gpus(config: ExperimentConfig) -> int:
+    """Return how many of this machine's GPUs to use: of device cuda all, or as many as asked for."""
+    if config.compute.device != "cuda":
+        return 0
+    there = len(visible_gpus())
+    if config.compute.gpus is not None and config.compute.gpus > there:
+        raise OptionError(f"compute.gpus must be at most {there}, the GPUs found; got {config.compute.gpus}; lower it")
+    return there if config.compute.gpus is None else config.compute.gpus
 
 
 def _on_driver(config: ExperimentConfig, on: Profile) -> ExperimentConfig:
@@ -206,23 +216,3 @@ def _first_difference(there: Any, here: Any, where: str = "") -> str | None:
                 return found
         return None
     return None if there == here else f"{where} is {there!r} there and {here!r} here"
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Keep a second run out of the folder; the lock ends with the process, however that ends."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
-    except OSError as error:
-        raise UnwritableError(
-            f"output {output} cannot be written ({error.strerror}); choose another --output"
-        ) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"another run is under way in {output}; wait for it, or choose another --output"
-            ) from error
-        yield

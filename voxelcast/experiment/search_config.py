@@ -52,7 +52,7 @@ class EnsembleConfig(Strict):
     method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
     per: Literal["roi", "voxel"] = "voxel"
     top: int = Field(default=3, ge=1)
-    sum_to_one: bool = False
+    sum_to_one: bool = True
 
 
 class FoldsConfig(Strict):

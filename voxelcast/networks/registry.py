@@ -96,7 +96,7 @@ def load_network(
     version : str or None
         Of your own network's code; raise it when code outside its own file changes what it does.
     precision : {"float32", "tf32", "bfloat16"}
-        See :mod:`voxelcast.networks.precision`; built-in networks always compute in float32.
+        See :mod:`voxelcast.networks.precision`; built-in networks compute in float32 only.
 
     Raises
     ------
@@ -155,6 +155,8 @@ def _load(
     check_option("precision", wanted.precision, PRECISIONS)
     place = check_device(device)
     if name == motion_energy.NAME:
+        if wanted.precision != "float32":
+            raise OptionError(f"precision of '{name}' must be float32; got {wanted.precision!r}; leave it out")
         if weights not in (None, "none"):
             raise OptionError(f"weights of '{name}' must be none (it is built in); got {str(weights)!r}; leave it out")
         if wanted.mean is not None or wanted.std is not None:

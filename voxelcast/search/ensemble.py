@@ -45,13 +45,14 @@ class Ensemble:
     top : int
         Layers that are averaged; all, if there are fewer.
     sum_to_one : bool
-        Whether stacking weights sum to 1.
+        Whether stacking weights sum to 1. Free weights may undo an encoder's shrinkage: they can score a little
+        higher, but where a layer's predictions are shrunk to almost nothing they grow without bound.
     """
 
     method: str = "none"
     per: str = "voxel"
     top: int = 3
-    sum_to_one: bool = False
+    sum_to_one: bool = True
 
     def __post_init__(self) -> None:
         check_option("ensemble.method", self.method, ENSEMBLES)

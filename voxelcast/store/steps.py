@@ -1,6 +1,6 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
-``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, host, time). A step writes
+``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, memory, host, time). A step writes
 into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result; what
 killed steps left behind is removed when a run begins the next time.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.store.memory import peak_mb, reset_peak
 
 _KEY_DIGITS = 12
 _LOCK = ".lock"
@@ -96,7 +97,7 @@ class StepStore:
         return True
 
     def facts(self, step: StepId) -> dict[str, object]:
-        """Read how a finished step was made: seconds, host, time."""
+        """Read how a finished step was made: seconds, peak memory where it can be measured, host, time."""
         facts: dict[str, object] = json.loads((self.path(step) / "DONE").read_text())
         return facts
 
@@ -108,6 +109,7 @@ class StepStore:
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
         temporary.mkdir()
         started = time.time()
+        memory_known = reset_peak()
         lock = (temporary / _LOCK).open("w")
         try:
             _lock(lock.fileno())
@@ -115,6 +117,7 @@ class StepStore:
             done = {
                 "key": step.key,
                 "seconds": round(time.time() - started, 3),
+                "peak_mb": peak_mb() if memory_known else None,
                 "host": platform.node(),
                 "ended": _now(),
             }
@@ -130,6 +133,42 @@ class StepStore:
             lock.close()
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
+
+    @contextmanager
+    def claiming(self, step: StepId) -> Iterator[bool]:
+        """Keep other processes on this store from doing a step; yield whether it is still to be done.
+
+        While another process has claimed the step, this one waits. A claim ends with the process, however that ends.
+        """
+        path = self._claim(step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            file = path.open("w")
+            _lock(file.fileno())
+            # Who had it before removes the file; then the lock is on nothing, and the next one has a new file.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                break
+            file.close()
+        with file:
+            try:
+                yield not self.is_done(step)
+            finally:
+                path.unlink(missing_ok=True)
+
+    def is_claimed(self, step: StepId) -> bool:
+        """Whether another process is doing the step."""
+        try:
+            with self._claim(step).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # nobody has claimed it, or there are no locks
+        return False
+
+    def _claim(self, step: StepId) -> Path:
+        final = self.path(step)
+        return final.with_name(f".claim-{final.name}")
 
     def unfinished(self, steps: Iterable[StepId]) -> dict[str, list[Path]]:
         """Find the temporary folders of some steps, of work under way or killed, by the step's folder.

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
-from voxelcast.core.checks import check_inside
-from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.algonauts2021 import N_TEST
 from voxelcast.datasets.layout2021 import Track
 from voxelcast.datasets.pickles import load_pickle
+from voxelcast.submission.archive import check_size, read_members
 from voxelcast.submission.layout import (
     TRACK_ROIS,
     VoxelTable,
-    find_problems,
-    raise_first,
+    checked_content,
     required_voxels,
 )
 
@@ -66,6 +64,32 @@ def check_submission(
 ) -> SubmissionSummary:
     """Read a submission and compare it with what the challenge asks for.
 
+    Parameters and errors are those of :func:`read_submission`.
+
+    Returns
+    -------
+    summary : SubmissionSummary
+    """
+    content = read_submission(path, n_test=n_test, expected_voxels=expected_voxels)
+    rois, subjects = dict.fromkeys(roi for _, roi in content), dict.fromkeys(subject for subject, _ in content)
+    n_voxels = sum(array.shape[1] for array in content.values())
+    return SubmissionSummary(Path(path), track_of(path), tuple(subjects), tuple(rois), n_test, n_voxels)
+
+
+def track_of(path: Path) -> Track:
+    """Tell the track from a submission's file name; raise DataError where it is not the challenge's."""
+    if path.suffix not in (".zip", ".pkl") or path.stem not in _TRACK_OF:
+        raise DataError(
+            f"a submission must be named {_ALLOWED} with the ending .zip or .pkl; got {path.name!r}; rename it"
+        )
+    return _TRACK_OF[path.stem]
+
+
+def read_submission(
+    path: Path, *, n_test: int = N_TEST, expected_voxels: VoxelTable | None = None
+) -> dict[tuple[str, str], FloatArray]:
+    """Read the predictions of a submission that is in order.
+
     Parameters
     ----------
     path : Path
@@ -77,7 +101,7 @@ def check_submission(
 
     Returns
     -------
-    summary : SubmissionSummary
+    predictions : dict of (subject, ROI) to ndarray of shape (n_test, n_voxels)
 
     Raises
     ------
@@ -91,63 +115,16 @@ def check_submission(
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist or is no file; give a {_ALLOWED} .zip or .pkl")
-    if path.suffix not in (".zip", ".pkl") or path.stem not in _TRACK_OF:
-        raise DataError(
-            f"a submission must be named {_ALLOWED} with the ending .zip or .pkl; got {path.name!r}; rename it"
-        )
-    track = _TRACK_OF[path.stem]
-    required = required_voxels(track, expected_voxels)
+    required = required_voxels(track_of(path), expected_voxels)
     n_voxels = sum(n for subjects in required.values() for n in subjects.values())
     limit = n_test * n_voxels * _MOST_BYTES_PER_VALUE + _OVERHEAD_BYTES
     if path.suffix == ".zip":
         # The member's name, which the reader's messages use, was compared with the wanted one before.
         with tempfile.TemporaryDirectory() as folder:
             member = Path(folder) / f"{path.stem}.pkl"
-            member.write_bytes(_read_member(path, member.name, limit))
+            member.write_bytes(read_members(path, {member.name: limit})[member.name])
             content = load_pickle(member)
     else:
-        _check_size(path.name, path.stat().st_size, limit)
+        check_size(path.name, path.stat().st_size, limit)
         content = load_pickle(path)
-    raise_first(find_problems(content, required, n_test), path.name)
-    subjects = tuple(dict.fromkeys(subject for roi in required.values() for subject in roi))
-    return SubmissionSummary(path, track, subjects, tuple(required), n_test, n_voxels)
-
-
-def _read_member(path: Path, wanted: str, limit: int) -> bytes:
-    """Return the bytes of the one file that the zip must hold at its root."""
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path.name} is not a zip archive; zip {wanted} without a folder around it")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            _check_members(path.name, [member.filename for member in members], wanted)
-            _check_size(f"{wanted} in {path.name}", members[0].file_size, limit)
-            if members[0].flag_bits & 1:
-                raise DataError(f"{path.name} is encrypted; the server has no password: zip it without one")
-            return archive.read(members[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{path.name} cannot be read as a zip archive ({error}); make it again") from error
-
-
-def _check_members(archive: str, names: list[str], wanted: str) -> None:
-    for name in names:
-        check_inside(name, archive)
-    if not names:
-        raise DataError(f"{archive} is empty; it must hold {wanted} at its root")
-    if len(names) > 1:
-        raise DataError(
-            f"{archive} must hold {wanted} and nothing else; got {len(names)} files: {', '.join(names[:6])}"
-        )
-    if PurePosixPath(names[0]).name == wanted and names[0] != wanted:
-        raise DataError(
-            f"{archive} must hold {wanted} at its root; got it in a sub-folder: {names[0]!r}; zip the file alone"
-        )
-    if names[0] != wanted:
-        raise DataError(f"{archive} must hold {wanted} at its root; got {names[0]!r}; rename it")
-
-
-def _check_size(name: str, size: int, limit: int) -> None:
-    if size > limit:
-        raise UnsafeFileError(
-            f"{name} must be at most {limit} bytes, more than its arrays take; got {size} bytes; it was not read"
-        )
+    return checked_content(content, required, n_test, path.name)

@@ -8,10 +8,11 @@ always accepted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, get_args
+from typing import Final, cast, get_args
 
 import numpy as np
 
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnknownNameError, VoxelcastError
 from voxelcast.datasets.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS
@@ -92,6 +93,15 @@ def find_problems(content: object, required: Mapping[str, Mapping[str, int]], n_
             if subject in content[roi]:
                 problems += _array_problems(f"{subject} {roi}", content[roi][subject], (n_test, n_voxels))
     return problems
+
+
+def checked_content(
+    content: object, required: Mapping[str, Mapping[str, int]], n_test: int, source: str
+) -> dict[tuple[str, str], FloatArray]:
+    """Return the arrays by (subject, ROI), in the required order; raise the first problem, if any."""
+    raise_first(find_problems(content, required, n_test), source)
+    arrays = cast(Mapping[str, Mapping[str, FloatArray]], content)  # as was just checked
+    return {(subject, roi): arrays[roi][subject] for roi, subjects in required.items() for subject in subjects}
 
 
 def _name_problems(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import pickletools
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -15,6 +13,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.datasets.algonauts2021 import N_TEST
 from voxelcast.store.atomic import write_bytes
+from voxelcast.submission.archive import zipped
 from voxelcast.submission.layout import (
     VoxelTable,
     check_track,
@@ -26,8 +25,6 @@ from voxelcast.submission.layout import (
 PICKLE_PROTOCOL: Final = 3
 """The challenge's development kit wrote whatever protocol was Python 3's default in 2021, which is 3 or 4, and the
 server read it. 3 is the older of the two: any Python 3 reads it, and unlike 2 it keeps an array's bytes as they are."""
-
-_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def make_submission(
@@ -82,7 +79,7 @@ def make_submission(
     data = _pickled(content)
     write_bytes(folder / f"{track}_track.pkl", data)
     path = folder / f"{track}_track.zip"
-    write_bytes(path, _zipped(f"{track}_track.pkl", data))
+    write_bytes(path, zipped({f"{track}_track.pkl": data}))
     return path
 
 
@@ -106,14 +103,3 @@ def _pickled(content: dict[str, dict[str, FloatArray]]) -> bytes:
             parts += [data[start:position], f"c{module.replace('numpy._core.', 'numpy.core.')}\n{name}\n".encode()]
             start = position + len(f"c{module}\n{name}\n".encode())
     return b"".join([*parts, data[start:]])
-
-
-def _zipped(name: str, data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    member = zipfile.ZipInfo(name, date_time=_ZIP_TIME)
-    member.compress_type = zipfile.ZIP_DEFLATED
-    member.create_system = 3  # the same on every platform; 3 is Unix, for which the next line is the file mode
-    member.external_attr = 0o644 << 16
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(member, data)
-    return buffer.getvalue()

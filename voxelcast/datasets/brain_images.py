@@ -1,0 +1,237 @@
+"""Responses in brain images: 4-D NIfTI, CIFTI (dscalar, dtseries) and GIFTI, read for the voxels asked for."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError
+
+SUFFIXES = (".dscalar.nii", ".dtseries.nii", ".func.gii", ".shape.gii", ".nii.gz", ".nii")
+
+_BLOCK_BYTES = 64 * 2**20
+
+
+def brain_suffix(path: Path) -> str | None:
+    """Return the suffix of a brain image, None for any other file."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+class BrainImage(ABC):
+    """Maps over the voxels of one space: volumes of a run, or one map of betas per stimulus.
+
+    Parameters
+    ----------
+    path : Path
+    n_maps, n_voxels : int
+    """
+
+    space: ClassVar[str]
+
+    def __init__(self, path: Path, n_maps: int, n_voxels: int) -> None:
+        self.path, self.n_maps, self.n_voxels = path, n_maps, n_voxels
+
+    @abstractmethod
+    def read(self, voxels: IntArray) -> FloatArray:
+        """Read all maps for some voxels.
+
+        Parameters
+        ----------
+        voxels : ndarray of int, shape (n_chosen,)
+            Places among ``n_voxels``.
+
+        Returns
+        -------
+        values : ndarray of shape (n_maps, n_chosen), float32
+            float64 where the file holds more digits.
+        """
+
+    @abstractmethod
+    def geometry(self) -> tuple[Any, ...]:
+        """Say which space the voxels lie in: images of one geometry have the same voxels in the same order."""
+
+
+class NiftiImage(BrainImage):
+    """A 4-D NIfTI volume: voxels in C order of the grid, maps along the last axis.
+
+    One volume at a time is in memory (of a compressed file too, which is read from its beginning).
+    """
+
+    space = "volume"
+
+    def __init__(self, path: Path, image: Any) -> None:
+        if len(image.shape) != 4 or 0 in image.shape:
+            raise DataError(f"{path.name} must be a 4-D image (x, y, z, map); got shape {tuple(image.shape)}")
+        super().__init__(path, int(image.shape[3]), math.prod(image.shape[:3]))
+        self._image = image
+
+    def read(self, voxels: IntArray) -> FloatArray:
+        """Read volume by volume; values of shape (n_maps, n_chosen)."""
+        places = np.unravel_index(voxels, self._image.shape[:3])
+        proxy = self._image.dataobj
+        values = np.empty((self.n_maps, len(voxels)), dtype=_exact(self._image.get_data_dtype()))
+        for number in range(self.n_maps):
+            values[number] = np.asarray(proxy[..., number])[places]
+        return values
+
+    def geometry(self) -> tuple[Any, ...]:
+        """Grid and affine, to a thousandth of a millimetre."""
+        return "volume", tuple(self._image.shape[:3]), tuple(np.round(self._image.affine, 3).ravel().tolist())
+
+
+class CiftiImage(BrainImage):
+    """A CIFTI file of scalars or of a time series: one row per map, one column per grayordinate or parcel."""
+
+    space = "grayordinates"
+
+    def __init__(self, path: Path, image: Any) -> None:
+        super().__init__(path, int(image.shape[0]), int(image.shape[1]))
+        self._image = image
+
+    def read(self, voxels: IntArray) -> FloatArray:
+        """Read blocks of rows; values of shape (n_maps, n_chosen)."""
+        values = np.empty((self.n_maps, len(voxels)), dtype=_exact(self._image.get_data_dtype()))
+        block = max(1, _BLOCK_BYTES // (8 * self.n_voxels))
+        for start in range(0, self.n_maps, block):
+            values[start : start + block] = np.asarray(self._image.dataobj[start : start + block])[:, voxels]
+        return values
+
+    def geometry(self) -> tuple[Any, ...]:
+        """Count grayordinates or parcels."""
+        return "grayordinates", self.n_voxels
+
+
+class GiftiImage(BrainImage):
+    """Surface maps of one hemisphere. The format is text, so that a whole file is read at once."""
+
+    space = "surface"
+
+    def __init__(self, path: Path, image: Any) -> None:
+        sizes = {np.asarray(array.data).shape for array in image.darrays}
+        if len(sizes) != 1 or len(next(iter(sizes))) != 1:
+            shown = ", ".join(map(str, sorted(sizes))) or "no map"
+            raise DataError(f"{path.name} must hold maps of one shape (n_vertices,); got {shown}")
+        super().__init__(path, len(image.darrays), next(iter(sizes))[0])
+
+    def read(self, voxels: IntArray) -> FloatArray:
+        """Read the file; values of shape (n_maps, n_chosen)."""
+        image = _load(self.path)
+        first = np.asarray(image.darrays[0].data)
+        values = np.empty((self.n_maps, len(voxels)), dtype=_exact(first.dtype))
+        for number, array in enumerate(image.darrays):
+            values[number] = np.asarray(array.data)[voxels]
+        return values
+
+    def geometry(self) -> tuple[Any, ...]:
+        """Count vertices."""
+        return "surface", self.n_voxels
+
+
+class JoinedHemispheres(BrainImage):
+    """Two surfaces of the same maps as one image: the vertices of the left hemisphere, then those of the right."""
+
+    space = "surface"
+
+    def __init__(self, left: BrainImage, right: BrainImage) -> None:
+        if left.n_maps != right.n_maps:
+            raise AlignmentError(
+                f"{left.path.name} and {right.path.name} must hold the same maps; got {left.n_maps} and {right.n_maps}"
+            )
+        super().__init__(left.path, left.n_maps, left.n_voxels + right.n_voxels)
+        self.sides = (left, right)
+
+    def read(self, voxels: IntArray) -> FloatArray:
+        """Read both files; values of shape (n_maps, n_chosen)."""
+        left, right = self.sides
+        on_left = voxels < left.n_voxels
+        first, second = left.read(voxels[on_left]), right.read(voxels[~on_left] - left.n_voxels)
+        values = np.empty((self.n_maps, len(voxels)), dtype=np.result_type(first, second))
+        values[:, on_left], values[:, ~on_left] = first, second
+        return values
+
+    def geometry(self) -> tuple[Any, ...]:
+        """Vertices of both hemispheres."""
+        return "surface", *(side.n_voxels for side in self.sides)
+
+
+class ArrayImage(BrainImage):
+    """A plain array (n_maps, n_voxels) in a .npy file, mapped into memory."""
+
+    space = "array"
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._values = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            text = " ".join(str(error).split())
+            raise DataError(f"{path.name} cannot be read as a plain array ({text}); write it again") from error
+        if self._values.ndim != 2 or self._values.dtype.kind not in "fiu":
+            got = f"{self._values.dtype} of shape {self._values.shape}"
+            raise DataError(f"{path.name} must hold numbers of shape (n_volumes, n_voxels); got {got}")
+        super().__init__(path, *self._values.shape)
+
+    def read(self, voxels: IntArray) -> FloatArray:
+        """Read some columns; values of shape (n_maps, n_chosen)."""
+        return np.asarray(self._values[:, voxels], dtype=_exact(self._values.dtype))
+
+    def geometry(self) -> tuple[Any, ...]:
+        """Count columns."""
+        return "array", self.n_voxels
+
+
+def open_brain_image(path: Path) -> BrainImage:
+    """Open a brain image or a .npy array; only its header is read, except of a GIFTI file.
+
+    Raises
+    ------
+    MissingFileError, DataError, MissingPackageError
+        If the file is missing, is none that can be read, or nibabel is not installed.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"responses not found: {path} does not exist")
+    if path.suffix == ".npy":
+        return ArrayImage(path)
+    nibabel = import_nibabel()
+    image = _load(path)
+    if isinstance(image, nibabel.cifti2.Cifti2Image):
+        return CiftiImage(path, image)
+    if isinstance(image, nibabel.gifti.GiftiImage):
+        return GiftiImage(path, image)
+    return NiftiImage(path, image)
+
+
+def import_nibabel() -> ModuleType:
+    """Import nibabel, or say how to install it."""
+    try:
+        import nibabel
+    except ImportError as error:
+        raise MissingPackageError(
+            f"brain images need nibabel ({error}); install it: pip install 'voxelcast[neuroimaging]'"
+        ) from error
+    module: ModuleType = nibabel
+    return module
+
+
+def _load(path: Path) -> Any:
+    nibabel = import_nibabel()
+    try:
+        image = nibabel.load(path)
+    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path.name} cannot be read as a brain image ({text}); write it again") from error
+    known = (nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.cifti2.Cifti2Image, nibabel.gifti.GiftiImage)
+    if not isinstance(image, known):
+        raise DataError(f"{path.name} must be NIfTI, CIFTI or GIFTI; got {type(image).__name__}; convert it")
+    return image
+
+
+def _exact(dtype: NDArray[Any] | Any) -> type[np.float32] | type[np.float64]:
+    """Return the float type that holds what the file holds; whole numbers of a scanner fit into float32."""
+    return np.float64 if np.dtype(dtype) in (np.dtype(np.float64), np.dtype(np.int64)) else np.float32

@@ -1,0 +1,166 @@
+"""Arrays and images inside a pickle that are read only when asked for, and then only the voxels asked for.
+
+Pickles of protocol 1 to 5 hold an array's bytes in one block whose place in the file is known once the few bytes around
+it are read. There the voxels asked for are gathered in one pass over the block with a buffer of :data:`BUFFER_BYTES` (or
+one row of the array, if that is more). The same holds for what Python 3 wrote in protocol 2, where the block is UTF-8
+text that is decoded on the way. Protocol 0 is text of which nothing can be told before all of it is read.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.errors import DataError
+
+BUFFER_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Block:
+    """A run of bytes in a file, not read; ``escaped`` if they are UTF-8 text whose characters stand for bytes."""
+
+    path: Path
+    offset: int
+    length: int
+    escaped: bool = False
+
+    def __len__(self) -> int:
+        return self.length
+
+    def decode(self, *unused: object) -> Block:
+        """Return itself: the unpickler decodes Python 2 strings, and what is here stands for bytes anyway."""
+        return self
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the bytes that the block stands for, some at a time.
+
+        Raises
+        ------
+        DataError
+            Where the file has become shorter, or text does not stand for bytes.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        left = self.length
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            while left:
+                piece = file.read(min(left, BUFFER_BYTES // 4))
+                if not piece:
+                    raise DataError(f"{self.path} became shorter while it was read; get the file again")
+                left -= len(piece)
+                try:
+                    yield decoder.decode(piece, final=not left).encode("latin1") if self.escaped else piece
+                except UnicodeError as error:
+                    raise DataError(f"{self.path} holds an array whose bytes are damaged; get it again") from error
+
+
+class StoredArray:
+    """An array of which shape and type are known, and whose values are read when asked for.
+
+    Parameters
+    ----------
+    data : Block or ndarray
+        Its bytes in the file; or the flat array itself, where it is small.
+    dtype : numpy.dtype
+        As stored, of any byte order.
+    shape : tuple of int
+    order : {"C", "F"}
+    """
+
+    def __init__(
+        self, data: Block | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"]
+    ) -> None:
+        self._data, self._stored, self._order = data, dtype, order
+        self.shape = shape
+        self.dtype = dtype.newbyteorder("=")
+
+    def read(self, voxels: IntArray | None = None) -> NDArray[Any]:
+        """Read the values, native and maybe read-only.
+
+        Parameters
+        ----------
+        voxels : ndarray of int, shape (n_voxels,), or None
+            Places along the last axis, in the order wanted; None reads all.
+
+        Raises
+        ------
+        DataError
+            Where the file has changed meanwhile or its bytes are damaged.
+        """
+        if not isinstance(self._data, Block):
+            whole = self._data.reshape(self.shape, order=self._order).astype(self.dtype, copy=False)
+            return whole if voxels is None else whole[..., voxels]
+        if voxels is None:
+            return self._read_whole(self._data)
+        *leading, n_voxels = self.shape
+        n_rows = prod(leading)
+        if self._order == "C":
+            chosen = np.empty((n_rows, len(voxels)), self.dtype)
+            for start, rows in self._rows(self._data, n_rows, n_voxels):
+                np.take(rows, voxels, axis=1, out=chosen[start : start + len(rows)])
+            return chosen.reshape((*leading, len(voxels)))
+        # In Fortran order the file holds voxel after voxel.
+        chosen = np.empty((len(voxels), n_rows), self.dtype)
+        for start, rows in self._rows(self._data, n_voxels, n_rows):
+            here = np.flatnonzero((voxels >= start) & (voxels < start + len(rows)))
+            chosen[here] = rows[voxels[here] - start]
+        return chosen.reshape((len(voxels), *reversed(leading))).T
+
+    def _read_whole(self, block: Block) -> NDArray[Any]:
+        flat = np.empty(prod(self.shape), self._stored)
+        target, place = memoryview(flat.view(np.uint8)), 0
+        for piece in block.pieces():
+            end = place + len(piece)
+            if end > len(target):
+                raise DataError(f"{block.path} holds an array longer than its shape; get the file again")
+            target[place:end] = piece
+            place = end
+        if place != len(target):
+            raise DataError(f"{block.path} holds an array shorter than its shape; get the file again")
+        if not self._stored.isnative:
+            flat = flat.byteswap(inplace=True).view(self.dtype)
+        return flat.reshape(self.shape, order=self._order)
+
+    def _rows(self, block: Block, n_rows: int, width: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """Yield the rows of an array (n_rows, width), some at a time: number of the first one and their values."""
+        row_bytes = width * self._stored.itemsize
+        held, start = bytearray(), 0
+        for piece in block.pieces():
+            held += piece
+            n_whole = min(len(held) // row_bytes, n_rows - start)
+            if n_whole:
+                rows = np.frombuffer(bytes(held[: n_whole * row_bytes]), self._stored).reshape(n_whole, width)
+                yield start, rows.astype(self.dtype, copy=False)
+                del held[: n_whole * row_bytes]
+                start += n_whole
+        if start != n_rows or held:
+            raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """A nibabel image inside a pickle; its values are None where the pickle holds only the name of a file.
+
+    Parameters
+    ----------
+    values : StoredArray or None
+        Of shape (x, y, z).
+    affine : ndarray of shape (4, 4) or None
+        From voxel places to millimetres.
+    """
+
+    values: StoredArray | None
+    affine: FloatArray | None
+
+    def mask(self) -> BoolArray | None:
+        """Read where the image is 1; shape (x, y, z)."""
+        return None if self.values is None else np.asarray(self.values.read() == 1)

@@ -1,0 +1,265 @@
+"""A user's own time series: BOLD runs with events or movies, slow drifts and nuisance taken out run by run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_file_name, check_known
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.brain_hemispheres import hemisphere_files, open_responses
+from voxelcast.datasets.brain_images import BrainImage
+from voxelcast.datasets.brain_masks import mask_files, read_masks
+from voxelcast.datasets.design import (
+    CONDITION,
+    conditions_per_volume,
+    drift_columns,
+    parse_drift,
+    read_events,
+    read_nuisance,
+    remove_nuisance,
+)
+from voxelcast.datasets.layout2021 import select_names
+from voxelcast.datasets.series import SeriesDataset, SeriesRun
+from voxelcast.datasets.time_series_files import check_pattern, filled, find_runs, same_runs
+from voxelcast.datasets.values import as_response_values
+
+ALL_VOXELS = "all"
+CONDITIONS, ONOFF = "conditions", "onoff"
+
+
+class TimeSeriesDataset(SeriesDataset):
+    """BOLD runs of one or several subjects.
+
+    File names are patterns relative to ``root``: ``{subject}`` and ``{run}`` stand for part of a name. Which subjects
+    and runs there are follows from the files that fit ``bold``.
+
+    Parameters
+    ----------
+    root : Path or str
+    bold : str
+        4-D NIfTI, CIFTI time series, GIFTI (``{hemi}`` for both hemispheres), or .npy (n_volumes, n_voxels).
+    tr : float
+        Seconds from one volume to the next.
+    events : str or None
+        Tables with ``onset``, ``duration`` (s) and ``trial_type``. They give the feature tables ``conditions`` (how
+        much of each volume's time each trial type was on) and ``onoff`` (any of them).
+    movies : str or None
+        Videos that began with the first volume; networks see what was shown during each volume.
+    masks : mapping of ROI to file, or None
+        See `voxelcast.datasets.brain_masks.read_masks`; may have ``{subject}``. None: one ROI ``all``.
+    nuisance : str or None
+        What is taken out, such as motion; see `voxelcast.datasets.design.read_nuisance`.
+    nuisance_columns : sequence of str or None
+    drift : str
+        ``none``, ``cosine(SECONDS)`` or ``polynomial(DEGREE)``: taken out together with the nuisance, run by run.
+    standardise : bool
+        Whether each voxel gets mean 0 and variance 1 in each run.
+    drop_first, drop_last : int
+        Volumes at the ends of each run that are neither fitted nor predicted.
+    subjects, runs, rois : "all" or sequence of str
+    test_runs : sequence of str
+        Held out.
+    unit : str
+
+    Raises
+    ------
+    MissingFileError, DataError, AlignmentError, OptionError, UnknownNameError
+        Where files are missing or do not fit one another, or a setting is not allowed.
+    """
+
+    kind: ClassVar[str] = "time_series"
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="Time series of the user's own", unit="BOLD", licence="the user's", citation="the user's"
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        bold: str,
+        tr: float,
+        events: str | None = None,
+        movies: str | None = None,
+        masks: Mapping[str, str] | None = None,
+        nuisance: str | None = None,
+        nuisance_columns: Sequence[str] | None = None,
+        drift: str = "cosine(128)",
+        standardise: bool = True,
+        drop_first: int = 0,
+        drop_last: int = 0,
+        subjects: Literal["all"] | Sequence[str] = "all",
+        runs: Literal["all"] | Sequence[str] = "all",
+        test_runs: Sequence[str] = (),
+        rois: Literal["all"] | Sequence[str] = "all",
+        unit: str = "BOLD",
+    ) -> None:
+        self._root, self.tr, self._unit = Path(root), float(tr), unit
+        if not self._root.is_dir():
+            raise MissingFileError(f"dataset not found: {self._root} is not a folder")
+        if not 0 < self.tr < np.inf:
+            raise OptionError(f"tr must be the seconds from one volume to the next, above 0; got {tr}")
+        parse_drift(drift)
+        self._drift, self._standardise = drift, standardise
+        self._bold = check_pattern("bold", bold, ["run"])
+        self._patterns = {
+            name: check_pattern(name, pattern, ["run"]) if pattern else None
+            for name, pattern in (("events", events), ("movies", movies), ("nuisance", nuisance))
+        }
+        self._nuisance_columns = tuple(nuisance_columns) if nuisance_columns is not None else None
+        if events is None and movies is None:
+            raise OptionError("a time series needs events or movies to be predicted from; got neither; set one of them")
+        there = find_runs(self._root, bold)
+        self._subjects = select_names("subject", subjects, tuple(there), f"in {self._root}")
+        there = {check_file_name(subject, "subject"): there[subject] for subject in self._subjects}
+        first = there[self._subjects[0]]
+        chosen = same_runs(there, select_names("run", runs, first, f"of {self._subjects[0]}"))
+        for run in test_runs:
+            check_known("run", run, chosen, where="among the runs chosen (test_runs)")
+        self._images: dict[str, dict[str, BrainImage]] = {}
+        self._rois: dict[str, dict[str, IntArray]] = {}
+        self._mask_files: dict[str, tuple[Path, ...]] = {}
+        for subject in self._subjects:
+            self._open_subject(subject, chosen, masks or {}, rois)
+        lengths = self._lengths(chosen)
+        self._events = self._read_events(lengths) if events else {}
+        self._set_runs(
+            [SeriesRun(run, lengths[run], self._shown(run), "test" if run in test_runs else "train") for run in chosen],
+            drop_first=drop_first,
+            drop_last=drop_last,
+        )
+
+    def _open_subject(
+        self, subject: str, runs: Sequence[str], masks: Mapping[str, str], rois: Literal["all"] | Sequence[str]
+    ) -> None:
+        images = {run: open_responses(filled(self._root, self._bold, subject, run)) for run in runs}
+        first = images[runs[0]]
+        for run, image in images.items():
+            if image.geometry() != first.geometry():
+                raise AlignmentError(
+                    f"{image.path} and {first.path} must have the same voxels (grid and affine, or number); "
+                    "realign the runs"
+                )
+            pattern = self._patterns["nuisance"]
+            if pattern is not None and not filled(self._root, pattern, subject, run).is_file():
+                raise MissingFileError(
+                    f"nuisance not found: {filled(self._root, pattern, subject, run)} does not exist"
+                )
+        named = {roi: name.replace("{subject}", subject) for roi, name in masks.items()}
+        found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
+        chosen = select_names("ROI", rois, tuple(found), f"in {self._root}")
+        self._images[subject] = images
+        self._rois[subject] = {roi: found[roi] for roi in chosen}
+        self._mask_files[subject] = mask_files(self._root, named)
+
+    def _lengths(self, runs: Sequence[str]) -> dict[str, int]:
+        lengths = {}
+        for run in runs:
+            of_subject = {subject: images[run].n_maps for subject, images in self._images.items()}
+            if len(set(of_subject.values())) > 1:
+                shown = ", ".join(f"{subject}: {length}" for subject, length in of_subject.items())
+                raise AlignmentError(f"run {run} must have the same number of volumes in every subject; got {shown}")
+            lengths[run] = next(iter(of_subject.values()))
+        return lengths
+
+    def _read_events(self, lengths: Mapping[str, int]) -> dict[str, pd.DataFrame]:
+        """Read the events of each run, which must be those of every subject: features are shared by subjects."""
+        pattern = self._patterns["events"] or ""
+        events = {}
+        for run, length in lengths.items():
+            for subject in self._subjects if "{subject}" in pattern else self._subjects[:1]:
+                table = read_events(filled(self._root, pattern, subject, run), length * self.tr)
+                if not events.setdefault(run, table).equals(table):
+                    raise AlignmentError(
+                        f"events of run {run} differ between {self._subjects[0]} and {subject}, and features are the "
+                        "same for all subjects of an experiment; choose dataset.subjects one by one"
+                    )
+        return events
+
+    def _shown(self, run: str) -> Path:
+        pattern = self._patterns["movies"] or self._patterns["events"] or ""
+        path = filled(self._root, pattern, self._subjects[0], run)
+        if not path.is_file():
+            raise MissingFileError(f"movie not found: {path} does not exist")
+        return path
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects chosen."""
+        return self._subjects
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """ROIs chosen, in the order of the masks."""
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        return tuple(self._rois[subject])
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether runs are held out."""
+        return bool(self.runs_of("test"))
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read, clean and standardise the signal; values of shape (n_volumes, 1, n_voxels), float64."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        if split == "test" and not self.has_test_responses:
+            raise DataError("there are no test responses: no run is held out; name some in dataset.test_runs")
+        parts = [self._clean(subject, run, self._rois[subject][roi]) for run in self.runs_of(split)]
+        stimuli = self.train_stimuli if split == "train" else self.test_stimuli
+        ids = tuple(stimulus.stimulus_id for stimulus in stimuli)
+        unit = f"{self._unit}, z per run" if self._standardise else self._unit
+        return ResponseSet(subject, roi, ids, np.concatenate(parts)[:, None], unit)
+
+    def _clean(self, subject: str, run: SeriesRun, voxels: IntArray) -> FloatArray:
+        image = self._images[subject][run.name]
+        columns = [drift_columns(self._drift, run.n_volumes, self.tr)]
+        pattern = self._patterns["nuisance"]
+        if pattern is not None:
+            path = filled(self._root, pattern, subject, run.name)
+            columns.append(read_nuisance(path, run.n_volumes, self._nuisance_columns))
+        signal = as_response_values(image.read(voxels), str(image.path))
+        cleaned = remove_nuisance(signal, np.concatenate(columns, axis=1))
+        kept = cleaned[self.kept_volumes(run).start : self.kept_volumes(run).stop]
+        if self._standardise:
+            size = kept.std(axis=0)
+            kept = np.divide(kept - kept.mean(axis=0), size, out=np.zeros_like(kept), where=size > 0)
+        return kept
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the subject's runs, masks and nuisance."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        files: list[Path] = []
+        for run in self.series_runs:
+            path = filled(self._root, self._bold, subject, run.name)
+            files += hemisphere_files(path) if "{hemi}" in self._bold else (path,)
+            if self._patterns["nuisance"] is not None:
+                files.append(filled(self._root, self._patterns["nuisance"], subject, run.name))
+        return (*files, *self._mask_files[subject])
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether there are movies."""
+        return self._patterns["movies"] is not None
+
+    @property
+    def feature_tables(self) -> tuple[str, ...]:
+        """``conditions`` and ``onoff``, where there are events."""
+        return (CONDITIONS, ONOFF) if self._events else ()
+
+    def features(self, table: str) -> FloatArray:
+        """Give ``conditions`` (n_volumes, n_conditions; in the order of their names) or ``onoff`` (n_volumes, 1)."""
+        check_known("feature table", table, self.feature_tables, where="in this dataset")
+        names = sorted({name for events in self._events.values() for name in events[CONDITION]})
+        parts: dict[str, list[FloatArray]] = {"train": [], "test": [], "context": []}
+        for run in self.series_runs:
+            design = conditions_per_volume(self._events[run.name], names, run.n_volumes, self.tr)
+            if table == ONOFF:
+                design = np.minimum(design.sum(axis=1, keepdims=True), 1.0)
+            kept = np.isin(np.arange(run.n_volumes), self.kept_volumes(run))
+            parts[run.split].append(design[kept])
+            parts["context"].append(design[~kept])
+        return np.concatenate([*parts["train"], *parts["test"], *parts["context"]])

@@ -1,0 +1,91 @@
+"""Find the files of subjects and runs by patterns such as ``{subject}/func/{subject}_task-x_{run}_bold.nii.gz``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from voxelcast.core.errors import DataError, MissingFileError, OptionError
+
+SUBJECT, RUN = "subject", "run"
+_FIELD = re.compile(r"\{(\w*)\}")
+
+
+def check_pattern(setting: str, pattern: str, needed: Sequence[str]) -> str:
+    """Return a pattern whose fields are known and that has those needed; else raise OptionError."""
+    fields = _FIELD.findall(pattern)
+    for field in fields:
+        if field not in (SUBJECT, RUN, "hemi"):
+            raise OptionError(f"{setting} may have the fields {{subject}}, {{run}} and {{hemi}}; got {{{field}}}")
+    for field in needed:
+        if field not in fields:
+            raise OptionError(f"{setting} must have the field {{{field}}}; got {pattern}")
+    return pattern
+
+
+def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
+    """Find which runs of which subjects are there.
+
+    Parameters
+    ----------
+    root : Path
+    pattern : str
+        Relative to ``root``; ``{subject}`` and ``{run}`` stand for part of a name and mean the same wherever they come
+        again. Without ``{subject}`` there is one subject, called ``subject``.
+
+    Returns
+    -------
+    runs : dict of subject to tuple of run, both in natural order (run2 before run10)
+
+    Raises
+    ------
+    MissingFileError
+        Where no file fits.
+    """
+    expression, seen = "", set()
+    for place, text in enumerate(_FIELD.split(pattern)):
+        if place % 2 == 0:
+            expression += re.escape(text)
+        elif text == "hemi":
+            expression += "(?:L|R|lh|rh|left|right)"
+        else:
+            expression += f"(?P={text})" if text in seen else f"(?P<{text}>[^/]+?)"
+            seen.add(text)
+    found: dict[str, set[str]] = {}
+    for path in root.glob(_FIELD.sub("*", pattern)):
+        match = re.fullmatch(expression, path.relative_to(root).as_posix())
+        if match and path.is_file():
+            named = match.groupdict()
+            found.setdefault(named.get(SUBJECT, SUBJECT), set()).add(named[RUN])
+    if not found:
+        raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; mend root or bold")
+    return {subject: tuple(sorted(found[subject], key=natural)) for subject in sorted(found, key=natural)}
+
+
+def filled(root: Path, pattern: str, subject: str, run: str) -> Path:
+    """Name the file of one subject and run; ``{hemi}`` stays."""
+    return root / pattern.replace("{subject}", subject).replace("{run}", run)
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key by which run2 comes before run10."""
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
+
+
+def same_runs(runs: dict[str, tuple[str, ...]], asked: Sequence[str]) -> tuple[str, ...]:
+    """Return the runs asked for, which every subject must have.
+
+    Raises
+    ------
+    DataError
+        Where a subject lacks one: models of several subjects are judged on the same volumes.
+    """
+    for subject, there in runs.items():
+        missing = [run for run in asked if run not in there]
+        if missing:
+            raise DataError(
+                f"every subject must have every run; {subject} lacks {', '.join(missing[:3])}; choose runs that all "
+                "have, or the subjects one by one"
+            )
+    return tuple(asked)

@@ -1,0 +1,96 @@
+"""Zip files of submissions: the same content gives the same bytes, and what comes from outside is read with care."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from voxelcast.core.checks import check_inside
+from voxelcast.core.errors import DataError, UnsafeFileError
+
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """Return the bytes of a zip of these files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            member = zipfile.ZipInfo(name, date_time=_ZIP_TIME)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.create_system = 3  # the same on every platform; 3 is Unix, for which the next line is the file mode
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, data)
+    return buffer.getvalue()
+
+
+def read_members(path: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
+    """Read the files that a zip must hold, and nothing else.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : mapping of str to int
+        Names of the files, each with the most bytes that it may take.
+
+    Raises
+    ------
+    DataError
+        If it is no zip, is damaged or encrypted, lacks a file, or holds others.
+    UnsafeFileError
+        If a name leads outside, or a file is larger than it may be.
+    """
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path.name} is not a zip archive; zip {_shown(list(wanted))} without a folder around it")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
+            _check_names(path.name, [m.filename for m in archive.infolist() if not m.is_dir()], list(wanted))
+            for name, limit in wanted.items():
+                check_size(f"{name} in {path.name}", members[name].file_size, limit)
+                if members[name].flag_bits & 1:
+                    raise DataError(f"{path.name} is encrypted; the server has no password: zip it without one")
+            return {name: archive.read(members[name]) for name in wanted}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise DataError(f"{path.name} cannot be read as a zip archive ({error}); make it again") from error
+
+
+def check_size(name: str, size: int, limit: int) -> None:
+    """Raise UnsafeFileError for a file that is larger than its arrays could be."""
+    if size > limit:
+        raise UnsafeFileError(
+            f"{name} must be at most {limit} bytes, more than its arrays take; got {size} bytes; it was not read"
+        )
+
+
+def _check_names(archive: str, names: Sequence[str], wanted: Sequence[str]) -> None:
+    for name in names:
+        check_inside(name, archive)
+    if not names:
+        raise DataError(f"{archive} is empty; it must hold {_shown(wanted)}")
+    if len(wanted) == 1 and len(names) == 1 and names[0] != wanted[0]:
+        if PurePosixPath(names[0]).name == wanted[0]:
+            raise DataError(
+                f"{archive} must hold {wanted[0]} at its root; got it in a sub-folder: {names[0]!r}; zip the file alone"
+            )
+        raise DataError(f"{archive} must hold {wanted[0]} at its root; got {names[0]!r}; rename it")
+    if len(wanted) == 1 and len(names) > 1:
+        raise DataError(
+            f"{archive} must hold {wanted[0]} and nothing else; got {len(names)} files: {', '.join(names[:6])}"
+        )
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise DataError(
+            f"{archive} must hold {len(wanted)} files; missing: {', '.join(missing[:6])}; got: {', '.join(names[:6])}"
+        )
+    other = [name for name in names if name not in wanted]
+    if other or len(set(names)) != len(names):
+        raise DataError(f"{archive} must hold {_shown(wanted)} and nothing else; got {len(names)} files: {other[:3]}")
+
+
+def _shown(names: Sequence[str]) -> str:
+    return f"{names[0]} at its root" if len(names) == 1 else f"{', '.join(names[:3])}, ... ({len(names)} files)"
