@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,15 @@ def test_profiles_are_found_here_and_at_home(tmp_path: Path, monkeypatch: pytest
     Path("lab.yaml").write_text("")
     assert find_profile("lab") == Path("lab.yaml")
     assert find_profile(str(home)) == home
+
+
+def test_the_profiles_in_the_docs_are_profiles(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "clusters.md"
+    blocks = re.findall(r"^( *)```yaml\n(.*?)^ *```", page.read_text(), flags=re.M | re.S)
+    assert len(blocks) == 2
+    for _, block in blocks:
+        (tmp_path / "p.yaml").write_text(textwrap.dedent(block))
+        assert load_profile(tmp_path / "p.yaml")
 
 
 def test_an_unknown_template_is_refused() -> None:

@@ -85,14 +85,28 @@ def test_wide_steps_run_in_this_process(tmp_path: Path) -> None:
     assert (store.path(made[0].step_id) / "pid").read_text() == str(os.getpid())
 
 
-def test_an_error_is_raised_as_it_is_when_the_others_are_done(tmp_path: Path) -> None:
+def divide_by_three(folder: Path, *, value: int) -> None:
+    write_value(folder, value=value)
+    1 / (value - 3)
+
+
+def test_wrong_data_end_the_run_with_their_own_error(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
-    made = steps(refuse_three, range(8))
+    made = steps(refuse_three, range(4))
     with pytest.raises(DataError, match="three is not allowed"):
+        run(made, store)
+    assert not store.is_done(made[3].step_id)
+    assert (read_journal(tmp_path)[-2]["event"], read_journal(tmp_path)[-1]["how"]) == ("failed", "stopped")
+
+
+def test_a_step_that_fails_otherwise_is_reported_and_the_others_are_done(tmp_path: Path) -> None:
+    store = StepStore(tmp_path)
+    made = steps(divide_by_three, range(8))
+    with pytest.raises(ZeroDivisionError):
         run(made, store)
     assert [store.is_done(step.step_id) for step in made] == [value != 3 for value in range(8)]
     (failed,) = [line for line in read_journal(tmp_path) if line["event"] == "failed"]
-    assert (failed["step"], failed["reason"]) == (made[3].step_id.folder, "three is not allowed")
+    assert (failed["step"], failed["reason"]) == (made[3].step_id.folder, "ZeroDivisionError: division by zero")
 
 
 def test_a_step_that_kills_its_worker_is_given_up_and_the_others_are_done(tmp_path: Path) -> None:

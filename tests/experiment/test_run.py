@@ -342,7 +342,7 @@ def test_a_finished_experiment_does_nothing_again(images: Path, tmp_path: Path) 
     again = run(settings(images), tmp_path / "out")
     assert (again.steps_run, again.steps_kept) == (0, first.steps_run)
     changed = {name for name, data in contents(tmp_path / "out").items() if data != before[name]}
-    assert changed <= {"provenance.json", "report.html"}
+    assert changed <= {"progress.jsonl", "provenance.json", "report.html"}
 
 
 def test_only_what_a_change_touches_is_done_again(images: Path, tmp_path: Path) -> None:

@@ -23,26 +23,33 @@ def write_output(
     n_voxels: int = 40,
     ceilings: bool = True,
     held_out: bool = False,
+    method: str = "exact",
+    name: str = "synthetic-v4",
+    bonus: float = 0.0,
     seed: int = 0,
 ) -> Path:
-    """Write every file of the contract; half of the settings belong to PLS, half to ridge."""
+    """Write every file of the contract; half of the settings belong to PLS, half to ridge.
+
+    ``bonus`` is added to every score.
+    """
     rng = np.random.default_rng(seed)
     (output / "voxels").mkdir(parents=True)
     layers = [f"layer{i // 6 + 1}.{i % 6}.conv" for i in range(n_layers)]
     n_pls = max(1, n_settings // 2)
     settings = [("pls", f"n_components={k + 1}") for k in range(n_pls)]
     settings += [("ridge", f"relative_alpha={a:.4g}") for a in np.logspace(-4, 3, n_settings - n_pls)]
-    scores, search = [], []
+    scores, search, weights = [], [], []
+    (output / "examples").mkdir()
     for place, roi in enumerate(rois):
         for subject in subjects:
             level, peak = 0.12 + 0.2 * rng.random(), (place + rng.normal(0, 0.6)) / len(rois) * n_layers
             best: tuple[float, str, str, str, str] = (-np.inf, "", "", "", "")
-            for bonus, network in enumerate(networks):
+            for place_of_network, network in enumerate(networks):
                 for depth, layer in enumerate(layers):
                     for index, (encoder, hyper) in enumerate(settings):
                         x = (index % n_pls) / max(n_pls - 1, 1)
                         score = level * np.exp(-(((depth - peak) / n_layers) ** 2) * 3) * (0.6 + 1.4 * x - 1.1 * x * x)
-                        score = round(float(score + 0.02 * bonus + rng.normal(0, 0.003)), 6)
+                        score = round(float(score + bonus + 0.02 * place_of_network + rng.normal(0, 0.003)), 6)
                         folds = np.round(score + rng.normal(0, 0.02, 2), 6)
                         search.append((subject, roi, network, "random", layer, encoder, hyper, score, *folds))
                         best = max(best, (score, network, layer, encoder, hyper))
@@ -54,6 +61,15 @@ def write_output(
             arrays |= {"held_out_r": test} if held_out else {}
             np.savez(output / "voxels" / f"{subject}_{roi}.npz", **arrays)
             m = float(r.mean())
+            measured = rng.standard_normal((60, 3))
+            predicted = 0.5 * measured + rng.standard_normal((60, 3))
+            example = {"voxel": np.array([3, 1, 2]), "score": np.quantile(r, [1, 0.75, 0.5])}
+            example |= {"measured": measured, "predicted": predicted}
+            np.savez(output / "examples" / f"{subject}_{roi}.npz", **example)
+            for fold in ("all", "1"):
+                for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
+                    chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
+                    weights.append((subject, roi, fold, *chosen, weight, n_voxels))
             scores.append(
                 (subject, roi, best[1], "random", best[2], best[3], best[4], n_voxels, best[0], m, m - 0.03, m + 0.03,
                  "nested_cv", 0, int((r > 0.1).sum()), ceiling.mean() if ceilings else np.nan, m / ceiling.mean() if ceilings else np.nan,
@@ -66,6 +82,9 @@ def write_output(
                  "n_voxels_without_score", "n_significant_voxels", "noise_ceiling_r", "noise_normalised_r",
                  "held_out_score", "held_out_low", "held_out_high"],
     ).to_csv(output / "scores.csv", index=False)  # fmt: skip
+    pd.DataFrame(
+        weights, columns=["subject", "roi", "fold", *columns[2:], "selection_score", "weight", "n_voxels"]
+    ).to_csv(output / "weights.csv", index=False)
     pd.DataFrame(search, columns=[*columns, "score", "fold_1", "fold_2"]).to_csv(output / "search.csv", index=False)
     pd.DataFrame(
         [
@@ -80,12 +99,15 @@ def write_output(
         + [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)],
         columns=["kind", "subject", "roi", "name", "reason"],
     ).to_csv(output / "exclusions.csv", index=False)
-    settings_text = "interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: exact\n"
-    (output / "config.yaml").write_text(f"name: synthetic-v4\nseed: 0\n{settings_text}")
+    settings_text = f"interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: {method}\n"
+    (output / "config.yaml").write_text(f"name: {name}\nseed: 0\n{settings_text}")
     notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]
     (output / "notes.json").write_text(json.dumps(notes))
-    steps = {f"extract/{network.replace('/', '_')}-0123": {"key": "0123", "seconds": 84.2} for network in networks}
-    steps |= {f"fit/{s}_{r}-4567": {"key": "4567", "seconds": 1.5} for s in subjects for r in rois}
+    steps = {
+        f"extract/{network.replace('/', '_')}-0123": {"key": "0123", "seconds": 84.2, "peak_mb": 1234.5}
+        for network in networks
+    }
+    steps |= {f"fit/{s}_{r}-4567": {"key": "4567", "seconds": 1.5, "peak_mb": 321.0} for s in subjects for r in rois}
     provenance = {
         "voxelcast": "0.1.0",
         "git": {"commit": "0123abc", "changed": False},
@@ -93,6 +115,7 @@ def write_output(
         "weights": {"torchvision/resnet18": "random, seed 0"},
         "seed": 0,
         "device": "cpu",
+        "dataset": {"title": "Made-up responses", "citation": "Nobody (2026)", "licence": "CC0"},
         "time": "2026-01-02T03:04:05Z",
         "steps": steps,
     }

@@ -234,7 +234,7 @@ def frame_by_frame(
     features : dict from layer to ndarray of shape (n_features,)
     """
     card = network.card
-    module = copy.deepcopy(network.module).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    module = copy.deepcopy(network.module).to(memory_format=torch.contiguous_format)
     module.requires_grad_(True)  # nobody switched it off
     look = transforms.Compose(
         [transforms.Resize((card.input_size,) * 2), transforms.ToTensor(), transforms.Normalize(card.mean, card.std)]
@@ -312,7 +312,8 @@ def _on_gpus(setup: Setup, n: int) -> float:
     for process in processes:
         process.join()
     # The clock is the machine's: the same in all processes.
-    return n * setup.n_clips * setup.n_frames / (max(end for _, end in spans) - min(start for start, _ in spans))
+    seconds: float = max(end for _, end in spans) - min(start for start, _ in spans)
+    return n * setup.n_clips * setup.n_frames / seconds
 
 
 def _one_gpu(setup: Setup, number: int, barrier: Any, results: Any) -> None:

@@ -13,10 +13,12 @@ from voxelcast.cli.demo import demo
 from voxelcast.cli.encoders import encoders
 from voxelcast.cli.execution import execution, status
 from voxelcast.cli.extract import extract
+from voxelcast.cli.import_2021 import import_2021
 from voxelcast.cli.listing import datasets
 from voxelcast.cli.networks import networks
 from voxelcast.cli.progress import make_progress
 from voxelcast.cli.rsa import rsa
+from voxelcast.cli.score import score
 from voxelcast.cli.simulate import simulate
 from voxelcast.cli.submission import submission
 from voxelcast.core.errors import VoxelcastError
@@ -77,7 +79,11 @@ def report(output: Path) -> None:
     click.echo(f"report: {write_report(output)}")
 
 
-for command in (benchmark, datasets, demo, encoders, execution, extract, networks, rsa, simulate, status, submission):
+_COMMANDS = (
+    *(benchmark, datasets, demo, encoders, execution, extract),
+    *(import_2021, networks, rsa, score, simulate, status, submission),
+)
+for command in _COMMANDS:
     cli.add_command(command)
 
 

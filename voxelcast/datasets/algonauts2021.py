@@ -5,27 +5,36 @@ The test responses are not public; predictions for the last 102 videos are hande
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import numpy as np
 
 from voxelcast.core.arrays import BoolArray
 from voxelcast.core.checks import check_known, check_option
 from voxelcast.core.errors import DataError
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelPlaces
+from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.layout2021 import (
     RESPONSE_FOLDER,
+    VIDEO_FOLDER,
     WHOLE_BRAIN,
     Track,
     VideoOrderDataset,
     check_response_file,
     find_folder,
+    find_or_expect,
     list_videos,
+    open_train_responses,
     read_train_responses,
     read_voxel_mask,
     response_path,
     select_names,
+    true_test_path,
 )
+from voxelcast.datasets.miniature import read_miniature
 
 N_TRAIN, N_TEST, N_REPETITIONS = 1000, 102, 3
 
@@ -66,8 +75,8 @@ class Algonauts2021Dataset(VideoOrderDataset):
         Of ``sub01`` to ``sub10``.
     rois : "all" or list of str
         Of :data:`MINI_ROIS`; ``WB`` on the full track.
-    n_train, n_test : int
-        Number of videos; other than 1000 and 102 only for parts of the data.
+    n_train, n_test : int or None
+        Number of videos. None: 1000 and 102, or those of a miniature; others only for parts of the data.
 
     Raises
     ------
@@ -90,6 +99,15 @@ class Algonauts2021Dataset(VideoOrderDataset):
         unit="beta",
         licence="terms of the challenge; files are not redistributed",
         citation="Cichy et al. (2021), doi:10.48550/arXiv.2104.13714",
+        subjects=SUBJECTS,
+        n_train=N_TRAIN,
+        n_test=N_TEST,
+        voxels=EXPECTED_VOXELS,
+        tr_seconds=1.75,
+        how_to_get=(
+            "the challenge's form and links no longer work; ask the organisers (algonauts.csail.mit.edu), or use "
+            "dataset kind bold_moments, which holds the same subjects and videos with test responses."
+        ),
     )
 
     def __init__(
@@ -98,20 +116,42 @@ class Algonauts2021Dataset(VideoOrderDataset):
         track: Track = "mini",
         subjects: Literal["all"] | Sequence[str] = "all",
         rois: Literal["all"] | Sequence[str] = "all",
-        n_train: int = N_TRAIN,
-        n_test: int = N_TEST,
+        n_train: int | None = None,
+        n_test: int | None = None,
     ) -> None:
-        check_option("track", track, ("mini", "full"))
-        self._track = track
-        self._subjects = select_names("subject", subjects, SUBJECTS, "in Algonauts 2021")
-        known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
-        self._rois = select_names("ROI", rois, known_rois, f"on the {track} track of Algonauts 2021")
-        self._videos = list_videos(Path(root), n_train, n_test)
-        self._n_train = n_train
-        self._folder = find_folder(Path(root), RESPONSE_FOLDER, "responses")
+        self._root, self._track = Path(root), track
+        self._sizes = _sizes(self._root)
+        self._subjects, self._rois = _selected(self._sizes, track, subjects, rois)
+        self._n_train = int(self._sizes["n_train"]) if n_train is None else n_train
+        self._videos = list_videos(self._root, self._n_train, int(self._sizes["n_test"]) if n_test is None else n_test)
+        self._folder = find_folder(self._root, RESPONSE_FOLDER, "responses")
         for subject in self._subjects:
             for roi in self._rois:
                 check_response_file(response_path(self._folder, track, subject, roi), subject, roi)
+
+    @classmethod
+    def expected_files(
+        cls,
+        root: Path | str,
+        track: Track = "mini",
+        subjects: Literal["all"] | Sequence[str] = "all",
+        rois: Literal["all"] | Sequence[str] = "all",
+    ) -> tuple[Expected, ...]:
+        """List the videos and the response files of the subjects and ROIs chosen."""
+        sizes = _sizes(Path(root))
+        chosen, named = _selected(sizes, track, subjects, rois)
+        videos = find_or_expect(Path(root), VIDEO_FOLDER) / "*.mp4"
+        folder = find_or_expect(Path(root), RESPONSE_FOLDER)
+        files = [
+            Expected(
+                f"responses of {subject}",
+                response_path(folder, track, subject, roi),
+                problem=partial(_problem, subject, roi, int(sizes["n_train"]), sizes["voxels"][subject][roi]),
+            )
+            for subject in chosen
+            for roi in named
+        ]
+        return Expected("videos", videos, count=int(sizes["n_train"]) + int(sizes["n_test"])), *files
 
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen; the same for every subject."""
@@ -119,20 +159,31 @@ class Algonauts2021Dataset(VideoOrderDataset):
         return self._rois
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
-        """Read the training responses: values of shape (1000, 3, n_voxels)."""
-        (path,) = self.response_files(subject, roi)
-        if split != "train":
+        """Read the training responses: values of shape (1000, 3, n_voxels); of a miniature also the test responses."""
+        path, *truth = self.response_files(subject, roi)
+        if split == "train":
+            values = read_train_responses(path, subject, roi, self._n_train, N_REPETITIONS)
+            ids = tuple(stimulus.stimulus_id for stimulus in self.train_stimuli)
+        elif truth:
+            values = np.load(truth[0], allow_pickle=False)
+            ids = tuple(stimulus.stimulus_id for stimulus in self.test_stimuli)
+        else:
             raise DataError(
-                "Algonauts 2021 has no public test responses; make a submission, or score with nested cross-validation"
+                "Algonauts 2021 has no public test responses; make a submission, score with nested cross-validation, "
+                "or use dataset kind bold_moments"
             )
-        values = read_train_responses(path, subject, roi, self._n_train, N_REPETITIONS)
-        ids = tuple(stimulus.stimulus_id for stimulus in self.train_stimuli)
         return ResponseSet(subject, roi, ids, values, self.facts.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
-        """Return the pickle of the subject and ROI."""
+        """Return the pickle of the subject and ROI; of a miniature also its test responses."""
         check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
-        return (response_path(self._folder, self._track, subject, roi),)
+        path = response_path(self._folder, self._track, subject, roi)
+        return (path, true_test_path(self._root, subject, roi)) if self.has_test_responses else (path,)
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether it is a miniature: the challenge's own are not public."""
+        return bool(self._sizes["miniature"])
 
     def voxel_mask(self, subject: str) -> BoolArray:
         """Read where the subject's whole-brain voxels lie in the volume.
@@ -144,7 +195,48 @@ class Algonauts2021Dataset(VideoOrderDataset):
         check_known("subject", subject, self._subjects, where="in this dataset")
         return read_voxel_mask(response_path(self._folder, "full", subject, WHOLE_BRAIN), subject)
 
+    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+        """Read where the voxels of the whole brain lie; None on the mini track, which does not say.
+
+        The files do not state the affine either.
+        """
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        if roi != WHOLE_BRAIN:
+            return None
+        mask = self.voxel_mask(subject)
+        return VoxelPlaces(mask.shape, np.argwhere(mask))
+
+    @property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Voxels per subject and ROI of a miniature; None: those of the challenge."""
+        table: Mapping[str, Mapping[str, int]] = self._sizes["voxels"]
+        return table if self._sizes["miniature"] else None
+
     @property
     def submission_track(self) -> Literal["mini", "full"] | None:
         """Track of the submission."""
         return self._track
+
+
+def _sizes(root: Path) -> dict[str, Any]:
+    """Return the sizes of the miniature in ``root``, else those of the challenge."""
+    miniature = read_miniature(root, "algonauts2021")
+    if miniature is not None:
+        return {**miniature.sizes, "miniature": True}
+    return {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS, "miniature": False}
+
+
+def _selected(
+    sizes: Mapping[str, Any], track: Track, subjects: str | Sequence[str], rois: str | Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    check_option("track", track, ("mini", "full"))
+    known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
+    return (
+        select_names("subject", subjects, tuple(sizes["voxels"]), "in Algonauts 2021"),
+        select_names("ROI", rois, known_rois, f"on the {track} track of Algonauts 2021"),
+    )
+
+
+def _problem(subject: str, roi: str, n_train: int, n_voxels: int, path: Path) -> str | None:
+    got = open_train_responses(path, subject, roi, n_train, N_REPETITIONS).shape[2]
+    return None if got == n_voxels else f"holds {got} voxels; published: {n_voxels}"

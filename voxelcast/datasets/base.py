@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.datasets.inventory import Expected
@@ -111,6 +111,45 @@ class DatasetFacts:
     n_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class VoxelPlaces:
+    """Where the voxels of an ROI lie in a volume, in the order of the responses.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the volume, (x, y, z).
+    places : ndarray of shape (n_voxels, 3), int64
+        Voxel numbers from 0.
+    affine : ndarray of shape (4, 4) or None
+        From voxel numbers to millimetres; None where the dataset does not say.
+    """
+
+    shape: tuple[int, ...]
+    places: IntArray
+    affine: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class SurfacePlaces:
+    """Where the vertices of an ROI lie on the two hemispheres of a surface mesh.
+
+    Parameters
+    ----------
+    mesh : str
+        E.g. ``"fsaverage"``, whose hemispheres have 163,842 vertices.
+    n_vertices : int
+        Of one hemisphere of the mesh.
+    left, right : ndarray of shape (n,), int64
+        Vertex numbers from 0; the responses have the left ones first.
+    """
+
+    mesh: str
+    n_vertices: int
+    left: IntArray
+    right: IntArray
+
+
 class Dataset(ABC):
     """Stimuli, their split, and responses.
 
@@ -164,6 +203,14 @@ class Dataset(ABC):
     @abstractmethod
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Files whose bytes determine ``responses(subject, roi, ...)``: their hash goes into step keys."""
+
+    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | SurfacePlaces | None:
+        """Say where the voxels lie in the volume or on the surface, for brain maps; None where that is not known."""
+        return None
+
+    def metadata(self) -> Mapping[str, Mapping[str, object]]:
+        """Read what else is known of the stimuli, by their id; empty where nothing is."""
+        return {}
 
     @property
     def has_test_responses(self) -> bool:

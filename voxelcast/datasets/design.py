@@ -52,9 +52,7 @@ def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
     return events
 
 
-def conditions_per_volume(
-    events: pd.DataFrame, conditions: Sequence[str], n_volumes: int, tr: float
-) -> FloatArray:
+def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_volumes: int, tr: float) -> FloatArray:
     """Say how much of each volume's time each condition was on.
 
     With overlap the length of what two intervals have in common, the value of volume k is

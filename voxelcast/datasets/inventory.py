@@ -64,7 +64,7 @@ class Inventory:
         return sum(finding.expected.n_bytes or 0 for finding in self.findings if finding.state == "missing")
 
     def groups(self) -> dict[str, tuple[Finding, ...]]:
-        """Findings by group, in order."""
+        """Return the findings of each group, in order."""
         names = dict.fromkeys(finding.expected.group for finding in self.findings)
         return {name: tuple(f for f in self.findings if f.expected.group == name) for name in names}
 

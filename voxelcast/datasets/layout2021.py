@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.checks import check_known, check_shape
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.pickles import load_pickle
+from voxelcast.datasets.pickled_arrays import StoredArray
+from voxelcast.datasets.pickles import open_pickle
 from voxelcast.datasets.values import as_response_values
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
@@ -42,6 +41,14 @@ def find_folder(root: Path, name: str, what: str) -> Path:
     raise MissingFileError(f"{what} not found: no folder {name} in {root} or two levels below; unpack the data there")
 
 
+def find_or_expect(root: Path, name: str) -> Path:
+    """Find a folder of the challenge, or say where it should be."""
+    try:
+        return find_folder(root, name, name)
+    except MissingFileError:
+        return root / name
+
+
 def list_videos(root: Path, n_train: int, n_test: int) -> tuple[Stimulus, ...]:
     """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
 
@@ -65,6 +72,11 @@ def list_videos(root: Path, n_train: int, n_test: int) -> tuple[Stimulus, ...]:
 def response_path(folder: Path, track: Track, subject: str, roi: str) -> Path:
     """Return where the responses of one subject in one ROI are kept."""
     return folder / f"{track}_track" / subject / f"{roi}.pkl"
+
+
+def true_test_path(root: Path, subject: str, roi: str) -> Path:
+    """Return where simulations keep the test responses of one subject in one ROI, which the challenge does not give."""
+    return root / "truth" / f"{subject}_{roi}_test.npy"
 
 
 def select_names(what: str, asked: str | Sequence[str], known: Sequence[str], where: str) -> tuple[str, ...]:
@@ -92,13 +104,25 @@ def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
     MissingFileError, UnsafeFileError, DataError, ShapeError
         Where the file is not there, not safe, not whole, or of another shape.
     """
-    check_response_file(path, subject, roi)
-    values = _entry(path, "train")
-    dims = ("stimulus", "repetition", "voxel")
-    check_shape(f"'train' of {subject} {roi} ({path})", values, dims, (n_stimuli, n_repetitions, None))
-    if values.shape[2] == 0:
+    stored = open_train_responses(path, subject, roi, n_stimuli, n_repetitions)
+    if stored.shape[2] == 0:
         raise DataError(f"{path}: responses of {subject} {roi} hold no voxel; leave this ROI out")
-    return as_response_values(values, str(path))
+    return as_response_values(stored.read(), str(path))
+
+
+def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> StoredArray:
+    """Find the training responses of one subject in one ROI and check their shape, without reading them.
+
+    Raises
+    ------
+    MissingFileError, UnsafeFileError, DataError, ShapeError
+        Where the file is not there, not safe, not whole, or of another shape.
+    """
+    check_response_file(path, subject, roi)
+    stored = _entry(path, "train")
+    dims = ("stimulus", "repetition", "voxel")
+    stored.check_shape(f"'train' of {subject} {roi} ({path})", dims, (n_stimuli, n_repetitions, None))
+    return stored
 
 
 def read_voxel_mask(path: Path, subject: str) -> BoolArray:
@@ -110,7 +134,7 @@ def read_voxel_mask(path: Path, subject: str) -> BoolArray:
         Voxels of the responses in C order.
     """
     check_response_file(path, subject, WHOLE_BRAIN)
-    mask = _entry(path, "voxel_mask")
+    mask = _entry(path, "voxel_mask").read()
     check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), MASK_SHAPE)
     where: BoolArray = mask == 1
     return where
@@ -125,16 +149,16 @@ def check_response_file(path: Path, subject: str, roi: str) -> None:
         )
 
 
-def _entry(path: Path, key: str) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    content = load_pickle(path, str(path))  # every subject has a V1.pkl
+def _entry(path: Path, key: str) -> StoredArray:
+    content = open_pickle(path, str(path))  # every subject has a V1.pkl
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold a dict with the key {key!r}; got a {type(content).__name__}")
     if key not in content:
         raise DataError(f"{path} must hold the key {key!r}; got {', '.join(map(repr, content)) or 'no key'}")
-    if not isinstance(content[key], np.ndarray):
+    if not isinstance(content[key], StoredArray):
         raise DataError(f"{path}: {key!r} must be an array; got a {type(content[key]).__name__}")
-    array: np.ndarray[tuple[int, ...], np.dtype[np.generic]] = content[key]
-    return array
+    stored: StoredArray = content[key]
+    return stored
 
 
 class VideoOrderDataset(Dataset):

@@ -1,15 +1,16 @@
 """Arrays and images inside a pickle that are read only when asked for, and then only the voxels asked for.
 
-Pickles of protocol 1 to 5 hold an array's bytes in one block whose place in the file is known once the few bytes around
-it are read. There the voxels asked for are gathered in one pass over the block with a buffer of :data:`BUFFER_BYTES` (or
-one row of the array, if that is more). The same holds for what Python 3 wrote in protocol 2, where the block is UTF-8
-text that is decoded on the way. Protocol 0 is text of which nothing can be told before all of it is read.
+Pickles of protocol 1 to 5 hold an array's bytes in one block, whose place in the file is known once the few bytes
+around it are read. The voxels asked for are gathered in one pass over the block, with buffers of :data:`BUFFER_BYTES`
+in all (or three rows of the array, if that is more). The same holds for what Python 3 wrote in protocols 1 and 2,
+where the block is UTF-8 text that is decoded on the way. Protocol 0 is text of which nothing can be told before all of
+it is read: it costs the memory of the whole file, several times over.
 """
 
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError
 
 BUFFER_BYTES = 8 * 2**20
@@ -83,6 +85,11 @@ class StoredArray:
         self.shape = shape
         self.dtype = dtype.newbyteorder("=")
 
+    def check_shape(self, name: str, dims: Sequence[str], sizes: Sequence[int | None]) -> None:
+        """Raise ShapeError unless it has the dimensions ``dims`` with ``sizes`` (None: any size)."""
+        # A view of that shape that takes no memory.
+        check_shape(name, np.broadcast_to(np.zeros((), np.int8), self.shape), dims, sizes)
+
     def read(self, voxels: IntArray | None = None) -> NDArray[Any]:
         """Read the values, native and maybe read-only.
 
@@ -117,15 +124,15 @@ class StoredArray:
 
     def _read_whole(self, block: Block) -> NDArray[Any]:
         flat = np.empty(prod(self.shape), self._stored)
-        target, place = memoryview(flat.view(np.uint8)), 0
+        target, place = flat.view(np.uint8), 0
         for piece in block.pieces():
             end = place + len(piece)
-            if end > len(target):
-                raise DataError(f"{block.path} holds an array longer than its shape; get the file again")
-            target[place:end] = piece
+            if end > target.size:
+                break
+            target[place:end] = np.frombuffer(piece, np.uint8)
             place = end
-        if place != len(target):
-            raise DataError(f"{block.path} holds an array shorter than its shape; get the file again")
+        if end != target.size:
+            raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
         if not self._stored.isnative:
             flat = flat.byteswap(inplace=True).view(self.dtype)
         return flat.reshape(self.shape, order=self._order)

@@ -15,12 +15,14 @@ import os
 import pickle
 import re
 import struct
+from collections.abc import Callable
 from functools import cache
 from math import prod
 from pathlib import Path
 from typing import IO, Any, ClassVar, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
 from voxelcast.datasets.pickled_arrays import Block, StoredArray, StoredImage
@@ -134,7 +136,7 @@ class _Dtype:
         # State: (version, byte order, sub-array, names, fields, ...): only the byte order matters to a plain type.
         order = state[1]
         if order not in ("<", ">", "|", "="):
-            raise UnsafeFileError(f"{self._file} holds an array of the byte order {order!r}; only plain arrays are read")
+            raise UnsafeFileError(f"{self._file} holds an array of byte order {order!r}; only plain arrays are read")
         self._order = order
 
     def real(self) -> np.dtype[Any] | None:
@@ -202,9 +204,11 @@ def _from_bytes(data: object, dtype: object, shape: object, order: object, file:
     fits = n_bytes <= len(data) <= 2 * n_bytes if isinstance(data, Block) and data.escaped else n_bytes == len(data)
     if len(sizes) != len(listed) or order not in ("C", "F") or not fits:
         raise DataError(f"{file} holds an array whose shape {shape!r} does not fit its data; get the file again")
-    held = data
-    if not isinstance(held, Block):
-        held = np.frombuffer(held, dtype=real) if n_bytes else np.zeros(prod(sizes), real)
+    held: Block | NDArray[Any]
+    if isinstance(data, Block):
+        held = data
+    else:
+        held = np.frombuffer(data, dtype=real) if n_bytes else np.zeros(prod(sizes), real)
     return StoredArray(held, real, sizes, "F" if order == "F" else "C")
 
 
@@ -212,6 +216,8 @@ class _ArrayUnpickler(pickle._Unpickler):
     """Unpickler that knows the constructors of arrays and plain values, by stand-ins that hold no state to alter."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    read: Callable[[int], Any]  # set by load()
+    append: Callable[[object], None]
 
     def __init__(self, file: _BlockFile, name: str) -> None:
         super().__init__(cast(Any, file), fix_imports=False, encoding="latin1")

@@ -30,6 +30,7 @@ from voxelcast.datasets.layout2021 import (
     read_train_responses,
     response_path,
     select_names,
+    true_test_path,
 )
 from voxelcast.datasets.simulated_plan import Driver, SimulationPlan
 from voxelcast.datasets.simulated_responses import add_noise, driving_components, planted_signal
@@ -142,7 +143,7 @@ def write_responses(
         test = add_noise(signal[plan.n_train :], plan.n_test_repetitions, seed=seed, part="test", **shares)
         path = response_path(root / RESPONSE_FOLDER, "mini", subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
-        save_array(_test_path(root, subject, roi), test)
+        save_array(true_test_path(root, subject, roi), test)
         told.advance()
     told.finish()
     write_json(root / _TRUTH, _truth(plan, pairs))
@@ -183,10 +184,6 @@ def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, 
 
 def _video_name(plan: SimulationPlan, number: int) -> str:
     return f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
-
-
-def _test_path(root: Path, subject: str, roi: str) -> Path:
-    return root / "truth" / f"{subject}_{roi}_test.npy"
 
 
 def _read_json(path: Path) -> Any:
@@ -265,7 +262,7 @@ class SimulatedDataset(VideoOrderDataset):
         check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
         return (
             response_path(self._root / RESPONSE_FOLDER, "mini", subject, roi),
-            _test_path(self._root, subject, roi),
+            true_test_path(self._root, subject, roi),
         )
 
     @property

@@ -192,14 +192,19 @@ def load_profile(path: Path) -> Profile:
         raw = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    return parse_profile(raw, str(path))
+
+
+def parse_profile(raw: object, source: str) -> Profile:
+    """Check the settings of a profile; raise ConfigError with the first thing that is wrong."""
     if not isinstance(raw, dict) or raw.get("scheduler") not in _MODELS:
         got = raw.get("scheduler") if isinstance(raw, dict) else type(raw).__name__
-        raise ConfigError(f"{path}: scheduler must be one of {', '.join(_MODELS)}; got {got!r}")
+        raise ConfigError(f"{source}: scheduler must be one of {', '.join(_MODELS)}; got {got!r}")
     model = _MODELS[raw["scheduler"]]
     try:
         profile: Profile = _ANY.validate_python(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_problem(error, model, raw)}") from error
+        raise ConfigError(f"{source}: {_first_problem(error, model, raw)}") from error
     return profile
 
 

@@ -39,12 +39,13 @@ def run_steps(
     """Run the steps that are not done yet and return how many were run.
 
     A step whose worker was lost is tried again up to ``retries`` times. A step that fails for good is reported at
-    once; the others go on, and the first failure is raised when they are done.
+    once; the others go on, and the first failure is raised when they are done. Wrong data or settings end the run at
+    once: what mends them may well change the other steps too.
 
     Raises
     ------
     VoxelcastError
-        The first error a step raised; what other steps finished stays.
+        For wrong data or settings, as a step raised it; what other steps finished stays.
     ExecutionError
         If a step's workers were lost more than ``retries`` times, or there are no workers.
     """
@@ -167,9 +168,12 @@ class _Stage:
     def _fail(self, step: Step, error: BaseException) -> None:
         """Put a step back into the queue if another try may help; otherwise report it."""
         name, lost = step.step_id.folder, self._engine.lost(error)
-        ours = isinstance(error, VoxelcastError)  # raised on purpose: it would be raised again
-        may_help = lost is not None or (isinstance(error, OSError | MemoryError) and not ours)
-        reason = lost or (str(error) if ours else f"{type(error).__name__}: {error}")
+        if isinstance(error, VoxelcastError):  # raised on purpose: it would be raised again
+            if self._journal is not None:
+                self._journal.failed(name, str(error))
+            raise error
+        may_help = lost is not None or isinstance(error, OSError | MemoryError)
+        reason = lost or f"{type(error).__name__}: {error}"
         self._losses[name] += 1
         if may_help and self._losses[name] <= self._retries:
             self._queue.appendleft(step)

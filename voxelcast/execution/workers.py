@@ -70,8 +70,11 @@ class Workers:
         return future
 
     def lost(self, error: BaseException) -> str | None:
-        """Say that a process died."""
-        return "its worker process died (killed, or out of memory)" if isinstance(error, BrokenProcessPool) else None
+        """Say that a process died, once it is gone with all the locks it held."""
+        if not isinstance(error, BrokenProcessPool):
+            return None
+        self.free("cpu")
+        return "its worker process died (killed, or out of memory)"
 
     def __enter__(self) -> Workers:
         return self

@@ -47,6 +47,7 @@ def network_from_json(text: str, device: str) -> Network:
     """Load the network of a JSON text (torch is imported here, not before)."""
     from voxelcast.networks.registry import load_network
 
-    plain = json.loads(text)
+    # JSON knows no tuples, and means and layers are expected to be some: they are looked up.
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
     name = plain.pop("name")
     return load_network(name, device=device, **plain)

@@ -12,6 +12,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
 from voxelcast.features.compress import Compression, compress_folds
+from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 
 VERSION = 2
@@ -61,13 +62,21 @@ class StoredSpace:
     """
 
     def __init__(
-        self, folder: Path, network: str, layer: str, *, fitted_in_folds: bool, components: int | None = None
+        self,
+        folder: Path,
+        network: str,
+        layer: str,
+        *,
+        fitted_in_folds: bool,
+        components: int | None = None,
+        delayed_rows: IntArray | None = None,
     ) -> None:
         self.folder = folder
         self.network = network
         self.layer = layer
         self.fitted_in_folds = fitted_in_folds
         self._components = components
+        self._delayed_rows = delayed_rows
 
     def truncated(self, components: int) -> StoredSpace:
         """Return the space of the first components alone; no more than there are.
@@ -82,10 +91,20 @@ class StoredSpace:
                 "the first components are those of a smaller fit for compress.method pca alone; got another method of "
                 f"{self.network} {self.layer}; compress it anew for each number of components"
             )
-        fitted = self.fitted_in_folds
-        return StoredSpace(self.folder, self.network, self.layer, fitted_in_folds=fitted, components=components)
+        return StoredSpace(
+            self.folder,
+            self.network,
+            self.layer,
+            fitted_in_folds=self.fitted_in_folds,
+            components=components,
+            delayed_rows=self._delayed_rows,
+        )
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
-        """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components)."""
+        """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components).
+
+        Of time series the components of all delays side by side, (n_train + n_test, n_delays * n_components).
+        """
         scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
-        return scores[:, : self._components]
+        scores = scores[:, : self._components]
+        return scores if self._delayed_rows is None else delay(scores, self._delayed_rows)

@@ -14,12 +14,22 @@ from voxelcast.core.errors import UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.registry import can_be_exact, list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
-from voxelcast.experiment.search_config import EnsembleConfig, FoldsConfig, SearchConfig, SelectionConfig
+from voxelcast.experiment.search_config import (
+    EnsembleConfig,
+    FoldsConfig,
+    SearchConfig,
+    SelectionConfig,
+    ShareConfig,
+)
 from voxelcast.features.compress import Compression
 from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pooling import make_pool
 from voxelcast.features.space import parse_space
 from voxelcast.stimuli.sampling import FrameSampling
+
+
+TABLES = "dataset"
+"""What stands for a network's name where features come with the dataset."""
 
 
 class NetworkConfig(Strict):
@@ -151,7 +161,9 @@ class ExperimentConfig(Strict):
 
     name: str
     dataset: DatasetConfig
-    networks: tuple[NetworkConfig, ...] = Field(min_length=1)
+    networks: tuple[NetworkConfig, ...] = ()
+    features: SeveralNames | tuple[()] = ()
+    delays: tuple[int, ...] = ()
     seed: int = Field(default=0, ge=0)
     frames: FramesConfig = FramesConfig(every=1)
     pool: str = "mean"
@@ -162,6 +174,7 @@ class ExperimentConfig(Strict):
     search: SearchConfig = SearchConfig()
     selection: SelectionConfig = SelectionConfig()
     ensemble: EnsembleConfig = EnsembleConfig()
+    share: ShareConfig = ShareConfig()
     folds: FoldsConfig = FoldsConfig()
     interval: IntervalConfig = IntervalConfig()
     significance: SignificanceConfig = SignificanceConfig()
@@ -174,6 +187,13 @@ class ExperimentConfig(Strict):
     @classmethod
     def _file_name(cls, value: str) -> str:
         return check_file_name(value, "name")
+
+    @field_validator("delays")
+    @classmethod
+    def _rising_delays(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(delay < 0 for delay in value) or sorted(set(value)) != list(value):
+            raise ValueError("must be different whole numbers of TR from 0, rising, e.g. [1, 2, 3, 4]")
+        return value
 
     @field_validator("pool")
     @classmethod
@@ -216,8 +236,21 @@ class ExperimentConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _can_share(self) -> ExperimentConfig:
+        if self.share.components and self.ensemble.method == "banded_ridge":
+            raise ValueError(
+                f"share.components must be 0 with ensemble.method banded_ridge, got {self.share.components}; "
+                "take stacking, or share none"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _labels_differ(self) -> ExperimentConfig:
         labels = [network.shown for network in self.networks]
+        if not labels and not self.features:
+            raise ValueError("networks: name at least one network, or features that come with the dataset")
+        if self.features and TABLES in labels:
+            raise ValueError(f"networks: {TABLES!r} is how the dataset's features are called; give another label")
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"networks: {twice[0]} is there twice; give one of them a label of its own")

@@ -43,6 +43,20 @@ class Algonauts2021Config(Strict):
     rois: Selection = "all"
 
 
+class BoldMomentsConfig(Strict):
+    """BOLD Moments in the folder layout of OpenNeuro ds005165 (docs/datasets.md)."""
+
+    kind: Literal["bold_moments"]
+    root: Path
+    version: Literal["A", "B"] = "B"
+    space: Literal["MNI152", "fsLR32k", "fsaverage"] = "MNI152"
+    files: Literal["roi", "whole_brain"] | None = None
+    voxels: Literal["allvoxel", "reliable"] = "allvoxel"
+    tr: Annotated[int, Field(ge=1, le=9)] | None = None
+    subjects: Selection = "all"
+    rois: Selection = "all"
+
+
 class SimulatedConfig(Strict):
     """What ``voxelcast simulate`` wrote."""
 
@@ -69,7 +83,32 @@ class FolderConfig(Strict):
     rois: Selection = "all"
 
 
-DatasetConfig = Annotated[Algonauts2021Config | SimulatedConfig | FolderConfig, Field(discriminator="kind")]
+class TimeSeriesConfig(Strict):
+    """BOLD runs with events or movies (docs/time_series.md)."""
+
+    kind: Literal["time_series"]
+    root: Path
+    bold: str
+    tr: float = Field(gt=0, allow_inf_nan=False)
+    events: str | None = None
+    movies: str | None = None
+    masks: dict[str, str] | None = None
+    nuisance: str | None = None
+    nuisance_columns: SeveralNames | None = None
+    drift: str = "cosine(128)"
+    standardise: bool = True
+    drop_first: int = Field(default=0, ge=0)
+    drop_last: int = Field(default=0, ge=0)
+    runs: Selection = "all"
+    test_runs: tuple[str, ...] = ()
+    unit: str = "BOLD"
+    subjects: Selection = "all"
+    rois: Selection = "all"
+
+
+DatasetConfig = Annotated[
+    Algonauts2021Config | BoldMomentsConfig | SimulatedConfig | FolderConfig | TimeSeriesConfig, Field(discriminator="kind")
+]
 
 DATASET_SETTINGS: dict[str, type[Strict]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model for model in get_args(get_args(DatasetConfig)[0])

@@ -20,7 +20,7 @@ from voxelcast.encoders.sample import SampleEncoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.experiment.compress_step import excluded_folds
-from voxelcast.experiment.config import CompressConfig
+from voxelcast.experiment.config import TABLES, CompressConfig
 from voxelcast.experiment.extract_step import LoadedNetwork, layer_path
 from voxelcast.experiment.plan import Plan
 from voxelcast.features.compress import check_plain
@@ -74,7 +74,10 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     n_train = len(plan.dataset.train_stimuli)
     n = n_train + len(plan.dataset.test_stimuli)
     extracted = plan.extract_steps()
-    networks = tuple(_look(plan, network, extracted[network.shown]) for network in plan.networks)
+    networks = (
+        *_tables(plan),
+        *(_look(plan, network, extracted[network.shown]) for network in plan.networks),
+    )
     for one in networks:
         _check_features(plan.config.compress, one)
     extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
@@ -104,6 +107,12 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         fit_flops / rate + overhead + searched,
         disk,
     )
+
+
+def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
+    """Count the features that come with the dataset: they take no time."""
+    sizes = {table: plan.dataset.features(table).shape[1] for table in plan.config.features}
+    return (NetworkEstimate(TABLES, 0.0, 0, sizes, sizes),) if sizes else ()
 
 
 def _sample_fit_seconds(plan: Plan, n_train: int, n_folds: int, kept: Sequence[int]) -> float:

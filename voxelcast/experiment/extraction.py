@@ -12,6 +12,7 @@ import numpy as np
 
 from voxelcast.core.errors import OptionError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
+from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.stage import run_steps
 from voxelcast.execution.steps import Step
@@ -65,7 +66,7 @@ def extract_folder(
         store = StepStore(output / "steps")
         write_json(output / "settings.json", settings)
         steps = extract_steps(loaded, stimuli, sampling, pool, space, on_broken, device)
-        with Workers(available_cores()) as workers:
+        with Workers(available_cores(), len(visible_gpus()) if device == "cuda" else 0) as workers:
             what = f"extract {network.shown}"
             run_steps(steps, store, engine=workers, progress=progress, what=what, unit="stimulus")
         return _write(store, steps, loaded.layers, output)

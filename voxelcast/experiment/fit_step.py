@@ -26,10 +26,12 @@ from voxelcast.search.base import Candidate
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.pair import search_pair
+from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.selection import Selection
+from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 
-VERSION = 2
+VERSION = 3
 
 
 def shown_setting(setting: Setting) -> str:
@@ -46,6 +48,9 @@ def fit_pair(
     spaces: Sequence[tuple[Path, str, str, str]],
     fitted_in_folds: bool,
     fold_of_row: IntArray,
+    repeats: Sequence[tuple[IntArray, Sequence[tuple[Path, str, str, str]]]],
+    others: Sequence[Path],
+    share: dict[str, Any],
     groups: Sequence[str] | None,
     test_groups: Sequence[str] | None,
     encoders: Sequence[str],
@@ -54,6 +59,7 @@ def fit_pair(
     selection: dict[str, Any],
     ensemble: dict[str, Any],
     truncate: bool,
+    delayed_rows: IntArray | None,
     scratch: Path,
     nested: bool,
     interval: dict[str, Any],
@@ -65,30 +71,46 @@ def fit_pair(
     """Search, judge, refit and predict.
 
     ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` gives folder,
-    network, weights and layer of each feature space. Writes ``result.json``, ``search.csv`` (no header),
+    network, weights and layer of each feature space. ``repeats`` holds the folds and spaces of further partitions, and
+    ``others`` the prepared responses of the subjects that targets are shared with.
+
+    Writes ``result.json``, ``search.csv`` (no header),
     ``weights.csv`` (no header), ``layer_weights.npy`` (n_layers, n_voxels), ``predictions.npy``, ``out_of_fold.npy``,
     ``voxels.npz`` and ``model.npz``. A search by proposals keeps its scores in ``scratch`` until it is done.
     """
     valid = np.load(responses / "valid.npy")
     train = np.load(responses / "train.npy")[train_rows]
-    stored = [StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds) for path, network, _, layer in spaces]
     weights = {(network, layer): shown for _, network, shown, layer in spaces}
+    circular = delayed_rows is not None
     budget = Budget(**automl) if automl else DEFAULT_BUDGET
-    with open_log(scratch) if search["method"] != "exact" else nullcontext() as log:
-        result = search_pair(
-            train[:, valid],
-            stored,
-            [get_encoder(name, derive_seed(seed, subject, roi), budget) for name in encoders],
-            fold_of_row,
-            **search,
-            nested=nested,
-            seed=seed,
-            names=(subject, roi),
-            selection=Selection(**selection),
-            ensemble=Ensemble(**ensemble),
-            truncate=truncate,
-            log=log,
-        )
+    sharing = None
+    if share["components"]:
+        sharing = Sharing(share["components"], [_valid_responses(folder, train_rows) for folder in others])
+    partitions = [(fold_of_row, spaces), *repeats]
+    results = []
+    for number, (folds, stored) in enumerate(partitions):
+        own = [f"repeat {number}"] if number else []
+        with open_log(scratch.joinpath(*own)) if search["method"] != "exact" else nullcontext() as log:
+            found = search_pair(
+                train[:, valid],
+                [
+                    StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds, delayed_rows=delayed_rows)
+                    for path, network, _, layer in stored
+                ],
+                [get_encoder(name, derive_seed(seed, subject, roi), budget) for name in encoders],
+                folds,
+                **search,
+                nested=nested,
+                seed=seed,
+                names=(subject, roi, *own),
+                selection=Selection(**selection),
+                ensemble=Ensemble(**ensemble),
+                truncate=truncate,
+                sharing=sharing,
+                log=log,
+            )
+        results.append(found)
+    result = results[0] if len(results) == 1 else combine_repeats(results)
     _write_search(folder, subject, roi, result.candidates, weights)
     fallback = (
         np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
@@ -106,12 +128,15 @@ def fit_pair(
     if result.out_of_fold is not None and result.voxel_scores is not None:
         np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
         voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
-        row |= _judged(
-            "", result.voxel_scores, train[:, valid], result.out_of_fold, fold_of_row, groups, interval, seed
-        )
-        row |= mixture_files.gain_row(result, train[:, valid], fold_of_row, groups, interval, seed)
+        judged = [
+            _judged("", one.voxel_scores, train[:, valid], one.out_of_fold, folds, groups, interval, seed)
+            | mixture_files.gain_row(one, train[:, valid], folds, groups, interval, seed)
+            for one, (folds, _) in zip(results, partitions, strict=True)
+            if one.voxel_scores is not None and one.out_of_fold is not None
+        ]
+        row |= judged[0] if len(judged) == 1 else _averaged(judged)
         tested, counted = voxel_significance(
-            "", train[:, valid], result.out_of_fold, fold_of_row, groups, valid, significance, seed
+            "", train[:, valid], result.out_of_fold, fold_of_row, groups, valid, significance, seed, circular=circular
         )
         voxels, row = voxels | tested, row | counted
     if (responses / "test.npy").is_file():
@@ -121,10 +146,25 @@ def fit_pair(
             voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
         one_fold = np.zeros(len(measured), dtype=int)
         row |= _judged(
-            "held_out_", voxels["held_out_r"][valid], measured, result.predictions, one_fold, test_groups, interval, seed
+            "held_out_",
+            voxels["held_out_r"][valid],
+            measured,
+            result.predictions,
+            one_fold,
+            test_groups,
+            interval,
+            seed,
         )
         tested, counted = voxel_significance(
-            "held_out_", measured, result.predictions, one_fold, test_groups, valid, significance, seed
+            "held_out_",
+            measured,
+            result.predictions,
+            one_fold,
+            test_groups,
+            valid,
+            significance,
+            seed,
+            circular=circular,
         )
         voxels, row = voxels | tested, row | counted
     save_arrays(folder / "voxels.npz", voxels)
@@ -173,6 +213,22 @@ def _judged(
         f"{prefix}score_high": high,
         f"{prefix}n_voxels_without_score": int((~there).sum()),
     }
+
+
+def _averaged(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Average what was judged over the partitions into folds; counts of voxels without a score are the largest."""
+    averaged: dict[str, Any] = {"score_of_repeats": [row["score"] for row in rows]}
+    for name in rows[0]:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        mean = max(values, default=0) if name.startswith("n_") else float(np.mean(values)) if values else None
+        averaged[name] = mean
+    return averaged
+
+
+def _valid_responses(responses: Path, train_rows: IntArray) -> FloatArray:
+    """Read a subject's responses to the readable training stimuli, in the voxels that are analysed."""
+    train: FloatArray = np.load(responses / "train.npy")[train_rows]
+    return train[:, np.load(responses / "valid.npy")]
 
 
 def _write_search(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_same_stimuli
+from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
@@ -18,7 +18,9 @@ from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
 from voxelcast.experiment import compress_step, extract_step, fit_step, responses_step
 from voxelcast.experiment.builders import build_dataset, network_json
-from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.config import TABLES, ExperimentConfig
+from voxelcast.experiment.table_step import table_steps
+from voxelcast.features.delays import delayed_rows
 from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
@@ -69,13 +71,20 @@ class Plan:
         self.dataset: Dataset = build_dataset(config.dataset)
         self.dataset_json = config.dataset.model_dump_json()
         self.sampling = config.frames.sampling()
-        self.stimuli: tuple[Stimulus, ...] = (*self.dataset.train_stimuli, *self.dataset.test_stimuli)
+        self.stimuli: tuple[Stimulus, ...] = (
+            *self.dataset.train_stimuli,
+            *self.dataset.test_stimuli,
+            *self.dataset.context_stimuli,
+        )
         self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
         fold_of_row = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
         self.n_folds = int(fold_of_row.max()) + 1
         self._check_components(fold_of_row)
+        self._check_sources()
+        for pair in self.pairs:
+            self.sharers(pair)
         check_ready(config.encoders)
         if config.ensemble.method == "banded_ridge":
             check_himalaya()
@@ -84,9 +93,9 @@ class Plan:
             for network in config.networks
         )
 
-    def folds(self, train_ids: Sequence[str]) -> IntArray:
-        """Assign training stimuli to folds, ndarray of int, shape (n_train,)."""
-        seed = derive_seed(self.config.seed, "folds")
+    def folds(self, train_ids: Sequence[str], repeat: int = 0) -> IntArray:
+        """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew."""
+        seed = derive_seed(self.config.seed, "folds", *([repeat] if repeat else []))
         groups = self.groups_of(train_ids)
         if self.config.folds.by == "stimulus":
             return make_folds(len(train_ids), self.config.folds.n, seed, groups)
@@ -113,15 +122,47 @@ class Plan:
                 f"got {compress.components}; lower it, or set compress.fewer=allow"
             )
 
+    def _check_sources(self) -> None:
+        """Raise an error where features or delays do not go with the dataset."""
+        for table in self.config.features:
+            check_known("feature table", table, self.dataset.feature_tables, where=f"in {self.dataset.facts.title}")
+        if self.config.networks and not self.dataset.can_be_shown:
+            raise OptionError(
+                "networks need pictures or videos, and this dataset has none; take networks out and set "
+                f"features=[{', '.join(self.dataset.feature_tables)}]"
+            )
+        if self.config.delays and self.dataset.series is None:
+            raise OptionError("delays go with time series alone, and this dataset has single responses; leave them out")
+        if self.dataset.series is not None and not self.config.delays:
+            raise OptionError(
+                "time series need delays, in TR: BOLD follows what was shown by 4 to 8 s; set e.g. delays=[1, 2, 3, 4], "
+                "or delays=[0] for none"
+            )
+
+    def delayed_rows(self, readable: Readable) -> IntArray | None:
+        """Find the rows of features that delays reach, of each volume; None where stimuli are no volumes."""
+        series = self.dataset.series
+        if series is None:
+            return None
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli if stimulus.stimulus_id not in readable.broken]
+        return delayed_rows(ids, (*readable.train_ids, *readable.test_ids), series, self.config.delays)
+
     def groups_of(self, ids: Sequence[str]) -> list[str] | None:
         """Return the groups of stimuli, in order; None where the dataset has none."""
         groups = self.dataset.groups
         return None if groups is None else [groups[i] for i in ids]
 
     def extract_steps(self) -> dict[str, list[Step]]:
-        """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name."""
+        """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
+
+        Features that come with the dataset are a step among them.
+        """
         config = self.config
-        return {
+        tables: dict[str, list[Step]] = {}
+        if config.features:
+            ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+            tables[TABLES] = table_steps(self.dataset, self.dataset_json, config.features, ids)
+        return tables | {
             network.shown: extract_step.extract_steps(
                 network,
                 self.stimuli,
@@ -194,15 +235,19 @@ class Plan:
             steps[subject, roi] = Step(step_id, responses_step.prepare_responses, arguments)
         return steps
 
-    def spaces(self, extracted: dict[str, list[Step]], readable: Readable) -> list[Space]:
-        """Make the steps that compress each layer of each network."""
+    def spaces(self, extracted: dict[str, list[Step]], readable: Readable, repeat: int = 0) -> list[Space]:
+        """Make the steps that compress each layer of each network, for the folds of a repeat."""
         compression = self.config.compression
-        fold_of_row = self.folds(readable.train_ids)
+        # Without a compression fitted in folds, all repeats share one.
+        fold_of_row = self.folds(readable.train_ids, repeat if self.config.compressed_in_folds else 0)
         excluded = self.excluded_folds(int(fold_of_row.max()) + 1)
         spaces = []
-        for network in self.networks:
-            shards = extracted[network.shown]
-            for layer in network.layers:
+        sources = [(network.shown, network.card.weights, network.layers) for network in self.networks]
+        if self.config.features:
+            sources.append((TABLES, "none", self.config.features))
+        for shown, weights, layers in sources:
+            shards = extracted[shown]
+            for layer in layers:
                 key = {
                     "version": compress_step.VERSION,
                     "shards": [step.step_id.key for step in shards],
@@ -213,26 +258,37 @@ class Plan:
                 }
                 arguments = {
                     "shards": [extract_step.layer_path(self.store.path(step.step_id), layer) for step in shards],
-                    "layer": f"{network.shown} {layer}",
+                    "layer": f"{shown} {layer}",
                     "fold_of_row": fold_of_row,
                     "excluded": excluded,
                     "compression": compression,
                 }
-                name = f"{network.shown.replace('/', '-')}-{layer}"
+                name = f"{shown.replace('/', '-')}-{layer}"
                 step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)
-                spaces.append(Space(step, network.shown, network.card.weights, layer))
+                spaces.append(Space(step, shown, weights, layer))
         return spaces
 
     def fit_steps(
-        self, responses: dict[tuple[str, str], Step], spaces: Sequence[Space], readable: Readable
+        self,
+        responses: dict[tuple[str, str], Step],
+        spaces: Sequence[Space],
+        readable: Readable,
+        repeated: Sequence[Sequence[Space]] = (),
     ) -> dict[tuple[str, str], Step]:
-        """Make the steps that search, judge and refit the models, by subject and ROI."""
+        """Make the steps that search, judge and refit the models, by subject and ROI.
+
+        ``repeated`` has the spaces of each further partition into folds.
+        """
         config = self.config
         fold_of_row = self.folds(readable.train_ids)
+        more_folds = [self.folds(readable.train_ids, repeat) for repeat in range(1, config.folds.repeats)]
         groups = self.groups_of(readable.train_ids)
+        rows = self.delayed_rows(readable)
         steps = {}
         for pair, prepared in responses.items():
+            others = [responses[other] for other in self.sharers(pair)]
             shared = {
+                "share": config.share.model_dump(),
                 "fitted_in_folds": config.compressed_in_folds,
                 "groups": groups,
                 "test_groups": self.groups_of(readable.test_ids),
@@ -255,22 +311,57 @@ class Plan:
                 "responses": prepared.step_id.key,
                 "spaces": [[space.step.step_id.key, space.network, space.weights, space.layer] for space in spaces],
                 "folds": fold_of_row.tolist(),
+                "repeats": [
+                    [folds.tolist(), [space.step.step_id.key for space in own]]
+                    for folds, own in zip(more_folds, repeated, strict=True)
+                ],
+                "others": [other.step_id.key for other in others],
                 "train": readable.train_ids,
                 "test": readable.test_ids,
+                **({} if rows is None else {"delayed_rows": rows.tolist()}),
                 **shared,
             }
             arguments = {
                 **shared,
+                "delayed_rows": rows,
                 "responses": self.store.path(prepared.step_id),
                 "train_rows": readable.train_rows,
                 "test_rows": readable.test_rows,
-                "spaces": [(self.store.path(s.step.step_id), s.network, s.weights, s.layer) for s in spaces],
+                "spaces": self._located(spaces),
                 "fold_of_row": fold_of_row,
+                "repeats": [(folds, self._located(own)) for folds, own in zip(more_folds, repeated, strict=True)],
+                "others": [self.store.path(other.step_id) for other in others],
             }
             step_id = StepId("fit", "_".join(pair), content_key(key))
             arguments["scratch"] = self.store.scratch(step_id)
             steps[pair] = Step(step_id, fit_step.fit_pair, arguments)
         return steps
+
+    def _located(self, spaces: Sequence[Space]) -> list[tuple[Path, str, str, str]]:
+        return [(self.store.path(s.step.step_id), s.network, s.weights, s.layer) for s in spaces]
+
+    def sharers(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
+        """Return the other subjects that a pair shares its targets with; none unless ``share`` is set.
+
+        Raises
+        ------
+        OptionError
+            If no other subject has the ROI.
+        """
+        if not self.config.share.components:
+            return []
+        others = [other for other in self.pairs if other[1] == pair[1] and other[0] != pair[0]]
+        if not others:
+            raise OptionError(
+                f"share.components needs at least two subjects with {pair[1]}; got {pair[0]} alone; set it to 0"
+            )
+        return others
+
+
+def compress_steps(spaces: Sequence[Space], repeated: Sequence[Sequence[Space]]) -> list[Step]:
+    """Return the steps of the spaces of all partitions into folds, each once: without refits they share them."""
+    steps = [space.step for own in (spaces, *repeated) for space in own]
+    return list({step.step_id: step for step in steps}.values())
 
 
 def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:

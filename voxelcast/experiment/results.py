@@ -19,7 +19,7 @@ from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.fit_step import read_result
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS
-from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.experiment.plan import Plan, Readable, Space, compress_steps
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
@@ -71,11 +71,13 @@ class Finished:
     extracted: dict[str, list[Step]]
     spaces: Sequence[Space]
     fits: dict[Pair, Step]
+    repeated: Sequence[Sequence[Space]] = ()
 
     def all_steps(self) -> list[Step]:
         """Every step, in the order of the work."""
         extracted = [step for steps in self.extracted.values() for step in steps]
-        return [*self.responses.values(), *extracted, *(space.step for space in self.spaces), *self.fits.values()]
+        compressed = compress_steps(self.spaces, self.repeated)
+        return [*self.responses.values(), *extracted, *compressed, *self.fits.values()]
 
     def folder(self, step: Step) -> Path:
         """Where a step's result lies."""

@@ -22,7 +22,7 @@ from voxelcast.execution.stage import run_steps
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.estimate import Estimate, estimate
-from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.plan import Plan, compress_steps
 from voxelcast.experiment.results import Finished, write_results
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked
@@ -164,10 +164,11 @@ def _run(plan: Plan, runner: _Runner) -> tuple[Finished, int]:
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
     spaces = plan.spaces(extracted, readable)
-    ran += runner.run(compress, [space.step for space in spaces])
-    fits = plan.fit_steps(responses, spaces, readable)
+    repeated = [plan.spaces(extracted, readable, repeat) for repeat in range(1, plan.config.folds.repeats)]
+    ran += runner.run(compress, compress_steps(spaces, repeated))
+    fits = plan.fit_steps(responses, spaces, readable, repeated)
     ran += runner.run(fit, list(fits.values()))
-    return Finished(plan, readable, responses, extracted, spaces, fits), ran
+    return Finished(plan, readable, responses, extracted, spaces, fits, repeated), ran
 
 
 def config_text(config: ExperimentConfig) -> str:

@@ -53,20 +53,31 @@ class EnsembleConfig(Strict):
     per: Literal["roi", "voxel"] = "voxel"
     top: int = Field(default=3, ge=1)
     sum_to_one: bool = True
+    draws: int = Field(default=20, ge=0)
+
+
+class ShareConfig(Strict):
+    """Targets shared by the subjects of a ROI; 0 components: every subject by itself."""
+
+    components: int = Field(default=0, ge=0)
 
 
 class FoldsConfig(Strict):
     """Cross-validation; nested: the reported score comes from folds that no choice saw.
 
-    ``by: group`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
+    ``by: group`` makes each group of stimuli (run, movie) a fold, whatever ``n``. ``repeats`` counts the partitions
+    into folds over which the whole search is done.
     """
 
     n: int = Field(default=10, ge=2)
     nested: bool = True
     by: Literal["stimulus", "group"] = "stimulus"
+    repeats: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _enough_to_nest(self) -> FoldsConfig:
+        if self.by == "group" and self.repeats > 1:
+            raise ValueError(f"repeats must be 1 where by is group, which leaves one partition; got {self.repeats}")
         if self.nested and self.n < 3:
             raise ValueError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
         return self

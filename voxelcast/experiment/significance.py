@@ -21,6 +21,8 @@ def voxel_significance(
     valid: BoolArray,
     settings: dict[str, Any],
     seed: int,
+    *,
+    circular: bool,
 ) -> tuple[dict[str, FloatArray], dict[str, Any]]:
     """Test the voxels of one subject x ROI.
 
@@ -36,6 +38,8 @@ def voxel_significance(
     settings : dict
         ``permutations`` (0: no test) and ``alpha``.
     seed : int
+    circular : bool
+        Whether groups are runs of a time series.
 
     Returns
     -------
@@ -46,7 +50,7 @@ def voxel_significance(
     """
     if not settings["permutations"]:
         return {}, {}
-    if not can_permute(fold_of_row, groups):
+    if not circular and not can_permute(fold_of_row, groups):
         return {}, {f"{prefix}no_permutation": True}
     own = derive_seed(seed, "significance", prefix)
     p = np.full(len(valid), np.nan)
@@ -58,6 +62,7 @@ def voxel_significance(
         own,
         groups,
         cross_validated=not prefix,
+        circular=circular,
     )
     q = benjamini_hochberg(p)
     voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}

@@ -71,12 +71,12 @@ class _Copy:
         device = next(iter(pooled.values())).device
         self._sizes = {layer: math.prod(values.shape) for layer, values in pooled.items()}
         there = torch.empty(sum(self._sizes.values()), dtype=torch.float32, device=device)
-        for values, part in zip(pooled.values(), there.split(list(self._sizes.values())), strict=True):
+        for values, part in zip(pooled.values(), torch.split(there, list(self._sizes.values())), strict=True):
             part.view(values.shape).copy_(values)
         finite = there.isfinite().all()
         self._here = torch.empty(there.shape, dtype=torch.float32, pin_memory=True)
         self._finite = torch.empty((), dtype=torch.bool, pin_memory=True)
-        self._arrived = torch.cuda.Event()
+        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         stream = _stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
@@ -87,7 +87,7 @@ class _Copy:
             used.record_stream(stream)
 
     def ready(self) -> bool:
-        return self._arrived.query()
+        return bool(self._arrived.query())  # type: ignore[no-untyped-call]
 
     @property
     def all_finite(self) -> bool:
@@ -96,10 +96,10 @@ class _Copy:
 
     def features(self) -> dict[str, FloatArray]:
         self._arrived.synchronize()
-        parts = self._here.split(list(self._sizes.values()))
+        parts = torch.split(self._here, list(self._sizes.values()))
         return {layer: part.numpy() for layer, part in zip(self._sizes, parts, strict=True)}
 
 
 @lru_cache(maxsize=16)
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

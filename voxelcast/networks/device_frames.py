@@ -93,7 +93,7 @@ class DeviceFrames:
             raise given.error
 
     def _copy_all(self) -> None:
-        stream = torch.cuda.Stream(self._device)
+        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         for position in range(self._n):
             try:
                 for chunk in self._source.chunks(position):
@@ -103,7 +103,7 @@ class DeviceFrames:
                     np.copyto(locked.numpy(), chunk.frames)
                     with torch.cuda.stream(stream):
                         there = locked.to(self._device, non_blocking=True)
-                        copied = torch.cuda.Event()
+                        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                         copied.record(stream)
                     if not self._put((there, copied, chunk.times)):
                         return

@@ -82,30 +82,39 @@ def exclusion_rows(results: Results) -> list[ExclusionRow]:
 
 @dataclass(frozen=True)
 class StepRow:
-    """Time that the steps of one kind took."""
+    """Time that the steps of one kind took, and the most memory that one of them held (NaN where not measured)."""
 
     kind: str
     count: int
     seconds: float
     longest: float
+    peak_mb: float
     share: float
 
 
 def step_rows(provenance: Mapping[str, Any]) -> list[StepRow]:
     """Sum the seconds of the steps of each kind.
 
-    ``provenance["steps"]`` maps ``"<kind>/<name>"`` to ``{"seconds": ..., ...}``; what has no seconds is left to the
-    listing of the whole provenance.
+    ``provenance["steps"]`` maps ``"<kind>/<name>"`` to ``{"seconds": ..., "peak_mb": ...}``; what has no seconds is
+    left to the listing of the whole provenance.
     """
     steps = provenance.get("steps", {})
-    seconds: dict[str, list[float]] = {}
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
     for name, facts in steps.items() if isinstance(steps, Mapping) else ():
         if isinstance(facts, Mapping) and isinstance(facts.get("seconds"), int | float):
-            seconds.setdefault(str(name).partition("/")[0], []).append(float(facts["seconds"]))
-    longest_kind = max((sum(values) for values in seconds.values()), default=0.0)
+            kinds.setdefault(str(name).partition("/")[0], []).append(facts)
+    totals = {kind: sum(float(step["seconds"]) for step in found) for kind, found in kinds.items()}
+    most = max(totals.values(), default=0.0)
     return [
-        StepRow(kind, len(values), sum(values), max(values), sum(values) / longest_kind if longest_kind else 0.0)
-        for kind, values in seconds.items()
+        StepRow(
+            kind=kind,
+            count=len(found),
+            seconds=totals[kind],
+            longest=max(float(step["seconds"]) for step in found),
+            peak_mb=max((float(step["peak_mb"]) for step in found if step.get("peak_mb") is not None), default=np.nan),
+            share=totals[kind] / most if most else 0.0,
+        )
+        for kind, found in kinds.items()
     ]
 
 
@@ -129,6 +138,35 @@ def _line(value: object) -> str:
     if isinstance(value, list):
         return " ".join(_line(item) for item in value) or "—"
     return "—" if value is None else str(value)
+
+
+def citations(results: Results) -> list[tuple[str, str]]:
+    """List what to cite: the software, the data, and each network with its weights."""
+    provenance = results.provenance
+    git = provenance.get("git")
+    commit = f", commit {git['commit'][:12]}" if isinstance(git, Mapping) and git.get("commit") else ""
+    listed = [
+        (
+            "Software",
+            "The voxelcast developers. voxelcast: encoding models of fMRI responses to videos and images from deep "
+            f"networks. Version {provenance.get('voxelcast', 'unknown')}{commit}.",
+        )
+    ]
+    dataset = provenance.get("dataset")
+    if isinstance(dataset, Mapping):
+        listed.append(
+            ("Data", f"{dataset.get('title')}: {dataset.get('citation')} (licence: {dataset.get('licence')})")
+        )
+    networks = list(dict.fromkeys(zip(results.scores["network"], results.scores["weights"], strict=True)))
+    listed += [("Network", f"{network_label(*network)}; the paper that introduced it") for network in networks]
+    return listed
+
+
+def memory(peak_mb: float) -> str:
+    """Show an amount of memory, e.g. ``"1.3 GB"``; a dash where it is not known."""
+    if not np.isfinite(peak_mb):
+        return "—"
+    return f"{peak_mb / 1000:.1f} GB" if peak_mb >= 1000 else f"{peak_mb:.0f} MB"
 
 
 def duration(seconds: float) -> str:

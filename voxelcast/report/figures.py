@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which stay apart under every common colour blindness."""
@@ -16,6 +18,7 @@ PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 SUBJECT_COLOUR: Final = "#8a929b"
 _INK: Final = "#3c434a"
 _PANEL_INCHES: Final = (3.5, 2.35)
+_DOTS_PER_INCH: Final = 150  # of what is drawn as dots inside an SVG, because there is too much of it for lines
 
 STYLE: Final[Any] = {
     "svg.fonttype": "none",  # text stays text: a third of the size, and sharp on every screen
@@ -57,7 +60,7 @@ class Panel:
     ----------
     title : str
     uri : str
-        The SVG as a data URI: nothing is fetched, and the ids of two figures cannot clash.
+        The SVG (or PNG) as a data URI: nothing is fetched, and the ids of two figures cannot clash.
     alt : str
         What a reader who does not see the figure should know.
     width, height : int
@@ -83,9 +86,17 @@ def new_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 def inline(figure: Figure, title: str, alt: str) -> Panel:
     """Turn a figure into a panel; the same figure gives the same bytes."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", transparent=True, dpi=_DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
     # Laid out with a font that comes with matplotlib, shown in the reader's own, which is narrower if different.
     svg = buffer.getvalue().replace("'DejaVu Sans'", _FONTS)
     uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return Panel(title, uri, alt, width, height)
+
+
+def picture(path: Path, alt: str) -> Panel:
+    """Turn a PNG file into a panel, named as the file is."""
+    with Image.open(path) as image:
+        width, height = image.size
+    uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return Panel(path.stem.replace("_", " "), uri, alt, width, height)

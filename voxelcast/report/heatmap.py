@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.report.results import Pair
 from voxelcast.report.summary import mean_or_nan, number
 
 COLORMAP: Final = "viridis"
@@ -21,11 +21,12 @@ _DARK, _LIGHT = "#000000", "#ffffff"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, its colours (empty where there is no number)."""
+    """One cell: its text, its colours (empty where there is no number), and what hovering over it tells."""
 
     text: str
     background: str
     ink: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,21 @@ class Heatmap:
     gradient: str
     n_missing: int
 
+    @property
+    def has_mean(self) -> bool:
+        """Whether there is a column of means over subjects."""
+        return any(mean is not None for _, _, mean in self.rows)
+
 
 def heatmap(
-    scores: pd.DataFrame, column: str, rois: Sequence[str], subjects: Sequence[str], *, top: float | None = None
+    scores: pd.DataFrame,
+    column: str,
+    rois: Sequence[str],
+    subjects: Sequence[str],
+    *,
+    top: float | None = None,
+    titles: Mapping[Pair, str] | None = None,
+    show: Callable[[float], str] = number,
 ) -> Heatmap | None:
     """Lay out one column of scores.csv as ROI x subject.
 
@@ -66,6 +79,10 @@ def heatmap(
         In the order to be shown.
     top : float, optional
         Least upper end of the colour scale, e.g. 1 for noise-normalised scores.
+    titles : mapping of (subject, roi) to str, optional
+        What hovering over a cell tells.
+    show : callable
+        Turns a value into a cell's text.
 
     Returns
     -------
@@ -82,31 +99,38 @@ def heatmap(
         return None
     low, high = min(0.0, float(finite.min())), max(float(finite.max()), top or 0.0)
     high = high if high > low else low + 1.0
-    rows = tuple((roi, *_row(values[index], low, high)) for index, roi in enumerate(rois))
+
+    def cell(value: float, title: str) -> Cell:
+        if not np.isfinite(value):
+            return Cell(show(value), "", "", title)
+        return coloured(show(value), (value - low) / (high - low), title)
+
+    rows = []
+    for roi, line in zip(rois, values, strict=True):
+        mean = cell(mean_or_nan(line.tolist()), f"{roi}: mean over subjects") if len(line) > 1 else None
+        hints = [(titles or {}).get((subject, roi), f"{roi}, {subject}") for subject in subjects]
+        rows.append((roi, tuple(map(cell, line.tolist(), hints)), mean))
     return Heatmap(
         subjects=tuple(subjects),
-        rows=rows,
-        low=number(low),
-        high=number(high),
-        gradient=", ".join(_colour(position) for position in np.linspace(0, 1, 9)),
+        rows=tuple(rows),
+        low=show(low),
+        high=show(high),
+        gradient=GRADIENT,
         n_missing=int(values.size - finite.size),
     )
 
 
-def _row(values: FloatArray, low: float, high: float) -> tuple[tuple[Cell, ...], Cell | None]:
-    cells = tuple(_cell(float(value), low, high) for value in values)
-    return cells, _cell(mean_or_nan(values.tolist()), low, high) if len(cells) > 1 else None
-
-
-def _cell(value: float, low: float, high: float) -> Cell:
-    if not np.isfinite(value):
-        return Cell(number(value), "", "")
-    background = _colour((value - low) / (high - low))
-    return Cell(number(value), background, _ink(background))
+def coloured(text: str, position: float, title: str = "") -> Cell:
+    """Make a cell in the colour of a place between 0 and 1 on the scale, with ink that can be read on it."""
+    background = _colour(position)
+    return Cell(text, background, _ink(background), title)
 
 
 def _colour(position: float) -> str:
     return to_hex(matplotlib.colormaps[COLORMAP](float(position)))
+
+
+GRADIENT: Final = ", ".join(_colour(position) for position in np.linspace(0, 1, 9))
 
 
 def _ink(background: str) -> str:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.resources
 import re
 from pathlib import Path
 from typing import Any, Final
 
 import jinja2
+import markupsafe
 import matplotlib
 
-from voxelcast.report.facts import duration, exclusion_rows, flatten, layer_rows, step_rows
-from voxelcast.report.figures import PALETTE, STYLE, SUBJECT_COLOUR
+from voxelcast.report.explorer import explorer_data
+from voxelcast.report.facts import citations, duration, exclusion_rows, flatten, layer_rows, memory, step_rows
+from voxelcast.report.figures import PALETTE, STYLE, SUBJECT_COLOUR, picture
 from voxelcast.report.heatmap import heatmap
+from voxelcast.report.layer_map import layer_map, network_letters
 from voxelcast.report.layer_profile import layer_order, layer_profiles
-from voxelcast.report.results import Results, read_results
+from voxelcast.report.model_weights import MOST_LAYERS, gain_rows, weight_rows
+from voxelcast.report.observed import observed_panels
+from voxelcast.report.optuna_figures import optuna_panels
+from voxelcast.report.results import Pair, Results, read_results
 from voxelcast.report.search_history import search_histories
+from voxelcast.report.significance import significance
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import (
     choose_measure,
@@ -62,27 +71,47 @@ def write_report(output: Path) -> Path:
     output = Path(output)
     results = read_results(output)
     path = output / "report.html"
-    write_text(path, _environment().get_template("report.html.j2").render(_content(results)))
+    write_text(path, environment().get_template("report.html.j2").render(_content(results) | scripts("pick", "chart")))
     return path
 
 
-def _environment() -> jinja2.Environment:
+def scripts(*names: str) -> dict[str, Any]:
+    """Read the page's scripts and the hashes that allow them, and no others, to run.
+
+    Returns
+    -------
+    content : dict
+        ``scripts`` and ``script_hashes`` of the template.
+    """
     folder = importlib.resources.files("voxelcast.report") / "templates"
-    environment = jinja2.Environment(
+    texts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in names]
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]
+    # They are ours: no text from outside is in them.
+    return {
+        "scripts": [markupsafe.Markup(text) for text in texts],
+        "script_hashes": markupsafe.Markup(" ".join(f"'sha256-{digest}'" for digest in hashes)),
+    }
+
+
+def environment() -> jinja2.Environment:
+    """Return the templates' environment: everything from outside is escaped, unknown names are errors."""
+    folder = importlib.resources.files("voxelcast.report") / "templates"
+    made = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "number": number,
         "duration": duration,
+        "memory": memory,
         "whole": _whole,
         "plural": plural,
         "setting": _setting,
     }
-    return environment
+    return made
 
 
 def _content(results: Results) -> dict[str, Any]:
@@ -96,6 +125,8 @@ def _content(results: Results) -> dict[str, Any]:
         profiles = layer_profiles(results, depth, panel_rois)
         histories = search_histories(results, panel_rois)
         histograms = voxel_histograms(results, panel_rois)
+        studies = optuna_panels(results, depth, panel_rois)
+        observed = observed_panels(results, panel_rois)
     in_order = results.scores.assign(place=[results.rois.index(roi) for roi in results.scores["roi"]])
     scores = in_order.sort_values("place", kind="stable")
     return {
@@ -106,7 +137,9 @@ def _content(results: Results) -> dict[str, Any]:
         "axis": axis,
         "strips": [strip(row, axis) for row in rows],
         "findings": findings(results, measure, rows, overall),
-        "score_map": heatmap(results.scores, measure.column, results.rois, results.subjects),
+        "score_map": heatmap(
+            results.scores, measure.column, results.rois, results.subjects, titles=_pair_titles(results)
+        ),
         "normalised_map": heatmap(results.scores, "noise_normalised_r", results.rois, results.subjects, top=1.0),
         "has_ceiling": bool(results.scores["noise_ceiling_r"].notna().any()),
         "has_unscored": bool((results.scores["n_voxels_without_score"] > 0).any()),
@@ -119,6 +152,18 @@ def _content(results: Results) -> dict[str, Any]:
         "profiles": profiles,
         "histories": histories,
         "histograms": histograms,
+        "studies": studies,
+        "observed": observed,
+        "brain_maps": [picture(path, f"Brain map: {path.stem.replace('_', ' ')}.") for path in results.brain_maps],
+        "chosen_map": layer_map(results, depth, results.rois, results.subjects),
+        "letters": [(letter.strip(), network_label(*network)) for network, letter in network_letters(depth).items()],
+        "tested": significance(results),
+        "weights": weight_rows(results),
+        "weights_shown": MOST_LAYERS,
+        "gains": gain_rows(results),
+        "citations": citations(results),
+        "explorer": explorer_data(results, depth),
+        "network_label": network_label,
         "n_without_figures": len(results.rois) - len(panel_rois),
         "n_candidates": len(results.search),
         "n_without_voxels": len(results.scores) - len(results.voxels),
@@ -135,6 +180,18 @@ def _content(results: Results) -> dict[str, Any]:
             "held_out": HELD_OUT_COLOUR,
         },
     }
+
+
+def _pair_titles(results: Results) -> dict[Pair, str]:
+    """Say in one line what was found for each subject and ROI."""
+    titles = {}
+    for row in results.scores.to_dict("records"):
+        low, high, ceiling = (number(row[name]) for name in ("score_low", "score_high", "noise_ceiling_r"))
+        titles[str(row["subject"]), str(row["roi"])] = (
+            f"{row['roi']}, {row['subject']}: {number(row['score'])} ({low} to {high}), noise ceiling {ceiling}; "
+            f"{row['network']}, {row['layer']}, {row['encoder']}"
+        )
+    return titles
 
 
 def _setting(text: str) -> str:

@@ -31,6 +31,7 @@ _TEXT: Final = frozenset(
         "kind",
         "name",
         "reason",
+        "fold",
     }
 )
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -43,7 +44,12 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "search.csv": ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score"),
     "exclusions.csv": ("kind", "subject", "roi", "name", "reason"),
     "layers.csv": ("network", "layer", "n_features", "n_components", "explained_variance"),
+    "weights.csv": ("subject", "roi", "fold", "network", "weights", "layer", "encoder", "weight", "n_voxels"),
 }
+_OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
+    "scores.csv": ("n_models", "single_score", "gain", "gain_low", "gain_high")
+}
+"""Numbers that only some outputs have; NaN in the others."""
 
 Pair = tuple[str, str]
 """Subject and ROI."""
@@ -64,6 +70,12 @@ class Results:
         ``pearson_r``, ``noise_ceiling_r``, ``held_out_r``, as far as they are there.
     notes : tuple of str
         Sentences that the reader must know.
+    weights : DataFrame
+        The rows of weights.csv that speak of the final models; empty where there is no such file.
+    examples : mapping of (subject, roi) to mapping of str to ndarray
+        ``voxel``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
+    brain_maps : tuple of Path
+        Pictures in ``brain_maps/``.
     """
 
     config_text: str
@@ -75,6 +87,9 @@ class Results:
     layers: pd.DataFrame
     voxels: Mapping[Pair, Mapping[str, FloatArray]]
     notes: tuple[str, ...]
+    weights: pd.DataFrame
+    examples: Mapping[Pair, Mapping[str, FloatArray]]
+    brain_maps: tuple[Path, ...]
 
     @property
     def rois(self) -> tuple[str, ...]:
@@ -123,6 +138,7 @@ def read_results(output: Path) -> Results:
     if scores.duplicated(["subject", "roi"]).any():
         raise DataError(f"{output / 'scores.csv'} must have one row per subject and ROI; some have several")
     notes = _parse(output / "notes.json", json.loads, list)
+    pairs = list(zip(scores["subject"], scores["roi"], strict=True))
     return Results(
         config_text=config_text,
         config=_parse(output / "config.yaml", yaml.safe_load, dict),
@@ -131,8 +147,11 @@ def read_results(output: Path) -> Results:
         search=_read_table(output / "search.csv"),
         exclusions=_read_table(output / "exclusions.csv"),
         layers=_read_table(output / "layers.csv"),
-        voxels=_read_voxels(output / "voxels", list(zip(scores["subject"], scores["roi"], strict=True))),
+        voxels=_read_arrays(output / "voxels", pairs),
         notes=tuple(str(note) for note in notes),
+        weights=_read_weights(output / "weights.csv"),
+        examples=_read_arrays(output / "examples", pairs),
+        brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
 
@@ -156,31 +175,43 @@ def _parse(path: Path, parse: Callable[[str], Any], wanted: type) -> Any:
 def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
-    columns = _COLUMNS[path.name]
+    columns, optional = _COLUMNS[path.name], _OPTIONAL.get(path.name, ())
     # A subject "01" or a layer "nan" stays text; only numbers may be missing.
     text: dict[str, Any] = {column: str for column in columns if column in _TEXT}
-    missing_values = {column: ["", "nan", "NaN"] for column in columns if column not in _TEXT}
+    missing_values = {column: ["", "nan", "NaN"] for column in (*columns, *optional) if column not in _TEXT}
     try:
         table = pd.read_csv(
-            path, dtype=text, keep_default_na=False, na_values=missing_values, usecols=lambda name: name in columns
+            path,
+            dtype=text,
+            keep_default_na=False,
+            na_values=missing_values,
+            usecols=lambda name: name in (*columns, *optional),
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DataError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]})") from error
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(columns)}")
+    table = table.assign(**{column: np.nan for column in optional if column not in table.columns})
     for column in missing_values:
         if not table.empty and not pd.api.types.is_numeric_dtype(table[column]):
             raise DataError(f"{path}: the column {column} must hold numbers; got e.g. {table[column].iloc[0]!r}")
     return table.astype(dict.fromkeys(missing_values, float))
 
 
-def _read_voxels(folder: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
-    voxels: dict[Pair, dict[str, FloatArray]] = {}
+def _read_weights(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame(columns=list(_COLUMNS[path.name]))
+    table = _read_table(path)
+    return table[table["fold"] == "all"]
+
+
+def _read_arrays(folder: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
+    found: dict[Pair, dict[str, FloatArray]] = {}
     for subject, roi in pairs:
         path = folder / f"{subject}_{roi}.npz"
         if not path.is_file():
             continue  # the report says for how many pairs there are none
         with np.load(path, allow_pickle=False) as arrays:
-            voxels[subject, roi] = {key: np.asarray(arrays[key], dtype=np.float64) for key in arrays.files}
-    return voxels
+            found[subject, roi] = {key: np.asarray(arrays[key], dtype=np.float64) for key in arrays.files}
+    return found

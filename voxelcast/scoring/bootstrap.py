@@ -26,7 +26,8 @@ def bootstrap_interval(
     """Estimate how much the mean score would vary with other stimuli.
 
     The score is Pearson r per voxel within each fold, averaged over folds and voxels. Stimuli are drawn with
-    replacement within each fold (whole groups where groups are given), the same for all voxels, and the interval runs
+    replacement within each fold (whole groups where groups are given; whole folds where every fold is one group, such
+    as a run), the same for all voxels, and the interval runs
     between the (1 - level) / 2 and (1 + level) / 2 quantiles of the resampled scores [1]_. The models are not fitted
     again: the interval is that of *these* predictions.
 
@@ -132,18 +133,44 @@ def bootstrap_scores(
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
     scored = np.isfinite(fold_pearson_r(Y, P, fold_of_row))
     Y, P = Y[:, scored], P[:, scored]
+    if groups is not None and _folds_are_groups(fold_of_row, groups):
+        return _resampled_folds(Y, P, fold_of_row, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
     for fold in np.unique(fold_of_row):
         rows = np.flatnonzero(fold_of_row == fold)
         fold_groups = None if groups is None else [groups[int(k)] for k in rows]
         weights = resampling_weights(fold_groups, len(rows), n_resamples, seed, int(fold))
         _add_weighted_r(Y[rows], P[rows], weights, sums, folds)
+    return _mean_scores(sums, folds)
+
+
+def _mean_scores(sums: FloatArray, folds: FloatArray) -> FloatArray:
+    """Average over folds and then voxels; ``sums`` of r and numbers of ``folds`` have shape (n_resamples, n_voxels)."""
     score = np.full(sums.shape, np.nan)
     np.divide(sums, folds, out=score, where=folds > 0)
     known = np.isfinite(score)
-    means = np.full(n_resamples, np.nan)
+    means = np.full(len(sums), np.nan)
     np.divide(np.where(known, score, 0.0).sum(axis=1), known.sum(axis=1), out=means, where=known.any(axis=1))
     return means
+
+
+def _folds_are_groups(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
+    """Tell whether there are several folds and each is one group: then only whole folds can be drawn."""
+    pairs = set(zip(fold_of_row.tolist(), groups, strict=True))
+    return len(pairs) == len(np.unique(fold_of_row)) > 1
+
+
+def _resampled_folds(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resamples: int, seed: int) -> FloatArray:
+    """Draw whole folds with replacement; return the mean scores, ndarray of shape (n_resamples,)."""
+    folds = np.unique(fold_of_row)
+    r, known = np.zeros((len(folds), Y.shape[1])), np.zeros((len(folds), Y.shape[1]))
+    for place, fold in enumerate(folds):
+        held = fold_of_row == fold
+        ones = np.ones((1, int(held.sum())))
+        _add_weighted_r(Y[held], P[held], ones, r[place : place + 1], known[place : place + 1])
+    share = np.full(len(folds), 1.0 / len(folds))
+    counts = generator(seed, "bootstrap", "folds").multinomial(len(folds), share, size=n_resamples).astype(np.float64)
+    return _mean_scores(counts @ r, counts @ known)
 
 
 def resampling_weights(groups: Sequence[str] | None, n: int, n_resamples: int, seed: int, fold: int) -> FloatArray:

@@ -30,6 +30,7 @@ def permutation_p_values(
     groups: Sequence[str] | None = None,
     *,
     cross_validated: bool,
+    circular: bool = False,
     workers: int = 1,
 ) -> FloatArray:
     """Test for each voxel whether its score is higher than when predictions are assigned to the wrong stimuli.
@@ -61,6 +62,8 @@ def permutation_p_values(
         The group of each stimulus (its movie or run); groups are moved whole.
     cross_validated : bool
         Whether ``P`` comes from models fitted to the other folds of ``Y``, rather than to other stimuli altogether.
+    circular : bool
+        Whether groups are runs of a time series, each to be rotated in time; see `permutation_orders`.
     workers : int
         Threads; they change nothing in the result.
 
@@ -87,7 +90,7 @@ def permutation_p_values(
     check_finite("responses", Y)
     check_finite("predictions", P)
     scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_of_row)))
-    of_responses, of_predictions = permutation_grid(fold_of_row, n_permutations, seed, groups)
+    of_responses, of_predictions = permutation_grid(fold_of_row, n_permutations, seed, groups, circular=circular)
     p = np.full(Y.shape[1], np.nan)
     size = max(1, _BLOCK_BYTES // (8 * Y.shape[0] * (len(of_responses) + len(of_predictions))))
     widening = np.sqrt(2.0) if cross_validated else 1.0
@@ -104,7 +107,12 @@ def permutation_p_values(
 
 
 def permutation_grid(
-    fold_of_row: IntArray, n_permutations: int, seed: int = 0, groups: Sequence[str] | None = None
+    fold_of_row: IntArray,
+    n_permutations: int,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+    *,
+    circular: bool = False,
 ) -> tuple[IntArray, IntArray]:
     """Draw A orders of the responses and B of the predictions, nearly as many, A B - 1 at least ``n_permutations``.
 
@@ -123,8 +131,11 @@ def permutation_grid(
         raise OptionError(f"n_permutations must be at least 1; got {n_permutations}")
     n_first = isqrt(n_permutations) + 1
     n_second = -(-(n_permutations + 1) // n_first)
-    of_responses = permutation_orders(fold_of_row, n_first, derive_seed(seed, "responses"), groups)
-    return of_responses, permutation_orders(fold_of_row, n_second, derive_seed(seed, "predictions"), groups)
+    first, second = (
+        permutation_orders(fold_of_row, n_orders, derive_seed(seed, what), groups, circular=circular)
+        for what, n_orders in (("responses", n_first), ("predictions", n_second))
+    )
+    return first, second
 
 
 def _reached(
@@ -164,7 +175,12 @@ def _unit_columns(values: FloatArray) -> FloatArray:
 
 
 def permutation_orders(
-    fold_of_row: IntArray, n_orders: int, seed: int = 0, groups: Sequence[str] | None = None
+    fold_of_row: IntArray,
+    n_orders: int,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+    *,
+    circular: bool = False,
 ) -> IntArray:
     """Draw orders of the stimuli, ndarray of shape (n_orders, n_stimuli); the first is the order as it is.
 
@@ -172,6 +188,10 @@ def permutation_orders(
     end to end in a new order, and stimuli keep their order within a group; of groups of equal size, each then takes
     another's place exactly. Where every fold is one group (runs as folds, say) and all are of one size, whole folds
     change places. A fold that is one group among folds of several stays as it is, which makes p larger, never smaller.
+
+    Volumes of a time series resemble their neighbours, and runs often have the same rhythm, so neither may simply be
+    shuffled. With ``circular`` each group, a run whose rows follow in time, is rotated by an amount of its own: what
+    comes after its end goes to its beginning.
 
     Raises
     ------
@@ -182,6 +202,8 @@ def permutation_orders(
     """
     check_shape("fold_of_row", fold_of_row, ("n_stimuli",), (None if groups is None else len(groups),))
     names = np.arange(len(fold_of_row)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if circular:
+        return _rotations(names, n_orders, generator(seed, "permutation"))
     blocks = []
     for fold in np.unique(fold_of_row):
         held = np.flatnonzero(fold_of_row == fold)
@@ -196,6 +218,16 @@ def permutation_orders(
         places = np.concatenate(in_fold)
         for order in orders[1:]:
             order[places] = np.concatenate([in_fold[k] for k in rng.permutation(len(in_fold))])
+    return orders
+
+
+def _rotations(group_of_row: IntArray, n_orders: int, rng: np.random.Generator) -> IntArray:
+    """Rotate the rows of each group by a random amount; the first order is the order as it is."""
+    orders = np.tile(np.arange(len(group_of_row)), (n_orders, 1))
+    for group in np.unique(group_of_row):
+        held = np.flatnonzero(group_of_row == group)
+        for order in orders[1:]:
+            order[held] = np.roll(held, rng.integers(len(held)))
     return orders
 
 

@@ -32,7 +32,7 @@ class _Fit:
 
 
 def banded_result(
-    single: PairResult, ledger: Ledger, sources: Sources, outers: Sequence[int | None], seed: int
+    single: PairResult, ledger: Ledger, sources: Sources, outers: Sequence[int | None], draws: int, seed: int
 ) -> PairResult:
     """Replace the predictions of single layers by those of one banded ridge regression on all layers.
 
@@ -45,6 +45,8 @@ def banded_result(
     sources : Sources
     outers : sequence of int or None
         None for the fit to all training stimuli, and the outer folds.
+    draws : int
+        How many weights of the layers are drawn.
     seed : int
 
     Returns
@@ -53,7 +55,7 @@ def banded_result(
         ``layer_weights`` and ``shares`` hold the parts of the predicted variance that the layers make.
     """
     data = sources.data
-    fits = {outer: _fit(sources, outer, seed) for outer in outers}
+    fits = {outer: _fit(sources, outer, draws, seed) for outer in outers}
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = None
     if folds:
@@ -73,7 +75,7 @@ def banded_result(
     )
 
 
-def _fit(sources: Sources, outer: int | None, seed: int) -> _Fit:
+def _fit(sources: Sources, outer: int | None, draws: int, seed: int) -> _Fit:
     """Fit to the training stimuli outside the outer fold and predict it, or to all and predict the held-out stimuli."""
     data = sources.data
     excluded = () if outer is None else (outer,)
@@ -82,7 +84,7 @@ def _fit(sources: Sources, outer: int | None, seed: int) -> _Fit:
     features = [checked_scores(space, excluded, data.n_train) for space in sources.spaces]
     Xs, Y = [X[kept] for X in features], data.Y[kept]
     own = derive_seed(seed, "banded ridge", "all" if outer is None else outer)
-    model = fit_banded_ridge(Xs, Y, data.fold_of_row[kept], seed=own)
+    model = fit_banded_ridge(Xs, Y, data.fold_of_row[kept], n_draws=draws, seed=own)
     x_means = tuple(X.mean(axis=0) for X in Xs)
     return _Fit(model, x_means, Y.mean(axis=0), model.predict([X[judged] for X in features]))
 

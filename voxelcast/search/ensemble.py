@@ -47,18 +47,23 @@ class Ensemble:
     sum_to_one : bool
         Whether stacking weights sum to 1. Free weights may undo an encoder's shrinkage: they can score a little
         higher, but where a layer's predictions are shrunk to almost nothing they grow without bound.
+    draws : int
+        Weights of the layers that banded ridge draws at random, besides equal weights and every layer alone.
     """
 
     method: str = "none"
     per: str = "voxel"
     top: int = 3
     sum_to_one: bool = True
+    draws: int = 20
 
     def __post_init__(self) -> None:
         check_option("ensemble.method", self.method, ENSEMBLES)
         check_option("ensemble.per", self.per, ENSEMBLE_PER)
         if self.top < 1:
             raise OptionError(f"ensemble.top must be at least 1; got {self.top}; give e.g. 3")
+        if self.draws < 0:
+            raise OptionError(f"ensemble.draws must not be negative; got {self.draws}; give e.g. 20")
 
 
 def best_weights(layer_scores: FloatArray) -> FloatArray:

@@ -31,6 +31,7 @@ from voxelcast.search.mixture import (
 )
 from voxelcast.search.proposals import Proposing, proposed_trials
 from voxelcast.search.selection import Ledger, Member, Selection
+from voxelcast.search.sharing import Sharing
 from voxelcast.search.training import PairData, training
 from voxelcast.search.voxelwise import exact_voxel_trials
 
@@ -56,6 +57,7 @@ def search_pair(
     prune: bool = False,
     joint: bool = False,
     truncate: bool = True,
+    sharing: Sharing | None = None,
     log: EvaluationLog | None = None,
 ) -> PairResult:
     """Find the layer, encoder and setting that predict the responses of one subject x ROI best.
@@ -96,6 +98,8 @@ def search_pair(
         Whether ``"bayes"`` or ``"random"`` searches layer, number of components and encoder in one study.
     truncate : bool
         Whether a joint search tries the first k components of a layer for every k: they must be principal components.
+    sharing : Sharing, optional
+        Other subjects' responses: models are fitted to responses projected on what all subjects share.
     log : EvaluationLog, optional
         What an earlier search by proposals has computed before it was killed.
 
@@ -119,7 +123,9 @@ def search_pair(
     n_folds = _checked(Y, spaces, encoders, fold_of_row, nested)
     if selection.per == "voxel" and metric != "pearson_r":
         raise OptionError(f"selection.per=voxel needs metric pearson_r, a score per voxel; got {metric}")
-    data = PairData(Y, fold_of_row, n_folds)
+    if sharing and ensemble.method == "banded_ridge":
+        raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
+    data = PairData(Y, fold_of_row, n_folds, sharing)
     outers: list[int | None] = [None, *range(n_folds if nested else 0)]
     ledger = Ledger(outers, len(spaces), Y.shape[1], selection)
     sources = Sources(spaces, data)
@@ -139,7 +145,7 @@ def search_pair(
             _search_by_proposals(ledger, sources, encoders, nested, metric, proposing, per_voxel=keep, log=log)
     if ensemble.method == "banded_ridge":
         single = _judge(ledger, sources, selection, Ensemble(), outers)
-        return banded_result(single, ledger, sources, outers, derive_seed(seed, *names))
+        return banded_result(single, ledger, sources, outers, ensemble.draws, derive_seed(seed, *names))
     return _judge(ledger, sources, selection, ensemble, outers)
 
 

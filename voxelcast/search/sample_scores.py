@@ -17,8 +17,7 @@ def fit_samples(
     encoder: SampleEncoder, training: Training, data: PairData, setting: Setting, excluded: tuple[int, ...]
 ) -> FittedModel:
     """Fit one setting to the training stimuli outside the folds ``excluded``."""
-    kept = ~np.isin(data.fold_of_row, excluded)
-    return encoder.fit(training.samples(excluded), data.Y[kept], setting)
+    return encoder.fit(training.samples(excluded), data.targets(excluded), setting)
 
 
 def score_samples(
@@ -36,10 +35,9 @@ def score_samples(
     -------
     scores : ndarray of shape (n_settings, len(folds))
     """
-    kept = ~np.isin(data.fold_of_row, excluded)
     features = [training.features(excluded, fold) for fold in folds]
     scores = np.empty((len(settings), len(folds)))
-    tried = encoder.predict_all(training.samples(excluded), data.Y[kept], settings, features)
+    tried = encoder.predict_all(training.samples(excluded), data.targets(excluded), settings, features)
     for row, predictions in enumerate(tried):
         for column, (fold, predicted) in enumerate(zip(folds, predictions, strict=True)):
             scores[row, column] = METRICS[metric](data.Y[data.rows[fold]], predicted)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_finite
-from voxelcast.core.errors import ShapeError
+from voxelcast.core.checks import check_finite, check_shape
+from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.encoders.base import Moments
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.path_scores import HeldOut, held_out
+from voxelcast.search.sharing import Sharing, shared_components
 
 # Moments of one feature space that are kept for the next encoder, in bytes.
 _KEPT_BYTES = 256 * 2**20
@@ -26,9 +28,11 @@ class PairData:
     Y : ndarray of shape (n_train, q)
     fold_of_row : ndarray of shape (n_train,)
     n_folds : int
+    sharing : Sharing, optional
+        Project what models are fitted to on components shared with other subjects; scores stay those of ``Y``.
     """
 
-    def __init__(self, Y: FloatArray, fold_of_row: IntArray, n_folds: int) -> None:
+    def __init__(self, Y: FloatArray, fold_of_row: IntArray, n_folds: int, sharing: Sharing | None = None) -> None:
         self.Y: FloatArray = np.ascontiguousarray(Y, dtype=np.float64)
         self.n_train = int(self.Y.shape[0])
         self.fold_of_row = fold_of_row
@@ -39,6 +43,10 @@ class PairData:
         self.fold_sums = np.stack([self.Yc[rows].sum(axis=0) for rows in self.rows])
         self.fold_squares = np.stack([np.einsum("ij,ij->j", self.Yc[rows], self.Yc[rows]) for rows in self.rows])
         self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
+        self.sharing = sharing
+        for other in sharing.others if sharing else ():
+            check_shape("responses of each other subject", other, ("n_train", "n_voxels"), (self.n_train, None))
+        self._shared: dict[tuple[int, ...], FloatArray] = {}
 
     def size(self, excluded: tuple[int, ...]) -> int:
         """Return the number of training stimuli outside the folds ``excluded``."""
@@ -56,6 +64,24 @@ class PairData:
         kept: FloatArray = self.Yc[~np.isin(self.fold_of_row, excluded)]
         kept -= kept.mean(axis=0)
         return kept
+
+    def shared(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the shared components, (n, k), estimated on the training stimuli outside the folds ``excluded``."""
+        if self.sharing is None:
+            raise OptionError("shared components need the responses of other subjects; got none; give sharing")
+        if excluded not in self._shared:
+            kept = ~np.isin(self.fold_of_row, excluded)
+            Ys = [self.Y[kept], *(other[kept] for other in self.sharing.others)]
+            self._shared[excluded] = shared_components(Ys, self.sharing.components)
+        return self._shared[excluded]
+
+    def targets(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return what models are fitted to: responses outside the folds ``excluded``, projected if subjects share."""
+        if self.sharing is None:
+            targets: FloatArray = self.Y[~np.isin(self.fold_of_row, excluded)]
+            return targets
+        U, Y = self.shared(excluded), self.Y[~np.isin(self.fold_of_row, excluded)]
+        return np.asarray(U @ (U.T @ Y) + Y.mean(axis=0))
 
 
 class Training(Protocol):
@@ -83,7 +109,8 @@ def training(space: FeatureSpace, data: PairData) -> Training:
     DataError
         If a feature is not finite.
     """
-    return _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
+    plain = _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
+    return plain if data.sharing is None else _SharedTraining(plain, data)
 
 
 def checked_scores(space: FeatureSpace, excluded: tuple[int, ...], n_train: int) -> FloatArray:
@@ -206,3 +233,30 @@ class _FixedTraining:
         """Return the rows outside the folds left out."""
         samples: FloatArray = self._X[~np.isin(self._data.fold_of_row, excluded)]
         return samples
+
+
+class _SharedTraining:
+    """Moments with responses projected on the components that subjects share, which no fold left out has a part in."""
+
+    def __init__(self, plain: Training, data: PairData) -> None:
+        self._plain, self._data = plain, data
+        self._kept = _Kept()
+        self.n_features = plain.n_features
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Project by way of the components: no copy of the responses is kept."""
+        return self._kept.get(excluded, self._moments)
+
+    def _moments(self, excluded: tuple[int, ...]) -> Moments:
+        stats, U, data = self._plain.moments(excluded), self._data.shared(excluded), self._data
+        loadings = U.T @ data.responses(excluded)
+        C = ((self._plain.samples(excluded) - stats.x_mean).T @ U) @ loadings
+        return replace(stats, C=C, responses=lambda: U @ loadings, y_squares=np.square(loadings).sum(axis=0))
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the rows of the fold."""
+        return self._plain.features(excluded, fold)
+
+    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the rows outside the folds left out."""
+        return self._plain.samples(excluded)

@@ -67,9 +67,8 @@ def fold_pearson(
     r : list of ndarray of shape (n_settings, q), one per fold
     """
     if isinstance(encoder, SampleEncoder):
-        kept = ~np.isin(data.fold_of_row, excluded)
         features = [training.features(excluded, fold) for fold in folds]
-        found = encoder.predict_all(training.samples(excluded), data.Y[kept], settings, features)
+        found = encoder.predict_all(training.samples(excluded), data.targets(excluded), settings, features)
         scores = [[pearson_r(data.Y[data.rows[f]], p) for f, p in zip(folds, ps, strict=True)] for ps in found]
         return [np.stack(column) for column in zip(*scores, strict=True)]
     stats = training.moments(excluded)

@@ -1,8 +1,8 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
-``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, memory, host, time). A step writes
-into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result; what
-killed steps left behind is removed when a run begins the next time.
+``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, peak memory, host, time). A
+step writes into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result;
+what killed steps left behind is removed when a run begins the next time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.store.memory import peak_mb, reset_peak
 
 _KEY_DIGITS = 12
+_LAST_BREATHS = 5  # a killed process may hold its locks a moment longer
 _LOCK = ".lock"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems that know no locks answer
 
@@ -166,6 +167,20 @@ class StepStore:
             return False  # nobody has claimed it, or there are no locks
         return False
 
+    def _clear_claim(self, step: StepId) -> None:
+        """Remove the claim that a killed process left: one that nobody holds a lock on."""
+        path = self._claim(step)
+        for _ in range(_LAST_BREATHS):
+            try:
+                with path.open() as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    path.unlink(missing_ok=True)
+                return
+            except BlockingIOError:
+                time.sleep(0.02)
+            except OSError:
+                return  # there is none, or there are no locks
+
     def _claim(self, step: StepId) -> Path:
         final = self.path(step)
         return final.with_name(f".claim-{final.name}")
@@ -187,6 +202,9 @@ class StepStore:
 
     def clear_abandoned(self, steps: Iterable[StepId]) -> None:
         """Remove what killed steps left; what a live run holds a lock on stays."""
+        steps = list(steps)
+        for step in steps:
+            self._clear_claim(step)
         for folders in self.unfinished(steps).values():
             for folder in folders:
                 if not is_worked_in(folder):

@@ -1,0 +1,79 @@
+"""Features of the moments before: a finite impulse response model of time series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import AlignmentError, OptionError
+
+BEFORE = -1
+"""Stands for a moment before the run began, or one of which nothing is known."""
+
+
+def delayed_rows(
+    ids: Sequence[str], wanted: Sequence[str], series: Mapping[str, tuple[str, int]], delays: Sequence[int]
+) -> IntArray:
+    """Find for each volume the rows of the features that were there so many volumes before, in the same run.
+
+    Parameters
+    ----------
+    ids : sequence of str
+        Stimulus id of each row of the features.
+    wanted : sequence of str
+        Stimulus ids of the volumes to be predicted or fitted.
+    series : mapping of stimulus id to (run, place in the run)
+    delays : sequence of int
+        In volumes (TR); 0 is the volume itself.
+
+    Returns
+    -------
+    rows : ndarray of int, shape (n_wanted, n_delays)
+        Of the features; `BEFORE` where the run had not begun, whatever other run came before it.
+
+    Raises
+    ------
+    OptionError
+        If there is no delay or one is negative.
+    AlignmentError
+        If a volume has no place in a run.
+    """
+    if not delays or min(delays) < 0:
+        raise OptionError(f"delays must be whole numbers of TR from 0; got {list(delays)}; give e.g. [1, 2, 3, 4]")
+    for stimulus_id in (*ids, *wanted):
+        if stimulus_id not in series:
+            raise AlignmentError(
+                f"volume {stimulus_id!r} has no place in a run; give runs of the volumes, or no delays"
+            )
+    row_of = {series[stimulus_id]: row for row, stimulus_id in enumerate(ids)}
+    places = [series[stimulus_id] for stimulus_id in wanted]
+    rows = [[row_of.get((run, place - delay), BEFORE) for delay in delays] for run, place in places]
+    return np.array(rows, dtype=np.int64).reshape(len(places), len(delays))
+
+
+def delay(features: FloatArray, rows: IntArray) -> FloatArray:
+    """Put the features of several moments side by side.
+
+    A linear model of delayed features has a response of its own shape for each feature and voxel [1]_.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_rows, n_features)
+    rows : ndarray of int, shape (n_volumes, n_delays)
+        As `delayed_rows` gives them.
+
+    Returns
+    -------
+    delayed : ndarray of shape (n_volumes, n_delays * n_features)
+        All features of the first delay, then those of the second, and so on; 0 before the run began.
+
+    References
+    ----------
+    .. [1] Nishimoto, S. et al. (2011). Reconstructing visual experiences from brain activity evoked by natural movies.
+       Current Biology 21, 1641-1646. https://doi.org/10.1016/j.cub.2011.08.031
+    """
+    taken = features[rows]  # (n_volumes, n_delays, n_features); BEFORE takes some row, which is blanked
+    taken[rows == BEFORE] = 0.0
+    return np.asarray(taken.reshape(len(rows), -1))

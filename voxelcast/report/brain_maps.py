@@ -1,0 +1,239 @@
+"""Brain maps: the values of an experiment's voxels, put where the voxels are, as NIfTI and GIFTI files.
+
+NaN stands where there is no value, so that a score of 0 is not taken for the background.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
+from voxelcast.datasets.base import Dataset, SurfacePlaces, VoxelPlaces
+from voxelcast.datasets.brain_images import import_nibabel
+from voxelcast.store.atomic import write_bytes
+
+FOLDER: Final = "brain_maps"
+
+DEFAULT_QUANTITIES: Final = ("pearson_r", "noise_ceiling_r", "noise_normalised_r", "q_value")
+"""Mapped where nothing else is said, as far as there are values; with ``held_out_`` too."""
+
+
+@dataclass(frozen=True)
+class VolumeMap:
+    """Values in a volume.
+
+    Parameters
+    ----------
+    values : ndarray of shape (x, y, z), float32
+    affine : ndarray of shape (4, 4) or None
+        None where the dataset does not say where in the brain the volume lies.
+    """
+
+    values: FloatArray
+    affine: FloatArray | None
+
+
+@dataclass(frozen=True)
+class SurfaceMap:
+    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32."""
+
+    mesh: str
+    left: FloatArray
+    right: FloatArray
+
+
+BrainMap = VolumeMap | SurfaceMap
+
+
+def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
+    """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
+
+    Returns
+    -------
+    voxels : dict of subject to dict of ROI to dict of quantity to ndarray of shape (n_voxels,)
+        With ``noise_normalised_r`` = r / noise_ceiling_r, NaN where the ceiling is 0, added.
+
+    Raises
+    ------
+    MissingFileError
+        If there are no values of the dataset's subjects and ROIs.
+    """
+    found: dict[str, dict[str, dict[str, FloatArray]]] = {}
+    for subject in dataset.subjects:
+        for roi in dataset.rois(subject):
+            path = output / "voxels" / f"{subject}_{roi}.npz"
+            if path.is_file():
+                with np.load(path, allow_pickle=False) as arrays:
+                    values = {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
+                found.setdefault(subject, {})[roi] = values | _normalised(values)
+    if not found:
+        raise MissingFileError(
+            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
+            "finished run on it"
+        )
+    return found
+
+
+def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    normalised = {}
+    for prefix, score in (("", "pearson_r"), ("held_out_", "held_out_r")):
+        ceiling = values.get(f"{prefix}noise_ceiling_r")
+        if ceiling is not None and score in values:
+            out = np.full(ceiling.shape, np.nan)
+            normalised[f"{prefix}noise_normalised_r"] = np.divide(values[score], ceiling, out=out, where=ceiling > 0)
+    return normalised
+
+
+def choose_quantities(voxels: Mapping[str, Mapping[str, FloatArray]], asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the quantities to map: those asked for, or the default ones that have any value.
+
+    Raises
+    ------
+    UnknownNameError
+        For one that no ROI has.
+    """
+    known = dict.fromkeys(name for values in voxels.values() for name in values)
+    for name in asked:
+        check_known("quantity", name, tuple(known), where="in voxels/")
+    if asked:
+        return tuple(asked)
+    wanted = [*DEFAULT_QUANTITIES, "held_out_r", *(f"held_out_{name}" for name in DEFAULT_QUANTITIES)]
+    return tuple(
+        name for name in wanted if any(np.isfinite(values[name]).any() for values in voxels.values() if name in values)
+    )
+
+
+def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -> BrainMap:
+    """Put the values of a subject's ROIs where their voxels are.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    subject : str
+    values : mapping of ROI to ndarray of shape (n_voxels,)
+        A voxel in several ROIs gets the mean of its values.
+
+    Raises
+    ------
+    DataError
+        If the dataset does not know where its voxels lie.
+    AlignmentError
+        If the number of values is not that of the places, or ROIs lie in different volumes.
+    """
+    places = {}
+    for roi, there in values.items():
+        place = dataset.voxel_places(subject, roi)
+        if place is None:
+            raise DataError(
+                f"where the voxels of {subject} {roi} lie is not known to this {dataset.kind} dataset, so there is no "
+                "brain map; docs/brain_maps.md says which datasets have places"
+            )
+        n_places = len(place.places) if isinstance(place, VoxelPlaces) else len(place.left) + len(place.right)
+        if n_places != len(there):
+            raise AlignmentError(
+                f"{subject} {roi} has {len(there)} values and {n_places} places; were they made from these data?"
+            )
+        places[roi] = place
+    first = next(iter(places.values()))
+    if isinstance(first, VoxelPlaces):
+        return _volume(subject, first, {r: p for r, p in places.items() if isinstance(p, VoxelPlaces)}, values)
+    return _surface(subject, first, {r: p for r, p in places.items() if isinstance(p, SurfacePlaces)}, values)
+
+
+def _volume(
+    subject: str, first: VoxelPlaces, places: Mapping[str, VoxelPlaces], values: Mapping[str, FloatArray]
+) -> VolumeMap:
+    _check_one_space(subject, [place.shape for place in places.values()], len(values))
+    at = {roi: np.ravel_multi_index(tuple(place.places.T), place.shape) for roi, place in places.items()}
+    flat = _mean_at(int(np.prod(first.shape)), [(at[roi], values[roi]) for roi in values])
+    return VolumeMap(flat.reshape(first.shape), first.affine)
+
+
+def _surface(
+    subject: str, first: SurfacePlaces, places: Mapping[str, SurfacePlaces], values: Mapping[str, FloatArray]
+) -> SurfaceMap:
+    _check_one_space(subject, [(place.mesh, place.n_vertices) for place in places.values()], len(values))
+    left = [(place.left, values[roi][: len(place.left)]) for roi, place in places.items()]
+    right = [(place.right, values[roi][len(place.left) :]) for roi, place in places.items()]
+    return SurfaceMap(first.mesh, _mean_at(first.n_vertices, left), _mean_at(first.n_vertices, right))
+
+
+def _check_one_space(subject: str, spaces: Sequence[object], n_rois: int) -> None:
+    if len(set(spaces)) != 1 or len(spaces) != n_rois:
+        raise AlignmentError(f"the ROIs of {subject} lie in different spaces; map those of one space at a time")
+
+
+def _mean_at(size: int, parts: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Average at each place the values that are defined there; NaN where none is."""
+    total, count = np.zeros(size), np.zeros(size)
+    for at, values in parts:
+        there = np.isfinite(values)
+        np.add.at(total, at[there], values[there])
+        np.add.at(count, at[there], 1.0)
+    mean = np.full(size, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return np.asarray(mean, dtype=np.float32)
+
+
+def read_affine(path: Path, shape: tuple[int, ...]) -> FloatArray:
+    """Read the affine of a NIfTI image of the same grid, e.g. the ``example.nii`` of the 2021 development kit.
+
+    Returns
+    -------
+    affine : ndarray of shape (4, 4)
+
+    Raises
+    ------
+    MissingFileError, DataError, AlignmentError
+        If it is not there, cannot be read, or has another grid.
+    """
+    nibabel = import_nibabel()
+    if not path.is_file():
+        raise MissingFileError(f"image not found: {path} does not exist; give a NIfTI file of the same grid")
+    try:
+        image = nibabel.load(path)
+    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path.name} cannot be read as a brain image ({text}); give a NIfTI file") from error
+    if tuple(image.shape[:3]) != tuple(shape):
+        raise AlignmentError(f"{path.name} must have the grid {shape} of the dataset; got {image.shape[:3]}")
+    return np.asarray(image.affine, dtype=np.float64)
+
+
+def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
+    """Write ``<name>.nii.gz``, or ``<name>_hemi-L.func.gii`` and ``<name>_hemi-R.func.gii``.
+
+    A volume whose place in the brain is not known is written with the identity as affine and without a space code.
+
+    Raises
+    ------
+    MissingPackageError
+        If nibabel is not installed.
+    """
+    nibabel = import_nibabel()
+    if isinstance(brain_map, VolumeMap):
+        affine = np.eye(4) if brain_map.affine is None else brain_map.affine
+        image = nibabel.Nifti1Image(np.asarray(brain_map.values, dtype=np.float32), affine)
+        image.header.set_sform(affine, code=0 if brain_map.affine is None else "mni")
+        image.header.set_qform(affine, code=0 if brain_map.affine is None else "mni")
+        path = folder / f"{name}.nii.gz"
+        write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))  # no time in it: same map, same bytes
+        return [path]
+    paths = []
+    for side, structure, values in (("L", "CortexLeft", brain_map.left), ("R", "CortexRight", brain_map.right)):
+        array = nibabel.gifti.GiftiDataArray(
+            np.asarray(values, dtype=np.float32), intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32"
+        )
+        meta = nibabel.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
+        image = nibabel.gifti.GiftiImage(darrays=[array], meta=meta)
+        paths.append(folder / f"{name}_hemi-{side}.func.gii")
+        write_bytes(paths[-1], image.to_bytes())
+    return paths

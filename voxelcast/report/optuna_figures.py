@@ -1,0 +1,175 @@
+"""Optuna's own pictures of a Bayesian search: which parameter mattered, and the score over two of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.seeds import derive_seed
+from voxelcast.report.figures import Panel, inline
+from voxelcast.report.layer_profile import Depth
+from voxelcast.report.results import Results
+from voxelcast.report.search_history import parse_hyperparameters
+from voxelcast.report.summary import plural
+
+_MOST_CANDIDATES: Final = 1500
+_LOG_RATIO: Final = 50.0
+_DEPTH: Final = "layer, by depth"
+_INCHES: Final = (3.5, 2.35)
+
+
+def optuna_panels(results: Results, depth: Depth, rois: Sequence[str]) -> dict[str, list[Panel]]:
+    """Draw importance (fANOVA [1]_) and contour plot per ROI; empty where the search was not Bayesian.
+
+    The candidates of the encoder that was chosen most often are shown, of all layers and subjects together: the layer
+    is a parameter (its place by depth, with several networks relative to the deepest), and each score is the
+    difference from its subject's mean, so that differences between subjects are no noise.
+
+    References
+    ----------
+    .. [1] Hutter, F., Hoos, H. & Leyton-Brown, K. An efficient approach for assessing hyperparameter importance. ICML
+       (2014). https://proceedings.mlr.press/v32/hutter14.html
+    """
+    search = results.config.get("search")
+    if not isinstance(search, Mapping) or search.get("method") != "bayes":
+        return {}
+    panels = {}
+    for roi in rois:
+        chosen = results.scores.loc[results.scores["roi"] == roi, "encoder"].value_counts().index[0]
+        tried = results.search[(results.search["roi"] == roi) & (results.search["encoder"] == chosen)]
+        tried = tried[np.isfinite(tried["score"])]
+        table = _parameters(tried, depth)
+        if len(table) > 2 and table.shape[1] > 1:
+            score = tried["score"] - tried.groupby("subject")["score"].transform("mean")
+            seed = derive_seed(int(results.config.get("seed", 0)), "importance", roi)
+            panels[roi] = _draw(f"{roi}, {chosen}", table, score.to_numpy(dtype=np.float64), seed)
+    return panels
+
+
+def _parameters(tried: pd.DataFrame, depth: Depth) -> pd.DataFrame:
+    """Return a column for every parameter that took several values, (n_candidates, n_parameters); evenly thinned."""
+    table = pd.DataFrame([parse_hyperparameters(text) for text in tried["hyperparameters"]], index=tried.index)
+    keys = zip(tried["network"], tried["weights"], strict=True)
+    layers = [depth.layers[key] for key in keys]
+    places = [names.index(layer) + 1 for names, layer in zip(layers, tried["layer"], strict=True)]
+    table[_DEPTH] = places if len(depth.layers) == 1 else [p / len(n) for p, n in zip(places, layers, strict=True)]
+    varying = [name for name in table.columns if table[name].notna().all() and table[name].nunique() > 1]
+    return table[varying]
+
+
+def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list[Panel]:
+    import optuna
+    from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator
+    from optuna.visualization import matplotlib as pictures
+
+    class _Known(BaseImportanceEvaluator):  # type: ignore[misc]
+        """Hands the picture the importances that are there already: seconds for each ROI."""
+
+        def evaluate(self, study: Any, params: list[str] | None = None, *, target: Any = None) -> dict[str, float]:
+            return dict(importances)
+
+    keep = np.unique(np.linspace(0, len(table) - 1, min(len(table), _MOST_CANDIDATES)).round().astype(int))
+    name = "selection score (r) − subject's mean"
+    with _pictures_only(), _quietly(optuna):
+        study = _study(table.iloc[keep], score[keep])
+        importances = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
+        axes = pictures.plot_param_importances(study, evaluator=_Known())
+        alt = f"Importance of each parameter in {title}, from {plural(len(keep), 'candidate')}: " + ", ".join(
+            f"{key} {value:.2f}" for key, value in importances.items()
+        )
+        panels = [_finish(axes, "importance", f"{alt}.")]
+        two = list(importances)[:2]
+        axes = pictures.plot_contour(study, params=two, target_name=name)
+        best = table.iloc[keep].iloc[int(np.argmax(score[keep]))]
+        alt = f"Contours of the selection score in {title} over {two[0]} and {two[1]}; the best candidate lies at "
+        panels.append(_finish(axes, "contours", alt + " and ".join(f"{key} {best[key]:.4g}" for key in two) + "."))
+    return panels
+
+
+def _study(table: pd.DataFrame, score: FloatArray) -> Any:
+    import optuna
+
+    distributions = {str(name): _distribution(table[name].to_numpy()) for name in table.columns}
+    study = optuna.create_study(direction="maximize")
+    whole = {name for name, bounds in distributions.items() if isinstance(bounds, optuna.distributions.IntDistribution)}
+    rows = table.to_dict("records")
+    study.add_trials(
+        [
+            optuna.trial.create_trial(
+                params={str(k): int(v) if k in whole else float(v) for k, v in row.items()},
+                distributions=distributions,
+                value=float(value),
+            )
+            for row, value in zip(rows, score, strict=True)
+        ]
+    )
+    return study
+
+
+def _distribution(values: FloatArray) -> Any:
+    from optuna.distributions import FloatDistribution, IntDistribution
+
+    low, high = float(values.min()), float(values.max())
+    logarithmic = low > 0 and high / low > _LOG_RATIO
+    if bool((values == np.round(values)).all()):
+        return IntDistribution(int(low), int(high), log=logarithmic)
+    return FloatDistribution(low, high, log=logarithmic)
+
+
+def _finish(axes: Any, title: str, alt: str) -> Panel:
+    """Bring Optuna's figure to the size and fonts of the others, and close it."""
+    import matplotlib.pyplot as plt
+
+    figure = axes.figure
+    figure.set_size_inches(*_INCHES)
+    for place in ("left", "center"):
+        axes.set_title("", loc=place)
+    for drawn in figure.axes:  # the colour bar too
+        drawn.tick_params(labelsize=7)
+        for label in (drawn.xaxis.label, drawn.yaxis.label):
+            label.set_fontsize(8)
+    for text in axes.texts:
+        text.set_fontsize(7)
+    if axes.get_legend() is not None:
+        axes.get_legend().remove()
+    for collection in axes.collections:
+        collection.set_rasterized(True)
+    panel = inline(figure, title, alt)
+    plt.close(figure)
+    return panel
+
+
+@contextmanager
+def _pictures_only() -> Iterator[None]:
+    """Optuna draws through pyplot: have it open no window, and give the user's backend back."""
+    import matplotlib.pyplot as plt
+
+    style = dict(mpl.rcParams)
+    before = plt.get_backend()
+    plt.switch_backend("agg")
+    try:
+        # Optuna sets the style "ggplot" globally before it draws.
+        yield
+    finally:
+        plt.switch_backend(before)
+        mpl.rcParams.update({key: value for key, value in style.items() if key != "backend"})
+
+
+@contextmanager
+def _quietly(optuna: Any) -> Iterator[None]:
+    """Keep Optuna's notes on studies and experimental features off the terminal."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
