@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.datasets.series_files import SETTINGS, write_series
 from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset
+from voxelcast.datasets.algonauts2023 import Algonauts2023Dataset
 from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.miniature_algonauts2023 import write_algonauts2023
 from voxelcast.datasets.simulated import SimulatedDataset, write_responses, write_videos
 from voxelcast.datasets.simulated_plan import SimulationPlan
+from voxelcast.datasets.time_series import TimeSeriesDataset
 
 N_TRAIN, N_TEST = 6, 3
 PLAN = SimulationPlan(
@@ -96,4 +100,20 @@ def make_simulated(root: Path) -> SimulatedDataset:
     return SimulatedDataset(root)
 
 
-MAKERS = {"algonauts2021": make_algonauts, "folder": make_folder, "simulated": make_simulated}
+def make_time_series(root: Path) -> TimeSeriesDataset:
+    write_series(root)
+    return TimeSeriesDataset(root, **SETTINGS, test_runs=["run2"], drop_first=2)
+
+
+def make_algonauts2023(root: Path) -> Algonauts2023Dataset:
+    write_algonauts2023(root, 0)
+    return Algonauts2023Dataset(root, "subj02", ["lh", "V1", "rh_EBA"])
+
+
+MAKERS = {
+    "algonauts2021": make_algonauts,
+    "algonauts2023": make_algonauts2023,
+    "folder": make_folder,
+    "simulated": make_simulated,
+    "time_series": make_time_series,
+}

@@ -105,6 +105,7 @@ def test_networks_of_2021_are_networks_of_ours(name: str, network: str, weights:
     assert settings.layers == ("algonauts2021",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["efficientnet_b3", "resnext50_32x4d"])
 def test_timm_networks_give_the_stages_that_timm_gives(name: str, tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_table
+from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.core.errors import ConfigError, OptionError
 from voxelcast.experiment.config_file import parse_config
 
@@ -55,11 +56,45 @@ def test_each_group_is_a_fold(images: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("method", ["exact", "random"])
+def test_repeats_average_the_score_over_partitions(images: Path, tmp_path: Path, method: str) -> None:
+    plain = settings(images, encoders=["pls"], search={"method": method, "trials": 3})
+    store = tmp_path / "store"
+    run(plain, tmp_path / "once", store=store)
+    summary = run(plain | {"folds": {"n": 4, "repeats": 3}}, tmp_path / "thrice", store=store)
+    (once,), (thrice,) = (read_table(tmp_path / name / "scores.csv") for name in ("once", "thrice"))
+    found = [json.loads(path.read_text()) for path in (store / "fit").glob("ann*/result.json")]
+    (scores,) = [row["score_of_repeats"] for row in found if "score_of_repeats" in row]
+    assert scores[0] == float(once["score"])
+    assert len(set(scores)) == 3
+    assert float(thrice["score"]) == pytest.approx(np.mean(scores))
+    assert float(thrice["score_low"]) < float(thrice["score"]) < float(thrice["score_high"])
+    # Read responses and extracted features, and the first partition's two layers, are there from the first run.
+    assert summary.ran == 2 * 2 + 1
+    assert {row["fold"] for row in read_table(tmp_path / "thrice" / "weights.csv")} == {"all", *map(str, range(1, 13))}
+
+
+def test_subjects_of_an_roi_share_targets(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", subjects=("ann", "bob"))
+    run(settings(root, encoders=["ridge"]), tmp_path / "alone", store=tmp_path / "store")
+    run(settings(root, encoders=["ridge"], share={"components": 3}), tmp_path / "shared", store=tmp_path / "store")
+    alone, shared = (read_table(tmp_path / name / "scores.csv") for name in ("alone", "shared"))
+    assert [row["subject"] for row in shared] == ["ann", "bob"]
+    assert all(a["score"] != b["score"] and float(b["score"]) > 0.3 for a, b in zip(alone, shared, strict=True))
+
+
+def test_sharing_needs_another_subject(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"at least two subjects with all; got ann alone"):
+        run(settings(images, share={"components": 3}), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"search": {"joint": True}}, "joint needs method bayes or random, got method exact"),
         ({"search": {"method": "grid", "prune": True}}, "prune needs method bayes or random, got method grid"),
+        ({"folds": {"by": "group", "repeats": 2}}, "repeats must be 1 where by is group"),
+        ({"share": {"components": 2}, "ensemble": {"method": "banded_ridge"}}, "share.components must be 0"),
         ({"search": {"metric": "pooled_2021"}, "selection": {"per": "voxel"}}, "set selection.per=roi"),
     ],
 )

@@ -70,9 +70,10 @@ def write_output(
                 for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
                     chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
                     weights.append((subject, roi, fold, *chosen, weight, n_voxels))
+            limit = (ceiling.mean(), m / ceiling.mean()) if ceilings else (np.nan, np.nan)
             scores.append(
                 (subject, roi, best[1], "random", best[2], best[3], best[4], n_voxels, best[0], m, m - 0.03, m + 0.03,
-                 "nested_cv", 0, int((r > 0.1).sum()), ceiling.mean() if ceilings else np.nan, m / ceiling.mean() if ceilings else np.nan,
+                 "nested_cv", 0, int((r > 0.1).sum()), *limit,
                  *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if held_out else [np.nan] * 3))
             )  # fmt: skip
     columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]

@@ -15,8 +15,10 @@ from voxelcast.cli.execution import execution, status
 from voxelcast.cli.extract import extract
 from voxelcast.cli.import_2021 import import_2021
 from voxelcast.cli.listing import datasets
+from voxelcast.cli.maps import maps
 from voxelcast.cli.networks import networks
 from voxelcast.cli.progress import make_progress
+from voxelcast.cli.report import report
 from voxelcast.cli.rsa import rsa
 from voxelcast.cli.score import score
 from voxelcast.cli.simulate import simulate
@@ -70,18 +72,9 @@ def run(
     click.echo(f"report: {summary.output / 'report.html'}")
 
 
-@cli.command()
-@click.argument("output", type=click.Path(path_type=Path))
-def report(output: Path) -> None:
-    """Write OUTPUT/report.html again from the files in OUTPUT."""
-    from voxelcast.report.page import write_report
-
-    click.echo(f"report: {write_report(output)}")
-
-
 _COMMANDS = (
     *(benchmark, datasets, demo, encoders, execution, extract),
-    *(import_2021, networks, rsa, score, simulate, status, submission),
+    *(import_2021, maps, networks, report, rsa, score, simulate, status, submission),
 )
 for command in _COMMANDS:
     cli.add_command(command)

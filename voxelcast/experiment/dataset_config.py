@@ -83,6 +83,15 @@ class FolderConfig(Strict):
     rois: Selection = "all"
 
 
+class Algonauts2023Config(Strict):
+    """One subject of the Algonauts Challenge 2023."""
+
+    kind: Literal["algonauts2023"]
+    root: Path
+    subject: str = "subj01"
+    rois: Selection = "all"
+
+
 class TimeSeriesConfig(Strict):
     """BOLD runs with events or movies (docs/time_series.md)."""
 
@@ -107,7 +116,13 @@ class TimeSeriesConfig(Strict):
 
 
 DatasetConfig = Annotated[
-    Algonauts2021Config | BoldMomentsConfig | SimulatedConfig | FolderConfig | TimeSeriesConfig, Field(discriminator="kind")
+    Algonauts2021Config
+    | Algonauts2023Config
+    | BoldMomentsConfig
+    | SimulatedConfig
+    | FolderConfig
+    | TimeSeriesConfig,
+    Field(discriminator="kind"),
 ]
 
 DATASET_SETTINGS: dict[str, type[Strict]] = {

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, SurfacePlaces, VoxelPlaces
@@ -171,7 +171,7 @@ def _check_one_space(subject: str, spaces: Sequence[object], n_rois: int) -> Non
         raise AlignmentError(f"the ROIs of {subject} lie in different spaces; map those of one space at a time")
 
 
-def _mean_at(size: int, parts: Sequence[tuple[FloatArray, FloatArray]]) -> FloatArray:
+def _mean_at(size: int, parts: Sequence[tuple[IntArray, FloatArray]]) -> FloatArray:
     """Average at each place the values that are defined there; NaN where none is."""
     total, count = np.zeros(size), np.zeros(size)
     for at, values in parts:

@@ -25,10 +25,11 @@ def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
         and subject, the numbers of network and layer.
     """
     networks = list(depth.layers)
-    best = results.search.groupby(["roi", "subject", "network", "weights", "layer"], sort=False)["score"].max()
+    keys = ["roi", "subject", "network", "weights", "layer"]
+    best = results.search.groupby(keys, sort=False)["score"].max().reset_index()
     by_place: dict[tuple[str, str, int], dict[str, float]] = {}
-    for (roi, subject, network, weights, layer), score in best.items():
-        by_place.setdefault((roi, subject, networks.index((network, weights))), {})[layer] = float(score)
+    for roi, subject, name, weights, layer, score in best.itertuples(index=False):
+        by_place.setdefault((roi, subject, networks.index((name, weights))), {})[layer] = float(score)
     rois, subjects = results.rois, results.subjects
     return {
         "rois": rois,

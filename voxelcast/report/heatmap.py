@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
+from voxelcast.core.arrays import FloatArray
 from voxelcast.report.results import Pair
 from voxelcast.report.summary import mean_or_nan, number
 
@@ -94,10 +95,31 @@ def heatmap(
         .reindex(index=list(rois), columns=list(subjects))
         .to_numpy(dtype=np.float64)
     )
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
+    if not np.isfinite(values).any():
         return None
-    low, high = min(0.0, float(finite.min())), max(float(finite.max()), top or 0.0)
+    names = {} if titles is None else titles
+    hints = [[names.get((subject, roi), f"{roi}, {subject}") for subject in subjects] for roi in rois]
+    return _layout(rois, subjects, values, hints, top, show, with_mean=len(subjects) > 1)
+
+
+def mean_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> Heatmap:
+    """Lay out numbers that are means already, e.g. ROI x experiment."""
+    hints = [[f"{row}, {column}" for column in columns] for row in rows]
+    return _layout(rows, columns, np.asarray(values, dtype=np.float64), hints, None, number, with_mean=False)
+
+
+def _layout(
+    rois: Sequence[str],
+    subjects: Sequence[str],
+    values: FloatArray,
+    hints: Sequence[Sequence[str]],
+    top: float | None,
+    show: Callable[[float], str],
+    *,
+    with_mean: bool,
+) -> Heatmap:
+    finite = values[np.isfinite(values)]
+    low, high = min(0.0, float(finite.min(initial=0.0))), max(float(finite.max(initial=0.0)), top or 0.0)
     high = high if high > low else low + 1.0
 
     def cell(value: float, title: str) -> Cell:
@@ -106,10 +128,9 @@ def heatmap(
         return coloured(show(value), (value - low) / (high - low), title)
 
     rows = []
-    for roi, line in zip(rois, values, strict=True):
-        mean = cell(mean_or_nan(line.tolist()), f"{roi}: mean over subjects") if len(line) > 1 else None
-        hints = [(titles or {}).get((subject, roi), f"{roi}, {subject}") for subject in subjects]
-        rows.append((roi, tuple(map(cell, line.tolist(), hints)), mean))
+    for roi, line, titles in zip(rois, values, hints, strict=True):
+        mean = cell(mean_or_nan(line.tolist()), f"{roi}: mean over subjects") if with_mean else None
+        rows.append((roi, tuple(map(cell, line.tolist(), titles)), mean))
     return Heatmap(
         subjects=tuple(subjects),
         rows=tuple(rows),

@@ -48,9 +48,8 @@ def weight_rows(results: Results) -> list[WeightRow]:
         summed = mine.groupby(["network", "weights", "layer"], sort=False)["weight"].sum() / mine["subject"].nunique()
         summed = summed.sort_values(ascending=False, kind="stable")
         total = float(summed.sum()) or 1.0
-        for (network, weights, layer), weight in summed.head(MOST_LAYERS).items():
-            label = network_label(str(network), str(weights))
-            rows.append(WeightRow(roi, label, str(layer), float(weight), max(float(weight) / total, 0.0)))
+        for network, weights, layer, weight in summed.head(MOST_LAYERS).reset_index().itertuples(index=False):
+            rows.append(WeightRow(roi, network_label(network, weights), layer, weight, max(weight / total, 0.0)))
     return rows
 
 

@@ -69,7 +69,7 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
     from optuna.importance import BaseImportanceEvaluator, FanovaImportanceEvaluator
     from optuna.visualization import matplotlib as pictures
 
-    class _Known(BaseImportanceEvaluator):  # type: ignore[misc]
+    class _Known(BaseImportanceEvaluator):
         """Hands the picture the importances that are there already: seconds for each ROI."""
 
         def evaluate(self, study: Any, params: list[str] | None = None, *, target: Any = None) -> dict[str, float]:
@@ -80,7 +80,7 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
     with _pictures_only(), _quietly(optuna):
         study = _study(table.iloc[keep], score[keep])
         importances = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
-        axes = pictures.plot_param_importances(study, evaluator=_Known())
+        axes: Any = pictures.plot_param_importances(study, evaluator=_Known())
         alt = f"Importance of each parameter in {title}, from {plural(len(keep), 'candidate')}: " + ", ".join(
             f"{key} {value:.2f}" for key, value in importances.items()
         )

@@ -1,0 +1,181 @@
+"""Several outputs side by side: what they found, how they differ, and whether they may be compared at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from voxelcast.core.errors import OptionError
+from voxelcast.report.facts import flatten
+from voxelcast.report.figures import PALETTE
+from voxelcast.report.layer_profile import layer_order
+from voxelcast.report.results import ROI_ORDER, Results, read_results
+from voxelcast.report.summary import Measure, choose_measure, mean_or_nan, network_label
+
+_NOT_COMPARED: Final = ("name", "compute")
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output as the comparison shows it.
+
+    Parameters
+    ----------
+    label : str
+        Name of the experiment; with the folder's name where several experiments have the same.
+    folder : str
+    colour : str
+    results : Results
+    measure : Measure
+    """
+
+    label: str
+    folder: str
+    colour: str
+    results: Results
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A score of one output: the mean, its interval and the mean noise ceiling; NaN where unknown."""
+
+    score: float
+    low: float
+    high: float
+    ceiling: float
+
+
+NOTHING: Final = Mean(np.nan, np.nan, np.nan, np.nan)
+
+
+def read_outputs(folders: Sequence[Path]) -> list[Output]:
+    """Read several output folders and name each.
+
+    Raises
+    ------
+    OptionError
+        If a folder is given twice, or more folders than there are colours and marks to tell them apart.
+    MissingFileError, DataError
+        If a folder or its files are missing or cannot be understood.
+    """
+    whole = [folder.resolve() for folder in folders]
+    twice = next((folder for folder in whole if whole.count(folder) > 1), None)
+    if twice is not None:
+        raise OptionError(f"outputs to compare must differ; got {twice} twice: name each once")
+    read = [read_results(folder) for folder in folders]
+    names = [results.name for results in read]
+    labels = [f"{n} ({f.name})" if names.count(n) > 1 else n for n, f in zip(names, whole, strict=True)]
+    if len(set(labels)) < len(labels):
+        labels = [f"{n} ({f})" for n, f in zip(names, whole, strict=True)]
+    return [
+        Output(label, folder.name, PALETTE[place % len(PALETTE)], results, choose_measure(results.scores))
+        for place, (label, folder, results) in enumerate(zip(labels, whole, read, strict=True))
+    ]
+
+
+def all_rois(outputs: Sequence[Output]) -> tuple[str, ...]:
+    """List the ROIs of any output, from early to late visual cortex, then the others as they come."""
+    names = list(dict.fromkeys(roi for output in outputs for roi in output.results.rois))
+    return tuple([roi for roi in ROI_ORDER if roi in names] + [roi for roi in names if roi not in ROI_ORDER])
+
+
+def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
+    """Average an output's scores over subjects, in one ROI or (None) over all.
+
+    Parameters
+    ----------
+    output : Output
+    roi : str or None
+    by_voxel : bool
+        Whether every voxel counts the same, so that a subject or ROI counts by its number of voxels; otherwise every
+        subject counts the same, and over all ROIs every ROI.
+    """
+    scores, column = output.results.scores, output.measure.column
+    table = scores[np.isfinite(scores[column])]
+    if roi is None and not by_voxel:
+        rows = [roi_mean(output, name, by_voxel=False) for name in output.results.rois]
+        means = (mean_or_nan([getattr(row, name) for row in rows]) for name in ("score", "low", "high", "ceiling"))
+        return Mean(*means)
+    table = table if roi is None else table[table["roi"] == roi]
+    if table.empty:
+        return NOTHING
+    counted = table["n_voxels"] - (0 if output.measure.is_selection else table["n_voxels_without_score"].fillna(0))
+    weights = counted if by_voxel else pd.Series(1.0, index=table.index)
+    score, low, high = (_weighted(table[name], weights) for name in (column, "score_low", "score_high"))
+    if output.measure.is_selection:
+        low = high = np.nan
+    return Mean(score, low, high, _weighted(table["noise_ceiling_r"], weights))
+
+
+def _weighted(values: pd.Series, weights: pd.Series) -> float:
+    """Average with weights; NaN if a value is missing, for the mean of fewer would be about something else."""
+    if not np.isfinite(values).all() or not weights.sum() > 0:
+        return float("nan")
+    return float(np.average(values.to_numpy(dtype=np.float64), weights=weights.to_numpy(dtype=np.float64)))
+
+
+def mean_depth(output: Output, roi: str) -> float:
+    """Return how deep the chosen layers lie: 0 for a network's first layer searched, 1 for its last; NaN for none."""
+    depth = layer_order(output.results)
+    places = []
+    for row in output.results.scores[output.results.scores["roi"] == roi].to_dict("records"):
+        layers = depth.layers[str(row["network"]), str(row["weights"])]
+        if len(layers) > 1:
+            places.append(layers.index(str(row["layer"])) / (len(layers) - 1))
+    return mean_or_nan(places)
+
+
+def differences(outputs: Sequence[Output]) -> list[tuple[str, tuple[str, ...]]]:
+    """List the settings that are not the same in all outputs, each with its value in every output."""
+    flat = [dict(_settings(output.results.config)) for output in outputs]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    rows = [(name, tuple(settings.get(name, "—") for settings in flat)) for name in names]
+    return [(name, values) for name, values in rows if len(set(values)) > 1]
+
+
+def _settings(config: Mapping[str, object]) -> list[tuple[str, str]]:
+    rows = []
+    for name, value in config.items():
+        if name == "networks" and isinstance(value, list):
+            rows += _networks(value)
+        elif name not in _NOT_COMPARED:
+            rows += flatten(value, name)
+    return rows
+
+
+def _networks(networks: list[object]) -> list[tuple[str, str]]:
+    known = [network for network in networks if isinstance(network, Mapping)]
+    names = [network_label(str(n.get("label") or n.get("name")), str(n.get("weights") or "")) for n in known]
+    layers = ["all" if n.get("layers") == "all" else f"{_count(n.get('layers'))} named" for n in known]
+    return [("networks", ", ".join(names)), ("networks.layers", ", ".join(layers))]
+
+
+def _count(value: object) -> int:
+    return len(value) if isinstance(value, list) else 1
+
+
+def warnings_of(outputs: Sequence[Output]) -> list[str]:
+    """Say what makes the outputs' scores differ for other reasons than the models."""
+    found = []
+    for what, values in {
+        "measures": [output.measure.label for output in outputs],
+        "datasets": [str(output.results.config.get("dataset")) for output in outputs],
+        "subjects": [", ".join(sorted(output.results.subjects)) for output in outputs],
+        "ROIs": [", ".join(sorted(output.results.rois)) for output in outputs],
+        "numbers of folds": [str(output.results.config.get("folds")) for output in outputs],
+        "seeds, and so folds": [str(output.results.config.get("seed")) for output in outputs],
+    }.items():
+        if len(set(values)) > 1:
+            shown = "; ".join(f"{o.label}: {v}" for o, v in zip(outputs, values, strict=True)) if what in _SHOWN else ""
+            found.append(f"The outputs have different {what}{f' ({shown})' if shown else ''}.")
+    found += [f"{output.label}: {note}" for output in outputs for note in output.results.notes]
+    return found
+
+
+_SHOWN: Final = ("measures", "subjects", "ROIs")
