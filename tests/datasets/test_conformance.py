@@ -19,7 +19,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def test_registry_lists_kinds_by_pattern() -> None:
     assert list_datasets() == tuple(sorted(DATASETS))
-    assert list_datasets("algo*") == ("algonauts2021",)
+    assert list_datasets("algo*202[13]") == ("algonauts2021", "algonauts2023")
     assert list_datasets("nothing*") == ()
     assert all(DATASETS[kind].kind == kind and DATASETS[kind].facts.title for kind in DATASETS)
 

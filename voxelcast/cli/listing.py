@@ -71,7 +71,7 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
     else:
         miniature = read_miniature(root, name) is not None
         click.echo(f"{name} in {root}{' (a miniature)' if miniature else ''}")
-        for line in _inventory_lines(inventory, DATASETS[name].facts):
+        for line in _inventory_lines(inventory, DATASETS[name].facts, root):
             click.echo(line)
         if inventory.complete:
             n_train, n_test = len(dataset.train_stimuli), len(dataset.test_stimuli)
@@ -132,14 +132,14 @@ def _fact_lines(facts: DatasetFacts) -> list[str]:
     return told
 
 
-def _inventory_lines(inventory: Inventory, facts: DatasetFacts) -> list[str]:
+def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> list[str]:
     from voxelcast.datasets.inventory import shown_size
 
     lines = []
     for group, findings in inventory.groups().items():
         bad = [finding for finding in findings if finding.state != "found"]
         lines.append(f"{group}: {'complete' if not bad else f'{len(bad)} of {len(findings)} not in order'}")
-        lines += [f"  {_finding_line(finding)}" for finding in bad[:_SHOWN]]
+        lines += [f"  {_finding_line(finding, root)}" for finding in bad[:_SHOWN]]
         if len(bad) > _SHOWN:
             lines.append(f"  ... and {len(bad) - _SHOWN} more (--json lists them)")
     if not inventory.complete:
@@ -150,13 +150,15 @@ def _inventory_lines(inventory: Inventory, facts: DatasetFacts) -> list[str]:
     return lines
 
 
-def _finding_line(finding: Finding) -> str:
+def _finding_line(finding: Finding, root: Path) -> str:
     from voxelcast.datasets.inventory import shown_size
 
     size = finding.expected.n_bytes
     about = f" (about {shown_size(size)})" if size and finding.state == "missing" else ""
     detail = f": {finding.detail}" if finding.detail else ""
-    return f"{finding.state}: {finding.expected.path}{about}{detail}"
+    path = finding.expected.path
+    shown = path.relative_to(root) if path.is_relative_to(root) else path
+    return f"{finding.state}: {shown}{about}{detail}"
 
 
 def _finding_json(finding: Finding) -> dict[str, object]:

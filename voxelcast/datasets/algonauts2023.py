@@ -28,8 +28,8 @@ _SPLITS: tuple[Split, ...] = ("train", "test")
 class Algonauts2023Dataset(Dataset):
     """One subject of the challenge, as unpacked; every subject saw images of its own.
 
-    Rows of the responses are the images in the order of their names. The arrays are mapped into memory: what is read are
-    the vertices asked for.
+    Rows of the responses are the images in the order of their names. The arrays are mapped into memory: what is read
+    are the vertices asked for.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ class Algonauts2023Dataset(Dataset):
 
     References
     ----------
-    .. [1] Gifford, A. T. et al. (2023). The Algonauts Project 2023 Challenge: How the Human Brain Makes Sense of Natural
-       Scenes. doi:10.48550/arXiv.2301.03198
+    .. [1] Gifford, A. T. et al. (2023). The Algonauts Project 2023 Challenge: How the Human Brain Makes Sense of
+       Natural Scenes. doi:10.48550/arXiv.2301.03198
     """
 
     kind: ClassVar[str] = KIND
@@ -163,8 +163,8 @@ class Algonauts2023Dataset(Dataset):
         check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
         if split not in self._arrays:
             raise DataError(
-                "Algonauts 2023 has no public test responses; make a submission, score with nested cross-validation, or "
-                "put responses made from NSD into test_split/test_fmri"
+                "Algonauts 2023 has no public test responses; make a submission, score with nested cross-validation, "
+                "or put responses made from NSD into test_split/test_fmri"
             )
         parts = []
         for side, vertices in self._vertices[roi].items():

@@ -224,7 +224,7 @@ class Dataset(ABC):
 
     @property
     def series(self) -> Mapping[str, tuple[str, int]] | None:
-        """Run and place in it of each stimulus id, where stimuli are volumes of recordings without breaks; else None."""
+        """Run and place in it of each stimulus id, where stimuli are volumes of unbroken recordings; else None."""
         return None
 
     @property

@@ -88,7 +88,7 @@ def _look(expected: Expected) -> Finding:
         try:
             detail = expected.problem(expected.path)
         except VoxelcastError as error:
-            detail = str(error)
+            detail = str(error).replace(str(expected.path), expected.path.name)
         if detail:
             return Finding(expected, "wrong", detail)
     return Finding(expected, "found")

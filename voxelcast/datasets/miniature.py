@@ -85,9 +85,7 @@ def _text(miniature: Miniature) -> str:
     return json.dumps(asdict(miniature), indent=2) + "\n"
 
 
-def write_clips(
-    paths: Sequence[Path], seed: int, *, n_frames: int = 12, size: int = 32, fps: int = 12
-) -> FloatArray:
+def write_clips(paths: Sequence[Path], seed: int, *, n_frames: int = 12, size: int = 32, fps: int = 12) -> FloatArray:
     """Write a synthetic video to each path.
 
     Returns

@@ -14,6 +14,7 @@ from voxelcast.datasets.layout2021 import (
     RESPONSE_FOLDER,
     VIDEO_FOLDER,
     WHOLE_BRAIN,
+    Track,
     response_path,
     true_test_path,
 )
@@ -47,7 +48,7 @@ def write_algonauts2021(root: Path, seed: int) -> None:
             content = {"train": train}
             if roi == WHOLE_BRAIN:
                 content["voxel_mask"] = _mask(n_voxels, seed, subject)
-            track = "full" if roi == WHOLE_BRAIN else "mini"
+            track: Track = "full" if roi == WHOLE_BRAIN else "mini"
             path = response_path(root / RESPONSE_FOLDER, track, subject, roi)
             write_bytes(path, pickle.dumps(content, protocol=4))
             save_array(true_test_path(root, subject, roi), test)
@@ -56,7 +57,7 @@ def write_algonauts2021(root: Path, seed: int) -> None:
 def _mask(n_voxels: int, seed: int, subject: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     mask = np.zeros(MASK_SHAPE)
     # Some millimetres apart in the middle of the volume, so that maps of them look like maps.
-    inside = np.indices((30, 30, 30)).reshape(3, -1).T + (24, 32, 20)
+    inside = np.indices((30, 30, 30)).reshape(3, -1).T + np.array([24, 32, 20])
     chosen = generator(seed, "mask", subject).choice(len(inside), n_voxels, replace=False)
     mask[tuple(inside[chosen].T)] = 1
     return mask

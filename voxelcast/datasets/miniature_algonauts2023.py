@@ -39,7 +39,7 @@ def _write_subject(folder: Path, subject: str, seed: int) -> None:
         save_array(layout.response_path(folder, side, "test"), test)
         _write_masks(folder, side, N_VERTICES[place], derive_seed(seed, subject, side))
     for name, areas in layout.ROI_CLASSES.items():
-        mapping = {0: "Unknown"} | {number: area for number, area in enumerate(areas, start=1)}
+        mapping = {0: "Unknown"} | dict(enumerate(areas, start=1))
         with atomic_path(layout.mapping_path(folder, name)) as temporary, temporary.open("wb") as file:
             np.save(file, np.array(mapping, dtype=object), allow_pickle=True)
 

@@ -70,8 +70,9 @@ def write_bold_moments(root: Path, seed: int) -> None:
     write_json(metadata / "annotations.json", {f"{number:04d}": _annotation(number, seed) for number in _numbers()})
     for subject in subjects:
         places, mask = _places(seed, subject)
-        image = nibabel.Nifti1Image(mask.astype(np.float64), np.diag([_MILLIMETRES] * 3 + [1.0]))
-        write_bytes(derivatives / layout.mask_file(subject), image.to_bytes())
+        image: Any = nibabel.Nifti1Image(mask.astype(np.float64), np.diag([_MILLIMETRES] * 3 + [1.0]))  # type: ignore[no-untyped-call]
+        copy = type(image)(image.get_fdata(), image.affine)  # to_bytes leaves a stream in the image
+        write_bytes(derivatives / layout.mask_file(subject), copy.to_bytes())
         _write_version_b(derivatives, subject, looks, seed, places, mask, image)
         _write_surfaces(derivatives, subject, looks, seed)
         _write_version_a(derivatives, subject, looks, seed)
@@ -95,7 +96,7 @@ def _places(seed: int, subject: str) -> tuple[dict[str, IntArray], Any]:
     mask = np.zeros(np.prod(_GRID), dtype=bool)
     mask[rng.choice(mask.size, n_voxels, replace=False)] = True
     order = rng.permutation(n_voxels)
-    places = {
+    places: dict[str, IntArray] = {
         area: np.sort(order[k * _VOXELS_PER_AREA : (k + 1) * _VOXELS_PER_AREA]) for k, area in enumerate(areas)
     }
     places[layout.GENERAL] = np.sort(order[: n_voxels // 3])

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,14 +75,16 @@ class StoredArray:
     dtype : numpy.dtype
         As stored, of any byte order.
     shape : tuple of int
-    order : {"C", "F"}
+        As stored, in C order.
+    axes : tuple of int
+        Which stored axis each axis of the array is: (0, 1, 2) in C order, (2, 1, 0) in Fortran order.
     """
 
     def __init__(
-        self, data: Block | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"]
+        self, data: Block | NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...], axes: tuple[int, ...]
     ) -> None:
-        self._data, self._stored, self._order = data, dtype, order
-        self.shape = shape
+        self._data, self._stored, self._sizes, self._axes = data, dtype, shape, axes
+        self.shape = tuple(shape[axis] for axis in axes)
         self.dtype = dtype.newbyteorder("=")
 
     def check_shape(self, name: str, dims: Sequence[str], sizes: Sequence[int | None]) -> None:
@@ -104,26 +106,27 @@ class StoredArray:
             Where the file has changed meanwhile or its bytes are damaged.
         """
         if not isinstance(self._data, Block):
-            whole = self._data.reshape(self.shape, order=self._order).astype(self.dtype, copy=False)
+            whole = self._data.reshape(self._sizes).transpose(self._axes).astype(self.dtype, copy=False)
             return whole if voxels is None else whole[..., voxels]
         if voxels is None:
             return self._read_whole(self._data)
-        *leading, n_voxels = self.shape
-        n_rows = prod(leading)
-        if self._order == "C":
-            chosen = np.empty((n_rows, len(voxels)), self.dtype)
-            for start, rows in self._rows(self._data, n_rows, n_voxels):
-                np.take(rows, voxels, axis=1, out=chosen[start : start + len(rows)])
-            return chosen.reshape((*leading, len(voxels)))
-        # In Fortran order the file holds voxel after voxel.
-        chosen = np.empty((len(voxels), n_rows), self.dtype)
-        for start, rows in self._rows(self._data, n_voxels, n_rows):
-            here = np.flatnonzero((voxels >= start) & (voxels < start + len(rows)))
-            chosen[here] = rows[voxels[here] - start]
-        return chosen.reshape((len(voxels), *reversed(leading))).T
+        place = self._axes[-1]
+        before, n_voxels, after = prod(self._sizes[:place]), self._sizes[place], prod(self._sizes[place + 1 :])
+        if place:
+            chosen = np.empty((before, len(voxels), after), self.dtype)
+            for start, rows in self._rows(self._data, before, n_voxels * after):
+                blocks = rows.reshape(len(rows), n_voxels, after)
+                np.take(blocks, voxels, axis=1, out=chosen[start : start + len(rows)])
+        else:  # the file holds voxel after voxel
+            chosen = np.empty((len(voxels), after), self.dtype)
+            for start, rows in self._rows(self._data, n_voxels, after):
+                here = np.flatnonzero((voxels >= start) & (voxels < start + len(rows)))
+                chosen[here] = rows[voxels[here] - start]
+        sizes = (*self._sizes[:place], len(voxels), *self._sizes[place + 1 :])
+        return chosen.reshape(sizes).transpose(self._axes)
 
     def _read_whole(self, block: Block) -> NDArray[Any]:
-        flat = np.empty(prod(self.shape), self._stored)
+        flat = np.empty(prod(self._sizes), self._stored)
         target, place = flat.view(np.uint8), 0
         for piece in block.pieces():
             end = place + len(piece)
@@ -135,7 +138,7 @@ class StoredArray:
             raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
         if not self._stored.isnative:
             flat = flat.byteswap(inplace=True).view(self.dtype)
-        return flat.reshape(self.shape, order=self._order)
+        return flat.reshape(self._sizes).transpose(self._axes)
 
     def _rows(self, block: Block, n_rows: int, width: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """Yield the rows of an array (n_rows, width), some at a time: number of the first one and their values."""

@@ -76,7 +76,7 @@ def open_pickle(path: Path, shown: str | None = None) -> object:
     try:
         with path.open("rb") as file:
             return _plain(_ArrayUnpickler(_BlockFile(file, path), shown).load(), shown, 0)
-    except UnsafeFileError:
+    except (UnsafeFileError, DataError):
         raise
     # What a damaged stream makes the unpickler raise depends on the byte at which it breaks.
     except (
@@ -187,8 +187,14 @@ def _record_class(name: str) -> type[_Record]:
     return cast(type[_Record], type("_NamedRecord", (_Record,), {"name": name}))
 
 
-def _from_bytes(data: object, dtype: object, shape: object, order: object, file: str) -> StoredArray | _Fields:
-    """Say of an array where its bytes are, checking that they fit its type and shape."""
+def _from_bytes(
+    data: object, dtype: object, shape: object, order: object, file: str, axes: object = None
+) -> StoredArray | _Fields:
+    """Say of an array where its bytes are, checking that they fit its type and shape.
+
+    NumPy from 2.3 on may give the order ``K``: ``shape`` is then that of the bytes in C order, and ``axes`` says how to
+    transpose it. In Fortran order the bytes have the shape reversed.
+    """
     if isinstance(data, str):
         # Python 2 stored bytes as str, which the unpickler has decoded as latin1.
         data = data.encode("latin1")
@@ -202,14 +208,17 @@ def _from_bytes(data: object, dtype: object, shape: object, order: object, file:
     n_bytes = prod(sizes) * real.itemsize
     # Of escaped bytes, those above 127 take two bytes each.
     fits = n_bytes <= len(data) <= 2 * n_bytes if isinstance(data, Block) and data.escaped else n_bytes == len(data)
-    if len(sizes) != len(listed) or order not in ("C", "F") or not fits:
+    order_of = {"C": tuple(range(len(sizes))), "F": tuple(reversed(range(len(sizes))))}
+    if isinstance(axes, tuple) and sorted(axes, key=str) == list(range(len(sizes))):
+        order_of["K"] = axes
+    if len(sizes) != len(listed) or not isinstance(order, str) or order not in order_of or not fits:
         raise DataError(f"{file} holds an array whose shape {shape!r} does not fit its data; get the file again")
     held: Block | NDArray[Any]
     if isinstance(data, Block):
         held = data
     else:
         held = np.frombuffer(data, dtype=real) if n_bytes else np.zeros(prod(sizes), real)
-    return StoredArray(held, real, sizes, "F" if order == "F" else "C")
+    return StoredArray(held, real, sizes[::-1] if order == "F" else sizes, order_of[order])
 
 
 class _ArrayUnpickler(pickle._Unpickler):
@@ -286,8 +295,8 @@ class _ArrayUnpickler(pickle._Unpickler):
         stored = _from_bytes(data, dtype, (1,), "C", self._name)
         return stored if isinstance(stored, _Fields) else stored.read()[0]
 
-    def _frombuffer(self, data: object, dtype: object, shape: object, order: object = "C", *unused: object) -> Any:
-        return _from_bytes(data, dtype, shape, order, self._name)
+    def _frombuffer(self, data: object, dtype: object, shape: object, order: object = "C", axes: object = None) -> Any:
+        return _from_bytes(data, dtype, shape, order, self._name, axes)
 
     def _bytes(self, data: object = b"", encoding: object = "latin1") -> Any:
         # Not bytes itself: a number would make it allocate as much as the file says.

@@ -48,6 +48,8 @@ def network_from_json(text: str, device: str) -> Network:
     from voxelcast.networks.registry import load_network
 
     # JSON knows no tuples, and means and layers are expected to be some: they are looked up.
-    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()}
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
+    }
     name = plain.pop("name")
     return load_network(name, device=device, **plain)

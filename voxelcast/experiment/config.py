@@ -27,7 +27,6 @@ from voxelcast.features.pooling import make_pool
 from voxelcast.features.space import parse_space
 from voxelcast.stimuli.sampling import FrameSampling
 
-
 TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
 

@@ -135,8 +135,8 @@ class Plan:
             raise OptionError("delays go with time series alone, and this dataset has single responses; leave them out")
         if self.dataset.series is not None and not self.config.delays:
             raise OptionError(
-                "time series need delays, in TR: BOLD follows what was shown by 4 to 8 s; set e.g. delays=[1, 2, 3, 4], "
-                "or delays=[0] for none"
+                "time series need delays, in TR: BOLD follows what was shown by 4 to 8 s; set e.g. delays=[1, 2, 3, "
+                "4], or delays=[0] for none"
             )
 
     def delayed_rows(self, readable: Readable) -> IntArray | None:

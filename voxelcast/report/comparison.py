@@ -174,7 +174,9 @@ def warnings_of(outputs: Sequence[Output]) -> list[str]:
         if len(set(values)) > 1:
             shown = "; ".join(f"{o.label}: {v}" for o, v in zip(outputs, values, strict=True)) if what in _SHOWN else ""
             found.append(f"The outputs have different {what}{f' ({shown})' if shown else ''}.")
-    found += [f"{output.label}: {note}" for output in outputs for note in output.results.notes]
+    for note in dict.fromkeys(note for output in outputs for note in output.results.notes):
+        named = [output.label for output in outputs if note in output.results.notes]
+        found.append(f"{'All' if len(named) == len(outputs) else ', '.join(named)}: {note}")
     return found
 
 
