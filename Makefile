@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test test-all lint types imports
+.PHONY: help setup demo test test-all lint types imports docs figures notebooks
 
 help:
 	@echo "make demo      set up .venv, then simulate a small challenge, fit, submit and report (demo/)"
@@ -11,6 +11,9 @@ help:
 	@echo "make lint      ruff and codespell"
 	@echo "make types     mypy --strict"
 	@echo "make imports   the rooms' import contract"
+	@echo "make docs      the documentation as a site in build/docs, notebooks and all; no warning is let through"
+	@echo "make figures   draw the figures of the tutorial and the explanations again (docs/images)"
+	@echo "make notebooks run the notebooks from top to bottom"
 
 setup: .venv/ready
 .venv/ready: requirements/all.txt pyproject.toml
@@ -39,3 +42,12 @@ types: setup
 
 imports: setup
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
+
+figures: setup
+	$(BIN)/python -m tests.walk docs/tutorial.md docs/explanations.md
+
+notebooks: setup
+	$(BIN)/python -m pytest tests/test_notebooks.py

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import types
+
+from sphinx.application import Sphinx
+
 import voxelcast
 
 project = "voxelcast"
@@ -38,7 +43,7 @@ apidoc_modules = [
     {
         "path": "../voxelcast",
         "destination": "reference/api",
-        "separate_modules": True,
+        "separate_modules": False,
         "module_first": True,
         "exclude_patterns": ["../voxelcast/__main__.py", "../voxelcast/cli"],
     }
@@ -46,6 +51,39 @@ apidoc_modules = [
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
-autodoc_mock_imports: list[str] = []
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+# A work may be cited by the author's name and year in the text, and listed under References.
+suppress_warnings = ["ref.citation"]
+
+_QUOTED = re.compile(r"(``.*?``)")
+_CITATION = re.compile(r"\[(\d+)\]_")
+
+
+def mend_docstring(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Let docstrings that read well in Python read well here.
+
+    Norms such as |x| are no substitutions of reStructuredText, and a class may cite what its module's docstring lists.
+    """
+    listed = set(re.findall(r"^\s*\.\. \[(\d+)\]", "\n".join(lines), flags=re.M))
+    literal = -1  # indentation of the line that announced a literal block
+    for number, line in enumerate(lines):
+        indentation = len(line) - len(line.lstrip())
+        if literal >= 0 and (not line.strip() or indentation > literal):
+            continue
+        literal = indentation if line.rstrip().endswith("::") else -1
+        parts = [part if part.startswith("``") else part.replace("|", r"\|") for part in _QUOTED.split(line)]
+        lines[number] = _CITATION.sub(lambda found: found[0] if found[1] in listed else f"[{found[1]}]", "".join(parts))
+
+
+def skip_borrowed(app: object, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave out names of types (``Pair = tuple[str, str]``) and what other packages define."""
+    module = getattr(obj, "__module__", None)
+    foreign = isinstance(module, str) and not module.startswith("voxelcast")
+    return True if isinstance(obj, types.GenericAlias | types.UnionType) or (callable(obj) and foreign) else None
+
+
+def setup(app: Sphinx) -> None:
+    """Connect the two."""
+    app.connect("autodoc-process-docstring", mend_docstring, priority=100)
+    app.connect("autodoc-skip-member", skip_borrowed)

@@ -1,7 +1,7 @@
 """A real browser for the tests of pages: what was asked for, what went wrong, and an audit of accessibility.
 
-Import the fixture into a conftest.py: ``from tests.browser import visit``. Tests that use it are skipped, with the
-reason, where Playwright or Chromium is missing. VOXELCAST_CHROMIUM names a Chromium that is not on the PATH.
+Import both fixtures into a conftest.py: ``from tests.browser import browser, visit``. Tests that use them are skipped,
+with the reason, where Playwright or Chromium is missing. VOXELCAST_CHROMIUM names a Chromium that is not on the PATH.
 """
 
 from __future__ import annotations

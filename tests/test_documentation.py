@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.walk import walk
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import run_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
+WALKED = ROOT / "docs" / "tutorial.md"  # its blocks follow from each other
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -26,11 +28,19 @@ def experiments() -> list[tuple[str, str]]:
     return [(name, block) for name, block in found if block.startswith("name:")]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page != WALKED], ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), {})
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    walk(WALKED, tmp_path)
+    assert (tmp_path / "outputs" / "first" / "report.html").is_file()
+    assert (tmp_path / "tutorial.png").is_file()
 
 
 @pytest.mark.parametrize(("page", "text"), experiments(), ids=[name for name, _ in experiments()])

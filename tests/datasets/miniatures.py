@@ -12,8 +12,12 @@ from PIL import Image
 from tests.datasets.series_files import SETTINGS, write_series
 from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset
 from voxelcast.datasets.algonauts2023 import Algonauts2023Dataset
+from voxelcast.datasets.algonauts2025 import Algonauts2025Dataset
+from voxelcast.datasets.bold_moments import BoldMomentsDataset
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.datasets.miniature_algonauts2023 import write_algonauts2023
+from voxelcast.datasets.miniature_algonauts2025 import write_algonauts2025
+from voxelcast.datasets.miniature_bold_moments import write_bold_moments
 from voxelcast.datasets.simulated import SimulatedDataset, write_responses, write_videos
 from voxelcast.datasets.simulated_plan import SimulationPlan
 from voxelcast.datasets.time_series import TimeSeriesDataset
@@ -100,6 +104,11 @@ def make_simulated(root: Path) -> SimulatedDataset:
     return SimulatedDataset(root)
 
 
+def make_bold_moments(root: Path) -> BoldMomentsDataset:
+    write_bold_moments(root, 0)
+    return BoldMomentsDataset(root, rois=["V1", "lEBA", "BMDgeneral"])
+
+
 def make_time_series(root: Path) -> TimeSeriesDataset:
     write_series(root)
     return TimeSeriesDataset(root, **SETTINGS, test_runs=["run2"], drop_first=2)
@@ -110,9 +119,16 @@ def make_algonauts2023(root: Path) -> Algonauts2023Dataset:
     return Algonauts2023Dataset(root, "subj02", ["lh", "V1", "rh_EBA"])
 
 
+def make_algonauts2025(root: Path) -> Algonauts2025Dataset:
+    write_algonauts2025(root, 0)
+    return Algonauts2025Dataset(root)
+
+
 MAKERS = {
     "algonauts2021": make_algonauts,
     "algonauts2023": make_algonauts2023,
+    "algonauts2025": make_algonauts2025,
+    "bold_moments": make_bold_moments,
     "folder": make_folder,
     "simulated": make_simulated,
     "time_series": make_time_series,

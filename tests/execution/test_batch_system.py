@@ -126,7 +126,4 @@ def test_jobs_that_a_killed_run_left_are_cancelled_by_their_name(
 def test_the_last_lines_of_a_job_are_found(tmp_path: Path) -> None:
     (tmp_path / "vc-7.out").write_text("".join(f"{k}\n" for k in range(20)))
     (tmp_path / "vc-7.err").write_text("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n")
-    assert (
-        last_lines(tmp_path, "7", "vc")
-        == "16 | 17 | 18 | 19 | slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***"
-    )
+    assert last_lines(tmp_path, "7", "vc") == "18 | 19 | slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***"

@@ -70,7 +70,7 @@ def test_repeats_average_the_score_over_partitions(images: Path, tmp_path: Path,
     assert float(thrice["score"]) == pytest.approx(np.mean(scores))
     assert float(thrice["score_low"]) < float(thrice["score"]) < float(thrice["score_high"])
     # Read responses and extracted features, and the first partition's two layers, are there from the first run.
-    assert summary.ran == 2 * 2 + 1
+    assert summary.steps_run == 2 * 2 + 1
     assert {row["fold"] for row in read_table(tmp_path / "thrice" / "weights.csv")} == {"all", *map(str, range(1, 13))}
 
 

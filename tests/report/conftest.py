@@ -9,8 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.browser import browser, visit
 from tests.report.synthetic import write_output
 from voxelcast.report import write_report
+
+__all__ = ["browser", "visit"]
 
 VOID = {"meta", "img", "link", "br", "hr", "input"} | {"line", "circle"}
 
@@ -55,7 +58,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         inside = self._open[-1] if self._open else ""
-        if inside in ("style", "title"):
+        if inside in ("style", "title", "script"):
             return
         self.text += data
         if inside == "caption":

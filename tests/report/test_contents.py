@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from tests.report.conftest import Page
+from tests.report.conftest import Page, read_page
+from tests.report.synthetic import write_output
 from voxelcast.report.results import read_results
 
 ROIS = ["V1", "LOC", "mine"]
@@ -136,12 +138,11 @@ def test_exclusions_notes_settings_provenance(page: Page, several: Path) -> None
     assert list(table["reason"]) == ["the container claims 90 frames, 31 decoded", "constant responses"]
     assert "weights of torchvision/resnet18 are random (seed 0)" in page.text
     assert (several / "config.yaml").read_text() in page.text
-    steps = page.table("Time per kind of step").set_index("step")
-    assert list(steps.loc["fit"])[:3] == ["9", "14 s", "1.50 s"]
-    assert list(steps.loc["extract"])[:2] == [
-        "2",
-        "2 min 48 s",
-    ]
+    steps = page.table("Time and memory per kind of step").set_index("step")
+    assert list(steps.loc["fit"])[:4] == ["9", "14 s", "1.50 s", "321 MB"]
+    assert list(steps.loc["extract"])[:4] == ["2", "2 min 48 s", "1 min 24 s", "1.2 GB"]
+    assert "Version 0.1.0, commit 0123abc." in page.text
+    assert "Made-up responses: Nobody (2026) (licence: CC0)" in page.text
     provenance = dict(page.table("provenance.json").to_numpy())
     assert provenance["git.commit"] == "0123abc"
     assert provenance["packages.torch"] == "2.15.0"
@@ -152,3 +153,68 @@ def test_rois_come_in_visual_order(several: Path) -> None:
     results = read_results(several)
     assert results.rois == ("V1", "LOC", "mine")
     assert results.subjects == ("sub01", "sub02", "sub03")
+
+
+def test_layer_chosen(page: Page, several: Path, scores: pd.DataFrame) -> None:
+    table = page.table("Layer chosen").set_index("ROI")
+    assert list(table.columns) == ["sub01", "sub02", "sub03"]
+    order = list(pd.read_csv(several / "layers.csv")["layer"][:4])
+    letters = {"torchvision/resnet18": "A", "torchvision/alexnet": "B"}
+    for row in scores.itertuples():
+        assert (
+            table.loc[row.roi, row.subject] == f"{letters[row.network]}\N{NO-BREAK SPACE}{order.index(row.layer) + 1}"
+        )
+    titles = [a["title"] for a in page.attributes("td") if "of 4, " in a.get("title", "")]
+    assert len(titles) == 9
+
+
+def test_significance(page: Page, scores: pd.DataFrame) -> None:
+    table = page.table("Share of significant voxels").set_index("ROI")
+    for row in scores.itertuples():
+        assert table.loc[row.roi, row.subject] == f"{100 * row.n_significant_voxels / row.n_voxels:.0f} %"
+    found, of = scores["n_significant_voxels"].sum(), scores["n_voxels"].sum()
+    assert f"{found:,} of {of:,} voxels ({100 * found / of:.0f} %) are predicted better than chance" in page.text
+
+
+def test_weights_of_combined_models(page: Page, several: Path) -> None:
+    table, weights = page.table("Weights of the layers"), pd.read_csv(several / "weights.csv")
+    final = weights[weights["fold"] == "all"]
+    for roi, shown in table.groupby("ROI"):
+        mean = final[final["roi"] == roi].groupby("layer")["weight"].sum().div(3).sort_values(ascending=False)
+        assert list(shown["layer"]) == list(mean.index)
+        assert list(shown["weight"]) == [_shown(value) for value in mean]
+
+
+def test_gain_over_the_best_single_model(tmp_path: Path) -> None:
+    output = write_output(tmp_path / "o", subjects=["a", "b"])
+    table = pd.read_csv(output / "scores.csv")
+    table.assign(n_models=[2, 3], single_score=[0.1, 0.3], gain=[0.02, 0.04], gain_low=0.01, gain_high=0.05).to_csv(
+        output / "scores.csv", index=False
+    )
+    row = read_page(output).table("Gain over").iloc[0]
+    assert list(row) == ["V1", "2.5", "0.200", "0.030", "0.010 to 0.050"]
+
+
+def test_numbers_behind_the_chart(page: Page, several: Path, scores: pd.DataFrame) -> None:
+    data = json.loads(page.html.split('id="numbers">')[1].split("</script>")[0])
+    search = pd.read_csv(several / "search.csv")
+    best = search.groupby(["roi", "subject", "network", "layer"])["score"].max()
+    chosen = scores.set_index(["roi", "subject"])
+    for r, roi in enumerate(data["rois"]):
+        for s, subject in enumerate(data["subjects"]):
+            for n, network in enumerate(data["networks"]):
+                name = network["label"].removesuffix(" (random)")
+                wanted = [best[roi, subject, name, layer] for layer in network["layers"]]
+                np.testing.assert_allclose(data["scores"][r][s][n], wanted, atol=5.1e-5)
+            place, layer = data["chosen"][r][s]
+            assert data["networks"][place]["layers"][layer] == chosen.loc[(roi, subject), "layer"]
+            assert data["networks"][place]["label"].startswith(chosen.loc[(roi, subject), "network"])
+
+
+def test_measured_against_predicted_is_of_the_median_subject(page: Page, scores: pd.DataFrame) -> None:
+    for roi in ROIS:
+        mine = scores[scores["roi"] == roi].sort_values("score")
+        alt = next(
+            a["alt"] for a in page.attributes("img") if a["alt"].startswith("Measured") and f" in {roi}," in a["alt"]
+        )
+        assert f"60 stimuli in {roi}, {mine['subject'].iloc[1]}. best, voxel 3: r = " in alt

@@ -93,7 +93,7 @@ def test_empty_search_layers_exclusions_and_no_voxels(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o")
     for name in ("search.csv", "layers.csv", "exclusions.csv"):
         _edit(output, lambda t: t.iloc[:0], name)
-    for path in (output / "voxels").iterdir():
+    for path in [*(output / "voxels").iterdir(), *(output / "examples").iterdir(), output / "weights.csv"]:
         path.unlink()
     (output / "notes.json").write_text("[]")
     page = read_page(output)
@@ -148,7 +148,7 @@ def test_settings_of_several_and_of_no_numbers(tmp_path: Path) -> None:
     both = ["kernel=rbf; width=1; alpha=0.1", "kernel=rbf; width=2; alpha=0.1", "kernel=rbf; width=1; alpha=10", ""]
     _edit(output, lambda t: t.assign(hyperparameters=both, encoder="kernel", score=[0.1, 0.3, 0.2, 0.0]), "search.csv")
     _edit(output, lambda t: t.assign(hyperparameters=both[1], encoder="kernel"))
-    alts = [a["alt"] for a in read_page(output).attributes("img") if "against" in a["alt"]]
+    alts = [a["alt"] for a in read_page(output).attributes("img") if "score in V1 against" in a["alt"]]
     assert len(alts) == 2
     assert "against kernel: width, 2 values from 1 to 2." in alts[0]
     assert "0.300, at 2. Chosen values: 2." in alts[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.report.synthetic import write_output
 from voxelcast.report import page
-from voxelcast.report.facts import duration, flatten, step_rows
+from voxelcast.report.facts import duration, flatten, memory, step_rows
 from voxelcast.report.layer_profile import layer_order
 from voxelcast.report.results import read_results
 from voxelcast.report.search_history import parse_hyperparameters, staircase
@@ -80,11 +80,16 @@ def test_flatten_and_steps() -> None:
         ("e.w.v", "u: 2"),
         ("f", "—"),
     ]
-    steps = {"fit/a": {"seconds": 2}, "pca/b": {"seconds": 8.0}, "fit/c/d": {"seconds": 4}, "odd/e": {"key": "1"}}
+    steps = {
+        "fit/a": {"seconds": 2, "peak_mb": 5.0},
+        "pca/b": {"seconds": 8.0, "peak_mb": None},
+        "fit/c/d": {"seconds": 4, "peak_mb": 7.0},
+        "odd/e": {"key": "1"},
+    }
     rows = step_rows({"steps": steps})
-    assert [(row.kind, row.count, row.seconds, row.longest, row.share) for row in rows] == [
-        ("fit", 2, 6.0, 4.0, 0.75),
-        ("pca", 1, 8.0, 8.0, 1.0),
+    assert [(row.kind, row.count, row.seconds, row.longest, memory(row.peak_mb), row.share) for row in rows] == [
+        ("fit", 2, 6.0, 4.0, "7 MB", 0.75),
+        ("pca", 1, 8.0, 8.0, "—", 1.0),
     ]
     assert step_rows({}) == []
 

@@ -18,7 +18,7 @@ def test_each_run_is_rotated_by_an_amount_of_its_own() -> None:
     assert (orders[0] == np.arange(300)).all()
     shifts = np.empty((300, 6), dtype=int)
     for run in range(6):
-        part = orders[:, RUNS == run] - 50 * run
+        part = orders[:, run == RUNS] - 50 * run
         shifts[:, run] = part[:, 0]
         assert (part == (np.arange(50) + shifts[:, run : run + 1]) % 50).all()
     assert all(len(set(column)) > 40 for column in shifts.T)
@@ -45,10 +45,15 @@ def test_bootstrap_draws_whole_runs_where_each_is_a_fold() -> None:
     P = rng.standard_normal((300, 5))
     Y = P * np.linspace(0.1, 1.5, 6)[RUNS][:, None] + rng.standard_normal((300, 5))
     means = bootstrap_scores(Y, P, RUNS, 2000, 0, NAMES)
-    r = np.array([fold_pearson_r(Y[RUNS == k], P[RUNS == k], np.zeros(50, dtype=int)).mean() for k in range(6)])
+    r = np.array([fold_pearson_r(Y[k == RUNS], P[k == RUNS], np.zeros(50, dtype=int)).mean() for k in range(6)])
     assert means.min() >= r.min()
     assert means.max() <= r.max()
     assert np.isclose(means.mean(), r.mean(), atol=0.01)
     assert np.isclose(means.std(), r.std() / np.sqrt(6), rtol=0.05)
     low, high = bootstrap_interval(Y, P, RUNS, 500, groups=NAMES)
     assert low < r.mean() < high
+
+
+def test_one_run_gives_no_interval() -> None:
+    P = np.random.default_rng(0).standard_normal((50, 3))
+    assert np.isnan(bootstrap_interval(P, P + 1, np.zeros(50, dtype=int), 10, groups=["run"] * 50)).all()

@@ -20,7 +20,7 @@ from .spaces import Fixed, Refitted, simulated
 
 @pytest.mark.parametrize(("name", "method"), [("boosted_trees", "bayes"), ("kernel_ridge_rbf", "bayes")])
 def test_scores_are_those_of_fits_by_hand(name: str, method: str) -> None:
-    features, Y = simulated(40, 5, 6, 2)
+    features, Y = simulated(40, 5, 6, 1)
     folds = make_folds(40, 3, 0)
     space = Refitted(features[0], folds, 4)
     encoder = get_encoder(name, seed=3)
@@ -94,7 +94,8 @@ def test_banded_ridge_joins_two_planted_layers_and_leaks_nothing() -> None:
     Y = signal + 3 * rng.standard_normal(signal.shape)
     folds = make_folds(120, 4, 0)
     spaces = [Fixed(X, f"layer {k}") for k, X in enumerate(layers)]
-    found = search_pair(Y, spaces, [get_encoder("ridge")], folds, ensemble=Ensemble("banded_ridge"))
+    ensemble = Ensemble("banded_ridge", draws=6)
+    found = search_pair(Y, spaces, [get_encoder("ridge")], folds, ensemble=ensemble)
     assert found.out_of_fold is not None
     assert found.single_out_of_fold is not None
     joint, single = (fold_pearson_r(Y, P, folds).mean() for P in (found.out_of_fold, found.single_out_of_fold))
@@ -108,6 +109,6 @@ def test_banded_ridge_joins_two_planted_layers_and_leaks_nothing() -> None:
     # What an outer fold's responses are makes no difference to its predictions.
     shuffled = Y.copy()
     shuffled[folds == 2] = rng.permutation(shuffled[folds == 2])
-    again = search_pair(shuffled, spaces, [get_encoder("ridge")], folds, ensemble=Ensemble("banded_ridge"))
+    again = search_pair(shuffled, spaces, [get_encoder("ridge")], folds, ensemble=ensemble)
     assert again.out_of_fold is not None
     np.testing.assert_allclose(again.out_of_fold[folds == 2], found.out_of_fold[folds == 2], atol=1e-9)

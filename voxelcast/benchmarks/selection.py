@@ -10,6 +10,7 @@ from scipy import stats
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
+from voxelcast.encoders.banded_ridge import check_himalaya, fit_banded_ridge
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.search.base import PairResult
@@ -17,6 +18,7 @@ from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
 from voxelcast.search.selection import Selection
+from voxelcast.search.sharing import Sharing
 
 N_FOLDS, N_COMPONENTS = 5, 10
 
@@ -78,6 +80,7 @@ WAYS: dict[str, tuple[Selection, Ensemble]] = {
     "best candidate of each voxel": (Selection("voxel"), Ensemble()),
     "stacking": (Selection(), Ensemble("stacking")),
     "average of 3": (Selection(), Ensemble("average")),
+    "banded ridge": (Selection(), Ensemble("banded_ridge")),
 }
 
 
@@ -159,6 +162,58 @@ def planted_choices(
     return float(np.mean(found)), np.array(ratios)
 
 
+def planted_bands(
+    draws: int = 20, *, stimuli: int = 150, layers: int = 6, voxels: int = 20, seed: int = 0
+) -> tuple[float, float]:
+    """Fit banded ridge to responses that two of the layers drive in equal parts.
+
+    Returns
+    -------
+    found : float
+        Share of the voxels of all draws in which the two layers' bands are the largest.
+    share : float
+        Their part of the variance predicted, averaged over voxels and draws; layers alike would make 2 / ``layers``.
+    """
+    found, shares = [], []
+    for draw in range(draws):
+        features, Y = _driven(generator(seed, "two layers", draw), stimuli, layers, voxels, drivers=(1, 4))[:2]
+        model = fit_banded_ridge(features, Y, make_folds(stimuli, N_FOLDS, draw), seed=draw)
+        largest = np.sort(np.argsort(-model.shares, axis=0)[:2], axis=0)
+        found.append(float((largest == np.array([[1], [4]])).all(axis=0).mean()))
+        shares.append(float(model.shares[[1, 4]].sum(axis=0).mean()))
+    return float(np.mean(found)), float(np.mean(shares))
+
+
+def sharing_scores(
+    draws: int = 20, *, stimuli: int = 150, voxels: int = 5, subjects: int = 10, components: int = 5, seed: int = 0
+) -> tuple[Draws, Draws]:
+    """Search a subject's few noisy voxels alone and with targets shared with other subjects.
+
+    All subjects' responses follow the same directions of the features of one layer, with weights of their own, and
+    have noise of their own.
+
+    Returns
+    -------
+    alone, shared : Draws
+        The nested scores.
+    """
+    alone: list[float] = []
+    shared: list[float] = []
+    for draw in range(draws):
+        rng = generator(seed, "sharing", draw)
+        X = rng.standard_normal((stimuli, 3 * N_COMPONENTS))
+        common = X @ rng.standard_normal((3 * N_COMPONENTS, components)) / np.sqrt(3 * N_COMPONENTS)
+        Ys = [
+            common @ rng.standard_normal((components, voxels)) + 4 * rng.standard_normal((stimuli, voxels))
+            for _ in range(subjects)
+        ]
+        folds = make_folds(stimuli, N_FOLDS, draw)
+        for sharing, scores in ((None, alone), (Sharing(components, Ys[1:]), shared)):
+            found = search_pair(Ys[0], [PlainSpace(X, "layer")], [get_encoder("ridge")], folds, sharing=sharing)
+            scores.append(nested_score(found))
+    return Draws("each subject alone: nested score", tuple(alone)), Draws("shared: nested score", tuple(shared))
+
+
 def _driven(
     rng: np.random.Generator, stimuli: int, layers: int, voxels: int, drivers: Sequence[int], noise: float = 4.0
 ) -> tuple[list[FloatArray], FloatArray, float]:
@@ -172,6 +227,7 @@ def _driven(
 
 def benchmark_selection(draws: int = 20) -> list[str]:
     """Return the report: noise, one planted layer, two planted layers."""
+    check_himalaya()
     lines = [f"pure noise, {draws} draws; the truth is 0"]
     for way in WAYS:
         lines += [part.line() for part in noise_scores(way, draws)]
@@ -180,4 +236,10 @@ def benchmark_selection(draws: int = 20) -> list[str]:
     lines.append(f"one layer planted: chosen in {found:.0%} of the draws; chosen / best penalty: median {middle:.2f},")
     lines.append(f"  80 % of the draws between {low:.2f} and {high:.2f}")
     lines.append("two layers planted")
-    return [*lines, *(two_layers(way, draws).line() for way in WAYS)]
+    lines += [two_layers(way, draws).line() for way in WAYS]
+    bands, share = planted_bands(draws)
+    lines.append(
+        f"  banded ridge: the two layers' bands are the largest in {bands:.0%} of the voxels; together {share:.0%}"
+    )
+    lines.append("5 noisy voxels of each of 10 subjects that share 5 components")
+    return [*lines, *(scores.line() for scores in sharing_scores(draws))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import OptionError
+from voxelcast.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from voxelcast.datasets.base import DatasetFacts
     from voxelcast.datasets.inventory import Finding, Inventory
 
-_SHOWN = 8
+_SHOWN = 3
 """Findings of a group that are printed; --json has all."""
 
 
@@ -77,7 +78,36 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
             n_train, n_test = len(dataset.train_stimuli), len(dataset.test_stimuli)
             click.echo(f"ready: {len(dataset.subjects)} subjects, {n_train} training and {n_test} held-out stimuli")
     if not inventory.complete:
-        raise click.exceptions.Exit(1)
+        sys.exit(1)
+
+
+@datasets.command("metadata")
+@click.argument("name")
+@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The .csv file to write.")
+def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> None:
+    """Write what else dataset NAME tells of its stimuli as a table: a row per stimulus, lists as JSON."""
+    import csv
+    import io
+
+    from voxelcast.experiment.builders import build_dataset
+    from voxelcast.experiment.config_file import parse_dataset
+    from voxelcast.store.atomic import write_text
+
+    dataset = build_dataset(parse_dataset(name, root, settings))
+    told = dataset.metadata()
+    if not told:
+        raise DataError(f"dataset {name} tells nothing else of its stimuli; bold_moments does")
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    columns = list(dict.fromkeys(column for facts in told.values() for column in facts))
+    writer.writerow(["stimulus_id", *columns])
+    for stimulus_id, facts in told.items():
+        cells = (facts.get(column, "") for column in columns)
+        writer.writerow([stimulus_id, *(json.dumps(c) if isinstance(c, list | dict) else c for c in cells)])
+    write_text(output, table.getvalue())
+    click.echo(f"{len(told)} stimuli, {len(columns)} columns: {output}")
 
 
 @datasets.command("simulate")
@@ -127,8 +157,9 @@ def _fact_lines(facts: DatasetFacts) -> list[str]:
     }
     told = [f"{name}: {value}" for name, value in lines.items() if value not in (None, "")]
     if rois:
-        told += ["voxels:", "\t".join(["subject", *rois])]
-        told += ["\t".join([subject, *(str(n.get(roi, "")) for roi in rois)]) for subject, n in facts.voxels.items()]
+        # One line per ROI: there are more ROIs than subjects.
+        told += ["voxels:", "\t".join(["ROI", *facts.voxels])]
+        told += ["\t".join([roi, *(str(n.get(roi, "")) for n in facts.voxels.values())]) for roi in rois]
     return told
 
 
@@ -138,27 +169,38 @@ def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> l
     lines = []
     for group, findings in inventory.groups().items():
         bad = [finding for finding in findings if finding.state != "found"]
-        lines.append(f"{group}: {'complete' if not bad else f'{len(bad)} of {len(findings)} not in order'}")
+        lines.append(f"{group}: {_group_state(findings)}")
         lines += [f"  {_finding_line(finding, root)}" for finding in bad[:_SHOWN]]
         if len(bad) > _SHOWN:
-            lines.append(f"  ... and {len(bad) - _SHOWN} more (--json lists them)")
+            lines.append(f"  ... and {len(bad) - _SHOWN} more; --json lists them")
     if not inventory.complete:
-        size = inventory.missing_bytes
-        lines.append(f"how to get it: {facts.how_to_get}" + (f" Missing: about {shown_size(size)}." if size else ""))
-        if facts.n_bytes:
-            lines.append(f"all of it is about {shown_size(facts.n_bytes)}")
+        lines.append(f"how to get it: {facts.how_to_get}")
+    if inventory.missing_bytes:
+        lines.append(f"missing in all: about {shown_size(inventory.missing_bytes)}, as far as sizes are known")
     return lines
 
 
-def _finding_line(finding: Finding, root: Path) -> str:
+def _group_state(findings: tuple[Finding, ...]) -> str:
     from voxelcast.datasets.inventory import shown_size
 
-    size = finding.expected.n_bytes
-    about = f" (about {shown_size(size)})" if size and finding.state == "missing" else ""
-    detail = f": {finding.detail}" if finding.detail else ""
+    missing = [finding for finding in findings if finding.state == "missing"]
+    n_wrong = sum(finding.state == "wrong" for finding in findings)
+    size = sum(finding.expected.n_bytes or 0 for finding in missing)
+    said = []
+    if missing and len(findings) > 1:
+        about = f" (about {shown_size(size)})" if size else ""
+        said.append(f"{len(missing)} of {len(findings)} files missing{about}")
+    elif missing:
+        said.append("missing")
+    if n_wrong:
+        said.append(f"{n_wrong} of {len(findings)} wrong")
+    return ", ".join(said) or "complete"
+
+
+def _finding_line(finding: Finding, root: Path) -> str:
     path = finding.expected.path
     shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return f"{finding.state}: {shown}{about}{detail}"
+    return f"{finding.state}: {shown}{f': {finding.detail}' if finding.detail else ''}"
 
 
 def _finding_json(finding: Finding) -> dict[str, object]:

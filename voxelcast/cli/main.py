@@ -23,6 +23,7 @@ from voxelcast.cli.rsa import rsa
 from voxelcast.cli.score import score
 from voxelcast.cli.simulate import simulate
 from voxelcast.cli.submission import submission
+from voxelcast.cli.view import view
 from voxelcast.core.errors import VoxelcastError
 
 
@@ -74,7 +75,7 @@ def run(
 
 _COMMANDS = (
     *(benchmark, datasets, demo, encoders, execution, extract),
-    *(import_2021, maps, networks, report, rsa, score, simulate, status, submission),
+    *(import_2021, maps, networks, report, rsa, score, simulate, status, submission, view),
 )
 for command in _COMMANDS:
     cli.add_command(command)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from voxelcast.cli.dataset_option import open_dataset
+from voxelcast.cli.dataset_option import DATASET, open_datasets
 
 
 @click.command()
@@ -14,32 +14,36 @@ from voxelcast.cli.dataset_option import open_dataset
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--dataset",
-    "source",
+    "sources",
     required=True,
-    metavar="KIND:ROOT|FILE",
-    help="The measured responses: e.g. bold_moments:ds005165, or an experiment file whose dataset it is.",
+    multiple=True,
+    metavar=DATASET,
+    help="The measured responses, e.g. bold_moments:ds005165, or an experiment file; repeat for one of each subject.",
 )
 @click.option(
     "--rule", type=click.Choice(["2021", "2023", "2025"]), help="Of which year; default: the dataset's, or 2021."
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for scores.txt, scores.csv and voxels/.")
-def score(predictions: Path, settings: tuple[str, ...], source: str, rule: str | None, output: Path | None) -> None:
+def score(
+    predictions: Path, settings: tuple[str, ...], sources: tuple[str, ...], rule: str | None, output: Path | None
+) -> None:
     """Score PREDICTIONS by a challenge's official rule: a submission file, or the output folder of a run.
 
     KEY=VALUE are settings of the dataset, e.g. subjects=[sub01], or of the experiment file.
     """
     from voxelcast.submission.official import rule_of, score_predictions, write_score
 
-    dataset = open_dataset(source, settings)
-    result = score_predictions(predictions, dataset, rule=rule)
+    datasets = open_datasets(sources, settings)
+    result = score_predictions(predictions, datasets, rule=rule)
     for part in result.parts:
-        if part.n_scored < part.n_voxels:
+        left_out = part.n_voxels - part.n_scored
+        if left_out:
             click.echo(
-                f"{part.subject} {part.part}: {part.n_voxels - part.n_scored} of {part.n_voxels} voxels left out"
+                f"{part.subject} {part.part}: {left_out} of {part.n_voxels} voxels have no ceiling and are left out"
             )
     for name, value in result.lines.items():
         click.echo(f"{name}: {value:.4f}")
-    click.echo(f"score: {result.score:.4f} (Algonauts {rule or rule_of(dataset)})")
+    click.echo(f"score: {result.score:.4f} (Algonauts {rule or rule_of(datasets)})")
     click.echo("beside: " + ", ".join(f"{name} {value:.4f}" for name, value in result.beside.items()))
     if output is not None:
         write_score(output, result)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from voxelcast.cli.dataset_option import open_dataset
+from voxelcast.cli.dataset_option import DATASET, open_datasets
+
+if TYPE_CHECKING:
+    from voxelcast.core.arrays import FloatArray
 
 
 @click.group()
@@ -17,32 +21,38 @@ def submission() -> None:
 @submission.command("make")
 @click.argument("outputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="OUTPUT...")
 @click.option(
-    "--dataset",
-    "source",
-    metavar="KIND:ROOT|FILE",
-    help="The challenge's data, of which all subjects and parts are needed; default: that of the first OUTPUT.",
+    "--dataset", "sources", multiple=True, metavar=DATASET, help="The challenge's data; default: those of the OUTPUTs."
 )
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to write it; default: OUTPUT/submission.")
-def make(outputs: tuple[Path, ...], source: str | None, folder: Path | None) -> None:
+def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | None) -> None:
     """Make a submission from the predictions in OUTPUT, the folder of a run; several where each did some subjects.
 
-    A run that did all subjects and parts of a challenge has made it already, in OUTPUT/submission.
+    A run that did all subjects and ROIs of a challenge has made it already, in OUTPUT/submission.
     """
-    from voxelcast.submission.challenges import check_file, make_file
+    from voxelcast.submission.challenges import check_file, make_file, track_of
     from voxelcast.submission.predictions import read_outputs
 
-    dataset = open_dataset(source or str(outputs[0] / "config.yaml"))
-    path = make_file(read_outputs(outputs, dataset), dataset, folder or outputs[0] / "submission")
-    click.echo(check_file(path, dataset))
+    datasets = open_datasets(sources or [str(output / "config.yaml") for output in outputs])
+    if not sources and track_of(datasets[:1]) != "2023":
+        datasets = datasets[:1]  # all of one dataset, of which each output may have predicted a part
+    predictions: dict[tuple[str, str], FloatArray] = {}
+    for dataset in datasets:
+        predictions |= read_outputs(outputs, dataset)
+    path = make_file(predictions, datasets, folder or outputs[0] / "submission")
+    click.echo(check_file(path, datasets))
     click.echo(f"submission: {path}")
 
 
 @submission.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--dataset", "source", metavar="KIND:ROOT|FILE", help="The data it is for; default: the real challenge of 2021."
+    "--dataset",
+    "sources",
+    multiple=True,
+    metavar=DATASET,
+    help="The data it is for; default: the real challenge, of 2023 if FILE is named algonauts2023, else of 2021.",
 )
-def check(file: Path, source: str | None) -> None:
+def check(file: Path, sources: tuple[str, ...]) -> None:
     """Check that FILE is what its challenge asks for.
 
     Refuses a missing subject, ROI, hemisphere or run, a wrong shape, NaN, files in the wrong place of the zip, and
@@ -50,4 +60,4 @@ def check(file: Path, source: str | None) -> None:
     """
     from voxelcast.submission.challenges import check_file
 
-    click.echo(check_file(file, None if source is None else open_dataset(source)))
+    click.echo(check_file(file, open_datasets(sources)))

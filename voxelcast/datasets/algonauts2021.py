@@ -146,6 +146,7 @@ class Algonauts2021Dataset(VideoOrderDataset):
             Expected(
                 f"responses of {subject}",
                 response_path(folder, track, subject, roi),
+                n_bytes=sizes["voxels"][subject][roi] * int(sizes["n_train"]) * N_REPETITIONS * 8,  # if float64
                 problem=partial(_problem, subject, roi, int(sizes["n_train"]), sizes["voxels"][subject][roi]),
             )
             for subject in chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -69,7 +69,7 @@ class Algonauts2023Dataset(Dataset):
             subject: dict(zip(layout.HEMISPHERES, counts, strict=True)) for subject, counts in layout.N_VERTICES.items()
         },
         how_to_get="agree to the terms of NSD in the challenge's form at algonauts.csail.mit.edu/challenge.html; it "
-        "links a folder per subject",
+        "links a folder per subject.",
         n_bytes=sum(
             layout.N_TRAIN[subject] * (4 * sum(layout.N_VERTICES[subject]) + 65_000) for subject in layout.SUBJECTS
         ),
@@ -187,6 +187,16 @@ class Algonauts2023Dataset(Dataset):
             files += [layout.mask_path(folder, side, roi_class) for side in parts.sides]
             files.append(layout.mapping_path(folder, roi_class))
         return tuple(files)
+
+    @property
+    def submission_track(self) -> Literal["2023"] | None:
+        """The challenge of 2023, where both hemispheres are predicted whole."""
+        return "2023" if set(self._rois) == set(layout.HEMISPHERES) else None
+
+    @property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]]:
+        """Vertices of the two hemispheres."""
+        return {self._subject: dict(zip(layout.HEMISPHERES, self._n_vertices, strict=True))}
 
     def voxel_places(self, subject: str, roi: str) -> SurfacePlaces | None:
         """Place the ROI's vertices on fsaverage, where the masks of all vertices are there."""

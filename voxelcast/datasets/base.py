@@ -21,6 +21,8 @@ from voxelcast.datasets.inventory import Expected
 from voxelcast.stimuli.stimulus import Stimulus
 
 Split = Literal["train", "test"]
+SubmissionTrack = Literal["mini", "full", "2023", "2025"]
+"""The two tracks of the Algonauts challenge of 2021, and the challenges of 2023 and 2025."""
 
 
 @dataclass(frozen=True)
@@ -258,8 +260,8 @@ class Dataset(ABC):
         raise DataError(f"datasets of kind {self.kind} must give the features of their table {table}; they do not")
 
     @property
-    def submission_track(self) -> Literal["mini", "full"] | None:
-        """Track of the Algonauts 2021 challenge whose submission this dataset can make, if any."""
+    def submission_track(self) -> SubmissionTrack | None:
+        """Which challenge's submission this dataset, with its subjects and ROIs, can make, if any."""
         return None
 
     @property

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from voxelcast.datasets.algonauts2021 import Algonauts2021Dataset
 from voxelcast.datasets.algonauts2023 import Algonauts2023Dataset
+from voxelcast.datasets.algonauts2025 import Algonauts2025Dataset
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.bold_moments import BoldMomentsDataset
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.datasets.miniature_algonauts2021 import write_algonauts2021
 from voxelcast.datasets.miniature_algonauts2023 import write_algonauts2023
+from voxelcast.datasets.miniature_algonauts2025 import write_algonauts2025
 from voxelcast.datasets.miniature_bold_moments import write_bold_moments
 from voxelcast.datasets.simulated import SimulatedDataset
 from voxelcast.datasets.time_series import TimeSeriesDataset
@@ -22,6 +24,7 @@ DATASETS: dict[str, type[Dataset]] = {
     for dataset in (
         Algonauts2021Dataset,
         Algonauts2023Dataset,
+        Algonauts2025Dataset,
         BoldMomentsDataset,
         FolderDataset,
         SimulatedDataset,
@@ -34,6 +37,7 @@ DATASETS: dict[str, type[Dataset]] = {
 MINIATURES: dict[str, Callable[[Path, int], None]] = {
     Algonauts2021Dataset.kind: write_algonauts2021,
     Algonauts2023Dataset.kind: write_algonauts2023,
+    Algonauts2025Dataset.kind: write_algonauts2025,
     BoldMomentsDataset.kind: write_bold_moments,
 }
 """Writer of a miniature of each kind with a fixed layout; called with the root and the seed."""

@@ -63,8 +63,9 @@ class SeriesDataset(Dataset):
         self._parts = {name: tuple(stimuli) for name, stimuli in parts.items()}
 
     def _stimulus(self, run: SeriesRun, volume: int) -> Stimulus:
-        """Make the stimulus of one volume."""
-        return Stimulus(f"{run.name}/tr{volume:04d}", run.path)
+        """Make the stimulus of one volume: of a movie, what was on the screen from its start to that of the next."""
+        seconds = (volume * self.tr, (volume + 1) * self.tr) if self.can_be_shown else None
+        return Stimulus(f"{run.name}/tr{volume:04d}", run.path, seconds=seconds)
 
     def kept_volumes(self, run: SeriesRun) -> range:
         """Volumes of a run that are fitted or predicted."""

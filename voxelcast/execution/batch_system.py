@@ -24,7 +24,7 @@ from voxelcast.store.atomic import write_json
 
 _RECORD = "jobs.json"
 _LOOK_SECONDS = 10.0  # between looks at the queue while workers are missing
-_GRACE_SECONDS = 20.0  # from a job's end to the moment its worker is thought never to come
+_GRACE_SECONDS = 9.0  # from a job's end to the moment its worker is thought never to come
 _DEATH_SECONDS = 60  # in which a worker that finds no driver ends itself
 _MOST_STILLBORN = 3
 

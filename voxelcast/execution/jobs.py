@@ -18,7 +18,8 @@ from voxelcast.core.errors import ExecutionError
 
 Scheduler = Literal["slurm", "grid-engine"]
 _COMMAND_SECONDS = 60.0
-_LOG_LINES = 5
+_LOG_LINES = 3
+_STAMP = re.compile(r"^[-\d]+ [:,\d]+ - distributed[.\w]* - [A-Z]+ - ")  # what Dask begins its lines with
 _LOG_PATIENCE_SECONDS = 3.0  # a scheduler writes its last words a moment after it ends a job
 _NEEDED = {"slurm": ("sbatch", "squeue", "scancel"), "grid-engine": ("qsub", "qstat", "qdel")}
 
@@ -74,7 +75,8 @@ def last_lines(logs: Path, job: str, name: str) -> str:
         if re.search("error|killed|cancelled|budget", " ".join(lines[-_LOG_LINES:]), flags=re.I):
             break
         time.sleep(0.2)
-    return " | ".join(line.strip() for line in lines[-_LOG_LINES:] if line.strip())
+    told = [_STAMP.sub("", line).strip() for line in lines if "Restarting worker (status" not in line]
+    return " | ".join(line for line in told[-_LOG_LINES:] if line)
 
 
 def _run(*command: str) -> str:

@@ -183,14 +183,14 @@ class _Stage:
             return
         if may_help:
             tries = f"tried {self._losses[name]} times" if self._losses[name] > 1 else "tried once"
-            reason = f"step {name} failed, {tries}: {reason}"
+            reason = f"{tries}: {reason}"
             error = ExecutionError(
-                f"{reason}; finished steps are kept: run the same command again, with more memory or time for each "
-                "worker if that was short"
+                f"step {name} failed, {reason}; finished steps are kept: run the same command again, with more memory "
+                "or time for each worker if that was short"
             )
         others = bool(self._queue or self._pending)
         if others or self._failures:  # else it is raised in a moment, and said then
-            self._progress.note(f"failed: {reason}{'; the rest goes on' if others else ''}")
+            self._progress.note(f"failed: {name}: {reason}{'; the rest goes on' if others else ''}")
         if self._journal is not None:
             self._journal.failed(name, reason)
         self._failures.append(error)

@@ -92,6 +92,20 @@ class Algonauts2023Config(Strict):
     rois: Selection = "all"
 
 
+class Algonauts2025Config(Strict):
+    """Subjects and runs of the Algonauts Challenge 2025."""
+
+    kind: Literal["algonauts2025"]
+    root: Path
+    movies: Selection = "all"
+    held_out: Literal["friends-s7", "ood", "none"] = "friends-s7"
+    drop_first: int = Field(default=5, ge=0)
+    drop_last: int = Field(default=5, ge=0)
+    roi_table: str | None = None
+    subjects: Selection = "all"
+    rois: Selection = "all"
+
+
 class TimeSeriesConfig(Strict):
     """BOLD runs with events or movies (docs/time_series.md)."""
 
@@ -118,6 +132,7 @@ class TimeSeriesConfig(Strict):
 DatasetConfig = Annotated[
     Algonauts2021Config
     | Algonauts2023Config
+    | Algonauts2025Config
     | BoldMomentsConfig
     | SimulatedConfig
     | FolderConfig

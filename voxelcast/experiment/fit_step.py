@@ -209,8 +209,8 @@ def _judged(
     )
     return {
         f"{prefix}score": float(voxel_scores[there].mean()),
-        f"{prefix}score_low": low,
-        f"{prefix}score_high": high,
+        f"{prefix}score_low": low if np.isfinite(low) else None,
+        f"{prefix}score_high": high if np.isfinite(high) else None,
         f"{prefix}n_voxels_without_score": int((~there).sum()),
     }
 

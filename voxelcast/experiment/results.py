@@ -23,7 +23,7 @@ from voxelcast.experiment.plan import Plan, Readable, Space, compress_steps
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
-from voxelcast.submission.make import make_submission
+from voxelcast.submission.challenges import make_file
 
 Pair = tuple[str, str]
 
@@ -249,8 +249,7 @@ def _mixture_note(config: ExperimentConfig) -> str:
 
 def _write_submission(finished: Finished, output: Path) -> str | None:
     """Write the challenge files where the dataset is a challenge; return why not, where that is so."""
-    track = finished.plan.dataset.submission_track
-    if track is None:
+    if finished.plan.dataset.submission_track is None:
         return None
     predictions: dict[Pair, FloatArray] = {
         pair: np.load(finished.folder(step) / "predictions.npy") for pair, step in finished.fits.items()
@@ -259,13 +258,7 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     if broken:
         return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
     try:
-        make_submission(
-            predictions,
-            track,
-            output / "submission",
-            n_test=len(finished.plan.dataset.test_stimuli),
-            expected_voxels=finished.plan.dataset.submission_voxels,
-        )
+        make_file(predictions, [finished.plan.dataset], output / "submission")
     except VoxelcastError as error:
         return f"No submission was made: {error}"
     return None

@@ -158,7 +158,8 @@ def citations(results: Results) -> list[tuple[str, str]]:
             ("Data", f"{dataset.get('title')}: {dataset.get('citation')} (licence: {dataset.get('licence')})")
         )
     networks = list(dict.fromkeys(zip(results.scores["network"], results.scores["weights"], strict=True)))
-    listed += [("Network", f"{network_label(*network)}; the paper that introduced it") for network in networks]
+    papers = "the paper that introduced it, and its weights' where these come from another"
+    listed += [("Network", f"{network_label(*network)}: {papers}") for network in networks]
     return listed
 
 

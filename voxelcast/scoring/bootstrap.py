@@ -48,7 +48,7 @@ def bootstrap_interval(
     Returns
     -------
     low, high : float
-        NaN if no voxel has a score.
+        NaN if no voxel has a score, or there is one group only.
 
     Raises
     ------
@@ -133,6 +133,8 @@ def bootstrap_scores(
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
     scored = np.isfinite(fold_pearson_r(Y, P, fold_of_row))
     Y, P = Y[:, scored], P[:, scored]
+    if groups is not None and len(set(groups)) == 1:
+        return np.full(n_resamples, np.nan)  # one run or movie says nothing of how much others would differ
     if groups is not None and _folds_are_groups(fold_of_row, groups):
         return _resampled_folds(Y, P, fold_of_row, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
@@ -155,9 +157,8 @@ def _mean_scores(sums: FloatArray, folds: FloatArray) -> FloatArray:
 
 
 def _folds_are_groups(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
-    """Tell whether there are several folds and each is one group: then only whole folds can be drawn."""
-    pairs = set(zip(fold_of_row.tolist(), groups, strict=True))
-    return len(pairs) == len(np.unique(fold_of_row)) > 1
+    """Tell whether each fold is one group: then only whole folds can be drawn."""
+    return len(set(zip(fold_of_row.tolist(), groups, strict=True))) == len(np.unique(fold_of_row))
 
 
 def _resampled_folds(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resamples: int, seed: int) -> FloatArray:

@@ -121,7 +121,7 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
                 f"measured responses of {name} must have at least 2 repetitions, for the reliability; got shape "
                 f"{values.shape}, which should be (n_stimuli, n_repetitions, n_voxels)"
             )
-        r = _r(name, _mean_over_repetitions(values), predicted[part])
+        r = _r(name, mean_over_repetitions(values), predicted[part])
         ceiling = noise_ceiling_r(values, max_splits=_MOST_SPLITS)
         normalised = np.full(r.shape, np.nan)
         np.divide(r, ceiling, out=normalised, where=ceiling > 0)
@@ -274,8 +274,19 @@ def _check_prediction(name: str, measured: FloatArray, predicted: FloatArray) ->
     check_finite(f"predictions of {name}", predicted)
 
 
-def _mean_over_repetitions(values: FloatArray) -> FloatArray:
-    """Average the repetitions that are there; NaN where none is."""
+def mean_over_repetitions(values: FloatArray) -> FloatArray:
+    """Average the repetitions that are there.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
+        NaN marks a missing repetition.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_stimuli, n_voxels), float64
+        NaN where a stimulus has no repetition.
+    """
     there = ~np.isnan(values)
     count = there.sum(axis=1)
     total = np.where(there, values, 0.0).sum(axis=1, dtype=np.float64)
@@ -292,8 +303,8 @@ def _r(name: str, measured: FloatArray, predicted: FloatArray) -> FloatArray:
 
 def _part(part: Part, voxels: Mapping[str, FloatArray]) -> PartScore:
     known = np.isfinite(voxels["score"])
-    means = {name: _mean(voxels[name][known]) for name in ("pearson_r", "score", "unclipped")}
-    return PartScore(*part, n_voxels=known.size, n_scored=int(known.sum()), **means)
+    r, score, unclipped = (_mean(voxels[name][known]) for name in ("pearson_r", "score", "unclipped"))
+    return PartScore(*part, known.size, int(known.sum()), r, score, unclipped)
 
 
 def _mean(values: FloatArray | list[float], how: Callable[[FloatArray], object] = np.mean) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -53,6 +54,9 @@ def iter_frames(
     One native thread decodes and converts, so that the same file always gives the same bits. ``n`` sampling needs the
     true number of frames and their times and therefore decodes twice.
 
+    Of a part of a video (``stimulus.seconds``) only what is on the screen in that time counts, from the frame that is
+    on at its beginning; see :mod:`voxelcast.stimuli.segment`.
+
     Parameters
     ----------
     stimulus : Stimulus
@@ -100,6 +104,9 @@ def _sampled(
     video: ModuleType, stimulus: Stimulus, sampling: FrameSampling, tolerate_shortfall: int, stream: int | None
 ) -> Iterator[tuple[Any, int, float]]:
     """Decode a video and give each sampled frame with its place and time."""
+    if stimulus.seconds is not None:
+        yield from _segment().sampled_segment(stimulus, sampling, stream)
+        return
     if sampling.hz is not None:
         timed = ((frame, *_clock(frame)) for frame in video.decode_video(stimulus, tolerate_shortfall, stream))
         yield from at_rate(_rising(timed, stimulus), sampling.hz)
@@ -157,8 +164,15 @@ def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
 
 
 def _video() -> ModuleType:
+    return _needs_pyav("video")
+
+
+def _segment() -> ModuleType:
+    return _needs_pyav("segment")
+
+
+def _needs_pyav(name: str) -> ModuleType:
     try:
-        from voxelcast.stimuli import video
+        return import_module(f"voxelcast.stimuli.{name}")
     except ImportError as error:
         raise MissingPackageError(f"reading videos needs PyAV ({error}); install it: pip install av") from error
-    return video

@@ -28,11 +28,15 @@ class Stimulus:
         The file, or the zip archive that holds it.
     member : str or None
         The name inside the archive; None where ``path`` is the file itself.
+    seconds : (float, float) or None
+        The part of a video that it is: what was on the screen from one moment to another, in seconds after its first
+        frame. None: all of it.
     """
 
     stimulus_id: str
     path: Path
     member: str | None = None
+    seconds: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -59,14 +63,21 @@ class Stimulus:
     def content_hash(self) -> str:
         """Hash of the content, independent of the file's name and place (32 hex digits).
 
-        Read once per process while the file's time stays the same.
+        A file is read once per process while its time stays the same, however many parts of it are stimuli.
         """
-        return _content_hash(self, self.path.stat().st_mtime_ns)
+        whole = _content_hash(Stimulus("", self.path, self.member), self.path.stat().st_mtime_ns)
+        if self.seconds is None:
+            return whole
+        return hashlib.blake2b(f"{whole} {self.seconds!r}".encode(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=1 << 20)
-def _content_hash(stimulus: Stimulus, mtime_ns: int) -> str:
-    return hashlib.blake2b(stimulus.read_bytes(), digest_size=16).hexdigest()
+def _content_hash(file: Stimulus, mtime_ns: int) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with file.open() as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=8)

@@ -20,6 +20,12 @@ from voxelcast.datasets.layout2021 import WHOLE_BRAIN, Track
 
 VoxelTable = Mapping[str, Mapping[str, int]]
 
+Part = tuple[str, str]
+"""Subject and ROI (2021), hemisphere (2023) or run (2025)."""
+
+Shape = tuple[int, int]
+"""Number of held-out stimuli, and of voxels."""
+
 TRACK_ROIS: Final[Mapping[Track, tuple[str, ...]]] = {
     "mini": MINI_ROIS,
     "full": (WHOLE_BRAIN,),
@@ -91,7 +97,7 @@ def find_problems(content: object, required: Mapping[str, Mapping[str, int]], n_
         problems += _name_problems("subject", content[roi], subjects, f"ROI {roi!r}")
         for subject, n_voxels in subjects.items():
             if subject in content[roi]:
-                problems += _array_problems(f"{subject} {roi}", content[roi][subject], (n_test, n_voxels))
+                problems += array_problems(f"{subject} {roi}", content[roi][subject], (n_test, n_voxels))
     return problems
 
 
@@ -124,7 +130,21 @@ def _name_problems(
     return problems
 
 
-def _array_problems(name: str, array: object, shape: tuple[int, int]) -> list[VoxelcastError]:
+def part_problems(predictions: Mapping[Part, object], shapes: Mapping[Part, Shape], what: str) -> list[VoxelcastError]:
+    """List what is wrong with arrays by (subject, hemisphere) or (subject, run) against the shapes required."""
+    problems: list[VoxelcastError] = []
+    for subject in dict.fromkeys(subject for subject, _ in (*shapes, *predictions)):
+        required = {part: shape for (of, part), shape in shapes.items() if of == subject}
+        got = [part for of, part in predictions if of == subject]
+        problems += _name_problems(what, got, required, f"subject {subject!r}")
+    for part, shape in shapes.items():
+        if part in predictions:
+            problems += array_problems(" ".join(part), predictions[part], shape)
+    return problems
+
+
+def array_problems(name: str, array: object, shape: Shape) -> list[VoxelcastError]:
+    """List what is wrong with one array of predictions."""
     if not isinstance(array, np.ndarray):
         return [DataError(f"predictions of {name} must be a NumPy array; got {type(array).__name__}")]
     if array.dtype.kind != "f":

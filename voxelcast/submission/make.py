@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
-import pickletools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -21,10 +18,7 @@ from voxelcast.submission.layout import (
     raise_first,
     required_voxels,
 )
-
-PICKLE_PROTOCOL: Final = 3
-"""The challenge's development kit wrote whatever protocol was Python 3's default in 2021, which is 3 or 4, and the
-server read it. 3 is the older of the two: any Python 3 reads it, and unlike 2 it keeps an array's bytes as they are."""
+from voxelcast.submission.pickling import pickled
 
 
 def make_submission(
@@ -76,7 +70,7 @@ def make_submission(
         content.setdefault(roi, {})[subject] = _as_float32(predictions[subject, roi])
     raise_first(find_problems(content, required, n_test), f"{track} track")
 
-    data = _pickled(content)
+    data = pickled(content)
     write_bytes(folder / f"{track}_track.pkl", data)
     path = folder / f"{track}_track.zip"
     write_bytes(path, zipped({f"{track}_track.pkl": data}))
@@ -87,19 +81,3 @@ def _as_float32(array: FloatArray) -> FloatArray:
     # A float64 beyond float32's range becomes infinite here and is refused as such by the check that follows.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _pickled(content: dict[str, dict[str, FloatArray]]) -> bytes:
-    """Pickle arrays by the module name that every NumPy knows.
-
-    NumPy 2 names ``numpy._core.multiarray``, which the NumPy of 2021 cannot import; all versions know
-    ``numpy.core.multiarray``. Protocol 3 writes names as plain lines, so one is replaced where it stands.
-    """
-    data = pickle.dumps(content, protocol=PICKLE_PROTOCOL)
-    parts, start = [], 0
-    for opcode, argument, position in pickletools.genops(data):
-        if opcode.name == "GLOBAL" and position is not None and str(argument).startswith("numpy._core."):
-            module, name = str(argument).split(" ")
-            parts += [data[start:position], f"c{module.replace('numpy._core.', 'numpy.core.')}\n{name}\n".encode()]
-            start = position + len(f"c{module}\n{name}\n".encode())
-    return b"".join([*parts, data[start:]])

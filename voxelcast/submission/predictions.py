@@ -12,9 +12,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
-
-Part = tuple[str, str]
-"""Subject and ROI (2021), hemisphere (2023) or run (2025)."""
+from voxelcast.submission.layout import Part
 
 
 def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatArray]:

@@ -1,0 +1,55 @@
+"""The voxels whose measured and predicted responses are kept for the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.experiment.example_voxels import voxels_at_quantiles, write_example_voxels
+from voxelcast.experiment.plan import Readable
+
+
+@pytest.mark.parametrize(
+    ("scores", "voxels"),
+    [
+        ([0.5, 0.1, 0.4, 0.2, 0.3], [0, 2, 4]),
+        ([np.nan, 0.1, np.nan, 0.3], [3, 1]),
+        ([0.2], [0]),
+        ([np.nan, np.nan], []),
+    ],
+)
+def test_best_upper_quartile_and_median(scores: list[float], voxels: list[int]) -> None:
+    assert voxels_at_quantiles(np.array(scores)).tolist() == voxels
+
+
+def _readable(train_rows: IntArray, test_rows: IntArray) -> Readable:
+    train, test = (tuple(str(row) for row in rows) for rows in (train_rows, test_rows))
+    return Readable(train, test, train_rows, test_rows, {})
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_rows_are_those_of_the_score(tmp_path: Path, nested: bool) -> None:
+    rng = np.random.default_rng(0)
+    train, test = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
+    readable = _readable(np.array([0, 1, 3, 5]), np.array([0, 2, 4]))
+    out_of_fold, predictions = rng.normal(size=(4, 4)), rng.normal(size=(3, 4))
+    for name, array in (("train", train), ("test", test), ("out_of_fold", out_of_fold), ("predictions", predictions)):
+        np.save(tmp_path / f"{name}.npy", array)
+    scores: FloatArray = np.array([0.1, 0.4, 0.2, 0.3])
+    np.savez(tmp_path / "voxels.npz", **{"pearson_r" if nested else "held_out_r": scores})
+    write_example_voxels(tmp_path / "example.npz", tmp_path, tmp_path, readable)
+    with np.load(tmp_path / "example.npz") as found:
+        assert found["voxel"].tolist() == [1, 3, 2]
+        np.testing.assert_array_equal(found["score"], scores[[1, 3, 2]])
+        measured = train[[0, 1, 3, 5]] if nested else test[[0, 2, 4]]
+        np.testing.assert_array_equal(found["measured"], measured[:, [1, 3, 2]])
+        np.testing.assert_array_equal(found["predicted"], (out_of_fold if nested else predictions)[:, [1, 3, 2]])
+
+
+def test_no_score_no_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "voxels.npz", noise_ceiling_r=np.ones(3))
+    write_example_voxels(tmp_path / "example.npz", tmp_path, tmp_path, _readable(np.arange(2), np.arange(0)))
+    assert not (tmp_path / "example.npz").exists()

@@ -1,0 +1,163 @@
+"""Time series through the whole way: delays, runs as folds, features of events and of movies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.datasets.series_files import RUNS, SETTINGS, write_series
+from tests.experiment.miniature import read_table
+from voxelcast.core.errors import ConfigError, OptionError, UnknownNameError
+from voxelcast.core.progress import Silent
+from voxelcast.datasets.miniature_algonauts2025 import write_algonauts2025
+from voxelcast.experiment.config_file import load_config, parse_config
+from voxelcast.experiment.run import run_experiment
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "haxby_series.yaml"
+
+
+def _settings(root: Path, **changes: Any) -> dict[str, Any]:
+    dataset = {"kind": "time_series", "root": str(root), **SETTINGS, "subjects": "ann"}
+    base: dict[str, Any] = {
+        "name": "series",
+        "dataset": dataset,
+        "features": ["conditions", "onoff"],
+        "delays": [1, 2, 3],
+        "compress": {"method": "none"},
+        "encoders": ["ridge"],
+        "folds": {"by": "group"},
+        "significance": {"permutations": 200},
+    }
+    return {**base, **changes}
+
+
+def _run(root: Path, output: Path, **changes: Any) -> list[dict[str, str]]:
+    run_experiment(parse_config(_settings(root, **changes), "test"), output, progress=Silent())
+    return read_table(output / "scores.csv")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("series")
+    write_series(folder)
+    return folder
+
+
+def test_the_planted_condition_and_delay_are_found(root: Path, tmp_path: Path) -> None:
+    rows = {row["roi"]: row for row in _run(root, tmp_path / "out")}
+    assert rows["four"]["layer"] == "conditions"
+    assert float(rows["four"]["score"]) > 0.85
+    assert rows["four"]["n_significant_voxels"] == "4"
+    assert float(rows["four"]["score_low"]) < float(rows["four"]["score"]) < float(rows["four"]["score_high"])
+    late = _run(root, tmp_path / "late", delays=[5, 6])
+    assert all(float(row["score"]) < 0.3 for row in late)
+
+
+def test_out_of_fold_predictions_equal_ridge_by_hand(root: Path, tmp_path: Path) -> None:
+    _run(root, tmp_path / "out", features=["conditions"], delays=[0, 2])
+    from voxelcast.datasets.time_series import TimeSeriesDataset
+
+    dataset = TimeSeriesDataset(root, **{**SETTINGS, "subjects": "ann"})
+    Y = dataset.responses("ann", "four").values[:, 0]
+    runs = np.repeat(np.arange(3), len(Y) // 3)
+    X = dataset.features("conditions")
+    delayed = np.zeros((len(X), 4))
+    for row in range(len(X)):
+        delayed[row, :2] = X[row]
+        if row - 2 >= 0 and runs[row - 2] == runs[row]:
+            delayed[row, 2:] = X[row - 2]
+    predicted = np.load(tmp_path / "out" / "predictions" / "ann_four.npy")
+    # Whatever the penalty, predictions of a run lie in the space of its delayed features and a constant.
+    for run in range(3):
+        held = runs == run
+        space = np.c_[delayed[held], np.ones(held.sum())]
+        residual = predicted[held] - space @ np.linalg.lstsq(space, predicted[held], rcond=None)[0]
+        assert np.abs(residual).max() < 1e-9
+        r = [np.corrcoef(predicted[held, v], Y[held, v])[0, 1] for v in range(4)]
+        assert min(r) > 0.8
+
+
+def test_nothing_of_a_held_out_run_reaches_its_predictions(root: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    write_series(changed)
+    path = changed / "ann" / f"ann_{RUNS[1]}_bold.nii"
+    image = nib.load(path)
+    noise = np.random.default_rng(5).standard_normal(image.shape) * 50
+    nib.save(nib.Nifti1Image((image.get_fdata() + noise).astype(np.float32), image.affine), path)
+    for name, folder in (("a", root), ("b", changed)):
+        _run(folder, tmp_path / name, features=["conditions"], significance={"permutations": 0})
+    a, b = (np.load(tmp_path / name / "predictions" / "ann_four.npy") for name in "ab")
+    held = slice(len(a) // 3, 2 * len(a) // 3)
+    assert (a[held] == b[held]).all()
+    assert (a != b).any()
+
+
+def test_shuffled_responses_score_nothing(root: Path, tmp_path: Path) -> None:
+    rows = _run(root, tmp_path / "out", control="shuffle")
+    assert all(abs(float(row["score"])) < 0.2 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"delays": []}, OptionError, "time series need delays"),
+        ({"delays": [2, 1]}, ConfigError, "delays: must be different whole numbers of TR"),
+        ({"features": []}, ConfigError, "name at least one network"),
+        ({"features": ["words"]}, UnknownNameError, "feature table 'words' does not exist"),
+        ({"networks": [{"name": "voxelcast/motion_energy", "layers": "colour"}]}, OptionError, "needs? pictures"),
+    ],
+)
+def test_says_what_does_not_go_with_time_series(
+    root: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        _run(root, tmp_path / "out", **changes)
+
+
+def test_networks_see_the_movie_of_each_volume(tmp_path: Path) -> None:
+    write_algonauts2025(tmp_path / "mini", 0)
+    config = {
+        "name": "movies",
+        "dataset": {
+            "kind": "algonauts2025",
+            "root": str(tmp_path / "mini"),
+            "subjects": "sub-01",
+            "movies": ["s1", "bourne"],
+        },
+        "networks": [{"name": "voxelcast/motion_energy", "layers": ["colour"]}],
+        "delays": [2, 3, 4],
+        "frames": {"every": 4},
+        "compress": {"components": 12},
+        "encoders": ["ridge"],
+        "folds": {"by": "group"},
+        "significance": {"permutations": 0},
+    }
+    run_experiment(parse_config(config, "test"), tmp_path / "out", progress=Silent())
+    (row,) = read_table(tmp_path / "out" / "scores.csv")
+    assert float(row["score"]) > 0.35
+    assert float(row["held_out_score"]) > 0.35
+    config |= {"name": "wrong", "delays": [8, 9, 10]}
+    run_experiment(parse_config(config, "test"), tmp_path / "wrong", progress=Silent())
+    assert float(read_table(tmp_path / "wrong" / "scores.csv")[0]["score"]) < 0.1
+
+
+@pytest.mark.slow
+def test_the_haxby_example(real_data: Path, tmp_path: Path) -> None:
+    def rows(name: str, *changes: str) -> dict[str, dict[str, str]]:
+        root = real_data / "haxby_series"
+        config = load_config(EXAMPLE, [f"name={name}", f"dataset.root={root}", *changes])
+        run_experiment(config, tmp_path / name, store=tmp_path / "store", progress=Silent())
+        return {row["roi"]: row for row in read_table(tmp_path / name / "scores.csv")}
+
+    found = rows("series")
+    assert float(found["ventral_temporal"]["score"]) > 0.55
+    assert found["ventral_temporal"]["n_significant_voxels"] == "1"
+    assert float(found["brain"]["score"]) > 0.1
+    shuffled = rows("shuffled", "control=shuffle")
+    assert all(abs(float(row["score"])) < 0.06 for row in shuffled.values())
+    assert all(int(row["n_significant_voxels"]) == 0 for row in shuffled.values())

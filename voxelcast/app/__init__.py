@@ -1,0 +1,1 @@
+"""The local page over the results of many experiments: reads output folders, changes nothing."""

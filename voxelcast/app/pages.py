@@ -1,0 +1,171 @@
+"""What each page shows, as HTML."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+
+from voxelcast.app.experiment import STATES, Experiment
+from voxelcast.app.library import Library
+from voxelcast.app.side_by_side import side_by_side
+from voxelcast.app.table import Query, choices, table_lines
+from voxelcast.execution.status import RunStatus, StageStatus
+from voxelcast.report.page import environment
+from voxelcast.report.results import Results
+from voxelcast.report.strips import strip, strip_axis
+from voxelcast.report.summary import Measure, choose_measure, chosen_counts, findings, overall_row, roi_rows
+
+_SHADES: Final = 10  # of the table by ROI and subject: .h0 to .h9 in app.css
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a run with the number of its steps; None where it has not begun."""
+
+    what: str
+    done: int | None
+    running: int
+    waiting: int
+    failed: int
+
+    @property
+    def total(self) -> int | None:
+        """Steps of the stage."""
+        return None if self.done is None else self.done + self.running + self.waiting + self.failed
+
+
+@dataclass(frozen=True)
+class Shade:
+    """A number of the table by ROI and subject, and how dark it is."""
+
+    value: float
+    step: int
+
+
+def read_asset(name: str) -> bytes:
+    """Read a style sheet, the script or the icon; ``report.css`` is the report's own."""
+    if name == "report.css":
+        return (importlib.resources.files("voxelcast.report") / "templates" / "style.css").read_bytes()
+    return (importlib.resources.files("voxelcast.app") / "templates" / name).read_bytes()
+
+
+def app_environment() -> jinja2.Environment:
+    """Return the report's templates' environment with our templates before its own."""
+    made = environment()
+    own = jinja2.PackageLoader("voxelcast.app", "templates")
+    made.loader = jinja2.ChoiceLoader([own, made.loader] if made.loader else [own])
+    made.filters |= {"stage_now": _stage_now, "totals": _totals, "local": _local}
+    return made
+
+
+class Pages:
+    """The pages over a library.
+
+    Parameters
+    ----------
+    library : Library
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._environment = app_environment()
+
+    def index(self, query: Query) -> str:
+        """Show the table of experiments."""
+        everything = self._library.experiments()
+        lines = table_lines(everything, query)
+        axis = strip_axis([line.mean for line in lines])
+        rois, subjects = choices(everything)
+        n_running = sum(experiment.state == "running" for experiment in everything)
+        return self._render(
+            "index.html.j2",
+            query=query,
+            lines=lines,
+            axis=axis,
+            strips=[strip(line.mean, axis) for line in lines],
+            total=len(everything),
+            n_running=n_running,
+            running=n_running > 0,
+            states=STATES,
+            rois=rois,
+            subjects=subjects,
+            roots=[str(root) for root in self._library.roots],
+        )
+
+    def experiment(self, key: str) -> str:
+        """Show one experiment."""
+        experiment = self._library.get(key)
+        content: dict[str, Any] = {"e": experiment, "running": experiment.state == "running", "settings": ""}
+        if experiment.results:
+            content |= _scores(experiment.results)
+        return self._render("experiment.html.j2", **content)
+
+    def compare(self, experiments: Sequence[Experiment], *, by_voxel: bool) -> str:
+        """Show experiments side by side."""
+        asked = "?" + "&".join(f"e={experiment.key}" for experiment in experiments)
+        return self._render(
+            "compare.html.j2",
+            c=side_by_side(experiments, by_voxel=by_voxel),
+            by_voxel=by_voxel,
+            here=f"/compare{asked}",
+            figures=f"/compare/figures{asked}",
+            running=False,
+        )
+
+    def problem(self, title: str, message: str) -> str:
+        """Say what is wrong."""
+        return self._render("problem.html.j2", title=title, message=message, running=False)
+
+    def _render(self, template: str, **content: Any) -> str:
+        return self._environment.get_template(template).render(content)
+
+
+def _scores(results: Results) -> dict[str, Any]:
+    measure = choose_measure(results.scores)
+    rows = roi_rows(results, measure)
+    overall = overall_row(rows)
+    axis = strip_axis([*rows, overall])
+    return {
+        "measure": measure,
+        "rows": [*rows, overall],
+        "axis": axis,
+        "strips": [strip(row, axis) for row in [*rows, overall]],
+        "findings": findings(results, measure, rows, overall),
+        "chosen": chosen_counts(results),
+        "map": {"subjects": results.subjects, "rows": _shades(results, measure)},
+        "settings": results.config_text,
+    }
+
+
+def _shades(results: Results, measure: Measure) -> list[tuple[str, list[Shade]]]:
+    """Lay the scores out by ROI and subject; the darkest is the highest, white is 0 or less."""
+    table = results.scores.set_index(["roi", "subject"])[measure.column]
+    top = max((float(value) for value in table if np.isfinite(value)), default=0.0)
+    rows = []
+    for roi in results.rois:
+        values = [float(table.get((roi, subject), np.nan)) for subject in results.subjects]
+        shares = [value / top if np.isfinite(value) and top > 0 else 0.0 for value in values]
+        steps = [int(np.clip(share * _SHADES, 0, _SHADES - 1)) for share in shares]
+        rows.append((roi, [Shade(value, step) for value, step in zip(values, steps, strict=True)]))
+    return rows
+
+
+def _totals(stages: Sequence[StageStatus]) -> list[Stage]:
+    return [Stage(stage.what, stage.done, stage.running, stage.waiting, stage.failed) for stage in stages]
+
+
+def _stage_now(status: RunStatus | None) -> Stage | None:
+    """Return the last stage that has begun."""
+    begun = [stage for stage in _totals(status.stages) if stage.done is not None] if status else []
+    return begun[-1] if begun else None
+
+
+def _local(when: datetime) -> str:
+    """Show a time in this machine's zone."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M")

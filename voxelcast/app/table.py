@@ -1,0 +1,149 @@
+"""The table of experiments: which are shown, with which numbers, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+from urllib.parse import urlencode
+
+import numpy as np
+
+from voxelcast.app.experiment import STATES, Experiment
+from voxelcast.core.checks import check_option
+from voxelcast.report.results import ROI_ORDER
+from voxelcast.report.summary import Row, choose_measure, overall_row, roi_rows
+
+_NAN: Final = float("nan")
+NOTHING: Final = Row("", 0, _NAN, _NAN, _NAN, (), _NAN, _NAN, _NAN, _NAN)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What the user asked the table for; every part of it is in the page's address.
+
+    Parameters
+    ----------
+    text : str
+        Words that must all occur in an experiment's name, folder, dataset, networks or encoders.
+    state, roi, subject : str
+        Empty: any. With a ROI or a subject the numbers are those of that ROI or subject alone.
+    sort : str
+        One of ``SORTS``; with ``-`` before it, the other way round.
+    """
+
+    text: str = ""
+    state: str = ""
+    roi: str = ""
+    subject: str = ""
+    sort: str = "-score"
+
+    @property
+    def column(self) -> str:
+        """What is sorted by."""
+        return self.sort.removeprefix("-")
+
+    @property
+    def descending(self) -> bool:
+        """Whether the highest comes first."""
+        return self.sort.startswith("-")
+
+    def address(self, **changes: str) -> str:
+        """Return the table's address with some parts changed; parts at their default are left out."""
+        parts = asdict(replace(self, **changes))
+        return "/?" + urlencode({name: value for name, value in parts.items() if value != getattr(Query, name)})
+
+    def toggled(self, column: str) -> str:
+        """Return the address that sorts by a column: the best first, and the other way round the next time."""
+        first = f"-{column}" if column in _HIGH_FIRST else column
+        other = column if column in _HIGH_FIRST else f"-{column}"
+        return self.address(sort=other if self.sort == first else first)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One experiment in the table.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    mean : Row
+        Means over what is shown of it; NaN where there are no scores.
+    measure : str
+        What its score is; empty where there are none.
+    n_subjects, n_rois : int
+    """
+
+    experiment: Experiment
+    mean: Row
+    measure: str
+    n_subjects: int
+    n_rois: int
+
+
+SORTS: Final[Mapping[str, Callable[[Line], str | float]]] = {
+    "name": lambda line: line.experiment.name.lower(),
+    "state": lambda line: STATES.index(line.experiment.state),
+    "dataset": lambda line: line.experiment.dataset.lower(),
+    "score": lambda line: line.mean.score,
+    "ceiling": lambda line: line.mean.ceiling,
+    "normalised": lambda line: line.mean.normalised,
+    "held_out": lambda line: line.mean.held_out,
+    "changed": lambda line: line.experiment.changed.timestamp(),
+}
+_HIGH_FIRST: Final = ("score", "ceiling", "normalised", "held_out", "changed")
+
+
+def read_query(parameters: Mapping[str, str]) -> Query:
+    """Read a query from the parameters of an address.
+
+    Raises
+    ------
+    OptionError
+        If the state or the order does not exist.
+    """
+    query = Query(**{name: parameters[name].strip() for name in asdict(Query()) if name in parameters})
+    check_option("state", query.state, ("", *STATES))
+    check_option("sort", query.column, tuple(SORTS))
+    return query
+
+
+def table_lines(experiments: Sequence[Experiment], query: Query) -> list[Line]:
+    """Filter and sort; experiments without the number that is sorted by come last."""
+    lines = [line for experiment in experiments if (line := _line(experiment, query)) is not None]
+    key = SORTS[query.column]
+    lines.sort(key=lambda line: line.experiment.shown)
+    known = [line for line in lines if _is_known(key(line))]
+    known.sort(key=key, reverse=query.descending)
+    return known + [line for line in lines if not _is_known(key(line))]
+
+
+def _is_known(value: str | float) -> bool:
+    return isinstance(value, str) or bool(np.isfinite(value))
+
+
+def _line(experiment: Experiment, query: Query) -> Line | None:
+    described = (experiment.name, experiment.shown, experiment.dataset, *experiment.networks, *experiment.encoders)
+    about = " ".join(described).lower()
+    if (query.state and experiment.state != query.state) or any(w not in about for w in query.text.lower().split()):
+        return None
+    results = experiment.results
+    if results is None:
+        return None if query.roi or query.subject else Line(experiment, NOTHING, "", 0, 0)
+    scores = results.scores
+    scores = scores[scores["roi"] == query.roi] if query.roi else scores
+    scores = scores[scores["subject"] == query.subject] if query.subject else scores
+    if scores.empty:
+        return None
+    shown = replace(results, scores=scores)
+    measure = choose_measure(scores)
+    mean = overall_row(roi_rows(shown, measure))
+    return Line(experiment, mean, measure.label, len(shown.subjects), len(shown.rois))
+
+
+def choices(experiments: Sequence[Experiment]) -> tuple[list[str], list[str]]:
+    """List the ROIs (from early to late visual cortex, then the others) and the subjects of all experiments."""
+    tables = [experiment.results for experiment in experiments if experiment.results]
+    rois = dict.fromkeys(roi for results in tables for roi in results.rois)
+    subjects = sorted({subject for results in tables for subject in results.subjects})
+    return [roi for roi in ROI_ORDER if roi in rois] + [roi for roi in rois if roi not in ROI_ORDER], subjects

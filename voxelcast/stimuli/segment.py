@@ -1,0 +1,112 @@
+"""Part of a video, such as what was on the screen during one volume of a scan; imported only where a video is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from voxelcast.core.errors import OptionError, StimulusError
+from voxelcast.stimuli.broken import REMEDY, reason, shown_name
+from voxelcast.stimuli.container import open_container, video_stream
+from voxelcast.stimuli.sampling import CLOCK_S, FrameSampling, at_rate
+from voxelcast.stimuli.stimulus import Stimulus
+
+LONGEST_AFTER_S = 30.0
+"""Seconds after the last frame for which that frame still counts as being on the screen: scans outlast movies a bit."""
+
+
+def sampled_segment(
+    stimulus: Stimulus, sampling: FrameSampling, stream: int | None
+) -> Iterator[tuple[VideoFrame, int, float]]:
+    """Sample the frames of a part of a video.
+
+    It begins with the frame that is on the screen at its first moment and ends before the frame that comes on at its
+    last. A part after the video's end is its last frame.
+
+    Parameters
+    ----------
+    stimulus : Stimulus
+        With ``seconds``.
+    sampling : FrameSampling
+        Of the frames of the part.
+    stream : int or None
+        Place of the video stream among all streams; None takes the first video stream.
+
+    Yields
+    ------
+    sample : (frame, index, moment)
+        The frame, its place in the part, and when it is looked at, in seconds after the video's first frame.
+
+    Raises
+    ------
+    StimulusError
+        Where the file is broken, its frames have no times, or it ends long before the part begins.
+    """
+    start, stop = stimulus.seconds or (0.0, 0.0)
+    if not 0 <= start < stop:
+        raise OptionError(f"a part of a video must have 0 <= start < end; got {start} to {stop} s")
+    frames = _on_screen(stimulus, stream, start, stop)
+    if sampling.hz is not None:
+        yield from at_rate(((frame, time, stop - time) for frame, time in frames), sampling.hz)
+    elif sampling.n is not None:
+        listed = list(frames)
+        times = np.array([time for _, time in listed])
+        for index, moment in zip(*sampling.choose(times, stop), strict=True):
+            yield listed[int(index)][0], int(index), float(moment)
+    else:
+        for index, (frame, time) in enumerate(frames):
+            if index % (sampling.every or 1) == 0:
+                yield frame, index, time
+
+
+def _on_screen(stimulus: Stimulus, index: int | None, start: float, stop: float) -> Iterator[tuple[VideoFrame, float]]:
+    """Give the frames on the screen from ``start`` to ``stop``, each with when it came on, the first at ``start``."""
+    held: tuple[VideoFrame, float] | None = None
+    for frame, time in _timed_frames(stimulus, index, start):
+        if time >= stop - CLOCK_S:
+            break
+        if held is not None and time > start + CLOCK_S:
+            yield held[0], max(held[1], start)
+        held = frame, time
+    if held is None:
+        raise StimulusError(f"{shown_name(stimulus)}: no frame could be decoded before {stop:g} s; {REMEDY}")
+    if held[1] + LONGEST_AFTER_S < start:
+        raise StimulusError(
+            f"{shown_name(stimulus)}: the video must last until {start:g} s, and its last frame comes on at "
+            f"{held[1]:.2f} s; is it of another run?"
+        )
+    yield held[0], max(held[1], start)
+
+
+def _timed_frames(stimulus: Stimulus, index: int | None, start: float) -> Iterator[tuple[VideoFrame, float]]:
+    """Decode from the last key frame that comes on at ``start`` or before."""
+    with open_container(stimulus) as container:
+        stream = video_stream(container, stimulus, index)
+        stream.codec_context.thread_count = 1
+        zero = float((stream.start_time or 0) * (stream.time_base or 0))
+        _seek(container, stream, start + zero)
+        try:
+            for frame in container.decode(stream):
+                if frame.time is None:
+                    raise StimulusError(
+                        f"{shown_name(stimulus)}: parts of a video need frames with times; remux the file"
+                    )
+                yield cast(VideoFrame, frame), float(frame.time) - zero
+        except av.FFmpegError as error:
+            raise StimulusError(f"{shown_name(stimulus)}: decoding fails ({reason(error)}); {REMEDY}") from error
+
+
+def _seek(container: InputContainer, stream: VideoStream, seconds: float) -> None:
+    """Go to the last key frame before a moment; a file without an index is decoded from its beginning."""
+    if not stream.time_base or seconds <= 0:
+        return
+    try:
+        container.seek(int(seconds / stream.time_base), stream=stream, backward=True)
+    except av.FFmpegError:
+        container.seek(0)
