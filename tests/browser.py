@@ -45,9 +45,16 @@ class Visit:
 
     def first_content_ms(self) -> float:
         """Return the time from the start of the navigation to the first text or picture on the screen."""
-        # Headless pages paint with the next frame after they are looked at.
-        self.page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
-        return float(self.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        # Headless pages paint with the next frame after they are looked at. Playwright's own waiting needs eval, which
+        # a page may forbid.
+        look = """() => new Promise(found => {
+            const look = () => {
+                const [paint] = performance.getEntriesByName('first-contentful-paint');
+                if (paint) found(paint.startTime); else requestAnimationFrame(look);
+            };
+            look();
+        })"""
+        return float(self.page.evaluate(look))
 
     def audit(self) -> list[str]:
         """Run axe-core over the page as it is now; return a line for each element that breaks a rule."""

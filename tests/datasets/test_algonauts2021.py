@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from voxelcast.core.errors import (
     VoxelcastError,
 )
 from voxelcast.datasets.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS, Algonauts2021Dataset
+from voxelcast.datasets.inventory import take_inventory
+from voxelcast.datasets.miniature_algonauts2021 import write_algonauts2021
 
 SIZES = {"n_train": N_TRAIN, "n_test": N_TEST}
 
@@ -126,3 +129,46 @@ def test_unknown_choices(tmp_path: Path) -> None:
         Algonauts2021Dataset(tmp_path, track="maxi", **SIZES)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError):
         Algonauts2021Dataset(tmp_path, subjects=["sub01"], **SIZES).voxel_mask("sub02")
+
+
+@pytest.mark.parametrize(("track", "roi"), [("mini", "EBA"), ("full", "WB")])
+def test_a_miniature_is_read_like_the_challenge(tmp_path: Path, track: Literal["mini", "full"], roi: str) -> None:
+    write_algonauts2021(tmp_path, 4)
+    dataset = Algonauts2021Dataset(tmp_path, track=track)
+    assert dataset.subjects == ("sub01", "sub02")
+    assert (len(dataset.train_stimuli), len(dataset.test_stimuli)) == (60, 12)
+    table = dataset.submission_voxels
+    assert table is not None
+    train, test = (dataset.responses("sub02", roi, split) for split in ("train", "test"))
+    assert train.values.shape == (60, 3, table["sub02"][roi])
+    assert test.values.shape == (12, 10, table["sub02"][roi])
+    assert test.stimulus_ids == tuple(stimulus.stimulus_id for stimulus in dataset.test_stimuli)
+    # Half of a presentation's variance is signal: what two presentations have in common.
+    presentations = test.values - test.values.mean(axis=0)
+    shared = presentations[:, 0] * presentations[:, 1]
+    assert 0.2 < (shared.mean() / presentations.var()) < 0.8
+
+
+def test_places_of_the_whole_brain(tmp_path: Path) -> None:
+    write_challenge(tmp_path)
+    dataset = Algonauts2021Dataset(tmp_path, track="full", **SIZES)
+    places = dataset.voxel_places("sub03", "WB")
+    assert places is not None
+    assert places.shape == (78, 93, 71)
+    assert places.affine is None
+    assert dataset.voxel_mask("sub03")[tuple(places.places.T)].all()
+    assert len(places.places) == dataset.responses("sub03", "WB").n_voxels
+    assert Algonauts2021Dataset(tmp_path, **SIZES).voxel_places("sub03", "V1") is None
+
+
+def test_expected_files_are_those_that_are_opened(tmp_path: Path) -> None:
+    write_algonauts2021(tmp_path / "mini", 0)
+    expected = Algonauts2021Dataset.expected_files(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02")
+    assert take_inventory(expected).complete
+    dataset = Algonauts2021Dataset(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02")
+    opened = {dataset.response_files("sub02", roi)[0] for roi in ("V1", "FFA")}
+    assert {each.path for each in expected if each.group != "videos"} == opened
+    nothing = take_inventory(Algonauts2021Dataset.expected_files(tmp_path / "absent"))
+    assert [finding.state for finding in nothing.findings] == ["missing"] * (1 + 90)
+    # 29,623 voxels x 1000 videos x 3 repetitions x 8 bytes.
+    assert nothing.missing_bytes == 29_623 * 24_000

@@ -47,7 +47,7 @@ def test_responses_follow_the_stimuli(dataset: Dataset) -> None:
         assert got.n_voxels > 0
         assert got.values.dtype in (np.float32, np.float64)
         assert got.values.dtype.isnative
-        assert got.values.std() > 0
+        assert np.nanstd(got.values) > 0
         again = dataset.responses(subject, roi, split)  # type: ignore[arg-type]
         assert np.array_equal(got.values, again.values, equal_nan=True)
         assert got.unit

@@ -102,6 +102,7 @@ def test_weights_tried_sum_to_one_and_hold_each_band_alone() -> None:
     assert weights.shape == (12, 3)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     np.testing.assert_array_equal(weights[1:4], np.eye(3))
+    np.testing.assert_array_equal(band_weights(3, 0, 0), np.full((1, 3), 1 / 3))
 
 
 def test_refuses_no_bands() -> None:

@@ -13,16 +13,18 @@ from voxelcast.experiment.plan import Readable
 
 
 @pytest.mark.parametrize(
-    ("scores", "voxels"),
+    ("scores", "voxels", "quantiles"),
     [
-        ([0.5, 0.1, 0.4, 0.2, 0.3], [0, 2, 4]),
-        ([np.nan, 0.1, np.nan, 0.3], [3, 1]),
-        ([0.2], [0]),
-        ([np.nan, np.nan], []),
+        ([0.5, 0.1, 0.4, 0.2, 0.3], [0, 2, 4], [1.0, 0.75, 0.5]),
+        ([0.2, 0.3, 0.1], [1, 0], [1.0, 0.5]),
+        ([np.nan, 0.1, np.nan, 0.3], [3, 1], [1.0, 0.5]),
+        ([0.2], [0], [1.0]),
+        ([np.nan, np.nan], [], []),
     ],
 )
-def test_best_upper_quartile_and_median(scores: list[float], voxels: list[int]) -> None:
-    assert voxels_at_quantiles(np.array(scores)).tolist() == voxels
+def test_best_upper_quartile_and_median(scores: list[float], voxels: list[int], quantiles: list[float]) -> None:
+    found = voxels_at_quantiles(np.array(scores))
+    assert [array.tolist() for array in found] == [voxels, quantiles]
 
 
 def _readable(train_rows: IntArray, test_rows: IntArray) -> Readable:
@@ -33,12 +35,12 @@ def _readable(train_rows: IntArray, test_rows: IntArray) -> Readable:
 @pytest.mark.parametrize("nested", [True, False])
 def test_rows_are_those_of_the_score(tmp_path: Path, nested: bool) -> None:
     rng = np.random.default_rng(0)
-    train, test = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
+    train, test = rng.normal(size=(6, 5)), rng.normal(size=(5, 5))
     readable = _readable(np.array([0, 1, 3, 5]), np.array([0, 2, 4]))
-    out_of_fold, predictions = rng.normal(size=(4, 4)), rng.normal(size=(3, 4))
+    out_of_fold, predictions = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
     for name, array in (("train", train), ("test", test), ("out_of_fold", out_of_fold), ("predictions", predictions)):
         np.save(tmp_path / f"{name}.npy", array)
-    scores: FloatArray = np.array([0.1, 0.4, 0.2, 0.3])
+    scores: FloatArray = np.array([0.1, 0.4, 0.2, 0.3, 0.0])
     np.savez(tmp_path / "voxels.npz", **{"pearson_r" if nested else "held_out_r": scores})
     write_example_voxels(tmp_path / "example.npz", tmp_path, tmp_path, readable)
     with np.load(tmp_path / "example.npz") as found:

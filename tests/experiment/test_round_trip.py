@@ -22,7 +22,13 @@ BASELINE = Path(__file__).resolve().parents[2] / "examples" / "algonauts2021_bas
 SMALL = ["networks.0.weights=random", "networks.0.input_size=64", "frames={n: 2}", "compress.components=12"]
 SMALL += ["folds.n=3", "interval.resamples=100", "significance.permutations=0", "compute.workers=1"]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process", "no_report")]
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the report out, which has tests of its own and takes most of the time here."""
+    monkeypatch.setattr("voxelcast.experiment.results.write_report", lambda output: output)
 
 
 def _voxelcast(*arguments: object) -> str:
@@ -59,7 +65,7 @@ def _brute_force_2021(measured: np.ndarray, predicted: np.ndarray) -> float:
         ("bold_moments", "mini", ("dataset={kind: bold_moments, root: ROOT, rois: challenge}",)),
     ],
 )
-def test_2021(tmp_path: Path, in_process: None, kind: str, track: str, dataset: tuple[str, ...]) -> None:
+def test_2021(tmp_path: Path, kind: str, track: str, dataset: tuple[str, ...]) -> None:
     root = tmp_path / "data"
     MINIATURES[kind](root, 0)
     output = _run(root, tmp_path / "output", *(text.replace("ROOT", str(root)) for text in dataset))
@@ -96,7 +102,7 @@ def _brute_force_2023(measured: np.ndarray, predicted: np.ndarray) -> list[float
     return values
 
 
-def test_2023(tmp_path: Path, in_process: None) -> None:
+def test_2023(tmp_path: Path) -> None:
     """Every subject saw images of its own: an experiment for each, and one submission of all."""
     root = tmp_path / "data"
     MINIATURES["algonauts2023"](root, 0)
@@ -127,7 +133,7 @@ def test_2023(tmp_path: Path, in_process: None) -> None:
     assert float(lines["score"]) == pytest.approx(np.mean(values), abs=1e-10)
 
 
-def test_2025(tmp_path: Path, in_process: None) -> None:
+def test_2025(tmp_path: Path) -> None:
     root, output = tmp_path / "data", tmp_path / "output"
     MINIATURES["algonauts2025"](root, 0)
     dataset = f"dataset={{kind: algonauts2025, root: {root}, movies: [s1, bourne]}}"

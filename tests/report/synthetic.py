@@ -63,7 +63,8 @@ def write_output(
             m = float(r.mean())
             measured = rng.standard_normal((60, 3))
             predicted = 0.5 * measured + rng.standard_normal((60, 3))
-            example = {"voxel": np.array([3, 1, 2]), "score": np.quantile(r, [1, 0.75, 0.5])}
+            example = {"voxel": np.array([3, 1, 2]), "quantile": np.array([1, 0.75, 0.5])}
+            example |= {"score": np.quantile(r, [1, 0.75, 0.5])}
             example |= {"measured": measured, "predicted": predicted}
             np.savez(output / "examples" / f"{subject}_{roi}.npz", **example)
             for fold in ("all", "1"):

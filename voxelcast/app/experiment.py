@@ -24,9 +24,9 @@ STATES: Final[tuple[State, ...]] = ("finished", "running", "stopped", "unreadabl
 _READ: Final = ("config.yaml", "scores.csv", "notes.json", "provenance.json", FILE_NAME, ".lock")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Experiment:
-    """One experiment.
+    """One experiment as it was when it was read; read again, it is another.
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ from voxelcast.report.results import Results
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import Measure, choose_measure, chosen_counts, findings, overall_row, roi_rows
 
+_CHOSEN_SHOWN: Final = 5  # the report lists them all
 _SHADES: Final = 10  # of the table by ROI and subject: .h0 to .h9 in app.css
 
 
@@ -137,10 +138,18 @@ def _scores(results: Results) -> dict[str, Any]:
         "axis": axis,
         "strips": [strip(row, axis) for row in [*rows, overall]],
         "findings": findings(results, measure, rows, overall),
-        "chosen": chosen_counts(results),
+        "chosen": _chosen(results),
         "map": {"subjects": results.subjects, "rows": _shades(results, measure)},
         "settings": results.config_text,
     }
+
+
+def _chosen(results: Results) -> list[tuple[str, list[tuple[str, int]], int]]:
+    """List what was chosen most often of each kind, and how many more there are."""
+    kinds: dict[str, list[tuple[str, int]]] = {}
+    for what, name, count in chosen_counts(results):
+        kinds.setdefault(what, []).append((name, count))
+    return [(what, found[:_CHOSEN_SHOWN], len(found[_CHOSEN_SHOWN:])) for what, found in kinds.items()]
 
 
 def _shades(results: Results, measure: Measure) -> list[tuple[str, list[Shade]]]:

@@ -46,7 +46,7 @@ def serve(outputs: Sequence[Path], *, port: int = DEFAULT_PORT, ready: Callable[
         raise MissingPackageError(
             f"voxelcast view needs the package {error.name}, which is not installed; pip install 'voxelcast[app]'"
         ) from error
-    with _listen(port) as listener:
+    with listen(port) as listener:
         taken = int(listener.getsockname()[1])
         key = secrets.token_urlsafe(18)
         site = make_site(outputs, key=key, cookie=f"voxelcast-{taken}")
@@ -55,7 +55,14 @@ def serve(outputs: Sequence[Path], *, port: int = DEFAULT_PORT, ready: Callable[
         server.run(sockets=[listener])
 
 
-def _listen(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
+    """Listen on the loopback address.
+
+    Raises
+    ------
+    OptionError
+        If the port cannot be had.
+    """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

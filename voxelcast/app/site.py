@@ -19,7 +19,7 @@ from voxelcast.app.gate import LOOPBACK, REPORTS, Headers, Key
 from voxelcast.app.library import Library
 from voxelcast.app.pages import Pages, read_asset
 from voxelcast.app.side_by_side import full_comparison
-from voxelcast.app.table import read_query
+from voxelcast.app.table import Query, read_query
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import MissingFileError, UnknownNameError, UnsafeFileError, VoxelcastError
 
@@ -47,6 +47,10 @@ class Site:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._pages = Pages(library)
+
+    def warm_up(self) -> None:
+        """Read every experiment, so that the first page does not keep the user waiting."""
+        self._pages.index(Query())
 
     # Plain functions: Starlette answers them in threads, so that a slow one keeps nobody waiting.
 
@@ -138,8 +142,8 @@ def make_site(outputs: Sequence[Path], *, key: str, cookie: str = "voxelcast") -
         If one of the folders does not exist.
     """
     library = Library(outputs)
-    library.experiments()
     site = Site(library)
+    site.warm_up()
     pages = [
         Route("/", site.index),
         Route("/e/{key:str}", site.experiment),

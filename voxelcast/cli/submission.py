@@ -45,6 +45,7 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
 
 @submission.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--dataset",
     "sources",
@@ -52,12 +53,12 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
     metavar=DATASET,
     help="The data it is for; default: the real challenge, of 2023 if FILE is named algonauts2023, else of 2021.",
 )
-def check(file: Path, sources: tuple[str, ...]) -> None:
-    """Check that FILE is what its challenge asks for.
+def check(file: Path, settings: tuple[str, ...], sources: tuple[str, ...]) -> None:
+    """Check that FILE is what its challenge asks for. KEY=VALUE are settings of the dataset, e.g. rois=challenge.
 
     Refuses a missing subject, ROI, hemisphere or run, a wrong shape, NaN, files in the wrong place of the zip, and
     anything that is not an array.
     """
     from voxelcast.submission.challenges import check_file
 
-    click.echo(check_file(file, open_datasets(sources)))
+    click.echo(check_file(file, open_datasets(sources, settings)))

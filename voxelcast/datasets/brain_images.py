@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError
+from voxelcast.datasets.base import VoxelPlaces
 
 SUFFIXES = (".dscalar.nii", ".dtseries.nii", ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 
@@ -184,6 +185,15 @@ class ArrayImage(BrainImage):
     def geometry(self) -> tuple[Any, ...]:
         """Count columns."""
         return "array", self.n_voxels
+
+
+def places_in_volume(image: BrainImage, voxels: IntArray) -> VoxelPlaces | None:
+    """Say where voxels of a volume lie; None for surfaces and plain arrays."""
+    if not isinstance(image, NiftiImage):
+        return None
+    _, shape, affine = image.geometry()
+    places = np.stack(np.unravel_index(voxels, shape), axis=1)
+    return VoxelPlaces(shape, places, np.reshape(affine, (4, 4)))
 
 
 def open_brain_image(path: Path) -> BrainImage:

@@ -8,12 +8,22 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_known
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelPlaces
+from voxelcast.datasets.brain_hemispheres import hemisphere_files, open_responses
+from voxelcast.datasets.brain_images import SUFFIXES as BRAIN_SUFFIXES
+from voxelcast.datasets.brain_images import brain_suffix, places_in_volume
+from voxelcast.datasets.brain_masks import mask_files, read_masks
 from voxelcast.datasets.layout2021 import select_names
-from voxelcast.datasets.response_tables import SUFFIXES, ResponseTable, check_axes, read_response_table
+from voxelcast.datasets.response_tables import (
+    SUFFIXES,
+    ImageTable,
+    ResponseTable,
+    check_axes,
+    read_response_table,
+)
 from voxelcast.datasets.tables import check_unique, read_groups, read_ids, read_rois, read_split
 from voxelcast.datasets.values import as_response_values
 from voxelcast.stimuli.listing import list_stimuli
@@ -30,7 +40,7 @@ class FolderDataset(Dataset):
         root/
             stimuli/            videos or images, or stimuli.zip; the id is the file's name without its suffix
             responses/
-                sub01.csv       one file per subject: .npy, .npz, .csv or .h5
+                sub01.csv       one file per subject: .npy, .npz, .csv, .h5 or a brain image
             stimulus_ids.txt    ids of the rows of .npy files, one per line
             rois.csv            voxel,roi           optional; without it, one ROI called "all"
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
@@ -44,7 +54,8 @@ class FolderDataset(Dataset):
     stimuli : str or None
         Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
     responses : mapping of subject to file name, or None
-        None takes every ``responses/<subject>.npy|npz|csv|h5``.
+        None takes every ``responses/<subject>.npy|npz|csv|h5|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image has
+        a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both hemispheres.
     axes : sequence of str
         What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
     stimulus_ids : str or None
@@ -54,6 +65,9 @@ class FolderDataset(Dataset):
         Tables; None takes ``rois.csv``, ``split.csv``, ``groups.csv`` where they are there. A voxel is given by its
         0-based number, or by its column where responses are a CSV; it may be in several ROIs. A column ``subject`` in
         the ROI table keeps subjects apart.
+    masks : mapping of ROI to file name, or None
+        ROIs of brain images, in the place of a table; see `voxelcast.datasets.brain_masks.read_masks`. ``{subject}`` in
+        a name stands for the subject.
     subjects : "all" or list of str
     unit : str
         Unit of the responses.
@@ -88,6 +102,7 @@ class FolderDataset(Dataset):
         rois: str | None = None,
         split: str | None = None,
         groups: str | None = None,
+        masks: Mapping[str, str] | None = None,
         subjects: Literal["all"] | Sequence[str] = "all",
         unit: str = "arbitrary",
         roi_selection: Literal["all"] | Sequence[str] = "all",
@@ -110,7 +125,10 @@ class FolderDataset(Dataset):
         self._subjects = select_names("subject", subjects, tuple(files), f"in {self._root}")
         self._files = {subject: files[subject] for subject in self._subjects}
         self._id_files: dict[str, Path] = {}
-        self._tables: dict[str, ResponseTable] = {}
+        self._tables: dict[str, ResponseTable | ImageTable] = {}
+        self._masks = dict(masks or {})
+        if self._masks and self._rois_file is not None:
+            raise OptionError(f"ROIs come from masks or from a table; got masks and {self._rois_file.name}; give one")
         self._rows: dict[str, dict[str, int]] = {}
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
@@ -132,30 +150,28 @@ class FolderDataset(Dataset):
         if responses is not None:
             return {check_file_name(subject, "subject"): self._root / name for subject, name in responses.items()}
         folder = self._root / "responses"
-        found = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and not path.name.startswith("."))
+        known = (*SUFFIXES, *(suffix for suffix in BRAIN_SUFFIXES if not suffix.endswith(".gii")))
+        found = sorted(path for path in folder.glob("*") if path.name.endswith(known) and not path.name.startswith("."))
         if not found:
-            raise MissingFileError(f"responses not found: no {', '.join(SUFFIXES)} file in {folder}; set responses")
+            raise MissingFileError(f"responses not found: no {', '.join(known)} file in {folder}; set responses")
         files: dict[str, Path] = {}
         for path in found:
-            if path.stem in files:
+            subject = path.name.removesuffix(brain_suffix(path) or path.suffix)
+            if subject in files:
                 raise AlignmentError(
-                    f"each subject must have one file in {folder}; got {files[path.stem].name}, {path.name}; remove one"
+                    f"each subject must have one file in {folder}; got {files[subject].name}, {path.name}; remove one"
                 )
-            files[path.stem] = path
+            files[subject] = path
         return files
 
     def _open_subject(self, subject: str, stimulus_ids: str | None) -> None:
         path = self._files[subject]
-        table = read_response_table(path, self._axes)
-        ids = self._row_ids(subject, table, stimulus_ids)
-        if len(ids) != table.values.shape[0]:
-            sizes = dict(zip(("stimulus", "repetition", "voxel"), table.values.shape, strict=True))
-            got = tuple(sizes[axis] for axis in self._axes)
-            raise ShapeError(
-                f"{path.name} must have {len(ids)} on its stimulus axis, one per stimulus id; got shape {got} with "
-                f"axes [{', '.join(self._axes)}]; set axes to what the file's axes are, or mend the ids"
-            )
-        check_unique(ids, path.name)
+        table: ResponseTable | ImageTable
+        if brain_suffix(path):
+            table = ImageTable(open_responses(path), self._row_ids(subject, None, stimulus_ids))
+            ids = table.stimulus_ids
+        else:
+            table, ids = self._read_table(subject, path, stimulus_ids)
         known = set(self._ids)
         unknown = [stimulus_id for stimulus_id in ids if stimulus_id not in known]
         if unknown:
@@ -171,15 +187,35 @@ class FolderDataset(Dataset):
                 "add them, remove the stimuli, or mark those as test in split.csv"
             )
         self._tables[subject] = table
-        n_voxels = table.values.shape[2]
-        self._rois[subject] = (
-            read_rois(self._rois_file, subject, n_voxels, table.voxel_names)
-            if self._rois_file
-            else {ALL_VOXELS: np.arange(n_voxels)}
-        )
+        self._rois[subject] = self._read_rois(subject, table)
 
-    def _row_ids(self, subject: str, table: ResponseTable, stimulus_ids: str | None) -> tuple[str, ...]:
-        if stimulus_ids is not None and table.stimulus_ids is not None:
+    def _read_rois(self, subject: str, table: ResponseTable | ImageTable) -> dict[str, IntArray]:
+        if self._masks:
+            if isinstance(table, ResponseTable):
+                raise OptionError(f"masks are for brain images; got {self._files[subject].name}; give a table of ROIs")
+            return read_masks(self._root, self._masks_of(subject), table.image)
+        if self._rois_file:
+            return read_rois(self._rois_file, subject, table.n_voxels, table.voxel_names)
+        return {ALL_VOXELS: np.arange(table.n_voxels)}
+
+    def _masks_of(self, subject: str) -> dict[str, str]:
+        return {roi: name.replace("{subject}", subject) for roi, name in self._masks.items()}
+
+    def _read_table(self, subject: str, path: Path, stimulus_ids: str | None) -> tuple[ResponseTable, tuple[str, ...]]:
+        table = read_response_table(path, self._axes)
+        ids = self._row_ids(subject, table.stimulus_ids, stimulus_ids)
+        if len(ids) != table.values.shape[0]:
+            sizes = dict(zip(("stimulus", "repetition", "voxel"), table.values.shape, strict=True))
+            got = tuple(sizes[axis] for axis in self._axes)
+            raise ShapeError(
+                f"{path.name} must have {len(ids)} on its stimulus axis, one per stimulus id; got shape {got} with "
+                f"axes [{', '.join(self._axes)}]; set axes to what the file's axes are, or mend the ids"
+            )
+        check_unique(ids, path.name)
+        return table, ids
+
+    def _row_ids(self, subject: str, inside: tuple[str, ...] | None, stimulus_ids: str | None) -> tuple[str, ...]:
+        if stimulus_ids is not None and inside is not None:
             raise AlignmentError(
                 f"{self._files[subject].name} holds stimulus ids of its own; got stimulus_ids={stimulus_ids} too; "
                 "leave that out"
@@ -188,8 +224,8 @@ class FolderDataset(Dataset):
             return self._ids
         if stimulus_ids is not None:
             self._id_files[subject] = self._root / stimulus_ids
-        elif table.stimulus_ids is not None:
-            return table.stimulus_ids
+        elif inside is not None:
+            return inside
         else:
             places = (self._root / "responses" / f"{subject}_stimuli.txt", self._root / "stimulus_ids.txt")
             found = [path for path in places if path.is_file()]
@@ -239,14 +275,23 @@ class FolderDataset(Dataset):
         ids = tuple(stimulus.stimulus_id for stimulus in self._stimuli[split])
         rows = [self._rows[subject][stimulus_id] for stimulus_id in ids]
         voxels = self._rois[subject][roi]
-        part: FloatArray = np.ascontiguousarray(self._tables[subject].values[rows][:, :, voxels])
+        part = self._tables[subject].read(rows, voxels)
         return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the response file and the tables that say which rows and voxels are meant."""
         check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
         beside = (self._id_files.get(subject), self._rois_file, self._split_file)
-        return (self._files[subject], *(path for path in beside if path is not None))
+        path = self._files[subject]
+        files = hemisphere_files(path) if "{hemi}" in str(path) else (path,)
+        masks = mask_files(self._root, self._masks_of(subject))
+        return (*files, *masks, *(path for path in beside if path is not None))
+
+    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+        """Say where the voxels of an image lie in the volume."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        table = self._tables[subject]
+        return places_in_volume(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
 
     @property
     def has_test_responses(self) -> bool:

@@ -70,7 +70,9 @@ def write_bold_moments(root: Path, seed: int) -> None:
     write_json(metadata / "annotations.json", {f"{number:04d}": _annotation(number, seed) for number in _numbers()})
     for subject in subjects:
         places, mask = _places(seed, subject)
-        image: Any = nibabel.Nifti1Image(mask.astype(np.float64), np.diag([_MILLIMETRES] * 3 + [1.0]))  # type: ignore[no-untyped-call]
+        affine = np.diag([_MILLIMETRES] * 3 + [1.0])
+        affine[:3, 3] = -78.0, -108.0, -66.0  # over the brain, for maps
+        image: Any = nibabel.Nifti1Image(mask.astype(np.float64), affine)  # type: ignore[no-untyped-call]
         copy = type(image)(image.get_fdata(), image.affine)  # to_bytes leaves a stream in the image
         write_bytes(derivatives / layout.mask_file(subject), copy.to_bytes())
         _write_version_b(derivatives, subject, looks, seed, places, mask, image)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, ByteArray, FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError
 
@@ -41,6 +41,29 @@ class Block:
     def decode(self, *unused: object) -> Block:
         """Return itself: the unpickler decodes Python 2 strings, and what is here stands for bytes anyway."""
         return self
+
+    def pieces_into(self, buffer: ByteArray) -> Iterator[int]:
+        """Fill the buffer again and again with the bytes themselves; yield how many it holds.
+
+        Raises
+        ------
+        DataError
+            Where the file has become shorter.
+        """
+        left = self.length
+        # Unbuffered: straight into the buffer.
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.offset)
+            while left:
+                wanted = min(left, buffer.size)
+                filled = 0
+                while filled < wanted:
+                    n_read = file.readinto(buffer[filled:wanted].data)
+                    if not n_read:
+                        raise DataError(f"{self.path} became shorter while it was read; get the file again")
+                    filled += n_read
+                left -= filled
+                yield filled
 
     def pieces(self) -> Iterator[bytes]:
         """Read the bytes that the block stands for, some at a time.
@@ -141,19 +164,41 @@ class StoredArray:
         return flat.reshape(self._sizes).transpose(self._axes)
 
     def _rows(self, block: Block, n_rows: int, width: int) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield the rows of an array (n_rows, width), some at a time: number of the first one and their values."""
+        """Yield the rows of an array (n_rows, width), some at a time: number of the first one and their values.
+
+        The values are overwritten by the next rows.
+        """
         row_bytes = width * self._stored.itemsize
-        held, start = bytearray(), 0
-        for piece in block.pieces():
-            held += piece
-            n_whole = min(len(held) // row_bytes, n_rows - start)
-            if n_whole:
-                rows = np.frombuffer(bytes(held[: n_whole * row_bytes]), self._stored).reshape(n_whole, width)
-                yield start, rows.astype(self.dtype, copy=False)
-                del held[: n_whole * row_bytes]
-                start += n_whole
-        if start != n_rows or held:
+        buffer = np.empty(max(row_bytes, BUFFER_BYTES // 2 // max(row_bytes, 1) * row_bytes), np.uint8)
+        pieces = block.pieces_into(buffer) if not block.escaped else _refilled(block.pieces(), buffer)
+        start = 0
+        for n_bytes in pieces:
+            n_here, left_over = divmod(n_bytes, row_bytes)
+            if left_over or start + n_here > n_rows:
+                break
+            rows = buffer[:n_bytes].view(self._stored).reshape(n_here, width)
+            yield start, rows.astype(self.dtype, copy=False)
+            start += n_here
+        else:
+            left_over = 0
+        if start != n_rows or left_over:
             raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
+
+
+def _refilled(pieces: Iterator[bytes], buffer: ByteArray) -> Iterator[int]:
+    """Fill the buffer again and again from pieces of any length; yield how many bytes it holds."""
+    filled = 0
+    for piece in pieces:
+        bytes_left = np.frombuffer(piece, np.uint8)
+        while bytes_left.size:
+            n_taken = min(bytes_left.size, buffer.size - filled)
+            buffer[filled : filled + n_taken] = bytes_left[:n_taken]
+            filled, bytes_left = filled + n_taken, bytes_left[n_taken:]
+            if filled == buffer.size:
+                yield filled
+                filled = 0
+    if filled:
+        yield filled
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
-from voxelcast.datasets.pickles import _Array, _ArrayUnpickler, _BlockFile, _plain, _read
+from voxelcast.datasets.pickle_reader import ArrayUnpickler, BlockFile, damage_told
+from voxelcast.datasets.pickle_stand_ins import ArrayStandIn
+from voxelcast.datasets.pickles import plain_content, read_arrays
 
 
 class _ObjectType:
@@ -20,7 +20,7 @@ class _ObjectType:
         """Byte order and flags mean nothing here."""
 
 
-class _Box(_Array):
+class _Box(ArrayStandIn):
     """Stand-in for an array; the outermost one may hold one plain value."""
 
     __slots__ = ("content",)
@@ -35,11 +35,11 @@ class _Box(_Array):
             raise UnsafeFileError(f"{self._file} holds an array of Python objects; only a single dict is read")
 
 
-class _BoxUnpickler(_ArrayUnpickler):
+class _BoxUnpickler(ArrayUnpickler):
     def _dtype(self, code: object, *flags: object) -> Any:
         return _ObjectType() if code in ("O8", "O4", "O") else super()._dtype(code, *flags)
 
-    def _reconstruct(self, subtype: object, *unused: object) -> _Array:
+    def _reconstruct(self, subtype: object, *unused: object) -> ArrayStandIn:
         super()._reconstruct(subtype, *unused)
         return _Box(self._name)
 
@@ -68,29 +68,9 @@ def load_boxed_dict(path: Path) -> dict[Any, Any]:
             raise DataError(f"{shown} is no .npy file ({' '.join(str(error).split())}); get the file again") from error
         if dtype != np.dtype(object) or shape != ():
             raise DataError(f"{shown} must hold one dict, as np.save writes it; got {dtype} of shape {shape}")
-        try:
-            box = _BoxUnpickler(_BlockFile(file, path), shown).load()
-        except UnsafeFileError:
-            raise
-        # What a damaged stream makes the unpickler raise depends on the byte at which it breaks.
-        except (
-            pickle.UnpicklingError,
-            AssertionError,
-            EOFError,
-            ValueError,
-            TypeError,
-            AttributeError,
-            LookupError,
-            ImportError,
-            NameError,
-            OverflowError,
-            MemoryError,
-            RecursionError,
-            struct.error,
-        ) as error:
-            text = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{shown} is not a whole pickle of a dict ({text}); get the file again") from error
-    content = _read(_plain(box.content, shown, 0)) if hasattr(box, "content") else None
+        with damage_told(shown, "a dict"):
+            box = _BoxUnpickler(BlockFile(file, path), shown).load()
+    content = read_arrays(plain_content(box.content, shown)) if hasattr(box, "content") else None
     if not isinstance(content, dict):
         raise DataError(f"{shown} must hold one dict, as np.save writes it; got {type(content).__name__}")
     return content

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError, UnsafeFileError
+from voxelcast.datasets.brain_images import BrainImage
 from voxelcast.datasets.values import as_response_values
 
 SUFFIXES = (".npy", ".npz", ".csv", ".h5")
@@ -38,6 +39,56 @@ class ResponseTable:
     values: FloatArray
     stimulus_ids: tuple[str, ...] | None
     voxel_names: tuple[str, ...] | None
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return int(self.values.shape[2])
+
+    def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
+        """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels)."""
+        part: FloatArray = np.ascontiguousarray(self.values[list(stimuli)][:, :, voxels])
+        return part
+
+
+class ImageTable:
+    """Responses in a brain image: one map per presentation, read for the voxels asked for.
+
+    Parameters
+    ----------
+    image : BrainImage
+    shown : sequence of str
+        Stimulus id of each map; one that comes again is a repetition.
+
+    Raises
+    ------
+    ShapeError
+        If there is not one id per map.
+    """
+
+    voxel_names = None
+
+    def __init__(self, image: BrainImage, shown: Sequence[str]) -> None:
+        if image.n_maps != len(shown):
+            raise ShapeError(
+                f"{image.path.name} must have {len(shown)} maps, one per stimulus id; got {image.n_maps}; mend the ids"
+            )
+        self.image, self.n_voxels = image, image.n_voxels
+        maps: dict[str, list[int]] = {}
+        for number, stimulus_id in enumerate(shown):
+            maps.setdefault(stimulus_id, []).append(number)
+        self.stimulus_ids = tuple(maps)
+        # (n_stimuli, n_repetitions): which map; -1 where a stimulus was repeated less often than others.
+        self._maps = np.full((len(maps), max(map(len, maps.values()))), -1)
+        for row, numbers in enumerate(maps.values()):
+            self._maps[row, : len(numbers)] = numbers
+
+    def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
+        """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels); NaN if missing."""
+        chosen = self._maps[list(stimuli)]
+        values = self.image.read(voxels)[chosen]
+        values[chosen < 0] = np.nan
+        return values
 
 
 def check_axes(axes: Sequence[str]) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ import pandas as pd
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelPlaces
 from voxelcast.datasets.brain_hemispheres import hemisphere_files, open_responses
-from voxelcast.datasets.brain_images import BrainImage
+from voxelcast.datasets.brain_images import BrainImage, places_in_volume
 from voxelcast.datasets.brain_masks import mask_files, read_masks
 from voxelcast.datasets.design import (
     CONDITION,
@@ -239,6 +239,11 @@ class TimeSeriesDataset(SeriesDataset):
             if self._patterns["nuisance"] is not None:
                 files.append(filled(self._root, self._patterns["nuisance"], subject, run.name))
         return (*files, *self._mask_files[subject])
+
+    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+        """Say where the voxels lie in the volume, of NIfTI runs."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        return places_in_volume(next(iter(self._images[subject].values())), self._rois[subject][roi])
 
     @property
     def can_be_shown(self) -> bool:

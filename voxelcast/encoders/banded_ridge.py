@@ -77,7 +77,7 @@ def fit_banded_ridge(
     fold_of_row : ndarray of shape (n_samples,), int
         Folds of the cross-validation by which penalties are chosen.
     n_draws : int
-        How many band weights are drawn.
+        How many band weights are drawn; 0: all bands alike.
     seed : int
 
     Returns
@@ -127,10 +127,10 @@ def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:
     """Return the weights to be tried, ndarray of shape (1 + n_bands + n_draws, n_bands); each row sums to 1.
 
     Equal weights come first, then every band alone, then draws from two Dirichlet distributions in turn: a sparse one
-    and an even one.
+    and an even one. Without draws there are equal weights alone: one ridge regression on all bands, scaled alike.
     """
     fixed = np.vstack([np.full((1, n_bands), 1.0 / n_bands), np.eye(n_bands)])
-    if n_bands == 1:
+    if n_bands == 1 or n_draws == 0:
         return fixed[:1]
     rng = generator(seed, "band weights", n_bands)
     drawn = [rng.dirichlet(np.full(n_bands, _CONCENTRATIONS[k % 2])) for k in range(n_draws)]

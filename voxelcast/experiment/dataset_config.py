@@ -78,6 +78,7 @@ class FolderConfig(Strict):
     roi_table: str | None = None
     split: str | None = None
     groups: str | None = None
+    masks: dict[str, str] | None = None
     unit: str = "arbitrary"
     subjects: Selection = "all"
     rois: Selection = "all"

@@ -16,7 +16,7 @@ QUANTILES: Final = (1.0, 0.75, 0.5)
 
 
 def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Readable) -> None:
-    """Write ``voxel``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
+    """Write ``voxel``, ``quantile``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
 
     The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
     held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
@@ -34,7 +34,7 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
         if not nested and "held_out_r" not in voxels:
             return
         scores = voxels["pearson_r" if nested else "held_out_r"]
-    chosen = voxels_at_quantiles(scores)
+    chosen, quantiles = voxels_at_quantiles(scores)
     if not chosen.size:
         return
     source, rows, predictions = (
@@ -44,11 +44,12 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
     )
     measured = np.load(responses / source, mmap_mode="r")[rows][:, chosen]
     predicted = np.load(fit / predictions, mmap_mode="r")[:, chosen]
-    arrays = {"voxel": chosen, "score": scores[chosen], "measured": measured, "predicted": predicted}
+    arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
+    arrays |= {"measured": measured, "predicted": predicted}
     save_arrays(path, arrays)
 
 
-def voxels_at_quantiles(scores: FloatArray) -> IntArray:
+def voxels_at_quantiles(scores: FloatArray) -> tuple[IntArray, FloatArray]:
     """Pick the voxels whose scores lie nearest to `QUANTILES` of the finite ones; each voxel once.
 
     Parameters
@@ -58,9 +59,11 @@ def voxels_at_quantiles(scores: FloatArray) -> IntArray:
 
     Returns
     -------
-    voxels : ndarray of shape (n_examples,)
-        From the best on; empty where no score is finite.
+    voxels, quantiles : ndarray of shape (n_examples,)
+        From the best on; empty where no score is finite. A voxel that is nearest to two quantiles has the higher one.
     """
     order = np.argsort(scores, kind="stable")[: int(np.isfinite(scores).sum())]  # NaN sorts behind
-    places = np.rint(np.array(QUANTILES) * (len(order) - 1)).astype(int) if order.size else np.array([], dtype=int)
-    return np.asarray(order[list(dict.fromkeys(places.tolist()))])
+    places: dict[int, float] = {}
+    for quantile in QUANTILES if order.size else ():
+        places.setdefault(round(quantile * (len(order) - 1)), quantile)
+    return order[list(places)].astype(int), np.array(list(places.values()))

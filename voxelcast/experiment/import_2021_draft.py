@@ -100,3 +100,11 @@ def part(raw: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{where}: {key} must be a mapping; got {value!r}")
     return value
+
+
+def take(train: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
+    """Take a setting out of the train config; raise ConfigError if it is of another type."""
+    value = train.pop(key, default)
+    if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+        raise ConfigError(f"train_config.{key} must be {kind.__name__}; got {value!r}")
+    return value

@@ -8,20 +8,10 @@ from typing import Any
 
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ConfigError
-from voxelcast.experiment.import_2021_draft import Draft, part
+from voxelcast.experiment.import_2021_draft import Draft, part, take
 from voxelcast.experiment.import_2021_networks import network_2021
+from voxelcast.experiment.import_2021_search import encoder_and_search
 
-_ENCODERS = {
-    "partial_ls": "pls",
-    "pls_canonical": "pls_canonical",
-    "cca": "cca",
-    "elastic_net": "elastic_net",
-    "linear_regression": "ols",
-    "omp": "omp",
-    "mlp_network": "mlp",
-    "gradboost": "boosted_trees",
-    "xgboost": "boosted_trees",
-}
 _POOLS = {
     "mean": "mean",
     "median": "median",
@@ -34,7 +24,6 @@ _POOLS = {
 _COMPRESSIONS = ("pca", "umap", "mds", "autoencoder")
 _DEFAULT_RATE = 2
 _FRAMES_OF_A_CLIP = 90
-_HOUR = 3600
 
 
 def import_train(raw: dict[str, Any], source: str, grid: dict[str, list[str]], as_in_2021: bool) -> Draft:
@@ -65,7 +54,7 @@ def import_train(raw: dict[str, Any], source: str, grid: dict[str, list[str]], a
     _network(draft, train, source)
     _frames_and_pool(draft, train, grid, as_in_2021)
     _compression(draft, train, as_in_2021)
-    _encoder_and_search(draft, raw, train, source, as_in_2021)
+    encoder_and_search(draft, raw, train, source, as_in_2021)
     _layers_together(draft, train)
     for key, value in train.items():
         draft.unknown(f"train_config.{key}", value)
@@ -77,20 +66,12 @@ def import_train(raw: dict[str, Any], source: str, grid: dict[str, list[str]], a
     return draft
 
 
-def _take(train: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
-    """Take a key out, checked."""
-    value = train.pop(key, default)
-    if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ConfigError(f"train_config.{key} must be {kind.__name__}; got {value!r}")
-    return value
-
-
 def _dataset(draft: Draft, train: dict[str, Any], grid: dict[str, list[str]]) -> None:
-    said = _take(train, "fmri_dir", str, "./data/participants_data_v2021")
+    said = take(train, "fmri_dir", str, "./data/participants_data_v2021")
     root = str(Path(said).parent)
     chosen = {}
     for key in ("subject_id", "roi_type"):
-        own = _take(train, key, str)
+        own = take(train, key, str)
         if key in grid:
             chosen[key] = grid[key]
             draft.dropped(f"train_config.{key}", own, f"the cluster config goes through {', '.join(grid[key])}")
@@ -127,7 +108,7 @@ def _all_or(names: list[str], n_all: int) -> str | list[str]:
 
 
 def _network(draft: Draft, train: dict[str, Any], source: str) -> None:
-    name = _take(train, "feature_model", str)
+    name = take(train, "feature_model", str)
     if name is None:
         raise ConfigError(f"{source}: train_config.feature_model is missing; add it, e.g. resnet50")
     settings, comments = network_2021(name)
@@ -146,10 +127,10 @@ def _network(draft: Draft, train: dict[str, Any], source: str) -> None:
 
 
 def _frames_and_pool(draft: Draft, train: dict[str, Any], grid: dict[str, list[str]], as_in_2021: bool) -> None:
-    said = _take(train, "filter_type", str, "mean")
+    said = take(train, "filter_type", str, "mean")
     name, _, suffix = said.partition("_sr_")
     check_option("train_config.filter_type", name, sorted(_POOLS))
-    rate = _take(train, "sampling_rate", int)
+    rate = take(train, "sampling_rate", int)
     if rate is not None:
         text = f"frames.every: {rate}"
         draft.became("train_config.sampling_rate", rate, text)
@@ -187,7 +168,7 @@ def _frames_and_pool(draft: Draft, train: dict[str, Any], grid: dict[str, list[s
 
 
 def _compression(draft: Draft, train: dict[str, Any], as_in_2021: bool) -> None:
-    said = _take(train, "dim_reduction", str)
+    said = take(train, "dim_reduction", str)
     if said is None:
         raise ConfigError("train_config.dim_reduction is missing; add it, e.g. pca_50")
     match = re.fullmatch(r"([a-z]+)_(\d+)", said)
@@ -219,105 +200,8 @@ def _compression(draft: Draft, train: dict[str, Any], as_in_2021: bool) -> None:
     draft.became("train_config.dim_reduction", said, f"compress.method: {shown}")
 
 
-def _encoder_and_search(
-    draft: Draft, raw: dict[str, Any], train: dict[str, Any], source: str, as_in_2021: bool
-) -> None:
-    automl = part(train, "autosklearn_config", f"{source}: train_config")
-    train.pop("autosklearn_config", None)
-    section = next((name for name in ("model_config", "net_config") if name in raw), "model_config")
-    model = dict(part(raw, section, source))
-    encoder = model.pop("encoding_model", None)
-    for key, value in model.items():
-        draft.unknown(f"{section}.{key}", value)
-    if automl:
-        _automl(draft, automl)
-        if encoder is not None:
-            draft.dropped(f"{section}.encoding_model", encoder, "the config is for auto-sklearn")
-    elif encoder is None:
-        raise ConfigError(f"{source}: model_config.encoding_model is missing; add it, e.g. partial_ls")
-    else:
-        check_option(f"{section}.encoding_model", encoder, sorted(_ENCODERS))
-        draft.settings["encoders"] = [_ENCODERS[encoder]]
-        draft.became(f"{section}.encoding_model", encoder, f"encoders: {_ENCODERS[encoder]}")
-        _search(draft, train, _ENCODERS[encoder])
-    _metric_and_folds(draft, train, as_in_2021)
-
-
-def _automl(draft: Draft, automl: dict[str, Any]) -> None:
-    seconds, memory = automl.get("time_left_for_this_task", _HOUR), automl.get("memory_limit", 3072)
-    draft.settings["encoders"] = ["autosklearn"]
-    draft.settings["automl"] = {"seconds": seconds, "memory_mb": memory}
-    draft.comment(
-        "encoders", "Needs, once: voxelcast encoders install-autosklearn. encoders: [flaml] needs nothing of the kind."
-    )
-    draft.comment(
-        "automl",
-        "Of one fit. There is one for each layer and fold, and again for each outer fold; 2021 fitted once and "
-        "reported how well the model fitted the videos it was fitted to.",
-    )
-    names = {"time_left_for_this_task": ("automl.seconds", seconds), "memory_limit": ("automl.memory_mb", memory)}
-    for key, value in automl.items():
-        full = f"train_config.autosklearn_config.{key}"
-        if key in names:
-            draft.became(full, value, f"{names[key][0]}: {names[key][1]}")
-        elif key in ("per_run_time_limit", "ensemble_size", "ensemble_nbest"):
-            draft.dropped(full, value, "auto-sklearn's own default is used")
-        else:
-            draft.unknown(full, value)
-
-
-def _search(draft: Draft, train: dict[str, Any], encoder: str) -> None:
-    trials = _take(train, "bo_opt_iters", int, 25)
-    smbo = part(train, "smbo_config", "train_config")
-    train.pop("smbo_config", None)
-    estimator = smbo.get("base_estimator", "GP")
-    if encoder == "ols":
-        draft.dropped(
-            "train_config.bo_opt_iters", trials, "least squares has nothing to search (2021's penalty did nothing)"
-        )
-        draft.dropped("train_config.smbo_config", smbo, "likewise")
-        return
-    sampler = "gp" if estimator == "GP" else "tpe"
-    draft.settings["search"] = {"method": "bayes", "sampler": sampler, "trials": trials}
-    draft.became("train_config.bo_opt_iters", trials, f"search: bayes, trials: {trials}")
-    if encoder not in ("mlp", "boosted_trees"):
-        draft.comment("search", "method: exact tries every setting, in less time, and is never worse.")
-    for key, value in smbo.items():
-        full = f"train_config.smbo_config.{key}"
-        if key == "base_estimator":
-            draft.became(
-                full, value, f"search.sampler: {sampler}" + ("" if value == "GP" else ", the nearest there is")
-            )
-        elif key in ("acq_func", "n_initial_points", "acq_optimizer", "initial_point_generator"):
-            draft.dropped(full, value, "Optuna's sampler decides this")
-        else:
-            draft.unknown(full, value)
-
-
-def _metric_and_folds(draft: Draft, train: dict[str, Any], as_in_2021: bool) -> None:
-    metric = _take(train, "bo_eval_metric", str)
-    ours = "pooled_2021" if as_in_2021 and metric in (None, "corr_mean") else "pearson_r"
-    draft.settings.setdefault("search", {})["metric"] = ours
-    if metric is not None:
-        check_option("train_config.bo_eval_metric", metric, ("corr_mean", "mse_mean", "mae_mean"))
-        draft.became("train_config.bo_eval_metric", metric, f"search.metric: {ours}")
-    draft.comment(
-        "search",
-        "2021's corr_mean is one correlation over videos x voxels (metric: pooled_2021). "
-        + ("Here it only chooses; score is r per voxel." if as_in_2021 else "Here r is per voxel, then averaged."),
-    )
-    n = _take(train, "num_cv_folds", int, 10)
-    draft.settings["folds"] = {"n": n, "nested": not as_in_2021}
-    draft.became("train_config.num_cv_folds", n, f"folds.n: {n}")
-    draft.comment(
-        "folds",
-        "2021 reported the score by which it had chosen"
-        + (", here selection_score." if as_in_2021 else "; nested: the score comes from folds that no choice saw."),
-    )
-
-
 def _layers_together(draft: Draft, train: dict[str, Any]) -> None:
-    merged = _take(train, "merge_layer_features", bool)
+    merged = take(train, "merge_layer_features", bool)
     if merged is None:
         return
     if merged:

@@ -146,9 +146,14 @@ def _surface(nilearn: _Nilearn, brain_map: SurfaceMap, scale: dict[str, Any]) ->
     figure.subplots_adjust(left=0.0, right=0.92, bottom=0.0, top=0.84, wspace=0.0)
     views = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
     for ax, (side, view) in zip(axes, views, strict=True):
+        values = (brain_map.left if side == "left" else brain_map.right)[:_SHOWN]
+        empty = not np.isfinite(
+            values
+        ).any()  # nilearn warns of a hemisphere of NaN, but hides what is below a threshold
         nilearn.plotting.plot_surf_stat_map(
             mesh[f"infl_{side}"],
-            (brain_map.left if side == "left" else brain_map.right)[:_SHOWN],
+            np.zeros_like(values) if empty else values,
+            threshold=1e-6 if empty else None,
             bg_map=mesh[f"sulc_{side}"],
             hemi=side,
             view=view,

@@ -16,7 +16,7 @@ from voxelcast.report.results import Results
 from voxelcast.report.summary import number
 
 _INCHES: Final = (5.4, 2.1)
-_RANKS: Final = ("best", "upper quartile", "median")
+_RANKS: Final = {1.0: "best", 0.75: "upper quartile", 0.5: "median"}
 
 
 def observed_panels(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
@@ -36,11 +36,12 @@ def _panel(roi: str, subject: str, example: Mapping[str, FloatArray]) -> Panel:
     n_voxels = len(example["voxel"])
     sentences = []
     for k in range(n_voxels):
+        rank = _RANKS[float(example["quantile"][k])]
         axes = figure.add_subplot(1, len(_RANKS), k + 1)
         score = number(float(example["score"][k]))
-        axes.set_title(f"{_RANKS[k]}: r = {score}", fontsize=8)
+        axes.set_title(f"{rank}: r = {score}", fontsize=8)
         _scatter(axes, example["predicted"][:, k], example["measured"][:, k])
-        sentences.append(f"{_RANKS[k]}, voxel {int(example['voxel'][k])}: r = {score}")
+        sentences.append(f"{rank}, voxel {int(example['voxel'][k])}: r = {score}")
     figure.axes[0].set_ylabel("measured response")
     figure.axes[n_voxels // 2].set_xlabel("predicted response")
     n_stimuli = len(example["measured"])

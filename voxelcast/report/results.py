@@ -73,7 +73,7 @@ class Results:
     weights : DataFrame
         The rows of weights.csv that speak of the final models; empty where there is no such file.
     examples : mapping of (subject, roi) to mapping of str to ndarray
-        ``voxel``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
+        ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
     brain_maps : tuple of Path
         Pictures in ``brain_maps/``.
     """

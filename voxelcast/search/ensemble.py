@@ -48,7 +48,8 @@ class Ensemble:
         Whether stacking weights sum to 1. Free weights may undo an encoder's shrinkage: they can score a little
         higher, but where a layer's predictions are shrunk to almost nothing they grow without bound.
     draws : int
-        Weights of the layers that banded ridge draws at random, besides equal weights and every layer alone.
+        Weights of the layers that banded ridge draws at random, besides equal weights and every layer alone; 0: equal
+        weights only.
     """
 
     method: str = "none"
