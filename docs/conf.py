@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
@@ -83,7 +84,25 @@ def skip_borrowed(app: object, what: str, name: str, obj: object, skip: bool, op
     return True if isinstance(obj, types.GenericAlias | types.UnionType) or (callable(obj) and foreign) else None
 
 
+def copy_notebooks() -> None:
+    """Copy the notebooks to where the site is made from, their links to pages mended."""
+    folder = Path(__file__).parent / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for notebook in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"):
+        text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
+        copy = folder / notebook.name
+        if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
+            copy.write_text(text, encoding="utf-8")
+
+
+def mend_links(app: object, page: str, source: list[str]) -> None:
+    """Let a page's links to notebooks lead to their copies."""
+    source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+
+
 def setup(app: Sphinx) -> None:
-    """Connect the two."""
+    """Copy the notebooks and connect the rest."""
+    copy_notebooks()
+    app.connect("source-read", mend_links)
     app.connect("autodoc-process-docstring", mend_docstring, priority=100)
     app.connect("autodoc-skip-member", skip_borrowed)

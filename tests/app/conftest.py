@@ -31,7 +31,7 @@ def describe(output: Path, **settings: object) -> Path:
 
 
 def write_outputs(root: Path, n: int) -> Path:
-    """Write ``n`` experiments of 10 subjects x 9 ROIs x 25 layers in three studies, which differ in names and scores."""
+    """Write ``n`` experiments of 10 subjects x 9 ROIs x 25 layers in three studies; names and scores differ."""
     first = root / "study0" / "exp00"
     sizes = {"subjects": SUBJECTS, "rois": ROIS, "n_layers": 25, "n_settings": 1, "n_voxels": 5}
     write_output(first, networks=[NETWORKS[0]], held_out=True, **sizes)

@@ -92,7 +92,6 @@ def test_pages_load_nothing_from_elsewhere_and_hold_no_inline_code(client: TestC
     ("/e/000000000000/report", 404, "no experiment has the address"),
     ("/e/..%2f..%2fetc/report", 404, "does not exist"),
     ("/e/../../etc/passwd", 404, "does not exist"),
-    ("/static/../app.css", 404, "does not exist"),
 ])  # fmt: skip
 def test_what_is_wrong_is_said(client: TestClient, address: str, status: int, said: str) -> None:
     answer = client.get(address)

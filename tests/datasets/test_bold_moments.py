@@ -24,6 +24,7 @@ from voxelcast.datasets.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.bold_moments import BoldMomentsDataset
 from voxelcast.datasets.bold_moments_choice import Choice
 from voxelcast.datasets.bold_moments_layout import SUBJECTS, main_rois, published_voxels, roi_parts
+from voxelcast.datasets.inventory import take_inventory
 from voxelcast.datasets.miniature_bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES, write_bold_moments
 
 B = Path("derivatives") / "versionB"
@@ -267,3 +268,19 @@ def test_choices_that_do_not_exist(
 ) -> None:
     with pytest.raises(error, match=words):
         BoldMomentsDataset(root, **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"files": "whole_brain"}, {"version": "A", "tr": 1}, {"space": "fsaverage"}])
+def test_expected_files_are_those_that_are_opened(root: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    expected = BoldMomentsDataset.expected_files(root, **settings)
+    assert take_inventory(expected).complete
+    dataset = BoldMomentsDataset(root, **settings)
+    opened = {p for s in dataset.subjects for roi in dataset.rois(s) for p in dataset.response_files(s, roi)}
+    assert {each.path for each in expected if each.group.startswith("responses")} == opened
+    assert not take_inventory(BoldMomentsDataset.expected_files(tmp_path, **settings)).complete
+
+
+def test_videos_may_lie_elsewhere(own: Path) -> None:
+    (own / "derivatives" / "stimuli_metadata" / "mp4_h264").rename(own / "mp4_h264")
+    assert take_inventory(BoldMomentsDataset.expected_files(own, subjects="sub-01")).complete
+    assert BoldMomentsDataset(own, subjects="sub-01").train_stimuli[0].path == own / "mp4_h264" / "0001.mp4"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.datasets.registry import DATASETS
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.config_file import load_config, parse_config
 from voxelcast.experiment.rsa_config import load_rsa_config
@@ -28,7 +29,7 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(fold={"n": 3}), "fold is not a setting; did you mean folds"),
         (with_(folds={"m": 3}), "folds.m is not a setting; allowed here: n, nested"),
         (with_(dataset={"kind": "simulated", "rot": "x"}), "dataset.rot is not a setting; did you mean root"),
-        (with_(dataset={"kind": "foldr"}), "dataset.kind must be one of algonauts2021, folder, simulated; got 'foldr'"),
+        (with_(dataset={"kind": "foldr"}), f"dataset.kind must be one of {', '.join(sorted(DATASETS))}; got 'foldr'"),
         (with_(networks=[{"name": "a", "layer": "x"}]), "networks.0.layer is not a setting; did you mean"),
         (with_(networks=[]), "networks: "),
         (with_(networks=MINIMAL["networks"] * 2), "torchvision/resnet18 is there twice"),

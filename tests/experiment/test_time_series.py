@@ -17,6 +17,8 @@ from voxelcast.datasets.miniature_algonauts2025 import write_algonauts2025
 from voxelcast.experiment.config_file import load_config, parse_config
 from voxelcast.experiment.run import run_experiment
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "haxby_series.yaml"
 
 
@@ -31,6 +33,8 @@ def _settings(root: Path, **changes: Any) -> dict[str, Any]:
         "encoders": ["ridge"],
         "folds": {"by": "group"},
         "significance": {"permutations": 200},
+        "interval": {"resamples": 100},
+        "compute": {"workers": 1},
     }
     return {**base, **changes}
 
@@ -119,6 +123,7 @@ def test_says_what_does_not_go_with_time_series(
         _run(root, tmp_path / "out", **changes)
 
 
+@pytest.mark.slow
 def test_networks_see_the_movie_of_each_volume(tmp_path: Path) -> None:
     write_algonauts2025(tmp_path / "mini", 0)
     config = {
@@ -136,6 +141,7 @@ def test_networks_see_the_movie_of_each_volume(tmp_path: Path) -> None:
         "encoders": ["ridge"],
         "folds": {"by": "group"},
         "significance": {"permutations": 0},
+        "compute": {"workers": 1},
     }
     run_experiment(parse_config(config, "test"), tmp_path / "out", progress=Silent())
     (row,) = read_table(tmp_path / "out" / "scores.csv")

@@ -10,7 +10,7 @@ from typing import Final
 
 from voxelcast.core.errors import MissingFileError
 
-MARKS: Final = ("config.yaml", "progress.jsonl", "scores.csv", "steps")
+MARKS: Final = ("config.yaml", "progress.jsonl", "steps")
 """A folder with one of these is the output of an experiment, perhaps of one that was stopped early."""
 
 _DEEPEST: Final = 3  # OUTPUT/study/network/experiment; deeper lie data, not outputs

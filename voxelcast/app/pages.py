@@ -26,22 +26,6 @@ _SHADES: Final = 10  # of the table by ROI and subject: .h0 to .h9 in app.css
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage of a run with the number of its steps; None where it has not begun."""
-
-    what: str
-    done: int | None
-    running: int
-    waiting: int
-    failed: int
-
-    @property
-    def total(self) -> int | None:
-        """Steps of the stage."""
-        return None if self.done is None else self.done + self.running + self.waiting + self.failed
-
-
-@dataclass(frozen=True)
 class Shade:
     """A number of the table by ROI and subject, and how dark it is."""
 
@@ -61,7 +45,7 @@ def app_environment() -> jinja2.Environment:
     made = environment()
     own = jinja2.PackageLoader("voxelcast.app", "templates")
     made.loader = jinja2.ChoiceLoader([own, made.loader] if made.loader else [own])
-    made.filters |= {"stage_now": _stage_now, "totals": _totals, "local": _local}
+    made.filters |= {"stage_now": _stage_now, "local": _local}
     return made
 
 
@@ -165,13 +149,9 @@ def _shades(results: Results, measure: Measure) -> list[tuple[str, list[Shade]]]
     return rows
 
 
-def _totals(stages: Sequence[StageStatus]) -> list[Stage]:
-    return [Stage(stage.what, stage.done, stage.running, stage.waiting, stage.failed) for stage in stages]
-
-
-def _stage_now(status: RunStatus | None) -> Stage | None:
+def _stage_now(status: RunStatus | None) -> StageStatus | None:
     """Return the last stage that has begun."""
-    begun = [stage for stage in _totals(status.stages) if stage.done is not None] if status else []
+    begun = [stage for stage in status.stages if stage.done is not None] if status else []
     return begun[-1] if begun else None
 
 

@@ -34,7 +34,9 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
 
     datasets = open_datasets(sources or [str(output / "config.yaml") for output in outputs])
     if not sources and track_of(datasets[:1]) != "2023":
-        datasets = datasets[:1]  # all of one dataset, of which each output may have predicted a part
+        datasets = datasets[:1]  # all of one dataset, of which each output must have predicted a part
+        for output in outputs:
+            read_outputs([output], datasets[0])
     predictions: dict[tuple[str, str], FloatArray] = {}
     for dataset in datasets:
         predictions |= read_outputs(outputs, dataset)

@@ -14,7 +14,7 @@ from voxelcast.datasets import bold_moments_layout as layout
 from voxelcast.datasets.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.bold_moments_files import open_roi_file, open_whole_brain, read_places
 from voxelcast.datasets.inventory import Expected
-from voxelcast.datasets.layout2021 import select_names
+from voxelcast.datasets.layout2021 import find_or_expect, select_names
 from voxelcast.datasets.miniature import read_miniature
 
 
@@ -131,9 +131,11 @@ class Choice:
 
 def expected_files(root: Path, choice: Choice) -> tuple[Expected, ...]:
     """List the videos, their annotations, and the response files chosen."""
-    derivatives = root if root.name == "derivatives" else root / "derivatives"
+    derivatives = find_or_expect(root, "derivatives")
     metadata = derivatives / "stimuli_metadata"
-    videos = metadata / layout.VIDEO_FOLDER
+    videos = find_or_expect(root, layout.VIDEO_FOLDER)
+    if not videos.is_dir():
+        videos = metadata / layout.VIDEO_FOLDER
     numbers = choice.numbers
     listed = [
         Expected("videos", videos / "*.mp4", count=len(numbers["train"]) + len(numbers["test"])),

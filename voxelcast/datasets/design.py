@@ -123,7 +123,7 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     if not known.any(axis=0).all():
         raise DataError(f"{path}: every nuisance column must hold numbers; one has none; choose nuisance_columns")
     means = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
-    return np.where(known, values, means)
+    return np.asarray(np.where(known, values, means))
 
 
 def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:

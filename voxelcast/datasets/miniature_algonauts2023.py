@@ -61,7 +61,8 @@ def _write_images(folder: Path, seed: int) -> FloatArray:
 
 def _write_masks(folder: Path, side: layout.Hemisphere, n_vertices: int, seed: int) -> None:
     mesh = np.zeros(N_MESH, dtype=np.int64)
-    on_mesh = np.sort(generator(seed, "mesh").choice(N_MESH, n_vertices, replace=False))
+    # Among the first vertices, those of fsaverage5, which pictures of maps show.
+    on_mesh = np.sort(generator(seed, "mesh").choice(10_242, n_vertices, replace=False))
     mesh[on_mesh] = 1
     save_array(layout.mask_path(folder, side, "all-vertices", "fsaverage"), mesh)
     for name, areas in layout.ROI_CLASSES.items():

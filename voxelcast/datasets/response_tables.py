@@ -86,7 +86,7 @@ class ImageTable:
     def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
         """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels); NaN if missing."""
         chosen = self._maps[list(stimuli)]
-        values = self.image.read(voxels)[chosen]
+        values: FloatArray = self.image.read(voxels)[chosen]
         values[chosen < 0] = np.nan
         return values
 

@@ -170,7 +170,7 @@ class TimeSeriesDataset(SeriesDataset):
     def _read_events(self, lengths: Mapping[str, int]) -> dict[str, pd.DataFrame]:
         """Read the events of each run, which must be those of every subject: features are shared by subjects."""
         pattern = self._patterns["events"] or ""
-        events = {}
+        events: dict[str, pd.DataFrame] = {}
         for run, length in lengths.items():
             for subject in self._subjects if "{subject}" in pattern else self._subjects[:1]:
                 table = read_events(filled(self._root, pattern, subject, run), length * self.tr)

@@ -23,13 +23,17 @@ class StageStatus:
     waiting: int = 0
     failed: int = 0
 
+    @property
+    def total(self) -> int | None:
+        """Steps of the stage; None where it has not begun."""
+        return None if self.done is None else self.done + self.running + self.waiting + self.failed
+
     def line(self) -> str:
         """Say it in words."""
         if self.done is None:
             return f"{self.what:22}not begun"
-        total = self.done + self.running + self.waiting + self.failed
         others = [("running", self.running), ("waiting", self.waiting), ("failed", self.failed)]
-        return f"{self.what:22}{self.done} of {total} done" + "".join(f", {n} {name}" for name, n in others if n)
+        return f"{self.what:22}{self.done} of {self.total} done" + "".join(f", {n} {name}" for name, n in others if n)
 
 
 @dataclass(frozen=True)

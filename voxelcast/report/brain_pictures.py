@@ -49,6 +49,9 @@ def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str) -> Path
     if not values.size:
         raise DataError(f"{title} has no value to draw; map another quantity")
     scale = _scale(values)
+    if isinstance(shown, SurfaceMap) and len(shown.left) > _SHOWN:
+        n_drawn = sum(int(np.isfinite(part[:_SHOWN]).sum()) for part in parts)
+        label += f" ({n_drawn:,} of {values.size:,} vertices drawn)"
     figure = _volume(nilearn, shown, scale) if isinstance(shown, VolumeMap) else _surface(nilearn, shown, scale)
     figure.suptitle(f"{title}, {label}", fontsize=10, y=None if figure.get_layout_engine() else 0.99)
     with atomic_path(path) as temporary:

@@ -60,7 +60,7 @@ def read_outputs(folders: Sequence[Path]) -> list[Output]:
     Raises
     ------
     OptionError
-        If a folder is given twice, or more folders than there are colours and marks to tell them apart.
+        If a folder is given twice.
     MissingFileError, DataError
         If a folder or its files are missing or cannot be understood.
     """

@@ -38,7 +38,7 @@ def score_panel(
         mine = [row[place] for row in means]
         scores, low, high = (np.array([getattr(m, name) for m in mine]) for name in ("score", "low", "high"))
         axes.vlines(x, low, high, color=output.colour, linewidth=1.4, alpha=0.6)
-        marker = _MARKERS[place % len(_MARKERS)]
+        marker = _marker(place)
         axes.plot(x, scores, linestyle="", marker=marker, markersize=5, color=output.colour, label=output.label)
     for place, row in enumerate(means):
         ceilings = [mean.ceiling for mean in row if np.isfinite(mean.ceiling)]
@@ -63,7 +63,7 @@ def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
         return None
     figure, axes = _figure(len(rois), len(outputs))
     for place, output in enumerate(outputs):
-        look: dict[str, Any] = {"marker": _MARKERS[place % len(_MARKERS)], "color": output.colour}
+        look: dict[str, Any] = {"marker": _marker(place), "color": output.colour}
         x = np.arange(len(rois)) + _offset(place, len(outputs))
         axes.plot(x, depths[:, place], linestyle="", markersize=5, label=output.label, **look)
     axes.set_ylim(-0.05, 1.05)
@@ -81,6 +81,11 @@ def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
 def _figure(n_rois: int, n_outputs: int) -> tuple[Figure, Any]:
     figure = Figure(figsize=(max(4.5, 1.2 + n_rois * (0.35 + 0.13 * n_outputs)), 3.2))
     return figure, figure.add_subplot()
+
+
+def _marker(place: int) -> str:
+    """Return a marker that, with the colour, is an output's own: seven times seven of them."""
+    return _MARKERS[(place + place // len(_MARKERS)) % len(_MARKERS)]
 
 
 def _offset(place: int, n_outputs: int) -> float:

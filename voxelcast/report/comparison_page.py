@@ -65,7 +65,7 @@ def _content(outputs: Sequence[Output]) -> dict[str, Any]:
         for by_voxel, (title, explained) in _WAYS.items():
             means = [[roi_mean(output, roi, by_voxel=by_voxel) for output in outputs] for roi in rois]
             overall = [roi_mean(output, None, by_voxel=by_voxel) for output in outputs]
-            panel = score_panel(title, outputs, shown, means[: len(shown)], measure)
+            panel = score_panel(f"Scores by ROI: {title.lower()}", outputs, shown, means[: len(shown)], measure)
             ways.append({"title": title, "explained": explained, "panel": panel,
                          "map": _map(outputs, rois, means, overall)})  # fmt: skip
         depth = depth_panel(outputs, shown)

@@ -18,7 +18,7 @@ from voxelcast.report.facts import citations, duration, exclusion_rows, flatten,
 from voxelcast.report.figures import PALETTE, STYLE, SUBJECT_COLOUR, picture
 from voxelcast.report.heatmap import heatmap
 from voxelcast.report.layer_map import layer_map, network_letters
-from voxelcast.report.layer_profile import layer_order, layer_profiles
+from voxelcast.report.layer_profile import Depth, layer_order, layer_profiles
 from voxelcast.report.model_weights import MOST_LAYERS, gain_rows, weight_rows
 from voxelcast.report.observed import observed_panels
 from voxelcast.report.optuna_figures import optuna_panels
@@ -27,8 +27,8 @@ from voxelcast.report.search_history import search_histories
 from voxelcast.report.significance import significance
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import (
+    Measure,
     choose_measure,
-    chosen_counts,
     findings,
     network_label,
     number,
@@ -120,16 +120,9 @@ def _content(results: Results) -> dict[str, Any]:
     overall = overall_row(rows)
     axis = strip_axis(rows)
     depth = layer_order(results)
-    panel_rois = results.rois[:MOST_PANELS]
-    with matplotlib.rc_context(STYLE):
-        profiles = layer_profiles(results, depth, panel_rois)
-        histories = search_histories(results, panel_rois)
-        histograms = voxel_histograms(results, panel_rois)
-        studies = optuna_panels(results, depth, panel_rois)
-        observed = observed_panels(results, panel_rois)
     in_order = results.scores.assign(place=[results.rois.index(roi) for roi in results.scores["roi"]])
     scores = in_order.sort_values("place", kind="stable")
-    return {
+    return _figures(results, depth) | {
         "results": results,
         "measure": measure,
         "rows": rows,
@@ -138,7 +131,7 @@ def _content(results: Results) -> dict[str, Any]:
         "strips": [strip(row, axis) for row in rows],
         "findings": findings(results, measure, rows, overall),
         "score_map": heatmap(
-            results.scores, measure.column, results.rois, results.subjects, titles=_pair_titles(results)
+            results.scores, measure.column, results.rois, results.subjects, titles=_pair_titles(results, measure)
         ),
         "normalised_map": heatmap(results.scores, "noise_normalised_r", results.rois, results.subjects, top=1.0),
         "has_ceiling": bool(results.scores["noise_ceiling_r"].notna().any()),
@@ -146,15 +139,8 @@ def _content(results: Results) -> dict[str, Any]:
         "has_tests": bool(results.scores["n_significant_voxels"].notna().any()),
         "has_held_out": bool(results.scores["held_out_score"].notna().any()),
         "pairs": scores.to_dict("records"),
-        "counts": chosen_counts(results),
         "networks": [(network_label(*network), colour) for network, colour in depth.colours.items()],
         "layers": layer_rows(results, depth),
-        "profiles": profiles,
-        "histories": histories,
-        "histograms": histograms,
-        "studies": studies,
-        "observed": observed,
-        "brain_maps": [picture(path, f"Brain map: {path.stem.replace('_', ' ')}.") for path in results.brain_maps],
         "chosen_map": layer_map(results, depth, results.rois, results.subjects),
         "letters": [(letter.strip(), network_label(*network)) for network, letter in network_letters(depth).items()],
         "tested": significance(results),
@@ -164,7 +150,6 @@ def _content(results: Results) -> dict[str, Any]:
         "citations": citations(results),
         "explorer": explorer_data(results, depth),
         "network_label": network_label,
-        "n_without_figures": len(results.rois) - len(panel_rois),
         "n_candidates": len(results.search),
         "n_without_voxels": len(results.scores) - len(results.voxels),
         "exclusions": exclusion_rows(results),
@@ -182,13 +167,29 @@ def _content(results: Results) -> dict[str, Any]:
     }
 
 
-def _pair_titles(results: Results) -> dict[Pair, str]:
+def _figures(results: Results, depth: Depth) -> dict[str, Any]:
+    """Draw everything that is a picture."""
+    rois = results.rois[:MOST_PANELS]
+    with matplotlib.rc_context(STYLE):
+        return {
+            "profiles": layer_profiles(results, depth, rois),
+            "histories": search_histories(results, rois),
+            "histograms": voxel_histograms(results, rois),
+            "studies": optuna_panels(results, depth, rois),
+            "observed": observed_panels(results, rois),
+            "brain_maps": [picture(path, f"Brain map: {path.stem.replace('_', ' ')}.") for path in results.brain_maps],
+            "n_without_figures": len(results.rois) - len(rois),
+        }
+
+
+def _pair_titles(results: Results, measure: Measure) -> dict[Pair, str]:
     """Say in one line what was found for each subject and ROI."""
     titles = {}
     for row in results.scores.to_dict("records"):
         low, high, ceiling = (number(row[name]) for name in ("score_low", "score_high", "noise_ceiling_r"))
+        interval = "" if measure.is_selection else f" ({low} to {high})"
         titles[str(row["subject"]), str(row["roi"])] = (
-            f"{row['roi']}, {row['subject']}: {number(row['score'])} ({low} to {high}), noise ceiling {ceiling}; "
+            f"{row['roi']}, {row['subject']}: {number(row[measure.column])}{interval}, noise ceiling {ceiling}; "
             f"{row['network']}, {row['layer']}, {row['encoder']}"
         )
     return titles

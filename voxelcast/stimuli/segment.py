@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 import av
 import numpy as np
@@ -97,7 +96,7 @@ def _timed_frames(stimulus: Stimulus, index: int | None, start: float) -> Iterat
                     raise StimulusError(
                         f"{shown_name(stimulus)}: parts of a video need frames with times; remux the file"
                     )
-                yield cast(VideoFrame, frame), float(frame.time) - zero
+                yield frame, float(frame.time) - zero
         except av.FFmpegError as error:
             raise StimulusError(f"{shown_name(stimulus)}: decoding fails ({reason(error)}); {REMEDY}") from error
 

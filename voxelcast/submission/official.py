@@ -11,7 +11,7 @@ from typing import Final, Literal, get_args
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option, check_same_stimuli
-from voxelcast.core.errors import DataError
+from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
 from voxelcast.scoring.challenge import (
     ChallengeScore,
@@ -67,6 +67,8 @@ def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | No
     """
     rule = rule or rule_of(datasets)
     check_option("rule", rule, RULES)
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; give a submission file, or the output folder of a run")
     for dataset in datasets:
         if not dataset.has_test_responses:
             raise DataError(

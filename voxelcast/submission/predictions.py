@@ -27,7 +27,7 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
     Returns
     -------
     predictions : dict of (subject, ROI) to ndarray of shape (n_test, n_voxels)
-        Of the subjects and ROIs of the dataset that were predicted, in the dataset's order.
+        Of the subjects and ROIs of the dataset that were predicted.
 
     Raises
     ------

@@ -31,6 +31,7 @@
       if (answer.ok) takeOver(new DOMParser().parseFromString(text, "text/html"));
       else notice.textContent = "This page cannot be read any more. Go back to all experiments.";
     } catch {
+      if (mine !== turn) return;
       notice.textContent = "No answer: voxelcast view has ended. What you see is how it was then.";
       notice.hidden = false;
     }
@@ -63,6 +64,8 @@
       show(link.getAttribute("href"));
     });
   }
+
+  addEventListener("pagehide", () => turn++); // leaving the page ends what was asked; that is no failure
 
   const follow = async () => {
     if (!document.hidden) await load(location.pathname + location.search);
