@@ -93,7 +93,8 @@ def test_encoders_find_the_same_models_both_ways(encoder: str) -> None:
     assert race.ratio == race.model_seconds / race.exact_seconds
     # Penalties lie between those of the list, and scikit-learn's tolerance is loose; the models are the same.
     assert race.default_margin > -0.02
-    # By the same definition ours is at least as good: every model, or the penalty at the peak. (Of ols the reference has a penalty.)
+    # By the same definition ours is at least as good: every model, or the penalty at the peak. (Of ols the reference
+    # has a penalty.)
     assert race.margin > (-1e-8 if encoder in ("pls", "ridge", "omp") else -0.02)
     nearest = min(np.abs(candidate.fold_scores - race.best.fold_scores).max() for candidate in race.exact.candidates)
     assert nearest < 0.05

@@ -122,9 +122,7 @@ def steps(steps: int, workers: int, solves: int, on: str | None) -> None:
 @click.option("--network", default="torchvision/resnet50", show_default=True)
 @click.option("--layers", help="Separated by commas; default: those of docs/benchmarks.md, else algonauts2021.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option(
-    "--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="bfloat16", show_default=True
-)
+@click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="bfloat16", show_default=True)
 @click.option("--every", default=2, show_default=True, help="Look at every k-th frame.")
 @click.option("--clips", default=8, show_default=True, help="3-second clips that ours sees.")
 @click.option("--reference-clips", default=2, show_default=True, help="Clips that the 2021 way sees in each round.")
@@ -166,9 +164,7 @@ def extraction(
 @click.option("--network", default="torchvision/vgg19", show_default=True)
 @click.option("--layers", default="algonauts2021", show_default=True, help="Separated by commas.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option(
-    "--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True
-)
+@click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--every", default=4, show_default=True, help="Look at every k-th frame.")
 @click.option("--stimuli", default=40, show_default=True, help="1102 for the whole of the 2021 challenge.")
 @click.option("--components", default=250, show_default=True)

@@ -23,9 +23,7 @@ from voxelcast.cli.progress import make_progress
 @click.option("--input-size", type=int)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option(
-    "--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True
-)
+@click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--recursive", is_flag=True, help="Look into sub-folders.")
 @click.option("--keep-suffix", is_flag=True, help="Ids keep the file's suffix: clip.mp4 and clip.webm are two.")
 @click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -25,4 +26,5 @@ def view(outputs: tuple[Path, ...], port: int, open_browser: bool) -> None:
         if open_browser:
             click.launch(address)
 
-    serve(outputs, port=port, ready=ready)
+    with suppress(KeyboardInterrupt):  # its usual end, not a failure
+        serve(outputs, port=port, ready=ready)

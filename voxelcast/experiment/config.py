@@ -221,7 +221,8 @@ class ExperimentConfig(Strict):
         unlisted = [name for name in self.encoders if not can_be_exact(name)]
         if self.search.method == "exact" and unlisted:
             raise ValueError(
-                f"search.method: exact tries every setting, which {unlisted[0]} has too many of; set search.method=bayes"
+                f"search.method: exact tries every setting, which {unlisted[0]} has too many of; "
+                "set search.method=bayes"
             )
         return self
 

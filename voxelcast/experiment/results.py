@@ -228,8 +228,8 @@ def _significance_notes(finished: Finished) -> list[str]:
     if not untested:
         return []
     return [
-        f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved whole, and "
-        "no fold holds two of them, nor are all folds of one size."
+        f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved whole, "
+        "and no fold holds two of them, nor are all folds of one size."
     ]
 
 

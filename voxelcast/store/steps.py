@@ -1,8 +1,8 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
 ``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, peak memory, host, time). A
-step writes into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half a result;
-what killed steps left behind is removed when a run begins the next time.
+step writes into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half of a
+result; what killed steps left behind is removed when a run begins the next time.
 """
 
 from __future__ import annotations
