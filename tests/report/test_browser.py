@@ -69,7 +69,8 @@ def test_picking_by_keyboard(visit: Visiting, pages: dict[str, Path]) -> None:
     assert heads == ["ROI", "sub02", "mean"]
     _tab_to(visited, "button[type=reset]")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('[role=status]').textContent.includes('all ROIs')")
+    # Playwright's wait_for_function needs eval, which the page forbids.
+    page.locator("[role=status]", has_text="all ROIs").wait_for()
     assert rows.count() == 9
     assert page.locator("img:visible").count() == everything
     assert visited.problems == []

@@ -91,12 +91,10 @@ def run_experiment(
         check_disk(steps_store.root, forecast.disk_bytes)
         journal = Journal(output)
         seconds = (0.0, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
-        with (
-            journal.run(steps_store.root, on.scheduler, dict(zip(STAGES, seconds, strict=True))),
-            open_engine(on, workers, output, progress.note, _gpus(config)) as engine,
-        ):
-            finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
-        scores = write_results(finished, output)
+        with journal.run(steps_store.root, on.scheduler, dict(zip(STAGES, seconds, strict=True))):
+            with open_engine(on, workers, output, progress.note, _gpus(config)) as engine:
+                finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
+            scores = write_results(finished, output)
         progress.note(f"results in {output}")
         send_results(on, output, progress.note)
         there = [row["score"] for row in scores if row["score"] is not None]
