@@ -248,7 +248,8 @@ def frame_by_frame(
                     module(inputs)
                 for layer, values in captured.items():
                     kept[layer].append(values.detach().cpu().numpy().ravel())
-        yield {layer: np.mean(np.array(values), axis=0) for layer, values in kept.items()}
+        # Features x frames, as the 2021 pipeline stacked them.
+        yield {layer: np.mean(np.stack(values, axis=1), axis=1) for layer, values in kept.items()}
 
 
 def _single_precision(network: ModuleNetwork, memory: ClipFrames, n: int) -> Iterator[dict[str, FloatArray]]:
