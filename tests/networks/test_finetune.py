@@ -19,7 +19,7 @@ from voxelcast.networks.validate import validate
 CPU = torch.device("cpu")
 NETWORK = "torchvision/resnet18"
 # Long enough that the order in which threads add up makes no difference to what has been learnt.
-SMALL = FinetuneSettings(epochs=8, lr_head=0.05, lr_backbone=0.01, batch=8)
+SMALL = FinetuneSettings(epochs=6, lr_head=0.01, lr_backbone=0.002, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_learning_lowers_the_loss_and_the_result_can_be_used(folder, trained):
     facts = json.loads(output.with_name("tuned.pth.provenance.json").read_text())
     assert facts["weights_hash"] == network.card.weights_hash
     assert facts["history"] == history
-    assert facts["settings"]["epochs"] == 8
+    assert facts["settings"]["epochs"] == 6
     assert not output.with_name("tuned.pth.resume").exists()
 
 
@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, trained, tmp_path, monkey
             _train(folder, again)
     assert not again.exists()
     with pytest.raises(StoreError, match="was left by fine-tuning with other"):
-        _train(folder, again, FinetuneSettings(epochs=8, batch=8, seed=1))
+        _train(folder, again, FinetuneSettings(epochs=6, batch=8, seed=1))
     torch.rand(7)  # what else was drawn does not matter
     _, resumed = _train(folder, again)
     assert done == [0, 1]
