@@ -18,7 +18,7 @@ from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.algonauts2023_layout import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
 from voxelcast.store.atomic import write_bytes
 from voxelcast.submission.archive import check_size, read_members, zipped
-from voxelcast.submission.layout import Part, Shape, array_problems, part_problems, raise_first
+from voxelcast.submission.layout import Part, Shape, array_problems, as_float32, part_problems, raise_first
 
 NAME: Final = "algonauts2023"
 
@@ -57,8 +57,7 @@ def make_2023(predictions: Mapping[Part, FloatArray], folder: Path, shapes: Mapp
     DataError, UnknownNameError, ShapeError
         For a missing or unknown part, a wrong shape, NaN or infinity; nothing is written.
     """
-    with np.errstate(over="ignore"):
-        arrays = {part: np.ascontiguousarray(values, dtype=np.float32) for part, values in predictions.items()}
+    arrays = {part: as_float32(values) for part, values in predictions.items()}
     problems = part_problems(arrays, shapes, "hemisphere")
     raise_first(problems, NAME)
     members = {_member(part): _npy(arrays[part]) for part in shapes}

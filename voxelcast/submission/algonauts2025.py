@@ -19,7 +19,7 @@ from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.pickled_boxes import load_boxed_dict
 from voxelcast.store.atomic import write_bytes
 from voxelcast.submission.archive import check_size, read_members, zipped
-from voxelcast.submission.layout import Part, Shape, part_problems, raise_first
+from voxelcast.submission.layout import Part, Shape, as_float32, part_problems, raise_first
 from voxelcast.submission.pickling import pickled
 
 Phase = Literal["friends_s7", "ood"]
@@ -57,8 +57,7 @@ def make_2025(predictions: Mapping[Part, FloatArray], folder: Path, shapes: Mapp
     DataError, UnknownNameError, ShapeError
         For a missing or unknown run, a wrong shape, NaN or infinity; nothing is written.
     """
-    with np.errstate(over="ignore"):
-        arrays = {part: np.ascontiguousarray(values, dtype=np.float32) for part, values in predictions.items()}
+    arrays = {part: as_float32(values) for part, values in predictions.items()}
     stem = STEMS[phase_of(shapes)]
     raise_first(part_problems(arrays, shapes, "run"), stem)
     content: dict[str, dict[str, FloatArray]] = {}

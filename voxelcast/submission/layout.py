@@ -130,6 +130,15 @@ def _name_problems(
     return problems
 
 
+def as_float32(array: FloatArray) -> FloatArray:
+    """Return predictions as a submission holds them.
+
+    A number beyond the range of float32 becomes infinite, which the checks of this file refuse.
+    """
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
+
+
 def part_problems(predictions: Mapping[Part, object], shapes: Mapping[Part, Shape], what: str) -> list[VoxelcastError]:
     """List what is wrong with arrays by (subject, hemisphere) or (subject, run) against the shapes required."""
     problems: list[VoxelcastError] = []

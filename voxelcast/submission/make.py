@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from voxelcast.core.arrays import FloatArray
 from voxelcast.datasets.algonauts2021 import N_TEST
 from voxelcast.store.atomic import write_bytes
 from voxelcast.submission.archive import zipped
 from voxelcast.submission.layout import (
     VoxelTable,
+    as_float32,
     check_track,
     find_problems,
     raise_first,
@@ -67,7 +66,7 @@ def make_submission(
     unknown = [key for key in predictions if key not in in_order]
     content: dict[str, dict[str, FloatArray]] = {}
     for subject, roi in [key for key in in_order if key in predictions] + unknown:
-        content.setdefault(roi, {})[subject] = _as_float32(predictions[subject, roi])
+        content.setdefault(roi, {})[subject] = as_float32(predictions[subject, roi])
     raise_first(find_problems(content, required, n_test), f"{track} track")
 
     data = pickled(content)
@@ -75,9 +74,3 @@ def make_submission(
     path = folder / f"{track}_track.zip"
     write_bytes(path, zipped({f"{track}_track.pkl": data}))
     return path
-
-
-def _as_float32(array: FloatArray) -> FloatArray:
-    # A float64 beyond float32's range becomes infinite here and is refused as such by the check that follows.
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=np.float32)
