@@ -163,7 +163,7 @@ def test_progress_is_followed_without_reloading(visit: Visiting, served: Serving
                 pass
             page.get_by_text("2 of 3 done").wait_for()
             assert visited.audit() == []
-            journal.failed(steps[2].folder, "out of memory")
+            journal.failed(steps[2].folder, "out of memory", MemoryError())
             page.get_by_text(f"failed: {steps[2].folder}: out of memory").wait_for()
             unfinished = (output / "progress.jsonl").read_text()
         (output / "progress.jsonl").write_text(unfinished)  # as after a kill

@@ -83,6 +83,22 @@ def test_running_stopped_finished(few: Path, tmp_path: Path) -> None:
     assert library.experiments()[0].state == "stopped"
 
 
+def test_what_failed_is_said(few: Path, tmp_path: Path) -> None:
+    shutil.copytree(few / "low", tmp_path / "run")
+    table = pd.read_csv(tmp_path / "run" / "scores.csv").astype(object)
+    table.loc[0, table.columns.difference(["subject", "roi"])] = np.nan
+    table = table.assign(missing=["out of memory", *[""] * (len(table) - 1)])
+    table.to_csv(tmp_path / "run" / "scores.csv", index=False)
+    journal = Journal(tmp_path / "run")
+    with pytest.raises(MemoryError), journal.run(tmp_path / "run" / "steps", "local", {}):
+        raise MemoryError
+    (experiment,) = Library([tmp_path / "run"]).experiments()
+    assert experiment.state == "stopped"
+    assert experiment.reason == "incomplete: 1 subject x ROI failed; the same command runs just it"
+    assert experiment.results is not None
+    assert len(experiment.results.scores) == len(table) - 1
+
+
 def test_only_what_changed_is_read_again(few: Path, tmp_path: Path) -> None:
     shutil.copytree(few, tmp_path / "few")
     library = Library([tmp_path / "few"])

@@ -266,6 +266,19 @@ def test_no_readable_stimulus(images: Path, tmp_path: Path, call: Call) -> None:
     check_refusal(call("run", experiment, "--output", tmp_path / "out"), "none of 48", "check the files")
 
 
+def test_responses_that_are_constant_in_a_fold(images: Path, tmp_path: Path, call: Call) -> None:
+    """Known only from the fit, which then costs its own subject x ROI alone: here there is no other."""
+    change_responses(images, lambda y: np.eye(len(y))[:, 7:8])
+    done = call("run", write_experiment(tmp_path, images), "--output", tmp_path / "out")
+    assert done.code == 1
+    assert "Traceback" not in done.err + done.out
+    last = done.err.splitlines()[-1]
+    assert last.startswith("voxelcast: 1 of 1 subject x ROI failed: ann all: no candidate has a score")
+    assert f"(log: {tmp_path / 'out' / 'failures'}/fit-ann_all-" in last
+    assert "run the same command again" in last
+    assert not list((tmp_path / "out").rglob("*.csv"))
+
+
 # --- the challenge ---
 
 
@@ -529,6 +542,7 @@ def test_a_wrong_setting(
         (("extract", "none", "--output", "out"), 1, ("stimuli not found: none", "give a folder")),
         (("extract", "empty", "--output", "out"), 1, ("no video or image in empty",)),
         (("extract", "empty", "--every", "2", "--frames", "3", "--output", "out"), 1, ("every=2, n=3", "set one")),
+        (("extract", "empty", "--output", "out", "--on", "nowhere"), 1, ("profile 'nowhere'", "execution init")),
         (("report", "empty"), 1, ("empty",)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) and value and value[0].islower() else None,

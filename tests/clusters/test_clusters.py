@@ -230,6 +230,20 @@ def test_the_driver_is_interrupted_and_killed(cluster: Cluster) -> None:
     assert "finished" in finish(cluster.voxelcast("status", output))
 
 
+def test_features_alone_are_extracted_there(cluster: Cluster) -> None:
+    clips = cluster.experiment.parent / "data"
+    command = ["extract", clips, "--recursive", "--layers", "static.3,colour", "--input-size", 64, "--every", 2]
+    here, there = cluster.folder / "features-here", cluster.folder / "features-there"
+    finish(cluster.voxelcast(*command, "--output", here))
+    said = finish(cluster.voxelcast(*command, "--output", there, "--on", cluster.profile))
+    assert f"{cluster.scheduler}: 2 jobs asked for" in said
+    assert "144 of 144 stimuli read" in said
+    for name in ("static.3.npy", "colour.npy", "stimuli.csv"):
+        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+    assert "5 of 5 done" in finish(cluster.voxelcast("status", there))
+    assert not (there / "jobs.json").exists()
+
+
 def test_the_profile_is_checked_end_to_end(cluster: Cluster) -> None:
     right = yaml.safe_load(cluster.profile.read_text())
     path = cluster.folder / "right.yaml"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import shutil
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -137,20 +138,29 @@ def test_pins_have_hashes_and_no_addresses() -> None:
     assert text.count("--hash=sha256:") >= len(pinned)
 
 
-def _environment() -> str:
-    """Return why the real auto-sklearn cannot be run; empty where it can."""
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Find auto-sklearn's environment, or make one with the Python 3.9 of this machine; skip where there is none."""
     try:
-        python = install.environment_python()
+        install.environment_python()
+        yield
+        return
+    except MissingPackageError:
+        pass
+    folder = tmp_path_factory.mktemp("autosklearn") / "environment"
+    try:
+        install.install_environment(folder, install.find_python39(), print)
     except MissingPackageError as error:
-        return str(error)
-    imported = subprocess.run([python, "-I", "-W", "ignore", "-c", "import autosklearn"], capture_output=True)
-    return "" if imported.returncode == 0 else f"auto-sklearn cannot be imported by {python}"
+        pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(install.VARIABLE, str(folder))
+        yield
+    shutil.rmtree(folder)  # half a gigabyte
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("environment")
 def test_auto_sklearn_itself() -> None:
-    if reason := _environment():
-        pytest.skip(reason)
     X, Y = _data(n=150, q=3)
     model = AutoSklearn(0, Budget(30.0)).fit(X[:100], Y[:100], {})
     assert model.successful_runs >= 1

@@ -60,6 +60,26 @@ def test_chosen_penalties_have_the_least_error_over_folds() -> None:
         np.testing.assert_allclose(model.penalties[:, voxel], expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_a_voxel_in_another_unit_is_predicted_alike(unit: float) -> None:
+    rng = np.random.default_rng(4)
+    Xs = _bands(60, (4, 6, 3))
+    Y = Xs[1] @ rng.standard_normal((6, 3)) + 9 * rng.standard_normal((60, 3))
+    units = np.array([1.0, unit, 1.0])
+    expected, found = (fit_banded_ridge(Xs, responses, np.arange(60) % 5, n_draws=4) for responses in (Y, Y * units))
+    np.testing.assert_allclose(found.penalties, expected.penalties)
+    np.testing.assert_allclose(found.predict(Xs) / units, expected.predict(Xs), atol=1e-9)
+
+
+def test_one_voxel_and_a_constant_band() -> None:
+    rng = np.random.default_rng(4)
+    Xs = [*_bands(60, (4, 6)), np.full((60, 3), 2.5)]
+    y = Xs[0] @ rng.standard_normal((4, 1)) + rng.standard_normal((60, 1))
+    model = fit_banded_ridge(Xs, y, np.arange(60) % 5, n_draws=4)
+    assert np.corrcoef(model.predict(Xs)[:, 0], y[:, 0])[0, 1] > 0.8
+    assert not model.coefficients[2].any()
+
+
 def test_recovers_planted_bands() -> None:
     rng = np.random.default_rng(3)
     Xs = _bands(200, (10, 10, 10))

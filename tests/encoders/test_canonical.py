@@ -103,14 +103,14 @@ def test_voxels_beyond_the_stimuli_need_no_square_of_their_number() -> None:
     wide, stats = moments(X, Y), moments(X, Y @ np.linalg.qr(np.random.default_rng(1).standard_normal((300, 300)))[0])
     # Rotated responses have rotated loadings; the few stimuli are handled through Y Y'.
     for solve in (
-        lambda s: pls_canonical_path(s.S, s.C, s.responses(), 4),
+        lambda s: pls_canonical_path(s, 4),
         lambda s: cca_path(s.S, s.C, s.responses()),
     ):
         directions, loadings = solve(wide)
         assert directions.shape == (4, 4)
         assert loadings.shape == (4, 300)
         assert np.isfinite(loadings).all()
-    found, rotated = (pls_canonical_path(s.S, s.C, s.responses(), 4) for s in (wide, stats))
+    found, rotated = (pls_canonical_path(s, 4) for s in (wide, stats))
     np.testing.assert_allclose(np.abs(found[0]), np.abs(rotated[0]), atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(found[1], axis=1), np.linalg.norm(rotated[1], axis=1), atol=1e-9)
 

@@ -31,11 +31,13 @@ def _data(n: int, p: int, q: int, kind: str = "full") -> tuple[FloatArray, Float
 
 
 def _sklearn(X: FloatArray, Y: FloatArray, alpha: float, l1_ratio: float) -> FloatArray:
+    deviations = Y.std(axis=0)
     with warnings.catch_warnings():
         # Its duality gap cannot be brought below rounding.
         warnings.simplefilter("ignore")
-        model = linear_model.ElasticNet(alpha=alpha, l1_ratio=l1_ratio, tol=1e-14, max_iter=200_000).fit(X, Y)
-    prediction: FloatArray = model.predict(X).reshape(Y.shape)
+        model = linear_model.ElasticNet(alpha=alpha, l1_ratio=l1_ratio, tol=1e-14, max_iter=200_000)
+        model.fit(X, Y / deviations)
+    prediction: FloatArray = model.predict(X).reshape(Y.shape) * deviations
     return prediction
 
 
@@ -76,11 +78,12 @@ def test_whole_path_meets_the_optimality_conditions(n: int, p: int, kind: str, n
     path = encoder.path(stats, encoder.settings(n, p, 7))
     for setting, B in zip(path.settings, all_coefficients(path), strict=True):
         l1_ratio = setting.get("l1_ratio", 1.0)
-        absolute = n * setting["relative_alpha"] * largest_penalty(stats)
-        slope = stats.C - stats.S @ B - absolute * (1 / l1_ratio - 1) * B
+        penalty = n * setting["relative_alpha"] * largest_penalty(stats)
+        absolute = penalty * Y.std(axis=0)
+        slope = stats.C - stats.S @ B - penalty * (1 / l1_ratio - 1) * B
         tolerance = 1e-7 * np.abs(stats.C).max()
         assert (np.abs(slope) <= absolute + tolerance).all()
-        np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), atol=tolerance)
+        np.testing.assert_allclose(slope[B != 0], (absolute * np.sign(B))[B != 0], atol=tolerance)
 
 
 def test_nearly_dependent_features_are_solved_directly() -> None:
@@ -88,11 +91,11 @@ def test_nearly_dependent_features_are_solved_directly() -> None:
     X = rng.standard_normal((300, 30)) * np.geomspace(1, 0.05, 30) + 30 * rng.standard_normal((300, 1))
     Y = X @ rng.standard_normal((30, 40)) + rng.standard_normal((300, 40))
     stats = moments(X, Y)
-    absolute = 0.002 * largest_penalty(stats) * 300
+    absolute = 0.002 * largest_penalty(stats) * 300 * Y.std(axis=0)
     B = Lasso().fit(X, Y, {"relative_alpha": 0.002}).coefficients
     slope = stats.C - stats.S @ B
     assert (np.abs(slope) <= absolute * (1 + 1e-6)).all()
-    np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), rtol=1e-6)
+    np.testing.assert_allclose(slope[B != 0], (absolute * np.sign(B))[B != 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(("n", "p", "smallest"), [(20, 40, 1e-4), (100, 150, 1e-5), (60, 90, 1.0)])
@@ -101,11 +104,11 @@ def test_more_features_than_stimuli_and_a_weak_penalty_end(n: int, p: int, small
     X = (rng.standard_normal((n, p)) * np.geomspace(3, smallest, p)) @ rng.standard_normal((p, p))
     Y = X @ (rng.standard_normal((p, 5)) * (rng.random((p, 5)) < 0.1)) + 5 * rng.standard_normal((n, 5))
     stats = moments(X, Y)
-    absolute = 0.001 * largest_penalty(stats) * n
+    absolute = 0.001 * largest_penalty(stats) * n * Y.std(axis=0)
     B = Lasso().fit(X, Y, {"relative_alpha": 0.001}).coefficients
     slope = stats.C - stats.S @ B
     assert (np.abs(slope) <= absolute * (1 + 1e-5)).all()
-    np.testing.assert_allclose(slope[B != 0], absolute * np.sign(B[B != 0]), rtol=1e-5)
+    np.testing.assert_allclose(slope[B != 0], (absolute * np.sign(B))[B != 0], rtol=1e-5)
 
 
 def test_orthonormal_features_have_a_closed_form() -> None:
@@ -132,6 +135,28 @@ def test_the_largest_penalty_is_the_smallest_that_leaves_nothing() -> None:
     X, Y = _data(60, 8, 5)
     assert not Lasso().fit(X, Y, {"relative_alpha": 1.0}).coefficients.any()
     assert np.count_nonzero(Lasso().fit(X, Y, {"relative_alpha": 0.999}).coefficients) == 1
+
+
+@pytest.mark.parametrize("name", ["elastic_net", "lasso"])
+def test_a_voxel_in_another_unit_changes_nothing(name: str) -> None:
+    X, Y = _data(60, 8, 5)
+    units = np.array([1.0, 1e3, 1e-6, 1e9, 1.0])
+    encoder = Lasso() if name == "lasso" else ElasticNet()
+    settings = encoder.settings(60, 8, 5)
+    expected, found = (encoder.path(moments(X, responses), settings) for responses in (Y, Y * units))
+    for wanted, got in zip(all_coefficients(expected), all_coefficients(found), strict=True):
+        np.testing.assert_allclose(got / units, wanted, atol=1e-8 * np.abs(wanted).max(initial=1.0))
+
+
+def test_a_constant_voxel_leaves_the_others_as_they_are() -> None:
+    X, Y = _data(60, 8, 5)
+    constant = Y.copy()
+    constant[:, 2] = 4.2
+    others = [0, 1, 3, 4]
+    expected = ElasticNet().fit(X, Y[:, others], {"relative_alpha": 0.1, "l1_ratio": 0.5}).coefficients
+    found = ElasticNet().fit(X, constant, {"relative_alpha": 0.1, "l1_ratio": 0.5}).coefficients
+    assert not found[:, 2].any()
+    np.testing.assert_allclose(found[:, others], expected, atol=1e-9)
 
 
 def test_settings_in_any_order() -> None:

@@ -34,6 +34,31 @@ def test_equals_the_definition_with_the_hat_matrix(n: int, p: int, q: int) -> No
         )
 
 
+@pytest.mark.parametrize("kind", ["many features", "duplicates", "constant"])
+def test_loses_no_digits_where_features_leave_next_to_nothing(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    X = rng.standard_normal((30, 2000 if kind == "many features" else 12))
+    if kind == "duplicates":
+        X[:, 6:] = X[:, :6]
+    if kind == "constant":
+        X[:, 6:] = 3.0
+    Y = rng.standard_normal((30, 5))
+    stats = moments(X, Y)
+    penalties = ridge_penalty(stats.S, 1.0) * np.geomspace(1e3, 1e-5, 9)
+    Xc, Yc = X - stats.x_mean, Y - stats.y_mean
+    left, singular, _ = np.linalg.svd(Xc, full_matrices=False)
+    there = singular > 1e-10 * singular[0]
+    left, squares = left[:, there], singular[there] ** 2
+    outside = Yc - left @ (left.T @ Yc) if there.sum() < 29 else np.zeros_like(Yc)
+    for penalty, error in zip(penalties, gcv(stats, penalties), strict=True):
+        # What the model leaves, direction by direction: nothing is subtracted from something of its size.
+        shrinkage = penalty / (squares + penalty)
+        residual = outside + left @ (shrinkage[:, None] * (left.T @ Yc))
+        freedom_left = 29 - there.sum() + shrinkage.sum()
+        expected = np.square(residual).mean(axis=0) / (freedom_left / 30) ** 2
+        np.testing.assert_allclose(error, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("n", "p"), [(80, 10), (30, 45)])
 def test_each_voxel_has_the_ridge_model_of_its_penalty(n: int, p: int) -> None:
     X, Y = _data(n, p, 6)

@@ -27,7 +27,7 @@ def test_a_run_is_told_while_it_runs_after_a_kill_and_at_its_end(tmp_path: Path)
                 pass
             (tmp_path / "steps" / "fit" / f".{STEPS[4].folder.partition('/')[2]}.dead").mkdir()
             journal.lost(STEPS[2].folder, "its worker was lost")
-            journal.failed(STEPS[2].folder, "out of memory")
+            log = journal.failed(STEPS[2].folder, "out of memory", MemoryError("out of memory"))
             with store.writing(STEPS[1]):
                 status = read_status(tmp_path)
             assert status.state == "running"
@@ -38,7 +38,7 @@ def test_a_run_is_told_while_it_runs_after_a_kill_and_at_its_end(tmp_path: Path)
             ]
             assert status.troubles == (
                 f"lost and tried again: {STEPS[2].folder}: its worker was lost",
-                f"failed: {STEPS[2].folder}: out of memory",
+                f"failed: {STEPS[2].folder}: out of memory (log: {log})",
             )
             assert status.lines()[0].startswith("running; on slurm, for 0 s")
             killed = (tmp_path / "progress.jsonl").read_text()

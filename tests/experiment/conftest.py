@@ -24,7 +24,7 @@ class _Here:
         done: Future[None] = Future()
         try:
             done.set_result(function(*arguments))
-        except (VoxelcastError, OSError) as error:
+        except (VoxelcastError, OSError, ArithmeticError) as error:
             done.set_exception(error)
         return done
 

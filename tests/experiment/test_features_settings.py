@@ -88,7 +88,7 @@ def test_fits_where_nothing_is_learnt_serve_all_folds() -> None:
 def test_the_seed_is_in_the_compression_only_where_something_is_left_to_chance() -> None:
     def seed(method: str, seed: int) -> int:
         plain = settings(Path("data"), compress={"method": method, "components": 3}, seed=seed)
-        return parse_config(plain, "miniature").compression.seed
+        return parse_config(plain, "miniature").compression("mean").seed
 
     assert seed("pca", 1) == seed("pca", 2) == seed("mds", 2)
     assert seed("umap", 1) != seed("umap", 2)

@@ -72,6 +72,7 @@ def test_repeats_average_the_score_over_partitions(images: Path, tmp_path: Path,
     # Read responses and extracted features, and the first partition's two layers, are there from the first run.
     assert summary.steps_run == 2 * 2 + 1
     assert {row["fold"] for row in read_table(tmp_path / "thrice" / "weights.csv")} == {"all", *map(str, range(1, 13))}
+    assert "means over 3 partitions into folds" in (tmp_path / "thrice" / "notes.json").read_text()
 
 
 def test_subjects_of_an_roi_share_targets(tmp_path: Path) -> None:

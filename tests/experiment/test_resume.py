@@ -107,3 +107,35 @@ def test_killed_three_times_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     assert len(same) == 2 + 3 * len(subjects)
     for name in same:
         assert killed[name] == undisturbed[name], name
+
+
+def test_a_search_in_which_voxels_choose_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", n=60, n_voxels=8)
+    search = {"method": "bayes", "trials": 20}
+    plain = settings(root, search=search, selection={"per": "voxel"}, ensemble={"method": "stacking"})
+    experiment = write_settings(tmp_path / "x.yaml", plain)
+    assert start(experiment, tmp_path / "undisturbed").wait(timeout=300) == 0
+    output = tmp_path / "killed"
+
+    def known() -> dict[Path, int]:
+        """What is known of voxels: a file of each study that is over."""
+        return {path: path.stat().st_mtime_ns for path in output.glob("steps/fit/.scratch*/voxels/*.npz")}
+
+    driver = start(experiment, output)
+    assert wait_until(lambda: len(known()) >= 4 or driver.poll() is not None, 300)
+    workers = descendants(driver.pid)
+    assert driver.poll() is None, "the run was over before it could be killed"
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert wait_until(lambda: not any(map(is_alive, workers)), PATIENCE), "workers outlive their driver"
+    before = known()
+    driver = start(experiment, output)
+    assert wait_until(lambda: len(known()) > len(before) or driver.poll() is not None, 300)
+    assert before.items() <= known().items()  # nothing that was over was done again
+    assert driver.wait(timeout=300) == 0
+    assert not list(output.glob("steps/fit/.scratch*"))
+    undisturbed, killed = contents(tmp_path / "undisturbed"), contents(output)
+    same = [n for n in undisturbed if n.endswith(".csv") or n.startswith(("predictions/", "voxels/", "weights/"))]
+    assert {"scores.csv", "search.csv", "weights/ann_all.npy"} <= set(same)
+    for name in same:
+        assert killed[name] == undisturbed[name], name

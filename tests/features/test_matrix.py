@@ -27,7 +27,33 @@ def test_mapped_shards_equal_memory(tmp_path, features, width):
 def test_files_are_mapped_not_read(tmp_path, features):
     np.save(tmp_path / "a.npy", features)
     matrix = FeatureMatrix([tmp_path / "a.npy"])
-    assert isinstance(matrix._shards[0], np.memmap)
+    assert isinstance(matrix._shards[0].open(), np.memmap)
+
+
+def test_any_rows_of_shards_and_arrays(tmp_path, features):
+    np.save(tmp_path / "a.npy", features[:4])
+    matrix = FeatureMatrix([tmp_path / "a.npy", features[4:5], features[5:]])
+    for start, stop in ((0, 11), (0, 4), (3, 6), (5, 9), (10, 40), (11, 12)):
+        np.testing.assert_array_equal(matrix.rows(start, stop), features[start:stop])
+    over_time = FeatureMatrix([features.reshape(11, 1, 23)[:, :, :22].reshape(11, 2, 11)]).over_time(
+        np.array([2.0, -1.0])
+    )
+    wanted = 2 * features[:, :11].astype(float) - features[:, 11:22]
+    np.testing.assert_allclose(over_time.rows(2, 7), wanted[2:7])
+
+
+def test_no_file_stays_open(tmp_path, features):
+    resource = pytest.importorskip("resource")
+    paths = [tmp_path / f"{k}.npy" for k in range(150)]
+    for path in paths:
+        np.save(path, features[:1])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(100, before[0]), before[1]))
+    try:
+        matrix = FeatureMatrix(paths)
+        assert matrix.columns(0, 2).shape == (150, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("content", [b"not an array", b"", np.array([{"a": 1}], dtype=object)])

@@ -44,7 +44,7 @@ def _plain(network: Network, stimulus: Stimulus, sampling: FrameSampling) -> Sti
     frames = np.concatenate([chunk.frames for chunk in iter_frames(stimulus, sampling)])
     activations = network.activations(network.prepare(frames))
     means = {k: activations[k].double().mean(0).flatten().float().numpy() for k in network.layers}
-    return StimulusFeatures(stimulus, len(frames), means)
+    return StimulusFeatures(stimulus, len(frames), {"mean": means})
 
 
 @pytest.mark.parametrize("name", ["resnet18", "motion_energy"])
@@ -129,6 +129,31 @@ def test_every_pool_gives_the_same_however_batched(request, stimuli, name, pool)
     one, many = (list(extract(network, stimuli[:2], EVERY_2, pool, batch=batch)) for batch in (1, 1000))
     for a, b in zip(one, many, strict=True):
         _assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "motion_energy"])
+def test_several_pools_in_one_pass_give_what_each_gives_alone(request, stimuli, name, monkeypatch):
+    """To the bit; stimuli are decoded and seen by the network once."""
+    network = request.getfixturevalue(name)
+    pools = ["mean", "std", "none", "bold"]
+    alone = {pool: list(extract(network, stimuli[:2], EVERY_2, pool)) for pool in pools}
+    seen = []
+    stream = network.stream
+    monkeypatch.setattr(network, "stream", lambda frames, give: (seen.append(len(frames)), stream(frames, give)))
+    together = list(extract(network, stimuli[:2], EVERY_2, pools))
+    assert sum(seen) == 12 + 1
+    for place, result in enumerate(together):
+        assert list(result.by_pool) == pools
+        assert result.features is result.by_pool["mean"]
+        for pool in pools:
+            for layer in network.layers:
+                np.testing.assert_array_equal(result.by_pool[pool][layer], alone[pool][place].features[layer])
+
+
+@pytest.mark.parametrize(("pools", "said"), [([], "at least one pool"), (["max", "max"], "different pools")])
+def test_pools_that_cannot_be_told_apart(resnet18, stimuli, pools, said):
+    with pytest.raises(OptionError, match=said):
+        list(extract(resnet18, stimuli[:1], EVERY_2, pools))
 
 
 def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from voxelcast.benchmarks.clips import ClipFrames
 from voxelcast.core.errors import DataError
-from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract
+from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_from
 from voxelcast.networks.registry import load_network
 from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.stimulus import Stimulus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -38,6 +42,21 @@ def test_same_features_as_a_cpu(stimuli, pool, batch):
         assert (left.stimulus_id, left.n_frames) == (right.stimulus_id, right.n_frames)
         for layer, values in right.features.items():
             assert np.abs(left.features[layer] - values).max() <= 1e-4 * np.abs(values).max(), layer
+
+
+@pytest.mark.parametrize("pools", [["mean", "max", "std"], ["median", "mean"]])
+def test_several_pools_give_what_each_gives_alone(pools):
+    """Whether all of them stay on the GPU or not."""
+    clips = [
+        np.random.default_rng(k).integers(0, 256, (n, 48, 64, 3), dtype=np.uint8) for k, n in enumerate((9, 1, 30))
+    ]
+    stimuli = [Stimulus(f"clip{k}", Path(f"clip{k}.mp4")) for k in range(len(clips))]
+    network, source = _load("cuda"), ClipFrames(clips, 10.0)
+    together = list(extract_from(source, network, stimuli, pools))
+    for pool in pools:
+        for found, alone in zip(together, extract_from(source, network, stimuli, pool), strict=True):
+            for layer in network.layers:
+                assert np.array_equal(found.by_pool[pool][layer], alone.features[layer]), (pool, layer)
 
 
 @pytest.mark.parametrize(("precision", "least"), [("tf32", 0.99999), ("bfloat16", 0.9999)])

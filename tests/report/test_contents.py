@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +219,24 @@ def test_measured_against_predicted_is_of_the_median_subject(page: Page, scores:
             a["alt"] for a in page.attributes("img") if a["alt"].startswith("Measured") and f" in {roi}," in a["alt"]
         )
         assert f"60 stimuli in {roi}, {mine['subject'].iloc[1]}. best, voxel 3: r = " in alt
+
+
+def test_pairs_that_failed_are_named_and_in_no_mean(tmp_path: Path) -> None:
+    output = write_output(tmp_path / "whole", subjects=["sub01", "sub02"], rois=["V1", "LOC"])
+    whole = read_page(output)
+    lost = tmp_path / "lost"
+    shutil.copytree(output, lost)
+    scores = pd.read_csv(lost / "scores.csv").astype(object)
+    failed = (scores["subject"] == "sub02") & (scores["roi"] == "LOC")
+    scores.loc[failed, [c for c in scores.columns if c not in ("subject", "roi")]] = np.nan
+    scores["missing"] = np.where(failed, "its worker was lost", "")
+    scores.to_csv(lost / "scores.csv", index=False)
+    assert dict(read_results(lost).missing) == {("sub02", "LOC"): "its worker was lost"}
+    page = read_page(lost)
+    assert page.table("Nested cross-validated Pearson r").set_index("ROI").loc["LOC", "sub02"] == "—"
+    of_one = whole.table("Nested cross-validated Pearson r").set_index("ROI").loc["LOC", "sub01"]
+    assert page.table("Scores by ROI").set_index("ROI").loc["LOC", "score"] == of_one
+    assert "1 of 4 pairs of subject and ROI is missing" in page.text
+    excluded = page.table("Excluded stimuli and voxels, and what failed")
+    assert list(excluded.iloc[0])[:5] == ["subject x ROI", "sub02", "LOC", "1", "its worker was lost"]
+    assert "ROI is missing" not in whole.text

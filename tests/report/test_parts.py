@@ -118,8 +118,8 @@ def test_layers_go_by_depth_not_by_order_of_search(tmp_path: Path) -> None:
         output / "search.csv", index=False
     )
     depth = layer_order(read_results(output))
-    assert depth.layers["torchvision/resnet18", "random"] == ("layer1.0.conv", "layer1.1.conv", "layer1.2.conv")
-    assert depth.layers["torchvision/resnet18", "default"] == ("late",)
+    assert depth.layers["torchvision/resnet18", "random", ""] == ("layer1.0.conv", "layer1.1.conv", "layer1.2.conv")
+    assert depth.layers["torchvision/resnet18", "default", ""] == ("late",)
     assert len(set(depth.colours.values())) == 2
 
 

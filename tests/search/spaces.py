@@ -18,6 +18,7 @@ class Fixed:
     layer: str = "layer"
     network: str = "network"
     fitted_in_folds: bool = False
+    pool: str = ""
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the features."""
@@ -35,6 +36,7 @@ class Refitted:
     network: str = "network"
     fitted_in_folds: bool = True
     asked: list[tuple[int, ...]] = field(default_factory=list)
+    pool: str = ""
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the scores of all stimuli."""

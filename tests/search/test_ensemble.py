@@ -87,7 +87,9 @@ def test_nested_stacking_equals_plain_loops(per: str, monkeypatch: pytest.Monkey
         centred = np.concatenate([p - p.mean(axis=1, keepdims=True) for p in P], axis=1)
         y = np.concatenate([Y[folds == fold] - Y[folds == fold].mean(axis=0) for fold in others])
         if per == "roi":
-            weights = np.tile(nnls(centred.reshape(3, -1).T, y.reshape(-1))[0], (3, 1)).T
+            deviations = Y[folds != outer].std(axis=0)
+            P_unit, y_unit = centred / deviations, y / deviations
+            weights = np.tile(nnls(P_unit.reshape(3, -1).T, y_unit.reshape(-1))[0], (3, 1)).T
         else:
             weights = np.stack([nnls(centred[:, :, v].T, y[:, v])[0] for v in range(3)], axis=1)
         mean = Y[folds != outer].mean(axis=0)
@@ -123,7 +125,7 @@ def test_responses_of_a_fold_have_no_part_in_weights_or_choices(ensemble: Ensemb
 
 
 def test_a_voxel_that_no_layer_predicts_takes_its_best_layer() -> None:
-    sums = StackingSums(2, 1, "voxel")
+    sums = StackingSums(2, 1, "voxel", np.ones(1))
     y = np.arange(6.0)[:, None] - 2.5
     sums.add(np.stack([-y, -2 * y]), y)
     np.testing.assert_array_equal(sums.weights(False, np.array([1])), [[0], [1]])
@@ -150,7 +152,15 @@ def test_a_planted_layer_and_its_penalty_are_found_again() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["best candidate of the ROI", "best candidate of each voxel", "stacking"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "best candidate of the ROI",
+        "best candidate of each voxel",
+        "stacking",
+        "stacking with all layers joined",
+    ],
+)
 def test_noise_scores_nothing_once_nested(way: str) -> None:
     selection, nested = noise_scores(way, 20)
     low, high = nested.interval

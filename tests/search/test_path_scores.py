@@ -114,10 +114,10 @@ def test_two_folds_at_once_equal_one_by_one(name: str, metric: str, monkeypatch:
 
 @pytest.mark.parametrize("kind", ["zero coefficients", "constant features", "parts that cancel"])
 def test_constant_predictions_of_voxels_have_no_score(kind: str) -> None:
-    stats, X, Y = _fold()
-    path = VoxelPath(({},), stats.C, lambda C: np.ones((1, C.shape[1], 12)))
+    _, X, Y = _fold()
+    path = VoxelPath(({},), (12, Y.shape[1]), lambda voxels: np.ones((1, voxels.stop - voxels.start, 12)))
     if kind == "zero coefficients":
-        path = VoxelPath(({},), stats.C, lambda C: np.zeros((1, C.shape[1], 12)))
+        path = VoxelPath(({},), (12, Y.shape[1]), lambda voxels: np.zeros((1, voxels.stop - voxels.start, 12)))
     elif kind == "constant features":
         X = np.tile(X[:1], (30, 1)) + 0.1
     else:

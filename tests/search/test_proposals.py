@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +18,8 @@ from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.evaluation_log import EvaluationLog, open_log
 from voxelcast.search.folds import make_folds
+from voxelcast.search.judge import Judge
 from voxelcast.search.pair import search_pair
-from voxelcast.search.proposals import Judge
 from voxelcast.search.selection import Selection
 
 from .spaces import Fixed, layer_names, simulated
@@ -131,25 +135,73 @@ def test_a_joint_search_fits_what_it_scored() -> None:
     assert result.chosen.fold_scores[2] == pytest.approx(score, abs=1e-9)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_joint_search_proposes_the_pool(sampler: str, tmp_path: Path) -> None:
+    """Two layers in two pools, and a table that was never pooled; one layer in one pool drives the responses."""
+    features, Y = simulated(60, 5, 8, 4, layers=5, true_layer=3, noise=1.0)
+    names = [("early", "mean"), ("early", "max"), ("late", "mean"), ("late", "max"), ("table", "")]
+    spaces = [Fixed(X, layer, pool=pool) for X, (layer, pool) in zip(features, names, strict=True)]
+    options: dict[str, Any] = {"method": "bayes", "joint": True, "sampler": sampler, "seed": 1}
+    folds, encoders = make_folds(60, 4, 0), [get_encoder("ridge")]
+    with open_log(tmp_path) as log:
+        result = search_pair(Y, spaces, encoders, folds, trials=25, nested=False, log=log, **options)
+    assert len(result.candidates) == 25
+    assert {(c.layer, c.pool) for c in result.candidates} == set(names)
+    assert (result.chosen.layer, result.chosen.pool) == ("late", "max")
+    assert [(part.layer, part.pool) for part in result.parts] == [("late", "max")]
+    logged = (tmp_path / "scores.jsonl").read_text()
+    assert '["joint", "network", "late", "max", ' in logged
+    assert re.search(r'\["joint", "network", "table", "\d+", ', logged)
+    # Inside the outer folds too: there the pool of a layer is chosen without the fold that judges it.
+    judged = search_pair(Y, spaces[2:4], encoders, folds, trials=10, **options)
+    assert {(c.layer, c.pool) for c in judged.nested_choices} == {("late", "max")}
+    assert judged.voxel_scores is not None
+    assert judged.voxel_scores.mean() > 0.5
+
+
+def test_pools_of_a_layer_have_proposals_of_their_own() -> None:
+    features, Y = simulated(60, 5, 8, 4)
+    spaces = [Fixed(features[0], pool=pool) for pool in ("", "mean", "max")]
+    result = search_pair(Y, spaces, [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
+    proposed = {pool: [c.setting for c in result.candidates if c.pool == pool] for pool in ("", "mean", "max")}
+    assert proposed["mean"] != proposed["max"]
+    alone = search_pair(Y, spaces[:1], [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
+    assert proposed[""] == [c.setting for c in alone.candidates]
+
+
 class _Killed(Exception):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("options", [{}, {"joint": True}, {"prune": True}])
+PER_VOXEL = Selection("voxel", "one_standard_error")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"joint": True},
+        {"prune": True},
+        {"selection": PER_VOXEL},
+        {"selection": PER_VOXEL, "joint": True},
+        {"selection": Selection("voxel"), "prune": True},
+    ],
+)
 def test_a_killed_search_goes_on_where_it_was(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _search("bayes", **options)
-    fit = Judge._fit_and_score
+    name = "_fit_voxels" if "selection" in options else "_fit_and_score"
+    fit = getattr(Judge, name)
     left = [40]
 
-    def counted(self: Judge, setting: Setting, fold: int) -> float:
+    def counted(self: Judge, setting: Setting, fold: int) -> object:
         left[0] -= 1
         if left[0] < 0:
             raise _Killed
         return fit(self, setting, fold)
 
-    monkeypatch.setattr(Judge, "_fit_and_score", counted)
+    monkeypatch.setattr(Judge, name, counted)
     with open_log(tmp_path / "scratch") as log, pytest.raises(_Killed):
         _search("bayes", log, **options)
     # The kill cut a line short.
@@ -162,9 +214,44 @@ def test_a_killed_search_goes_on_where_it_was(
     left[0] = 10**6
     _search("bayes", **options)
     assert fresh == 10**6 - left[0] - 40
-    np.testing.assert_array_equal(resumed.predictions, expected.predictions)
-    np.testing.assert_array_equal(resumed.out_of_fold, expected.out_of_fold)
-    assert [c.setting for c in resumed.candidates] == [c.setting for c in expected.candidates]
+    _assert_same(resumed, expected)
+    # Of a study that is over, what the voxels chose is left.
+    kept = {path.suffix for path in (tmp_path / "scratch").glob("voxels/*")}
+    assert kept == ({".npz"} if "selection" in options else set())
+
+
+def _assert_same(found: PairResult, expected: PairResult) -> None:
+    np.testing.assert_array_equal(found.predictions, expected.predictions)
+    np.testing.assert_array_equal(found.out_of_fold, expected.out_of_fold)
+    np.testing.assert_array_equal(found.layer_weights, expected.layer_weights)
+    assert [c.setting for c in found.candidates] == [c.setting for c in expected.candidates]
+    scores = [[c.fold_scores for c in result.candidates] for result in (found, expected)]
+    np.testing.assert_array_equal(*scores)
+
+
+def _search_per_voxel(folder: Path) -> None:
+    with open_log(folder) as log:
+        _search("random", log, selection=PER_VOXEL)
+
+
+@pytest.mark.parametrize("moment", [3, 20])
+def test_a_process_that_is_killed_leaves_what_its_voxels_scored(moment: int, tmp_path: Path) -> None:
+    """A moment is a number of files of single evaluations; after 20, some study is over."""
+    expected = _search("random", selection=PER_VOXEL)
+    process = multiprocessing.get_context("fork").Process(target=_search_per_voxel, args=(tmp_path,))
+    process.start()
+    seen: set[Path] = set()
+    while len(seen) < moment:
+        assert process.is_alive(), "the search was over before it could be killed"
+        seen |= set(tmp_path.glob("voxels/*/*.npy"))
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    scored = len((tmp_path / "scores.jsonl").read_text().splitlines())
+    assert scored >= moment - 1
+    assert not list(tmp_path.glob("voxels/*.part"))
+    with open_log(tmp_path) as log:
+        _assert_same(_search("random", log, selection=PER_VOXEL), expected)
 
 
 def test_a_second_process_leaves_the_log_alone(tmp_path: Path) -> None:

@@ -31,6 +31,9 @@ def test_moments_equal_those_of_the_training_rows(refitted: bool, excluded: tupl
         tolerance = 1e-11 * max(np.abs(wanted).max(), 1.0) * (1 if offset == 0 else 100)
         np.testing.assert_allclose(getattr(got, name), wanted, atol=tolerance, rtol=0)
     np.testing.assert_allclose(got.responses(), expected.responses(), atol=1e-10 * (1 if offset == 0 else 100))
+    squares = expected.responses().T @ expected.responses()
+    np.testing.assert_allclose(got.response_squares(), squares, atol=1e-10 * (1 if offset == 0 else 100))
+    np.testing.assert_allclose(got.y_squares, np.diag(squares), atol=1e-10 * (1 if offset == 0 else 100))
     for fold in excluded:
         np.testing.assert_array_equal(source.features(excluded, fold), X[folds == fold])
 

@@ -124,7 +124,7 @@ def read_experiment(found: Found) -> Experiment:
         state, reason = "running", ""
     elif status is not None and status.state == "not running":
         state = "stopped"
-        reason = "" if results else "the run was stopped before its end; run the same command again to go on"
+        reason = _why_stopped(results)
     elif results is not None:
         state = "finished"
     else:
@@ -153,6 +153,13 @@ def _results(folder: Path) -> tuple[Results | None, str]:
         return None, str(error)
     except (OSError, UnicodeDecodeError) as error:
         return None, f"cannot be read: {error}"
+
+
+def _why_stopped(results: Results | None) -> str:
+    if results is None:
+        return "the run was stopped before its end; run the same command again to go on"
+    n = len(results.missing)
+    return f"incomplete: {n} subject x ROI failed; the same command runs just {'it' if n == 1 else 'them'}" if n else ""
 
 
 def _status(folder: Path) -> tuple[RunStatus | None, str]:

@@ -40,6 +40,22 @@ _STRICT = {
 """How scikit-learn's iterations are made to end where ours do. (For CCA it would take hours.)"""
 
 
+@dataclass
+class _PerDeviation:
+    """A scikit-learn model fitted to responses in units of their standard deviations, which r does not depend on."""
+
+    model: Any
+
+    def fit(self, X: FloatArray, Y: FloatArray) -> None:
+        """Fit the model."""
+        self.model.fit(X, Y / Y.std(axis=0))
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Predict in those units."""
+        predicted: FloatArray = self.model.predict(X)
+        return predicted
+
+
 def _reference(name: str, strict: Mapping[str, float], params: Mapping[str, float], stats: Moments) -> Any:
     """Make the scikit-learn model of a proposal; penalties are in units of the moments of its training part."""
     from sklearn import cross_decomposition, linear_model
@@ -53,7 +69,7 @@ def _reference(name: str, strict: Mapping[str, float], params: Mapping[str, floa
     if name in ("elastic_net", "lasso"):
         l1_ratio = params.get("l1_ratio", 1.0)
         alpha = params["relative_alpha"] * largest_penalty(stats) / l1_ratio
-        return linear_model.ElasticNet(alpha=alpha, l1_ratio=l1_ratio, **strict)
+        return _PerDeviation(linear_model.ElasticNet(alpha=alpha, l1_ratio=l1_ratio, **strict))
     projections = {
         "pls": cross_decomposition.PLSRegression,
         "pls_canonical": cross_decomposition.PLSCanonical,

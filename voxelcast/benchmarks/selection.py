@@ -13,9 +13,10 @@ from voxelcast.core.seeds import generator
 from voxelcast.encoders.banded_ridge import check_himalaya, fit_banded_ridge
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
-from voxelcast.search.base import PairResult
+from voxelcast.search.base import FeatureSpace, PairResult
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
+from voxelcast.search.joined import JoinedSpace
 from voxelcast.search.pair import search_pair
 from voxelcast.search.selection import Selection
 from voxelcast.search.sharing import Sharing
@@ -37,6 +38,7 @@ class PlainSpace:
     layer: str
     network: str = "simulated"
     fitted_in_folds: bool = False
+    pool: str = ""
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the features, whatever was left out."""
@@ -79,6 +81,7 @@ WAYS: dict[str, tuple[Selection, Ensemble]] = {
     "one standard error": (Selection(rule="one_standard_error"), Ensemble()),
     "best candidate of each voxel": (Selection("voxel"), Ensemble()),
     "stacking": (Selection(), Ensemble("stacking")),
+    "stacking with all layers joined": (Selection(), Ensemble("stacking", joined=True)),
     "average of 3": (Selection(), Ensemble("average")),
     "banded ridge": (Selection(), Ensemble("banded_ridge")),
 }
@@ -88,10 +91,12 @@ def search_simulated(
     Y: FloatArray, layers: Sequence[FloatArray], seed: int, way: str, encoders: Sequence[str] = ("pls", "ridge")
 ) -> PairResult:
     """Search plain features with nested cross-validation, in one of ``WAYS``."""
-    spaces = [PlainSpace(X, f"layer {k}") for k, X in enumerate(layers)]
+    spaces: list[FeatureSpace] = [PlainSpace(X, f"layer {k}") for k, X in enumerate(layers)]
     selection, ensemble = WAYS[way]
     found = [get_encoder(name) for name in encoders]
     folds = make_folds(len(Y), N_FOLDS, seed)
+    if ensemble.joined:
+        spaces.append(JoinedSpace(spaces[:], folds))
     return search_pair(Y, spaces, found, folds, seed=seed, selection=selection, ensemble=ensemble)
 
 

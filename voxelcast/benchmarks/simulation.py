@@ -18,6 +18,7 @@ class GivenFeatures:
     layer: str
     features: FloatArray
     fitted_in_folds: bool = False
+    pool: str = ""
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the array whatever is excluded."""

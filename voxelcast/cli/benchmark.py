@@ -160,6 +160,30 @@ def extraction(
         click.echo(line)
 
 
+@benchmark.command("fit-memory")
+@click.option("--kind", type=click.Choice(["series", "brain"]), default="series", show_default=True)
+@click.option("--samples", type=click.IntRange(50), help="Volumes or stimuli; default of all sizes: KIND's.")
+@click.option("--folds", type=click.IntRange(3), help="Runs of a time series.")
+@click.option("--layers", type=click.IntRange(1))
+@click.option("--features", type=click.IntRange(2), help="Of each layer.")
+@click.option("--components", type=click.IntRange(1), help="Of each layer.")
+@click.option("--delays", type=click.IntRange(0))
+@click.option("--voxels", type=click.IntRange(1))
+@click.option("--encoders", help="Separated by commas.")
+@click.option("--per", type=click.Choice(["roi", "voxel"]), help="Who chooses.")
+@click.option("--ensemble", type=click.Choice(["none", "stacking", "average"]))
+@click.option("--scratch", type=click.Path(), help="Folder for the features; default: a temporary one.")
+def fit_memory(kind: str, encoders: str | None, scratch: str | None, **sizes: int | str | None) -> None:
+    """Compress and fit a time series or a whole brain, and hold the memory it took against what the docs state."""
+    from voxelcast.benchmarks.fit_memory import benchmark_fit_memory, memory_case
+
+    changes = {name: value for name, value in sizes.items() if value is not None}
+    case = memory_case(kind, {**changes, **({"encoders": tuple(encoders.split(","))} if encoders else {})})
+    click.echo(case.line())
+    for step in benchmark_fit_memory(case, scratch=scratch):
+        click.echo(step.line())
+
+
 @benchmark.command("memory")
 @click.option("--network", default="torchvision/vgg19", show_default=True)
 @click.option("--layers", default="algonauts2021", show_default=True, help="Separated by commas.")

@@ -30,6 +30,7 @@ from voxelcast.cli.progress import make_progress
     "--broken-stimuli", "--broken", "broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True
 )
 @click.option("--output", type=click.Path(path_type=Path), required=True)
+@click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
 def extract(
     stimuli: Path,
     network: str,
@@ -48,12 +49,15 @@ def extract(
     keep_suffix: bool,
     broken: Literal["stop", "skip"],
     output: Path,
+    on: str | None,
 ) -> None:
     """Extract time-pooled features of every video or image in STIMULI (a folder or a zip).
 
     Writes OUTPUT/<layer>.npy (n_stimuli, n_features) and OUTPUT/stimuli.csv: a row for each file, with the frames used
-    or the reason why it could not be read.
+    or the reason why it could not be read. Run the same command again after a kill: it goes on where it was; voxelcast
+    status OUTPUT says how far it is.
     """
+    from voxelcast.execution.profile import chosen_profile
     from voxelcast.experiment.config import NetworkConfig
     from voxelcast.experiment.extraction import extract_folder
     from voxelcast.stimuli.sampling import FrameSampling
@@ -77,6 +81,7 @@ def extract(
         progress=make_progress(),
         pool=pool,
         space=space,
+        on=chosen_profile(on),
     )
     for record in records:
         if record["broken"]:

@@ -52,9 +52,10 @@ def run(
 ) -> None:
     """Run an experiment file from stimuli and responses to scores, predictions, submission and report.
 
-    Run the same command again after a kill: it goes on where it was.
+    Run the same command again after a kill: it goes on where it was. Where some subject x ROI fail, the others' results
+    are written and say which are missing, and the exit code is 1; the same command then does just those.
     """
-    from voxelcast.execution.profile import LocalProfile, find_profile, load_profile
+    from voxelcast.execution.profile import chosen_profile
     from voxelcast.experiment.config_file import load_config
     from voxelcast.experiment.plan import output_folder
     from voxelcast.experiment.run import estimate_experiment, run_experiment
@@ -65,8 +66,7 @@ def run(
         for line in estimate_experiment(config, folder, store=store).lines():
             click.echo(line)
         return
-    profile = LocalProfile(scheduler="local") if on is None else load_profile(find_profile(on))
-    summary = run_experiment(config, folder, store=store, on=profile, progress=make_progress())
+    summary = run_experiment(config, folder, store=store, on=chosen_profile(on), progress=make_progress())
     click.echo(f"{summary.steps_run} steps run, {summary.steps_kept} kept from before")
     if summary.mean_score is not None:
         click.echo(f"mean score over subject x ROI: {summary.mean_score:.4f}")

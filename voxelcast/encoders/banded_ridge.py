@@ -100,12 +100,14 @@ def fit_banded_ridge(
         centred = [np.asarray(X, dtype=np.float64) - mean for X, mean in zip(Xs, means, strict=True)]
         sizes = np.array([float(np.square(X).sum()) / len(X) or 1.0 for X in centred])
         kernels = np.stack([X @ X.T / size for X, size in zip(centred, sizes, strict=True)])
-        y_mean = Y.mean(axis=0, dtype=np.float64)
+        y_mean, deviations = Y.mean(axis=0, dtype=np.float64), Y.std(axis=0, dtype=np.float64)
+        # himalaya compares squared errors with small absolute numbers: all voxels are brought to unit variance.
+        deviations[deviations == 0] = 1.0
         # A band of weight 0 has the log weight -inf, which is what is meant.
         with np.errstate(divide="ignore"):
             log_weights, dual, *_ = solve_multiple_kernel_ridge_random_search(
                 kernels,
-                np.asarray(Y, dtype=np.float64) - y_mean,
+                (np.asarray(Y, dtype=np.float64) - y_mean) / deviations,
                 n_iter=band_weights(len(Xs), n_draws, seed),
                 alphas=np.array(ALPHAS),
                 cv=PredefinedSplit(fold_of_row),
@@ -116,7 +118,7 @@ def fit_banded_ridge(
             )
     # himalaya's weights are of kernels weighted by exp(log_weights), which holds g / a.
     weights = np.exp(log_weights) / sizes[:, None]
-    coefficients = tuple((X.T @ dual) * w for X, w in zip(centred, weights, strict=True))
+    coefficients = tuple((X.T @ dual) * (w * deviations) for X, w in zip(centred, weights, strict=True))
     intercept = y_mean - sum(mean @ B for mean, B in zip(means, coefficients, strict=True))
     with np.errstate(divide="ignore"):
         penalties = 1.0 / weights

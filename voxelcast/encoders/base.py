@@ -47,8 +47,10 @@ class Moments:
     C : ndarray of shape (p, q)
         X'Y of the centred features and responses.
     responses : callable
-        Returns the centred responses Y, ndarray of shape (n, q), for the encoders that need Y'Y as well (canonical
+        Returns the centred responses Y, ndarray of shape (n, q), for the encoders that need them as well (canonical
         PLS, CCA). It is a function because the others are not to pay for the copy.
+    response_squares : callable
+        Returns Y'Y, ndarray of shape (q, q); likewise.
     y_squares : ndarray of shape (q,)
         Sum of squares of each voxel's centred responses.
     """
@@ -59,6 +61,7 @@ class Moments:
     S: FloatArray
     C: FloatArray
     responses: Callable[[], FloatArray]
+    response_squares: Callable[[], FloatArray]
     y_squares: FloatArray
 
     @cached_property
@@ -83,7 +86,7 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
     squares = np.einsum("ij,ij->j", Yc, Yc)
-    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, squares)
+    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
 
 
 class Path(ABC):
@@ -145,17 +148,16 @@ class VoxelPath(Path):
     ----------
     settings : tuple of Setting
         Simplest model first.
-    C : ndarray of shape (p, q)
-        X'Y of the training part.
+    shape : tuple of int
+        (p, q).
     solve : callable
-        Takes some columns of C, shape (p, m), and returns the coefficients of every setting for those voxels, ndarray
-        of shape (n_settings, m, p). A voxel's coefficients do not depend on
-        the other voxels, but for rounding.
+        Takes a slice of m voxels and returns the coefficients of every setting for them, ndarray of shape
+        (n_settings, m, p).
     """
 
     settings: tuple[Setting, ...]
-    C: FloatArray
-    solve: Callable[[FloatArray], FloatArray]
+    shape: tuple[int, int]
+    solve: Callable[[slice], FloatArray]
 
     def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
         """Solve some voxels at a time.
@@ -165,15 +167,15 @@ class VoxelPath(Path):
         voxels : slice
         coefficients : ndarray of shape (n_settings, m, p)
         """
-        p, q = self.C.shape
+        p, q = self.shape
         size = max(1, _BLOCK_BYTES // (8 * max(len(self.settings), 1) * p))
         for start in range(0, q, size):
             voxels = slice(start, min(start + size, q))
-            yield voxels, self.solve(self.C[:, voxels])
+            yield voxels, self.solve(voxels)
 
     def coefficients(self, index: int) -> FloatArray:
         """Return B of setting ``index``, ndarray of shape (p, q); solves the whole path."""
-        B: FloatArray = np.empty(self.C.shape)
+        B: FloatArray = np.empty(self.shape)
         for voxels, found in self.blocks():
             B[:, voxels] = found[index].T
         return B

@@ -70,6 +70,10 @@ class BoostedTrees(SampleEncoder):
             "l2": Range(1e-3, 100.0, log=True),
         }
 
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Sort the trees of fewest leaves first, and of equal ones the largest leaves and the strongest penalty."""
+        return (setting["max_leaf_nodes"], -setting["min_samples_leaf"], -setting["l2"])
+
     def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> TreesModel:
         """Fit one model.
 

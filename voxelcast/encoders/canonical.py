@@ -43,7 +43,7 @@ _VARIANCE_TOLERANCE = 1e-14
 _EIGENVALUE_TOLERANCE = 1e-12
 
 
-def pls_canonical_path(S: FloatArray, C: FloatArray, Y: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
+def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
     """Solve canonical PLS for 1 to ``n_components`` components.
 
     The pair of a component is the leading pair of singular vectors of C = X'Y; with sigma their singular value,
@@ -51,10 +51,7 @@ def pls_canonical_path(S: FloatArray, C: FloatArray, Y: FloatArray, n_components
 
     Parameters
     ----------
-    S, C : ndarray of shape (p, p) and (p, q)
-        See `voxelcast.encoders.base.Moments`.
-    Y : ndarray of shape (n, q)
-        Centred responses.
+    moments : Moments
     n_components : int
 
     Returns
@@ -64,13 +61,14 @@ def pls_canonical_path(S: FloatArray, C: FloatArray, Y: FloatArray, n_components
     loadings : ndarray of shape (r, q)
         ``r`` is ``n_components``, or fewer where no covariance is left.
     """
-    p, q = C.shape
-    S, C = S.copy(), C.copy()
+    p, q = moments.C.shape
+    S, C = moments.S.copy(), moments.C.copy()
     basis: FloatArray = np.eye(p)
-    squares = _squares_of(Y)
-    total_x, total_y = float(np.trace(S)), float(np.einsum("ij,ij->", Y, Y))
+    squares = _squares_of(moments)
+    total_x, total_y = float(np.trace(S)), float(moments.y_squares.sum())
     weights, feature_loadings = np.empty((n_components, p)), np.empty((n_components, p))
     loadings, sizes = np.empty((n_components, q)), np.empty(n_components)
+    pair_left, right = np.empty((p, 2)), np.empty((2, q))
     r, first = 0, 0.0
     while r < n_components:
         if r and r % SHRINK_EVERY == 0:
@@ -89,7 +87,10 @@ def pls_canonical_path(S: FloatArray, C: FloatArray, Y: FloatArray, n_components
         weights[r], feature_loadings[r] = basis @ w, basis @ feature_loading
         loadings[r], sizes[r] = Yv / s_size, s_size
         S -= feature_loading[:, None] * Sw
-        C -= np.stack([sigma * feature_loading, sigma * (w - feature_loading)], axis=1) @ np.stack([v, loadings[r]])
+        left = pair_left[: len(w)]
+        left[:, 0], left[:, 1] = sigma * feature_loading, sigma * (w - feature_loading)
+        right[0], right[1] = v, loadings[r]
+        C -= left @ right
         r += 1
     if r == 0:
         return np.empty((p, 0)), np.empty((0, q))
@@ -135,13 +136,13 @@ def cca_path(S: FloatArray, C: FloatArray, Y: FloatArray) -> tuple[FloatArray, F
     return x_weights / x_lengths, y_lengths[:, None] * ((right_vectors_t[:r] * np.sqrt(values)) @ V.T)
 
 
-def _squares_of(Y: FloatArray) -> Callable[[FloatArray], FloatArray]:
+def _squares_of(moments: Moments) -> Callable[[FloatArray], FloatArray]:
     """Return the product with Y'Y, which is formed only where it is smaller than Y."""
-    n, q = Y.shape
-    if q > n:
+    if moments.C.shape[1] > moments.n:
+        Y = moments.responses()
         return lambda v: (Y @ v) @ Y
-    gram = Y.T @ Y
-    return lambda v: gram @ v
+    squares = moments.response_squares()
+    return lambda v: squares @ v
 
 
 def _whitening(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -191,7 +192,7 @@ class PLSCanonical(_Canonical):
     name: ClassVar[str] = "pls_canonical"
 
     def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
-        return pls_canonical_path(moments.S, moments.C, moments.responses(), n_components)
+        return pls_canonical_path(moments, n_components)
 
 
 class CCA(_Canonical):

@@ -37,18 +37,29 @@ _WINDOW = 5
 
 
 def largest_penalty(moments: Moments) -> float:
-    """Return max |C| / n: the smallest ``alpha * l1_ratio`` at which all coefficients of all voxels are zero."""
-    return float(np.abs(moments.C).max(initial=0.0)) / moments.n
+    """Return the smallest ``alpha * l1_ratio`` at which all coefficients of all voxels are zero.
+
+    It is max |C| / n of responses in units of their standard deviation over the training part.
+    """
+    return float(np.abs(_standardised(moments)[0]).max(initial=0.0)) / moments.n
+
+
+def _standardised(moments: Moments) -> tuple[FloatArray, FloatArray]:
+    """Return C of responses in units of their standard deviations, 0 where these are 0, and the deviations."""
+    deviations = np.sqrt(np.maximum(moments.y_squares, 0.0) / moments.n)
+    C = np.divide(moments.C, deviations, out=np.zeros_like(moments.C), where=deviations > 0)
+    return C, deviations
 
 
 class ElasticNet(Encoder):
     """Elastic net; its hyper-parameters are ``relative_alpha`` and ``l1_ratio``.
 
     ``relative_alpha`` is the penalty of absolute values, alpha * l1_ratio, in units of the smallest one at which all
-    coefficients of all voxels of the training part are zero (`largest_penalty`): the same number is as strict whatever
-    the unit of features and responses. All voxels have the same alpha, and the intercept is not penalised.
-    scikit-learn's ``ElasticNet(alpha=relative_alpha * largest_penalty(moments) / l1_ratio, l1_ratio=l1_ratio)`` is the
-    same model.
+    coefficients of all voxels of the training part are zero (`largest_penalty`). All voxels have the same alpha, with
+    responses in units of their standard deviation over the training part: the same number is as strict whatever the
+    unit of features and of each voxel. The intercept is not penalised. scikit-learn's
+    ``ElasticNet(alpha=relative_alpha * largest_penalty(moments) / l1_ratio, l1_ratio=l1_ratio)`` fitted to responses so
+    divided is the same model.
     """
 
     name: ClassVar[str] = "elastic_net"
@@ -152,13 +163,13 @@ def _checked_penalty(encoder: str, setting: Setting, names: tuple[str, ...]) -> 
 
 
 def _penalty_path(moments: Moments, settings: Sequence[Setting], wanted: list[tuple[float, float]]) -> VoxelPath:
-    """Return the path of settings with (n * alpha * l1_ratio, l1_ratio), solved ratio by ratio, largest alpha first."""
-    order = sorted(range(len(wanted)), key=lambda place: (-wanted[place][1], -wanted[place][0]))
-    penalties = [(wanted[place][0], wanted[place][0] * (1 / wanted[place][1] - 1)) for place in order]
-    S, places = moments.S, np.argsort(order)
+    """Return the path of settings with (n * alpha * l1_ratio, l1_ratio)."""
+    S, (C, deviations) = moments.S, _standardised(moments)
+    penalties = [(absolute, absolute * (1 / l1_ratio - 1)) for absolute, l1_ratio in wanted]
 
-    def solve(C: FloatArray) -> FloatArray:
-        found: FloatArray = elastic_net_path(S, C, penalties)[places]
+    def solve(voxels: slice) -> FloatArray:
+        found = elastic_net_path(S, C[:, voxels], penalties)
+        found *= deviations[voxels, None]
         return found
 
-    return VoxelPath(tuple(settings), moments.C, solve)
+    return VoxelPath(tuple(settings), (C.shape[0], C.shape[1]), solve)

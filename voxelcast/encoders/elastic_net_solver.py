@@ -35,7 +35,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lars_path_gram
 
-from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError
 
 _TOLERANCE = 1e-9
@@ -44,7 +44,8 @@ _TINY = float(np.finfo(np.float64).tiny)
 _BLOCK_BYTES = 16 * 2**20
 _LOWEST_SHARE = 1e-3
 _DIRECT_ROUNDS = 10
-_FIRST_CHECK, _FIRST_DIRECT, _MOST_STEPS = 4, 64, 65_536
+_FIRST_CHECK_SHARE, _LATEST_FIRST_CHECK = 1.0, 16
+_FIRST_DIRECT, _FIRST_FOLLOWED, _MOST_STEPS = 24, 64, 65_536
 # Features with less than this share of the largest variance are constant but for rounding.
 _VARIANCE_TOLERANCE = 1e-14
 
@@ -52,12 +53,14 @@ _VARIANCE_TOLERANCE = 1e-14
 def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[float, float]]) -> FloatArray:
     """Solve the elastic net for several penalties, each from the solution of the one before.
 
+    They are solved from the largest to the smallest, the next l1_ratio after the last one's.
+
     Parameters
     ----------
     S, C : ndarray of shape (p, p) and (p, q)
         See `voxelcast.encoders.base.Moments`.
     penalties : sequence of (float, float)
-        n * alpha * l1_ratio and n * alpha * (1 - l1_ratio) of each setting; largest first is quickest.
+        n * alpha * l1_ratio and n * alpha * (1 - l1_ratio) of each setting, in any order.
 
     Returns
     -------
@@ -71,14 +74,18 @@ def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[flo
     p, q = C.shape
     coefficients = np.zeros((len(penalties), q, p))
     variances = np.diag(S)
-    kept = np.flatnonzero(variances > _VARIANCE_TOLERANCE * variances.max(initial=0.0))
-    if not len(kept):
+    vary = variances > _VARIANCE_TOLERANCE * variances.max(initial=0.0)
+    if not vary.any():
         return coefficients
-    S, Ct, variances = S[np.ix_(kept, kept)], np.ascontiguousarray(C[kept].T), variances[kept]
+    kept: IntArray | slice = slice(None) if vary.all() else np.flatnonzero(vary)
+    S, Ct, variances = S[kept][:, kept], np.ascontiguousarray(C[kept].T), variances[kept]
     roots = np.sqrt(variances)
     eigenvalues = np.linalg.eigvalsh(S / np.outer(roots, roots))
     b = np.zeros(Ct.shape)
-    for place, (absolute, square) in enumerate(penalties):
+    # Rounded, so that penalties of one l1_ratio stay together.
+    shares = [round(absolute / max(absolute + square, _TINY), 9) for absolute, square in penalties]
+    for place in sorted(range(len(penalties)), key=lambda place: (-shares[place], -penalties[place][0])):
+        absolute, square = penalties[place]
         scale = 1 / np.sqrt(variances + square)
         # The scaled S has eigenvalues between these two; the square penalty draws both towards 1.
         towards_one = float(square * np.square(scale).min())
@@ -127,56 +134,67 @@ def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
     stay = 0.1 if problem.lowest < lowest else 0.0
     tolerance = _TOLERANCE * (1 - factor)
     inverse = np.linalg.inv(problem.H + r * np.eye(len(problem.t)))
-    upper, lower = problem.t / r, -problem.t / r
     found = np.zeros(x.shape)
     # Where no product exceeds the penalty, all coefficients are zero.
     todo = np.flatnonzero((np.abs(problem.c) > problem.t).any(axis=1))
     c = problem.c[todo] @ (2 * inverse)
-    v = x[todo] + _clip((problem.c[todo] - x[todo] @ problem.H) / r, lower, upper)
+    # Bounds of the shape of v, as to repeat a row in every operation would take twice as long.
+    upper = np.tile(problem.t / r, (len(todo), 1))
+    lower = -upper
+    v = x[todo] + _clip((problem.c[todo] - x[todo] @ problem.H) / r, lower, upper, np.empty_like(c))
     reflection = 2 * r * inverse - np.eye(len(problem.t))
-    # A direct solution of p equations takes as long as some p steps.
-    check, direct = _FIRST_CHECK, max(_FIRST_DIRECT, 2 * len(problem.t))
+    before, clipped = np.empty_like(v), np.empty_like(v)
+    check, direct, follow = _first_check(factor), _FIRST_DIRECT, max(_FIRST_FOLLOWED, 2 * len(problem.t))
     for step in range(1, _MOST_STEPS + 1):
         if not len(todo):
             return found
-        before, u = v, _clip(v, lower, upper)
-        u *= -2
-        u += v
-        v = u @ reflection
+        before, v = v, before
+        _clip(before, lower, upper, clipped)
+        np.multiply(clipped, -2, out=clipped)
+        clipped += before
+        np.matmul(clipped, reflection, out=v)
         v += c
         if stay:
             v += stay * (before - v)
         if step == check:
-            x = v - _clip(v, lower, upper)
+            x = v - _clip(v, lower, upper, clipped)
             size = tolerance * np.abs(x).max(axis=1)
-            moved = np.abs(v - before).max(axis=1)
+            moved = np.abs(np.subtract(v, before, out=clipped), out=clipped).max(axis=1)
             done = moved <= size
-            if step >= direct:
-                direct *= 2
+            # A direct solution of k of p features takes as long as some 2 k^3 / p^2 steps.
+            if step >= max(direct, 2 * float((x != 0).sum(axis=1).max()) ** 3 / len(problem.t) ** 2):
+                direct = 2 * step
                 done |= _solve_directly(problem, problem.c[todo], x)
                 left_over = np.flatnonzero(~done)
-                if len(left_over):
+                if len(left_over) and step >= follow:
                     followed = _follow_path(problem, problem.c[todo[left_over]])
                     done[left_over] = _solve_directly(problem, problem.c[todo[left_over]], followed)
                     x[left_over] = np.where(done[left_over, None], followed, x[left_over])
             # To look costs more than a step, so the next look is when the steps should have become small enough.
             decades = np.log10(moved[~done]) - np.log10(np.maximum(size[~done], _TINY))
             left = float(decades.max(initial=0.0)) / -np.log10(max(factor, 0.1))
-            check += int(np.clip(left, 1, max(min(step, direct - step), 1)))
+            check += int(np.clip(left, 1, step if direct <= step else min(step, direct - step)))
             if done.any():
                 found[todo[done]] = x[done]
                 v, c, todo = v[~done], c[~done], todo[~done]
+                n = len(todo)
+                before, clipped, lower, upper = before[:n], clipped[:n], lower[:n], upper[:n]
     raise DataError(
         f"the elastic net of {len(todo)} of {len(found)} voxels must converge; it did not in {_MOST_STEPS} steps; "
         "use a larger relative_alpha, or fewer or less dependent features"
     )
 
 
-def _clip(values: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
-    """Clip, in half the time of `numpy.clip` with bounds by column."""
-    clipped: FloatArray = np.maximum(values, lower)
-    np.minimum(clipped, upper, out=clipped)
-    return clipped
+def _first_check(factor: float) -> int:
+    """Return the step at which to look first: not long before all voxels may be done."""
+    return int(np.clip(_FIRST_CHECK_SHARE * np.log10(_TOLERANCE) / np.log10(max(factor, 0.1)), 1, _LATEST_FIRST_CHECK))
+
+
+def _clip(values: FloatArray, lower: FloatArray, upper: FloatArray, out: FloatArray) -> FloatArray:
+    """Clip into ``out``, in half the time of `numpy.clip`."""
+    np.maximum(values, lower, out=out)
+    np.minimum(out, upper, out=out)
+    return out
 
 
 def _solve_directly(problem: _Problem, c: FloatArray, x: FloatArray) -> BoolArray:
@@ -235,12 +253,17 @@ def _follow_path(problem: _Problem, c: FloatArray) -> FloatArray:
 def _solve_signed(problem: _Problem, c: FloatArray, signs: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return x with H x = c - t signs on the features with a sign and 0 on the others, and c - H x."""
     used = signs != 0
-    # The rows and columns of the other features are those of the identity. With features in use that depend on each
-    # other, as duplicates do, the small addition picks one of the solutions; it is checked like any other.
-    equations = problem.H * (used[:, :, None] & used[:, None, :])
-    diagonal = np.arange(len(problem.t))
+    # Of each voxel the features in use, then others, which get the rows and columns of the identity.
+    most = int(used.sum(axis=1).max(initial=0))
+    places = np.argsort(~used, axis=1, kind="stable")[:, :most]
+    mine = np.take_along_axis(used, places, axis=1)
+    equations = problem.H[places[:, :, None], places[:, None, :]] * (mine[:, :, None] & mine[:, None, :])
+    diagonal = np.arange(most)
+    # With features in use that depend on each other, as duplicates do, the small addition picks one of the solutions;
+    # it is checked like any other.
     equations[:, diagonal, diagonal] = 1 + _DIRECT_TOLERANCE
-    right = np.where(used, c - problem.t * signs, 0.0)
-    solution: FloatArray = np.linalg.solve(equations, right[:, :, None])[:, :, 0]
+    right = np.where(mine, np.take_along_axis(c - problem.t * signs, places, axis=1), 0.0)
+    solution = np.zeros_like(c)
+    np.put_along_axis(solution, places, np.linalg.solve(equations, right[:, :, None])[:, :, 0], axis=1)
     slope: FloatArray = c - solution @ problem.H
     return solution, slope

@@ -89,6 +89,10 @@ class MLP(SampleEncoder):
             "weight_decay": Range(1e-4, 10.0, log=True),
         }
 
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Sort the fewest and narrowest layers first, and of equal ones the strongest weight decay and dropout."""
+        return (setting["layers"], setting["width"], -setting["weight_decay"], -setting["dropout"])
+
     def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> MLPModel:
         """Fit one model.
 

@@ -116,11 +116,11 @@ class OMP(Encoder):
         """
         most = min(moments.n - 1, moments.S.shape[0])
         wanted = [checked_count(self.name, setting, "n_nonzero_coefs", most) for setting in settings]
-        S, rows = moments.S, np.array(wanted, dtype=np.intp) - 1
+        S, C, rows = moments.S, moments.C, np.array(wanted, dtype=np.intp) - 1
         whole = np.array_equal(rows, np.arange(len(rows)))
 
-        def solve(C: FloatArray) -> FloatArray:
-            found = omp_path(S, C, max(wanted, default=0))
+        def solve(voxels: slice) -> FloatArray:
+            found = omp_path(S, C[:, voxels], max(wanted, default=0))
             return found if whole else found[rows]
 
-        return VoxelPath(tuple(settings), moments.C, solve)
+        return VoxelPath(tuple(settings), (C.shape[0], C.shape[1]), solve)

@@ -1,10 +1,13 @@
 """Ridge regression whose penalty every voxel chooses for itself, by generalised cross-validation.
 
-With S = V diag(l) V' and z = V'c of a voxel's column c of C, the residual sum of squares and the degrees of freedom of
-penalty a need nothing but the moments::
+With S = V diag(l) V' of rank r and z = V'c of a voxel's column c of C, the residual sum of squares and the degrees of
+freedom of penalty a need nothing but the moments (sums over the r eigenvalues that are not zero)::
 
-    RSS(a) = y'y - sum_j z_j^2 (l_j + 2 a) / (l_j + a)^2       df(a) = 1 + sum_j l_j / (l_j + a)
+    RSS(a) = y'y - sum_j z_j^2 / l_j  +  sum_j (a / (l_j + a))^2 z_j^2 / l_j
+    n - df(a) = n - 1 - r  +  sum_j a / (l_j + a)
     GCV(a) = (RSS(a) / n) / (1 - df(a) / n)^2
+
+So written they lose no digits where a model of many features leaves next to nothing.
 
 GCV is leave-one-out cross-validation with every stimulus given the mean leverage [1]_. The choice is part of the fit:
 inside cross-validation it sees the training part alone.
@@ -27,6 +30,9 @@ from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
 from voxelcast.encoders.ridge import Ridge, ridge_penalty
 
+# Eigenvalues below this share of the largest are rounding.
+_EIGENVALUE_TOLERANCE = 1e-12
+
 
 def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
     """Return the generalised cross-validation error of every penalty and voxel.
@@ -42,11 +48,15 @@ def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
     errors : ndarray of shape (n_penalties, q)
     """
     values, vectors = moments.eigen
-    shrunk = values + penalties[:, None]
-    explained = ((values + 2 * penalties[:, None]) / np.square(shrunk)) @ np.square(vectors.T @ moments.C)
-    freedom = 1 + (values / shrunk).sum(axis=1)
-    residual = np.maximum(moments.y_squares - explained, 0.0)
-    errors: FloatArray = residual / moments.n / np.square(1 - freedom / moments.n)[:, None]
+    there = values > _EIGENVALUE_TOLERANCE * values[-1]
+    values = values[there]
+    parts = np.square(vectors[:, there].T @ moments.C) / values[:, None]
+    kept = penalties[:, None] / (values + penalties[:, None])
+    left = moments.n - 1 - len(values)
+    # With as many directions as stimuli nothing lies outside of them.
+    outside = np.maximum(moments.y_squares - parts.sum(axis=0), 0.0) if left > 0 else 0.0
+    residual = outside + np.square(kept) @ parts
+    errors: FloatArray = residual * (moments.n / np.square(left + kept.sum(axis=1)))[:, None]
     return errors
 
 

@@ -49,6 +49,10 @@ class SampleEncoder(ABC):
         """
         return () if self.space(n_train, n_features, n_voxels) else ({},)
 
+    def order(self, setting: Setting) -> tuple[float, ...]:
+        """Return a key that sorts settings from the simplest model to the most complex; by default all are alike."""
+        return ()
+
     @abstractmethod
     def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedModel:
         """Fit one model.

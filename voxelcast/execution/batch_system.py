@@ -137,7 +137,8 @@ class BatchSystemEngine(DaskEngine):
     def _obituary(self, worker: str) -> str:
         job = self._submitted.get(worker) or self._submitted.get(worker.rpartition("-")[0], "?")
         said = last_lines(self.logs, job, self.jobs.name)
-        return f"its worker was lost ({self.name} job {job}{f': {said}' if said else ''})"
+        end = f"ends: {said}" if said else "is empty"
+        return f"its worker was lost ({self.name} job {job}, whose log in {self.logs} {end})"
 
     def __exit__(self, *how: Any) -> None:
         super().__exit__(*how)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from voxelcast.store.atomic import write_text
+
 FILE_NAME = "progress.jsonl"
+FAILURES = "failures"
+"""Folder beside it: what is known of each step that failed in the last run."""
 
 
 class Journal:
@@ -24,11 +30,13 @@ class Journal:
         self._path = folder / FILE_NAME
 
     @contextmanager
-    def run(self, root: Path, engine: str, stages: Mapping[str, float]) -> Iterator[None]:
+    def run(self, root: Path, engine: str, stages: Mapping[str, float | None]) -> Iterator[None]:
         """Note that a run begins, and how it ends.
 
-        ``root`` is its store, ``engine`` where its work runs, ``stages`` the seconds that each is thought to take.
+        ``root`` is its store, ``engine`` where its work runs, ``stages`` the seconds that each is thought to take (None
+        where that is not known). What failed in the run before is tried again, so its logs are removed.
         """
+        shutil.rmtree(self._path.with_name(FAILURES), ignore_errors=True)
         self._add("begin", root=str(root.resolve()), engine=engine, stages=dict(stages))
         how = "stopped"
         try:
@@ -49,9 +57,14 @@ class Journal:
         """Note that a step will be tried again, and why."""
         self._add("lost", step=step, reason=reason)
 
-    def failed(self, step: str, reason: str) -> None:
-        """Note that a step was given up, and why."""
-        self._add("failed", step=step, reason=reason)
+    def failed(self, step: str, reason: str, error: BaseException) -> Path:
+        """Note that a step was given up, and why; write all that is known of the error to a file and return it."""
+        name = f"{FAILURES}/{step.replace('/', '-')}.log"
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        path = self._path.parent / name
+        write_text(path, f"{when} {step}\n{reason}\n\n{''.join(traceback.format_exception(error))}")
+        self._add("failed", step=step, reason=reason, log=name)
+        return path
 
     def _add(self, event: str, **facts: object) -> None:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts})

@@ -59,13 +59,20 @@ def worker_slots(profile: Profile) -> int | None:
     return profile.workers.jobs * profile.workers.processes
 
 
-def worker_device(profile: Profile, asked: str) -> str:
+def worker_device(profile: Profile, asked: str, setting: str = "compute.device=") -> str:
     """Return the device on which steps extract features.
+
+    Parameters
+    ----------
+    profile : Profile
+    asked : str
+    setting : str
+        How the user asks for a device.
 
     Raises
     ------
     ConfigError
-        If the experiment asks for a GPU and the profile has none.
+        If a GPU is asked for and the profile has none.
     """
     if isinstance(profile, LocalProfile):
         return asked
@@ -73,8 +80,8 @@ def worker_device(profile: Profile, asked: str) -> str:
         return "cuda"
     if asked != "cpu":
         raise ConfigError(
-            f"compute.device is {asked} but the profile has no workers with GPUs; "
-            "add gpu_workers with gpus: 1 to the profile, or set compute.device=cpu"
+            f"{setting}{asked} is asked for but the profile has no workers with GPUs; "
+            f"add gpu_workers with gpus: 1 to the profile, or set {setting}cpu"
         )
     return "cpu"
 

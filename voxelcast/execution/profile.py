@@ -146,6 +146,7 @@ class LocalProfile(_Strict):
 
 
 Profile = LocalProfile | SlurmProfile | GridEngineProfile | GoogleProfile
+THIS_MACHINE = LocalProfile(scheduler="local")
 _MODELS: dict[str, type[BaseModel]] = {
     "local": LocalProfile,
     "slurm": SlurmProfile,
@@ -178,6 +179,11 @@ def find_profile(name: str) -> Path:
         f"profile {name!r} does not exist; looked for {', '.join(map(str, candidates))}. "
         f"Write one: voxelcast execution init {'|'.join(SCHEDULERS)} --output {name if '.' in name else name + '.yaml'}"
     )
+
+
+def chosen_profile(name: str | None) -> Profile:
+    """Read the profile of a file or name, as ``--on`` gives it; None stands for this machine."""
+    return THIS_MACHINE if name is None else load_profile(find_profile(name))
 
 
 def load_profile(path: Path) -> Profile:

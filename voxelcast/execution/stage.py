@@ -11,6 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 
 from voxelcast.core.errors import ExecutionError, VoxelcastError
@@ -18,11 +19,35 @@ from voxelcast.core.progress import Progress
 from voxelcast.execution.engine import Engine, Kind
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.steps import Batch, Step
-from voxelcast.store.steps import StepStore
+from voxelcast.store.steps import StepId, StepStore
 
 DEFAULT_RETRIES = 2
 _POLL_SECONDS = 0.5  # how soon a new worker is noticed
 _PATIENCE_SECONDS = 90.0  # in which a network file system must show what another machine wrote
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A step that was given up: the error, what to say of it in a line, and the file that has the rest."""
+
+    step_id: StepId
+    error: BaseException
+    reason: str
+    log: Path | None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of some steps: how many were run now, and those that failed."""
+
+    n_run: int
+    failures: tuple[Failure, ...]
+
+    def all_done(self) -> int:
+        """Return how many were run now; raise the first failure if there is one."""
+        if self.failures:
+            raise self.failures[0].error
+        return self.n_run
 
 
 def run_steps(
@@ -36,11 +61,10 @@ def run_steps(
     journal: Journal | None = None,
     retries: int = DEFAULT_RETRIES,
 ) -> int:
-    """Run the steps that are not done yet and return how many were run.
+    """Run the steps that are not done yet, all of which are needed, and return how many were run.
 
-    A step whose worker was lost is tried again up to ``retries`` times. A step that fails for good is reported at
-    once; the others go on, and the first failure is raised when they are done. Wrong data or settings end the run at
-    once: what mends them may well change the other steps too.
+    As :func:`attempt_steps`, but wrong data or settings end the work at once, and any other first failure is raised
+    when the other steps are done.
 
     Raises
     ------
@@ -49,12 +73,51 @@ def run_steps(
     ExecutionError
         If a step's workers were lost more than ``retries`` times, or there are no workers.
     """
+    return attempt_steps(
+        steps,
+        store,
+        engine=engine,
+        progress=progress,
+        what=what,
+        unit=unit,
+        journal=journal,
+        retries=retries,
+        wrong_ends=True,
+    ).all_done()
+
+
+def attempt_steps(
+    steps: Sequence[Step],
+    store: StepStore,
+    *,
+    engine: Engine,
+    progress: Progress,
+    what: str,
+    unit: str = "step",
+    journal: Journal | None = None,
+    retries: int = DEFAULT_RETRIES,
+    wrong_ends: bool,
+) -> Attempt:
+    """Run the steps that are not done yet, each for itself, and say which failed.
+
+    A step whose worker was lost is tried again up to ``retries`` times. A step that fails for good is reported at once;
+    the others go on. ``wrong_ends``: wrong data or settings, which a step says by a VoxelcastError, end the work at
+    once, because what mends them may well change the other steps too; otherwise they are a failure like any other.
+
+    Raises
+    ------
+    VoxelcastError
+        As a step raised it, where ``wrong_ends``, or if it ran in this process; what other steps finished stays.
+    ExecutionError
+        If there are no workers.
+    """
     waiting = [step for step in steps if not store.is_done(step.step_id)]
     if any(store.is_claimed(step.step_id) for step in waiting):
         waiting.reverse()  # another run on this store is at the first: begin with the last and meet it
     if journal is not None:
         journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
     finished = sum(step.size for step in steps) - sum(step.size for step in waiting)
+    failures: tuple[Failure, ...] = ()
     if not waiting:
         progress.note(f"{what}: all {finished} done before")
     else:
@@ -63,13 +126,13 @@ def run_steps(
         store.clear_abandoned(step.step_id for step in waiting)
         progress.start(what, sum(step.size for step in waiting), unit)
         try:
-            _run(waiting, store, engine, progress, journal, retries)
+            failures = _run(waiting, store, engine, progress, journal, retries, wrong_ends)
         finally:
             progress.finish()
             store.clear_abandoned(step.step_id for step in waiting)
     if journal is not None:
         journal.stage_end(what)
-    return len(waiting)
+    return Attempt(len(waiting) - len(failures), failures)
 
 
 def _run(
@@ -79,7 +142,8 @@ def _run(
     progress: Progress,
     journal: Journal | None,
     retries: int,
-) -> None:
+    wrong_ends: bool,
+) -> tuple[Failure, ...]:
     here = [step for step in steps if step.wide and engine.wide_here]
     for step in here:
         with store.claiming(step.step_id) as wanted:
@@ -88,11 +152,14 @@ def _run(
                 continue
             with store.writing(step.step_id) as folder:
                 step.function(folder, progress=progress, **step.arguments)
+    failures: list[Failure] = []
     for wide in (True, False):
         away = [step for step in steps if step.wide is wide and not (wide and engine.wide_here)]
         if away:
-            engine.prepare("gpu" if wide else "cpu", len(away), store.root)
-            _Stage(store, engine, "gpu" if wide else "cpu", progress, journal, retries).run(away)
+            kind: Kind = "gpu" if wide else "cpu"
+            engine.prepare(kind, len(away), store.root)
+            failures += _Stage(store, engine, kind, progress, journal, retries, wrong_ends).run(away)
+    return tuple(failures)
 
 
 class _Stage:
@@ -106,17 +173,19 @@ class _Stage:
         progress: Progress,
         journal: Journal | None,
         retries: int,
+        wrong_ends: bool,
     ) -> None:
         self._store, self._engine, self._kind = store, engine, kind
         self._progress, self._journal, self._retries = progress, journal, retries
+        self._wrong_ends = wrong_ends
         self._queue: deque[Step] = deque()
         self._pending: dict[Future[float], tuple[Step, ...]] = {}
         self._losses: Counter[str] = Counter()
-        self._failures: list[BaseException] = []
+        self._failures: list[Failure] = []
         self._timed_steps, self._timed_seconds = 0, 0.0
 
-    def run(self, steps: Sequence[Step]) -> None:
-        """Run all steps; raise the first failure when the others are done."""
+    def run(self, steps: Sequence[Step]) -> list[Failure]:
+        """Run all steps and return those that failed."""
         self._queue.extend(steps)
         folder = Path.cwd()
         try:
@@ -135,8 +204,7 @@ class _Stage:
         finally:
             for future in self._pending:
                 future.cancel()
-        if self._failures:
-            raise self._failures[0]
+        return self._failures
 
     def _batch_size(self) -> int:
         """Return how many steps make a batch worth its journey and still leave some for the other workers."""
@@ -168,12 +236,9 @@ class _Stage:
     def _fail(self, step: Step, error: BaseException) -> None:
         """Put a step back into the queue if another try may help; otherwise report it."""
         name, lost = step.step_id.folder, self._engine.lost(error)
-        if isinstance(error, VoxelcastError):  # raised on purpose: it would be raised again
-            if self._journal is not None:
-                self._journal.failed(name, str(error))
-            raise error
-        may_help = lost is not None or isinstance(error, OSError | MemoryError)
-        reason = lost or f"{type(error).__name__}: {error}"
+        wrong = isinstance(error, VoxelcastError)  # raised on purpose: it would be raised again
+        may_help = not wrong and (lost is not None or isinstance(error, OSError | MemoryError))
+        reason = lost or (str(error) if wrong else f"{type(error).__name__}: {error}")
         self._losses[name] += 1
         if may_help and self._losses[name] <= self._retries:
             self._queue.appendleft(step)
@@ -181,19 +246,23 @@ class _Stage:
             if self._journal is not None:
                 self._journal.lost(name, reason)
             return
+        told: BaseException = error
         if may_help:
             tries = f"tried {self._losses[name]} times" if self._losses[name] > 1 else "tried once"
             reason = f"{tries}: {reason}"
-            error = ExecutionError(
+            told = ExecutionError(
                 f"step {name} failed, {reason}; finished steps are kept: run the same command again, with more memory "
                 "or time for each worker if that was short"
             )
+            told.__cause__ = error
+        log = None if self._journal is None else self._journal.failed(name, reason, told)
+        if wrong and self._wrong_ends:
+            raise told
         others = bool(self._queue or self._pending)
-        if others or self._failures:  # else it is raised in a moment, and said then
-            self._progress.note(f"failed: {name}: {reason}{'; the rest goes on' if others else ''}")
-        if self._journal is not None:
-            self._journal.failed(name, reason)
-        self._failures.append(error)
+        if others or self._failures or not self._wrong_ends:  # else it is raised in a moment, and said then
+            where = f" (log: {log})" if log else ""
+            self._progress.note(f"failed: {name}: {reason}{where}{'; the rest goes on' if others else ''}")
+        self._failures.append(Failure(step.step_id, told, reason, log))
 
     def _await(self, step: Step) -> None:
         """Wait until a finished step can be seen from here: network file systems may take a while."""

@@ -31,9 +31,9 @@ class StageStatus:
     def line(self) -> str:
         """Say it in words."""
         if self.done is None:
-            return f"{self.what:22}not begun"
+            return f"{self.what:21} not begun"
         others = [("running", self.running), ("waiting", self.waiting), ("failed", self.failed)]
-        return f"{self.what:22}{self.done} of {self.total} done" + "".join(f", {n} {name}" for name, n in others if n)
+        return f"{self.what:21} {self.done} of {self.total} done" + "".join(f", {n} {name}" for name, n in others if n)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class RunStatus:
     troubles : tuple of str
         Steps that were lost and tried again, or failed, and why.
     seconds_left : float or None
-        None where nothing is left to do.
+        None where nothing is left to do, and where it is not known.
     """
 
     state: str
@@ -84,7 +84,9 @@ def read_status(output: Path) -> RunStatus:
     """
     lines = read_journal(output)
     if not lines:
-        raise MissingFileError(f"{output / FILE_NAME} does not exist; {output} is not the output of voxelcast run")
+        raise MissingFileError(
+            f"{output / FILE_NAME} does not exist; {output} is not the output of voxelcast run or extract"
+        )
     begin: dict[str, Any] = lines[0]
     under_way = _is_locked(output / ".lock")
     ended = next((line for line in lines if line["event"] == "end"), None)
@@ -94,19 +96,21 @@ def read_status(output: Path) -> RunStatus:
     failed = {str(line["step"]) for line in lines if line["event"] == "failed"}
     root = Path(begin["root"])
     stages = [_stage(root, begun[what], failed) if what in begun else StageStatus(what) for what in begin["stages"]]
-    troubles = [
-        f"{line['event']}{' and tried again' if line['event'] == 'lost' else ''}: {line['step']}: {line['reason']}"
-        for line in lines
-        if line["event"] in ("lost", "failed")
-    ]
+    troubles = [_trouble(output, line) for line in lines if line["event"] in ("lost", "failed")]
     return RunStatus(
         "finished" if finished else "running" if under_way else "not running",
         begin["engine"],
         now - begin["time"],
         tuple(stages),
         tuple(troubles),
-        None if finished else _seconds_left(root, begin, begun, stages, now),
+        None if finished else _seconds_left(root, begin, begun, stages, tried_again=not under_way),
     )
+
+
+def _trouble(output: Path, line: dict[str, Any]) -> str:
+    if line["event"] == "lost":
+        return f"lost and tried again: {line['step']}: {line['reason']}"
+    return f"failed: {line['step']}: {line['reason']} (log: {output / line['log']})"
 
 
 def _stage(root: Path, line: dict[str, Any], failed: set[str]) -> StageStatus:
@@ -129,15 +133,26 @@ def _stage(root: Path, line: dict[str, Any], failed: set[str]) -> StageStatus:
 
 
 def _seconds_left(
-    root: Path, begin: dict[str, Any], begun: dict[str, Any], stages: list[StageStatus], now: float
-) -> float:
-    """Go on at the speed of the stage under way; of stages not begun, take what was forecast."""
+    root: Path,
+    begin: dict[str, Any],
+    begun: dict[str, Any],
+    stages: list[StageStatus],
+    *,
+    tried_again: bool,
+) -> float | None:
+    """Go on at the speed of the stage under way; of stages not begun, take what was forecast; None if nothing was.
+
+    ``tried_again``: whether what failed is still to be done, as it is by the next run.
+    """
     left = 0.0
     for stage in stages:
+        forecast: float | None = begin["stages"][stage.what]
         if stage.done is None:
-            left += begin["stages"][stage.what]
+            if forecast is None:
+                return None
+            left += forecast
             continue
-        to_do = stage.running + stage.waiting
+        to_do = stage.running + stage.waiting + (stage.failed if tried_again else 0)
         line = begun[stage.what]
         marks = [root / step / "DONE" for step in line["steps"]] if to_do else []
         times = [mark.stat().st_mtime for mark in marks if mark.is_file()]
@@ -145,7 +160,9 @@ def _seconds_left(
         if fresh:
             left += (max(fresh) - line["time"]) / len(fresh) * to_do
         elif to_do:
-            left += max(0.0, begin["stages"][stage.what] * to_do / max(1, len(line["steps"])))
+            if forecast is None:
+                return None
+            left += max(0.0, forecast * to_do / max(1, len(line["steps"])))
     return left
 
 

@@ -15,7 +15,7 @@ from voxelcast.features.compress import Compression, compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 
-VERSION = 2
+VERSION = 3
 
 
 def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> list[tuple[int, ...]]:
@@ -68,12 +68,14 @@ class StoredSpace:
         layer: str,
         *,
         fitted_in_folds: bool,
+        pool: str = "",
         components: int | None = None,
         delayed_rows: IntArray | None = None,
     ) -> None:
         self.folder = folder
         self.network = network
         self.layer = layer
+        self.pool = pool
         self.fitted_in_folds = fitted_in_folds
         self._components = components
         self._delayed_rows = delayed_rows
@@ -96,6 +98,7 @@ class StoredSpace:
             self.network,
             self.layer,
             fitted_in_folds=self.fitted_in_folds,
+            pool=self.pool,
             components=components,
             delayed_rows=self._delayed_rows,
         )

@@ -14,6 +14,7 @@ from voxelcast.core.errors import UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.registry import can_be_exact, list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
+from voxelcast.experiment.partition_config import VariancePartitioningConfig
 from voxelcast.experiment.search_config import (
     EnsembleConfig,
     FoldsConfig,
@@ -23,8 +24,9 @@ from voxelcast.experiment.search_config import (
 )
 from voxelcast.features.compress import Compression
 from voxelcast.features.compressors import COMPRESSORS
-from voxelcast.features.pooling import make_pool
+from voxelcast.features.pooling import check_pools
 from voxelcast.features.space import parse_space
+from voxelcast.search.joined import JOINED
 from voxelcast.stimuli.sampling import FrameSampling
 
 TABLES = "dataset"
@@ -165,7 +167,7 @@ class ExperimentConfig(Strict):
     delays: tuple[int, ...] = ()
     seed: int = Field(default=0, ge=0)
     frames: FramesConfig = FramesConfig(every=1)
-    pool: str = "mean"
+    pool: str | tuple[str, ...] = "mean"
     space: str = "none"
     compress: CompressConfig = CompressConfig()
     encoders: SeveralNames = ("pls", "ridge")
@@ -177,6 +179,7 @@ class ExperimentConfig(Strict):
     folds: FoldsConfig = FoldsConfig()
     interval: IntervalConfig = IntervalConfig()
     significance: SignificanceConfig = SignificanceConfig()
+    variance_partitioning: VariancePartitioningConfig = VariancePartitioningConfig()
     broken_stimuli: Literal["stop", "skip"] = "stop"
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
@@ -194,14 +197,17 @@ class ExperimentConfig(Strict):
             raise ValueError("must be different whole numbers of TR from 0, rising, e.g. [1, 2, 3, 4]")
         return value
 
-    @field_validator("pool")
+    @field_validator("pool", mode="before")
     @classmethod
-    def _known_pool(cls, value: str) -> str:
+    def _known_pools(cls, value: object) -> object:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("must be the name of a pool over time, or a list of names")
         try:
-            make_pool(value)
+            check_pools(names)
         except UnknownNameError as error:
             raise ValueError(str(error)) from error
-        return value
+        return tuple(names) if len(names) > 1 else names[0]
 
     @field_validator("space")
     @classmethod
@@ -245,10 +251,25 @@ class ExperimentConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _can_join(self) -> ExperimentConfig:
+        if self.ensemble.joined and self.search.joint:
+            raise ValueError("ensemble.joined must be false with search.joint, whose studies choose among layers")
+        if self.ensemble.joined and self.delays:
+            raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
+        if JOINED in [network.shown for network in self.networks]:
+            raise ValueError(f"networks: {JOINED!r} is how all layers together are called; give another label")
+        return self
+
+    @model_validator(mode="after")
     def _labels_differ(self) -> ExperimentConfig:
         labels = [network.shown for network in self.networks]
         if not labels and not self.features:
             raise ValueError("networks: name at least one network, or features that come with the dataset")
+        if not labels and len(self.pools) > 1:
+            raise ValueError(
+                f"pool: {len(self.pools)} pools need networks whose activations they pool, and there are none; "
+                "leave pool out"
+            )
         if self.features and TABLES in labels:
             raise ValueError(f"networks: {TABLES!r} is how the dataset's features are called; give another label")
         twice = sorted({label for label in labels if labels.count(label) > 1})
@@ -257,14 +278,23 @@ class ExperimentConfig(Strict):
         return self
 
     @property
-    def compression(self) -> Compression:
-        """How features become components."""
-        return self.compress.compression(axis=self.pool == "pc1", seed=derive_seed(self.seed, "compress"))
+    def pools(self) -> tuple[str, ...]:
+        """The pools over time, each of which gives every layer features of its own."""
+        return (self.pool,) if isinstance(self.pool, str) else self.pool
+
+    def compression(self, pool: str) -> Compression:
+        """Return how features that were pooled so become components."""
+        return self.compress.compression(axis=pool == "pc1", seed=derive_seed(self.seed, "compress"))
+
+    @property
+    def compression_learns(self) -> bool:
+        """Whether anything of the compression is estimated from training stimuli."""
+        return any(self.compression(pool).learns for pool in self.pools)
 
     @property
     def compressed_in_folds(self) -> bool:
         """Whether the compression is fitted again for each training part."""
-        return self.compress.fit == "folds" and self.compression.learns
+        return self.compress.fit == "folds" and self.compression_learns
 
     def results_config(self) -> dict[str, Any]:
         """Return all settings that can change a result, as plain values."""

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from voxelcast.core.errors import DataError, OptionError, StimulusError
-from voxelcast.encoders.budget import Budget
-from voxelcast.encoders.registry import get_encoder
-from voxelcast.encoders.sample import SampleEncoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
 from voxelcast.experiment.compress_step import excluded_folds
 from voxelcast.experiment.config import TABLES, CompressConfig
-from voxelcast.experiment.extract_step import LoadedNetwork, layer_path
+from voxelcast.experiment.extract_step import LoadedNetwork, layer_path, place_of
+from voxelcast.experiment.fit_estimate import FitEstimate
 from voxelcast.experiment.plan import Plan
-from voxelcast.features.compress import check_plain
+from voxelcast.features import cost
+from voxelcast.features.compress import check_plain, check_size
 
 _VOXELS = 200
 """Of a typical ROI."""
@@ -31,9 +32,10 @@ _VOXELS = 200
 
 @dataclass(frozen=True)
 class NetworkEstimate:
-    """One network: seconds per stimulus, stimuli that are not extracted yet, numbers per stimulus of each layer.
+    """One network with one pool: seconds per stimulus, stimuli not extracted yet, numbers per stimulus of each layer.
 
     ``stored`` counts what is written to disk, ``features`` what is compressed: fewer where time is pooled in between.
+    Of several pools the first has the seconds: stimuli are decoded and seen by the network once for all.
     """
 
     shown: str
@@ -41,6 +43,7 @@ class NetworkEstimate:
     stimuli_left: int
     stored: dict[str, int]
     features: dict[str, int]
+    pool: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,16 +58,23 @@ class Estimate:
     compress_seconds: float
     fit_seconds: float
     disk_bytes: int
+    partition_seconds: float = 0.0
+    join_seconds: float = 0.0
 
     def lines(self) -> list[str]:
         """Say it in plain lines."""
-        layers = sum(len(network.features) for network in self.networks)
-        total = self.extract_seconds + self.compress_seconds + self.fit_seconds
+        spaces = sum(len(network.features) for network in self.networks)
+        layers = len({(network.shown, layer) for network in self.networks for layer in network.features})
+        pools = {network.pool for network in self.networks if network.pool}
+        several = f" in {len(pools)} pools: {spaces} feature spaces" if pools else ""
+        compress_seconds = self.compress_seconds + self.join_seconds
+        total = self.extract_seconds + compress_seconds + self.fit_seconds + self.partition_seconds
+        dividing = f", dividing variance {_duration(self.partition_seconds)}" if self.partition_seconds else ""
         return [
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
-            f"{layers} layers",
+            f"{layers} layers{several}",
             f"estimate: {_duration(total)} (extraction {_duration(self.extract_seconds)}, compression "
-            f"{_duration(self.compress_seconds)}, fitting {_duration(self.fit_seconds)}), "
+            f"{_duration(compress_seconds)}, fitting {_duration(self.fit_seconds)}{dividing}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet",
         ]
 
@@ -76,10 +86,10 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     extracted = plan.extract_steps()
     networks = (
         *_tables(plan),
-        *(_look(plan, network, extracted[network.shown]) for network in plan.networks),
+        *(one for network in plan.networks for one in _look(plan, network, extracted[network.shown])),
     )
     for one in networks:
-        _check_features(plan.config.compress, one)
+        _check_features(plan.config.compress, one, n, n_train)
     extract_seconds = sum(one.seconds_per_stimulus * one.stimuli_left for one in networks)
     disk = sum(4 * sum(one.stored.values()) * one.stimuli_left for one in networks)
     compress, n_folds = plan.config.compress, plan.n_folds
@@ -88,15 +98,24 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     most = n_train if compress.method == "none" or compress.components == "max" else compress.components
     kept = [min(size, most) for size in sizes]
     rate = _flops_per_second() * workers
-    grams = subsets if compress.scale else 1
-    compress_flops = sum(2.0 * n * n * size * grams + subsets * 4.0 * n_train**3 / 3 for size in sizes)
-    fits = len(excluded_folds(n_folds, nested=plan.config.folds.nested, refit=True))
-    products = 2.0 * n_train + 100.0 * n_train / n_folds  # of moments, and of scoring some 50 settings
-    fit_flops = fits * products * sum(kept) * _VOXELS * len(plan.pairs)
-    searched = _sample_fit_seconds(plan, n_train, n_folds, kept) * len(plan.pairs) / workers
-    overhead = 1e-3 * fits * len(sizes) * len(plan.pairs) * len(plan.config.encoders) / workers
+    partitions = plan.config.folds.repeats
+    compressions = partitions if plan.config.compressed_in_folds else 1  # otherwise all partitions share one
+    compress_flops = compressions * sum(
+        cost.compress_flops(n, size, k, subsets, scale=compress.scale) for size, k in zip(sizes, kept, strict=True)
+    )
     if any(one.stimuli_left for one in networks):
-        disk += sum(8 * n * k * subsets for k in kept)
+        disk += sum(8 * n * k * subsets for k in kept) * compressions
+    fits = len(excluded_folds(n_folds, nested=plan.config.folds.nested, refit=True))
+    join_flops = 0.0
+    if plan.config.ensemble.joined:
+        join_flops = partitions * fits * (2.0 * n * n * sum(kept) + 10.0 * n_train**3)
+        kept = [*kept, min(n_train - 1, sum(kept))]
+        disk += 8 * n * kept[-1] * fits * partitions
+    features = tuple(k * max(len(plan.config.delays), 1) for k in kept)
+    fits_of_each = [
+        FitEstimate(plan.config, n_train, n_folds, _VOXELS, features, 1 + len(plan.sharers(pair)), rate / workers)
+        for pair in plan.pairs
+    ]
     return Estimate(
         n_train,
         n - n_train,
@@ -104,9 +123,27 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         networks,
         extract_seconds,
         compress_flops / rate,
-        fit_flops / rate + overhead + searched,
+        sum(fit.seconds() for fit in fits_of_each) / min(workers, len(plan.pairs)),  # one core each
         disk,
+        _partition_flops(plan, networks, n_train, n_folds, most) * len(plan.pairs) / rate,
+        join_flops / rate * workers,  # one step
     )
+
+
+def _partition_flops(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, n_folds: int, most: int) -> float:
+    """Count what it takes to divide one ROI's variance: an eigendecomposition per combination and pair of folds."""
+    sizes: Counter[tuple[str, str]] = Counter()
+    for one in networks:
+        sizes.update({(one.shown, layer): min(size, most) for layer, size in one.features.items()})
+    groups = [sum(sizes[layer] for layer in layers) for layers in plan.layer_groups.values()]
+    flops = 0.0
+    for chosen in range(1, 2 ** len(groups)):
+        own = [size for place, size in enumerate(groups) if chosen >> place & 1]
+        draws = plan.config.variance_partitioning.draws if len(own) > 1 else 0
+        tries, p = draws + len(own) + 1 if draws else 1, min(sum(own), n_train)
+        # Moments, eigenvectors, and the errors of some 25 penalties.
+        flops += n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * _VOXELS)
+    return flops
 
 
 def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
@@ -115,30 +152,21 @@ def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
     return (NetworkEstimate(TABLES, 0.0, 0, sizes, sizes),) if sizes else ()
 
 
-def _sample_fit_seconds(plan: Plan, n_train: int, n_folds: int, kept: Sequence[int]) -> float:
-    """Seconds on one core that the encoders without a path need for one ROI; ``kept``: components of each layer."""
-    config, others = plan.config, n_folds * (n_folds - 1) if plan.config.folds.nested else 0
-    seconds = 0.0
-    for name in config.encoders:
-        encoder = get_encoder(name, 0, Budget(**config.automl.model_dump()))
-        if isinstance(encoder, SampleEncoder):
-            exact = config.search.method == "exact"
-            # The exact search shares the fits of two outer folds; it is for encoders that share work between settings.
-            fits = n_folds + others / 2 if exact else n_folds + others
-            tries = 1 if exact or not encoder.space(n_train, 1, 1) else config.search.trials
-            seconds += tries * fits * sum(encoder.time_estimate(n_train, k, _VOXELS) for k in kept)
-    return seconds
-
-
-def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkEstimate:
+def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> list[NetworkEstimate]:
     """Count what is left; sizes come from a finished step, or from one stimulus, extracted three times."""
     from voxelcast.networks.extract import extract_stimulus
 
     left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
     done = [plan.store.path(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
-    paths = {layer: [p for f in done if (p := layer_path(f, layer)).is_file()] for layer in network.layers}
-    shapes = {layer: np.load(found[0], mmap_mode="r").shape[1:] for layer, found in paths.items() if found}
-    if not left and len(shapes) == len(network.layers):
+    pools = plan.config.pools
+    features = list(product(network.layers, pools))
+    shapes = {}
+    for layer, pool in features:
+        paths = [layer_path(folder, layer, place_of(pool, pools)) for folder in done]
+        found = next((path for path in paths if path.is_file()), None)
+        if found is not None:
+            shapes[layer, pool] = np.load(found, mmap_mode="r").shape[1:]
+    if not left and len(shapes) == len(features):
         return _counted(plan, network.shown, 0.0, 0, shapes)
     loaded = network_from_json(network.json, plan.config.compute.device)
     for stimulus in plan.stimuli:
@@ -146,35 +174,44 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> NetworkE
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                features = extract_stimulus(
-                    loaded, stimulus, plan.sampling, plan.config.pool, space=plan.config.space
-                ).features
+                by_pool = extract_stimulus(loaded, stimulus, plan.sampling, pools, space=plan.config.space).by_pool
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":
                 raise
             continue
-        return _counted(plan, network.shown, seconds, left, {layer: f.shape for layer, f in features.items()})
+        shapes = {(layer, pool): by_pool[pool][layer].shape for layer, pool in features}
+        return _counted(plan, network.shown, seconds, left, shapes)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
 
 
 def _counted(
-    plan: Plan, shown: str, seconds: float, left: int, shapes: Mapping[str, tuple[int, ...]]
-) -> NetworkEstimate:
-    stored = {layer: math.prod(shape) for layer, shape in shapes.items()}
-    features = {layer: shape[-1] for layer, shape in shapes.items()} if plan.config.compression.axis else stored
-    return NetworkEstimate(shown, seconds, left, stored, features)
+    plan: Plan, shown: str, seconds: float, left: int, shapes: Mapping[tuple[str, str], tuple[int, ...]]
+) -> list[NetworkEstimate]:
+    """Count numbers per stimulus, from the shapes by layer and pool."""
+    pools = plan.config.pools
+    counted = []
+    for pool in pools:
+        own = {layer: shape for (layer, used), shape in shapes.items() if used == pool}
+        stored = {layer: math.prod(shape) for layer, shape in own.items()}
+        features = {layer: shape[-1] for layer, shape in own.items()} if plan.config.compression(pool).axis else stored
+        named = pool if len(pools) > 1 else ""
+        spent = seconds if pool == pools[0] else 0.0
+        counted.append(NetworkEstimate(shown, spent, left, stored, features, named))
+    return counted
 
 
-def _check_features(compress: CompressConfig, network: NetworkEstimate) -> None:
-    """Raise OptionError where a layer has too few features for the components, or too many for none."""
+def _check_features(compress: CompressConfig, network: NetworkEstimate, n: int, n_train: int) -> None:
+    """Raise OptionError where a layer has too few features for the components, or too many for the method."""
     for layer, size in network.features.items():
+        name = " ".join(filter(None, (network.shown, layer, network.pool)))
+        check_size(compress.compression(axis=False, seed=0), n, size, n_train, f" of layer {name}")
         if compress.method == "none":
-            check_plain(size, f" of layer {network.shown} {layer}")
+            check_plain(size, f" of layer {name}")
         elif compress.components != "max" and compress.components > size and compress.fewer == "error":
             raise OptionError(
-                f"compress.components must be at most {size}, the number of features of layer {network.shown} "
-                f"{layer}; got {compress.components}; lower it, or set compress.fewer=allow"
+                f"compress.components must be at most {size}, the number of features of layer {name}; "
+                f"got {compress.components}; lower it, or set compress.fewer=allow"
             )
 
 

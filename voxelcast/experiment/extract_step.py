@@ -50,7 +50,7 @@ def extract_steps(
     network: LoadedNetwork,
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
-    pool: str,
+    pools: Sequence[str],
     space: str,
     on_broken: OnBroken,
     device: str,
@@ -61,11 +61,13 @@ def extract_steps(
     threads and gives the same bits on any number of cores; a GPU takes them one after the other.
 
     A step's key holds all that determines the features: the network with its weights' hash, the layers, the content of
-    the stimuli, sampling and pool; not the device, the number of workers or any path.
+    the stimuli, sampling and pools; not the device, the number of workers or any path. Several pools are one step, so
+    that stimuli are decoded and seen by the network once; a pool more or less is another step.
     """
     # The hash counts, not what the weights are called and whose they are.
     card = {**asdict(network.card), "weights": None, "licence": None}
-    pooling = {"sampling": asdict(sampling), "pool": pool_key(pool), "space": space}
+    keys = [pool_key(pool) for pool in pools]
+    pooling = {"sampling": asdict(sampling), "pool": keys if len(keys) > 1 else keys[0], "space": space}
     settings = {"network": card, "layers": network.layers, **pooling}
     steps = []
     for number, start in enumerate(range(0, len(stimuli), SHARD)):
@@ -78,7 +80,7 @@ def extract_steps(
             "device": device,
             "stimuli": shard,
             "sampling": sampling,
-            "pool": pool,
+            "pools": tuple(pools),
             "space": space,
             "on_broken": on_broken,
         }
@@ -93,14 +95,15 @@ def extract_shard(
     device: str,
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
-    pool: str,
+    pools: Sequence[str],
     space: str,
     on_broken: OnBroken,
     progress: Progress | None = None,
 ) -> None:
     """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
 
-    Where the pool keeps time, features have the shape (n_readable, n_times, n_features).
+    Where the pool keeps time, features have the shape (n_readable, n_times, n_features). Of several pools each has
+    files of its own; see :func:`layer_path`.
 
     ``stimuli.json``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
     stimuli have no row.
@@ -114,16 +117,18 @@ def extract_shard(
         options |= {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
     records: list[dict[str, object]] = []
     with ExitStack() as stack:
-        files: dict[str, RowFile] = {}
-        for outcome in extract(net, stimuli, sampling, pool, **options):
+        files: dict[Path, RowFile] = {}
+        for outcome in extract(net, stimuli, sampling, pools, **options):
             if isinstance(outcome, BrokenStimulus):
                 records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
             else:
-                for layer, feature in outcome.features.items():
-                    if layer not in files:
-                        files[layer] = stack.enter_context(RowFile(layer_path(folder, layer), feature.shape))
-                    check_steps(outcome.stimulus.name, layer, feature.shape, files[layer].shape)
-                    files[layer].append(feature)
+                for pool, layers in outcome.by_pool.items():
+                    for layer, feature in layers.items():
+                        path = layer_path(folder, layer, place_of(pool, pools))
+                        if path not in files:
+                            files[path] = stack.enter_context(RowFile(path, feature.shape))
+                        check_steps(outcome.stimulus.name, layer, feature.shape, files[path].shape)
+                        files[path].append(feature)
                 records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
             if progress is not None:
                 progress.advance()
@@ -139,9 +144,14 @@ def check_steps(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[i
         )
 
 
-def layer_path(folder: Path, layer: str) -> Path:
-    """File of a layer's features in a step's folder."""
-    return folder / f"{layer}.npy"
+def place_of(pool: str, pools: Sequence[str]) -> int | None:
+    """Return the place of a pool among several, from 0; None where there is only one."""
+    return pools.index(pool) if len(pools) > 1 else None
+
+
+def layer_path(folder: Path, layer: str, place: int | None = None) -> Path:
+    """File of a layer's features in a step's folder; ``place`` is that of the pool where there are several."""
+    return folder / (f"{layer}.npy" if place is None else f"{layer}-pool{place + 1}.npy")
 
 
 def read_records(folder: Path) -> list[dict[str, object]]:

@@ -13,10 +13,12 @@ import numpy as np
 from voxelcast.core.errors import OptionError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.gpu import visible_gpus
+from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores
+from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device
+from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import run_steps
 from voxelcast.execution.steps import Step
-from voxelcast.execution.workers import Workers
 from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.config import NetworkConfig
 from voxelcast.experiment.extract_step import OnBroken, extract_steps, layer_path, load, read_records
@@ -42,11 +44,13 @@ def extract_folder(
     progress: Progress,
     pool: str = "mean",
     space: str = "none",
+    on: Profile = THIS_MACHINE,
 ) -> list[dict[str, object]]:
     """Extract features of all stimuli under ``source``; goes on where a killed run was.
 
     Writes ``<layer>.npy`` (n_readable, n_features) float32, with pool ``none`` (n_readable, n_times, n_features), and
-    ``stimuli.csv`` (stimulus_id, n_frames, broken) under ``output`` and returns the table's rows.
+    ``stimuli.csv`` (stimulus_id, n_frames, broken) under ``output`` and returns the table's rows. Files are the same
+    wherever the work runs (``on``; on a GPU to its rounding): this process reads the shards that workers wrote.
 
     Raises
     ------
@@ -54,22 +58,42 @@ def extract_folder(
         If ``output`` holds files that no extraction wrote, or another process works in it.
     StimulusError
         For a broken stimulus, where ``on_broken`` is ``"stop"``.
+    ConfigError
+        If ``device`` is a GPU and the profile has none.
+    ExecutionError
+        If workers were lost again and again, or could not be had.
     """
     if pool == "pc1":
         raise OptionError("pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead")
     text = network_json(network, seed)
     settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "space": space, "on_broken": on_broken}
+    extract_on = worker_device(on, device, "--device ")
     _check_output(output, settings)
+    fetch_inputs(on, progress.note)
     stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
-    loaded = load(network.shown, text, device)
+    here = isinstance(on, LocalProfile)
+    loaded = load(network.shown, text, device if here else "cpu")  # a login node has no GPU
     with locked(output):
-        store = StepStore(output / "steps")
+        _check_output(output, settings)  # another process may have written there while the network was loaded
+        store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {network.shown}"
         write_json(output / "settings.json", settings)
-        steps = extract_steps(loaded, stimuli, sampling, pool, space, on_broken, device)
-        with Workers(available_cores(), len(visible_gpus()) if device == "cuda" else 0) as workers:
-            what = f"extract {network.shown}"
-            run_steps(steps, store, engine=workers, progress=progress, what=what, unit="stimulus")
-        return _write(store, steps, loaded.layers, output)
+        steps = extract_steps(loaded, stimuli, sampling, [pool], space, on_broken, extract_on)
+        with journal.run(store.root, on.scheduler, {what: None}):
+            gpus = len(visible_gpus()) if here and device == "cuda" else 0
+            with open_engine(on, available_cores(), output, progress.note, gpus) as engine:
+                run_steps(
+                    steps,
+                    store,
+                    engine=engine,
+                    progress=progress,
+                    what=what,
+                    unit="stimulus",
+                    journal=journal,
+                    retries=on.retries,
+                )
+            records = _write(store, steps, loaded.layers, output)
+        send_results(on, output, progress.note)
+        return records
 
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:

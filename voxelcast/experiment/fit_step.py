@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from voxelcast.experiment.compress_step import StoredSpace
 from voxelcast.experiment.significance import voxel_significance
 from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
-from voxelcast.search.base import Candidate
+from voxelcast.search.base import Candidate, Share
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import open_log
+from voxelcast.search.joined import JOINED
 from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.selection import Selection
@@ -32,6 +34,9 @@ from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 
 VERSION = 3
+
+Located = tuple[Path, str, str, str, str]
+"""A feature space: its folder, network, weights, layer, and its pool where there are several (else empty)."""
 
 
 def shown_setting(setting: Setting) -> str:
@@ -45,10 +50,10 @@ def fit_pair(
     responses: Path,
     train_rows: IntArray,
     test_rows: IntArray,
-    spaces: Sequence[tuple[Path, str, str, str]],
+    spaces: Sequence[Located],
     fitted_in_folds: bool,
     fold_of_row: IntArray,
-    repeats: Sequence[tuple[IntArray, Sequence[tuple[Path, str, str, str]]]],
+    repeats: Sequence[tuple[IntArray, Sequence[Located]]],
     others: Sequence[Path],
     share: dict[str, Any],
     groups: Sequence[str] | None,
@@ -70,32 +75,40 @@ def fit_pair(
 ) -> None:
     """Search, judge, refit and predict.
 
-    ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` gives folder,
-    network, weights and layer of each feature space. ``repeats`` holds the folds and spaces of further partitions, and
-    ``others`` the prepared responses of the subjects that targets are shared with.
+    ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` says where each
+    feature space is (with ``ensemble.joined`` that of all layers last). ``repeats`` holds the folds and spaces of
+    further partitions, and ``others`` the prepared responses of the subjects that targets are shared with.
 
     Writes ``result.json``, ``search.csv`` (no header),
     ``weights.csv`` (no header), ``layer_weights.npy`` (n_layers, n_voxels), ``predictions.npy``, ``out_of_fold.npy``,
     ``voxels.npz`` and ``model.npz``. A search by proposals keeps its scores in ``scratch`` until it is done.
     """
     valid = np.load(responses / "valid.npy")
-    train = np.load(responses / "train.npy")[train_rows]
-    weights = {(network, layer): shown for _, network, shown, layer in spaces}
+    train, fallback = _valid_responses(responses, train_rows)
+    weights = {network: shown for _, network, shown, *_ in spaces}
+    chosen_row = partial(_chosen_row, weights=weights, pools=any(pool for *_, pool in spaces))
     circular = delayed_rows is not None
     budget = Budget(**automl) if automl else DEFAULT_BUDGET
     sharing = None
     if share["components"]:
-        sharing = Sharing(share["components"], [_valid_responses(folder, train_rows) for folder in others])
+        sharing = Sharing(share["components"], [_valid_responses(folder, train_rows)[0] for folder in others])
     partitions = [(fold_of_row, spaces), *repeats]
     results = []
     for number, (folds, stored) in enumerate(partitions):
         own = [f"repeat {number}"] if number else []
         with open_log(scratch.joinpath(*own)) if search["method"] != "exact" else nullcontext() as log:
             found = search_pair(
-                train[:, valid],
+                train,
                 [
-                    StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds, delayed_rows=delayed_rows)
-                    for path, network, _, layer in stored
+                    StoredSpace(
+                        path,
+                        network,
+                        layer,
+                        fitted_in_folds=fitted_in_folds or network == JOINED,
+                        pool=pool,
+                        delayed_rows=delayed_rows,
+                    )
+                    for path, network, _, layer, pool in stored
                 ],
                 [get_encoder(name, derive_seed(seed, subject, roi), budget) for name in encoders],
                 folds,
@@ -111,32 +124,30 @@ def fit_pair(
             )
         results.append(found)
     result = results[0] if len(results) == 1 else combine_repeats(results)
-    _write_search(folder, subject, roi, result.candidates, weights)
-    fallback = (
-        np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0) if not valid.all() else np.zeros(len(valid))
-    )
+    _write_search(folder, subject, roi, result.candidates, chosen_row)
     np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
     save_arrays(folder / "model.npz", mixture_files.model_arrays(result.parts, valid))
-    mixture_files.write_weights(folder, (subject, roi), result, lambda candidate: _chosen_row(candidate, weights))
+    mixture_files.write_weights(folder, (subject, roi), result, chosen_row)
     np.save(folder / "layer_weights.npy", _spread_scores(result.layer_weights, valid))
     with np.load(responses / "ceilings.npz") as ceilings:
         voxels: dict[str, FloatArray] = dict(ceilings)
-    row = _chosen_row(result.shares[0].candidate, weights) | {"selection_score": result.selection_score}
+    row = chosen_row(_heaviest(result.shares, result.chosen)) | {"selection_score": result.selection_score}
     row |= {"ensemble": ensemble["method"], "selection": selection["per"], "n_models": len(result.shares)}
     row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
-    row |= {"nested_choices": [_chosen_row(shares[0].candidate, weights) for shares in result.nested_shares]}
+    heaviest = map(_heaviest, result.nested_shares, result.nested_choices)
+    row |= {"nested_choices": [chosen_row(candidate) for candidate in heaviest]}
     if result.out_of_fold is not None and result.voxel_scores is not None:
         np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
         voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
         judged = [
-            _judged("", one.voxel_scores, train[:, valid], one.out_of_fold, folds, groups, interval, seed)
-            | mixture_files.gain_row(one, train[:, valid], folds, groups, interval, seed)
+            _judged("", one.voxel_scores, train, one.out_of_fold, folds, groups, interval, seed)
+            | mixture_files.gain_row(one, train, folds, groups, interval, seed)
             for one, (folds, _) in zip(results, partitions, strict=True)
             if one.voxel_scores is not None and one.out_of_fold is not None
         ]
         row |= judged[0] if len(judged) == 1 else _averaged(judged)
         tested, counted = voxel_significance(
-            "", train[:, valid], result.out_of_fold, fold_of_row, groups, valid, significance, seed, circular=circular
+            "", train, result.out_of_fold, fold_of_row, groups, valid, significance, seed, circular=circular
         )
         voxels, row = voxels | tested, row | counted
     if (responses / "test.npy").is_file():
@@ -172,16 +183,23 @@ def fit_pair(
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _chosen_row(chosen: Candidate, weights: dict[tuple[str, str], str]) -> dict[str, Any]:
+def _chosen_row(chosen: Candidate, *, weights: Mapping[str, str], pools: bool) -> dict[str, Any]:
+    """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
     kept = {} if chosen.n_components is None else {"compress.components": chosen.n_components}
     return {
         "network": chosen.network,
-        "weights": weights[chosen.network, chosen.layer],
+        "weights": weights[chosen.network],
         "layer": chosen.layer,
+        **({"pool": chosen.pool} if pools else {}),
         "encoder": chosen.encoder,
         "hyperparameters": shown_setting({**kept, **chosen.setting}),
         "selection_score": chosen.score,
     }
+
+
+def _heaviest(shares: Sequence[Share], single: Candidate) -> Candidate:
+    """Return the layer that counts most; where all weight is with the model on all layers, the best single one."""
+    return next((share.candidate for share in shares if share.candidate.network != JOINED), single)
 
 
 def _judged(
@@ -225,24 +243,42 @@ def _averaged(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return averaged
 
 
-def _valid_responses(responses: Path, train_rows: IntArray) -> FloatArray:
-    """Read a subject's responses to the readable training stimuli, in the voxels that are analysed."""
-    train: FloatArray = np.load(responses / "train.npy")[train_rows]
-    return train[:, np.load(responses / "valid.npy")]
+def _valid_responses(responses: Path, train_rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Read a subject's responses to the readable training stimuli, in the voxels that are analysed.
+
+    Returns
+    -------
+    train : ndarray of shape (n_train, n_valid_voxels)
+    fallback : ndarray of shape (n_voxels,)
+        Mean response of each voxel, which stands for the prediction of one that is not analysed; 0 if all are.
+    """
+    valid = np.load(responses / "valid.npy")
+    # Mapped: only the rows wanted come into memory.
+    train: FloatArray = np.load(responses / "train.npy", mmap_mode="r")[train_rows]
+    if valid.all():
+        return train, np.zeros(len(valid))
+    fallback = np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0)
+    return np.ascontiguousarray(train[:, valid]), fallback
 
 
 def _write_search(
-    folder: Path, subject: str, roi: str, candidates: Sequence[Candidate], weights: dict[tuple[str, str], str]
+    folder: Path,
+    subject: str,
+    roi: str,
+    candidates: Sequence[Candidate],
+    chosen_row: Callable[[Candidate], Mapping[str, Any]],
 ) -> None:
     with (folder / "search.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for candidate in candidates:
-            shown = _chosen_row(candidate, weights)
+            shown = chosen_row(candidate)
             writer.writerow([subject, roi, *shown.values(), *map(repr, candidate.fold_scores.tolist())])
 
 
 def _spread(values: FloatArray, valid: np.ndarray, fallback: FloatArray) -> FloatArray:
     """Put the predictions of valid voxels in place; an excluded voxel is predicted by its mean (0 if it has none)."""
+    if valid.all():
+        return values
     full = np.tile(np.nan_to_num(fallback), (len(values), 1))
     full[:, valid] = values
     return full

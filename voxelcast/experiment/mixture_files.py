@@ -21,6 +21,12 @@ WEIGHT_COLUMNS = (
 )
 
 
+def with_pool(columns: Sequence[str], pools: Sequence[str]) -> tuple[str, ...]:
+    """Return a table's columns with one for the pool after the layer's, where an experiment has several pools."""
+    place = columns.index("layer") + 1
+    return (*columns[:place], *(["pool"] if len(pools) > 1 else []), *columns[place:])
+
+
 def model_arrays(parts: Sequence[Part], valid: BoolArray) -> dict[str, np.ndarray]:
     """Gather the arrays of the final models.
 
@@ -32,14 +38,16 @@ def model_arrays(parts: Sequence[Part], valid: BoolArray) -> dict[str, np.ndarra
     for k, part in enumerate(parts):
         arrays |= {f"{k}_{name}": array for name, array in part.model.arrays().items()}
         arrays[f"{k}_weights"] = part.weights
-        arrays[f"{k}_model"] = np.array([part.network, part.layer, part.encoder])
+        arrays[f"{k}_model"] = np.array([part.network, part.layer, part.encoder, *([part.pool] if part.pool else [])])
     return arrays
 
 
 def write_weights(
     folder: Path, pair: tuple[str, str], result: PairResult, shown: Callable[[Candidate], Mapping[str, Any]]
 ) -> None:
-    """Write ``weights.csv`` (no header; columns ``WEIGHT_COLUMNS``): the final models first, then each outer fold's.
+    """Write ``weights.csv`` without its header: the final models first, then each outer fold's.
+
+    Its columns are `WEIGHT_COLUMNS`; see :func:`with_pool`.
 
     Parameters
     ----------

@@ -19,8 +19,10 @@ from voxelcast.execution.steps import Step
 from voxelcast.experiment import compress_step, extract_step, fit_step, responses_step
 from voxelcast.experiment.builders import build_dataset, network_json
 from voxelcast.experiment.config import TABLES, ExperimentConfig
+from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.table_step import table_steps
 from voxelcast.features.delays import delayed_rows
+from voxelcast.features.pooling import pool_key
 from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
@@ -47,12 +49,16 @@ class Readable:
 
 @dataclass(frozen=True)
 class Space:
-    """One layer's compressed features: where they are and what they are called."""
+    """One layer's compressed features: where they are and what they are called.
+
+    ``pool`` is empty unless the experiment has several and the layer was pooled.
+    """
 
     step: Step
     network: str
     weights: str
     layer: str
+    pool: str
 
 
 class Plan:
@@ -92,6 +98,10 @@ class Plan:
             extract_step.load(network.shown, network_json(network, config.seed), config.compute.device)
             for network in config.networks
         )
+        self.layer_groups = self._layer_groups()
+        n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
+        if config.ensemble.joined and n_layers < 2:
+            raise OptionError(f"ensemble.joined needs at least two layers; got {n_layers}; name more, or join none")
 
     def folds(self, train_ids: Sequence[str], repeat: int = 0) -> IntArray:
         """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew."""
@@ -138,6 +148,33 @@ class Plan:
                 "time series need delays, in TR: BOLD follows what was shown by 4 to 8 s; set e.g. delays=[1, 2, 3, "
                 "4], or delays=[0] for none"
             )
+        self._check_pools()
+
+    def _layer_groups(self) -> dict[str, tuple[Layer, ...]]:
+        """Find the layers of the groups between which variance is divided; empty where there are none."""
+        groups = self.config.variance_partitioning.groups
+        if groups and self.n_folds < 3:
+            raise OptionError(
+                f"variance_partitioning needs at least 3 folds, 2 of them to choose penalties by; got {self.n_folds}; "
+                "ask for more folds"
+            )
+        layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
+        return resolve_groups(groups, [*layers, *((TABLES, table) for table in self.config.features)])
+
+    def _check_pools(self) -> None:
+        """Raise an error where the pools over time do not go with the dataset."""
+        pools, videos = self.config.pools, any(not stimulus.is_image for stimulus in self.stimuli)
+        if len(pools) > 1 and not videos:
+            raise OptionError(
+                "several pools need videos, and this dataset has pictures, of whose one frame all pools give the same; "
+                f"set pool={pools[0]}"
+            )
+        responses = [pool for pool in pools if pool.startswith(("bold", "hrf("))]
+        if self.dataset.series is not None and self.config.networks and responses and any(self.config.delays):
+            raise OptionError(
+                f"pool {responses[0]} and delays model the same lag of BOLD behind the stimulus; of time series take "
+                f"{responses[0]} out of pool, or set delays=[0]"
+            )
 
     def delayed_rows(self, readable: Readable) -> IntArray | None:
         """Find the rows of features that delays reach, of each volume; None where stimuli are no volumes."""
@@ -167,7 +204,7 @@ class Plan:
                 network,
                 self.stimuli,
                 self.sampling,
-                config.pool,
+                config.pools,
                 config.space,
                 config.broken_stimuli,
                 self.extract_on,
@@ -236,36 +273,44 @@ class Plan:
         return steps
 
     def spaces(self, extracted: dict[str, list[Step]], readable: Readable, repeat: int = 0) -> list[Space]:
-        """Make the steps that compress each layer of each network, for the folds of a repeat."""
-        compression = self.config.compression
+        """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat."""
         # Without a compression fitted in folds, all repeats share one.
         fold_of_row = self.folds(readable.train_ids, repeat if self.config.compressed_in_folds else 0)
         excluded = self.excluded_folds(int(fold_of_row.max()) + 1)
+        pools = self.config.pools
+        sources = [
+            (network.shown, network.card.weights, layer, pool)
+            for network in self.networks
+            for layer in network.layers
+            for pool in pools
+        ]
+        sources += [(TABLES, "none", table, "") for table in self.config.features]  # they were never pooled
         spaces = []
-        sources = [(network.shown, network.card.weights, network.layers) for network in self.networks]
-        if self.config.features:
-            sources.append((TABLES, "none", self.config.features))
-        for shown, weights, layers in sources:
+        for shown, weights, layer, pool in sources:
             shards = extracted[shown]
-            for layer in layers:
-                key = {
-                    "version": compress_step.VERSION,
-                    "shards": [step.step_id.key for step in shards],
-                    "layer": layer,
-                    "folds": fold_of_row.tolist(),
-                    "excluded": excluded,
-                    **asdict(compression),
-                }
-                arguments = {
-                    "shards": [extract_step.layer_path(self.store.path(step.step_id), layer) for step in shards],
-                    "layer": f"{shown} {layer}",
-                    "fold_of_row": fold_of_row,
-                    "excluded": excluded,
-                    "compression": compression,
-                }
-                name = f"{shown.replace('/', '-')}-{layer}"
-                step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)
-                spaces.append(Space(step, shown, weights, layer))
+            compression = self.config.compression(pool)
+            place = extract_step.place_of(pool, pools) if pool else None
+            several = {} if place is None else {"pool": pool_key(pool)}
+            key = {
+                "version": compress_step.VERSION,
+                "shards": [step.step_id.key for step in shards],
+                "layer": layer,
+                "folds": fold_of_row.tolist(),
+                "excluded": excluded,
+                **several,
+                **asdict(compression),
+            }
+            called = pool if several else ""
+            arguments = {
+                "shards": [extract_step.layer_path(self.store.path(step.step_id), layer, place) for step in shards],
+                "layer": " ".join(filter(None, (shown, layer, called))),
+                "fold_of_row": fold_of_row,
+                "excluded": excluded,
+                "compression": compression,
+            }
+            name = "-".join(filter(None, (shown.replace("/", "-"), layer, called.partition("(")[0])))
+            step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)
+            spaces.append(Space(step, shown, weights, layer, called))
         return spaces
 
     def fit_steps(
@@ -297,7 +342,7 @@ class Plan:
                 "automl": config.automl.model_dump() if set(config.encoders) & set(AUTOML_ENCODERS) else None,
                 "search": config.search.model_dump(),
                 "selection": config.selection.model_dump(),
-                "ensemble": config.ensemble.model_dump(),
+                "ensemble": config.ensemble.model_dump(exclude=set() if config.ensemble.joined else {"joined"}),
                 "truncate": config.compress.method == "pca",
                 "nested": config.folds.nested,
                 "interval": config.interval.model_dump(),
@@ -309,7 +354,9 @@ class Plan:
             key = {
                 "version": fit_step.VERSION,
                 "responses": prepared.step_id.key,
-                "spaces": [[space.step.step_id.key, space.network, space.weights, space.layer] for space in spaces],
+                "spaces": [
+                    [s.step.step_id.key, s.network, s.weights, s.layer, *([s.pool] if s.pool else [])] for s in spaces
+                ],
                 "folds": fold_of_row.tolist(),
                 "repeats": [
                     [folds.tolist(), [space.step.step_id.key for space in own]]
@@ -337,8 +384,8 @@ class Plan:
             steps[pair] = Step(step_id, fit_step.fit_pair, arguments)
         return steps
 
-    def _located(self, spaces: Sequence[Space]) -> list[tuple[Path, str, str, str]]:
-        return [(self.store.path(s.step.step_id), s.network, s.weights, s.layer) for s in spaces]
+    def _located(self, spaces: Sequence[Space]) -> list[fit_step.Located]:
+        return [(self.store.path(s.step.step_id), s.network, s.weights, s.layer, s.pool) for s in spaces]
 
     def sharers(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
         """Return the other subjects that a pair shares its targets with; none unless ``share`` is set.

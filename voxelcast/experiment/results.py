@@ -14,18 +14,20 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
+from voxelcast.execution.stage import Attempt
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.fit_step import read_result
-from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS
+from voxelcast.experiment.missing import PARTITION_FILE, Missing, Pair, missing_note, remove_results
+from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS, with_pool
+from voxelcast.experiment.partition_plan import partition_rows
+from voxelcast.experiment.partition_step import PARTITION_COLUMNS
 from voxelcast.experiment.plan import Plan, Readable, Space, compress_steps
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
 from voxelcast.submission.challenges import make_file
-
-Pair = tuple[str, str]
 
 SCORE_COLUMNS = (
     "subject",
@@ -61,9 +63,12 @@ SCORE_COLUMNS = (
 )
 
 
+_SUBMITTED = (".zip", ".pkl", ".npy")  # what a submission consists of
+
+
 @dataclass(frozen=True)
 class Finished:
-    """All steps of an experiment, done."""
+    """The steps of an experiment that are done, and the subjects x ROI that are missing because a step failed."""
 
     plan: Plan
     readable: Readable
@@ -71,13 +76,22 @@ class Finished:
     extracted: dict[str, list[Step]]
     spaces: Sequence[Space]
     fits: dict[Pair, Step]
-    repeated: Sequence[Sequence[Space]] = ()
+    missing: dict[Pair, Missing]
+    repeated: Sequence[Sequence[Space]]
+    partitions: dict[Pair, Step]
+    divided: Attempt
 
     def all_steps(self) -> list[Step]:
         """Every step, in the order of the work."""
         extracted = [step for steps in self.extracted.values() for step in steps]
         compressed = compress_steps(self.spaces, self.repeated)
-        return [*self.responses.values(), *extracted, *compressed, *self.fits.values()]
+        divided = self.divided_pairs().values()
+        return [*self.responses.values(), *extracted, *compressed, *self.fits.values(), *divided]
+
+    def divided_pairs(self) -> dict[Pair, Step]:
+        """Return the steps that divided variance, without those that failed."""
+        failed = {failure.step_id for failure in self.divided.failures}
+        return {pair: step for pair, step in self.partitions.items() if step.step_id not in failed}
 
     def folder(self, step: Step) -> Path:
         """Where a step's result lies."""
@@ -87,13 +101,16 @@ class Finished:
 def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     """Write scores, search, predictions, submission, provenance and report; return the rows of ``scores.csv``."""
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
-    write_text(output / "scores.csv", _csv(SCORE_COLUMNS, ([row[c] for c in SCORE_COLUMNS] for row in rows)))
+    remove_results(output, finished.missing)
+    columns = (*with_pool(SCORE_COLUMNS, finished.plan.config.pools), *(["missing"] if finished.missing else []))
+    write_text(output / "scores.csv", _csv(columns, ([row.get(c) for c in columns] for row in rows)))
     _write_search(finished, output)
     _write_weights(finished, output)
     _write_predictions(finished, output)
     for (subject, roi), fit in finished.fits.items():
         folders = finished.folder(finished.responses[subject, roi]), finished.folder(fit)
         write_example_voxels(output / "examples" / f"{subject}_{roi}.npz", *folders, finished.readable)
+    _write_partition(finished, output)
     _write_layers(finished, output)
     _write_exclusions(finished, output)
     notes = _notes(finished)
@@ -115,6 +132,9 @@ def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
+    if pair in finished.missing:
+        known = {"subject": pair[0], "roi": pair[1], "missing": finished.missing[pair].reason}
+        return dict.fromkeys(SCORE_COLUMNS) | known
     folder = finished.folder(finished.fits[pair])
     result = read_result(folder)
     with np.load(folder / "voxels.npz") as voxels:
@@ -148,16 +168,18 @@ def _normalised(voxels: Any, score: str, ceiling: str) -> tuple[float | None, fl
 
 def _write_search(finished: Finished, output: Path) -> None:
     folds = [f"fold_{k + 1}" for k in range(int(finished.plan.folds(finished.readable.train_ids).max()) + 1)]
-    columns = ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score", *folds)
-    parts = [finished.folder(finished.fits[pair]) / "search.csv" for pair in finished.plan.pairs]
+    names = ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score", *folds)
+    columns = with_pool(names, finished.plan.config.pools)
+    parts = [finished.folder(step) / "search.csv" for step in finished.fits.values()]
     write_bytes(output / "search.csv", b"".join([_csv(columns, []).encode(), *(part.read_bytes() for part in parts)]))
 
 
 def _write_weights(finished: Finished, output: Path) -> None:
     """Write how much each candidate counts, and each layer's weight in each voxel."""
-    folders = {pair: finished.folder(finished.fits[pair]) for pair in finished.plan.pairs}
+    folders = {pair: finished.folder(step) for pair, step in finished.fits.items()}
     parts = [(folder / "weights.csv").read_bytes() for folder in folders.values()]
-    write_bytes(output / "weights.csv", b"".join([_csv(WEIGHT_COLUMNS, []).encode(), *parts]))
+    columns = with_pool(WEIGHT_COLUMNS, finished.plan.config.pools)
+    write_bytes(output / "weights.csv", b"".join([_csv(columns, []).encode(), *parts]))
     for (subject, roi), folder in folders.items():
         save_array(output / "weights" / f"{subject}_{roi}.npy", np.load(folder / "layer_weights.npy"))
 
@@ -165,8 +187,8 @@ def _write_weights(finished: Finished, output: Path) -> None:
 def _write_predictions(finished: Finished, output: Path) -> None:
     """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
     readable = finished.readable
-    for subject, roi in finished.plan.pairs:
-        folder = finished.folder(finished.fits[subject, roi])
+    for (subject, roi), step in finished.fits.items():
+        folder = finished.folder(step)
         ids, split, source = readable.test_ids, "test", folder / "predictions.npy"
         if not ids and (folder / "out_of_fold.npy").is_file():
             ids, split, source = readable.train_ids, "train (out of fold)", folder / "out_of_fold.npy"
@@ -176,14 +198,24 @@ def _write_predictions(finished: Finished, output: Path) -> None:
         write_bytes(output / "voxels" / f"{subject}_{roi}.npz", (folder / "voxels.npz").read_bytes())
 
 
+def _write_partition(finished: Finished, output: Path) -> None:
+    """Write unique and shared variance, of ROIs and voxels, where it was asked for."""
+    if finished.partitions:
+        divided = finished.divided_pairs()
+        remove_results(output, finished.partitions.keys() - divided.keys(), [PARTITION_FILE])
+        rows = partition_rows(finished.plan, divided, output)
+        write_text(output / "variance_partitioning.csv", _csv(PARTITION_COLUMNS, rows))
+
+
 def _write_layers(finished: Finished, output: Path) -> None:
+    pools = finished.plan.config.pools
     rows = []
     for space in finished.spaces:
         facts = json.loads((finished.folder(space.step) / "facts.json").read_text())
-        rows.append(
-            [space.network, space.layer, facts["n_features"], facts["n_components"], facts["explained_variance"]]
-        )
-    columns = ("network", "layer", "n_features", "n_components", "explained_variance")
+        pool = [space.pool] if len(pools) > 1 else []
+        sizes = (facts["n_features"], facts["n_components"], facts["explained_variance"])
+        rows.append([space.network, space.layer, *pool, *sizes])
+    columns = with_pool(("network", "layer", "n_features", "n_components", "explained_variance"), pools)
     write_text(output / "layers.csv", _csv(columns, rows))
 
 
@@ -197,25 +229,35 @@ def _write_exclusions(finished: Finished, output: Path) -> None:
 
 def _notes(finished: Finished) -> list[str]:
     config = finished.plan.config
-    notes = [
+    notes = [missing_note(finished.missing, len(finished.plan.pairs))] if finished.missing else []
+    notes += [
         f"{network.shown}: weights are {network.card.weights}; its scores say nothing of a trained network."
         for network in finished.plan.networks
         if network.card.weights.startswith("random")
     ]
     if config.control == "shuffle":
         notes.append("Control: the responses were shuffled over training stimuli; every score should be near 0.")
-    if config.compression.learns and config.compress.fit == "once":
+    if config.compression_learns and config.compress.fit == "once":
         notes.append(
             "Compression was fitted once on all training stimuli (as in 2021), so features of held-out folds went into "
             "it; scores may be slightly too high."
         )
     if not config.folds.nested:
         notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
+    if config.folds.repeats > 1:
+        notes.append(
+            f"Scores and bounds of intervals are means over {config.folds.repeats} partitions into folds; the search, "
+            "p-values, measured against predicted responses and out-of-fold predictions are those of the first."
+        )
     notes += _significance_notes(finished)
     if config.selection.per == "voxel" or config.ensemble.method != "none":
         notes.append(_mixture_note(config))
     if config.search.metric != "pearson_r":
         notes.append(f"Layers and hyper-parameters were chosen by {config.search.metric}, not by the mean r per voxel.")
+    if finished.divided.failures:
+        first, n = finished.divided.failures[0], len(finished.divided.failures)
+        failed = f"{first.step_id.name} failed ({first.reason})"
+        notes.append(f"The variance of {n} subject x ROI was not divided: {failed}.")
     if finished.readable.broken:
         notes.append(f"{len(finished.readable.broken)} stimuli could not be read and were left out.")
     return notes
@@ -241,9 +283,10 @@ def _mixture_note(config: ExperimentConfig) -> str:
         "average": f"; the {config.ensemble.top} best layers were averaged",
         "banded_ridge": "; layers were combined by banded ridge regression",
     }[config.ensemble.method]
+    joined = ", together with a model on all of them joined" if config.ensemble.joined else ""
     return (
-        f"Predictions combine several models: {who}{method}. The layer, encoder and setting shown are the heaviest "
-        "(weights.csv has all weights); scores.csv has the gain over the best single model."
+        f"Predictions combine several models: {who}{method}{joined}. The layer, encoder and setting shown are the "
+        "heaviest (weights.csv has all weights); scores.csv has the gain over the best single model."
     )
 
 
@@ -251,6 +294,12 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     """Write the challenge files where the dataset is a challenge; return why not, where that is so."""
     if finished.plan.dataset.submission_track is None:
         return None
+    for stale in (path for path in (output / "submission").rglob("*") if path.suffix in _SUBMITTED):
+        stale.unlink()  # of earlier data
+    if finished.missing:
+        (pair, one), *more = finished.missing.items()
+        others = f", and {len(more)} more" if more else ""
+        return f"No submission was made: it needs every subject x ROI; {' '.join(pair)} failed ({one.reason}){others}."
     predictions: dict[Pair, FloatArray] = {
         pair: np.load(finished.folder(step) / "predictions.npy") for pair, step in finished.fits.items()
     }

@@ -10,18 +10,21 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import OptionError, StoreError, UnwritableError
+from voxelcast.core.errors import ExecutionError, OptionError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
-from voxelcast.execution.profile import LocalProfile, Profile
-from voxelcast.execution.stage import run_steps
+from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
+from voxelcast.execution.stage import Attempt, attempt_steps
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.estimate import Estimate, estimate
+from voxelcast.experiment.join_plan import join_spaces
+from voxelcast.experiment.missing import find_missing, missing_line, undivided_line
+from voxelcast.experiment.partition_plan import partition_steps
 from voxelcast.experiment.plan import Plan, compress_steps
 from voxelcast.experiment.results import Finished, write_results
 from voxelcast.store.atomic import write_text
@@ -49,14 +52,15 @@ class Summary:
     mean_score: float | None
 
 
-_LOCAL = LocalProfile(scheduler="local")
 _OURS = ("steps", ".lock")  # what a run leaves before it has written its settings
 
 
 def run_experiment(
-    config: ExperimentConfig, output: Path, *, store: Path | None = None, on: Profile = _LOCAL, progress: Progress
+    config: ExperimentConfig, output: Path, *, store: Path | None = None, on: Profile = THIS_MACHINE, progress: Progress
 ) -> Summary:
     """Run every step that is not done yet and write the results.
+
+    A subject x ROI that fails does not cost the others: their results are written, marked as incomplete.
 
     Parameters
     ----------
@@ -74,7 +78,7 @@ def run_experiment(
     StoreError
         If the output holds another experiment, or another process works in it.
     ExecutionError
-        If workers were lost again and again, or could not be had.
+        If a subject x ROI failed, after the results of the others were written; if workers could not be had.
     VoxelcastError
         For whatever is wrong with settings or data.
     """
@@ -91,12 +95,24 @@ def run_experiment(
         check_disk(steps_store.root, forecast.disk_bytes)
         journal = Journal(output)
         seconds = (0.0, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
-        with journal.run(steps_store.root, on.scheduler, dict(zip(STAGES, seconds, strict=True))):
+        stages = dict(zip(STAGES, seconds, strict=True))
+        if config.ensemble.joined:
+            stages[JOIN] = forecast.join_seconds
+            stages[STAGES[-1]] = stages.pop(STAGES[-1])  # it comes after
+        if plan.layer_groups:
+            stages[DIVIDE] = forecast.partition_seconds
+        with journal.run(steps_store.root, on.scheduler, stages):
             with open_engine(on, workers, output, progress.note, _gpus(config)) as engine:
                 finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
+            if not finished.fits:
+                raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
             scores = write_results(finished, output)
-        progress.note(f"results in {output}")
-        send_results(on, output, progress.note)
+            progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
+            send_results(on, output, progress.note)
+            if finished.missing:
+                raise ExecutionError(missing_line(finished.missing, len(plan.pairs), output))
+            if finished.divided.failures:
+                raise ExecutionError(undivided_line(finished.divided.failures, len(plan.pairs), output))
         there = [row["score"] for row in scores if row["score"] is not None]
         mean = sum(there) / len(there) if there else None
         return Summary(output, ran, len(finished.all_steps()) - ran, mean)
@@ -137,7 +153,12 @@ class _Runner:
     progress: Progress
 
     def run(self, what: str, steps: Sequence[Step], unit: str = "step") -> int:
-        return run_steps(
+        """Run steps that all are needed and return how many were run."""
+        return self.attempt(what, steps, unit).all_done()
+
+    def attempt(self, what: str, steps: Sequence[Step], unit: str = "step", *, wrong_ends: bool = True) -> Attempt:
+        """Run steps of which some may fail; see :func:`voxelcast.execution.stage.attempt_steps`."""
+        return attempt_steps(
             steps,
             self.store,
             engine=self.engine,
@@ -146,16 +167,21 @@ class _Runner:
             unit=unit,
             journal=self.journal,
             retries=self.retries,
+            wrong_ends=wrong_ends,
         )
 
 
 STAGES = ("read responses", "extract features", "compress layers", "fit encoding models")
+JOIN, DIVIDE = "join layers", "divide variance"  # stages of runs that ask for them
 
 
 def _run(plan: Plan, runner: _Runner) -> tuple[Finished, int]:
     read, extract, compress, fit = STAGES
     responses = plan.responses_steps()
-    ran = runner.run(read, list(responses.values()))
+    prepared = runner.attempt(read, list(responses.values()))  # wrong data end the run here, before long work
+    if len(prepared.failures) == len(responses):
+        prepared.all_done()
+    ran = prepared.n_run
     extracted = plan.extract_steps()
     ran += runner.run(extract, [step for of_network in extracted.values() for step in of_network], "stimulus")
     readable = plan.readable(extracted)
@@ -164,9 +190,21 @@ def _run(plan: Plan, runner: _Runner) -> tuple[Finished, int]:
     spaces = plan.spaces(extracted, readable)
     repeated = [plan.spaces(extracted, readable, repeat) for repeat in range(1, plan.config.folds.repeats)]
     ran += runner.run(compress, compress_steps(spaces, repeated))
+    if joined := join_spaces(plan, [spaces, *repeated], readable):
+        ran += runner.run(JOIN, [space.step for space in joined])
+        spaces, *repeated = [[*own, space] for own, space in zip([spaces, *repeated], joined, strict=True)]
     fits = plan.fit_steps(responses, spaces, readable, repeated)
-    ran += runner.run(fit, list(fits.values()))
-    return Finished(plan, readable, responses, extracted, spaces, fits, repeated), ran
+    unprepared = find_missing(plan, responses, fits, prepared.failures)
+    fitted = runner.attempt(fit, [step for pair, step in fits.items() if pair not in unprepared], wrong_ends=False)
+    failures = (*prepared.failures, *fitted.failures)
+    missing = find_missing(plan, responses, fits, failures)
+    failed = {failure.step_id for failure in failures}
+    responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
+    fits = {pair: step for pair, step in fits.items() if pair not in missing}
+    partitions = partition_steps(plan, {pair: responses[pair] for pair in fits}, spaces, readable, repeated)
+    divided = runner.attempt(DIVIDE, list(partitions.values()), wrong_ends=False) if partitions else Attempt(0, ())
+    finished = Finished(plan, readable, responses, extracted, spaces, fits, missing, repeated, partitions, divided)
+    return finished, ran + fitted.n_run + divided.n_run
 
 
 def config_text(config: ExperimentConfig) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from voxelcast.core.checks import check_option
 from voxelcast.experiment.dataset_config import Strict
 from voxelcast.scoring.correlation import METRICS
+from voxelcast.search.ensemble import JOINING
 
 
 class SearchConfig(Strict):
@@ -47,13 +48,23 @@ class SelectionConfig(Strict):
 
 
 class EnsembleConfig(Strict):
-    """How layers are combined: the best alone, weighted (stacking), the mean of the best, or one banded ridge."""
+    """How layers are combined: the best alone, weighted (stacking), the mean of the best, or one banded ridge.
+
+    ``joined`` lets a model on all layers side by side enter stacking and averages as one layer more.
+    """
 
     method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
     per: Literal["roi", "voxel"] = "voxel"
     top: int = Field(default=3, ge=1)
     sum_to_one: bool = True
     draws: int = Field(default=20, ge=0)
+    joined: bool = False
+
+    @model_validator(mode="after")
+    def _joins_for_something(self) -> EnsembleConfig:
+        if self.joined and self.method not in JOINING:
+            raise ValueError(f"joined needs method {' or '.join(JOINING)}, got method {self.method}; set joined=false")
+        return self
 
 
 class ShareConfig(Strict):

@@ -15,8 +15,21 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.compressor import Compressor
 from voxelcast.features.compressors import COMPRESSORS, list_compressors, make_compressor
 from voxelcast.features.coordinates import coordinates
+from voxelcast.features.covariance import covariance_coordinates, covariance_scores
+from voxelcast.features.krylov import checked_number, krylov_scores
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import Fewer, Precision, gram_matrices, pca_scores, raw_gram, standardise
+from voxelcast.features.mds import MetricMDS
+from voxelcast.features.pca import (
+    MOST_SQUARE,
+    Fewer,
+    PCAScores,
+    Precision,
+    columns_at_once,
+    gram_matrices,
+    pca_scores,
+    raw_gram,
+    standardise,
+)
 from voxelcast.features.random_projection import RandomProjection
 from voxelcast.features.temporal_axis import temporal_axis
 
@@ -118,6 +131,11 @@ def compress_folds(
     which the features are read once, whatever the number of training sets; with ``scale`` each training set costs a
     Gram matrix of its own (n_stimuli**2 * n_features), with ``axis`` it also costs two more passes over the features.
 
+    No matrix is larger than `voxelcast.features.pca.MOST_SQUARE` squared, whatever the number of stimuli. Principal
+    components of fewer features than stimuli come from the features' covariance; where there are more stimuli and more
+    features than that, from block Krylov iteration (`voxelcast.features.krylov`). Both are exact. The other methods
+    work on the covariance where stimuli are too many, or refuse.
+
     Parameters
     ----------
     matrix : FeatureMatrix of shape (n_stimuli, n_features)
@@ -135,7 +153,8 @@ def compress_folds(
     Raises
     ------
     OptionError
-        If more components are asked for than a training set allows, and ``fewer="error"``.
+        If more components are asked for than a training set allows, and ``fewer="error"``, or the method would need
+        too large a matrix.
     DataError
         If the features do not vary over a training set, or are not finite.
     """
@@ -160,25 +179,59 @@ def _compress(
     if compression.method == RandomProjection.name:
         yield from (Compressed(_project(matrix, rows, compression, where), None) for rows in subsets)
         return
-    precision = compression.precision
-    shared = None if compression.scale else _raw_gram_if_sound(matrix, subsets, precision)
-    grams = (
-        gram_matrices(matrix, subsets, scale=compression.scale, precision=precision)
-        if shared is None
-        else itertools.repeat(shared, len(subsets))
-    )
-    for rows, gram in zip(subsets, grams, strict=True):
-        if compression.method == "pca":
-            fewer = compression.fewer
-            pca = pca_scores(gram, rows, compression.components, fewer=fewer, where=where, precision=precision)
+    check_size(compression, *matrix.shape, min(map(len, subsets), default=0), where)
+    if compression.method == "pca":
+        for pca in _principal_components(matrix, subsets, compression, where):
             yield Compressed(pca.scores, float(pca.explained_variance_ratio.sum()))
-        else:
-            yield _embed(gram, rows, compression, where)
+        return
+    for rows, places in zip(subsets, _coordinates(matrix, subsets, compression, where), strict=True):
+        yield _embed(places, rows, compression, where)
 
 
-def _embed(gram: FloatArray, rows: IntArray, compression: Compression, where: str) -> Compressed:
+def _principal_components(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, where: str
+) -> Iterator[PCAScores]:
+    """Fit by the smallest matrix that does it."""
+    n, n_features = matrix.shape
+    components, fewer, scale = compression.components, compression.fewer, compression.scale
+    precision = compression.precision
+    if n_features < n and n_features <= MOST_SQUARE:
+        for rows in subsets:
+            yield covariance_scores(
+                matrix, rows, components, scale=scale, fewer=fewer, where=where, precision=precision
+            )
+    elif n <= MOST_SQUARE:
+        for rows, gram in zip(subsets, _grams(matrix, subsets, scale, precision), strict=True):
+            yield pca_scores(gram, rows, components, fewer=fewer, where=where, precision=precision)
+    else:
+        yield from krylov_scores(matrix, subsets, components, scale=scale, fewer=fewer, where=where)
+
+
+def _coordinates(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, where: str
+) -> Iterator[FloatArray]:
+    """Give all stimuli's coordinates in the space of each training set."""
+    scale, precision = compression.scale, compression.precision
+    if matrix.shape[0] <= MOST_SQUARE:
+        for rows, gram in zip(subsets, _grams(matrix, subsets, scale, precision), strict=True):
+            yield coordinates(gram, rows, where=where, precision=precision)
+    else:
+        for rows in subsets:
+            yield covariance_coordinates(matrix, rows, scale=scale, where=where, precision=precision)
+
+
+def _grams(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], scale: bool, precision: Precision
+) -> Iterator[FloatArray]:
+    """Give a Gram matrix for each training set: the same for all, unless they must be centred or scaled apart."""
+    shared = None if scale else _raw_gram_if_sound(matrix, subsets, precision)
+    if shared is None:
+        return gram_matrices(matrix, subsets, scale=scale, precision=precision)
+    return itertools.repeat(shared, len(subsets))
+
+
+def _embed(places: FloatArray, rows: IntArray, compression: Compression, where: str) -> Compressed:
     """Fit what needs no more than coordinates, and place the other stimuli."""
-    places = coordinates(gram, rows, where=where, precision=compression.precision)
     rank = places.shape[1] - 1
     most, what = compression.compressor(1).most(len(rows), rank)
     compressor = compression.compressor(_allowed(compression, most, what, where))
@@ -198,7 +251,7 @@ def _project(matrix: FeatureMatrix, rows: IntArray, compression: Compression, wh
     projection = compressor.draw(matrix.shape[1])
     scores = np.zeros((matrix.shape[0], compressor.components))
     start = 0
-    for columns in matrix.blocks(4096):
+    for columns in matrix.blocks(columns_at_once(matrix)):
         check_finite(f"features{where}", columns, "extract them again")
         seen = standardise(columns, rows, scale=True) if compression.scale else columns
         scores += seen @ projection[start : start + columns.shape[1]]
@@ -233,6 +286,21 @@ def check_plain(n_features: int, where: str = "") -> None:
         )
 
 
+def check_size(compression: Compression, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> None:
+    """Raise OptionError where a compression would need too large a matrix; ``fewest``: in the smallest training set."""
+    if compression.method in ("none", RandomProjection.name) or n_stimuli <= MOST_SQUARE:
+        return
+    if compression.method == "pca":
+        if n_features > MOST_SQUARE:
+            checked_number(compression.components, n_stimuli, n_features, fewest, where)
+    elif n_features > MOST_SQUARE or compression.method == MetricMDS.name:
+        raise OptionError(
+            f"compress.method={compression.method} allows at most {MOST_SQUARE} stimuli, for a matrix of stimuli x "
+            f"stimuli; got {n_stimuli}{where} ({8 * n_stimuli**2 / 1e9:.1f} GB, three times over); set "
+            "compress.method=pca or random_projection"
+        )
+
+
 def _check_rows(rows: IntArray, n_stimuli: int) -> None:
     if len(rows) < 2:
         raise DataError(
@@ -245,9 +313,10 @@ def _check_rows(rows: IntArray, n_stimuli: int) -> None:
 def _raw_gram_if_sound(matrix: FeatureMatrix, subsets: Sequence[IntArray], precision: Precision) -> FloatArray | None:
     gram = raw_gram(matrix, precision=precision)
     for rows in subsets:
-        core = gram[np.ix_(rows, rows)]
-        squares = np.trace(core)
-        around_mean = squares - core.mean() * len(rows)
+        taken = np.zeros(len(gram))
+        taken[rows] = 1.0
+        squares = np.diag(gram)[rows].sum()
+        around_mean = squares - (taken @ gram @ taken) / len(rows)
         if squares > _WORST_OFFSET[precision] * around_mean:
             return None
     return gram

@@ -12,7 +12,7 @@ from voxelcast.core.errors import OptionError
 from voxelcast.features.autoencoder import Autoencoder
 from voxelcast.features.compressor import Compressor
 from voxelcast.features.mds import MetricMDS
-from voxelcast.features.pca import PrincipalComponents
+from voxelcast.features.principal_components import PrincipalComponents
 from voxelcast.features.random_projection import RandomProjection
 from voxelcast.features.umap_embedding import UMAPEmbedding
 

@@ -1,9 +1,9 @@
-"""A feature matrix too large for memory, read column block by column block."""
+"""A feature matrix too large for memory, read block by block."""
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,9 @@ from voxelcast.core.errors import DataError, MissingFileError, OptionError, Shap
 
 class FeatureMatrix:
     """Rows of features stacked over shards; a shard is an array or a .npy file, which is mapped, not read.
+
+    A file is mapped while a block is read and let go: what was read does not count as this process' memory, and the
+    number of shards is not bounded by the number of files that may be open.
 
     Where time was kept, shards have an axis of it, and each step's features are columns of their own, first step
     first; :meth:`over_time` gives a matrix of weighted sums over time instead.
@@ -39,7 +42,8 @@ class FeatureMatrix:
     def __init__(self, shards: Sequence[Path | FloatArray], time_weights: FloatArray | None = None) -> None:
         if not shards:
             raise ShapeError("a feature matrix needs at least one shard; got none")
-        self._shards = [_open(shard) if isinstance(shard, Path) else _check(shard, "an array") for shard in shards]
+        self._sources = tuple(shards)
+        self._shards = [_Shard(source, _opened(source).shape) for source in shards]
         shapes = sorted({shard.shape[1:] for shard in self._shards})
         if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
             raise ShapeError(
@@ -50,7 +54,7 @@ class FeatureMatrix:
                 "with time kept all stimuli must have the same number of time steps; got "
                 f"{', '.join(str(shape[0]) for shape in shapes)}; set frames: {{n: ...}} to as many as all have"
             )
-        self.stored_shape: tuple[int, ...] = (sum(len(shard) for shard in self._shards), *shapes[0])
+        self.stored_shape: tuple[int, ...] = (sum(shard.shape[0] for shard in self._shards), *shapes[0])
         self._weights = time_weights
         self.n_times: int | None = shapes[0][0] if len(shapes[0]) == 2 and time_weights is None else None
         self.shape: tuple[int, int] = (self.stored_shape[0], shapes[0][-1] * (self.n_times or 1))
@@ -58,7 +62,7 @@ class FeatureMatrix:
     def over_time(self, weights: FloatArray) -> FeatureMatrix:
         """Return the matrix of weighted sums over time, of shape (n_stimuli, n_features); weights are one per step."""
         check_shape("weights over time", weights, ("n_times",), (self.n_times,))
-        return FeatureMatrix(self._shards, weights)
+        return FeatureMatrix(self._sources, weights)
 
     def columns(self, start: int, stop: int) -> FloatArray:
         """Read columns ``start`` to ``stop - 1`` of all rows.
@@ -67,17 +71,16 @@ class FeatureMatrix:
         -------
         columns : ndarray of shape (n_stimuli, stop - start), float64
         """
-        columns = np.empty((self.shape[0], max(0, min(stop, self.shape[1]) - start)))
-        row = 0
-        for shard in self._shards:
-            part = columns[row : row + len(shard)]
-            if self._weights is not None:
-                part[:] = np.tensordot(self._weights, shard[:, :, start:stop].astype(np.float64), axes=(0, 1))
-            else:
-                part[:] = shard.reshape(len(shard), self.shape[1])[:, start:stop]
-            row += len(shard)
-            _forget(shard)
-        return columns
+        return self._read(0, self.shape[0], start, stop)
+
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """Read rows ``start`` to ``stop - 1``.
+
+        Returns
+        -------
+        rows : ndarray of shape (stop - start, n_features), float64
+        """
+        return self._read(start, stop, 0, self.shape[1])
 
     def blocks(self, width: int) -> Iterator[FloatArray]:
         """Read all columns from left to right, ``width`` at a time.
@@ -99,24 +102,50 @@ class FeatureMatrix:
         block : ndarray of shape (n_stimuli, n_times, at most width), float64
         """
         for start in range(0, self.stored_shape[-1], width):
-            yield np.concatenate([shard[:, :, start : start + width].astype(np.float64) for shard in self._shards])
+            parts = (shard.open()[:, :, start : start + width].astype(np.float64) for shard in self._shards)
+            yield np.concatenate(list(parts))
+
+    def _read(self, top: int, bottom: int, left: int, right: int) -> FloatArray:
+        """Read some rows of some columns; what lies beyond the last is left out."""
+        bottom, right = min(bottom, self.shape[0]), min(right, self.shape[1])
+        block = np.empty((max(0, bottom - top), max(0, right - left)))
+        first = 0
+        for shard in self._shards:
+            n_rows = shard.shape[0]
+            rows = slice(max(top - first, 0), min(bottom - first, n_rows))
+            if rows.start < rows.stop:
+                values = shard.open()[rows]
+                part = block[first + rows.start - top : first + rows.stop - top]
+                if self._weights is not None:
+                    part[:] = np.tensordot(self._weights, values[:, :, left:right].astype(np.float64), axes=(0, 1))
+                else:
+                    part[:] = values.reshape(len(values), self.shape[1])[:, left:right]
+            first += n_rows
+        return block
 
 
-def _forget(shard: FloatArray) -> None:
-    """Have what was read of a mapped file not count as this process' memory any more; the system still caches it."""
-    mapped = getattr(shard, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+@dataclass(frozen=True)
+class _Shard:
+    """Some rows, in memory or in a file."""
+
+    source: Path | FloatArray
+    shape: tuple[int, ...]
+
+    def open(self) -> FloatArray:
+        """Return the rows; those of a file are mapped as long as the caller holds them."""
+        return _opened(self.source)
 
 
-def _open(path: Path) -> FloatArray:
+def _opened(source: Path | FloatArray) -> FloatArray:
+    if not isinstance(source, Path):
+        return _check(source, "an array")
     try:
-        shard = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapped = np.load(source, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise MissingFileError(f"feature file {path} does not exist; extract the features again") from error
+        raise MissingFileError(f"feature file {source} does not exist; extract the features again") from error
     except (ValueError, EOFError) as error:
-        raise DataError(f"feature file {path} is no plain .npy array; extract the features again") from error
-    return _check(shard, str(path))
+        raise DataError(f"feature file {source} is no plain .npy array; extract the features again") from error
+    return _check(mapped, str(source))
 
 
 def _check(shard: FloatArray, name: str) -> FloatArray:

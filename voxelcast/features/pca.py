@@ -16,13 +16,16 @@ singular value decomposition up to sign and rounding.
 An entry of the raw K depends on two rows only, so scores of a fold's training stimuli hold nothing of its held-out
 ones, to the last bit. Features divided by their training standard deviations have no such shortcut: each training set
 needs a Gram matrix of its own (see :func:`gram_matrices`).
+
+This is for up to `MOST_SQUARE` stimuli; :mod:`voxelcast.features.covariance` is for fewer features than stimuli, and
+:mod:`voxelcast.features.krylov` for more of both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.linalg
@@ -30,11 +33,18 @@ import scipy.linalg
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.compressor import Compressor
 from voxelcast.features.matrix import FeatureMatrix
 
 Precision = Literal["float64", "float32"]
 Fewer = Literal["error", "allow"]
+
+MOST_SQUARE = 10_240
+"""Most rows of a square matrix in memory: 0.84 GB. Three of them are held at a time, five where more than a quarter of
+the components is asked for."""
+BLOCK_BYTES = 256 * 2**20
+COLUMNS = 4096
+"""Columns of features that are multiplied at a time, at most."""
+_CORE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class PCAScores:
     explained_variance_ratio: FloatArray
 
 
-def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: int = 4096) -> FloatArray:
+def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: int = COLUMNS) -> FloatArray:
     """Multiply uncentred features with themselves, in one pass over blocks of columns.
 
     Parameters
@@ -63,7 +73,7 @@ def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: 
         Of the products; sums over blocks are double. Single precision takes half the time and is good to about 1e-6 of
         the features' mean square.
     block : int
-        Columns at a time; memory is about ``3 * 8 * block * n_stimuli`` bytes.
+        Columns at a time; fewer where they would take more than 256 MiB.
 
     Returns
     -------
@@ -71,7 +81,7 @@ def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: 
     """
     check_option("precision", precision, ("float64", "float32"))
     gram = np.zeros((matrix.shape[0], matrix.shape[0]))
-    for columns in matrix.blocks(block):
+    for columns in matrix.blocks(columns_at_once(matrix, block)):
         columns = columns.astype(precision, copy=False)
         gram += columns @ columns.T
     return gram
@@ -83,13 +93,13 @@ def gram_matrices(
     *,
     scale: bool,
     precision: Precision = "float64",
-    block: int = 4096,
+    block: int = COLUMNS,
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
     """Give the Gram matrix of features centred (and scaled) by each of several training sets.
 
     A pass over the features serves as many training sets as fit into ``memory`` (each needs ``8 * n_stimuli**2``
-    bytes). The cost is one product of n_stimuli**2 * n_features per training set.
+    bytes), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
 
     Parameters
     ----------
@@ -116,11 +126,16 @@ def gram_matrices(
     for first in range(0, len(subsets), at_once):
         batch = subsets[first : first + at_once]
         grams = [np.zeros((n, n)) for _ in batch]
-        for columns in matrix.blocks(block):
+        for columns in matrix.blocks(columns_at_once(matrix, block)):
             for gram, rows in zip(grams, batch, strict=True):
                 centred = standardise(columns, rows, scale=scale).astype(precision, copy=False)
                 gram += centred @ centred.T
         yield from grams
+
+
+def columns_at_once(matrix: FeatureMatrix, most: int = COLUMNS) -> int:
+    """Return how many columns of all stimuli take no more than 256 MiB; at most ``most``."""
+    return max(1, min(most, BLOCK_BYTES // (8 * matrix.shape[0])))
 
 
 def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> FloatArray:
@@ -170,17 +185,60 @@ def pca_scores(
     DataError
         If the features do not vary over the training stimuli, or the Gram matrix is not finite.
     """
-    _check(gram, components, fewer, where)
+    check_components(components, fewer)
+    check_products(gram, where)
     n_train = len(train_rows)
     centred = _double_centre(gram, train_rows)  # (n_stimuli, n_train)
-    core = centred[train_rows]
+    core = _core(centred, train_rows)
+    total = float(np.trace(core))
     wanted = n_train if components == "max" else min(components, n_train)
-    values, vectors = _largest(core, wanted)
+    values, vectors = largest_eigenpairs(core, wanted)
     # Below this an eigenvalue is rounding: of the Gram matrix' entries, and of the decomposition.
     noise = 10 * np.sqrt(n_train) * np.finfo(precision).eps * float(np.diag(gram)[train_rows].max())
     noise += n_train * np.finfo(np.float64).eps * float(values[0])
     if values[wanted - 1] <= noise and len(values) < n_train:
-        values, vectors = _largest(core, n_train)
+        values, vectors = largest_eigenpairs(_core(centred, train_rows), n_train)
+    kept = kept_components(values, noise, components, n_train, fewer, where)
+    values, vectors = values[:kept], _fix_signs(vectors[:, :kept])
+    scores = centred @ (vectors / np.sqrt(values))
+    scores[train_rows] = vectors * np.sqrt(values)
+    return PCAScores(scores, values / total)
+
+
+def check_components(components: int | Literal["max"], fewer: Fewer) -> None:
+    """Raise OptionError unless it is at least one component, or ``"max"``."""
+    check_option("compress.fewer", fewer, ("error", "allow"))
+    if components != "max" and components < 1:
+        raise OptionError(f"compress.components must be at least 1, or max; got {components}")
+
+
+def check_products(products: FloatArray, where: str) -> None:
+    """Raise DataError where sums of products of features are not finite."""
+    if not np.isfinite(products).all():
+        raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
+
+
+def kept_components(
+    values: FloatArray, noise: float, components: int | Literal["max"], n_train: int, fewer: Fewer, where: str
+) -> int:
+    """Return how many components there are, of those asked for.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_values,)
+        The largest eigenvalues, falling; all of them where fewer than ``components`` lie above ``noise``.
+    noise : float
+        What an eigenvalue of 0 may come to by rounding.
+    components, n_train, fewer, where
+        See `pca_scores`.
+
+    Raises
+    ------
+    OptionError
+        If more are asked for than the rank, and ``fewer="error"``.
+    DataError
+        If there is none.
+    """
     rank = int(np.count_nonzero(values > noise))
     if rank == 0:
         raise DataError(
@@ -192,79 +250,50 @@ def pca_scores(
             f"compress.components must be at most {rank}, the rank of the {n_train} training stimuli{where}; "
             f"got {components}; lower it, or set compress.fewer=allow"
         )
-    kept = min(rank, wanted)
-    values, vectors = values[:kept], _fix_signs(vectors[:, :kept])
-    scores = centred @ (vectors / np.sqrt(values))
-    scores[train_rows] = vectors * np.sqrt(values)
-    return PCAScores(scores, values / np.trace(core))
-
-
-def _check(gram: FloatArray, components: int | Literal["max"], fewer: Fewer, where: str) -> None:
-    check_option("compress.fewer", fewer, ("error", "allow"))
-    if components != "max" and components < 1:
-        raise OptionError(f"compress.components must be at least 1, or max; got {components}")
-    if not np.isfinite(gram).all():
-        raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
+    return rank if components == "max" else min(rank, components)
 
 
 def _double_centre(gram: FloatArray, train_rows: IntArray) -> FloatArray:
     """Return products (n_stimuli, n_train) of all with the training stimuli, both minus the training mean."""
-    to_train = gram[:, train_rows]
-    means = to_train.mean(axis=1)
-    centred: FloatArray = to_train - means[:, None] - means[train_rows] + means[train_rows].mean()
+    centred: FloatArray = gram[:, train_rows]
+    means = centred.mean(axis=1)
+    # In place: another square matrix would be a third of the memory.
+    centred -= means[:, None]
+    centred -= means[train_rows]
+    centred += means[train_rows].mean()
     return centred
 
 
-def _largest(core: FloatArray, n_wanted: int) -> tuple[FloatArray, FloatArray]:
-    """Return at least the ``n_wanted`` largest eigenvalues, falling, and eigenvectors (n, .) of a symmetric matrix."""
-    n = len(core)
+def _core(centred: FloatArray, train_rows: IntArray) -> FloatArray:
+    """Copy the products of training stimuli, (n_train, n_train), in the order in which LAPACK works."""
+    core: FloatArray = np.empty((len(train_rows), len(train_rows)), order="F")
+    for start in range(0, len(train_rows), _CORE_ROWS):
+        core[start : start + _CORE_ROWS] = centred[train_rows[start : start + _CORE_ROWS]]
+    return core
+
+
+def largest_eigenpairs(square: FloatArray, n_wanted: int) -> tuple[FloatArray, FloatArray]:
+    """Return at least the ``n_wanted`` largest eigenvalues, falling, and eigenvectors (n, .) of a symmetric matrix.
+
+    The matrix, in Fortran order, is written over.
+    """
+    n = len(square)
     # Up to about a quarter of them, picking is faster than taking all.
     values, vectors = (
-        scipy.linalg.eigh(core, subset_by_index=(n - n_wanted, n - 1))
+        scipy.linalg.eigh(square, subset_by_index=(n - n_wanted, n - 1), overwrite_a=True)
         if n_wanted <= n // 4
-        else scipy.linalg.eigh(core, driver="evd")
+        else scipy.linalg.eigh(square, driver="evd", overwrite_a=True)
     )
     return values[::-1], vectors[:, ::-1]
 
 
 def _fix_signs(vectors: FloatArray) -> FloatArray:
     """Turn each column so that its largest entry in size is positive."""
-    largest = vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])]
-    fixed: FloatArray = vectors * np.where(largest < 0, -1.0, 1.0)
+    fixed: FloatArray = vectors * signs(vectors)
     return fixed
 
 
-@dataclass
-class PrincipalComponents(Compressor):
-    """Exact principal components of features that fit into memory; see the top of this module.
-
-    Parameters
-    ----------
-    components, seed : int
-        Nothing is left to chance: the seed changes nothing.
-    """
-
-    name: ClassVar[str] = "pca"
-    nested: ClassVar[bool] = True
-    chance: ClassVar[bool] = False
-
-    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
-        """Return the highest rank that so many stimuli and features can have."""
-        return min(n_train - 1, n_features), f"the highest rank of {n_train} training stimuli of {n_features} features"
-
-    @property
-    def explained_variance(self) -> float | None:
-        """Share of the training features' variance, in [0, 1]."""
-        return self._explained
-
-    def _fit(self, X: FloatArray) -> FloatArray:
-        self._mean = X.mean(axis=0, dtype=np.float64)
-        centred = X - self._mean
-        fitted = pca_scores(centred @ centred.T, np.arange(len(X)), self.components)
-        self._basis = centred.T @ (fitted.scores / (fitted.scores**2).sum(axis=0))
-        self._explained = float(fitted.explained_variance_ratio.sum())
-        return fitted.scores
-
-    def _transform(self, X: FloatArray) -> FloatArray:
-        scores: FloatArray = (X - self._mean) @ self._basis
-        return scores
+def signs(columns: FloatArray) -> FloatArray:
+    """Return -1 for each column whose largest entry in size is negative, else 1."""
+    largest = columns[np.abs(columns).argmax(axis=0), np.arange(columns.shape[1])]
+    return np.where(largest < 0, -1.0, 1.0)

@@ -368,6 +368,30 @@ def make_pool(name: str) -> TemporalPool:
     return POOLS[name]()
 
 
+def check_pools(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of pools that are to be told apart, each of which must exist and differ from the others.
+
+    Raises
+    ------
+    OptionError
+        If there is none, or two give the same features.
+    UnknownNameError, OptionError, DataError, MissingFileError
+        As :func:`make_pool`.
+    """
+    if not names:
+        raise OptionError("pool must name at least one pool over time; got none")
+    seen: dict[str, str] = {}
+    for name in names:
+        make_pool(name)
+        key = repr((pool_key(name), name == "pc1"))  # pc1 keeps time like none, and weighs it later
+        if key in seen:
+            raise OptionError(
+                f"pool must name different pools; {name} gives the same features as {seen[key]} before it; take one out"
+            )
+        seen[key] = name
+    return tuple(names)
+
+
 def pool_key(name: str) -> object:
     """Return what of a pool's name determines the features: of a measured response its values, not its file."""
     table = re.fullmatch(r"hrf\((.*)\)", name)

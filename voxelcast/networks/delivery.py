@@ -12,13 +12,16 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
 from voxelcast.features.pooling import TemporalPool
 
+Feature = tuple[str, str]
+"""Layer and pool."""
+
 
 class Delivery:
     """The features of one stimulus. From a GPU they come in one copy, beside what the GPU is doing.
 
     Parameters
     ----------
-    pools : mapping from layer to TemporalPool
+    pools : mapping from layer and pool to TemporalPool
         Fed with all of the stimulus' frames.
     name : str
         Of the stimulus, for messages.
@@ -29,26 +32,26 @@ class Delivery:
         If a pool has nothing to give.
     """
 
-    def __init__(self, pools: Mapping[str, TemporalPool], name: str) -> None:
+    def __init__(self, pools: Mapping[Feature, TemporalPool], name: str) -> None:
         self._name = name
         self._copy: _Copy | None = None
-        self._features: dict[str, FloatArray] = {}
-        pooled = {layer: pool.pooled() for layer, pool in pools.items()}
+        self._features: dict[Feature, FloatArray] = {}
+        pooled = {feature: pool.pooled() for feature, pool in pools.items()}
         if pooled and all(isinstance(values, torch.Tensor) and values.is_cuda for values in pooled.values()):
             self._copy = _Copy(pooled)
         else:
-            self._features = {layer: pool.result() for layer, pool in pools.items()}
+            self._features = {feature: pool.result() for feature, pool in pools.items()}
 
     def ready(self) -> bool:
         """Whether the features are there."""
         return self._copy is None or self._copy.ready()
 
-    def features(self) -> Mapping[str, FloatArray]:
+    def features(self) -> Mapping[Feature, FloatArray]:
         """Wait for the features.
 
         Returns
         -------
-        features : mapping from layer to ndarray of shape (n_features,), float32
+        features : mapping from layer and pool to ndarray of shape (n_features,), float32
             From a GPU they lie in page-locked memory, of which there is less than of other memory: to keep those of
             many stimuli, copy them.
 
@@ -59,7 +62,7 @@ class Delivery:
         """
         features = self._features if self._copy is None else self._copy.features()
         if self._copy is None or not self._copy.all_finite:
-            for layer, values in features.items():
+            for (layer, _), values in features.items():
                 check_finite(f"features of {self._name}, layer {layer},", values, "check the weights and mean and std")
         return features
 
@@ -67,9 +70,9 @@ class Delivery:
 class _Copy:
     """Tensors of one GPU, copied to main memory by a stream of its own."""
 
-    def __init__(self, pooled: Mapping[str, torch.Tensor]) -> None:
+    def __init__(self, pooled: Mapping[Feature, torch.Tensor]) -> None:
         device = next(iter(pooled.values())).device
-        self._sizes = {layer: math.prod(values.shape) for layer, values in pooled.items()}
+        self._sizes = {feature: math.prod(values.shape) for feature, values in pooled.items()}
         there = torch.empty(sum(self._sizes.values()), dtype=torch.float32, device=device)
         for values, part in zip(pooled.values(), torch.split(there, list(self._sizes.values())), strict=True):
             part.view(values.shape).copy_(values)
@@ -94,10 +97,10 @@ class _Copy:
         self._arrived.synchronize()
         return bool(self._finite)
 
-    def features(self) -> dict[str, FloatArray]:
+    def features(self) -> dict[Feature, FloatArray]:
         self._arrived.synchronize()
         parts = torch.split(self._here, list(self._sizes.values()))
-        return {layer: part.numpy() for layer, part in zip(self._sizes, parts, strict=True)}
+        return {feature: part.numpy() for feature, part in zip(self._sizes, parts, strict=True)}
 
 
 @lru_cache(maxsize=16)

@@ -10,9 +10,10 @@ from typing import Literal
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError, StimulusError
-from voxelcast.features.pooling import make_pool
+from voxelcast.features.pooling import check_pools, make_pool
 from voxelcast.networks.base import Network
 from voxelcast.networks.decode_processes import DecodeProcesses, decoding
+from voxelcast.networks.delivery import Feature
 from voxelcast.networks.device_frames import DeviceFrames, FrameSource
 from voxelcast.networks.line import Entry, Line
 from voxelcast.networks.prefetch import Prefetcher
@@ -32,13 +33,18 @@ class StimulusFeatures:
     stimulus : Stimulus
     n_frames : int
         Frames that the network saw.
-    features : mapping from layer to ndarray of shape (n_features,), float32
-        In the order of the network's layers.
+    by_pool : mapping from pool to mapping from layer to ndarray of shape (n_features,), float32
+        In the order of the pools asked for and of the network's layers.
     """
 
     stimulus: Stimulus
     n_frames: int
-    features: Mapping[str, FloatArray]
+    by_pool: Mapping[str, Mapping[str, FloatArray]]
+
+    @property
+    def features(self) -> Mapping[str, FloatArray]:
+        """Features of each layer; where several pools were asked for, those of the first."""
+        return next(iter(self.by_pool.values()))
 
     @property
     def stimulus_id(self) -> str:
@@ -63,7 +69,7 @@ def extract(
     network: Network,
     stimuli: Sequence[Stimulus],
     sampling: FrameSampling,
-    pool: str = "mean",
+    pool: str | Sequence[str] = "mean",
     *,
     space: str = "none",
     on_broken: Literal["stop", "skip"] = "stop",
@@ -85,8 +91,9 @@ def extract(
     stimuli : sequence of Stimulus
     sampling : FrameSampling
         Which frames of a video are looked at.
-    pool : str
-        How frames become one feature vector; one of ``voxelcast.features.pooling.list_pools()``.
+    pool : str or sequence of str
+        How frames become one feature vector; one of ``voxelcast.features.pooling.list_pools()``. Of several, each gives
+        features of its own, and stimuli are decoded and seen by the network once for all.
     space : str
         What becomes of each channel's pixels first: ``"none"``, ``"mean"``, ``"grid(k)"`` or ``"pyramid(k, l, ...)"``;
         see ``voxelcast.features.space``.
@@ -126,7 +133,7 @@ def extract_from(
     source: FrameSource,
     network: Network,
     stimuli: Sequence[Stimulus],
-    pool: str = "mean",
+    pool: str | Sequence[str] = "mean",
     *,
     space: str = "none",
     on_broken: Literal["stop", "skip"] = "stop",
@@ -141,11 +148,13 @@ def extract_from(
 
     The other parameters, results and errors are those of :func:`extract`.
     """
-    line = Line(network, space, batch)
+    pools = check_pools([pool] if isinstance(pool, str) else pool)
+    line = Line(network, pools, space, batch)
     on_cpu = network.device.type == "cpu"
     with nullcontext(source) if on_cpu else DeviceFrames(source, len(stimuli), network.device) as frames:
         for position, stimulus in enumerate(stimuli):
-            entry = Entry(stimulus, {layer: make_pool(pool) for layer in network.layers})
+            fresh = {(layer, name): make_pool(name) for name in pools for layer in network.layers}
+            entry = Entry(stimulus, fresh)
             line.add(entry)
             try:
                 for chunk in frames.chunks(position):
@@ -164,7 +173,7 @@ def extract_stimulus(
     network: Network,
     stimulus: Stimulus,
     sampling: FrameSampling,
-    pool: str = "mean",
+    pool: str | Sequence[str] = "mean",
     *,
     space: str = "none",
     batch: int | None = None,
@@ -189,8 +198,11 @@ def _decoded(
     return decoding(stimuli, sampling, chunk=chunk, workers=workers)
 
 
-def _outcome(finished: tuple[Entry, Mapping[str, FloatArray]]) -> StimulusFeatures | BrokenStimulus:
+def _outcome(finished: tuple[Entry, Mapping[Feature, FloatArray]]) -> StimulusFeatures | BrokenStimulus:
     entry, features = finished
     if entry.problem:
         return BrokenStimulus(entry.stimulus, entry.problem)
-    return StimulusFeatures(entry.stimulus, entry.n_pooled, features)
+    by_pool: dict[str, dict[str, FloatArray]] = {}
+    for (layer, pool), values in features.items():
+        by_pool.setdefault(pool, {})[layer] = values
+    return StimulusFeatures(entry.stimulus, entry.n_pooled, by_pool)

@@ -16,7 +16,7 @@ from voxelcast.features.space import pool_space
 from voxelcast.networks.base import Network
 from voxelcast.networks.clip_network import ClipNetwork
 from voxelcast.networks.clips import Clip, ClipCutter
-from voxelcast.networks.delivery import Delivery
+from voxelcast.networks.delivery import Delivery, Feature
 from voxelcast.stimuli.stimulus import Stimulus
 
 _CLIPS = 8  # per forward pass on a GPU
@@ -25,10 +25,10 @@ _UNDER_WAY = 8  # stimuli whose features may be on their way from a GPU while it
 
 @dataclass(eq=False)
 class Entry:
-    """A stimulus under way."""
+    """A stimulus under way; its pools by layer and name."""
 
     stimulus: Stimulus
-    pools: dict[str, TemporalPool]
+    pools: dict[Feature, TemporalPool]
     delivery: Delivery | None = None
     cutter: ClipCutter | None = None
     n_fed: int = 0
@@ -39,10 +39,20 @@ class Entry:
 
 
 class Line:
-    """Stimuli in the order in which they are to come out, and frames that wait for a full batch."""
+    """Stimuli in the order in which they are to come out, and frames that wait for a full batch.
 
-    def __init__(self, network: Network, space: str, batch: int | None) -> None:
+    Parameters
+    ----------
+    network : Network
+    pools : sequence of str
+        Names of the pools that every entry has for each layer.
+    space : str
+    batch : int or None
+    """
+
+    def __init__(self, network: Network, pools: Sequence[str], space: str, batch: int | None) -> None:
         self._network = network
+        self._pools = pools
         self._space = space
         self._batch = batch
         self._on_cpu = network.device.type == "cpu"
@@ -96,7 +106,7 @@ class Line:
             self._forward(self._n_waiting)
         self._forward_clips(len(self._clips))
 
-    def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[str, FloatArray]]]:
+    def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[Feature, FloatArray]]]:
         """Hand out, in order, the stimuli whose frames have all been pooled, without features where they are broken.
 
         Parameters
@@ -162,22 +172,31 @@ class Line:
     def _pool(
         self, layer: str, activations: torch.Tensor, places: Sequence[tuple[Entry, int, int, FloatArray]]
     ) -> None:
-        """Pool activations, each stimulus' part, from a start to a stop, in its own pool."""
+        """Pool activations, each stimulus' part, from a start to a stop, in its own pools."""
         try:
             # Averages over space are rounded once, at the end.
             values = activations if self._space == "none" else pool_space(activations.float(), self._space)
-            pools = [entry.pools.get(layer) for entry, *_ in places]
-            if all(isinstance(pool, MeanPool) for pool in pools):
-                lengths = [stop - start for _, start, stop, _ in places]
-                for pool, total, length in zip(pools, sum_parts(values, lengths), lengths, strict=True):
-                    if isinstance(pool, MeanPool):
-                        pool.add(total, length)
-                return
-            for pool, (_, start, stop, times) in zip(pools, places, strict=True):
-                if pool is not None:
-                    pool.update(values[start:stop], times)
+            for name in self._pools:
+                _pool_parts(values, [entry.pools.get((layer, name)) for entry, *_ in places], places)
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
+
+
+def _pool_parts(
+    values: torch.Tensor,
+    pools: Sequence[TemporalPool | None],
+    places: Sequence[tuple[Entry, int, int, FloatArray]],
+) -> None:
+    """Pool each stimulus' part in the pool beside it; means of all parts are summed together."""
+    if all(isinstance(pool, MeanPool) for pool in pools):
+        lengths = [stop - start for _, start, stop, _ in places]
+        for pool, total, length in zip(pools, sum_parts(values, lengths), lengths, strict=True):
+            if isinstance(pool, MeanPool):
+                pool.add(total, length)
+        return
+    for pool, (_, start, stop, times) in zip(pools, places, strict=True):
+        if pool is not None:
+            pool.update(values[start:stop], times)
 
 
 def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:

@@ -71,8 +71,7 @@ def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str,
         for roi in dataset.rois(subject):
             path = output / "voxels" / f"{subject}_{roi}.npz"
             if path.is_file():
-                with np.load(path, allow_pickle=False) as arrays:
-                    values = {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
+                values = _read_arrays(path) | _read_arrays(output / "variance_partitioning" / path.name)
                 found.setdefault(subject, {})[roi] = values | _normalised(values)
     if not found:
         raise MissingFileError(
@@ -80,6 +79,14 @@ def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str,
             "finished run on it"
         )
     return found
+
+
+def _read_arrays(path: Path) -> dict[str, FloatArray]:
+    """Read named arrays; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
 
 
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

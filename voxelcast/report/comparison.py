@@ -13,7 +13,7 @@ import pandas as pd
 from voxelcast.core.errors import OptionError
 from voxelcast.report.facts import flatten
 from voxelcast.report.figures import PALETTE
-from voxelcast.report.layer_profile import layer_order
+from voxelcast.report.layer_profile import layer_order, network_of
 from voxelcast.report.results import ROI_ORDER, Results, read_results
 from voxelcast.report.summary import Measure, choose_measure, mean_or_nan, network_label
 
@@ -125,7 +125,7 @@ def mean_depth(output: Output, roi: str) -> float:
     depth = layer_order(output.results)
     places = []
     for row in output.results.scores[output.results.scores["roi"] == roi].to_dict("records"):
-        layers = depth.layers[str(row["network"]), str(row["weights"])]
+        layers = depth.layers[network_of(row)]
         if len(layers) > 1:
             places.append(layers.index(str(row["layer"])) / (len(layers) - 1))
     return mean_or_nan(places)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import to_hex
 
-from voxelcast.report.layer_profile import Depth
+from voxelcast.report.layer_profile import NETWORK, Depth, network_of
 from voxelcast.report.results import Results
 from voxelcast.report.summary import network_label
 
@@ -25,11 +25,11 @@ def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
         and subject, the numbers of network and layer.
     """
     networks = list(depth.layers)
-    keys = ["roi", "subject", "network", "weights", "layer"]
+    keys = ["roi", "subject", *NETWORK, "layer"]
     best = results.search.groupby(keys, sort=False)["score"].max().reset_index()
     by_place: dict[tuple[str, str, int], dict[str, float]] = {}
-    for roi, subject, name, weights, layer, score in best.itertuples(index=False):
-        by_place.setdefault((roi, subject, networks.index((name, weights))), {})[layer] = float(score)
+    for roi, subject, *network, layer, score in best.itertuples(index=False):
+        by_place.setdefault((roi, subject, networks.index(tuple(network))), {})[layer] = float(score)
     rois, subjects = results.rois, results.subjects
     return {
         "rois": rois,
@@ -61,7 +61,7 @@ def _chosen(results: Results, depth: Depth) -> list[list[tuple[int, int] | None]
     networks = list(depth.layers)
     found: dict[tuple[str, str], tuple[int, int]] = {}
     for row in results.scores.to_dict("records"):
-        network = str(row["network"]), str(row["weights"])
+        network = network_of(row)
         found[str(row["roi"]), str(row["subject"])] = (
             networks.index(network),
             depth.layers[network].index(str(row["layer"])),

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from voxelcast.report.layer_profile import Depth
+from voxelcast.report.layer_profile import NETWORK, Depth
 from voxelcast.report.results import Results
 from voxelcast.report.summary import network_label
 
@@ -31,25 +31,25 @@ class LayerRow:
 
 def layer_rows(results: Results, depth: Depth) -> list[LayerRow]:
     """List the layers of every network in their order of depth."""
-    known: dict[tuple[str, str], dict[str, Any]] = {
-        (str(row["network"]), str(row["layer"])): {str(key): value for key, value in row.items()}
+    known: dict[tuple[str, str, str], dict[str, Any]] = {
+        (str(row["network"]), str(row["pool"]), str(row["layer"])): {str(key): value for key, value in row.items()}
         for row in results.layers.to_dict("records")
     }
-    chosen = results.scores.groupby(["network", "weights", "layer"]).size().to_dict()
+    chosen = results.scores.groupby([*NETWORK, "layer"]).size().to_dict()
     rows = []
-    for (network, weights), layers in depth.layers.items():
+    for (network, weights, pool), layers in depth.layers.items():
         for place, layer in enumerate(layers, start=1):
-            facts = known.get((network, layer), {})
+            facts = known.get((network, pool, layer), {})
             rows.append(
                 LayerRow(
-                    network=network_label(network, weights),
-                    colour=depth.colours[network, weights],
+                    network=network_label(network, weights, pool),
+                    colour=depth.colours[network, weights, pool],
                     place=place,
                     layer=layer,
                     n_features=float(facts.get("n_features", np.nan)),
                     n_components=float(facts.get("n_components", np.nan)),
                     explained_variance=float(facts.get("explained_variance", np.nan)),
-                    chosen=int(chosen.get((network, weights, layer), 0)),
+                    chosen=int(chosen.get((network, weights, pool, layer), 0)),
                 )
             )
     return rows
@@ -68,8 +68,8 @@ class ExclusionRow:
 
 
 def exclusion_rows(results: Results) -> list[ExclusionRow]:
-    """Gather the exclusions that share kind, subject, ROI and reason."""
-    rows = []
+    """List the pairs that failed, and gather the exclusions that share kind, subject, ROI and reason."""
+    rows = [ExclusionRow("subject x ROI", *pair, reason, 1, "") for pair, reason in results.missing.items()]
     for (kind, subject, roi, reason), group in results.exclusions.groupby(
         ["kind", "subject", "roi", "reason"], sort=False
     ):

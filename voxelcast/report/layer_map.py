@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from voxelcast.report.heatmap import GRADIENT, Cell, Heatmap, coloured
-from voxelcast.report.layer_profile import Depth, Network
+from voxelcast.report.layer_profile import Depth, Network, network_of
 from voxelcast.report.results import Pair, Results
 from voxelcast.report.summary import network_label
 
@@ -19,7 +19,7 @@ def layer_map(results: Results, depth: Depth, rois: Sequence[str], subjects: Seq
     letters = network_letters(depth)
     cells: dict[Pair, Cell] = {}
     for row in results.scores.to_dict("records"):
-        network = str(row["network"]), str(row["weights"])
+        network = network_of(row)
         layers, layer = depth.layers[network], str(row["layer"])
         place = layers.index(layer)
         title = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,22 @@ _BAR_SPACE: Final = 0.22
 
 _MOST_TICKS: Final = 8
 
-Network = tuple[str, str]
-"""Name and weights."""
+Network = tuple[str, str, str]
+"""Name, weights, and the pool over time where there are several (else empty): what has a line of its own."""
+
+NETWORK: Final = ["network", "weights", "pool"]
+"""The columns that tell networks from each other."""
+
+
+def network_of(row: Mapping[Any, Any]) -> Network:
+    """Return the network of a row of a table."""
+    return str(row["network"]), str(row["weights"]), str(row["pool"])
+
+
+def rows_of(table: pd.DataFrame, network: Network) -> pd.DataFrame:
+    """Return the rows of a table that speak of a network."""
+    name, weights, pool = network
+    return table[(table["network"] == name) & (table["weights"] == weights) & (table["pool"] == pool)]
 
 
 @dataclass(frozen=True)
@@ -31,9 +45,9 @@ class Depth:
 
     Parameters
     ----------
-    layers : mapping of (network, weights) to tuple of str
+    layers : mapping of Network to tuple of str
         From the layer nearest the pixels on.
-    colours : mapping of (network, weights) to str
+    colours : mapping of Network to str
     """
 
     layers: Mapping[Network, tuple[str, ...]]
@@ -42,20 +56,21 @@ class Depth:
 
 def layer_order(results: Results) -> Depth:
     """Order the layers: as in layers.csv, and layers that it does not list behind, as they were tried."""
-    tried = pd.concat([results.search, results.scores])[["network", "weights", "layer"]].drop_duplicates()
+    tried = pd.concat([results.search, results.scores])[[*NETWORK, "layer"]].drop_duplicates()
     layers: dict[Network, tuple[str, ...]] = {}
-    for (network, weights), group in tried.groupby(["network", "weights"], sort=False):
+    for (network, weights, pool), group in tried.groupby(NETWORK, sort=False):
         listed = results.layers.loc[results.layers["network"] == network, "layer"]
         names = set(group["layer"])
         order = [layer for layer in dict.fromkeys(listed) if layer in names]
-        layers[str(network), str(weights)] = (*order, *(layer for layer in group["layer"] if layer not in order))
+        others = (layer for layer in group["layer"] if layer not in order)
+        layers[str(network), str(weights), str(pool)] = (*order, *others)
     colours = {network: PALETTE[index % len(PALETTE)] for index, network in enumerate(layers)}
     return Depth(layers, colours)
 
 
 def layer_profiles(results: Results, depth: Depth, rois: Sequence[str]) -> dict[str, Panel]:
     """Draw one panel per ROI: the best candidate's selection score per layer, against depth."""
-    keys = ["roi", "subject", "network", "weights", "layer"]
+    keys = ["roi", "subject", *NETWORK, "layer"]
     best = results.search.groupby(keys, sort=False)["score"].max().reset_index()
     return {roi: _panel(roi, best[best["roi"] == roi], results, depth) for roi in rois if roi in set(best["roi"])}
 
@@ -65,7 +80,7 @@ def _panel(roi: str, best: pd.DataFrame, results: Results, depth: Depth) -> Pane
     chosen = results.scores[results.scores["roi"] == roi]
     sentences = []
     for lane, (network, layers) in enumerate(depth.layers.items()):
-        mine = best[(best["network"] == network[0]) & (best["weights"] == network[1])]
+        mine = rows_of(best, network)
         if mine.empty:
             continue
         # (n_layers, n_subjects)
@@ -76,7 +91,7 @@ def _panel(roi: str, best: pd.DataFrame, results: Results, depth: Depth) -> Pane
             axes.plot(x, table.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55, zorder=1)
         colour = depth.colours[network]
         axes.plot(x, mean, color=colour, marker="o", markersize=2.5, zorder=3)
-        picked = chosen[(chosen["network"] == network[0]) & (chosen["weights"] == network[1])]["layer"]
+        picked = rows_of(chosen, network)["layer"]
         counts = {str(layer): int(count) for layer, count in picked.value_counts().items()}
         _mark_chosen(axes, layers, counts, len(chosen), colour, (lane, len(depth.layers)))
         sentences.append(_sentence(network, layers, mean))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from voxelcast.report.layer_profile import NETWORK
 from voxelcast.report.results import Results
 from voxelcast.report.summary import mean_or_nan, network_label
 
@@ -45,11 +46,11 @@ def weight_rows(results: Results) -> list[WeightRow]:
     rows = []
     for roi in results.rois:
         mine = table[table["roi"] == roi]
-        summed = mine.groupby(["network", "weights", "layer"], sort=False)["weight"].sum() / mine["subject"].nunique()
+        summed = mine.groupby([*NETWORK, "layer"], sort=False)["weight"].sum() / mine["subject"].nunique()
         summed = summed.sort_values(ascending=False, kind="stable")
         total = float(summed.sum()) or 1.0
-        for network, weights, layer, weight in summed.head(MOST_LAYERS).reset_index().itertuples(index=False):
-            rows.append(WeightRow(roi, network_label(network, weights), layer, weight, max(weight / total, 0.0)))
+        for *network, layer, weight in summed.head(MOST_LAYERS).reset_index().itertuples(index=False):
+            rows.append(WeightRow(roi, network_label(*network), layer, weight, max(weight / total, 0.0)))
     return rows
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.report.figures import Panel, inline
-from voxelcast.report.layer_profile import Depth
+from voxelcast.report.layer_profile import Depth, network_of
 from voxelcast.report.results import Results
 from voxelcast.report.search_history import parse_hyperparameters
 from voxelcast.report.summary import plural
@@ -29,8 +29,8 @@ def optuna_panels(results: Results, depth: Depth, rois: Sequence[str]) -> dict[s
     """Draw importance (fANOVA [1]_) and contour plot per ROI; empty where the search was not Bayesian.
 
     The candidates of the encoder that was chosen most often are shown, of all layers and subjects together: the layer
-    is a parameter (its place by depth, with several networks relative to the deepest), and each score is the
-    difference from its subject's mean, so that differences between subjects are no noise.
+    is a parameter (its place by depth, with several networks relative to the deepest), as is the pool, and each score
+    is the difference from its subject's mean, so that differences between subjects are no noise.
 
     References
     ----------
@@ -56,10 +56,11 @@ def optuna_panels(results: Results, depth: Depth, rois: Sequence[str]) -> dict[s
 def _parameters(tried: pd.DataFrame, depth: Depth) -> pd.DataFrame:
     """Return a column for every parameter that took several values, (n_candidates, n_parameters); evenly thinned."""
     table = pd.DataFrame([parse_hyperparameters(text) for text in tried["hyperparameters"]], index=tried.index)
-    keys = zip(tried["network"], tried["weights"], strict=True)
-    layers = [depth.layers[key] for key in keys]
+    layers = [depth.layers[network_of(row)] for row in tried.to_dict("records")]
     places = [names.index(layer) + 1 for names, layer in zip(layers, tried["layer"], strict=True)]
-    table[_DEPTH] = places if len(depth.layers) == 1 else [p / len(n) for p, n in zip(places, layers, strict=True)]
+    one_network = len({key[:2] for key in depth.layers}) == 1
+    table[_DEPTH] = places if one_network else [p / len(n) for p, n in zip(places, layers, strict=True)]
+    table["pool"] = tried["pool"]
     varying = [name for name in table.columns if table[name].notna().all() and table[name].nunique() > 1]
     return table[varying]
 
@@ -89,21 +90,23 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
         axes = pictures.plot_contour(study, params=two, target_name=name)
         best = table.iloc[keep].iloc[int(np.argmax(score[keep]))]
         alt = f"Contours of the selection score in {title} over {two[0]} and {two[1]}; the best candidate lies at "
-        panels.append(_finish(axes, "contours", alt + " and ".join(f"{key} {best[key]:.4g}" for key in two) + "."))
+        lies = [f"{key} {best[key] if isinstance(best[key], str) else format(best[key], '.4g')}" for key in two]
+        panels.append(_finish(axes, "contours", alt + " and ".join(lies) + "."))
     return panels
 
 
 def _study(table: pd.DataFrame, score: FloatArray) -> Any:
     import optuna
 
-    distributions = {str(name): _distribution(table[name].to_numpy()) for name in table.columns}
+    distributions = {str(name): _distribution(table[name]) for name in table.columns}
     study = optuna.create_study(direction="maximize")
-    whole = {name for name, bounds in distributions.items() if isinstance(bounds, optuna.distributions.IntDistribution)}
+    kinds = {"CategoricalDistribution": str, "FloatDistribution": float, "IntDistribution": int}
+    convert = {name: kinds[type(bounds).__name__] for name, bounds in distributions.items()}
     rows = table.to_dict("records")
     study.add_trials(
         [
             optuna.trial.create_trial(
-                params={str(k): int(v) if k in whole else float(v) for k, v in row.items()},
+                params={str(k): convert[str(k)](v) for k, v in row.items()},
                 distributions=distributions,
                 value=float(value),
             )
@@ -113,9 +116,12 @@ def _study(table: pd.DataFrame, score: FloatArray) -> Any:
     return study
 
 
-def _distribution(values: FloatArray) -> Any:
-    from optuna.distributions import FloatDistribution, IntDistribution
+def _distribution(column: pd.Series) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+    if not pd.api.types.is_numeric_dtype(column):
+        return CategoricalDistribution(list(dict.fromkeys(column)))
+    values = column.to_numpy(dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     logarithmic = low > 0 and high / low > _LOG_RATIO
     if bool((values == np.round(values)).all()):

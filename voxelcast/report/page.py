@@ -22,6 +22,7 @@ from voxelcast.report.layer_profile import Depth, layer_order, layer_profiles
 from voxelcast.report.model_weights import MOST_LAYERS, gain_rows, weight_rows
 from voxelcast.report.observed import observed_panels
 from voxelcast.report.optuna_figures import optuna_panels
+from voxelcast.report.partition import SHARED_COLOUR, partition
 from voxelcast.report.results import Pair, Results, read_results
 from voxelcast.report.search_history import search_histories
 from voxelcast.report.significance import significance
@@ -138,6 +139,7 @@ def _content(results: Results) -> dict[str, Any]:
         "has_unscored": bool((results.scores["n_voxels_without_score"] > 0).any()),
         "has_tests": bool(results.scores["n_significant_voxels"].notna().any()),
         "has_held_out": bool(results.scores["held_out_score"].notna().any()),
+        "has_pools": any(pool for *_, pool in depth.layers),
         "pairs": scores.to_dict("records"),
         "networks": [(network_label(*network), colour) for network, colour in depth.colours.items()],
         "layers": layer_rows(results, depth),
@@ -151,6 +153,7 @@ def _content(results: Results) -> dict[str, Any]:
         "explorer": explorer_data(results, depth),
         "network_label": network_label,
         "n_candidates": len(results.search),
+        "partition_colours": {"shared": SHARED_COLOUR, "ink": "#1b1f24"},
         "n_without_voxels": len(results.scores) - len(results.voxels),
         "exclusions": exclusion_rows(results),
         "steps": step_rows(results.provenance),
@@ -178,6 +181,7 @@ def _figures(results: Results, depth: Depth) -> dict[str, Any]:
             "studies": optuna_panels(results, depth, rois),
             "observed": observed_panels(results, rois),
             "brain_maps": [picture(path, f"Brain map: {path.stem.replace('_', ' ')}.") for path in results.brain_maps],
+            "partition": partition(results, rois),
             "n_without_figures": len(results.rois) - len(rois),
         }
 
@@ -185,12 +189,13 @@ def _figures(results: Results, depth: Depth) -> dict[str, Any]:
 def _pair_titles(results: Results, measure: Measure) -> dict[Pair, str]:
     """Say in one line what was found for each subject and ROI."""
     titles = {}
+    named = ("network", "layer", "pool", "encoder")
     for row in results.scores.to_dict("records"):
         low, high, ceiling = (number(row[name]) for name in ("score_low", "score_high", "noise_ceiling_r"))
         interval = "" if measure.is_selection else f" ({low} to {high})"
         titles[str(row["subject"]), str(row["roi"])] = (
             f"{row['roi']}, {row['subject']}: {number(row[measure.column])}{interval}, noise ceiling {ceiling}; "
-            f"{row['network']}, {row['layer']}, {row['encoder']}"
+            f"{', '.join(row[name] for name in named if row[name])}"
         )
     return titles
 

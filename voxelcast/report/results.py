@@ -25,6 +25,7 @@ _TEXT: Final = frozenset(
         "network",
         "weights",
         "layer",
+        "pool",
         "encoder",
         "hyperparameters",
         "score_from",
@@ -32,6 +33,8 @@ _TEXT: Final = frozenset(
         "name",
         "reason",
         "fold",
+        "part",
+        "missing",
     }
 )
 _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -45,11 +48,18 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "exclusions.csv": ("kind", "subject", "roi", "name", "reason"),
     "layers.csv": ("network", "layer", "n_features", "n_components", "explained_variance"),
     "weights.csv": ("subject", "roi", "fold", "network", "weights", "layer", "encoder", "weight", "n_voxels"),
+    "variance_partitioning.csv": ("subject", "roi", "kind", "part", "r2", "low", "high", "noise_ceiling_r2"),
 }
 _OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
-    "scores.csv": ("n_models", "single_score", "gain", "gain_low", "gain_high")
+    "scores.csv": ("pool", "n_models", "single_score", "gain", "gain_low", "gain_high", "missing"),
+    "search.csv": ("pool",),
+    "layers.csv": ("pool",),
+    "weights.csv": ("pool",),
 }
-"""Numbers that only some outputs have; NaN in the others."""
+"""What only some outputs have; NaN, or no text, in the others."""
+
+_JOINED: Final = ("joined", "all layers")
+"""Network and layer of the model on all layers together (setting ``ensemble.joined``)."""
 
 Pair = tuple[str, str]
 """Subject and ROI."""
@@ -65,17 +75,22 @@ class Results:
         The settings as they stand in config.yaml.
     config, provenance : mapping
     scores, search, exclusions, layers : DataFrame
-        The CSV files of the same names, their columns checked.
+        The CSV files of the same names, their columns checked; ``search`` and ``layers`` without the model on all
+        layers together.
     voxels : mapping of (subject, roi) to mapping of str to ndarray of shape (n_voxels,)
         ``pearson_r``, ``noise_ceiling_r``, ``held_out_r``, as far as they are there.
     notes : tuple of str
         Sentences that the reader must know.
     weights : DataFrame
         The rows of weights.csv that speak of the final models; empty where there is no such file.
+    partition : DataFrame
+        Rows of variance_partitioning.csv; empty where there is no such file.
     examples : mapping of (subject, roi) to mapping of str to ndarray
         ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
     brain_maps : tuple of Path
         Pictures in ``brain_maps/``.
+    missing : mapping of (subject, roi) to str
+        Pairs that failed, and why; no table has them.
     """
 
     config_text: str
@@ -88,8 +103,10 @@ class Results:
     voxels: Mapping[Pair, Mapping[str, FloatArray]]
     notes: tuple[str, ...]
     weights: pd.DataFrame
+    partition: pd.DataFrame
     examples: Mapping[Pair, Mapping[str, FloatArray]]
     brain_maps: tuple[Path, ...]
+    missing: Mapping[Pair, str]
 
     @property
     def rois(self) -> tuple[str, ...]:
@@ -135,10 +152,13 @@ def read_overview(output: Path) -> Results:
         raise MissingFileError(f"{output} does not exist or is no folder; give the output folder of an experiment")
     config_text = _read_text(output / "config.yaml")
     scores = _read_table(output / "scores.csv")
-    if scores.empty:
-        raise DataError(f"{output / 'scores.csv'} has no rows; a report needs at least one subject and ROI")
     if scores.duplicated(["subject", "roi"]).any():
         raise DataError(f"{output / 'scores.csv'} must have one row per subject and ROI; some have several")
+    pairs = zip(scores["subject"], scores["roi"], strict=True)
+    missing = {pair: reason for pair, reason in zip(pairs, scores["missing"], strict=True) if reason}
+    scores = scores[scores["missing"] == ""].drop(columns="missing").reset_index(drop=True)
+    if scores.empty:
+        raise DataError(f"{output / 'scores.csv'} has no results; a report needs at least one subject and ROI")
     notes = _parse(output / "notes.json", json.loads, list)
     return Results(
         config_text=config_text,
@@ -151,8 +171,10 @@ def read_overview(output: Path) -> Results:
         voxels={},
         notes=tuple(str(note) for note in notes),
         weights=_no_rows("weights.csv"),
+        partition=_no_rows("variance_partitioning.csv"),
         examples={},
         brain_maps=(),
+        missing=missing,
     )
 
 
@@ -174,18 +196,19 @@ def read_results(output: Path) -> Results:
     pairs = list(zip(overview.scores["subject"], overview.scores["roi"], strict=True))
     return replace(
         overview,
-        search=_read_table(output / "search.csv"),
+        search=_of_layers(_read_table(output / "search.csv")),
         exclusions=_read_table(output / "exclusions.csv"),
-        layers=_read_table(output / "layers.csv"),
+        layers=_of_layers(_read_table(output / "layers.csv")),
         voxels=_read_arrays(output / "voxels", pairs),
         weights=_read_weights(output / "weights.csv"),
+        partition=_read_if_there(output / "variance_partitioning.csv"),
         examples=_read_arrays(output / "examples", pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
 
 def _no_rows(name: str) -> pd.DataFrame:
-    return pd.DataFrame(columns=list(_COLUMNS[name]))
+    return pd.DataFrame(columns=[*_COLUMNS[name], *_OPTIONAL.get(name, ())])
 
 
 def _read_text(path: Path) -> str:
@@ -210,7 +233,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
     columns, optional = _COLUMNS[path.name], _OPTIONAL.get(path.name, ())
     # A subject "01" or a layer "nan" stays text; only numbers may be missing.
-    text: dict[str, Any] = {column: str for column in columns if column in _TEXT}
+    text: dict[str, Any] = {column: str for column in (*columns, *optional) if column in _TEXT}
     missing_values = {column: ["", "nan", "NaN"] for column in (*columns, *optional) if column not in _TEXT}
     try:
         table = pd.read_csv(
@@ -225,11 +248,21 @@ def _read_table(path: Path) -> pd.DataFrame:
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(columns)}")
-    table = table.assign(**{column: np.nan for column in optional if column not in table.columns})
+    absent = [column for column in optional if column not in table.columns]
+    table = table.assign(**{column: "" if column in _TEXT else np.nan for column in absent})
     for column in missing_values:
         if not table.empty and not pd.api.types.is_numeric_dtype(table[column]):
             raise DataError(f"{path}: the column {column} must hold numbers; got e.g. {table[column].iloc[0]!r}")
     return table.astype(dict.fromkeys(missing_values, float))
+
+
+def _read_if_there(path: Path) -> pd.DataFrame:
+    return _read_table(path) if path.is_file() else _no_rows(path.name)
+
+
+def _of_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the model on all layers together, which has no depth: the weights alone speak of it."""
+    return table[(table["network"] != _JOINED[0]) | (table["layer"] != _JOINED[1])]
 
 
 def _read_weights(path: Path) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.figures import PALETTE, SUBJECT_COLOUR, Panel, inline, new_axes
+from voxelcast.report.layer_profile import NETWORK
 from voxelcast.report.results import Results
 from voxelcast.report.summary import number, plural
 
@@ -80,8 +81,8 @@ def parse_hyperparameters(text: str) -> dict[str, float]:
 
 
 def _hyperparameter_panels(roi: str, candidates: pd.DataFrame, chosen: pd.DataFrame) -> list[Panel]:
-    """Draw the score against each hyper-parameter, in the layer that was chosen for each subject."""
-    keys = ["subject", "network", "weights", "layer"]
+    """Draw the score against each hyper-parameter, in the layer and pool that were chosen for each subject."""
+    keys = ["subject", *NETWORK, "layer"]
     tried = candidates.merge(chosen[keys], on=keys)
     if tried.empty:
         return []

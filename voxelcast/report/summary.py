@@ -129,7 +129,7 @@ def overall_row(rows: Sequence[Row]) -> Row:
 
 
 def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
-    """Count how often each layer, encoder and network was chosen.
+    """Count how often each layer, encoder and network was chosen, and each pool where there are several.
 
     Returns
     -------
@@ -140,14 +140,16 @@ def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
     columns = {
         "network": [network_label(n, w) for n, w in zip(scores["network"], scores["weights"], strict=True)],
         "layer": [f"{n}: {layer}" for n, layer in zip(scores["network"], scores["layer"], strict=True)],
+        "pool": [pool for pool in scores["pool"] if pool],
         "encoder": list(scores["encoder"]),
     }
     return [(what, name, count) for what, names in columns.items() for name, count in Counter(names).most_common()]
 
 
-def network_label(network: str, weights: str) -> str:
-    """Name a network together with its weights, if it has any."""
-    return f"{network} ({weights})" if weights else network
+def network_label(network: str, weights: str, pool: str = "") -> str:
+    """Name a network together with its weights, if it has any, and with the pool, where there are several."""
+    named = f"{network} ({weights})" if weights else network
+    return f"{named} · {pool}" if pool else named
 
 
 def findings(results: Results, measure: Measure, rows: Sequence[Row], overall: Row) -> list[str]:
@@ -177,6 +179,10 @@ def _score_sentence(results: Results, measure: Measure, rows: Sequence[Row], ove
         place = f"in ROI {results.rois[0]} of {results.subjects[0]}"
     else:
         place = f"over {plural(len(rows), 'ROI')} and {plural(overall.n_subjects, 'subject')}"
+    if results.missing:
+        pairs = len(results.scores) + len(results.missing)
+        is_or_are = "is" if len(results.missing) == 1 else "are"
+        place += f"; {len(results.missing)} of {pairs} pairs of subject and ROI {is_or_are} missing"
     interval = (
         f" ({results.interval_name} {number(overall.low)} to {number(overall.high)})"
         if np.isfinite(overall.low)
@@ -195,10 +201,12 @@ def _chosen_sentence(results: Results) -> str:
     n_pairs = len(results.scores)
     _, layer, layer_count = next(item for item in counts if item[0] == "layer")
     _, encoder, encoder_count = next(item for item in counts if item[0] == "encoder")
+    _, pool, pool_count = next((item for item in counts if item[0] == "pool"), ("pool", "", 0))
     if n_pairs == 1:
-        return f"Chosen: {layer}, with the encoder {encoder}."
+        return f"Chosen: {layer}, with {f'the pool {pool} and ' if pool else ''}the encoder {encoder}."
     return (
-        f"Chosen most often: {layer} ({layer_count} of {n_pairs} pairs of subject and ROI) "
+        f"Chosen most often: {layer} ({layer_count} of {n_pairs} pairs of subject and ROI)"
+        f"{f', the pool {pool} ({pool_count} of {n_pairs})' if pool else ''} "
         f"and the encoder {encoder} ({encoder_count} of {n_pairs})."
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.core.seeds import generator
 from voxelcast.scoring.correlation import constant_columns, fold_pearson_r
@@ -101,9 +101,8 @@ def bootstrap_difference(
     both = np.isfinite(fold_pearson_r(Y, P, fold_of_row)) & np.isfinite(fold_pearson_r(Y, Q, fold_of_row))
     if not both.any():
         return float("nan"), float("nan")
-    of_p, of_q = (
-        bootstrap_scores(Y[:, both], part[:, both], fold_of_row, n_resamples, seed, groups) for part in (P, Q)
-    )
+    Y, P, Q = (_columns(part, both) for part in (Y, P, Q))
+    of_p, of_q = (bootstrap_scores(Y, part, fold_of_row, n_resamples, seed, groups) for part in (P, Q))
     low, high = np.nanquantile(of_p - of_q, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -132,10 +131,10 @@ def bootstrap_scores(
     if not (np.isfinite(Y).all() and np.isfinite(P).all()):
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
     scored = np.isfinite(fold_pearson_r(Y, P, fold_of_row))
-    Y, P = Y[:, scored], P[:, scored]
+    Y, P = _columns(Y, scored), _columns(P, scored)
     if groups is not None and len(set(groups)) == 1:
         return np.full(n_resamples, np.nan)  # one run or movie says nothing of how much others would differ
-    if groups is not None and _folds_are_groups(fold_of_row, groups):
+    if groups is not None and folds_are_groups(fold_of_row, groups):
         return _resampled_folds(Y, P, fold_of_row, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
     for fold in np.unique(fold_of_row):
@@ -148,15 +147,24 @@ def bootstrap_scores(
 
 def _mean_scores(sums: FloatArray, folds: FloatArray) -> FloatArray:
     """Average over folds and then voxels; ``sums`` of r and numbers of ``folds`` have shape (n_resamples, n_voxels)."""
-    score = np.full(sums.shape, np.nan)
-    np.divide(sums, folds, out=score, where=folds > 0)
-    known = np.isfinite(score)
     means = np.full(len(sums), np.nan)
-    np.divide(np.where(known, score, 0.0).sum(axis=1), known.sum(axis=1), out=means, where=known.any(axis=1))
+    block = max(1, _BLOCK_BYTES // (8 * max(sums.shape[1], 1)))
+    for start in range(0, len(sums), block):
+        some = slice(start, start + block)
+        score = np.full(sums[some].shape, np.nan)
+        np.divide(sums[some], folds[some], out=score, where=folds[some] > 0)
+        known = np.isfinite(score)
+        total = np.where(known, score, 0.0).sum(axis=1)
+        np.divide(total, known.sum(axis=1), out=means[some], where=known.any(axis=1))
     return means
 
 
-def _folds_are_groups(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
+def _columns(values: FloatArray, chosen: BoolArray) -> FloatArray:
+    """Take some voxels; all of them without a copy."""
+    return values if chosen.all() else values[:, chosen]
+
+
+def folds_are_groups(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
     """Tell whether each fold is one group: then only whole folds can be drawn."""
     return len(set(zip(fold_of_row.tolist(), groups, strict=True))) == len(np.unique(fold_of_row))
 

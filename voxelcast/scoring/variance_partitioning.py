@@ -18,8 +18,11 @@ Sets = frozenset[str]
 def fold_r2(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
     """Return the share of each voxel's variance within folds that the predictions explain.
 
-    ``R2 = 1 - sum((y - p)**2) / sum((y - mean of its fold)**2)``, sums over all stimuli. Unlike the square of r it
-    falls, below 0 even, where predictions have the wrong scale or mean, so shares of several models can be subtracted.
+    ``R2 = 1 - sum((d - mean of d in its fold)**2) / sum((y - mean of y in its fold)**2)``, d = y - p, sums over all
+    stimuli. Unlike the square of r it falls, below 0 even, where predictions have the wrong scale, so shares of several
+    models can be subtracted. Like r within folds it takes no notice of a fold's offset: a model that predicts its
+    training mean has 0. Without that it would have -1 / (n - 1) with n stimuli in a fold, and parts that do not cancel
+    it, such as shared variance, would be as much too low.
 
     Parameters
     ----------
@@ -41,12 +44,14 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
     if Y.ndim != 2 or Y.shape != P.shape:
         raise ShapeError(f"Y and P must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}")
     check_shape("fold_of_row", fold_of_row, ("n_stimuli",), (Y.shape[0],))
-    total, varies = np.zeros(Y.shape[1]), np.zeros(Y.shape[1], dtype=bool)
+    total, left, varies = np.zeros(Y.shape[1]), np.zeros(Y.shape[1]), np.zeros(Y.shape[1], dtype=bool)
     for fold in np.unique(fold_of_row):
-        held = Y[fold_of_row == fold]
-        total += ((held - held.mean(axis=0)) ** 2).sum(axis=0)
-        varies |= ~constant_columns(held)
-    unexplained = np.divide(((Y - P) ** 2).sum(axis=0), total, out=np.full(Y.shape[1], np.nan), where=varies)
+        held = fold_of_row == fold
+        y, d = Y[held], Y[held] - P[held]
+        total += ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+        left += ((d - d.mean(axis=0)) ** 2).sum(axis=0)
+        varies |= ~constant_columns(y)
+    unexplained = np.divide(left, total, out=np.full(Y.shape[1], np.nan), where=varies)
     return np.asarray(1.0 - unexplained)
 
 

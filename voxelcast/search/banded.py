@@ -94,7 +94,7 @@ def _parts(fit: _Fit, sources: Sources) -> tuple[Part, ...]:
     parts = []
     for space, x_mean, B in zip(sources.spaces, fit.x_means, fit.model.coefficients, strict=True):
         model = FittedEncoder({}, B, fit.y_mean - x_mean @ B)
-        parts.append(Part(space.network, space.layer, "banded_ridge", model, np.ones(B.shape[1])))
+        parts.append(Part(space.network, space.layer, "banded_ridge", model, np.ones(B.shape[1]), space.pool))
     return tuple(parts)
 
 
@@ -104,6 +104,7 @@ def _shares(model: BandedRidgeModel, ledger: Ledger, sources: Sources, outer: in
     for place, (space, share) in enumerate(zip(sources.spaces, model.shares, strict=True)):
         members = ledger.members(outer, place)
         if members:
-            candidate = Candidate(space.network, space.layer, "banded_ridge", {}, members[0].candidates[0].fold_scores)
+            scores = members[0].candidates[0].fold_scores
+            candidate = Candidate(space.network, space.layer, "banded_ridge", {}, scores, pool=space.pool)
             found.append(Share(candidate, float(share.mean()), int(np.count_nonzero(share))))
     return tuple(sorted(found, key=lambda share: -share.weight))

@@ -28,6 +28,10 @@ class FeatureSpace(Protocol):
         """Module path of the layer."""
 
     @property
+    def pool(self) -> str:
+        """Pool over time, where a layer has several spaces, one for each pool; empty where it has one."""
+
+    @property
     def fitted_in_folds(self) -> bool:
         """Whether ``scores`` depends on the folds left out."""
 
@@ -37,6 +41,11 @@ class FeatureSpace(Protocol):
         ``excluded`` names the folds left out of the fit, ascending: none for the final fit, one for cross-validation,
         two for nested cross-validation.
         """
+
+
+def space_names(space: FeatureSpace) -> tuple[str, ...]:
+    """Return what tells a feature space from the others: network and layer, and the pool where there are several."""
+    return (space.network, space.layer, *([space.pool] if space.pool else []))
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,8 @@ class Candidate:
         which it was given up.
     n_components : int or None
         How many of the layer's components it is given; None: all.
+    pool : str
+        Of the layer over time; empty where all layers have the same.
     """
 
     network: str
@@ -60,27 +71,12 @@ class Candidate:
     setting: Setting
     fold_scores: FloatArray
     n_components: int | None = None
+    pool: str = ""
 
     @property
     def score(self) -> float:
         """Mean over folds: what candidates are compared by."""
         return float(self.fold_scores.mean())
-
-
-@dataclass(frozen=True)
-class VoxelScores:
-    """Each voxel's own scores of some settings.
-
-    Parameters
-    ----------
-    mean : ndarray of shape (n_settings, n_voxels)
-        Over folds; 0 in a fold where the predictions are constant, NaN where the responses are constant in all folds.
-    error : ndarray of shape (n_settings, n_voxels)
-        Standard error of the mean over folds.
-    """
-
-    mean: FloatArray
-    error: FloatArray
 
 
 @dataclass(frozen=True)
@@ -110,6 +106,8 @@ class Part:
     network, layer, encoder : str
     model : FittedModel
     weights : ndarray of shape (n_voxels,)
+    pool : str
+        Of the layer over time; empty where all layers have the same.
     """
 
     network: str
@@ -117,6 +115,7 @@ class Part:
     encoder: str
     model: FittedModel
     weights: FloatArray
+    pool: str = ""
 
 
 @dataclass(frozen=True)

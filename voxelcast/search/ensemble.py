@@ -26,6 +26,8 @@ from voxelcast.core.errors import OptionError
 
 ENSEMBLES = ("none", "stacking", "average", "banded_ridge")
 ENSEMBLE_PER = ("roi", "voxel")
+JOINING = ("stacking", "average")
+"""Methods that take a model on all layers joined as one layer more."""
 
 _BLOCK_BYTES = 16 * 2**20
 
@@ -50,6 +52,9 @@ class Ensemble:
     draws : int
         Weights of the layers that banded ridge draws at random, besides equal weights and every layer alone; 0: equal
         weights only.
+    joined : bool
+        Whether the last feature space is that of all layers joined (`voxelcast.search.joined`): it enters stacking and
+        averages as one layer more, and is never the best single layer.
     """
 
     method: str = "none"
@@ -57,10 +62,15 @@ class Ensemble:
     top: int = 3
     sum_to_one: bool = True
     draws: int = 20
+    joined: bool = False
 
     def __post_init__(self) -> None:
         check_option("ensemble.method", self.method, ENSEMBLES)
         check_option("ensemble.per", self.per, ENSEMBLE_PER)
+        if self.joined and self.method not in JOINING:
+            raise OptionError(
+                f"ensemble.joined needs ensemble.method {' or '.join(JOINING)}; got {self.method}; leave it out"
+            )
         if self.top < 1:
             raise OptionError(f"ensemble.top must be at least 1; got {self.top}; give e.g. 3")
         if self.draws < 0:
@@ -86,7 +96,8 @@ def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
     weights : ndarray of shape (n_layers, q)
         Each column sums to 1, or to 0 where no layer has a score.
     """
-    rank = np.argsort(np.argsort(-layer_scores, axis=0, kind="stable"), axis=0, kind="stable")
+    # Rounded, so that of layers that differ by rounding the first is the better.
+    rank = np.argsort(np.argsort(-layer_scores.round(11), axis=0, kind="stable"), axis=0, kind="stable")
     chosen = (rank < top) & ~np.isneginf(layer_scores)
     weights: FloatArray = chosen / np.maximum(chosen.sum(axis=0), 1)
     return weights
@@ -102,11 +113,15 @@ class StackingSums:
     n_layers, n_voxels : int
     per : str
         ``"roi"`` or ``"voxel"``.
+    deviations : ndarray of shape (n_voxels,)
+        Standard deviation of each voxel's responses: in an ROI as a whole, voxels count in units of it, so that one in
+        a small unit does not decide alone. A voxel of 0 counts for nothing.
     """
 
-    def __init__(self, n_layers: int, n_voxels: int, per: str) -> None:
+    def __init__(self, n_layers: int, n_voxels: int, per: str, deviations: FloatArray) -> None:
         units = n_voxels if per == "voxel" else 1
         self._pooled = per == "roi"
+        self._scale = np.divide(1.0, deviations, out=np.zeros(n_voxels), where=deviations > 0)
         self.G = np.zeros((units, n_layers, n_layers))
         self.c = np.zeros((units, n_layers))
         self.squares = np.zeros(units)
@@ -122,11 +137,11 @@ class StackingSums:
         """
         n_layers, n, q = predictions.shape
         if self._pooled:
-            P = predictions - predictions.mean(axis=1, keepdims=True)
-            P = P.reshape(n_layers, -1)
+            P = (predictions - predictions.mean(axis=1, keepdims=True)) * self._scale
+            P, responses = P.reshape(n_layers, -1), (responses * self._scale).reshape(-1)
             self.G[0] += P @ P.T
-            self.c[0] += P @ responses.reshape(-1)
-            self.squares[0] += np.square(responses).sum()
+            self.c[0] += P @ responses
+            self.squares[0] += responses @ responses
             return
         self.squares += np.square(responses).sum(axis=0)
         block = max(1, _BLOCK_BYTES // (8 * n_layers * n))
@@ -140,18 +155,19 @@ class StackingSums:
     def weights(self, sum_to_one: bool, best: IntArray) -> FloatArray:
         """Solve for the weights, ndarray of shape (n_layers, n_units).
 
-        A unit that no layer's predictions covary with would have no weights at all; it takes its best layer alone.
+        A unit that no layer's predictions covary with would have no weights at all; it takes its best layer alone, if
+        it has one.
 
         Parameters
         ----------
         sum_to_one : bool
         best : ndarray of shape (n_units,)
-            Its best layer.
+            Its best layer; -1 where none has a score.
         """
         found = np.zeros(self.c.shape)
         for unit, (G, c, squares) in enumerate(zip(self.G, self.c, self.squares, strict=True)):
             found[unit] = stacking_weights(G, c, float(squares), sum_to_one=sum_to_one)
-            if not found[unit].any():
+            if not found[unit].any() and best[unit] >= 0:
                 found[unit, best[unit]] = 1.0
         return found.T
 

@@ -13,20 +13,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-Key = tuple[str, ...]
+from voxelcast.search.voxel_log import Key, VoxelLog
 
 
 class EvaluationLog:
-    """Scores by key, one JSON line each.
+    """Scores by key, one JSON line each in ``scores.jsonl``, and those of single voxels in the folder ``voxels``.
 
     Parameters
     ----------
-    path : Path or None
-        Written to as scores come in; None: only in memory.
+    folder : Path or None
+        Written to as scores come in; None: only in memory, and no voxel's scores.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._path = path = None if folder is None else folder / "scores.jsonl"
         self._scores: dict[Key, float] = {}
         if path is None or not path.is_file():
             return
@@ -50,18 +51,23 @@ class EvaluationLog:
             with self._path.open("a") as file:
                 file.write(json.dumps([*key, score]) + "\n")
 
+    def of_voxels(self, study: Key) -> VoxelLog:
+        """Return the log of the voxels' scores of one study."""
+        return VoxelLog(None if self._folder is None else self._folder / "voxels", study)
+
 
 @contextmanager
 def open_log(folder: Path) -> Iterator[EvaluationLog]:
     """Open the log of a folder, which is made if it is not there.
 
-    Another process that is at the same search keeps the log to itself; this one then has one in memory.
+    Another process that is at the same search keeps the log to itself; this one then has one in memory. So it has on
+    a file system that knows no locks: the result is the same, but a killed search starts again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             yield EvaluationLog()
             return
-        yield EvaluationLog(folder / "scores.jsonl")
+        yield EvaluationLog(folder)

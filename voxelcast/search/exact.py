@@ -11,7 +11,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
-from voxelcast.search.base import VoxelScores
+from voxelcast.search.choice import Choice
 from voxelcast.search.path_scores import score_path_folds
 from voxelcast.search.sample_scores import score_samples
 from voxelcast.search.training import PairData, Training
@@ -29,8 +29,8 @@ class Trials:
     scores : ndarray of shape (n_settings, n_folds), or (n_settings, n_folds - 1) inside an outer fold
         On each fold, from a model fitted without it. Inside an outer fold j, only on the other folds, ascending, and
         fitted without j too.
-    voxels : VoxelScores, optional
-        Each voxel's own scores, where voxels choose for themselves.
+    voxels : Choice, optional
+        What each voxel takes of the settings, where voxels choose for themselves.
     complexity : ndarray of shape (n_settings,), optional
         Where each setting stands from the simplest to the most complex; None: they are in that order.
     n_components : int, optional
@@ -39,7 +39,7 @@ class Trials:
 
     settings: tuple[Setting, ...]
     scores: FloatArray
-    voxels: VoxelScores | None = None
+    voxels: Choice | None = None
     complexity: IntArray | None = None
     n_components: int | None = None
 

@@ -1,4 +1,4 @@
-"""One search over layer, number of principal components and encoder together."""
+"""One search over layer, pool, number of principal components and encoder together."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.sample import AnyEncoder
-from voxelcast.search.base import FeatureSpace
+from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import Trials, smallest_training
-from voxelcast.search.proposals import Judge, Proposing, nearest_setting
+from voxelcast.search.judge import Judge
+from voxelcast.search.proposals import Proposing, nearest_setting
 from voxelcast.search.study import suggest_range
 from voxelcast.search.training import PairData, Training
 from voxelcast.search.truncated import truncated
 
 Found = tuple[int | None, int, AnyEncoder, Trials]
-_Choice = tuple[int, int, int]  # layer, components, encoder
+_Choice = tuple[int, int, int]  # place among the spaces, components, encoder
 
 
 def joint_trials(
@@ -31,31 +32,35 @@ def joint_trials(
     proposing: Proposing,
     *,
     truncate: bool = True,
-    per_voxel: bool = False,
+    voxel_rule: str | None = None,
     log: EvaluationLog | None = None,
 ) -> Iterator[Found]:
-    """Search all layers, numbers of components and encoders in one study, and in one more per outer fold.
+    """Search all layers, pools, numbers of components and encoders in one study, and in one more per outer fold.
 
     Parameters
     ----------
     spaces, trainings
-        The layers and their training moments, which are all held at once.
+        The layers, once for each pool over time, and their training moments, which are all held at once.
     truncate : bool
         Whether the number of components is searched; not where components have no order.
-    encoders, data, nested, metric, proposing, per_voxel, log
+    encoders, data, nested, metric, proposing, voxel_rule, log
         As for `voxelcast.search.proposals.proposed_trials`.
 
     Yields
     ------
     outer, place, encoder, trials
-        The trials of an outer fold (None: plain cross-validation), gathered by layer, components and encoder.
+        The trials of an outer fold (None: plain cross-validation), gathered by layer, pool, components and encoder.
     """
     n_train, q = smallest_training(data, nested), data.Y.shape[1]
     most = max(training.n_features for training in trainings)
     ranges = [encoder.space(n_train, most, q) for encoder in encoders]
+    layers = _places_by_pool(spaces)
+    pools = list(dict.fromkeys(space.pool for space in spaces if space.pool))
 
     def suggest(trial: Any) -> Mapping[str, Any]:
-        place = int(trial.suggest_categorical("layer", range(len(trainings)))) if len(trainings) > 1 else 0
+        own = layers[int(trial.suggest_categorical("layer", range(len(layers)))) if len(layers) > 1 else 0]
+        pool = str(trial.suggest_categorical("pool", pools)) if pools else ""
+        place = own[pool if pool in own else ""]  # features that come with the dataset have no pool
         wanted = int(trial.suggest_int("components", 1, most, log=True)) if truncate else most
         which = int(trial.suggest_categorical("encoder", range(len(encoders)))) if len(encoders) > 1 else 0
         k = min(wanted, trainings[place].n_features)
@@ -82,10 +87,9 @@ def joint_trials(
             place, k, which = choice
             if choice not in judges:
                 source = truncated(trainings[place], k)
-                judges[choice] = Judge(encoders[which], source, data, metric, outer, per_voxel)
-            space = spaces[place]
-            label = ("joint", space.network, space.layer, str(k), encoders[which].name, str(outer))
-            return judges[choice].logged(proposal["setting"], fold, log, label)
+                label = ("joint", *space_names(spaces[place]), str(k), encoders[which].name, str(outer))
+                judges[choice] = Judge(encoders[which], source, data, metric, outer, voxel_rule, log, label)
+            return judges[choice].score(proposal["setting"], fold)
 
         tried = proposing.study(suggest, outer).run(proposing.trials, score, folds)
         gathered: dict[_Choice, list[tuple[Setting, FloatArray]]] = {}
@@ -96,3 +100,11 @@ def joint_trials(
             listed = encoders[which].settings(n_train, k, q)
             trials = judges[place, k, which].trials(own, listed, folds)
             yield outer, place, encoders[which], replace(trials, n_components=k if truncate else None)
+
+
+def _places_by_pool(spaces: Sequence[FeatureSpace]) -> list[dict[str, int]]:
+    """Gather the spaces of each layer: their places among all, by pool."""
+    layers: dict[tuple[str, str], dict[str, int]] = {}
+    for place, space in enumerate(spaces):
+        layers.setdefault((space.network, space.layer), {})[space.pool] = place
+    return list(layers.values())

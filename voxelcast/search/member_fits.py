@@ -115,7 +115,7 @@ def picked_coefficients(path: Path, pick: IntArray) -> FloatArray:
         mixed: FloatArray = path.directions @ (path.filters[pick].T * path.loadings)
         return mixed
     if isinstance(path, VoxelPath):
-        B: FloatArray = np.empty(path.C.shape)
+        B: FloatArray = np.empty(path.shape)
         for voxels, found in path.blocks():
             B[:, voxels] = found[pick[voxels], np.arange(found.shape[1])].T
         return B

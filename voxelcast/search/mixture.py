@@ -13,6 +13,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.sample import FittedModel
 from voxelcast.search.base import FeatureSpace, Part, Share
+from voxelcast.search.choice import first_best
 from voxelcast.search.ensemble import Ensemble, StackingSums, average_weights, best_weights
 from voxelcast.search.member_fits import fit_members, training_mean
 from voxelcast.search.selection import Ledger, Member
@@ -56,7 +57,7 @@ def mixture_weights(
         sums = _stacking_sums(ledger, sources, ensemble.per, outers)
         weights = {}
         for outer in outers:
-            best = scores[outer].argmax(axis=0)
+            best = np.where(np.isneginf(scores[outer]).all(axis=0), -1, first_best(scores[outer]))
             # One set of weights for the ROI: where it has none, its best layer is that of the best single candidate.
             units = best if ensemble.per == "voxel" else np.array([ledger.single(outer).place])
             found = sums[outer].weights(ensemble.sum_to_one, units)
@@ -73,13 +74,14 @@ def _stacking_sums(ledger: Ledger, sources: Sources, per: str, outers: Sequence[
     A model without i and j serves outer fold i as well, with the setting that i chose.
     """
     data, n_spaces = sources.data, len(sources.spaces)
-    everywhere = [training(space, data) for space in sources.spaces]
-    sums = {outer: StackingSums(n_spaces, data.Y.shape[1], per) for outer in outers}
+    sums = {outer: StackingSums(n_spaces, data.Y.shape[1], per, _deviations(data, outer)) for outer in outers}
 
     def add(excluded: tuple[int, ...], judged: Mapping[int, Outer]) -> None:
         """``judged`` maps each fold to be predicted to the outer search whose choices predict it."""
         predictions = {fold: np.zeros((n_spaces, *data.Y[data.rows[fold]].shape)) for fold in judged}
-        for place, source in enumerate(everywhere):
+        for place, space in enumerate(sources.spaces):
+            # Made anew for every part: no part is asked for twice, and what all layers would keep is gigabytes.
+            source = training(space, data)
             members = {fold: ledger.members(outer, place) for fold, outer in judged.items()}
             models = fit_members([m for own in members.values() for m in own], source, data, excluded)
             for fold, own in members.items():
@@ -95,6 +97,13 @@ def _stacking_sums(ledger: Ledger, sources: Sources, per: str, outers: Sequence[
             for j in range(i + 1, data.n_folds):
                 add((i, j), {i: j, j: i})
     return sums
+
+
+def _deviations(data: PairData, outer: Outer) -> FloatArray:
+    """Return the standard deviations of the responses outside the outer fold, ndarray of shape (q,)."""
+    excluded = () if outer is None else (outer,)
+    deviations: FloatArray = np.sqrt(np.maximum(data.squares(excluded), 0.0) / data.size(excluded))
+    return deviations
 
 
 def _add_layer(
@@ -173,7 +182,7 @@ def final_parts(
         _add_layer(predictions, own, models, test, weights[place])
         for member, model in zip(own, models, strict=True):
             own_weights = np.where(member.used, weights[place], 0.0)
-            parts.append(Part(space.network, space.layer, member.encoder.name, model, own_weights))
+            parts.append(Part(space.network, space.layer, member.encoder.name, model, own_weights, space.pool))
     return tuple(parts), predictions if predictions is not None else np.empty((0, data.Y.shape[1]))
 
 

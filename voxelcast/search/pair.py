@@ -14,7 +14,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
 from voxelcast.search.banded import banded_result
-from voxelcast.search.base import FeatureSpace, PairResult
+from voxelcast.search.base import FeatureSpace, PairResult, space_names
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import exact_trials
@@ -73,7 +73,8 @@ def search_pair(
         Responses to the training stimuli, finite; constant voxels are better left out beforehand: their scores are
         NaN.
     spaces : sequence of FeatureSpace
-        Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli.
+        Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli. With ``ensemble.joined``
+        the last one joins the others.
     encoders : sequence of Encoder or SampleEncoder
     fold_of_row : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
@@ -95,7 +96,7 @@ def search_pair(
     sampler, prune
         See `voxelcast.search.proposals.Proposing`.
     joint : bool
-        Whether ``"bayes"`` or ``"random"`` searches layer, number of components and encoder in one study.
+        Whether ``"bayes"`` or ``"random"`` searches layer, pool, number of components and encoder in one study.
     truncate : bool
         Whether a joint search tries the first k components of a layer for every k: they must be principal components.
     sharing : Sharing, optional
@@ -119,6 +120,11 @@ def search_pair(
     check_option("method", method, METHODS)
     if joint and method not in ("bayes", "random"):
         raise OptionError(f"a joint search needs method bayes or random; got {method}")
+    if ensemble.joined and (joint or len(spaces) < 3):
+        raise OptionError(
+            "ensemble.joined needs two layers, the space that joins them, and no joint search; got "
+            f"{len(spaces)} spaces and joint={joint}; leave it out"
+        )
     check_option("metric", metric, tuple(METRICS))
     n_folds = _checked(Y, spaces, encoders, fold_of_row, nested)
     if selection.per == "voxel" and metric != "pearson_r":
@@ -127,22 +133,31 @@ def search_pair(
         raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
     data = PairData(Y, fold_of_row, n_folds, sharing)
     outers: list[int | None] = [None, *range(n_folds if nested else 0)]
-    ledger = Ledger(outers, len(spaces), Y.shape[1], selection)
+    ledger = Ledger(outers, len(spaces), Y.shape[1], selection, joined=ensemble.joined)
     sources = Sources(spaces, data)
     if method == "exact":
-        _search_exactly(ledger, sources, encoders, nested, metric, per_voxel=selection.per == "voxel")
+        _search_exactly(ledger, sources, encoders, nested, metric, selection.voxel_rule)
     else:
         own = derive_seed(seed, *names)
         proposing = Proposing(method, trials, sampler, prune, own)
-        keep = selection.per == "voxel"
+        rule = selection.voxel_rule
         if joint:
             trainings = [training(space, data) for space in spaces]
             for outer, place, encoder, tried in joint_trials(
-                spaces, trainings, encoders, data, nested, metric, proposing, truncate=truncate, per_voxel=keep, log=log
+                spaces,
+                trainings,
+                encoders,
+                data,
+                nested,
+                metric,
+                proposing,
+                truncate=truncate,
+                voxel_rule=rule,
+                log=log,
             ):
                 ledger.enter(outer, place, spaces[place], encoder, tried)
         else:
-            _search_by_proposals(ledger, sources, encoders, nested, metric, proposing, per_voxel=keep, log=log)
+            _search_by_proposals(ledger, sources, encoders, nested, metric, proposing, voxel_rule=rule, log=log)
     if ensemble.method == "banded_ridge":
         single = _judge(ledger, sources, selection, Ensemble(), outers)
         return banded_result(single, ledger, sources, outers, ensemble.draws, derive_seed(seed, *names))
@@ -150,15 +165,15 @@ def search_pair(
 
 
 def _search_exactly(
-    ledger: Ledger, sources: Sources, encoders: Sequence[AnyEncoder], nested: bool, metric: str, *, per_voxel: bool
+    ledger: Ledger, sources: Sources, encoders: Sequence[AnyEncoder], nested: bool, metric: str, voxel_rule: str | None
 ) -> None:
     """Try every setting of every encoder on every layer."""
     for place, space in enumerate(sources.spaces):
         for encoder in encoders:
             runs = (
-                exact_voxel_trials(encoder, sources[place], sources.data, nested)
-                if per_voxel
-                else exact_trials(encoder, sources[place], sources.data, nested, metric)
+                exact_trials(encoder, sources[place], sources.data, nested, metric)
+                if voxel_rule is None
+                else exact_voxel_trials(encoder, sources[place], sources.data, nested, voxel_rule)
             )
             for outer, tried in runs:
                 ledger.enter(outer, place, space, encoder, tried)
@@ -172,13 +187,13 @@ def _search_by_proposals(
     metric: str,
     proposing: Proposing,
     *,
-    per_voxel: bool,
+    voxel_rule: str | None,
     log: EvaluationLog | None,
 ) -> None:
     """Search every layer and encoder by proposals of its own."""
     for place, space in enumerate(sources.spaces):
         for encoder in encoders:
-            own = replace(proposing, seed=derive_seed(proposing.seed, space.network, space.layer, encoder.name))
+            own = replace(proposing, seed=derive_seed(proposing.seed, *space_names(space), encoder.name))
             runs = proposed_trials(
                 encoder,
                 sources[place],
@@ -186,9 +201,9 @@ def _search_by_proposals(
                 nested,
                 metric,
                 own,
-                per_voxel=per_voxel,
+                voxel_rule=voxel_rule,
                 log=log,
-                name=f"{space.network} {space.layer}",
+                name=" ".join(space_names(space)),
             )
             for outer, tried in runs:
                 ledger.enter(outer, place, space, encoder, tried)

@@ -190,7 +190,7 @@ def _voxel_sums(
     path: VoxelPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool
 ) -> list[_Sums]:
     """Sum over the stimuli of every fold; the path is solved once, some voxels at a time."""
-    shape = (len(path.settings), path.C.shape[1])
+    shape = (len(path.settings), path.shape[1])
     folds = []
     for X, Yc in zip(features, responses, strict=True):
         Q, R = np.linalg.qr(X - X.mean(axis=0))
@@ -200,11 +200,13 @@ def _voxel_sums(
         folds.append((X.mean(axis=0), R, Yc.T @ Q, rounding, sums))
     for voxels, B in path.blocks():
         for mean, R, rotated, rounding, sums in folds:
-            P = B @ R.T
-            squares = np.einsum("smr,smr->sm", P, P)
-            sums.cross[:, voxels] = np.einsum("smr,mr->sm", P, rotated[voxels])
-            sums.squares[:, voxels] = squares
-            sums.varies[:, voxels] = squares > np.square(B) @ rounding
+            # Setting by setting: its predictions stay in the cache.
+            for place, own in enumerate(B):
+                P = own @ R.T
+                squares = np.einsum("mr,mr->m", P, P)
+                sums.cross[place, voxels] = np.einsum("mr,mr->m", P, rotated[voxels])
+                sums.squares[place, voxels] = squares
+                sums.varies[place, voxels] = squares > np.square(own) @ rounding
             if sums.means is not None:
                 sums.means[:, voxels] = B @ mean
     return [fold[-1] for fold in folds]

@@ -65,7 +65,7 @@ def _merged_parts(parts: Sequence[Part], n: int) -> tuple[Part, ...]:
 
 
 def _same_model(one: Part, other: Part) -> bool:
-    names = [(part.network, part.layer, part.encoder) for part in (one, other)]
+    names = [(part.network, part.layer, part.pool, part.encoder) for part in (one, other)]
     if names[0] != names[1]:
         return False
     arrays = [part.model.arrays() for part in (one, other)]
@@ -83,7 +83,7 @@ def _merged_shares(shares: Sequence[Share], n: int) -> tuple[Share, ...]:
     merged: dict[tuple[object, ...], Share] = {}
     for share in shares:
         own = share.candidate
-        key = (own.network, own.layer, own.encoder, own.n_components, *sorted(own.setting.items()))
+        key = (own.network, own.layer, own.pool, own.encoder, own.n_components, *sorted(own.setting.items()))
         known = merged.get(key, replace(share, weight=0.0))
         weight, n_voxels = known.weight + share.weight, max(known.n_voxels, share.n_voxels)
         merged[key] = replace(known, weight=weight, n_voxels=n_voxels)

@@ -1,10 +1,4 @@
-"""Which of the candidates is taken: for a whole ROI or for each voxel, the best or the simplest that is nearly as good.
-
-References
-----------
-.. [1] Breiman, L., Friedman, J. H., Olshen, R. A. & Stone, C. J. Classification and Regression Trees, section 3.4.3.
-   Wadsworth (1984). doi:10.1201/9781315139470
-"""
+"""Which of the candidates is taken, of one encoder after the other, by a whole ROI or by each voxel."""
 
 from __future__ import annotations
 
@@ -18,10 +12,10 @@ from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.base import Candidate, FeatureSpace
+from voxelcast.search.choice import SELECTION_RULES, TIE, Choice, choose, first_best, simplest_first
 from voxelcast.search.exact import Trials
 
 SELECTION_PER = ("roi", "voxel")
-SELECTION_RULES = ("best", "one_standard_error")
 
 
 @dataclass(frozen=True)
@@ -33,7 +27,7 @@ class Selection:
     per : str
         ``"roi"``: by the mean score over voxels, one choice for all; ``"voxel"``: each voxel by its own score.
     rule : str
-        ``"best"``: the highest mean over folds. ``"one_standard_error"`` [1]_: of the settings of the best candidate's
+        ``"best"``: the highest mean over folds. ``"one_standard_error"``: of the settings of the best candidate's
         encoder on its layer, the simplest whose mean is not further below the best than the best's standard error
         over folds. Settings have an order from simple to complex (few components, large penalties); layers and
         encoders have none, so the rule never leaves the best one's.
@@ -45,6 +39,11 @@ class Selection:
     def __post_init__(self) -> None:
         check_option("selection.per", self.per, SELECTION_PER)
         check_option("selection.rule", self.rule, SELECTION_RULES)
+
+    @property
+    def voxel_rule(self) -> str | None:
+        """The rule by which each voxel chooses for itself; None where the ROI chooses."""
+        return self.rule if self.per == "voxel" else None
 
 
 @dataclass(frozen=True)
@@ -85,11 +84,21 @@ class Ledger:
         Number of layers.
     n_voxels : int
     selection : Selection
+    joined : bool
+        Whether the last place is no layer but all of them joined: `single` leaves it out.
     """
 
-    def __init__(self, outers: Sequence[int | None], n_places: int, n_voxels: int, selection: Selection) -> None:
+    def __init__(
+        self,
+        outers: Sequence[int | None],
+        n_places: int,
+        n_voxels: int,
+        selection: Selection,
+        *,
+        joined: bool = False,
+    ) -> None:
         self.candidates: list[Candidate] = []
-        self._selection, self._n_voxels = selection, n_voxels
+        self._selection, self._n_voxels, self._n_layers = selection, n_voxels, n_places - joined
         self._roi = {outer: [_Best(1) for _ in range(n_places)] for outer in outers}
         self._voxel = (
             {outer: [_Best(n_voxels) for _ in range(n_places)] for outer in outers}
@@ -100,7 +109,7 @@ class Ledger:
     def enter(self, outer: int | None, place: int, space: FeatureSpace, encoder: AnyEncoder, tried: Trials) -> None:
         """Note the candidates of one layer and encoder; only a strictly better one replaces the best."""
         made = [
-            Candidate(space.network, space.layer, encoder.name, setting, scores, tried.n_components)
+            Candidate(space.network, space.layer, encoder.name, setting, scores, tried.n_components, space.pool)
             for setting, scores in zip(tried.settings, tried.scores, strict=True)
         ]
         if outer is None:
@@ -109,22 +118,21 @@ class Ledger:
             return
         mean = tried.scores.mean(axis=1)[:, None]
         error = tried.scores.std(axis=1, ddof=1)[:, None] / np.sqrt(tried.scores.shape[1])
-        order = np.argsort(tried.complexity, kind="stable") if tried.complexity is not None else np.arange(len(made))
-        self._roi[outer][place].offer(made, encoder, mean, error, order, self._selection.rule)
+        order = simplest_first(tried.complexity, len(made))
+        self._roi[outer][place].offer(made, encoder, choose(mean, error, order, self._selection.rule))
         if tried.voxels is not None:
-            best = self._voxel[outer][place]
-            best.offer(made, encoder, tried.voxels.mean, tried.voxels.error, order, self._selection.rule)
+            self._voxel[outer][place].offer(made, encoder, tried.voxels)
 
     def single(self, outer: int | None) -> Member:
         """Return the best candidate for the mean over voxels, or raise DataError if none has a score."""
-        scores = np.array([best.score[0] for best in self._roi[outer]])
+        scores = np.array([best.score[0] for best in self._roi[outer][: self._n_layers]])
         if not len(scores) or np.isneginf(scores).all():
             where = "" if outer is None else f" outside fold {outer}"
             raise DataError(
                 f"no candidate has a score{where}: in some fold all responses or all predictions are constant; "
                 "leave out constant voxels and layers, or ask for fewer folds"
             )
-        place = int(scores.argmax())
+        place = int(first_best(scores))
         return self._roi[outer][place].members(place, self._n_voxels)[0]
 
     def members(self, outer: int | None, place: int) -> tuple[Member, ...]:
@@ -145,33 +153,13 @@ class _Best:
         self._pick: IntArray = np.full(n_units, -1)
         self._known: list[tuple[AnyEncoder, Candidate]] = []
 
-    def offer(
-        self,
-        made: Sequence[Candidate],
-        encoder: AnyEncoder,
-        mean: FloatArray,
-        error: FloatArray,
-        order: IntArray,
-        rule: str,
-    ) -> None:
-        """Compare the candidates of one encoder, scores of shape (n_settings, n_units), with the best so far.
-
-        ``order`` lists the candidates from the simplest to the most complex.
-        """
-        # A NaN compares as worse than anything; argmax returns the first of equals, here the simplest.
-        scores = np.where(np.isnan(mean), -np.inf, mean)[order]
-        units = np.arange(scores.shape[1])
-        top = scores.argmax(axis=0)
-        best = scores[top, units]
-        taken = top
-        if rule == "one_standard_error":
-            slack = np.nan_to_num(error[order][top, units])
-            taken = (scores >= best - slack).argmax(axis=0)
-        better = best > self.score
-        chosen, local = np.unique(order[taken[better]], return_inverse=True)
+    def offer(self, made: Sequence[Candidate], encoder: AnyEncoder, choice: Choice) -> None:
+        """Compare what the units chose among the candidates of one encoder with the best so far."""
+        better = choice.score > self.score + TIE
+        chosen, local = np.unique(choice.pick[better], return_inverse=True)
         self._pick[better] = len(self._known) + local
         self._known += [(encoder, made[k]) for k in chosen]
-        self.score[better] = best[better]
+        self.score[better] = choice.score[better]
 
     def members(self, place: int, n_voxels: int) -> tuple[Member, ...]:
         """Gather the candidates in use by encoder."""

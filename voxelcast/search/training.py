@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.encoders.base import Moments
-from voxelcast.search.base import FeatureSpace
+from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.path_scores import HeldOut, held_out
 from voxelcast.search.sharing import Sharing, shared_components
 
@@ -40,8 +41,8 @@ class PairData:
         self.rows = [np.flatnonzero(fold_of_row == fold) for fold in range(n_folds)]
         self.y_mean = self.Y.mean(axis=0)
         self.Yc = self.Y - self.y_mean
-        self.fold_sums = np.stack([self.Yc[rows].sum(axis=0) for rows in self.rows])
-        self.fold_squares = np.stack([np.einsum("ij,ij->j", self.Yc[rows], self.Yc[rows]) for rows in self.rows])
+        sums = [(part.sum(axis=0), np.einsum("ij,ij->j", part, part)) for part in (self.Yc[rows] for rows in self.rows)]
+        self.fold_sums, self.fold_squares = np.stack([s for s, _ in sums]), np.stack([s for _, s in sums])
         self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
         self.sharing = sharing
         for other in sharing.others if sharing else ():
@@ -64,6 +65,36 @@ class PairData:
         kept: FloatArray = self.Yc[~np.isin(self.fold_of_row, excluded)]
         kept -= kept.mean(axis=0)
         return kept
+
+    @cached_property
+    def _all_products(self) -> FloatArray:
+        products: FloatArray = self.Yc.T @ self.Yc
+        return products
+
+    def products(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return Y'Y, ndarray of shape (q, q), of the responses outside the folds ``excluded``, minus their means."""
+        products = self._all_products.copy()
+        for fold in excluded:
+            left_out = self.Yc[self.rows[fold]]
+            products -= left_out.T @ left_out
+        sums = self.fold_sums[list(excluded)].sum(axis=0)
+        products -= np.outer(sums, sums) / self.size(excluded)
+        return products
+
+    def moments(
+        self, excluded: tuple[int, ...], x_mean: FloatArray, y_mean: FloatArray, S: FloatArray, C: FloatArray
+    ) -> Moments:
+        """Join what the responses add to the moments of the training stimuli outside the folds ``excluded``."""
+        return Moments(
+            n=self.size(excluded),
+            x_mean=x_mean,
+            y_mean=y_mean,
+            S=S,
+            C=C,
+            responses=lambda: self.responses(excluded),
+            response_squares=lambda: self.products(excluded),
+            y_squares=self.squares(excluded),
+        )
 
     def shared(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the shared components, (n, k), estimated on the training stimuli outside the folds ``excluded``."""
@@ -116,12 +147,12 @@ def training(space: FeatureSpace, data: PairData) -> Training:
 def checked_scores(space: FeatureSpace, excluded: tuple[int, ...], n_train: int) -> FloatArray:
     """Return the features of all stimuli in float64, after a look at their shape and values."""
     X = np.asarray(space.scores(excluded), dtype=np.float64)
+    name = " ".join(space_names(space))
     if X.ndim != 2 or X.shape[0] < n_train or X.shape[1] == 0:
         raise ShapeError(
-            f"features of {space.network} {space.layer} must have shape (n_train + n_test, n_components) with "
-            f"n_train={n_train}; got {X.shape}"
+            f"features of {name} must have shape (n_train + n_test, n_components) with n_train={n_train}; got {X.shape}"
         )
-    check_finite(f"features of {space.network} {space.layer}", X)
+    check_finite(f"features of {name}", X)
     return X
 
 
@@ -178,7 +209,7 @@ class _RefittedTraining:
         Xc = np.where(keep[:, None], X - x_mean, 0.0)
         y_mean = data.y_mean - data.fold_sums[list(excluded)].sum(axis=0) / n
         S, C = Xc.T @ Xc, Xc.T @ data.Yc
-        return Moments(n, x_mean, y_mean, S, C, lambda: data.responses(excluded), data.squares(excluded))
+        return data.moments(excluded, x_mean, y_mean, S, C)
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""
@@ -223,7 +254,7 @@ class _FixedTraining:
         S -= np.outer(x_sum, x_sum) / n
         C -= np.outer(x_sum, y_sum) / n
         x_mean, y_mean = self._x_mean - x_sum / n, data.y_mean - y_sum / n
-        return Moments(n, x_mean, y_mean, S, C, lambda: data.responses(excluded), data.squares(excluded))
+        return data.moments(excluded, x_mean, y_mean, S, C)
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""
@@ -251,7 +282,13 @@ class _SharedTraining:
         stats, U, data = self._plain.moments(excluded), self._data.shared(excluded), self._data
         loadings = U.T @ data.responses(excluded)
         C = ((self._plain.samples(excluded) - stats.x_mean).T @ U) @ loadings
-        return replace(stats, C=C, responses=lambda: U @ loadings, y_squares=np.square(loadings).sum(axis=0))
+        return replace(
+            stats,
+            C=C,
+            responses=lambda: U @ loadings,
+            response_squares=lambda: loadings.T @ loadings,
+            y_squares=np.square(loadings).sum(axis=0),
+        )
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the rows of the fold."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.scoring.correlation import pearson_r
-from voxelcast.search.base import VoxelScores
+from voxelcast.search.choice import Choice, choose
 from voxelcast.search.exact import Trials, smallest_training
 from voxelcast.search.path_scores import path_pearson_r
 from voxelcast.search.training import PairData, Training
@@ -44,12 +44,20 @@ class VoxelTally:
         scored = ~np.isnan(r).all(axis=1)
         self._means.append(np.where(scored, known.sum(axis=1) / max(np.count_nonzero(varies), 1), np.nan))
 
-    def result(self) -> tuple[FloatArray, VoxelScores]:
-        """Return the mean over voxels in each fold, (n_settings, n_folds), and the voxels' own scores."""
+    def fold_means(self) -> FloatArray:
+        """Return the mean over voxels in each fold, ndarray of shape (n_settings, n_folds)."""
+        return np.stack(self._means, axis=1)
+
+    def choice(self, order: IntArray, rule: str) -> Choice:
+        """Let each voxel choose by its mean over folds; see `voxelcast.search.choice.choose`.
+
+        A fold in which a voxel's predictions are constant counts as 0; responses that are constant in all folds leave
+        it without a score.
+        """
         count = np.where(self._count > 0, self._count, np.nan)
         mean = self._sum / count
         variance = np.maximum(self._squares / count - mean * mean, 0.0) / np.where(count > 1, count - 1, np.nan)
-        return np.stack(self._means, axis=1), VoxelScores(mean, np.sqrt(variance))
+        return choose(mean, np.sqrt(variance), order, rule)
 
 
 def fold_pearson(
@@ -79,9 +87,11 @@ def fold_pearson(
 
 
 def exact_voxel_trials(
-    encoder: AnyEncoder, training: Training, data: PairData, nested: bool
+    encoder: AnyEncoder, training: Training, data: PairData, nested: bool, rule: str
 ) -> Iterator[tuple[int | None, Trials]]:
     """Score every setting for every voxel; as `voxelcast.search.exact.exact_trials`, with ``Trials.voxels``.
+
+    ``rule`` is that of `voxelcast.search.selection.Selection`.
 
     Raises
     ------
@@ -98,7 +108,8 @@ def exact_voxel_trials(
     plain = VoxelTally(len(settings), q)
     for i in range(n_folds):
         plain.add(fold_pearson(encoder, training, data, settings, (i,), (i,))[0], varies[i])
-    yield None, Trials(settings, *plain.result())
+    order = np.arange(len(settings))
+    yield None, Trials(settings, plain.fold_means(), plain.choice(order, rule))
     if not nested:
         return
     tallies = [VoxelTally(len(settings), q) for _ in range(n_folds)]
@@ -109,4 +120,4 @@ def exact_voxel_trials(
             tallies[j].add(on_i, varies[i])
             tallies[i].add(on_j, varies[j])
     for outer, tally in enumerate(tallies):
-        yield outer, Trials(settings, *tally.result())
+        yield outer, Trials(settings, tally.fold_means(), tally.choice(order, rule))

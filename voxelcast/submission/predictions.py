@@ -36,7 +36,8 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
     AlignmentError
         If they are not of the dataset's held-out stimuli, in their order.
     DataError
-        If two outputs predict the same, or none predicts anything of this dataset.
+        If two outputs predict the same, none predicts anything of this dataset, or one failed to predict a subject and
+        ROI that no other predicts.
     """
     ids = [stimulus.stimulus_id for stimulus in dataset.test_stimuli]
     found: dict[Part, tuple[Path, FloatArray]] = {}
@@ -55,11 +56,27 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
                 table = folder / f"{subject}_{roi}_stimuli.csv"
                 check_same_stimuli(f"predictions in {path}", _ids(table), "the held-out stimuli of the dataset", ids)
                 found[subject, roi] = (path, np.load(path, allow_pickle=False))
+    for output in outputs:
+        for part, reason in missing_parts(output).items():
+            if part not in found and part[0] in dataset.subjects and part[1] in dataset.rois(part[0]):
+                raise DataError(
+                    f"{' '.join(part)} is missing in {output} because it failed ({reason}); mend the cause, run the "
+                    "experiment again, and then this"
+                )
     if not found:
         raise DataError(
             f"no subject and ROI of this dataset is predicted in {', '.join(map(str, outputs))}; is it another dataset?"
         )
     return {part: values for part, (_, values) in found.items()}
+
+
+def missing_parts(output: Path) -> dict[Part, str]:
+    """Read which subjects and ROIs failed in a run, and why: nothing where its results are complete."""
+    table = output / "scores.csv"
+    if not table.is_file():
+        return {}
+    with table.open(newline="", encoding="utf-8") as file:
+        return {(row["subject"], row["roi"]): row["missing"] for row in csv.DictReader(file) if row.get("missing")}
 
 
 def _ids(table: Path) -> list[str]:

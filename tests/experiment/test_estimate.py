@@ -1,0 +1,155 @@
+"""The estimate of an experiment's time: against counted fits, and what makes it grow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.experiment.miniature import settings, write_dataset
+from tests.search.spaces import Fixed, layer_names, simulated
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.base import FittedEncoder, Range, Setting
+from voxelcast.encoders.ridge import Ridge
+from voxelcast.encoders.sample import SampleEncoder
+from voxelcast.experiment import estimate as estimates
+from voxelcast.experiment import fit_estimate
+from voxelcast.experiment.config_file import parse_config
+from voxelcast.experiment.estimate import Estimate
+from voxelcast.experiment.run import estimate_experiment
+from voxelcast.search.ensemble import Ensemble
+from voxelcast.search.folds import make_folds
+from voxelcast.search.pair import search_pair
+from voxelcast.search.selection import Selection
+
+N_FOLDS, TRIALS, N_LAYERS = 4, 3, 3
+
+
+class Counting(SampleEncoder):
+    """Ridge regression that counts its fits, each of which is said to take a second."""
+
+    name = "counting"
+    fits = 0
+
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+        return {"relative_alpha": Range(1e-3, 1e3, log=True)}
+
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedEncoder:
+        Counting.fits += 1
+        return Ridge().fit(X, Y, setting)
+
+    def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
+        return 1.0
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    encoder = Counting()
+    monkeypatch.setattr(fit_estimate, "get_encoder", lambda *_: encoder)
+    Counting.fits = 0
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("changes", "at_most"),
+    [
+        ({}, False),
+        ({"folds": {"n": N_FOLDS, "nested": False}}, False),
+        ({"search": {"joint": True}}, False),
+        ({"ensemble": {"method": "average", "top": 2}}, False),
+        ({"ensemble": {"method": "stacking"}}, True),  # layers without a weight are not fitted
+        ({"selection": {"per": "voxel"}}, True),  # voxels may choose alike
+    ],
+)
+def test_fits_are_counted(changes: dict[str, Any], at_most: bool, counting: Counting, images: Path) -> None:
+    search = {"method": "random", "trials": TRIALS} | changes.get("search", {})
+    plain = settings(images, encoders=["ridge"], folds={"n": N_FOLDS}) | changes | {"search": search}
+    config = parse_config(plain, "miniature")
+    seconds = fit_estimate.FitEstimate(config, 48, N_FOLDS, 20, (8,) * N_LAYERS, 1, 1e12).seconds()
+    features, Y = simulated(48, 4, 8, 20, layers=N_LAYERS, noise=8.0)
+    search_pair(
+        Y,
+        [Fixed(X, name) for X, name in zip(features, layer_names(N_LAYERS), strict=True)],
+        [counting],
+        make_folds(48, N_FOLDS, 0),
+        **search,
+        nested=config.folds.nested,
+        selection=Selection(**config.selection.model_dump()),
+        ensemble=Ensemble(**config.ensemble.model_dump()),
+    )
+    assert Counting.fits > 0
+    assert seconds == pytest.approx(Counting.fits, rel=0.3 if at_most else 0.01)
+    assert not at_most or seconds > Counting.fits
+
+
+def _estimated(root: Path, output: Path, **changes: Any) -> Estimate:
+    return estimate_experiment(parse_config(settings(root, **changes), "miniature"), output)
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two subjects, on a machine of known speed."""
+    monkeypatch.setattr(estimates, "_flops_per_second", lambda: 1e9)
+    return write_dataset(tmp_path / "two", subjects=("ann", "bob"))
+
+
+def test_repeats_multiply_time_and_disk(two: Path, tmp_path: Path) -> None:
+    def of(repeats: int, fit: str) -> Estimate:
+        compress = {"method": "pca", "components": 8, "fit": fit}
+        return _estimated(two, tmp_path / "out", folds={"n": 4, "repeats": repeats}, compress=compress)
+
+    once, thrice = of(1, "folds"), of(3, "folds")
+    assert thrice.fit_seconds == pytest.approx(3 * once.fit_seconds)
+    assert thrice.compress_seconds == pytest.approx(3 * once.compress_seconds)
+    assert thrice.disk_bytes > once.disk_bytes
+    shared = of(1, "once"), of(3, "once")
+    assert shared[1].compress_seconds == pytest.approx(shared[0].compress_seconds)
+    assert shared[1].disk_bytes == pytest.approx(shared[0].disk_bytes)
+    assert shared[1].fit_seconds == pytest.approx(3 * shared[0].fit_seconds)
+
+
+def _fit_seconds(two: Path, output: Path, ways: Sequence[dict[str, Any]]) -> list[float]:
+    return [_estimated(two, output, **way).fit_seconds for way in ways]
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        [{}, {"ensemble": {"method": "average"}}, {"ensemble": {"method": "stacking"}}],
+        [{"ensemble": {"method": "stacking", "per": "roi"}}, {"ensemble": {"method": "stacking"}}],
+        [{}, {"share": {"components": 3}}],
+        [{"folds": {"n": 4, "nested": False}}, {}, {"folds": {"n": 8}}],
+        [
+            {"encoders": ["mlp"], "search": {"method": "random"}},
+            {"encoders": ["mlp"], "search": {"method": "random"}, "selection": {"per": "voxel"}},
+        ],
+        [
+            {"search": {"method": "random"}},
+            {"search": {"method": "bayes"}},
+            {"search": {"method": "bayes", "sampler": "gp"}},
+        ],
+    ],
+)
+def test_what_takes_longer_is_said_to(ways: list[dict[str, Any]], two: Path, tmp_path: Path) -> None:
+    seconds = _fit_seconds(two, tmp_path / "out", ways)
+    assert seconds == sorted(set(seconds))
+
+
+def test_the_proposals_of_a_joint_search_are_for_all_layers_and_encoders(two: Path, tmp_path: Path) -> None:
+    ways = [{"search": {"method": "random", "trials": 40, "joint": joint}} for joint in (False, True)]
+    alone, joint = _fit_seconds(two, tmp_path / "out", ways)
+    assert alone == pytest.approx(4 * joint, rel=0.02)  # two layers, two encoders
+
+
+def test_banded_ridge_counts_its_draws(two: Path, tmp_path: Path) -> None:
+    pytest.importorskip("himalaya")
+    ways: list[dict[str, Any]] = [
+        {"encoders": ["ridge"]},
+        *({"encoders": ["ridge"], "ensemble": {"method": "banded_ridge", "draws": draws}} for draws in (0, 20)),
+    ]
+    none, even, drawn = _fit_seconds(two, tmp_path / "out", ways)
+    assert (drawn - none) > 5 * (even - none) > 0
+    assert np.isfinite(drawn)

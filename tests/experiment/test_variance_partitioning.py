@@ -1,0 +1,340 @@
+"""Unique and shared variance: against closed forms and loops of scikit-learn, and from experiment file to results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import PredefinedSplit
+
+from tests.datasets.series_files import SETTINGS, write_series
+from tests.experiment.miniature import ENERGY, contents, read_table, run, settings, write_dataset
+from tests.search.spaces import Fixed, Refitted
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, UnknownNameError
+from voxelcast.encoders.banded_ridge import ALPHAS
+from voxelcast.experiment.config_file import parse_config
+from voxelcast.experiment.partition_config import resolve_groups
+from voxelcast.experiment.partition_step import divide_pair, nested_predictions
+from voxelcast.report.brain_maps import read_voxels
+from voxelcast.report.page import write_report
+from voxelcast.scoring.variance_partitioning import fold_r2
+from voxelcast.scoring.variance_parts import variance_parts
+
+GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
+
+
+def divide(
+    tmp_path: Path, groups: dict[str, list[FloatArray]], Y: FloatArray, *, n_folds: int = 5, draws: int = 0
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Do the step on features and responses given, and return its rows by kind and part."""
+    responses, folder = tmp_path / "responses", tmp_path / "step"
+    responses.mkdir(parents=True)
+    folder.mkdir()
+    np.save(responses / "train.npy", Y)
+    np.save(responses / "valid.npy", np.ones(Y.shape[1], dtype=bool))
+    np.savez(responses / "ceilings.npz", noise_ceiling_r2=np.linspace(0.5, 0.7, Y.shape[1]))
+    stored = {}
+    for name, layers in groups.items():
+        for place, X in enumerate(layers):
+            path = tmp_path / f"{name}-{place}"
+            path.mkdir()
+            np.save(path / "scores.npy", X)
+            stored.setdefault(name, []).append((path, "net", f"{name}{place}"))
+    divide_pair(
+        folder,
+        responses=responses,
+        train_rows=np.arange(len(Y)),
+        partitions=[(np.arange(len(Y)) % n_folds, stored)],
+        fitted_in_folds=False,
+        delayed_rows=None,
+        stimulus_groups=None,
+        draws=draws,
+        interval={"resamples": 200, "level": 0.95},
+        seed=0,
+    )
+    return {(row["kind"], row["part"]): row for row in json.loads((folder / "parts.json").read_text())}
+
+
+@pytest.mark.parametrize(
+    ("rho", "b1", "b2", "draws"),
+    [(0.6, 0.6, 0.5, 0), (0.0, 0.7, 0.4, 0), (0.7, 0.8, -0.5, 0), (0.5, 0.8, 0.0, 0), (0.6, 0.6, 0.5, 3)],
+    ids=["shared", "orthogonal", "suppression", "one group adds nothing", "banded ridge"],
+)
+def test_two_correlated_groups_have_the_parts_of_the_closed_form(
+    tmp_path: Path, rho: float, b1: float, b2: float, draws: int
+) -> None:
+    """y = b1 x1 + b2 x2 + noise of variance .5, x1 and x2 correlated: each with three columns that say nothing."""
+    rng = np.random.default_rng(0)
+    n, q = (300, 12) if draws else (3000, 12)
+    x1 = rng.standard_normal((n, 1))
+    x2 = rho * x1 + np.sqrt(1 - rho**2) * rng.standard_normal((n, 1))
+    Y = b1 * x1 + b2 * x2 + np.sqrt(0.5) * rng.standard_normal((n, q))
+    features = {
+        name: [np.hstack([x, rng.standard_normal((n, 3))]) @ rng.standard_normal((4, 4))]
+        for name, x in (("one", x1), ("two", x2))
+    }
+    rows = divide(tmp_path, features, Y, draws=draws)
+    variance = b1**2 + b2**2 + 2 * rho * b1 * b2 + 0.5
+    alone, other = (b1 + rho * b2) ** 2 / variance, (b2 + rho * b1) ** 2 / variance
+    together = 1 - 0.5 / variance
+    expected = {
+        ("model", "one"): alone,
+        ("model", "two"): other,
+        ("model", "one+two"): together,
+        ("unique", "one"): together - other,
+        ("unique", "two"): together - alone,
+        ("shared", "one+two"): alone + other - together,
+    }
+    assert list(rows) == list(expected)
+    for name, value in expected.items():
+        assert rows[name]["r2"] == pytest.approx(value, abs=0.06 if draws else 0.025), name
+        assert rows[name]["low"] < rows[name]["r2"] < rows[name]["high"]
+        assert rows[name]["n_voxels"] == q
+        assert rows[name]["noise_ceiling_r2"] == pytest.approx(0.6)
+
+
+def test_equals_ridge_cv_in_loops(tmp_path: Path) -> None:
+    """Every combination of three groups, fold and voxel by itself, scaled by the training stimuli."""
+    rng = np.random.default_rng(1)
+    n, q = 60, 2
+    latent = rng.standard_normal((n, 5))
+    layers = {name: [latent @ rng.standard_normal((5, p)) + rng.standard_normal((n, p)) for p in sizes]
+              for name, sizes in {"a": (3, 70), "b": (6,), "c": (4, 2)}.items()}  # fmt: skip
+    Y = latent @ rng.standard_normal((5, q)) + 2 * rng.standard_normal((n, q)) + 4
+    rows = divide(tmp_path, layers, Y, n_folds=3)
+    assert len(rows) == 7 + 7
+    folds = np.arange(n) % 3
+    with np.load(tmp_path / "step" / "voxels.npz") as arrays:
+        voxels = dict(arrays)
+    for name in ("a", "b", "a+c", "a+b+c"):
+        predicted = np.empty(Y.shape)
+        for fold in range(3):
+            held = folds == fold
+            parts = []
+            for group in name.split("+"):
+                scaled = [X / np.sqrt(X[~held].var(axis=0).sum()) for X in layers[group]]
+                parts.append(np.hstack(scaled) / np.sqrt(len(scaled) * len(name.split("+"))))
+            X = np.hstack(parts)
+            for voxel in range(q):
+                inner = PredefinedSplit(folds[~held])
+                model = RidgeCV(ALPHAS, cv=inner, scoring="neg_mean_squared_error").fit(X[~held], Y[~held, voxel])
+                predicted[held, voxel] = model.predict(X[held])
+        np.testing.assert_allclose(voxels[f"model_{name}"], fold_r2(Y, predicted, folds), atol=1e-8)
+    total = sum(values for key, values in voxels.items() if key.startswith(("unique", "shared")) and "_" not in key[7:])
+    np.testing.assert_allclose(total, voxels["model_a+b+c"], atol=1e-10)
+    np.testing.assert_allclose(voxels["unique_a"], voxels["model_a+b+c"] - voxels["model_b+c"], atol=1e-10)
+    assert rows["unique", "a"]["r2"] == pytest.approx(voxels["unique_a"].mean())
+
+
+def test_a_fold_that_is_predicted_takes_no_part_in_the_models() -> None:
+    """Neither its responses nor, beyond its own rows, its features change its prediction."""
+    rng = np.random.default_rng(2)
+    folds = np.arange(40) % 4
+    raw = {name: rng.standard_normal((40, 9)) for name in "ab"}
+    Y = raw["a"][:, :2] @ rng.standard_normal((2, 3)) + rng.standard_normal((40, 3))
+
+    def predicted(Y: FloatArray) -> tuple[dict[frozenset[str], FloatArray], list[Refitted]]:
+        spaces = {name: Refitted(X, folds, 4, layer=name) for name, X in raw.items()}
+        return nested_predictions({name: [space] for name, space in spaces.items()}, Y, folds), [*spaces.values()]
+
+    before, spaces = predicted(Y)
+    for space in spaces:
+        assert space.asked == [(0,), (1,), (2,), (3,)]  # the compression of fold j is fitted without it
+    other = Y.copy()
+    other[folds == 2] = 100 * rng.standard_normal((10, 3))
+    after, _ = predicted(other)
+    for sets, P in before.items():
+        np.testing.assert_array_equal(P[folds == 2], after[sets][folds == 2])
+        assert not np.allclose(P[folds == 1], after[sets][folds == 1])
+
+
+def test_noise_has_no_variance_to_divide() -> None:
+    rng = np.random.default_rng(3)
+    folds = np.arange(200) % 5
+    groups = {name: [Fixed(rng.standard_normal((200, 20)))] for name in "ab"}
+    Y = rng.standard_normal((200, 50))
+    for part in variance_parts(Y, nested_predictions(groups, Y, folds), folds, 100):
+        assert abs(part.mean) < 0.01, part.kind
+
+
+@pytest.fixture
+def divided(images: Path, in_process: None) -> dict[str, Any]:
+    """Settings of an experiment that divides variance between two groups."""
+    plain = settings(images, encoders=["pls"], variance_partitioning={"groups": GROUPS, "draws": 1})
+    plain["networks"][0]["layers"] = ["colour", "static.3", "static.4"]
+    return plain
+
+
+def test_results_report_maps_and_resume(divided: dict[str, Any], tmp_path: Path) -> None:
+    store, out = tmp_path / "store", tmp_path / "out"
+    run(divided | {"variance_partitioning": {}}, tmp_path / "without", store=store)
+    summary = run(divided, out, store=store)
+    assert summary.steps_run == 1  # the partition alone: nothing else depends on the setting
+    for name in ("scores.csv", "search.csv", "weights.csv", "predictions/ann_all.npy", "voxels/ann_all.npz"):
+        assert (out / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
+    assert not (tmp_path / "without" / "variance_partitioning.csv").exists()
+    assert "Unique and shared variance" not in (tmp_path / "without" / "report.html").read_text()
+
+    rows = {(row["kind"], row["part"]): row for row in read_table(out / "variance_partitioning.csv")}
+    assert list(rows) == [
+        *(("model", part) for part in ("colour", "edges", "colour+edges")),
+        *(("unique", "colour"), ("unique", "edges"), ("shared", "colour+edges")),
+    ]
+    parts = [float(row["r2"]) for (kind, _), row in rows.items() if kind != "model"]
+    assert sum(parts) == pytest.approx(float(rows["model", "colour+edges"]["r2"]))
+    assert {(row["subject"], row["roi"], row["n_voxels"]) for row in rows.values()} == {("ann", "all", "5")}
+    assert {row["noise_ceiling_r2"] for row in rows.values()} == {""}  # one repetition: no ceiling
+    with np.load(out / "variance_partitioning" / "ann_all.npz") as voxels:
+        assert voxels["unique_colour"].mean() == pytest.approx(parts[0])
+        assert (voxels["unique_colour_low"] <= voxels["unique_colour_high"]).all()
+    before = contents(out)
+    assert run(divided, out, store=store).steps_run == 0
+    assert contents(out)["variance_partitioning.csv"] == before["variance_partitioning.csv"]
+    page = write_report(out).read_text()
+    assert "shared by colour and edges" in page
+    assert "Unique and shared variance in all: all together" in page
+
+    class OneROI:
+        subjects = ("ann",)
+
+        def rois(self, subject: str) -> tuple[str, ...]:
+            return ("all",)
+
+    assert "shared_colour+edges" in read_voxels(out, OneROI())["ann"]["all"]  # type: ignore[arg-type]
+
+
+def test_the_key_has_what_changes_the_result(divided: dict[str, Any], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(divided, tmp_path / "first", store=store)
+    same = divided | {"significance": {"permutations": 0}, "encoders": ["ridge"]}
+    assert run(same, tmp_path / "same", store=store).steps_run == 1  # the fit
+    groups = {"colour": ["colour", "static.3"], "edges": ["static.4"]}
+    run(divided | {"variance_partitioning": {"groups": groups, "draws": 1}}, tmp_path / "groups", store=store)
+    assert len(list((store / "partition").glob("ann_all-*"))) == 2
+    tables = [(tmp_path / name / "variance_partitioning.csv").read_bytes() for name in ("first", "same", "groups")]
+    assert tables[0] == tables[1] != tables[2]
+
+
+def test_a_failure_costs_no_score(divided: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(folder: Path, **arguments: object) -> None:
+        raise DataError("the disk is full of sand")
+
+    out = tmp_path / "out"
+    with (
+        monkeypatch.context() as broken,
+        pytest.raises(ExecutionError, match="was not divided: ann_all: the disk is full of sand"),
+    ):
+        broken.setattr("voxelcast.experiment.partition_step.divide_pair", fail)
+        run(divided, out)
+    assert float(read_table(out / "scores.csv")[0]["score"]) > 0
+    assert "was not divided: ann_all failed" in (out / "notes.json").read_text()
+    assert read_table(out / "variance_partitioning.csv") == []
+    assert run(divided, out).steps_run == 1
+    assert len(read_table(out / "variance_partitioning.csv")) == 6
+
+
+def test_time_series_draw_whole_runs(tmp_path: Path, in_process: None) -> None:
+    """Features of events: which condition was shown says all that whether something was shown does."""
+    (tmp_path / "series").mkdir()
+    write_series(tmp_path / "series")
+    plain = {
+        "name": "series",
+        "dataset": {"kind": "time_series", "root": str(tmp_path / "series"), **SETTINGS, "subjects": "ann"},
+        "features": ["conditions", "onoff"],
+        "delays": [1, 2, 3],
+        "compress": {"method": "none"},
+        "encoders": ["ridge"],
+        "folds": {"by": "group"},
+        "interval": {"resamples": 100},
+        "significance": {"permutations": 0},
+        "variance_partitioning": {"groups": {"which": ["conditions"], "whether": ["dataset:onoff"]}},
+        "compute": {"workers": 1},
+    }
+    run(plain, tmp_path / "out")
+    rows = [row for row in read_table(tmp_path / "out" / "variance_partitioning.csv") if row["roi"] == "four"]
+    r2, low, high = ({(r["kind"], r["part"]): float(r[name]) for r in rows} for name in ("r2", "low", "high"))
+    assert r2["unique", "which"] > 0.1
+    assert r2["unique", "whether"] == pytest.approx(0, abs=0.02)
+    assert all(low[name] <= r2[name] + 1e-9 <= high[name] + 2e-9 for name in r2)
+
+
+def test_repeats_are_averaged(divided: dict[str, Any], tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run(divided, tmp_path / "once", store=store)
+    run(divided | {"folds": {"n": 4, "repeats": 2}}, tmp_path / "twice", store=store)
+    (once,), (twice,) = (
+        [row for row in read_table(tmp_path / name / "variance_partitioning.csv") if row["kind"] == "shared"]
+        for name in ("once", "twice")
+    )
+    assert once["r2"] != twice["r2"]
+    assert float(once["r2"]) == pytest.approx(float(twice["r2"]), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({"a": ["colour"]}, "divided between 2 to 4 groups"),
+        ({name: [name] for name in "abcde"}, "divided between 2 to 4 groups"),
+        ({"a": [], "b": ["colour"]}, r"variance_partitioning\.groups\.a"),
+        ({"a+b": ["colour"], "c": ["static.4"]}, r"must have no '\+'"),
+        ({"a/b": ["colour"], "c": ["static.4"]}, "cannot be a file name"),
+    ],
+)
+def test_settings_that_cannot_be(images: Path, groups: dict[str, list[str]], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_config(settings(images, variance_partitioning={"groups": groups}), "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("members", "error", "said"),
+    [
+        (["color"], UnknownNameError, "layer or network 'color' does not exist .*did you mean colour"),
+        (["motion.*"], UnknownNameError, r"'motion\.\*' does not exist among those of the experiment"),
+        (["static.4", "col*"], OptionError, f"no layer in common; got {ENERGY} colour in a and in b"),
+        ([ENERGY], OptionError, f"no layer in common; got {ENERGY} colour in a and in b"),
+    ],
+)
+def test_groups_that_cannot_be(
+    images: Path, tmp_path: Path, members: list[str], error: type[Exception], said: str
+) -> None:
+    plain = settings(images, variance_partitioning={"groups": {"a": ["colour"], "b": members}})
+    with pytest.raises(error, match=said):
+        run(plain, tmp_path / "out")
+    assert not (tmp_path / "out" / "steps" / "extract").exists()  # said before any work
+
+
+def test_two_folds_are_too_few(images: Path, tmp_path: Path) -> None:
+    plain = settings(images, variance_partitioning={"groups": GROUPS}, folds={"n": 2, "nested": False})
+    with pytest.raises(OptionError, match="needs at least 3 folds"):
+        run(plain, tmp_path / "out")
+
+
+def test_members_are_layers_patterns_networks_or_both() -> None:
+    layers = [("one", "conv1"), ("one", "conv2"), ("two", "conv1"), ("two", "fc"), ("dataset", "words")]
+    groups = {"a": ["one:conv1", "fc"], "b": ["one:conv[2]", "two:conv*"], "c": ["dataset"]}
+    assert resolve_groups(groups, layers) == {
+        "a": (("one", "conv1"), ("two", "fc")),
+        "b": (("one", "conv2"), ("two", "conv1")),
+        "c": (("dataset", "words"),),
+    }
+    assert resolve_groups({"early": ["conv1"], "late": ["conv2", "fc"]}, layers)["early"] == (
+        ("one", "conv1"),
+        ("two", "conv1"),
+    )
+
+
+def test_excluded_voxels_have_no_part(tmp_path: Path, in_process: None) -> None:
+    root = write_dataset(tmp_path / "images")
+    Y = np.load(root / "responses" / "ann.npy")
+    Y[:, 1] = 2.0
+    np.save(root / "responses" / "ann.npy", Y)
+    plain = settings(root, invalid_voxels="exclude", variance_partitioning={"groups": GROUPS}, encoders=["pls"])
+    run(plain, tmp_path / "out")
+    with np.load(tmp_path / "out" / "variance_partitioning" / "ann_all.npz") as voxels:
+        assert np.flatnonzero(np.isnan(voxels["shared_colour+edges"])).tolist() == [1]
+    assert {row["n_voxels"] for row in read_table(tmp_path / "out" / "variance_partitioning.csv")} == {"4"}

@@ -1,0 +1,107 @@
+"""Unique and shared variance on the page: the numbers of the file, for everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.browser import Visit
+from tests.report.conftest import Page, read_page
+from tests.report.synthetic import write_output
+from voxelcast.report.partition import partition
+from voxelcast.report.results import read_results
+from voxelcast.scoring.variance_partitioning import partition_variance
+
+SUBJECTS, ROIS = ("sub01", "sub02"), ("LOC", "V1")
+
+
+def write_divided(output: Path, groups: tuple[str, ...], *, ceiling: float = 0.5) -> Path:
+    """Write an output folder with parts that add up; the last group is worth less than nothing."""
+    write_output(output, subjects=SUBJECTS, rois=ROIS, n_layers=2, n_settings=2)
+    rng = np.random.default_rng(0)
+    sets = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
+    rows = []
+    for subject in SUBJECTS:
+        for roi in ROIS:
+            worth = dict(zip(groups, [*rng.uniform(0.08, 0.2, len(groups) - 1), -0.01], strict=True))
+            r2 = {one: np.array([sum(worth[name] for name in one) * 0.8 ** (len(one) - 1)]) for one in sets}
+            parts = [("model", one, r2[one][0]) for one in sets]
+            divided = partition_variance(r2)
+            parts += [("unique" if len(one) == 1 else "shared", one, divided[one][0]) for one in sets]
+            for kind, one, value in parts:
+                name = "+".join(group for group in groups if group in one)
+                rows.append((subject, roi, kind, name, value, value - 0.02, value + 0.03, 40, ceiling))
+    columns = ["subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2"]
+    pd.DataFrame(rows, columns=columns).to_csv(output / "variance_partitioning.csv", index=False)
+    return output
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_divided(tmp_path_factory.mktemp("divided") / "output", ("early", "late"))
+
+
+@pytest.fixture(scope="module")
+def page(output: Path) -> Page:
+    return read_page(output)
+
+
+def test_the_table_has_the_means_of_the_file(page: Page, output: Path) -> None:
+    table = page.table("Unique and shared variance")
+    labels = ["explained by early", "explained by late", "explained by early and late"]
+    labels += ["unique to early", "unique to late", "shared by early and late"]
+    assert list(table["part"]) == 2 * labels
+    assert list(table["ROI"]) == 6 * ["V1"] + 6 * ["LOC"]
+    rows = pd.read_csv(output / "variance_partitioning.csv")
+    means = rows[rows["roi"] == "V1"].groupby(["kind", "part"], sort=False)[["r2", "low", "high"]].mean()
+    shown = [f"{value:.3f}".replace("-", "−") for value in means["r2"]]
+    assert list(table["R²"][:6]) == shown
+    low, high = (f"{means[end].iloc[0]:.3f}" for end in ("low", "high"))
+    assert table["95 % interval"][0] == f"{low} to {high}"
+    assert set(table["subjects"]) == {"2"}
+
+
+def test_the_figures_say_what_they_show(page: Page) -> None:
+    alts = [a["alt"] for a in page.attributes("img") if a["alt"].startswith("Unique and shared variance in V1")]
+    assert len(alts) == 1
+    for said in ("all together 0.", "unique to early 0.", "unique to late −0.", "noise ceiling 0.500"):
+        assert said in alts[0]
+    assert "below 0" in page.text
+    assert "#variance" in [a["href"] for a in page.attributes("a")]
+
+
+def test_without_the_file_there_is_no_section(tmp_path: Path) -> None:
+    page = read_page(write_output(tmp_path / "output"))
+    assert "Unique and shared" not in page.html
+    assert "#variance" not in [a["href"] for a in page.attributes("a")]
+
+
+@pytest.mark.parametrize("groups", [("a", "b", "c"), ("a", "b", "c", "d")])
+def test_more_groups_have_every_part(tmp_path: Path, groups: tuple[str, ...]) -> None:
+    results = read_results(write_divided(tmp_path / "output", groups, ceiling=np.nan))
+    found = partition(results, ["V1"])
+    assert found is not None
+    assert list(found.panels) == ["V1"]  # the others are in the table
+    assert len(found.rows) == 2 * 2 * (2 ** len(groups) - 1)
+    assert dict(found.groups).keys() == set(groups)
+    assert len({colour for _, colour in found.groups}) == len(groups)
+    assert "shared by a, b and c" in [row.label for row in found.rows]
+    assert "noise ceiling" not in found.panels["V1"].alt
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_for_everyone(visit: Callable[..., Visit], output: Path, page: Page, width: int) -> None:
+    visited = visit(output / "report.html", width=width, offline=True)
+    assert visited.audit() == []
+    assert visited.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert visited.problems == []
+    panels = visited.page.locator("#variance img:visible")
+    assert panels.count() == 2
+    visited.page.locator("select[name=roi]").select_option("LOC")
+    assert panels.count() == 1
+    assert visited.page.locator("#variance tbody tr:visible").count() == 6

@@ -1,0 +1,48 @@
+"""What principal components of one layer cost: memory at most, by what holds it, and operations, roughly."""
+
+from __future__ import annotations
+
+from voxelcast.features import covariance, krylov
+from voxelcast.features.pca import BLOCK_BYTES, COLUMNS, MOST_SQUARE
+
+_PASSES = 20
+"""Over the features, that block Krylov iteration usually takes."""
+
+
+def compress_bytes(n_stimuli: int, n_features: int, components: int, *, scale: bool = False) -> dict[str, float]:
+    """State the bytes that the compression of one layer holds; their sum is the bound, whatever the number of folds.
+
+    Let m be the smaller of the numbers of stimuli and features. Up to `voxelcast.features.pca.MOST_SQUARE`, three
+    matrices of m x m are held at a time (five where more than a quarter of the components is asked for); with ``scale``
+    Gram matrices of 1 GB in all, or one. Above, the bases of block Krylov iteration take their place. Besides, a few
+    blocks of features, and the scores.
+
+    Parameters
+    ----------
+    n_stimuli, n_features : int
+    components : int
+    scale : bool
+    """
+    m, everything = min(n_stimuli, n_features), 8.0 * n_stimuli * n_features
+    squares, n_blocks = 3 if 4 * components <= m else 5, 2
+    block = min(BLOCK_BYTES, 8 * COLUMNS * n_stimuli)
+    held = {"matrices": 8.0 * squares * m * m}
+    if m > MOST_SQUARE:
+        held, block, n_blocks = {"bases": float(krylov.BASIS_BYTES)}, krylov.BLOCK_BYTES, 6
+    elif n_features < n_stimuli:
+        block, n_blocks = covariance.BLOCK_BYTES, 5
+    elif scale:
+        held["matrices"] += max(0.0, 1e9 - 8.0 * m * m)
+        n_blocks = 6
+    return {**held, "blocks": n_blocks * min(block, everything), "scores": 8.0 * 3 * n_stimuli * components}
+
+
+def compress_flops(n_stimuli: int, n_features: int, components: int, n_subsets: int, *, scale: bool = False) -> float:
+    """Estimate the operations of the compression of one layer, fitted to so many training sets."""
+    m = min(n_stimuli, n_features)
+    if m > MOST_SQUARE:
+        return n_subsets * _PASSES * 4.0 * n_stimuli * n_features * components
+    solving = 4.0 * m**3 / 3 * n_subsets
+    if n_features < n_stimuli:
+        return 2.0 * n_stimuli * m * (m + components) * n_subsets + solving
+    return 2.0 * n_stimuli * m * n_features * (n_subsets if scale else 1) + solving

@@ -1,0 +1,183 @@
+r"""Exact principal components of fewer features than stimuli, from the features' covariance.
+
+With D features of n stimuli, D < n, as in time series of thousands of volumes, the D x D matrix
+
+    S = X' X,    S = V diag(l) V',    scores of any stimuli = X V
+
+of the training rows X (centred on their mean, and divided by their standard deviations if asked) has the eigenvalues
+of the n x n Gram matrix of :mod:`voxelcast.features.pca`, and is smaller. It is summed over blocks of rows, anew for
+each training set: that costs less than the eigenvectors of the Gram matrix would, and a fold's scores hold nothing of
+its held-out stimuli, to the last bit. Memory: two matrices of D x D (three where more than a quarter of the components
+is asked for), five blocks of 64 MiB, and the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.pca import (
+    Fewer,
+    PCAScores,
+    Precision,
+    check_components,
+    check_products,
+    kept_components,
+    largest_eigenpairs,
+    signs,
+)
+
+BLOCK_BYTES = 64 * 2**20
+_EPS = float(np.finfo(np.float64).eps)
+
+
+def covariance_scores(
+    matrix: FeatureMatrix,
+    train_rows: IntArray,
+    components: int | Literal["max"],
+    *,
+    scale: bool = False,
+    fewer: Fewer = "error",
+    where: str = "",
+    precision: Precision = "float64",
+) -> PCAScores:
+    """Fit principal components to training stimuli and give the scores of all stimuli.
+
+    Each component's sign is such that its largest training score in size is positive.
+
+    Parameters
+    ----------
+    matrix : FeatureMatrix of shape (n_stimuli, n_features)
+    train_rows : ndarray of int, shape (n_train,)
+    components : int or "max"
+        How many; ``"max"``: as many as the rank.
+    scale : bool
+        Divide each feature by its training standard deviation first; one that is constant there becomes 0.
+    fewer, where
+        See `voxelcast.features.pca.pca_scores`.
+    precision : {"float64", "float32"}
+        Of the products; sums over blocks are double.
+
+    Raises
+    ------
+    OptionError, DataError
+        As `voxelcast.features.pca.pca_scores`.
+    """
+    return _projected(matrix, train_rows, components, scale, fewer, where, precision)[0]
+
+
+def covariance_coordinates(
+    matrix: FeatureMatrix,
+    train_rows: IntArray,
+    *,
+    scale: bool = False,
+    where: str = "",
+    precision: Precision = "float64",
+) -> FloatArray:
+    """Give all stimuli's coordinates in the space of the training stimuli, and their distance from it.
+
+    See `voxelcast.features.coordinates.coordinates`, which does the same from a Gram matrix.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n_stimuli, rank + 1)
+    """
+    found, squares = _projected(matrix, train_rows, "max", scale, "error", where, precision)
+    outside = np.sqrt(np.maximum(squares - np.square(found.scores).sum(axis=1), 0.0))
+    outside[train_rows] = 0.0
+    return np.column_stack([found.scores, outside])
+
+
+def _projected(
+    matrix: FeatureMatrix,
+    train_rows: IntArray,
+    components: int | Literal["max"],
+    scale: bool,
+    fewer: Fewer,
+    where: str,
+    precision: Precision,
+) -> tuple[PCAScores, FloatArray]:
+    """Return the scores, and every stimulus' squared distance from the training mean."""
+    check_components(components, fewer)
+    check_option("precision", precision, ("float64", "float32"))
+    n_train = len(train_rows)
+    standard, size = _training_means(matrix, train_rows, where)
+    S = np.zeros((matrix.shape[1], matrix.shape[1]))
+    for train in _train_blocks(matrix, train_rows):
+        centred = standard.applied(train).astype(precision, copy=False)
+        S += centred.T @ centred
+    if scale:
+        deviation = np.where(standard.constant, 1.0, np.sqrt(np.diag(S) / n_train))
+        standard = replace(standard, deviation=deviation)
+        S /= np.outer(deviation, deviation)
+    total = float(np.trace(S))
+    wanted = min(n_train if components == "max" else components, len(S))
+    # Symmetric to the bit: its transpose is itself, in Fortran order.
+    values, vectors = largest_eigenpairs(S.T, wanted)
+    # Below this an eigenvalue is rounding: of the products, of the decomposition, of the means.
+    noise = 10 * np.sqrt(n_train) * float(np.finfo(precision).eps) * total / n_train
+    noise += n_train * _EPS * float(values[0]) + 10 * (n_train * _EPS) ** 2 * size
+    kept = kept_components(values, noise, components, n_train, fewer, where)
+    values, vectors = values[:kept], vectors[:, :kept]
+    scores, squares = np.empty((matrix.shape[0], kept)), np.empty(matrix.shape[0])
+    for start, rows in _blocks(matrix):
+        centred = standard.applied(rows)
+        scores[start : start + len(rows)] = centred @ vectors
+        squares[start : start + len(rows)] = np.einsum("ij,ij->i", centred, centred)
+    scores *= signs(scores[train_rows])
+    return PCAScores(scores, values / total), squares
+
+
+@dataclass(frozen=True)
+class _Standard:
+    """Training means, which features are constant over the training stimuli, and the deviations where they divide."""
+
+    mean: FloatArray
+    constant: BoolArray
+    deviation: FloatArray | None = None
+
+    def applied(self, rows: FloatArray) -> FloatArray:
+        """Centre rows and, where there are deviations, divide; constant features then become 0."""
+        centred: FloatArray = rows - self.mean
+        if self.deviation is not None:
+            centred /= self.deviation
+            centred[:, self.constant] = 0.0
+        return centred
+
+
+def _training_means(matrix: FeatureMatrix, train_rows: IntArray, where: str) -> tuple[_Standard, float]:
+    """Return the training means, and the mean over training stimuli of their features' sum of squares."""
+    sums, squares = np.zeros(matrix.shape[1]), np.zeros(matrix.shape[1])
+    constant: BoolArray = np.ones(matrix.shape[1], dtype=bool)
+    first = matrix.rows(int(train_rows.min()), int(train_rows.min()) + 1)[0]
+    for train in _train_blocks(matrix, train_rows):
+        constant &= (train == first).all(axis=0)
+        sums += train.sum(axis=0)
+        squares += np.einsum("ij,ij->j", train, train)
+    check_products(squares, where)
+    # The computed mean of a constant feature may be off by rounding.
+    mean = np.where(constant, first, sums / len(train_rows))
+    return _Standard(mean, constant), float(squares.sum()) / len(train_rows)
+
+
+def _blocks(matrix: FeatureMatrix) -> Iterator[tuple[int, FloatArray]]:
+    """Read all rows, some at a time, with the number of the first."""
+    height = max(1, BLOCK_BYTES // (8 * matrix.shape[1]))
+    for start in range(0, matrix.shape[0], height):
+        yield start, matrix.rows(start, start + height)
+
+
+def _train_blocks(matrix: FeatureMatrix, train_rows: IntArray) -> Iterator[FloatArray]:
+    """Read the training rows, some at a time."""
+    taken = np.zeros(matrix.shape[0], dtype=bool)
+    taken[train_rows] = True
+    for start, rows in _blocks(matrix):
+        train = rows[taken[start : start + len(rows)]]
+        if len(train):
+            yield train
