@@ -33,7 +33,7 @@ from voxelcast.search.selection import Selection
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 
-VERSION = 3
+VERSION = 4
 
 Located = tuple[Path, str, str, str, str]
 """A feature space: its folder, network, weights, layer, and its pool where there are several (else empty)."""
