@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,14 @@ from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
-from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
+from voxelcast.encoders.registry import check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment import compress_step, extract_step, fit_step, responses_step
+from voxelcast.experiment import compress_step, extract_step, responses_step
 from voxelcast.experiment.builders import build_dataset, network_json
 from voxelcast.experiment.config import TABLES, ExperimentConfig
 from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.table_step import table_steps
 from voxelcast.features.delays import delayed_rows
-from voxelcast.features.pooling import pool_key
 from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
@@ -272,121 +271,6 @@ class Plan:
             steps[subject, roi] = Step(step_id, responses_step.prepare_responses, arguments)
         return steps
 
-    def spaces(self, extracted: dict[str, list[Step]], readable: Readable, repeat: int = 0) -> list[Space]:
-        """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat."""
-        # Without a compression fitted in folds, all repeats share one.
-        fold_of_row = self.folds(readable.train_ids, repeat if self.config.compressed_in_folds else 0)
-        excluded = self.excluded_folds(int(fold_of_row.max()) + 1)
-        pools = self.config.pools
-        sources = [
-            (network.shown, network.card.weights, layer, pool)
-            for network in self.networks
-            for layer in network.layers
-            for pool in pools
-        ]
-        sources += [(TABLES, "none", table, "") for table in self.config.features]  # they were never pooled
-        spaces = []
-        for shown, weights, layer, pool in sources:
-            shards = extracted[shown]
-            compression = self.config.compression(pool)
-            place = extract_step.place_of(pool, pools) if pool else None
-            several = {} if place is None else {"pool": pool_key(pool)}
-            key = {
-                "version": compress_step.VERSION,
-                "shards": [step.step_id.key for step in shards],
-                "layer": layer,
-                "folds": fold_of_row.tolist(),
-                "excluded": excluded,
-                **several,
-                **asdict(compression),
-            }
-            called = pool if several else ""
-            arguments = {
-                "shards": [extract_step.layer_path(self.store.path(step.step_id), layer, place) for step in shards],
-                "layer": " ".join(filter(None, (shown, layer, called))),
-                "fold_of_row": fold_of_row,
-                "excluded": excluded,
-                "compression": compression,
-            }
-            name = "-".join(filter(None, (shown.replace("/", "-"), layer, called.partition("(")[0])))
-            step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)
-            spaces.append(Space(step, shown, weights, layer, called))
-        return spaces
-
-    def fit_steps(
-        self,
-        responses: dict[tuple[str, str], Step],
-        spaces: Sequence[Space],
-        readable: Readable,
-        repeated: Sequence[Sequence[Space]] = (),
-    ) -> dict[tuple[str, str], Step]:
-        """Make the steps that search, judge and refit the models, by subject and ROI.
-
-        ``repeated`` has the spaces of each further partition into folds.
-        """
-        config = self.config
-        fold_of_row = self.folds(readable.train_ids)
-        more_folds = [self.folds(readable.train_ids, repeat) for repeat in range(1, config.folds.repeats)]
-        groups = self.groups_of(readable.train_ids)
-        rows = self.delayed_rows(readable)
-        steps = {}
-        for pair, prepared in responses.items():
-            others = [responses[other] for other in self.sharers(pair)]
-            shared = {
-                "share": config.share.model_dump(),
-                "fitted_in_folds": config.compressed_in_folds,
-                "groups": groups,
-                "test_groups": self.groups_of(readable.test_ids),
-                "encoders": config.encoders,
-                # Its budget changes nothing where it is not used.
-                "automl": config.automl.model_dump() if set(config.encoders) & set(AUTOML_ENCODERS) else None,
-                "search": config.search.model_dump(),
-                "selection": config.selection.model_dump(),
-                "ensemble": config.ensemble.model_dump(exclude=set() if config.ensemble.joined else {"joined"}),
-                "truncate": config.compress.method == "pca",
-                "nested": config.folds.nested,
-                "interval": config.interval.model_dump(),
-                "significance": config.significance.model_dump(),
-                "seed": config.seed,
-                "subject": pair[0],
-                "roi": pair[1],
-            }
-            key = {
-                "version": fit_step.VERSION,
-                "responses": prepared.step_id.key,
-                "spaces": [
-                    [s.step.step_id.key, s.network, s.weights, s.layer, *([s.pool] if s.pool else [])] for s in spaces
-                ],
-                "folds": fold_of_row.tolist(),
-                "repeats": [
-                    [folds.tolist(), [space.step.step_id.key for space in own]]
-                    for folds, own in zip(more_folds, repeated, strict=True)
-                ],
-                "others": [other.step_id.key for other in others],
-                "train": readable.train_ids,
-                "test": readable.test_ids,
-                **({} if rows is None else {"delayed_rows": rows.tolist()}),
-                **shared,
-            }
-            arguments = {
-                **shared,
-                "delayed_rows": rows,
-                "responses": self.store.path(prepared.step_id),
-                "train_rows": readable.train_rows,
-                "test_rows": readable.test_rows,
-                "spaces": self._located(spaces),
-                "fold_of_row": fold_of_row,
-                "repeats": [(folds, self._located(own)) for folds, own in zip(more_folds, repeated, strict=True)],
-                "others": [self.store.path(other.step_id) for other in others],
-            }
-            step_id = StepId("fit", "_".join(pair), content_key(key))
-            arguments["scratch"] = self.store.scratch(step_id)
-            steps[pair] = Step(step_id, fit_step.fit_pair, arguments)
-        return steps
-
-    def _located(self, spaces: Sequence[Space]) -> list[fit_step.Located]:
-        return [(self.store.path(s.step.step_id), s.network, s.weights, s.layer, s.pool) for s in spaces]
-
     def sharers(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
         """Return the other subjects that a pair shares its targets with; none unless ``share`` is set.
 
@@ -403,12 +287,6 @@ class Plan:
                 f"share.components needs at least two subjects with {pair[1]}; got {pair[0]} alone; set it to 0"
             )
         return others
-
-
-def compress_steps(spaces: Sequence[Space], repeated: Sequence[Sequence[Space]]) -> list[Step]:
-    """Return the steps of the spaces of all partitions into folds, each once: without refits they share them."""
-    steps = [space.step for own in (spaces, *repeated) for space in own]
-    return list({step.step_id: step for step in steps}.values())
 
 
 def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:

@@ -16,6 +16,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.execution.stage import Attempt
 from voxelcast.execution.steps import Step
+from voxelcast.experiment.compress_plan import compress_steps
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.fit_step import read_result
@@ -23,7 +24,7 @@ from voxelcast.experiment.missing import PARTITION_FILE, Missing, Pair, missing_
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS, with_pool
 from voxelcast.experiment.partition_plan import partition_rows
 from voxelcast.experiment.partition_step import PARTITION_COLUMNS
-from voxelcast.experiment.plan import Plan, Readable, Space, compress_steps
+from voxelcast.experiment.plan import Plan, Readable, Space
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance

@@ -20,12 +20,14 @@ from voxelcast.execution.opening import fetch_inputs, open_engine, send_results,
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, attempt_steps
 from voxelcast.execution.steps import Step
+from voxelcast.experiment.compress_plan import compress_spaces, compress_steps
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.estimate import Estimate, estimate
+from voxelcast.experiment.fit_plan import fit_steps
 from voxelcast.experiment.join_plan import join_spaces
 from voxelcast.experiment.missing import find_missing, missing_line, undivided_line
 from voxelcast.experiment.partition_plan import partition_steps
-from voxelcast.experiment.plan import Plan, compress_steps
+from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import Finished, write_results
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked
@@ -187,13 +189,13 @@ def _run(plan: Plan, runner: _Runner) -> tuple[Finished, int]:
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
-    spaces = plan.spaces(extracted, readable)
-    repeated = [plan.spaces(extracted, readable, repeat) for repeat in range(1, plan.config.folds.repeats)]
+    spaces = compress_spaces(plan, extracted, readable)
+    repeated = [compress_spaces(plan, extracted, readable, repeat) for repeat in range(1, plan.config.folds.repeats)]
     ran += runner.run(compress, compress_steps(spaces, repeated))
     if joined := join_spaces(plan, [spaces, *repeated], readable):
         ran += runner.run(JOIN, [space.step for space in joined])
         spaces, *repeated = [[*own, space] for own, space in zip([spaces, *repeated], joined, strict=True)]
-    fits = plan.fit_steps(responses, spaces, readable, repeated)
+    fits = fit_steps(plan, responses, spaces, readable, repeated)
     unprepared = find_missing(plan, responses, fits, prepared.failures)
     fitted = runner.attempt(fit, [step for pair, step in fits.items() if pair not in unprepared], wrong_ends=False)
     failures = (*prepared.failures, *fitted.failures)

@@ -1,0 +1,88 @@
+"""The steps that search, judge and refit the models of each subject x ROI, each with its key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voxelcast.encoders.registry import AUTOML_ENCODERS
+from voxelcast.execution.steps import Step
+from voxelcast.experiment import fit_step
+from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.store.keys import content_key
+from voxelcast.store.steps import StepId
+
+
+def fit_steps(
+    plan: Plan,
+    responses: dict[tuple[str, str], Step],
+    spaces: Sequence[Space],
+    readable: Readable,
+    repeated: Sequence[Sequence[Space]] = (),
+) -> dict[tuple[str, str], Step]:
+    """Make the steps that search, judge and refit the models, by subject and ROI.
+
+    ``repeated`` has the spaces of each further partition into folds.
+    """
+    config = plan.config
+    fold_of_row = plan.folds(readable.train_ids)
+    more_folds = [plan.folds(readable.train_ids, repeat) for repeat in range(1, config.folds.repeats)]
+    groups = plan.groups_of(readable.train_ids)
+    rows = plan.delayed_rows(readable)
+    steps = {}
+    for pair, prepared in responses.items():
+        others = [responses[other] for other in plan.sharers(pair)]
+        shared = {
+            "share": config.share.model_dump(),
+            "fitted_in_folds": config.compressed_in_folds,
+            "groups": groups,
+            "test_groups": plan.groups_of(readable.test_ids),
+            "encoders": config.encoders,
+            # Its budget changes nothing where it is not used.
+            "automl": config.automl.model_dump() if set(config.encoders) & set(AUTOML_ENCODERS) else None,
+            "search": config.search.model_dump(),
+            "selection": config.selection.model_dump(),
+            "ensemble": config.ensemble.model_dump(exclude=set() if config.ensemble.joined else {"joined"}),
+            "truncate": config.compress.method == "pca",
+            "nested": config.folds.nested,
+            "interval": config.interval.model_dump(),
+            "significance": config.significance.model_dump(),
+            "seed": config.seed,
+            "subject": pair[0],
+            "roi": pair[1],
+        }
+        key = {
+            "version": fit_step.VERSION,
+            "responses": prepared.step_id.key,
+            "spaces": [
+                [s.step.step_id.key, s.network, s.weights, s.layer, *([s.pool] if s.pool else [])] for s in spaces
+            ],
+            "folds": fold_of_row.tolist(),
+            "repeats": [
+                [folds.tolist(), [space.step.step_id.key for space in own]]
+                for folds, own in zip(more_folds, repeated, strict=True)
+            ],
+            "others": [other.step_id.key for other in others],
+            "train": readable.train_ids,
+            "test": readable.test_ids,
+            **({} if rows is None else {"delayed_rows": rows.tolist()}),
+            **shared,
+        }
+        arguments = {
+            **shared,
+            "delayed_rows": rows,
+            "responses": plan.store.path(prepared.step_id),
+            "train_rows": readable.train_rows,
+            "test_rows": readable.test_rows,
+            "spaces": _located(plan, spaces),
+            "fold_of_row": fold_of_row,
+            "repeats": [(folds, _located(plan, own)) for folds, own in zip(more_folds, repeated, strict=True)],
+            "others": [plan.store.path(other.step_id) for other in others],
+        }
+        step_id = StepId("fit", "_".join(pair), content_key(key))
+        arguments["scratch"] = plan.store.scratch(step_id)
+        steps[pair] = Step(step_id, fit_step.fit_pair, arguments)
+    return steps
+
+
+def _located(plan: Plan, spaces: Sequence[Space]) -> list[fit_step.Located]:
+    return [(plan.store.path(s.step.step_id), s.network, s.weights, s.layer, s.pool) for s in spaces]
