@@ -217,5 +217,5 @@ def test_scores_without_rows_or_with_a_pair_twice(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="one row per subject and ROI"):
         write_report(output)
     _edit(output, lambda t: t.iloc[:0])
-    with pytest.raises(DataError, match="has no rows"):
+    with pytest.raises(DataError, match="has no results"):
         write_report(output)
