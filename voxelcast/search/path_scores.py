@@ -106,13 +106,12 @@ def score_path_folds(
     """
     check_option("metric", metric, ("pearson_r", "pooled_2021"))
     parts = _path_sums(path, features, [fold.centred for fold in responses], means=metric == "pooled_2021")
-    return np.stack(
-        [
+    scores = np.empty((len(path.settings), len(features)))
+    for column, (part, fold) in enumerate(zip(parts, responses, strict=True)):
+        scores[:, column] = (
             _mean_scores(part, fold) if part.means is None else _pooled_scores(part, y_mean + part.means, fold)
-            for part, fold in zip(parts, responses, strict=True)
-        ],
-        axis=1,
-    )
+        )
+    return scores
 
 
 def path_pearson_r(path: Path, X: FloatArray, responses: HeldOut) -> FloatArray:
@@ -143,7 +142,16 @@ class _Sums:
     means: FloatArray | None
 
 
+_Adding = Callable[[FloatArray, FloatArray, _Sums, slice], None]
+"""Takes the loadings and centred responses of some voxels, and writes their sums."""
+
+
 def _pearson_r(sums: _Sums, responses: HeldOut) -> FloatArray:
+    if sums.varies.all() and responses.norm.all():
+        r = np.sqrt(sums.squares)
+        r *= responses.norm
+        np.divide(sums.cross, r, out=r)
+        return np.clip(r, -1.0, 1.0, out=r)
     known = sums.varies & (responses.norm > 0)
     r = np.full(sums.cross.shape, np.nan)
     np.divide(sums.cross, np.sqrt(np.where(known, sums.squares, 1.0)) * responses.norm, out=r, where=known)
@@ -154,6 +162,8 @@ def _mean_scores(sums: _Sums, responses: HeldOut) -> FloatArray:
     """Score as `voxelcast.scoring.mean_pearson_r`."""
     r = _pearson_r(sums, responses)
     varies = responses.norm > 0
+    if sums.varies.all() and varies.all():
+        return np.asarray(r.mean(axis=1))
     # As in scoring.mean_pearson_r: all settings are averaged over the same voxels, a constant prediction is a 0.
     scores = np.full(len(r), np.nan)
     known = ~np.isnan(r).all(axis=1)
@@ -213,30 +223,55 @@ def _voxel_sums(
 
 
 def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -> _Sums:
-    """Sum over the stimuli of a fold without its predictions, some voxels at a time (they stay in the cache)."""
+    """Sum over the stimuli of a fold, some voxels at a time (they stay in the cache)."""
     raw = X @ path.directions
     x_mean = raw.mean(axis=0)
     T = raw - x_mean
-    G = T.T @ T
+    squared = np.einsum("ij,ij->j", T, T)
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
-    rounding = 64 * _EPS * np.diag(G) + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
-    kept = _prefix_lengths(path.filters)
-    squares_of, filters_squared = _squares_of(path, T, G, kept), np.square(path.filters)
+    rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
     shape = (len(path.settings), path.loadings.shape[1])
     sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+    add = _sums_of_predictions(path, T, rounding) if shape[0] <= _FEW else _sums_of_products(path, T, rounding)
     for start in range(0, shape[1], _BLOCK_VOXELS):
         voxels = slice(start, min(start + _BLOCK_VOXELS, shape[1]))
         Q = path.loadings[:, voxels]
-        cross = T.T @ Yc[:, voxels]
+        add(Q, Yc[:, voxels], sums, voxels)
+        if sums.means is not None:
+            sums.means[:, voxels] = path.filters @ (x_mean[:, None] * Q)
+    return sums
+
+
+def _sums_of_predictions(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
+    """Return what sums over the predictions of a few settings for some voxels."""
+
+    def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
+        for place, d in enumerate(path.filters):
+            weighted = d[:, None] * Q
+            P = T @ weighted
+            sums.cross[place, voxels] = np.einsum("nq,nq->q", P, Yc)
+            squares = np.einsum("nq,nq->q", P, P)
+            sums.squares[place, voxels] = squares
+            sums.varies[place, voxels] = squares > rounding @ np.square(weighted, out=weighted)
+
+    return add
+
+
+def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
+    """Return what sums for many settings and some voxels without their predictions."""
+    kept = None if isinstance(path, ShrinkagePath) else _prefix_lengths(path.filters)
+    squares_of, filters_squared = _squares_of(path, T, T.T @ T, kept), np.square(path.filters)
+
+    def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
+        cross = T.T @ Yc
         cross *= Q
         squares, floor = squares_of(Q), np.square(Q)
         floor *= rounding[:, None]
         sums.cross[:, voxels] = _filtered(path.filters, kept, cross)
         sums.squares[:, voxels] = squares
         np.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[:, voxels])
-        if sums.means is not None:
-            sums.means[:, voxels] = path.filters @ (x_mean[:, None] * Q)
-    return sums
+
+    return add
 
 
 def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) -> FloatArray:
@@ -253,8 +288,6 @@ def _squares_of(
         # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
         below = 2 * np.tril(G, -1) + np.diag(np.diag(G))
         return lambda Q: _running_sum(Q * (below @ Q), kept)
-    if len(path.filters) <= _FEW:
-        return lambda Q: np.stack([np.square(T @ (d[:, None] * Q)).sum(axis=0) for d in path.filters])
     weights = _penalty_weights(path, G) if isinstance(path, ShrinkagePath) else None
     if weights is None:
         return lambda loadings: _quadratic(path.filters, T, loadings)
