@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+import voxelcast.cli.maps as maps_module
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, UnknownNameError
 from voxelcast.datasets.base import Dataset, SurfacePlaces, VoxelPlaces
 from voxelcast.report.brain_maps import (
@@ -135,3 +137,14 @@ def test_a_map_without_values_and_another_mesh_are_refused(tmp_path: Path) -> No
         draw_map(tmp_path / "map.png", VolumeMap(np.full(SHAPE, np.nan), None), "s1", "pearson_r")
     with pytest.raises(DataError, match="a picture needs a mesh of fsaverage"):
         draw_map(tmp_path / "map.png", SurfaceMap("fsLR32k", np.ones(32), np.ones(32)), "s1", "pearson_r")
+
+
+def test_the_command_names_what_is_not_on_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maps_module, "open_dataset", lambda source: _dataset("V1", "V2"))
+    (tmp_path / "voxels").mkdir()
+    np.savez(tmp_path / "voxels" / "s1_V1.npz", pearson_r=np.array([0.1, 0.2, 0.3]))
+    said = CliRunner().invoke(maps_module.maps, [str(tmp_path), "--no-pictures"])
+    assert said.exit_code == 0
+    assert f"not on the maps, as {tmp_path / 'voxels'} has no values of them: s1 V2\n" in said.stderr
+    np.savez(tmp_path / "voxels" / "s1_V2.npz", pearson_r=np.array([0.4, 0.5]))
+    assert CliRunner().invoke(maps_module.maps, [str(tmp_path), "--no-pictures"]).stderr == ""

@@ -41,7 +41,8 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
     from voxelcast.report.page import write_report
 
     dataset = open_dataset(source or str(output / "config.yaml"))
-    for subject, voxels in read_voxels(output, dataset).items():
+    found = read_voxels(output, dataset)
+    for subject, voxels in found.items():
         for quantity in choose_quantities(voxels, quantities):
             there = {roi: values[quantity] for roi, values in voxels.items() if quantity in values}
             brain_map = make_map(dataset, subject, there)
@@ -54,6 +55,9 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
 
                 written.append(draw_map(output / FOLDER / f"{name}.png", brain_map, subject, quantity))
             click.echo(f"{subject} {quantity}: {', '.join(path.name for path in written)}")
+    absent = [f"{s} {roi}" for s in dataset.subjects for roi in dataset.rois(s) if roi not in found.get(s, {})]
+    if absent:
+        click.echo(f"not on the maps, as {output / 'voxels'} has no values of them: {', '.join(absent)}", err=True)
     click.echo(f"maps in {output / FOLDER}")
     if (output / "report.html").is_file():
         click.echo(f"report: {write_report(output)}")

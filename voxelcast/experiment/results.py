@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,14 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
-from voxelcast.execution.stage import Attempt
-from voxelcast.execution.steps import Step
-from voxelcast.experiment.compress_plan import compress_steps
-from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.example_voxels import write_example_voxels
+from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.fit_step import read_result
-from voxelcast.experiment.missing import PARTITION_FILE, Missing, Pair, missing_note, remove_results
+from voxelcast.experiment.missing import PARTITION_FILE, Pair, remove_results
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS, with_pool
+from voxelcast.experiment.notes import experiment_notes
 from voxelcast.experiment.partition_plan import partition_rows
 from voxelcast.experiment.partition_step import PARTITION_COLUMNS
-from voxelcast.experiment.plan import Plan, Readable, Space
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
@@ -67,38 +63,6 @@ SCORE_COLUMNS = (
 _SUBMITTED = (".zip", ".pkl", ".npy")  # what a submission consists of
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The steps of an experiment that are done, and the subjects x ROI that are missing because a step failed."""
-
-    plan: Plan
-    readable: Readable
-    responses: dict[Pair, Step]
-    extracted: dict[str, list[Step]]
-    spaces: Sequence[Space]
-    fits: dict[Pair, Step]
-    missing: dict[Pair, Missing]
-    repeated: Sequence[Sequence[Space]]
-    partitions: dict[Pair, Step]
-    divided: Attempt
-
-    def all_steps(self) -> list[Step]:
-        """Every step, in the order of the work."""
-        extracted = [step for steps in self.extracted.values() for step in steps]
-        compressed = compress_steps(self.spaces, self.repeated)
-        divided = self.divided_pairs().values()
-        return [*self.responses.values(), *extracted, *compressed, *self.fits.values(), *divided]
-
-    def divided_pairs(self) -> dict[Pair, Step]:
-        """Return the steps that divided variance, without those that failed."""
-        failed = {failure.step_id for failure in self.divided.failures}
-        return {pair: step for pair, step in self.partitions.items() if step.step_id not in failed}
-
-    def folder(self, step: Step) -> Path:
-        """Where a step's result lies."""
-        return self.plan.store.path(step.step_id)
-
-
 def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     """Write scores, search, predictions, submission, provenance and report; return the rows of ``scores.csv``."""
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
@@ -114,7 +78,7 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     _write_partition(finished, output)
     _write_layers(finished, output)
     _write_exclusions(finished, output)
-    notes = _notes(finished)
+    notes = experiment_notes(finished)
     submission = _write_submission(finished, output)
     if submission:
         notes.append(submission)
@@ -226,69 +190,6 @@ def _write_exclusions(finished: Finished, output: Path) -> None:
         facts = json.loads((finished.folder(step) / "facts.json").read_text())
         rows += [["voxel", subject, roi, voxel, reason] for voxel, reason in facts["invalid"].items()]
     write_text(output / "exclusions.csv", _csv(("kind", "subject", "roi", "name", "reason"), rows))
-
-
-def _notes(finished: Finished) -> list[str]:
-    config = finished.plan.config
-    notes = [missing_note(finished.missing, len(finished.plan.pairs))] if finished.missing else []
-    notes += [
-        f"{network.shown}: weights are {network.card.weights}; its scores say nothing of a trained network."
-        for network in finished.plan.networks
-        if network.card.weights.startswith("random")
-    ]
-    if config.control == "shuffle":
-        notes.append("Control: the responses were shuffled over training stimuli; every score should be near 0.")
-    if config.compression_learns and config.compress.fit == "once":
-        notes.append(
-            "Compression was fitted once on all training stimuli (as in 2021), so features of held-out folds went into "
-            "it; scores may be slightly too high."
-        )
-    if not config.folds.nested:
-        notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
-    if config.folds.repeats > 1:
-        notes.append(
-            f"Scores and bounds of intervals are means over {config.folds.repeats} partitions into folds; the search, "
-            "p-values, measured against predicted responses and out-of-fold predictions are those of the first."
-        )
-    notes += _significance_notes(finished)
-    if config.selection.per == "voxel" or config.ensemble.method != "none":
-        notes.append(_mixture_note(config))
-    if config.search.metric != "pearson_r":
-        notes.append(f"Layers and hyper-parameters were chosen by {config.search.metric}, not by the mean r per voxel.")
-    if finished.divided.failures:
-        first, n = finished.divided.failures[0], len(finished.divided.failures)
-        failed = f"{first.step_id.name} failed ({first.reason})"
-        notes.append(f"The variance of {n} subject x ROI was not divided: {failed}.")
-    if finished.readable.broken:
-        notes.append(f"{len(finished.readable.broken)} stimuli could not be read and were left out.")
-    return notes
-
-
-def _significance_notes(finished: Finished) -> list[str]:
-    """Say where voxels could not be tested because nothing can change places."""
-    results = {pair: read_result(finished.folder(step)) for pair, step in finished.fits.items()}
-    untested = [" ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)]
-    if not untested:
-        return []
-    return [
-        f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved whole, "
-        "and no fold holds two of them, nor are all folds of one size."
-    ]
-
-
-def _mixture_note(config: ExperimentConfig) -> str:
-    who = "every voxel chose for itself" if config.selection.per == "voxel" else "one choice was made for each ROI"
-    method = {
-        "none": "",
-        "stacking": "; layers were combined by stacking",
-        "average": f"; the {config.ensemble.top} best layers were averaged",
-        "banded_ridge": "; layers were combined by banded ridge regression",
-    }[config.ensemble.method]
-    joined = ", together with a model on all of them joined" if config.ensemble.joined else ""
-    return (
-        f"Predictions combine several models: {who}{method}{joined}. The layer, encoder and setting shown are the "
-        "heaviest (weights.csv has all weights); scores.csv has the gain over the best single model."
-    )
 
 
 def _write_submission(finished: Finished, output: Path) -> str | None:

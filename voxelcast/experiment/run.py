@@ -23,12 +23,13 @@ from voxelcast.execution.steps import Step
 from voxelcast.experiment.compress_plan import compress_spaces, compress_steps
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.estimate import Estimate, estimate
+from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.fit_plan import fit_steps
 from voxelcast.experiment.join_plan import join_spaces
 from voxelcast.experiment.missing import find_missing, missing_line, undivided_line
 from voxelcast.experiment.partition_plan import partition_steps
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.results import Finished, write_results
+from voxelcast.experiment.results import write_results
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
