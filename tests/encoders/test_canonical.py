@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tracemalloc
 import warnings
 
 import numpy as np
 import pytest
+from scipy.linalg import hadamard
 from sklearn import cross_decomposition
 
 from voxelcast.core.arrays import FloatArray
@@ -98,18 +101,41 @@ def test_cca_finds_the_canonical_correlations() -> None:
     np.testing.assert_allclose(crossed, np.eye(6), atol=1e-10)
 
 
-def test_voxels_beyond_the_stimuli_need_no_square_of_their_number() -> None:
+def test_canonical_pls_ends_where_the_covariance_is_used_up() -> None:
+    signs = hadamard(16).astype(float)
+    X = signs[:, [1, 2, 3]]
+    for shared, responses in ((0, signs[:, [4, 5, 6]]), (1, signs[:, [1, 5, 6]])):
+        directions, loadings = pls_canonical_path(moments(X, responses), 3)
+        assert directions.shape == (3, shared)
+        assert loadings.shape == (shared, 3)
+    np.testing.assert_array_equal(directions @ loadings, [[1, 0, 0], [0, 0, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("name", sorted(ENCODERS))
+def test_voxels_beyond_the_stimuli_need_no_square_of_their_number(name: str) -> None:
+    X, Y = _data(30, 4, 800)
+    stats = moments(X, Y)
+    tracemalloc.start()
+    fitted = ENCODERS[name]().path(stats, [{"n_components": 4}]).loadings
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fitted.shape == (4, 800)
+    # Some arrays as large as the responses; Y'Y alone would take 27 times as much as they do.
+    assert peak < 8 * Y.nbytes
+
+
+def test_few_voxels_are_handled_by_their_products() -> None:
+    def refuse() -> FloatArray:
+        raise AssertionError
+
+    stats = moments(*_data(60, 6, 5))
+    few = dataclasses.replace(stats, responses=refuse)
+    np.testing.assert_array_equal(pls_canonical_path(few, 3)[1], pls_canonical_path(stats, 3)[1])
+
+
+def test_rotated_responses_have_rotated_loadings() -> None:
     X, Y = _data(30, 4, 300)
     wide, stats = moments(X, Y), moments(X, Y @ np.linalg.qr(np.random.default_rng(1).standard_normal((300, 300)))[0])
-    # Rotated responses have rotated loadings; the few stimuli are handled through Y Y'.
-    for solve in (
-        lambda s: pls_canonical_path(s, 4),
-        lambda s: cca_path(s.S, s.C, s.responses()),
-    ):
-        directions, loadings = solve(wide)
-        assert directions.shape == (4, 4)
-        assert loadings.shape == (4, 300)
-        assert np.isfinite(loadings).all()
     found, rotated = (pls_canonical_path(s, 4) for s in (wide, stats))
     np.testing.assert_allclose(np.abs(found[0]), np.abs(rotated[0]), atol=1e-9)
     np.testing.assert_allclose(np.linalg.norm(found[1], axis=1), np.linalg.norm(rotated[1], axis=1), atol=1e-9)

@@ -86,7 +86,12 @@ def test_whole_path_meets_the_optimality_conditions(n: int, p: int, kind: str, n
         np.testing.assert_allclose(slope[B != 0], (absolute * np.sign(B))[B != 0], atol=tolerance)
 
 
-def test_nearly_dependent_features_are_solved_directly() -> None:
+def test_nearly_dependent_features_are_solved_directly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError
+
+    # Neither do the steps end here, nor is it necessary to follow the paths.
+    monkeypatch.setattr("voxelcast.encoders.elastic_net_solver._follow_path", refuse)
     rng = np.random.default_rng(0)
     X = rng.standard_normal((300, 30)) * np.geomspace(1, 0.05, 30) + 30 * rng.standard_normal((300, 1))
     Y = X @ rng.standard_normal((30, 40)) + rng.standard_normal((300, 40))
@@ -106,6 +111,29 @@ def test_more_features_than_stimuli_and_a_weak_penalty_end(n: int, p: int, small
     stats = moments(X, Y)
     absolute = 0.001 * largest_penalty(stats) * n * Y.std(axis=0)
     B = Lasso().fit(X, Y, {"relative_alpha": 0.001}).coefficients
+    slope = stats.C - stats.S @ B
+    assert (np.abs(slope) <= absolute * (1 + 1e-5)).all()
+    np.testing.assert_allclose(slope[B != 0], (absolute * np.sign(B))[B != 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed", "relative_alpha"),
+    [
+        # Six stimuli and thirty features: only following the path finds which features are in use.
+        ("noise", 4, 0.001),
+        ("noise", 7, 0.001),
+        # Features of zeros and ones: whole steps go round in circles, and following the path is in vain too.
+        ("binary", 12, 0.01),
+        ("binary", 20, 0.03),
+    ],
+)
+def test_ends_where_whole_steps_or_direct_solutions_do_not(kind: str, seed: int, relative_alpha: float) -> None:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((6, 30)) if kind == "noise" else rng.integers(0, 2, (12, 34)).astype(float)
+    Y = rng.standard_normal((len(X), 10 if kind == "noise" else 40))
+    stats = moments(X, Y)
+    absolute = relative_alpha * largest_penalty(stats) * len(X) * Y.std(axis=0)
+    B = Lasso().fit(X, Y, {"relative_alpha": relative_alpha}).coefficients
     slope = stats.C - stats.S @ B
     assert (np.abs(slope) <= absolute * (1 + 1e-5)).all()
     np.testing.assert_allclose(slope[B != 0], (absolute * np.sign(B))[B != 0], rtol=1e-5)

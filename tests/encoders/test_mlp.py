@@ -62,17 +62,32 @@ def test_predictions_are_those_of_the_network_in_torch() -> None:
     np.testing.assert_allclose(model.predict(X), expected, atol=1e-9)
 
 
-def test_weight_decay_shrinks_weights_and_leaves_biases() -> None:
-    # Without inputs and responses there is no gradient: each step multiplies the weights by 1 - rate * decay.
-    X, Y = np.zeros((64 + 8, 3)), np.zeros((64 + 8, 2))
-    common = {"widths": [8], "learning_rate": 1e-2, "dropout": 0.0, "seed": 1}
-    rows = np.arange(72)
-    decayed = train_perceptron(X, Y, rows[:64], rows[64:], weight_decay=10.0, **common)  # type: ignore[arg-type]
-    plain = train_perceptron(X, Y, rows[:64], rows[64:], weight_decay=0.0, **common)  # type: ignore[arg-type]
-    # The first layer never gets a gradient, as its inputs are 0; one batch per epoch, as many epochs as errors kept.
-    steps = 1 + decayed.errors.index(min(decayed.errors))
-    np.testing.assert_allclose(decayed.weights[0], plain.weights[0] * (1 - 0.1) ** steps, rtol=1e-4)
-    assert steps > 3
+def test_weight_decay_shrinks_weights_and_leaves_biases(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    X, Y, rows = rng.standard_normal((72, 3)), rng.standard_normal((72, 2)), np.arange(72)
+    # One epoch of one batch is one step, whose gradient is the same with and without decay.
+    monkeypatch.setattr("voxelcast.encoders.perceptron._MOST_EPOCHS", 1)
+    initial, plain, decayed = (
+        train_perceptron(
+            X, Y, rows[:64], rows[64:], widths=[8], learning_rate=rate, dropout=0.0, weight_decay=decay, seed=1
+        )
+        for rate, decay in ((0.0, 0.0), (1e-2, 0.0), (1e-2, 10.0))
+    )
+    for layer in range(2):
+        shrunk = plain.weights[layer] - 1e-2 * 10.0 * initial.weights[layer]
+        np.testing.assert_allclose(decayed.weights[layer], shrunk, atol=1e-6)
+        assert (plain.biases[layer] != initial.biases[layer]).any()
+        np.testing.assert_array_equal(decayed.biases[layer], plain.biases[layer])
+
+
+def test_a_voxel_that_is_constant_in_training_leaves_the_others_as_they_are() -> None:
+    X, Y = _data()
+    Y[:, 2] = 3.5
+    model = MLP().fit(X, Y, SETTING)
+    predicted = model.predict(X)
+    assert model.y_scale[2] == 1.0
+    np.testing.assert_allclose(predicted[:, 2], 3.5, atol=0.5)
+    assert all(np.corrcoef(predicted[:, voxel], Y[:, voxel])[0, 1] > 0.8 for voxel in (0, 1, 3))
 
 
 def test_dropout_is_on_in_every_epoch_and_off_in_predictions() -> None:

@@ -119,6 +119,18 @@ def test_no_covariance_leaves_no_component() -> None:
     assert loadings.shape == (0, 6)
 
 
+@pytest.mark.parametrize("q", [1, 3])
+def test_ends_where_the_covariance_is_used_up(q: int) -> None:
+    # Features of equal variance, uncorrelated: as many components as voxels explain all of it, and what is left of C is
+    # rounding, while the variance left is not.
+    X = np.random.default_rng(0).standard_normal((60, 12))
+    X = np.linalg.qr(X - X.mean(axis=0))[0]
+    stats = moments(X, _responses(X, q))
+    directions, loadings = pls_path(stats.S, stats.C, 12)
+    assert directions.shape == (12, q)
+    np.testing.assert_allclose(directions @ loadings, stats.C, atol=1e-12)
+
+
 def test_moments_are_left_unchanged() -> None:
     X = _features(40, 12, "full")
     for q in (3, 30):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from voxelcast.core.errors import MissingFileError
-from voxelcast.execution.journal import Journal
+from voxelcast.execution.journal import Journal, read_journal
 from voxelcast.execution.status import read_status
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
@@ -50,6 +50,23 @@ def test_a_run_is_told_while_it_runs_after_a_kill_and_at_its_end(tmp_path: Path)
     assert status.stages[1].done == 2
     assert status.stages[1].running == 0  # the lock of what a killed worker left is gone
     assert status.lines()[-1] == "run the same command again to go on"
+
+
+def test_a_line_that_a_kill_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    journal, path = Journal(tmp_path), tmp_path / "progress.jsonl"
+    with journal.run(tmp_path / "steps", "local", {"fit": 1.0}):
+        journal.stage("fit", [STEPS[0].folder], [1])
+    whole = path.read_text()
+    for torn in ('{"event": "sta', '{"event": "stage", "sizes": {}', ""):
+        path.write_text(whole + torn)
+        with journal.run(tmp_path / "steps", "slurm", {"fit": 1.0, "later": 2.0}):
+            journal.stage("later", [STEPS[1].folder], [1])
+        assert [line["event"] for line in read_journal(tmp_path)] == ["begin", "stage", "end"]
+        status = read_status(tmp_path)
+        assert (status.state, status.engine) == ("finished", "slurm")
+        assert path.read_text().startswith(whole + torn + ("\n" if torn else "") + '{"event": "begin"')
+    path.write_text('{"event": "beg{"event": "begin"}\n' + whole.split("\n", 1)[1])  # as an earlier version left it
+    assert read_journal(tmp_path) == []
 
 
 def test_the_time_left_goes_on_at_the_speed_so_far(tmp_path: Path) -> None:

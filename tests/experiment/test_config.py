@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.core.errors import ConfigError, MissingFileError, StoreError
 from voxelcast.datasets.registry import DATASETS
 from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.config_file import load_config, parse_config
 from voxelcast.experiment.rsa_config import load_rsa_config
+from voxelcast.experiment.run import check_output, config_text
 
 MINIMAL: dict[str, Any] = {
     "name": "x",
@@ -37,6 +40,8 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(frames={"every": 2, "n": 3}), "set exactly one of every"),
         (with_(pool="maen"), "pool 'maen' does not exist; did you mean mean"),
         (with_(encoders=["plss"]), "; got 'plss'"),
+        (with_(encoders=["ridge", "pls", "ridge"]), "encoders: must name different encoders; ridge is there twice"),
+        (with_(search={"method": "exact"}, encoders=["mlp"]), "set search.method=bayes"),
         (with_(compress={"components": 0}), "compress.components: must be a whole number of at least 1, or max; got 0"),
         (with_(search={"metric": "r2"}), "search.metric must be one of"),
         (with_(name="a/b"), "cannot be a file name"),
@@ -48,6 +53,27 @@ def test_a_wrong_setting_is_said_in_one_line(raw: dict[str, Any], said: str) -> 
         parse_config(raw, "x.yaml")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "{'" not in str(caught.value)  # what was got is named where it is one value, not where it is a section
+
+
+@pytest.mark.parametrize(("changes", "said"), [({}, None), ({"seed": 1}, "seed is 0 there and 1 here")])
+def test_an_output_begun_before_a_setting_existed_is_gone_on_with(
+    tmp_path: Path, changes: dict[str, Any], said: str | None
+) -> None:
+    before = yaml.safe_load(config_text(parse_config(with_(), "x")))
+    for later in ("variance_partitioning", "share"):
+        del before[later]
+    del before["ensemble"]["joined"], before["networks"][0]["precision"]
+    (tmp_path / "config.yaml").write_text(json.dumps(before))
+    with pytest.raises(StoreError, match=said) if said else nullcontext():
+        check_output(parse_config(with_(**changes), "x"), tmp_path)
+
+
+def test_an_output_whose_settings_are_unknown_now_is_still_compared(tmp_path: Path) -> None:
+    before = yaml.safe_load(config_text(parse_config(with_(compute={"workers": 3}), "x")))
+    (tmp_path / "config.yaml").write_text(json.dumps(before | {"shuffle": True}))
+    with pytest.raises(StoreError, match="holds another experiment: shuffle is True there and None here"):
+        check_output(parse_config(with_(), "x"), tmp_path)
 
 
 def test_settings_survive_the_way_to_disk_and_back() -> None:

@@ -8,15 +8,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.experiment.miniature import contents, read_table, run, settings, write_dataset
 from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.datasets.simulated import SimulatedDataset
 from voxelcast.execution.status import read_status
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.superseded import remove_all_results
 from voxelcast.submission.challenges import make_file
 from voxelcast.submission.predictions import read_outputs
 
@@ -172,11 +176,81 @@ def test_variance_that_cannot_be_divided_costs_no_score(
     assert json.loads((tmp_path / "out" / "notes.json").read_text()) == []
 
 
-def test_where_every_pair_fails_there_are_no_results(tmp_path: Path, in_process: None) -> None:
-    root = write_dataset(tmp_path / "data", subjects=("bob",))
-    with spoiled(root), pytest.raises(ExecutionError, match=r"1 of 1 .* bob all: no candidate .* there are no results"):
-        run(settings(root), tmp_path / "out")
-    assert not (tmp_path / "out" / "scores.csv").exists()
+@pytest.mark.parametrize("stage", ["responses", "fit"])
+def test_where_every_pair_fails_no_results_stay(
+    tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    from voxelcast.experiment import responses_step
+
+    root, output = write_dataset(tmp_path / "data", subjects=("bob",)), tmp_path / "out"
+    plain = settings(root, encoders=["pls"], significance={"permutations": 0})
+    plain["variance_partitioning"] = {"groups": {"a": ["colour"], "b": ["static.4"]}, "draws": 1}
+    run(plain, output)
+    whole = results(output)
+    mine = ("voxels/mine.npz", "submission/mine.zip", "brain_maps/mine.png", "thesis.txt")
+    for name in (*mine, "brain_maps/bob_pearson_r.png"):
+        (output / name).parent.mkdir(exist_ok=True)
+        (output / name).write_text("mine")
+    with monkeypatch.context() as patch, spoiled(root):
+        if stage == "responses":
+            patch.setattr(responses_step, "_ceilings", lambda *arguments: 1 / 0)
+        said = "division by zero" if stage == "responses" else r"1 of 1 .* bob all: no candidate .* there are no results"
+        with pytest.raises((ExecutionError, ArithmeticError), match=said):
+            run(plain, output)
+    left = {name for name in results(output) if not name.startswith("failures/")}
+    assert left == {"config.yaml", ".lock", *mine}
+    assert not (output / "provenance.json").exists()
+    assert not (output / "report.html").exists()
+    for name in mine:
+        (output / name).unlink()
+    assert run(plain, output).steps_run == 0
+    assert results(output) == whole
+
+
+def test_a_submission_goes_with_the_results(tmp_path: Path) -> None:
+    pairs = [("sub01", "V1")]
+    dataset = SimpleNamespace(subjects=("sub01",), rois=lambda subject: ("V1",), submission_track="mini")
+    for name in ("mini_track.pkl", "mini_track.zip", "mine.zip"):
+        (tmp_path / "submission").mkdir(exist_ok=True)
+        (tmp_path / "submission" / name).touch()
+    remove_all_results(cast(Plan, SimpleNamespace(dataset=dataset, pairs=pairs)), tmp_path)
+    assert [path.name for path in (tmp_path / "submission").iterdir()] == ["mine.zip"]
+
+
+def test_brain_maps_go_when_their_values_change_and_only_then(three: Path, tmp_path: Path, in_process: None) -> None:
+    output, plain = tmp_path / "out", settings(three, encoders=["pls"], significance={"permutations": 3})
+    maps, mine = output / "brain_maps", {"notes.txt", "ann_mine.png"}
+
+    def draw(*subjects: str) -> set[str]:
+        """Leave files named as those of ``voxelcast maps``."""
+        maps.mkdir(exist_ok=True)
+        endings = ("pearson_r.nii.gz", "pearson_r.png", "q_value_hemi-L.func.gii", "q_value_hemi-R.func.gii")
+        for subject in subjects:
+            for ending in endings:
+                Image.new("L", (4, 4)).save(maps / f"{subject}_{ending}", format="png")
+        return {f"{subject}_{ending}" for subject in subjects for ending in endings}
+
+    def there() -> set[str]:
+        assert ("Brain map: ann pearson r." in (output / "report.html").read_text()) is (len(list(maps.iterdir())) > 2)
+        return {path.name for path in maps.iterdir()} - mine
+
+    run(plain, output)
+    drawn = draw(*SUBJECTS)
+    for name in mine:
+        Image.new("L", (4, 4)).save(maps / name, format="png")
+    assert run(plain, output).steps_run == 0
+    assert there() == drawn
+    with spoiled(three):
+        with pytest.raises(ExecutionError, match="1 of 3"):
+            run(plain, output)
+        assert there() == set()
+        drawn = draw("ann", "cat")
+        with pytest.raises(ExecutionError, match="1 of 3"):
+            run(plain, output)
+        assert there() == drawn  # nothing was computed anew
+    assert run(plain, output).steps_run == 0  # all is in the store, but bob's values were not in the output
+    assert there() == set()
+    assert {path.name for path in maps.iterdir()} == mine
 
 
 @pytest.mark.slow
@@ -208,6 +282,7 @@ def test_a_challenge_without_one_pair_is_not_submitted(simulation: Path, tmp_pat
     whole = results(output)
     assert "submission/mini_track.zip" in whole
 
+    (output / "submission" / "mine.zip").touch()
     (path,) = root.rglob("mini_track/sub02/V1.pkl")
     measured = pickle.loads(path.read_bytes())
     constant = np.zeros_like(measured["train"])
@@ -216,7 +291,8 @@ def test_a_challenge_without_one_pair_is_not_submitted(simulation: Path, tmp_pat
     path.write_bytes(pickle.dumps(measured | {"train": constant}))
     with pytest.raises(ExecutionError, match="1 of 90 subject x ROI failed: sub02 V1: "):
         run(plain, output)
-    assert list((output / "submission").iterdir()) == []
+    assert [left.name for left in (output / "submission").iterdir()] == ["mine.zip"]
+    (output / "submission" / "mine.zip").unlink()
     notes = json.loads((output / "notes.json").read_text())
     assert any(n.startswith("No submission was made: it needs every subject x ROI; sub02 V1 failed") for n in notes)
     dataset = SimulatedDataset(root)

@@ -12,6 +12,7 @@ import pytest
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.core.errors import ConfigError, OptionError
 from voxelcast.experiment.config_file import parse_config
+from voxelcast.experiment.run import estimate_experiment
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,20 @@ def test_repeats_average_the_score_over_partitions(images: Path, tmp_path: Path,
     assert "means over 3 partitions into folds" in (tmp_path / "thrice" / "notes.json").read_text()
 
 
+def test_without_nested_folds_the_notes_promise_nothing_that_is_not_there(images: Path, tmp_path: Path) -> None:
+    plain = settings(images, encoders=["pls"], ensemble={"method": "average", "top": 2}, selection={"per": "voxel"})
+    for repeats in (1, 2):
+        folds = {"n": 4, "nested": False, "repeats": repeats}
+        run(plain | {"folds": folds}, tmp_path / str(repeats), store=tmp_path / "store")
+    notes = (tmp_path / "2" / "notes.json").read_text()
+    (row,) = read_table(tmp_path / "2" / "scores.csv")
+    assert (row["score"], row["gain"], row["score_from"]) == ("", "", "none")
+    assert "Selection scores and predictions are means over 2 partitions into folds; the search is that of" in notes
+    assert "(weights.csv has all weights).\"" in notes
+    found = [json.loads(p.read_text())["selection_score"] for p in (tmp_path / "store" / "fit").glob("*/result.json")]
+    assert float(row["selection_score"]) in found
+
+
 def test_subjects_of_an_roi_share_targets(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", subjects=("ann", "bob"))
     run(settings(root, encoders=["ridge"]), tmp_path / "alone", store=tmp_path / "store")
@@ -87,6 +102,18 @@ def test_subjects_of_an_roi_share_targets(tmp_path: Path) -> None:
 def test_sharing_needs_another_subject(images: Path, tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"at least two subjects with all; got ann alone"):
         run(settings(images, share={"components": 3}), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("folds", "most"), [({"n": 4}, 23), ({"n": 4, "nested": False}, 35)])
+@pytest.mark.parametrize("fit", ["folds", "once"])
+def test_sharing_more_than_a_training_part_has_is_refused_before_any_work(
+    tmp_path: Path, folds: dict[str, Any], most: int, fit: str
+) -> None:
+    root = write_dataset(tmp_path / "data", subjects=("ann", "bob"))
+    plain = settings(root, folds=folds, compress={"components": 8, "fit": fit})
+    with pytest.raises(OptionError, match=f"share.components must be below {most + 1}, .* got {most + 1}; lower it"):
+        estimate_experiment(parse_config(plain | {"share": {"components": most + 1}}, "x"), tmp_path / "out")
+    estimate_experiment(parse_config(plain | {"share": {"components": most}}, "x"), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

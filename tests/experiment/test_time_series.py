@@ -101,6 +101,13 @@ def test_nothing_of_a_held_out_run_reaches_its_predictions(root: Path, tmp_path:
     assert np.abs(a - b).max() > 0.1
 
 
+def test_a_joint_search_counts_components_not_delays(root: Path, tmp_path: Path) -> None:
+    search = {"method": "random", "joint": True, "trials": 8}
+    _run(root, tmp_path / "out", features=["conditions"], compress={"components": 2}, search=search)
+    tried = {row["hyperparameters"].split(";")[0] for row in read_table(tmp_path / "out" / "search.csv")}
+    assert tried == {"compress.components=1", "compress.components=2"}
+
+
 def test_shuffled_responses_score_nothing(root: Path, tmp_path: Path) -> None:
     rows = _run(root, tmp_path / "out", control="shuffle")
     assert all(abs(float(row["score"])) < 0.2 for row in rows)

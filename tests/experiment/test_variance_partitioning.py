@@ -294,6 +294,7 @@ def test_settings_that_cannot_be(images: Path, groups: dict[str, list[str]], sai
     ("members", "error", "said"),
     [
         (["color"], UnknownNameError, "layer or network 'color' does not exist .*did you mean colour"),
+        (["motion_energy:colour"], UnknownNameError, f"did you mean {ENERGY}:colour"),
         (["motion.*"], UnknownNameError, r"'motion\.\*' does not exist among those of the experiment"),
         (["static.4", "col*"], OptionError, f"no layer in common; got {ENERGY} colour in a and in b"),
         ([ENERGY], OptionError, f"no layer in common; got {ENERGY} colour in a and in b"),

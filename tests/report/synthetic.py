@@ -75,14 +75,15 @@ def write_output(
             scores.append(
                 (subject, roi, best[1], "random", best[2], best[3], best[4], n_voxels, best[0], m, m - 0.03, m + 0.03,
                  "nested_cv", 0, int((r > 0.1).sum()), *limit,
-                 *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if held_out else [np.nan] * 3))
+                 *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if held_out else [np.nan] * 3),
+                 limit[0] + 0.1 if held_out else np.nan)
             )  # fmt: skip
     columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]
     pd.DataFrame(
         scores,
         columns=[*columns, "n_voxels", "selection_score", "score", "score_low", "score_high", "score_from",
                  "n_voxels_without_score", "n_significant_voxels", "noise_ceiling_r", "noise_normalised_r",
-                 "held_out_score", "held_out_low", "held_out_high"],
+                 "held_out_score", "held_out_low", "held_out_high", "held_out_noise_ceiling_r"],
     ).to_csv(output / "scores.csv", index=False)  # fmt: skip
     pd.DataFrame(
         weights, columns=["subject", "roi", "fold", *columns[2:], "selection_score", "weight", "n_voxels"]

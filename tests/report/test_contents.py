@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from tests.report.conftest import Page, read_page
 from tests.report.synthetic import write_output
 from voxelcast.report.results import read_results
+from voxelcast.report.significance import percent
+from voxelcast.report.summary import choose_measure, findings, overall_row, roi_rows
 
 ROIS = ["V1", "LOC", "mine"]
 HEATMAPS = {"Nested cross-validated Pearson r": "score", "Noise-normalised Pearson r": "noise_normalised_r"}
@@ -46,6 +49,7 @@ def test_table_by_roi(page: Page, scores: pd.DataFrame) -> None:
         "noise ceiling r": "noise_ceiling_r",
         "noise-normalised r": "noise_normalised_r",
         "held-out r": "held_out_score",
+        "held-out ceiling r": "held_out_noise_ceiling_r",
         "selection score": "selection_score",
     }
     means = scores.groupby("roi")[[*columns.values(), "score_low", "score_high"]].mean()
@@ -64,12 +68,46 @@ def test_findings(page: Page, scores: pd.DataFrame) -> None:
     assert "over 3 ROIs and 3 subjects." in page.text
     best, worst = means.idxmax(), means.idxmin()
     assert f"highest in {best} ({_shown(means[best])}) and lowest in {worst} ({_shown(means[worst])})" in page.text
-    assert f"which no choice saw, mean Pearson r is {_shown(scores['held_out_score'].mean())}." in page.text
-    layers = (scores["network"] + ": " + scores["layer"]).value_counts()
-    named = [
-        f"Chosen most often: {name} ({layers.max()} of 9" in page.text for name in layers[layers == layers.max()].index
-    ]
-    assert any(named)
+    held_out, ceiling = scores["held_out_score"].mean(), scores["held_out_noise_ceiling_r"].mean()
+    assert f"which no choice saw, mean Pearson r is {_shown(held_out)} (noise ceiling {_shown(ceiling)})." in page.text
+
+
+@pytest.mark.parametrize(
+    ("layers", "pools", "encoders", "said"),
+    [
+        (["a"], [""], ["pls"], "Chosen: net: a, with the encoder pls."),
+        (["a"], ["max"], ["pls"], "Chosen: net: a, with the pool max and the encoder pls."),
+        (["a", "b", "a"], ["max", "max", ""], ["pls", "ridge", "ridge"],
+         "Chosen most often: net: a (2 of 3 pairs of subject and ROI), the pool max (2 of 3) and the encoder ridge "
+         "(2 of 3)."),
+        (["a", "b"], ["", ""], ["pls", "ridge"],
+         "Chosen most often: net: a and net: b (1 of 2 pairs of subject and ROI each) "
+         "and the encoders pls and ridge (1 of 2 each)."),
+        (["a", "b", "c"], [""] * 3, ["pls"] * 3,
+         "Chosen most often: net: a, net: b and net: c (1 of 3 pairs of subject and ROI each) "
+         "and the encoder pls (3 of 3)."),
+        (["a", "b", "c", "d"] * 2 + ["e"], ["mean"] * 9, ["pls"] * 9,
+         "No layer was chosen most often: 4 layers share the most, 2 of 9 pairs of subject and ROI each. "
+         "Chosen most often: the pool mean (9 of 9) and the encoder pls (9 of 9)."),
+    ],
+)  # fmt: skip
+def test_what_was_chosen_most_often(
+    several: Path, layers: list[str], pools: list[str], encoders: list[str], said: str
+) -> None:
+    """All that share the first place are named, or counted where they are many."""
+    results = read_results(several)
+    some = results.scores.iloc[: len(layers)].assign(network="net", layer=layers, pool=pools, encoder=encoders)
+    chosen, measure = replace(results, scores=some), choose_measure(some)
+    rows = roi_rows(chosen, measure)
+    assert findings(chosen, measure, rows, overall_row(rows))[-1] == said
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(1.0, "100 %"), (981 / 985, "over 99 %"), (0.99, "99 %"), (0.004, "under 1 %"), (0.0, "0 %"), (np.nan, "—")],
+)
+def test_all_and_none_are_said_of_nothing_less(share: float, text: str) -> None:
+    assert percent(share) == text
 
 
 def test_chosen_models(page: Page, scores: pd.DataFrame) -> None:
@@ -86,6 +124,7 @@ def test_chosen_models(page: Page, scores: pd.DataFrame) -> None:
         assert row["score from"] == "nested CV"
         assert (row["score"], row["selection score"]) == (_shown(source["score"]), _shown(source["selection_score"]))
         assert row["held-out r"] == _shown(source["held_out_score"])
+        assert row["held-out ceiling r"] == _shown(source["held_out_noise_ceiling_r"])
 
 
 def test_layers(page: Page, several: Path, scores: pd.DataFrame) -> None:

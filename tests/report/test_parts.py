@@ -96,7 +96,7 @@ def test_flatten_and_steps() -> None:
 
 def _row(score: float, low: float, high: float, ceiling: float, values: tuple[float, ...]) -> Row:
     nan = float("nan")
-    return Row("V1", len(values), score, low, high, values, ceiling, nan, nan, nan)
+    return Row("V1", len(values), score, low, high, values, ceiling, nan, nan, nan, nan)
 
 
 def test_strip_places_share_one_axis() -> None:

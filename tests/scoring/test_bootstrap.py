@@ -9,6 +9,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval, bootstrap_scores, resampling_weights
 from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.search.folds import make_folds
 
 
 def _pair(n: int, q: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -113,3 +114,22 @@ def test_the_interval_of_a_difference_is_paired() -> None:
     assert (low, high) == pytest.approx(tuple(np.quantile(resampled, [0.025, 0.975])))
     constant = np.ones_like(Y)
     assert np.isnan(bootstrap_difference(Y, constant, Q, folds)).all()
+
+
+@pytest.mark.parametrize(("n_groups", "n_folds"), [(11, 10), (15, 10), (6, 5), (24, 6)])
+def test_coverage_where_groups_differ(n_groups: int, n_folds: int) -> None:
+    # Movies differ in how well they are predicted; folds of one or two movies say nothing of that by themselves.
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(n_groups), 20)
+    names = [f"movie {k:02d}" for k in group]
+    folds = make_folds(len(group), n_folds, 0, names)
+    scores, intervals = [], []
+    for run in range(150):
+        quality = np.clip(rng.normal(0.4, 0.35, n_groups), -1, 1)[group][:, None]
+        P = rng.standard_normal((len(group), 4))
+        Y = quality * P + rng.standard_normal(P.shape)
+        scores.append(fold_pearson_r(Y, P, folds).mean())
+        intervals.append(bootstrap_interval(Y, P, folds, 200, seed=run, groups=names))
+    low, high = np.transpose(intervals)
+    inside = np.mean((low <= np.mean(scores)) & (np.mean(scores) <= high))
+    assert 0.8 <= inside <= 0.99

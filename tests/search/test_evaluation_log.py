@@ -1,4 +1,4 @@
-"""The log of a search where the file system knows no locks."""
+"""The log of a search: after a kill, and where the file system knows no locks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,20 @@ from pathlib import Path
 import pytest
 
 from voxelcast.search.evaluation_log import open_log
+
+
+def test_scores_are_there_again_after_a_kill_in_the_middle_of_a_line(tmp_path: Path) -> None:
+    with open_log(tmp_path) as log:
+        log.put(("layer", "0"), 0.5)
+    with (tmp_path / "scores.jsonl").open("a") as file:
+        file.write('["layer", "1", 0.')
+    with open_log(tmp_path) as log:
+        assert log.get(("layer", "0")) == 0.5
+        assert log.get(("layer", "1")) is None
+        log.put(("layer", "2"), 0.25)
+    # A third process reads what the second one wrote behind the torn line.
+    with open_log(tmp_path) as log:
+        assert [log.get(("layer", name)) for name in ("0", "1", "2")] == [0.5, None, 0.25]
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EAGAIN])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from voxelcast.encoders.registry import ENCODERS
-from voxelcast.search.exact import exact_trials, score_excluded
+from voxelcast.search.exact import exact_trials, score_excluded, smallest_training
 from voxelcast.search.folds import make_folds
 from voxelcast.search.training import PairData, training
 
@@ -42,6 +42,19 @@ def test_no_penalty_in_between_scores_better(name: str, outer: int | None) -> No
     if tried.complexity is not None:
         ranked = [tried.settings[place] for place in np.argsort(tried.complexity)]
         assert [s["relative_alpha"] for s in ranked] == sorted((s["relative_alpha"] for s in ranked), reverse=True)
+
+
+@pytest.mark.parametrize("sizes", [(3, 10, 7, 5), (10, 3, 5, 7), (5, 7, 3, 10)])
+def test_settings_suit_the_smallest_training_part_of_unequal_folds(sizes: tuple[int, ...]) -> None:
+    folds = np.repeat(np.arange(4), sizes)
+    data, n = PairData(np.random.default_rng(0).standard_normal((25, 2)), folds, 4), 25
+    assert smallest_training(data, nested=False) == min(n - sizes[i] for i in range(4)) == 15
+    assert smallest_training(data, nested=True) == min(n - sizes[i] - sizes[j] for i in range(4) for j in range(i)) == 8
+    # With more features than that, so many numbers of components are tried, and each has a score in every part.
+    features = np.random.default_rng(1).standard_normal((25, 12))
+    for _, tried in exact_trials(ENCODERS["pls"](), training(Fixed(features), data), data, True, "pearson_r"):
+        assert [setting["n_components"] for setting in tried.settings] == list(range(1, 8))
+        assert np.isfinite(tried.scores).all()
 
 
 @pytest.mark.parametrize("name", ["pls", "ridge"])

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from voxelcast.benchmarks.simulation import GivenFeatures, simulate_features, simulate_responses
+from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search import ensemble
+from voxelcast.search.base import GivenFeatures
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.search.pair import search_pair

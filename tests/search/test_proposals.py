@@ -14,6 +14,7 @@ import pytest
 
 from voxelcast.encoders.base import Setting
 from voxelcast.encoders.registry import ENCODERS, get_encoder
+from voxelcast.features.delays import BEFORE, delay
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.evaluation_log import EvaluationLog, open_log
@@ -123,9 +124,9 @@ def test_pruned_proposals_keep_their_history_and_are_never_chosen() -> None:
 def test_a_joint_search_fits_what_it_scored() -> None:
     result = _search("random", joint=True)
     assert len(result.candidates) == 8
-    assert len({(c.layer, c.n_components, c.encoder) for c in result.candidates}) > 4
+    assert len({(c.layer, c.n_features, c.encoder) for c in result.candidates}) > 4
     features, Y = simulated(60, 5, 8, 4, layers=2, noise=6.0)
-    X = features[int(result.chosen.layer[-1])][:, : result.chosen.n_components]
+    X = features[int(result.chosen.layer[-1])][:, : result.chosen.n_features]
     model = get_encoder(result.chosen.encoder).fit(X[:60], Y, result.chosen.setting)
     np.testing.assert_allclose(result.predictions, model.predict(X[60:]), atol=1e-9)
     folds = make_folds(60, 4, 0)
@@ -133,6 +134,41 @@ def test_a_joint_search_fits_what_it_scored() -> None:
     again = get_encoder(result.chosen.encoder).fit(X[:60][~held_out], Y[~held_out], result.chosen.setting)
     score = mean_pearson_r(Y[held_out], again.predict(X[:60][held_out]))
     assert result.chosen.fold_scores[2] == pytest.approx(score, abs=1e-9)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("name", ["pls", "pls_canonical", "cca", "omp"])
+def test_no_proposal_asks_for_more_components_than_the_rank(name: str, joint: bool) -> None:
+    """Eight features of rank three, one of which varies in the last fold alone: training parts without it have two."""
+    rng = np.random.default_rng(0)
+    folds = np.repeat(np.arange(4), 15)
+    parts = rng.standard_normal((60, 3)) * [1, 1, 0]
+    parts[folds == 3, 2] = rng.standard_normal(15)
+    X, Y = parts @ rng.standard_normal((3, 8)), rng.standard_normal((60, 9))
+    result = search_pair(Y, [Fixed(X)], [get_encoder(name)], folds, method="random", trials=10, joint=joint)
+    assert {int(count) for c in result.candidates for count in c.setting.values()} == {1, 2}
+
+
+def test_a_joint_search_takes_a_component_at_all_delays_or_leaves_it() -> None:
+    """The first two of six components, as they were two volumes before, drive the responses."""
+    rng = np.random.default_rng(0)
+    features, n_delays = rng.standard_normal((90, 6)), 4
+    rows = np.arange(90)[:, None] - np.arange(n_delays)
+    X = delay(features, np.where(rows < 0, BEFORE, rows))
+    Y = X[:, [2, n_delays + 2]] @ rng.standard_normal((2, 5)) + 0.5 * rng.standard_normal((90, 5))
+    result = search_pair(
+        Y,
+        [Fixed(X)],
+        [get_encoder("ridge")],
+        make_folds(90, 3, 0),
+        method="random",
+        trials=12,
+        joint=True,
+        n_delays=n_delays,
+    )
+    assert {c.n_features for c in result.candidates} <= {n_delays * k for k in range(1, 7)}
+    assert result.chosen.n_features == 2 * n_delays
+    assert result.chosen.score > 0.7
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])

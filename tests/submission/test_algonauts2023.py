@@ -19,7 +19,7 @@ from voxelcast.core.errors import (
     VoxelcastError,
 )
 from voxelcast.submission.algonauts2023 import challenge_shapes_2023, make_2023, read_2023
-from voxelcast.submission.challenges import check_file
+from voxelcast.submission.challenges import check_file, remove_files
 
 SHAPES = {(s, side): (5 + i, 3 + j) for i, s in enumerate(("subj01", "subj02")) for j, side in enumerate(("lh", "rh"))}
 Predictions = dict[tuple[str, str], np.ndarray]
@@ -43,6 +43,9 @@ def test_what_is_made_is_read_back_as_float32_from_zip_and_folder(tmp_path: Path
         assert list(read) == list(SHAPES)
         for part, values in _predictions().items():
             np.testing.assert_array_equal(read[part], values.astype(np.float32))
+    (tmp_path / "subj01" / "mine.npy").touch()
+    remove_files("2023", tmp_path)
+    assert [left.name for left in tmp_path.rglob("*") if left.is_file()] == ["mine.npy"]
 
 
 def test_same_predictions_same_bytes(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError, UnknownNameError, UnsafeFileError
 from voxelcast.submission.algonauts2025 import make_2025, read_2025
+from voxelcast.submission.challenges import remove_files
 
 SHAPES = {(s, run): (6 + i, 4) for s in ("sub-01", "sub-02") for i, run in enumerate(("s07e01a", "s07e01b"))}
 STEM = "fmri_predictions_friends_s7"
@@ -37,6 +38,9 @@ def test_what_is_made_is_what_numpy_reads_and_so_do_we(tmp_path: Path) -> None:
             assert content[subject][run].dtype == np.float32
             np.testing.assert_array_equal(content[subject][run], values.astype(np.float32))
             np.testing.assert_array_equal(read[subject, run], values.astype(np.float32))
+    (tmp_path / "mine.zip").touch()
+    remove_files("2025", tmp_path)
+    assert [left.name for left in tmp_path.iterdir()] == ["mine.zip"]
 
 
 def test_bytes_are_the_same_and_of_names_that_numpy_1_knows(tmp_path: Path) -> None:

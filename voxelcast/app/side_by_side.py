@@ -129,4 +129,4 @@ def _cells(means: Sequence[Mean], axis: StripAxis) -> tuple[Cell, ...]:
 
 def _row(mean: Mean) -> Row:
     nan = float("nan")
-    return Row("", 1, mean.score, mean.low, mean.high, (), mean.ceiling, nan, nan, nan)
+    return Row("", 1, mean.score, mean.low, mean.high, (), mean.ceiling, nan, nan, nan, nan)

@@ -16,7 +16,7 @@ from voxelcast.report.results import ROI_ORDER, Results
 from voxelcast.report.summary import Row, choose_measure, overall_row, roi_rows
 
 _NAN: Final = float("nan")
-NOTHING: Final = Row("", 0, _NAN, _NAN, _NAN, (), _NAN, _NAN, _NAN, _NAN)
+NOTHING: Final = Row("", 0, _NAN, _NAN, _NAN, (), _NAN, _NAN, _NAN, _NAN, _NAN)
 
 
 @dataclass(frozen=True)

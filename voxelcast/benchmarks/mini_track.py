@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from voxelcast.benchmarks.simulation import GivenFeatures, simulate_features, simulate_responses
+from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import pearson_r
+from voxelcast.search.base import GivenFeatures
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
 

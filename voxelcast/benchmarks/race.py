@@ -10,12 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from voxelcast.benchmarks.simulation import GivenFeatures
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Encoder, Moments, Range, moments
 from voxelcast.scoring.correlation import mean_pearson_r
-from voxelcast.search.base import PairResult
+from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.pair import search_pair
 
 Sampler = Literal["gp", "tpe"]

@@ -2,27 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
-
-
-@dataclass(frozen=True)
-class GivenFeatures:
-    """A feature space that holds one array for all folds."""
-
-    network: str
-    layer: str
-    features: FloatArray
-    fitted_in_folds: bool = False
-    pool: str = ""
-
-    def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
-        """Return the array whatever is excluded."""
-        return self.features
 
 
 def simulate_features(n_stimuli: int, n_features: int, seed: int, layer: int) -> FloatArray:

@@ -10,9 +10,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from voxelcast.benchmarks.mini_track import peak_bytes
-from voxelcast.benchmarks.simulation import GivenFeatures, simulate_features, simulate_responses
+from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.search.base import PairResult
+from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
 

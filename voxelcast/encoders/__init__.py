@@ -1,1 +1,1 @@
-"""Encoding models: pure solvers under thin estimators."""
+"""Encoding models: pure solvers under thin estimators; scikit-learn's is `voxelcast.search.estimator`."""

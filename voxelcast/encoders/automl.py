@@ -32,6 +32,7 @@ from voxelcast.core.errors import DataError, MissingPackageError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Range, Setting
 from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 N_COMPONENTS = 5
@@ -96,10 +97,10 @@ class AutoML(SampleEncoder):
         DataError
             If there are too few stimuli for the cross-validation inside.
         """
+        X, Y = checked_samples(X, Y)
         check_setting(self.name, setting, {})
         if len(X) < _FEWEST:
             raise DataError(f"flaml needs at least {_FEWEST} training stimuli; got {len(X)}; ask for fewer folds")
-        X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
         y_mean = Y.mean(axis=0)
         left, values, right = np.linalg.svd(Y - y_mean, full_matrices=False)
         count = min(N_COMPONENTS, Y.shape[1], len(X) - 1)

@@ -30,6 +30,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.autosklearn_environment.install import environment_folder, environment_python
 from voxelcast.encoders.base import Range, Setting
 from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _WORKER = Path(__file__).parent / "autosklearn_environment" / "worker.py"
@@ -99,6 +100,7 @@ class AutoSklearn(SampleEncoder):
         DataError
             If there are too few stimuli, or auto-sklearn found no model.
         """
+        X, Y = checked_samples(X, Y)
         check_setting(self.name, setting, {})
         if self.budget.seconds < _LEAST_SECONDS:
             raise OptionError(
@@ -109,8 +111,8 @@ class AutoSklearn(SampleEncoder):
         environment_python()
         kept = tempfile.TemporaryDirectory(prefix="voxelcast-autosklearn-")
         folder = Path(kept.name)
-        np.save(folder / "X.npy", np.asarray(X, dtype=np.float64))
-        np.save(folder / "Y.npy", np.asarray(Y, dtype=np.float64))
+        np.save(folder / "X.npy", X)
+        np.save(folder / "Y.npy", Y)
         settings = {
             "seconds": self.budget.seconds,
             "memory_mb": self.budget.memory_mb,

@@ -27,9 +27,10 @@ import numpy as np
 from sklearn.model_selection import PredefinedSplit
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_shape
+from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import MissingPackageError, OptionError
 from voxelcast.core.seeds import generator
+from voxelcast.encoders.side_by_side import mean_squared_norm, predict_jointly
 
 ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e-3, 1e5, 25))
 N_DRAWS = 20
@@ -59,10 +60,7 @@ class BandedRidgeModel:
 
     def predict(self, Xs: Sequence[FloatArray]) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from the bands' features of shape (n_samples, p_b)."""
-        prediction: FloatArray = sum(
-            (X @ B for X, B in zip(Xs, self.coefficients, strict=True)), start=np.tile(self.intercept, (len(Xs[0]), 1))
-        )
-        return prediction
+        return predict_jointly(Xs, self.coefficients, self.intercept)
 
 
 def fit_banded_ridge(
@@ -88,17 +86,25 @@ def fit_banded_ridge(
     ------
     MissingPackageError
         If himalaya is not installed.
+    OptionError
+        If there is no band, or ``n_draws`` is negative.
+    ShapeError
+        If rows do not match.
+    DataError
+        If a value is NaN or infinite.
     """
     if not Xs or n_draws < 0:
         raise OptionError(f"banded ridge needs at least one band and no negative n_draws; got {len(Xs)} and {n_draws}")
+    check_responses(Y, fold_of_row)
     for X in Xs:
         check_shape("each band", X, ("n_samples", "p"), (len(Y), None))
+        check_finite("each band", X)
     with _numpy_backend():
         from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
 
         means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
         centred = [np.asarray(X, dtype=np.float64) - mean for X, mean in zip(Xs, means, strict=True)]
-        sizes = np.array([float(np.square(X).sum()) / len(X) or 1.0 for X in centred])
+        sizes = np.array([mean_squared_norm(X) for X in centred])
         kernels = np.stack([X @ X.T / size for X, size in zip(centred, sizes, strict=True)])
         y_mean, deviations = Y.mean(axis=0, dtype=np.float64), Y.std(axis=0, dtype=np.float64)
         # himalaya compares squared errors with small absolute numbers: all voxels are brought to unit variance.
@@ -123,6 +129,13 @@ def fit_banded_ridge(
     with np.errstate(divide="ignore"):
         penalties = 1.0 / weights
     return BandedRidgeModel(coefficients, intercept, penalties, _shares(centred, coefficients))
+
+
+def check_responses(Y: FloatArray, fold_of_row: IntArray) -> None:
+    """Raise ShapeError or DataError unless Y is a finite array of shape (n_samples, q) and each row has a fold."""
+    check_shape("responses Y", Y, ("n_samples", "n_voxels"), (None, None))
+    check_finite("responses Y", Y)
+    check_shape("fold_of_row", fold_of_row, ("n_samples",), (len(Y),))
 
 
 def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:

@@ -26,6 +26,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
+from voxelcast.encoders.checks import checked_samples, is_number
 
 Setting = Mapping[str, float | int]
 
@@ -81,8 +82,13 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     ----------
     X : ndarray of shape (n_samples, p)
     Y : ndarray of shape (n_samples, q)
+
+    Raises
+    ------
+    ShapeError, DataError
+        See `voxelcast.encoders.checks.checked_samples`.
     """
-    X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    X, Y = checked_samples(X, Y)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
     squares = np.einsum("ij,ij->j", Yc, Yc)
@@ -271,6 +277,13 @@ class Encoder(ABC):
         X : ndarray of shape (n_samples, p)
         Y : ndarray of shape (n_samples, q)
         setting : Setting
+
+        Raises
+        ------
+        ShapeError, DataError
+            See `voxelcast.encoders.checks.checked_samples`.
+        OptionError
+            If the setting lies outside what the data allow.
         """
         stats = moments(X, Y)
         coefficients = self.path(stats, [setting]).coefficients(0)
@@ -286,7 +299,7 @@ def checked_count(encoder: str, setting: Setting, name: str, most: int) -> int:
         If it is anything else; ``most`` is said to be what the training data allow.
     """
     value = setting.get(name)
-    if set(setting) != {name} or value != int(value or 0) or not 1 <= int(value) <= most:
+    if set(setting) != {name} or not is_number(value) or value != int(value) or not 1 <= value <= most:
         raise OptionError(
             f"{encoder} needs {name}, a whole number in 1 to {most} (the rank that the training data can have); "
             f"got {dict(setting)}; ask for fewer"

@@ -2,9 +2,10 @@
 
 ::
 
-    prediction = y_mean + learning_rate * (tree_1(x) + ... + tree_M(x))
+    prediction = y_mean + y_sd * learning_rate * (tree_1(x) + ... + tree_M(x))
 
-The trees are scikit-learn's ``HistGradientBoostingRegressor``, which sorts each feature into 255 bins [2]_. Their
+The trees are scikit-learn's ``HistGradientBoostingRegressor``, which sorts each feature into 255 bins [2]_. They are
+fitted to standardised responses, as scikit-learn stops where an error falls by less than an absolute number. Their
 number is found by early stopping on a tenth of the training stimuli, drawn by the seed, the same for every voxel.
 
 Every voxel has trees of its own, so one fit takes n_voxels times as long as one voxel: a search for some hundred
@@ -30,6 +31,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _MOST_TREES = 200
@@ -39,17 +41,30 @@ _SET_ASIDE = 0.1
 
 @dataclass(frozen=True)
 class TreesModel:
-    """One fitted `HistGradientBoostingRegressor` per voxel."""
+    """One fitted `HistGradientBoostingRegressor` per voxel.
+
+    Parameters
+    ----------
+    setting : Setting
+    voxels : tuple of HistGradientBoostingRegressor
+        They predict standardised responses.
+    y_mean, y_scale : ndarray of shape (q,)
+        Mean and standard deviation of the training responses; 1 in place of a deviation of 0.
+    """
 
     setting: Setting
     voxels: tuple[HistGradientBoostingRegressor, ...]
+    y_mean: FloatArray
+    y_scale: FloatArray
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
         if len(X) == 0:  # an experiment without held-out stimuli; scikit-learn refuses to predict nothing
             return np.empty((0, len(self.voxels)))
         X = np.asarray(X, dtype=np.float64)
-        return np.stack([trees.predict(X) for trees in self.voxels], axis=1)
+        scores = np.stack([trees.predict(X) for trees in self.voxels], axis=1)
+        prediction: FloatArray = self.y_mean + self.y_scale * scores
+        return prediction
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return nothing: scikit-learn has no open format for its trees."""
@@ -84,13 +99,17 @@ class BoostedTrees(SampleEncoder):
         DataError
             If there are fewer than two stimuli.
         """
+        X, Y = checked_samples(X, Y)
         check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
         if len(X) < 2:
             raise DataError(f"early stopping needs at least 2 stimuli; got {len(X)}; ask for fewer folds")
-        X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
-        return TreesModel(
-            setting, tuple(unfitted_trees(setting, derive_seed(self.seed, self.name)).fit(X, y) for y in Y.T)
-        )
+        # One row per voxel, so that the last bit of its sums does not depend on the other voxels.
+        responses, seed = np.ascontiguousarray(Y.T), derive_seed(self.seed, self.name)
+        y_mean, y_scale = responses.mean(axis=1), responses.std(axis=1)
+        y_scale[y_scale == 0] = 1.0
+        scores = (responses - y_mean[:, None]) / y_scale[:, None]
+        voxels = tuple(unfitted_trees(setting, seed).fit(X, y) for y in scores)
+        return TreesModel(setting, voxels, y_mean, y_scale)
 
     def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
         """Guess the seconds of one fit, from 50 features and 900 stimuli on one core: 0.25 s per voxel."""

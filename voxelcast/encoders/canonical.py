@@ -174,6 +174,7 @@ class _Canonical(Encoder):
         most = min(moments.n - 1, *moments.C.shape)
         wanted = [checked_count(self.name, setting, "n_components", most) for setting in settings]
         directions, loadings = self._solve(moments, max(wanted, default=0))
+        loadings[:, moments.y_squares == 0] = 0.0  # of voxels that do not vary only rounding is left
         filters = (np.arange(loadings.shape[0]) < np.array(wanted, dtype=np.intp)[:, None]).astype(np.float64)
         return LinearPath(tuple(settings), directions, filters, loadings)
 
@@ -201,6 +202,10 @@ class CCA(_Canonical):
     The exact limit of scikit-learn's ``CCA(n_components, scale=False)`` with a tight tolerance. CCA is meant for more
     stimuli than features and voxels together. With fewer, some latent variables of both sides correlate perfectly
     whatever the data; which of them come first is then not determined by the data, and it predicts badly.
+
+    Directions whose variance, of features or of responses, is below 1e-12 of the largest are left out. Features in
+    units so different that their standard deviations span a factor of about 1e6 lose some so, though correlations
+    do not depend on units: compress with ``scale: true``, or bring features to one unit first.
     """
 
     name: ClassVar[str] = "cca"

@@ -26,6 +26,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, Moments, Range, Setting, VoxelPath
+from voxelcast.encoders.checks import is_number
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
 from voxelcast.encoders.refinement import peak
 
@@ -154,8 +155,9 @@ def _relative_alphas(n: int) -> list[float]:
 
 
 def _checked_penalty(encoder: str, setting: Setting, names: tuple[str, ...]) -> tuple[float, ...]:
-    values = tuple(float(setting.get(name, np.nan)) for name in names)
-    if set(setting) != set(names) or not all(0 < value <= 1 for value in values):
+    given = [setting.get(name) for name in names]
+    values = tuple(float(value) for value in given if is_number(value) and 0 < value <= 1)
+    if set(setting) != set(names) or len(values) < len(names):
         raise OptionError(
             f"{encoder} needs {' and '.join(names)}, above 0 and at most 1; got {dict(setting)}; give e.g. 0.1"
         )

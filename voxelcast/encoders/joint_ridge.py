@@ -24,10 +24,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_shape
+from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.banded_ridge import ALPHAS, band_weights
+from voxelcast.encoders.banded_ridge import ALPHAS, band_weights, check_responses
 from voxelcast.encoders.base import moments
+from voxelcast.encoders.side_by_side import mean_squared_norm, predict_jointly
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,7 @@ class JointRidgeModel:
 
     def predict(self, Xs: Sequence[FloatArray]) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from the groups' features of shape (n_samples, p_g)."""
-        prediction: FloatArray = sum(
-            (X @ B for X, B in zip(Xs, self.coefficients, strict=True)), start=np.tile(self.intercept, (len(Xs[0]), 1))
-        )
-        return prediction
+        return predict_jointly(Xs, self.coefficients, self.intercept)
 
 
 def fit_joint_ridge(
@@ -93,13 +91,13 @@ def fit_joint_ridge(
     ShapeError
         If rows do not match.
     DataError
-        If there are fewer than two folds.
+        If a value is NaN or infinite, or there are fewer than two folds.
     """
     penalties = np.asarray(alphas, dtype=np.float64)
     _check(Xs, Y, fold_of_row, n_draws, penalties)
     means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
     centred = [X - mean for X, mean in zip(Xs, means, strict=True)]
-    scales = [1.0 / np.sqrt(float(np.square(X).sum()) / len(X) or 1.0) for X in centred]
+    scales = [1.0 / np.sqrt(mean_squared_norm(X)) for X in centred]
     sizes = [X.shape[1] for X in Xs]
     X = np.hstack([X * scale for X, scale in zip(centred, scales, strict=True)])
     tried = band_weights(len(Xs), n_draws, seed)
@@ -139,9 +137,10 @@ def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_of_row: IntArray, n_dra
             "joint ridge needs at least one group, no negative n_draws, and positive penalties; got "
             f"{len(Xs)}, {n_draws} and {penalties.tolist()}"
         )
-    check_shape("fold_of_row", fold_of_row, ("n_samples",), (len(Y),))
+    check_responses(Y, fold_of_row)
     for X in Xs:
         check_shape("each group", X, ("n_samples", "p"), (len(Y), None))
+        check_finite("each group", X)
     if len(np.unique(fold_of_row)) < 2:
         raise DataError("penalties are chosen by cross-validation over at least 2 folds; got 1; give more folds")
 

@@ -28,6 +28,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 31))
@@ -112,6 +113,7 @@ class KernelRidge(SampleEncoder):
         OptionError
             If a hyper-parameter is missing or out of its range.
         """
+        X, Y = checked_samples(X, Y)
         check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
         solved = _Solved(self, X, Y, setting)
         dual = (solved.vectors * solved.filters([setting])[0]) @ solved.loadings
@@ -122,6 +124,7 @@ class KernelRidge(SampleEncoder):
         self, X: FloatArray, Y: FloatArray, settings: Sequence[Setting], tests: Sequence[FloatArray]
     ) -> Iterator[list[FloatArray]]:
         """Predict with every setting; neighbouring settings of one kernel share its eigendecomposition."""
+        X, Y = checked_samples(X, Y)
         for setting in settings:
             check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
         for _, group in groupby(settings, key=lambda setting: [setting[name] for name in self.parameters]):
@@ -136,7 +139,6 @@ class _Solved:
     """The eigendecomposition of one centred training kernel: vectors (n, r), values (r,), loadings V'Yc (r, q)."""
 
     def __init__(self, encoder: KernelRidge, X: FloatArray, Y: FloatArray, setting: Setting) -> None:
-        X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
         self._encoder, self._setting = encoder, setting
         self.x_mean, self.y_mean = X.mean(axis=0), Y.mean(axis=0)
         self.X = X - self.x_mean

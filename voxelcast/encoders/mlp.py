@@ -28,6 +28,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _SET_ASIDE = 0.1
@@ -103,11 +104,11 @@ class MLP(SampleEncoder):
         DataError
             If there are fewer than two stimuli.
         """
+        X, Y = checked_samples(X, Y)
         check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
         # Imported here: torch takes seconds to import, and only this encoder needs it.
         from voxelcast.encoders.perceptron import train_perceptron
 
-        X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
         x_mean, y_mean, y_scale = X.mean(axis=0), Y.mean(axis=0), Y.std(axis=0)
         x_scale = float(np.sqrt(X.var(axis=0).mean()))
         x_scale = x_scale if x_scale > 0 else 1.0

@@ -82,8 +82,8 @@ def _pursue(S: FloatArray, C: FloatArray, out: FloatArray) -> None:
         new *= np.divide(1.0, np.sqrt(variance, where=going, out=variance), where=going, out=np.zeros(q))[:, None]
         product = product * new[voxels, p + j]
         products -= product[:, None] * new[:, :p]
+        # What this leaves of the feature taken is rounding, so it is not taken again.
         own -= np.square(new[:, :p])
-        own[voxels[going], j[going]] = 0.0
         np.multiply(product[:, None], new[:, p:], out=out[k])
         if k > 0:
             out[k] += out[k - 1]

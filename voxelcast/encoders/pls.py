@@ -205,8 +205,9 @@ class PLS(Encoder):
 
     There are at most min(n_train - 1, n_features) components; to ask for more is an error. Where the moments have a
     smaller rank (constant or duplicate features), the components beyond it do not exist and a model that asks for
-    them *is* the model with the last one that does, as in scikit-learn, which warns. Their scores are then equal to
-    the bit, and a tie goes to fewer components, so a search never chooses a component that adds nothing.
+    them *is* the model with the last one that does. (scikit-learn goes on with components made of rounding.) Their
+    scores are then equal to the bit, and a tie goes to fewer components, so a search never chooses a component that
+    adds nothing.
     """
 
     name: ClassVar[str] = "pls"

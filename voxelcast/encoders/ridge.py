@@ -18,6 +18,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, Moments, Range, Setting, ShrinkagePath
+from voxelcast.encoders.checks import is_number
 from voxelcast.encoders.refinement import peak
 
 _LOWEST, _HIGHEST, _N_ALPHAS = 1e-5, 1e5, 50
@@ -76,6 +77,6 @@ class Ridge(Encoder):
 
 def _checked_alpha(setting: Setting) -> float:
     alpha = setting.get("relative_alpha")
-    if alpha is None or len(setting) != 1 or not 0 < alpha < np.inf:
+    if not is_number(alpha) or len(setting) != 1 or not alpha > 0:
         raise OptionError(f"ridge needs relative_alpha, a positive finite number; got {dict(setting)}; give e.g. 1.0")
     return float(alpha)

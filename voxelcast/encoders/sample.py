@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, Range, Setting
+from voxelcast.encoders.checks import is_number
 
 
 class FittedModel(Protocol):
@@ -65,6 +66,8 @@ class SampleEncoder(ABC):
 
         Raises
         ------
+        ShapeError, DataError
+            See `voxelcast.encoders.checks.checked_samples`.
         OptionError
             If the setting is not one of ``space``.
         """
@@ -99,10 +102,13 @@ def check_setting(encoder: str, setting: Setting, space: dict[str, Range]) -> No
     """Raise OptionError unless a setting has every hyper-parameter of ``space`` and no other, each inside its range."""
     for name, bounds in space.items():
         value = setting.get(name)
-        whole = not bounds.integer or value == int(value or 0)
-        if value is None or not whole or not bounds.low * (1 - 1e-12) <= value <= bounds.high * (1 + 1e-12):
+        if (
+            not is_number(value)
+            or not bounds.low * (1 - 1e-12) <= value <= bounds.high * (1 + 1e-12)
+            or (bounds.integer and value != int(value))
+        ):
             kind = "a whole number" if bounds.integer else "a number"
-            raise OptionError(f"{encoder} needs {name}, {kind} in {bounds.low:g} to {bounds.high:g}; got {value}")
+            raise OptionError(f"{encoder} needs {name}, {kind} in {bounds.low:g} to {bounds.high:g}; got {value!r}")
     extra = sorted(set(setting) - set(space))
     if extra:
         raise OptionError(f"{encoder} has no setting {extra[0]!r}; allowed: {', '.join(space) or 'none'}")

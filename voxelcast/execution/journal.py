@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 import traceback
@@ -68,19 +69,27 @@ class Journal:
 
     def _add(self, event: str, **facts: object) -> None:
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts})
-        with self._path.open("a") as file:
-            file.write(line + "\n")
+        with self._path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":  # a kill cut the last line off
+                    line = f"\n{line}"
+            file.write(f"{line}\n".encode())
 
 
 def read_journal(folder: Path) -> list[dict[str, object]]:
-    """Read the lines of the last run in a folder; a line that a kill cut off is left out."""
+    """Read the lines of the last run in a folder; one that a kill cut off is left out."""
     path = folder / FILE_NAME
     if not path.is_file():
         return []
     lines: list[dict[str, object]] = []
     for text in path.read_text().splitlines():
-        if not text.endswith("}"):
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
             continue
-        line = json.loads(text)
-        lines = [line] if line["event"] == "begin" else [*lines, line]
+        if line["event"] == "begin":
+            lines = [line]
+        elif lines:  # else it is of a run whose beginning was cut off
+            lines.append(line)
     return lines

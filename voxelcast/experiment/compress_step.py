@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import OptionError
 from voxelcast.features.compress import Compression, compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
@@ -44,7 +43,7 @@ def compress_layer(
         if left_out == ():
             facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
     n_features = matrix.stored_shape[-1] if compression.axis else matrix.shape[1]
-    facts |= {"layer": layer, "n_features": n_features, "nested": compression.nested}
+    facts |= {"layer": layer, "n_features": n_features}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 
@@ -54,12 +53,7 @@ def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
 
 
 class StoredSpace:
-    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search.
-
-    One fit of principal components serves every smaller number of them: the first k of many are those of a fit that
-    asks for k, in each fold. So a search over ``compress.components`` needs one step with the largest number, and
-    ``space.truncated(k)`` for each k.
-    """
+    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search."""
 
     def __init__(
         self,
@@ -69,7 +63,6 @@ class StoredSpace:
         *,
         fitted_in_folds: bool,
         pool: str = "",
-        components: int | None = None,
         delayed_rows: IntArray | None = None,
     ) -> None:
         self.folder = folder
@@ -77,37 +70,12 @@ class StoredSpace:
         self.layer = layer
         self.pool = pool
         self.fitted_in_folds = fitted_in_folds
-        self._components = components
         self._delayed_rows = delayed_rows
-
-    def truncated(self, components: int) -> StoredSpace:
-        """Return the space of the first components alone; no more than there are.
-
-        Raises
-        ------
-        OptionError
-            If the compression is none whose first components are those of a smaller fit.
-        """
-        if not json.loads((self.folder / "facts.json").read_text())["nested"]:
-            raise OptionError(
-                "the first components are those of a smaller fit for compress.method pca alone; got another method of "
-                f"{self.network} {self.layer}; compress it anew for each number of components"
-            )
-        return StoredSpace(
-            self.folder,
-            self.network,
-            self.layer,
-            fitted_in_folds=self.fitted_in_folds,
-            pool=self.pool,
-            components=components,
-            delayed_rows=self._delayed_rows,
-        )
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components).
 
-        Of time series the components of all delays side by side, (n_train + n_test, n_delays * n_components).
+        Of time series each component at all delays, (n_train + n_test, n_components * n_delays).
         """
         scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
-        scores = scores[:, : self._components]
         return scores if self._delayed_rows is None else delay(scores, self._delayed_rows)

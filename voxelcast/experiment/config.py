@@ -220,6 +220,8 @@ class ExperimentConfig(Strict):
     def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             check_option("encoders", name, list_encoders())
+            if value.count(name) > 1:
+                raise ValueError(f"must name different encoders; {name} is there twice; take one out")
         return value
 
     @model_validator(mode="after")

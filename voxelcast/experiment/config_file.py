@@ -130,7 +130,9 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
         text = f"{name}.kind must be one of {kinds}; got {got!r}"
     else:
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        text = message if message.startswith(name) else f"{name}: {message}; got {first['input']!r}"
+        # A section that is wrong as a whole is no news to the reader, and long.
+        got = "" if first["type"] == "value_error" and isinstance(first["input"], dict) else f"; got {first['input']!r}"
+        text = message if message.startswith(name) else f"{name}: {message}{got}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return " ".join(text.split()) + more
 

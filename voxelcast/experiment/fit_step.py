@@ -33,7 +33,7 @@ from voxelcast.search.selection import Selection
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 
-VERSION = 4
+VERSION = 5
 
 Located = tuple[Path, str, str, str, str]
 """A feature space: its folder, network, weights, layer, and its pool where there are several (else empty)."""
@@ -86,7 +86,9 @@ def fit_pair(
     valid = np.load(responses / "valid.npy")
     train, fallback = _valid_responses(responses, train_rows)
     weights = {network: shown for _, network, shown, *_ in spaces}
-    chosen_row = partial(_chosen_row, weights=weights, pools=any(pool for *_, pool in spaces))
+    n_delays = 1 if delayed_rows is None else delayed_rows.shape[1]
+    pools = any(pool for *_, pool in spaces)
+    chosen_row = partial(_chosen_row, weights=weights, pools=pools, n_delays=n_delays)
     circular = delayed_rows is not None
     budget = Budget(**automl) if automl else DEFAULT_BUDGET
     sharing = None
@@ -119,6 +121,7 @@ def fit_pair(
                 selection=Selection(**selection),
                 ensemble=Ensemble(**ensemble),
                 truncate=truncate,
+                n_delays=n_delays,
                 sharing=sharing,
                 log=log,
             )
@@ -183,9 +186,9 @@ def fit_pair(
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _chosen_row(chosen: Candidate, *, weights: Mapping[str, str], pools: bool) -> dict[str, Any]:
+def _chosen_row(chosen: Candidate, *, weights: Mapping[str, str], pools: bool, n_delays: int) -> dict[str, Any]:
     """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
-    kept = {} if chosen.n_components is None else {"compress.components": chosen.n_components}
+    kept = {} if chosen.n_features is None else {"compress.components": chosen.n_features // n_delays}
     return {
         "network": chosen.network,
         "weights": weights[chosen.network],

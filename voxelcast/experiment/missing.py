@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,6 @@ from voxelcast.experiment.plan import Plan
 
 Pair = tuple[str, str]
 
-PARTITION_FILE = "variance_partitioning/{}.npz"
-_FILES = (
-    *("predictions/{}.npy", "predictions/{}_stimuli.csv", "voxels/{}.npz", "examples/{}.npz", "weights/{}.npy"),
-    PARTITION_FILE,
-)
 _NAMED = 3  # in one line; scores.csv has them all
 
 
@@ -74,13 +69,6 @@ def undivided_line(failures: Sequence[Failure], n_pairs: int, output: Path) -> s
         f"the variance of {len(failures)} of {n_pairs} subject x ROI was not divided: {named}; all else is in "
         f"{output}; mend the cause and run the same command again: it does just what is missing"
     )
-
-
-def remove_results(output: Path, pairs: Iterable[Pair], files: Sequence[str] = _FILES) -> None:
-    """Remove what an earlier run, on other data, left of pairs that failed now."""
-    for subject, roi in pairs:
-        for name in files:
-            (output / name.format(f"{subject}_{roi}")).unlink(missing_ok=True)
 
 
 def _named(told: Sequence[str]) -> str:

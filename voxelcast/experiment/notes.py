@@ -27,10 +27,7 @@ def experiment_notes(finished: Finished) -> list[str]:
     if not config.folds.nested:
         notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
     if config.folds.repeats > 1:
-        notes.append(
-            f"Scores and bounds of intervals are means over {config.folds.repeats} partitions into folds; the search, "
-            "p-values, measured against predicted responses and out-of-fold predictions are those of the first."
-        )
+        notes.append(_repeats_note(config))
     notes += _significance_notes(finished)
     if config.selection.per == "voxel" or config.ensemble.method != "none":
         notes.append(_mixture_note(config))
@@ -43,6 +40,16 @@ def experiment_notes(finished: Finished) -> list[str]:
     if finished.readable.broken:
         notes.append(f"{len(finished.readable.broken)} stimuli could not be read and were left out.")
     return notes
+
+
+def _repeats_note(config: ExperimentConfig) -> str:
+    over = f"means over {config.folds.repeats} partitions into folds"
+    if not config.folds.nested:
+        return f"Selection scores and predictions are {over}; the search is that of the first."
+    return (
+        f"Scores and bounds of intervals are {over}; the search, p-values, measured against predicted responses and "
+        "out-of-fold predictions are those of the first."
+    )
 
 
 def _significance_notes(finished: Finished) -> list[str]:
@@ -66,7 +73,8 @@ def _mixture_note(config: ExperimentConfig) -> str:
         "banded_ridge": "; layers were combined by banded ridge regression",
     }[config.ensemble.method]
     joined = ", together with a model on all of them joined" if config.ensemble.joined else ""
+    gain = "; scores.csv has the gain over the best single model" if config.folds.nested else ""
     return (
         f"Predictions combine several models: {who}{method}{joined}. The layer, encoder and setting shown are the "
-        "heaviest (weights.csv has all weights); scores.csv has the gain over the best single model."
+        f"heaviest (weights.csv has all weights){gain}."
     )

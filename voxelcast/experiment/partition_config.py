@@ -69,8 +69,9 @@ def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer])
         for member in members:
             meant = [layer for layer in layers if _means(member, layer)]
             if not meant:
+                full = [f"{network}:{layer}" for network, layer in layers] if ":" in member else []
                 where = f"among those of the experiment (variance_partitioning.groups.{group})"
-                check_known("layer or network", member, known, where=where)
+                check_known("layer or network", member, [*full, *known], where=where)
             for layer in meant:
                 first = group_of_layer.setdefault(layer, group)
                 if first != group:

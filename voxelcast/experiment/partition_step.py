@@ -14,6 +14,7 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.joint_ridge import fit_joint_ridge
+from voxelcast.encoders.side_by_side import mean_squared_norm
 from voxelcast.experiment.compress_step import StoredSpace
 from voxelcast.scoring.variance_partitioning import Sets
 from voxelcast.scoring.variance_parts import VariancePart, variance_parts
@@ -21,7 +22,7 @@ from voxelcast.search.base import FeatureSpace
 from voxelcast.search.training import checked_scores
 from voxelcast.store.atomic import save_arrays
 
-VERSION = 1
+VERSION = 2
 
 PARTITION_COLUMNS = ("subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2")
 
@@ -143,7 +144,7 @@ def _side_by_side(spaces: Sequence[FeatureSpace], fold: int, kept: BoolArray) ->
     for space in spaces:
         X = checked_scores(space, (fold,), len(kept))[: len(kept)]
         centred = X[kept] - X[kept].mean(axis=0)
-        scaled.append(X / np.sqrt(float(np.square(centred).sum()) / len(centred) or 1.0))
+        scaled.append(X / np.sqrt(mean_squared_norm(centred)))
     return np.hstack(scaled)
 
 

@@ -87,6 +87,7 @@ class Plan:
         fold_of_row = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
         self.n_folds = int(fold_of_row.max()) + 1
         self._check_components(fold_of_row)
+        self._check_shared(fold_of_row)
         self._check_sources()
         for pair in self.pairs:
             self.sharers(pair)
@@ -122,13 +123,21 @@ class Plan:
         bounded = compress.method not in ("none", "random_projection")  # by the number of stimuli
         if not bounded or compress.components == "max" or compress.fewer == "allow":
             return
-        sizes = np.bincount(fold_of_row)
-        excluded = self.excluded_folds(len(sizes))
-        smallest = len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
+        smallest = _smallest_part(fold_of_row, self.excluded_folds(self.n_folds))
         if compress.components >= smallest:
             raise OptionError(
                 f"compress.components must be below {smallest}, the number of stimuli in the smallest training part; "
                 f"got {compress.components}; lower it, or set compress.fewer=allow"
+            )
+
+    def _check_shared(self, fold_of_row: IntArray) -> None:
+        """Raise an error if subjects cannot share so many components, whatever their responses are."""
+        excluded = compress_step.excluded_folds(self.n_folds, nested=self.config.folds.nested, refit=True)
+        asked, smallest = self.config.share.components, _smallest_part(fold_of_row, excluded)
+        if asked and asked >= smallest:
+            raise OptionError(
+                f"share.components must be below {smallest}, the number of stimuli in the smallest training part; "
+                f"got {asked}; lower it"
             )
 
     def _check_sources(self) -> None:
@@ -287,6 +296,12 @@ class Plan:
                 f"share.components needs at least two subjects with {pair[1]}; got {pair[0]} alone; set it to 0"
             )
         return others
+
+
+def _smallest_part(fold_of_row: IntArray, excluded: Sequence[tuple[int, ...]]) -> int:
+    """Return how many stimuli the smallest training part has, of those that leave out so many folds."""
+    sizes = np.bincount(fold_of_row)
+    return len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
 
 
 def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:

@@ -16,11 +16,12 @@ from voxelcast.core.errors import VoxelcastError
 from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.fit_step import read_result
-from voxelcast.experiment.missing import PARTITION_FILE, Pair, remove_results
+from voxelcast.experiment.missing import Pair
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS, with_pool
 from voxelcast.experiment.notes import experiment_notes
 from voxelcast.experiment.partition_plan import partition_rows
 from voxelcast.experiment.partition_step import PARTITION_COLUMNS
+from voxelcast.experiment.superseded import PARTITION_FILE, remove_results, remove_submission
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
@@ -58,9 +59,6 @@ SCORE_COLUMNS = (
     "held_out_n_significant_voxels",
     "held_out_noise_ceiling_r",
 )
-
-
-_SUBMITTED = (".zip", ".pkl", ".npy")  # what a submission consists of
 
 
 def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
@@ -196,8 +194,7 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     """Write the challenge files where the dataset is a challenge; return why not, where that is so."""
     if finished.plan.dataset.submission_track is None:
         return None
-    for stale in (path for path in (output / "submission").rglob("*") if path.suffix in _SUBMITTED):
-        stale.unlink()  # of earlier data
+    remove_submission(finished.plan, output)
     if finished.missing:
         (pair, one), *more = finished.missing.items()
         others = f", and {len(more)} more" if more else ""

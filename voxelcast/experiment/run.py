@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, UnwritableError
+from voxelcast.core.errors import ExecutionError, OptionError, StoreError, UnwritableError, VoxelcastError
 from voxelcast.core.progress import Progress
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.gpu import visible_gpus
@@ -22,6 +22,7 @@ from voxelcast.execution.stage import Attempt, attempt_steps
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.compress_plan import compress_spaces, compress_steps
 from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.estimate import Estimate, estimate
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.fit_plan import fit_steps
@@ -30,6 +31,7 @@ from voxelcast.experiment.missing import find_missing, missing_line, undivided_l
 from voxelcast.experiment.partition_plan import partition_steps
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import write_results
+from voxelcast.experiment.superseded import remove_all_results, remove_old_maps
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
@@ -106,9 +108,12 @@ def run_experiment(
             stages[DIVIDE] = forecast.partition_seconds
         with journal.run(steps_store.root, on.scheduler, stages):
             with open_engine(on, workers, output, progress.note, _gpus(config)) as engine:
-                finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress))
+                finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress), output)
             if not finished.fits:
+                remove_all_results(plan, output)
                 raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
+            if remove_old_maps(finished, output):
+                progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
             scores = write_results(finished, output)
             progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
             send_results(on, output, progress.note)
@@ -178,11 +183,12 @@ STAGES = ("read responses", "extract features", "compress layers", "fit encoding
 JOIN, DIVIDE = "join layers", "divide variance"  # stages of runs that ask for them
 
 
-def _run(plan: Plan, runner: _Runner) -> tuple[Finished, int]:
+def _run(plan: Plan, runner: _Runner, output: Path) -> tuple[Finished, int]:
     read, extract, compress, fit = STAGES
     responses = plan.responses_steps()
     prepared = runner.attempt(read, list(responses.values()))  # wrong data end the run here, before long work
     if len(prepared.failures) == len(responses):
+        remove_all_results(plan, output)
         prepared.all_done()
     ran = prepared.n_run
     extracted = plan.extract_steps()
@@ -228,9 +234,7 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
                 "choose an empty or new folder with --output"
             )
         return
-    found = _read_settings(there)
-    found.pop("compute", None)
-    difference = _first_difference(found, json.loads(json.dumps(config.results_config())))
+    difference = _first_difference(_read_settings(there), json.loads(json.dumps(config.results_config())))
     if difference:
         raise StoreError(
             f"output {output} holds another experiment: {difference}; choose another folder with --output, "
@@ -239,13 +243,18 @@ def check_output(config: ExperimentConfig, output: Path) -> None:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
+    """Read all settings that can change a result; those that came later have their defaults, which is what was done."""
     try:
         found = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError):
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")
-    return found
+    try:
+        whole: dict[str, Any] = json.loads(json.dumps(parse_config(found, str(path)).results_config()))
+    except VoxelcastError:  # of a version with other settings: what differs is said all the same
+        return {name: value for name, value in found.items() if name != "compute"}
+    return whole
 
 
 def _first_difference(there: Any, here: Any, where: str = "") -> str | None:

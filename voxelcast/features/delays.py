@@ -67,7 +67,8 @@ def delay(features: FloatArray, rows: IntArray) -> FloatArray:
     Returns
     -------
     delayed : ndarray of shape (n_volumes, n_delays * n_features)
-        All features of the first delay, then those of the second, and so on; 0 before the run began.
+        The first feature at all delays, then the second, and so on, so that the first k features at all delays are
+        the first k * n_delays columns; 0 before the run began.
 
     References
     ----------
@@ -76,4 +77,4 @@ def delay(features: FloatArray, rows: IntArray) -> FloatArray:
     """
     taken = features[rows]  # (n_volumes, n_delays, n_features); BEFORE takes some row, which is blanked
     taken[rows == BEFORE] = 0.0
-    return np.asarray(taken.reshape(len(rows), -1))
+    return np.asarray(taken.transpose(0, 2, 1).reshape(len(rows), -1))

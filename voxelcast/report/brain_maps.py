@@ -25,6 +25,9 @@ FOLDER: Final = "brain_maps"
 DEFAULT_QUANTITIES: Final = ("pearson_r", "noise_ceiling_r", "noise_normalised_r", "q_value")
 """Mapped where nothing else is said, as far as there are values; with ``held_out_`` too."""
 
+_SUFFIXES: Final = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".png")
+"""Of the maps and their pictures, after ``<subject>_<quantity>``."""
+
 
 @dataclass(frozen=True)
 class VolumeMap:
@@ -66,6 +69,16 @@ def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str,
     MissingFileError
         If there are no values of the dataset's subjects and ROIs.
     """
+    found = _find_voxels(output, dataset)
+    if not found:
+        raise MissingFileError(
+            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
+            "finished run on it"
+        )
+    return found
+
+
+def _find_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
         for roi in dataset.rois(subject):
@@ -73,11 +86,6 @@ def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str,
             if path.is_file():
                 values = _read_arrays(path) | _read_arrays(output / "variance_partitioning" / path.name)
                 found.setdefault(subject, {})[roi] = values | _normalised(values)
-    if not found:
-        raise MissingFileError(
-            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
-            "finished run on it"
-        )
     return found
 
 
@@ -244,3 +252,20 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
         paths.append(folder / f"{name}_hemi-{side}.func.gii")
         write_bytes(paths[-1], image.to_bytes())
     return paths
+
+
+def remove_maps(output: Path, dataset: Dataset) -> bool:
+    """Remove the maps and pictures of an output's values; files of other names stay.
+
+    Returns
+    -------
+    removed : bool
+        Whether there was any.
+    """
+    folder, removed = output / FOLDER, False
+    for subject, rois in _find_voxels(output, dataset).items() if folder.is_dir() else ():
+        for quantity in {name for values in rois.values() for name in values}:
+            for path in (folder / f"{subject}_{quantity}{suffix}" for suffix in _SUFFIXES):
+                removed |= path.is_file()
+                path.unlink(missing_ok=True)
+    return removed

@@ -99,7 +99,7 @@ def _map(outputs: Sequence[Output], rois: Sequence[str], means: list[list[Mean]]
 def _strips(outputs: Sequence[Output], overall: Sequence[Mean]) -> tuple[StripAxis, list[Strip]]:
     nan = float("nan")
     rows = [
-        Row(output.label, 1, mean.score, mean.low, mean.high, (), mean.ceiling, nan, nan, nan)
+        Row(output.label, 1, mean.score, mean.low, mean.high, (), mean.ceiling, nan, nan, nan, nan)
         for output, mean in zip(outputs, overall, strict=True)
     ]
     axis = strip_axis(rows)

@@ -139,6 +139,7 @@ def _content(results: Results) -> dict[str, Any]:
         "has_unscored": bool((results.scores["n_voxels_without_score"] > 0).any()),
         "has_tests": bool(results.scores["n_significant_voxels"].notna().any()),
         "has_held_out": bool(results.scores["held_out_score"].notna().any()),
+        "has_held_out_ceiling": bool(results.scores["held_out_noise_ceiling_r"].notna().any()),
         "has_pools": any(pool for *_, pool in depth.layers),
         "pairs": scores.to_dict("records"),
         "networks": [(network_label(*network), colour) for network, colour in depth.colours.items()],

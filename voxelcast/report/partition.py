@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from voxelcast.report.figures import PALETTE, SUBJECT_COLOUR, Panel, inline
 from voxelcast.report.results import Results
-from voxelcast.report.summary import mean_or_nan, number
+from voxelcast.report.summary import listed, mean_or_nan, number
 
 GROUP_COLOURS: Final = (PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4])
 """Those of the palette that mean nothing else in a figure with a noise ceiling."""
@@ -52,7 +52,7 @@ class PartRow:
     @property
     def label(self) -> str:
         """What it is, in words."""
-        names = " and ".join(filter(None, (", ".join(self.groups[:-1]), self.groups[-1])))
+        names = listed(self.groups)
         return {"model": f"explained by {names}", "unique": f"unique to {names}"}.get(self.kind, f"shared by {names}")
 
 

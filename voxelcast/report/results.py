@@ -43,6 +43,7 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("selection_score", "score", "score_low", "score_high", "score_from", "n_voxels_without_score"),
         "n_significant_voxels",
         *("noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"),
+        "held_out_noise_ceiling_r",
     ),
     "search.csv": ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score"),
     "exclusions.csv": ("kind", "subject", "roi", "name", "reason"),

@@ -44,5 +44,10 @@ def significance(results: Results) -> Significance | None:
 
 
 def percent(value: float) -> str:
-    """Show a share in percent; a dash for NaN."""
-    return f"{100 * value:.0f} %" if np.isfinite(value) else "—"
+    """Show a share in percent; a dash for NaN. 100 % means all and 0 % none, not nearly so."""
+    if not np.isfinite(value):
+        return "—"
+    rounded = f"{100 * value:.0f} %"
+    if rounded == "100 %" and value < 1:
+        return "over 99 %"
+    return "under 1 %" if rounded == "0 %" and value > 0 else rounded

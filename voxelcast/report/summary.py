@@ -18,6 +18,8 @@ _LABELS: Final = {
 }
 _MIXED: Final = "Pearson r (nested cross-validated for some pairs, on held-out stimuli for others)"
 _SELECTION: Final = "selection score"
+_MOST_NAMED: Final = 3
+"""Layers that share the first place and are named; of more, the number is said."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Row:
         less than its terms, so this interval is, if anything, too wide.
     values : tuple of float
         The subjects' scores, finite ones only.
-    ceiling, normalised, selection, held_out : float
+    ceiling, normalised, selection, held_out, held_out_ceiling : float
     """
 
     name: str
@@ -69,6 +71,7 @@ class Row:
     normalised: float
     selection: float
     held_out: float
+    held_out_ceiling: float
 
 
 def choose_measure(scores: pd.DataFrame) -> Measure:
@@ -107,6 +110,7 @@ def _roi_row(roi: str, table: pd.DataFrame, measure: Measure) -> Row:
         normalised=mean_or_nan(table["noise_normalised_r"]),
         selection=mean_or_nan(table["selection_score"]),
         held_out=mean_or_nan(table["held_out_score"]),
+        held_out_ceiling=mean_or_nan(table["held_out_noise_ceiling_r"]),
     )
 
 
@@ -125,6 +129,7 @@ def overall_row(rows: Sequence[Row]) -> Row:
         normalised=mean_or_nan([row.normalised for row in rows]),
         selection=mean_or_nan([row.selection for row in rows]),
         held_out=mean_or_nan([row.held_out for row in rows]),
+        held_out_ceiling=mean_or_nan([row.held_out_ceiling for row in rows]),
     )
 
 
@@ -167,7 +172,11 @@ def findings(results: Results, measure: Measure, rows: Sequence[Row], overall: R
             f"{number(overall.normalised)}."
         )
     if np.isfinite(overall.held_out) and set(results.scores["score_from"]) != {"held_out"}:
-        sentences.append(f"On the held-out stimuli, which no choice saw, mean Pearson r is {number(overall.held_out)}.")
+        known = np.isfinite(overall.held_out_ceiling)
+        limit = f" (noise ceiling {number(overall.held_out_ceiling)})" if known else ""
+        sentences.append(
+            f"On the held-out stimuli, which no choice saw, mean Pearson r is {number(overall.held_out)}{limit}."
+        )
     sentences.append(_chosen_sentence(results))
     return sentences
 
@@ -199,16 +208,40 @@ def _score_sentence(results: Results, measure: Measure, rows: Sequence[Row], ove
 def _chosen_sentence(results: Results) -> str:
     counts = chosen_counts(results)
     n_pairs = len(results.scores)
-    _, layer, layer_count = next(item for item in counts if item[0] == "layer")
-    _, encoder, encoder_count = next(item for item in counts if item[0] == "encoder")
-    _, pool, pool_count = next((item for item in counts if item[0] == "pool"), ("pool", "", 0))
-    if n_pairs == 1:
-        return f"Chosen: {layer}, with {f'the pool {pool} and ' if pool else ''}the encoder {encoder}."
-    return (
-        f"Chosen most often: {layer} ({layer_count} of {n_pairs} pairs of subject and ROI)"
-        f"{f', the pool {pool} ({pool_count} of {n_pairs})' if pool else ''} "
-        f"and the encoder {encoder} ({encoder_count} of {n_pairs})."
+    (layers, layer_count), (pools, pool_count), (encoders, encoder_count) = (
+        _most_frequent(counts, what) for what in ("layer", "pool", "encoder")
     )
+    if n_pairs == 1:
+        return f"Chosen: {layers[0]}, with {f'the pool {pools[0]} and ' if pools else ''}the encoder {encoders[0]}."
+    of = f"{n_pairs} pairs of subject and ROI"
+    others = [f"the pool{_s(pools)} {_share(pools, pool_count, n_pairs)}"] if pools else []
+    others.append(f"the encoder{_s(encoders)} {_share(encoders, encoder_count, n_pairs)}")
+    if len(layers) <= _MOST_NAMED:
+        return f"Chosen most often: {listed([_share(layers, layer_count, of), *others])}."
+    return (
+        f"No layer was chosen most often: {len(layers)} layers share the most, {layer_count} of {of} each. "
+        f"Chosen most often: {listed(others)}."
+    )
+
+
+def _share(names: Sequence[str], count: int, of: str | int) -> str:
+    return f"{listed(names)} ({count} of {of}{' each' if len(names) > 1 else ''})"
+
+
+def _s(names: Sequence[str]) -> str:
+    return "" if len(names) == 1 else "s"
+
+
+def _most_frequent(counts: Sequence[tuple[str, str, int]], what: str) -> tuple[list[str], int]:
+    """Return the names that share the highest count, and that count."""
+    of_kind = [(name, count) for kind, name, count in counts if kind == what]
+    most = max((count for _, count in of_kind), default=0)
+    return [name for name, count in of_kind if count == most], most
+
+
+def listed(names: Sequence[str]) -> str:
+    """Join names by commas and a last "and"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def number(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from voxelcast.core.seeds import generator
 from voxelcast.scoring.correlation import constant_columns, fold_pearson_r
 
 _BLOCK_BYTES = 32 * 2**20
+_FEWEST_GROUPS = 3
 
 
 def bootstrap_interval(
@@ -26,10 +28,10 @@ def bootstrap_interval(
     """Estimate how much the mean score would vary with other stimuli.
 
     The score is Pearson r per voxel within each fold, averaged over folds and voxels. Stimuli are drawn with
-    replacement within each fold (whole groups where groups are given; whole folds where every fold is one group, such
-    as a run), the same for all voxels, and the interval runs
-    between the (1 - level) / 2 and (1 + level) / 2 quantiles of the resampled scores [1]_. The models are not fitted
-    again: the interval is that of *these* predictions.
+    replacement within each fold (whole groups where groups are given; whole folds where a fold has fewer than three,
+    such as one run), the same for all voxels, and the interval runs between the (1 - level) / 2 and (1 + level) / 2
+    quantiles of the resampled scores [1]_. The models are not fitted again: the interval is that of *these*
+    predictions.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def bootstrap_difference(
     Returns
     -------
     low, high : float
-        Of score(P) - score(Q); NaN if no voxel has both scores.
+        Of score(P) - score(Q); NaN if no voxel has both scores, or there is one group only.
     """
     if not 0 < level < 1:
         raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
@@ -103,6 +105,8 @@ def bootstrap_difference(
         return float("nan"), float("nan")
     Y, P, Q = (_columns(part, both) for part in (Y, P, Q))
     of_p, of_q = (bootstrap_scores(Y, part, fold_of_row, n_resamples, seed, groups) for part in (P, Q))
+    if np.isnan(of_p - of_q).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(of_p - of_q, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -134,7 +138,7 @@ def bootstrap_scores(
     Y, P = _columns(Y, scored), _columns(P, scored)
     if groups is not None and len(set(groups)) == 1:
         return np.full(n_resamples, np.nan)  # one run or movie says nothing of how much others would differ
-    if groups is not None and folds_are_groups(fold_of_row, groups):
+    if groups is not None and draws_whole_folds(fold_of_row, groups):
         return _resampled_folds(Y, P, fold_of_row, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
     for fold in np.unique(fold_of_row):
@@ -164,9 +168,13 @@ def _columns(values: FloatArray, chosen: BoolArray) -> FloatArray:
     return values if chosen.all() else values[:, chosen]
 
 
-def folds_are_groups(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
-    """Tell whether each fold is one group: then only whole folds can be drawn."""
-    return len(set(zip(fold_of_row.tolist(), groups, strict=True))) == len(np.unique(fold_of_row))
+def draws_whole_folds(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
+    """Tell whether some fold has too few groups to draw from.
+
+    Drawn within a fold, n groups show (n - 1) / n of the variance between groups: one shows none, two show half.
+    """
+    groups_of_fold = Counter(fold for fold, _ in set(zip(fold_of_row.tolist(), groups, strict=True)))
+    return min(groups_of_fold.values()) < _FEWEST_GROUPS
 
 
 def _resampled_folds(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resamples: int, seed: int) -> FloatArray:

@@ -10,7 +10,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
-from voxelcast.scoring.bootstrap import folds_are_groups, resampling_weights
+from voxelcast.scoring.bootstrap import draws_whole_folds, resampling_weights
 from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance
 
 _BLOCK_BYTES = 128 * 2**20
@@ -57,8 +57,8 @@ def variance_parts(
 
     R2 is that of `fold_r2` and the parts are those of `partition_variance`. For the intervals, stimuli are drawn with
     replacement within each fold, the same for all models and voxels (whole groups where groups are given; whole folds
-    where every fold is one group), and everything is computed again from their squared errors and responses; the models
-    are not fitted again. With the same seed they are the stimuli that `voxelcast.scoring.bootstrap` draws.
+    where a fold has fewer than three), and everything is computed again from their squared errors and responses; the
+    models are not fitted again. With the same seed they are the stimuli that `voxelcast.scoring.bootstrap` draws.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def _drawn_stimuli(
     if groups is not None and len(set(groups)) == 1:
         return []
     folds = [np.flatnonzero(fold_of_row == fold) for fold in np.unique(fold_of_row)]
-    if groups is not None and folds_are_groups(fold_of_row, groups):
+    if groups is not None and draws_whole_folds(fold_of_row, groups):
         rng = generator(seed, "bootstrap", "folds")
         counts = rng.multinomial(len(folds), np.full(len(folds), 1.0 / len(folds)), size=n_resamples)
         return [(rows, np.repeat(counts[:, [k]], len(rows), axis=1).astype(float)) for k, rows in enumerate(folds)]

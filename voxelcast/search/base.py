@@ -43,6 +43,21 @@ class FeatureSpace(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class GivenFeatures:
+    """A feature space that holds one array for all folds."""
+
+    network: str
+    layer: str
+    features: FloatArray
+    fitted_in_folds: bool = False
+    pool: str = ""
+
+    def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
+        """Return the array whatever is excluded."""
+        return self.features
+
+
 def space_names(space: FeatureSpace) -> tuple[str, ...]:
     """Return what tells a feature space from the others: network and layer, and the pool where there are several."""
     return (space.network, space.layer, *([space.pool] if space.pool else []))
@@ -59,8 +74,8 @@ class Candidate:
     fold_scores : ndarray of shape (n_folds,)
         Mean over voxels of the score in each fold, from a model fitted to the other folds; NaN from the fold on in
         which it was given up.
-    n_components : int or None
-        How many of the layer's components it is given; None: all.
+    n_features : int or None
+        How many of the layer's features it is given, the first ones; None: all.
     pool : str
         Of the layer over time; empty where all layers have the same.
     """
@@ -70,7 +85,7 @@ class Candidate:
     encoder: str
     setting: Setting
     fold_scores: FloatArray
-    n_components: int | None = None
+    n_features: int | None = None
     pool: str = ""
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -33,15 +34,15 @@ class Trials:
         What each voxel takes of the settings, where voxels choose for themselves.
     complexity : ndarray of shape (n_settings,), optional
         Where each setting stands from the simplest to the most complex; None: they are in that order.
-    n_components : int, optional
-        How many of the layer's components the models were given; None: all.
+    n_features : int, optional
+        How many of the layer's features the models were given, the first ones; None: all.
     """
 
     settings: tuple[Setting, ...]
     scores: FloatArray
     voxels: Choice | None = None
     complexity: IntArray | None = None
-    n_components: int | None = None
+    n_features: int | None = None
 
 
 def score_excluded(
@@ -147,3 +148,16 @@ def smallest_training(data: PairData, nested: bool) -> int:
     """Return the size of the smallest training set in which a setting is to be tried."""
     sizes = sorted(len(rows) for rows in data.rows)
     return data.n_train - sum(sizes[-2:] if nested else sizes[-1:])
+
+
+def usable_features(encoder: AnyEncoder, training: Training, data: PairData, nested: bool) -> int:
+    """Return how many features a proposal may ask for: where an encoder counts them, the smallest rank in its use.
+
+    (The exhaustive search needs no rank: models beyond it are the same to the bit, and the one with the fewest wins.)
+    """
+    ranges = encoder.space(smallest_training(data, nested), training.n_features, data.Y.shape[1])
+    if isinstance(encoder, SampleEncoder) or not any(bounds.integer for bounds in ranges.values()):
+        return training.n_features
+    left_out = combinations(range(data.n_folds), 2 if nested else 1)
+    ranks = [np.linalg.matrix_rank(training.moments(excluded).S, hermitian=True) for excluded in left_out]
+    return max(int(min(ranks)), 1)  # a layer that does not vary has one model, the mean

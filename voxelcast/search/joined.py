@@ -21,6 +21,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import OptionError
+from voxelcast.encoders.side_by_side import mean_squared_norm
 from voxelcast.features.pca import pca_scores
 from voxelcast.search.base import FeatureSpace
 
@@ -92,7 +93,5 @@ def joined_scores(layers: Iterable[FloatArray], train_rows: IntArray) -> FloatAr
         centred = np.asarray(X, dtype=np.float64) - train.mean(axis=0)
         # Compared exactly: the computed variance of constant features may be rounding instead of 0.
         centred[:, (train == train[:1]).all(axis=0)] = 0.0
-        size = float(np.square(centred[train_rows]).sum()) / len(train_rows)
-        if size != 0:
-            gram += centred @ (centred.T / size)
+        gram += centred @ (centred.T / mean_squared_norm(centred[train_rows]))
     return pca_scores(gram, train_rows, "max", where=" of all layers joined").scores

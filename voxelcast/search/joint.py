@@ -11,7 +11,7 @@ from voxelcast.encoders.base import Setting
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
-from voxelcast.search.exact import Trials, smallest_training
+from voxelcast.search.exact import Trials, smallest_training, usable_features
 from voxelcast.search.judge import Judge
 from voxelcast.search.proposals import Proposing, nearest_setting
 from voxelcast.search.study import suggest_range
@@ -19,7 +19,7 @@ from voxelcast.search.training import PairData, Training
 from voxelcast.search.truncated import truncated
 
 Found = tuple[int | None, int, AnyEncoder, Trials]
-_Choice = tuple[int, int, int]  # place among the spaces, components, encoder
+_Choice = tuple[int, int, int]  # place among the spaces, number of features, encoder
 
 
 def joint_trials(
@@ -32,6 +32,7 @@ def joint_trials(
     proposing: Proposing,
     *,
     truncate: bool = True,
+    n_delays: int = 1,
     voxel_rule: str | None = None,
     log: EvaluationLog | None = None,
 ) -> Iterator[Found]:
@@ -43,17 +44,21 @@ def joint_trials(
         The layers, once for each pool over time, and their training moments, which are all held at once.
     truncate : bool
         Whether the number of components is searched; not where components have no order.
+    n_delays : int
+        How many features, one behind the other, are the same component at other delays.
     encoders, data, nested, metric, proposing, voxel_rule, log
         As for `voxelcast.search.proposals.proposed_trials`.
 
     Yields
     ------
     outer, place, encoder, trials
-        The trials of an outer fold (None: plain cross-validation), gathered by layer, pool, components and encoder.
+        The trials of an outer fold (None: plain cross-validation), gathered by layer, pool, features and encoder.
     """
     n_train, q = smallest_training(data, nested), data.Y.shape[1]
     most = max(training.n_features for training in trainings)
+    most_components = -(-most // n_delays)
     ranges = [encoder.space(n_train, most, q) for encoder in encoders]
+    usable = [[usable_features(encoder, own, data, nested) for encoder in encoders] for own in trainings]
     layers = _places_by_pool(spaces)
     pools = list(dict.fromkeys(space.pool for space in spaces if space.pool))
 
@@ -61,17 +66,17 @@ def joint_trials(
         own = layers[int(trial.suggest_categorical("layer", range(len(layers)))) if len(layers) > 1 else 0]
         pool = str(trial.suggest_categorical("pool", pools)) if pools else ""
         place = own[pool if pool in own else ""]  # features that come with the dataset have no pool
-        wanted = int(trial.suggest_int("components", 1, most, log=True)) if truncate else most
+        wanted = int(trial.suggest_int("components", 1, most_components, log=True)) if truncate else most_components
         which = int(trial.suggest_categorical("encoder", range(len(encoders)))) if len(encoders) > 1 else 0
-        k = min(wanted, trainings[place].n_features)
+        k = min(wanted * n_delays, trainings[place].n_features)
         encoder = encoders[which]
         proposal = {
             name: suggest_range(trial, f"{encoder.name}.{name}", bounds) for name, bounds in ranges[which].items()
         }
         # An encoder's ranges follow the number of features: what is out of range moves to the nearest setting inside.
-        sizes = (n_train, k, q)
+        sizes = (n_train, min(k, usable[place][which]), q)
         setting = nearest_setting(proposal, encoder.settings(*sizes), encoder.space(*sizes))
-        return {"place": place, "components": k, "encoder": which, "setting": setting}
+        return {"place": place, "features": k, "encoder": which, "setting": setting}
 
     for outer in (None, *range(data.n_folds if nested else 0)):
         folds = [fold for fold in range(data.n_folds) if fold != outer]
@@ -83,7 +88,7 @@ def joint_trials(
             judges: dict[_Choice, Judge] = judges,
             outer: int | None = outer,
         ) -> float:
-            choice = (proposal["place"], proposal["components"], proposal["encoder"])
+            choice = (proposal["place"], proposal["features"], proposal["encoder"])
             place, k, which = choice
             if choice not in judges:
                 source = truncated(trainings[place], k)
@@ -94,12 +99,12 @@ def joint_trials(
         tried = proposing.study(suggest, outer).run(proposing.trials, score, folds)
         gathered: dict[_Choice, list[tuple[Setting, FloatArray]]] = {}
         for proposal, scores in tried:
-            choice = (proposal["place"], proposal["components"], proposal["encoder"])
+            choice = (proposal["place"], proposal["features"], proposal["encoder"])
             gathered.setdefault(choice, []).append((proposal["setting"], scores))
         for (place, k, which), own in sorted(gathered.items()):
-            listed = encoders[which].settings(n_train, k, q)
+            listed = encoders[which].settings(n_train, min(k, usable[place][which]), q)
             trials = judges[place, k, which].trials(own, listed, folds)
-            yield outer, place, encoders[which], replace(trials, n_components=k if truncate else None)
+            yield outer, place, encoders[which], replace(trials, n_features=k if truncate else None)
 
 
 def _places_by_pool(spaces: Sequence[FeatureSpace]) -> list[dict[str, int]]:

@@ -63,7 +63,7 @@ def fit_members(
     Members of the same encoder (two outer folds' choices, say) share one solution.
     """
     models: list[FittedModel | None] = [None] * len(members)
-    groups = [(member.encoder.name, member.n_components) for member in members]
+    groups = [(member.encoder.name, member.n_features) for member in members]
     for group in dict.fromkeys(groups):
         own = [k for k in range(len(members)) if groups[k] == group]
         encoder, source = members[own[0]].encoder, truncated(training, group[1])

@@ -116,7 +116,7 @@ def _add_layer(
     """Add the weighted predictions of a layer's members to ``total``, ndarray of shape (n, q)."""
     for member, model in zip(members, models, strict=True):
         weight = member.used if weights is None else np.where(member.used, weights, 0.0)
-        total += weight * model.predict(X if member.n_components is None else X[:, : member.n_components])
+        total += weight * model.predict(X[:, : member.n_features])
 
 
 def single_weights(member: Member, n_spaces: int) -> FloatArray:

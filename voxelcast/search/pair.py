@@ -57,6 +57,7 @@ def search_pair(
     prune: bool = False,
     joint: bool = False,
     truncate: bool = True,
+    n_delays: int = 1,
     sharing: Sharing | None = None,
     log: EvaluationLog | None = None,
 ) -> PairResult:
@@ -99,6 +100,9 @@ def search_pair(
         Whether ``"bayes"`` or ``"random"`` searches layer, pool, number of components and encoder in one study.
     truncate : bool
         Whether a joint search tries the first k components of a layer for every k: they must be principal components.
+    n_delays : int
+        How many features, one behind the other, are the same component at other delays (`voxelcast.features.delays`):
+        a joint search takes or leaves them together.
     sharing : Sharing, optional
         Other subjects' responses: models are fitted to responses projected on what all subjects share.
     log : EvaluationLog, optional
@@ -152,6 +156,7 @@ def search_pair(
                 metric,
                 proposing,
                 truncate=truncate,
+                n_delays=n_delays,
                 voxel_rule=rule,
                 log=log,
             ):

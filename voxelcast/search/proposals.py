@@ -20,7 +20,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Range, Setting
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.evaluation_log import EvaluationLog
-from voxelcast.search.exact import Trials, smallest_training
+from voxelcast.search.exact import Trials, smallest_training, usable_features
 from voxelcast.search.judge import Judge
 from voxelcast.search.study import SAMPLERS, Study, suggest_range
 from voxelcast.search.training import PairData, Training
@@ -100,7 +100,8 @@ def proposed_trials(
     outer, trials
         As `voxelcast.search.exact.exact_trials`, with one entry per proposal, repeated ones included.
     """
-    sizes = (smallest_training(data, nested), training.n_features, data.Y.shape[1])
+    n_features = usable_features(encoder, training, data, nested)
+    sizes = (smallest_training(data, nested), n_features, data.Y.shape[1])
     listed, space = encoder.settings(*sizes), encoder.space(*sizes)
 
     def suggest(trial: Any) -> Setting:

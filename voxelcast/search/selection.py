@@ -69,9 +69,9 @@ class Member:
     used: BoolArray
 
     @property
-    def n_components(self) -> int | None:
-        """How many of the layer's components its models are given; None: all."""
-        return self.candidates[0].n_components
+    def n_features(self) -> int | None:
+        """How many of the layer's features its models are given; None: all."""
+        return self.candidates[0].n_features
 
 
 class Ledger:
@@ -109,7 +109,7 @@ class Ledger:
     def enter(self, outer: int | None, place: int, space: FeatureSpace, encoder: AnyEncoder, tried: Trials) -> None:
         """Note the candidates of one layer and encoder; only a strictly better one replaces the best."""
         made = [
-            Candidate(space.network, space.layer, encoder.name, setting, scores, tried.n_components, space.pool)
+            Candidate(space.network, space.layer, encoder.name, setting, scores, tried.n_features, space.pool)
             for setting, scores in zip(tried.settings, tried.scores, strict=True)
         ]
         if outer is None:
@@ -166,7 +166,7 @@ class _Best:
         pick = np.broadcast_to(self._pick, (n_voxels,))
         kept = [int(k) for k in np.unique(self._pick) if k >= 0]
         members = []
-        groups = {k: (self._known[k][0].name, self._known[k][1].n_components) for k in kept}
+        groups = {k: (self._known[k][0].name, self._known[k][1].n_features) for k in kept}
         for group in dict.fromkeys(groups.values()):
             own = [k for k in kept if groups[k] == group]
             used = np.isin(pick, own)

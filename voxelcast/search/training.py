@@ -44,6 +44,8 @@ class PairData:
         sums = [(part.sum(axis=0), np.einsum("ij,ij->j", part, part)) for part in (self.Yc[rows] for rows in self.rows)]
         self.fold_sums, self.fold_squares = np.stack([s for s, _ in sums]), np.stack([s for _, s in sums])
         self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
+        self._low = np.stack([self.Y[rows].min(axis=0) for rows in self.rows])
+        self._high = np.stack([self.Y[rows].max(axis=0) for rows in self.rows])
         self.sharing = sharing
         for other in sharing.others if sharing else ():
             check_shape("responses of each other subject", other, ("n_train", "n_voxels"), (self.n_train, None))
@@ -53,17 +55,28 @@ class PairData:
         """Return the number of training stimuli outside the folds ``excluded``."""
         return self.n_train - sum(len(self.rows[fold]) for fold in excluded)
 
+    def constant(self, excluded: tuple[int, ...]) -> IntArray:
+        """Return the voxels that do not vary outside the folds ``excluded``.
+
+        They need to be known by their values: what their moments are, as differences of sums in which the folds left
+        out have a part, is rounding.
+        """
+        kept = [fold for fold in range(self.n_folds) if fold not in excluded]
+        return np.flatnonzero(self._low[kept].min(axis=0) == self._high[kept].max(axis=0))
+
     def squares(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return each voxel's sum of squared responses outside the folds ``excluded``, minus their means."""
         folds = [fold for fold in range(self.n_folds) if fold not in excluded]
         sums = self.fold_sums[folds].sum(axis=0)
         squares: FloatArray = self.fold_squares[folds].sum(axis=0) - np.square(sums) / self.size(excluded)
+        squares[self.constant(excluded)] = 0.0
         return squares
 
     def responses(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the responses to the training stimuli outside the folds ``excluded``, minus their means."""
         kept: FloatArray = self.Yc[~np.isin(self.fold_of_row, excluded)]
         kept -= kept.mean(axis=0)
+        kept[:, self.constant(excluded)] = 0.0
         return kept
 
     @cached_property
@@ -79,12 +92,19 @@ class PairData:
             products -= left_out.T @ left_out
         sums = self.fold_sums[list(excluded)].sum(axis=0)
         products -= np.outer(sums, sums) / self.size(excluded)
+        constant = self.constant(excluded)
+        products[constant], products[:, constant] = 0.0, 0.0
         return products
 
     def moments(
         self, excluded: tuple[int, ...], x_mean: FloatArray, y_mean: FloatArray, S: FloatArray, C: FloatArray
     ) -> Moments:
-        """Join what the responses add to the moments of the training stimuli outside the folds ``excluded``."""
+        """Join what the responses add to the moments of the training stimuli outside the folds ``excluded``.
+
+        ``y_mean`` and ``C`` become exact for voxels that are constant there, in place.
+        """
+        constant = self.constant(excluded)
+        y_mean[constant], C[:, constant] = self.Y[~np.isin(self.fold_of_row, excluded)][0, constant], 0.0
         return Moments(
             n=self.size(excluded),
             x_mean=x_mean,

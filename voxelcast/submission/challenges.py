@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
@@ -15,6 +16,14 @@ from voxelcast.submission.algonauts2025 import make_2025, read_2025
 from voxelcast.submission.check import check_submission, read_submission
 from voxelcast.submission.layout import Part, Shape
 from voxelcast.submission.make import make_submission
+
+_FILES: Final[Mapping[SubmissionTrack, tuple[str, ...]]] = {
+    "mini": ("mini_track.pkl", "mini_track.zip"),
+    "full": ("full_track.pkl", "full_track.zip"),
+    "2023": ("algonauts2023.zip", "subj0?/?h_pred_test.npy"),
+    "2025": ("fmri_predictions_*.npy", "fmri_predictions_*.zip"),
+}
+"""What `make_file` writes, as patterns below its folder."""
 
 
 def make_file(predictions: Mapping[Part, FloatArray], datasets: Sequence[Dataset], folder: Path) -> Path:
@@ -49,6 +58,13 @@ def make_file(predictions: Mapping[Part, FloatArray], datasets: Sequence[Dataset
     (dataset,) = datasets
     n_test, voxels = len(dataset.test_stimuli), dataset.submission_voxels
     return make_submission(predictions, track, folder, n_test=n_test, expected_voxels=voxels)
+
+
+def remove_files(track: SubmissionTrack, folder: Path) -> None:
+    """Remove what `make_file` wrote for a challenge into a folder; files of other names stay."""
+    for pattern in _FILES[track]:
+        for path in folder.glob(pattern):
+            path.unlink()
 
 
 def check_file(path: Path, datasets: Sequence[Dataset] = ()) -> str:

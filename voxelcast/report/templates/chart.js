@@ -7,7 +7,7 @@
   const palette = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
   const several = data.networks.length > 1;
   const svg = holder.querySelector("svg"), readout = holder.querySelector("output"), keys = holder.querySelector("ul");
-  const margin = { left: 52, right: 14, top: 12, bottom: 42 };
+  const margin = { left: 52, right: 24, top: 30, bottom: 42 };
   let state = { roi: "", subject: "", network: "" }, lines = [], at = null;
 
   const make = (tag, attributes, text) => {
@@ -76,6 +76,7 @@
       const place = relative ? margin.left + (k / 4) * (width - margin.left - margin.right) : x({}, k);
       svg.append(make("text", { x: place, y: height - margin.bottom + 18, "text-anchor": "middle" }, relative ? `${25 * k} %` : String(k + 1)));
     }
+    svg.append(make("text", { x: 0, y: 13 }, "selection score (r)"));
     const foot = { x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" };
     svg.append(make("text", foot, relative ? "depth of the layer, relative to the last" : "layer, by depth"));
     for (const line of [...lines].reverse()) {

@@ -1,0 +1,206 @@
+"""Every encoder as a scikit-learn estimator, which chooses its hyper-parameters on the data that it is fitted to.
+
+So what scikit-learn does with an estimator keeps its meaning: ``cross_val_score(EncodingModel("pls"), X, Y, cv=5)`` is
+nested cross-validation, because each of the five fits searches the number of components in folds of its own training
+part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import FittedEncoder, Setting
+from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.registry import AUTOML_ENCODERS, can_be_exact, get_encoder
+from voxelcast.encoders.sample import AnyEncoder, FittedModel
+from voxelcast.search.base import Candidate, GivenFeatures
+from voxelcast.search.folds import make_folds
+from voxelcast.search.pair import METHODS, search_pair
+
+
+class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """An encoding model of all voxels with scikit-learn's API.
+
+    Features and responses may be float32, float64 or whole numbers; fits and predictions are in float64. ``score`` is
+    scikit-learn's R^2; ``make_scorer(voxelcast.scoring.correlation.mean_pearson_r)`` scores by Pearson r.
+
+    Parameters
+    ----------
+    encoder : str
+        See `voxelcast.encoders.registry.list_encoders`.
+    setting : dict, optional
+        The encoder's hyper-parameters. None: those with the best mean Pearson r in cross-validation over the data that
+        are fitted (which says nothing about the scale of predictions, as R^2 would). An encoder that has none, or
+        chooses them itself, is fitted at once.
+    folds : int
+        Of that cross-validation; each has at least three stimuli.
+    method : str
+        ``"exact"`` tries every setting; ``"bayes"``, ``"random"`` and ``"grid"`` try ``trials`` of them.
+    trials : int
+    seed : int
+        Of the folds, of the proposals, and of encoders that leave something to chance.
+    budget : Budget, optional
+        Time and memory of a fit of automatic machine learning. None: one minute and 3 GiB.
+
+    Attributes
+    ----------
+    setting_ : dict
+        The hyper-parameters of the fitted model.
+    model_ : FittedModel
+    candidates_ : tuple of Candidate
+        The settings tried, with their scores in each fold; empty where nothing was searched. They are selection
+        scores: the best of them is too good an estimate of performance.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Where X has names of columns.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "ridge",
+        *,
+        setting: Setting | None = None,
+        folds: int = 10,
+        method: str = "exact",
+        trials: int = 25,
+        seed: int = 0,
+        budget: Budget | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.setting = setting
+        self.folds = folds
+        self.method = method
+        self.trials = trials
+        self.seed = seed
+        self.budget = budget
+
+    def fit(self, X: ArrayLike, y: ArrayLike, groups: Sequence[Any] | None = None) -> Self:
+        """Fit the model, after a search for its hyper-parameters if none are given.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples, n_voxels) or (n_samples,)
+        groups : sequence of shape (n_samples,), optional
+            The group of each stimulus (its movie, its run): none straddles two folds of the search.
+
+        Returns
+        -------
+        self : EncodingModel
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such encoder.
+        OptionError
+            If a parameter is outside what is allowed.
+        DataError
+            If there are too few stimuli or groups for the folds, or no setting has a score.
+        ValueError
+            scikit-learn's own, if X or y has the wrong shape or a value that is not finite.
+        """
+        features, Y = self._validated(X, y)
+        encoder = get_encoder(self.encoder, self.seed, self.budget or DEFAULT_BUDGET)
+        check_option("method", self.method, METHODS)
+        setting = self._given_setting(encoder, features.shape, Y.shape[1])
+        tried: tuple[Candidate, ...] = ()
+        if setting is None:
+            model, tried = self._searched(encoder, features, Y, groups)
+        else:
+            model = encoder.fit(features, Y, setting)
+        self.model_: FittedModel = model
+        self.setting_ = dict(model.setting)
+        self.candidates_ = tried
+        return self
+
+    def predict(self, X: ArrayLike) -> FloatArray:
+        """Predict responses.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        predictions : ndarray of shape (n_samples, n_voxels) or (n_samples,), float64
+            As many dimensions as ``y`` had.
+        """
+        check_is_fitted(self, "model_")
+        predictions = self.model_.predict(validate_data(self, X, reset=False, dtype=np.float64))
+        return predictions[:, 0] if self._one_dimensional else predictions
+
+    @property
+    def coef_(self) -> FloatArray:
+        """Coefficients of a linear model, ndarray of shape (n_voxels, n_features), or (n_features,) for a 1-d y."""
+        coefficients = self._linear("coef_").coefficients.T
+        return coefficients[0] if self._one_dimensional else coefficients
+
+    @property
+    def intercept_(self) -> FloatArray | float:
+        """Intercept of a linear model, ndarray of shape (n_voxels,), or a float for a 1-d y."""
+        intercept = self._linear("intercept_").intercept
+        return float(intercept[0]) if self._one_dimensional else intercept
+
+    def _linear(self, wanted: str) -> FittedEncoder:
+        # scikit-learn asks by hasattr what an estimator has, so this is an AttributeError and none of our own.
+        model = self.__dict__.get("model_")
+        if not isinstance(model, FittedEncoder):
+            why = "it is not fitted" if model is None else f"a model of {self.encoder} is not linear"
+            raise AttributeError(f"{type(self).__name__} has no {wanted}: {why}")
+        return model
+
+    def _validated(self, X: ArrayLike, y: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Return features and responses as two-dimensional arrays of float64, after scikit-learn's checks."""
+        features, responses = validate_data(
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2
+        )
+        # What scikit-learn lets pass where there may be several outputs: text, sparse and three-dimensional arrays.
+        responses = check_array(responses, dtype=np.float64, ensure_2d=False, input_name="y", estimator=self)
+        self._one_dimensional = responses.ndim == 1
+        return features, responses.reshape(len(responses), -1)
+
+    def _given_setting(self, encoder: AnyEncoder, shape: tuple[int, ...], n_voxels: int) -> Setting | None:
+        """Return the setting to fit, or None if it has to be searched."""
+        if self.setting is None:
+            return None if encoder.space(shape[0], shape[1], n_voxels) else {}
+        if not isinstance(self.setting, Mapping):
+            raise OptionError(
+                f"setting must be a dict of {self.encoder}'s hyper-parameters, or None to search them; "
+                f"got {self.setting!r}"
+            )
+        return dict(self.setting)
+
+    def _searched(
+        self, encoder: AnyEncoder, X: FloatArray, Y: FloatArray, groups: Sequence[Any] | None
+    ) -> tuple[FittedModel, tuple[Candidate, ...]]:
+        """Choose the setting by cross-validation and return the model fitted with it, and what was tried."""
+        if self.method == "exact" and not can_be_exact(self.encoder):
+            raise OptionError(
+                f"method must be bayes, random or grid for {self.encoder}, whose settings cannot all be tried; "
+                "got exact; name one of these or give setting"
+            )
+        found = search_pair(
+            Y,
+            [GivenFeatures("given", "features", X)],
+            [encoder],
+            make_folds(len(X), self.folds, self.seed, groups),
+            method=self.method,
+            trials=self.trials,
+            nested=False,
+            seed=self.seed,
+        )
+        return found.parts[0].model, found.candidates
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = self.encoder in AUTOML_ENCODERS
+        return tags
