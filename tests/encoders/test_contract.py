@@ -13,7 +13,7 @@ from voxelcast.encoders.banded_ridge import fit_banded_ridge
 from voxelcast.encoders.base import Encoder, Setting
 from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.joint_ridge import fit_joint_ridge
-from voxelcast.encoders.registry import get_encoder, list_encoders
+from voxelcast.encoders.registry import AUTOML_ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 
 NAMES = list_encoders()
@@ -63,6 +63,16 @@ def test_refuses_training_data_that_do_not_fit(name: str, bad: str) -> None:
     if isinstance(encoder, SampleEncoder):
         with pytest.raises(error, match=message):
             next(encoder.predict_all(X, Y, [_setting(encoder)], []))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in AUTOML_ENCODERS])
+def test_refuses_to_predict_from_other_features(name: str) -> None:
+    encoder = get_encoder(name)
+    X, Y = _data()
+    model = encoder.fit(X, Y, _setting(encoder))
+    for other in (X[:, :1], X[:, :3], X[0]):
+        with pytest.raises(ShapeError, match=r"X must have shape \(n_samples, n_features=4\)"):
+            model.predict(other)
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)

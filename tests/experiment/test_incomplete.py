@@ -194,9 +194,9 @@ def test_where_every_pair_fails_no_results_stay(
     with monkeypatch.context() as patch, spoiled(root):
         if stage == "responses":
             patch.setattr(responses_step, "_ceilings", lambda *arguments: 1 / 0)
-        said = "division by zero" if stage == "responses" else r"1 of 1 .* bob all: no candidate .* there are no results"
-        with pytest.raises((ExecutionError, ArithmeticError), match=said):
+        with pytest.raises((ExecutionError, ArithmeticError)) as failed:
             run(plain, output)
+    assert ("division by zero" if stage == "responses" else "there are no results") in str(failed.value)
     left = {name for name in results(output) if not name.startswith("failures/")}
     assert left == {"config.yaml", ".lock", *mine}
     assert not (output / "provenance.json").exists()

@@ -26,7 +26,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.checks import checked_samples, is_number
+from voxelcast.encoders.checks import check_features, checked_samples, is_number
 
 Setting = Mapping[str, float | int]
 
@@ -204,6 +204,7 @@ class FittedEncoder:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        check_features(X, len(self.coefficients))
         prediction: FloatArray = X @ self.coefficients + self.intercept
         return prediction
 

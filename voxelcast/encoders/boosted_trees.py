@@ -31,7 +31,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Range, Setting
-from voxelcast.encoders.checks import checked_samples
+from voxelcast.encoders.checks import check_features, checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _MOST_TREES = 200
@@ -62,6 +62,7 @@ class TreesModel:
         if len(X) == 0:  # an experiment without held-out stimuli; scikit-learn refuses to predict nothing
             return np.empty((0, len(self.voxels)))
         X = np.asarray(X, dtype=np.float64)
+        check_features(X, self.voxels[0].n_features_in_)
         scores = np.stack([trees.predict(X) for trees in self.voxels], axis=1)
         prediction: FloatArray = self.y_mean + self.y_scale * scores
         return prediction

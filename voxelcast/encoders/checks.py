@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeGuard
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError
+
+_NUMBERS = (float, int, np.floating, np.integer)
 
 
 def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -36,8 +39,11 @@ def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArra
     return X, Y
 
 
+def check_features(X: FloatArray, n_features: int) -> None:
+    """Raise ShapeError unless ``X`` has two dimensions and the number of features that a model was fitted to."""
+    check_shape("features X", X, ("n_samples", "n_features"), (None, n_features))
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Say whether the value of a hyper-parameter is a finite number, Python's or NumPy's; a truth value is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return False
-    return bool(-np.inf < value < np.inf)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(abs(value) < math.inf)

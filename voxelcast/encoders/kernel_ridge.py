@@ -28,7 +28,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Range, Setting
-from voxelcast.encoders.checks import checked_samples
+from voxelcast.encoders.checks import check_features, checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 31))
@@ -62,6 +62,7 @@ class KernelModel:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        check_features(X, len(self.x_mean))
         values = self.encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self.setting)
         prediction: FloatArray = values @ self.dual + self.intercept
         return prediction

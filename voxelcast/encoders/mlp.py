@@ -28,7 +28,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.encoders.base import Range, Setting
-from voxelcast.encoders.checks import checked_samples
+from voxelcast.encoders.checks import check_features, checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
 _SET_ASIDE = 0.1
@@ -61,6 +61,7 @@ class MLPModel:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        check_features(X, len(self.x_mean))
         hidden: FloatArray = (np.asarray(X, dtype=np.float64) - self.x_mean) / self.x_scale
         for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = np.maximum(hidden @ W.T + b, 0.0)
