@@ -66,7 +66,8 @@ def test_a_line_that_a_kill_cut_off_spoils_no_other(tmp_path: Path) -> None:
         assert (status.state, status.engine) == ("finished", "slurm")
         assert path.read_text().startswith(whole + torn + ("\n" if torn else "") + '{"event": "begin"')
     path.write_text('{"event": "beg{"event": "begin"}\n' + whole.split("\n", 1)[1])  # as an earlier version left it
-    assert read_journal(tmp_path) == []
+    with pytest.raises(MissingFileError, match=r"there is no run in its progress\.jsonl"):
+        read_status(tmp_path)
 
 
 def test_the_time_left_goes_on_at_the_speed_so_far(tmp_path: Path) -> None:

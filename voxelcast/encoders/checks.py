@@ -46,4 +46,4 @@ def check_features(X: FloatArray, n_features: int) -> None:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Say whether the value of a hyper-parameter is a finite number, Python's or NumPy's; a truth value is none."""
-    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(abs(value) < math.inf)
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool) and bool(-math.inf < value < math.inf)

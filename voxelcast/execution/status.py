@@ -85,7 +85,8 @@ def read_status(output: Path) -> RunStatus:
     lines = read_journal(output)
     if not lines:
         raise MissingFileError(
-            f"{output / FILE_NAME} does not exist; {output} is not the output of voxelcast run or extract"
+            f"{output} is not the output of voxelcast run or extract, or that was killed as it began: there is no run "
+            f"in its {FILE_NAME}"
         )
     begin: dict[str, Any] = lines[0]
     under_way = _is_locked(output / ".lock")
