@@ -177,6 +177,11 @@ def extracting(output: Path) -> bool:
     return any(name.startswith("steps/extract/") for name in done_steps(output))
 
 
+def n_extractions_begun(output: Path) -> int:
+    """How many extractions are being worked on: their folders have names of their own until they are whole."""
+    return len(list((output / "steps" / "extract").glob(".*.*")))
+
+
 def finish(driver: subprocess.Popen[str], code: int = 0) -> str:
     said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == code, said
@@ -186,9 +191,10 @@ def finish(driver: subprocess.Popen[str], code: int = 0) -> str:
 def test_a_worker_is_cancelled(cluster: Cluster) -> None:
     output = cluster.folder / "worker"
     driver = cluster.run(output)
-    until(lambda: extracting(output), driver)
-    before, jobs = done_steps(output), cluster.jobs(output)
-    assert len(jobs) == 2
+    until(lambda: (output / "jobs.json").is_file() and len(cluster.jobs(output)) == 2, driver)
+    jobs = cluster.jobs(output)
+    until(lambda: extracting(output) and n_extractions_begun(output) == 2, driver)  # both workers have work to lose
+    before = done_steps(output)
     cluster.cancel(jobs[0])
     said = finish(driver)
     assert f"job {jobs[0]}" in said, said
