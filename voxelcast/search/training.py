@@ -46,6 +46,7 @@ class PairData:
         self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
         self._low = np.stack([self.Y[rows].min(axis=0) for rows in self.rows])
         self._high = np.stack([self.Y[rows].max(axis=0) for rows in self.rows])
+        self._flat = np.flatnonzero((self._low == self._high).any(axis=0))
         self.sharing = sharing
         for other in sharing.others if sharing else ():
             check_shape("responses of each other subject", other, ("n_train", "n_voxels"), (self.n_train, None))
@@ -62,7 +63,8 @@ class PairData:
         out have a part, is rounding.
         """
         kept = [fold for fold in range(self.n_folds) if fold not in excluded]
-        return np.flatnonzero(self._low[kept].min(axis=0) == self._high[kept].max(axis=0))
+        flat = self._flat  # there may be few or none
+        return flat[self._low[kept][:, flat].min(axis=0) == self._high[kept][:, flat].max(axis=0)]
 
     def squares(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return each voxel's sum of squared responses outside the folds ``excluded``, minus their means."""
@@ -104,7 +106,9 @@ class PairData:
         ``y_mean`` and ``C`` become exact for voxels that are constant there, in place.
         """
         constant = self.constant(excluded)
-        y_mean[constant], C[:, constant] = self.Y[~np.isin(self.fold_of_row, excluded)][0, constant], 0.0
+        if constant.size:
+            kept = next(fold for fold in range(self.n_folds) if fold not in excluded)
+            y_mean[constant], C[:, constant] = self._low[kept, constant], 0.0
         return Moments(
             n=self.size(excluded),
             x_mean=x_mean,
