@@ -63,8 +63,9 @@ class PairData:
         out have a part, is rounding.
         """
         kept = [fold for fold in range(self.n_folds) if fold not in excluded]
-        flat = self._flat  # there may be few or none
-        return flat[self._low[kept][:, flat].min(axis=0) == self._high[kept][:, flat].max(axis=0)]
+        flat = self._flat  # few or none
+        constant: IntArray = flat[self._low[kept][:, flat].min(axis=0) == self._high[kept][:, flat].max(axis=0)]
+        return constant
 
     def squares(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return each voxel's sum of squared responses outside the folds ``excluded``, minus their means."""
