@@ -50,10 +50,13 @@ def encoders(encoders: str | None, trials: int) -> None:
 @click.option("--draws", default=20, show_default=True, help="Independent draws of the simulated data.")
 def selection(draws: int) -> None:
     """Measure the bias of selection on pure noise, and what is found again of planted layers and penalties."""
+    from threadpoolctl import threadpool_limits
+
     from voxelcast.benchmarks.selection import benchmark_selection
 
-    for line in benchmark_selection(draws):
-        click.echo(line)
+    with threadpool_limits(limits=1):  # of so small products several threads only hold each other up
+        for line in benchmark_selection(draws):
+            click.echo(line)
 
 
 @benchmark.command()
