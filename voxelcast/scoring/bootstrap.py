@@ -139,7 +139,7 @@ def bootstrap_scores(
     if groups is not None and len(set(groups)) == 1:
         return np.full(n_resamples, np.nan)  # one run or movie says nothing of how much others would differ
     if groups is not None and draws_whole_folds(fold_of_row, groups):
-        return _resampled_folds(Y, P, fold_of_row, n_resamples, seed)
+        return _whole_fold_scores(Y, P, fold_of_row, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
     for fold in np.unique(fold_of_row):
         rows = np.flatnonzero(fold_of_row == fold)
@@ -177,7 +177,7 @@ def draws_whole_folds(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
     return min(groups_of_fold.values()) < _FEWEST_GROUPS
 
 
-def _resampled_folds(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resamples: int, seed: int) -> FloatArray:
+def _whole_fold_scores(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resamples: int, seed: int) -> FloatArray:
     """Draw whole folds with replacement; return the mean scores, ndarray of shape (n_resamples,)."""
     folds = np.unique(fold_of_row)
     r, known = np.zeros((len(folds), Y.shape[1])), np.zeros((len(folds), Y.shape[1]))
@@ -185,18 +185,25 @@ def _resampled_folds(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resa
         held = fold_of_row == fold
         ones = np.ones((1, int(held.sum())))
         _add_weighted_r(Y[held], P[held], ones, r[place : place + 1], known[place : place + 1])
-    share = np.full(len(folds), 1.0 / len(folds))
-    counts = generator(seed, "bootstrap", "folds").multinomial(len(folds), share, size=n_resamples).astype(np.float64)
+    counts = resampled_folds(len(folds), n_resamples, seed)
     return _mean_scores(counts @ r, counts @ known)
+
+
+def resampled_folds(n_folds: int, n_resamples: int, seed: int) -> FloatArray:
+    """Draw how often each whole fold appears in each resample, ndarray of shape (n_resamples, n_folds)."""
+    return _draw_units(generator(seed, "bootstrap", "folds"), n_folds, n_resamples)
 
 
 def resampling_weights(groups: Sequence[str] | None, n: int, n_resamples: int, seed: int, fold: int) -> FloatArray:
     """Draw how often each stimulus of a fold appears in each resample, ndarray of shape (n_resamples, n)."""
     rng = generator(seed, "bootstrap", fold)
     unit_of_row = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    n_units = int(unit_of_row.max()) + 1
-    counts = rng.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=n_resamples)
-    return counts[:, unit_of_row].astype(np.float64)
+    return _draw_units(rng, int(unit_of_row.max()) + 1, n_resamples)[:, unit_of_row]
+
+
+def _draw_units(rng: np.random.Generator, n_units: int, n_resamples: int) -> FloatArray:
+    """Draw as many units as there are, with replacement; return their counts, of shape (n_resamples, n_units)."""
+    return rng.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=n_resamples).astype(np.float64)
 
 
 def _add_weighted_r(Y: FloatArray, P: FloatArray, weights: FloatArray, sums: FloatArray, folds: FloatArray) -> None:

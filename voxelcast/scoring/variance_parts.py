@@ -9,8 +9,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.core.seeds import generator
-from voxelcast.scoring.bootstrap import draws_whole_folds, resampling_weights
+from voxelcast.scoring.bootstrap import draws_whole_folds, resampled_folds, resampling_weights
 from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance
 
 _BLOCK_BYTES = 128 * 2**20
@@ -161,9 +160,8 @@ def _drawn_stimuli(
         return []
     folds = [np.flatnonzero(fold_of_row == fold) for fold in np.unique(fold_of_row)]
     if groups is not None and draws_whole_folds(fold_of_row, groups):
-        rng = generator(seed, "bootstrap", "folds")
-        counts = rng.multinomial(len(folds), np.full(len(folds), 1.0 / len(folds)), size=n_resamples)
-        return [(rows, np.repeat(counts[:, [k]], len(rows), axis=1).astype(float)) for k, rows in enumerate(folds)]
+        counts = resampled_folds(len(folds), n_resamples, seed)
+        return [(rows, np.repeat(counts[:, [k]], len(rows), axis=1)) for k, rows in enumerate(folds)]
     drawn: list[tuple[IntArray, FloatArray]] = []
     for rows in folds:
         own = None if groups is None else [groups[int(row)] for row in rows]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from voxelcast.core.arrays import FloatArray
@@ -58,9 +59,15 @@ def joint_trials(
     most = max(training.n_features for training in trainings)
     most_components = -(-most // n_delays)
     ranges = [encoder.space(n_train, most, q) for encoder in encoders]
-    usable = [[usable_features(encoder, own, data, nested) for encoder in encoders] for own in trainings]
     layers = _places_by_pool(spaces)
     pools = list(dict.fromkeys(space.pool for space in spaces if space.pool))
+
+    @cache  # of the layers that are proposed, once each: it takes the moments of all training parts
+    def usable(place: int, which: int) -> int:
+        return usable_features(encoders[which], trainings[place], data, nested)
+
+    def sizes(place: int, k: int, which: int) -> tuple[int, int, int]:
+        return n_train, min(k, usable(place, which)), q
 
     def suggest(trial: Any) -> Mapping[str, Any]:
         own = layers[int(trial.suggest_categorical("layer", range(len(layers)))) if len(layers) > 1 else 0]
@@ -74,8 +81,8 @@ def joint_trials(
             name: suggest_range(trial, f"{encoder.name}.{name}", bounds) for name, bounds in ranges[which].items()
         }
         # An encoder's ranges follow the number of features: what is out of range moves to the nearest setting inside.
-        sizes = (n_train, min(k, usable[place][which]), q)
-        setting = nearest_setting(proposal, encoder.settings(*sizes), encoder.space(*sizes))
+        own_sizes = sizes(place, k, which)
+        setting = nearest_setting(proposal, encoder.settings(*own_sizes), encoder.space(*own_sizes))
         return {"place": place, "features": k, "encoder": which, "setting": setting}
 
     for outer in (None, *range(data.n_folds if nested else 0)):
@@ -102,7 +109,7 @@ def joint_trials(
             choice = (proposal["place"], proposal["features"], proposal["encoder"])
             gathered.setdefault(choice, []).append((proposal["setting"], scores))
         for (place, k, which), own in sorted(gathered.items()):
-            listed = encoders[which].settings(n_train, min(k, usable[place][which]), q)
+            listed = encoders[which].settings(*sizes(place, k, which))
             trials = judges[place, k, which].trials(own, listed, folds)
             yield outer, place, encoders[which], replace(trials, n_features=k if truncate else None)
 
