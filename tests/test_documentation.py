@@ -10,9 +10,9 @@ import yaml
 
 from tests.walk import walk
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.config import ExperimentConfig
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings_file import parse_config
 
 ROOT = Path(__file__).resolve().parents[1]
 WALKED = ROOT / "docs" / "tutorial.md"  # its blocks follow from each other

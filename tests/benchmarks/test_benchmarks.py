@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voxelcast.benchmarks.encoders import ENCODERS, benchmark_encoders
-from voxelcast.benchmarks.mini_track import benchmark_mini_track
-from voxelcast.benchmarks.permutation import benchmark_permutation
-from voxelcast.benchmarks.pls import benchmark_pls
-from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
-from voxelcast.benchmarks.whole_brain import benchmark_whole_brain
+from benchmarks.encoders import ENCODERS, benchmark_encoders
+from benchmarks.mini_track import benchmark_mini_track
+from benchmarks.permutation import benchmark_permutation
+from benchmarks.pls import benchmark_pls
+from benchmarks.simulation import simulate_features, simulate_responses
+from benchmarks.whole_brain import benchmark_whole_brain
 from voxelcast.core.errors import OptionError, UnknownNameError
 
 

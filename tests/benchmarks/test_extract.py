@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxelcast.benchmarks.clips import ClipFrames, make_clips
-from voxelcast.benchmarks.extract import Setup, benchmark_extract, frame_by_frame
-from voxelcast.benchmarks.memory import benchmark_memory
+from benchmarks.clips import ClipFrames, make_clips
+from benchmarks.extract import Setup, benchmark_extract, frame_by_frame
+from benchmarks.memory import benchmark_memory
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.extract import StimulusFeatures, extract
 from voxelcast.stimuli.encode import write_video

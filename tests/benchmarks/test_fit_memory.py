@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from voxelcast.benchmarks.fit_memory import CASES, benchmark_fit_memory, memory_case
+from benchmarks.fit_memory import CASES, benchmark_fit_memory, memory_case
 from voxelcast.cli.main import cli
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.features.cost import compress_bytes, compress_flops

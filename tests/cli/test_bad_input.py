@@ -29,7 +29,7 @@ from tests.experiment.miniature import (
     write_settings,
     write_table,
 )
-from voxelcast.datasets.algonauts2021 import MINI_ROIS, N_TEST, N_TRAIN, SUBJECTS
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, N_TEST, N_TRAIN, SUBJECTS
 
 PROGRESS = re.compile(r"\d+ training and \d+ held-out|estimate: |(read responses|extract|compress layers|fit)")
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from tests.cli.conftest import Call
-from voxelcast.datasets.layout2021 import response_path
-from voxelcast.datasets.registry import MINIATURES
+from voxelcast.datasets.formats.algonauts2021_layout import response_path
+from voxelcast.testing.miniatures import MINIATURES
 
 
 @pytest.mark.parametrize("name", sorted(MINIATURES))

@@ -10,17 +10,17 @@ import numpy as np
 from PIL import Image
 
 from tests.datasets.series_files import SETTINGS, write_series
-from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset
-from voxelcast.datasets.algonauts2023 import Algonauts2023Dataset
-from voxelcast.datasets.algonauts2025 import Algonauts2025Dataset
-from voxelcast.datasets.bold_moments import BoldMomentsDataset
 from voxelcast.datasets.folder import FolderDataset
-from voxelcast.datasets.miniature_algonauts2023 import write_algonauts2023
-from voxelcast.datasets.miniature_algonauts2025 import write_algonauts2025
-from voxelcast.datasets.miniature_bold_moments import write_bold_moments
-from voxelcast.datasets.simulated import SimulatedDataset, write_responses, write_videos
-from voxelcast.datasets.simulated_plan import SimulationPlan
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset
+from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset
+from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset
+from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset, write_responses, write_videos
+from voxelcast.datasets.simulation.plan import SimulationPlan
 from voxelcast.datasets.time_series import TimeSeriesDataset
+from voxelcast.testing.miniatures.algonauts2023 import write_algonauts2023
+from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
+from voxelcast.testing.miniatures.bold_moments import write_bold_moments
 
 N_TRAIN, N_TEST = 6, 3
 PLAN = SimulationPlan(

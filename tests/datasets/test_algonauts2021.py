@@ -17,9 +17,9 @@ from voxelcast.core.errors import (
     UnsafeFileError,
     VoxelcastError,
 )
-from voxelcast.datasets.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS, Algonauts2021Dataset
+from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS, Algonauts2021Dataset
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.datasets.miniature_algonauts2021 import write_algonauts2021
+from voxelcast.testing.miniatures.algonauts2021 import write_algonauts2021
 
 SIZES = {"n_train": N_TRAIN, "n_test": N_TEST}
 

@@ -18,11 +18,11 @@ from voxelcast.core.errors import (
     UnknownNameError,
     UnsafeFileError,
 )
-from voxelcast.datasets.algonauts2023 import Algonauts2023Dataset
 from voxelcast.datasets.base import SurfacePlaces
+from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.datasets.miniature_algonauts2023 import N_TEST, N_TRAIN, N_VERTICES, write_algonauts2023
-from voxelcast.datasets.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.testing.miniatures.algonauts2023 import N_TEST, N_TRAIN, N_VERTICES, write_algonauts2023
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError, UnknownNameError
-from voxelcast.datasets import algonauts2025_layout as layout
-from voxelcast.datasets.algonauts2025 import Algonauts2025Dataset
+from voxelcast.datasets.formats import algonauts2025_layout as layout
+from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.datasets.miniature_algonauts2025 import LENGTHS, SURPLUS, write_algonauts2025
+from voxelcast.testing.miniatures.algonauts2025 import LENGTHS, SURPLUS, write_algonauts2025
 
 FRIENDS = "sub-{}_task-friends_space-MNI152NLin2009cAsym_atlas-Schaefer18_parcel-1000Par7Net_desc-s123456_bold.h5"
 

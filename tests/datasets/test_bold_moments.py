@@ -20,12 +20,12 @@ from voxelcast.core.errors import (
     UnknownNameError,
     VoxelcastError,
 )
-from voxelcast.datasets.algonauts2021 import MINI_ROIS
-from voxelcast.datasets.bold_moments import BoldMomentsDataset
-from voxelcast.datasets.bold_moments_choice import Choice
-from voxelcast.datasets.bold_moments_layout import SUBJECTS, main_rois, published_voxels, roi_parts
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
+from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
+from voxelcast.datasets.formats.bold_moments_choice import Choice
+from voxelcast.datasets.formats.bold_moments_layout import SUBJECTS, main_rois, published_voxels, roi_parts
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.datasets.miniature_bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES, write_bold_moments
+from voxelcast.testing.miniatures.bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES, write_bold_moments
 
 B = Path("derivatives") / "versionB"
 

@@ -11,8 +11,8 @@ import pytest
 from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.datasets.base import VoxelPlaces
-from voxelcast.datasets.brain_hemispheres import open_responses
 from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.readers.brain_hemispheres import open_responses
 
 IDS = ("c", "a", "d", "b", "a")
 SHAPE = (4, 3, 2)

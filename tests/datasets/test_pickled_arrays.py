@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, ShapeError, UnsafeFileError
-from voxelcast.datasets import pickled_arrays
-from voxelcast.datasets.pickled_arrays import Block, StoredArray, StoredImage
-from voxelcast.datasets.pickles import load_pickle, open_pickle
+from voxelcast.datasets.readers import pickled_arrays
+from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray, StoredImage
+from voxelcast.datasets.readers.pickles import load_pickle, open_pickle
 
 VALUES = np.random.default_rng(0).standard_normal((30, 3, 4000))
 LAYOUTS = {
@@ -151,7 +151,7 @@ _READ = """
 import resource, sys
 import numpy as np
 from pathlib import Path
-from voxelcast.datasets.pickles import open_pickle
+from voxelcast.datasets.readers.pickles import open_pickle
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 stored = open_pickle(Path(sys.argv[1]))["train_data_allvoxel"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
-from voxelcast.datasets.pickles import load_pickle
+from voxelcast.datasets.readers.pickles import load_pickle
 
 CONTENT: dict[str, Any] = {
     "train": np.random.default_rng(0).standard_normal((4, 3, 5)).astype(np.float32),

@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
-from voxelcast.datasets.rdm_files import read_rdms, unpack_images
+from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
 
 IDS = ["a", "b", "c", "d"]
 

@@ -11,16 +11,16 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.datasets.miniatures import PLAN, make_simulated, planted_features
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, StoreError, VoxelcastError
-from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.simulated import SimulatedDataset, write_responses, write_simulation, write_videos
-from voxelcast.datasets.simulated_plan import SimulationPlan, simulation_preset
-from voxelcast.datasets.simulated_responses import (
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.formats.simulated import SimulatedDataset, write_responses, write_simulation, write_videos
+from voxelcast.datasets.simulation.plan import SimulationPlan, simulation_preset
+from voxelcast.datasets.simulation.responses import (
     add_noise,
     driving_components,
     planted_signal,
     simulate_responses,
 )
-from voxelcast.datasets.simulated_videos import draw_clip
+from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.sampling import FrameSampling

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Path, VoxelPath
+from voxelcast.encoders.base import SolutionPath, VoxelPath
 
 
-def all_coefficients(path: Path) -> FloatArray:
+def all_coefficients(path: SolutionPath) -> FloatArray:
     """Return B of every setting, ndarray of shape (n_settings, p, q), solving a path by voxels only once."""
     if isinstance(path, VoxelPath):
         return np.concatenate([found for _, found in path.blocks()], axis=1).transpose(0, 2, 1)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.ensemble import GradientBoostingRegressor
 
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.boosted_trees import BoostedTrees
 
-SETTING: Setting = {"learning_rate": 0.1, "max_leaf_nodes": 6, "min_samples_leaf": 5, "l2": 0.001}
+SETTING: Params = {"learning_rate": 0.1, "max_leaf_nodes": 6, "min_samples_leaf": 5, "l2": 0.001}
 
 
 def test_agrees_with_plain_gradient_boosting_of_as_many_trees() -> None:

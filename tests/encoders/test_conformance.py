@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Encoder, Setting, moments
+from voxelcast.encoders.base import Encoder, Params, moments
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 
 from .paths import all_coefficients
@@ -22,7 +22,7 @@ def _data(n: int, p: int, q: int, seed: int = 0) -> tuple[FloatArray, FloatArray
     return X, X @ rng.standard_normal((p, q)) + 2 * rng.standard_normal((n, q)) - 5
 
 
-def _middle(encoder: Encoder, n: int, p: int, q: int) -> Setting:
+def _middle(encoder: Encoder, n: int, p: int, q: int) -> Params:
     settings = encoder.settings(n, p, q)
     return settings[len(settings) // 2]
 

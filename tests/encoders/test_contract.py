@@ -10,14 +10,14 @@ import pytest
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.encoders.banded_ridge import fit_banded_ridge
-from voxelcast.encoders.base import Encoder, Setting
+from voxelcast.encoders.base import Encoder, Params
 from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.joint_ridge import fit_joint_ridge
 from voxelcast.encoders.registry import AUTOML_ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 
 NAMES = list_encoders()
-SETTINGS: dict[str, Setting] = {
+SETTINGS: dict[str, Params] = {
     "mlp": {"layers": 1, "width": 16, "learning_rate": 1e-2, "dropout": 0.1, "weight_decay": 0.1},
     "boosted_trees": {"learning_rate": 0.3, "max_leaf_nodes": 4, "min_samples_leaf": 2, "l2": 0.1},
 }
@@ -29,7 +29,7 @@ def _data() -> tuple[FloatArray, FloatArray]:
     return rng.standard_normal((30, 4)), rng.standard_normal((30, 3))
 
 
-def _setting(encoder: AnyEncoder) -> Setting:
+def _setting(encoder: AnyEncoder) -> Params:
     return SETTINGS[encoder.name] if encoder.name in SETTINGS else encoder.settings(30, 4, 3)[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn import cross_decomposition, linear_model
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Setting, moments
+from voxelcast.encoders.base import Params, moments
 from voxelcast.encoders.elastic_net import largest_penalty
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
@@ -33,7 +33,7 @@ def _features(kind: str, n: int) -> tuple[FloatArray, int]:
     return X, 4
 
 
-def _expected(name: str, setting: Setting, X: FloatArray, Y: FloatArray, test: FloatArray) -> FloatArray:
+def _expected(name: str, setting: Params, X: FloatArray, Y: FloatArray, test: FloatArray) -> FloatArray:
     stats = moments(X, Y)
     if name == "ridge":
         model = linear_model.Ridge(alpha=ridge_penalty(stats.S, float(setting["relative_alpha"])), solver="svd")

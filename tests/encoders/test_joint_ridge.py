@@ -89,7 +89,7 @@ def test_refuses_bad_input() -> None:
         fit_joint_ridge(Xs, Y, FOLDS, n_draws=-1)
     with pytest.raises(ShapeError, match="each group"):
         fit_joint_ridge([Xs[0][:-1]], Y, FOLDS)
-    with pytest.raises(ShapeError, match="fold_of_row"):
+    with pytest.raises(ShapeError, match="fold_ids"):
         fit_joint_ridge(Xs, Y, FOLDS[:-1])
     with pytest.raises(DataError, match="at least 2 folds"):
         fit_joint_ridge(Xs, Y, np.zeros(N, dtype=int))

@@ -11,11 +11,11 @@ from sklearn.preprocessing import KernelCenterer
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.kernel_ridge import KernelRidge, LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge
 from voxelcast.encoders.ridge import Ridge
 
-CASES: list[tuple[type[KernelRidge], Setting]] = [
+CASES: list[tuple[type[KernelRidge], Params]] = [
     (LinearKernelRidge, {"relative_alpha": 0.3}),
     (RBFKernelRidge, {"relative_gamma": 0.7, "relative_alpha": 0.02}),
     (PolynomialKernelRidge, {"degree": 3, "relative_gamma": 0.5, "relative_alpha": 2.0}),
@@ -29,7 +29,7 @@ def _data(n: int, p: int, q: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     return X[:n], Y, X[n:]
 
 
-def _kernel(name: str, setting: Setting, A: FloatArray, train: FloatArray) -> FloatArray:
+def _kernel(name: str, setting: Params, A: FloatArray, train: FloatArray) -> FloatArray:
     """Compute the kernel by scikit-learn from uncentred features."""
     centre = train.mean(axis=0)
     A, train = A - centre, train - centre
@@ -46,7 +46,7 @@ def _kernel(name: str, setting: Setting, A: FloatArray, train: FloatArray) -> Fl
 @pytest.mark.parametrize(("encoder", "setting"), CASES)
 @pytest.mark.parametrize(("n", "p", "q"), [(40, 6, 5), (12, 20, 1), (15, 1, 3)])
 def test_equals_scikit_learn_on_the_centred_kernel(
-    encoder: type[KernelRidge], setting: Setting, n: int, p: int, q: int
+    encoder: type[KernelRidge], setting: Params, n: int, p: int, q: int
 ) -> None:
     X, Y, test = _data(n, p, q)
     centerer = KernelCenterer().fit(_kernel(encoder.name, setting, X, X))
@@ -82,7 +82,7 @@ def test_a_nonlinear_kernel_predicts_what_a_linear_one_cannot() -> None:
     X = rng.standard_normal((300, 3))
     Y = np.square(X) @ rng.standard_normal((3, 2)) + 0.1 * rng.standard_normal((300, 2))
 
-    def score(encoder: KernelRidge, setting: Setting) -> float:
+    def score(encoder: KernelRidge, setting: Params) -> float:
         predicted = encoder.fit(X[:200], Y[:200], setting).predict(X[200:])
         return float(np.corrcoef(predicted[:, 0], Y[200:, 0])[0, 1])
 
@@ -94,6 +94,6 @@ def test_a_nonlinear_kernel_predicts_what_a_linear_one_cannot() -> None:
 @pytest.mark.parametrize(
     "setting", [{"relative_alpha": 1.0}, {"relative_gamma": 99.0, "relative_alpha": 1.0}, {"relative_gamma": 1.0}]
 )
-def test_refuses_what_is_outside_the_space(setting: Setting) -> None:
+def test_refuses_what_is_outside_the_space(setting: Params) -> None:
     with pytest.raises(OptionError, match="kernel_ridge_rbf needs relative_"):
         RBFKernelRidge().fit(np.eye(5), np.eye(5), setting)

@@ -8,12 +8,12 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.mlp import MLP, MLPModel, set_aside
 from voxelcast.encoders.perceptron import train_perceptron
 from voxelcast.encoders.ridge import Ridge
 
-SETTING: Setting = {"layers": 1, "width": 64, "learning_rate": 3e-3, "dropout": 0.1, "weight_decay": 0.01}
+SETTING: Params = {"layers": 1, "width": 64, "learning_rate": 3e-3, "dropout": 0.1, "weight_decay": 0.01}
 
 
 def _data(n: int = 200) -> tuple[FloatArray, FloatArray]:

@@ -7,14 +7,14 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.registry import SAMPLE_ENCODERS, can_be_exact, get_encoder
 from voxelcast.encoders.sample import SampleEncoder
 
 SEARCHED = sorted(name for name in SAMPLE_ENCODERS if name not in ("flaml", "autosklearn"))
 """Automatic machine learning works against the clock: it has tests of its own."""
 
-QUICK: dict[str, Setting] = {
+QUICK: dict[str, Params] = {
     "mlp": {"layers": 1, "width": 16, "learning_rate": 1e-2, "dropout": 0.1, "weight_decay": 0.1},
     "boosted_trees": {"learning_rate": 0.3, "max_leaf_nodes": 4, "min_samples_leaf": 2, "l2": 0.1},
 }
@@ -26,7 +26,7 @@ def _data(n: int, p: int, q: int) -> tuple[FloatArray, FloatArray]:
     return X, X @ rng.standard_normal((p, q)) + 0.5 * rng.standard_normal((n, q)) - 5
 
 
-def _setting(encoder: SampleEncoder) -> Setting:
+def _setting(encoder: SampleEncoder) -> Params:
     return QUICK[encoder.name] if encoder.name in QUICK else encoder.settings(50, 5, 5)[-6]
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.progress import Silent
-from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.simulated_plan import SimulationPlan
-from voxelcast.experiment.config_file import parse_config
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.simulation.plan import SimulationPlan
 from voxelcast.experiment.run import Summary, run_experiment
+from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.simulation import simulate
 from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.sampling import FrameSampling

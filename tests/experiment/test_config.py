@@ -10,10 +10,10 @@ import yaml
 
 from voxelcast.core.errors import ConfigError, MissingFileError, StoreError
 from voxelcast.datasets.registry import DATASETS
-from voxelcast.experiment.config import ExperimentConfig
-from voxelcast.experiment.config_file import load_config, parse_config
 from voxelcast.experiment.rsa_config import load_rsa_config
 from voxelcast.experiment.run import check_output, config_text
+from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings_file import load_config, parse_config
 
 MINIMAL: dict[str, Any] = {
     "name": "x",

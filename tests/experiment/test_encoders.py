@@ -10,8 +10,8 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, read_table, run, settings
 from voxelcast.core.errors import ConfigError, MissingPackageError
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import estimate_experiment
+from voxelcast.experiment.settings_file import parse_config
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

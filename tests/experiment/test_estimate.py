@@ -12,14 +12,14 @@ import pytest
 from tests.experiment.miniature import settings, write_dataset
 from tests.search.spaces import Fixed, layer_names, simulated
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import FittedEncoder, Range, Setting
+from voxelcast.encoders.base import Distribution, FittedEncoder, Params
 from voxelcast.encoders.ridge import Ridge
 from voxelcast.encoders.sample import SampleEncoder
 from voxelcast.experiment import estimate as estimates
 from voxelcast.experiment import fit_estimate
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.estimate import Estimate
 from voxelcast.experiment.run import estimate_experiment
+from voxelcast.experiment.settings_file import parse_config
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
@@ -34,10 +34,10 @@ class Counting(SampleEncoder):
     name = "counting"
     fits = 0
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
-        return {"relative_alpha": Range(1e-3, 1e3, log=True)}
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
+        return {"relative_alpha": Distribution(1e-3, 1e3, log=True)}
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedEncoder:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> FittedEncoder:
         Counting.fits += 1
         return Ridge().fit(X, Y, setting)
 

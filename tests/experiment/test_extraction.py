@@ -13,8 +13,8 @@ from voxelcast.core.errors import ConfigError, StimulusError, StoreError
 from voxelcast.core.progress import Silent
 from voxelcast.execution.profile import LocalProfile, SlurmProfile
 from voxelcast.execution.status import read_status
-from voxelcast.experiment.config import NetworkConfig
 from voxelcast.experiment.extraction import extract_folder
+from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.lock import locked
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.experiment.miniature import run, settings, write_dataset
 from voxelcast.core.errors import ConfigError, DataError
-from voxelcast.experiment.compress_step import StoredSpace, compress_layer
-from voxelcast.experiment.config_file import parse_config
+from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.steps.compress import StoredSpace, compress_layer
 from voxelcast.features.compress import Compression
 
 
@@ -102,7 +102,7 @@ def _compressed(folder: Path, components: int) -> StoredSpace:
         folder,
         shards=[folder / "shard.npy"],
         layer="colour",
-        fold_of_row=np.arange(16) % 4,
+        fold_ids=np.arange(16) % 4,
         excluded=[(), (1,)],
         compression=Compression(components=components),
     )

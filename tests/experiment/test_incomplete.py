@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from tests.experiment.miniature import contents, read_table, run, settings, write_dataset
+from voxelcast.challenges.challenges import make_file
+from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
-from voxelcast.datasets.simulated import SimulatedDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.superseded import remove_all_results
-from voxelcast.submission.challenges import make_file
-from voxelcast.submission.predictions import read_outputs
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long
@@ -118,7 +118,7 @@ def test_what_an_earlier_run_left_of_a_pair_goes_when_it_fails(three: Path, tmp_
 def test_an_error_that_nobody_foresaw_is_a_failure_too(
     three: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voxelcast.experiment import fit_step
+    from voxelcast.experiment.steps import fit as fit_step
 
     search = fit_step.search_pair
 
@@ -140,7 +140,7 @@ def test_an_error_that_nobody_foresaw_is_a_failure_too(
 def test_responses_that_cannot_be_prepared_cost_their_own_pair_and_its_sharers(
     three: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voxelcast.experiment import responses_step
+    from voxelcast.experiment.steps import responses as responses_step
 
     ceilings, asked = responses_step._ceilings, []
 
@@ -161,7 +161,7 @@ def test_responses_that_cannot_be_prepared_cost_their_own_pair_and_its_sharers(
 def test_variance_that_cannot_be_divided_costs_no_score(
     images: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voxelcast.experiment import partition_step
+    from voxelcast.experiment.steps import partition as partition_step
 
     plain = settings(images, encoders=["pls"])
     plain["variance_partitioning"] = {"groups": {"a": ["colour"], "b": ["static.4"]}, "draws": 1}
@@ -180,7 +180,7 @@ def test_variance_that_cannot_be_divided_costs_no_score(
 def test_where_every_pair_fails_no_results_stay(
     tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    from voxelcast.experiment import responses_step
+    from voxelcast.experiment.steps import responses as responses_step
 
     root, output = write_dataset(tmp_path / "data", subjects=("bob",)), tmp_path / "out"
     plain = settings(root, encoders=["pls"], significance={"permutations": 0})

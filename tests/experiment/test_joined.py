@@ -10,11 +10,11 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, contents, read_table, run, settings
 from voxelcast.core.errors import ConfigError, OptionError
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import estimate_experiment
+from voxelcast.experiment.settings_file import parse_config
 from voxelcast.report.layer_profile import layer_order
 from voxelcast.report.model_weights import weight_rows
-from voxelcast.report.results import read_results
+from voxelcast.results.read import read_results
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

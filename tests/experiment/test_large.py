@@ -8,8 +8,8 @@ import pytest
 
 from tests.experiment.miniature import settings, write_dataset
 from voxelcast.core.errors import OptionError
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import estimate_experiment
+from voxelcast.experiment.settings_file import parse_config
 from voxelcast.features import compress
 
 

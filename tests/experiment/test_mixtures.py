@@ -11,8 +11,8 @@ import pytest
 
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.core.errors import ConfigError, OptionError
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.run import estimate_experiment
+from voxelcast.experiment.settings_file import parse_config
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ import pytest
 from tests.experiment.miniature import read_table
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.config import NetworkConfig
-from voxelcast.experiment.config_file import load_config
 from voxelcast.experiment.extraction import extract_folder
 from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.settings import NetworkConfig
+from voxelcast.experiment.settings_file import load_config
 from voxelcast.stimuli.sampling import FrameSampling
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 
 from tests.experiment.miniature import read_table
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.config_file import load_config
 from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.settings_file import load_config
 
 pytestmark = pytest.mark.slow
 

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from voxelcast.cli.main import cli
-from voxelcast.datasets.registry import MINIATURES
 from voxelcast.experiment.builders import build_dataset
-from voxelcast.experiment.config_file import load_config
+from voxelcast.experiment.settings_file import load_config
+from voxelcast.testing.miniatures import MINIATURES
 
 BASELINE = Path(__file__).resolve().parents[2] / "examples" / "algonauts2021_baseline.yaml"
 SMALL = ["networks.0.weights=random", "networks.0.input_size=64", "frames={n: 2}", "compress.components=12"]

@@ -18,9 +18,9 @@ from tests.experiment.miniature import ENERGY, draw
 from voxelcast.cli.main import cli
 from voxelcast.core.errors import ConfigError, ShapeError, StoreError
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.config_file import check_settings
 from voxelcast.experiment.rsa import run_rsa
 from voxelcast.experiment.rsa_config import RsaConfig, load_rsa_config
+from voxelcast.experiment.settings_file import check_settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "rdm92.yaml"
 pytestmark = pytest.mark.usefixtures("in_process")

@@ -30,15 +30,15 @@ from tests.experiment.miniature import (
     write_dataset,
     write_table,
 )
+from voxelcast.challenges.check import check_submission
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.datasets.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.experiment.config_file import parse_config
-from voxelcast.experiment.fit_step import shown_setting
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
+from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.steps.fit import shown_setting
 from voxelcast.store.steps import StepStore
-from voxelcast.submission.check import check_submission
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

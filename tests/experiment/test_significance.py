@@ -13,8 +13,8 @@ from scipy.stats import false_discovery_control
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.settings_file import parse_config
 from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.scoring.permutation import permutation_grid
 from voxelcast.store.steps import StepStore

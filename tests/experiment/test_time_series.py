@@ -13,9 +13,9 @@ from tests.datasets.series_files import RUNS, SETTINGS, write_series
 from tests.experiment.miniature import read_table
 from voxelcast.core.errors import ConfigError, OptionError, UnknownNameError
 from voxelcast.core.progress import Silent
-from voxelcast.datasets.miniature_algonauts2025 import write_algonauts2025
-from voxelcast.experiment.config_file import load_config, parse_config
 from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.settings_file import load_config, parse_config
+from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
 
 pytestmark = pytest.mark.usefixtures("in_process")
 

@@ -17,9 +17,9 @@ from tests.search.spaces import Fixed, Refitted
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, UnknownNameError
 from voxelcast.encoders.banded_ridge import ALPHAS
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.partition_config import resolve_groups
-from voxelcast.experiment.partition_step import divide_pair, nested_predictions
+from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.steps.partition import divide_pair, nested_predictions
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
 from voxelcast.scoring.variance_partitioning import fold_r2
@@ -229,7 +229,7 @@ def test_a_failure_costs_no_score(divided: dict[str, Any], tmp_path: Path, monke
         monkeypatch.context() as broken,
         pytest.raises(ExecutionError, match="was not divided: ann_all: the disk is full of sand"),
     ):
-        broken.setattr("voxelcast.experiment.partition_step.divide_pair", fail)
+        broken.setattr("voxelcast.experiment.steps.partition.divide_pair", fail)
         run(divided, out)
     assert float(read_table(out / "scores.csv")[0]["score"]) > 0
     assert "was not divided: ann_all failed" in (out / "notes.json").read_text()

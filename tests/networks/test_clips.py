@@ -8,8 +8,8 @@ from torch import nn
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.clips import ClipCutter
 from voxelcast.networks.extract import extract
+from voxelcast.networks.families.own_network import network_from_module
 from voxelcast.networks.hooks import capture
-from voxelcast.networks.own_network import network_from_module
 from voxelcast.networks.registry import load_network
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.sampling import FrameSampling

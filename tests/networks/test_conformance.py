@@ -9,9 +9,9 @@ import pytest
 import torch
 import torchvision
 
+from voxelcast.networks.families.torchvision_models import list_torchvision
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.registry import load_network
-from voxelcast.networks.torchvision_models import list_torchvision
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 

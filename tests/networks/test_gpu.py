@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from voxelcast.benchmarks.clips import ClipFrames
+from benchmarks.clips import ClipFrames
 from voxelcast.core.errors import DataError
 from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_from
 from voxelcast.networks.registry import load_network

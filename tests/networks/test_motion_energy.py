@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from voxelcast.networks.motion_energy import N_ORIENTATIONS, TEMPORAL_FREQUENCIES, spatial_filters, temporal_filters
+from voxelcast.networks.families.motion_energy import (
+    N_ORIENTATIONS,
+    TEMPORAL_FREQUENCIES,
+    spatial_filters,
+    temporal_filters,
+)
 
 SIZE = 96
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError, UnsafeFileError
-from voxelcast.networks.own_network import network_from_module
+from voxelcast.networks.families.own_network import network_from_module
 from voxelcast.networks.registry import describe_layers, load_network
 
 CARD = {"input_size": 24, "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4)}

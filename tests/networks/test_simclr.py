@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
-from voxelcast.networks.registry import list_networks, load_network
-from voxelcast.networks.simclr import (
+from voxelcast.networks.families.simclr import (
     Average2x2,
     Bottleneck,
     MaxPoolAfter,
@@ -18,6 +17,7 @@ from voxelcast.networks.simclr import (
     SimCLRNet,
     simclr_recipe,
 )
+from voxelcast.networks.registry import list_networks, load_network
 
 # Millions, without the classifier: Chen et al. (2020), table 1, and the original's list of checkpoints.
 PUBLISHED = {

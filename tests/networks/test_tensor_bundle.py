@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, MissingFileError
-from voxelcast.networks.tensor_bundle import find_bundle, read_bundle
+from voxelcast.networks.families.tensor_bundle import find_bundle, read_bundle
 
 TINY = Path(__file__).parent / "data" / "tiny.ckpt-7"
 SPECS = [

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
-from voxelcast.networks.cornet import Area
+from voxelcast.networks.families.cornet import Area
+from voxelcast.networks.families.vone_block import GaborParameters, VOneBlock, draw_parameters, gabor_filters
+from voxelcast.networks.families.vonenet import vonenet_recipe
 from voxelcast.networks.registry import load_network
-from voxelcast.networks.vone_block import GaborParameters, VOneBlock, draw_parameters, gabor_filters
-from voxelcast.networks.vonenet import vonenet_recipe
 
 LISTS = {
     "vonenet/alexnet": "vonealexnet",

@@ -14,7 +14,7 @@ from tests.browser import Visit
 from tests.report.conftest import Page, read_page
 from tests.report.synthetic import write_output
 from voxelcast.report.partition import partition
-from voxelcast.report.results import read_results
+from voxelcast.results.read import read_results
 from voxelcast.scoring.variance_partitioning import partition_variance
 
 SUBJECTS, ROIS = ("sub01", "sub02"), ("LOC", "V1")

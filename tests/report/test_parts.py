@@ -14,10 +14,10 @@ from tests.report.synthetic import write_output
 from voxelcast.report import page
 from voxelcast.report.facts import duration, flatten, memory, step_rows
 from voxelcast.report.layer_profile import layer_order
-from voxelcast.report.results import read_results
 from voxelcast.report.search_history import parse_hyperparameters, staircase
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import Row, mean_or_nan, number
+from voxelcast.results.read import read_results
 
 
 @given(st.lists(st.one_of(st.floats(-1, 1), st.just(float("nan"))), min_size=1, max_size=30))

@@ -96,5 +96,5 @@ def test_refuses_other_shapes_and_no_stimuli() -> None:
         pearson_r(Y, P[:, :5])
     with pytest.raises(DataError, match="got 0"):
         pearson_r(Y[:0], P[:0])
-    with pytest.raises(ShapeError, match="fold_of_row"):
+    with pytest.raises(ShapeError, match="fold_ids"):
         fold_pearson_r(Y, P, np.zeros(3, dtype=int))

@@ -30,7 +30,7 @@ class Refitted:
     """Principal components fitted to the training stimuli outside the folds left out, by plain SVD."""
 
     raw: FloatArray
-    fold_of_row: IntArray
+    fold_ids: IntArray
     n_components: int
     layer: str = "layer"
     network: str = "network"
@@ -41,7 +41,7 @@ class Refitted:
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the scores of all stimuli."""
         self.asked.append(excluded)
-        train = self.raw[: len(self.fold_of_row)][~np.isin(self.fold_of_row, excluded)]
+        train = self.raw[: len(self.fold_ids)][~np.isin(self.fold_ids, excluded)]
         centre = train.mean(axis=0)
         directions = np.linalg.svd(train - centre, full_matrices=False)[2][: self.n_components].T
         # The sign of a component is arbitrary: let it be that of its largest weight.

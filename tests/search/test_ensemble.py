@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, nnls
 
-from voxelcast.benchmarks.selection import noise_scores, planted_choices, two_layers
+from benchmarks.selection import noise_scores, planted_choices, two_layers
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder

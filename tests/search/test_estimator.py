@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnknownNameError
 from voxelcast.encoders.automl import AutoML
-from voxelcast.encoders.base import FittedEncoder, Setting, moments
+from voxelcast.encoders.base import FittedEncoder, Params, moments
 from voxelcast.encoders.budget import Budget
 from voxelcast.encoders.registry import AUTOML_ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import ridge_penalty
@@ -33,7 +33,7 @@ from voxelcast.search.estimator import EncodingModel
 from voxelcast.search.folds import make_folds
 
 PEARSON = make_scorer(mean_pearson_r)
-SETTINGS: dict[str, Setting] = {
+SETTINGS: dict[str, Params] = {
     "boosted_trees": {"learning_rate": 0.3, "max_leaf_nodes": 4, "min_samples_leaf": 2, "l2": 0.1},
     "cca": {"n_components": 1},
     "elastic_net": {"relative_alpha": 0.01, "l1_ratio": 0.5},
@@ -102,7 +102,7 @@ def test_single_precision_is_computed_in_double(name: str) -> None:
     np.testing.assert_array_equal(single, double)
 
 
-def _reference(name: str, setting: Setting, X: FloatArray, Y: FloatArray) -> Any:
+def _reference(name: str, setting: Params, X: FloatArray, Y: FloatArray) -> Any:
     if name == "ridge":
         return SklearnRidge(ridge_penalty(moments(X, Y).S, float(setting["relative_alpha"])), solver="cholesky")
     return PLSRegression(int(setting["n_components"]), scale=False, tol=1e-22, max_iter=5000)
@@ -114,7 +114,7 @@ def test_cross_val_score_is_nested_cross_validation(name: str, monkeypatch: pyte
     monkeypatch.setattr(type(get_encoder(name)), "refined", lambda *_: ())
     X, Y = _data()
 
-    def score(setting: Setting, train: Any, test: Any) -> float:
+    def score(setting: Params, train: Any, test: Any) -> float:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = _reference(name, setting, X[train], Y[train]).fit(X[train], Y[train])

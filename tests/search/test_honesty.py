@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voxelcast.benchmarks.selection import Draws, nested_score
+from benchmarks.selection import Draws, nested_score
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
 from voxelcast.encoders.registry import get_encoder

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from voxelcast.benchmarks.simulation import simulate_features, simulate_responses
+from benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search import ensemble
 from voxelcast.search.base import GivenFeatures

@@ -12,7 +12,7 @@ from sklearn.cross_decomposition import PLSRegression
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, VoxelcastError
-from voxelcast.encoders.base import Setting, moments
+from voxelcast.encoders.base import Params, moments
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
@@ -25,7 +25,7 @@ from .spaces import Fixed, Refitted, layer_names, simulated
 N_FOLDS = 4
 
 
-def _sklearn_predictions(encoder: str, setting: Setting, X: FloatArray, Y: FloatArray, X_new: FloatArray) -> FloatArray:
+def _sklearn_predictions(encoder: str, setting: Params, X: FloatArray, Y: FloatArray, X_new: FloatArray) -> FloatArray:
     if encoder == "ridge":
         alpha = ridge_penalty(moments(X, Y).S, float(setting["relative_alpha"]))
         predicted: FloatArray = linear_model.Ridge(alpha=alpha, solver="cholesky").fit(X, Y).predict(X_new)
@@ -38,13 +38,13 @@ def _sklearn_predictions(encoder: str, setting: Setting, X: FloatArray, Y: Float
 
 
 def _brute_force(
-    encoder: str, settings: tuple[Setting, ...], spaces: list[FeatureSpace], Y: FloatArray, folds: IntArray, metric: str
+    encoder: str, settings: tuple[Params, ...], spaces: list[FeatureSpace], Y: FloatArray, folds: IntArray, metric: str
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return plain fold scores, the test predictions and the nested predictions, by loops over everything."""
     n = len(Y)
     candidates = [(space, setting) for space in spaces for setting in settings]
 
-    def fold_score(space: FeatureSpace, setting: Setting, fold: int, excluded: tuple[int, ...]) -> float:
+    def fold_score(space: FeatureSpace, setting: Params, fold: int, excluded: tuple[int, ...]) -> float:
         X, train, out = space.scores(excluded)[:n], ~np.isin(folds, excluded), folds == fold
         return METRICS[metric](Y[out], _sklearn_predictions(encoder, setting, X[train], Y[train], X[out]))
 
@@ -238,7 +238,7 @@ def test_chosen_model_is_that_of_the_predictions() -> None:
         ({"Y": np.ones((60, 4))}, DataError, "no candidate has a score"),
         ({"Y": np.ones((60, 0))}, ShapeError, "at least one voxel"),
         ({"folds": np.repeat([0, 1], 30)}, OptionError, "at least 3 folds; got 2"),
-        ({"folds": np.repeat([0, 1, 2], 10)}, ShapeError, "fold_of_row"),
+        ({"folds": np.repeat([0, 1, 2], 10)}, ShapeError, "fold_ids"),
         ({"features": []}, OptionError, "got 0 layers"),
         ({"features": [np.ones((50, 3))]}, ShapeError, "n_train=60"),
         ({"features": [np.full((65, 3), np.inf)]}, DataError, "features of network layer 0 must be finite"),

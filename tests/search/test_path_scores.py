@@ -7,7 +7,7 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, Moments, Path, ShrinkagePath, VoxelPath, moments
+from voxelcast.encoders.base import LinearPath, Moments, ShrinkagePath, SolutionPath, VoxelPath, moments
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 from voxelcast.scoring.correlation import METRICS, pearson_r
 from voxelcast.search.path_scores import _penalty_weights, held_out, path_pearson_r, score_path, score_path_folds
@@ -21,7 +21,7 @@ def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
     return stats, X[60:] - stats.x_mean, Y[60:]
 
 
-def _predictions(path: Path, index: int, stats: Moments, X: FloatArray) -> FloatArray:
+def _predictions(path: SolutionPath, index: int, stats: Moments, X: FloatArray) -> FloatArray:
     predictions: FloatArray = stats.y_mean + X @ path.coefficients(index)
     return predictions
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 from voxelcast.features.delays import BEFORE, delay
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.evaluation_log import EvaluationLog, open_log
 from voxelcast.search.folds import make_folds
-from voxelcast.search.judge import Judge
+from voxelcast.search.judge import Evaluator
 from voxelcast.search.pair import search_pair
 from voxelcast.search.selection import Selection
 
@@ -228,16 +228,16 @@ def test_a_killed_search_goes_on_where_it_was(
 ) -> None:
     expected = _search("bayes", **options)
     name = "_fit_voxels" if "selection" in options else "_fit_and_score"
-    fit = getattr(Judge, name)
+    fit = getattr(Evaluator, name)
     left = [40]
 
-    def counted(self: Judge, setting: Setting, fold: int) -> object:
+    def counted(self: Evaluator, setting: Params, fold: int) -> object:
         left[0] -= 1
         if left[0] < 0:
             raise _Killed
         return fit(self, setting, fold)
 
-    monkeypatch.setattr(Judge, name, counted)
+    monkeypatch.setattr(Evaluator, name, counted)
     with open_log(tmp_path / "scratch") as log, pytest.raises(_Killed):
         _search("bayes", log, **options)
     # The kill cut a line short.

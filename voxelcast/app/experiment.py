@@ -15,8 +15,8 @@ from voxelcast.app.discovery import Found
 from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.execution.journal import FILE_NAME
 from voxelcast.execution.status import RunStatus, read_status
-from voxelcast.report.results import Results, read_overview
 from voxelcast.report.summary import network_label
+from voxelcast.results.read import Results, read_overview
 
 State = Literal["finished", "running", "stopped", "unreadable"]
 STATES: Final[tuple[State, ...]] = ("finished", "running", "stopped", "unreadable")

@@ -17,9 +17,9 @@ from voxelcast.app.side_by_side import side_by_side
 from voxelcast.app.table import Query, choices, table_lines
 from voxelcast.execution.status import RunStatus, StageStatus
 from voxelcast.report.page import environment
-from voxelcast.report.results import Results
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import Measure, choose_measure, chosen_counts, findings, overall_row, roi_rows
+from voxelcast.results.read import Results
 
 _CHOSEN_SHOWN: Final = 5  # the report lists them all
 _SHADES: Final = 10  # of the table by ROI and subject: .h0 to .h9 in app.css

@@ -12,8 +12,8 @@ import numpy as np
 
 from voxelcast.app.experiment import STATES, Experiment
 from voxelcast.core.checks import check_option
-from voxelcast.report.results import ROI_ORDER, Results
 from voxelcast.report.summary import Row, choose_measure, overall_row, roi_rows
+from voxelcast.results.read import ROI_ORDER, Results
 
 _NAN: Final = float("nan")
 NOTHING: Final = Row("", 0, _NAN, _NAN, _NAN, (), _NAN, _NAN, _NAN, _NAN, _NAN)

@@ -40,10 +40,10 @@ def open_dataset(source: str, settings: Sequence[str] = ()) -> Dataset:
 
 
 def _open(source: str, settings: Sequence[str]) -> list[Dataset]:
-    from voxelcast.datasets.algonauts2023_layout import SUBJECTS
+    from voxelcast.datasets.formats.algonauts2023_layout import SUBJECTS
     from voxelcast.datasets.registry import DATASETS
     from voxelcast.experiment.builders import build_dataset
-    from voxelcast.experiment.config_file import load_config, parse_dataset
+    from voxelcast.experiment.settings_file import load_config, parse_dataset
 
     kind, _, root = source.partition(":")
     if kind in DATASETS and root:

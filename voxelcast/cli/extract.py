@@ -58,8 +58,8 @@ def extract(
     status OUTPUT says how far it is.
     """
     from voxelcast.execution.profile import chosen_profile
-    from voxelcast.experiment.config import NetworkConfig
     from voxelcast.experiment.extraction import extract_folder
+    from voxelcast.experiment.settings import NetworkConfig
     from voxelcast.stimuli.sampling import FrameSampling
 
     config = NetworkConfig(

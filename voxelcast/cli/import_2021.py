@@ -33,7 +33,7 @@ def import_2021(
 
     Says of each key what became of it, or why it has no meaning any more.
     """
-    from voxelcast.experiment.import_2021 import import_2021 as convert
+    from voxelcast.import_2021.convert import import_2021 as convert
     from voxelcast.store.atomic import write_text
 
     if profile is not None and cluster is None:

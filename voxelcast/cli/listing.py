@@ -61,7 +61,7 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
     from voxelcast.datasets.miniature import read_miniature
     from voxelcast.datasets.registry import DATASETS
     from voxelcast.experiment.builders import build_dataset, dataset_arguments
-    from voxelcast.experiment.config_file import parse_dataset
+    from voxelcast.experiment.settings_file import parse_dataset
 
     config = parse_dataset(name, root, settings)
     inventory = take_inventory(DATASETS[name].expected_files(**dataset_arguments(config)))
@@ -92,7 +92,7 @@ def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> 
     import io
 
     from voxelcast.experiment.builders import build_dataset
-    from voxelcast.experiment.config_file import parse_dataset
+    from voxelcast.experiment.settings_file import parse_dataset
     from voxelcast.store.atomic import write_text
 
     dataset = build_dataset(parse_dataset(name, root, settings))
@@ -120,7 +120,7 @@ def simulate_(name: str, root: Path, small: bool, seed: int) -> None:
 
     The same settings read it as read the real dataset.
     """
-    from voxelcast.datasets.registry import MINIATURES
+    from voxelcast.testing.miniatures import MINIATURES
 
     check_known("miniature", name, sorted(MINIATURES), remedy="Any size, in the layout of 2021: voxelcast simulate")
     if not small:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 import voxelcast
-from voxelcast.cli.benchmark import benchmark
 from voxelcast.cli.demo import demo
 from voxelcast.cli.encoders import encoders
 from voxelcast.cli.execution import execution, status
@@ -56,9 +55,9 @@ def run(
     are written and say which are missing, and the exit code is 1; the same command then does just those.
     """
     from voxelcast.execution.profile import chosen_profile
-    from voxelcast.experiment.config_file import load_config
     from voxelcast.experiment.plan import output_folder
     from voxelcast.experiment.run import estimate_experiment, run_experiment
+    from voxelcast.experiment.settings_file import load_config
 
     config = load_config(experiment, overrides)
     folder = output_folder(config, output)
@@ -74,23 +73,23 @@ def run(
 
 
 _COMMANDS = (
-    *(benchmark, datasets, demo, encoders, execution, extract),
+    *(datasets, demo, encoders, execution, extract),
     *(import_2021, maps, networks, report, rsa, score, simulate, status, submission, view),
 )
 for command in _COMMANDS:
     cli.add_command(command)
 
 
-def main() -> None:
-    """Run the command line and exit."""
+def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
+    """Run a command line and exit; an error is one line on standard error."""
     try:
-        cli(standalone_mode=False)
+        commands(standalone_mode=False, prog_name=program)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        command = context.command_path if context else "voxelcast"
+        command = context.command_path if context else program
         _stop(f"{error.format_message().rstrip('.')}; see {command} --help", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         _stop("stopped; run the same command again to go on", 130)

@@ -31,7 +31,7 @@ def score(
 
     KEY=VALUE are settings of the dataset, e.g. subjects=[sub01], or of the experiment file.
     """
-    from voxelcast.submission.official import rule_of, score_predictions, write_score
+    from voxelcast.challenges.official import rule_of, score_predictions, write_score
 
     datasets = open_datasets(sources, settings)
     result = score_predictions(predictions, datasets, rule=rule)

@@ -10,7 +10,7 @@ import click
 
 from voxelcast.cli.progress import make_progress
 from voxelcast.core.errors import OptionError
-from voxelcast.datasets.simulated_plan import SimulationPlan
+from voxelcast.datasets.simulation.plan import SimulationPlan
 
 
 @click.command()
@@ -47,8 +47,8 @@ def simulate(
     The preset demo is small; challenge has the real numbers of subjects, voxels and videos. What was planted, and the
     test responses, lie in ROOT/truth.
     """
-    from voxelcast.datasets.simulated_plan import simulation_preset
-    from voxelcast.experiment.config import NetworkConfig
+    from voxelcast.datasets.simulation.plan import simulation_preset
+    from voxelcast.experiment.settings import NetworkConfig
     from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
     from voxelcast.stimuli.sampling import FrameSampling
 

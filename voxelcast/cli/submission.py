@@ -29,8 +29,8 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
 
     A run that did all subjects and ROIs of a challenge has made it already, in OUTPUT/submission.
     """
-    from voxelcast.submission.challenges import check_file, make_file, track_of
-    from voxelcast.submission.predictions import read_outputs
+    from voxelcast.challenges.challenges import check_file, make_file, track_of
+    from voxelcast.challenges.predictions import read_outputs
 
     datasets = open_datasets(sources or [str(output / "config.yaml") for output in outputs])
     if not sources and track_of(datasets[:1]) != "2023":
@@ -61,6 +61,6 @@ def check(file: Path, settings: tuple[str, ...], sources: tuple[str, ...]) -> No
     Refuses a missing subject, ROI, hemisphere or run, a wrong shape, NaN, files in the wrong place of the zip, and
     anything that is not an array.
     """
-    from voxelcast.submission.challenges import check_file
+    from voxelcast.challenges.challenges import check_file
 
     click.echo(check_file(file, open_datasets(sources, settings)))

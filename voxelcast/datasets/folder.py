@@ -12,20 +12,20 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelPlaces
-from voxelcast.datasets.brain_hemispheres import hemisphere_files, open_responses
-from voxelcast.datasets.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.brain_images import brain_suffix, places_in_volume
-from voxelcast.datasets.brain_masks import mask_files, read_masks
-from voxelcast.datasets.layout2021 import select_names
-from voxelcast.datasets.response_tables import (
+from voxelcast.datasets.formats.algonauts2021_layout import select_names
+from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files, open_responses
+from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
+from voxelcast.datasets.readers.brain_images import brain_suffix, places_in_volume
+from voxelcast.datasets.readers.brain_masks import mask_files, read_masks
+from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
     ResponseTable,
     check_axes,
     read_response_table,
 )
+from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.tables import check_unique, read_groups, read_ids, read_rois, read_split
-from voxelcast.datasets.values import as_response_values
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -66,8 +66,8 @@ class FolderDataset(Dataset):
         0-based number, or by its column where responses are a CSV; it may be in several ROIs. A column ``subject`` in
         the ROI table keeps subjects apart.
     masks : mapping of ROI to file name, or None
-        ROIs of brain images, in the place of a table; see `voxelcast.datasets.brain_masks.read_masks`. ``{subject}`` in
-        a name stands for the subject.
+        ROIs of brain images, in the place of a table; see `voxelcast.datasets.readers.brain_masks.read_masks`.
+        ``{subject}`` in a name stands for the subject.
     subjects : "all" or list of str
     unit : str
         Unit of the responses.

@@ -17,8 +17,8 @@ import numpy as np
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import DataError, StoreError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.datasets.simulated_responses import add_noise, driving_components, planted_signal
-from voxelcast.datasets.simulated_videos import draw_clip
+from voxelcast.datasets.simulation.responses import add_noise, driving_components, planted_signal
+from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path, write_json
 
 NOTE = "miniature.json"
@@ -131,7 +131,7 @@ def look(frames: ByteArray, cells: int = 4) -> FloatArray:
 def plant_responses(
     looks: FloatArray, n_train: int, n_voxels: int, repetitions: tuple[int, int], seed: int, *names: str
 ) -> tuple[FloatArray, FloatArray]:
-    """Make responses that the looks of the stimuli drive (model: :mod:`voxelcast.datasets.simulated_responses`).
+    """Make responses that the looks of the stimuli drive (model: :mod:`voxelcast.datasets.simulation.responses`).
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Split
-from voxelcast.datasets.response_tables import read_csv
+from voxelcast.datasets.readers.response_tables import read_csv
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

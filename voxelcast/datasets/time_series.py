@@ -13,9 +13,6 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelPlaces
-from voxelcast.datasets.brain_hemispheres import hemisphere_files, open_responses
-from voxelcast.datasets.brain_images import BrainImage, places_in_volume
-from voxelcast.datasets.brain_masks import mask_files, read_masks
 from voxelcast.datasets.design import (
     CONDITION,
     conditions_per_volume,
@@ -25,10 +22,13 @@ from voxelcast.datasets.design import (
     read_nuisance,
     remove_nuisance,
 )
-from voxelcast.datasets.layout2021 import select_names
+from voxelcast.datasets.formats.algonauts2021_layout import select_names
+from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files, open_responses
+from voxelcast.datasets.readers.brain_images import BrainImage, places_in_volume
+from voxelcast.datasets.readers.brain_masks import mask_files, read_masks
+from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
 from voxelcast.datasets.time_series_files import check_pattern, filled, find_runs, same_runs
-from voxelcast.datasets.values import as_response_values
 
 ALL_VOXELS = "all"
 CONDITIONS, ONOFF = "conditions", "onoff"
@@ -53,7 +53,7 @@ class TimeSeriesDataset(SeriesDataset):
     movies : str or None
         Videos that began with the first volume; networks see what was shown during each volume.
     masks : mapping of ROI to file, or None
-        See `voxelcast.datasets.brain_masks.read_masks`; may have ``{subject}``. None: one ROI ``all``.
+        See `voxelcast.datasets.readers.brain_masks.read_masks`; may have ``{subject}``. None: one ROI ``all``.
     nuisance : str or None
         What is taken out, such as motion; see `voxelcast.datasets.design.read_nuisance`.
     nuisance_columns : sequence of str or None

@@ -30,7 +30,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
 from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
@@ -46,7 +46,7 @@ class AutoMLModel:
 
     Parameters
     ----------
-    setting : Setting
+    setting : Params
         Empty: FLAML chose everything.
     searches : tuple
         Fitted ``flaml.AutoML``.
@@ -54,7 +54,7 @@ class AutoMLModel:
     loadings : ndarray of shape (n_components, q)
     """
 
-    setting: Setting
+    setting: Params
     searches: tuple[Any, ...]
     y_mean: FloatArray
     loadings: FloatArray
@@ -83,11 +83,11 @@ class AutoML(SampleEncoder):
         super().__init__(seed)
         self.budget = budget
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return no ranges: FLAML searches by itself."""
         return {}
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> AutoMLModel:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> AutoMLModel:
         """Search and fit for as long as the budget says.
 
         Raises

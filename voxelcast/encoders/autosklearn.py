@@ -28,7 +28,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError, OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.autosklearn_environment.install import environment_folder, environment_python
-from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
 from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
@@ -45,7 +45,7 @@ class AutoSklearnModel:
 
     Parameters
     ----------
-    setting : Setting
+    setting : Params
         Empty: auto-sklearn chose everything.
     n_voxels : int
     runs, successful_runs : int
@@ -54,7 +54,7 @@ class AutoSklearnModel:
         Holds the pipeline; deleted with this object.
     """
 
-    setting: Setting
+    setting: Params
     n_voxels: int
     runs: int
     successful_runs: int
@@ -84,11 +84,11 @@ class AutoSklearn(SampleEncoder):
         super().__init__(seed)
         self.budget = budget
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return no ranges: auto-sklearn searches by itself."""
         return {}
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> AutoSklearnModel:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> AutoSklearnModel:
         """Search and fit for as long as the budget says.
 
         Raises

@@ -64,7 +64,7 @@ class BandedRidgeModel:
 
 
 def fit_banded_ridge(
-    Xs: Sequence[FloatArray], Y: FloatArray, fold_of_row: IntArray, *, n_draws: int = N_DRAWS, seed: int = 0
+    Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, *, n_draws: int = N_DRAWS, seed: int = 0
 ) -> BandedRidgeModel:
     """Choose each voxel's penalties by cross-validation and fit.
 
@@ -72,7 +72,7 @@ def fit_banded_ridge(
     ----------
     Xs : sequence of ndarray of shape (n_samples, p_b)
     Y : ndarray of shape (n_samples, q)
-    fold_of_row : ndarray of shape (n_samples,), int
+    fold_ids : ndarray of shape (n_samples,), int
         Folds of the cross-validation by which penalties are chosen.
     n_draws : int
         How many band weights are drawn; 0: all bands alike.
@@ -95,7 +95,7 @@ def fit_banded_ridge(
     """
     if not Xs or n_draws < 0:
         raise OptionError(f"banded ridge needs at least one band and no negative n_draws; got {len(Xs)} and {n_draws}")
-    check_responses(Y, fold_of_row)
+    check_responses(Y, fold_ids)
     for X in Xs:
         check_shape("each band", X, ("n_samples", "p"), (len(Y), None))
         check_finite("each band", X)
@@ -116,7 +116,7 @@ def fit_banded_ridge(
                 (np.asarray(Y, dtype=np.float64) - y_mean) / deviations,
                 n_iter=band_weights(len(Xs), n_draws, seed),
                 alphas=np.array(ALPHAS),
-                cv=PredefinedSplit(fold_of_row),
+                cv=PredefinedSplit(fold_ids),
                 fit_intercept=True,
                 return_weights="dual",
                 n_targets_batch=_BATCH,
@@ -131,11 +131,11 @@ def fit_banded_ridge(
     return BandedRidgeModel(coefficients, intercept, penalties, _shares(centred, coefficients))
 
 
-def check_responses(Y: FloatArray, fold_of_row: IntArray) -> None:
+def check_responses(Y: FloatArray, fold_ids: IntArray) -> None:
     """Raise ShapeError or DataError unless Y is a finite array of shape (n_samples, q) and each row has a fold."""
     check_shape("responses Y", Y, ("n_samples", "n_voxels"), (None, None))
     check_finite("responses Y", Y)
-    check_shape("fold_of_row", fold_of_row, ("n_samples",), (len(Y),))
+    check_shape("fold_ids", fold_ids, ("n_samples",), (len(Y),))
 
 
 def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:

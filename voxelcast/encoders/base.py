@@ -28,7 +28,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.checks import check_features, checked_samples, is_number
 
-Setting = Mapping[str, float | int]
+Params = Mapping[str, float | int]
 
 _BLOCK_BYTES = 16 * 2**20
 
@@ -95,10 +95,10 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
 
 
-class Path(ABC):
+class SolutionPath(ABC):
     """The models of all settings, fitted to one training part."""
 
-    settings: tuple[Setting, ...]
+    settings: tuple[Params, ...]
 
     @abstractmethod
     def coefficients(self, index: int) -> FloatArray:
@@ -106,19 +106,19 @@ class Path(ABC):
 
 
 @dataclass(frozen=True)
-class LinearPath(Path):
+class LinearPath(SolutionPath):
     """The models of all settings, sharing directions and loadings: B_s = directions @ diag(filters[s]) @ loadings.
 
     Parameters
     ----------
-    settings : tuple of Setting
+    settings : tuple of Params
         One per row of ``filters``, simplest model first.
     directions : ndarray of shape (p, r)
     filters : ndarray of shape (n_settings, r)
     loadings : ndarray of shape (r, q)
     """
 
-    settings: tuple[Setting, ...]
+    settings: tuple[Params, ...]
     directions: FloatArray
     filters: FloatArray
     loadings: FloatArray
@@ -147,12 +147,12 @@ class ShrinkagePath(LinearPath):
 
 
 @dataclass(frozen=True)
-class VoxelPath(Path):
+class VoxelPath(SolutionPath):
     """The models of all settings, where nothing but S is shared between voxels.
 
     Parameters
     ----------
-    settings : tuple of Setting
+    settings : tuple of Params
         Simplest model first.
     shape : tuple of int
         (p, q).
@@ -161,7 +161,7 @@ class VoxelPath(Path):
         (n_settings, m, p).
     """
 
-    settings: tuple[Setting, ...]
+    settings: tuple[Params, ...]
     shape: tuple[int, int]
     solve: Callable[[slice], FloatArray]
 
@@ -193,12 +193,12 @@ class FittedEncoder:
 
     Parameters
     ----------
-    setting : Setting
+    setting : Params
     coefficients : ndarray of shape (p, q)
     intercept : ndarray of shape (q,)
     """
 
-    setting: Setting
+    setting: Params
     coefficients: FloatArray
     intercept: FloatArray
 
@@ -214,7 +214,7 @@ class FittedEncoder:
 
 
 @dataclass(frozen=True)
-class Range:
+class Distribution:
     """A hyper-parameter's range for a search: integers or floats, on a linear or logarithmic scale, ends included."""
 
     low: float
@@ -229,18 +229,18 @@ class Encoder(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the ranges of the hyper-parameters, as wide as the data allow (no more components than the rank)."""
 
     @abstractmethod
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List the settings of the exhaustive search, simplest model first.
 
         ``n_train`` is the size of the smallest training set in which they are to be tried.
         """
 
     @abstractmethod
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> Path:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> SolutionPath:
         """Solve every setting from the training moments.
 
         Raises
@@ -249,35 +249,35 @@ class Encoder(ABC):
             If a setting lies outside what the moments allow.
         """
 
-    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
         """Return settings between those of the list that may score better than any of them; none by default.
 
         The exhaustive search asks again with these among ``settings``, until there is none.
 
         Parameters
         ----------
-        settings : sequence of Setting
+        settings : sequence of Params
             Those tried.
         scores : ndarray of shape (n_settings,)
             What they are compared by; NaN where there is none.
         """
         return ()
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Return a key that sorts settings, refined ones too, as `settings` does: the simplest first.
 
         The default is for counts, of which fewer are simpler.
         """
         return tuple(setting.values())
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedEncoder:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> FittedEncoder:
         """Fit one model.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, p)
         Y : ndarray of shape (n_samples, q)
-        setting : Setting
+        setting : Params
 
         Raises
         ------
@@ -291,7 +291,7 @@ class Encoder(ABC):
         return FittedEncoder(setting, coefficients, stats.y_mean - stats.x_mean @ coefficients)
 
 
-def checked_count(encoder: str, setting: Setting, name: str, most: int) -> int:
+def checked_count(encoder: str, setting: Params, name: str, most: int) -> int:
     """Return the one hyper-parameter of a setting, a whole number in 1 to ``most``.
 
     Raises

@@ -30,7 +30,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.checks import check_features, checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
@@ -45,14 +45,14 @@ class TreesModel:
 
     Parameters
     ----------
-    setting : Setting
+    setting : Params
     voxels : tuple of HistGradientBoostingRegressor
         They predict standardised responses.
     y_mean, y_scale : ndarray of shape (q,)
         Mean and standard deviation of the training responses; 1 in place of a deviation of 0.
     """
 
-    setting: Setting
+    setting: Params
     voxels: tuple[HistGradientBoostingRegressor, ...]
     y_mean: FloatArray
     y_scale: FloatArray
@@ -77,20 +77,20 @@ class BoostedTrees(SampleEncoder):
 
     name: ClassVar[str] = "boosted_trees"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the ranges of tree size, shrinkage and penalty; no leaf needs more than a tenth of the stimuli."""
         return {
-            "learning_rate": Range(0.01, 0.3, log=True),
-            "max_leaf_nodes": Range(2, 32, integer=True, log=True),
-            "min_samples_leaf": Range(2, max(3, min(64, n_train // 10)), integer=True, log=True),
-            "l2": Range(1e-3, 100.0, log=True),
+            "learning_rate": Distribution(0.01, 0.3, log=True),
+            "max_leaf_nodes": Distribution(2, 32, integer=True, log=True),
+            "min_samples_leaf": Distribution(2, max(3, min(64, n_train // 10)), integer=True, log=True),
+            "l2": Distribution(1e-3, 100.0, log=True),
         }
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Sort the trees of fewest leaves first, and of equal ones the largest leaves and the strongest penalty."""
         return (setting["max_leaf_nodes"], -setting["min_samples_leaf"], -setting["l2"])
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> TreesModel:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> TreesModel:
         """Fit one model.
 
         Raises
@@ -117,7 +117,7 @@ class BoostedTrees(SampleEncoder):
         return n_voxels * (0.05 + 0.2 * (n_features / 50) * (0.5 + 0.5 * n_train / 900))
 
 
-def unfitted_trees(setting: Setting, seed: int) -> HistGradientBoostingRegressor:
+def unfitted_trees(setting: Params, seed: int) -> HistGradientBoostingRegressor:
     """Return the trees of one voxel, not fitted yet."""
     return HistGradientBoostingRegressor(
         learning_rate=setting["learning_rate"],

@@ -34,7 +34,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting, checked_count
+from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params, checked_count
 from voxelcast.encoders.pls import SHRINK_EVERY, leading_left_singular_vector, shrink_basis
 
 # Shares of the first covariance or correlation, and of the total variance, below which what is left is rounding.
@@ -155,15 +155,15 @@ def _whitening(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
 class _Canonical(Encoder):
     """What canonical PLS and CCA have in common; their one hyper-parameter is ``n_components``."""
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the range of ``n_components``: 1 to min(n_train - 1, n_features, n_voxels)."""
-        return {"n_components": Range(1, max(min(n_train - 1, n_features, n_voxels), 0), integer=True)}
+        return {"n_components": Distribution(1, max(min(n_train - 1, n_features, n_voxels), 0), integer=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List every number of components, fewest first."""
         return tuple({"n_components": k} for k in range(1, min(n_train - 1, n_features, n_voxels) + 1))
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
         """Solve every number of components from the training moments and responses.
 
         Raises

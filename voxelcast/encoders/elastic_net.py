@@ -25,7 +25,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Encoder, Moments, Range, Setting, VoxelPath
+from voxelcast.encoders.base import Distribution, Encoder, Moments, Params, VoxelPath
 from voxelcast.encoders.checks import is_number
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
 from voxelcast.encoders.refinement import peak
@@ -65,11 +65,14 @@ class ElasticNet(Encoder):
 
     name: ClassVar[str] = "elastic_net"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the ranges: ``relative_alpha`` 1e-3 to 1, logarithmic, and ``l1_ratio`` 0.1 to 1."""
-        return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True), "l1_ratio": Range(_L1_RATIOS[0], 1.0)}
+        return {
+            "relative_alpha": Distribution(_LOWEST, _HIGHEST, log=True),
+            "l1_ratio": Distribution(_L1_RATIOS[0], 1.0),
+        }
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List 8 values of ``relative_alpha``, largest first, each with three of ``l1_ratio``, the strictest first.
 
         The best is refined between them in both hyper-parameters.
@@ -80,7 +83,7 @@ class ElasticNet(Encoder):
             for l1_ratio in _L1_RATIOS
         )
 
-    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
         """Return the peaks over ``relative_alpha`` at the best ``l1_ratio`` and its neighbours, then one in between."""
         by_ratio: dict[float, list[tuple[float, float]]] = {}
         for setting, score in zip(settings, scores, strict=True):
@@ -97,11 +100,11 @@ class ElasticNet(Encoder):
             found = [(float(np.interp(between[0], ratios, [alpha for alpha, _ in tops])), between[0])]
         return tuple({"relative_alpha": float(np.exp(alpha)), "l1_ratio": ratio} for alpha, ratio in found)
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Sort the largest ``relative_alpha`` first, and of equal ones the smallest ``l1_ratio``."""
         return (-setting["relative_alpha"], setting["l1_ratio"])
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> VoxelPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> VoxelPath:
         """Solve every penalty from the training moments.
 
         Raises
@@ -119,24 +122,24 @@ class Lasso(Encoder):
 
     name: ClassVar[str] = "lasso"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the range of ``relative_alpha``: 1e-3 to 1, logarithmic."""
-        return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True)}
+        return {"relative_alpha": Distribution(_LOWEST, _HIGHEST, log=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List 16 penalties, largest first; the best is refined between them."""
         return tuple({"relative_alpha": alpha} for alpha in _relative_alphas(_N_ALPHAS_LASSO))
 
-    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
         """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
         found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores, _WINDOW)
         return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Sort the largest penalty first."""
         return (-setting["relative_alpha"],)
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> VoxelPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> VoxelPath:
         """Solve every penalty from the training moments.
 
         Raises
@@ -154,7 +157,7 @@ def _relative_alphas(n: int) -> list[float]:
     return [float(alpha) for alpha in np.geomspace(_HIGHEST, _LOWEST, n)[1:]]
 
 
-def _checked_penalty(encoder: str, setting: Setting, names: tuple[str, ...]) -> tuple[float, ...]:
+def _checked_penalty(encoder: str, setting: Params, names: tuple[str, ...]) -> tuple[float, ...]:
     given = [setting.get(name) for name in names]
     values = tuple(float(value) for value in given if is_number(value) and 0 < value <= 1)
     if set(setting) != set(names) or len(values) < len(names):
@@ -164,7 +167,7 @@ def _checked_penalty(encoder: str, setting: Setting, names: tuple[str, ...]) -> 
     return values
 
 
-def _penalty_path(moments: Moments, settings: Sequence[Setting], wanted: list[tuple[float, float]]) -> VoxelPath:
+def _penalty_path(moments: Moments, settings: Sequence[Params], wanted: list[tuple[float, float]]) -> VoxelPath:
     """Return the path of settings with (n * alpha * l1_ratio, l1_ratio)."""
     S, (C, deviations) = moments.S, _standardised(moments)
     penalties = [(absolute, absolute * (1 / l1_ratio - 1)) for absolute, l1_ratio in wanted]

@@ -59,7 +59,7 @@ class JointRidgeModel:
 def fit_joint_ridge(
     Xs: Sequence[FloatArray],
     Y: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     *,
     n_draws: int = 0,
     seed: int = 0,
@@ -71,7 +71,7 @@ def fit_joint_ridge(
     ----------
     Xs : sequence of ndarray of shape (n_samples, p_g)
     Y : ndarray of shape (n_samples, q)
-    fold_of_row : ndarray of shape (n_samples,), int
+    fold_ids : ndarray of shape (n_samples,), int
         Folds of the cross-validation: the least squared error over all of them is chosen, the first of equals.
     n_draws : int
         0: equal weights; else how many are drawn besides equal ones and every group alone
@@ -94,14 +94,14 @@ def fit_joint_ridge(
         If a value is NaN or infinite, or there are fewer than two folds.
     """
     penalties = np.asarray(alphas, dtype=np.float64)
-    _check(Xs, Y, fold_of_row, n_draws, penalties)
+    _check(Xs, Y, fold_ids, n_draws, penalties)
     means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
     centred = [X - mean for X, mean in zip(Xs, means, strict=True)]
     scales = [1.0 / np.sqrt(mean_squared_norm(X)) for X in centred]
     sizes = [X.shape[1] for X in Xs]
     X = np.hstack([X * scale for X, scale in zip(centred, scales, strict=True)])
     tried = band_weights(len(Xs), n_draws, seed)
-    chosen, best = _chosen([np.repeat(w, sizes) for w in tried], X, Y, fold_of_row, penalties)
+    chosen, best = _chosen([np.repeat(w, sizes) for w in tried], X, Y, fold_ids, penalties)
     joint = np.zeros((X.shape[1], Y.shape[1]))
     for k in np.unique(chosen):
         own, voxels = np.repeat(tried[k], sizes), chosen == k
@@ -114,7 +114,7 @@ def fit_joint_ridge(
 
 
 def _chosen(
-    tried: Sequence[FloatArray], X: FloatArray, Y: FloatArray, fold_of_row: IntArray, penalties: FloatArray
+    tried: Sequence[FloatArray], X: FloatArray, Y: FloatArray, fold_ids: IntArray, penalties: FloatArray
 ) -> tuple[IntArray, FloatArray]:
     """Return each voxel's place among the weights of features that were tried, and its penalty, both (q,)."""
     least, chosen, best = (
@@ -124,24 +124,24 @@ def _chosen(
     )
     for k, weights in enumerate(tried):
         Z, _ = _fewest_columns(_weighted(X, weights))
-        errors = _squared_errors(Z, Y, fold_of_row, penalties)
+        errors = _squared_errors(Z, Y, fold_ids, penalties)
         better = errors.min(axis=0) < least
         least[better], chosen[better] = errors.min(axis=0)[better], k
         best[better] = penalties[errors.argmin(axis=0)][better]
     return chosen, best
 
 
-def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_of_row: IntArray, n_draws: int, penalties: FloatArray) -> None:
+def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, n_draws: int, penalties: FloatArray) -> None:
     if not Xs or n_draws < 0 or not penalties.size or not (penalties > 0).all():
         raise OptionError(
             "joint ridge needs at least one group, no negative n_draws, and positive penalties; got "
             f"{len(Xs)}, {n_draws} and {penalties.tolist()}"
         )
-    check_responses(Y, fold_of_row)
+    check_responses(Y, fold_ids)
     for X in Xs:
         check_shape("each group", X, ("n_samples", "p"), (len(Y), None))
         check_finite("each group", X)
-    if len(np.unique(fold_of_row)) < 2:
+    if len(np.unique(fold_ids)) < 2:
         raise DataError("penalties are chosen by cross-validation over at least 2 folds; got 1; give more folds")
 
 
@@ -180,11 +180,11 @@ def _fewest_columns(X: FloatArray) -> tuple[FloatArray, FloatArray | None]:
     return vectors[:, kept] * roots, X.T @ (vectors[:, kept] / roots)
 
 
-def _squared_errors(X: FloatArray, Y: FloatArray, fold_of_row: IntArray, penalties: FloatArray) -> FloatArray:
+def _squared_errors(X: FloatArray, Y: FloatArray, fold_ids: IntArray, penalties: FloatArray) -> FloatArray:
     """Sum each voxel's squared errors of prediction over the folds, ndarray of shape (n_penalties, q)."""
     errors = np.zeros((len(penalties), Y.shape[1]))
-    for fold in np.unique(fold_of_row):
-        held = fold_of_row == fold
+    for fold in np.unique(fold_ids):
+        held = fold_ids == fold
         stats = moments(X[~held], Y[~held])
         values, vectors = stats.eigen
         scores, loadings = (X[held] - stats.x_mean) @ vectors, vectors.T @ stats.C

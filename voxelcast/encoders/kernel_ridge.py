@@ -27,7 +27,7 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.checks import check_features, checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
@@ -43,7 +43,7 @@ class KernelModel:
     Parameters
     ----------
     encoder : KernelRidge
-    setting : Setting
+    setting : Params
     X : ndarray of shape (n_train, p)
         Centred training features.
     x_mean : ndarray of shape (p,)
@@ -54,7 +54,7 @@ class KernelModel:
     """
 
     encoder: KernelRidge
-    setting: Setting
+    setting: Params
     X: FloatArray
     x_mean: FloatArray
     dual: FloatArray
@@ -82,7 +82,7 @@ class KernelRidge(SampleEncoder):
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {}
 
     @abstractmethod
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Setting) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
         """Return the kernel values of centred features, of shape (n_a, p), with training features, (n_train, p).
 
         Returns
@@ -90,15 +90,15 @@ class KernelRidge(SampleEncoder):
         values : ndarray of shape (n_a, n_train)
         """
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the ranges of the kernel's parameters and of ``relative_alpha`` (1e-5 to 1e5, logarithmic)."""
         ranges = {
-            name: Range(min(values), max(values), integer=name == "degree", log=name != "degree")
+            name: Distribution(min(values), max(values), integer=name == "degree", log=name != "degree")
             for name, values in self.parameters.items()
         }
-        return ranges | {"relative_alpha": Range(min(_ALPHAS), max(_ALPHAS), log=True)}
+        return ranges | {"relative_alpha": Distribution(min(_ALPHAS), max(_ALPHAS), log=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List every kernel of the grid with 31 penalties each, smoothest kernel and largest penalty first."""
         return tuple(
             dict(zip(self.parameters, kernel, strict=True)) | {"relative_alpha": alpha}
@@ -106,7 +106,7 @@ class KernelRidge(SampleEncoder):
             for alpha in _ALPHAS
         )
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> KernelModel:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> KernelModel:
         """Fit one model.
 
         Raises
@@ -122,7 +122,7 @@ class KernelRidge(SampleEncoder):
         return KernelModel(self, setting, solved.X, solved.x_mean, dual, solved.y_mean - solved.k_mean @ dual)
 
     def predict_all(
-        self, X: FloatArray, Y: FloatArray, settings: Sequence[Setting], tests: Sequence[FloatArray]
+        self, X: FloatArray, Y: FloatArray, settings: Sequence[Params], tests: Sequence[FloatArray]
     ) -> Iterator[list[FloatArray]]:
         """Predict with every setting; neighbouring settings of one kernel share its eigendecomposition."""
         X, Y = checked_samples(X, Y)
@@ -139,7 +139,7 @@ class KernelRidge(SampleEncoder):
 class _Solved:
     """The eigendecomposition of one centred training kernel: vectors (n, r), values (r,), loadings V'Yc (r, q)."""
 
-    def __init__(self, encoder: KernelRidge, X: FloatArray, Y: FloatArray, setting: Setting) -> None:
+    def __init__(self, encoder: KernelRidge, X: FloatArray, Y: FloatArray, setting: Params) -> None:
         self._encoder, self._setting = encoder, setting
         self.x_mean, self.y_mean = X.mean(axis=0), Y.mean(axis=0)
         self.X = X - self.x_mean
@@ -153,7 +153,7 @@ class _Solved:
         self._mean_value = float(np.trace(Kc)) / len(X)
         self.loadings: FloatArray = self.vectors.T @ (Y - self.y_mean)
 
-    def filters(self, settings: Sequence[Setting]) -> FloatArray:
+    def filters(self, settings: Sequence[Params]) -> FloatArray:
         """Return 1 / (l + a) of each setting, ndarray of shape (n_settings, r)."""
         penalties = np.array([setting["relative_alpha"] for setting in settings]) * self._mean_value
         filters: FloatArray = 1.0 / (self.values + penalties[:, None])
@@ -173,7 +173,7 @@ class LinearKernelRidge(KernelRidge):
 
     name: ClassVar[str] = "kernel_ridge_linear"
 
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Setting) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
         """Return x'z."""
         values: FloatArray = A @ B.T
         return values
@@ -185,7 +185,7 @@ class RBFKernelRidge(KernelRidge):
     name: ClassVar[str] = "kernel_ridge_rbf"
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {"relative_gamma": _GAMMAS}
 
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Setting) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
         """Return exp(-g |x - z|^2)."""
         a, b = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
         squared = np.maximum(a[:, None] + b - 2 * (A @ B.T), 0.0)
@@ -200,7 +200,7 @@ class PolynomialKernelRidge(KernelRidge):
     name: ClassVar[str] = "kernel_ridge_polynomial"
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {"degree": _DEGREES, "relative_gamma": _GAMMAS}
 
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Setting) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
         """Return (1 + g x'z)^degree."""
         g = setting["relative_gamma"] / _unit(np.einsum("ij,ij->i", B, B).mean())
         values: FloatArray = (1 + g * (A @ B.T)) ** int(setting["degree"])

@@ -27,7 +27,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.checks import check_features, checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
@@ -40,7 +40,7 @@ class MLPModel:
 
     Parameters
     ----------
-    setting : Setting
+    setting : Params
     x_mean : ndarray of shape (p,)
     x_scale : float
     weights : tuple of ndarray of shape (n_out, n_in)
@@ -50,7 +50,7 @@ class MLPModel:
         Mean squared error on the stimuli set aside, in units of the responses' variance, after each epoch.
     """
 
-    setting: Setting
+    setting: Params
     x_mean: FloatArray
     x_scale: float
     weights: tuple[FloatArray, ...]
@@ -81,21 +81,21 @@ class MLP(SampleEncoder):
 
     name: ClassVar[str] = "mlp"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the ranges of architecture and training."""
         return {
-            "layers": Range(1, 3, integer=True),
-            "width": Range(16, 512, integer=True, log=True),
-            "learning_rate": Range(1e-4, 1e-2, log=True),
-            "dropout": Range(0.0, 0.6),
-            "weight_decay": Range(1e-4, 10.0, log=True),
+            "layers": Distribution(1, 3, integer=True),
+            "width": Distribution(16, 512, integer=True, log=True),
+            "learning_rate": Distribution(1e-4, 1e-2, log=True),
+            "dropout": Distribution(0.0, 0.6),
+            "weight_decay": Distribution(1e-4, 10.0, log=True),
         }
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Sort the fewest and narrowest layers first, and of equal ones the strongest weight decay and dropout."""
         return (setting["layers"], setting["width"], -setting["weight_decay"], -setting["dropout"])
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> MLPModel:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> MLPModel:
         """Fit one model.
 
         Raises

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
+from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params
 
 # Share of the largest eigenvalue of S below which one is rounding: those of duplicate or constant features lie below
 # 1e-14 even where S is a difference between all stimuli's and a fold's.
@@ -32,15 +32,15 @@ class OLS(Encoder):
 
     name: ClassVar[str] = "ols"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return no range: there is no hyper-parameter."""
         return {}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List the one setting, which is empty."""
         return ({},)
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
         """Solve the one setting from the training moments.
 
         Raises

@@ -28,7 +28,7 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Encoder, Moments, Range, Setting, VoxelPath, checked_count
+from voxelcast.encoders.base import Distribution, Encoder, Moments, Params, VoxelPath, checked_count
 
 # Share of a feature's variance that must be its own, given the features taken; and share of the largest first product
 # that a product must have. Below them is rounding.
@@ -98,15 +98,15 @@ class OMP(Encoder):
 
     name: ClassVar[str] = "omp"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the range of ``n_nonzero_coefs``: 1 to min(n_train - 1, n_features)."""
-        return {"n_nonzero_coefs": Range(1, min(n_train - 1, n_features), integer=True)}
+        return {"n_nonzero_coefs": Distribution(1, min(n_train - 1, n_features), integer=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List every number of non-zero coefficients, fewest first."""
         return tuple({"n_nonzero_coefs": k} for k in range(1, min(n_train - 1, n_features) + 1))
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> VoxelPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> VoxelPath:
         """Solve every number of non-zero coefficients from the training moments.
 
         Raises

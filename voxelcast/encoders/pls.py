@@ -30,7 +30,7 @@ from scipy.linalg.lapack import dgeqrf, dorgqr, dsyevr
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
-from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting, checked_count
+from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params, checked_count
 
 # Below these shares of the first covariance and of the total variance, what is left is rounding: measured on
 # rank-deficient features, residues of the covariance lie below 1e-14.
@@ -212,15 +212,15 @@ class PLS(Encoder):
 
     name: ClassVar[str] = "pls"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the range of ``n_components``: 1 to min(n_train - 1, n_features)."""
-        return {"n_components": Range(1, _most_components(n_train, n_features), integer=True)}
+        return {"n_components": Distribution(1, _most_components(n_train, n_features), integer=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List every number of components, fewest first."""
         return tuple({"n_components": k} for k in range(1, _most_components(n_train, n_features) + 1))
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
         """Solve every number of components from the training moments.
 
         Raises

@@ -17,7 +17,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Encoder, Moments, Range, Setting, ShrinkagePath
+from voxelcast.encoders.base import Distribution, Encoder, Moments, Params, ShrinkagePath
 from voxelcast.encoders.checks import is_number
 from voxelcast.encoders.refinement import peak
 
@@ -40,25 +40,25 @@ class Ridge(Encoder):
 
     name: ClassVar[str] = "ridge"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the range of ``relative_alpha``: 1e-5 to 1e5, logarithmic."""
-        return {"relative_alpha": Range(_LOWEST, _HIGHEST, log=True)}
+        return {"relative_alpha": Distribution(_LOWEST, _HIGHEST, log=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List fifty penalties spaced evenly in logarithm, largest first; the best is refined between them."""
         grid = np.geomspace(_HIGHEST, _LOWEST, _N_ALPHAS)
         return tuple({"relative_alpha": float(alpha)} for alpha in grid)
 
-    def refined(self, settings: Sequence[Setting], scores: FloatArray) -> tuple[Setting, ...]:
+    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
         """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
         found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores)
         return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Sort the largest penalty first."""
         return (-setting["relative_alpha"],)
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> ShrinkagePath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> ShrinkagePath:
         """Solve every penalty from the training moments.
 
         Raises
@@ -75,7 +75,7 @@ class Ridge(Encoder):
         return ShrinkagePath(tuple(settings), vectors, filters, vectors.T @ moments.C, values, penalties)
 
 
-def _checked_alpha(setting: Setting) -> float:
+def _checked_alpha(setting: Params) -> float:
     alpha = setting.get("relative_alpha")
     if not is_number(alpha) or len(setting) != 1 or not alpha > 0:
         raise OptionError(f"ridge needs relative_alpha, a positive finite number; got {dict(setting)}; give e.g. 1.0")

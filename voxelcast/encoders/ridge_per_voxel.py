@@ -27,7 +27,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Encoder, LinearPath, Moments, Range, Setting
+from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params
 from voxelcast.encoders.ridge import Ridge, ridge_penalty
 
 # Eigenvalues below this share of the largest are rounding.
@@ -69,15 +69,15 @@ class RidgePerVoxel(Encoder):
 
     name: ClassVar[str] = "ridge_per_voxel"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return no range: every fit chooses its penalties."""
         return {}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List the one setting, which is empty."""
         return ({},)
 
-    def path(self, moments: Moments, settings: Sequence[Setting]) -> LinearPath:
+    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
         """Choose the penalties and solve the one setting from the training moments.
 
         Raises

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Encoder, Range, Setting
+from voxelcast.encoders.base import Distribution, Encoder, Params
 from voxelcast.encoders.checks import is_number
 
 
@@ -20,7 +20,7 @@ class FittedModel(Protocol):
     """A fitted encoding model of any kind."""
 
     @property
-    def setting(self) -> Setting:
+    def setting(self) -> Params:
         """Hyper-parameters that it was fitted with."""
 
     def predict(self, X: FloatArray) -> FloatArray:
@@ -40,29 +40,29 @@ class SampleEncoder(ABC):
         self.seed = seed
 
     @abstractmethod
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Range]:
+    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return the ranges of the hyper-parameters; none where the encoder chooses them itself."""
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Setting, ...]:
+    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
         """List the settings of the exhaustive search, simplest model first; empty where there is none.
 
         An encoder that chooses its hyper-parameters itself has one setting, ``{}``.
         """
         return () if self.space(n_train, n_features, n_voxels) else ({},)
 
-    def order(self, setting: Setting) -> tuple[float, ...]:
+    def order(self, setting: Params) -> tuple[float, ...]:
         """Return a key that sorts settings from the simplest model to the most complex; by default all are alike."""
         return ()
 
     @abstractmethod
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Setting) -> FittedModel:
+    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> FittedModel:
         """Fit one model.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, p)
         Y : ndarray of shape (n_samples, q)
-        setting : Setting
+        setting : Params
 
         Raises
         ------
@@ -73,7 +73,7 @@ class SampleEncoder(ABC):
         """
 
     def predict_all(
-        self, X: FloatArray, Y: FloatArray, settings: Sequence[Setting], tests: Sequence[FloatArray]
+        self, X: FloatArray, Y: FloatArray, settings: Sequence[Params], tests: Sequence[FloatArray]
     ) -> Iterator[list[FloatArray]]:
         """Fit each setting and predict each array of features in ``tests``; an encoder may share work between settings.
 
@@ -98,7 +98,7 @@ class SampleEncoder(ABC):
 AnyEncoder = Encoder | SampleEncoder
 
 
-def check_setting(encoder: str, setting: Setting, space: dict[str, Range]) -> None:
+def check_setting(encoder: str, setting: Params, space: dict[str, Distribution]) -> None:
     """Raise OptionError unless a setting has every hyper-parameter of ``space`` and no other, each inside its range."""
     for name, bounds in space.items():
         value = setting.get(name)

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import DATASETS
-from voxelcast.experiment.config import NetworkConfig
 from voxelcast.experiment.dataset_config import DatasetConfig, FolderConfig
+from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.networks.base import Network
 
 _DATASET: TypeAdapter[DatasetConfig] = TypeAdapter(DatasetConfig)

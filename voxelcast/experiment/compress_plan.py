@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from voxelcast.execution.steps import Step
-from voxelcast.experiment import compress_step, extract_step
-from voxelcast.experiment.config import TABLES
 from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.experiment.settings import TABLES
+from voxelcast.experiment.steps import compress as compress_step
+from voxelcast.experiment.steps import extract as extract_step
 from voxelcast.features.pooling import pool_key
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
@@ -17,8 +18,8 @@ from voxelcast.store.steps import StepId
 def compress_spaces(plan: Plan, extracted: dict[str, list[Step]], readable: Readable, repeat: int = 0) -> list[Space]:
     """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat."""
     # Without a compression fitted in folds, all repeats share one.
-    fold_of_row = plan.folds(readable.train_ids, repeat if plan.config.compressed_in_folds else 0)
-    excluded = plan.excluded_folds(int(fold_of_row.max()) + 1)
+    fold_ids = plan.folds(readable.train_ids, repeat if plan.config.compressed_in_folds else 0)
+    excluded = plan.excluded_folds(int(fold_ids.max()) + 1)
     pools = plan.config.pools
     sources = [
         (network.shown, network.card.weights, layer, pool)
@@ -37,7 +38,7 @@ def compress_spaces(plan: Plan, extracted: dict[str, list[Step]], readable: Read
             "version": compress_step.VERSION,
             "shards": [step.step_id.key for step in shards],
             "layer": layer,
-            "folds": fold_of_row.tolist(),
+            "folds": fold_ids.tolist(),
             "excluded": excluded,
             **several,
             **asdict(compression),
@@ -46,7 +47,7 @@ def compress_spaces(plan: Plan, extracted: dict[str, list[Step]], readable: Read
         arguments = {
             "shards": [extract_step.layer_path(plan.store.path(step.step_id), layer, place) for step in shards],
             "layer": " ".join(filter(None, (shown, layer, called))),
-            "fold_of_row": fold_of_row,
+            "fold_ids": fold_ids,
             "excluded": excluded,
             "compression": compression,
         }

@@ -10,21 +10,21 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from voxelcast.challenges.check import SubmissionSummary, check_submission
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Progress
-from voxelcast.datasets.simulated import SimulatedDataset
-from voxelcast.datasets.simulated_plan import simulation_preset
-from voxelcast.experiment.config import ExperimentConfig, NetworkConfig
-from voxelcast.experiment.config_file import load_config
-from voxelcast.experiment.extract_step import layer_path
+from voxelcast.datasets.formats.simulated import SimulatedDataset
+from voxelcast.datasets.simulation.plan import simulation_preset
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.settings import ExperimentConfig, NetworkConfig
+from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
+from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import write_text
 from voxelcast.store.steps import StepStore
-from voxelcast.submission.check import SubmissionSummary, check_submission
 
 _RESNET = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
 

@@ -18,11 +18,11 @@ import numpy as np
 from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
-from voxelcast.experiment.compress_step import excluded_folds
-from voxelcast.experiment.config import TABLES, CompressConfig
-from voxelcast.experiment.extract_step import LoadedNetwork, layer_path, place_of
 from voxelcast.experiment.fit_estimate import FitEstimate
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.settings import TABLES, CompressConfig
+from voxelcast.experiment.steps.compress import excluded_folds
+from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, place_of
 from voxelcast.features import cost
 from voxelcast.features.compress import check_plain, check_size
 

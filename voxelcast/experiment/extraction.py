@@ -20,8 +20,8 @@ from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import run_steps
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_json
-from voxelcast.experiment.config import NetworkConfig
-from voxelcast.experiment.extract_step import OnBroken, extract_steps, layer_path, load, read_records
+from voxelcast.experiment.settings import NetworkConfig
+from voxelcast.experiment.steps.extract import OnBroken, extract_steps, layer_path, load, read_records
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import FrameSampling

@@ -11,8 +11,8 @@ from functools import cached_property
 from voxelcast.encoders.budget import Budget
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
-from voxelcast.experiment.compress_step import excluded_folds
-from voxelcast.experiment.config import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.steps.compress import excluded_folds
 
 # Seconds that calls take whatever the sizes: of a path, of one proposal in one fold, and of making a proposal.
 _PATH, _EVALUATION = 1e-3, 1e-3

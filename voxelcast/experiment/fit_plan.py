@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from voxelcast.encoders.registry import AUTOML_ENCODERS
 from voxelcast.execution.steps import Step
-from voxelcast.experiment import fit_step
 from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.experiment.steps import fit as fit_step
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
 
@@ -24,7 +24,7 @@ def fit_steps(
     ``repeated`` has the spaces of each further partition into folds.
     """
     config = plan.config
-    fold_of_row = plan.folds(readable.train_ids)
+    fold_ids = plan.folds(readable.train_ids)
     more_folds = [plan.folds(readable.train_ids, repeat) for repeat in range(1, config.folds.repeats)]
     groups = plan.groups_of(readable.train_ids)
     rows = plan.delayed_rows(readable)
@@ -56,7 +56,7 @@ def fit_steps(
             "spaces": [
                 [s.step.step_id.key, s.network, s.weights, s.layer, *([s.pool] if s.pool else [])] for s in spaces
             ],
-            "folds": fold_of_row.tolist(),
+            "folds": fold_ids.tolist(),
             "repeats": [
                 [folds.tolist(), [space.step.step_id.key for space in own]]
                 for folds, own in zip(more_folds, repeated, strict=True)
@@ -74,7 +74,7 @@ def fit_steps(
             "train_rows": readable.train_rows,
             "test_rows": readable.test_rows,
             "spaces": _located(plan, spaces),
-            "fold_of_row": fold_of_row,
+            "fold_ids": fold_ids,
             "repeats": [(folds, _located(plan, own)) for folds, own in zip(more_folds, repeated, strict=True)],
             "others": [plan.store.path(other.step_id) for other in others],
         }

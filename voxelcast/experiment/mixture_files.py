@@ -71,7 +71,7 @@ def write_weights(
 def gain_row(
     result: PairResult,
     measured: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     groups: Sequence[str] | None,
     interval: Mapping[str, Any],
     seed: int,
@@ -86,7 +86,7 @@ def gain_row(
     predicted, single = result.out_of_fold, result.single_out_of_fold
     if predicted is None or single is None or single is predicted:
         return {}
-    scores = [fold_pearson_r(measured, P, fold_of_row) for P in (predicted, single)]
+    scores = [fold_pearson_r(measured, P, fold_ids) for P in (predicted, single)]
     both = np.isfinite(scores[0]) & np.isfinite(scores[1])
     if not both.any():
         return {}
@@ -94,7 +94,7 @@ def gain_row(
         measured,
         predicted,
         single,
-        fold_of_row,
+        fold_ids,
         groups=groups,
         n_resamples=interval["resamples"],
         level=interval["level"],

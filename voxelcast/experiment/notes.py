@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from voxelcast.experiment.config import ExperimentConfig
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.fit_step import read_result
 from voxelcast.experiment.missing import missing_note
+from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.steps.fit import read_result
 
 
 def experiment_notes(finished: Finished) -> list[str]:

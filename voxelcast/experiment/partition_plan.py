@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from voxelcast.execution.steps import Step
-from voxelcast.experiment import partition_step
 from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.experiment.steps import partition as partition_step
 from voxelcast.store.atomic import write_bytes
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId

@@ -16,11 +16,13 @@ from voxelcast.datasets.base import Dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment import compress_step, extract_step, responses_step
 from voxelcast.experiment.builders import build_dataset, network_json
-from voxelcast.experiment.config import TABLES, ExperimentConfig
 from voxelcast.experiment.partition_config import Layer, resolve_groups
-from voxelcast.experiment.table_step import table_steps
+from voxelcast.experiment.settings import TABLES, ExperimentConfig
+from voxelcast.experiment.steps import compress as compress_step
+from voxelcast.experiment.steps import extract as extract_step
+from voxelcast.experiment.steps import responses as responses_step
+from voxelcast.experiment.steps.tables import table_steps
 from voxelcast.features.delays import delayed_rows
 from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.stimuli.stimulus import Stimulus
@@ -84,10 +86,10 @@ class Plan:
         self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
-        fold_of_row = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
-        self.n_folds = int(fold_of_row.max()) + 1
-        self._check_components(fold_of_row)
-        self._check_shared(fold_of_row)
+        fold_ids = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
+        self.n_folds = int(fold_ids.max()) + 1
+        self._check_components(fold_ids)
+        self._check_shared(fold_ids)
         self._check_sources()
         for pair in self.pairs:
             self.sharers(pair)
@@ -118,22 +120,22 @@ class Plan:
         refit = self.config.compressed_in_folds
         return compress_step.excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
 
-    def _check_components(self, fold_of_row: IntArray) -> None:
+    def _check_components(self, fold_ids: IntArray) -> None:
         compress = self.config.compress
         bounded = compress.method not in ("none", "random_projection")  # by the number of stimuli
         if not bounded or compress.components == "max" or compress.fewer == "allow":
             return
-        smallest = _smallest_part(fold_of_row, self.excluded_folds(self.n_folds))
+        smallest = _smallest_part(fold_ids, self.excluded_folds(self.n_folds))
         if compress.components >= smallest:
             raise OptionError(
                 f"compress.components must be below {smallest}, the number of stimuli in the smallest training part; "
                 f"got {compress.components}; lower it, or set compress.fewer=allow"
             )
 
-    def _check_shared(self, fold_of_row: IntArray) -> None:
+    def _check_shared(self, fold_ids: IntArray) -> None:
         """Raise an error if subjects cannot share so many components, whatever their responses are."""
         excluded = compress_step.excluded_folds(self.n_folds, nested=self.config.folds.nested, refit=True)
-        asked, smallest = self.config.share.components, _smallest_part(fold_of_row, excluded)
+        asked, smallest = self.config.share.components, _smallest_part(fold_ids, excluded)
         if asked and asked >= smallest:
             raise OptionError(
                 f"share.components must be below {smallest}, the number of stimuli in the smallest training part; "
@@ -298,10 +300,10 @@ class Plan:
         return others
 
 
-def _smallest_part(fold_of_row: IntArray, excluded: Sequence[tuple[int, ...]]) -> int:
+def _smallest_part(fold_ids: IntArray, excluded: Sequence[tuple[int, ...]]) -> int:
     """Return how many stimuli the smallest training part has, of those that leave out so many folds."""
-    sizes = np.bincount(fold_of_row)
-    return len(fold_of_row) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
+    sizes = np.bincount(fold_ids)
+    return len(fold_ids) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
 
 
 def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
+from voxelcast.challenges.challenges import make_file
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.fit_step import read_result
 from voxelcast.experiment.missing import Pair
 from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS, with_pool
 from voxelcast.experiment.notes import experiment_notes
 from voxelcast.experiment.partition_plan import partition_rows
-from voxelcast.experiment.partition_step import PARTITION_COLUMNS
+from voxelcast.experiment.steps.fit import read_result
+from voxelcast.experiment.steps.partition import PARTITION_COLUMNS
 from voxelcast.experiment.superseded import PARTITION_FILE, remove_results, remove_submission
 from voxelcast.report.page import write_report
 from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
-from voxelcast.submission.challenges import make_file
 
 SCORE_COLUMNS = (
     "subject",

@@ -15,11 +15,11 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
-from voxelcast.datasets.rdm_files import read_rdms, unpack_images
+from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
 from voxelcast.experiment.builders import network_json
-from voxelcast.experiment.extract_step import load
 from voxelcast.experiment.extraction import extract_folder
 from voxelcast.experiment.rsa_config import RsaConfig
+from voxelcast.experiment.steps.extract import load
 from voxelcast.report.rsa_figure import draw_layers
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling

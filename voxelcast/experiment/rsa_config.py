@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from voxelcast.core.checks import check_file_name
-from voxelcast.experiment.config import IntervalConfig, NetworkConfig
-from voxelcast.experiment.config_file import check_settings, read_settings
 from voxelcast.experiment.dataset_config import Strict
+from voxelcast.experiment.settings import IntervalConfig, NetworkConfig
+from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.features.space import parse_space
 
 
@@ -19,7 +19,7 @@ class RsaConfig(Strict):
     """Which layer's dissimilarities agree best with measured ones.
 
     ``stimuli``: a folder or zip of pictures, in the sorted order of their names, or a MATLAB file with a struct array
-    that has a field ``image``. ``rdms``: the measured matrices, one per subject (`voxelcast.datasets.rdm_files`).
+    that has a field ``image``. ``rdms``: the measured matrices, one per subject (`rdm_files`).
     """
 
     name: str
@@ -47,5 +47,5 @@ class RsaConfig(Strict):
 
 
 def load_rsa_config(path: Path, overrides: Sequence[str] = ()) -> RsaConfig:
-    """Read the settings of an analysis of dissimilarities; errors as `voxelcast.experiment.config_file.load_config`."""
+    """Read the settings of an analysis of dissimilarities; errors as `load_config`."""
     return check_settings(RsaConfig, read_settings(path, overrides), str(path))

@@ -21,8 +21,6 @@ from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, attempt_steps
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.compress_plan import compress_spaces, compress_steps
-from voxelcast.experiment.config import ExperimentConfig
-from voxelcast.experiment.config_file import parse_config
 from voxelcast.experiment.estimate import Estimate, estimate
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.fit_plan import fit_steps
@@ -31,6 +29,8 @@ from voxelcast.experiment.missing import find_missing, missing_line, undivided_l
 from voxelcast.experiment.partition_plan import partition_steps
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import write_results
+from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.superseded import remove_all_results, remove_old_maps
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked

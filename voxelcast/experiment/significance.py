@@ -16,7 +16,7 @@ def voxel_significance(
     prefix: str,
     measured: FloatArray,
     predicted: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     groups: Sequence[str] | None,
     valid: BoolArray,
     settings: dict[str, Any],
@@ -31,7 +31,7 @@ def voxel_significance(
     prefix : str
         Goes before the names of what is returned: ``""`` for cross-validated predictions, or ``"held_out_"``.
     measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
-    fold_of_row : ndarray of shape (n_stimuli,)
+    fold_ids : ndarray of shape (n_stimuli,)
     groups : sequence of str or None
     valid : ndarray of shape (n_voxels,), bool
         Voxels analysed; the others get NaN.
@@ -50,14 +50,14 @@ def voxel_significance(
     """
     if not settings["permutations"]:
         return {}, {}
-    if not circular and not can_permute(fold_of_row, groups):
+    if not circular and not can_permute(fold_ids, groups):
         return {}, {f"{prefix}no_permutation": True}
     own = derive_seed(seed, "significance", prefix)
     p = np.full(len(valid), np.nan)
     p[valid] = permutation_p_values(
         measured,
         predicted,
-        fold_of_row,
+        fold_ids,
         settings["permutations"],
         own,
         groups,

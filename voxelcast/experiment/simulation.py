@@ -1,4 +1,4 @@
-"""Simulate a dataset whose responses are driven by chosen layers: networks meet :mod:`voxelcast.datasets.simulated`."""
+"""Simulate a dataset whose responses are driven by chosen layers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.progress import Progress
-from voxelcast.datasets.simulated import write_simulation
-from voxelcast.datasets.simulated_plan import Driver, SimulationPlan
+from voxelcast.datasets.formats.simulated import write_simulation
+from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
 from voxelcast.execution.machine import available_cores
 from voxelcast.experiment.builders import network_from_json, network_json
-from voxelcast.experiment.config import NetworkConfig
+from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 

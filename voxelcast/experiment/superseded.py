@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from voxelcast.challenges.challenges import remove_files
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.missing import Pair
 from voxelcast.experiment.plan import Plan
 from voxelcast.report.brain_maps import FOLDER, remove_maps
-from voxelcast.submission.challenges import remove_files
 
 VOXEL_FILE, PARTITION_FILE = "voxels/{}.npz", "variance_partitioning/{}.npz"
 _OF_PAIR = (

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, UnsafeFileError
-from voxelcast.networks.tensor_bundle import find_bundle, read_bundle
+from voxelcast.networks.families.tensor_bundle import find_bundle, read_bundle
 
 StateDict = dict[str, torch.Tensor]
 

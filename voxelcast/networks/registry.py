@@ -11,7 +11,8 @@ import torch
 
 from voxelcast.core.checks import check_known, check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.networks import (
+from voxelcast.networks.base import Network, Precision
+from voxelcast.networks.families import (
     barlow_twins,
     motion_energy,
     own_network,
@@ -21,10 +22,9 @@ from voxelcast.networks import (
     torchvision_videos,
     vonenet,
 )
-from voxelcast.networks.base import Network, Precision
+from voxelcast.networks.families.motion_energy import MotionEnergy
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.module_network import ModuleNetwork, check_device
-from voxelcast.networks.motion_energy import MotionEnergy
 from voxelcast.networks.precision import PRECISIONS
 from voxelcast.networks.recipe import Recipe, Triple, Wanted, load_recipe
 

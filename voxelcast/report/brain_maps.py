@@ -17,7 +17,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, SurfacePlaces, VoxelPlaces
-from voxelcast.datasets.brain_images import import_nibabel
+from voxelcast.datasets.readers.brain_images import import_nibabel
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"

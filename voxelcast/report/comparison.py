@@ -14,8 +14,8 @@ from voxelcast.core.errors import OptionError
 from voxelcast.report.facts import flatten
 from voxelcast.report.figures import PALETTE
 from voxelcast.report.layer_profile import layer_order, network_of
-from voxelcast.report.results import ROI_ORDER, Results, read_results
 from voxelcast.report.summary import Measure, choose_measure, mean_or_nan, network_label
+from voxelcast.results.read import ROI_ORDER, Results, read_results
 
 _NOT_COMPARED: Final = ("name", "compute")
 

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from voxelcast.report.layer_profile import NETWORK, Depth, network_of
-from voxelcast.report.results import Results
 from voxelcast.report.summary import network_label
+from voxelcast.results.read import Results
 
 _DIGITS = 4
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from voxelcast.report.layer_profile import NETWORK, Depth
-from voxelcast.report.results import Results
 from voxelcast.report.summary import network_label
+from voxelcast.results.read import Results
 
 _NAMES_SHOWN: Final = 8
 

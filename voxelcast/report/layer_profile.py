@@ -13,8 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.figures import PALETTE, SUBJECT_COLOUR, Panel, inline, new_axes
-from voxelcast.report.results import Results
 from voxelcast.report.summary import network_label, number
+from voxelcast.results.read import Results
 
 _BAR_SPACE: Final = 0.22
 """Part of a panel's height that a layer chosen for every subject would fill."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from voxelcast.report.layer_profile import NETWORK
-from voxelcast.report.results import Results
 from voxelcast.report.summary import mean_or_nan, network_label
+from voxelcast.results.read import Results
 
 MOST_LAYERS: Final = 6
 

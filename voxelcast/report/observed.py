@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.figures import PALETTE, SUBJECT_COLOUR, Panel, inline
-from voxelcast.report.results import Results
 from voxelcast.report.summary import number
+from voxelcast.results.read import Results
 
 _INCHES: Final = (5.4, 2.1)
 _RANKS: Final = {1.0: "best", 0.75: "upper quartile", 0.5: "median"}

@@ -15,9 +15,9 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.report.figures import Panel, inline
 from voxelcast.report.layer_profile import Depth, network_of
-from voxelcast.report.results import Results
 from voxelcast.report.search_history import parse_hyperparameters
 from voxelcast.report.summary import plural
+from voxelcast.results.read import Results
 
 _MOST_CANDIDATES: Final = 1500
 _LOG_RATIO: Final = 50.0

@@ -23,7 +23,6 @@ from voxelcast.report.model_weights import MOST_LAYERS, gain_rows, weight_rows
 from voxelcast.report.observed import observed_panels
 from voxelcast.report.optuna_figures import optuna_panels
 from voxelcast.report.partition import SHARED_COLOUR, partition
-from voxelcast.report.results import Pair, Results, read_results
 from voxelcast.report.search_history import search_histories
 from voxelcast.report.significance import significance
 from voxelcast.report.strips import strip, strip_axis
@@ -38,6 +37,7 @@ from voxelcast.report.summary import (
     roi_rows,
 )
 from voxelcast.report.voxel_histogram import CEILING_COLOUR, HELD_OUT_COLOUR, SCORE_COLOUR, voxel_histograms
+from voxelcast.results.read import Pair, Results, read_results
 from voxelcast.store.atomic import write_text
 
 MOST_PANELS: Final = 60

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from voxelcast.report.figures import PALETTE, SUBJECT_COLOUR, Panel, inline
-from voxelcast.report.results import Results
 from voxelcast.report.summary import listed, mean_or_nan, number
+from voxelcast.results.read import Results
 
 GROUP_COLOURS: Final = (PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4])
 """Those of the palette that mean nothing else in a figure with a noise ceiling."""

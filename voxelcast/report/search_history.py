@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.figures import PALETTE, SUBJECT_COLOUR, Panel, inline, new_axes
 from voxelcast.report.layer_profile import NETWORK
-from voxelcast.report.results import Results
 from voxelcast.report.summary import number, plural
+from voxelcast.results.read import Results
 
 _MEAN_COLOUR = PALETTE[0]
 _CHOSEN_COLOUR = PALETTE[1]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.report.heatmap import Heatmap, heatmap
-from voxelcast.report.results import Results
+from voxelcast.results.read import Results
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from voxelcast.report.results import Results
+from voxelcast.results.read import Results
 
 _LABELS: Final = {
     frozenset({"nested_cv"}): "nested cross-validated Pearson r",

@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.figures import PALETTE, Panel, inline, new_axes
-from voxelcast.report.results import Results
 from voxelcast.report.summary import number, plural
+from voxelcast.results.read import Results
 
 SCORE_COLOUR: Final = PALETTE[0]
 CEILING_COLOUR: Final = PALETTE[1]

@@ -19,7 +19,7 @@ _FEWEST_GROUPS = 3
 def bootstrap_interval(
     Y: FloatArray,
     P: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -39,7 +39,7 @@ def bootstrap_interval(
         Measured responses.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
-    fold_of_row : ndarray of shape (n_stimuli,)
+    fold_ids : ndarray of shape (n_stimuli,)
     n_resamples : int
     level : float
         Coverage of the interval, in (0, 1).
@@ -62,7 +62,7 @@ def bootstrap_interval(
     .. [1] Efron, B. & Tibshirani, R. J. An Introduction to the Bootstrap. Chapman & Hall (1993).
        doi:10.1201/9780429246593
     """
-    means = bootstrap_scores(Y, P, fold_of_row, n_resamples, seed, groups)
+    means = bootstrap_scores(Y, P, fold_ids, n_resamples, seed, groups)
     if not 0 < level < 1:
         raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
     if np.isnan(means).all():
@@ -75,7 +75,7 @@ def bootstrap_difference(
     Y: FloatArray,
     P: FloatArray,
     Q: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -88,7 +88,7 @@ def bootstrap_difference(
 
     Parameters
     ----------
-    Y, fold_of_row, n_resamples, level, seed, groups
+    Y, fold_ids, n_resamples, level, seed, groups
         As for `bootstrap_interval`.
     P, Q : ndarray of shape (n_stimuli, n_voxels)
         Predictions of the two models.
@@ -100,11 +100,11 @@ def bootstrap_difference(
     """
     if not 0 < level < 1:
         raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
-    both = np.isfinite(fold_pearson_r(Y, P, fold_of_row)) & np.isfinite(fold_pearson_r(Y, Q, fold_of_row))
+    both = np.isfinite(fold_pearson_r(Y, P, fold_ids)) & np.isfinite(fold_pearson_r(Y, Q, fold_ids))
     if not both.any():
         return float("nan"), float("nan")
     Y, P, Q = (_columns(part, both) for part in (Y, P, Q))
-    of_p, of_q = (bootstrap_scores(Y, part, fold_of_row, n_resamples, seed, groups) for part in (P, Q))
+    of_p, of_q = (bootstrap_scores(Y, part, fold_ids, n_resamples, seed, groups) for part in (P, Q))
     if np.isnan(of_p - of_q).all():
         return float("nan"), float("nan")
     low, high = np.nanquantile(of_p - of_q, [(1 - level) / 2, (1 + level) / 2])
@@ -114,7 +114,7 @@ def bootstrap_difference(
 def bootstrap_scores(
     Y: FloatArray,
     P: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_resamples: int = 1000,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -125,24 +125,24 @@ def bootstrap_scores(
     of a fold from that fold's mean.
     """
     Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
-    if Y.ndim != 2 or Y.shape != P.shape or fold_of_row.shape != Y.shape[:1]:
+    if Y.ndim != 2 or Y.shape != P.shape or fold_ids.shape != Y.shape[:1]:
         raise ShapeError(
-            "Y, P and fold_of_row must have shapes (n_stimuli, n_voxels), the same, and (n_stimuli,); "
-            f"got {Y.shape}, {P.shape} and {fold_of_row.shape}"
+            "Y, P and fold_ids must have shapes (n_stimuli, n_voxels), the same, and (n_stimuli,); "
+            f"got {Y.shape}, {P.shape} and {fold_ids.shape}"
         )
     if n_resamples < 1:
         raise OptionError(f"n_resamples must be at least 1; got {n_resamples}")
     if not (np.isfinite(Y).all() and np.isfinite(P).all()):
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
-    scored = np.isfinite(fold_pearson_r(Y, P, fold_of_row))
+    scored = np.isfinite(fold_pearson_r(Y, P, fold_ids))
     Y, P = _columns(Y, scored), _columns(P, scored)
     if groups is not None and len(set(groups)) == 1:
         return np.full(n_resamples, np.nan)  # one run or movie says nothing of how much others would differ
-    if groups is not None and draws_whole_folds(fold_of_row, groups):
-        return _whole_fold_scores(Y, P, fold_of_row, n_resamples, seed)
+    if groups is not None and draws_whole_folds(fold_ids, groups):
+        return _whole_fold_scores(Y, P, fold_ids, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
-    for fold in np.unique(fold_of_row):
-        rows = np.flatnonzero(fold_of_row == fold)
+    for fold in np.unique(fold_ids):
+        rows = np.flatnonzero(fold_ids == fold)
         fold_groups = None if groups is None else [groups[int(k)] for k in rows]
         weights = resampling_weights(fold_groups, len(rows), n_resamples, seed, int(fold))
         _add_weighted_r(Y[rows], P[rows], weights, sums, folds)
@@ -168,21 +168,21 @@ def _columns(values: FloatArray, chosen: BoolArray) -> FloatArray:
     return values if chosen.all() else values[:, chosen]
 
 
-def draws_whole_folds(fold_of_row: IntArray, groups: Sequence[str]) -> bool:
+def draws_whole_folds(fold_ids: IntArray, groups: Sequence[str]) -> bool:
     """Tell whether some fold has too few groups to draw from.
 
     Drawn within a fold, n groups show (n - 1) / n of the variance between groups: one shows none, two show half.
     """
-    groups_of_fold = Counter(fold for fold, _ in set(zip(fold_of_row.tolist(), groups, strict=True)))
+    groups_of_fold = Counter(fold for fold, _ in set(zip(fold_ids.tolist(), groups, strict=True)))
     return min(groups_of_fold.values()) < _FEWEST_GROUPS
 
 
-def _whole_fold_scores(Y: FloatArray, P: FloatArray, fold_of_row: IntArray, n_resamples: int, seed: int) -> FloatArray:
+def _whole_fold_scores(Y: FloatArray, P: FloatArray, fold_ids: IntArray, n_resamples: int, seed: int) -> FloatArray:
     """Draw whole folds with replacement; return the mean scores, ndarray of shape (n_resamples,)."""
-    folds = np.unique(fold_of_row)
+    folds = np.unique(fold_ids)
     r, known = np.zeros((len(folds), Y.shape[1])), np.zeros((len(folds), Y.shape[1]))
     for place, fold in enumerate(folds):
-        held = fold_of_row == fold
+        held = fold_ids == fold
         ones = np.ones((1, int(held.sum())))
         _add_weighted_r(Y[held], P[held], ones, r[place : place + 1], known[place : place + 1])
     counts = resampled_folds(len(folds), n_resamples, seed)

@@ -111,7 +111,7 @@ METRICS: dict[str, Callable[[FloatArray, FloatArray], float]] = {
 """What models can be compared by, (Y, P) -> float. Performance is always reported as ``pearson_r`` per voxel."""
 
 
-def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
+def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     """Average over folds the Pearson r of each voxel within each fold.
 
     Out-of-fold predictions are not concatenated into one correlation: the mean of a fold's training responses is
@@ -124,7 +124,7 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> Float
         Measured responses.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions.
-    fold_of_row : ndarray of shape (n_stimuli,)
+    fold_ids : ndarray of shape (n_stimuli,)
         The fold that each stimulus was held out in.
 
     Returns
@@ -134,10 +134,10 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> Float
         that is so in all folds, or where the predictions of another fold are constant.
     """
     Y, P = _checked_pair(Y, P)
-    check_shape("fold_of_row", fold_of_row, ("n_stimuli",), (Y.shape[0],))
+    check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
     total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
-    for fold in np.unique(fold_of_row):
-        rows = fold_of_row == fold
+    for fold in np.unique(fold_ids):
+        rows = fold_ids == fold
         known = ~constant_columns(Y[rows])
         total[known] += pearson_r(Y[rows], P[rows])[known]
         count += known

@@ -24,7 +24,7 @@ _BLOCK_BYTES = 8 * 2**20
 def permutation_p_values(
     Y: FloatArray,
     P: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_permutations: int = 1000,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -54,7 +54,7 @@ def permutation_p_values(
         Measured responses, finite.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
-    fold_of_row : ndarray of shape (n_stimuli,)
+    fold_ids : ndarray of shape (n_stimuli,)
     n_permutations : int
         The least m; see `permutation_grid` (1023 for 1000). The smallest p is 1 / (m + 1).
     seed : int
@@ -89,15 +89,15 @@ def permutation_p_values(
         raise OptionError(f"workers must be at least 1; got {workers}")
     check_finite("responses", Y)
     check_finite("predictions", P)
-    scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_of_row)))
-    of_responses, of_predictions = permutation_grid(fold_of_row, n_permutations, seed, groups, circular=circular)
+    scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_ids)))
+    of_responses, of_predictions = permutation_grid(fold_ids, n_permutations, seed, groups, circular=circular)
     p = np.full(Y.shape[1], np.nan)
     size = max(1, _BLOCK_BYTES // (8 * Y.shape[0] * (len(of_responses) + len(of_predictions))))
     widening = np.sqrt(2.0) if cross_validated else 1.0
     blocks = [scored[start : start + size] for start in range(0, len(scored), size)]
 
     def count(voxels: IntArray) -> IntArray:
-        return _reached(Y[:, voxels], P[:, voxels], fold_of_row, of_responses, of_predictions, widening)
+        return _reached(Y[:, voxels], P[:, voxels], fold_ids, of_responses, of_predictions, widening)
 
     # The products are small: threads of the linear algebra library would only get in each other's way.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
@@ -107,7 +107,7 @@ def permutation_p_values(
 
 
 def permutation_grid(
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_permutations: int,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -132,7 +132,7 @@ def permutation_grid(
     n_first = isqrt(n_permutations) + 1
     n_second = -(-(n_permutations + 1) // n_first)
     first, second = (
-        permutation_orders(fold_of_row, n_orders, derive_seed(seed, what), groups, circular=circular)
+        permutation_orders(fold_ids, n_orders, derive_seed(seed, what), groups, circular=circular)
         for what, n_orders in (("responses", n_first), ("predictions", n_second))
     )
     return first, second
@@ -141,7 +141,7 @@ def permutation_grid(
 def _reached(
     Y: FloatArray,
     P: FloatArray,
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     of_responses: IntArray,
     of_predictions: IntArray,
     widening: float,
@@ -151,10 +151,10 @@ def _reached(
     With y and p centred and of unit norm within each fold, the fold-wise score is sum(y p) / n_folds, and stays so
     when their rows change places.
     """
-    folds = np.unique(fold_of_row)
+    folds = np.unique(fold_ids)
     y, p, voids = np.zeros_like(Y), np.zeros_like(P), np.zeros(Y.shape[1])
     for fold in folds:
-        held = fold_of_row == fold
+        held = fold_ids == fold
         y[held], p[held] = _unit_columns(Y[held]), _unit_columns(P[held])
         voids += constant_columns(Y[held])
     y /= len(folds) - voids
@@ -175,7 +175,7 @@ def _unit_columns(values: FloatArray) -> FloatArray:
 
 
 def permutation_orders(
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_orders: int,
     seed: int = 0,
     groups: Sequence[str] | None = None,
@@ -200,20 +200,20 @@ def permutation_orders(
     DataError
         If nothing can change places.
     """
-    check_shape("fold_of_row", fold_of_row, ("n_stimuli",), (None if groups is None else len(groups),))
-    names = np.arange(len(fold_of_row)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    check_shape("fold_ids", fold_ids, ("n_stimuli",), (None if groups is None else len(groups),))
+    names = np.arange(len(fold_ids)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if circular:
         return _rotations(names, n_orders, generator(seed, "permutation"))
     blocks = []
-    for fold in np.unique(fold_of_row):
-        held = np.flatnonzero(fold_of_row == fold)
+    for fold in np.unique(fold_ids):
+        held = np.flatnonzero(fold_ids == fold)
         # In order of first appearance, so that the rows of a group need not be neighbours.
         first = {int(names[row]): None for row in held}
         blocks.append([held[names[held] == name] for name in first])
     if all(len(in_fold) == 1 for in_fold in blocks):
         blocks = _whole_folds(blocks)
     rng = generator(seed, "permutation")
-    orders = np.tile(np.arange(len(fold_of_row)), (n_orders, 1))
+    orders = np.tile(np.arange(len(fold_ids)), (n_orders, 1))
     for in_fold in blocks:
         places = np.concatenate(in_fold)
         for order in orders[1:]:
@@ -241,10 +241,10 @@ def _whole_folds(blocks: list[list[IntArray]]) -> list[list[IntArray]]:
     return [[in_fold[0] for in_fold in blocks]]
 
 
-def can_permute(fold_of_row: IntArray, groups: Sequence[str] | None) -> bool:
+def can_permute(fold_ids: IntArray, groups: Sequence[str] | None) -> bool:
     """Tell whether anything can change places: see `permutation_orders`."""
     try:
-        permutation_orders(fold_of_row, 1, 0, groups)
+        permutation_orders(fold_ids, 1, 0, groups)
     except DataError:
         return False
     return True

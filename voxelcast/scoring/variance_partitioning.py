@@ -15,7 +15,7 @@ from voxelcast.scoring.correlation import constant_columns
 Sets = frozenset[str]
 
 
-def fold_r2(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
+def fold_r2(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     """Return the share of each voxel's variance within folds that the predictions explain.
 
     ``R2 = 1 - sum((d - mean of d in its fold)**2) / sum((y - mean of y in its fold)**2)``, d = y - p, sums over all
@@ -28,7 +28,7 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
     ----------
     Y, P : ndarray of shape (n_stimuli, n_voxels)
         Measured responses and out-of-fold predictions.
-    fold_of_row : ndarray of shape (n_stimuli,)
+    fold_ids : ndarray of shape (n_stimuli,)
 
     Returns
     -------
@@ -43,10 +43,10 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_of_row: IntArray) -> FloatArray:
     Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
     if Y.ndim != 2 or Y.shape != P.shape:
         raise ShapeError(f"Y and P must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}")
-    check_shape("fold_of_row", fold_of_row, ("n_stimuli",), (Y.shape[0],))
+    check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
     total, left, varies = np.zeros(Y.shape[1]), np.zeros(Y.shape[1]), np.zeros(Y.shape[1], dtype=bool)
-    for fold in np.unique(fold_of_row):
-        held = fold_of_row == fold
+    for fold in np.unique(fold_ids):
+        held = fold_ids == fold
         y, d = Y[held], Y[held] - P[held]
         total += ((y - y.mean(axis=0)) ** 2).sum(axis=0)
         left += ((d - d.mean(axis=0)) ** 2).sum(axis=0)

@@ -46,7 +46,7 @@ class VariancePart:
 def variance_parts(
     Y: FloatArray,
     predictions: Mapping[Sets, FloatArray],
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     n_resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -65,7 +65,7 @@ def variance_parts(
         Measured responses.
     predictions : mapping of frozenset of str to ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions by the model on each combination of sets; see `partition_variance`.
-    fold_of_row : ndarray of shape (n_stimuli,)
+    fold_ids : ndarray of shape (n_stimuli,)
     n_resamples : int
     level : float
         Coverage of the intervals, in (0, 1).
@@ -94,10 +94,10 @@ def variance_parts(
     Y = np.asarray(Y, dtype=np.float64)
     if not all(np.isfinite(values).all() for values in (Y, *predictions.values())):
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
-    models = {sets: fold_r2(Y, predictions[sets], fold_of_row) for sets in sorted(predictions, key=_order)}
+    models = {sets: fold_r2(Y, predictions[sets], fold_ids) for sets in sorted(predictions, key=_order)}
     values = _named(models)
     known = np.isfinite(next(iter(models.values())))
-    drawn = _drawn_stimuli(fold_of_row, groups, n_resamples, seed)
+    drawn = _drawn_stimuli(fold_ids, groups, n_resamples, seed)
     ends = {name: np.full((2, Y.shape[1]), np.nan) for name in values}
     means = {name: np.full(2, np.nan) for name in values}
     if drawn and known.any():
@@ -153,19 +153,19 @@ def _blocks(voxels: IntArray, n_resamples: int, n_arrays: int) -> Iterator[IntAr
 
 
 def _drawn_stimuli(
-    fold_of_row: IntArray, groups: Sequence[str] | None, n_resamples: int, seed: int
+    fold_ids: IntArray, groups: Sequence[str] | None, n_resamples: int, seed: int
 ) -> list[tuple[IntArray, FloatArray]]:
     """List each fold's rows with how often each is drawn, (n_resamples, n_rows); nothing where there is one group."""
     if groups is not None and len(set(groups)) == 1:
         return []
-    folds = [np.flatnonzero(fold_of_row == fold) for fold in np.unique(fold_of_row)]
-    if groups is not None and draws_whole_folds(fold_of_row, groups):
+    folds = [np.flatnonzero(fold_ids == fold) for fold in np.unique(fold_ids)]
+    if groups is not None and draws_whole_folds(fold_ids, groups):
         counts = resampled_folds(len(folds), n_resamples, seed)
         return [(rows, np.repeat(counts[:, [k]], len(rows), axis=1)) for k, rows in enumerate(folds)]
     drawn: list[tuple[IntArray, FloatArray]] = []
     for rows in folds:
         own = None if groups is None else [groups[int(row)] for row in rows]
-        drawn.append((rows, resampling_weights(own, len(rows), n_resamples, seed, int(fold_of_row[rows[0]]))))
+        drawn.append((rows, resampling_weights(own, len(rows), n_resamples, seed, int(fold_ids[rows[0]]))))
     return drawn
 
 

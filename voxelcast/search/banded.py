@@ -17,7 +17,7 @@ from voxelcast.encoders.base import FittedEncoder
 from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.search.base import Candidate, PairResult, Part, Share
 from voxelcast.search.mixture import Sources
-from voxelcast.search.selection import Ledger
+from voxelcast.search.selection import SearchRecord
 from voxelcast.search.training import checked_scores
 
 
@@ -32,7 +32,7 @@ class _Fit:
 
 
 def banded_result(
-    single: PairResult, ledger: Ledger, sources: Sources, outers: Sequence[int | None], draws: int, seed: int
+    single: PairResult, record: SearchRecord, sources: Sources, outers: Sequence[int | None], draws: int, seed: int
 ) -> PairResult:
     """Replace the predictions of single layers by those of one banded ridge regression on all layers.
 
@@ -41,7 +41,7 @@ def banded_result(
     single : PairResult
         What the search found without an ensemble; ``chosen``, ``selection_score``, ``nested_choices`` and
         ``single_out_of_fold`` stay as they are, to compare.
-    ledger : Ledger
+    record : SearchRecord
     sources : Sources
     outers : sequence of int or None
         None for the fit to all training stimuli, and the outer folds.
@@ -66,12 +66,12 @@ def banded_result(
     return replace(
         single,
         parts=_parts(whole, sources),
-        shares=_shares(whole.model, ledger, sources, None),
+        shares=_shares(whole.model, record, sources, None),
         layer_weights=whole.model.shares,
         predictions=whole.predictions,
         out_of_fold=out_of_fold,
-        nested_shares=tuple(_shares(fits[fold].model, ledger, sources, fold) for fold in folds),
-        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_of_row),
+        nested_shares=tuple(_shares(fits[fold].model, record, sources, fold) for fold in folds),
+        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_ids),
     )
 
 
@@ -79,12 +79,12 @@ def _fit(sources: Sources, outer: int | None, draws: int, seed: int) -> _Fit:
     """Fit to the training stimuli outside the outer fold and predict it, or to all and predict the held-out stimuli."""
     data = sources.data
     excluded = () if outer is None else (outer,)
-    kept = np.flatnonzero(~np.isin(data.fold_of_row, excluded))
+    kept = np.flatnonzero(~np.isin(data.fold_ids, excluded))
     judged = np.s_[data.n_train :] if outer is None else data.rows[outer]
     features = [checked_scores(space, excluded, data.n_train) for space in sources.spaces]
     Xs, Y = [X[kept] for X in features], data.Y[kept]
     own = derive_seed(seed, "banded ridge", "all" if outer is None else outer)
-    model = fit_banded_ridge(Xs, Y, data.fold_of_row[kept], n_draws=draws, seed=own)
+    model = fit_banded_ridge(Xs, Y, data.fold_ids[kept], n_draws=draws, seed=own)
     x_means = tuple(X.mean(axis=0) for X in Xs)
     return _Fit(model, x_means, Y.mean(axis=0), model.predict([X[judged] for X in features]))
 
@@ -98,11 +98,11 @@ def _parts(fit: _Fit, sources: Sources) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _shares(model: BandedRidgeModel, ledger: Ledger, sources: Sources, outer: int | None) -> tuple[Share, ...]:
+def _shares(model: BandedRidgeModel, record: SearchRecord, sources: Sources, outer: int | None) -> tuple[Share, ...]:
     """Say how much of the predicted variance each layer makes, largest first; its score is its best candidate's."""
     found = []
     for place, (space, share) in enumerate(zip(sources.spaces, model.shares, strict=True)):
-        members = ledger.members(outer, place)
+        members = record.members(outer, place)
         if members:
             scores = members[0].candidates[0].fold_scores
             candidate = Candidate(space.network, space.layer, "banded_ridge", {}, scores, pool=space.pool)

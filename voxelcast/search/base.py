@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import FittedModel
 
 
@@ -70,7 +70,7 @@ class Candidate:
     Parameters
     ----------
     network, layer, encoder : str
-    setting : Setting
+    setting : Params
     fold_scores : ndarray of shape (n_folds,)
         Mean over voxels of the score in each fold, from a model fitted to the other folds; NaN from the fold on in
         which it was given up.
@@ -83,7 +83,7 @@ class Candidate:
     network: str
     layer: str
     encoder: str
-    setting: Setting
+    setting: Params
     fold_scores: FloatArray
     n_features: int | None = None
     pool: str = ""

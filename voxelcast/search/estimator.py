@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import FittedEncoder, Setting
+from voxelcast.encoders.base import FittedEncoder, Params
 from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
 from voxelcast.encoders.registry import AUTOML_ENCODERS, can_be_exact, get_encoder
 from voxelcast.encoders.sample import AnyEncoder, FittedModel
@@ -68,7 +68,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self,
         encoder: str = "ridge",
         *,
-        setting: Setting | None = None,
+        setting: Params | None = None,
         folds: int = 10,
         method: str = "exact",
         trials: int = 25,
@@ -168,7 +168,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self._one_dimensional = responses.ndim == 1
         return features, responses.reshape(len(responses), -1)
 
-    def _given_setting(self, encoder: AnyEncoder, shape: tuple[int, ...], n_voxels: int) -> Setting | None:
+    def _given_setting(self, encoder: AnyEncoder, shape: tuple[int, ...], n_voxels: int) -> Params | None:
         """Return the setting to fit, or None if it has to be searched."""
         if self.setting is None:
             return None if encoder.space(shape[0], shape[1], n_voxels) else {}

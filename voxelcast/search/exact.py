@@ -10,7 +10,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.search.choice import Choice
 from voxelcast.search.path_scores import score_path_folds
@@ -26,7 +26,7 @@ class Trials:
 
     Parameters
     ----------
-    settings : tuple of Setting
+    settings : tuple of Params
     scores : ndarray of shape (n_settings, n_folds), or (n_settings, n_folds - 1) inside an outer fold
         On each fold, from a model fitted without it. Inside an outer fold j, only on the other folds, ascending, and
         fitted without j too.
@@ -38,7 +38,7 @@ class Trials:
         How many of the layer's features the models were given, the first ones; None: all.
     """
 
-    settings: tuple[Setting, ...]
+    settings: tuple[Params, ...]
     scores: FloatArray
     voxels: Choice | None = None
     complexity: IntArray | None = None
@@ -49,7 +49,7 @@ def score_excluded(
     encoder: AnyEncoder,
     training: Training,
     data: PairData,
-    settings: tuple[Setting, ...],
+    settings: tuple[Params, ...],
     excluded: tuple[int, ...],
     metric: str,
     folds: tuple[int, ...] | None = None,
@@ -112,7 +112,7 @@ def _refined(
     encoder: AnyEncoder,
     training: Training,
     data: PairData,
-    settings: tuple[Setting, ...],
+    settings: tuple[Params, ...],
     scores: FloatArray,
     outer: int | None,
     metric: str,

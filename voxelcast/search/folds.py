@@ -31,7 +31,7 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
 
     Returns
     -------
-    fold_of_row : ndarray of shape (n,), int
+    fold_ids : ndarray of shape (n,), int
         In 0 to ``n_folds`` - 1.
 
     Raises
@@ -46,9 +46,9 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
     if n < n_folds:
         raise DataError(f"there must be at least as many stimuli as folds; got {n} stimuli and {n_folds} folds")
     rng = generator(seed, "folds", n, n_folds)
-    fold_of_row = np.empty(n, dtype=np.intp)
+    fold_ids = np.empty(n, dtype=np.intp)
     if groups is None:
-        fold_of_row[rng.permutation(n)] = np.arange(n) % n_folds
+        fold_ids[rng.permutation(n)] = np.arange(n) % n_folds
     else:
         names, group_of_row = np.unique(np.asarray(groups), return_inverse=True)
         check_shape("groups", group_of_row, ("n_stimuli",), (n,))
@@ -57,14 +57,14 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
                 f"there must be at least as many groups as folds; got {len(names)} groups and {n_folds} folds; "
                 "ask for fewer folds"
             )
-        fold_of_row[:] = _folds_of_groups(np.bincount(group_of_row), n_folds, rng)[group_of_row]
-    fewest = int(np.bincount(fold_of_row, minlength=n_folds).min())
+        fold_ids[:] = _folds_of_groups(np.bincount(group_of_row), n_folds, rng)[group_of_row]
+    fewest = int(np.bincount(fold_ids, minlength=n_folds).min())
     if fewest < _FEWEST:
         raise DataError(
             f"every fold needs at least {_FEWEST} stimuli; got {fewest} in the smallest of {n_folds} folds of "
             f"{n} stimuli; ask for fewer folds"
         )
-    return fold_of_row
+    return fold_ids
 
 
 def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
@@ -79,7 +79,7 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
 
     Returns
     -------
-    fold_of_row : ndarray of shape (n,), int
+    fold_ids : ndarray of shape (n,), int
         Groups are numbered in the order of their names.
 
     Raises
@@ -87,19 +87,19 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
     DataError
         If there are too few groups, or one has fewer than three stimuli.
     """
-    names, fold_of_row = np.unique(np.asarray(groups), return_inverse=True)
+    names, fold_ids = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < fewest:
         raise DataError(
             f"each group is a fold, and there must be at least {fewest}; got {len(names)} groups; divide the stimuli "
             "into more groups, or make folds of stimuli"
         )
-    sizes = np.bincount(fold_of_row)
+    sizes = np.bincount(fold_ids)
     if int(sizes.min()) < _FEWEST:
         raise DataError(
             f"each group is a fold and needs at least {_FEWEST} stimuli; got {sizes.min()} in group "
             f"{names[sizes.argmin()]}; join groups, or make folds of stimuli"
         )
-    return np.asarray(fold_of_row, dtype=np.intp)
+    return np.asarray(fold_ids, dtype=np.intp)
 
 
 def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:
@@ -113,7 +113,7 @@ def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) ->
     return fold_of_group
 
 
-def check_folds(fold_of_row: IntArray, n: int) -> int:
+def check_folds(fold_ids: IntArray, n: int) -> int:
     """Return the number of folds of a partition made elsewhere, or raise an error.
 
     Raises
@@ -123,10 +123,10 @@ def check_folds(fold_of_row: IntArray, n: int) -> int:
     DataError
         If the folds are not numbered 0 to n_folds - 1, or one has fewer than three stimuli.
     """
-    check_shape("fold_of_row", fold_of_row, ("n_train",), (n,))
-    if n == 0 or not np.issubdtype(fold_of_row.dtype, np.integer) or int(fold_of_row.min()) < 0:
-        raise DataError(f"fold_of_row must hold fold numbers from 0; got {fold_of_row[:5]}...; use make_folds")
-    sizes = np.bincount(fold_of_row)
+    check_shape("fold_ids", fold_ids, ("n_train",), (n,))
+    if n == 0 or not np.issubdtype(fold_ids.dtype, np.integer) or int(fold_ids.min()) < 0:
+        raise DataError(f"fold_ids must hold fold numbers from 0; got {fold_ids[:5]}...; use make_folds")
+    sizes = np.bincount(fold_ids)
     if len(sizes) < 2 or int(sizes.min()) < _FEWEST:
         raise DataError(
             f"there must be at least 2 folds, each of at least {_FEWEST} stimuli; got sizes {sizes.tolist()}; "

@@ -35,7 +35,7 @@ class JoinedSpace:
     Parameters
     ----------
     spaces : sequence of FeatureSpace
-    fold_of_row : ndarray of shape (n_train,), int
+    fold_ids : ndarray of shape (n_train,), int
 
     Raises
     ------
@@ -46,10 +46,10 @@ class JoinedSpace:
     network, layer, pool = JOINED, ALL_LAYERS, ""
     fitted_in_folds = True
 
-    def __init__(self, spaces: Sequence[FeatureSpace], fold_of_row: IntArray) -> None:
+    def __init__(self, spaces: Sequence[FeatureSpace], fold_ids: IntArray) -> None:
         if len(spaces) < 2:
             raise OptionError(f"joining takes at least two layers; got {len(spaces)}; name more, or join none")
-        self._spaces, self._fold_of_row = spaces, fold_of_row
+        self._spaces, self._fold_of_row = spaces, fold_ids
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the joined features, fitted without the folds ``excluded``.

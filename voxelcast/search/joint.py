@@ -8,12 +8,12 @@ from functools import cache
 from typing import Any
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import Trials, smallest_training, usable_features
-from voxelcast.search.judge import Judge
+from voxelcast.search.judge import Evaluator
 from voxelcast.search.proposals import Proposing, nearest_setting
 from voxelcast.search.study import suggest_range
 from voxelcast.search.training import PairData, Training
@@ -87,12 +87,12 @@ def joint_trials(
 
     for outer in (None, *range(data.n_folds if nested else 0)):
         folds = [fold for fold in range(data.n_folds) if fold != outer]
-        judges: dict[_Choice, Judge] = {}
+        judges: dict[_Choice, Evaluator] = {}
 
         def score(
             proposal: Mapping[str, Any],
             fold: int,
-            judges: dict[_Choice, Judge] = judges,
+            judges: dict[_Choice, Evaluator] = judges,
             outer: int | None = outer,
         ) -> float:
             choice = (proposal["place"], proposal["features"], proposal["encoder"])
@@ -100,11 +100,11 @@ def joint_trials(
             if choice not in judges:
                 source = truncated(trainings[place], k)
                 label = ("joint", *space_names(spaces[place]), str(k), encoders[which].name, str(outer))
-                judges[choice] = Judge(encoders[which], source, data, metric, outer, voxel_rule, log, label)
+                judges[choice] = Evaluator(encoders[which], source, data, metric, outer, voxel_rule, log, label)
             return judges[choice].score(proposal["setting"], fold)
 
         tried = proposing.study(suggest, outer).run(proposing.trials, score, folds)
-        gathered: dict[_Choice, list[tuple[Setting, FloatArray]]] = {}
+        gathered: dict[_Choice, list[tuple[Params, FloatArray]]] = {}
         for proposal, scores in tried:
             choice = (proposal["place"], proposal["features"], proposal["encoder"])
             gathered.setdefault(choice, []).append((proposal["setting"], scores))

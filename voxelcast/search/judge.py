@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.search.choice import Choice, simplest_first
 from voxelcast.search.evaluation_log import EvaluationLog
@@ -20,7 +20,7 @@ from voxelcast.search.voxel_log import Key
 from voxelcast.search.voxelwise import VoxelTally, fold_pearson
 
 
-class Judge:
+class Evaluator:
     """Fits settings of one encoder on one layer and scores them, one fold at a time; nothing is fitted twice.
 
     The moments of the training parts are kept for all proposals: n_folds * p * (p + q) numbers.
@@ -60,7 +60,7 @@ class Judge:
         self._parts: dict[int, tuple[Any, FloatArray]] = {}
         self._voxels: dict[Key, FloatArray] = {}
 
-    def score(self, setting: Setting, fold: int) -> float:
+    def score(self, setting: Params, fold: int) -> float:
         """Score a setting on a fold by the mean over voxels, unless the log knows the score."""
         key = self._key(setting, fold)
         known = self._log.get(key)
@@ -69,7 +69,7 @@ class Judge:
             self._log.put(key, known)
         return known
 
-    def voxels(self, setting: Setting, fold: int) -> FloatArray:
+    def voxels(self, setting: Params, fold: int) -> FloatArray:
         """Correlate each voxel on a fold, ndarray of shape (q,), unless the log knows the correlations."""
         key = self._key(setting, fold)
         if key not in self._voxels:
@@ -81,15 +81,15 @@ class Judge:
         return self._voxels[key]
 
     def trials(
-        self, tried: Sequence[tuple[Setting, FloatArray]], listed: Sequence[Setting], folds: Sequence[int]
+        self, tried: Sequence[tuple[Params, FloatArray]], listed: Sequence[Params], folds: Sequence[int]
     ) -> Trials:
         """Gather what was tried.
 
         Parameters
         ----------
-        tried : sequence of (Setting, ndarray of shape (n_folds,))
+        tried : sequence of (Params, ndarray of shape (n_folds,))
             A setting that was given up has NaN in the remaining folds, and no voxel takes it.
-        listed : sequence of Setting
+        listed : sequence of Params
             All settings from the simplest to the most complex; empty where the encoder does not list them.
         folds : sequence of int
         """
@@ -104,7 +104,7 @@ class Judge:
             self._voxel_log.finish(choice)
         return Trials(settings, scores, choice, complexity)
 
-    def _complexity(self, settings: Sequence[Setting], listed: Sequence[Setting]) -> IntArray:
+    def _complexity(self, settings: Sequence[Params], listed: Sequence[Params]) -> IntArray:
         """Rank the settings from the simplest to the most complex."""
         if listed:
             return np.array([listed.index(setting) for setting in settings])
@@ -113,7 +113,7 @@ class Judge:
 
     def _choice(
         self,
-        settings: Sequence[Setting],
+        settings: Sequence[Params],
         scores: FloatArray,
         complexity: IntArray | None,
         folds: Sequence[int],
@@ -132,7 +132,7 @@ class Judge:
         choice = tally.choice(order, rule)
         return Choice(choice.score, complete[choice.pick])
 
-    def _key(self, setting: Setting, fold: int) -> Key:
+    def _key(self, setting: Params, fold: int) -> Key:
         return (*self._label, repr(sorted(setting.items())), str(fold))
 
     def _excluded(self, fold: int) -> tuple[int, ...]:
@@ -144,7 +144,7 @@ class Judge:
             self._parts[fold] = (stats, self._training.features(self._excluded(fold), fold) - stats.x_mean)
         return self._parts[fold]
 
-    def _fit_and_score(self, setting: Setting, fold: int) -> float:
+    def _fit_and_score(self, setting: Params, fold: int) -> float:
         encoder, metric = self._encoder, self._metric
         if isinstance(encoder, SampleEncoder):
             found = score_samples(encoder, self._training, self.data, [setting], self._excluded(fold), [fold], metric)
@@ -153,7 +153,7 @@ class Judge:
         path = encoder.path(stats, (setting,))
         return float(score_path(path, X, stats.y_mean, self.data.held_out[fold], metric)[0])
 
-    def _fit_voxels(self, setting: Setting, fold: int) -> FloatArray:
+    def _fit_voxels(self, setting: Params, fold: int) -> FloatArray:
         encoder = self._encoder
         if isinstance(encoder, SampleEncoder):
             found = fold_pearson(encoder, self._training, self.data, (setting,), self._excluded(fold), (fold,))
@@ -162,7 +162,7 @@ class Judge:
         r: FloatArray = path_pearson_r(encoder.path(stats, (setting,)), X, self.data.held_out[fold])[0]
         return r
 
-    def _voxel_mean(self, setting: Setting, fold: int) -> float:
+    def _voxel_mean(self, setting: Params, fold: int) -> float:
         r = self.voxels(setting, fold)
         varies = int(np.count_nonzero(self.data.held_out[fold].norm > 0))
         return float("nan") if np.isnan(r).all() else float(np.nansum(r)) / max(varies, 1)

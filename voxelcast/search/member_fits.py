@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.encoders.base import Encoder, FittedEncoder, LinearPath, Path, Setting, VoxelPath
+from voxelcast.encoders.base import Encoder, FittedEncoder, LinearPath, Params, SolutionPath, VoxelPath
 from voxelcast.encoders.sample import FittedModel, SampleEncoder
 from voxelcast.search.sample_scores import fit_samples
 from voxelcast.search.selection import Member
@@ -31,7 +31,7 @@ class PickedModels:
     pick: IntArray
 
     @property
-    def setting(self) -> Setting:
+    def setting(self) -> Params:
         """Hyper-parameters of the first."""
         return self.models[0].setting
 
@@ -100,12 +100,12 @@ def _fit_paths(
     return models
 
 
-def picked_coefficients(path: Path, pick: IntArray) -> FloatArray:
+def picked_coefficients(path: SolutionPath, pick: IntArray) -> FloatArray:
     """Return the coefficients of voxels that each take a setting of their own, ndarray of shape (p, q).
 
     Parameters
     ----------
-    path : Path
+    path : SolutionPath
     pick : ndarray of shape (q,)
         Each voxel's setting, its place in the path.
     """

@@ -16,7 +16,7 @@ from voxelcast.search.base import FeatureSpace, Part, Share
 from voxelcast.search.choice import first_best
 from voxelcast.search.ensemble import Ensemble, StackingSums, average_weights, best_weights
 from voxelcast.search.member_fits import fit_members, training_mean
-from voxelcast.search.selection import Ledger, Member
+from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.training import PairData, Training, checked_scores, training
 
 Outer = int | None
@@ -44,7 +44,7 @@ class Sources:
 
 
 def mixture_weights(
-    ledger: Ledger, sources: Sources, ensemble: Ensemble, outers: Sequence[Outer]
+    record: SearchRecord, sources: Sources, ensemble: Ensemble, outers: Sequence[Outer]
 ) -> dict[Outer, FloatArray]:
     """Weigh the layers, in the plain search (outer None) and in outer folds, by what is outside the outer fold.
 
@@ -52,14 +52,14 @@ def mixture_weights(
     -------
     weights : dict of ndarray of shape (n_spaces, q)
     """
-    scores = {outer: ledger.layer_scores(outer) for outer in outers}
+    scores = {outer: record.layer_scores(outer) for outer in outers}
     if ensemble.method == "stacking":
-        sums = _stacking_sums(ledger, sources, ensemble.per, outers)
+        sums = _stacking_sums(record, sources, ensemble.per, outers)
         weights = {}
         for outer in outers:
             best = np.where(np.isneginf(scores[outer]).all(axis=0), -1, first_best(scores[outer]))
             # One set of weights for the ROI: where it has none, its best layer is that of the best single candidate.
-            units = best if ensemble.per == "voxel" else np.array([ledger.single(outer).place])
+            units = best if ensemble.per == "voxel" else np.array([record.single(outer).place])
             found = sums[outer].weights(ensemble.sum_to_one, units)
             weights[outer] = np.broadcast_to(found, scores[outer].shape)
         return weights
@@ -68,7 +68,9 @@ def mixture_weights(
     return {outer: best_weights(scores[outer]) for outer in outers}
 
 
-def _stacking_sums(ledger: Ledger, sources: Sources, per: str, outers: Sequence[Outer]) -> dict[Outer, StackingSums]:
+def _stacking_sums(
+    record: SearchRecord, sources: Sources, per: str, outers: Sequence[Outer]
+) -> dict[Outer, StackingSums]:
     """Sum over out-of-fold predictions: inner fold i of outer fold j is predicted by models fitted without i and j.
 
     A model without i and j serves outer fold i as well, with the setting that i chose.
@@ -82,7 +84,7 @@ def _stacking_sums(ledger: Ledger, sources: Sources, per: str, outers: Sequence[
         for place, space in enumerate(sources.spaces):
             # Made anew for every part: no part is asked for twice, and what all layers would keep is gigabytes.
             source = training(space, data)
-            members = {fold: ledger.members(outer, place) for fold, outer in judged.items()}
+            members = {fold: record.members(outer, place) for fold, outer in judged.items()}
             models = fit_members([m for own in members.values() for m in own], source, data, excluded)
             for fold, own in members.items():
                 fitted, models = models[: len(own)], models[len(own) :]
@@ -126,9 +128,9 @@ def single_weights(member: Member, n_spaces: int) -> FloatArray:
     return weights
 
 
-def members_in_use(ledger: Ledger, outer: Outer, weights: FloatArray) -> dict[int, tuple[Member, ...]]:
+def members_in_use(record: SearchRecord, outer: Outer, weights: FloatArray) -> dict[int, tuple[Member, ...]]:
     """Return the members of every layer that has a weight somewhere."""
-    return {place: ledger.members(outer, place) for place in np.flatnonzero(weights.any(axis=1)).tolist()}
+    return {place: record.members(outer, place) for place in np.flatnonzero(weights.any(axis=1)).tolist()}
 
 
 def nested_predictions(

@@ -30,7 +30,7 @@ from voxelcast.search.mixture import (
     single_weights,
 )
 from voxelcast.search.proposals import Proposing, proposed_trials
-from voxelcast.search.selection import Ledger, Member, Selection
+from voxelcast.search.selection import Member, SearchRecord, Selection
 from voxelcast.search.sharing import Sharing
 from voxelcast.search.training import PairData, training
 from voxelcast.search.voxelwise import exact_voxel_trials
@@ -43,7 +43,7 @@ def search_pair(
     Y: FloatArray,
     spaces: Sequence[FeatureSpace],
     encoders: Sequence[AnyEncoder],
-    fold_of_row: IntArray,
+    fold_ids: IntArray,
     *,
     method: str = "exact",
     trials: int = 25,
@@ -77,7 +77,7 @@ def search_pair(
         Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli. With ``ensemble.joined``
         the last one joins the others.
     encoders : sequence of Encoder or SampleEncoder
-    fold_of_row : ndarray of shape (n_train,), int
+    fold_ids : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
     method : str
         ``"exact"`` tries all settings of ``encoder.settings``; ``"bayes"`` and ``"random"`` let Optuna propose
@@ -130,17 +130,17 @@ def search_pair(
             f"{len(spaces)} spaces and joint={joint}; leave it out"
         )
     check_option("metric", metric, tuple(METRICS))
-    n_folds = _checked(Y, spaces, encoders, fold_of_row, nested)
+    n_folds = _checked(Y, spaces, encoders, fold_ids, nested)
     if selection.per == "voxel" and metric != "pearson_r":
         raise OptionError(f"selection.per=voxel needs metric pearson_r, a score per voxel; got {metric}")
     if sharing and ensemble.method == "banded_ridge":
         raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
-    data = PairData(Y, fold_of_row, n_folds, sharing)
+    data = PairData(Y, fold_ids, n_folds, sharing)
     outers: list[int | None] = [None, *range(n_folds if nested else 0)]
-    ledger = Ledger(outers, len(spaces), Y.shape[1], selection, joined=ensemble.joined)
+    record = SearchRecord(outers, len(spaces), Y.shape[1], selection, joined=ensemble.joined)
     sources = Sources(spaces, data)
     if method == "exact":
-        _search_exactly(ledger, sources, encoders, nested, metric, selection.voxel_rule)
+        _search_exactly(record, sources, encoders, nested, metric, selection.voxel_rule)
     else:
         own = derive_seed(seed, *names)
         proposing = Proposing(method, trials, sampler, prune, own)
@@ -160,17 +160,22 @@ def search_pair(
                 voxel_rule=rule,
                 log=log,
             ):
-                ledger.enter(outer, place, spaces[place], encoder, tried)
+                record.enter(outer, place, spaces[place], encoder, tried)
         else:
-            _search_by_proposals(ledger, sources, encoders, nested, metric, proposing, voxel_rule=rule, log=log)
+            _search_by_proposals(record, sources, encoders, nested, metric, proposing, voxel_rule=rule, log=log)
     if ensemble.method == "banded_ridge":
-        single = _judge(ledger, sources, selection, Ensemble(), outers)
-        return banded_result(single, ledger, sources, outers, ensemble.draws, derive_seed(seed, *names))
-    return _judge(ledger, sources, selection, ensemble, outers)
+        single = _judge(record, sources, selection, Ensemble(), outers)
+        return banded_result(single, record, sources, outers, ensemble.draws, derive_seed(seed, *names))
+    return _judge(record, sources, selection, ensemble, outers)
 
 
 def _search_exactly(
-    ledger: Ledger, sources: Sources, encoders: Sequence[AnyEncoder], nested: bool, metric: str, voxel_rule: str | None
+    record: SearchRecord,
+    sources: Sources,
+    encoders: Sequence[AnyEncoder],
+    nested: bool,
+    metric: str,
+    voxel_rule: str | None,
 ) -> None:
     """Try every setting of every encoder on every layer."""
     for place, space in enumerate(sources.spaces):
@@ -181,11 +186,11 @@ def _search_exactly(
                 else exact_voxel_trials(encoder, sources[place], sources.data, nested, voxel_rule)
             )
             for outer, tried in runs:
-                ledger.enter(outer, place, space, encoder, tried)
+                record.enter(outer, place, space, encoder, tried)
 
 
 def _search_by_proposals(
-    ledger: Ledger,
+    record: SearchRecord,
     sources: Sources,
     encoders: Sequence[AnyEncoder],
     nested: bool,
@@ -211,15 +216,15 @@ def _search_by_proposals(
                 name=" ".join(space_names(space)),
             )
             for outer, tried in runs:
-                ledger.enter(outer, place, space, encoder, tried)
+                record.enter(outer, place, space, encoder, tried)
 
 
 def _judge(
-    ledger: Ledger, sources: Sources, selection: Selection, ensemble: Ensemble, outers: Sequence[int | None]
+    record: SearchRecord, sources: Sources, selection: Selection, ensemble: Ensemble, outers: Sequence[int | None]
 ) -> PairResult:
     """Weigh and fit what was found, and predict with it."""
     data = sources.data
-    singles = {outer: ledger.single(outer) for outer in outers}
+    singles = {outer: record.single(outer) for outer in outers}
     only_one = ensemble.method == "none" and selection.per == "roi"
     if only_one:
         weights = {outer: single_weights(member, len(sources.spaces)) for outer, member in singles.items()}
@@ -227,8 +232,8 @@ def _judge(
             outer: {member.place: (member,)} for outer, member in singles.items()
         }
     else:
-        weights = mixture_weights(ledger, sources, ensemble, outers)
-        members = {outer: members_in_use(ledger, outer, weights[outer]) for outer in outers}
+        weights = mixture_weights(record, sources, ensemble, outers)
+        members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
     parts, predictions = final_parts(sources, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = single_out_of_fold = None
@@ -240,10 +245,10 @@ def _judge(
             of_single = [single_weights(singles[j], len(sources.spaces)) for j in folds]
             single_out_of_fold = nested_predictions(sources, alone, of_single)
     chosen = singles[None].candidates[0]
-    best = ledger.layer_scores(None).max(axis=0)
+    best = record.layer_scores(None).max(axis=0)
     scored = best[~np.isneginf(best)]
     return PairResult(
-        candidates=tuple(ledger.candidates),
+        candidates=tuple(record.candidates),
         chosen=chosen,
         selection_score=float(scored.mean()) if selection.per == "voxel" and scored.size else chosen.score,
         parts=parts,
@@ -254,12 +259,12 @@ def _judge(
         single_out_of_fold=single_out_of_fold,
         nested_choices=tuple(singles[j].candidates[0] for j in folds),
         nested_shares=tuple(shares(members[j], weights[j]) for j in folds),
-        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_of_row),
+        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_ids),
     )
 
 
 def _checked(
-    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[AnyEncoder], fold_of_row: IntArray, nested: bool
+    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[AnyEncoder], fold_ids: IntArray, nested: bool
 ) -> int:
     """Check what a search is given and return the number of folds."""
     if Y.ndim != 2 or Y.shape[1] == 0:
@@ -269,7 +274,7 @@ def _checked(
         raise OptionError(
             f"a search needs at least one layer and one encoder; got {len(spaces)} layers and {len(encoders)} encoders"
         )
-    n_folds = check_folds(fold_of_row, Y.shape[0])
+    n_folds = check_folds(fold_ids, Y.shape[0])
     if nested and n_folds < 3:
         raise OptionError(f"nested cross-validation needs at least 3 folds; got {n_folds}; ask for more folds")
     return n_folds

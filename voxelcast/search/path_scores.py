@@ -24,7 +24,7 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, Path, ShrinkagePath, VoxelPath
+from voxelcast.encoders.base import LinearPath, ShrinkagePath, SolutionPath, VoxelPath
 
 _BLOCK_BYTES = 16 * 2**20
 # Voxels of a linear path that are scored together.
@@ -66,7 +66,7 @@ def held_out(Y: FloatArray) -> HeldOut:
 
 
 def score_path(
-    path: Path, X: FloatArray, y_mean: FloatArray, responses: HeldOut, metric: str = "pearson_r"
+    path: SolutionPath, X: FloatArray, y_mean: FloatArray, responses: HeldOut, metric: str = "pearson_r"
 ) -> FloatArray:
     """Score every setting on a fold by a metric of `voxelcast.scoring.METRICS`.
 
@@ -92,7 +92,7 @@ def score_path(
 
 
 def score_path_folds(
-    path: Path,
+    path: SolutionPath,
     features: Sequence[FloatArray],
     y_mean: FloatArray,
     responses: Sequence[HeldOut],
@@ -114,7 +114,7 @@ def score_path_folds(
     return scores
 
 
-def path_pearson_r(path: Path, X: FloatArray, responses: HeldOut) -> FloatArray:
+def path_pearson_r(path: SolutionPath, X: FloatArray, responses: HeldOut) -> FloatArray:
     """Pearson r of every setting and voxel, ndarray of shape (n_settings, q); see `score_path`.
 
     NaN where the responses or the predictions are constant.
@@ -186,7 +186,7 @@ def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatA
 
 
 def _path_sums(
-    path: Path, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool = False
+    path: SolutionPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool = False
 ) -> list[_Sums]:
     """Sum over the stimuli of every fold, given its features and its centred responses."""
     if isinstance(path, LinearPath):

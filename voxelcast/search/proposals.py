@@ -17,11 +17,11 @@ import numpy as np
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Range, Setting
+from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import Trials, smallest_training, usable_features
-from voxelcast.search.judge import Judge
+from voxelcast.search.judge import Evaluator
 from voxelcast.search.study import SAMPLERS, Study, suggest_range
 from voxelcast.search.training import PairData, Training
 
@@ -104,14 +104,14 @@ def proposed_trials(
     sizes = (smallest_training(data, nested), n_features, data.Y.shape[1])
     listed, space = encoder.settings(*sizes), encoder.space(*sizes)
 
-    def suggest(trial: Any) -> Setting:
+    def suggest(trial: Any) -> Params:
         proposal = {key: suggest_range(trial, key, bounds) for key, bounds in space.items()}
         return nearest_setting(proposal, listed, space)
 
     for outer in (None, *range(data.n_folds if nested else 0)):
         folds = [fold for fold in range(data.n_folds) if fold != outer]
         label = (name, encoder.name, "all" if outer is None else str(outer))
-        judge = Judge(encoder, training, data, metric, outer, voxel_rule, log, label)
+        judge = Evaluator(encoder, training, data, metric, outer, voxel_rule, log, label)
         if proposing.method == "grid":
             settings = grid_settings(listed, space, proposing.trials)
             tried = [(setting, np.array([judge.score(setting, fold) for fold in folds])) for setting in settings]
@@ -120,7 +120,7 @@ def proposed_trials(
         yield outer, judge.trials(tried, listed, folds)
 
 
-def nearest_setting(proposal: Mapping[str, Any], listed: Sequence[Setting], space: Mapping[str, Range]) -> Setting:
+def nearest_setting(proposal: Mapping[str, Any], listed: Sequence[Params], space: Mapping[str, Distribution]) -> Params:
     """Return the listed setting nearest to a proposal, distances measured on each range's own scale.
 
     Where none are listed, the proposal itself, moved into the ranges.
@@ -128,7 +128,7 @@ def nearest_setting(proposal: Mapping[str, Any], listed: Sequence[Setting], spac
     if not listed:
         return {key: min(max(proposal[key], bounds.low), bounds.high) for key, bounds in space.items()}
 
-    def distance(setting: Setting) -> float:
+    def distance(setting: Params) -> float:
         apart = 0.0
         for key, bounds in space.items():
             here, there = float(setting[key]), float(proposal[key])
@@ -138,7 +138,7 @@ def nearest_setting(proposal: Mapping[str, Any], listed: Sequence[Setting], spac
     return min(listed, key=distance)
 
 
-def grid_settings(listed: Sequence[Setting], space: Mapping[str, Range], trials: int) -> list[Setting]:
+def grid_settings(listed: Sequence[Params], space: Mapping[str, Distribution], trials: int) -> list[Params]:
     """Spread at most ``trials`` settings evenly: over the listed ones, or over the ranges where none are listed."""
     if listed:
         places = np.unique(np.linspace(0, len(listed) - 1, min(trials, len(listed))).round().astype(int))
@@ -150,7 +150,7 @@ def grid_settings(listed: Sequence[Setting], space: Mapping[str, Range], trials:
     return [dict(zip(space, combination, strict=True)) for combination in product(*values)]
 
 
-def _spread_values(bounds: Range, n: int) -> list[float | int]:
+def _spread_values(bounds: Distribution, n: int) -> list[float | int]:
     low, high = (log(bounds.low), log(bounds.high)) if bounds.log else (bounds.low, bounds.high)
     points = np.linspace(low, high, n) if n > 1 else np.array([(low + high) / 2])
     values = [min(max(exp(x) if bounds.log else float(x), bounds.low), bounds.high) for x in points]

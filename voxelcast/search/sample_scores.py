@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import FittedModel, SampleEncoder
 from voxelcast.scoring.correlation import METRICS
 from voxelcast.search.training import PairData, Training
 
 
 def fit_samples(
-    encoder: SampleEncoder, training: Training, data: PairData, setting: Setting, excluded: tuple[int, ...]
+    encoder: SampleEncoder, training: Training, data: PairData, setting: Params, excluded: tuple[int, ...]
 ) -> FittedModel:
     """Fit one setting to the training stimuli outside the folds ``excluded``."""
     return encoder.fit(training.samples(excluded), data.targets(excluded), setting)
@@ -24,7 +24,7 @@ def score_samples(
     encoder: SampleEncoder,
     training: Training,
     data: PairData,
-    settings: Sequence[Setting],
+    settings: Sequence[Params],
     excluded: tuple[int, ...],
     folds: Sequence[int],
     metric: str,

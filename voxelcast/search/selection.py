@@ -74,7 +74,7 @@ class Member:
         return self.candidates[0].n_features
 
 
-class Ledger:
+class SearchRecord:
     """What was tried, and the best so far of every layer: in the plain search (outer None) and in every outer fold.
 
     Parameters

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Range
+from voxelcast.encoders.base import Distribution
 
 SAMPLERS = ("tpe", "gp")
 # Before anything is given up: so many proposals have run to their end, and so many folds of this one are known.
@@ -98,7 +98,7 @@ class Study:
         return tried
 
 
-def suggest_range(trial: Any, name: str, bounds: Range) -> float | int:
+def suggest_range(trial: Any, name: str, bounds: Distribution) -> float | int:
     """Suggest one hyper-parameter within its range."""
     value: float | int
     if bounds.integer:

@@ -27,18 +27,18 @@ class PairData:
     Parameters
     ----------
     Y : ndarray of shape (n_train, q)
-    fold_of_row : ndarray of shape (n_train,)
+    fold_ids : ndarray of shape (n_train,)
     n_folds : int
     sharing : Sharing, optional
         Project what models are fitted to on components shared with other subjects; scores stay those of ``Y``.
     """
 
-    def __init__(self, Y: FloatArray, fold_of_row: IntArray, n_folds: int, sharing: Sharing | None = None) -> None:
+    def __init__(self, Y: FloatArray, fold_ids: IntArray, n_folds: int, sharing: Sharing | None = None) -> None:
         self.Y: FloatArray = np.ascontiguousarray(Y, dtype=np.float64)
         self.n_train = int(self.Y.shape[0])
-        self.fold_of_row = fold_of_row
+        self.fold_ids = fold_ids
         self.n_folds = n_folds
-        self.rows = [np.flatnonzero(fold_of_row == fold) for fold in range(n_folds)]
+        self.rows = [np.flatnonzero(fold_ids == fold) for fold in range(n_folds)]
         self.y_mean = self.Y.mean(axis=0)
         self.Yc = self.Y - self.y_mean
         sums = [(part.sum(axis=0), np.einsum("ij,ij->j", part, part)) for part in (self.Yc[rows] for rows in self.rows)]
@@ -77,7 +77,7 @@ class PairData:
 
     def responses(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the responses to the training stimuli outside the folds ``excluded``, minus their means."""
-        kept: FloatArray = self.Yc[~np.isin(self.fold_of_row, excluded)]
+        kept: FloatArray = self.Yc[~np.isin(self.fold_ids, excluded)]
         kept -= kept.mean(axis=0)
         kept[:, self.constant(excluded)] = 0.0
         return kept
@@ -126,7 +126,7 @@ class PairData:
         if self.sharing is None:
             raise OptionError("shared components need the responses of other subjects; got none; give sharing")
         if excluded not in self._shared:
-            kept = ~np.isin(self.fold_of_row, excluded)
+            kept = ~np.isin(self.fold_ids, excluded)
             Ys = [self.Y[kept], *(other[kept] for other in self.sharing.others)]
             self._shared[excluded] = shared_components(Ys, self.sharing.components)
         return self._shared[excluded]
@@ -134,9 +134,9 @@ class PairData:
     def targets(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return what models are fitted to: responses outside the folds ``excluded``, projected if subjects share."""
         if self.sharing is None:
-            targets: FloatArray = self.Y[~np.isin(self.fold_of_row, excluded)]
+            targets: FloatArray = self.Y[~np.isin(self.fold_ids, excluded)]
             return targets
-        U, Y = self.shared(excluded), self.Y[~np.isin(self.fold_of_row, excluded)]
+        U, Y = self.shared(excluded), self.Y[~np.isin(self.fold_ids, excluded)]
         return np.asarray(U @ (U.T @ Y) + Y.mean(axis=0))
 
 
@@ -228,7 +228,7 @@ class _RefittedTraining:
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         data, X = self._data, self._scores(excluded)
-        keep = ~np.isin(data.fold_of_row, excluded)
+        keep = ~np.isin(data.fold_ids, excluded)
         n = data.size(excluded)
         x_mean = X[keep].mean(axis=0)
         Xc = np.where(keep[:, None], X - x_mean, 0.0)
@@ -242,7 +242,7 @@ class _RefittedTraining:
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the rows outside the folds left out."""
-        samples: FloatArray = self._scores(excluded)[~np.isin(self._data.fold_of_row, excluded)]
+        samples: FloatArray = self._scores(excluded)[~np.isin(self._data.fold_ids, excluded)]
         return samples
 
 
@@ -287,7 +287,7 @@ class _FixedTraining:
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the rows outside the folds left out."""
-        samples: FloatArray = self._X[~np.isin(self._data.fold_of_row, excluded)]
+        samples: FloatArray = self._X[~np.isin(self._data.fold_ids, excluded)]
         return samples
 
 

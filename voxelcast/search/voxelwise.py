@@ -12,7 +12,7 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Setting
+from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.choice import Choice, choose
@@ -64,7 +64,7 @@ def fold_pearson(
     encoder: AnyEncoder,
     training: Training,
     data: PairData,
-    settings: tuple[Setting, ...],
+    settings: tuple[Params, ...],
     excluded: tuple[int, ...],
     folds: tuple[int, ...],
 ) -> list[FloatArray]:

@@ -1,0 +1,187 @@
+"""The 2021 search of every encoder against ours, on one subject x ROI in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.race import Race, run_race
+from benchmarks.simulation import simulate_features, simulate_responses
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Distribution, Moments
+from voxelcast.encoders.elastic_net import largest_penalty
+from voxelcast.encoders.registry import ENCODERS as PATH_ENCODERS
+from voxelcast.encoders.ridge import ridge_penalty
+from voxelcast.search.folds import make_folds
+
+ENCODERS = ("pls", "ridge", "ols", "elastic_net", "lasso", "omp", "pls_canonical", "cca")
+"""The encoders that scikit-learn has too."""
+
+_SPACES = {"ols": {"alpha": Distribution(1e-7, 0.1, log=True)}}
+"""Where the optimiser's space differs from ours: in 2021, least squares had a penalty in a range without effect."""
+
+_FEW_PROPOSALS = {"cca": 3}
+"""How many proposals are timed where all of them would take minutes."""
+
+
+_STRICT = {
+    "pls": {"tol": 1e-22, "max_iter": 1_000_000},
+    "pls_canonical": {"tol": 1e-22, "max_iter": 1_000_000},
+    "elastic_net": {"tol": 1e-12, "max_iter": 1_000_000},
+    "lasso": {"tol": 1e-12, "max_iter": 1_000_000},
+}
+"""How scikit-learn's iterations are made to end where ours do. (For CCA it would take hours.)"""
+
+
+@dataclass
+class _PerDeviation:
+    """A scikit-learn model fitted to responses in units of their standard deviations, which r does not depend on."""
+
+    model: Any
+
+    def fit(self, X: FloatArray, Y: FloatArray) -> None:
+        """Fit the model."""
+        self.model.fit(X, Y / Y.std(axis=0))
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Predict in those units."""
+        predicted: FloatArray = self.model.predict(X)
+        return predicted
+
+
+def _reference(name: str, strict: Mapping[str, float], params: Mapping[str, float], stats: Moments) -> Any:
+    """Make the scikit-learn model of a proposal; penalties are in units of the moments of its training part."""
+    from sklearn import cross_decomposition, linear_model
+
+    if name == "omp":
+        return linear_model.OrthogonalMatchingPursuit(n_nonzero_coefs=int(params["n_nonzero_coefs"]))
+    if name == "ols":
+        return linear_model.Ridge(alpha=params["alpha"])
+    if name == "ridge":
+        return linear_model.Ridge(alpha=ridge_penalty(stats.S, params["relative_alpha"]))
+    if name in ("elastic_net", "lasso"):
+        l1_ratio = params.get("l1_ratio", 1.0)
+        alpha = params["relative_alpha"] * largest_penalty(stats) / l1_ratio
+        return _PerDeviation(linear_model.ElasticNet(alpha=alpha, l1_ratio=l1_ratio, **strict))
+    projections = {
+        "pls": cross_decomposition.PLSRegression,
+        "pls_canonical": cross_decomposition.PLSCanonical,
+        "cca": cross_decomposition.CCA,
+    }
+    return projections[name](int(params["n_components"]), scale=False, **strict)
+
+
+@dataclass(frozen=True)
+class EncodersBenchmark:
+    """A race for every encoder, all on the same simulated responses and folds.
+
+    Parameters
+    ----------
+    n_stimuli, n_features, n_voxels, n_folds : int
+    races : tuple of Race
+    """
+
+    n_stimuli: int
+    n_features: int
+    n_voxels: int
+    n_folds: int
+    races: tuple[Race, ...]
+
+    def lines(self) -> list[str]:
+        """Return the results in words, one encoder per line."""
+        size = f"{self.n_stimuli} stimuli, {self.n_features} features, {self.n_voxels} voxels, {self.n_folds} folds"
+        lines = [
+            f"one subject x ROI: {size}, one thread; score: mean over voxels of Pearson r",
+            "2021: scikit-learn under a Gaussian-process optimisation ; ours: all settings",
+        ]
+        for race in self.races:
+            scaled = f", scaled up from {len(race.proposals)}" if len(race.proposals) < race.trials else ""
+            best, chosen = race.best, race.exact.chosen
+            lines.append(
+                f"{race.encoder}: {race.trials} proposals {race.model_seconds:.2f} s{scaled} "
+                f"(optimiser {race.optimiser_seconds:.2f} s), score {best.fold_scores.mean():.6f} at "
+                f"{_shown(best.params)}; "
+                f"ours {race.exact_seconds:.4f} s for {len(race.exact.candidates)} settings, score {chosen.score:.6f} "
+                f"at {_shown(chosen.setting)}; ratio {race.ratio:.0f} ({race.ratio_with_optimiser:.0f} with the "
+                f"optimiser, {race.ratio_per_setting:.0f} per setting); processor time {race.model_cpu_seconds:.2f} s, "
+                f"ours {race.exact_cpu_seconds:.4f} s, ratio {race.cpu_ratio:.0f}; score margin {race.margin:+.1e} "
+                f"({race.default_margin:+.1e} at scikit-learn's default tolerance)"
+            )
+        return lines
+
+
+def _shown(params: Mapping[str, float]) -> str:
+    return ", ".join(f"{name}={value:.4g}" for name, value in params.items()) or "its one setting"
+
+
+def benchmark_encoders(
+    n_stimuli: int = 1000,
+    n_features: int = 50,
+    n_voxels: int = 232,
+    *,
+    encoders: Sequence[str] = ENCODERS,
+    n_folds: int = 10,
+    trials: int = 25,
+    seed: int = 0,
+) -> EncodersBenchmark:
+    """Time both ways for each encoder on the same simulated responses, folds and metric.
+
+    The 2021 way fits the scikit-learn model anew for every proposal and fold, at its default tolerance; ours tries
+    every setting of the encoder. Neither side scales features or responses.
+
+    Parameters
+    ----------
+    n_stimuli, n_features, n_voxels : int
+        The defaults are the size of one subject's V1 in the Algonauts 2021 challenge.
+    encoders : sequence of str
+    n_folds, trials : int
+    seed : int
+
+    Raises
+    ------
+    UnknownNameError
+        If an encoder has no counterpart in scikit-learn.
+    """
+    for name in encoders:
+        check_known("encoder", name, ENCODERS, where="with a counterpart in scikit-learn")
+    if trials < 1:
+        raise OptionError(f"trials must be at least 1; got {trials}; give e.g. 25")
+    X = simulate_features(n_stimuli, n_features, seed, 0)
+    Y = simulate_responses(X, n_voxels, seed)
+    fold_ids = make_folds(n_stimuli, n_folds, seed)
+    n_train = n_stimuli - int(np.bincount(fold_ids).max())
+    with threadpool_limits(limits=1):
+        races = [_race(name, X, Y, fold_ids, n_train, trials, seed) for name in encoders]
+    return EncodersBenchmark(n_stimuli, n_features, n_voxels, n_folds, tuple(races))
+
+
+def _race(
+    name: str,
+    X: FloatArray,
+    Y: FloatArray,
+    fold_ids: IntArray,
+    n_train: int,
+    trials: int,
+    seed: int,
+) -> Race:
+    encoder = PATH_ENCODERS[name]()
+    return run_race(
+        X,
+        Y,
+        fold_ids,
+        encoder,
+        partial(_reference, name, {}),
+        _SPACES.get(name, encoder.space(n_train, X.shape[1], Y.shape[1])),
+        strict=partial(_reference, name, _STRICT[name]) if name in _STRICT else None,
+        trials=trials,
+        timed=_FEW_PROPOSALS.get(name, trials),
+        searches=5,
+        seed=seed,
+    )

@@ -1,0 +1,339 @@
+"""Feature extraction as in 2021, frame by frame, against ours, on the same clips in one run."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import queue
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision import transforms
+
+from benchmarks.clips import ClipFrames, make_clips, write_clips
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import ExecutionError, OptionError
+from voxelcast.execution.machine import available_cores
+from voxelcast.networks.base import Precision
+from voxelcast.networks.extract import StimulusFeatures, extract, extract_from
+from voxelcast.networks.hooks import capture
+from voxelcast.networks.module_network import ModuleNetwork
+from voxelcast.networks.registry import load_network
+from voxelcast.stimuli.decode import iter_frames
+from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.stimulus import Stimulus
+
+LAYERS_25 = ("conv1", "bn1", "relu", "maxpool", "layer[1-4].?", "layer1.2.conv3", "layer2.3.conv3", "layer3.5.conv3",
+             "avgpool", "fc")  # fmt: skip
+_LAYERS = {
+    ("torchvision/resnet50", "cpu"): ("layer1", "layer2", "layer3", "layer4", "fc"),
+    ("torchvision/resnet50", "cuda"): LAYERS_25,
+}
+_BATCH = {"cuda": 512, "cpu": 8}
+_PATIENCE = 120  # seconds until a process must have measured its GPU
+_DISTINCT = 16  # clips; they are looked at again and again
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is extracted, and how.
+
+    Parameters
+    ----------
+    network : str
+    layers : tuple of str
+    device : str
+    precision : {"float32", "tf32", "bfloat16"}
+    every : int
+        Every so many frames are looked at.
+    n_clips : int
+        3-second clips of 268 x 268 pixels at 30 frames a second.
+    workers : int
+        Decoders.
+    """
+
+    network: str
+    layers: tuple[str, ...]
+    device: str
+    precision: Precision
+    every: int
+    n_clips: int
+    workers: int
+
+    @property
+    def n_frames(self) -> int:
+        """Frames looked at in one clip."""
+        return -(-90 // self.every)
+
+    def load(self, precision: Precision | None = None) -> ModuleNetwork:
+        """Load the network with random weights."""
+        network = load_network(
+            self.network, weights="random", layers=self.layers, device=self.device,
+            precision=precision or self.precision,
+        )  # fmt: skip
+        assert isinstance(network, ModuleNetwork)
+        return network
+
+
+@dataclass(frozen=True)
+class ExtractBenchmark:
+    """Frames a second of every way, and how far features are from those of single precision.
+
+    Parameters
+    ----------
+    setup : Setup
+    machine : str
+    n_layers : int
+    reference : float
+        Frame by frame as in 2021, from files.
+    forward : float or None
+        The forward pass alone, one batch again and again.
+    from_memory, from_files : float
+        Ours, to features in main memory.
+    by_gpus : mapping of int to float
+        Ours from memory on so many GPUs at once, a process each.
+    largest_error : float
+        Over layers, ``max |x - r| / max |r|`` with the features r of single precision, frame by frame.
+    least_correlation : float
+        Over layers, between x and r.
+    """
+
+    setup: Setup
+    machine: str
+    n_layers: int
+    reference: float
+    forward: float
+    from_memory: float
+    from_files: float
+    by_gpus: dict[int, float]
+    largest_error: float
+    least_correlation: float
+
+    def lines(self) -> list[str]:
+        """Return the result in words, one fact per line."""
+        s = self.setup
+        lines = [
+            f"{s.network}, {self.n_layers} layers pooled over time, {s.n_clips} clips of 268 x 268, 3 s at 30 "
+            f"frames/s, {s.n_frames} frames of each, {s.precision}, on {self.machine}",
+            f"as in 2021, frame by frame: {self.reference:.1f} frames/s",
+            f"forward pass alone: {self.forward:.0f} frames/s",
+            f"voxelcast from decoded frames: {self.from_memory:.0f} frames/s, "
+            f"{self.from_memory / self.reference:.2f} times 2021, {self.from_memory / self.forward:.0%} of the forward "
+            "pass alone",
+            f"voxelcast from mp4 files, {s.workers} decoders: {self.from_files:.0f} frames/s, "
+            f"{self.from_files / self.reference:.2f} times 2021, {self.from_files / self.from_memory:.0%} of that from "
+            "decoded frames",
+            f"against single precision frame by frame: largest error {self.largest_error:.1e} of a layer's largest, "
+            f"least correlation {self.least_correlation:.6f}",
+        ]
+        lines += [
+            f"{n} GPUs: {rate:.0f} frames/s, {rate / self.by_gpus[1]:.2f} times one"
+            for n, rate in self.by_gpus.items()
+            if n > 1
+        ]
+        return lines
+
+
+def benchmark_extract(
+    network: str = "torchvision/resnet50",
+    *,
+    layers: Sequence[str] = (),
+    device: str = "cpu",
+    precision: Precision = "bfloat16",
+    every: int = 2,
+    n_clips: int = 8,
+    reference_clips: int = 2,
+    rounds: int = 1,
+    gpus: int = 1,
+    workers: int | None = None,
+) -> ExtractBenchmark:
+    """Time both ways, in turns.
+
+    Parameters
+    ----------
+    network : str
+    layers : sequence of str
+        Empty for those of the published comparison, where the network has one, else ``algonauts2021``.
+    device : {"cpu", "cuda"}
+    precision : {"float32", "tf32", "bfloat16"}
+    every : int
+        Look at every so many frames.
+    n_clips : int
+        How many clips ours sees; the same 16 again and again.
+    reference_clips : int
+        How many the 2021 way sees, in each round.
+    rounds : int
+        How often both ways are timed, in turns; rates are of the medians.
+    gpus : int
+        Also time so many GPUs at once.
+    workers : int or None
+        Decoders; None: as many as there are cores.
+    """
+    check_option("device", device, ("cpu", "cuda"))
+    if min(every, n_clips, reference_clips, rounds, gpus) < 1:
+        raise OptionError("every, clips, reference clips, rounds and gpus must be at least 1")
+    chosen = tuple(layers) or _LAYERS.get((network, device), ("algonauts2021",))
+    setup = Setup(network, chosen, device, precision, every, n_clips, workers or available_cores())
+    clips = make_clips(min(n_clips, _DISTINCT))
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write_clips(clips, Path(folder))
+        ours = setup.load()
+        plain = setup.load("float32")
+        stimuli = [Stimulus(f"clip{i:04d}", paths[i % len(paths)]) for i in range(n_clips)]
+        memory = ClipFrames([clip[::every] for clip in clips], 30 / every)
+        decoders: Any = "processes" if device == "cuda" else "threads"
+        sampling = FrameSampling(every=every)
+        # Untimed: the first calls load code and start processes.
+        warm = stimuli[: max(1, min(n_clips, 1024 // setup.n_frames if device == "cuda" else 1))]
+        list(extract_from(memory, ours, warm))
+        sum(1 for _ in extract(ours, warm, sampling, workers=setup.workers, decoders=decoders))
+        list(frame_by_frame(plain, stimuli[:1], sampling))
+        seconds: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            for what, work in (
+                ("reference", lambda: frame_by_frame(plain, stimuli[:reference_clips], sampling)),
+                ("memory", lambda: extract_from(memory, ours, stimuli)),
+                ("files", lambda: extract(ours, stimuli, sampling, workers=setup.workers, decoders=decoders)),
+            ):
+                seconds.setdefault(what, []).append(_timed(work()))
+        few = stimuli[: min(2, len(stimuli))]
+        error, correlation = _compare(
+            (r.features for r in extract_from(memory, ours, few) if isinstance(r, StimulusFeatures)),
+            _single_precision(plain, memory, len(few)),
+        )
+        forward = _forward_alone(ours)
+    by_gpus = {n: _on_gpus(setup, n) for n in sorted({1, gpus})} if gpus > 1 else {}
+    total = setup.n_frames * n_clips
+    return ExtractBenchmark(
+        setup, _machine(device), len(ours.layers),
+        reference=setup.n_frames * reference_clips / float(np.median(seconds["reference"])),
+        forward=forward,
+        from_memory=total / float(np.median(seconds["memory"])),
+        from_files=total / float(np.median(seconds["files"])),
+        by_gpus=by_gpus,
+        largest_error=error,
+        least_correlation=correlation,
+    )  # fmt: skip
+
+
+def frame_by_frame(
+    network: ModuleNetwork, stimuli: Sequence[Stimulus], sampling: FrameSampling
+) -> Iterator[dict[str, FloatArray]]:
+    """Extract features as in 2021: a frame at a time through PIL, every layer to main memory, the mean there.
+
+    Yields
+    ------
+    features : dict from layer to ndarray of shape (n_features,)
+    """
+    card = network.card
+    module = copy.deepcopy(network.module).to(memory_format=torch.contiguous_format)
+    module.requires_grad_(True)  # nobody switched it off
+    look = transforms.Compose(
+        [transforms.Resize((card.input_size,) * 2), transforms.ToTensor(), transforms.Normalize(card.mean, card.std)]
+    )
+    for stimulus in stimuli:
+        kept: dict[str, list[FloatArray]] = {layer: [] for layer in network.layers}
+        for chunk in iter_frames(stimulus, sampling):
+            for frame in chunk.frames:
+                inputs = look(Image.fromarray(frame)).unsqueeze(0).to(network.device)
+                with capture(module, network.layers) as captured:
+                    module(inputs)
+                for layer, values in captured.items():
+                    kept[layer].append(values.detach().cpu().numpy().ravel())
+        # Features x frames, as the 2021 pipeline stacked them.
+        yield {layer: np.mean(np.stack(values, axis=1), axis=1) for layer, values in kept.items()}
+
+
+def _single_precision(network: ModuleNetwork, memory: ClipFrames, n: int) -> Iterator[dict[str, FloatArray]]:
+    """Extract features frame by frame, in single precision, from the same frames and resized as ours are."""
+    for position in range(n):
+        total: dict[str, FloatArray] = {}
+        n_frames = 0
+        for chunk in memory.chunks(position):
+            for frame in chunk.frames:
+                for layer, values in network.activations(network.prepare(frame[None])).items():
+                    total[layer] = total.get(layer, 0.0) + values[0].double().cpu().numpy().ravel()
+                n_frames += 1
+        yield {layer: values / n_frames for layer, values in total.items()}
+
+
+def _compare(found: Iterator[Any], expected: Iterator[dict[str, FloatArray]]) -> tuple[float, float]:
+    errors, correlations = [], []
+    for ours, theirs in zip(found, expected, strict=True):
+        for layer, reference in theirs.items():
+            errors.append(float(np.abs(ours[layer] - reference).max() / np.abs(reference).max()))
+            correlations.append(float(np.corrcoef(ours[layer], reference)[0, 1]))
+    return max(errors), min(correlations)
+
+
+def _timed(work: Iterator[Any]) -> float:
+    started = time.perf_counter()
+    for _ in work:
+        pass
+    return time.perf_counter() - started
+
+
+def _forward_alone(network: ModuleNetwork) -> float:
+    """Give frames a second of the network without pooling, in its own precision, on a batch of its own size."""
+    on_gpu = network.device.type == "cuda"
+    size = network.card.input_size
+    batch = _BATCH[network.device.type]
+    frames = torch.randn(batch, 3, size, size, device=network.device)
+    seconds = []
+    for _ in range(6):
+        if on_gpu:
+            torch.cuda.synchronize(network.device)
+        started = time.perf_counter()
+        network.output(frames)
+        if on_gpu:
+            torch.cuda.synchronize(network.device)
+        seconds.append(time.perf_counter() - started)
+    return batch / float(np.median(seconds[1:]))
+
+
+def _on_gpus(setup: Setup, n: int) -> float:
+    """Give frames a second of ours from memory, in one process for each of ``n`` GPUs."""
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(n), context.Queue()
+    processes = [context.Process(target=_one_gpu, args=(setup, k, barrier, results)) for k in range(n)]
+    for process in processes:
+        process.start()
+    try:
+        spans = [results.get(timeout=_PATIENCE) for _ in processes]
+    except queue.Empty as error:
+        raise ExecutionError(f"a process of {n} GPUs gave no result in {_PATIENCE} s; see its message above") from error
+    for process in processes:
+        process.join()
+    # The clock is the machine's: the same in all processes.
+    seconds: float = max(end for _, end in spans) - min(start for start, _ in spans)
+    return n * setup.n_clips * setup.n_frames / seconds
+
+
+def _one_gpu(setup: Setup, number: int, barrier: Any, results: Any) -> None:
+    device = f"cuda:{number}"
+    torch.cuda.set_device(device)
+    network = Setup(
+        setup.network, setup.layers, device, setup.precision, setup.every, setup.n_clips, setup.workers
+    ).load()
+    clips = make_clips(min(setup.n_clips, _DISTINCT))
+    memory = ClipFrames([clip[:: setup.every] for clip in clips], 30 / setup.every)
+    stimuli = [Stimulus(f"clip{i:04d}", Path("clip")) for i in range(setup.n_clips)]
+    _timed(extract_from(memory, network, stimuli[: max(1, 1024 // setup.n_frames)]))
+    barrier.wait()
+    started = time.monotonic()
+    _timed(extract_from(memory, network, stimuli))
+    results.put((started, time.monotonic()))
+
+
+def _machine(device: str) -> str:
+    if device == "cuda":
+        return f"one {torch.cuda.get_device_name(0)}"
+    return f"{torch.get_num_threads()} threads of a CPU"

@@ -1,0 +1,295 @@
+"""How much memory the steps of a time series or a whole brain take, against what the documentation states."""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.simulation import simulate_responses
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import ExecutionError, OptionError
+from voxelcast.core.seeds import generator
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.registry import get_encoder
+from voxelcast.experiment.steps.compress import StoredSpace, compress_layer, excluded_folds
+from voxelcast.experiment.steps.fit import fit_pair
+from voxelcast.features.compress import Compression
+from voxelcast.features.cost import compress_bytes
+from voxelcast.features.delays import delayed_rows
+from voxelcast.features.rows import RowFile
+from voxelcast.search.ensemble import Ensemble
+from voxelcast.search.memory import FitSize, fit_bytes
+from voxelcast.search.selection import Selection
+from voxelcast.store.memory import peak_mb, reset_peak
+
+_SHARD = 32
+
+
+@dataclass(frozen=True)
+class MemoryCase:
+    """What goes through a compression and a fit.
+
+    Parameters
+    ----------
+    samples : int
+        Volumes or stimuli.
+    folds : int
+        Runs of a time series, which are left out one by one.
+    layers : int
+    features : int
+        Of each layer, before the compression.
+    components : int
+        After it.
+    delays : int
+        How many delays, from 1 TR; 0: the samples are no time series.
+    voxels : int
+    encoders : tuple of str
+    per : str
+        Who chooses: ``"roi"`` or ``"voxel"``.
+    ensemble : str
+    """
+
+    samples: int
+    folds: int
+    layers: int
+    features: int
+    components: int
+    delays: int
+    voxels: int
+    encoders: tuple[str, ...]
+    per: str
+    ensemble: str
+
+    def line(self) -> str:
+        """Say it in one line."""
+        what = f"{self.samples} {'volumes' if self.delays else 'stimuli'}"
+        layers = f"{self.layers} layer{'s' if self.layers > 1 else ''} of {self.features} features"
+        delays = f" at {self.delays} delays" if self.delays else ""
+        return (
+            f"{what}, {layers}, PCA to {self.components}{delays}, {self.voxels} voxels, {', '.join(self.encoders)}, "
+            f"{self.folds} nested folds, selection per {self.per}, ensemble {self.ensemble}"
+        )
+
+
+CASES: Mapping[str, MemoryCase] = {
+    "series": MemoryCase(10_000, 4, 1, 512, 100, 4, 5_000, ("ridge", "pls"), "roi", "none"),
+    "brain": MemoryCase(1_000, 10, 5, 4_096, 50, 0, 18_222, ("ridge", "pls"), "voxel", "stacking"),
+}
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """What one step took in a process of its own.
+
+    Parameters
+    ----------
+    step : str
+    stated : dict of str to float
+        Bytes by what holds them, as the documentation says.
+    before : int
+        Resident memory when the step began: Python and its libraries.
+    peak : int
+        Largest resident memory while it ran.
+    seconds : float
+    """
+
+    step: str
+    stated: Mapping[str, float]
+    before: int
+    peak: int
+    seconds: float
+
+    @property
+    def measured(self) -> int:
+        """Bytes that the step itself took."""
+        return self.peak - self.before
+
+    def line(self) -> str:
+        """Say it in one line."""
+        parts = ", ".join(f"{name} {held / 1e9:.2f}" for name, held in self.stated.items())
+        return (
+            f"{self.step}: measured {self.measured / 1e9:.2f} GB (and {self.before / 1e9:.2f} GB of Python and its "
+            f"libraries), stated {sum(self.stated.values()) / 1e9:.2f} GB ({parts}); {self.seconds:.0f} s"
+        )
+
+
+def benchmark_fit_memory(case: MemoryCase, *, scratch: str | None = None, seed: int = 0) -> tuple[StepMemory, ...]:
+    """Run the compression of a layer and the fit of all voxels, each in a process of its own, with one BLAS thread.
+
+    Features are independent and responses simulated from the first layer's; both lie on disk, as an experiment leaves
+    them. The compression is fitted again in every fold and pair of folds, and the fit is nested.
+
+    Parameters
+    ----------
+    case : MemoryCase
+    scratch : str or None
+        Folder for the features; None: a temporary one, which is removed.
+    seed : int
+
+    Returns
+    -------
+    steps : tuple of StepMemory
+        Of the compression of the first layer, and of the fit.
+
+    Raises
+    ------
+    ExecutionError
+        On a system other than Linux, which does not say what a part of a process' life took.
+    """
+    fold_ids = np.sort(np.arange(case.samples) % case.folds)
+    excluded = excluded_folds(case.folds, nested=True, refit=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        steps = []
+        for layer in range(case.layers):
+            root = Path(folder) / f"layer{layer}"
+            root.mkdir()
+            arguments = {
+                "shards": _write_features(root, case, layer, seed),
+                "layer": f"layer{layer}",
+                "fold_ids": fold_ids,
+                "excluded": excluded,
+                "compression": Compression(components=case.components),
+            }
+            stated = compress_bytes(case.samples, case.features, case.components)
+            steps.append(_alone("compression of a layer", stated, compress_layer, root, arguments))
+        responses = Path(folder) / "responses"
+        fitted = Path(folder) / "fit"
+        for made in (responses, fitted):
+            made.mkdir()
+        rows = _delayed(case, fold_ids)
+        _alone("responses", {}, _write_responses, responses, {"case": case, "rows": rows, "seed": seed})
+        arguments = _fit_arguments(case, Path(folder), fold_ids, rows, seed)
+        steps.append(_alone("fit of all voxels", _stated_fit(case), fit_pair, fitted, arguments))
+    return (steps[0], steps[-1])
+
+
+def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
+    """Return a case of `CASES` with some sizes changed.
+
+    Raises
+    ------
+    UnknownNameError, OptionError
+        If there is no such case, or a choice does not exist.
+    """
+    check_option("kind", kind, tuple(CASES))
+    case = MemoryCase(**{**vars(CASES[kind]), **changes})
+    for name in case.encoders:
+        if not isinstance(get_encoder(name), Encoder):
+            raise OptionError(f"encoders must work on moments, whose memory is stated; got {name}; take ridge or pls")
+    Selection(case.per)
+    Ensemble(case.ensemble)
+    return case
+
+
+def _write_features(root: Path, case: MemoryCase, layer: int, seed: int) -> list[Path]:
+    """Write a layer's features, a file for every 32 samples as extraction does."""
+    rng = generator(seed, "features", layer)
+    paths = []
+    for start in range(0, case.samples, _SHARD):
+        paths.append(root / f"features-{start // _SHARD:05d}.npy")
+        with RowFile(paths[-1], (case.features,)) as file:
+            for row in rng.standard_normal((min(_SHARD, case.samples - start), case.features)):
+                file.append(row)
+    return paths
+
+
+def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:
+    """Return the rows of the features that delays reach; each fold is a run."""
+    if not case.delays:
+        return None
+    ids = [f"volume{row}" for row in range(case.samples)]
+    starts = np.searchsorted(fold_ids, fold_ids)
+    series = {name: (str(fold_ids[row]), int(row - starts[row])) for row, name in enumerate(ids)}
+    return delayed_rows(ids, ids, series, range(1, case.delays + 1))
+
+
+def _write_responses(folder: Path, *, case: MemoryCase, rows: IntArray | None, seed: int) -> None:
+    """Write what the step of the responses leaves: responses to the first layer, with noise."""
+    space = StoredSpace(folder.parent / "layer0", "given", "layer0", fitted_in_folds=True, delayed_rows=rows)
+    np.save(folder / "train.npy", simulate_responses(space.scores(), case.voxels, seed))
+    np.save(folder / "valid.npy", np.ones(case.voxels, dtype=bool))
+    unknown = np.full(case.voxels, np.nan)
+    np.savez(folder / "ceilings.npz", noise_ceiling_r=unknown)
+
+
+def _fit_arguments(
+    case: MemoryCase, folder: Path, fold_ids: IntArray, rows: IntArray | None, seed: int
+) -> dict[str, Any]:
+    """Return what an experiment with the default settings would tell the fit."""
+    return {
+        "responses": folder / "responses",
+        "train_rows": np.arange(case.samples),
+        "test_rows": np.arange(0),
+        "spaces": [(folder / f"layer{layer}", "given", "none", f"layer{layer}", "") for layer in range(case.layers)],
+        "fitted_in_folds": True,
+        "fold_ids": fold_ids,
+        "repeats": [],
+        "others": [],
+        "share": {"components": 0},
+        "groups": [f"run{fold}" for fold in fold_ids] if case.delays else None,
+        "test_groups": None,
+        "encoders": case.encoders,
+        "automl": None,
+        "search": {"method": "exact"},
+        "selection": {"per": case.per},
+        "ensemble": {"method": case.ensemble},
+        "truncate": True,
+        "delayed_rows": rows,
+        "scratch": folder / "scratch",
+        "nested": True,
+        "interval": {"resamples": 1000, "level": 0.95},
+        "significance": {"permutations": 1000, "alpha": 0.05},
+        "seed": seed,
+        "subject": "sub-01",
+        "roi": "all",
+    }
+
+
+def _alone(
+    name: str, stated: Mapping[str, float], step: Callable[..., None], folder: Path, arguments: dict[str, Any]
+) -> StepMemory:
+    """Run a step in a process of its own."""
+    # Spawned: a forked process would begin with this one's memory.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        before, peak, seconds = pool.submit(_measured, step, folder, arguments).result()
+    return StepMemory(name, stated, before, peak, seconds)
+
+
+def _measured(step: Callable[..., None], folder: Path, arguments: dict[str, Any]) -> tuple[int, int, float]:
+    """Run a step; return the resident memory before, its peak, and the seconds."""
+    if not reset_peak():
+        raise ExecutionError("the peak of a step's memory can be measured on Linux alone; run this on a Linux machine")
+    before, started = peak_mb(), time.perf_counter()
+    with threadpool_limits(limits=1):
+        step(folder, **arguments)
+    return int(before * 1e6), int(peak_mb() * 1e6), time.perf_counter() - started
+
+
+def _stated_fit(case: MemoryCase) -> dict[str, float]:
+    """State the memory of the fit."""
+    n_features = case.components * max(case.delays, 1)
+    smallest = case.samples - 2 * -(-case.samples // case.folds)
+    listed = [get_encoder(name).settings(smallest, n_features, case.voxels) for name in case.encoders]
+    size = FitSize(
+        n_train=case.samples,
+        n_test=0,
+        n_voxels=case.voxels,
+        n_features=n_features,
+        n_folds=case.folds,
+        n_layers=case.layers,
+        n_encoders=len(case.encoders),
+        n_settings=max(map(len, listed)),
+        per_voxel=case.per == "voxel",
+        ensemble=case.ensemble,
+    )
+    return fit_bytes(size)

@@ -1,0 +1,1 @@
+"""Published data sets, one or a few files each."""

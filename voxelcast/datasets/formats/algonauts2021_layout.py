@@ -1,0 +1,184 @@
+"""The folders and files of the Algonauts 2021 challenge, read by the real data set and by simulations of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.checks import check_known, check_shape
+from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.readers.pickled_arrays import StoredArray
+from voxelcast.datasets.readers.pickles import open_pickle
+from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.stimulus import Stimulus
+
+Track = Literal["mini", "full"]
+
+VIDEO_FOLDER = "AlgonautsVideos268_All_30fpsmax"
+RESPONSE_FOLDER = "participants_data_v2021"
+WHOLE_BRAIN = "WB"
+MASK_SHAPE = (78, 93, 71)
+
+
+def find_folder(root: Path, name: str, what: str) -> Path:
+    """Find a folder of the challenge: ``root`` itself or up to two folders below it.
+
+    Raises
+    ------
+    MissingFileError
+        Where it is not there.
+    """
+    if root.name == name and root.is_dir():
+        return root
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        found = sorted(path for path in root.glob(pattern) if path.is_dir())
+        if found:
+            return found[0]
+    raise MissingFileError(f"{what} not found: no folder {name} in {root} or two levels below; unpack the data there")
+
+
+def find_or_expect(root: Path, name: str) -> Path:
+    """Find a folder of the challenge, or say where it should be."""
+    try:
+        return find_folder(root, name, name)
+    except MissingFileError:
+        return root / name
+
+
+def list_videos(root: Path, n_train: int, n_test: int) -> tuple[Stimulus, ...]:
+    """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
+
+    Raises
+    ------
+    MissingFileError
+        Where the folder of videos is not there.
+    DataError
+        Where it holds another number of videos.
+    """
+    folder = find_folder(root, VIDEO_FOLDER, "videos")
+    n_found = sum(1 for _ in folder.glob("*.mp4"))
+    if n_found != n_train + n_test:
+        raise DataError(
+            f"{folder} must hold {n_train + n_test} videos ({n_train} train + {n_test} test); got {n_found} .mp4; "
+            "unpack the whole archive, or set n_train and n_test"
+        )
+    return tuple(stimulus for stimulus in list_stimuli(folder) if stimulus.path.suffix == ".mp4")
+
+
+def response_path(folder: Path, track: Track, subject: str, roi: str) -> Path:
+    """Return where the responses of one subject in one ROI are kept."""
+    return folder / f"{track}_track" / subject / f"{roi}.pkl"
+
+
+def true_test_path(root: Path, subject: str, roi: str) -> Path:
+    """Return where simulations keep the test responses of one subject in one ROI, which the challenge does not give."""
+    return root / "truth" / f"{subject}_{roi}_test.npy"
+
+
+def select_names(what: str, asked: str | Sequence[str], known: Sequence[str], where: str) -> tuple[str, ...]:
+    """Return the names asked for (``"all"``: every one), in the order of ``known``; refuse those that do not exist."""
+    if asked == "all":
+        return tuple(known)
+    names = [asked] if isinstance(asked, str) else list(asked)
+    for name in names:
+        check_known(what, name, known, where=where)
+    if not names:
+        raise DataError(f"no {what} chosen {where}; choose 'all' or some of {', '.join(known)}")
+    return tuple(name for name in known if name in names)
+
+
+def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> FloatArray:
+    """Read the training responses of one subject in one ROI.
+
+    Returns
+    -------
+    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32 or float64
+        May be read-only.
+
+    Raises
+    ------
+    MissingFileError, UnsafeFileError, DataError, ShapeError
+        Where the file is not there, not safe, not whole, or of another shape.
+    """
+    stored = open_train_responses(path, subject, roi, n_stimuli, n_repetitions)
+    if stored.shape[2] == 0:
+        raise DataError(f"{path}: responses of {subject} {roi} hold no voxel; leave this ROI out")
+    return as_response_values(stored.read(), str(path))
+
+
+def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> StoredArray:
+    """Find the training responses of one subject in one ROI and check their shape, without reading them.
+
+    Raises
+    ------
+    MissingFileError, UnsafeFileError, DataError, ShapeError
+        Where the file is not there, not safe, not whole, or of another shape.
+    """
+    check_response_file(path, subject, roi)
+    stored = _entry(path, "train")
+    dims = ("stimulus", "repetition", "voxel")
+    stored.check_shape(f"'train' of {subject} {roi} ({path})", dims, (n_stimuli, n_repetitions, None))
+    return stored
+
+
+def read_voxel_mask(path: Path, subject: str) -> BoolArray:
+    """Read where the whole-brain voxels lie in the volume.
+
+    Returns
+    -------
+    mask : ndarray of shape (78, 93, 71), bool
+        Voxels of the responses in C order.
+    """
+    check_response_file(path, subject, WHOLE_BRAIN)
+    mask = _entry(path, "voxel_mask").read()
+    check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), MASK_SHAPE)
+    where: BoolArray = mask == 1
+    return where
+
+
+def check_response_file(path: Path, subject: str, roi: str) -> None:
+    """Raise MissingFileError unless the file of one subject and ROI is there."""
+    if not path.is_file():
+        raise MissingFileError(
+            f"responses of subject {subject} in ROI {roi} not found: expected {path}; unpack the data there, "
+            "or choose other subjects or rois"
+        )
+
+
+def _entry(path: Path, key: str) -> StoredArray:
+    content = open_pickle(path, str(path))  # every subject has a V1.pkl
+    if not isinstance(content, dict):
+        raise DataError(f"{path} must hold a dict with the key {key!r}; got a {type(content).__name__}")
+    if key not in content:
+        raise DataError(f"{path} must hold the key {key!r}; got {', '.join(map(repr, content)) or 'no key'}")
+    if not isinstance(content[key], StoredArray):
+        raise DataError(f"{path}: {key!r} must be an array; got a {type(content[key]).__name__}")
+    stored: StoredArray = content[key]
+    return stored
+
+
+class VideoOrderDataset(Dataset):
+    """A dataset whose videos, in sorted order, are first the training and then the held-out stimuli."""
+
+    _videos: tuple[Stimulus, ...]
+    _n_train: int
+    _subjects: tuple[str, ...]
+
+    @property
+    def train_stimuli(self) -> tuple[Stimulus, ...]:
+        """First videos in sorted order."""
+        return self._videos[: self._n_train]
+
+    @property
+    def test_stimuli(self) -> tuple[Stimulus, ...]:
+        """Last videos in sorted order."""
+        return self._videos[self._n_train :]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects chosen."""
+        return self._subjects

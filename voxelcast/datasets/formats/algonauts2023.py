@@ -1,0 +1,229 @@
+"""The Algonauts 2023 challenge: responses of eight subjects to natural scenes (NSD), on the cortical surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, SurfacePlaces
+from voxelcast.datasets.formats import algonauts2023_layout as layout
+from voxelcast.datasets.formats.algonauts2021_layout import select_names
+from voxelcast.datasets.inventory import Expected
+from voxelcast.datasets.miniature import read_miniature
+from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.stimulus import Stimulus
+
+KIND = "algonauts2023"
+_SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+class Algonauts2023Dataset(Dataset):
+    """One subject of the challenge, as unpacked; every subject saw images of its own.
+
+    Rows of the responses are the images in the order of their names. The arrays are mapped into memory: what is read
+    are the vertices asked for.
+
+    Parameters
+    ----------
+    root : Path or str
+        Folder that holds ``subj01`` and so on.
+    subject : str
+        Of ``subj01`` to ``subj08``.
+    rois : "all" or sequence of str
+        ``all``: the two hemispheres, ``lh`` and ``rh``, whole, as the challenge scores them. Else names of
+        `voxelcast.datasets.formats.algonauts2023_layout.ROIS`: ``V1v``, ``EBA``, ``lh_EBA``; ``V1`` is V1v and V1d.
+
+    Raises
+    ------
+    MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError
+        For missing files, and files that do not fit one another.
+
+    Notes
+    -----
+    Responses to the test images are not part of the release. Where they were made from NSD, put them beside the test
+    images, as ``test_split/test_fmri/lh_test_fmri.npy`` (n_test, n_vertices) or, for noise ceilings,
+    (n_test, n_repetitions, n_vertices).
+
+    References
+    ----------
+    .. [1] Gifford, A. T. et al. (2023). The Algonauts Project 2023 Challenge: How the Human Brain Makes Sense of
+       Natural Scenes. doi:10.48550/arXiv.2301.03198
+    """
+
+    kind: ClassVar[str] = KIND
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="Algonauts 2023 challenge: responses to natural scenes (NSD) on the cortical surface",
+        unit="beta, z-scored",
+        licence="terms of the Natural Scenes Dataset; access on request",
+        citation="Gifford et al. (2023), doi:10.48550/arXiv.2301.03198",
+        subjects=layout.SUBJECTS,
+        voxels={
+            subject: dict(zip(layout.HEMISPHERES, counts, strict=True)) for subject, counts in layout.N_VERTICES.items()
+        },
+        how_to_get="agree to the terms of NSD in the challenge's form at algonauts.csail.mit.edu/challenge.html; it "
+        "links a folder per subject.",
+        n_bytes=sum(
+            layout.N_TRAIN[subject] * (4 * sum(layout.N_VERTICES[subject]) + 65_000) for subject in layout.SUBJECTS
+        ),
+    )
+
+    def __init__(self, root: Path | str, subject: str = "subj01", rois: Literal["all"] | Sequence[str] = "all") -> None:
+        self._root, self._subject = Path(root), subject
+        self.subject_folder = _folder(self._root, subject)
+        if not self.subject_folder.is_dir():
+            raise MissingFileError(
+                f"subject {subject} not found: {self.subject_folder} is not a folder; unpack it there"
+            )
+        self._rois = layout.HEMISPHERES if rois == "all" else select_names("ROI", rois, layout.ROIS, f"of {subject}")
+        self._stimuli = {split: list_stimuli(layout.image_folder(self.subject_folder, split)) for split in _SPLITS}
+        self._arrays = {
+            split: tuple(self._open(side, split) for side in layout.HEMISPHERES)
+            for split in _SPLITS
+            if split == "train" or layout.response_path(self.subject_folder, "lh", split).is_file()
+        }
+        left, right = (int(array.shape[-1]) for array in self._arrays["train"])
+        self._n_vertices = (left, right)
+        self._vertices = {roi: layout.vertices_of(self.subject_folder, roi, self._n_vertices) for roi in self._rois}
+
+    def _open(self, side: layout.Hemisphere, split: Split) -> NDArray[np.generic]:
+        path = layout.response_path(self.subject_folder, side, split)
+        array = _map(path)
+        n_images = len(self._stimuli[split])
+        if array.ndim not in (2, 3) or array.shape[0] != n_images or (split == "train" and array.ndim != 2):
+            middle = "" if split == "train" else " or (n_images, n_repetitions, n_vertices)"
+            raise ShapeError(
+                f"{path} must have shape (n_images={n_images}, n_vertices){middle}; got {array.shape}; unpack the "
+                "subject's images and responses again"
+            )
+        return array
+
+    @classmethod
+    def expected_files(
+        cls, root: Path | str, subject: str = "subj01", rois: Literal["all"] | Sequence[str] = "all"
+    ) -> tuple[Expected, ...]:
+        """List the images, responses, masks and mappings of the subject."""
+        root = Path(root)
+        folder = _folder(root, subject)
+        miniature = read_miniature(root, KIND)
+        counts = {"train": layout.N_TRAIN[subject], "test": layout.N_TEST[subject]}
+        vertices = layout.N_VERTICES[subject]
+        if miniature is not None:
+            counts = {split: int(miniature.sizes[f"n_{split}"]) for split in counts}
+            vertices = tuple(miniature.sizes["n_vertices"])
+        size = 0 if miniature else 65_000
+        listed = [
+            Expected("images", layout.image_folder(folder, split) / "*.png", counts[split], size * counts[split])
+            for split in _SPLITS
+        ]
+        for side, n_vertices in zip(layout.HEMISPHERES, vertices, strict=True):
+            n_bytes = 4 * counts["train"] * n_vertices
+            listed.append(Expected("responses", layout.response_path(folder, side, "train"), n_bytes=n_bytes))
+            names = ("all-vertices", *layout.ROI_CLASSES)
+            for space in ("challenge", "fsaverage"):
+                wanted = names[1:] if space == "challenge" else names[:1]
+                listed += [Expected("ROI masks", layout.mask_path(folder, side, name, space)) for name in wanted]
+        listed += [Expected("ROI masks", layout.mapping_path(folder, name)) for name in layout.ROI_CLASSES]
+        return tuple(listed)
+
+    @property
+    def train_stimuli(self) -> tuple[Stimulus, ...]:
+        """Training images, in the order of their names."""
+        return self._stimuli["train"]
+
+    @property
+    def test_stimuli(self) -> tuple[Stimulus, ...]:
+        """Test images, in the order of their names."""
+        return self._stimuli["test"]
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The one subject chosen."""
+        return (self._subject,)
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """ROIs chosen."""
+        check_known("subject", subject, self.subjects, where="in this dataset")
+        return self._rois
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether responses to the test images were put beside them."""
+        return "test" in self._arrays
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read the vertices of an ROI, left hemisphere first; values of shape (n_images, n_repetitions, n_vertices)."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        if split not in self._arrays:
+            raise DataError(
+                "Algonauts 2023 has no public test responses; make a submission, score with nested cross-validation, "
+                "or put responses made from NSD into test_split/test_fmri"
+            )
+        parts = []
+        for side, vertices in self._vertices[roi].items():
+            array = self._arrays[split][layout.HEMISPHERES.index(side)]
+            whole = len(vertices) == array.shape[-1]
+            part = np.asarray(array if whole else array[..., vertices])
+            where = str(layout.response_path(self.subject_folder, side, split))
+            parts.append(as_response_values(part if part.ndim == 3 else part[:, None], where))
+        ids = tuple(stimulus.stimulus_id for stimulus in self._stimuli[split])
+        values: FloatArray = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        return ResponseSet(subject, roi, ids, values, self.facts.unit)
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the responses of the hemispheres that the ROI lies on, and the masks that it is read from."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        parts = layout.parts_of(roi)
+        folder = self.subject_folder
+        files = [layout.response_path(folder, side, split) for split in self._arrays for side in parts.sides]
+        for roi_class in dict.fromkeys(layout.class_of(area) for area in parts.areas or ()):
+            files += [layout.mask_path(folder, side, roi_class) for side in parts.sides]
+            files.append(layout.mapping_path(folder, roi_class))
+        return tuple(files)
+
+    @property
+    def submission_track(self) -> Literal["2023"] | None:
+        """The challenge of 2023, where both hemispheres are predicted whole."""
+        return "2023" if set(self._rois) == set(layout.HEMISPHERES) else None
+
+    @property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]]:
+        """Vertices of the two hemispheres."""
+        return {self._subject: dict(zip(layout.HEMISPHERES, self._n_vertices, strict=True))}
+
+    def voxel_places(self, subject: str, roi: str) -> SurfacePlaces | None:
+        """Place the ROI's vertices on fsaverage, where the masks of all vertices are there."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        files = [
+            layout.mask_path(self.subject_folder, side, "all-vertices", "fsaverage") for side in layout.HEMISPHERES
+        ]
+        if not all(path.is_file() for path in files):
+            return None
+        masks = [layout.read_mask(path) for path in files]
+        places = []
+        for side, mask in zip(layout.HEMISPHERES, masks, strict=True):
+            vertices = self._vertices[roi].get(side, np.zeros(0, dtype=np.int64))
+            places.append(np.flatnonzero(mask)[vertices])
+        return SurfacePlaces("fsaverage", int(masks[0].shape[0]), places[0], places[1])
+
+
+def _folder(root: Path, subject: str) -> Path:
+    check_known("subject", subject, layout.SUBJECTS, where="in Algonauts 2023")
+    return root / subject
+
+
+def _map(path: Path) -> NDArray[np.generic]:
+    if not path.is_file():
+        raise MissingFileError(f"responses not found: {path} does not exist; unpack the subject's whole folder")
+    try:
+        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no plain .npy file ({' '.join(str(error).split())}); get it again") from error
+    return array

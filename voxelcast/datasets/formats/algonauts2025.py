@@ -1,0 +1,309 @@
+"""The Algonauts 2025 challenge: parcel time series of four subjects who watched Friends and four movies (CNeuroMod)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.formats import algonauts2025_layout as layout
+from voxelcast.datasets.formats.algonauts2021_layout import select_names
+from voxelcast.datasets.inventory import Expected
+from voxelcast.datasets.miniature import read_miniature
+from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.series import SeriesDataset, SeriesRun
+from voxelcast.datasets.tables import read_rois
+
+KIND = "algonauts2025"
+PARCELS = "parcels"
+_MOST_SURPLUS = 10
+"""Volumes by which recordings of one movie may differ: the scanner was stopped by hand."""
+
+
+class Algonauts2025Dataset(SeriesDataset):
+    """Training runs, and the runs to be predicted, of some subjects.
+
+    Only the runs that all the subjects chosen have are used: see `algonauts2025_layout.MISSING`.
+    Recordings of one movie differ by some volumes between subjects and repetitions; training runs are cut to the
+    shortest. Runs are read from the HDF5 files one by one when they are asked for.
+
+    Parameters
+    ----------
+    root : Path or str
+        Folder that holds ``fmri`` and ``stimuli``.
+    subjects : "all" or sequence of str
+    movies : "all" or sequence of str
+        Training runs: seasons of Friends ``s1`` to ``s6``, ``bourne``, ``figures``, ``life``, ``wolf``.
+    held_out : {"friends-s7", "ood", "none"}
+        Runs to be predicted.
+    drop_first, drop_last : int
+        Volumes at the ends of training runs that are not used. Held-out runs are predicted whole.
+    roi_table : str or None
+        CSV ``voxel,roi``, relative to ``root``, with parcels numbered 1 to 1000 as in the atlas; None: one ROI
+        ``parcels``.
+    rois : "all" or sequence of str
+
+    Raises
+    ------
+    MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError, OptionError
+        For missing files and runs, and files that do not fit one another.
+
+    References
+    ----------
+    .. [1] Gifford, A. T. et al. (2025). The Algonauts Project 2025 Challenge: How the Human Brain Makes Sense of
+       Multimodal Movies. doi:10.48550/arXiv.2501.00504
+    """
+
+    kind: ClassVar[str] = KIND
+    tr = layout.TR_SECONDS
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="Algonauts 2025 challenge: parcel time series of people who watched Friends and movies (CNeuroMod)",
+        unit="BOLD, mean of a parcel",
+        licence="terms of CNeuroMod, in the README of the release",
+        citation="Gifford et al. (2025), doi:10.48550/arXiv.2501.00504",
+        subjects=layout.SUBJECTS,
+        voxels={subject: {PARCELS: layout.N_PARCELS} for subject in layout.SUBJECTS},
+        tr_seconds=layout.TR_SECONDS,
+        how_to_get="with DataLad from github.com/courtois-neuromod/algonauts_2025.competitors (see its README).",
+        n_bytes=4 * 607_000_000,
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        subjects: Literal["all"] | Sequence[str] = "all",
+        movies: Literal["all"] | Sequence[str] = "all",
+        held_out: layout.HeldOut = "friends-s7",
+        drop_first: int = 5,
+        drop_last: int = 5,
+        roi_table: str | None = None,
+        rois: Literal["all"] | Sequence[str] = "all",
+    ) -> None:
+        self._root = Path(root)
+        check_option("held_out", held_out, ("friends-s7", "ood", "none"))
+        self._held_out = held_out
+        known = _subjects_of(self._root)
+        self._subjects = select_names("subject", subjects, known, "in Algonauts 2025")
+        chunks = select_names("season or movie", movies, layout.CHUNKS, "in Algonauts 2025")
+        self._keys: dict[str, dict[str, tuple[Path, tuple[str, ...]]]] = {}
+        self._lengths: dict[str, dict[str, int]] = {}
+        for subject in self._subjects:
+            self._find_runs(subject, chunks, movies == "all")
+        train = self._common_runs(chunks)
+        lengths = {run: min(self._lengths[subject][run] for subject in self._subjects) for run in train}
+        self.samples = (
+            {subject: layout.read_samples(self._root, subject, held_out) for subject in self._subjects}
+            if held_out != "none"
+            else {}
+        )
+        for run, length in self._test_lengths().items():
+            if run in lengths:
+                raise AlignmentError(f"run {run} is both a training run and held out; choose other movies")
+            lengths[run] = length
+        self._check_lengths(train, lengths)
+        self._set_runs(
+            [
+                SeriesRun(run, length, self._movie(run), "train" if run in train else "test")
+                for run, length in lengths.items()
+            ],
+            drop_first=drop_first,
+            drop_last=drop_last,
+        )
+        self._rois = {subject: self._read_rois(subject, roi_table, rois) for subject in self._subjects}
+        self._roi_table = None if roi_table is None else self._root / roi_table
+
+    def _find_runs(self, subject: str, chunks: Sequence[str], every: bool) -> None:
+        """Look into the files of a subject: which runs they have and how long those are."""
+        self._keys[subject], self._lengths[subject] = {}, {}
+        wanted = {"friends": set(chunks) & set(layout.FRIENDS), "movie10": set(chunks) & set(layout.MOVIE10)}
+        files = [layout.response_path(self._root, subject, what) for what, names in wanted.items() if names]
+        if self.has_held_out_file(subject):
+            files.append(layout.response_path(self._root, subject, self._held_out))
+        for path in files:
+            with _open(path) as file:
+                is_held_out = path == layout.response_path(self._root, subject, self._held_out)
+                for run, keys in layout.group_keys(list(file)).items():
+                    if not is_held_out and layout.chunk_of(run) not in chunks:
+                        continue
+                    shapes = [file[key].shape for key in keys]
+                    for key, shape in zip(keys, shapes, strict=True):
+                        if len(shape) != 2 or shape[1] != layout.N_PARCELS:
+                            raise ShapeError(f"{key} of {path.name} must have shape (n_volumes, 1000); got {shape}")
+                    self._keys[subject][run] = (path, keys)
+                    self._lengths[subject][run] = min(shape[0] for shape in shapes)
+        there = {layout.chunk_of(run) for run in self._keys[subject]}
+        missing = [chunk for chunk in chunks if chunk not in there]
+        if missing and not (every and there):
+            raise DataError(
+                f"{subject} has no run of {', '.join(missing)}; choose other movies, or get the files again"
+            )
+
+    def has_held_out_file(self, subject: str) -> bool:
+        """Whether measured responses to the held-out movies lie beside the others; the challenge keeps them."""
+        return self._held_out != "none" and layout.response_path(self._root, subject, self._held_out).is_file()
+
+    def _common_runs(self, chunks: Sequence[str]) -> tuple[str, ...]:
+        """Return the training runs that all subjects have; only what is known to be missing may be."""
+        of_subject = {
+            subject: {run for run in keys if layout.chunk_of(run) in chunks} for subject, keys in self._keys.items()
+        }
+        every = sorted(set().union(*of_subject.values()))
+        for subject, runs in of_subject.items():
+            lost = [run for run in every if run not in runs and run not in layout.MISSING.get(subject, ())]
+            if lost:
+                raise DataError(
+                    f"{subject} lacks {len(lost)} runs that others have, first {lost[0]}; get its files again, or "
+                    "choose the subjects one by one"
+                )
+        # Friends first, then movies: in the order of their names.
+        return tuple(run for chunk in chunks for run in every if layout.chunk_of(run) == chunk
+                     and all(run in runs for runs in of_subject.values()))  # fmt: skip
+
+    def _test_lengths(self) -> dict[str, int]:
+        """Return the held-out runs and their lengths, the longest of all subjects; submissions cut each to its own."""
+        lengths: dict[str, int] = {}
+        for samples in self.samples.values():
+            for run, number in samples.items():
+                lengths[run] = max(lengths.get(run, 0), number)
+        return lengths
+
+    def _check_lengths(self, train: Sequence[str], lengths: Mapping[str, int]) -> None:
+        for subject in self._subjects:
+            for run in train:
+                surplus = self._lengths[subject][run] - lengths[run]
+                if surplus > _MOST_SURPLUS:
+                    raise AlignmentError(
+                        f"run {run} must be about as long in all subjects; {subject} has {surplus} volumes more than "
+                        "another; get the files again"
+                    )
+
+    def _movie(self, run: str) -> Path:
+        path = layout.movie_path(self._root, run)
+        if not path.is_file():
+            raise MissingFileError(f"movie of run {run} not found: {path} does not exist; get it with the stimuli")
+        return path
+
+    def _read_rois(self, subject: str, table: str | None, rois: Literal["all"] | Sequence[str]) -> dict[str, IntArray]:
+        numbers = [str(number) for number in range(1, layout.N_PARCELS + 1)]
+        found = (
+            {PARCELS: np.arange(layout.N_PARCELS)}
+            if table is None
+            else read_rois(self._root / table, subject, layout.N_PARCELS, numbers)
+        )
+        return {roi: found[roi] for roi in select_names("ROI", rois, tuple(found), f"of {subject}")}
+
+    @classmethod
+    def expected_files(
+        cls,
+        root: Path | str,
+        subjects: Literal["all"] | Sequence[str] = "all",
+        movies: Literal["all"] | Sequence[str] = "all",
+        held_out: layout.HeldOut = "friends-s7",
+        **_: Any,
+    ) -> tuple[Expected, ...]:
+        """List the subjects' files; which movies are needed follows from what is in those."""
+        root = Path(root)
+        chunks = select_names("season or movie", movies, layout.CHUNKS, "in Algonauts 2025")
+        miniature = read_miniature(root, KIND) is not None
+        listed = []
+        for subject in select_names("subject", subjects, _subjects_of(root), "in Algonauts 2025"):
+            for what, names, n_bytes in (("friends", layout.FRIENDS, 515), ("movie10", layout.MOVIE10, 92)):
+                if set(names) & set(chunks):
+                    path = layout.response_path(root, subject, what)
+                    size = None if miniature else n_bytes * 1_000_000
+                    listed.append(Expected(f"responses of {subject}", path, n_bytes=size, problem=_problem))
+            if held_out != "none":
+                path = layout.samples_path(root, subject, held_out)
+                listed.append(Expected(f"held-out volumes of {subject}", path))
+        return tuple(listed)
+
+    def kept_volumes(self, run: SeriesRun) -> range:
+        """Volumes of a run that are fitted or predicted: held-out runs whole."""
+        return super().kept_volumes(run) if run.split == "train" else range(run.n_volumes)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Subjects chosen."""
+        return self._subjects
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """``parcels``, or the ROIs chosen of the table."""
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        return tuple(self._rois[subject])
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether every subject's responses to the held-out movies lie beside the others."""
+        return bool(self.samples) and all(self.has_held_out_file(subject) for subject in self._subjects)
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read the parcels of an ROI; values of shape (n_volumes, n_repetitions, n_parcels), NaN where not repeated."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        if split == "test" and not self.has_test_responses:
+            raise DataError("Algonauts 2025 has no public test responses; make a submission, or score training runs")
+        runs = self.runs_of(split)
+        for run in runs:
+            self._check_length(subject, run)
+        n_repetitions = max(len(self._keys[subject][run.name][1]) for run in runs)
+        stimuli = self.train_stimuli if split == "train" else self.test_stimuli
+        parcels = self._rois[subject][roi]
+        values = np.full((len(stimuli), n_repetitions, len(parcels)), np.nan, dtype=np.float32)
+        row = 0
+        for run in runs:
+            kept = self.kept_volumes(run)
+            path, keys = self._keys[subject][run.name]
+            with _open(path) as file:
+                for place, key in enumerate(keys):
+                    part = as_response_values(np.asarray(file[key])[kept.start : kept.stop], f"{path.name} {key}")
+                    values[row : row + len(kept), place] = part[:, parcels]
+            row += len(kept)
+        ids = tuple(stimulus.stimulus_id for stimulus in stimuli)
+        return ResponseSet(subject, roi, ids, values, self.facts.unit)
+
+    @property
+    def submission_track(self) -> Literal["2025"] | None:
+        """The challenge of 2025, where there are runs to be predicted and no parcel was left out."""
+        return "2025" if self.samples and all(set(rois) == {PARCELS} for rois in self._rois.values()) else None
+
+    def _check_length(self, subject: str, run: SeriesRun) -> None:
+        """Raise AlignmentError where a held-out run is shorter in this subject than in another."""
+        length = self._lengths[subject].get(run.name, 0)
+        if length < run.n_volumes:
+            raise AlignmentError(
+                f"responses of {subject} to {run.name} must have {run.n_volumes} volumes; got {length}; choose the "
+                "subjects one by one"
+            )
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the subject's files, and the table of ROIs."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        files = dict.fromkeys(path for path, _ in self._keys[subject].values())
+        return (*files, *(() if self._roi_table is None else (self._roi_table,)))
+
+
+def _subjects_of(root: Path) -> tuple[str, ...]:
+    miniature = read_miniature(root, KIND)
+    return layout.SUBJECTS if miniature is None else tuple(miniature.sizes["subjects"])
+
+
+def _open(path: Path) -> Any:
+    import h5py
+
+    if not path.is_file():
+        raise MissingFileError(f"responses not found: {path} does not exist; get them with datalad get")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        text = " ".join(str(error).split())
+        raise DataError(f"{path.name} cannot be read as HDF5 ({text}); get it again with datalad get") from error
+
+
+def _problem(path: Path) -> str | None:
+    with _open(path) as file:
+        return None if layout.group_keys(list(file)) else "holds no run"

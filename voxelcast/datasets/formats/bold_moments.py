@@ -1,0 +1,254 @@
+"""BOLD Moments: the videos and subjects of the Algonauts 2021 challenge, with the test responses public."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import DataError, MissingFileError, OptionError
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelPlaces
+from voxelcast.datasets.formats import bold_moments_layout as layout
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
+from voxelcast.datasets.formats.algonauts2021_layout import VideoOrderDataset, check_response_file, find_folder
+from voxelcast.datasets.formats.bold_moments_choice import Choice, expected_files
+from voxelcast.datasets.formats.bold_moments_files import (
+    Gathered,
+    open_roi_file,
+    open_whole_brain,
+    read_mask,
+    read_places,
+)
+from voxelcast.datasets.inventory import Expected
+from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.stimuli.stimulus import Stimulus
+
+
+class BoldMomentsDataset(VideoOrderDataset):
+    """The dataset as it lies on OpenNeuro, with the videos (a separate download) anywhere up to two folders down.
+
+    Parameters
+    ----------
+    root : Path or str
+        Folder that holds ``derivatives``; the videos in a folder ``mp4_h264`` of it or below.
+    version : {"B", "A"}
+        B: GLMsingle, z-scored within each session (recommended); A: finite impulse responses, as in the paper.
+    space : {"MNI152", "fsLR32k", "fsaverage"}
+        Version A has MNI152 alone.
+    files : {"roi", "whole_brain"} or None
+        Where responses are read from: a prepared file per ROI, or the whole brain's betas (version B). None: ``roi`` in
+        MNI152, ``whole_brain`` elsewhere.
+    voxels : {"allvoxel", "reliable"}
+        Of version A: all voxels of an ROI, or those with reliable responses.
+    tr : int or None
+        Of version A: the volume after onset, 1 to 9; None: the mean of 5 to 9.
+    subjects : "all" or list of str
+        Of ``sub-01`` to ``sub-10``.
+    rois : "all" or list of str
+        ``all``: each area once, hemispheres joined, in MNI152; the whole brain elsewhere. ``challenge`` stands for the
+        nine ROIs of the Algonauts 2021 challenge; see :func:`bold_moments_layout.roi_parts` for other names.
+
+    Raises
+    ------
+    MissingFileError
+        For a missing folder or response file; the message names subject, ROI and path.
+    OptionError, UnknownNameError
+        For choices that the dataset does not have.
+    DataError
+        Where a video is missing.
+
+    Notes
+    -----
+    Reading costs the memory of the voxels asked for, of the ROI's largest part once more while parts are joined, and
+    buffers of 8 MiB: see :mod:`voxelcast.datasets.readers.pickled_arrays`.
+
+    References
+    ----------
+    .. [1] Lahner, B. et al. (2024). Modeling short visual events through the BOLD Moments video fMRI dataset and
+       metadata. Nature Communications 15, 6241. doi:10.1038/s41467-024-50310-3
+    """
+
+    kind: ClassVar[str] = "bold_moments"
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="BOLD Moments: responses to 1102 three-second videos, test responses public",
+        unit="beta, z-scored",
+        licence="CC0 (responses); the videos have terms of use of their own",
+        citation="Lahner et al. (2024), doi:10.1038/s41467-024-50310-3",
+        subjects=layout.SUBJECTS,
+        n_train=layout.N_TRAIN,
+        n_test=layout.N_TEST,
+        voxels=layout.published_voxels("B"),
+        tr_seconds=1.75,
+        how_to_get=(
+            "responses: OpenNeuro ds005165, e.g. aws s3 sync --no-sign-request s3://openneuro.org/ds005165/derivatives/"
+            "versionB/MNI152/prepared_allvoxel_pkl into the same folders below ROOT; videos: agree to the terms at "
+            "boldmomentsdataset.csail.mit.edu/stimuli_metadata, put mp4_h264 into ROOT/derivatives/stimuli_metadata."
+        ),
+        n_bytes=44_500_000_000,
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        version: layout.Version = "B",
+        space: layout.Space = "MNI152",
+        files: layout.Files | None = None,
+        voxels: layout.Voxels = "allvoxel",
+        tr: int | None = None,
+        subjects: Literal["all"] | Sequence[str] = "all",
+        rois: Literal["all"] | Sequence[str] = "all",
+    ) -> None:
+        self._root = Path(root)
+        self._choice = Choice(self._root, version, space, files, voxels, tr, subjects, rois)
+        self._subjects = self._choice.subjects
+        self._derivatives = find_folder(self._root, "derivatives", "BOLD Moments")
+        self._n_train = self._choice.n_train
+        self._videos = self._find_videos()
+        for subject in self._subjects:
+            for roi in self.rois(subject):
+                for path in self.response_files(subject, roi):
+                    check_response_file(path, subject, roi)
+
+    @classmethod
+    def expected_files(cls, root: Path | str, *args: Any, **settings: Any) -> tuple[Expected, ...]:
+        """List the videos, their annotations, and the response files of the subjects and ROIs chosen."""
+        choice = Choice(Path(root), *args, **settings)
+        return expected_files(Path(root), choice)
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """ROIs chosen, of those that the subject has."""
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        return self._choice.rois_of(subject)
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read the responses: values of shape (1000, 3, n_voxels), or (102, 10, n_voxels) for the test videos.
+
+        Voxels come part by part, e.g. ``V1`` as lV1v, rV1v, lV1d, rV1d.
+        """
+        gathered = self._gather(subject, roi, split)
+        stimuli = self.train_stimuli if split == "train" else self.test_stimuli
+        ids = tuple(stimulus.stimulus_id for stimulus in stimuli)
+        n_voxels = sum(part.n_voxels for part in gathered)
+        if not n_voxels:
+            raise DataError(f"{subject} {roi} holds no voxel; leave this ROI out")
+        values = np.empty((len(ids), layout.REPETITIONS[split], n_voxels), gathered[0].stored.dtype)
+        place = 0
+        for part in gathered:
+            values[:, :, place : place + part.n_voxels] = part.read()
+            place += part.n_voxels
+        return ResponseSet(subject, roi, ids, as_response_values(values, f"{subject} {roi}"), self.facts.unit)
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the files of the ROI's parts, or of the whole brain and the ROI's place in it."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        return tuple(self._derivatives / source.path for source in self._choice.sources(subject, roi))
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Always: ten presentations of each test video."""
+        return True
+
+    def metadata(self) -> Mapping[str, Mapping[str, object]]:
+        """Read the annotations of each video: objects, scenes, actions, descriptions, memorability and others."""
+        path = self._derivatives / "stimuli_metadata" / "annotations.json"
+        if not path.is_file():
+            raise MissingFileError(f"annotations not found: {path} does not exist; get it from OpenNeuro ds005165")
+        try:
+            annotations: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is not whole JSON ({' '.join(str(error).split())}); get it again") from error
+        return {video.stimulus_id: annotations[video.stimulus_id] for video in self._videos}
+
+    def voxel_mask(self, subject: str) -> BoolArray:
+        """Read where the whole-brain voxels of version B lie in the MNI152 volume; shape (x, y, z)."""
+        mask, _ = self._mask(subject)
+        return mask
+
+    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+        """Read where the voxels of an ROI of version B lie in the MNI152 volume."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        if self._choice.space != "MNI152" or self._choice.version != "B":
+            return None
+        mask, affine = self._mask(subject)
+        if roi == layout.WHOLE_BRAIN:
+            return VoxelPlaces(mask.shape, np.argwhere(mask), affine)
+        parts = [read_places(self._derivatives / path) for path in self._choice.places_of(subject, roi)]
+        return VoxelPlaces(mask.shape, np.concatenate(parts), affine)
+
+    @property
+    def submission_track(self) -> Literal["mini", "full"] | None:
+        """Track whose ROIs were chosen, so that a submission can be made and scored at home."""
+        if self._choice.space != "MNI152":
+            return None
+        rois = set(self._choice.rois)
+        return "mini" if rois == set(MINI_ROIS) else "full" if rois == {layout.WHOLE_BRAIN} else None
+
+    @cached_property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]]:
+        """Voxels of each subject and ROI as the files hold them: not those of the challenge."""
+        return {
+            subject: {
+                roi: sum(part.n_voxels for part in self._gather(subject, roi, "test")) for roi in self.rois(subject)
+            }
+            for subject in self._subjects
+        }
+
+    def _find_videos(self) -> tuple[Stimulus, ...]:
+        folder = find_folder(self._root, layout.VIDEO_FOLDER, "videos")
+        numbers = self._choice.numbers
+        paths = [folder / f"{number}.mp4" for number in (*numbers["train"], *numbers["test"])]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise DataError(
+                f"{folder} must hold the videos {paths[0].name} to {paths[-1].name}; {len(missing)} of {len(paths)} "
+                f"are missing, first {missing[0].name}; get the whole stimulus set"
+            )
+        return tuple(Stimulus(path.stem, path) for path in paths)
+
+    def _gather(self, subject: str, roi: str, split: Split) -> list[Gathered]:
+        """Open the files of an ROI and say which voxels to take of each."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        choice = self._choice
+        numbers, parts = choice.numbers[split], choice.parts(roi)
+        if choice.files == "roi":
+            paths = [self._derivatives / choice.roi_file(subject, name) for name in parts]
+            return [open_roi_file(path, split, len(numbers)) for path in paths]
+        if choice.space == "fsaverage":
+            paths = [self._derivatives / layout.whole_brain_file("fsaverage", subject, split, side) for side in parts]
+            return [open_whole_brain(path, split, numbers) for path in paths]
+        path = self._derivatives / layout.whole_brain_file(choice.space, subject, split)
+        whole = open_whole_brain(path, split, numbers)
+        if roi == layout.WHOLE_BRAIN:
+            return [whole]
+        return [whole.only(self._chosen_voxels(subject, roi, whole, path))]
+
+    def _chosen_voxels(self, subject: str, roi: str, whole: Gathered, path: Path) -> IntArray:
+        if self._choice.space == "fsLR32k":
+            borders = np.cumsum((0, *self._choice.n_grayordinates))
+            if borders[-1] != whole.n_voxels:
+                raise DataError(f"{path} must hold {borders[-1]} grayordinates; got {whole.n_voxels}; get it again")
+            place = (*layout.HEMISPHERES, "subcortex").index(roi)
+            return np.arange(borders[place], borders[place + 1])
+        mask, _ = self._mask(subject)
+        if mask.sum() != whole.n_voxels:
+            raise DataError(f"{path} holds {whole.n_voxels} voxels, but its mask {mask.sum()}; get the file again")
+        place_of: IntArray = np.where(mask.ravel(), np.cumsum(mask.ravel()) - 1, -1)
+        parts = [read_places(self._derivatives / file) for file in self._choice.places_of(subject, roi)]
+        chosen: IntArray = place_of[np.ravel_multi_index(tuple(np.concatenate(parts).T), mask.shape)]
+        if (chosen < 0).any():
+            n_outside = int((chosen < 0).sum())
+            raise DataError(f"{n_outside} voxels of {subject} {roi} lie outside the mask of {path}; get the file again")
+        return chosen
+
+    def _mask(self, subject: str) -> tuple[BoolArray, FloatArray | None]:
+        check_known("subject", subject, self._subjects, where="in this dataset")
+        if self._choice.version != "B" or self._choice.space != "MNI152":
+            raise OptionError("BOLD Moments states the places of voxels for version B in MNI152; choose these")
+        whole = self._derivatives / layout.whole_brain_file("MNI152", subject, "test")
+        return read_mask(whole, self._derivatives / layout.mask_file(subject))

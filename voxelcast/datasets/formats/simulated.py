@@ -1,0 +1,286 @@
+"""Simulated data sets: real videos and responses in the layout of the Algonauts 2021 challenge, with a known truth.
+
+A simulation is written in two steps, since a network has to look at the videos in between: :func:`write_videos`, then
+:func:`write_responses` with the features of the layers that drive the ROIs. :func:`write_simulation` does both.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError
+from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.seeds import derive_seed
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.formats.algonauts2021_layout import (
+    RESPONSE_FOLDER,
+    VIDEO_FOLDER,
+    VideoOrderDataset,
+    check_response_file,
+    list_videos,
+    read_train_responses,
+    response_path,
+    select_names,
+    true_test_path,
+)
+from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
+from voxelcast.datasets.simulation.responses import add_noise, driving_components, planted_signal
+from voxelcast.datasets.simulation.videos import draw_clip
+from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.atomic import atomic_path, save_array, write_bytes, write_json
+
+Extract = Callable[[tuple[Stimulus, ...], frozenset[Driver]], Mapping[Driver, NDArray[Any]]]
+"""Features of driving layers for some stimuli: each an array of shape (n_stimuli, n_features)."""
+
+_PLAN, _TRUTH = Path("truth") / "plan.json", Path("truth") / "truth.json"
+
+
+def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None) -> None:
+    """Write the videos, have the driving features extracted from them, and write the responses.
+
+    Parameters
+    ----------
+    root : Path
+    plan : SimulationPlan
+    extract : callable
+        Given the stimuli and the (network, layer) pairs needed, returns their features.
+    progress : Progress or None
+
+    Raises
+    ------
+    StoreError
+        Where ``root`` already holds another simulation.
+    """
+    stimuli = write_videos(plan, root, progress=progress)
+    needed = frozenset(plan.drivers[roi] for roi in plan.rois)
+    write_responses(plan, root, extract(stimuli, needed), progress=progress)
+
+
+def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None = None) -> tuple[Stimulus, ...]:
+    """Write the videos that are not there yet; each is whole or absent, so an interrupted call can be repeated.
+
+    Returns
+    -------
+    stimuli : tuple of Stimulus
+        Training videos, then test videos.
+
+    Raises
+    ------
+    StoreError
+        Where ``root`` already holds another simulation, or other data.
+    """
+    from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
+
+    told = progress or Silent()
+    folder = root / VIDEO_FOLDER
+    stored = json.loads(json.dumps(plan.to_dict()))
+    if (root / _PLAN).is_file():
+        if _read_json(root / _PLAN) != stored:
+            raise StoreError(
+                f"{root} holds another simulation; nothing was written; choose another folder or remove that"
+            )
+    elif folder.exists() or (root / RESPONSE_FOLDER).exists():
+        raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
+    else:
+        write_json(root / _PLAN, stored)
+    n_videos = plan.n_train + plan.n_test
+    told.start("writing videos", n_videos, "video")
+    for number in range(1, n_videos + 1):
+        path = folder / _video_name(plan, number)
+        if not path.is_file():
+            with atomic_path(path) as temporary:
+                write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
+        told.advance()
+    told.finish()
+    return list_videos(root, plan.n_train, plan.n_test)
+
+
+def write_responses(
+    plan: SimulationPlan, root: Path, signals: Mapping[Driver, NDArray[Any]], *, progress: Progress | None = None
+) -> None:
+    """Write the responses that the driving features give, and the truth.
+
+    Training responses go to ``participants_data_v2021/mini_track/<subject>/<ROI>.pkl`` as the challenge's do (float32);
+    test responses to ``truth/<subject>_<ROI>_test.npy`` of shape (n_test, n_test_repetitions, n_voxels); what was
+    planted to ``truth/truth.json``. The model stands in :mod:`voxelcast.datasets.simulation.responses`.
+
+    Parameters
+    ----------
+    plan : SimulationPlan
+    root : Path
+        Where :func:`write_videos` wrote the videos of the same plan.
+    signals : mapping of (network, layer) to ndarray of shape (n_train + n_test, n_features)
+        Features of every layer that drives an ROI, for the videos in sorted order.
+    progress : Progress or None
+
+    Raises
+    ------
+    StoreError
+        Where ``root`` holds another simulation or none.
+    ShapeError, DataError
+        Where features are missing, or do not fit the number of videos.
+    """
+    if not (root / _PLAN).is_file() or _read_json(root / _PLAN) != json.loads(json.dumps(plan.to_dict())):
+        raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
+    told = progress or Silent()
+    components = _components(plan, signals)
+    pairs = [(subject, roi) for subject in plan.subjects for roi in plan.voxels[subject]]
+    told.start("writing responses", len(pairs), "subject x ROI")
+    for subject, roi in pairs:
+        seed = derive_seed(plan.seed, "responses", subject, roi)
+        signal = planted_signal(components[plan.drivers[roi]], plan.voxels[subject][roi], seed=seed)
+        shares = {"signal_share": plan.signal_share(roi), "shared_noise": plan.shared_noise}
+        train = add_noise(signal[: plan.n_train], plan.n_repetitions, seed=seed, part="train", **shares)
+        test = add_noise(signal[plan.n_train :], plan.n_test_repetitions, seed=seed, part="test", **shares)
+        path = response_path(root / RESPONSE_FOLDER, "mini", subject, roi)
+        write_bytes(path, pickle.dumps({"train": train}, protocol=4))
+        save_array(true_test_path(root, subject, roi), test)
+        told.advance()
+    told.finish()
+    write_json(root / _TRUTH, _truth(plan, pairs))
+
+
+def _components(plan: SimulationPlan, signals: Mapping[Driver, NDArray[Any]]) -> dict[Driver, NDArray[Any]]:
+    components = {}
+    for driver in sorted({plan.drivers[roi] for roi in plan.rois}):
+        if driver not in signals:
+            raise DataError(f"signals must hold the features of {driver}, which drives an ROI; got {sorted(signals)}")
+        if len(signals[driver]) != plan.n_train + plan.n_test:
+            raise ShapeError(
+                f"signals of {driver} must have shape (n_train + n_test={plan.n_train + plan.n_test}, n_features); "
+                f"got {signals[driver].shape}"
+            )
+        components[driver] = driving_components(signals[driver], plan.n_train, plan.n_components)
+    return components
+
+
+def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "plan": plan.to_dict(),
+        "pairs": [
+            {
+                "subject": subject,
+                "roi": roi,
+                "network": plan.drivers[roi][0],
+                "layer": plan.drivers[roi][1],
+                "n_voxels": plan.voxels[subject][roi],
+                "signal_share": plan.signal_share(roi),
+                "noise_ceiling_r_train": plan.noise_ceiling_r(roi, plan.n_repetitions),
+                "noise_ceiling_r_test": plan.noise_ceiling_r(roi, plan.n_test_repetitions),
+            }
+            for subject, roi in pairs
+        ],
+    }
+
+
+def _video_name(plan: SimulationPlan, number: int) -> str:
+    return f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise StoreError(f"{path} is not whole JSON ({' '.join(str(error).split())}); remove the simulation") from error
+
+
+class SimulatedDataset(VideoOrderDataset):
+    """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
+
+    Parameters
+    ----------
+    root : Path or str
+    subjects, rois : "all" or list of str
+
+    Raises
+    ------
+    MissingFileError
+        Where ``root`` holds no finished simulation.
+    UnknownNameError
+        For a subject or ROI that it does not have.
+    """
+
+    kind: ClassVar[str] = "simulated"
+    facts: ClassVar[DatasetFacts] = DatasetFacts(
+        title="Simulated responses to synthetic videos, with a planted truth",
+        unit="standard deviation of one presentation",
+        licence="made by voxelcast, free to use",
+        citation="none",
+    )
+
+    def __init__(
+        self,
+        root: Path | str,
+        subjects: Literal["all"] | Sequence[str] = "all",
+        rois: Literal["all"] | Sequence[str] = "all",
+    ) -> None:
+        self._root = Path(root)
+        if not (self._root / _TRUTH).is_file():
+            raise MissingFileError(
+                f"simulation not found: {self._root / _TRUTH} does not exist; write one with voxelcast simulate"
+            )
+        self._truth: dict[str, Any] = _read_json(self._root / _TRUTH)
+        plan = self._truth["plan"]
+        self._n_train, self._n_test = int(plan["n_train"]), int(plan["n_test"])
+        self._repetitions = {"train": int(plan["n_repetitions"]), "test": int(plan["n_test_repetitions"])}
+        self._voxels: dict[str, dict[str, int]] = plan["voxels"]
+        self._subjects = select_names("subject", subjects, tuple(self._voxels), f"in {self._root}")
+        known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
+        self._rois = select_names("ROI", rois, known_rois, f"in {self._root}")
+        self._videos = list_videos(self._root, self._n_train, self._n_test)
+        for subject in self._subjects:
+            for roi in self.rois(subject):
+                for path in self.response_files(subject, roi):
+                    check_response_file(path, subject, roi)
+
+    def rois(self, subject: str) -> tuple[str, ...]:
+        """ROIs chosen, of those that the subject has."""
+        check_known("subject", subject, self._subjects, where="in this simulation")
+        return tuple(roi for roi in self._rois if roi in self._voxels[subject])
+
+    def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
+        """Read the responses; values of shape (n_stimuli, n_repetitions, n_voxels), float32."""
+        train_path, test_path = self.response_files(subject, roi)
+        if split == "train":
+            values = read_train_responses(train_path, subject, roi, self._n_train, self._repetitions["train"])
+            stimuli = self.train_stimuli
+        else:
+            values, stimuli = np.load(test_path, allow_pickle=False), self.test_stimuli
+        return ResponseSet(subject, roi, tuple(s.stimulus_id for s in stimuli), values, self.facts.unit)
+
+    def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
+        """Return the pickle of training responses and the array of test responses."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        return (
+            response_path(self._root / RESPONSE_FOLDER, "mini", subject, roi),
+            true_test_path(self._root, subject, roi),
+        )
+
+    @property
+    def has_test_responses(self) -> bool:
+        """Whether there are test videos; their responses are part of the truth."""
+        return self._n_test > 0
+
+    def truth(self) -> dict[str, Any]:
+        """Return what was planted: the plan, and per subject and ROI the driver, signal share and noise ceilings."""
+        return self._truth
+
+    @property
+    def submission_track(self) -> Literal["mini", "full"] | None:
+        """Track ``mini`` where subjects and ROIs are the challenge's, as they must be in a submission."""
+        fits = self._subjects == SUBJECTS and all(set(self.rois(subject)) == set(MINI_ROIS) for subject in SUBJECTS)
+        return "mini" if fits else None
+
+    @property
+    def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
+        """Voxels per subject and ROI of the simulation, also of those not chosen."""
+        return self._voxels

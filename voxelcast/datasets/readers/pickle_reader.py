@@ -1,0 +1,176 @@
+"""The unpickler that admits arrays and plain values, and leaves large blocks in the file.
+
+It rests on the unpickler that the standard library writes in Python, since that one takes what the file object returns:
+for large blocks a `pickled_arrays.Block`, which says where the bytes lie, in the place of
+the bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, ClassVar, cast
+
+from voxelcast.core.errors import DataError, UnsafeFileError
+from voxelcast.datasets.readers.pickle_stand_ins import (
+    ArrayStandIn,
+    DtypeStandIn,
+    FieldsStandIn,
+    array_from_bytes,
+    record_class,
+)
+from voxelcast.datasets.readers.pickled_arrays import Block
+
+_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
+_PLAIN_TYPES: dict[str, type] = {"set": set, "frozenset": frozenset, "complex": complex}
+_NDARRAY = "numpy.ndarray"
+_LARGE = 2**20
+"""Bytes from which on a block is left in the file."""
+
+
+@contextmanager
+def damage_told(shown: str, content: str = "arrays") -> Iterator[None]:
+    """Raise DataError for whatever a damaged stream makes the unpickler raise: it depends on the byte that breaks."""
+    try:
+        yield
+    except (UnsafeFileError, DataError):
+        raise
+    except (
+        pickle.UnpicklingError,
+        AssertionError,
+        EOFError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        ImportError,
+        NameError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        struct.error,
+    ) as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{shown} is not a whole pickle of {content} ({text}); get the file again") from error
+
+
+class BlockFile:
+    """A file that returns a Block in the place of a large run of bytes."""
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, n_bytes: int) -> Any:
+        """Read so many bytes, or pass over them where they are many; raises EOFError where the file has fewer."""
+        place = self._file.tell()
+        if n_bytes > self._size - place:
+            raise EOFError("it ends too early")
+        if n_bytes < _LARGE:
+            return self._file.read(n_bytes)
+        self._file.seek(n_bytes, os.SEEK_CUR)
+        return Block(self._path, place, n_bytes)
+
+    def readline(self) -> bytes:
+        """Read to the end of the line."""
+        return self._file.readline()
+
+
+class ArrayUnpickler(pickle._Unpickler):
+    """Unpickler that knows the constructors of arrays and plain values, by stand-ins that hold no state to alter."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
+    read: Callable[[int], Any]  # set by load()
+    append: Callable[[object], None]
+
+    def __init__(self, file: BlockFile, name: str) -> None:
+        super().__init__(cast(Any, file), fix_imports=False, encoding="latin1")
+        self._name = name
+
+    def _skip_frame(self) -> None:
+        # Frames only say how much may be read at once; their content follows either way.
+        self.read(8)
+
+    def _load_bytearray(self) -> None:
+        data = self.read(struct.unpack("<Q", self.read(8))[0])
+        self.append(data if isinstance(data, Block) else bytearray(data))
+
+    def _load_text(self) -> None:
+        self._append_text(self.read(struct.unpack("<I", self.read(4))[0]))
+
+    def _load_long_text(self) -> None:
+        self._append_text(self.read(struct.unpack("<Q", self.read(8))[0]))
+
+    def _append_text(self, data: Any) -> None:
+        # Python 3 wrote the bytes of arrays as text in protocol 2: each byte a character, in UTF-8.
+        if isinstance(data, Block):
+            self.append(Block(data.path, data.offset, data.length, escaped=True))
+        else:
+            self.append(str(data, "utf-8", "surrogatepass"))
+
+    dispatch[pickle.FRAME[0]] = _skip_frame
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
+    dispatch[pickle.BINUNICODE[0]] = _load_text
+    dispatch[pickle.BINUNICODE8[0]] = _load_long_text
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return the stand-in for what the pickle names; raises UnsafeFileError for anything not admitted."""
+        if (module, name) == ("numpy", "ndarray"):
+            return _NDARRAY
+        if (module, name) == ("numpy", "dtype"):
+            return self._dtype
+        if module in _ARRAY_MODULES and name in ("_reconstruct", "scalar", "_frombuffer"):
+            return {"_reconstruct": self._reconstruct, "scalar": self._scalar, "_frombuffer": self._frombuffer}[name]
+        if module in ("builtins", "__builtin__") and name in _PLAIN_TYPES:
+            return _PLAIN_TYPES[name]
+        if module in ("builtins", "__builtin__") and name in ("bytes", "bytearray"):
+            return self._bytes if name == "bytes" else self._bytearray
+        if module.startswith("nibabel.") or (module.startswith("pathlib") and name.endswith("Path")):
+            return record_class(f"{module}.{name}")
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
+        raise UnsafeFileError(
+            f"{self._name} asks for {' '.join(f'{module}.{name}'.split())[:80]}, which is not an array or a plain "
+            "value; nothing of it was run; do not trust where the file came from"
+        )
+
+    def persistent_load(self, pid: object) -> Any:
+        """Refuse objects outside the file."""
+        raise UnsafeFileError(
+            f"{self._name} asks for an object outside the file; only arrays and plain values are read"
+        )
+
+    def _dtype(self, code: object, *flags: object) -> DtypeStandIn:
+        return DtypeStandIn(code, self._name)
+
+    def _reconstruct(self, subtype: object, *unused: object) -> ArrayStandIn:
+        if subtype != _NDARRAY:
+            raise UnsafeFileError(f"{self._name} holds an array of a class of its own; only plain arrays are read")
+        return ArrayStandIn(self._name)
+
+    def _scalar(self, dtype: object, data: object) -> Any:
+        stored = array_from_bytes(data, dtype, (1,), "C", self._name)
+        return stored if isinstance(stored, FieldsStandIn) else stored.read()[0]
+
+    def _frombuffer(self, data: object, dtype: object, shape: object, order: object = "C", axes: object = None) -> Any:
+        return array_from_bytes(data, dtype, shape, order, self._name, axes)
+
+    def _bytes(self, data: object = b"", encoding: object = "latin1") -> Any:
+        # Not bytes itself: a number would make it allocate as much as the file says.
+        if isinstance(data, (bytes, Block)):
+            return data
+        return self._encode(data, encoding)
+
+    def _bytearray(self, data: object = b"", encoding: object = "latin1") -> Any:
+        plain = self._bytes(data, encoding)
+        return plain if isinstance(plain, Block) else bytearray(plain)
+
+    def _encode(self, text: object, encoding: object = "") -> Any:
+        # How Python 3 stores bytes in protocol 2; other encodings could do more than encode.
+        if not isinstance(text, (str, Block)) or encoding not in ("latin1", "latin-1"):
+            raise UnsafeFileError(f"{self._name} asks for the encoding {encoding!r}; only latin1 is used for bytes")
+        return text if isinstance(text, Block) else text.encode("latin1")

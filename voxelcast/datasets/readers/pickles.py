@@ -1,0 +1,115 @@
+"""Read challenge pickles without letting them do anything: NumPy arrays and plain containers, nothing else.
+
+A pickle is a program. This reader lets it name only the few constructors that arrays and plain values need, and even
+those are stand-ins of our own, so that no NumPy code sees a hostile state: array data are checked, then read with
+``numpy.frombuffer``. Images of nibabel, which BOLD Moments puts beside its arrays, become records that hold what they
+are given and do nothing; nibabel itself never sees them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
+from voxelcast.datasets.readers.pickle_reader import ArrayUnpickler, BlockFile, damage_told
+from voxelcast.datasets.readers.pickle_stand_ins import ArrayStandIn, FieldsStandIn, Record
+from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray, StoredImage
+
+_MAX_DEPTH = 100
+
+
+def load_pickle(path: Path, shown: str | None = None) -> object:
+    """Read a pickle of NumPy arrays in plain containers, of Python 2 (latin1) or 3, any protocol.
+
+    Admitted are arrays and scalars of booleans, numbers and strings; dict, list, tuple, set, numbers, text, bytes and
+    None. Arrays come in native byte order and may be read-only.
+
+    Parameters
+    ----------
+    path : Path
+    shown : str or None
+        What messages call it; None: the file's name.
+
+    Returns
+    -------
+    content : object
+
+    Raises
+    ------
+    MissingFileError
+        Where the file is not there.
+    UnsafeFileError
+        Where the pickle asks for anything else, e.g. a function or an array of objects; nothing of it was run.
+    DataError
+        Where the file is not a whole pickle.
+    """
+    return read_arrays(open_pickle(path, shown))
+
+
+def open_pickle(path: Path, shown: str | None = None) -> object:
+    """Read a pickle, but for its arrays: a :class:`StoredArray` (or :class:`StoredImage`) stands for each.
+
+    Parameters, what is admitted and what is raised are as for :func:`load_pickle`; arrays of 1 MiB and more are left in
+    the file until they are read.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"pickle not found: {path} does not exist")
+    shown = shown or path.name
+    with damage_told(shown), path.open("rb") as file:
+        return plain_content(ArrayUnpickler(BlockFile(file, path), shown).load(), shown)
+
+
+def plain_content(value: object, file: str, depth: int = 0) -> object:
+    """Put stored arrays and images in the place of their stand-ins, through plain containers."""
+    if depth > _MAX_DEPTH:
+        raise DataError(f"{file} nests its containers more than {_MAX_DEPTH} deep or in a circle; get the file again")
+    if isinstance(value, (ArrayStandIn, StoredArray, FieldsStandIn)):
+        return _stored(value, file)
+    if isinstance(value, dict):
+        return {
+            plain_content(key, file, depth + 1): plain_content(item, file, depth + 1) for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)(plain_content(item, file, depth + 1) for item in value)
+    if value is None or isinstance(value, (str, bytes, bytearray, bool, int, float, complex, np.generic)):
+        return value
+    if isinstance(value, Record) and value.name.endswith("Image"):
+        return _image(value, file)
+    if isinstance(value, Block):
+        raise DataError(f"{file} holds a text of {len(value)} bytes; only arrays may be that long; get the file again")
+    what = value.name if isinstance(value, Record) else type(value).__name__
+    raise UnsafeFileError(f"{file} holds a {what}; only arrays, images and plain values are read")
+
+
+def _stored(value: object, file: str) -> StoredArray:
+    stored = value.stored if isinstance(value, ArrayStandIn) else value
+    if stored is None:
+        raise DataError(f"{file} holds an array without content; get the file again")
+    if not isinstance(stored, StoredArray):
+        raise UnsafeFileError(f"{file} holds an array with fields or sub-arrays; only plain arrays are read")
+    return stored
+
+
+def _image(record: Record, file: str) -> StoredImage:
+    """Take values and affine of an image from its state; of a file's image the pickle may hold the path alone."""
+    arrays = {
+        name: _stored(record.state[name], file)
+        for name in ("_fdata_cache", "_data_cache", "_dataobj", "_affine")
+        if isinstance(record.state.get(name), (ArrayStandIn, StoredArray))
+    }
+    affine = arrays.pop("_affine", None)
+    values = next(iter(arrays.values()), None)
+    return StoredImage(values, None if affine is None else affine.read().astype(np.float64))
+
+
+def read_arrays(value: object) -> object:
+    """Read all arrays in plain containers."""
+    if isinstance(value, StoredArray):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: read_arrays(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(read_arrays(item) for item in value)
+    return value

@@ -1,0 +1,1 @@
+"""Simulated videos and responses with a known truth."""

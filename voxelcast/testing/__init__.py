@@ -1,0 +1,1 @@
+"""What a package that adds to voxelcast tests itself with: conformance suites and miniatures of data sets."""
