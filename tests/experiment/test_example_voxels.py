@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from voxelcast.experiment.example_voxels import voxels_at_quantiles, write_example_voxels
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.experiment.example_voxels import voxels_at_quantiles, write_example_voxels
 from voxelcast.experiment.plan import Readable
 
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from PIL import Image
+from voxelcast.experiment.superseded import remove_all_results
 
 from tests.experiment.miniature import contents, read_table, run, settings, write_dataset
 from voxelcast.challenges.challenges import make_file
@@ -22,7 +23,6 @@ from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.datasets.formats.simulated import SimulatedDataset
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.superseded import remove_all_results
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long
