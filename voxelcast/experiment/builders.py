@@ -1,4 +1,4 @@
-"""From settings to objects: datasets and networks, made once per process."""
+"""From settings to networks, made once per process."""
 
 from __future__ import annotations
 
@@ -6,34 +6,8 @@ import json
 from functools import lru_cache
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.registry import DATASETS
-from voxelcast.experiment.dataset_config import DatasetConfig, FolderConfig
 from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.networks.base import Network
-
-_DATASET: TypeAdapter[DatasetConfig] = TypeAdapter(DatasetConfig)
-
-
-def dataset_arguments(config: DatasetConfig) -> dict[str, Any]:
-    """Return the constructor arguments that the settings stand for."""
-    arguments = {name: getattr(config, name) for name in type(config).model_fields if name != "kind"}
-    if isinstance(config, FolderConfig):
-        arguments |= {"rois": arguments.pop("roi_table"), "roi_selection": config.rois}
-    return arguments
-
-
-def build_dataset(config: DatasetConfig) -> Dataset:
-    """Open the dataset that the settings describe."""
-    return DATASETS[config.kind](**dataset_arguments(config))
-
-
-@lru_cache(maxsize=2)
-def dataset_from_json(text: str) -> Dataset:
-    """Open the dataset of a JSON text: what travels to a worker process."""
-    return build_dataset(_DATASET.validate_python(json.loads(text)))
 
 
 def network_json(config: NetworkConfig, seed: int) -> str:

@@ -12,11 +12,13 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
+from voxelcast.core.settings import content
 from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.registry import open_dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import build_dataset, network_json
+from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.settings import TABLES, ExperimentConfig
 from voxelcast.experiment.steps import compress as compress_step
@@ -28,9 +30,6 @@ from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
 from voxelcast.store.steps import StepId, StepStore
-
-# Not in a key by their names: their content is.
-_PATHS = {"root", "stimuli", "responses", "roi_table", "split", "groups"}
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,8 @@ class Plan:
         self.config = config
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
-        self.dataset: Dataset = build_dataset(config.dataset)
-        self.dataset_json = config.dataset.model_dump_json()
-        self.sampling = config.frames.sampling()
+        self.dataset: Dataset = open_dataset(config.dataset)
+        self.sampling = config.frames
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,
@@ -208,7 +206,7 @@ class Plan:
         tables: dict[str, list[Step]] = {}
         if config.features:
             ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-            tables[TABLES] = table_steps(self.dataset, self.dataset_json, config.features, ids)
+            tables[TABLES] = table_steps(self.dataset, config.dataset, config.features, ids)
         return tables | {
             network.shown: extract_step.extract_steps(
                 network,
@@ -263,7 +261,7 @@ class Plan:
         steps = {}
         for subject, roi in self.pairs:
             arguments = {
-                "dataset": self.dataset_json,
+                "dataset": config.dataset,
                 "subject": subject,
                 "roi": roi,
                 "invalid_voxels": config.invalid_voxels,
@@ -273,7 +271,7 @@ class Plan:
             key = {
                 "version": responses_step.VERSION,
                 **arguments,
-                "dataset": config.dataset.model_dump(mode="json", exclude=_PATHS | {"subjects", "rois"}),
+                "dataset": content(config.dataset),
                 "files": [file_hash(path) for path in self.dataset.response_files(subject, roi)],
                 "stimuli": [stimulus.stimulus_id for stimulus in self.stimuli],
                 "n_train": len(self.dataset.train_stimuli),

@@ -13,7 +13,8 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import ResponseSet
-from voxelcast.experiment.builders import dataset_from_json
+from voxelcast.datasets.registry import open_once
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.correlation import constant_columns
 from voxelcast.scoring.variance import explainable_variance, ncsnr, noise_ceiling_r2, repetition_counts
@@ -24,7 +25,7 @@ VERSION = 2
 
 
 def prepare_responses(
-    folder: Path, *, dataset: str, subject: str, roi: str, invalid_voxels: str, control: str, seed: int
+    folder: Path, *, dataset: DatasetSettings, subject: str, roi: str, invalid_voxels: str, control: str, seed: int
 ) -> None:
     """Write the mean responses and noise ceilings of a subject x ROI.
 
@@ -38,7 +39,7 @@ def prepare_responses(
     AlignmentError
         If the responses' stimulus ids are not those of the dataset's stimuli, in their order.
     """
-    source = dataset_from_json(dataset)
+    source = open_once(dataset)
     train = _aligned(source.responses(subject, roi), source.train_stimuli)
     mean = train.mean()
     reasons = invalid_reasons(mean)

@@ -12,8 +12,9 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import ShapeError
 from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.registry import open_once
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import dataset_from_json
 from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
@@ -21,7 +22,7 @@ from voxelcast.store.steps import StepId
 VERSION = 1
 
 
-def table_steps(dataset: Dataset, dataset_json: str, tables: Sequence[str], ids: Sequence[str]) -> list[Step]:
+def table_steps(dataset: Dataset, settings: DatasetSettings, tables: Sequence[str], ids: Sequence[str]) -> list[Step]:
     """Make the one step that writes some tables; its key is their content.
 
     Raises
@@ -33,13 +34,13 @@ def table_steps(dataset: Dataset, dataset_json: str, tables: Sequence[str], ids:
     """
     content = {table: _checked(dataset, table, len(ids)).tolist() for table in tables}
     key = content_key({"version": VERSION, "tables": content, "stimuli": list(ids)})
-    arguments = {"dataset": dataset_json, "tables": tuple(tables), "ids": tuple(ids)}
+    arguments = {"dataset": settings, "tables": tuple(tables), "ids": tuple(ids)}
     return [Step(StepId("extract", "dataset", key), write_tables, arguments, size=len(ids))]
 
 
-def write_tables(folder: Path, *, dataset: str, tables: Sequence[str], ids: Sequence[str]) -> None:
+def write_tables(folder: Path, *, dataset: DatasetSettings, tables: Sequence[str], ids: Sequence[str]) -> None:
     """Write ``<table>.npy`` (n_stimuli, n_features) float64 for each table and ``stimuli.json``, as `extract_shard`."""
-    source = dataset_from_json(dataset)
+    source = open_once(dataset)
     for table in tables:
         np.save(layer_path(folder, table), _checked(source, table, len(ids)))
     records = [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in ids]
