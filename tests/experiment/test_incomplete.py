@@ -19,7 +19,7 @@ from tests.experiment.miniature import contents, read_table, run, settings, writ
 from voxelcast.challenges.challenges import make_file
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
-from voxelcast.datasets.formats.simulated import SimulatedDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import remove_all_results
@@ -294,7 +294,7 @@ def test_a_challenge_without_one_pair_is_not_submitted(simulation: Path, tmp_pat
     (output / "submission" / "mine.zip").unlink()
     notes = json.loads((output / "notes.json").read_text())
     assert any(n.startswith("No submission was made: it needs every subject x ROI; sub02 V1 failed") for n in notes)
-    dataset = SimulatedDataset(root)
+    dataset = SimulatedDataset(SimulatedSettings(root))
     with pytest.raises(DataError, match=r"sub02 V1 is missing in .*out because it failed \(no candidate"):
         read_outputs([output], dataset)
 

@@ -12,10 +12,10 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.registry import open_dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import build_dataset
 from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.settings import TABLES, ExperimentConfig
 from voxelcast.experiment.steps.compress import (
@@ -60,8 +60,8 @@ class Plan:
         self.config = config
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
-        self.dataset: Dataset = build_dataset(config.dataset)
-        self.extraction = Extraction(config.frames.sampling(), config.pools, config.space, config.broken_stimuli)
+        self.dataset: Dataset = open_dataset(config.dataset)
+        self.extraction = Extraction(config.frames, config.pools, config.space, config.broken_stimuli)
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,

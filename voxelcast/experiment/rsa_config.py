@@ -9,9 +9,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from voxelcast.core.checks import check_file_name
-from voxelcast.experiment.dataset_config import Strict
 from voxelcast.experiment.settings import IntervalConfig, NetworkConfig
 from voxelcast.experiment.settings_file import check_settings, read_settings
+from voxelcast.experiment.strict import Strict
 from voxelcast.features.space import parse_space
 
 

@@ -12,8 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from voxelcast.core.checks import check_file_name, check_option
 from voxelcast.core.errors import UnknownNameError
 from voxelcast.core.seeds import derive_seed
+from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.encoders.registry import can_be_exact, list_encoders
-from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
 from voxelcast.experiment.partition_config import VariancePartitioningConfig
 from voxelcast.experiment.search_config import (
     EnsembleConfig,
@@ -22,6 +22,7 @@ from voxelcast.experiment.search_config import (
     SelectionConfig,
     ShareConfig,
 )
+from voxelcast.experiment.strict import SeveralNames, Strict
 from voxelcast.features.compress import Compression
 from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pooling import check_pools
@@ -64,27 +65,6 @@ class NetworkConfig(Strict):
     def chosen_weights(self) -> str:
         """What ``weights`` means where it is left out."""
         return self.weights or ("none" if self.name.startswith("voxelcast/") else "default")
-
-
-class FramesConfig(Strict):
-    """Which frames of a video are looked at: every k-th, n evenly spaced, or so many per second."""
-
-    every: int | None = Field(default=None, ge=1)
-    n: int | None = Field(default=None, ge=1)
-    hz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _one_of_three(self) -> FramesConfig:
-        if [self.every, self.n, self.hz].count(None) != 2:
-            raise ValueError(
-                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so "
-                "often per second)"
-            )
-        return self
-
-    def sampling(self) -> FrameSampling:
-        """Return what the decoder is told."""
-        return FrameSampling(every=self.every, n=self.n, hz=self.hz)
 
 
 class CompressConfig(Strict):
@@ -161,12 +141,12 @@ class ExperimentConfig(Strict):
     """An experiment: from stimuli and responses to tuned encoding models and honest scores."""
 
     name: str
-    dataset: DatasetConfig
+    dataset: AnyDatasetSettings
     networks: tuple[NetworkConfig, ...] = ()
     features: SeveralNames | tuple[()] = ()
     delays: tuple[int, ...] = ()
     seed: int = Field(default=0, ge=0)
-    frames: FramesConfig = FramesConfig(every=1)
+    frames: FrameSampling = FrameSampling(every=1)
     pool: str | tuple[str, ...] = "mean"
     space: str = "none"
     compress: CompressConfig = CompressConfig()
