@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import Any
 
@@ -11,8 +12,8 @@ from pydantic import TypeAdapter
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import DATASETS
 from voxelcast.experiment.dataset_config import DatasetConfig, FolderConfig
-from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.networks.base import Network
+from voxelcast.networks.settings import NetworkSettings
 
 _DATASET: TypeAdapter[DatasetConfig] = TypeAdapter(DatasetConfig)
 
@@ -36,10 +37,9 @@ def dataset_from_json(text: str) -> Dataset:
     return build_dataset(_DATASET.validate_python(json.loads(text)))
 
 
-def network_json(config: NetworkConfig, seed: int) -> str:
+def network_json(config: NetworkSettings, seed: int) -> str:
     """Express a network's settings as the JSON text that travels to a worker process."""
-    plain: dict[str, Any] = config.model_dump(mode="json", exclude={"label"})
-    return json.dumps({**plain, "weights": config.chosen_weights, "seed": seed})
+    return json.dumps({**asdict(replace(config, label=None)), "weights": config.chosen_weights, "seed": seed})
 
 
 @lru_cache(maxsize=1)
@@ -47,9 +47,6 @@ def network_from_json(text: str, device: str) -> Network:
     """Load the network of a JSON text (torch is imported here, not before)."""
     from voxelcast.networks.registry import load_network
 
-    # JSON knows no tuples, and means and layers are expected to be some: they are looked up.
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
-    }
-    name = plain.pop("name")
-    return load_network(name, device=device, **plain)
+    plain: dict[str, Any] = json.loads(text)
+    seed = plain.pop("seed")
+    return load_network(NetworkSettings(**plain), seed=seed, device=device)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
+from voxelcast.core.settings import content
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan, Readable, Space
 from voxelcast.experiment.settings import TABLES
@@ -31,7 +31,7 @@ def compress_spaces(plan: Plan, extracted: dict[str, list[Step]], readable: Read
     spaces = []
     for shown, weights, layer, pool in sources:
         shards = extracted[shown]
-        compression = plan.config.compression(pool)
+        compression = {"compression": plan.config.compress, "seed": plan.config.compress_seed, "axis": pool == "pc1"}
         place = extract_step.place_of(pool, pools) if pool else None
         several = {} if place is None else {"pool": pool_key(pool)}
         key = {
@@ -41,7 +41,7 @@ def compress_spaces(plan: Plan, extracted: dict[str, list[Step]], readable: Read
             "folds": fold_ids.tolist(),
             "excluded": excluded,
             **several,
-            **asdict(compression),
+            **content(compression),
         }
         called = pool if several else ""
         arguments = {
@@ -49,7 +49,7 @@ def compress_spaces(plan: Plan, extracted: dict[str, list[Step]], readable: Read
             "layer": " ".join(filter(None, (shown, layer, called))),
             "fold_ids": fold_ids,
             "excluded": excluded,
-            "compression": compression,
+            **compression,
         }
         name = "-".join(filter(None, (shown.replace("/", "-"), layer, called.partition("(")[0])))
         step = Step(StepId("compress", name, content_key(key)), compress_step.compress_layer, arguments)

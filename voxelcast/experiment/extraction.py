@@ -20,11 +20,10 @@ from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import run_steps
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_json
-from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.experiment.steps.extract import OnBroken, extract_steps, layer_path, load, read_records
+from voxelcast.experiment.steps.extract import extract_steps, layer_path, load, read_records
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
@@ -32,18 +31,15 @@ from voxelcast.store.steps import StepStore
 
 def extract_folder(
     source: Path,
-    network: NetworkConfig,
-    sampling: FrameSampling,
+    network: NetworkSettings,
+    settings: ExtractionSettings,
     output: Path,
     *,
     seed: int,
     device: str,
     recursive: bool,
-    on_broken: OnBroken,
     keep_suffix: bool = False,
     progress: Progress,
-    pool: str = "mean",
-    space: str = "none",
     on: Profile = THIS_MACHINE,
 ) -> list[dict[str, object]]:
     """Extract features of all stimuli under ``source``; goes on where a killed run was.
@@ -57,27 +53,27 @@ def extract_folder(
     StoreError
         If ``output`` holds files that no extraction wrote, or another process works in it.
     StimulusError
-        For a broken stimulus, where ``on_broken`` is ``"stop"``.
+        For a broken stimulus, where ``settings.on_broken`` is ``"stop"``.
     ConfigError
         If ``device`` is a GPU and the profile has none.
     ExecutionError
         If workers were lost again and again, or could not be had.
     """
-    if pool == "pc1":
+    if "pc1" in settings.pools:
         raise OptionError("pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead")
     text = network_json(network, seed)
-    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "space": space, "on_broken": on_broken}
+    used: dict[str, object] = {"network": text, "extraction": asdict(settings) | {"pools": list(settings.pools)}}
     extract_on = worker_device(on, device, "--device ")
-    _check_output(output, settings)
+    _check_output(output, used)
     fetch_inputs(on, progress.note)
     stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
     here = isinstance(on, LocalProfile)
     loaded = load(network.shown, text, device if here else "cpu")  # a login node has no GPU
     with locked(output):
-        _check_output(output, settings)  # another process may have written there while the network was loaded
+        _check_output(output, used)  # another process may have written there while the network was loaded
         store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {network.shown}"
-        write_json(output / "settings.json", settings)
-        steps = extract_steps(loaded, stimuli, sampling, [pool], space, on_broken, extract_on)
+        write_json(output / "settings.json", used)
+        steps = extract_steps(loaded, stimuli, settings, extract_on)
         with journal.run(store.root, on.scheduler, {what: None}):
             gpus = len(visible_gpus()) if here and device == "cuda" else 0
             with open_engine(on, available_cores(), output, progress.note, gpus) as engine:

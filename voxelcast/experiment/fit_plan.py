@@ -42,7 +42,7 @@ def fit_steps(
             "search": config.search.model_dump(),
             "selection": config.selection.model_dump(),
             "ensemble": config.ensemble.model_dump(exclude=set() if config.ensemble.joined else {"joined"}),
-            "truncate": config.compress.compression(axis=False, seed=0).nested,
+            "truncate": config.compress.nested,
             "nested": config.folds.nested,
             "interval": config.interval.model_dump(),
             "significance": config.significance.model_dump(),

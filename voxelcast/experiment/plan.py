@@ -77,7 +77,6 @@ class Plan:
         self.store = store
         self.dataset: Dataset = build_dataset(config.dataset)
         self.dataset_json = config.dataset.model_dump_json()
-        self.sampling = config.frames.sampling()
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,
@@ -213,10 +212,7 @@ class Plan:
             network.shown: extract_step.extract_steps(
                 network,
                 self.stimuli,
-                self.sampling,
-                config.pools,
-                config.space,
-                config.broken_stimuli,
+                config.extraction,
                 self.extract_on,
             )
             for network in self.networks

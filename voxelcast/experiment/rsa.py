@@ -20,11 +20,11 @@ from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.extraction import extract_folder
 from voxelcast.experiment.rsa_config import RsaConfig
 from voxelcast.experiment.steps.extract import load
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.report.rsa_figure import draw_layers
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
 
@@ -138,14 +138,12 @@ def _model_rdms(
         records = extract_folder(
             stimuli,
             network,
-            FrameSampling(every=1),
+            ExtractionSettings(spatial_pool=config.spatial_pool),
             folder,
             seed=config.seed,
             device=config.device,
             recursive=False,
-            on_broken="stop",
             progress=progress,
-            space=config.space,
         )
         extracted = [str(record["stimulus_id"]) for record in records]
         check_same_stimuli(f"features of {network.shown}", extracted, "the stimuli", ids)

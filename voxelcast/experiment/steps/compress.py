@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.features.compress import Compression, compress_folds
+from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.settings import CompressionSettings
 
 VERSION = 3
 
@@ -32,17 +33,20 @@ def compress_layer(
     layer: str,
     fold_ids: IntArray,
     excluded: Sequence[tuple[int, ...]],
-    compression: Compression,
+    compression: CompressionSettings,
+    seed: int,
+    axis: bool,
 ) -> None:
     """Write ``scores[_i[_j]].npy`` (n_stimuli, n_components) for each set of excluded folds, and ``facts.json``."""
     matrix = FeatureMatrix(shards)
     subsets = [np.flatnonzero(~np.isin(fold_ids, left_out)) for left_out in excluded]
     facts: dict[str, object] = {}
-    for left_out, result in zip(excluded, compress_folds(matrix, subsets, compression, layer=layer), strict=True):
+    results = compress_folds(matrix, subsets, compression, seed=seed, axis=axis, layer=layer)
+    for left_out, result in zip(excluded, results, strict=True):
         np.save(scores_path(folder, left_out), result.scores)
         if left_out == ():
             facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
-    n_features = matrix.stored_shape[-1] if compression.axis else matrix.shape[1]
+    n_features = matrix.stored_shape[-1] if axis else matrix.shape[1]
     facts |= {"layer": layer, "n_features": n_features}
     (folder / "facts.json").write_text(json.dumps(facts))
 

@@ -7,24 +7,23 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import DataError
 from voxelcast.core.progress import Progress
+from voxelcast.core.settings import content
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import network_from_json
-from voxelcast.features.pooling import pool_key
 from voxelcast.features.rows import RowFile
 from voxelcast.networks.base import NetworkCard
-from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId
 
 VERSION = 3
-OnBroken = Literal["stop", "skip"]
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
 
@@ -49,10 +48,7 @@ def load(shown: str, text: str, device: str) -> LoadedNetwork:
 def extract_steps(
     network: LoadedNetwork,
     stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    pools: Sequence[str],
-    space: str,
-    on_broken: OnBroken,
+    settings: ExtractionSettings,
     device: str,
 ) -> list[Step]:
     """Divide the extraction of one network into steps of ``SHARD`` stimuli.
@@ -66,23 +62,18 @@ def extract_steps(
     """
     # The hash counts, not what the weights are called and whose they are.
     card = {**asdict(network.card), "weights": None, "licence": None}
-    keys = [pool_key(pool) for pool in pools]
-    pooling = {"sampling": asdict(sampling), "pool": keys if len(keys) > 1 else keys[0], "space": space}
-    settings = {"network": card, "layers": network.layers, **pooling}
+    fixed = {"network": card, "layers": network.layers, "extraction": content(settings)}
     steps = []
     for number, start in enumerate(range(0, len(stimuli), SHARD)):
         shard = tuple(stimuli[start : start + SHARD])
         contents = [[stimulus.stimulus_id, stimulus.content_hash(), stimulus.is_image] for stimulus in shard]
-        key = content_key({"version": VERSION, **settings, "on_broken": on_broken, "stimuli": contents})
+        key = content_key({"version": VERSION, **fixed, "stimuli": contents})
         step_id = StepId("extract", f"{network.shown.replace('/', '-')}-{number:04d}", key)
         arguments = {
             "network": network.json,
             "device": device,
             "stimuli": shard,
-            "sampling": sampling,
-            "pools": tuple(pools),
-            "space": space,
-            "on_broken": on_broken,
+            "settings": settings,
         }
         steps.append(Step(step_id, extract_shard, arguments, wide=device != "cpu", size=len(shard)))
     return steps
@@ -94,10 +85,7 @@ def extract_shard(
     network: str,
     device: str,
     stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    pools: Sequence[str],
-    space: str,
-    on_broken: OnBroken,
+    settings: ExtractionSettings,
     progress: Progress | None = None,
 ) -> None:
     """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
@@ -111,20 +99,20 @@ def extract_shard(
     from voxelcast.networks.extract import BrokenStimulus, extract
 
     net = network_from_json(network, device)
-    options: dict[str, Any] = {"space": space, "on_broken": on_broken, "workers": 1}
+    options: dict[str, Any] = {"workers": 1}
     if device != "cpu":
         videos = any(not stimulus.is_image for stimulus in stimuli)
         options |= {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
     records: list[dict[str, object]] = []
     with ExitStack() as stack:
         files: dict[Path, RowFile] = {}
-        for outcome in extract(net, stimuli, sampling, pools, **options):
+        for outcome in extract(net, stimuli, settings, **options):
             if isinstance(outcome, BrokenStimulus):
                 records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
             else:
                 for pool, layers in outcome.by_pool.items():
                     for layer, feature in layers.items():
-                        path = layer_path(folder, layer, place_of(pool, pools))
+                        path = layer_path(folder, layer, place_of(pool, settings.pools))
                         if path not in files:
                             files[path] = stack.enter_context(RowFile(path, feature.shape))
                         check_steps(outcome.stimulus.name, layer, feature.shape, files[path].shape)
