@@ -20,18 +20,17 @@ from voxelcast.execution.opening import fetch_inputs, open_engine, send_results,
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.experiment.steps.extract import Extraction, OnBroken, extract_steps, layer_path, load, read_records
+from voxelcast.experiment.steps.extract import extract_steps, layer_path, load, read_records
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
 
-EVERY_FRAME = FrameSampling(every=1)
+_EVERY_FRAME = ExtractionSettings()
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,7 @@ class FolderExtraction:
     source : Path
         Folder or zip of stimuli.
     network : NetworkSettings
-    sampling : FrameSampling
-    pool : str
-        Over time.
-    spatial_pool : str
+    settings : ExtractionSettings
     seed : int
         Of random weights.
     device : str
@@ -54,35 +50,26 @@ class FolderExtraction:
         Whether folders in the folder are looked into.
     keep_suffix : bool
         Whether ids of stimuli keep the suffixes of their files.
-    on_broken : {"stop", "skip"}
     """
 
     source: Path
-    network: NetworkConfig
-    sampling: FrameSampling = EVERY_FRAME
-    pool: str = "mean"
-    spatial_pool: str = "none"
+    network: NetworkSettings
+    settings: ExtractionSettings = _EVERY_FRAME
     seed: int = 0
     device: str = "cpu"
     recursive: bool = False
     keep_suffix: bool = False
-    on_broken: OnBroken = "stop"
 
     def __post_init__(self) -> None:
-        if self.pool == "pc1":
+        if "pc1" in self.settings.pools:
             raise OptionError(
                 "pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead"
             )
 
-    @property
-    def extraction(self) -> Extraction:
-        """How stimuli become features."""
-        return Extraction(self.sampling, (self.pool,), self.spatial_pool, self.on_broken)
-
     def plain(self) -> dict[str, Any]:
         """Return the settings that can change a result, as plain values."""
-        network: dict[str, Any] = self.network.model_dump(mode="json", exclude={"label"})
-        return json.loads(json.dumps({"network": network, "seed": self.seed, "extraction": content(self.extraction)}))
+        plain = {"network": content(self.network), "seed": self.seed, "extraction": content(self.settings)}
+        return dict(json.loads(json.dumps(plain)))
 
 
 def extract_folder(
@@ -117,7 +104,7 @@ def extract_folder(
         _check_output(output, settings)  # another process may have written there while the network was loaded
         store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {loaded.shown}"
         write_json(output / "settings.json", settings)
-        steps = extract_steps(loaded, stimuli, wanted.extraction, extract_on)
+        steps = extract_steps(loaded, stimuli, wanted.settings, extract_on)
         with journal.run(store.root, on.scheduler, {what: None}):
             gpus = len(visible_gpus()) if here and device == "cuda" else 0
             with open_engine(on, available_cores(), output, progress.note, gpus) as engine:

@@ -26,7 +26,6 @@ from voxelcast.experiment.steps.compress import (
     excluded_folds,
 )
 from voxelcast.experiment.steps.extract import (
-    Extraction,
     Readable,
     extract_steps,
     load,
@@ -61,7 +60,6 @@ class Plan:
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
         self.dataset: Dataset = open_dataset(config.dataset)
-        self.extraction = Extraction(config.frames, config.pools, config.space, config.broken_stimuli)
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,
@@ -177,12 +175,12 @@ class Plan:
 
         Features that come with the dataset are a step among them.
         """
-        tables: dict[str, list[Step]] = {}
-        if self.config.features:
+        config, tables = self.config, dict[str, list[Step]]()
+        if config.features:
             ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-            tables[TABLES] = [table_step(self.config.dataset, self.dataset, self.config.features, ids)]
+            tables[TABLES] = [table_step(config.dataset, self.dataset, config.features, ids)]
         return tables | {
-            network.shown: extract_steps(network, self.stimuli, self.extraction, self.extract_on)
+            network.shown: extract_steps(network, self.stimuli, config.extraction, self.extract_on)
             for network in self.networks
         }
 
@@ -268,7 +266,18 @@ class Plan:
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in extracted[shown])
-            job = CompressJob(shown, layer, named, index, shards, fitted_for, excluded, config.compression(pool))
+            job = CompressJob(
+                shown,
+                layer,
+                named,
+                index,
+                shards,
+                fitted_for,
+                excluded,
+                config.compress,
+                config.compress_seed,
+                pool == "pc1",
+            )
             steps.append(Step(job))
             layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
         return FoldedLayers(fold_ids, tuple(layers)), steps
@@ -297,7 +306,7 @@ class Plan:
                     selection=config.selection,
                     ensemble=config.ensemble,
                     share=config.share,
-                    truncate=config.compress.compression(axis=False, seed=0).nested,
+                    truncate=config.compress.nested,
                     nested=config.folds.nested,
                     interval=config.interval,
                     significance=config.significance,
