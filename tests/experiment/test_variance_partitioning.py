@@ -17,13 +17,14 @@ from tests.search.spaces import Fixed, Refitted
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, UnknownNameError
 from voxelcast.encoders.banded_ridge import ALPHAS
-from voxelcast.experiment.partition_config import resolve_groups
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.partition import divide_pair, nested_predictions
+from voxelcast.experiment.steps.partition import divide_pair
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import fold_r2
 from voxelcast.scoring.variance_parts import variance_parts
+from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
 
 GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
 
@@ -54,7 +55,7 @@ def divide(
         delayed_rows=None,
         stimulus_groups=None,
         draws=draws,
-        interval={"resamples": 200, "level": 0.95},
+        interval=IntervalSettings(200),
         seed=0,
     )
     return {(row["kind"], row["part"]): row for row in json.loads((folder / "parts.json").read_text())}
@@ -158,7 +159,7 @@ def test_noise_has_no_variance_to_divide() -> None:
     folds = np.arange(200) % 5
     groups = {name: [Fixed(rng.standard_normal((200, 20)))] for name in "ab"}
     Y = rng.standard_normal((200, 50))
-    for part in variance_parts(Y, nested_predictions(groups, Y, folds), folds, 100):
+    for part in variance_parts(Y, nested_predictions(groups, Y, folds), folds, IntervalSettings(100)):
         assert abs(part.mean) < 0.01, part.kind
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from voxelcast.core.settings import content
 from voxelcast.encoders.registry import AUTOML_ENCODERS
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan, Readable, Space
@@ -32,21 +33,17 @@ def fit_steps(
     for pair, prepared in responses.items():
         others = [responses[other] for other in plan.sharers(pair)]
         shared = {
-            "share": config.share.model_dump(),
+            "share": config.share,
             "fitted_in_folds": config.compressed_in_folds,
             "groups": groups,
             "test_groups": plan.groups_of(readable.test_ids),
             "encoders": config.encoders,
             # Its budget changes nothing where it is not used.
-            "automl": config.automl.model_dump() if set(config.encoders) & set(AUTOML_ENCODERS) else None,
-            "search": config.search.model_dump(),
-            "selection": config.selection.model_dump(),
-            "ensemble": config.ensemble.model_dump(exclude=set() if config.ensemble.joined else {"joined"}),
+            "automl": config.automl if set(config.encoders) & set(AUTOML_ENCODERS) else None,
+            "settings": config.pair_settings,
             "truncate": config.compress.compression(axis=False, seed=0).nested,
-            "nested": config.folds.nested,
-            "interval": config.interval.model_dump(),
-            "significance": config.significance.model_dump(),
-            "seed": config.seed,
+            "interval": config.interval,
+            "significance": config.significance,
             "subject": pair[0],
             "roi": pair[1],
         }
@@ -78,7 +75,7 @@ def fit_steps(
             "repeats": [(folds, _located(plan, own)) for folds, own in zip(more_folds, repeated, strict=True)],
             "others": [plan.store.path(other.step_id) for other in others],
         }
-        step_id = StepId("fit", "_".join(pair), content_key(key))
+        step_id = StepId("fit", "_".join(pair), content_key(content(key)))
         arguments["scratch"] = plan.store.scratch(step_id)
         steps[pair] = Step(step_id, fit_step.fit_pair, arguments)
     return steps

@@ -13,6 +13,7 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.scoring.bootstrap import bootstrap_difference
 from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.search.base import Candidate, PairResult, Part, Share
 
 WEIGHT_COLUMNS = (
@@ -73,7 +74,7 @@ def gain_row(
     measured: FloatArray,
     fold_ids: IntArray,
     groups: Sequence[str] | None,
-    interval: Mapping[str, Any],
+    interval: IntervalSettings,
     seed: int,
 ) -> dict[str, float]:
     """Compare the nested score with that of the best single candidate; empty where the prediction is just that.
@@ -96,8 +97,7 @@ def gain_row(
         single,
         fold_ids,
         groups=groups,
-        n_resamples=interval["resamples"],
-        level=interval["level"],
+        interval=interval,
         seed=derive_seed(seed, "bootstrap", ""),
     )
     means = [float(score[both].mean()) for score in scores]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from voxelcast.core.settings import content
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan, Readable, Space
 from voxelcast.experiment.steps import partition as partition_step
@@ -40,7 +41,7 @@ def partition_steps(
         "fitted_in_folds": config.compressed_in_folds,
         "stimulus_groups": plan.groups_of(readable.train_ids),
         "draws": config.variance_partitioning.draws,
-        "interval": config.interval.model_dump(),
+        "interval": config.interval,
         "seed": config.seed,
     }
     key = {
@@ -61,7 +62,7 @@ def partition_steps(
     }
     steps = {}
     for pair, prepared in responses.items():
-        own_key = content_key({"responses": prepared.step_id.key, **key})
+        own_key = content_key(content({"responses": prepared.step_id.key, **key}))
         own = {**arguments, "responses": plan.store.path(prepared.step_id)}
         steps[pair] = Step(StepId("partition", "_".join(pair), own_key), partition_step.divide_pair, own)
     return steps

@@ -17,7 +17,6 @@ from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import check_ready
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import build_dataset, network_json
-from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.settings import TABLES, ExperimentConfig
 from voxelcast.experiment.steps import compress as compress_step
 from voxelcast.experiment.steps import extract as extract_step
@@ -25,6 +24,7 @@ from voxelcast.experiment.steps import responses as responses_step
 from voxelcast.experiment.steps.tables import table_steps
 from voxelcast.features.delays import delayed_rows
 from voxelcast.search.folds import group_folds, make_folds
+from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key, file_hash
 from voxelcast.store.steps import StepId, StepStore

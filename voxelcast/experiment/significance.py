@@ -10,6 +10,7 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.scoring.settings import SignificanceSettings
 
 
 def voxel_significance(
@@ -19,7 +20,7 @@ def voxel_significance(
     fold_ids: IntArray,
     groups: Sequence[str] | None,
     valid: BoolArray,
-    settings: dict[str, Any],
+    settings: SignificanceSettings,
     seed: int,
     *,
     circular: bool,
@@ -35,8 +36,7 @@ def voxel_significance(
     groups : sequence of str or None
     valid : ndarray of shape (n_voxels,), bool
         Voxels analysed; the others get NaN.
-    settings : dict
-        ``permutations`` (0: no test) and ``alpha``.
+    settings : SignificanceSettings
     seed : int
     circular : bool
         Whether groups are runs of a time series.
@@ -48,7 +48,7 @@ def voxel_significance(
     row : dict
         ``n_significant_voxels``, or ``no_permutation`` where there is nothing to permute.
     """
-    if not settings["permutations"]:
+    if not settings.permutations:
         return {}, {}
     if not circular and not can_permute(fold_ids, groups):
         return {}, {f"{prefix}no_permutation": True}
@@ -58,7 +58,7 @@ def voxel_significance(
         measured,
         predicted,
         fold_ids,
-        settings["permutations"],
+        settings.permutations,
         own,
         groups,
         cross_validated=not prefix,
@@ -66,4 +66,4 @@ def voxel_significance(
     )
     q = benjamini_hochberg(p)
     voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
-    return voxels, {f"{prefix}n_significant_voxels": int((q <= settings["alpha"]).sum())}
+    return voxels, {f"{prefix}n_significant_voxels": int((q <= settings.alpha).sum())}

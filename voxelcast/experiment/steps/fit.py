@@ -16,20 +16,20 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Params
-from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment import mixture_files
 from voxelcast.experiment.significance import voxel_significance
 from voxelcast.experiment.steps.compress import StoredSpace
 from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, Share
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.joined import JOINED
-from voxelcast.search.pair import search_pair
+from voxelcast.search.pair import PairContext, search_pair
 from voxelcast.search.repeated import combine_repeats
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 
@@ -55,21 +55,17 @@ def fit_pair(
     fold_ids: IntArray,
     repeats: Sequence[tuple[IntArray, Sequence[Located]]],
     others: Sequence[Path],
-    share: dict[str, Any],
+    share: SharingSettings,
     groups: Sequence[str] | None,
     test_groups: Sequence[str] | None,
     encoders: Sequence[str],
-    automl: dict[str, Any] | None,
-    search: dict[str, Any],
-    selection: dict[str, Any],
-    ensemble: dict[str, Any],
+    automl: AutoMLSettings | None,
+    settings: PairSettings,
     truncate: bool,
     delayed_rows: IntArray | None,
     scratch: Path,
-    nested: bool,
-    interval: dict[str, Any],
-    significance: dict[str, Any],
-    seed: int,
+    interval: IntervalSettings,
+    significance: SignificanceSettings,
     subject: str,
     roi: str,
 ) -> None:
@@ -90,15 +86,15 @@ def fit_pair(
     pools = any(pool for *_, pool in spaces)
     chosen_row = partial(_chosen_row, weights=weights, pools=pools, n_delays=n_delays)
     circular = delayed_rows is not None
-    budget = Budget(**automl) if automl else DEFAULT_BUDGET
+    seed = settings.seed
     sharing = None
-    if share["components"]:
-        sharing = Sharing(share["components"], [_valid_responses(folder, train_rows)[0] for folder in others])
+    if share.components:
+        sharing = Sharing(share.components, [_valid_responses(folder, train_rows)[0] for folder in others])
     partitions = [(fold_ids, spaces), *repeats]
     results = []
     for number, (folds, stored) in enumerate(partitions):
         own = [f"repeat {number}"] if number else []
-        with open_log(scratch.joinpath(*own)) if search["method"] != "exact" else nullcontext() as log:
+        with open_log(scratch.joinpath(*own)) if settings.search.method != "exact" else nullcontext() as log:
             found = search_pair(
                 train,
                 [
@@ -112,17 +108,10 @@ def fit_pair(
                     )
                     for path, network, _, layer, pool in stored
                 ],
-                [get_encoder(name, derive_seed(seed, subject, roi), budget) for name in encoders],
+                [get_encoder(name, derive_seed(seed, subject, roi), automl or AutoMLSettings()) for name in encoders],
                 folds,
-                **search,
-                nested=nested,
-                seed=seed,
-                names=(subject, roi, *own),
-                selection=Selection(**selection),
-                ensemble=Ensemble(**ensemble),
-                truncate=truncate,
-                n_delays=n_delays,
-                sharing=sharing,
+                settings,
+                context=PairContext((subject, roi, *own), truncate, n_delays, sharing),
                 log=log,
             )
         results.append(found)
@@ -135,7 +124,7 @@ def fit_pair(
     with np.load(responses / "ceilings.npz") as ceilings:
         voxels: dict[str, FloatArray] = dict(ceilings)
     row = chosen_row(_heaviest(result.shares, result.chosen)) | {"selection_score": result.selection_score}
-    row |= {"ensemble": ensemble["method"], "selection": selection["per"], "n_models": len(result.shares)}
+    row |= {"ensemble": settings.ensemble.method, "selection": settings.selection.per, "n_models": len(result.shares)}
     row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
     heaviest = map(_heaviest, result.nested_shares, result.nested_choices)
     row |= {"nested_choices": [chosen_row(candidate) for candidate in heaviest]}
@@ -212,7 +201,7 @@ def _judged(
     predicted: FloatArray,
     fold_ids: IntArray,
     groups: Sequence[str] | None,
-    interval: dict[str, Any],
+    interval: IntervalSettings,
     seed: int,
 ) -> dict[str, Any]:
     """Mean score over voxels with its bootstrap interval over stimuli; None where no voxel has a score."""
@@ -224,8 +213,7 @@ def _judged(
         predicted,
         fold_ids,
         groups=groups,
-        n_resamples=interval["resamples"],
-        level=interval["level"],
+        interval=interval,
         seed=derive_seed(seed, "bootstrap", prefix),
     )
     return {

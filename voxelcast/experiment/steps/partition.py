@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.joint_ridge import fit_joint_ridge
-from voxelcast.encoders.side_by_side import mean_squared_norm
 from voxelcast.experiment.steps.compress import StoredSpace
-from voxelcast.scoring.variance_partitioning import Sets
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_parts import VariancePart, variance_parts
-from voxelcast.search.base import FeatureSpace
-from voxelcast.search.training import checked_scores
+from voxelcast.search.variance_partitioning import nested_predictions
 from voxelcast.store.atomic import save_arrays
 
 VERSION = 2
@@ -40,7 +35,7 @@ def divide_pair(
     delayed_rows: IntArray | None,
     stimulus_groups: Sequence[str] | None,
     draws: int,
-    interval: Mapping[str, Any],
+    interval: IntervalSettings,
     seed: int,
 ) -> None:
     """Fit a model to every combination of groups, judge it on folds that it never saw, and divide what they explain.
@@ -67,8 +62,7 @@ def divide_pair(
                 Y,
                 nested_predictions(groups, Y, fold_ids, draws=draws, seed=seed),
                 fold_ids,
-                n_resamples=interval["resamples"],
-                level=interval["level"],
+                interval=interval,
                 seed=derive_seed(seed, "bootstrap", ""),
                 groups=stimulus_groups,
             )
@@ -99,53 +93,6 @@ def _write(
             voxels[f"{part.kind}_{shown}{end}"] = _spread(values, valid)
     (folder / "parts.json").write_text(json.dumps(rows))
     save_arrays(folder / "voxels.npz", voxels)
-
-
-def nested_predictions(
-    groups: Mapping[str, Sequence[FeatureSpace]], Y: FloatArray, fold_ids: IntArray, *, draws: int = 0, seed: int = 0
-) -> dict[Sets, FloatArray]:
-    """Predict every fold by ridge regressions on each combination of groups.
-
-    Fold j is predicted by models whose compression, scaling, penalties and coefficients were estimated on the other
-    folds alone; penalties are chosen by cross-validation over these.
-
-    Parameters
-    ----------
-    groups : mapping of str to sequence of FeatureSpace
-        The layers of a group stand side by side, each scaled to the same mean squared norm.
-    Y : ndarray of shape (n_train, n_voxels)
-    fold_ids : ndarray of shape (n_train,)
-    draws : int
-        0: the groups of a model weigh the same; else how many weights are drawn for voxels to choose from.
-    seed : int
-
-    Returns
-    -------
-    predictions : dict of frozenset of str to ndarray of shape (n_train, n_voxels)
-        Of every combination, smallest first.
-    """
-    combined = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
-    predictions: dict[Sets, FloatArray] = {sets: np.empty(Y.shape) for sets in combined}
-    for fold in np.unique(fold_ids).tolist():
-        held = fold_ids == fold
-        features = {name: _side_by_side(spaces, fold, ~held) for name, spaces in groups.items()}
-        own = derive_seed(seed, "variance partitioning", fold)
-        for sets, predicted in predictions.items():
-            Xs = [X for name, X in features.items() if name in sets]
-            training = [X[~held] for X in Xs], Y[~held], fold_ids[~held]
-            model = fit_joint_ridge(*training, n_draws=draws, seed=own)
-            predicted[held] = model.predict([X[held] for X in Xs])
-    return predictions
-
-
-def _side_by_side(spaces: Sequence[FeatureSpace], fold: int, kept: BoolArray) -> FloatArray:
-    """Join layers as compressed without a fold, scaled by their training stimuli, ndarray of shape (n_train, p)."""
-    scaled = []
-    for space in spaces:
-        X = checked_scores(space, (fold,), len(kept))[: len(kept)]
-        centred = X[kept] - X[kept].mean(axis=0)
-        scaled.append(X / np.sqrt(mean_squared_norm(centred)))
-    return np.hstack(scaled)
 
 
 def _averaged(parts: Sequence[VariancePart]) -> VariancePart:
