@@ -123,7 +123,9 @@ class GoldenData:
             inside.write_video(root / f"{run}.mp4", shown, 1)
             for subject in ("ann", "bob"):
                 motion = np.loadtxt(root / subject / f"{run}_motion.txt")
-                np.savetxt(root / subject / f"{run}_confounds.tsv", motion, header="x\ty", comments="", delimiter="\t")
+                table = np.column_stack([motion[:, 0], rng.standard_normal(len(motion)), motion[:, 1]])
+                path = root / subject / f"{run}_confounds.tsv"
+                np.savetxt(path, table, header="x\tother\ty", comments="", delimiter="\t")
 
     def _simulated(self, root: Path) -> None:
         drivers = [f"--driver={roi}=voxelcast/motion_energy:colour" for roi in ("LOC", "FFA")]

@@ -299,7 +299,7 @@ EXPERIMENTS: dict[str, Golden] = {
                 "masks": {"four": "atlas.nii[2]"},
                 "rois": "four",
                 "nuisance": "{subject}/{run}_confounds.tsv",
-                "nuisance_columns": "x",
+                "nuisance_columns": ["x", "y"],
             },
             networks=_energy("colour"),
             features="conditions",

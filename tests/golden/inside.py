@@ -84,7 +84,7 @@ class _Here:
 @contextmanager
 def in_process() -> Iterator[None]:
     """Run steps in this process on one thread, as in a worker, without the seconds that starting workers takes."""
-    import scipy.linalg
+    import scipy.linalg  # noqa: F401
     import sklearn.linear_model  # noqa: F401
     import torch
 
@@ -117,8 +117,8 @@ def encoder_names() -> tuple[str, ...]:
 def experiment_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """All settings of an experiment file: the default of each, and its options where it has a fixed choice.
 
-    Names are as in the file, ``search.method``; settings of one kind of dataset are ``dataset.KIND.NAME``, those of each
-    network ``networks.NAME``.
+    Names are as in the file, ``search.method``; settings of one kind of dataset are ``dataset.KIND.NAME``, those of
+    each network ``networks.NAME``.
     """
     from voxelcast.experiment.config import ExperimentConfig
 
