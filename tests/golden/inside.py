@@ -120,7 +120,7 @@ def experiment_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     Names are as in the file, ``search.method``; settings of one kind of dataset are ``dataset.KIND.NAME``, those of
     each network ``networks.NAME``.
     """
-    from voxelcast.experiment.config import ExperimentConfig
+    from voxelcast.experiment.settings import ExperimentConfig
 
     return dict(_settings(ExperimentConfig, ""))
 
