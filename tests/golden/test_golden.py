@@ -55,7 +55,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 def tolerance(name: str) -> float:
-    """How far numbers may differ: on processors for which BLAS sums in another order, by single precision's rounding."""
+    """How far numbers may differ: by single precision's rounding where BLAS has other kernels than the recorder."""
     kernels = {library.get("architecture") for library in threadpool_info() if library["internal_api"] == "openblas"}
     return EXPERIMENTS[name].tolerance if kernels == {RECORDED_WITH} else max(EXPERIMENTS[name].tolerance, 1e-5)
 
