@@ -440,7 +440,7 @@ EXPERIMENTS: dict[str, Golden] = {
             {
                 "kind": "bold_moments",
                 "root": "bold_moments",
-                "space": "fsLR32k",
+                "template": "fsLR32k",
                 "subjects": ["sub-01"],
                 "rois": ["left", "subcortex"],
             },
@@ -455,7 +455,7 @@ EXPERIMENTS: dict[str, Golden] = {
             {
                 "kind": "bold_moments",
                 "root": "bold_moments",
-                "space": "fsaverage",
+                "template": "fsaverage",
                 "subjects": ["sub-02"],
                 "rois": ["right"],
             },
