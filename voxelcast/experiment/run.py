@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _on_driver(config: ExperimentSettings, on: Profile) -> ExperimentSettings:
     """Have this process plan on the CPU where the work is done elsewhere: a login node has no GPU."""
     if isinstance(on, LocalProfile):
         return config
-    return config.model_copy(update={"compute": config.compute.model_copy(update={"device": "cpu"})})
+    return config.model_copy(update={"compute": replace(config.compute, device="cpu")})
 
 
 STAGES = ("read responses", "extract features", "compress layers", "fit encoding models")
