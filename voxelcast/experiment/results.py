@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.challenges.challenges import make_file
+from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.experiment.example_voxels import write_example_voxels
@@ -206,7 +206,8 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     if broken:
         return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
     try:
-        make_file(predictions, [finished.plan.dataset], output / "submission")
+        datasets = [finished.plan.dataset]
+        challenge_of(datasets).write(predictions, datasets, output / "submission")
     except VoxelcastError as error:
         return f"No submission was made: {error}"
     return None

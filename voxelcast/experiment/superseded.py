@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from voxelcast.challenges.challenges import remove_files
+from voxelcast.challenges import challenge_of
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.missing import Pair
 from voxelcast.experiment.plan import Plan
@@ -41,7 +41,7 @@ def remove_all_results(plan: Plan, output: Path) -> None:
 def remove_submission(plan: Plan, output: Path) -> None:
     """Remove an earlier run's submission, where the dataset is a challenge's."""
     if plan.dataset.submission_track is not None:
-        remove_files(plan.dataset.submission_track, output / "submission")
+        challenge_of([plan.dataset]).remove(output / "submission", plan.dataset.submission_track)
 
 
 def remove_old_maps(finished: Finished, output: Path) -> bool:

@@ -59,6 +59,7 @@ class Algonauts2023Dataset(Dataset):
     """
 
     kind: ClassVar[str] = KIND
+    challenge: ClassVar[str] = "algonauts2023"
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Algonauts 2023 challenge: responses to natural scenes (NSD) on the cortical surface",
         unit="beta, z-scored",
