@@ -17,7 +17,8 @@ from voxelcast.testing.miniatures import MINIATURES
 
 class TestAlgonauts2021(ChallengeConformance):
     @pytest.fixture(scope="class")
-    def datasets(self, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
+    @classmethod
+    def datasets(cls, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
         root = tmp_path_factory.mktemp("data")
         MINIATURES["algonauts2021"](root, 0)
         return [Algonauts2021Dataset(root)]
@@ -25,7 +26,8 @@ class TestAlgonauts2021(ChallengeConformance):
 
 class TestAlgonauts2023(ChallengeConformance):
     @pytest.fixture(scope="class")
-    def datasets(self, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
+    @classmethod
+    def datasets(cls, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
         root = tmp_path_factory.mktemp("data")
         MINIATURES["algonauts2023"](root, 0)
         return [Algonauts2023Dataset(root, subject) for subject in ("subj01", "subj02")]
@@ -33,7 +35,8 @@ class TestAlgonauts2023(ChallengeConformance):
 
 class TestAlgonauts2025(ChallengeConformance):
     @pytest.fixture(scope="class")
-    def datasets(self, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
+    @classmethod
+    def datasets(cls, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
         root = tmp_path_factory.mktemp("data")
         MINIATURES["algonauts2025"](root, 0)
         return [Algonauts2025Dataset(root)]

@@ -33,6 +33,7 @@ from tests.experiment.miniature import (
 from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.formats.simulated import SimulatedDataset
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment

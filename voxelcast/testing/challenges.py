@@ -4,7 +4,8 @@ In a test module of yours::
 
     class TestMyChallenge(ChallengeConformance):
         @pytest.fixture(scope="class")
-        def datasets(self, tmp_path_factory):
+        @classmethod
+        def datasets(cls, tmp_path_factory):
             return [MyDataset(write_miniature(tmp_path_factory.mktemp("data")))]
 """
 
@@ -30,12 +31,14 @@ class ChallengeConformance:
     """
 
     @pytest.fixture(scope="class")
-    def datasets(self) -> Sequence[Dataset]:
+    @classmethod
+    def datasets(cls) -> Sequence[Dataset]:
         """Return the datasets of one submission."""
         raise NotImplementedError("a test of a challenge must give the fixture `datasets`")
 
     @pytest.fixture(scope="class")
-    def challenge(self, datasets: Sequence[Dataset]) -> Challenge:
+    @classmethod
+    def challenge(cls, datasets: Sequence[Dataset]) -> Challenge:
         """Return the challenge of the datasets."""
         return challenge_of(datasets)
 
