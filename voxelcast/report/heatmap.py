@@ -14,7 +14,8 @@ from matplotlib.colors import to_hex, to_rgb
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.depth import Depth, network_of
 from voxelcast.report.summary import mean_or_nan, network_label, number
-from voxelcast.results.read import Pair, Results
+from voxelcast.results.read import Results
+from voxelcast.results.schema import Pair
 
 COLORMAP: Final = "viridis"
 # One of the two has a contrast of at least 4.58 on any colour; with a softer black that does not hold.

@@ -35,7 +35,8 @@ from voxelcast.report.summary import (
     roi_rows,
 )
 from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, part_rows
-from voxelcast.results.read import Pair, Results, read_results
+from voxelcast.results.read import Results, read_results
+from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 
 MOST_PANELS: Final = 60
