@@ -42,7 +42,7 @@ def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
         bad = ~np.isfinite(events[name].to_numpy())
         if bad.any():
             got = frame[name].to_numpy()[int(bad.argmax())]
-            raise DataError(f"{path}: {name} must be seconds; got {got!r} in event {int(bad.argmax()) + 1}; mend it")
+            raise DataError(f"{path}: {name} must be seconds; got {got!r} in event {int(bad.argmax()) + 1}; correct it")
     onset, duration = events[ONSET].to_numpy(), events[DURATION].to_numpy()
     if len(events) and ((duration < 0).any() or onset.max() >= run_seconds):
         raise DataError(

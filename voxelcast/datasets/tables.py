@@ -113,13 +113,13 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
         frame = frame[frame["subject"] == subject]
     if frame.empty:
         raise DataError(f"{path.name} must list voxels of subject {subject}; got none; add them or drop the subject")
-    place_of: Mapping[str, int] = {name: place for place, name in enumerate(voxel_names or map(str, range(n_voxels)))}
-    places: dict[str, set[int]] = {}
+    index_of: Mapping[str, int] = {name: i for i, name in enumerate(voxel_names or map(str, range(n_voxels)))}
+    indices: dict[str, set[int]] = {}
     for voxel, roi in zip(frame["voxel"], frame["roi"], strict=True):
-        if voxel not in place_of:
+        if voxel not in index_of:
             allowed = f"columns such as {voxel_names[0]!r}" if voxel_names else f"0 to {n_voxels - 1}"
             raise DataError(
                 f"{path.name}: voxel must be one of subject {subject}'s {allowed}; got {voxel!r} in ROI {roi!r}"
             )
-        places.setdefault(check_file_name(roi, f"ROI in {path.name}"), set()).add(place_of[voxel])
-    return {roi: np.array(sorted(members), dtype=np.int64) for roi, members in places.items()}
+        indices.setdefault(check_file_name(roi, f"ROI in {path.name}"), set()).add(index_of[voxel])
+    return {roi: np.array(sorted(members), dtype=np.int64) for roi, members in indices.items()}

@@ -44,8 +44,8 @@ def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
         Where no file fits.
     """
     expression, seen = "", set()
-    for place, text in enumerate(_FIELD.split(pattern)):
-        if place % 2 == 0:
+    for i, text in enumerate(_FIELD.split(pattern)):
+        if i % 2 == 0:
             expression += re.escape(text)
         elif text == "hemi":
             expression += "(?:L|R|lh|rh|left|right)"
@@ -59,7 +59,7 @@ def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
             named = match.groupdict()
             found.setdefault(named.get(SUBJECT, SUBJECT), set()).add(named[RUN])
     if not found:
-        raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; mend root or bold")
+        raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; correct root or bold")
     return {subject: tuple(sorted(found[subject], key=natural)) for subject in sorted(found, key=natural)}
 
 

@@ -100,7 +100,7 @@ def open_container(stimulus: Stimulus) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, stimulus: Stimulus, index: int | None = None) -> VideoStream:
-    """Return the first video stream, or the one at place ``index`` among all streams.
+    """Return the first video stream, or the one at ``index`` among all streams.
 
     Cover pictures (attached to sound files) are not videos and are passed over.
     """
@@ -108,8 +108,10 @@ def video_stream(container: InputContainer, stimulus: Stimulus, index: int | Non
     if index is not None:
         videos = [stream for stream in videos if stream.index == index]
         if not videos:
-            places = [stream.index for stream in container.streams.video]
-            raise OptionError(f"{shown_name(stimulus)}: stream must be one of {places}, its video streams; got {index}")
+            indices = [stream.index for stream in container.streams.video]
+            raise OptionError(
+                f"{shown_name(stimulus)}: stream must be one of {indices}, the video streams; got {index}"
+            )
     if not videos:
         raise StimulusError(f"{shown_name(stimulus)}: container claims no video stream, 0 frames decoded; {REMEDY}")
     return videos[0]

@@ -103,7 +103,7 @@ def iter_frames(
 def _sampled(
     video: ModuleType, stimulus: Stimulus, sampling: FrameSampling, tolerate_shortfall: int, stream: int | None
 ) -> Iterator[tuple[Any, int, float]]:
-    """Decode a video and give each sampled frame with its place and time."""
+    """Decode a video and give each sampled frame with its index and time."""
     if stimulus.seconds is not None:
         yield from _segment().sampled_segment(stimulus, sampling, stream)
         return

@@ -126,7 +126,7 @@ def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterato
     Yields
     ------
     sample : (frame, index, moment)
-        The frame, its place in the video, and the moment at which it is looked at, on the clock of ``time``.
+        The frame, its index in the video, and the moment at which it is looked at, on the clock of ``time``.
     """
     held: FrameT | None = None
     start = since = step = last = 0.0

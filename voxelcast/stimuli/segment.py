@@ -40,7 +40,7 @@ def sampled_segment(
     Yields
     ------
     sample : (frame, index, moment)
-        The frame, its place in the part, and when it is looked at, in seconds after the video's first frame.
+        The frame, its index in the part, and when it is looked at, in seconds after the video's first frame.
 
     Raises
     ------

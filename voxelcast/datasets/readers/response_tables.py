@@ -71,7 +71,8 @@ class ImageTable:
     def __init__(self, image: BrainImage, shown: Sequence[str]) -> None:
         if image.n_maps != len(shown):
             raise ShapeError(
-                f"{image.path.name} must have {len(shown)} maps, one per stimulus id; got {image.n_maps}; mend the ids"
+                f"{image.path.name} must have {len(shown)} maps, one per stimulus id; got {image.n_maps}; correct "
+                "the ids"
             )
         self.image, self.n_voxels = image, image.n_voxels
         maps: dict[str, list[int]] = {}
@@ -135,8 +136,8 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
             "set axes to what the file's axes are, e.g. [stimulus, repetition, voxel]"
         )
     ordered = array if "repetition" in axes else array[np.newaxis]
-    places = list(axes) if "repetition" in axes else ["repetition", *axes]
-    values = ordered.transpose([places.index(dim) for dim in _DIMS])
+    order = list(axes) if "repetition" in axes else ["repetition", *axes]
+    values = ordered.transpose([order.index(dim) for dim in _DIMS])
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: responses must be real numbers; got {values.dtype}")
     return ResponseTable(values, ids, None)
@@ -188,7 +189,7 @@ def _read_csv(path: Path) -> ResponseTable:
     if not voxel_names or frame.empty:
         raise DataError(f"{path.name} must have voxel columns and rows; got {len(voxel_names)} and {len(frame)}")
     repeated = "repetition" in frame.columns
-    # Labels of any kind; their sorted order gives the place of each repetition.
+    # Labels of any kind; their sorted order gives the index of each repetition.
     labels = frame["repetition"] if repeated else pd.Series(["1"] * len(frame))
     twice = pd.DataFrame({"stimulus_id": frame["stimulus_id"], "repetition": labels}).duplicated()
     if twice.any():
@@ -200,9 +201,9 @@ def _read_csv(path: Path) -> ResponseTable:
     except ValueError as error:
         raise DataError(f"{path.name}: voxel columns must hold numbers ({' '.join(str(error).split())})") from error
     ids, rows = np.unique(frame["stimulus_id"].to_numpy(dtype=str), return_inverse=True)
-    names, places = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
+    names, columns = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
     values = np.full((len(ids), len(names), len(voxel_names)), np.nan)
-    values[rows, places] = numbers
+    values[rows, columns] = numbers
     return ResponseTable(as_response_values(values, path.name), tuple(ids.tolist()), tuple(voxel_names))
 
 

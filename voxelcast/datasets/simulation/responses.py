@@ -136,34 +136,3 @@ def add_noise(
     responses += factors @ loadings
     responses += (np.sqrt(signal_share) * signal).astype(np.float32)[:, np.newaxis]
     return responses
-
-
-def simulate_responses(
-    features: NDArray[Any],
-    n_voxels: int,
-    *,
-    n_repetitions: int = 3,
-    n_train: int | None = None,
-    signal_share: float = 0.3,
-    shared_noise: float = 0.4,
-    n_components: int = 20,
-    seed: int = 0,
-) -> FloatArray:
-    """Make responses that features drive; the model stands in the module's text.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n_stimuli, n_features)
-    n_voxels, n_repetitions : int
-    n_train : int or None
-        Number of leading stimuli by which features are standardised; None takes all.
-    signal_share, shared_noise, n_components, seed
-        See :func:`add_noise` and :func:`driving_components`.
-
-    Returns
-    -------
-    responses : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32
-    """
-    components = driving_components(features, len(features) if n_train is None else n_train, n_components)
-    signal = planted_signal(components, n_voxels, seed=seed)
-    return add_noise(signal, n_repetitions, signal_share=signal_share, shared_noise=shared_noise, seed=seed)
