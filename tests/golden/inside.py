@@ -120,16 +120,16 @@ def experiment_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     Names are as in the file, ``search.method``; settings of one kind of dataset are ``dataset.KIND.NAME``, those of
     each network ``networks.NAME``.
     """
-    from voxelcast.experiment.settings import ExperimentConfig
+    from voxelcast.experiment.settings import ExperimentSettings
 
-    return dict(_settings(ExperimentConfig, ""))
+    return dict(_settings(ExperimentSettings, ""))
 
 
 def rsa_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """All settings of a file of ``voxelcast rsa``, likewise."""
-    from voxelcast.experiment.rsa_config import RsaConfig
+    from voxelcast.experiment.rsa import RsaSettings
 
-    return dict(_settings(RsaConfig, ""))
+    return dict(_settings(RsaSettings, ""))
 
 
 def _settings(model: Any, prefix: str) -> Iterator[tuple[str, tuple[Any, tuple[Any, ...]]]]:
