@@ -65,7 +65,7 @@ def test_times_of_strided_layers_increase_and_stay_inside_the_video(n_frames, n_
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("torchvision/r3d_18", {"clip_length": 0}, OptionError, "clip_length=0"),
+        ("torchvision/r3d_18", {"clip_length": 0}, OptionError, "clip_length must be at least 1; got 0"),
         (
             "torchvision/r3d_18",
             {"clip_length": 8, "clip_stride": 9},
@@ -106,7 +106,7 @@ def test_pooled_features_are_those_of_the_clips_one_by_one(r3d, make_video, make
     results = list(extract(r3d, stimuli, EVERY_1, batch=batch))
     assert [result.n_frames for result in results] == [23, 1, 8, 5]
     for result, stimulus in zip(results, stimuli, strict=True):
-        frames = r3d.prepare(np.concatenate([chunk.frames for chunk in iter_frames(stimulus, EVERY_1)]))
+        frames = r3d.prepare(np.concatenate([chunk.frames for chunk in iter_frames(stimulus, EVERY_1.sampling)]))
         whole = r3d.activations(frames)
         for layer in r3d.layers:
             expected = whole[layer].double().mean(0).flatten().numpy()
@@ -166,7 +166,7 @@ class Mixing(nn.Module):
 def test_an_own_network_sees_its_clips_in_order(make_video):
     network = network_from_module(
         Mixing(),
-        name="mixing",
+        "mixing",
         layers=["same", "last"],
         input_size=16,
         mean=(0.0,) * 3,
