@@ -127,9 +127,9 @@ def experiment_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 def rsa_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """All settings of a file of ``voxelcast rsa``, likewise."""
-    from voxelcast.experiment.rsa_config import RsaConfig
+    from voxelcast.experiment.rsa import RsaSettings
 
-    return dict(_settings(RsaConfig, ""))
+    return dict(_settings(RsaSettings, ""))
 
 
 def _settings(model: Any, prefix: str) -> Iterator[tuple[str, tuple[Any, tuple[Any, ...]]]]:
