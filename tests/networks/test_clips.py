@@ -10,8 +10,8 @@ from voxelcast.networks.clips import ClipCutter
 from voxelcast.networks.extract import extract
 from voxelcast.networks.families.own_network import network_from_module
 from voxelcast.networks.hooks import capture
-from voxelcast.networks.registry import load_network
-from voxelcast.networks.settings import ExtractionSettings
+from voxelcast.networks.registry import find_recipe, load_network
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.decode import iter_frames
 
 EVERY_1 = ExtractionSettings()
@@ -86,10 +86,11 @@ def test_clips_that_cannot_be_are_refused(name, options, error, message):
 
 
 def test_video_cards_carry_the_kinetics_preprocessing():
-    card = load_network("torchvision/r3d_18", weights="random", layers=["fc"]).card
-    assert (card.takes, card.input_size, card.clip_length, card.clip_stride) == ("clip", 112, 16, 16)
-    assert card.mean == (0.43216, 0.394666, 0.37645)
-    assert card.std == (0.22803, 0.22145, 0.216989)
+    recipe = find_recipe(NetworkSettings("torchvision/r3d_18", "fc"))
+    assert recipe.clip is not None
+    assert (recipe.input_size, recipe.clip.length, recipe.clip.stride) == (112, 16, 16)
+    assert recipe.mean == (0.43216, 0.394666, 0.37645)
+    assert recipe.std == (0.22803, 0.22145, 0.216989)
 
 
 @pytest.fixture(scope="module")
