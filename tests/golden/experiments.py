@@ -326,7 +326,14 @@ EXPERIMENTS: dict[str, Golden] = {
     ),
     "algonauts2021": Golden(
         _settings(
-            {"kind": "algonauts2021", "root": "algonauts2021", "subjects": "sub02", "rois": ["EBA"]},
+            {
+                "kind": "algonauts2021",
+                "root": "algonauts2021",
+                "subjects": "sub02",
+                "rois": ["EBA"],
+                "n_train": 60,
+                "n_test": 12,
+            },
             networks=_energy("colour"),
             frames={"every": 6},
             encoders=["pls"],
@@ -440,7 +447,7 @@ EXPERIMENTS: dict[str, Golden] = {
             {
                 "kind": "bold_moments",
                 "root": "bold_moments",
-                "space": "fsLR32k",
+                "template": "fsLR32k",
                 "subjects": ["sub-01"],
                 "rois": ["left", "subcortex"],
             },
@@ -455,7 +462,7 @@ EXPERIMENTS: dict[str, Golden] = {
             {
                 "kind": "bold_moments",
                 "root": "bold_moments",
-                "space": "fsaverage",
+                "template": "fsaverage",
                 "subjects": ["sub-02"],
                 "rois": ["right"],
             },

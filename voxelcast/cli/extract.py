@@ -58,7 +58,7 @@ def extract(
     status OUTPUT says how far it is.
     """
     from voxelcast.execution.profile import chosen_profile
-    from voxelcast.experiment.extraction import extract_folder
+    from voxelcast.experiment.extraction import FolderExtraction, extract_folder
     from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
     from voxelcast.stimuli.sampling import FrameSampling
 
@@ -67,18 +67,8 @@ def extract(
         every = 1
     sampling = FrameSampling(every=every, n=frames, hz=hz)
     settings = ExtractionSettings(sampling, (pool,), spatial_pool, broken)
-    records = extract_folder(
-        stimuli,
-        chosen,
-        settings,
-        output,
-        seed=seed,
-        device=device,
-        recursive=recursive,
-        keep_suffix=keep_suffix,
-        progress=make_progress(),
-        on=chosen_profile(on),
-    )
+    wanted = FolderExtraction(stimuli, chosen, settings, seed, device, recursive, keep_suffix)
+    records = extract_folder(wanted, output, progress=make_progress(), on=chosen_profile(on))
     for record in records:
         if record["broken"]:
             click.echo(f"left out: {record['broken']}")
