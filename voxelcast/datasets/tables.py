@@ -17,10 +17,7 @@ from voxelcast.datasets.readers.response_tables import read_csv
 def read_ids(path: Path) -> tuple[str, ...]:
     """Read stimulus ids, one per line; empty lines are passed over.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        Where the file is missing, empty or not text.
+    Raises MissingFileError, DataError where the file is missing, empty or not text.
     """
     if not path.is_file():
         raise MissingFileError(f"stimulus ids not found: {path} does not exist")
@@ -62,10 +59,7 @@ def read_split(path: Path, ids: Sequence[str]) -> dict[str, Split]:
 def read_groups(path: Path, ids: Sequence[str]) -> dict[str, str]:
     """Read the group of each stimulus: a CSV ``stimulus_id,group``.
 
-    Raises
-    ------
-    AlignmentError
-        Where the table and the stimuli differ.
+    Raises AlignmentError where the table and the stimuli differ.
     """
     return _read_labels(path, "group", ids)
 
@@ -89,6 +83,8 @@ def _read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
 def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str] | None) -> dict[str, IntArray]:
     """Read the ROIs of one subject: a CSV ``voxel,roi`` with an optional column ``subject``.
 
+    Raises DataError for a voxel that does not exist, or a table that has no row for the subject.
+
     Parameters
     ----------
     path : Path
@@ -102,11 +98,6 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
     -------
     rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
         ROIs in the order of the table; voxels ascending. A voxel may be in several ROIs.
-
-    Raises
-    ------
-    DataError
-        For a voxel that does not exist, or a table that has no row for the subject.
     """
     frame = read_csv(path, ("voxel", "roi"))
     if "subject" in frame.columns:

@@ -51,10 +51,7 @@ class VideoFacts:
 def probe_video(stimulus: Stimulus) -> VideoFacts:
     """Read what a video's (or image's) headers say, without decoding it.
 
-    Raises
-    ------
-    StimulusError
-        Where the file cannot be opened as a video or image.
+    Raises StimulusError where the file cannot be opened as a video or image.
     """
     if stimulus.is_image:
         codec, width, height = image_facts(stimulus)

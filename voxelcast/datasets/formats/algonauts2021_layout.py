@@ -26,10 +26,7 @@ MASK_SHAPE = (78, 93, 71)
 def find_folder(root: Path, name: str, what: str) -> Path:
     """Find a folder of the challenge: ``root`` itself or up to two folders below it.
 
-    Raises
-    ------
-    MissingFileError
-        Where it is not there.
+    Raises MissingFileError where it is not there.
     """
     if root.name == name and root.is_dir():
         return root

@@ -97,10 +97,8 @@ def class_of(area: str) -> str:
 def vertices_of(folder: Path, roi: str, n_vertices: tuple[int, int]) -> dict[Hemisphere, IntArray]:
     """Find the vertices of an ROI in challenge space, by hemisphere.
 
-    Raises
-    ------
-    MissingFileError, DataError, AlignmentError, UnsafeFileError
-        Where masks are missing or do not fit the responses, or the subject does not have the ROI.
+    Raises MissingFileError, DataError, AlignmentError, UnsafeFileError where masks are missing or do not fit the
+    responses, or the subject does not have the ROI.
     """
     parts = parts_of(roi)
     found: dict[Hemisphere, IntArray] = {}

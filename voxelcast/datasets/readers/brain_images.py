@@ -185,10 +185,8 @@ def indices_in_volume(image: BrainImage, voxels: IntArray) -> VoxelIndices | Non
 def open_brain_image(path: Path) -> BrainImage:
     """Open a brain image or a .npy array; only its header is read, except of a GIFTI file.
 
-    Raises
-    ------
-    MissingFileError, DataError, MissingPackageError
-        If the file is missing, is none that can be read, or nibabel is not installed.
+    Raises MissingFileError, DataError, MissingPackageError if the file is missing, is none that can be read, or nibabel
+    is not installed.
     """
     if path.suffix == ".npy":
         return ArrayImage(path)
@@ -216,10 +214,8 @@ def import_nibabel() -> ModuleType:
 def load_image(path: Path, what: str) -> Any:
     """Open a NIfTI, CIFTI or GIFTI file.
 
-    Raises
-    ------
-    MissingFileError, DataError, MissingPackageError
-        If it is missing, is none of these, or nibabel is not installed.
+    Raises MissingFileError, DataError, MissingPackageError if it is missing, is none of these, or nibabel is not
+    installed.
     """
     nibabel = import_nibabel()
     if not path.is_file():

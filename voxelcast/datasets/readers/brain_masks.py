@@ -23,6 +23,9 @@ _LABELLED = re.compile(r"(?P<name>.+)\[(?P<labels>\s*-?\d+(?:\s*,\s*-?\d+)*\s*)\
 def read_masks(root: Path, masks: Mapping[str, str], image: BrainImage) -> dict[str, IntArray]:
     """Read ROIs from masks on the grid or mesh of the responses.
 
+    Raises MissingFileError, DataError, ShapeError, AlignmentError where a mask is missing, empty, or of another grid or
+    mesh than the responses.
+
     Parameters
     ----------
     root : Path
@@ -37,11 +40,6 @@ def read_masks(root: Path, masks: Mapping[str, str], image: BrainImage) -> dict[
     -------
     rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
         Indices among the image's voxels, ascending.
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError
-        Where a mask is missing, empty, or of another grid or mesh than the responses.
     """
     return {check_file_name(roi, "ROI"): _read_mask(root, roi, name, image) for roi, name in masks.items()}
 

@@ -45,10 +45,7 @@ class Block:
     def pieces_into(self, buffer: ByteArray) -> Iterator[int]:
         """Fill the buffer again and again with the bytes themselves; yield how many it holds.
 
-        Raises
-        ------
-        DataError
-            Where the file has become shorter.
+        Raises DataError where the file has become shorter.
         """
         left = self.length
         # Unbuffered: straight into the buffer.
@@ -68,10 +65,7 @@ class Block:
     def pieces(self) -> Iterator[bytes]:
         """Read the bytes that the block stands for, some at a time.
 
-        Raises
-        ------
-        DataError
-            Where the file has become shorter, or text does not stand for bytes.
+        Raises DataError where the file has become shorter, or text does not stand for bytes.
         """
         decoder = codecs.getincrementaldecoder("utf-8")()
         left = self.length
@@ -118,15 +112,12 @@ class StoredArray:
     def read(self, voxels: IntArray | None = None) -> NDArray[Any]:
         """Read the values, native and maybe read-only.
 
+        Raises DataError where the file has changed meanwhile or its bytes are damaged.
+
         Parameters
         ----------
         voxels : ndarray of int, shape (n_voxels,), or None
             Indices along the last axis, in any order; None reads all.
-
-        Raises
-        ------
-        DataError
-            Where the file has changed meanwhile or its bytes are damaged.
         """
         if not isinstance(self._data, Block):
             whole = self._data.reshape(self._sizes).transpose(self._axes).astype(self.dtype, copy=False)

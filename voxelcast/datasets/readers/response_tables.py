@@ -54,16 +54,13 @@ class ResponseTable:
 class ImageTable:
     """Responses in a brain image: one map per presentation, read for the voxels asked for.
 
+    Raises ShapeError if there is not one id per map.
+
     Parameters
     ----------
     image : BrainImage
     shown : sequence of str
         Stimulus id of each map; one that comes again is a repetition.
-
-    Raises
-    ------
-    ShapeError
-        If there is not one id per map.
     """
 
     voxel_names = None
@@ -109,6 +106,9 @@ def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
 def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
     """Read one subject's responses.
 
+    Raises MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError where the file is missing, cannot be
+    read, does not fit the axes, or holds Python objects.
+
     Parameters
     ----------
     path : Path
@@ -118,11 +118,6 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
     axes : sequence of str
         What the array's axes are, a permutation of ``stimulus``, ``voxel`` and, if any, ``repetition``; a CSV says it
         itself.
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError
-        Where the file is missing, cannot be read, does not fit the axes, or holds Python objects.
     """
     check_option("suffix of the responses", path.suffix, SUFFIXES)
     if not path.is_file():
@@ -210,10 +205,7 @@ def _read_csv(path: Path) -> ResponseTable:
 def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV as text, every field as written, and check that it has ``columns``.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        Where the file is missing, is no CSV, or lacks a column.
+    Raises MissingFileError, DataError where the file is missing, is no CSV, or lacks a column.
     """
     if not path.is_file():
         raise MissingFileError(f"table not found: {path} does not exist")

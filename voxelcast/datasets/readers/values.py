@@ -15,17 +15,14 @@ from voxelcast.core.errors import DataError, MissingFileError
 def as_response_values(values: NDArray[Any], where: str) -> FloatArray:
     """Return responses as float32 or float64, whichever holds them exactly.
 
+    Raises DataError where they are not real numbers, or infinite.
+
     Parameters
     ----------
     values : ndarray
         Real numbers; NaN marks a missing repetition.
     where : str
         File they come from, for the message.
-
-    Raises
-    ------
-    DataError
-        Where they are not real numbers, or infinite.
     """
     if values.dtype.kind not in "fiu":
         raise DataError(f"{where}: responses must be real numbers; got {values.dtype}")

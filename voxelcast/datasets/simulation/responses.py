@@ -35,6 +35,8 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
 
     Features are standardised with the training mean and standard deviation; those that are constant there are left out.
 
+    Raises ShapeError, DataError where the features are no matrix, not finite, or all constant.
+
     Parameters
     ----------
     features : ndarray of shape (n_stimuli, n_features)
@@ -48,11 +50,6 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
     -------
     components : ndarray of shape (n_stimuli, n_kept), float64
         Zero mean and unit variance over the training stimuli.
-
-    Raises
-    ------
-    ShapeError, DataError
-        Where the features are no matrix, not finite, or all constant.
     """
     if features.ndim != 2 or not 2 <= n_train <= len(features):
         raise ShapeError(
