@@ -18,6 +18,9 @@ from voxelcast.features.settings import CompressionSettings
 from voxelcast.store.steps import StepId, StepStore
 
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
+
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("videos"), n=24, n_voxels=3, videos=True)
