@@ -15,6 +15,9 @@ from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
