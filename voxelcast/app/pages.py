@@ -50,12 +50,7 @@ def app_environment() -> jinja2.Environment:
 
 
 class Pages:
-    """The pages over a library.
-
-    Parameters
-    ----------
-    library : Library
-    """
+    """The pages over a library."""
 
     def __init__(self, library: Library) -> None:
         self._library = library

@@ -56,7 +56,7 @@ class SurfaceMap:
 BrainMap = VolumeMap | SurfaceMap
 
 
-def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
+def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
     Returns
@@ -67,18 +67,8 @@ def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str,
     Raises
     ------
     MissingFileError
-        If there are no values of the dataset's subjects and ROIs.
+        If they are ``needed`` and there are none of the dataset's subjects and ROIs.
     """
-    found = _find_voxels(output, dataset)
-    if not found:
-        raise MissingFileError(
-            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
-            "finished run on it"
-        )
-    return found
-
-
-def _find_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
         for roi in dataset.rois(subject):
@@ -86,6 +76,11 @@ def _find_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str
             if path.is_file():
                 values = _read_arrays(path) | _read_arrays(output / "variance_partitioning" / path.name)
                 found.setdefault(subject, {})[roi] = values | _normalised(values)
+    if needed and not found:
+        raise MissingFileError(
+            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
+            "finished run on it"
+        )
     return found
 
 
@@ -244,15 +239,9 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
 
 
 def remove_maps(output: Path, dataset: Dataset) -> bool:
-    """Remove the maps and pictures of an output's values; files of other names stay.
-
-    Returns
-    -------
-    removed : bool
-        Whether there was any.
-    """
+    """Remove the maps and pictures of an output's values, not files of other names; return whether there was any."""
     folder, removed = output / FOLDER, False
-    for subject, rois in _find_voxels(output, dataset).items() if folder.is_dir() else ():
+    for subject, rois in read_voxels(output, dataset, needed=False).items() if folder.is_dir() else ():
         for quantity in {name for values in rois.values() for name in values}:
             for path in (folder / f"{subject}_{quantity}{suffix}" for suffix in _SUFFIXES):
                 removed |= path.is_file()
