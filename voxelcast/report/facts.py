@@ -32,16 +32,15 @@ class LayerRow:
 def layer_rows(results: Results, depth: Depth) -> list[LayerRow]:
     """List the layers of every network in their order of depth."""
     columns = ["network", "pool", "layer", "n_features", "n_components", "explained_variance"]
-    known = {row[:3]: row[3:] for row in map(tuple, results.layers[columns].itertuples(index=False))}
+    known = {row[:3]: row[3:] for row in results.layers[columns].itertuples(index=False, name=None)}
     chosen = results.scores.groupby([*NETWORK, "layer"]).size().to_dict()
     rows = []
     for (network, weights, pool), layers in depth.layers.items():
         label, colour = network_label(network, weights, pool), depth.colours[network, weights, pool]
         for number, layer in enumerate(layers, start=1):
-            sizes = known.get((network, pool, layer), (np.nan, np.nan, np.nan))
-            rows.append(
-                LayerRow(label, colour, number, layer, *sizes, int(chosen.get((network, weights, pool, layer), 0)))
-            )
+            n_features, n_components, explained = known.get((network, pool, layer), (np.nan, np.nan, np.nan))
+            count = int(chosen.get((network, weights, pool, layer), 0))
+            rows.append(LayerRow(label, colour, number, layer, n_features, n_components, explained, count))
     return rows
 
 
