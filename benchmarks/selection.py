@@ -225,8 +225,8 @@ def _driven(
     """Draw features, responses, and the best ridge penalty on the drivers."""
     features: list[FloatArray] = [rng.standard_normal((stimuli, N_COMPONENTS)) for _ in range(layers)]
     Y: FloatArray = noise * rng.standard_normal((stimuli, voxels))
-    for place in drivers:
-        Y += features[place] @ rng.standard_normal((N_COMPONENTS, voxels))
+    for layer in drivers:
+        Y += features[layer] @ rng.standard_normal((N_COMPONENTS, voxels))
     return features, Y, noise**2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -18,6 +19,14 @@ def reset_peak() -> bool:
 
 
 def peak_mb() -> float:
-    """Return the peak resident memory since `reset_peak`, in MB (10**6 bytes), this process's libraries included."""
+    """Return the peak resident memory since `reset_peak`, in MB (10**6 bytes), this process's libraries included.
+
+    On a system other than Linux, the peak of the whole process.
+    """
+    if not _STATUS.exists():
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return round(int(line.split()[1]) * 1024 / 1e6, 1)
