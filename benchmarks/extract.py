@@ -27,6 +27,7 @@ from voxelcast.networks.extract import StimulusFeatures, extract, extract_from
 from voxelcast.networks.hooks import capture
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.registry import load_network
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
@@ -188,9 +189,10 @@ def benchmark_extract(extraction: Extraction) -> ExtractBenchmark:
         memory = e.decoded(clips)
         decoders: Any = "processes" if e.device.startswith("cuda") else "threads"
         sampling = FrameSampling(every=e.every)
+        settings = ExtractionSettings(sampling)
         ways: dict[str, Callable[[Sequence[Stimulus]], Iterator[Any]]] = {
             "memory": lambda stimuli: extract_from(memory, ours, stimuli),
-            "files": lambda stimuli: extract(ours, stimuli, sampling, workers=n_decoders, decoders=decoders),
+            "files": lambda stimuli: extract(ours, stimuli, settings, workers=n_decoders, decoders=decoders),
             "reference": lambda stimuli: frame_by_frame(plain, stimuli, sampling),
         }
         seen = {"memory": e.clips, "files": e.clips, "reference": e.reference_clips}

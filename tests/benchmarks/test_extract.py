@@ -12,6 +12,7 @@ from benchmarks.clips import ClipFrames, make_clips
 from benchmarks.extract import Extraction, benchmark_extract, frame_by_frame
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.extract import StimulusFeatures, extract
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
@@ -24,7 +25,7 @@ def test_both_sides_see_the_same_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", make_clips(1)[0][:20], 30)
     extraction = Extraction("torchvision/squeezenet1_1", SMALL, precision="float32")
     network, stimulus, sampling = extraction.load(), Stimulus("a", tmp_path / "a.mp4"), FrameSampling(every=5)
-    (ours,) = extract(network, [stimulus], sampling)
+    (ours,) = extract(network, [stimulus], ExtractionSettings(sampling))
     (theirs,) = frame_by_frame(network, [stimulus], sampling)
     assert isinstance(ours, StimulusFeatures)
     for layer in network.layers:

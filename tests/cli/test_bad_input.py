@@ -541,7 +541,11 @@ def test_a_wrong_setting(
         (("networks", "layers", "resnet"), 1, ("'resnet'", "voxelcast networks list")),
         (("extract", "none", "--output", "out"), 1, ("stimuli not found: none", "give a folder")),
         (("extract", "empty", "--output", "out"), 1, ("no video or image in empty",)),
-        (("extract", "empty", "--every", "2", "--frames", "3", "--output", "out"), 1, ("every=2, n=3", "set one")),
+        (
+            ("extract", "empty", "--every", "2", "--frames", "3", "--output", "out"),
+            1,
+            ("every=2, n=3", "set exactly one"),
+        ),
         (("extract", "empty", "--output", "out", "--on", "nowhere"), 1, ("profile 'nowhere'", "execution init")),
         (("report", "empty"), 1, ("empty",)),
     ],

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import OptionError
-from voxelcast.experiment.dataset_config import SeveralNames, Strict
+from voxelcast.experiment.strict import SeveralNames, Strict
 
 MOST_GROUPS = 4
 """Four groups have fifteen combinations, each a model; five would have thirty-one."""

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from voxelcast.core.checks import check_option
-from voxelcast.experiment.dataset_config import Strict
+from voxelcast.experiment.strict import Strict
 from voxelcast.scoring.correlation import METRICS
 from voxelcast.search.ensemble import JOINING
 

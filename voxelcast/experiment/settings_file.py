@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from voxelcast.core.checks import check_known, nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
-from voxelcast.experiment.dataset_config import DATASET_SETTINGS, DatasetConfig
+from voxelcast.core.validation import first_problem
+from voxelcast.datasets.registry import DATASETS, dataset_settings
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.experiment.settings import ExperimentConfig
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -50,7 +51,7 @@ def parse_config(raw: dict[str, Any], source: str) -> ExperimentConfig:
     return check_settings(ExperimentConfig, raw, source)
 
 
-def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetConfig:
+def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetSettings:
     """Check the settings of a dataset that are given on the command line, e.g. ``track=full``.
 
     Raises
@@ -60,11 +61,11 @@ def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> Datas
     ConfigError
         If a setting is unknown or not allowed.
     """
-    check_known("dataset", kind, sorted(DATASET_SETTINGS), remedy="List them: voxelcast datasets list")
+    DATASETS.get(kind)
     raw: dict[str, Any] = {"kind": kind, "root": root}
     for override in overrides:
         _apply_override(raw, override)
-    return cast(DatasetConfig, check_settings(DATASET_SETTINGS[kind], raw, f"dataset {kind}"))
+    return dataset_settings(raw, section="")
 
 
 def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> Settings:
@@ -72,7 +73,7 @@ def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> S
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error, model)}") from error
+        raise ConfigError(f"{source}: {first_problem(error.errors(), model)}") from error
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -109,51 +110,3 @@ def _position(here: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(here):
         raise ConfigError(f"override {override!r}: the list has places 0 to {len(here) - 1}; got {part!r}")
     return int(part)
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    problems = error.errors()
-    # A misspelt setting often leaves another one missing: the misspelling is what to mend.
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
-    where = [part for part in first["loc"] if part not in _tags()]
-    name = ".".join(map(str, where)) or "the experiment"
-    if first["type"] == "extra_forbidden":
-        allowed = _fields_at(model, where[:-1], first["loc"])
-        near = nearest(str(where[-1]), allowed)
-        hint = f"did you mean {near}? " if near else ""
-        text = f"{name} is not a setting; {hint}allowed here: {', '.join(allowed)}"
-    elif first["type"] == "missing":
-        text = f"{name} is missing; add it (see examples/)"
-    elif first["type"].startswith("union_tag"):
-        kinds = ", ".join(sorted(_tags()))
-        got = first["input"].get("kind") if isinstance(first["input"], dict) else first["input"]
-        text = f"{name}.kind must be one of {kinds}; got {got!r}"
-    else:
-        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        # A section that is wrong as a whole is no news to the reader, and long.
-        got = "" if first["type"] == "value_error" and isinstance(first["input"], dict) else f"; got {first['input']!r}"
-        text = message if message.startswith(name) else f"{name}: {message}{got}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return " ".join(text.split()) + more
-
-
-def _tags() -> set[str]:
-    return set(DATASET_SETTINGS)
-
-
-def _fields_at(settings: type[BaseModel], where: Sequence[str | int], loc: Sequence[str | int]) -> list[str]:
-    model: Any = settings
-    for part in where:
-        if isinstance(part, int):
-            continue
-        model = _model_of(model.model_fields[part].annotation, loc)
-    return list(model.model_fields)
-
-
-def _model_of(annotation: Any, loc: Sequence[str | int]) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    members = [_model_of(member, loc) for member in get_args(annotation) if member is not Ellipsis]
-    models = [member for member in members if member is not None]
-    tagged = [m for m in models if "kind" in m.model_fields and get_args(m.model_fields["kind"].annotation)[0] in loc]
-    return (tagged or models or [None])[0]
