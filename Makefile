@@ -1,9 +1,9 @@
 # Each target sets up what it needs; nothing but Python 3.11-3.13 and make has to be there.
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread for each process of the tests, and a process for each core.
+# A process for each core, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
-SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist worksteal
+SIDE_BY_SIDE := -n logical --maxprocesses 8
 
 .PHONY: help setup demo test test-all lint types imports docs figures notebooks
 
@@ -30,11 +30,11 @@ demo: setup
 	$(BIN)/voxelcast demo
 
 test: setup
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow"
+	$(PYTEST) $(SIDE_BY_SIDE) --dist worksteal -m "not slow"
 
-# Slow tests start processes and clusters of their own: one at a time.
 test-all: test
-	$(PYTEST) -m slow
+	$(PYTEST) $(SIDE_BY_SIDE) --dist loadfile -m "slow and not alone"
+	$(PYTEST) -m alone
 
 lint: setup
 	$(BIN)/ruff check .

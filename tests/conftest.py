@@ -17,3 +17,11 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data not found at {folder}; set VOXELCAST_TEST_DATA")
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``alone`` the tests that set up a cluster, or time pages in a browser."""
+    for item in items:
+        fixtures: tuple[str, ...] = getattr(item, "fixturenames", ())
+        if item.path.parent.name == "clusters" or ("browser" in fixtures and item.get_closest_marker("slow")):
+            item.add_marker("alone")
