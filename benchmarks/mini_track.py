@@ -20,7 +20,8 @@ from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.base import GivenFeatures
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
+from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.settings import PairSettings
 from voxelcast.store.memory import peak_mb
 
 _EARLY = ("V1", "V2", "V3", "V4")
@@ -135,8 +136,8 @@ def benchmark_mini_track(track: MiniTrack) -> MiniTrackBenchmark:
     start = time.perf_counter()
     # Spawned, not forked: a forked process would inherit BLAS threads in an unknown state.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(track.workers, mp_context=context, initializer=_start_worker, initargs=(track,)) as pool:
-        pairs = tuple(pool.map(_search, *zip(*jobs, strict=True)))
+    with ProcessPoolExecutor(track.workers, mp_context=context, initializer=start_worker, initargs=(track,)) as pool:
+        pairs = tuple(pool.map(search_one, *zip(*jobs, strict=True)))
     wall_seconds = time.perf_counter() - start
     peaks: dict[int, float] = {}
     for pair in pairs:
@@ -152,13 +153,14 @@ class _Worker:
     limits: threadpool_limits
 
 
-def _start_worker(track: MiniTrack) -> None:
+def start_worker(track: MiniTrack) -> None:
+    """Draw the features of all layers, once for all pairs that this process will search."""
     _Worker.limits = threadpool_limits(limits=1)
     _Worker.track, _Worker.spaces = track, track.size.simulate(track.seed)
 
 
-def _search(subject: str, roi: str, n_voxels: int) -> PairFound:
-    """Search one pair in a worker."""
+def search_one(subject: str, roi: str, n_voxels: int) -> PairFound:
+    """Search one pair, in a process that `start_worker` prepared."""
     track, spaces = _Worker.track, _Worker.spaces
     size, seed = track.size, track.seed
     true_space = spaces[size.n_layers // 6 if roi in _EARLY else (3 * size.n_layers) // 4]
@@ -166,7 +168,8 @@ def _search(subject: str, roi: str, n_voxels: int) -> PairFound:
     fold_ids = make_folds(size.n_train, size.n_folds, seed)
     encoders = [get_encoder(name) for name in track.encoders]
     start = time.perf_counter()
-    found = search_pair(responses, spaces, encoders, fold_ids, nested=track.nested, seed=seed, names=(subject, roi))
+    settings = PairSettings(nested=track.nested, seed=seed)
+    found = search_pair(responses, spaces, encoders, fold_ids, settings, context=PairContext((subject, roi)))
     scores = _outer_scores(responses, spaces, encoders, track) if track.n_outer else found.voxel_scores
     return PairFound(
         subject=subject,
@@ -192,7 +195,8 @@ def _outer_scores(
         rows = np.concatenate([train, out])
         given = [GivenFeatures(space.network, space.layer, space.features[rows]) for space in spaces]
         fold_ids = make_folds(len(train), track.size.n_folds, track.seed)
-        found = search_pair(responses[train], given, encoders, fold_ids, nested=False, seed=track.seed)
+        settings = PairSettings(nested=False, seed=track.seed)
+        found = search_pair(responses[train], given, encoders, fold_ids, settings)
         scores.append(pearson_r(responses[out], found.predictions))
     mean: FloatArray = np.mean(scores, axis=0)
     return mean

@@ -17,6 +17,7 @@ from voxelcast.encoders.base import Distribution, Encoder, Moments
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import PairSettings
 
 Sampler = Literal["gp", "tpe"]
 Reference = Callable[[Mapping[str, float], Moments], Any]
@@ -148,7 +149,8 @@ def run_race(pair: Pair, contest: Contest, seed: int = 0) -> Race:
     encoder, bounds = contest.encoder, contest.search_space
 
     def search() -> PairResult:
-        return search_pair(pair.Y, [GivenFeatures("given", "layer", pair.X)], [encoder], pair.fold_ids, nested=False)
+        spaces = [GivenFeatures("given", "layer", pair.X)]
+        return search_pair(pair.Y, spaces, [encoder], pair.fold_ids, PairSettings(nested=False))
 
     # Untimed: the first calls pay for imports.
     exact = search()

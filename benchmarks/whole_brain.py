@@ -14,6 +14,7 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import PairSettings
 from voxelcast.store.memory import peak_mb
 
 
@@ -88,7 +89,8 @@ def benchmark_whole_brain(
     fold_ids = make_folds(size.n_train, size.n_folds, seed)
     with threadpool_limits(limits=threads):
         start, cpu_start = time.perf_counter(), time.process_time()
-        found = search_pair(responses, spaces, [get_encoder(name) for name in encoders], fold_ids, seed=seed)
+        chosen = [get_encoder(name) for name in encoders]
+        found = search_pair(responses, spaces, chosen, fold_ids, PairSettings(seed=seed))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return WholeBrainBenchmark(
         n_voxels=n_voxels,

@@ -24,6 +24,7 @@ from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import remove_all_results
 from voxelcast.experiment.steps.partition import PartitionJob
+from voxelcast.search.pair import PairContext
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long
@@ -123,8 +124,8 @@ def test_an_error_that_nobody_foresaw_is_a_failure_too(
 
     search = fit_step.search_pair
 
-    def divide(*arguments: Any, names: tuple[str, ...], **options: Any) -> Any:
-        return 1 / 0 if "bob" in names else search(*arguments, names=names, **options)
+    def divide(*arguments: Any, context: PairContext, **options: Any) -> Any:
+        return 1 / 0 if "bob" in context.names else search(*arguments, context=context, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit_step, "search_pair", divide)

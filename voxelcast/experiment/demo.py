@@ -18,7 +18,7 @@ from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSett
 from voxelcast.datasets.simulation.plan import simulation_preset
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
 from voxelcast.experiment.steps.extract import layer_path
@@ -96,7 +96,7 @@ def _settings(data: Path) -> dict[str, object]:
     }
 
 
-def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
+def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]:
     """Compare, for each ROI, the layer with the best selection score (mean over subjects) with the planted one."""
     plan = Plan(config, StepStore(output / "steps"))
     truth = SimulatedDataset(SimulatedSettings(config.dataset.root)).truth()

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from voxelcast.encoders.budget import Budget
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 
 # Seconds that calls take whatever the sizes: of a path, of one proposal in one fold, and of making a proposal.
@@ -25,7 +24,7 @@ class FitEstimate:
 
     Parameters
     ----------
-    config : ExperimentConfig
+    config : ExperimentSettings
     n_train, n_folds, n_voxels : int
     sizes : tuple of int
         Features of each layer as encoders get them: of all delays.
@@ -35,7 +34,7 @@ class FitEstimate:
         Operations per second of one core.
     """
 
-    config: ExperimentConfig
+    config: ExperimentSettings
     n_train: int
     n_folds: int
     n_voxels: int
@@ -50,7 +49,7 @@ class FitEstimate:
 
     @cached_property
     def _encoders(self) -> list[AnyEncoder]:
-        budget = Budget(**self.config.automl.model_dump())
+        budget = self.config.automl
         return [get_encoder(name, 0, budget) for name in self.config.encoders]
 
     @property

@@ -16,8 +16,7 @@ from voxelcast.datasets.registry import open_dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.partition_config import Layer, resolve_groups
-from voxelcast.experiment.settings import TABLES, ExperimentConfig
+from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -41,6 +40,7 @@ from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
 from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
+from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import file_hash
 from voxelcast.store.steps import StepStore
@@ -55,7 +55,7 @@ class Plan:
         For whatever can be known to be wrong before long work: missing files, unknown layers, too few stimuli.
     """
 
-    def __init__(self, config: ExperimentConfig, store: StepStore, *, extract_on: str | None = None) -> None:
+    def __init__(self, config: ExperimentSettings, store: StepStore, *, extract_on: str | None = None) -> None:
         self.config = config
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
@@ -302,15 +302,11 @@ class Plan:
                     partitions=tuple(partitions),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
-                    search=config.search,
-                    selection=config.selection,
-                    ensemble=config.ensemble,
+                    settings=config.pair_settings,
                     share=config.share,
                     truncate=config.compress.nested,
-                    nested=config.folds.nested,
                     interval=config.interval,
                     significance=config.significance,
-                    seed=config.seed,
                 )
             )
             for pair, prepared in responses.items()
@@ -368,6 +364,6 @@ def _smallest_part(fold_ids: IntArray, excluded: Excluded) -> int:
     return len(fold_ids) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
 
 
-def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:
+def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:
     """Folder of the results: the one asked for, or ``outputs/<name>``."""
     return asked if asked is not None else Path("outputs") / config.name

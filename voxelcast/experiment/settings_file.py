@@ -13,12 +13,12 @@ from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.core.validation import first_problem
 from voxelcast.datasets.registry import DATASETS, dataset_settings
 from voxelcast.datasets.settings import DatasetSettings
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentSettings:
     """Read an experiment file and apply overrides such as ``search.method=bayes`` or ``networks.0.weights=random``.
 
     Raises
@@ -46,9 +46,9 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return raw
 
 
-def parse_config(raw: dict[str, Any], source: str) -> ExperimentConfig:
+def parse_config(raw: dict[str, Any], source: str) -> ExperimentSettings:
     """Check settings; raise ConfigError with the first thing that is wrong."""
-    return check_settings(ExperimentConfig, raw, source)
+    return check_settings(ExperimentSettings, raw, source)
 
 
 def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetSettings:
@@ -89,7 +89,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     for part in parents:
         here = _descend(here, part, override)
     if isinstance(here, list):
-        here[_position(here, last, override)] = value
+        here[_index(here, last, override)] = value
     elif isinstance(here, dict):
         here[last] = value
     else:
@@ -98,7 +98,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
 
 def _descend(here: Any, part: str, override: str) -> Any:
     if isinstance(here, list):
-        return here[_position(here, part, override)]
+        return here[_index(here, part, override)]
     if isinstance(here, dict):
         if not isinstance(here.get(part), dict | list):
             here[part] = {}
@@ -106,7 +106,7 @@ def _descend(here: Any, part: str, override: str) -> Any:
     raise ConfigError(f"override {override!r}: there is nothing below {part!r}")
 
 
-def _position(here: list[Any], part: str, override: str) -> int:
+def _index(here: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(here):
-        raise ConfigError(f"override {override!r}: the list has places 0 to {len(here) - 1}; got {part!r}")
+        raise ConfigError(f"override {override!r}: the list has indices 0 to {len(here) - 1}; got {part!r}")
     return int(part)
