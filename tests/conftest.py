@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures: tuple[str, ...] = getattr(item, "fixturenames", ())
         if item.path.parent.name == "clusters" or ("browser" in fixtures and item.get_closest_marker("slow")):
             item.add_marker("alone")
+
+
+def pytest_collection_finish() -> None:
+    """Let Ctrl-C interrupt: importing dask_jobqueue, as some test files do, sets handlers that exit in silence."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
