@@ -102,8 +102,8 @@ def test_overrides_reach_lists_and_new_keys(tmp_path: Path) -> None:
     ("override", "said"),
     [
         ("folds.n", "must be key=value"),
-        ("networks.7.weights=random", "the list has places 0 to 0"),
-        ("networks.x.weights=random", "the list has places 0 to 0"),
+        ("networks.7.weights=random", "the list has indices 0 to 0"),
+        ("networks.x.weights=random", "the list has indices 0 to 0"),
         ("name=[", "not YAML"),
         ("flods.n=3", "flods is not a setting; did you mean folds"),
     ],

@@ -1,4 +1,4 @@
-"""Every setting of frames, space, pool and compression goes the whole way, and nothing of a fold reaches its fit."""
+"""Every setting of frames, pools and compression goes the whole way, and nothing of a fold reaches its fit."""
 
 from __future__ import annotations
 

@@ -23,10 +23,19 @@ def peak_mb() -> float:
 
     On a system other than Linux, the peak of the whole process.
     """
-    if not _STATUS.exists():
-        import resource
+    if _STATUS.is_file():
+        return _mb("VmHWM")
+    import resource
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)
+
+
+def resident_mb() -> float:
+    """Return the resident memory of this process in MB (10**6 bytes); 0 on any system but Linux."""
+    return _mb("VmRSS") if _STATUS.is_file() else 0.0
+
+
+def _mb(name: str) -> float:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return round(int(line.split()[1]) * 1024 / 1e6, 1)
