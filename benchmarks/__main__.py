@@ -7,12 +7,7 @@ from typing import Any
 import click
 
 from voxelcast.cli.main import main
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Split names at their commas."""
-    return tuple(filter(None, text.split(",")))
-
+from voxelcast.cli.options import names
 
 _DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 _PRECISION = click.Choice(["float32", "tf32", "bfloat16"])

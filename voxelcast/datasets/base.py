@@ -22,8 +22,6 @@ from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
 Split = Literal["train", "test"]
-SubmissionTrack = Literal["mini", "full", "2023", "2025"]
-"""The two tracks of the Algonauts challenge of 2021, and the challenges of 2023 and 2025."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +176,9 @@ class Dataset(ABC):
     Settings: ClassVar[type[DatasetSettings]]
     kind: ClassVar[str]
     facts: ClassVar[DatasetFacts]
+    _subjects: tuple[str, ...]
+    challenge: ClassVar[str] = "algonauts2021"
+    """Name of the challenge whose submission can be made, and by whose rule predictions are scored."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -191,8 +192,8 @@ class Dataset(ABC):
     def expected_files(cls, settings: Any) -> tuple[Expected, ...]:
         """List the files that the dataset with these settings should have.
 
-        Nothing is opened, and nothing need be there, so that what is missing can be told. Kinds without a fixed layout
-        expect nothing: constructing them is their check.
+        Nothing is opened, and nothing need be there, so that what is missing can be listed. Kinds without a fixed
+        layout expect nothing: constructing them is their check.
         """
         return ()
 
@@ -212,9 +213,9 @@ class Dataset(ABC):
         """Held-out stimuli, to be predicted; may be empty."""
 
     @property
-    @abstractmethod
     def subjects(self) -> tuple[str, ...]:
-        """Names of the subjects."""
+        """Names of the subjects chosen, which the constructor sets."""
+        return self._subjects
 
     @abstractmethod
     def rois(self, subject: str) -> tuple[str, ...]:
@@ -299,11 +300,16 @@ class Dataset(ABC):
         raise DataError(f"datasets of kind {self.kind} must give the features of their table {table}; they do not")
 
     @property
-    def submission_track(self) -> SubmissionTrack | None:
-        """Which challenge's submission this dataset, with its subjects and ROIs, can make, if any."""
+    def submission_track(self) -> str | None:
+        """Which track's submission to its challenge this dataset, with its subjects and ROIs, can make, if any."""
         return None
 
     @property
     def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
         """Voxels per subject and ROI that its submission must have; None: those of the real challenge."""
         return None
+
+    @property
+    def held_out_runs(self) -> Mapping[str, Mapping[str, range]]:
+        """Rows of the held-out stimuli that are each subject's, by run, where they are volumes of runs; else empty."""
+        return {}
