@@ -88,9 +88,10 @@ def validate_(images: Path, classes: Path | None, batch: int, workers: int, devi
     from voxelcast.networks.validate import validate
 
     labelled = list_image_folder(images, classes)
-    network = load_network(take_settings(NetworkSettings, options, layers="all"), device=device)
+    settings = take_settings(NetworkSettings, options, layers="all")
+    network = load_network(settings, device=device)
     found = validate(network, labelled, batch=batch, workers=workers, progress=make_progress())
-    click.echo(f"{network.card.name}, weights {network.card.weights}")
+    click.echo(f"{settings.name}, weights {network.card.weights}")
     click.echo(f"{found.n_images} images of {len(labelled.classes)} classes, {found.n_classes} classes in the network")
     click.echo(f"top-1 {found.top1:.4f}, top-5 {found.top5:.4f}")
 
