@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.experiment.conftest import in_process
 from tests.walk import walk
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
+
+__all__ = ["in_process"]
 
 ROOT = Path(__file__).resolve().parents[1]
 WALKED = ROOT / "docs" / "tutorial.md"  # its blocks follow from each other
@@ -58,7 +61,9 @@ def test_the_settings_page_shows_every_setting_with_its_default() -> None:
     assert set(shown["networks"][0]) == set(type(said.networks[0]).model_fields)
 
 
-def test_the_example_from_scratch_gives_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_from_scratch_gives_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
+) -> None:
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / "datasets.md"
     (code,) = blocks(page, "python")
