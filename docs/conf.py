@@ -115,6 +115,15 @@ def registering() -> Iterator[str]:
     yield from found.values()
 
 
+def suites() -> Iterator[str]:
+    """Find the conformance suites that ship with voxelcast."""
+    for name in ("networks", "datasets", "encoders", "challenges"):
+        if find_spec(f"voxelcast.testing.{name}"):
+            module = import_module(f"voxelcast.testing.{name}")
+            made = [found for found in vars(module).values() if inspect.isclass(found)]
+            yield from (f"{module.__name__}.{one.__name__}" for one in made if one.__module__ == module.__name__)
+
+
 def tables() -> str:
     """Render the columns of the results' tables, in the order of their schema."""
     if not find_spec("voxelcast.results.schema"):
@@ -129,11 +138,9 @@ def write_reference() -> None:
     folder = Path(__file__).parent / "reference" / "api"
     folder.mkdir(parents=True, exist_ok=True)
     public = [f"voxelcast.{name}" for name in getattr(voxelcast, "__all__", ()) if not name.startswith("__")]
-    testing = import_module("voxelcast.testing")
     write(folder / "public.rst", title("import voxelcast as vc") + entries(public))
     plugins = title("For plug-ins") + entries(registering())
-    offered = [f"voxelcast.testing.{name}" for name in getattr(testing, "__all__", ())]
-    write(folder / "plugins.rst", plugins + entries(offered))
+    write(folder / "plugins.rst", plugins + entries(suites()))
     write(folder / "tables.txt", tables())
 
 
