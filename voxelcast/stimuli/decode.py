@@ -28,7 +28,7 @@ class FrameChunk:
     frames : ndarray of shape (k, h, w, 3), uint8
         RGB, upright, at the size of the file.
     indices : ndarray of shape (k,), int64
-        Place of each frame in the video, from 0.
+        Index of each frame in the video, from 0.
     times : ndarray of shape (k,), float64
         When each is looked at (see :class:`voxelcast.stimuli.sampling.FrameSampling`), in seconds on the container's
         clock; NaN where the file has none.
