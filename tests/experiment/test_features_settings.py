@@ -17,7 +17,6 @@ from voxelcast.experiment.steps.compress import CompressJob, StoredSpace
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.store.steps import StepId, StepStore
 
-
 pytestmark = pytest.mark.usefixtures("in_process")
 
 

@@ -2,7 +2,7 @@
 
 A step writes files into a folder. It stores its own result (see
 :class:`voxelcast.store.steps.StepStore`); nothing but success or failure travels back. Steps last from milliseconds to
-hours: small ones are grouped, by how long those before them took, so that a journey to a worker is worth while.
+hours: small ones are grouped, by how long those before them took, so that sending them to a worker is worth while.
 """
 
 from __future__ import annotations

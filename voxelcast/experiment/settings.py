@@ -174,7 +174,7 @@ class ExperimentSettings(SettingsFile):
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools over time, each of which gives every layer features of its own."""
+        """The pools over time, each of which gives other features of every layer."""
         return (self.pool,) if isinstance(self.pool, str) else self.pool
 
     @property
