@@ -18,7 +18,7 @@ class Engine(Protocol):
     """What the user calls it, e.g. ``slurm``."""
 
     batch_seconds: float
-    """Seconds of work worth one journey to a worker."""
+    """Seconds of work for which sending a batch to a worker is worth while."""
 
     gpu_steps_here: bool
     """Whether steps that use a GPU run in the driver's process."""

@@ -167,7 +167,7 @@ def _message(train: ResponseSet, reasons: dict[int, str]) -> str:
 
 
 def _ceilings(responses: ResponseSet, seed: int) -> dict[str, FloatArray]:
-    """Compute how well each voxel's mean response could be predicted: noise ceilings of r and R2, and their variance."""
+    """Compute how well each voxel's mean response could be predicted, as r, R2 and explainable variance."""
     if responses.n_repetitions < 2:
         unknown = np.full(responses.n_voxels, np.nan)
         return dict.fromkeys(("noise_ceiling_r", "noise_ceiling_r2", "explainable_variance"), unknown)
