@@ -15,9 +15,10 @@ from benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Distribution, Moments
 from voxelcast.encoders.elastic_net import largest_penalty
-from voxelcast.encoders.registry import ENCODERS as PATH_ENCODERS
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Distribution, ProblemSize
+from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.search.folds import make_folds
 
@@ -109,7 +110,7 @@ class EncodersBenchmark:
                 f"(optimiser {race.optimiser_seconds:.2f} s), score {best.fold_scores.mean():.6f} at "
                 f"{_shown(best.params)}; "
                 f"ours {race.exact_seconds:.4f} s for {len(race.exact.candidates)} settings, score {chosen.score:.6f} "
-                f"at {_shown(chosen.setting)}; ratio {race.ratio:.0f} ({race.ratio_with_optimiser:.0f} with the "
+                f"at {_shown(chosen.params)}; ratio {race.ratio:.0f} ({race.ratio_with_optimiser:.0f} with the "
                 f"optimiser, {race.ratio_per_setting:.0f} per setting); processor time {race.model_cpu_seconds:.2f} s, "
                 f"ours {race.exact_cpu_seconds:.4f} s, ratio {race.cpu_ratio:.0f}; score margin {race.margin:+.1e} "
                 f"({race.default_margin:+.1e} at scikit-learn's default tolerance)"
@@ -171,14 +172,14 @@ def _race(
     trials: int,
     seed: int,
 ) -> Race:
-    encoder = PATH_ENCODERS[name]()
+    encoder = get_encoder(name)
     return run_race(
         X,
         Y,
         fold_ids,
         encoder,
         partial(_reference, name, {}),
-        _SPACES.get(name, encoder.space(n_train, X.shape[1], Y.shape[1])),
+        _SPACES.get(name, encoder.search_space(ProblemSize(n_train, X.shape[1], Y.shape[1]))),
         strict=partial(_reference, name, _STRICT[name]) if name in _STRICT else None,
         trials=trials,
         timed=_FEW_PROPOSALS.get(name, trials),

@@ -19,7 +19,8 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ExecutionError, OptionError
 from voxelcast.core.seeds import generator
-from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.linear import LinearEncoder
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.steps.compress import StoredSpace, compress_layer, excluded_folds
 from voxelcast.experiment.steps.fit import fit_pair
@@ -27,8 +28,9 @@ from voxelcast.features.compress import Compression
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
 from voxelcast.features.rows import RowFile
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes
-from voxelcast.search.settings import EnsembleSettings, SelectionSettings
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings, SharingSettings
 from voxelcast.store.memory import peak_mb, reset_peak
 
 _SHARD = 32
@@ -183,7 +185,7 @@ def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
     check_option("kind", kind, tuple(CASES))
     case = MemoryCase(**{**vars(CASES[kind]), **changes})
     for name in case.encoders:
-        if not isinstance(get_encoder(name), Encoder):
+        if not isinstance(get_encoder(name), LinearEncoder):
             raise OptionError(f"encoders must work on moments, whose memory is stated; got {name}; take ridge or pls")
     SelectionSettings(case.per)
     EnsembleSettings(case.ensemble)
@@ -234,21 +236,19 @@ def _fit_arguments(
         "fold_ids": fold_ids,
         "repeats": [],
         "others": [],
-        "share": {"components": 0},
+        "share": SharingSettings(),
         "groups": [f"run{fold}" for fold in fold_ids] if case.delays else None,
         "test_groups": None,
         "encoders": case.encoders,
         "automl": None,
-        "search": {"method": "exact"},
-        "selection": {"per": case.per},
-        "ensemble": {"method": case.ensemble},
+        "settings": PairSettings(
+            selection=SelectionSettings(case.per), ensemble=EnsembleSettings(case.ensemble), seed=seed
+        ),
         "truncate": True,
         "delayed_rows": rows,
         "scratch": folder / "scratch",
-        "nested": True,
-        "interval": {"resamples": 1000, "level": 0.95},
-        "significance": {"permutations": 1000, "alpha": 0.05},
-        "seed": seed,
+        "interval": IntervalSettings(),
+        "significance": SignificanceSettings(),
         "subject": "sub-01",
         "roi": "all",
     }
@@ -277,17 +277,12 @@ def _measured(step: Callable[..., None], folder: Path, arguments: dict[str, Any]
 def _stated_fit(case: MemoryCase) -> dict[str, float]:
     """State the memory of the fit."""
     n_features = case.components * max(case.delays, 1)
-    smallest = case.samples - 2 * -(-case.samples // case.folds)
-    listed = [get_encoder(name).settings(smallest, n_features, case.voxels) for name in case.encoders]
     size = FitSize(
-        n_train=case.samples,
+        size=ProblemSize(case.samples, n_features, case.voxels),
         n_test=0,
-        n_voxels=case.voxels,
-        n_features=n_features,
         n_folds=case.folds,
         n_layers=case.layers,
-        n_encoders=len(case.encoders),
-        n_settings=max(map(len, listed)),
+        encoders=tuple(get_encoder(name) for name in case.encoders),
         per_voxel=case.per == "voxel",
         ensemble=case.ensemble,
     )

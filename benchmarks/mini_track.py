@@ -15,12 +15,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import pearson_r
-from voxelcast.search.base import GivenFeatures
+from voxelcast.search.base import GivenFeatures, PairContext
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.settings import PairSettings
 
 # Subject 1 of the Algonauts 2021 mini track; the other subjects' regions are of the same order.
@@ -235,7 +235,7 @@ def _run_job(job: _Job) -> tuple[PairFound, int, int]:
 
 
 def _outer_scores(
-    responses: FloatArray, spaces: Sequence[GivenFeatures], encoders: Sequence[AnyEncoder], setup: _Setup
+    responses: FloatArray, spaces: Sequence[GivenFeatures], encoders: Sequence[Encoder], setup: _Setup
 ) -> FloatArray:
     """Predict each outer fold by a whole search on the rest; return r per voxel, averaged over outer folds."""
     outer_of_row = make_folds(setup.n_train, setup.n_outer, setup.seed)

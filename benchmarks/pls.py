@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.race import Sampler, reference_scores, run_race
 from benchmarks.simulation import simulate_features, simulate_responses
-from voxelcast.encoders.base import Moments, moments
+from voxelcast.encoders.moments import Moments, moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.pls import PLS
 from voxelcast.search.folds import make_folds
 
@@ -130,7 +131,7 @@ def benchmark_pls(
     Y = simulate_responses(X, n_voxels, seed)
     fold_ids = make_folds(n_stimuli, n_folds, seed)
     n_train = n_stimuli - int(np.bincount(fold_ids).max())
-    most = PLS().space(n_train, n_features, n_voxels)["n_components"]
+    most = PLS().search_space(ProblemSize(n_train, n_features, n_voxels))["n_components"]
     proposed = most if within_rank else replace(most, high=max(_MOST_2021, most.high))
 
     def clamped(params: Mapping[str, float], stats: Moments) -> Any:
@@ -143,7 +144,7 @@ def benchmark_pls(
         )  # fmt: skip
         parts = [moments(X[fold_ids != fold], Y[fold_ids != fold]) for fold in range(n_folds)]
         tight = {k: reference_scores(X, Y, fold_ids, _tight_sklearn, {"n_components": k}, parts) for k in compared}
-    by_k = {int(candidate.setting["n_components"]): candidate.fold_scores for candidate in race.exact.candidates}
+    by_k = {int(candidate.params["n_components"]): candidate.fold_scores for candidate in race.exact.candidates}
     tried = {int(min(proposal.params["n_components"], most.high)): proposal.fold_scores for proposal in race.proposals}
     return PLSBenchmark(
         n_stimuli=n_stimuli,
@@ -160,7 +161,7 @@ def benchmark_pls(
         most_proposed=int(proposed.high),
         reference_components=int(min(race.best.params["n_components"], most.high)),
         reference_score=float(race.best.fold_scores.mean()),
-        exact_components=int(race.exact.chosen.setting["n_components"]),
+        exact_components=int(race.exact.chosen.params["n_components"]),
         exact_score=race.exact.chosen.score,
         score_difference=max(float(np.abs(tight[k] - by_k[k]).max()) for k in tight),
         default_difference=max(float(np.abs(tried[k] - by_k[k]).max()) for k in tried),

@@ -12,7 +12,9 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Distribution, Encoder, Moments, moments
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.moments import Moments, moments
+from voxelcast.encoders.params import Distribution
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.pair import search_pair

@@ -10,13 +10,13 @@ from scipy import stats
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
-from voxelcast.encoders.banded_ridge import check_himalaya, fit_banded_ridge
+from voxelcast.encoders.banded_ridge import fit_banded_ridge
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
-from voxelcast.search.base import FeatureSpace, PairResult
+from voxelcast.search.base import FeatureSpace, PairContext, PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.joined import JoinedSpace
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 
@@ -162,7 +162,7 @@ def planted_choices(
         result = search_simulated(Y, features, draw, "best candidate of the ROI", ["ridge"])
         found.append(result.chosen.layer == "layer 2")
         X = features[2] - features[2].mean(axis=0)
-        ratios.append(ridge_penalty(X.T @ X, float(result.chosen.setting["relative_alpha"])) / best)
+        ratios.append(ridge_penalty(X.T @ X, float(result.chosen.params["relative_alpha"])) / best)
     return float(np.mean(found)), np.array(ratios)
 
 
@@ -232,7 +232,6 @@ def _driven(
 
 def benchmark_selection(draws: int = 20) -> list[str]:
     """Return the report: noise, one planted layer, two planted layers."""
-    check_himalaya()
     lines = [f"pure noise, {draws} draws; the truth is 0"]
     for way in WAYS:
         lines += [part.line() for part in noise_scores(way, draws)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from voxelcast.core.settings import content
-from voxelcast.encoders.registry import AUTOML_ENCODERS
+from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan, Readable, Space
 from voxelcast.experiment.steps import fit as fit_step
@@ -39,7 +39,7 @@ def fit_steps(
             "test_groups": plan.groups_of(readable.test_ids),
             "encoders": config.encoders,
             # Its budget changes nothing where it is not used.
-            "automl": config.automl if set(config.encoders) & set(AUTOML_ENCODERS) else None,
+            "automl": config.automl if any(get_encoder(name).uses_automl for name in config.encoders) else None,
             "settings": config.pair_settings,
             "truncate": config.compress.compression(axis=False, seed=0).nested,
             "interval": config.interval,

@@ -13,7 +13,6 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
-from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import check_ready
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import build_dataset, network_json
@@ -94,8 +93,6 @@ class Plan:
         for pair in self.pairs:
             self.sharers(pair)
         check_ready(config.encoders)
-        if config.ensemble.method == "banded_ridge":
-            check_himalaya()
         self.networks = tuple(
             extract_step.load(network.shown, network_json(network, config.seed), config.compute.device)
             for network in config.networks

@@ -15,8 +15,8 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.params import Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment import mixture_files
 from voxelcast.experiment.significance import voxel_significance
@@ -24,10 +24,10 @@ from voxelcast.experiment.steps.compress import StoredSpace
 from voxelcast.scoring.bootstrap import bootstrap_interval
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
-from voxelcast.search.base import Candidate, Share
+from voxelcast.search.base import Candidate, PairContext, Share
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.joined import JOINED
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
@@ -39,9 +39,9 @@ Located = tuple[Path, str, str, str, str]
 """A feature space: its folder, network, weights, layer, and its pool where there are several (else empty)."""
 
 
-def shown_setting(setting: Params) -> str:
+def shown_params(params: Params) -> str:
     """Write hyper-parameters as text: ``n_components=4``; several joined by ``"; "``."""
-    return "; ".join(f"{name}={value!r}" for name, value in setting.items())
+    return "; ".join(f"{name}={value!r}" for name, value in params.items())
 
 
 def fit_pair(
@@ -184,7 +184,7 @@ def _chosen_row(chosen: Candidate, *, weights: Mapping[str, str], pools: bool, n
         "layer": chosen.layer,
         **({"pool": chosen.pool} if pools else {}),
         "encoder": chosen.encoder,
-        "hyperparameters": shown_setting({**kept, **chosen.setting}),
+        "hyperparameters": shown_params({**kept, **chosen.params}),
         "selection_score": chosen.score,
     }
 
