@@ -12,13 +12,18 @@ from sklearn.preprocessing import StandardScaler
 from tests.datasets.miniatures import PLAN, make_simulated, planted_features
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, StoreError, VoxelcastError
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.formats.simulated import SimulatedDataset, write_responses, write_simulation, write_videos
+from voxelcast.datasets.formats.simulated import (
+    SimulatedDataset,
+    SimulatedSettings,
+    write_responses,
+    write_simulation,
+    write_videos,
+)
 from voxelcast.datasets.simulation.plan import SimulationPlan, simulation_preset
 from voxelcast.datasets.simulation.responses import (
     add_noise,
     driving_components,
     planted_signal,
-    simulate_responses,
 )
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.stimuli.decode import iter_frames
@@ -82,7 +87,11 @@ def test_ceiling_is_what_the_noise_free_signal_reaches(k: int) -> None:
 
 
 def test_responses_are_predicted_by_their_features_only() -> None:
-    responses = simulate_responses(FEATURES, 20, signal_share=0.5, seed=4)
+    def made(seed: int) -> np.ndarray:
+        signal = planted_signal(driving_components(FEATURES, len(FEATURES)), 20, seed=seed)
+        return add_noise(signal, 3, signal_share=0.5, shared_noise=0.4, seed=seed)
+
+    responses = made(4)
     assert responses.shape == (400, 3, 20)
     assert responses.dtype == np.float32
     other = np.random.default_rng(9).standard_normal((400, 12))
@@ -94,8 +103,8 @@ def test_responses_are_predicted_by_their_features_only() -> None:
 
     assert explained(FEATURES) > 0.8
     assert explained(other) < 0.3
-    assert np.array_equal(responses, simulate_responses(FEATURES, 20, signal_share=0.5, seed=4))
-    assert not np.array_equal(responses, simulate_responses(FEATURES, 20, signal_share=0.5, seed=5))
+    assert np.array_equal(responses, made(4))
+    assert not np.array_equal(responses, made(5))
 
 
 def test_clips_are_deterministic_and_differ() -> None:
@@ -118,7 +127,7 @@ def test_a_clip_always_gives_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(3):
         clip, written = draw_clip(0, number, 15, 64), set()
-        for size in rng.integers(1, 200_000, 20):
+        for size in rng.integers(1, 200_000, 10):
             rng.random(int(size))  # so that freed memory differs from call to call
             write_video(tmp_path / "a.mp4", clip, 15)
             written.add((tmp_path / "a.mp4").read_bytes())
@@ -141,7 +150,7 @@ def test_videos_are_written_once_and_resumed(tmp_path: Path) -> None:
 
 
 def test_dataset_holds_what_was_planted(tmp_path: Path) -> None:
-    dataset = make_simulated(tmp_path)
+    dataset = SimulatedDataset(make_simulated(tmp_path))
     features = planted_features(PLAN)
     components = driving_components(features[("net", "early")], PLAN.n_train, PLAN.n_components)
     test = dataset.responses("sub02", "V1", "test")
@@ -154,7 +163,7 @@ def test_dataset_holds_what_was_planted(tmp_path: Path) -> None:
     assert (pair["network"], pair["layer"], pair["n_voxels"]) == ("net", "early", 5)
     assert pair["noise_ceiling_r_test"] == pytest.approx(np.sqrt(0.3 / (0.3 + 0.7 / 10)))
     assert dataset.rois("sub02") == ("V1",)
-    assert SimulatedDataset(tmp_path, subjects=["sub01"], rois=["FFA"]).rois("sub01") == ("FFA",)
+    assert SimulatedDataset(SimulatedSettings(tmp_path, subjects=["sub01"], rois=["FFA"])).rois("sub01") == ("FFA",)
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -187,7 +196,7 @@ def test_features_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="n_train \\+ n_test=17"):
         write_responses(PLAN, tmp_path, {driver: values[:-1] for driver, values in features.items()})
     with pytest.raises(MissingFileError, match="voxelcast simulate"):
-        SimulatedDataset(tmp_path)
+        SimulatedDataset(SimulatedSettings(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,10 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, contents, write_dataset
 from voxelcast.core.errors import ConfigError, StimulusError, StoreError
-from voxelcast.core.progress import Silent
-from voxelcast.execution.profile import LocalProfile, SlurmProfile
+from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, SlurmProfile
 from voxelcast.execution.status import read_status
-from voxelcast.experiment.extraction import extract_folder
-from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.experiment.extraction import FolderExtraction, extract_folder
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.store.lock import locked
 
 N_STIMULI = 40  # two steps: 32 and 8
@@ -28,10 +26,10 @@ def pictures(tmp_path: Path) -> Path:
 
 def extract(source: Path, output: Path, **changes: Any) -> dict[str, bytes]:
     """Extract two layers and return the files that the user gets."""
-    options: dict[str, Any] = {"seed": 0, "device": "cpu", "recursive": False, "on_broken": "stop"}
-    network = NetworkConfig(name=ENERGY, layers=("colour", "static.4"), input_size=64)
-    options |= {"progress": Silent()} | changes
-    extract_folder(source, network, FrameSampling(every=1), output, **options)
+    network = NetworkSettings(name=ENERGY, layers=("colour", "static.4"), input_size=64)
+    on = changes.pop("on", THIS_MACHINE)
+    extraction = ExtractionSettings(spatial_pool=changes.pop("spatial_pool", "none"))
+    extract_folder(FolderExtraction(source, network, extraction, **changes), output, on=on)
     found = contents(output)
     return {name: found[name] for name in ("colour.npy", "static.4.npy", "stimuli.csv", "settings.json")}
 
@@ -105,7 +103,7 @@ def test_an_extraction_that_came_first_is_noticed(
 
     def slowly(*arguments: Any) -> Any:
         monkeypatch.setattr(extraction, "load", load)
-        others.append(extract(pictures, tmp_path / "out", space="mean"))
+        others.append(extract(pictures, tmp_path / "out", spatial_pool="mean"))
         return load(*arguments)
 
     monkeypatch.setattr(extraction, "load", slowly)

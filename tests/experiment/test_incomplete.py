@@ -16,13 +16,15 @@ import pytest
 from PIL import Image
 
 from tests.experiment.miniature import contents, read_table, run, settings, write_dataset
-from voxelcast.challenges.challenges import make_file
+from voxelcast.challenges import challenge_of
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
-from voxelcast.datasets.formats.simulated import SimulatedDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.superseded import remove_all_results
+from voxelcast.experiment.results import remove_all_results
+from voxelcast.experiment.steps.partition import PartitionJob
+from voxelcast.search.base import PairContext
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long
@@ -122,8 +124,8 @@ def test_an_error_that_nobody_foresaw_is_a_failure_too(
 
     search = fit_step.search_pair
 
-    def divide(*arguments: Any, names: tuple[str, ...], **options: Any) -> Any:
-        return 1 / 0 if "bob" in names else search(*arguments, names=names, **options)
+    def divide(*arguments: Any, context: PairContext, **options: Any) -> Any:
+        return 1 / 0 if "bob" in context.names else search(*arguments, context=context, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit_step, "search_pair", divide)
@@ -161,12 +163,10 @@ def test_responses_that_cannot_be_prepared_cost_their_own_pair_and_its_sharers(
 def test_variance_that_cannot_be_divided_costs_no_score(
     images: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voxelcast.experiment.steps import partition as partition_step
-
     plain = settings(images, encoders=["pls"])
     plain["variance_partitioning"] = {"groups": {"a": ["colour"], "b": ["static.4"]}, "draws": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(partition_step, "divide_pair", lambda folder, **_: 1 / 0)
+        patch.setattr(PartitionJob, "run", lambda *_: 1 / 0)
         with pytest.raises(ExecutionError, match=r"the variance of 1 of 1 .* ann_all: ZeroDivisionError.*\(log: "):
             run(plain, tmp_path / "out")
     (row,) = read_table(tmp_path / "out" / "scores.csv")
@@ -209,7 +209,9 @@ def test_where_every_pair_fails_no_results_stay(
 
 def test_a_submission_goes_with_the_results(tmp_path: Path) -> None:
     pairs = [("sub01", "V1")]
-    dataset = SimpleNamespace(subjects=("sub01",), rois=lambda subject: ("V1",), submission_track="mini")
+    dataset = SimpleNamespace(
+        subjects=("sub01",), rois=lambda subject: ("V1",), submission_track="mini", challenge="algonauts2021"
+    )
     for name in ("mini_track.pkl", "mini_track.zip", "mine.zip"):
         (tmp_path / "submission").mkdir(exist_ok=True)
         (tmp_path / "submission" / name).touch()
@@ -295,11 +297,11 @@ def test_a_challenge_without_one_pair_is_not_submitted(simulation: Path, tmp_pat
     (output / "submission" / "mine.zip").unlink()
     notes = json.loads((output / "notes.json").read_text())
     assert any(n.startswith("No submission was made: it needs every subject x ROI; sub02 V1 failed") for n in notes)
-    dataset = SimulatedDataset(root)
+    dataset = SimulatedDataset(SimulatedSettings(root))
     with pytest.raises(DataError, match=r"sub02 V1 is missing in .*out because it failed \(no candidate"):
         read_outputs([output], dataset)
 
     path.write_bytes(good)
     assert run(plain, output).steps_run == 0  # all of it is in the store
     assert results(output) == whole
-    make_file(read_outputs([output], dataset), [dataset], tmp_path / "again")
+    challenge_of([dataset]).write(read_outputs([output], dataset), [dataset], tmp_path / "again")

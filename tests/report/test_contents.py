@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import Page, read_page
-from tests.report.synthetic import write_output
 from voxelcast.report.significance import percent
 from voxelcast.report.summary import choose_measure, findings, overall_row, roi_rows
 from voxelcast.results.read import read_results
+from voxelcast.testing.results import write_output
 
 ROIS = ["V1", "LOC", "mine"]
 HEATMAPS = {"Nested cross-validated Pearson r": "score", "Noise-normalised Pearson r": "noise_normalised_r"}
@@ -225,6 +225,7 @@ def test_weights_of_combined_models(page: Page, several: Path) -> None:
         assert list(shown["weight"]) == [_shown(value) for value in mean]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_gain_over_the_best_single_model(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o", subjects=["a", "b"])
     table = pd.read_csv(output / "scores.csv")
@@ -260,6 +261,7 @@ def test_measured_against_predicted_is_of_the_median_subject(page: Page, scores:
         assert f"60 stimuli in {roi}, {mine['subject'].iloc[1]}. best, voxel 3: r = " in alt
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_pairs_that_failed_are_named_and_in_no_mean(tmp_path: Path) -> None:
     output = write_output(tmp_path / "whole", subjects=["sub01", "sub02"], rois=["V1", "LOC"])
     whole = read_page(output)

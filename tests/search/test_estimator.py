@@ -123,7 +123,7 @@ def test_cross_val_score_is_nested_cross_validation(name: str, monkeypatch: pyte
         return mean_pearson_r(Y[test], model.predict(X[test]))
 
     settings = get_encoder(name).param_grid(ProblemSize(30, 6, 4))[:: -6 if name == "ridge" else 1]
-    monkeypatch.setattr(type(get_encoder(name)), "settings", lambda *_: settings)
+    monkeypatch.setattr(type(get_encoder(name)), "param_grid", lambda *_: settings)
     expected, chosen = [], []
     for train, test in KFold(3).split(X):
         folds = make_folds(len(train), 4, 7)

@@ -126,7 +126,7 @@ def fit_banded_ridge(
     responses: FloatArray = np.asarray(Y, dtype=np.float64)
     unit = np.ones(Y.shape[1])
     if average_over == "folds":
-        unit = responses.std(axis=0)
+        unit = np.asarray(responses.std(axis=0), dtype=np.float64)
         unit[unit == 0] = 1.0
         responses = (responses - responses.mean(axis=0)) / unit
     tried = band_weights(len(Xs), n_draws, seed)

@@ -5,28 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from voxelcast.challenges.check import SubmissionSummary, check_submission
+from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Progress
-from voxelcast.datasets.formats.simulated import SimulatedDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.datasets.simulation.plan import simulation_preset
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
-from voxelcast.experiment.settings import ExperimentConfig, NetworkConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
 from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.networks.settings import NetworkSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import write_text
 from voxelcast.store.steps import StepStore
 
-_RESNET = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
+_RESNET: dict[str, Any] = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Demonstration:
 
     output: Path
     mean_score: float
-    submission: SubmissionSummary
+    submission: str
     recovered: tuple[Recovered, ...]
 
 
@@ -56,18 +58,14 @@ def demonstrate(folder: Path, progress: Progress) -> Demonstration:
     """Simulate ten subjects in ``folder/data``, run ``folder/experiment.yaml`` and compare with the truth."""
     data = folder / "data"
     plan = simulation_preset("demo", DEFAULT_DRIVERS)
-    resnet = NetworkConfig.model_validate({**_RESNET, "layers": ["*"]})
+    resnet = NetworkSettings(**{**_RESNET, "layers": ("*",)})
     simulate(data, plan, [resnet], sampling=FrameSampling(every=2), seed=0, progress=progress)
     if not (folder / "experiment.yaml").is_file():
         write_text(folder / "experiment.yaml", _EXPERIMENT + yaml.safe_dump(_settings(data), sort_keys=False))
     config = load_config(folder / "experiment.yaml")
     summary = run_experiment(config, folder / "output", progress=progress)
-    dataset = SimulatedDataset(data)
-    checked = check_submission(
-        folder / "output" / "submission" / "mini_track.zip",
-        n_test=len(dataset.test_stimuli),
-        expected_voxels=dataset.submission_voxels,
-    )
+    dataset = SimulatedDataset(SimulatedSettings(data))
+    checked = challenge_of([dataset]).check(folder / "output" / "submission" / "mini_track.zip", [dataset])
     assert summary.mean_score is not None  # nested cross-validation is on: there is a score
     return Demonstration(folder / "output", summary.mean_score, checked, recovered(config, folder / "output"))
 
@@ -94,10 +92,10 @@ def _settings(data: Path) -> dict[str, object]:
     }
 
 
-def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
+def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]:
     """Compare, for each ROI, the layer with the best selection score (mean over subjects) with the planted one."""
     plan = Plan(config, StepStore(output / "steps"))
-    assert isinstance(plan.dataset, SimulatedDataset)
+    truth = SimulatedDataset(SimulatedSettings(config.dataset.root)).truth()
     search = pd.read_csv(output / "search.csv")
     best = search.groupby(["roi", "network", "layer", "subject"])["score"].max().groupby(level=[0, 1, 2]).mean()
     extracted = plan.extract_steps()
@@ -106,7 +104,7 @@ def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
         return FeatureMatrix([layer_path(plan.store.path(step.step_id), layer) for step in extracted[network]])
 
     rows = []
-    for roi, (network, layer) in plan.dataset.truth()["plan"]["drivers"].items():
+    for roi, (network, layer) in truth["plan"]["drivers"].items():
         found_network, found_layer = best[roi].idxmax()
         similarity = linear_cka(_kernel(features(network, layer)), _kernel(features(found_network, found_layer)))
         rows.append(Recovered(roi, f"{network} {layer}", f"{found_network} {found_layer}", similarity))

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from voxelcast.core.cost import Cost
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
+from voxelcast.search.memory import FitSize, fit_bytes
 
 # Seconds that making a proposal takes.
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
@@ -26,7 +28,7 @@ class FitEstimate:
 
     Parameters
     ----------
-    config : ExperimentConfig
+    config : ExperimentSettings
     n_train, n_folds, n_voxels : int
     sizes : tuple of int
         Features of each layer as encoders get them: of all delays.
@@ -36,13 +38,36 @@ class FitEstimate:
         Operations per second of one core.
     """
 
-    config: ExperimentConfig
+    config: ExperimentSettings
     n_train: int
     n_folds: int
     n_voxels: int
     sizes: tuple[int, ...]
     n_subjects: int
     rate: float
+
+    def cost(self, n_test: int) -> Cost:
+        """Return the seconds on one core, of all partitions into folds, and the memory."""
+        return Cost(seconds=self.seconds(), memory=self.memory(n_test))
+
+    def memory(self, n_test: int) -> float:
+        """Return the bytes that the fit of one partition into folds holds at most."""
+        config, n, q = self.config, self.n_train, self.n_voxels
+        fit = FitSize(
+            ProblemSize(n, max(self.sizes), q),
+            n_test=n_test,
+            n_folds=self.n_folds,
+            n_layers=len(self.sizes),
+            encoders=tuple(self._encoders),
+            fitted_in_folds=config.compressed_in_folds,
+            per_voxel=config.selection.per == "voxel",
+            ensemble=config.ensemble.method,
+            n_resamples=config.interval.resamples,
+            proposals=None if config.search.method == "exact" else max(map(self._trials, self._encoders)),
+        )
+        banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
+        shared = (self.n_subjects - 1) * n * q + (3 * n * n if self.n_subjects > 1 else 0)
+        return sum(fit_bytes(fit).values()) + 8.0 * (banded + shared)
 
     def seconds(self) -> float:
         """Return the seconds on one core, of all partitions into folds."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite, check_shape
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError
+from voxelcast.features.cost import pca_cost, scores_bytes
 
 Sees = Literal["features", "coordinates", "distances"]
 
@@ -17,11 +19,7 @@ Sees = Literal["features", "coordinates", "distances"]
 class Compressor(ABC):
     """Turns features into components: fitted to training stimuli, applied to any.
 
-    Parameters
-    ----------
-    components : int
-    seed : int
-        Of whatever is left to chance; the same features, settings and seed give the same components.
+    ``seed`` is that of whatever is left to chance; the same features, settings and seed give the same components.
     """
 
     name: ClassVar[str]
@@ -48,15 +46,7 @@ class Compressor(ABC):
         return self
 
     def fit_transform(self, X: FloatArray) -> FloatArray:
-        """Fit to training stimuli and give their components.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_train, n_features)
-
-        Returns
-        -------
-        scores : ndarray of shape (n_train, components)
+        """Fit to training stimuli, X of shape (n_train, n_features), and give their components, (n_train, components).
 
         Raises
         ------
@@ -80,18 +70,8 @@ class Compressor(ABC):
     def transform(self, X: FloatArray) -> FloatArray:
         """Give the components of any stimuli by what was fitted, each by its own features alone (but for UMAP).
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_stimuli, n_features)
-
-        Returns
-        -------
-        scores : ndarray of shape (n_stimuli, components)
-
-        Raises
-        ------
-        ShapeError
-            If there is another number of features than in the fit.
+        Of X of shape (n_stimuli, n_features) they have the shape (n_stimuli, components). Raises ShapeError if there is
+        another number of features than in the fit.
         """
         _check(X, self._n_features)
         return self._transform(X)
@@ -100,6 +80,21 @@ class Compressor(ABC):
     def explained_variance(self) -> float | None:
         """Share of the training features' variance that the components keep; None where that is not defined."""
         return None
+
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+        """State what it costs to fit so many training sets of a layer and to give all stimuli's components.
+
+        Here of what needs the stimuli's coordinates, all principal components, and then `work`.
+        """
+        rank = min(n_stimuli, n_features)
+        coordinates = pca_cost(n_stimuli, n_features, rank, n_subsets, scale=scale)
+        disk = scores_bytes(n_stimuli, self.components, n_subsets)
+        return replace(coordinates, disk=disk) + self.work(n_stimuli, rank) * n_subsets
+
+    def work(self, n_stimuli: int, n_features: int) -> Cost:
+        """State what fitting and applying it to features in memory costs."""
+        del n_features
+        return Cost(memory=8.0 * n_stimuli * self.components)
 
     @abstractmethod
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:

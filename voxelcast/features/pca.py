@@ -37,6 +37,7 @@ from voxelcast.features.matrix import FeatureMatrix
 
 Precision = Literal["float64", "float32"]
 Fewer = Literal["error", "allow"]
+Components = int | Literal["max"]
 
 MOST_SQUARE = 10_240
 """Most rows of a square matrix in memory: 0.84 GB. Three of them are held at a time, five where more than a quarter of
@@ -54,7 +55,7 @@ class PCAScores:
     Parameters
     ----------
     scores : ndarray of shape (n_stimuli, n_components), float64
-        All stimuli, training and others; the training rows of a component sum to 0.
+        The training rows of a component sum to 0.
     explained_variance_ratio : ndarray of shape (n_components,)
         Share of the training stimuli's variance, in [0, 1].
     """
@@ -66,14 +67,8 @@ class PCAScores:
 def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: int = COLUMNS) -> FloatArray:
     """Multiply uncentred features with themselves, in one pass over blocks of columns.
 
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    precision : {"float64", "float32"}
-        Of the products; sums over blocks are double. Single precision takes half the time and is good to about 1e-6 of
-        the features' mean square.
-    block : int
-        Columns at a time; fewer where they would take more than 256 MiB.
+    In single precision the products (not the sums over blocks) take half the time and are good to about 1e-6 of the
+    features' mean square. A block is narrower where it would take more than 256 MiB.
 
     Returns
     -------
@@ -96,25 +91,10 @@ def gram_matrices(
     block: int = COLUMNS,
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
-    """Give the Gram matrix of features centred (and scaled) by each of several training sets.
+    """Give the Gram matrix of features centred (and scaled, see `standardise`) by each of several training sets.
 
-    A pass over the features serves as many training sets as fit into ``memory`` (each needs ``8 * n_stimuli**2``
-    bytes), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
-
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    subsets : sequence of ndarray of int
-        Rows of the stimuli of each training set.
-    scale : bool
-        Divide each feature by its standard deviation (over n) in the training set; a feature that is constant there
-        becomes 0.
-    precision : {"float64", "float32"}
-        Of the products.
-    block : int
-        Columns at a time.
-    memory : float
-        Bytes.
+    A pass over the features serves as many training sets as fit into ``memory`` bytes (each needs ``8 *
+    n_stimuli**2``), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
 
     Yields
     ------
@@ -153,7 +133,7 @@ def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> Fl
 def pca_scores(
     gram: FloatArray,
     train_rows: IntArray,
-    components: int | Literal["max"],
+    components: Components,
     *,
     fewer: Fewer = "error",
     where: str = "",
@@ -185,7 +165,7 @@ def pca_scores(
     DataError
         If the features do not vary over the training stimuli, or the Gram matrix is not finite.
     """
-    check_components(components, fewer)
+    check_components(components)
     check_products(gram, where)
     n_train = len(train_rows)
     centred = _double_centre(gram, train_rows)  # (n_stimuli, n_train)
@@ -205,11 +185,12 @@ def pca_scores(
     return PCAScores(scores, values / total)
 
 
-def check_components(components: int | Literal["max"], fewer: Fewer) -> None:
-    """Raise OptionError unless it is at least one component, or ``"max"``."""
-    check_option("compress.fewer", fewer, ("error", "allow"))
-    if components != "max" and components < 1:
-        raise OptionError(f"compress.components must be at least 1, or max; got {components}")
+def check_components(components: Components) -> Components:
+    """Return the number of components, or raise OptionError unless it is a whole number of at least 1, or ``"max"``."""
+    whole = isinstance(components, int | np.integer) and not isinstance(components, bool)
+    if components != "max" and not (whole and components >= 1):
+        raise OptionError(f"compress.components must be a whole number of at least 1, or max; got {components!r}")
+    return components
 
 
 def check_products(products: FloatArray, where: str) -> None:
@@ -219,26 +200,14 @@ def check_products(products: FloatArray, where: str) -> None:
 
 
 def kept_components(
-    values: FloatArray, noise: float, components: int | Literal["max"], n_train: int, fewer: Fewer, where: str
+    values: FloatArray, noise: float, components: Components, n_train: int, fewer: Fewer, where: str
 ) -> int:
     """Return how many components there are, of those asked for.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-        The largest eigenvalues, falling; all of them where fewer than ``components`` lie above ``noise``.
-    noise : float
-        What an eigenvalue of 0 may come to by rounding.
-    components, n_train, fewer, where
-        See `pca_scores`.
-
-    Raises
-    ------
-    OptionError
-        If more are asked for than the rank, and ``fewer="error"``.
-    DataError
-        If there is none.
+    ``values`` are the largest eigenvalues, falling; all of them where fewer than ``components`` lie above ``noise``,
+    which is what an eigenvalue of 0 may come to by rounding. The rest and the errors are those of `pca_scores`.
     """
+    check_option("compress.fewer", fewer, ("error", "allow"))
     rank = int(np.count_nonzero(values > noise))
     if rank == 0:
         raise DataError(

@@ -9,9 +9,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.features.compressor import Compressor
+from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.cost import scores_bytes
+from voxelcast.features.pca import COLUMNS
 
 
+@COMPRESSORS.register("random_projection")
 @dataclass
 class RandomProjection(Compressor):
     r"""Sums of randomly chosen features with random signs.
@@ -33,13 +38,18 @@ class RandomProjection(Compressor):
         """Return the number of features."""
         return n_features, "the number of features"
 
-    def draw(self, n_features: int) -> Any:
-        """Draw the projection.
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+        """State what sums of about sqrt(n_features) features each cost, of a block of columns at a time."""
+        chosen = self.components * n_features**0.5
+        block = 8.0 * n_stimuli * min(n_features, COLUMNS)
+        return Cost(
+            operations=n_subsets * n_stimuli * (2.0 * chosen + 4.0 * n_features * scale),
+            memory=2 * block + 16.0 * chosen + 16.0 * n_stimuli * self.components,
+            disk=scores_bytes(n_stimuli, self.components, n_subsets),
+        )
 
-        Returns
-        -------
-        projection : sparse array of shape (n_features, components)
-        """
+    def draw(self, n_features: int) -> Any:
+        """Draw the projection, a sparse array of shape (n_features, components)."""
         from sklearn.random_projection import SparseRandomProjection
 
         # Only the width of what it is fitted to counts.

@@ -1,4 +1,4 @@
-"""UMAP: places in few dimensions that keep each stimulus' nearest neighbours."""
+"""UMAP: points in few dimensions that keep each stimulus' nearest neighbours."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import MissingPackageError, OptionError
 from voxelcast.features.compressor import Compressor, Sees
+from voxelcast.features.compressors import COMPRESSORS
 
 
+@COMPRESSORS.register("umap")
 @dataclass
 class UMAPEmbedding(Compressor):
     """Uniform manifold approximation and projection [1]_, by the package umap-learn.
 
     Other stimuli are placed by their nearest training stimuli and UMAP's own optimisation, which moves no training
-    stimulus. Those placed in one call share its random samples, so that a place depends a little on which others are
+    stimulus. Those placed in one call share its random samples, so that a point depends a little on which others are
     placed with it.
 
     Parameters
     ----------
-    components, seed : int
     n_neighbors : int
         Neighbours whose distances are kept; more of them keep more of the whole and less of the detail. Fewer where
         there are not as many training stimuli.
     min_dist : float
-        How closely places may be packed.
+        How closely points may be packed.
 
     References
     ----------
@@ -49,6 +51,14 @@ class UMAPEmbedding(Compressor):
                 "compress.options of umap must have n_neighbors of at least 2 and min_dist from 0 to 1; "
                 f"got n_neighbors={self.n_neighbors}, min_dist={self.min_dist}"
             )
+
+    def work(self, n_stimuli: int, n_features: int) -> Cost:
+        """State what all distances and some 500 epochs over the neighbours, with 5 samples each, cost."""
+        pulls = 500.0 * n_stimuli * self.n_neighbors * 6
+        return Cost(
+            operations=3.0 * n_stimuli**2 * n_features + 10.0 * pulls * self.components,
+            memory=8.0 * 2 * n_stimuli**2,
+        )
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return two fewer than there are stimuli: the embedding starts from that many eigenvectors of their graph."""

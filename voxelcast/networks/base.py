@@ -11,14 +11,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from voxelcast.core.arrays import ByteArray
+from voxelcast.core.settings import NO_EFFECT
 
 if TYPE_CHECKING:
     import torch
 
+    from voxelcast.networks.hooks import LayerTrace
+
 Precision = Literal["float32", "tf32", "bfloat16"]
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class NetworkCard:
     mean, std : tuple of float
         Per-channel normalisation of RGB in [0, 1].
     weights : str
-        What the user is told: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
+        What is shown: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
         ``"none (built in)"``.
     weights_hash : str
         Hash of every parameter and buffer; part of step keys and provenance.
@@ -57,11 +61,11 @@ class NetworkCard:
     name: str
     takes: Literal["frames", "clip"]
     input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    weights: str
+    mean: Triple
+    std: Triple
+    weights: Annotated[str, NO_EFFECT]
     weights_hash: str
-    licence: str = "unknown"
+    licence: Annotated[str, NO_EFFECT] = "unknown"
     noise_seed: int | None = None
     clip_length: int | None = None
     clip_stride: int | None = None
@@ -82,30 +86,24 @@ class Network(ABC):
         return None
 
     @abstractmethod
+    def layer_traces(self) -> tuple[LayerTrace, ...]:
+        """Name, kind and shape of all layers that can be asked for, in the order of the forward pass."""
+
     def layer_names(self) -> tuple[str, ...]:
-        """All layers that can be asked for, in the order of the forward pass where that is known."""
+        """All layers that can be asked for, in the order of the forward pass."""
+        return tuple(layer.name for layer in self.layer_traces())
 
     @abstractmethod
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize and normalise frames.
 
-        Parameters
-        ----------
-        frames : ndarray or tensor of uint8, shape (n_frames, height, width, 3)
-            RGB at native size.
-
-        Returns
-        -------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size), on the network's device
+        Takes uint8 RGB at native size, of shape (n_frames, height, width, 3); gives float32 of shape (n_frames, 3,
+        input_size, input_size) on the network's device.
         """
 
     @abstractmethod
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Run one forward pass and return every chosen layer.
-
-        Parameters
-        ----------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
+        """Run one forward pass over prepared frames and return every chosen layer.
 
         Returns
         -------
@@ -117,11 +115,8 @@ class Network(ABC):
     def stream(self, prepared: torch.Tensor, consume: Callable[[str, torch.Tensor], None]) -> None:
         """Run one forward pass and hand over every chosen layer, each as soon as it is there where that is possible.
 
-        Parameters
-        ----------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
-        consume : callable
-            Takes a layer and what :meth:`activations` would return for it, but not a copy: it may be overwritten later.
+        ``consume`` takes a layer and what :meth:`activations` would return for it, but not a copy: it may be
+        overwritten later.
         """
         for layer, values in self.activations(prepared).items():
             consume(layer, values)

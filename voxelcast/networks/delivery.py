@@ -10,37 +10,28 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
-from voxelcast.features.pooling import TemporalPool
+from voxelcast.features.pooling import KeepingPool, TemporalPool
 
 Feature = tuple[str, str]
 """Layer and pool."""
 
 
 class Delivery:
-    """The features of one stimulus. From a GPU they come in one copy, beside what the GPU is doing.
+    """The features of one stimulus, whose pools have all its frames.
 
-    Parameters
-    ----------
-    pools : mapping from layer and pool to TemporalPool
-        Fed with all of the stimulus' frames.
-    name : str
-        Of the stimulus, for messages.
-
-    Raises
-    ------
-    DataError
-        If a pool has nothing to give.
+    From a GPU they come in one copy, beside what the GPU is doing. Raises DataError if a pool has nothing to give.
     """
 
     def __init__(self, pools: Mapping[Feature, TemporalPool], name: str) -> None:
         self._name = name
         self._copy: _Copy | None = None
         self._features: dict[Feature, FloatArray] = {}
-        pooled = {feature: pool.pooled() for feature, pool in pools.items()}
-        if pooled and all(isinstance(values, torch.Tensor) and values.is_cuda for values in pooled.values()):
-            self._copy = _Copy(pooled)
-        else:
-            self._features = {feature: pool.result() for feature, pool in pools.items()}
+        if pools and not any(isinstance(pool, KeepingPool) for pool in pools.values()):
+            pooled = {feature: pool.pooled() for feature, pool in pools.items()}
+            if all(isinstance(values, torch.Tensor) and values.is_cuda for values in pooled.values()):
+                self._copy = _Copy(pooled)
+                return
+        self._features = {feature: pool.result() for feature, pool in pools.items()}
 
     def ready(self) -> bool:
         """Whether the features are there."""

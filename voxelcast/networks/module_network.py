@@ -23,14 +23,10 @@ class ModuleNetwork(Network):
 
     Parameters
     ----------
-    card : NetworkCard
-    module : nn.Module
     layers : sequence of str
-        Module paths, shell patterns of them, relative depths or sets (see
-        :func:`voxelcast.networks.layer_sets.expand_layers`); empty for none.
-    device : torch.device
+        As of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none.
     view : callable or None
-        Of a network that takes clips: how to read a layer's output (see :func:`voxelcast.networks.hooks.capture`).
+        Of a network that takes clips: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`).
 
     Raises
     ------
@@ -70,11 +66,11 @@ class ModuleNetwork(Network):
     @property
     def largest_activation(self) -> int | None:
         """Numbers in the largest output of a module for one frame."""
-        return max((math.prod(seen.shape) for seen in self.traces if not seen.problem), default=None)
+        return max((math.prod(seen.shape) for seen in self.layer_traces()), default=None)
 
-    def layer_names(self) -> tuple[str, ...]:
-        """All layers that can be asked for, in the order of the forward pass."""
-        return tuple(seen.name for seen in self.traces if not seen.problem)
+    def layer_traces(self) -> tuple[LayerTrace, ...]:
+        """Name, kind and shape of all layers that can be asked for, in the order of the forward pass."""
+        return tuple(seen for seen in self.traces if not seen.problem)
 
     def layer_sets(self) -> dict[str, tuple[str, ...]]:
         """Name the sets of layers that can be asked for by one name."""
@@ -151,20 +147,14 @@ def full_precision() -> AbstractContextManager[None]:
 
 
 def check_device(device: str) -> torch.device:
-    """Return the device of that name, raising OptionError where this machine does not have it.
-
-    Parameters
-    ----------
-    device : str
-        E.g. ``"cuda:0"``.
-    """
+    """Return the device of a name such as ``"cuda:0"``; raises OptionError where this machine does not have it."""
     try:
-        place = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
         raise OptionError(f"device must be like cpu, cuda or cuda:1; got {device!r}") from error
-    if place.type not in ("cpu", "cuda"):
+    if chosen.type not in ("cpu", "cuda"):
         raise OptionError(f"device must be cpu or cuda; got {device!r}")
-    found = torch.cuda.device_count() if place.type == "cuda" else 0
-    if place.type == "cuda" and (place.index or 0) >= found:
+    found = torch.cuda.device_count() if chosen.type == "cuda" else 0
+    if chosen.type == "cuda" and (chosen.index or 0) >= found:
         raise OptionError(f"device {device!r} is not there: torch finds {found} CUDA devices; set device to cpu")
-    return place
+    return chosen

@@ -30,6 +30,8 @@ class FitSize:
     ensemble : str
     n_resamples : int
         Of the bootstrap.
+    proposals : int, optional
+        Parameters that a search by proposals tries of an encoder; None: its whole grid.
     """
 
     size: ProblemSize
@@ -41,6 +43,7 @@ class FitSize:
     per_voxel: bool = False
     ensemble: str = "none"
     n_resamples: int = 1000
+    proposals: int | None = None
 
 
 def fit_bytes(fit: FitSize) -> dict[str, float]:
@@ -61,7 +64,7 @@ def fit_bytes(fit: FitSize) -> dict[str, float]:
     """
     n, q, p = fit.size.n_train, fit.size.n_voxels, fit.size.n_features
     folds, layers = fit.n_folds, fit.n_layers
-    n_params = max(len(encoder.param_grid(fit.size)) for encoder in fit.encoders)
+    n_params = fit.proposals or max(len(encoder.param_grid(fit.size)) for encoder in fit.encoders)
     m = -(-n // folds)
     mixed = fit.per_voxel or fit.ensemble != "none"
     parts = {

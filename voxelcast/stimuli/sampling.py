@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
+from voxelcast.core.settings import settings
 
 # Containers such as Matroska round each frame's time to a millisecond, so the distance of two is off by up to one.
 CLOCK_S = 1.001e-3
@@ -17,7 +18,7 @@ CLOCK_S = 1.001e-3
 FrameT = TypeVar("FrameT")
 
 
-@dataclass(frozen=True)
+@settings
 class FrameSampling:
     """Every k-th frame, n frames evenly spaced, or so many per second; exactly one of the three.
 
@@ -38,35 +39,32 @@ class FrameSampling:
         where the frame rate varies or is lower than ``hz``.
     """
 
-    every: int | None = None
-    n: int | None = None
-    hz: float | None = None
+    every: Annotated[int, Ge(1)] | None = None
+    n: Annotated[int, Ge(1)] | None = None
+    hz: Annotated[float, Gt(0), Lt(np.inf)] | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.every, self.n, self.hz) if value is not None]
-        whole = self.hz is not None or (len(given) == 1 and given[0] >= 1)
-        if len(given) != 1 or not whole or not 0 < given[0] < np.inf:
+        if [self.every, self.n, self.hz].count(None) != 2:
             raise OptionError(
-                "frames must be exactly one of every=k and n=k with k >= 1, and hz=r with r > 0; "
-                f"got every={self.every}, n={self.n}, hz={self.hz}; set one of them"
+                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so "
+                f"often per second); got every={self.every}, n={self.n}, hz={self.hz}"
             )
 
     def indices(self, n_frames: int) -> IntArray:
         """Return the frames kept, ascending, of a video of ``n_frames`` frames whose times are not known.
 
+        Raises OptionError if ``hz`` is asked for.
+
         Returns
         -------
         indices : ndarray of int, shape (n_kept,)
-
-        Raises
-        ------
-        OptionError
-            If ``hz`` is asked for.
         """
         return self.choose(np.full(n_frames, np.nan), np.nan)[0]
 
     def choose(self, times: FloatArray, end: float) -> tuple[IntArray, FloatArray]:
         """Choose frames of a video.
+
+        Raises OptionError if ``hz`` is asked for and times are not known.
 
         Parameters
         ----------
@@ -82,11 +80,6 @@ class FrameSampling:
         moments : ndarray of shape (n_kept,)
             When they are looked at: the times of the frames or, in a video of variable rate and at a rate in Hz, the
             moments asked for.
-
-        Raises
-        ------
-        OptionError
-            If ``hz`` is asked for and times are not known.
         """
         n_frames = len(times)
         if self.every is not None:
@@ -127,7 +120,7 @@ def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterato
     Yields
     ------
     sample : (frame, index, moment)
-        The frame, its place in the video, and the moment at which it is looked at, on the clock of ``time``.
+        The frame, its index in the video, and the moment at which it is looked at, on the clock of ``time``.
     """
     held: FrameT | None = None
     start = since = step = last = 0.0

@@ -61,7 +61,7 @@ class Stimulus:
         return io.BytesIO(self.read_bytes())
 
     def content_hash(self) -> str:
-        """Hash of the content, independent of the file's name and place (32 hex digits).
+        """Hash of the content, independent of the file's name and folder (32 hex digits).
 
         A file is read once per process while its time stays the same, however many parts of it are stimuli.
         """
@@ -69,6 +69,10 @@ class Stimulus:
         if self.seconds is None:
             return whole
         return hashlib.blake2b(f"{whole} {self.seconds!r}".encode(), digest_size=16).hexdigest()
+
+    def content(self) -> tuple[str, str, bool]:
+        """Return what counts of it in a key: its id, the hash of its content, and whether it is a picture."""
+        return self.stimulus_id, self.content_hash(), self.is_image
 
 
 @lru_cache(maxsize=1 << 20)

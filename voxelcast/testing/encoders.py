@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -97,7 +97,8 @@ class EncoderSuite:
         model = encoder.fit(X, Y, params)
         assert model.params == params
         predicted = model.predict(X[:5])
-        assert (predicted.shape, predicted.dtype) == ((5, q), np.float64)
+        assert predicted.shape == (5, q)
+        assert predicted.dtype == np.float64
         assert np.isfinite(predicted).all()
         assert model.predict(X[:0]).shape == (0, q)
         assert all(np.isfinite(array).all() for array in model.arrays().values())
@@ -116,7 +117,7 @@ class EncoderSuite:
     def test_lists_are_taken_as_arrays(self, name: str) -> None:
         encoder, (X, Y) = get_encoder(name, 3), encoder_data(30, 4, 3)
         params = self.params_of(encoder)
-        listed: tuple[FloatArray, FloatArray] = (X.tolist(), Y.tolist())  # type: ignore[assignment]
+        listed: tuple[FloatArray, FloatArray] = (X.tolist(), Y.tolist())
         np.testing.assert_array_equal(encoder.fit(*listed, params).predict(X), encoder.fit(X, Y, params).predict(X))
 
     def test_same_seed_same_bits_and_inputs_stay_as_they_are(self, name: str) -> None:
@@ -247,5 +248,6 @@ class EncoderSuite:
         encoder, (X, Y) = get_encoder(name), encoder_data(30, 4, 3)
         plain = self.params_of(encoder)
         wholes = {key: np.int64(value) for key, value in plain.items() if value == int(value)}
-        for same in ({key: np.float64(value) for key, value in plain.items()}, {**plain, **wholes}):
+        cases: list[Any] = [{key: np.float64(value) for key, value in plain.items()}, {**plain, **wholes}]
+        for same in cases:
             np.testing.assert_array_equal(encoder.fit(X, Y, same).predict(X), encoder.fit(X, Y, plain).predict(X))

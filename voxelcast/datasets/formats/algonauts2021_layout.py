@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from voxelcast.core.arrays import BoolArray, FloatArray
-from voxelcast.core.checks import check_known, check_shape
+from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.readers.pickled_arrays import StoredArray
@@ -27,10 +26,7 @@ MASK_SHAPE = (78, 93, 71)
 def find_folder(root: Path, name: str, what: str) -> Path:
     """Find a folder of the challenge: ``root`` itself or up to two folders below it.
 
-    Raises
-    ------
-    MissingFileError
-        Where it is not there.
+    Raises MissingFileError where it is not there.
     """
     if root.name == name and root.is_dir():
         return root
@@ -79,18 +75,6 @@ def true_test_path(root: Path, subject: str, roi: str) -> Path:
     return root / "truth" / f"{subject}_{roi}_test.npy"
 
 
-def select_names(what: str, asked: str | Sequence[str], known: Sequence[str], where: str) -> tuple[str, ...]:
-    """Return the names asked for (``"all"``: every one), in the order of ``known``; refuse those that do not exist."""
-    if asked == "all":
-        return tuple(known)
-    names = [asked] if isinstance(asked, str) else list(asked)
-    for name in names:
-        check_known(what, name, known, where=where)
-    if not names:
-        raise DataError(f"no {what} chosen {where}; choose 'all' or some of {', '.join(known)}")
-    return tuple(name for name in known if name in names)
-
-
 def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> FloatArray:
     """Read the training responses of one subject in one ROI.
 
@@ -99,10 +83,7 @@ def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
     values : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32 or float64
         May be read-only.
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     """
     stored = open_train_responses(path, subject, roi, n_stimuli, n_repetitions)
     if stored.shape[2] == 0:
@@ -113,10 +94,7 @@ def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
 def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> StoredArray:
     """Find the training responses of one subject in one ROI and check their shape, without reading them.
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     """
     check_response_file(path, subject, roi)
     stored = _entry(path, "train")
@@ -166,7 +144,6 @@ class VideoOrderDataset(Dataset):
 
     _videos: tuple[Stimulus, ...]
     _n_train: int
-    _subjects: tuple[str, ...]
 
     @property
     def train_stimuli(self) -> tuple[Stimulus, ...]:
@@ -177,8 +154,3 @@ class VideoOrderDataset(Dataset):
     def test_stimuli(self) -> tuple[Stimulus, ...]:
         """Last videos in sorted order."""
         return self._videos[self._n_train :]
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects

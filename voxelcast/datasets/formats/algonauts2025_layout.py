@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
 
@@ -75,10 +74,8 @@ def group_keys(keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
 def read_samples(root: Path, subject: str, held_out: str) -> dict[str, int]:
     """Read how many volumes of each held-out run are to be predicted.
 
-    Raises
-    ------
-    MissingFileError, DataError, UnsafeFileError
-        Where the file is missing, or holds anything but whole numbers by run.
+    Raises MissingFileError, DataError, UnsafeFileError where the file is missing, or holds anything but whole numbers
+    by run.
     """
     path = samples_path(root, subject, held_out)
     if not path.is_file():
@@ -92,9 +89,3 @@ def read_samples(root: Path, subject: str, held_out: str) -> dict[str, int]:
             raise DataError(f"{path.name} must hold a number of volumes for each run; got {run!r}: {number!r}")
         samples[run] = int(number)
     return dict(sorted(samples.items()))
-
-
-def check_chunks(chunks: Sequence[str]) -> None:
-    """Raise UnknownNameError for a season or movie that the challenge does not have."""
-    for chunk in chunks:
-        check_known("season or movie", chunk, CHUNKS, where="among the training runs of Algonauts 2025")

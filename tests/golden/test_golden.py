@@ -1,0 +1,233 @@
+"""The outputs of small experiments are those that were recorded: nothing may change a number.
+
+``VOXELCAST_GOLDEN=bytes`` asks for the same bytes, on the machine that recorded.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from tests.golden import inside
+from tests.golden.experiments import EXACT, EXPERIMENTS
+from tests.golden.outputs import RECORDED, Record, differences, read_record
+from tests.golden.run import Workshop
+
+RECORDED_WITH = "SkylakeX"
+"""OpenBLAS' kernels of the machine that recorded."""
+SAME_BYTES = os.environ.get("VOXELCAST_GOLDEN") == "bytes"
+RESUMED = "bayes_voxels_stacking"
+NOT_SET = {
+    "name": "how an experiment is called changes no number",
+    "compute.device": "changes no result, and there is one device here",
+    "compute.gpus": "changes no result, and there are none here",
+    "automl.seconds": "automatic machine learning runs against the clock",
+    "automl.memory_mb": "automatic machine learning runs against the clock",
+    "device": "of rsa: changes no result, and there is one device here",
+}
+OPTIONS_NOT_SET = {
+    ("dataset.algonauts2025.held_out", "ood"): "the miniature has no movies out of distribution",
+    ("compress.method", "umap"): "compiles for most of a minute; its components are tested in tests/features",
+}
+ENCODERS_NOT_SET = {
+    "flaml": "runs against the clock",
+    "autosklearn": "runs against the clock, in an environment of its own",
+}
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """One folder for all experiments, which share datasets and finished steps."""
+    return Workshop(tmp_path_factory.mktemp("golden"))
+
+
+def tolerance(name: str) -> float:
+    """How far numbers may differ: by single precision's rounding where BLAS has other kernels than the recorder."""
+    kernels = {library.get("architecture") for library in threadpool_info() if library["internal_api"] == "openblas"}
+    return EXPERIMENTS[name].tolerance if kernels == {RECORDED_WITH} else max(EXPERIMENTS[name].tolerance, 1e-5)
+
+
+def check(name: str, found: Record) -> None:
+    """Hold what was found against what was recorded."""
+    said = differences(read_record(name), found, tolerance(name), same_bytes=SAME_BYTES)
+    assert not said, f"golden experiment {name} differs from {RECORDED / name}:\n" + "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if golden.slow else []) for name, golden in EXPERIMENTS.items()],
+)
+def test_outputs_are_those_recorded(workshop: Workshop, name: str) -> None:
+    for package in EXPERIMENTS[name].needs:
+        pytest.importorskip(package)
+    check(name, workshop.run(name))
+
+
+def test_a_run_killed_after_each_batch_of_steps_ends_with_the_outputs_recorded(workshop: Workshop) -> None:
+    with workshop.entered():
+        command = workshop.prepare(RESUMED, "stopped", "store-stopped")
+        stopped = 0
+        while True:
+            with inside.killed_after(1):
+                done = inside.call(*command)
+            if done.code == 0:
+                break
+            assert done.code == 130, done.err
+            stopped += 1
+            assert stopped < 50
+    assert stopped > 2
+    check(RESUMED, workshop.read(RESUMED, "stopped"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_ends_with_the_outputs_recorded_when_it_is_run_again(workshop: Workshop) -> None:
+    """Worker processes of their own, one killed with its driver while steps are under way."""
+    with workshop.entered():
+        command = workshop.prepare(RESUMED, "killed", "store-killed")
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")])
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "voxelcast", *command],
+            cwd=workshop.data.root,
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    driver, store, end = start(), workshop.root / "store-killed", time.monotonic() + 120
+    while len(list(store.rglob("*.npy"))) < 4 and driver.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert driver.poll() is None, "the run was over before it could be killed"
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.communicate()
+    again = start()
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    check(RESUMED, workshop.read(RESUMED, "killed"))
+
+
+def test_everything_recorded_is_compared() -> None:
+    assert {path.name for path in RECORDED.iterdir()} == set(EXPERIMENTS)
+
+
+def test_what_is_recorded_is_small() -> None:
+    sizes = {path: path.stat().st_size for path in RECORDED.rglob("*") if path.is_file()}
+    assert max(sizes.values()) < 300_000
+    assert sum(sizes.values()) < 1_500_000
+
+
+def test_only_what_torch_computes_in_single_precision_may_differ_by_more_than_rounding() -> None:
+    loose = {name for name, golden in EXPERIMENTS.items() if golden.tolerance > EXACT}
+    assert loose == {"autoencoder", "bfloat16", "mlp", "noisy_network", "tensor_float32", "torch_networks"}
+
+
+def _changed(record: Record, file: str, before: str, now: str) -> Record:
+    assert before in record.texts[file]
+    return replace(record, texts=record.texts | {file: record.texts[file].replace(before, now, 1)})
+
+
+def test_a_difference_is_named_with_both_values() -> None:
+    record = read_record("uncompressed")
+    assert differences(record, record, EXACT, same_bytes=True) == []
+    (row,) = csv.DictReader(io.StringIO(record.texts["scores.csv"]))
+    score, value = row["score"], float(row["score"])
+    (said,) = differences(record, _changed(record, "scores.csv", score, repr(value + 1e-9)), EXACT)
+    assert said == f"scores.csv: row 1, score: recorded '{score}', found '{value + 1e-9!r}'"
+    rounding = _changed(record, "scores.csv", score, repr(float(np.nextafter(value, 2))))
+    assert differences(record, rounding, EXACT) == []
+    assert len(differences(record, rounding, EXACT, same_bytes=True)) == 1
+    (said,) = differences(record, _changed(record, "scores.csv", "all", "V1"), EXACT)
+    assert "row 1, roi: recorded 'all', found 'V1'" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.astype(np.float32), "float64"),
+        (lambda a: a[:-1], "found float64"),
+        (lambda a: np.where(np.arange(a.size).reshape(a.shape) == 1, np.nan, a), "found np.float64(nan)"),
+        (lambda a: a + 1e-9, "more)"),
+    ],
+    ids=["type", "shape", "nan", "value"],
+)
+def test_a_changed_array_is_named(change: Any, words: str) -> None:
+    record = read_record("uncompressed")
+    name = "predictions/ann_all.npy"
+    found = replace(record, arrays=record.arrays | {name: change(record.arrays[name])})
+    (said,) = differences(record, found, EXACT)
+    assert said.startswith(f"{name}: ")
+    assert words in said
+    less = replace(record, arrays={k: a for k, a in record.arrays.items() if k != name})
+    assert differences(record, less, EXACT) == [f"{name}: this array was recorded and is not there"]
+    assert differences(less, record, EXACT) == [f"{name}: this array is there and was not recorded"]
+
+
+def _chosen(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings of an experiment by their names in `tests.golden.inside.experiment_settings`."""
+    for name, value in settings.items():
+        here = f"{prefix}{name}"
+        if here == "networks":
+            for network in value:
+                yield from _chosen(network, "networks.")
+        elif here == "dataset":
+            yield from _chosen({k: v for k, v in value.items() if k != "kind"}, f"dataset.{value['kind']}.")
+        elif isinstance(value, Mapping) and here in ("compress", "frames", *SECTIONS):
+            yield from _chosen(value, f"{here}.")
+        else:
+            yield here, value
+
+
+SECTIONS = (
+    *("automl", "search", "selection", "ensemble", "share", "folds", "interval", "significance"),
+    *("variance_partitioning", "compute"),
+)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+@pytest.mark.parametrize("command", ["run", "rsa"])
+def test_every_setting_is_set_somewhere(command: str) -> None:
+    known = inside.experiment_settings() if command == "run" else inside.rsa_settings()
+    if command == "rsa":
+        known = {name: field for name, field in known.items() if not name.startswith("networks.")}
+    values: dict[str, list[Any]] = {}
+    for golden in EXPERIMENTS.values():
+        if golden.command == command:
+            for name, value in _chosen(golden.settings):
+                values.setdefault(name, []).append(value)
+    not_set, no_such = [], [name for name in NOT_SET if "." in name and command == "run" and name not in known]
+    for name, (default, options) in known.items():
+        if name in NOT_SET:
+            continue
+        if all(_plain(value) == _plain(default) for value in values.get(name, [])):
+            not_set.append(name)
+        of_choice = [option for option in options if option != default and option not in ("all", "max")]
+        not_set += [
+            f"{name}={option}"
+            for option in of_choice
+            if option not in values.get(name, []) and (name, option) not in OPTIONS_NOT_SET
+        ]
+    assert not_set == [], "add these to an experiment of tests/golden/experiments.py, or a reason to NOT_SET"
+    assert no_such == []
+
+
+def test_every_encoder_is_used_somewhere() -> None:
+    used = {name for golden in EXPERIMENTS.values() for name in golden.settings.get("encoders", [])}
+    assert set(inside.encoder_names()) - used == set(ENCODERS_NOT_SET)
