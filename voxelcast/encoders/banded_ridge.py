@@ -186,7 +186,7 @@ def _chosen(
     for k, weights in enumerate(tried):
         if kernels is not None and sum(X.shape[1] for X, w in zip(bands, weights, strict=True) if w > 0) > len(Y):
             vectors, roots = _factor(sum((w * K for w, K in zip(weights, kernels, strict=True)), start=np.zeros(1)))
-            Z = vectors * roots
+            Z: FloatArray = vectors * roots
         else:
             Z, _ = _fewest_columns(_weighted(bands, weights))
         errors = _squared_errors(Z, Y, fold_ids, alphas, per_fold=slope)
