@@ -1,4 +1,4 @@
-"""What running many small steps costs beside the work itself: store, journeys to workers, waiting."""
+"""What running many small steps costs beside the work itself: store, sending to workers, waiting."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from voxelcast.core.progress import Silent
 from voxelcast.core.seeds import generator
 from voxelcast.execution.opening import open_engine, worker_slots
 from voxelcast.execution.profile import LocalProfile, Profile
-from voxelcast.execution.stage import run_steps
-from voxelcast.execution.steps import Step
-from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.execution.stage import StageRunner
+from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.store.steps import StepStore
 
 _SIZE = 200
 
@@ -69,24 +68,35 @@ def benchmark_steps(n_steps: int, workers: int, solves: int, on: Profile | None 
     folder = Path.cwd() if on is None or isinstance(on, LocalProfile) else on.shared_folder.expanduser()
     with tempfile.TemporaryDirectory(prefix="voxelcast-benchmark-", dir=None if on is None else folder) as scratch:
         store = StepStore(Path(scratch) / "steps")
-        steps = [
-            Step(StepId("small", f"s{k:05d}", content_key([k, solves])), small_step, {"seed": k, "solves": solves})
-            for k in range(n_steps)
-        ]
+        steps = [Step(SmallJob(k, solves)) for k in range(n_steps)]
         started = time.perf_counter()
         with open_engine(profile, workers, Path(scratch), lambda _: None) as engine:
-            run_steps(steps, store, engine=engine, progress=Silent(), what="small steps")
+            StageRunner(engine, store, Silent()).run("small steps", steps)
         wall = time.perf_counter() - started
         work = sum(float((store.path(step.step_id) / "seconds").read_text()) for step in steps)
     return StepsBenchmark(n_steps, workers, wall, work)
 
 
-def small_step(folder: Path, *, seed: int, solves: int) -> None:
-    """Do some linear algebra, and write its result and the seconds it took."""
-    started = time.perf_counter()
-    draws = generator(seed).standard_normal((_SIZE, _SIZE))
-    values = draws
-    for _ in range(solves):
-        values = np.linalg.eigh(draws @ draws.T)[0]
-    np.save(folder / "values.npy", values)
-    (folder / "seconds").write_text(repr(time.perf_counter() - started))
+@dataclass(frozen=True)
+class SmallJob(Job):
+    """Do some linear algebra."""
+
+    kind = "small"
+    version = 1
+    seed: int
+    solves: int
+
+    @property
+    def name(self) -> str:
+        """Number of the step."""
+        return f"s{self.seed:05d}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write the result and the seconds it took."""
+        started = time.perf_counter()
+        draws = generator(self.seed).standard_normal((_SIZE, _SIZE))
+        values = draws
+        for _ in range(self.solves):
+            values = np.linalg.eigh(draws @ draws.T)[0]
+        np.save(folder / "values.npy", values)
+        (folder / "seconds").write_text(repr(time.perf_counter() - started))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.execution.calls import steps as steps_of
 from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.core.progress import Silent
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.journal import Journal, read_journal
-from voxelcast.execution.stage import Attempt, attempt_steps
+from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.execution.status import read_status
 from voxelcast.execution.steps import Step
 from voxelcast.execution.workers import Workers
-from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.store.steps import StepStore
 
 
 def fail_in_three_ways(folder: Path, *, value: int, mended: bool) -> None:
@@ -43,17 +44,13 @@ class Notes(Silent):
 
 def made(*, mended: bool = False) -> list[Step]:
     """Eight steps; that a step was mended is no part of its key."""
-    return [
-        Step(StepId("t", f"s{v}", content_key(v)), fail_in_three_ways, {"value": v, "mended": mended}) for v in range(8)
-    ]
+    return steps_of(partial(fail_in_three_ways, mended=mended), range(8))
 
 
 def attempt(engine: Engine, steps: list[Step], store: StepStore, notes: Notes) -> Attempt:
     journal = Journal(store.root.parent)
     with journal.run(store.root, "test", {"work": None}):
-        return attempt_steps(
-            steps, store, engine=engine, progress=notes, what="work", journal=journal, retries=1, wrong_ends=False
-        )
+        return StageRunner(engine, store, notes, journal, retries=1).attempt("work", steps)
 
 
 @pytest.mark.parametrize("kind", ["processes", "dask"])
@@ -100,5 +97,5 @@ def test_steps_that_fail_cost_no_others_and_are_all_that_is_done_next(kind: str,
 def test_wrong_data_end_the_work_where_all_of_it_is_needed(tmp_path: Path) -> None:
     store = StepStore(tmp_path / "steps")
     with Workers(1) as engine, pytest.raises(DataError, match="two is not allowed"):
-        attempt_steps(made(), store, engine=engine, progress=Silent(), what="work", wrong_ends=True)
+        StageRunner(engine, store, Silent()).attempt("work", made(), wrong_ends=True)
     assert not store.is_done(made()[7].step_id)

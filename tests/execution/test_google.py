@@ -22,15 +22,14 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 import yaml
 
+from tests.execution.calls import steps
 from voxelcast.core.errors import ExecutionError
 from voxelcast.core.progress import Silent
 from voxelcast.execution.opening import open_engine
 from voxelcast.execution.profile import GoogleProfile, load_profile
-from voxelcast.execution.stage import run_steps
-from voxelcast.execution.steps import Step
+from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.templates import profile_template
-from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.store.steps import StepStore
 
 discovery = pytest.importorskip("googleapiclient.discovery", reason="needs pip install 'voxelcast[google]'")
 instances = pytest.importorskip("dask_cloudprovider.gcp.instances", reason="needs pip install 'voxelcast[google]'")
@@ -169,10 +168,10 @@ def test_steps_run_on_machines_that_are_deleted_afterwards(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     store = StepStore(tmp_path / "steps")
-    made = [Step(StepId("t", f"s{v}", content_key(v)), fatal, {"value": v}) for v in range(8)]
+    made = steps(fatal, range(8))
     notes: list[str] = []
     with open_engine(profile, 1, tmp_path / "out", notes.append) as engine:
-        assert run_steps(made, store, engine=engine, progress=Silent(), what="test") == 8
+        assert StageRunner(engine, store, Silent()).run("test", made) == 8
         assert json.loads((tmp_path / "out" / "machines.json").read_text())["zone"] == "europe-west4-a"
     assert [(store.path(s.step_id) / "value").read_text() for s in made] == [f"{v} 1" for v in range(8)]
     assert compute.machines == {}

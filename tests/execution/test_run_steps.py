@@ -8,21 +8,21 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info
 
+from tests.execution.calls import Call, steps
 from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.core.progress import Silent
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.journal import Journal, read_journal
-from voxelcast.execution.stage import run_steps
+from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Batch, Step, run_batch
 from voxelcast.execution.workers import Workers
-from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.store.steps import StepStore
 
 
 def write_value(folder: Path, *, value: int, **_: Any) -> None:
@@ -41,16 +41,12 @@ def die(folder: Path, *, value: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def steps(function: Any, values: range, *, wide: bool = False) -> list[Step]:
-    return [Step(StepId("t", f"s{v}", content_key(v)), function, {"value": v}, wide=wide) for v in values]
-
-
 def run(made: list[Step], store: StepStore) -> int:
     np.dot(np.ones((2, 2)), np.ones((2, 2)))
     with Workers(2) as workers:
         journal = Journal(store.root)
         with journal.run(store.root, "local", {"test": 1.0}):
-            return run_steps(made, store, engine=workers, progress=Silent(), what="test", journal=journal)
+            return StageRunner(workers, store, Silent(), journal).run("test", made)
 
 
 def test_steps_run_once_in_other_processes_with_one_thread(tmp_path: Path) -> None:
@@ -78,9 +74,9 @@ def dies_once(folder: Path, *, value: int) -> None:
     write_value(folder, value=value)
 
 
-def test_wide_steps_run_in_this_process(tmp_path: Path) -> None:
+def test_gpu_steps_run_in_this_process(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
-    made = steps(write_value, range(2), wide=True)
+    made = steps(write_value, range(2), uses_gpu=True)
     assert run(made, store) == 2
     assert (store.path(made[0].step_id) / "pid").read_text() == str(os.getpid())
 
@@ -130,7 +126,7 @@ def test_a_step_whose_worker_is_killed_is_tried_again(tmp_path: Path) -> None:
 class Scripted:
     """An engine of some workers that run batches at once in this process, or lose them, as it is told."""
 
-    name, batch_seconds, wide_here = "scripted", 10.0, False
+    name, batch_seconds, gpu_steps_here = "scripted", 10.0, False
 
     def __init__(self, seconds: float, lose: tuple[int, ...] = ()) -> None:
         self.batches: list[tuple[int, ...]] = []
@@ -147,7 +143,7 @@ class Scripted:
         return 1
 
     def submit(self, kind: Kind, batch: Batch) -> Future[float]:
-        self.batches.append(tuple(step.arguments["value"] for step in batch.steps))
+        self.batches.append(tuple(cast(Call, step.job).value for step in batch.steps))
         future: Future[float] = Future()
         lost = len(self.batches) in self._lose
         # A lost worker has finished the first of its steps.
@@ -166,7 +162,7 @@ def test_small_steps_are_grouped_and_large_ones_are_not(tmp_path: Path) -> None:
     small, large = Scripted(seconds=0.5), Scripted(seconds=60.0)
     for name, engine in (("small", small), ("large", large)):
         made = steps(write_value, range(100))
-        run_steps(made, StepStore(tmp_path / name), engine=engine, progress=Silent(), what="test")
+        StageRunner(engine, StepStore(tmp_path / name), Silent()).run("test", made)
         assert [value for batch in engine.batches for value in batch] == list(range(100))
     sizes = [len(batch) for batch in small.batches]
     assert sizes[:3] == [1, 20, 19]  # one to see how long they take; ten seconds' worth; a quarter of what is left
@@ -178,7 +174,7 @@ def test_small_steps_are_grouped_and_large_ones_are_not(tmp_path: Path) -> None:
 def test_what_a_lost_worker_had_finished_is_not_done_again(tmp_path: Path) -> None:
     store, engine = StepStore(tmp_path), Scripted(seconds=0.5, lose=(2,))
     made = steps(write_value, range(40))
-    run_steps(made, store, engine=engine, progress=Silent(), what="test", retries=1)
+    StageRunner(engine, store, Silent(), retries=1).run("test", made)
     assert engine.batches[1] == tuple(range(1, 10))
     assert engine.batches[2][:3] == (2, 3, 4)  # 1 was finished; 2 is tried again; the others had not begun
     counted = [value for number, batch in enumerate(engine.batches) for value in (batch[:1] if number == 1 else batch)]
@@ -188,8 +184,8 @@ def test_what_a_lost_worker_had_finished_is_not_done_again(tmp_path: Path) -> No
 def test_steps_go_to_workers_of_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxelcast.execution.steps.claim_gpu", lambda: None)
     engine = Scripted(seconds=1.0)
-    made = [*steps(write_value, range(3)), *steps(write_value, range(3, 5), wide=True)]
-    run_steps(made, StepStore(tmp_path), engine=engine, progress=Silent(), what="test")
+    made = [*steps(write_value, range(3)), *steps(write_value, range(3, 5), uses_gpu=True)]
+    StageRunner(engine, StepStore(tmp_path), Silent()).run("test", made)
     assert engine.kinds == ["gpu 2", "cpu 3"]
     assert sorted(engine.batches) == [(0,), (1,), (2,), (3,), (4,)]
 

@@ -7,31 +7,42 @@ import os
 import signal
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from voxelcast.core.progress import Silent
-from voxelcast.execution.stage import run_steps
-from voxelcast.execution.steps import Step
+from voxelcast.core.settings import NO_EFFECT
+from voxelcast.execution.stage import StageRunner
+from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.execution.workers import Workers
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.store.steps import StepStore
 
 N = 12
 
 
-def work(folder: Path, *, name: str, log: Path, seconds: float) -> None:
-    with log.open("a") as file:
-        file.write(name + "\n")
-    time.sleep(seconds)
-    (folder / "name.txt").write_text(name)
+@dataclass(frozen=True)
+class Nap(Job):
+    kind = "nap"
+    version = 1
+    number: int
+    log: Annotated[Path, NO_EFFECT]
+    seconds: Annotated[float, NO_EFFECT]
+
+    @property
+    def name(self) -> str:
+        return f"n{self.number:02d}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        with self.log.open("a") as file:
+            file.write(self.name + "\n")
+        time.sleep(self.seconds)
+        (folder / "name.txt").write_text(self.name)
 
 
 def run(root: Path, log: Path, seconds: float) -> None:
-    steps = [
-        Step(StepId("nap", f"n{k:02d}", f"{k:032d}"), work, {"name": f"n{k:02d}", "log": log, "seconds": seconds})
-        for k in range(N)
-    ]
     with Workers(1) as workers:
-        run_steps(steps, StepStore(root), engine=workers, progress=Silent(), what="nap")
+        StageRunner(workers, StepStore(root), Silent()).run("nap", [Step(Nap(k, log, seconds)) for k in range(N)])
 
 
 def started(root: Path, log: Path, seconds: float = 0.2) -> multiprocessing.process.BaseProcess:

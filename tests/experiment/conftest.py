@@ -11,14 +11,14 @@ import pytest
 
 from tests.experiment.miniature import write_dataset, write_simulation
 from voxelcast.core.errors import VoxelcastError
-from voxelcast.experiment.builders import dataset_from_json
+from voxelcast.experiment import builders
 
 
 class _Here:
     """An executor that does the work in this process when it is handed in."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        dataset_from_json.cache_clear()  # a worker process would open the dataset anew
+        builders._OPEN.clear()  # a worker process would open the dataset anew
 
     def submit(self, function: Callable[..., None], *arguments: Any) -> Future[None]:
         done: Future[None] = Future()

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.experiment.example_voxels import voxels_at_quantiles, write_example_voxels
-from voxelcast.experiment.plan import Readable
+from voxelcast.experiment.results import voxels_at_quantiles, write_example_voxels
+from voxelcast.experiment.steps.extract import Readable
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_best_upper_quartile_and_median(scores: list[float], voxels: list[int], 
 
 def _readable(train_rows: IntArray, test_rows: IntArray) -> Readable:
     train, test = (tuple(str(row) for row in rows) for rows in (train_rows, test_rows))
-    return Readable(train, test, train_rows, test_rows, {})
+    return Readable(train, test, train_rows, test_rows, None, None, None, {})
 
 
 @pytest.mark.parametrize("nested", [True, False])

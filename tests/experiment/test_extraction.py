@@ -10,12 +10,10 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, contents, write_dataset
 from voxelcast.core.errors import ConfigError, StimulusError, StoreError
-from voxelcast.core.progress import Silent
-from voxelcast.execution.profile import LocalProfile, SlurmProfile
+from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, SlurmProfile
 from voxelcast.execution.status import read_status
-from voxelcast.experiment.extraction import extract_folder
+from voxelcast.experiment.extraction import FolderExtraction, extract_folder
 from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.lock import locked
 
 N_STIMULI = 40  # two steps: 32 and 8
@@ -28,10 +26,9 @@ def pictures(tmp_path: Path) -> Path:
 
 def extract(source: Path, output: Path, **changes: Any) -> dict[str, bytes]:
     """Extract two layers and return the files that the user gets."""
-    options: dict[str, Any] = {"seed": 0, "device": "cpu", "recursive": False, "on_broken": "stop"}
     network = NetworkConfig(name=ENERGY, layers=("colour", "static.4"), input_size=64)
-    options |= {"progress": Silent()} | changes
-    extract_folder(source, network, FrameSampling(every=1), output, **options)
+    on = changes.pop("on", THIS_MACHINE)
+    extract_folder(FolderExtraction(source, network, **changes), output, on=on)
     found = contents(output)
     return {name: found[name] for name in ("colour.npy", "static.4.npy", "stimuli.csv", "settings.json")}
 

@@ -11,9 +11,11 @@ import pytest
 
 from tests.experiment.miniature import run, settings, write_dataset
 from voxelcast.core.errors import ConfigError, DataError
+from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.compress import StoredSpace, compress_layer
+from voxelcast.experiment.steps.compress import CompressJob, StoredSpace
 from voxelcast.features.compress import Compression
+from voxelcast.store.steps import StepId, StepStore
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +97,14 @@ def test_the_seed_is_in_the_compression_only_where_something_is_left_to_chance()
 
 
 def _compressed(folder: Path, components: int) -> StoredSpace:
-    folder.mkdir()
+    store, shard = StepStore(folder), StepId("extract", "net", "0" * 32)
+    store.path(shard).mkdir(parents=True)
     features = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
-    np.save(folder / "shard.npy", features)
-    compress_layer(
-        folder,
-        shards=[folder / "shard.npy"],
-        layer="colour",
-        fold_ids=np.arange(16) % 4,
-        excluded=[(), (1,)],
-        compression=Compression(components=components),
-    )
-    return StoredSpace(folder, "net", "colour", fitted_in_folds=True)
+    np.save(store.path(shard) / "colour.npy", features)
+    compression = Compression(components=components)
+    step = Step(CompressJob("net", "colour", "", None, (shard,), np.arange(16) % 4, ((), (1,)), compression))
+    step.run(store)
+    return StoredSpace(store.path(step.step_id), "net", "colour", fitted_in_folds=True)
 
 
 def test_one_fit_of_principal_components_serves_every_number_of_them(tmp_path: Path) -> None:

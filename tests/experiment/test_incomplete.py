@@ -22,7 +22,8 @@ from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.datasets.formats.simulated import SimulatedDataset
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.superseded import remove_all_results
+from voxelcast.experiment.results import remove_all_results
+from voxelcast.experiment.steps.partition import PartitionJob
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long
@@ -161,12 +162,10 @@ def test_responses_that_cannot_be_prepared_cost_their_own_pair_and_its_sharers(
 def test_variance_that_cannot_be_divided_costs_no_score(
     images: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from voxelcast.experiment.steps import partition as partition_step
-
     plain = settings(images, encoders=["pls"])
     plain["variance_partitioning"] = {"groups": {"a": ["colour"], "b": ["static.4"]}, "draws": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(partition_step, "divide_pair", lambda folder, **_: 1 / 0)
+        patch.setattr(PartitionJob, "run", lambda *_: 1 / 0)
         with pytest.raises(ExecutionError, match=r"the variance of 1 of 1 .* ann_all: ZeroDivisionError.*\(log: "):
             run(plain, tmp_path / "out")
     (row,) = read_table(tmp_path / "out" / "scores.csv")

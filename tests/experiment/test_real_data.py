@@ -13,11 +13,10 @@ import pytest
 from tests.experiment.miniature import read_table
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.extraction import extract_folder
+from voxelcast.experiment.extraction import FolderExtraction, extract_folder
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.experiment.settings_file import load_config
-from voxelcast.stimuli.sampling import FrameSampling
 
 pytestmark = pytest.mark.slow
 
@@ -73,16 +72,14 @@ def videos(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[l
     """Features of every file under ``videos``: the records and the folder."""
     output = tmp_path_factory.mktemp("videos") / "features"
     records = extract_folder(
-        real_data / "videos",
-        NetworkConfig(name="voxelcast/motion_energy", layers=("static.3", "motion.3")),
-        FrameSampling(every=1),
+        FolderExtraction(
+            real_data / "videos",
+            NetworkConfig(name="voxelcast/motion_energy", layers=("static.3", "motion.3")),
+            recursive=True,
+            keep_suffix=True,
+            on_broken="skip",
+        ),
         output,
-        seed=0,
-        device="cpu",
-        recursive=True,
-        keep_suffix=True,
-        on_broken="skip",
-        progress=Silent(),
     )
     return records, output
 

@@ -37,7 +37,7 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.fit import shown_setting
+from voxelcast.experiment.steps.fit import shown_params
 from voxelcast.store.steps import StepStore
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -193,7 +193,7 @@ def between(layer: str, scores: dict[tuple[str, str, str], float]) -> list[tuple
     name = of_layer[0][0]
     settings = [{text.split("=")[0]: float(text.split("=")[1])} for _, text, _ in of_layer]
     more = get_encoder(name).refined(settings, np.array([score for *_, score in of_layer]))
-    return [(layer, name, shown_setting(setting)) for setting in more]
+    return [(layer, name, shown_params(setting)) for setting in more]
 
 
 @pytest.mark.parametrize("encoder", ["pls", "ridge"])
@@ -212,7 +212,7 @@ def test_scores_equal_plain_loops_over_sklearn(encoder: str, images: Path, tmp_p
     rows = read_table(out / "search.csv")
     tried = [(row["layer"], row["encoder"], row["hyperparameters"]) for row in rows]
     folds, Y = folds_of(plain, tmp_path / "store", ids), measured(images, ids)
-    known = {shown_setting(setting) for setting in get_encoder(encoder).settings(len(ids) // 3, 4, Y.shape[1])}
+    known = {shown_params(setting) for setting in get_encoder(encoder).settings(len(ids) // 3, 4, Y.shape[1])}
     fold_scores, nested = brute_force(features, Y, folds, plain, tried, [c for c in tried if c[2] in known])
     np.testing.assert_allclose([[float(r[f"fold_{k}"]) for k in (1, 2, 3)] for r in rows], fold_scores, atol=1e-8)
     np.testing.assert_allclose(predictions, nested, atol=1e-8)

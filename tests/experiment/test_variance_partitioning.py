@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,18 @@ from tests.search.spaces import Fixed, Refitted
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, UnknownNameError
 from voxelcast.encoders.banded_ridge import ALPHAS
+from voxelcast.execution.steps import Step
 from voxelcast.experiment.partition_config import resolve_groups
+from voxelcast.experiment.settings import IntervalConfig
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.partition import divide_pair, nested_predictions
+from voxelcast.experiment.steps.compress import CompressedLayer
+from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob, nested_predictions, read_parts
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
 from voxelcast.scoring.variance_partitioning import fold_r2
 from voxelcast.scoring.variance_parts import variance_parts
+from voxelcast.store.steps import StepId, StepStore
 
 GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
 
@@ -32,32 +36,28 @@ def divide(
     tmp_path: Path, groups: dict[str, list[FloatArray]], Y: FloatArray, *, n_folds: int = 5, draws: int = 0
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Do the step on features and responses given, and return its rows by kind and part."""
-    responses, folder = tmp_path / "responses", tmp_path / "step"
+    store, prepared = StepStore(tmp_path), StepId("responses", "ann_all", "0" * 32)
+    responses = store.path(prepared)
     responses.mkdir(parents=True)
-    folder.mkdir()
     np.save(responses / "train.npy", Y)
     np.save(responses / "valid.npy", np.ones(Y.shape[1], dtype=bool))
     np.savez(responses / "ceilings.npz", noise_ceiling_r2=np.linspace(0.5, 0.7, Y.shape[1]))
-    stored = {}
+    stored = []
     for name, layers in groups.items():
-        for place, X in enumerate(layers):
-            path = tmp_path / f"{name}-{place}"
-            path.mkdir()
-            np.save(path / "scores.npy", X)
-            stored.setdefault(name, []).append((path, "net", f"{name}{place}"))
-    divide_pair(
-        folder,
-        responses=responses,
-        train_rows=np.arange(len(Y)),
-        partitions=[(np.arange(len(Y)) % n_folds, stored)],
-        fitted_in_folds=False,
-        delayed_rows=None,
-        stimulus_groups=None,
-        draws=draws,
-        interval={"resamples": 200, "level": 0.95},
-        seed=0,
-    )
-    return {(row["kind"], row["part"]): row for row in json.loads((folder / "parts.json").read_text())}
+        compressed = []
+        for index, X in enumerate(layers):
+            step_id = StepId("compress", f"{name}{index}", "0" * 32)
+            store.path(step_id).mkdir(parents=True)
+            np.save(store.path(step_id) / "scores.npy", X)
+            compressed.append(CompressedLayer(step_id, "net", "none", f"{name}{index}", "", fitted_in_folds=False))
+        stored.append(LayerGroup(name, tuple(compressed)))
+    n = len(Y)
+    ids = tuple(f"s{row}" for row in range(n))
+    readable = Readable(ids, (), np.arange(n), np.arange(0), None, None, None, {})
+    folded = FoldedGroups(np.arange(n) % n_folds, tuple(stored))
+    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalConfig(resamples=200), seed=0))
+    step.run(store)
+    return {(row["kind"], row["part"]): row for row in read_parts(store.path(step.step_id))}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,8 @@ def test_equals_ridge_cv_in_loops(tmp_path: Path) -> None:
     rows = divide(tmp_path, layers, Y, n_folds=3)
     assert len(rows) == 7 + 7
     folds = np.arange(n) % 3
-    with np.load(tmp_path / "step" / "voxels.npz") as arrays:
+    (voxels,) = tmp_path.glob("partition/*/voxels.npz")
+    with np.load(voxels) as arrays:
         voxels = dict(arrays)
     for name in ("a", "b", "a+c", "a+b+c"):
         predicted = np.empty(Y.shape)
@@ -221,7 +222,7 @@ def test_the_key_has_what_changes_the_result(divided: dict[str, Any], tmp_path: 
 
 
 def test_a_failure_costs_no_score(divided: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path, **arguments: object) -> None:
+    def fail(*arguments: object) -> None:
         raise DataError("the disk is full of sand")
 
     out = tmp_path / "out"
@@ -229,7 +230,7 @@ def test_a_failure_costs_no_score(divided: dict[str, Any], tmp_path: Path, monke
         monkeypatch.context() as broken,
         pytest.raises(ExecutionError, match="was not divided: ann_all: the disk is full of sand"),
     ):
-        broken.setattr("voxelcast.experiment.steps.partition.divide_pair", fail)
+        broken.setattr(PartitionJob, "run", fail)
         run(divided, out)
     assert float(read_table(out / "scores.csv")[0]["score"]) > 0
     assert "was not divided: ann_all failed" in (out / "notes.json").read_text()

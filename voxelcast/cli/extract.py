@@ -58,7 +58,7 @@ def extract(
     status OUTPUT says how far it is.
     """
     from voxelcast.execution.profile import chosen_profile
-    from voxelcast.experiment.extraction import extract_folder
+    from voxelcast.experiment.extraction import FolderExtraction, extract_folder
     from voxelcast.experiment.settings import NetworkConfig
     from voxelcast.stimuli.sampling import FrameSampling
 
@@ -68,21 +68,19 @@ def extract(
     if every is None and frames is None and hz is None:
         every = 1
     sampling = FrameSampling(every=every, n=frames, hz=hz)
-    records = extract_folder(
+    wanted = FolderExtraction(
         stimuli,
         config,
         sampling,
-        output,
+        pool=pool,
+        spatial_pool=space,
         seed=seed,
         device=device,
         recursive=recursive,
         keep_suffix=keep_suffix,
         on_broken=broken,
-        progress=make_progress(),
-        pool=pool,
-        space=space,
-        on=chosen_profile(on),
     )
+    records = extract_folder(wanted, output, progress=make_progress(), on=chosen_profile(on))
     for record in records:
         if record["broken"]:
             click.echo(f"left out: {record['broken']}")

@@ -6,6 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from voxelcast.core.progress import Silent
@@ -13,10 +14,9 @@ from voxelcast.execution.engine import Kind
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.opening import open_engine
 from voxelcast.execution.profile import LocalProfile, Profile
-from voxelcast.execution.stage import run_steps
-from voxelcast.execution.steps import Step
-from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.execution.stage import StageRunner
+from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.store.steps import StepStore
 
 
 def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str]:
@@ -37,8 +37,8 @@ def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str
         for kind in kinds:
             started = time.monotonic()
             with open_engine(profile, 1, Path(folder), note) as engine:
-                step = Step(StepId("check", kind, content_key(kind)), describe, {"kind": kind}, wide=kind == "gpu")
-                run_steps([step], store, engine=engine, progress=Silent(), what="check", retries=0)
+                step = Step(CheckJob(kind), uses_gpu=kind == "gpu")
+                StageRunner(engine, store, Silent(), retries=0).run("check", [step])
             host, cores = (store.path(step.step_id) / "found").read_text().splitlines()
             yield (
                 f"{kind} workers: a step ran on {host} ({cores} {'core' if cores == '1' else 'cores'} for it"
@@ -47,6 +47,19 @@ def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str
             )
 
 
-def describe(folder: Path, *, kind: Kind) -> None:
+@dataclass(frozen=True)
+class CheckJob(Job):
     """Write on which machine this is, and how many cores a step may use: the tiny step."""
-    (folder / "found").write_text(f"{platform.node()}\n{available_cores()}\n")
+
+    kind = "check"
+    version = 1
+    worker: Kind
+
+    @property
+    def name(self) -> str:
+        """Kind of worker."""
+        return self.worker
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``found``: host and cores, a line each."""
+        (folder / "found").write_text(f"{platform.node()}\n{available_cores()}\n")

@@ -75,7 +75,7 @@ class DaskEngine(ABC):
     """
 
     batch_seconds = 10.0
-    wide_here = False
+    gpu_steps_here = False
 
     def __init__(self, name: str, note: Callable[[str], None]) -> None:
         self.name = name

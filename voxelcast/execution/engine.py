@@ -12,7 +12,7 @@ Kind = Literal["cpu", "gpu"]
 
 
 class Engine(Protocol):
-    """Workers that take a batch of steps each; which steps go together and what is tried again is not their affair."""
+    """Workers that take a batch of steps each; what goes together and is tried again is decided elsewhere."""
 
     name: str
     """What the user calls it, e.g. ``slurm``."""
@@ -20,8 +20,8 @@ class Engine(Protocol):
     batch_seconds: float
     """Seconds of work worth one journey to a worker."""
 
-    wide_here: bool
-    """Whether steps that use all cores by themselves run in the driver's process."""
+    gpu_steps_here: bool
+    """Whether steps that use a GPU run in the driver's process."""
 
     def prepare(self, kind: Kind, n_steps: int, root: Path) -> None:
         """Have workers of a kind ready for ``n_steps`` steps whose results go to the store at ``root``."""

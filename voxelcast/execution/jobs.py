@@ -75,8 +75,8 @@ def last_lines(logs: Path, job: str, name: str) -> str:
         if re.search("error|killed|cancelled|budget", " ".join(lines[-_LOG_LINES:]), flags=re.I):
             break
         time.sleep(0.2)
-    told = [_STAMP.sub("", line).strip() for line in lines if "Restarting worker (status" not in line]
-    return " | ".join(line for line in told[-_LOG_LINES:] if line)
+    said = [_STAMP.sub("", line).strip() for line in lines if "Restarting worker (status" not in line]
+    return " | ".join(line for line in said[-_LOG_LINES:] if line)
 
 
 def _run(*command: str) -> str:

@@ -1,6 +1,6 @@
 """Running steps: what is done is skipped, the rest goes to an engine's workers in batches.
 
-A step is a function that writes files into a folder. The step stores its own result (see
+A step writes files into a folder. It stores its own result (see
 :class:`voxelcast.store.steps.StepStore`); nothing but success or failure travels back. Steps last from milliseconds to
 hours: small ones are grouped, by how long those before them took, so that a journey to a worker is worth while.
 """
@@ -28,7 +28,7 @@ _PATIENCE_SECONDS = 90.0  # in which a network file system must show what anothe
 
 @dataclass(frozen=True)
 class Failure:
-    """A step that was given up: the error, what to say of it in a line, and the file that has the rest."""
+    """A step that was given up: the error, what is said of it in a line, and the file that has the rest."""
 
     step_id: StepId
     error: BaseException
@@ -50,134 +50,106 @@ class Attempt:
         return self.n_run
 
 
-def run_steps(
-    steps: Sequence[Step],
-    store: StepStore,
-    *,
-    engine: Engine,
-    progress: Progress,
-    what: str,
-    unit: str = "step",
-    journal: Journal | None = None,
-    retries: int = DEFAULT_RETRIES,
-) -> int:
-    """Run the steps that are not done yet, all of which are needed, and return how many were run.
+@dataclass(frozen=True)
+class StageRunner:
+    """Runs the stages of one run, one after the other.
 
-    As :func:`attempt_steps`, but wrong data or settings end the work at once, and any other first failure is raised
-    when the other steps are done.
-
-    Raises
-    ------
-    VoxelcastError
-        For wrong data or settings, as a step raised it; what other steps finished stays.
-    ExecutionError
-        If a step's workers were lost more than ``retries`` times, or there are no workers.
+    Parameters
+    ----------
+    engine : Engine
+    store : StepStore
+    progress : Progress
+    journal : Journal or None
+    retries : int
+        How often a step whose worker was lost is tried again.
     """
-    return attempt_steps(
-        steps,
-        store,
-        engine=engine,
-        progress=progress,
-        what=what,
-        unit=unit,
-        journal=journal,
-        retries=retries,
-        wrong_ends=True,
-    ).all_done()
 
+    engine: Engine
+    store: StepStore
+    progress: Progress
+    journal: Journal | None = None
+    retries: int = DEFAULT_RETRIES
 
-def attempt_steps(
-    steps: Sequence[Step],
-    store: StepStore,
-    *,
-    engine: Engine,
-    progress: Progress,
-    what: str,
-    unit: str = "step",
-    journal: Journal | None = None,
-    retries: int = DEFAULT_RETRIES,
-    wrong_ends: bool,
-) -> Attempt:
-    """Run the steps that are not done yet, each for itself, and say which failed.
+    def run(self, what: str, steps: Sequence[Step], unit: str = "step") -> int:
+        """Run the steps that are not done yet, all of which are needed, and return how many were run.
 
-    A step whose worker was lost is tried again up to ``retries`` times. A step that fails for good is reported at once;
-    the others go on. ``wrong_ends``: wrong data or settings, which a step says by a VoxelcastError, end the work at
-    once, because what mends them may well change the other steps too; otherwise they are a failure like any other.
+        As `attempt`, but wrong data or settings end the work at once, and any other first failure is raised when the
+        other steps are done.
+        """
+        return self.attempt(what, steps, unit, wrong_ends=True).all_done()
 
-    Raises
-    ------
-    VoxelcastError
-        As a step raised it, where ``wrong_ends``, or if it ran in this process; what other steps finished stays.
-    ExecutionError
-        If there are no workers.
-    """
-    waiting = [step for step in steps if not store.is_done(step.step_id)]
-    if any(store.is_claimed(step.step_id) for step in waiting):
-        waiting.reverse()  # another run on this store is at the first: begin with the last and meet it
-    if journal is not None:
-        journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
-    finished = sum(step.size for step in steps) - sum(step.size for step in waiting)
-    failures: tuple[Failure, ...] = ()
-    if not waiting:
-        progress.note(f"{what}: all {finished} done before")
-    else:
-        if finished:
-            progress.note(f"{what}: {finished} of {finished + sum(step.size for step in waiting)} done before")
-        store.clear_abandoned(step.step_id for step in waiting)
-        progress.start(what, sum(step.size for step in waiting), unit)
-        try:
-            failures = _run(waiting, store, engine, progress, journal, retries, wrong_ends)
-        finally:
-            progress.finish()
+    def attempt(self, what: str, steps: Sequence[Step], unit: str = "step", *, wrong_ends: bool = False) -> Attempt:
+        """Run the steps that are not done yet, each for itself, and say which failed.
+
+        A step that fails for good is reported at once; the others go on.
+
+        Parameters
+        ----------
+        what : str
+            The stage, e.g. ``"compress layers"``.
+        steps : sequence of Step
+        unit : str
+            What the steps' sizes count.
+        wrong_ends : bool
+            Whether wrong data or settings, which a step reports by a VoxelcastError, end the work at once, because
+            correcting them may well change the other steps too; otherwise they are a failure like any other.
+
+        Raises
+        ------
+        VoxelcastError
+            As a step raised it, where ``wrong_ends``, or if it ran in this process; what other steps finished stays.
+        ExecutionError
+            If there are no workers.
+        """
+        store, progress = self.store, self.progress
+        waiting = [step for step in steps if not store.is_done(step.step_id)]
+        if any(store.is_claimed(step.step_id) for step in waiting):
+            waiting.reverse()  # another run on this store is at the first: begin with the last and meet it
+        if self.journal is not None:
+            self.journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
+        left = sum(step.size for step in waiting)
+        finished = sum(step.size for step in steps) - left
+        failures: tuple[Failure, ...] = ()
+        if not waiting:
+            progress.note(f"{what}: all {finished} done before")
+        else:
+            if finished:
+                progress.note(f"{what}: {finished} of {finished + left} done before")
             store.clear_abandoned(step.step_id for step in waiting)
-    if journal is not None:
-        journal.stage_end(what)
-    return Attempt(len(waiting) - len(failures), failures)
+            progress.start(what, left, unit)
+            try:
+                failures = self._attempt(waiting, wrong_ends)
+            finally:
+                progress.finish()
+                store.clear_abandoned(step.step_id for step in waiting)
+        if self.journal is not None:
+            self.journal.stage_end(what)
+        return Attempt(len(waiting) - len(failures), failures)
 
-
-def _run(
-    steps: Sequence[Step],
-    store: StepStore,
-    engine: Engine,
-    progress: Progress,
-    journal: Journal | None,
-    retries: int,
-    wrong_ends: bool,
-) -> tuple[Failure, ...]:
-    here = [step for step in steps if step.wide and engine.wide_here]
-    for step in here:
-        with store.claiming(step.step_id) as wanted:
-            if not wanted:
-                progress.advance(step.size)
-                continue
-            with store.writing(step.step_id) as folder:
-                step.function(folder, progress=progress, **step.arguments)
-    failures: list[Failure] = []
-    for wide in (True, False):
-        away = [step for step in steps if step.wide is wide and not (wide and engine.wide_here)]
-        if away:
-            kind: Kind = "gpu" if wide else "cpu"
-            engine.prepare(kind, len(away), store.root)
-            failures += _Stage(store, engine, kind, progress, journal, retries, wrong_ends).run(away)
-    return tuple(failures)
+    def _attempt(self, steps: Sequence[Step], wrong_ends: bool) -> tuple[Failure, ...]:
+        here = [step for step in steps if step.uses_gpu and self.engine.gpu_steps_here]
+        for step in here:
+            with self.store.claiming(step.step_id) as wanted:
+                if wanted:
+                    step.run(self.store, self.progress)
+                else:
+                    self.progress.advance(step.size)
+        failures: list[Failure] = []
+        kinds: tuple[Kind, ...] = ("gpu", "cpu")
+        for kind in kinds:
+            away = [step for step in steps if step.uses_gpu is (kind == "gpu") and step not in here]
+            if away:
+                self.engine.prepare(kind, len(away), self.store.root)
+                failures += _Stage(self, kind, wrong_ends).run(away)
+        return tuple(failures)
 
 
 class _Stage:
     """Steps of one kind on their way to the workers and back."""
 
-    def __init__(
-        self,
-        store: StepStore,
-        engine: Engine,
-        kind: Kind,
-        progress: Progress,
-        journal: Journal | None,
-        retries: int,
-        wrong_ends: bool,
-    ) -> None:
-        self._store, self._engine, self._kind = store, engine, kind
-        self._progress, self._journal, self._retries = progress, journal, retries
-        self._wrong_ends = wrong_ends
+    def __init__(self, runner: StageRunner, kind: Kind, wrong_ends: bool) -> None:
+        self._runner, self._kind, self._wrong_ends = runner, kind, wrong_ends
+        self._store, self._engine, self._progress = runner.store, runner.engine, runner.progress
         self._queue: deque[Step] = deque()
         self._pending: dict[Future[float], tuple[Step, ...]] = {}
         self._losses: Counter[str] = Counter()
@@ -240,29 +212,29 @@ class _Stage:
         may_help = not wrong and (lost is not None or isinstance(error, OSError | MemoryError))
         reason = lost or (str(error) if wrong else f"{type(error).__name__}: {error}")
         self._losses[name] += 1
-        if may_help and self._losses[name] <= self._retries:
+        if may_help and self._losses[name] <= self._runner.retries:
             self._queue.appendleft(step)
-            self._progress.note(f"{name}: {reason}; trying again ({self._losses[name]} of {self._retries})")
-            if self._journal is not None:
-                self._journal.lost(name, reason)
+            self._progress.note(f"{name}: {reason}; trying again ({self._losses[name]} of {self._runner.retries})")
+            if self._runner.journal is not None:
+                self._runner.journal.lost(name, reason)
             return
-        told: BaseException = error
+        shown: BaseException = error
         if may_help:
             tries = f"tried {self._losses[name]} times" if self._losses[name] > 1 else "tried once"
             reason = f"{tries}: {reason}"
-            told = ExecutionError(
+            shown = ExecutionError(
                 f"step {name} failed, {reason}; finished steps are kept: run the same command again, with more memory "
                 "or time for each worker if that was short"
             )
-            told.__cause__ = error
-        log = None if self._journal is None else self._journal.failed(name, reason, told)
+            shown.__cause__ = error
+        log = None if self._runner.journal is None else self._runner.journal.failed(name, reason, shown)
         if wrong and self._wrong_ends:
-            raise told
+            raise shown
         others = bool(self._queue or self._pending)
         if others or self._failures or not self._wrong_ends:  # else it is raised in a moment, and said then
             where = f" (log: {log})" if log else ""
             self._progress.note(f"failed: {name}: {reason}{where}{'; the rest goes on' if others else ''}")
-        self._failures.append(Failure(step.step_id, told, reason, log))
+        self._failures.append(Failure(step.step_id, shown, reason, log))
 
     def _await(self, step: Step) -> None:
         """Wait until a finished step can be seen from here: network file systems may take a while."""

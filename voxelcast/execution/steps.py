@@ -1,45 +1,100 @@
-"""Steps, and the batches in which they travel to a worker."""
+"""Jobs, the steps that they are in an experiment, and the batches in which steps travel to a worker."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from voxelcast.core.errors import MissingFileError
+from voxelcast.core.progress import Progress
+from voxelcast.core.settings import content
 from voxelcast.execution.gpu import claim_gpu
+from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
-
-StepFunction = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Step:
-    """A piece of work.
+class StepContext:
+    """What a running step finds around it.
 
     Parameters
     ----------
+    store : StepStore
+        Has the results of the steps that the job refers to.
     step_id : StepId
-    function : callable
-        Called as ``function(folder, **arguments)``; a top-level function, so that worker processes can import it.
-        Wide steps that run in the driver's process are also given ``progress``, and advance it themselves.
-    arguments : mapping
-        Plain values and paths.
-    wide : bool
-        Whether the step uses a whole GPU.
+        The running step.
+    progress : Progress or None
+        Where the step runs in the process that drives: it advances the bar by itself.
+    """
+
+    store: StepStore
+    step_id: StepId
+    progress: Progress | None = None
+
+    def path(self, step: StepId) -> Path:
+        """Return the folder of a finished step."""
+        return self.store.path(step)
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for what a killed step may go on from; the step deletes it when it is done."""
+        return self.store.scratch(self.step_id)
+
+
+class Job(ABC):
+    """What a step does: a frozen dataclass whose fields are all that determines its result.
+
+    Results of other steps are fields of type `StepId` and count by their keys; a field that changes no result is
+    annotated with `voxelcast.core.settings.NO_EFFECT`. ``version`` rises when the code gives other results.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the step is called, e.g. ``"sub01_V1"``; part of its folder's name."""
+
+    @abstractmethod
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Do the work and write the result into a folder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A job in an experiment.
+
+    Parameters
+    ----------
+    job : Job
+    uses_gpu : bool
+        Whether it uses a whole GPU.
     size : int
         Units of work for the progress bar.
     """
 
-    step_id: StepId
-    function: StepFunction
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    wide: bool = False
+    job: Job
+    uses_gpu: bool = False
     size: int = 1
+
+    @cached_property
+    def step_id(self) -> StepId:
+        """Kind, name and the key: the hash of the job's kind, version and content."""
+        job = self.job
+        key = content_key({"kind": job.kind, "version": job.version, "job": content(job)})
+        return StepId(job.kind, job.name, key)
+
+    def run(self, store: StepStore, progress: Progress | None = None) -> None:
+        """Do the job and keep its result in the store."""
+        with store.writing(self.step_id) as folder:
+            self.job.run(folder, StepContext(store, self.step_id, progress))
 
 
 @dataclass(frozen=True)
@@ -75,10 +130,8 @@ def run_batch(batch: Batch) -> float:
         if store.is_done(step.step_id):
             continue
         with store.claiming(step.step_id) as wanted:
-            if not wanted:
-                continue
-            if step.wide:
-                claim_gpu()
-            with store.writing(step.step_id) as folder:
-                step.function(folder, **step.arguments)
+            if wanted:
+                if step.uses_gpu:
+                    claim_gpu()
+                step.run(store)
     return time.perf_counter() - started

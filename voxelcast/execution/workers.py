@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -24,8 +26,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 class Workers:
     """Up to ``n`` processes, started when they are first needed; use it in a ``with`` block.
 
-    With several GPUs, steps that use a whole one run in a process for each GPU, which share out the cores; with one or
-    none they run in the process that drives.
+    With several GPUs, steps that use one run in a process for each GPU, which share out the cores; with one or none
+    they run in the process that drives.
 
     Each has an executor of its own, so that one that dies takes no other batch with it; it is replaced. The block ends
     when work under way is finished; after Ctrl-C the processes are ended at once. They also end by themselves when the
@@ -37,7 +39,7 @@ class Workers:
 
     def __init__(self, n: int, gpus: int = 0) -> None:
         self._n: dict[Kind, int] = {"cpu": n, "gpu": gpus}
-        self.wide_here = gpus < 2
+        self.gpu_steps_here = gpus < 2
         self._idle: dict[Kind, list[ProcessPoolExecutor]] = {"cpu": [], "gpu": []}
         self._busy: dict[Future[float], tuple[Kind, ProcessPoolExecutor]] = {}
 
@@ -64,7 +66,7 @@ class Workers:
         variables = dict.fromkeys(_THREAD_VARIABLES, "1")
         if kind == "gpu":
             variables["VOXELCAST_CORES"] = str(max(1, available_cores() // self._n["gpu"]))
-        with _environment(variables):
+        with _environment(variables), _without_main(batch):
             future = executor.submit(run_batch, batch)
         self._busy[future] = (kind, executor)
         return future
@@ -111,6 +113,25 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _without_main(batch: Batch) -> Iterator[None]:
+    """Have the processes that are started inside the block not import the user's script.
+
+    A spawned process imports the main module anew, which in a script without ``if __name__ == "__main__":`` would run
+    the experiment once more. It is imported only where a job refers to something that the script defines.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    if b"__main__" in pickle.dumps(batch):
+        hidden = {}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def _begin_worker() -> None:

@@ -1,20 +1,14 @@
-"""From settings to objects: datasets and networks, made once per process."""
+"""From settings to datasets, opened once per process."""
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
 from typing import Any
-
-from pydantic import TypeAdapter
 
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import DATASETS
 from voxelcast.experiment.dataset_config import DatasetConfig, FolderConfig
-from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.networks.base import Network
 
-_DATASET: TypeAdapter[DatasetConfig] = TypeAdapter(DatasetConfig)
+_OPEN: dict[str, Dataset] = {}
 
 
 def dataset_arguments(config: DatasetConfig) -> dict[str, Any]:
@@ -30,26 +24,10 @@ def build_dataset(config: DatasetConfig) -> Dataset:
     return DATASETS[config.kind](**dataset_arguments(config))
 
 
-@lru_cache(maxsize=2)
-def dataset_from_json(text: str) -> Dataset:
-    """Open the dataset of a JSON text: what travels to a worker process."""
-    return build_dataset(_DATASET.validate_python(json.loads(text)))
-
-
-def network_json(config: NetworkConfig, seed: int) -> str:
-    """Express a network's settings as the JSON text that travels to a worker process."""
-    plain: dict[str, Any] = config.model_dump(mode="json", exclude={"label"})
-    return json.dumps({**plain, "weights": config.chosen_weights, "seed": seed})
-
-
-@lru_cache(maxsize=1)
-def network_from_json(text: str, device: str) -> Network:
-    """Load the network of a JSON text (torch is imported here, not before)."""
-    from voxelcast.networks.registry import load_network
-
-    # JSON knows no tuples, and means and layers are expected to be some: they are looked up.
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(text).items()
-    }
-    name = plain.pop("name")
-    return load_network(name, device=device, **plain)
+def dataset_of(settings: DatasetConfig) -> Dataset:
+    """Open the dataset that the settings describe, once per process."""
+    key = repr(settings)
+    if key not in _OPEN:
+        _OPEN.clear()
+        _OPEN[key] = build_dataset(settings)
+    return _OPEN[key]

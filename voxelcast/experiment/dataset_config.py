@@ -32,6 +32,14 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def content(self) -> object:
+        return self.model_dump(
+            mode="json",
+            exclude={"root", "stimuli", "responses", "roi_table", "split", "groups", "subjects", "rois"}
+            if "kind" in type(self).model_fields
+            else None,
+        )
+
 
 class Algonauts2021Config(Strict):
     """The Algonauts Challenge 2021, in the folder layout of its release."""

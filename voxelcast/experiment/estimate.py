@@ -17,12 +17,11 @@ import numpy as np
 
 from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import network_from_json
 from voxelcast.experiment.fit_estimate import FitEstimate
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import TABLES, CompressConfig
 from voxelcast.experiment.steps.compress import excluded_folds
-from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, place_of
+from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, network_of, pool_index
 from voxelcast.features import cost
 from voxelcast.features.compress import check_plain, check_size
 
@@ -162,25 +161,26 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> list[Net
     features = list(product(network.layers, pools))
     shapes = {}
     for layer, pool in features:
-        paths = [layer_path(folder, layer, place_of(pool, pools)) for folder in done]
+        paths = [layer_path(folder, layer, pool_index(pool, pools)) for folder in done]
         found = next((path for path in paths if path.is_file()), None)
         if found is not None:
             shapes[layer, pool] = np.load(found, mmap_mode="r").shape[1:]
     if not left and len(shapes) == len(features):
         return _counted(plan, network.shown, 0.0, 0, shapes)
-    loaded = network_from_json(network.json, plan.config.compute.device)
+    extraction = plan.extraction
+    loaded = network_of(network.settings, network.seed, plan.config.compute.device)
     for stimulus in plan.stimuli:
         try:
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                by_pool = extract_stimulus(loaded, stimulus, plan.sampling, pools, space=plan.config.space).by_pool
+                found = extract_stimulus(loaded, stimulus, extraction.sampling, pools, space=extraction.spatial_pool)
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":
                 raise
             continue
-        shapes = {(layer, pool): by_pool[pool][layer].shape for layer, pool in features}
+        shapes = {(layer, pool): found.by_pool[pool][layer].shape for layer, pool in features}
         return _counted(plan, network.shown, seconds, left, shapes)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
 

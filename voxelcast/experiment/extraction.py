@@ -2,51 +2,93 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from voxelcast.core.errors import OptionError, StoreError, UnwritableError
-from voxelcast.core.progress import Progress
+from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.settings import content
 from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
-from voxelcast.execution.stage import run_steps
+from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import network_json
 from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.experiment.steps.extract import OnBroken, extract_steps, layer_path, load, read_records
+from voxelcast.experiment.steps.extract import Extraction, OnBroken, extract_steps, layer_path, load, read_records
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.results.schema import EXTRACTED_STIMULI
+from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
 
+EVERY_FRAME = FrameSampling(every=1)
+
+
+@dataclass(frozen=True)
+class FolderExtraction:
+    """What is extracted from a folder of stimuli, and how.
+
+    Parameters
+    ----------
+    source : Path
+        Folder or zip of stimuli.
+    network : NetworkSettings
+    sampling : FrameSampling
+    pool : str
+        Over time.
+    spatial_pool : str
+    seed : int
+        Of random weights.
+    device : str
+    recursive : bool
+        Whether folders in the folder are looked into.
+    keep_suffix : bool
+        Whether ids of stimuli keep the suffixes of their files.
+    on_broken : {"stop", "skip"}
+    """
+
+    source: Path
+    network: NetworkConfig
+    sampling: FrameSampling = EVERY_FRAME
+    pool: str = "mean"
+    spatial_pool: str = "none"
+    seed: int = 0
+    device: str = "cpu"
+    recursive: bool = False
+    keep_suffix: bool = False
+    on_broken: OnBroken = "stop"
+
+    def __post_init__(self) -> None:
+        if self.pool == "pc1":
+            raise OptionError(
+                "pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead"
+            )
+
+    @property
+    def extraction(self) -> Extraction:
+        """How stimuli become features."""
+        return Extraction(self.sampling, (self.pool,), self.spatial_pool, self.on_broken)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the settings that can change a result, as plain values."""
+        network: dict[str, Any] = self.network.model_dump(mode="json", exclude={"label"})
+        return json.loads(json.dumps({"network": network, "seed": self.seed, "extraction": content(self.extraction)}))
+
 
 def extract_folder(
-    source: Path,
-    network: NetworkConfig,
-    sampling: FrameSampling,
-    output: Path,
-    *,
-    seed: int,
-    device: str,
-    recursive: bool,
-    on_broken: OnBroken,
-    keep_suffix: bool = False,
-    progress: Progress,
-    pool: str = "mean",
-    space: str = "none",
-    on: Profile = THIS_MACHINE,
+    wanted: FolderExtraction, output: Path, *, progress: Progress | None = None, on: Profile = THIS_MACHINE
 ) -> list[dict[str, object]]:
-    """Extract features of all stimuli under ``source``; goes on where a killed run was.
+    """Extract features of all stimuli of a folder; goes on where a killed run was.
 
     Writes ``<layer>.npy`` (n_readable, n_features) float32, with pool ``none`` (n_readable, n_times, n_features), and
     ``stimuli.csv`` (stimulus_id, n_frames, broken) under ``output`` and returns the table's rows. Files are the same
@@ -63,34 +105,23 @@ def extract_folder(
     ExecutionError
         If workers were lost again and again, or could not be had.
     """
-    if pool == "pc1":
-        raise OptionError("pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead")
-    text = network_json(network, seed)
-    settings = {"network": text, "sampling": asdict(sampling), "pool": pool, "space": space, "on_broken": on_broken}
+    progress = Silent() if progress is None else progress
+    settings, device = wanted.plain(), wanted.device
     extract_on = worker_device(on, device, "--device ")
     _check_output(output, settings)
     fetch_inputs(on, progress.note)
-    stimuli = list_stimuli(source, recursive=recursive, keep_suffix=keep_suffix)
+    stimuli = list_stimuli(wanted.source, recursive=wanted.recursive, keep_suffix=wanted.keep_suffix)
     here = isinstance(on, LocalProfile)
-    loaded = load(network.shown, text, device if here else "cpu")  # a login node has no GPU
+    loaded = load(wanted.network, wanted.seed, device if here else "cpu")  # a login node has no GPU
     with locked(output):
         _check_output(output, settings)  # another process may have written there while the network was loaded
-        store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {network.shown}"
+        store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {loaded.shown}"
         write_json(output / "settings.json", settings)
-        steps = extract_steps(loaded, stimuli, sampling, [pool], space, on_broken, extract_on)
+        steps = extract_steps(loaded, stimuli, wanted.extraction, extract_on)
         with journal.run(store.root, on.scheduler, {what: None}):
             gpus = len(visible_gpus()) if here and device == "cuda" else 0
             with open_engine(on, available_cores(), output, progress.note, gpus) as engine:
-                run_steps(
-                    steps,
-                    store,
-                    engine=engine,
-                    progress=progress,
-                    what=what,
-                    unit="stimulus",
-                    journal=journal,
-                    retries=on.retries,
-                )
+                StageRunner(engine, store, progress, journal, on.retries).run(what, steps, "stimulus")
             records = _write(store, steps, loaded.layers, output)
         send_results(on, output, progress.note)
         return records
@@ -122,8 +153,5 @@ def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], outpu
                     target[row : row + len(values)] = values
                     row += len(values)
                 target.flush()
-    with atomic_path(output / "stimuli.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["stimulus_id", "n_frames", "broken"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**record, "broken": record["broken"] or ""} for record in records)
+    write_table(output, EXTRACTED_STIMULI, records)
     return records

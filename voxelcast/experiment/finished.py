@@ -1,45 +1,178 @@
-"""What a run has finished: its steps, and the subjects x ROI that are missing."""
+"""What a run has finished, which subjects x ROI are missing, and what a reader of the scores has to know of both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxelcast.execution.stage import Attempt
+from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.compress_plan import compress_steps
-from voxelcast.experiment.missing import Missing, Pair
-from voxelcast.experiment.plan import Plan, Readable, Space
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.steps.compress import FoldedLayers
+from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.fit import read_result
+from voxelcast.results.schema import Pair
+
+_NAMED = 3  # in one line; scores.csv has them all
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a subject x ROI has no results: in a line, and the file that has the rest."""
+
+    reason: str
+    log: Path | None
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The steps of an experiment that are done, and the subjects x ROI that are missing because a step failed."""
+    """The steps of an experiment that are done, and the subjects x ROI that are missing because a step failed.
+
+    ``steps`` has every step that the results come from, in the order of the work; ``undivided`` the failures of those
+    that divide variance.
+    """
 
     plan: Plan
     readable: Readable
-    responses: dict[Pair, Step]
-    extracted: dict[str, list[Step]]
-    spaces: Sequence[Space]
-    fits: dict[Pair, Step]
-    missing: dict[Pair, Missing]
-    repeated: Sequence[Sequence[Space]]
-    partitions: dict[Pair, Step]
-    divided: Attempt
-
-    def all_steps(self) -> list[Step]:
-        """Every step, in the order of the work."""
-        extracted = [step for steps in self.extracted.values() for step in steps]
-        compressed = compress_steps(self.spaces, self.repeated)
-        divided = self.divided_pairs().values()
-        return [*self.responses.values(), *extracted, *compressed, *self.fits.values(), *divided]
-
-    def divided_pairs(self) -> dict[Pair, Step]:
-        """Return the steps that divided variance, without those that failed."""
-        failed = {failure.step_id for failure in self.divided.failures}
-        return {pair: step for pair, step in self.partitions.items() if step.step_id not in failed}
+    responses: Mapping[Pair, Step]
+    layers: FoldedLayers
+    fits: Mapping[Pair, Step]
+    missing: Mapping[Pair, Missing]
+    divided: Mapping[Pair, Step]
+    undivided: Sequence[Failure]
+    steps: Sequence[Step]
 
     def folder(self, step: Step) -> Path:
         """Where a step's result lies."""
         return self.plan.store.path(step.step_id)
+
+    def notes(self) -> list[str]:
+        """Return what a reader of the scores has to know, a sentence or two each."""
+        config = self.plan.config
+        notes = [missing_note(self.missing, len(self.plan.pairs))] if self.missing else []
+        notes += [
+            f"{network.shown}: weights are {network.card.weights}; its scores say nothing of a trained network."
+            for network in self.plan.networks
+            if network.card.weights.startswith("random")
+        ]
+        if config.control == "shuffle":
+            notes.append("Control: the responses were shuffled over training stimuli; every score should be near 0.")
+        if config.compression_learns and config.compress.fit == "once":
+            notes.append(
+                "Compression was fitted once on all training stimuli (as in 2021), so features of held-out folds went "
+                "into it; scores may be slightly too high."
+            )
+        if not config.folds.nested:
+            notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
+        if config.folds.repeats > 1:
+            notes.append(_repeats_note(config))
+        notes += self._significance_notes()
+        if config.selection.per == "voxel" or config.ensemble.method != "none":
+            notes.append(_mixture_note(config))
+        if config.search.metric != "pearson_r":
+            notes.append(
+                f"Layers and hyper-parameters were chosen by {config.search.metric}, not by the mean r per voxel."
+            )
+        if self.undivided:
+            first, n = self.undivided[0], len(self.undivided)
+            failed = f"{first.step_id.name} failed ({first.reason})"
+            notes.append(f"The variance of {n} subject x ROI was not divided: {failed}.")
+        if self.readable.broken:
+            notes.append(f"{len(self.readable.broken)} stimuli could not be read and were left out.")
+        return notes
+
+    def _significance_notes(self) -> list[str]:
+        """Say where voxels could not be tested because nothing can change places."""
+        results = {pair: read_result(self.folder(step)) for pair, step in self.fits.items()}
+        untested = [
+            " ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)
+        ]
+        if not untested:
+            return []
+        return [
+            f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved "
+            "whole, and no fold holds two of them, nor are all folds of one size."
+        ]
+
+
+def find_missing(
+    plan: Plan, responses: Mapping[Pair, Step], fits: Mapping[Pair, Step], failures: Sequence[Failure]
+) -> dict[Pair, Missing]:
+    """Find the pairs whose fit failed, or whose responses or those of a subject they share targets with did."""
+    failed = {failure.step_id: failure for failure in failures}
+    missing = {}
+    for pair in plan.pairs:
+        needed = [responses[other].step_id for other in (pair, *plan.sharers(pair))]
+        cause = next((failed[step] for step in (*needed, fits[pair].step_id) if step in failed), None)
+        if cause is not None:
+            what = f"responses of {cause.step_id.name} failed: " if cause.step_id in needed else ""
+            missing[pair] = Missing(" ".join(f"{what}{cause.reason}".split()), cause.log)
+    return missing
+
+
+def missing_note(missing: Mapping[Pair, Missing], n_pairs: int) -> str:
+    """Say in the results that they are incomplete."""
+    named = _first_of([f"{' '.join(pair)}: {one.reason}" for pair, one in missing.items()])
+    return (
+        f"Incomplete: {len(missing)} of {n_pairs} subject x ROI failed, which no mean counts ({named}). scores.csv "
+        "names every one; the same command runs just what is missing."
+    )
+
+
+def missing_line(missing: Mapping[Pair, Missing], n_pairs: int, output: Path | None = None) -> str:
+    """Say to the user at the end of a run what is missing, why, where its logs are and how to go on.
+
+    ``output``: where the results of the others are; None if there are no others.
+    """
+    named = _first_of([f"{' '.join(pair)}: {one.reason}{_log(one.log)}" for pair, one in missing.items()])
+    others = f"the others' results are in {output}, marked as incomplete" if output else "there are no results"
+    return (
+        f"{len(missing)} of {n_pairs} subject x ROI failed: {named}; {others}; fix the cause and run the same command "
+        "again: it does just what is missing"
+    )
+
+
+def undivided_line(failures: Sequence[Failure], n_pairs: int, output: Path) -> str:
+    """Say to the user at the end of a run that the variance of some pairs was not divided, and how to go on."""
+    named = _first_of([f"{one.step_id.name}: {one.reason}{_log(one.log)}" for one in failures])
+    return (
+        f"the variance of {len(failures)} of {n_pairs} subject x ROI was not divided: {named}; all else is in "
+        f"{output}; fix the cause and run the same command again: it does just what is missing"
+    )
+
+
+def _log(path: Path | None) -> str:
+    return f" (log: {path})" if path else ""
+
+
+def _first_of(reasons: Sequence[str]) -> str:
+    more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    return "; ".join(reasons[:_NAMED]) + more
+
+
+def _repeats_note(config: ExperimentConfig) -> str:
+    over = f"means over {config.folds.repeats} partitions into folds"
+    if not config.folds.nested:
+        return f"Selection scores and predictions are {over}; the search is that of the first."
+    return (
+        f"Scores and bounds of intervals are {over}; the search, p-values, measured against predicted responses and "
+        "out-of-fold predictions are those of the first."
+    )
+
+
+def _mixture_note(config: ExperimentConfig) -> str:
+    who = "every voxel chose for itself" if config.selection.per == "voxel" else "one choice was made for each ROI"
+    method = {
+        "none": "",
+        "stacking": "; layers were combined by stacking",
+        "average": f"; the {config.ensemble.top} best layers were averaged",
+        "banded_ridge": "; layers were combined by banded ridge regression",
+    }[config.ensemble.method]
+    joined = ", together with a model on all of them joined" if config.ensemble.joined else ""
+    gain = "; scores.csv has the gain over the best single model" if config.folds.nested else ""
+    return (
+        f"Predictions combine several models: {who}{method}{joined}. The layer, encoder and setting shown are the "
+        f"heaviest (weights.csv has all weights){gain}."
+    )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,52 +13,38 @@ from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
-from voxelcast.encoders.registry import check_ready
+from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import build_dataset, network_json
+from voxelcast.experiment.builders import build_dataset
 from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.settings import TABLES, ExperimentConfig
-from voxelcast.experiment.steps import compress as compress_step
-from voxelcast.experiment.steps import extract as extract_step
-from voxelcast.experiment.steps import responses as responses_step
-from voxelcast.experiment.steps.tables import table_steps
+from voxelcast.experiment.steps.compress import (
+    CompressedLayer,
+    CompressJob,
+    Excluded,
+    FoldedLayers,
+    excluded_folds,
+)
+from voxelcast.experiment.steps.extract import (
+    Extraction,
+    Readable,
+    extract_steps,
+    load,
+    pool_index,
+    read_records,
+)
+from voxelcast.experiment.steps.fit import FitJob
+from voxelcast.experiment.steps.join import JoinJob
+from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
+from voxelcast.experiment.steps.responses import ResponsesJob
+from voxelcast.experiment.steps.tables import table_step
 from voxelcast.features.delays import delayed_rows
+from voxelcast.results.schema import Pair
 from voxelcast.search.folds import group_folds, make_folds
+from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.keys import content_key, file_hash
-from voxelcast.store.steps import StepId, StepStore
-
-# Not in a key by their names: their content is.
-_PATHS = {"root", "stimuli", "responses", "roi_table", "split", "groups"}
-
-
-@dataclass(frozen=True)
-class Readable:
-    """The stimuli that could be read, once extraction is over.
-
-    ``train_rows`` and ``test_rows`` are their places among the dataset's training and held-out stimuli; ``broken``
-    maps the ids of the others to the reason.
-    """
-
-    train_ids: tuple[str, ...]
-    test_ids: tuple[str, ...]
-    train_rows: IntArray
-    test_rows: IntArray
-    broken: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Space:
-    """One layer's compressed features: where they are and what they are called.
-
-    ``pool`` is empty unless the experiment has several and the layer was pooled.
-    """
-
-    step: Step
-    network: str
-    weights: str
-    layer: str
-    pool: str
+from voxelcast.store.keys import file_hash
+from voxelcast.store.steps import StepStore
 
 
 class Plan:
@@ -76,8 +61,7 @@ class Plan:
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
         self.dataset: Dataset = build_dataset(config.dataset)
-        self.dataset_json = config.dataset.model_dump_json()
-        self.sampling = config.frames.sampling()
+        self.extraction = Extraction(config.frames.sampling(), config.pools, config.space, config.broken_stimuli)
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,
@@ -96,10 +80,7 @@ class Plan:
         check_ready(config.encoders)
         if config.ensemble.method == "banded_ridge":
             check_himalaya()
-        self.networks = tuple(
-            extract_step.load(network.shown, network_json(network, config.seed), config.compute.device)
-            for network in config.networks
-        )
+        self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         self.layer_groups = self._layer_groups()
         n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:
@@ -115,10 +96,10 @@ class Plan:
             raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
         return group_folds(groups, fewest=3 if self.config.folds.nested else 2)
 
-    def excluded_folds(self, n_folds: int) -> list[tuple[int, ...]]:
-        """List the sets of folds without which the compression is fitted."""
-        refit = self.config.compressed_in_folds
-        return compress_step.excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
+    def excluded_folds(self, n_folds: int, *, refit: bool | None = None) -> Excluded:
+        """List the sets of folds without which the compression is fitted; ``refit``: whether it is fitted in folds."""
+        refit = self.config.compressed_in_folds if refit is None else refit
+        return excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
 
     def _check_components(self, fold_ids: IntArray) -> None:
         compress = self.config.compress
@@ -134,7 +115,7 @@ class Plan:
 
     def _check_shared(self, fold_ids: IntArray) -> None:
         """Raise an error if subjects cannot share so many components, whatever their responses are."""
-        excluded = compress_step.excluded_folds(self.n_folds, nested=self.config.folds.nested, refit=True)
+        excluded = self.excluded_folds(self.n_folds, refit=True)
         asked, smallest = self.config.share.components, _smallest_part(fold_ids, excluded)
         if asked and asked >= smallest:
             raise OptionError(
@@ -186,43 +167,26 @@ class Plan:
                 f"{responses[0]} out of pool, or set delays=[0]"
             )
 
-    def delayed_rows(self, readable: Readable) -> IntArray | None:
-        """Find the rows of features that delays reach, of each volume; None where stimuli are no volumes."""
-        series = self.dataset.series
-        if series is None:
-            return None
-        ids = [stimulus.stimulus_id for stimulus in self.stimuli if stimulus.stimulus_id not in readable.broken]
-        return delayed_rows(ids, (*readable.train_ids, *readable.test_ids), series, self.config.delays)
-
-    def groups_of(self, ids: Sequence[str]) -> list[str] | None:
+    def groups_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """Return the groups of stimuli, in order; None where the dataset has none."""
         groups = self.dataset.groups
-        return None if groups is None else [groups[i] for i in ids]
+        return None if groups is None else tuple(groups[i] for i in ids)
 
     def extract_steps(self) -> dict[str, list[Step]]:
         """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
 
         Features that come with the dataset are a step among them.
         """
-        config = self.config
         tables: dict[str, list[Step]] = {}
-        if config.features:
+        if self.config.features:
             ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-            tables[TABLES] = table_steps(self.dataset, self.dataset_json, config.features, ids)
+            tables[TABLES] = [table_step(self.config.dataset, self.dataset, self.config.features, ids)]
         return tables | {
-            network.shown: extract_step.extract_steps(
-                network,
-                self.stimuli,
-                self.sampling,
-                config.pools,
-                config.space,
-                config.broken_stimuli,
-                self.extract_on,
-            )
+            network.shown: extract_steps(network, self.stimuli, self.extraction, self.extract_on)
             for network in self.networks
         }
 
-    def readable(self, extracted: dict[str, list[Step]]) -> Readable:
+    def readable(self, extracted: Mapping[str, Sequence[Step]]) -> Readable:
         """Say which stimuli the finished extraction steps could read.
 
         Raises
@@ -242,47 +206,130 @@ class Plan:
         test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
         if not train:
             raise DataError(f"none of {len(self.dataset.train_stimuli)} training stimuli can be read; check the files")
-        return Readable(
-            tuple(self.dataset.train_stimuli[i].stimulus_id for i in train),
-            tuple(self.dataset.test_stimuli[i].stimulus_id for i in test),
-            np.array(train, dtype=int),
-            np.array(test, dtype=int),
-            broken,
-        )
+        train_ids = tuple(self.dataset.train_stimuli[i].stimulus_id for i in train)
+        test_ids = tuple(self.dataset.test_stimuli[i].stimulus_id for i in test)
+        delayed = None
+        if self.dataset.series is not None:
+            ids = [stimulus.stimulus_id for stimulus in self.stimuli if stimulus.stimulus_id not in broken]
+            delayed = delayed_rows(ids, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
+        rows = np.array(train, dtype=int), np.array(test, dtype=int)
+        groups = self.groups_of(train_ids), self.groups_of(test_ids)
+        return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
 
     def _records(self, shown: str, steps: Sequence[Step]) -> list[dict[str, object]]:
         """Read what a network's extraction says of each stimulus, which must be the dataset's, in their order."""
-        records = [r for step in steps for r in extract_step.read_records(self.store.path(step.step_id))]
+        records = [r for step in steps for r in read_records(self.store.path(step.step_id))]
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         check_same_stimuli(f"features of {shown}", [str(r["stimulus_id"]) for r in records], "the stimuli", ids)
         return records
 
-    def responses_steps(self) -> dict[tuple[str, str], Step]:
+    def responses_steps(self) -> dict[Pair, Step]:
         """Make the steps that read, check and average the responses, by subject and ROI."""
         config = self.config
+        ids = tuple(stimulus.stimulus_id for stimulus in self.stimuli)
         steps = {}
         for subject, roi in self.pairs:
-            arguments = {
-                "dataset": self.dataset_json,
-                "subject": subject,
-                "roi": roi,
-                "invalid_voxels": config.invalid_voxels,
-                "control": config.control,
-                "seed": config.seed,
-            }
-            key = {
-                "version": responses_step.VERSION,
-                **arguments,
-                "dataset": config.dataset.model_dump(mode="json", exclude=_PATHS | {"subjects", "rois"}),
-                "files": [file_hash(path) for path in self.dataset.response_files(subject, roi)],
-                "stimuli": [stimulus.stimulus_id for stimulus in self.stimuli],
-                "n_train": len(self.dataset.train_stimuli),
-            }
-            step_id = StepId("responses", f"{subject}_{roi}", content_key(key))
-            steps[subject, roi] = Step(step_id, responses_step.prepare_responses, arguments)
+            files = tuple(file_hash(path) for path in self.dataset.response_files(subject, roi))
+            job = ResponsesJob(
+                config.dataset,
+                files,
+                ids,
+                len(self.dataset.train_stimuli),
+                subject,
+                roi,
+                config.invalid_voxels,
+                config.control,
+                config.seed,
+            )
+            steps[subject, roi] = Step(job)
         return steps
 
-    def sharers(self, pair: tuple[str, str]) -> list[tuple[str, str]]:
+    def folded_layers(
+        self, extracted: Mapping[str, Sequence[Step]], readable: Readable, repeat: int
+    ) -> tuple[FoldedLayers, list[Step]]:
+        """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat.
+
+        Without a compression fitted in folds, all repeats share one.
+        """
+        config = self.config
+        refit = config.compressed_in_folds
+        fold_ids = self.folds(readable.train_ids, repeat)
+        fitted_for = fold_ids if refit else self.folds(readable.train_ids)
+        excluded = self.excluded_folds(int(fitted_for.max()) + 1)
+        sources = [
+            (network.shown, network.card.weights, layer, pool)
+            for network in self.networks
+            for layer in network.layers
+            for pool in config.pools
+        ]
+        sources += [(TABLES, "none", table, "") for table in config.features]  # they were never pooled
+        layers, steps = [], []
+        for shown, weights, layer, pool in sources:
+            index = pool_index(pool, config.pools) if pool else None
+            named = "" if index is None else pool
+            shards = tuple(step.step_id for step in extracted[shown])
+            job = CompressJob(shown, layer, named, index, shards, fitted_for, excluded, config.compression(pool))
+            steps.append(Step(job))
+            layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
+        return FoldedLayers(fold_ids, tuple(layers)), steps
+
+    def join_step(self, folded: FoldedLayers) -> Step:
+        """Make the step that joins layers; unlike the compression it is fitted to each training part in any case."""
+        return Step(JoinJob(folded, self.excluded_folds(int(folded.fold_ids.max()) + 1, refit=True)))
+
+    def fit_steps(
+        self, responses: Mapping[Pair, Step], readable: Readable, partitions: Sequence[FoldedLayers]
+    ) -> dict[Pair, Step]:
+        """Make the steps that search, evaluate and refit the models, by subject and ROI."""
+        config = self.config
+        uses_automl = set(config.encoders) & set(AUTOML_ENCODERS)
+        return {
+            pair: Step(
+                FitJob(
+                    *pair,
+                    responses=prepared.step_id,
+                    sharers=tuple(responses[other].step_id for other in self.sharers(pair)),
+                    stimuli=readable,
+                    partitions=tuple(partitions),
+                    encoders=config.encoders,
+                    automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
+                    search=config.search,
+                    selection=config.selection,
+                    ensemble=config.ensemble,
+                    share=config.share,
+                    truncate=config.compress.compression(axis=False, seed=0).nested,
+                    nested=config.folds.nested,
+                    interval=config.interval,
+                    significance=config.significance,
+                    seed=config.seed,
+                )
+            )
+            for pair, prepared in responses.items()
+        }
+
+    def partition_steps(
+        self, responses: Mapping[Pair, Step], readable: Readable, partitions: Sequence[FoldedLayers]
+    ) -> dict[Pair, Step]:
+        """Make the steps that divide explained variance, by subject and ROI; none where no groups are asked for."""
+        if not self.layer_groups:
+            return {}
+        grouped = tuple(
+            FoldedGroups(
+                folded.fold_ids,
+                tuple(
+                    LayerGroup(name, tuple(one for one in folded.layers if (one.network, one.layer) in members))
+                    for name, members in self.layer_groups.items()
+                ),
+            )
+            for folded in partitions
+        )
+        draws, config = self.config.variance_partitioning.draws, self.config
+        return {
+            pair: Step(PartitionJob(*pair, prepared.step_id, readable, grouped, draws, config.interval, config.seed))
+            for pair, prepared in responses.items()
+        }
+
+    def sharers(self, pair: Pair) -> list[Pair]:
         """Return the other subjects that a pair shares its targets with; none unless ``share`` is set.
 
         Raises
@@ -300,7 +347,13 @@ class Plan:
         return others
 
 
-def _smallest_part(fold_ids: IntArray, excluded: Sequence[tuple[int, ...]]) -> int:
+def add_joined(folded: FoldedLayers, step: Step) -> FoldedLayers:
+    """Add the model on all layers to those of a partition into folds."""
+    joined = CompressedLayer(step.step_id, JOINED, "none", ALL_LAYERS, "", fitted_in_folds=True)
+    return FoldedLayers(folded.fold_ids, (*folded.layers, joined))
+
+
+def _smallest_part(fold_ids: IntArray, excluded: Excluded) -> int:
     """Return how many stimuli the smallest training part has, of those that leave out so many folds."""
     sizes = np.bincount(fold_ids)
     return len(fold_ids) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)

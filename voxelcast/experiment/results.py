@@ -2,108 +2,85 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from voxelcast.challenges.challenges import make_file
-from voxelcast.core.arrays import FloatArray
+from voxelcast.challenges.challenges import make_file, remove_files
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import VoxelcastError
-from voxelcast.experiment.example_voxels import write_example_voxels
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.missing import Pair
-from voxelcast.experiment.mixture_files import WEIGHT_COLUMNS, with_pool
-from voxelcast.experiment.notes import experiment_notes
-from voxelcast.experiment.partition_plan import partition_rows
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.steps.compress import read_facts
+from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.fit import read_result
-from voxelcast.experiment.steps.partition import PARTITION_COLUMNS
-from voxelcast.experiment.superseded import PARTITION_FILE, remove_results, remove_submission
+from voxelcast.experiment.steps.partition import read_parts
+from voxelcast.experiment.steps.responses import excluded_voxels
+from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.report.page import write_report
-from voxelcast.store.atomic import save_array, write_bytes, write_json, write_text
+from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
+from voxelcast.results.write import (
+    PARTITION_FILE,
+    VOXEL_FILE,
+    pair_file,
+    remove_pairs,
+    remove_tables,
+    write_joined,
+    write_predictions,
+    write_table,
+)
+from voxelcast.store.atomic import save_array, save_arrays, write_bytes, write_json
 from voxelcast.store.provenance import collect_provenance
 
-SCORE_COLUMNS = (
-    "subject",
-    "roi",
-    "network",
-    "weights",
-    "layer",
-    "encoder",
-    "hyperparameters",
-    "selection",
-    "ensemble",
-    "n_models",
-    "n_voxels",
-    "n_excluded_voxels",
-    "selection_score",
-    "score",
-    "score_low",
-    "score_high",
-    "score_from",
-    "n_voxels_without_score",
-    "single_score",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "n_significant_voxels",
-    "noise_ceiling_r",
-    "noise_normalised_r",
-    "held_out_score",
-    "held_out_low",
-    "held_out_high",
-    "held_out_n_significant_voxels",
-    "held_out_noise_ceiling_r",
-)
+QUANTILES: Final = (1.0, 0.75, 0.5)
+"""The voxels of the examples: that with the best score, the one at the upper quartile, and the median one."""
 
 
 def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     """Write scores, search, predictions, submission, provenance and report; return the rows of ``scores.csv``."""
+    pools = finished.plan.config.pools
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
-    remove_results(output, finished.missing)
-    columns = (*with_pool(SCORE_COLUMNS, finished.plan.config.pools), *(["missing"] if finished.missing else []))
-    write_text(output / "scores.csv", _csv(columns, ([row.get(c) for c in columns] for row in rows)))
-    _write_search(finished, output)
-    _write_weights(finished, output)
-    _write_predictions(finished, output)
-    for (subject, roi), fit in finished.fits.items():
-        folders = finished.folder(finished.responses[subject, roi]), finished.folder(fit)
-        write_example_voxels(output / "examples" / f"{subject}_{roi}.npz", *folders, finished.readable)
+    remove_pairs(output, finished.missing)
+    write_table(output, SCORES, rows, pools=pools, missing=bool(finished.missing))
+    folders = {pair: finished.folder(step) for pair, step in finished.fits.items()}
+    n_folds = int(finished.layers.fold_ids.max()) + 1
+    for table, file in ((SEARCH, "search.csv"), (WEIGHTS, "weights.csv")):
+        parts = [folder / file for folder in folders.values()]
+        write_joined(output, table, parts, pools=pools, n_folds=n_folds)
+    for pair, folder in folders.items():
+        save_array(pair_file(output, "weights/{}.npy", pair), np.load(folder / "layer_weights.npy"))
+        write_bytes(pair_file(output, VOXEL_FILE, pair), (folder / "voxels.npz").read_bytes())
+        _write_predictions(output, pair, folder, finished.readable)
+        responses = finished.folder(finished.responses[pair])
+        write_example_voxels(pair_file(output, "examples/{}.npz", pair), responses, folder, finished.readable)
     _write_partition(finished, output)
-    _write_layers(finished, output)
+    layers = (
+        read_facts(finished.plan.store.path(layer.step))
+        | {"network": layer.network, "layer": layer.layer, "pool": layer.pool}
+        for layer in finished.layers.layers
+    )
+    write_table(output, LAYERS, layers, pools=pools)
     _write_exclusions(finished, output)
-    notes = experiment_notes(finished)
-    submission = _write_submission(finished, output)
-    if submission:
-        notes.append(submission)
+    notes = finished.notes()
+    if no_submission := _write_submission(finished, output):
+        notes.append(no_submission)
     write_json(output / "notes.json", notes)
     _write_provenance(finished, output)
     write_report(output)
     return rows
 
 
-def _csv(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()
-
-
 def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
+    named = {"subject": pair[0], "roi": pair[1]}
     if pair in finished.missing:
-        known = {"subject": pair[0], "roi": pair[1], "missing": finished.missing[pair].reason}
-        return dict.fromkeys(SCORE_COLUMNS) | known
+        return named | {"missing": finished.missing[pair].reason}
     folder = finished.folder(finished.fits[pair])
     result = read_result(folder)
     with np.load(folder / "voxels.npz") as voxels:
         nested = _normalised(voxels, "pearson_r", "noise_ceiling_r")
         held_out = _normalised(voxels, "held_out_r", "held_out_noise_ceiling_r")
-    row = dict.fromkeys(SCORE_COLUMNS) | result | {"subject": pair[0], "roi": pair[1]}
+    row: dict[str, Any] = {**dict.fromkeys(SCORES.names()), **result, **named}
     row["held_out_low"], row["held_out_high"] = result.get("held_out_score_low"), result.get("held_out_score_high")
     row["noise_ceiling_r"], row["noise_normalised_r"] = nested
     row["held_out_noise_ceiling_r"] = held_out[0]
@@ -129,107 +106,161 @@ def _normalised(voxels: Any, score: str, ceiling: str) -> tuple[float | None, fl
     return mean_ceiling, float(voxels[score][both].mean() / voxels[ceiling][both].mean())
 
 
-def _write_search(finished: Finished, output: Path) -> None:
-    folds = [f"fold_{k + 1}" for k in range(int(finished.plan.folds(finished.readable.train_ids).max()) + 1)]
-    names = ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score", *folds)
-    columns = with_pool(names, finished.plan.config.pools)
-    parts = [finished.folder(step) / "search.csv" for step in finished.fits.values()]
-    write_bytes(output / "search.csv", b"".join([_csv(columns, []).encode(), *(part.read_bytes() for part in parts)]))
-
-
-def _write_weights(finished: Finished, output: Path) -> None:
-    """Write how much each candidate counts, and each layer's weight in each voxel."""
-    folders = {pair: finished.folder(step) for pair, step in finished.fits.items()}
-    parts = [(folder / "weights.csv").read_bytes() for folder in folders.values()]
-    columns = with_pool(WEIGHT_COLUMNS, finished.plan.config.pools)
-    write_bytes(output / "weights.csv", b"".join([_csv(columns, []).encode(), *parts]))
-    for (subject, roi), folder in folders.items():
-        save_array(output / "weights" / f"{subject}_{roi}.npy", np.load(folder / "layer_weights.npy"))
-
-
-def _write_predictions(finished: Finished, output: Path) -> None:
+def _write_predictions(output: Path, pair: Pair, folder: Path, readable: Readable) -> None:
     """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
-    readable = finished.readable
-    for (subject, roi), step in finished.fits.items():
-        folder = finished.folder(step)
-        ids, split, source = readable.test_ids, "test", folder / "predictions.npy"
-        if not ids and (folder / "out_of_fold.npy").is_file():
-            ids, split, source = readable.train_ids, "train (out of fold)", folder / "out_of_fold.npy"
-        save_array(output / "predictions" / f"{subject}_{roi}.npy", np.load(source))
-        table = _csv(("stimulus_id", "split"), ([i, split] for i in ids))
-        write_text(output / "predictions" / f"{subject}_{roi}_stimuli.csv", table)
-        write_bytes(output / "voxels" / f"{subject}_{roi}.npz", (folder / "voxels.npz").read_bytes())
+    ids, split, source = readable.test_ids, "test", folder / "predictions.npy"
+    if not ids and (folder / "out_of_fold.npy").is_file():
+        ids, split, source = readable.train_ids, "train (out of fold)", folder / "out_of_fold.npy"
+    write_predictions(output, pair, np.load(source), ids, split)
+
+
+def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Readable) -> None:
+    """Write ``voxel``, ``quantile``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
+
+    The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
+    held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
+
+    Parameters
+    ----------
+    path : Path
+        A .npz file.
+    responses, fit : Path
+        Folders of the finished steps of the same subject and ROI.
+    readable : Readable
+    """
+    with np.load(fit / "voxels.npz") as voxels:
+        nested = "pearson_r" in voxels
+        if not nested and "held_out_r" not in voxels:
+            return
+        scores = voxels["pearson_r" if nested else "held_out_r"]
+    chosen, quantiles = voxels_at_quantiles(scores)
+    if not chosen.size:
+        return
+    source, rows, predictions = (
+        ("train.npy", readable.train_rows, "out_of_fold.npy")
+        if nested
+        else ("test.npy", readable.test_rows, "predictions.npy")
+    )
+    measured = np.load(responses / source, mmap_mode="r")[rows][:, chosen]
+    predicted = np.load(fit / predictions, mmap_mode="r")[:, chosen]
+    arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
+    save_arrays(path, arrays | {"measured": measured, "predicted": predicted})
+
+
+def voxels_at_quantiles(scores: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Pick the voxels whose scores lie nearest to `QUANTILES` of the finite ones; each voxel once.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_voxels,)
+        NaN where a voxel has none.
+
+    Returns
+    -------
+    voxels, quantiles : ndarray of shape (n_examples,)
+        From the best on; empty where no score is finite. A voxel that is nearest to two quantiles has the higher one.
+    """
+    order = np.argsort(scores, kind="stable")[: int(np.isfinite(scores).sum())]  # NaN sorts behind
+    quantile_of_rank: dict[int, float] = {}
+    for quantile in QUANTILES if order.size else ():
+        quantile_of_rank.setdefault(round(quantile * (len(order) - 1)), quantile)
+    return order[list(quantile_of_rank)].astype(int), np.array(list(quantile_of_rank.values()))
 
 
 def _write_partition(finished: Finished, output: Path) -> None:
     """Write unique and shared variance, of ROIs and voxels, where it was asked for."""
-    if finished.partitions:
-        divided = finished.divided_pairs()
-        remove_results(output, finished.partitions.keys() - divided.keys(), [PARTITION_FILE])
-        rows = partition_rows(finished.plan, divided, output)
-        write_text(output / "variance_partitioning.csv", _csv(PARTITION_COLUMNS, rows))
-
-
-def _write_layers(finished: Finished, output: Path) -> None:
-    pools = finished.plan.config.pools
+    if not finished.plan.layer_groups:
+        return
+    remove_pairs(output, finished.fits.keys() - finished.divided.keys(), [PARTITION_FILE])
     rows = []
-    for space in finished.spaces:
-        facts = json.loads((finished.folder(space.step) / "facts.json").read_text())
-        pool = [space.pool] if len(pools) > 1 else []
-        sizes = (facts["n_features"], facts["n_components"], facts["explained_variance"])
-        rows.append([space.network, space.layer, *pool, *sizes])
-    columns = with_pool(("network", "layer", "n_features", "n_components", "explained_variance"), pools)
-    write_text(output / "layers.csv", _csv(columns, rows))
+    for pair, step in finished.divided.items():
+        folder = finished.folder(step)
+        write_bytes(pair_file(output, PARTITION_FILE, pair), (folder / "voxels.npz").read_bytes())
+        rows += [{"subject": pair[0], "roi": pair[1], **row} for row in read_parts(folder)]
+    write_table(output, VARIANCE_PARTITIONING, rows)
 
 
 def _write_exclusions(finished: Finished, output: Path) -> None:
-    rows: list[list[str]] = [["stimulus", "", "", i, reason] for i, reason in finished.readable.broken.items()]
+    broken = finished.readable.broken
+    rows = [{"kind": "stimulus", "name": name, "reason": reason} for name, reason in broken.items()]
     for (subject, roi), step in finished.responses.items():
-        facts = json.loads((finished.folder(step) / "facts.json").read_text())
-        rows += [["voxel", subject, roi, voxel, reason] for voxel, reason in facts["invalid"].items()]
-    write_text(output / "exclusions.csv", _csv(("kind", "subject", "roi", "name", "reason"), rows))
+        rows += [
+            {"kind": "voxel", "subject": subject, "roi": roi, "name": voxel, "reason": reason}
+            for voxel, reason in excluded_voxels(finished.folder(step)).items()
+        ]
+    write_table(output, EXCLUSIONS, rows)
 
 
 def _write_submission(finished: Finished, output: Path) -> str | None:
     """Write the challenge files where the dataset is a challenge; return why not, where that is so."""
-    if finished.plan.dataset.submission_track is None:
+    dataset = finished.plan.dataset
+    if dataset.submission_track is None:
         return None
-    remove_submission(finished.plan, output)
+    _remove_submission(finished.plan, output)
     if finished.missing:
         (pair, one), *more = finished.missing.items()
         others = f", and {len(more)} more" if more else ""
         return f"No submission was made: it needs every subject x ROI; {' '.join(pair)} failed ({one.reason}){others}."
+    broken = [s.stimulus_id for s in dataset.test_stimuli if s.stimulus_id in finished.readable.broken]
+    if broken:
+        return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
     predictions: dict[Pair, FloatArray] = {
         pair: np.load(finished.folder(step) / "predictions.npy") for pair, step in finished.fits.items()
     }
-    broken = [s.stimulus_id for s in finished.plan.dataset.test_stimuli if s.stimulus_id in finished.readable.broken]
-    if broken:
-        return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
     try:
-        make_file(predictions, [finished.plan.dataset], output / "submission")
+        make_file(predictions, [dataset], output / "submission")
     except VoxelcastError as error:
         return f"No submission was made: {error}"
     return None
 
 
 def _write_provenance(finished: Finished, output: Path) -> None:
-    store = finished.plan.store
+    plan = finished.plan
     steps = {}
-    for step in finished.all_steps():
-        facts = store.facts(step.step_id)
+    for step in finished.steps:
+        facts = plan.store.facts(step.step_id)
         steps[step.step_id.folder] = {name: facts.get(name) for name in ("key", "seconds", "peak_mb", "host")}
     provenance = collect_provenance() | {
-        "seed": finished.plan.config.seed,
-        "device": finished.plan.config.compute.device,
+        "seed": plan.config.seed,
+        "device": plan.config.compute.device,
         "networks": {
             network.shown: {"weights": network.card.weights, "weights_hash": network.card.weights_hash}
-            for network in finished.plan.networks
+            for network in plan.networks
         },
-        "dataset": {
-            "title": finished.plan.dataset.facts.title,
-            "licence": finished.plan.dataset.facts.licence,
-            "citation": finished.plan.dataset.facts.citation,
-        },
+        "dataset": {name: getattr(plan.dataset.facts, name) for name in ("title", "licence", "citation")},
         "steps": steps,
     }
     write_json(output / "provenance.json", provenance)
+
+
+def remove_all_results(plan: Plan, output: Path) -> None:
+    """Remove what an earlier run, on other data, left, where every pair failed now; settings and steps stay."""
+    remove_maps(output, plan.dataset)
+    _remove_submission(plan, output)
+    remove_pairs(output, plan.pairs)
+    remove_tables(output)
+
+
+def _remove_submission(plan: Plan, output: Path) -> None:
+    """Remove an earlier run's submission, where the dataset is a challenge's."""
+    if plan.dataset.submission_track is not None:
+        remove_files(plan.dataset.submission_track, output / "submission")
+
+
+def remove_old_maps(finished: Finished, output: Path) -> bool:
+    """Remove brain maps of values that this run's differ from; return whether any was removed.
+
+    To be called before the new values replace those that the maps show.
+    """
+    if not (output / FOLDER).is_dir():
+        return False
+    for pair in finished.plan.pairs:
+        for steps, name in ((finished.fits, VOXEL_FILE), (finished.divided, PARTITION_FILE)):
+            new = finished.folder(steps[pair]) / "voxels.npz" if pair in steps else None
+            if _bytes_of(new) != _bytes_of(pair_file(output, name, pair)):
+                return remove_maps(output, finished.plan.dataset)
+    return False
+
+
+def _bytes_of(path: Path | None) -> bytes | None:
+    return path.read_bytes() if path is not None and path.is_file() else None

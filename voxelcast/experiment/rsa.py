@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,15 +14,15 @@ from voxelcast.core.errors import DataError, StoreError, UnwritableError
 from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
-from voxelcast.experiment.builders import network_json
-from voxelcast.experiment.extraction import extract_folder
+from voxelcast.experiment.extraction import FolderExtraction, extract_folder
 from voxelcast.experiment.rsa_config import RsaConfig
 from voxelcast.experiment.steps.extract import load
 from voxelcast.report.rsa_figure import draw_layers
+from voxelcast.results.schema import RSA_LAYERS
+from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
 
@@ -135,21 +133,11 @@ def _model_rdms(
     names, rdms = [], []
     for network in config.networks:
         folder = output / "features" / network.shown.replace("/", "-")
-        records = extract_folder(
-            stimuli,
-            network,
-            FrameSampling(every=1),
-            folder,
-            seed=config.seed,
-            device=config.device,
-            recursive=False,
-            on_broken="stop",
-            progress=progress,
-            space=config.space,
-        )
+        wanted = FolderExtraction(stimuli, network, spatial_pool=config.space, seed=config.seed, device=config.device)
+        records = extract_folder(wanted, folder, progress=progress)
         extracted = [str(record["stimulus_id"]) for record in records]
         check_same_stimuli(f"features of {network.shown}", extracted, "the stimuli", ids)
-        for layer in load(network.shown, network_json(network, config.seed), config.device).layers:
+        for layer in load(network, config.seed, config.device).layers:
             try:
                 rdms.append(DISSIMILARITIES[config.dissimilarity](np.load(folder / f"{layer}.npy", mmap_mode="r")))
             except DataError as error:
@@ -159,11 +147,7 @@ def _model_rdms(
 
 
 def _write(config: RsaConfig, result: RsaResult, output: Path, measured: FloatArray, best: FloatArray) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(asdict(result.layers[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in result.layers)
-    write_text(output / "layers.csv", text.getvalue())
+    write_table(output, RSA_LAYERS, [asdict(row) for row in result.layers])
     bounds = {"lower": result.ceiling_low, "upper": result.ceiling_high, "comparison": config.comparison}
     write_json(output / "ceiling.json", bounds)
     write_json(output / "provenance.json", collect_provenance() | {"seed": config.seed, "device": config.device})

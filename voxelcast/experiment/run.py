@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,27 +10,19 @@ from typing import Any
 import yaml
 
 from voxelcast.core.errors import ExecutionError, OptionError, StoreError, UnwritableError, VoxelcastError
-from voxelcast.core.progress import Progress
-from voxelcast.execution.engine import Engine
+from voxelcast.core.progress import Progress, Silent
 from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
-from voxelcast.execution.stage import Attempt, attempt_steps
-from voxelcast.execution.steps import Step
-from voxelcast.experiment.compress_plan import compress_spaces, compress_steps
+from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.estimate import Estimate, estimate
-from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.fit_plan import fit_steps
-from voxelcast.experiment.join_plan import join_spaces
-from voxelcast.experiment.missing import find_missing, missing_line, undivided_line
-from voxelcast.experiment.partition_plan import partition_steps
-from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.results import write_results
+from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
+from voxelcast.experiment.plan import Plan, add_joined
+from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentConfig
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.superseded import remove_all_results, remove_old_maps
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
@@ -61,7 +52,12 @@ _OURS = ("steps", ".lock")  # what a run leaves before it has written its settin
 
 
 def run_experiment(
-    config: ExperimentConfig, output: Path, *, store: Path | None = None, on: Profile = THIS_MACHINE, progress: Progress
+    config: ExperimentConfig,
+    output: Path,
+    *,
+    store: Path | None = None,
+    on: Profile = THIS_MACHINE,
+    progress: Progress | None = None,
 ) -> Summary:
     """Run every step that is not done yet and write the results.
 
@@ -76,7 +72,8 @@ def run_experiment(
         Folder of the finished steps, to be shared between experiments; None: ``output/steps``.
     on : Profile
         Where the steps run.
-    progress : Progress
+    progress : Progress or None
+        None: nothing is said.
 
     Raises
     ------
@@ -87,6 +84,7 @@ def run_experiment(
     VoxelcastError
         For whatever is wrong with settings or data.
     """
+    progress = Silent() if progress is None else progress
     check_output(config, output)
     steps_store = StepStore(store or output / "steps")
     with locked(output):
@@ -108,7 +106,8 @@ def run_experiment(
             stages[DIVIDE] = forecast.partition_seconds
         with journal.run(steps_store.root, on.scheduler, stages):
             with open_engine(on, workers, output, progress.note, _gpus(config)) as engine:
-                finished, ran = _run(plan, _Runner(engine, steps_store, journal, on.retries, progress), output)
+                runner = StageRunner(engine, steps_store, progress, journal, on.retries)
+                finished, ran = _run(plan, runner, output)
             if not finished.fits:
                 remove_all_results(plan, output)
                 raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
@@ -119,11 +118,11 @@ def run_experiment(
             send_results(on, output, progress.note)
             if finished.missing:
                 raise ExecutionError(missing_line(finished.missing, len(plan.pairs), output))
-            if finished.divided.failures:
-                raise ExecutionError(undivided_line(finished.divided.failures, len(plan.pairs), output))
+            if finished.undivided:
+                raise ExecutionError(undivided_line(finished.undivided, len(plan.pairs), output))
         there = [row["score"] for row in scores if row["score"] is not None]
         mean = sum(there) / len(there) if there else None
-        return Summary(output, ran, len(finished.all_steps()) - ran, mean)
+        return Summary(output, ran, len(finished.steps) - ran, mean)
 
 
 def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path | None = None) -> Estimate:
@@ -150,69 +149,49 @@ def _on_driver(config: ExperimentConfig, on: Profile) -> ExperimentConfig:
     return config.model_copy(update={"compute": config.compute.model_copy(update={"device": "cpu"})})
 
 
-@dataclass(frozen=True)
-class _Runner:
-    """All that is the same for every stage of a run."""
-
-    engine: Engine
-    store: StepStore
-    journal: Journal
-    retries: int
-    progress: Progress
-
-    def run(self, what: str, steps: Sequence[Step], unit: str = "step") -> int:
-        """Run steps that all are needed and return how many were run."""
-        return self.attempt(what, steps, unit).all_done()
-
-    def attempt(self, what: str, steps: Sequence[Step], unit: str = "step", *, wrong_ends: bool = True) -> Attempt:
-        """Run steps of which some may fail; see :func:`voxelcast.execution.stage.attempt_steps`."""
-        return attempt_steps(
-            steps,
-            self.store,
-            engine=self.engine,
-            progress=self.progress,
-            what=what,
-            unit=unit,
-            journal=self.journal,
-            retries=self.retries,
-            wrong_ends=wrong_ends,
-        )
-
-
 STAGES = ("read responses", "extract features", "compress layers", "fit encoding models")
 JOIN, DIVIDE = "join layers", "divide variance"  # stages of runs that ask for them
 
 
-def _run(plan: Plan, runner: _Runner, output: Path) -> tuple[Finished, int]:
+def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     read, extract, compress, fit = STAGES
     responses = plan.responses_steps()
-    prepared = runner.attempt(read, list(responses.values()))  # wrong data end the run here, before long work
+    # Wrong data end the run here, before long work.
+    prepared = runner.attempt(read, list(responses.values()), wrong_ends=True)
     if len(prepared.failures) == len(responses):
         remove_all_results(plan, output)
         prepared.all_done()
     ran = prepared.n_run
     extracted = plan.extract_steps()
-    ran += runner.run(extract, [step for of_network in extracted.values() for step in of_network], "stimulus")
+    shards = [step for steps in extracted.values() for step in steps]
+    ran += runner.run(extract, shards, "stimulus")
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
-    spaces = compress_spaces(plan, extracted, readable)
-    repeated = [compress_spaces(plan, extracted, readable, repeat) for repeat in range(1, plan.config.folds.repeats)]
-    ran += runner.run(compress, compress_steps(spaces, repeated))
-    if joined := join_spaces(plan, [spaces, *repeated], readable):
-        ran += runner.run(JOIN, [space.step for space in joined])
-        spaces, *repeated = [[*own, space] for own, space in zip([spaces, *repeated], joined, strict=True)]
-    fits = fit_steps(plan, responses, spaces, readable, repeated)
+    folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(plan.config.folds.repeats)]
+    partitions = [layers for layers, _ in folded]
+    # Without refits all partitions into folds share the steps.
+    compressions = list({step.step_id: step for _, steps in folded for step in steps}.values())
+    ran += runner.run(compress, compressions)
+    joins = []
+    if plan.config.ensemble.joined:
+        joins = [plan.join_step(layers) for layers in partitions]
+        ran += runner.run(JOIN, joins)
+        partitions = [add_joined(layers, step) for layers, step in zip(partitions, joins, strict=True)]
+    fits = plan.fit_steps(responses, readable, partitions)
     unprepared = find_missing(plan, responses, fits, prepared.failures)
-    fitted = runner.attempt(fit, [step for pair, step in fits.items() if pair not in unprepared], wrong_ends=False)
+    fitted = runner.attempt(fit, [step for pair, step in fits.items() if pair not in unprepared])
     failures = (*prepared.failures, *fitted.failures)
     missing = find_missing(plan, responses, fits, failures)
     failed = {failure.step_id for failure in failures}
     responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
-    partitions = partition_steps(plan, {pair: responses[pair] for pair in fits}, spaces, readable, repeated)
-    divided = runner.attempt(DIVIDE, list(partitions.values()), wrong_ends=False) if partitions else Attempt(0, ())
-    finished = Finished(plan, readable, responses, extracted, spaces, fits, missing, repeated, partitions, divided)
+    divisions = plan.partition_steps({pair: responses[pair] for pair in fits}, readable, partitions)
+    divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
+    undivided = {failure.step_id for failure in divided.failures}
+    divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
+    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *divisions.values()]
+    finished = Finished(plan, readable, responses, partitions[0], fits, missing, divisions, divided.failures, steps)
     return finished, ran + fitted.n_run + divided.n_run
 
 

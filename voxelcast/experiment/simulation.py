@@ -13,8 +13,8 @@ from voxelcast.core.progress import Progress
 from voxelcast.datasets.formats.simulated import write_simulation
 from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
 from voxelcast.execution.machine import available_cores
-from voxelcast.experiment.builders import network_from_json, network_json
 from voxelcast.experiment.settings import NetworkConfig
+from voxelcast.experiment.steps.extract import network_of
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -67,11 +67,11 @@ def simulate(
     layers_of: dict[str, list[str]] = {}
     for name, layer in sorted({plan.drivers[roi] for roi in plan.rois}):
         layers_of.setdefault(name, []).append(layer)
-    texts = {}
+    drivers = {}
     for name, layers in layers_of.items():
-        config = known.get(name, NetworkConfig(name=name, layers=tuple(layers)))
-        texts[name] = network_json(config.model_copy(update={"layers": tuple(layers)}), seed)
-        network_from_json(texts[name], "cpu")  # an unknown network or layer is told before a video is written
+        settings = known.get(name, NetworkConfig(name=name, layers=tuple(layers)))
+        drivers[name] = settings.model_copy(update={"layers": tuple(layers)})
+        network_of(drivers[name], seed, "cpu")  # an unknown network or layer is reported before a video is written
 
     def extract_drivers(stimuli: tuple[Stimulus, ...], needed: frozenset[Driver]) -> Mapping[Driver, NDArray[Any]]:
         from voxelcast.networks.extract import StimulusFeatures, extract
@@ -81,7 +81,8 @@ def simulate(
             layers = layers_of[name]
             progress.start(f"driving features of {name}", len(stimuli), "stimulus")
             rows: dict[str, list[NDArray[Any]]] = {layer: [] for layer in layers}
-            for outcome in extract(network_from_json(texts[name], "cpu"), stimuli, sampling, workers=available_cores()):
+            network = network_of(drivers[name], seed, "cpu")
+            for outcome in extract(network, stimuli, sampling, workers=available_cores()):
                 assert isinstance(outcome, StimulusFeatures)  # on_broken="stop": nothing else comes
                 for layer in layers:
                     rows[layer].append(outcome.features[layer])

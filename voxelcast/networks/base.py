@@ -11,9 +11,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from voxelcast.core.arrays import ByteArray
+from voxelcast.core.settings import NO_EFFECT
 
 if TYPE_CHECKING:
     import torch
@@ -59,9 +60,9 @@ class NetworkCard:
     input_size: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    weights: str
+    weights: Annotated[str, NO_EFFECT]  # the hash counts
     weights_hash: str
-    licence: str = "unknown"
+    licence: Annotated[str, NO_EFFECT] = "unknown"
     noise_seed: int | None = None
     clip_length: int | None = None
     clip_stride: int | None = None

@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.summary import mean_or_nan, number
-from voxelcast.results.read import Pair
+from voxelcast.results.schema import Pair
 
 COLORMAP: Final = "viridis"
 # One of the two has a contrast of at least 4.58 on any colour; with a softer black that does not hold.

@@ -8,7 +8,8 @@ from string import ascii_uppercase
 from voxelcast.report.heatmap import GRADIENT, Cell, Heatmap, coloured
 from voxelcast.report.layer_profile import Depth, Network, network_of
 from voxelcast.report.summary import network_label
-from voxelcast.results.read import Pair, Results
+from voxelcast.results.read import Results
+from voxelcast.results.schema import Pair
 
 
 def layer_map(results: Results, depth: Depth, rois: Sequence[str], subjects: Sequence[str]) -> Heatmap:

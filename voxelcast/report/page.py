@@ -37,7 +37,8 @@ from voxelcast.report.summary import (
     roi_rows,
 )
 from voxelcast.report.voxel_histogram import CEILING_COLOUR, HELD_OUT_COLOUR, SCORE_COLOUR, voxel_histograms
-from voxelcast.results.read import Pair, Results, read_results
+from voxelcast.results.read import Results, read_results
+from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 
 MOST_PANELS: Final = 60

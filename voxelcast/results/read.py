@@ -14,56 +14,13 @@ import yaml
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.results.schema import TABLES, Pair
 
 ROI_ORDER: Final = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 """From early to late visual cortex; ROIs of other names follow in the order in which they come."""
 
-_TEXT: Final = frozenset(
-    {
-        "subject",
-        "roi",
-        "network",
-        "weights",
-        "layer",
-        "pool",
-        "encoder",
-        "hyperparameters",
-        "score_from",
-        "kind",
-        "name",
-        "reason",
-        "fold",
-        "part",
-        "missing",
-    }
-)
-_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "scores.csv": (
-        *("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "n_voxels"),
-        *("selection_score", "score", "score_low", "score_high", "score_from", "n_voxels_without_score"),
-        "n_significant_voxels",
-        *("noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low", "held_out_high"),
-        "held_out_noise_ceiling_r",
-    ),
-    "search.csv": ("subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters", "score"),
-    "exclusions.csv": ("kind", "subject", "roi", "name", "reason"),
-    "layers.csv": ("network", "layer", "n_features", "n_components", "explained_variance"),
-    "weights.csv": ("subject", "roi", "fold", "network", "weights", "layer", "encoder", "weight", "n_voxels"),
-    "variance_partitioning.csv": ("subject", "roi", "kind", "part", "r2", "low", "high", "noise_ceiling_r2"),
-}
-_OPTIONAL: Final[Mapping[str, tuple[str, ...]]] = {
-    "scores.csv": ("pool", "n_models", "single_score", "gain", "gain_low", "gain_high", "missing"),
-    "search.csv": ("pool",),
-    "layers.csv": ("pool",),
-    "weights.csv": ("pool",),
-}
-"""What only some outputs have; NaN, or no text, in the others."""
-
 _JOINED: Final = ("joined", "all layers")
 """Network and layer of the model on all layers together (setting ``ensemble.joined``)."""
-
-Pair = tuple[str, str]
-"""Subject and ROI."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +166,7 @@ def read_results(output: Path) -> Results:
 
 
 def _no_rows(name: str) -> pd.DataFrame:
-    return pd.DataFrame(columns=[*_COLUMNS[name], *_OPTIONAL.get(name, ())])
+    return pd.DataFrame(columns=[column.name for column in TABLES[name].columns])
 
 
 def _read_text(path: Path) -> str:
@@ -232,29 +189,30 @@ def _parse(path: Path, parse: Callable[[str], Any], wanted: type) -> Any:
 def _read_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
-    columns, optional = _COLUMNS[path.name], _OPTIONAL.get(path.name, ())
+    columns = TABLES[path.name].columns
     # A subject "01" or a layer "nan" stays text; only numbers may be missing.
-    text: dict[str, Any] = {column: str for column in (*columns, *optional) if column in _TEXT}
-    missing_values = {column: ["", "nan", "NaN"] for column in (*columns, *optional) if column not in _TEXT}
+    texts = [column.name for column in columns if column.type == "text"]
+    numbers = [column.name for column in columns if column.type != "text"]
     try:
         table = pd.read_csv(
             path,
-            dtype=text,
+            dtype=dict.fromkeys(texts, str),
             keep_default_na=False,
-            na_values=missing_values,
-            usecols=lambda name: name in (*columns, *optional),
+            na_values={name: ["", "nan", "NaN"] for name in numbers},
+            usecols=lambda name: name in (*texts, *numbers),
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DataError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]})") from error
-    missing = [column for column in columns if column not in table.columns]
+    needed = [column.name for column in columns if column.needed]
+    missing = [name for name in needed if name not in table.columns]
     if missing:
-        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(columns)}")
-    absent = [column for column in optional if column not in table.columns]
-    table = table.assign(**{column: "" if column in _TEXT else np.nan for column in absent})
-    for column in missing_values:
-        if not table.empty and not pd.api.types.is_numeric_dtype(table[column]):
-            raise DataError(f"{path}: the column {column} must hold numbers; got e.g. {table[column].iloc[0]!r}")
-    return table.astype(dict.fromkeys(missing_values, float))
+        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(needed)}")
+    absent = [column for column in columns if column.name not in table.columns]
+    table = table.assign(**{column.name: "" if column.type == "text" else np.nan for column in absent})
+    for name in numbers:
+        if not table.empty and not pd.api.types.is_numeric_dtype(table[name]):
+            raise DataError(f"{path}: the column {name} must hold numbers; got e.g. {table[name].iloc[0]!r}")
+    return table.astype(dict.fromkeys(numbers, float))
 
 
 def _read_if_there(path: Path) -> pd.DataFrame:

@@ -70,6 +70,10 @@ class Stimulus:
             return whole
         return hashlib.blake2b(f"{whole} {self.seconds!r}".encode(), digest_size=16).hexdigest()
 
+    def content(self) -> tuple[str, str, bool]:
+        """Return what counts of it in a key: its id, the hash of its content, and whether it is a picture."""
+        return self.stimulus_id, self.content_hash(), self.is_image
+
 
 @lru_cache(maxsize=1 << 20)
 def _content_hash(file: Stimulus, mtime_ns: int) -> str:

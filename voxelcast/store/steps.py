@@ -42,6 +42,10 @@ class StepId:
         """Folder under the store, e.g. ``fit/sub01_V1-1f2e3d4c5b6a``."""
         return f"{self.kind}/{self.name}-{self.key[:_KEY_DIGITS]}"
 
+    def content(self) -> str:
+        """Return what counts of the step in the key of another that uses its result."""
+        return self.key
+
 
 class StepStore:
     """A folder of finished steps.

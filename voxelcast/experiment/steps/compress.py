@@ -4,47 +4,82 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.settings import NO_EFFECT
+from voxelcast.execution.steps import Job, StepContext
+from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.features.compress import Compression, compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.store.steps import StepId
 
-VERSION = 3
+Excluded = tuple[tuple[int, ...], ...]
+"""The sets of folds that are left out of a fit."""
 
 
-def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> list[tuple[int, ...]]:
+def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> Excluded:
     """List the sets of folds that are left out of a fit: none, each one, and each two for nested cross-validation."""
     if not refit:
-        return [()]
-    pairs = list(combinations(range(n_folds), 2)) if nested else []
-    return [(), *((fold,) for fold in range(n_folds)), *pairs]
+        return ((),)
+    pairs = combinations(range(n_folds), 2) if nested else ()
+    return ((), *((fold,) for fold in range(n_folds)), *pairs)
 
 
-def compress_layer(
-    folder: Path,
-    *,
-    shards: Sequence[Path],
-    layer: str,
-    fold_ids: IntArray,
-    excluded: Sequence[tuple[int, ...]],
-    compression: Compression,
-) -> None:
-    """Write ``scores[_i[_j]].npy`` (n_stimuli, n_components) for each set of excluded folds, and ``facts.json``."""
-    matrix = FeatureMatrix(shards)
-    subsets = [np.flatnonzero(~np.isin(fold_ids, left_out)) for left_out in excluded]
-    facts: dict[str, object] = {}
-    for left_out, result in zip(excluded, compress_folds(matrix, subsets, compression, layer=layer), strict=True):
-        np.save(scores_path(folder, left_out), result.scores)
-        if left_out == ():
-            facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
-    n_features = matrix.stored_shape[-1] if compression.axis else matrix.shape[1]
-    facts |= {"layer": layer, "n_features": n_features}
-    (folder / "facts.json").write_text(json.dumps(facts))
+@dataclass(frozen=True, eq=False)
+class CompressJob(Job):
+    """Compress a layer.
+
+    Parameters
+    ----------
+    network, layer : str
+    pool : str
+        Empty unless there are several.
+    pool_index : int or None
+        Which of the pools' files to read, where there are several.
+    shards : tuple of StepId
+        Steps that extracted the layer.
+    fold_ids : ndarray of shape (n_train,), int
+    excluded : tuple of tuple of int
+    compression : Compression
+    """
+
+    kind = "compress"
+    version = 3
+    network: Annotated[str, NO_EFFECT]
+    layer: str
+    pool: Annotated[str, NO_EFFECT]
+    pool_index: int | None
+    shards: tuple[StepId, ...]
+    fold_ids: IntArray
+    excluded: Excluded
+    compression: Compression
+
+    @property
+    def name(self) -> str:
+        """Network, layer and pool."""
+        return "-".join(filter(None, (self.network.replace("/", "-"), self.layer, self.pool.partition("(")[0])))
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``scores[_i[_j]].npy`` (n_stimuli, n_components) for each set of excluded folds, and ``facts.json``."""
+        matrix = FeatureMatrix([layer_path(context.path(shard), self.layer, self.pool_index) for shard in self.shards])
+        subsets = [np.flatnonzero(~np.isin(self.fold_ids, left_out)) for left_out in self.excluded]
+        shown = " ".join(filter(None, (self.network, self.layer, self.pool)))
+        compressed = compress_folds(matrix, subsets, self.compression, layer=shown)
+        facts: dict[str, object] = {}
+        for left_out, result in zip(self.excluded, compressed, strict=True):
+            np.save(scores_path(folder, left_out), result.scores)
+            if left_out == ():
+                facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
+        n_features = matrix.stored_shape[-1] if self.compression.axis else matrix.shape[1]
+        facts |= {"layer": self.layer, "n_features": n_features}
+        (folder / "facts.json").write_text(json.dumps(facts))
 
 
 def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
@@ -52,25 +87,22 @@ def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
     return folder / ("_".join(["scores", *map(str, excluded)]) + ".npy")
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Read ``n_features``, ``n_components`` and ``explained_variance`` of a finished step."""
+    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
+    return facts
+
+
+@dataclass(frozen=True, eq=False)
 class StoredSpace:
     """The compressed features of a layer as a finished step left them: a FeatureSpace for the search."""
 
-    def __init__(
-        self,
-        folder: Path,
-        network: str,
-        layer: str,
-        *,
-        fitted_in_folds: bool,
-        pool: str = "",
-        delayed_rows: IntArray | None = None,
-    ) -> None:
-        self.folder = folder
-        self.network = network
-        self.layer = layer
-        self.pool = pool
-        self.fitted_in_folds = fitted_in_folds
-        self._delayed_rows = delayed_rows
+    folder: Path
+    network: str
+    layer: str
+    fitted_in_folds: bool
+    pool: str = ""
+    delayed_rows: IntArray | None = None
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components).
@@ -78,4 +110,32 @@ class StoredSpace:
         Of time series each component at all delays, (n_train + n_test, n_components * n_delays).
         """
         scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
-        return scores if self._delayed_rows is None else delay(scores, self._delayed_rows)
+        return scores if self.delayed_rows is None else delay(scores, self.delayed_rows)
+
+
+@dataclass(frozen=True)
+class CompressedLayer:
+    """A layer's compressed features: the step that has them, and what they are called in the results.
+
+    ``pool`` is empty unless the experiment has several and the layer was pooled.
+    """
+
+    step: StepId
+    network: str
+    weights: str
+    layer: str
+    pool: str
+    fitted_in_folds: bool
+
+    def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> StoredSpace:
+        """Return the features."""
+        folder = context.path(self.step)
+        return StoredSpace(folder, self.network, self.layer, self.fitted_in_folds, self.pool, delayed_rows)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedLayers:
+    """A partition of the training stimuli into folds, ndarray of shape (n_train,), and the layers compressed for it."""
+
+    fold_ids: IntArray
+    layers: tuple[CompressedLayer, ...]

@@ -3,139 +3,166 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import DataError
-from voxelcast.core.progress import Progress
+from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.machine import available_cores
-from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import network_from_json
+from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.features.pooling import pool_key
 from voxelcast.features.rows import RowFile
-from voxelcast.networks.base import NetworkCard
+from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId
 
-VERSION = 3
 OnBroken = Literal["stop", "skip"]
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network that was loaded once: how it is shown, how a worker loads it, and what its card says."""
+    """A network that was loaded once: its settings, the seed of random weights, its card and layers."""
 
-    shown: str
-    json: str
+    settings: NetworkConfig
+    seed: int
     card: NetworkCard
     layers: tuple[str, ...]
 
+    @property
+    def shown(self) -> str:
+        """Name in the results."""
+        return self.settings.shown
 
-def load(shown: str, text: str, device: str) -> LoadedNetwork:
-    """Load the network of a JSON text and keep what its results are named by."""
-    network = network_from_json(text, device)
+
+def load(settings: NetworkConfig, seed: int, device: str) -> LoadedNetwork:
+    """Load a network and keep what its results are named by."""
+    network = network_of(settings, seed, device)
     for layer in network.layers:
         check_file_name(layer, "layer")
-    return LoadedNetwork(shown, text, network.card, network.layers)
+    return LoadedNetwork(settings, seed, network.card, network.layers)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How stimuli become features: frames, pools over time and space, and what happens to broken stimuli."""
+
+    sampling: FrameSampling
+    pools: tuple[str, ...]
+    spatial_pool: str
+    on_broken: OnBroken
+
+    def content(self) -> Mapping[str, object]:
+        """Return what counts in a key: of a pool that is a measured response its values, not its file."""
+        return {**vars(self), "pools": [pool_key(pool) for pool in self.pools]}
+
+
+@dataclass(frozen=True)
+class ExtractJob(Job):
+    """Extract a shard of stimuli.
+
+    Several pools are one step, so that stimuli are decoded and seen by the network once; a pool more or less is another
+    step. Of the network counts its card, with the weights' hash, not what the weights are called and where they lie.
+    """
+
+    kind = "extract"
+    version = 3
+    network: Annotated[NetworkConfig, NO_EFFECT]
+    seed: Annotated[int, NO_EFFECT]
+    device: Annotated[str, NO_EFFECT]
+    number: Annotated[int, NO_EFFECT]
+    card: NetworkCard
+    layers: tuple[str, ...]
+    extraction: Extraction
+    stimuli: tuple[Stimulus, ...]
+
+    @property
+    def name(self) -> str:
+        """Network and number of the shard."""
+        return f"{self.network.shown.replace('/', '-')}-{self.number:04d}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
+
+        Where the pool keeps time, features have the shape (n_readable, n_times, n_features). Of several pools each has
+        files of its own; see :func:`layer_path`.
+
+        ``stimuli.json``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
+        stimuli have no row.
+        """
+        from voxelcast.networks.extract import BrokenStimulus, extract
+
+        extraction = self.extraction
+        options: dict[str, Any] = {"workers": 1}
+        if self.device != "cpu":
+            videos = any(not stimulus.is_image for stimulus in self.stimuli)
+            options = {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
+        outcomes = extract(
+            network_of(self.network, self.seed, self.device),
+            self.stimuli,
+            extraction.sampling,
+            extraction.pools,
+            space=extraction.spatial_pool,
+            on_broken=extraction.on_broken,
+            **options,
+        )
+        records: list[dict[str, object]] = []
+        with ExitStack() as stack:
+            files: dict[Path, RowFile] = {}
+            for outcome in outcomes:
+                if isinstance(outcome, BrokenStimulus):
+                    record = {"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason}
+                else:
+                    record = {"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None}
+                    for pool, layers in outcome.by_pool.items():
+                        for layer, feature in layers.items():
+                            path = layer_path(folder, layer, pool_index(pool, extraction.pools))
+                            if path not in files:
+                                files[path] = stack.enter_context(RowFile(path, feature.shape))
+                            _check_times(outcome.stimulus.name, layer, feature.shape, files[path].shape)
+                            files[path].append(feature)
+                records.append(record)
+                if context.progress is not None:
+                    context.progress.advance()
+        (folder / "stimuli.json").write_text(json.dumps(records))
 
 
 def extract_steps(
-    network: LoadedNetwork,
-    stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    pools: Sequence[str],
-    space: str,
-    on_broken: OnBroken,
-    device: str,
+    network: LoadedNetwork, stimuli: Sequence[Stimulus], extraction: Extraction, device: str
 ) -> list[Step]:
     """Divide the extraction of one network into steps of ``SHARD`` stimuli.
 
     On a CPU the steps run side by side in processes of one thread each, which is faster than one network with many
     threads and gives the same bits on any number of cores; a GPU takes them one after the other.
-
-    A step's key holds all that determines the features: the network with its weights' hash, the layers, the content of
-    the stimuli, sampling and pools; not the device, the number of workers or any path. Several pools are one step, so
-    that stimuli are decoded and seen by the network once; a pool more or less is another step.
     """
-    # The hash counts, not what the weights are called and whose they are.
-    card = {**asdict(network.card), "weights": None, "licence": None}
-    keys = [pool_key(pool) for pool in pools]
-    pooling = {"sampling": asdict(sampling), "pool": keys if len(keys) > 1 else keys[0], "space": space}
-    settings = {"network": card, "layers": network.layers, **pooling}
-    steps = []
-    for number, start in enumerate(range(0, len(stimuli), SHARD)):
-        shard = tuple(stimuli[start : start + SHARD])
-        contents = [[stimulus.stimulus_id, stimulus.content_hash(), stimulus.is_image] for stimulus in shard]
-        key = content_key({"version": VERSION, **settings, "on_broken": on_broken, "stimuli": contents})
-        step_id = StepId("extract", f"{network.shown.replace('/', '-')}-{number:04d}", key)
-        arguments = {
-            "network": network.json,
-            "device": device,
-            "stimuli": shard,
-            "sampling": sampling,
-            "pools": tuple(pools),
-            "space": space,
-            "on_broken": on_broken,
-        }
-        steps.append(Step(step_id, extract_shard, arguments, wide=device != "cpu", size=len(shard)))
-    return steps
+    shards = [tuple(stimuli[start : start + SHARD]) for start in range(0, len(stimuli), SHARD)]
+    return [
+        Step(
+            ExtractJob(network.settings, network.seed, device, number, network.card, network.layers, extraction, shard),
+            uses_gpu=device != "cpu",
+            size=len(shard),
+        )
+        for number, shard in enumerate(shards)
+    ]
 
 
-def extract_shard(
-    folder: Path,
-    *,
-    network: str,
-    device: str,
-    stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    pools: Sequence[str],
-    space: str,
-    on_broken: OnBroken,
-    progress: Progress | None = None,
-) -> None:
-    """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
+@lru_cache(maxsize=1)
+def network_of(settings: NetworkConfig, seed: int, device: str) -> Network:
+    """Load a network, once per process (torch is imported here, not before)."""
+    from voxelcast.networks.registry import load_network
 
-    Where the pool keeps time, features have the shape (n_readable, n_times, n_features). Of several pools each has
-    files of its own; see :func:`layer_path`.
-
-    ``stimuli.json``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
-    stimuli have no row.
-    """
-    from voxelcast.networks.extract import BrokenStimulus, extract
-
-    net = network_from_json(network, device)
-    options: dict[str, Any] = {"space": space, "on_broken": on_broken, "workers": 1}
-    if device != "cpu":
-        videos = any(not stimulus.is_image for stimulus in stimuli)
-        options |= {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
-    records: list[dict[str, object]] = []
-    with ExitStack() as stack:
-        files: dict[Path, RowFile] = {}
-        for outcome in extract(net, stimuli, sampling, pools, **options):
-            if isinstance(outcome, BrokenStimulus):
-                records.append({"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason})
-            else:
-                for pool, layers in outcome.by_pool.items():
-                    for layer, feature in layers.items():
-                        path = layer_path(folder, layer, place_of(pool, pools))
-                        if path not in files:
-                            files[path] = stack.enter_context(RowFile(path, feature.shape))
-                        check_steps(outcome.stimulus.name, layer, feature.shape, files[path].shape)
-                        files[path].append(feature)
-                records.append({"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None})
-            if progress is not None:
-                progress.advance()
-    (folder / "stimuli.json").write_text(json.dumps(records))
+    options = settings.model_dump(exclude={"name", "label"})
+    return load_network(settings.name, **{**options, "weights": settings.chosen_weights, "seed": seed}, device=device)
 
 
-def check_steps(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[int, ...]) -> None:
+def _check_times(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[int, ...]) -> None:
     """Raise DataError where a stimulus' features have another shape than those before: with time kept, other steps."""
     if got != before:
         raise DataError(
@@ -144,17 +171,43 @@ def check_steps(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[i
         )
 
 
-def place_of(pool: str, pools: Sequence[str]) -> int | None:
-    """Return the place of a pool among several, from 0; None where there is only one."""
+def pool_index(pool: str, pools: Sequence[str]) -> int | None:
+    """Return the index of a pool among several, from 0; None where there is only one."""
     return pools.index(pool) if len(pools) > 1 else None
 
 
-def layer_path(folder: Path, layer: str, place: int | None = None) -> Path:
-    """File of a layer's features in a step's folder; ``place`` is that of the pool where there are several."""
-    return folder / (f"{layer}.npy" if place is None else f"{layer}-pool{place + 1}.npy")
+def layer_path(folder: Path, layer: str, pool: int | None = None) -> Path:
+    """File of a layer's features in a step's folder; ``pool`` is the index of the pool where there are several."""
+    return folder / (f"{layer}.npy" if pool is None else f"{layer}-pool{pool + 1}.npy")
 
 
 def read_records(folder: Path) -> list[dict[str, object]]:
     """Read what a finished extraction step says of each of its stimuli."""
     records: list[dict[str, object]] = json.loads((folder / "stimuli.json").read_text())
     return records
+
+
+@dataclass(frozen=True, eq=False)
+class Readable:
+    """The stimuli that could be read, once extraction is over.
+
+    Parameters
+    ----------
+    train_ids, test_ids : tuple of str
+    train_rows, test_rows : ndarray of int
+        Their indices among the dataset's training and held-out stimuli.
+    groups, test_groups : tuple of str or None
+    delayed_rows : ndarray of shape (n_train + n_test, n_delays), int, or None
+        Rows of the features that delays reach; None where stimuli are no volumes.
+    broken : mapping of str to str
+        Ids of the others, and why they could not be read.
+    """
+
+    train_ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    train_rows: IntArray
+    test_rows: IntArray
+    groups: tuple[str, ...] | None
+    test_groups: tuple[str, ...] | None
+    delayed_rows: IntArray | None
+    broken: Annotated[Mapping[str, str], NO_EFFECT]

@@ -1,29 +1,34 @@
-"""The step that finds, judges and refits the best encoding model of one subject x ROI."""
+"""The step that finds, evaluates and refits the best encoding model of one subject x ROI."""
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Params
 from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.experiment import mixture_files
-from voxelcast.experiment.significance import voxel_significance
-from voxelcast.experiment.steps.compress import StoredSpace
-from voxelcast.scoring.bootstrap import bootstrap_interval
-from voxelcast.scoring.correlation import pearson_r
-from voxelcast.search.base import Candidate, Share
+from voxelcast.execution.steps import Job, StepContext
+from voxelcast.experiment.search_config import EnsembleConfig, SearchConfig, SelectionConfig, ShareConfig
+from voxelcast.experiment.settings import AutoMLConfig, IntervalConfig, SignificanceConfig
+from voxelcast.experiment.steps.compress import FoldedLayers
+from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.responses import mean_responses, valid_responses
+from voxelcast.results.schema import SEARCH, WEIGHTS, Table
+from voxelcast.results.write import row_text
+from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval
+from voxelcast.scoring.correlation import fold_pearson_r, pearson_r
+from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.search.base import Candidate, PairResult, Part, Share
 from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.joined import JOINED
@@ -32,172 +37,306 @@ from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.selection import Selection
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
-
-VERSION = 5
-
-Located = tuple[Path, str, str, str, str]
-"""A feature space: its folder, network, weights, layer, and its pool where there are several (else empty)."""
+from voxelcast.store.steps import StepId
 
 
-def shown_setting(setting: Params) -> str:
-    """Write hyper-parameters as text: ``n_components=4``; several joined by ``"; "``."""
-    return "; ".join(f"{name}={value!r}" for name, value in setting.items())
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Predictions to be compared with measured responses.
 
-
-def fit_pair(
-    folder: Path,
-    *,
-    responses: Path,
-    train_rows: IntArray,
-    test_rows: IntArray,
-    spaces: Sequence[Located],
-    fitted_in_folds: bool,
-    fold_ids: IntArray,
-    repeats: Sequence[tuple[IntArray, Sequence[Located]]],
-    others: Sequence[Path],
-    share: dict[str, Any],
-    groups: Sequence[str] | None,
-    test_groups: Sequence[str] | None,
-    encoders: Sequence[str],
-    automl: dict[str, Any] | None,
-    search: dict[str, Any],
-    selection: dict[str, Any],
-    ensemble: dict[str, Any],
-    truncate: bool,
-    delayed_rows: IntArray | None,
-    scratch: Path,
-    nested: bool,
-    interval: dict[str, Any],
-    significance: dict[str, Any],
-    seed: int,
-    subject: str,
-    roi: str,
-) -> None:
-    """Search, judge, refit and predict.
-
-    ``train_rows`` and ``test_rows`` pick the readable stimuli from the prepared responses; ``spaces`` says where each
-    feature space is (with ``ensemble.joined`` that of all layers last). ``repeats`` holds the folds and spaces of
-    further partitions, and ``others`` the prepared responses of the subjects that targets are shared with.
-
-    Writes ``result.json``, ``search.csv`` (no header),
-    ``weights.csv`` (no header), ``layer_weights.npy`` (n_layers, n_voxels), ``predictions.npy``, ``out_of_fold.npy``,
-    ``voxels.npz`` and ``model.npz``. A search by proposals keeps its scores in ``scratch`` until it is done.
+    Parameters
+    ----------
+    prefix : str
+        Goes before the names of what is computed: ``""`` for cross-validated predictions, or ``"held_out_"``.
+    measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
+    fold_ids : ndarray of shape (n_stimuli,), int
+        Fold whose model predicted a stimulus.
+    groups : sequence of str or None
     """
-    valid = np.load(responses / "valid.npy")
-    train, fallback = _valid_responses(responses, train_rows)
-    weights = {network: shown for _, network, shown, *_ in spaces}
-    n_delays = 1 if delayed_rows is None else delayed_rows.shape[1]
-    pools = any(pool for *_, pool in spaces)
-    chosen_row = partial(_chosen_row, weights=weights, pools=pools, n_delays=n_delays)
-    circular = delayed_rows is not None
-    budget = Budget(**automl) if automl else DEFAULT_BUDGET
-    sharing = None
-    if share["components"]:
-        sharing = Sharing(share["components"], [_valid_responses(folder, train_rows)[0] for folder in others])
-    partitions = [(fold_ids, spaces), *repeats]
-    results = []
-    for number, (folds, stored) in enumerate(partitions):
-        own = [f"repeat {number}"] if number else []
-        with open_log(scratch.joinpath(*own)) if search["method"] != "exact" else nullcontext() as log:
-            found = search_pair(
+
+    prefix: str
+    measured: FloatArray
+    predicted: FloatArray
+    fold_ids: IntArray
+    groups: Sequence[str] | None
+
+
+@dataclass(frozen=True, eq=False)
+class FitJob(Job):
+    """Search, evaluate, refit and predict.
+
+    Parameters
+    ----------
+    subject, roi : str
+    responses : StepId
+        Prepared responses.
+    sharers : tuple of StepId
+        Prepared responses of the subjects that targets are shared with.
+    stimuli : Readable
+    partitions : tuple of FoldedLayers
+        Partitions into folds over which the whole search is done; with ``ensemble.joined`` the last layer of each
+        joins the others.
+    automl : AutoMLSettings or None
+        None where no encoder uses it.
+    truncate : bool
+        Whether the first k components of a layer are those of a compression to k.
+    """
+
+    kind = "fit"
+    version = 5
+    subject: str
+    roi: str
+    responses: StepId
+    sharers: tuple[StepId, ...]
+    stimuli: Readable
+    partitions: tuple[FoldedLayers, ...]
+    encoders: tuple[str, ...]
+    automl: AutoMLConfig | None
+    search: SearchConfig
+    selection: SelectionConfig
+    ensemble: EnsembleConfig
+    share: ShareConfig
+    truncate: bool
+    nested: bool
+    interval: IntervalConfig
+    significance: SignificanceConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Subject and ROI."""
+        return f"{self.subject}_{self.roi}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write what was found.
+
+        ``result.json``; ``search.csv`` and ``weights.csv``, both without header; ``layer_weights.npy`` (n_layers,
+        n_voxels), ``predictions.npy``, ``out_of_fold.npy``, ``voxels.npz`` and ``model.npz``. A search by proposals
+        keeps its scores in the scratch folder until it is done.
+        """
+        responses, stimuli = context.path(self.responses), self.stimuli
+        train, valid = valid_responses(responses, stimuli.train_rows)
+        sharing = None
+        if self.share.components:
+            others = [valid_responses(context.path(one), stimuli.train_rows)[0] for one in self.sharers]
+            sharing = Sharing(self.share.components, others)
+        results = [self._searched(train, number, sharing, context) for number in range(len(self.partitions))]
+        result = results[0] if len(results) == 1 else combine_repeats(results)
+        fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
+        np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
+        np.save(folder / "layer_weights.npy", _spread_scores(result.layer_weights, valid))
+        save_arrays(folder / "model.npz", _model_arrays(result.parts, valid))
+        self._write_rows(folder / "search.csv", SEARCH, self._search_rows(result.candidates))
+        self._write_rows(folder / "weights.csv", WEIGHTS, self._weight_rows(result))
+        with np.load(responses / "ceilings.npz") as ceilings:
+            voxels: dict[str, FloatArray] = dict(ceilings)
+        row = self._candidate_row(_heaviest(result.shares, result.chosen)) | {"selection_score": result.selection_score}
+        row |= {"ensemble": self.ensemble.method, "selection": self.selection.per, "n_models": len(result.shares)}
+        row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
+        heaviest = map(_heaviest, result.nested_shares, result.nested_choices)
+        row |= {"nested_choices": [self._candidate_row(candidate) for candidate in heaviest]}
+        if result.out_of_fold is not None and result.voxel_scores is not None:
+            np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
+            voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
+            row |= _averaged(list(self._repeat_rows(train, results)))
+            nested = Predicted("", train, result.out_of_fold, self.partitions[0].fold_ids, stimuli.groups)
+            tested, counted = self._significance(nested, valid)
+            voxels, row = voxels | tested, row | counted
+        if (responses / "test.npy").is_file():
+            measured = np.load(responses / "test.npy")[stimuli.test_rows][:, valid]
+            voxels["held_out_r"] = _spread_scores(pearson_r(measured, result.predictions), valid)
+            with np.load(responses / "test_ceilings.npz") as ceilings:
+                voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
+            one_fold = np.zeros(len(measured), dtype=int)
+            held_out = Predicted("held_out_", measured, result.predictions, one_fold, stimuli.test_groups)
+            row |= self._score_row(held_out, voxels["held_out_r"][valid])
+            tested, counted = self._significance(held_out, valid)
+            voxels, row = voxels | tested, row | counted
+        save_arrays(folder / "voxels.npz", voxels)
+        (folder / "result.json").write_text(json.dumps(row))
+        shutil.rmtree(context.scratch, ignore_errors=True)
+
+    @property
+    def _pools(self) -> tuple[str, ...]:
+        """Pools over time, where there are several."""
+        return tuple(dict.fromkeys(layer.pool for layer in self.partitions[0].layers if layer.pool))
+
+    @property
+    def _n_delays(self) -> int:
+        rows = self.stimuli.delayed_rows
+        return 1 if rows is None else rows.shape[1]
+
+    def _searched(self, train: FloatArray, number: int, sharing: Sharing | None, context: StepContext) -> PairResult:
+        """Search with one partition into folds."""
+        folded = self.partitions[number]
+        repeat = [f"repeat {number}"] if number else []
+        budget = Budget(**self.automl.model_dump()) if self.automl else DEFAULT_BUDGET
+        seed = derive_seed(self.seed, self.subject, self.roi)
+        scratch = context.scratch.joinpath(*repeat)
+        with open_log(scratch) if self.search.method != "exact" else nullcontext() as log:
+            return search_pair(
                 train,
-                [
-                    StoredSpace(
-                        path,
-                        network,
-                        layer,
-                        fitted_in_folds=fitted_in_folds or network == JOINED,
-                        pool=pool,
-                        delayed_rows=delayed_rows,
-                    )
-                    for path, network, _, layer, pool in stored
-                ],
-                [get_encoder(name, derive_seed(seed, subject, roi), budget) for name in encoders],
-                folds,
-                **search,
-                nested=nested,
-                seed=seed,
-                names=(subject, roi, *own),
-                selection=Selection(**selection),
-                ensemble=Ensemble(**ensemble),
-                truncate=truncate,
-                n_delays=n_delays,
+                [layer.open(context, self.stimuli.delayed_rows) for layer in folded.layers],
+                [get_encoder(name, seed, budget) for name in self.encoders],
+                folded.fold_ids,
+                **self.search.model_dump(),
+                nested=self.nested,
+                seed=self.seed,
+                names=(self.subject, self.roi, *repeat),
+                selection=Selection(**self.selection.model_dump()),
+                ensemble=Ensemble(**self.ensemble.model_dump()),
+                truncate=self.truncate,
+                n_delays=self._n_delays,
                 sharing=sharing,
                 log=log,
             )
-        results.append(found)
-    result = results[0] if len(results) == 1 else combine_repeats(results)
-    _write_search(folder, subject, roi, result.candidates, chosen_row)
-    np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
-    save_arrays(folder / "model.npz", mixture_files.model_arrays(result.parts, valid))
-    mixture_files.write_weights(folder, (subject, roi), result, chosen_row)
-    np.save(folder / "layer_weights.npy", _spread_scores(result.layer_weights, valid))
-    with np.load(responses / "ceilings.npz") as ceilings:
-        voxels: dict[str, FloatArray] = dict(ceilings)
-    row = chosen_row(_heaviest(result.shares, result.chosen)) | {"selection_score": result.selection_score}
-    row |= {"ensemble": ensemble["method"], "selection": selection["per"], "n_models": len(result.shares)}
-    row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
-    heaviest = map(_heaviest, result.nested_shares, result.nested_choices)
-    row |= {"nested_choices": [chosen_row(candidate) for candidate in heaviest]}
-    if result.out_of_fold is not None and result.voxel_scores is not None:
-        np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
-        voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
-        judged = [
-            _judged("", one.voxel_scores, train, one.out_of_fold, folds, groups, interval, seed)
-            | mixture_files.gain_row(one, train, folds, groups, interval, seed)
-            for one, (folds, _) in zip(results, partitions, strict=True)
-            if one.voxel_scores is not None and one.out_of_fold is not None
-        ]
-        row |= judged[0] if len(judged) == 1 else _averaged(judged)
-        tested, counted = voxel_significance(
-            "", train, result.out_of_fold, fold_ids, groups, valid, significance, seed, circular=circular
+
+    def _repeat_rows(self, train: FloatArray, results: Sequence[PairResult]) -> Iterator[dict[str, Any]]:
+        """Score the nested predictions of each partition into folds."""
+        for result, folded in zip(results, self.partitions, strict=True):
+            if result.voxel_scores is not None and result.out_of_fold is not None:
+                nested = Predicted("", train, result.out_of_fold, folded.fold_ids, self.stimuli.groups)
+                yield self._score_row(nested, result.voxel_scores) | self._gain_row(nested, result.single_out_of_fold)
+
+    def _score_row(self, given: Predicted, voxel_scores: FloatArray) -> dict[str, Any]:
+        """Mean score over voxels with its bootstrap interval over stimuli; None where no voxel has a score."""
+        prefix, there = given.prefix, np.isfinite(voxel_scores)
+        if not there.any():
+            return {f"{prefix}score": None, f"{prefix}score_low": None, f"{prefix}score_high": None}
+        low, high = bootstrap_interval(
+            given.measured,
+            given.predicted,
+            given.fold_ids,
+            groups=given.groups,
+            n_resamples=self.interval.resamples,
+            level=self.interval.level,
+            seed=derive_seed(self.seed, "bootstrap", prefix),
         )
-        voxels, row = voxels | tested, row | counted
-    if (responses / "test.npy").is_file():
-        measured = np.load(responses / "test.npy")[test_rows][:, valid]
-        voxels["held_out_r"] = _spread_scores(pearson_r(measured, result.predictions), valid)
-        with np.load(responses / "test_ceilings.npz") as ceilings:
-            voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
-        one_fold = np.zeros(len(measured), dtype=int)
-        row |= _judged(
-            "held_out_",
-            voxels["held_out_r"][valid],
-            measured,
-            result.predictions,
-            one_fold,
-            test_groups,
-            interval,
-            seed,
+        return {
+            f"{prefix}score": float(voxel_scores[there].mean()),
+            f"{prefix}score_low": low if np.isfinite(low) else None,
+            f"{prefix}score_high": high if np.isfinite(high) else None,
+            f"{prefix}n_voxels_without_score": int((~there).sum()),
+        }
+
+    def _gain_row(self, given: Predicted, single: FloatArray | None) -> dict[str, Any]:
+        """Compare the nested score with that of the best single candidate; empty where the prediction is just that.
+
+        Returns
+        -------
+        row : dict
+            ``single_score``, and ``gain`` with ``gain_low`` and ``gain_high``, the interval of the difference over
+            stimuli.
+        """
+        if single is None or single is given.predicted:
+            return {}
+        scores = [fold_pearson_r(given.measured, P, given.fold_ids) for P in (given.predicted, single)]
+        both = np.isfinite(scores[0]) & np.isfinite(scores[1])
+        if not both.any():
+            return {}
+        low, high = bootstrap_difference(
+            given.measured,
+            given.predicted,
+            single,
+            given.fold_ids,
+            groups=given.groups,
+            n_resamples=self.interval.resamples,
+            level=self.interval.level,
+            seed=derive_seed(self.seed, "bootstrap", ""),
         )
-        tested, counted = voxel_significance(
-            "held_out_",
-            measured,
-            result.predictions,
-            one_fold,
-            test_groups,
-            valid,
-            significance,
-            seed,
+        means = [float(score[both].mean()) for score in scores]
+        return {"single_score": means[1], "gain": means[0] - means[1], "gain_low": low, "gain_high": high}
+
+    def _significance(self, given: Predicted, valid: BoolArray) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+        """Test which voxels are predicted better than chance.
+
+        Returns
+        -------
+        voxels : dict of str to ndarray of shape (n_voxels,)
+            ``p_value`` and ``q_value``, NaN for voxels that are not valid; empty without a test.
+        row : dict
+            ``n_significant_voxels``, or ``no_permutation`` where there is nothing to permute.
+        """
+        prefix = given.prefix
+        circular = self.stimuli.delayed_rows is not None  # groups are runs of a time series
+        if not self.significance.permutations:
+            return {}, {}
+        if not circular and not can_permute(given.fold_ids, given.groups):
+            return {}, {f"{prefix}no_permutation": True}
+        p = np.full(len(valid), np.nan)
+        p[valid] = permutation_p_values(
+            given.measured,
+            given.predicted,
+            given.fold_ids,
+            self.significance.permutations,
+            derive_seed(self.seed, "significance", prefix),
+            given.groups,
+            cross_validated=not prefix,
             circular=circular,
         )
-        voxels, row = voxels | tested, row | counted
-    save_arrays(folder / "voxels.npz", voxels)
-    (folder / "result.json").write_text(json.dumps(row))
-    shutil.rmtree(scratch, ignore_errors=True)
+        q = benjamini_hochberg(p)
+        voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
+        return voxels, {f"{prefix}n_significant_voxels": int((q <= self.significance.alpha).sum())}
+
+    def _candidate_row(self, candidate: Candidate) -> dict[str, Any]:
+        """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
+        n_features = candidate.n_features
+        kept = {} if n_features is None else {"compress.components": n_features // self._n_delays}
+        weights = {layer.network: layer.weights for layer in self.partitions[0].layers}
+        return {
+            "network": candidate.network,
+            "weights": weights[candidate.network],
+            "layer": candidate.layer,
+            **({"pool": candidate.pool} if self._pools else {}),
+            "encoder": candidate.encoder,
+            "hyperparameters": shown_params({**kept, **candidate.setting}),
+            "selection_score": candidate.score,
+        }
+
+    def _search_rows(self, candidates: Sequence[Candidate]) -> Iterator[dict[str, Any]]:
+        for candidate in candidates:
+            scores = {f"fold_{k + 1}": score for k, score in enumerate(candidate.fold_scores.tolist())}
+            yield self._candidate_row(candidate) | {"score": candidate.score} | scores
+
+    def _weight_rows(self, result: PairResult) -> Iterator[dict[str, Any]]:
+        """List what counts in the predictions: of the final models first, then of each outer fold's."""
+        searches = [("all", result.shares)]
+        searches += [(str(fold + 1), shares) for fold, shares in enumerate(result.nested_shares)]
+        for fold, shares in searches:
+            for share in shares:
+                counted = {"fold": fold, "weight": share.weight, "n_voxels": share.n_voxels}
+                yield self._candidate_row(share.candidate) | counted
+
+    def _write_rows(self, path: Path, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+        n_folds = int(self.partitions[0].fold_ids.max()) + 1
+        named = ({"subject": self.subject, "roi": self.roi, **row} for row in rows)
+        path.write_text(row_text(table, named, pools=self._pools, n_folds=n_folds), newline="")
 
 
-def _chosen_row(chosen: Candidate, *, weights: Mapping[str, str], pools: bool, n_delays: int) -> dict[str, Any]:
-    """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
-    kept = {} if chosen.n_features is None else {"compress.components": chosen.n_features // n_delays}
-    return {
-        "network": chosen.network,
-        "weights": weights[chosen.network],
-        "layer": chosen.layer,
-        **({"pool": chosen.pool} if pools else {}),
-        "encoder": chosen.encoder,
-        "hyperparameters": shown_setting({**kept, **chosen.setting}),
-        "selection_score": chosen.score,
-    }
+def shown_params(params: Params) -> str:
+    """Write hyper-parameters as text: ``n_components=4``; several joined by ``"; "``."""
+    return "; ".join(f"{name}={value!r}" for name, value in params.items())
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read what a finished fit step found."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def _model_arrays(parts: Sequence[Part], valid: BoolArray) -> Mapping[str, np.ndarray]:
+    """Gather the arrays of the final models.
+
+    One model of weight 1 keeps the names of its arrays; several are numbered (``0_coefficients``, ``0_weights``, ...).
+    """
+    if len(parts) == 1 and (parts[0].weights == 1).all():
+        return {**parts[0].model.arrays(), "valid": valid}
+    arrays: dict[str, np.ndarray] = {"valid": valid}
+    for k, part in enumerate(parts):
+        arrays |= {f"{k}_{name}": array for name, array in part.model.arrays().items()}
+        arrays[f"{k}_weights"] = part.weights
+        arrays[f"{k}_model"] = np.array([part.network, part.layer, part.encoder, *([part.pool] if part.pool else [])])
+    return arrays
 
 
 def _heaviest(shares: Sequence[Share], single: Candidate) -> Candidate:
@@ -205,96 +344,28 @@ def _heaviest(shares: Sequence[Share], single: Candidate) -> Candidate:
     return next((share.candidate for share in shares if share.candidate.network != JOINED), single)
 
 
-def _judged(
-    prefix: str,
-    voxel_scores: FloatArray,
-    measured: FloatArray,
-    predicted: FloatArray,
-    fold_ids: IntArray,
-    groups: Sequence[str] | None,
-    interval: dict[str, Any],
-    seed: int,
-) -> dict[str, Any]:
-    """Mean score over voxels with its bootstrap interval over stimuli; None where no voxel has a score."""
-    there = np.isfinite(voxel_scores)
-    if not there.any():
-        return {f"{prefix}score": None, f"{prefix}score_low": None, f"{prefix}score_high": None}
-    low, high = bootstrap_interval(
-        measured,
-        predicted,
-        fold_ids,
-        groups=groups,
-        n_resamples=interval["resamples"],
-        level=interval["level"],
-        seed=derive_seed(seed, "bootstrap", prefix),
-    )
-    return {
-        f"{prefix}score": float(voxel_scores[there].mean()),
-        f"{prefix}score_low": low if np.isfinite(low) else None,
-        f"{prefix}score_high": high if np.isfinite(high) else None,
-        f"{prefix}n_voxels_without_score": int((~there).sum()),
-    }
-
-
 def _averaged(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Average what was judged over the partitions into folds; counts of voxels without a score are the largest."""
+    """Average scores over the partitions into folds; counts of voxels without a score are the largest."""
+    if len(rows) == 1:
+        return rows[0]
     averaged: dict[str, Any] = {"score_of_repeats": [row["score"] for row in rows]}
     for name in rows[0]:
         values = [row[name] for row in rows if row.get(name) is not None]
-        mean = max(values, default=0) if name.startswith("n_") else float(np.mean(values)) if values else None
-        averaged[name] = mean
+        averaged[name] = max(values, default=0) if name.startswith("n_") else float(np.mean(values)) if values else None
     return averaged
 
 
-def _valid_responses(responses: Path, train_rows: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Read a subject's responses to the readable training stimuli, in the voxels that are analysed.
-
-    Returns
-    -------
-    train : ndarray of shape (n_train, n_valid_voxels)
-    fallback : ndarray of shape (n_voxels,)
-        Mean response of each voxel, which stands for the prediction of one that is not analysed; 0 if all are.
-    """
-    valid = np.load(responses / "valid.npy")
-    # Mapped: only the rows wanted come into memory.
-    train: FloatArray = np.load(responses / "train.npy", mmap_mode="r")[train_rows]
-    if valid.all():
-        return train, np.zeros(len(valid))
-    fallback = np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0)
-    return np.ascontiguousarray(train[:, valid]), fallback
-
-
-def _write_search(
-    folder: Path,
-    subject: str,
-    roi: str,
-    candidates: Sequence[Candidate],
-    chosen_row: Callable[[Candidate], Mapping[str, Any]],
-) -> None:
-    with (folder / "search.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for candidate in candidates:
-            shown = chosen_row(candidate)
-            writer.writerow([subject, roi, *shown.values(), *map(repr, candidate.fold_scores.tolist())])
-
-
-def _spread(values: FloatArray, valid: np.ndarray, fallback: FloatArray) -> FloatArray:
-    """Put the predictions of valid voxels in place; an excluded voxel is predicted by its mean (0 if it has none)."""
-    if valid.all():
+def _spread(values: FloatArray, valid: BoolArray, fallback: FloatArray | None) -> FloatArray:
+    """Insert the predictions of valid voxels; an excluded voxel is predicted by its mean (0 if it has none)."""
+    if fallback is None:
         return values
     full = np.tile(np.nan_to_num(fallback), (len(values), 1))
     full[:, valid] = values
     return full
 
 
-def _spread_scores(scores: FloatArray, valid: np.ndarray) -> FloatArray:
-    """Put values of the valid voxels, shape (..., n_valid), in place; NaN for the others."""
+def _spread_scores(scores: FloatArray, valid: BoolArray) -> FloatArray:
+    """Insert values of the valid voxels, shape (..., n_valid); NaN for the others."""
     full = np.full((*scores.shape[:-1], len(valid)), np.nan)
     full[..., valid] = scores
     return full
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read what a finished fit step found."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result

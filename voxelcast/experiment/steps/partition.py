@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,90 +15,109 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.joint_ridge import fit_joint_ridge
 from voxelcast.encoders.side_by_side import mean_squared_norm
-from voxelcast.experiment.steps.compress import StoredSpace
+from voxelcast.execution.steps import Job, StepContext
+from voxelcast.experiment.settings import IntervalConfig
+from voxelcast.experiment.steps.compress import CompressedLayer
+from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.scoring.variance_partitioning import Sets
 from voxelcast.scoring.variance_parts import VariancePart, variance_parts
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.training import checked_scores
 from voxelcast.store.atomic import save_arrays
-
-VERSION = 2
-
-PARTITION_COLUMNS = ("subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2")
-
-StoredGroups = Mapping[str, Sequence[tuple[Path, str, str]]]
-"""Folder, network and layer of the feature spaces of each group."""
+from voxelcast.store.steps import StepId
 
 
-def divide_pair(
-    folder: Path,
-    *,
-    responses: Path,
-    train_rows: IntArray,
-    partitions: Sequence[tuple[IntArray, StoredGroups]],
-    fitted_in_folds: bool,
-    delayed_rows: IntArray | None,
-    stimulus_groups: Sequence[str] | None,
-    draws: int,
-    interval: Mapping[str, Any],
-    seed: int,
-) -> None:
-    """Fit a model to every combination of groups, judge it on folds that it never saw, and divide what they explain.
+@dataclass(frozen=True, eq=False)
+class LayerGroup:
+    """A group of layers, and their features compressed for one partition into folds."""
 
-    ``train_rows`` picks the readable stimuli from the prepared responses; ``partitions`` holds the folds and feature
-    spaces of each partition, over which parts and the ends of their intervals are averaged.
+    name: str
+    layers: tuple[CompressedLayer, ...]
 
-    Writes ``parts.json``, a row for each part, and ``voxels.npz``, arrays (n_voxels,) named ``<kind>_<part>``, with
-    ``_low`` and ``_high`` for the ends of the interval.
+
+@dataclass(frozen=True, eq=False)
+class FoldedGroups:
+    """A partition of the training stimuli into folds, ndarray of shape (n_train,), and groups of layers."""
+
+    fold_ids: IntArray
+    groups: tuple[LayerGroup, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PartitionJob(Job):
+    """Fit a model to every combination of groups, score it on folds that it never saw, and divide what they explain.
+
+    Parts and the ends of their intervals are averaged over the partitions into folds.
     """
-    valid = np.load(responses / "valid.npy")
-    Y = np.load(responses / "train.npy")[train_rows][:, valid]
-    found = []
-    for fold_ids, stored in partitions:
-        groups = {
-            name: [
-                StoredSpace(path, network, layer, fitted_in_folds=fitted_in_folds, delayed_rows=delayed_rows)
-                for path, network, layer in spaces
-            ]
-            for name, spaces in stored.items()
-        }
-        found.append(
-            variance_parts(
-                Y,
-                nested_predictions(groups, Y, fold_ids, draws=draws, seed=seed),
-                fold_ids,
-                n_resamples=interval["resamples"],
-                level=interval["level"],
-                seed=derive_seed(seed, "bootstrap", ""),
-                groups=stimulus_groups,
+
+    kind = "partition"
+    version = 2
+    subject: str
+    roi: str
+    responses: StepId
+    stimuli: Readable
+    partitions: tuple[FoldedGroups, ...]
+    draws: int
+    interval: IntervalConfig
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Subject and ROI."""
+        return f"{self.subject}_{self.roi}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``parts.json``, a row for each part, and ``voxels.npz``, arrays (n_voxels,) named ``<kind>_<part>``.
+
+        Those with ``_low`` and ``_high`` are the ends of the interval.
+        """
+        responses = context.path(self.responses)
+        Y, valid = valid_responses(responses, self.stimuli.train_rows)
+        found = []
+        for folded in self.partitions:
+            groups = {
+                group.name: [layer.open(context, self.stimuli.delayed_rows) for layer in group.layers]
+                for group in folded.groups
+            }
+            found.append(
+                variance_parts(
+                    Y,
+                    nested_predictions(groups, Y, folded.fold_ids, draws=self.draws, seed=self.seed),
+                    folded.fold_ids,
+                    n_resamples=self.interval.resamples,
+                    level=self.interval.level,
+                    seed=derive_seed(self.seed, "bootstrap", ""),
+                    groups=self.stimuli.groups,
+                )
             )
-        )
-    parts = [_averaged(of_part) for of_part in zip(*found, strict=True)]
-    with np.load(responses / "ceilings.npz") as ceilings:
-        ceiling = (
-            ceilings["noise_ceiling_r2"][valid] if "noise_ceiling_r2" in ceilings else np.full(valid.sum(), np.nan)
-        )
-    _write(folder, parts, list(partitions[0][1]), valid, ceiling)
+        parts = [_averaged(of_part) for of_part in zip(*found, strict=True)]
+        with np.load(responses / "ceilings.npz") as ceilings:
+            ceiling = (
+                ceilings["noise_ceiling_r2"][valid] if "noise_ceiling_r2" in ceilings else np.full(valid.sum(), np.nan)
+            )
+        names = [group.name for group in self.partitions[0].groups]
+        rows, voxels = [], {}
+        for part in parts:
+            shown = "+".join(name for name in names if name in part.sets)
+            known = np.isfinite(part.r2) & np.isfinite(ceiling)
+            numbers = {"r2": part.mean, "low": part.mean_low, "high": part.mean_high}
+            numbers["noise_ceiling_r2"] = float(ceiling[known].mean()) if known.any() else np.nan
+            rows.append(
+                {"kind": part.kind, "part": shown, "n_voxels": int(np.isfinite(part.r2).sum())}
+                | {name: value if np.isfinite(value) else None for name, value in numbers.items()}
+            )
+            for end, values in (("", part.r2), ("_low", part.low), ("_high", part.high)):
+                voxels[f"{part.kind}_{shown}{end}"] = np.full(len(valid), np.nan)
+                voxels[f"{part.kind}_{shown}{end}"][valid] = values
+        (folder / "parts.json").write_text(json.dumps(rows))
+        save_arrays(folder / "voxels.npz", voxels)
 
 
-def _write(
-    folder: Path, parts: Sequence[VariancePart], names: Sequence[str], valid: BoolArray, ceiling: FloatArray
-) -> None:
-    """Write the parts; ``names`` has the groups in order, ``ceiling`` R2 of the valid voxels."""
-    rows, voxels = [], {}
-    for part in parts:
-        shown = "+".join(name for name in names if name in part.sets)
-        numbers = {"r2": part.mean, "low": part.mean_low, "high": part.mean_high}
-        known = np.isfinite(part.r2) & np.isfinite(ceiling)
-        numbers["noise_ceiling_r2"] = float(ceiling[known].mean()) if known.any() else np.nan
-        rows.append(
-            {"kind": part.kind, "part": shown, "n_voxels": int(np.isfinite(part.r2).sum())}
-            | {name: value if np.isfinite(value) else None for name, value in numbers.items()}
-        )
-        for end, values in (("", part.r2), ("_low", part.low), ("_high", part.high)):
-            voxels[f"{part.kind}_{shown}{end}"] = _spread(values, valid)
-    (folder / "parts.json").write_text(json.dumps(rows))
-    save_arrays(folder / "voxels.npz", voxels)
+def read_parts(folder: Path) -> list[dict[str, Any]]:
+    """Read the rows of a finished step: columns of ``variance_partitioning.csv`` but subject and ROI."""
+    rows: list[dict[str, Any]] = json.loads((folder / "parts.json").read_text())
+    return rows
 
 
 def nested_predictions(
@@ -152,9 +171,3 @@ def _averaged(parts: Sequence[VariancePart]) -> VariancePart:
     """Average a part over partitions into folds."""
     names = ("r2", "low", "high", "mean", "mean_low", "mean_high")
     return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) / len(parts) for name in names})
-
-
-def _spread(values: FloatArray, valid: BoolArray) -> FloatArray:
-    full = np.full(len(valid), np.nan)
-    full[valid] = values
-    return full

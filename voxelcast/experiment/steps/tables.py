@@ -4,25 +4,58 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import ShapeError
+from voxelcast.core.settings import NO_EFFECT, content
 from voxelcast.datasets.base import Dataset
-from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import dataset_from_json
+from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.experiment.builders import dataset_of
+from voxelcast.experiment.dataset_config import DatasetConfig
 from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId
-
-VERSION = 1
 
 
-def table_steps(dataset: Dataset, dataset_json: str, tables: Sequence[str], ids: Sequence[str]) -> list[Step]:
-    """Make the one step that writes some tables; its key is their content.
+@dataclass(frozen=True)
+class FeatureTable:
+    """A table of features by its name, and the hash of its values."""
+
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class TableJob(Job):
+    """Write some tables."""
+
+    kind = "extract"
+    version = 1
+    dataset: Annotated[DatasetConfig, NO_EFFECT]
+    tables: tuple[FeatureTable, ...]
+    ids: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What stands for a network's name."""
+        return "dataset"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``<table>.npy`` (n_stimuli, n_features) float64 of each table; ``stimuli.json`` as `ExtractJob`."""
+        source = dataset_of(self.dataset)
+        for table in self.tables:
+            np.save(layer_path(folder, table.name), _checked(source, table.name, len(self.ids)))
+        records = [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
+        (folder / "stimuli.json").write_text(json.dumps(records))
+
+
+def table_step(settings: DatasetConfig, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
+    """Make the step that writes some tables.
 
     Raises
     ------
@@ -31,19 +64,8 @@ def table_steps(dataset: Dataset, dataset_json: str, tables: Sequence[str], ids:
     ShapeError, DataError
         If a table has another number of rows than there are stimuli, or values that are not finite.
     """
-    content = {table: _checked(dataset, table, len(ids)).tolist() for table in tables}
-    key = content_key({"version": VERSION, "tables": content, "stimuli": list(ids)})
-    arguments = {"dataset": dataset_json, "tables": tuple(tables), "ids": tuple(ids)}
-    return [Step(StepId("extract", "dataset", key), write_tables, arguments, size=len(ids))]
-
-
-def write_tables(folder: Path, *, dataset: str, tables: Sequence[str], ids: Sequence[str]) -> None:
-    """Write ``<table>.npy`` (n_stimuli, n_features) float64 for each table and ``stimuli.json``, as `extract_shard`."""
-    source = dataset_from_json(dataset)
-    for table in tables:
-        np.save(layer_path(folder, table), _checked(source, table, len(ids)))
-    records = [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in ids]
-    (folder / "stimuli.json").write_text(json.dumps(records))
+    tables = [FeatureTable(name, content_key(content(_checked(dataset, name, len(ids))))) for name in names]
+    return Step(TableJob(settings, tuple(tables), tuple(ids)), size=len(ids))
 
 
 def _checked(dataset: Dataset, table: str, n_stimuli: int) -> FloatArray:

@@ -1,0 +1,215 @@
+"""The one schema of the tables that voxelcast writes: columns, types, meanings and units.
+
+Writer, reader, report and documentation take names and types from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+Pair = tuple[str, str]
+"""Subject and ROI."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Parameters
+    ----------
+    name : str
+    type : {"text", "count", "number"}
+    meaning : str
+        In a phrase.
+    unit : str
+        Empty where it has none.
+    needed : bool
+        Whether a table without it cannot be read; outputs of earlier versions lack the others.
+    only : str
+        When it is there: ``""`` always, ``"pools"`` with several pools, ``"missing"`` where a subject x ROI failed.
+    """
+
+    name: str
+    type: Literal["text", "count", "number"]
+    meaning: str
+    unit: str = ""
+    needed: bool = True
+    only: Literal["", "pools", "missing"] = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its file, what a row is, and its columns in order.
+
+    ``folds``: whether a column for each fold follows, ``fold_1`` and so on.
+    """
+
+    file: str
+    row: str
+    columns: tuple[Column, ...]
+    folds: bool = False
+
+    def names(self, *, pools: Sequence[str] = (), missing: bool = False, n_folds: int = 0) -> tuple[str, ...]:
+        """Return the names of the columns of one output.
+
+        Parameters
+        ----------
+        pools : sequence of str
+            Pools over time of the experiment.
+        missing : bool
+            Whether a subject x ROI failed.
+        n_folds : int
+        """
+        there = {"": True, "pools": len(pools) > 1, "missing": missing}
+        folds = [f"fold_{k + 1}" for k in range(n_folds if self.folds else 0)]
+        return (*(column.name for column in self.columns if there[column.only]), *folds)
+
+    def markdown(self) -> str:
+        """Render the columns as a table for the documentation."""
+        when = {"": "", "pools": "with several pools: ", "missing": "of incomplete results: "}
+        lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{column.name}` | {column.type} | {column.unit} | {when[column.only]}{column.meaning} |"
+            for column in self.columns
+        ]
+        if self.folds:
+            lines.append("| `fold_1`, `fold_2`, ... | number | | the score in each fold |")
+        return "\n".join(lines)
+
+
+_PAIR = (Column("subject", "text", "subject"), Column("roi", "text", "region of interest"))
+_LAYER = (
+    Column("network", "text", "network, by its label"),
+    Column("weights", "text", "weights of the network"),
+    Column("layer", "text", "layer of the network"),
+    Column("pool", "text", "pool over time", needed=False, only="pools"),
+)
+_MODEL = (
+    *_LAYER,
+    Column("encoder", "text", "encoder"),
+    Column("hyperparameters", "text", "its hyper-parameters; `relative_alpha` in units of the mean eigenvalue of X'X"),
+)
+_N_VOXELS = Column("n_voxels", "count", "voxels analysed", "voxels")
+
+SCORES: Final = Table(
+    "scores.csv",
+    "a subject x ROI: what was chosen and how well it does",
+    (
+        *_PAIR,
+        *_MODEL,
+        Column("selection", "text", "who chose: `roi` or `voxel`", needed=False),
+        Column("ensemble", "text", "how layers were combined", needed=False),
+        Column("n_models", "count", "candidates with a weight", needed=False),
+        _N_VOXELS,
+        Column("n_excluded_voxels", "count", "voxels with constant or missing responses", "voxels", needed=False),
+        Column("selection_score", "number", "the score by which it was chosen: the best of many, so too high"),
+        Column("score", "number", "performance: r per voxel, mean over voxels", "Pearson r"),
+        Column("score_low", "number", "lower end of the bootstrap interval over stimuli", "Pearson r"),
+        Column("score_high", "number", "upper end of the bootstrap interval over stimuli", "Pearson r"),
+        Column("score_from", "text", "`nested_cv`, `held_out` or `none`"),
+        Column("n_voxels_without_score", "count", "voxels whose predictions are constant", "voxels"),
+        Column("single_score", "number", "nested score of the best single candidate", "Pearson r", needed=False),
+        Column("gain", "number", "score minus `single_score`, of the same voxels", "Pearson r", needed=False),
+        Column("gain_low", "number", "lower end of the interval of the gain", "Pearson r", needed=False),
+        Column("gain_high", "number", "upper end of the interval of the gain", "Pearson r", needed=False),
+        Column("n_significant_voxels", "count", "voxels with `q_value` at most `significance.alpha`", "voxels"),
+        Column("noise_ceiling_r", "number", "the highest r a model could reach given the noise", "Pearson r"),
+        Column("noise_normalised_r", "number", "mean score over mean ceiling"),
+        Column("held_out_score", "number", "`score` on held-out stimuli", "Pearson r"),
+        Column("held_out_low", "number", "lower end of its interval", "Pearson r"),
+        Column("held_out_high", "number", "upper end of its interval", "Pearson r"),
+        Column(
+            "held_out_n_significant_voxels", "count", "significant voxels on held-out stimuli", "voxels", needed=False
+        ),
+        Column("held_out_noise_ceiling_r", "number", "noise ceiling of the held-out stimuli", "Pearson r"),
+        Column("missing", "text", "why the subject x ROI failed", needed=False, only="missing"),
+    ),
+)
+SEARCH: Final = Table(
+    "search.csv",
+    "a candidate tried, in the order tried",
+    (*_PAIR, *_MODEL, Column("score", "number", "mean over folds of the score by which candidates are compared")),
+    folds=True,
+)
+WEIGHTS: Final = Table(
+    "weights.csv",
+    "a candidate that counts in the predictions",
+    (
+        *_PAIR,
+        Column("fold", "text", "`all` of the final models, or the outer fold left out"),
+        *_MODEL[:-1],
+        replace(_MODEL[-1], needed=False),
+        Column("selection_score", "number", "the score by which it was chosen", needed=False),
+        Column("weight", "number", "its weight, mean over the voxels"),
+        Column("n_voxels", "count", "voxels in whose prediction it counts", "voxels"),
+    ),
+)
+LAYERS: Final = Table(
+    "layers.csv",
+    "a layer, of several pools a layer and pool",
+    (
+        _LAYER[0],
+        *_LAYER[2:],
+        Column("n_features", "count", "features before the compression"),
+        Column("n_components", "count", "components after it"),
+        Column("explained_variance", "number", "share of the features' variance that the components have"),
+    ),
+)
+EXCLUSIONS: Final = Table(
+    "exclusions.csv",
+    "a stimulus or voxel that was left out",
+    (
+        Column("kind", "text", "`stimulus` or `voxel`"),
+        *_PAIR,
+        Column("name", "text", "id of the stimulus, or index of the voxel"),
+        Column("reason", "text", "why it was left out"),
+    ),
+)
+VARIANCE_PARTITIONING: Final = Table(
+    "variance_partitioning.csv",
+    "a part of the variance explained in a subject x ROI",
+    (
+        *_PAIR,
+        Column("kind", "text", "`model`: R2 of the model on these groups; `unique`, `shared`: parts of R2 of all"),
+        Column("part", "text", "the groups, joined by `+`"),
+        Column("r2", "number", "mean over voxels", "R2"),
+        Column("low", "number", "lower end of the bootstrap interval over stimuli", "R2"),
+        Column("high", "number", "upper end of the bootstrap interval over stimuli", "R2"),
+        Column("n_voxels", "count", "voxels with a value", "voxels", needed=False),
+        Column("noise_ceiling_r2", "number", "the most that any model can explain, same voxels", "R2"),
+    ),
+)
+TABLES: Final = {table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING)}
+"""Tables of an experiment's output, by file."""
+
+PREDICTED_STIMULI: Final = Table(
+    "predictions/<subject>_<roi>_stimuli.csv",
+    "the stimulus of a row of predictions",
+    (
+        Column("stimulus_id", "text", "id of the stimulus"),
+        Column("split", "text", "`test`, or `train (out of fold)`"),
+    ),
+)
+EXTRACTED_STIMULI: Final = Table(
+    "stimuli.csv",
+    "a stimulus whose features `voxelcast extract` wrote",
+    (
+        Column("stimulus_id", "text", "id of the stimulus"),
+        Column("n_frames", "count", "frames used", "frames"),
+        Column("broken", "text", "why it could not be read; it has no row in the features"),
+    ),
+)
+RSA_LAYERS: Final = Table(
+    "layers.csv",
+    "a layer that `voxelcast rsa` compared",
+    (
+        _LAYER[0],
+        _LAYER[2],
+        Column("similarity", "number", "agreement with the measured RDMs, mean over subjects"),
+        Column("low", "number", "lower end of the bootstrap interval over stimuli (and subjects)"),
+        Column("high", "number", "upper end of that interval"),
+        Column("best_share", "number", "share of the resamples in which this layer is the best"),
+    ),
+)

@@ -1,0 +1,82 @@
+"""Write the files of an output folder: tables by their schema, arrays of each subject x ROI; remove outdated ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.results.schema import PREDICTED_STIMULI, TABLES, Pair, Table
+from voxelcast.store.atomic import save_array, write_bytes, write_text
+
+VOXEL_FILE: Final = "voxels/{}.npz"
+PARTITION_FILE: Final = "variance_partitioning/{}.npz"
+_PREDICTIONS, _STIMULI = "predictions/{}.npy", "predictions/{}_stimuli.csv"
+PAIR_FILES: Final = (_PREDICTIONS, _STIMULI, VOXEL_FILE, "examples/{}.npz", "weights/{}.npy", PARTITION_FILE)
+"""Files of each subject x ROI."""
+
+
+def pair_file(output: Path, name: str, pair: Pair) -> Path:
+    """Return the path of one of `PAIR_FILES`."""
+    return output / name.format("_".join(pair))
+
+
+def table_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:
+    """Write a table as CSV text.
+
+    Parameters
+    ----------
+    table : Table
+    rows : iterable of mapping from column to value
+        A value that is None or absent is left empty.
+    **there
+        What `Table.names` takes: ``pools``, ``missing``, ``n_folds``.
+    """
+    names = table.names(**there)
+    return _csv([names, *([row.get(name) for name in names] for row in rows)])
+
+
+def row_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:
+    """Write rows of a table as CSV text without the header: one subject x ROI's part of it."""
+    return table_text(table, rows, **there).partition("\n")[2]
+
+
+def write_table(output: Path, table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> None:
+    """Write a table into an output folder; see `table_text`."""
+    write_text(output / table.file, table_text(table, rows, **there))
+
+
+def write_joined(output: Path, table: Table, parts: Iterable[Path], **there: Any) -> None:
+    """Write a table from the files of its parts, which have no header."""
+    header = table_text(table, [], **there).encode()
+    write_bytes(output / table.file, b"".join([header, *(part.read_bytes() for part in parts)]))
+
+
+def write_predictions(output: Path, pair: Pair, predictions: FloatArray, ids: Sequence[str], split: str) -> None:
+    """Write the predictions of a subject x ROI, ndarray of shape (n_stimuli, n_voxels), and whose they are."""
+    save_array(pair_file(output, _PREDICTIONS, pair), predictions)
+    rows = [{"stimulus_id": stimulus_id, "split": split} for stimulus_id in ids]
+    write_text(pair_file(output, _STIMULI, pair), table_text(PREDICTED_STIMULI, rows))
+
+
+def remove_pairs(output: Path, pairs: Iterable[Pair], files: Sequence[str] = PAIR_FILES) -> None:
+    """Remove what an earlier run, on other data, left of pairs that failed now."""
+    for pair in pairs:
+        for name in files:
+            pair_file(output, name, pair).unlink(missing_ok=True)
+
+
+def remove_tables(output: Path) -> None:
+    """Remove the tables, notes, provenance and report of an earlier run."""
+    for name in (*TABLES, "notes.json", "provenance.json", "report.html"):
+        (output / name).unlink(missing_ok=True)
+
+
+def _csv(rows: Iterable[Iterable[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(["" if value is None else value for value in row] for row in rows)
+    return text.getvalue()
