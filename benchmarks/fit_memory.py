@@ -27,9 +27,8 @@ from voxelcast.features.compress import Compression
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
 from voxelcast.features.rows import RowFile
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.memory import FitSize, fit_bytes
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 from voxelcast.store.memory import peak_mb, reset_peak
 
 _SHARD = 32
@@ -186,8 +185,8 @@ def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
     for name in case.encoders:
         if not isinstance(get_encoder(name), Encoder):
             raise OptionError(f"encoders must work on moments, whose memory is stated; got {name}; take ridge or pls")
-    Selection(case.per)
-    Ensemble(case.ensemble)
+    SelectionSettings(case.per)
+    EnsembleSettings(case.ensemble)
     return case
 
 

@@ -20,7 +20,8 @@ from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.base import GivenFeatures
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
+from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.settings import PairSettings
 
 # Subject 1 of the Algonauts 2021 mini track; the other subjects' regions are of the same order.
 SUBJECT_1_VOXELS = {
@@ -209,8 +210,13 @@ def _run_job(job: _Job) -> tuple[PairFound, int, int]:
     names, encoders = (job.subject, job.roi), [get_encoder(name) for name in setup.encoders]
     start = time.perf_counter()
     found = search_pair(
-        responses, spaces, encoders, fold_ids, nested=setup.nested, seed=setup.seed, names=names
-    )  # fmt: skip
+        responses,
+        spaces,
+        encoders,
+        fold_ids,
+        PairSettings(nested=setup.nested, seed=setup.seed),
+        context=PairContext(names),
+    )
     voxel_scores = found.voxel_scores
     if setup.n_outer:
         voxel_scores = _outer_scores(responses, spaces, encoders, setup)
@@ -242,8 +248,7 @@ def _outer_scores(
             [GivenFeatures(space.network, space.layer, space.features[rows]) for space in spaces],
             encoders,
             make_folds(len(train), setup.n_folds, setup.seed),
-            nested=False,
-            seed=setup.seed,
+            PairSettings(nested=False, seed=setup.seed),
         )
         scores.append(pearson_r(responses[out], found.predictions))
     mean: FloatArray = np.mean(scores, axis=0)

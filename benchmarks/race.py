@@ -16,6 +16,7 @@ from voxelcast.encoders.base import Distribution, Encoder, Moments, moments
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import PairSettings
 
 Sampler = Literal["gp", "tpe"]
 Reference = Callable[[Mapping[str, float], Moments], Any]
@@ -149,7 +150,7 @@ def run_race(
     """
     spaces = [GivenFeatures("given", "layer", X)]
     # Untimed: the first calls pay for imports.
-    exact = search_pair(Y, spaces, [encoder], fold_ids, nested=False)
+    exact = search_pair(Y, spaces, [encoder], fold_ids, PairSettings(nested=False))
     parts = [moments(X[fold_ids != fold], Y[fold_ids != fold]) for fold in range(int(fold_ids.max()) + 1)]
     reference({name: bounds.low for name, bounds in space.items()}, parts[0]).fit(X[:, :3], Y[:, :3])
     watch = _Watch()
@@ -166,7 +167,7 @@ def run_race(
         proposals.append(Proposal(dict(trial.params), scores))
         if place % max(1, timed // searches) == 0:
             watch.start()
-            exact = search_pair(Y, spaces, [encoder], fold_ids, nested=False)
+            exact = search_pair(Y, spaces, [encoder], fold_ids, PairSettings(nested=False))
             watch.stop("exact")
     best = max(proposals, key=lambda proposal: float(proposal.fold_scores.mean()))
     if strict is not None:

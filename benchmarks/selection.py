@@ -14,11 +14,10 @@ from voxelcast.encoders.banded_ridge import check_himalaya, fit_banded_ridge
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.search.base import FeatureSpace, PairResult
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
 from voxelcast.search.joined import JoinedSpace
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 
 N_FOLDS, N_COMPONENTS = 5, 10
@@ -76,14 +75,14 @@ class Draws:
         return f"{self.name:<52} {self.mean:7.3f}   95 % interval {low:.3f} to {high:.3f}"
 
 
-WAYS: dict[str, tuple[Selection, Ensemble]] = {
-    "best candidate of the ROI": (Selection(), Ensemble()),
-    "one standard error": (Selection(rule="one_standard_error"), Ensemble()),
-    "best candidate of each voxel": (Selection("voxel"), Ensemble()),
-    "stacking": (Selection(), Ensemble("stacking")),
-    "stacking with all layers joined": (Selection(), Ensemble("stacking", joined=True)),
-    "average of 3": (Selection(), Ensemble("average")),
-    "banded ridge": (Selection(), Ensemble("banded_ridge")),
+WAYS: dict[str, tuple[SelectionSettings, EnsembleSettings]] = {
+    "best candidate of the ROI": (SelectionSettings(), EnsembleSettings()),
+    "one standard error": (SelectionSettings(rule="one_standard_error"), EnsembleSettings()),
+    "best candidate of each voxel": (SelectionSettings("voxel"), EnsembleSettings()),
+    "stacking": (SelectionSettings(), EnsembleSettings("stacking")),
+    "stacking with all layers joined": (SelectionSettings(), EnsembleSettings("stacking", joined=True)),
+    "average of 3": (SelectionSettings(), EnsembleSettings("average")),
+    "banded ridge": (SelectionSettings(), EnsembleSettings("banded_ridge")),
 }
 
 
@@ -97,7 +96,7 @@ def search_simulated(
     folds = make_folds(len(Y), N_FOLDS, seed)
     if ensemble.joined:
         spaces.append(JoinedSpace(spaces[:], folds))
-    return search_pair(Y, spaces, found, folds, seed=seed, selection=selection, ensemble=ensemble)
+    return search_pair(Y, spaces, found, folds, PairSettings(selection=selection, ensemble=ensemble, seed=seed))
 
 
 def nested_score(result: PairResult) -> float:
@@ -214,7 +213,8 @@ def sharing_scores(
         ]
         folds = make_folds(stimuli, N_FOLDS, draw)
         for sharing, scores in ((None, alone), (Sharing(components, Ys[1:]), shared)):
-            found = search_pair(Ys[0], [PlainSpace(X, "layer")], [get_encoder("ridge")], folds, sharing=sharing)
+            context = PairContext(sharing=sharing)
+            found = search_pair(Ys[0], [PlainSpace(X, "layer")], [get_encoder("ridge")], folds, context=context)
             scores.append(nested_score(found))
     return Draws("each subject alone: nested score", tuple(alone)), Draws("shared: nested score", tuple(shared))
 

@@ -15,6 +15,7 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import PairSettings
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def benchmark_whole_brain(
     fold_ids = make_folds(n_train, n_folds, seed)
     with threadpool_limits(limits=threads):
         start, cpu_start = time.perf_counter(), time.process_time()
-        found = search_pair(responses, spaces, [get_encoder(name) for name in encoders], fold_ids, seed=seed)
+        found = search_pair(
+            responses, spaces, [get_encoder(name) for name in encoders], fold_ids, PairSettings(seed=seed)
+        )
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return WholeBrainBenchmark(
         n_voxels=n_voxels,

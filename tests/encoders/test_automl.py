@@ -17,7 +17,7 @@ from voxelcast.core.errors import DataError, MissingPackageError, OptionError, U
 from voxelcast.encoders.automl import AutoML
 from voxelcast.encoders.autosklearn import AutoSklearn
 from voxelcast.encoders.autosklearn_environment import install
-from voxelcast.encoders.budget import Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready, get_encoder, list_encoders
 
 needs_flaml = pytest.mark.skipif(
@@ -40,7 +40,7 @@ def _r(P: FloatArray, Y: FloatArray) -> float:
 @pytest.mark.parametrize("q", [1, 7])
 def test_flaml_predicts_held_out_stimuli(q: int) -> None:
     X, Y = _data(q=q)
-    model = AutoML(0, Budget(5.0)).fit(X[:80].astype(np.float32), Y[:80].astype(np.float32), {})
+    model = AutoML(0, AutoMLSettings(5.0)).fit(X[:80].astype(np.float32), Y[:80].astype(np.float32), {})
     assert len(model.searches) == min(5, q)
     predicted = model.predict(X[80:])
     assert predicted.shape == (40, q)
@@ -70,16 +70,16 @@ def test_a_missing_environment_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 def test_budgets_are_checked() -> None:
     with pytest.raises(OptionError, match="at least 1 second and 256 MB; got 0 seconds"):
-        Budget(0.0)
+        AutoMLSettings(0.0)
     with pytest.raises(OptionError, match=r"automl.seconds must be at least 30 for autosklearn; got 5"):
-        AutoSklearn(0, Budget(5.0)).fit(*_data(), {})
+        AutoSklearn(0, AutoMLSettings(5.0)).fit(*_data(), {})
 
 
 @pytest.mark.parametrize("name", sorted(AUTOML_ENCODERS))
 def test_the_registry_passes_seed_and_budget_on(name: str) -> None:
-    encoder = get_encoder(name, 4, Budget(90.0, 512))
+    encoder = get_encoder(name, 4, AutoMLSettings(90.0, 512))
     assert isinstance(encoder, AUTOML_ENCODERS[name])
-    assert (encoder.seed, encoder.budget) == (4, Budget(90.0, 512))
+    assert (encoder.seed, encoder.automl) == (4, AutoMLSettings(90.0, 512))
     assert encoder.settings(100, 5, 5) == ({},)
     assert 90 <= encoder.time_estimate(100, 5, 5) < 120
     assert name in list_encoders()
@@ -104,7 +104,7 @@ def test_arrays_go_out_and_come_back(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     )
     monkeypatch.setenv(install.VARIABLE, str(tmp_path))
     X, Y = _data(q=4)
-    model = AutoSklearn(1, Budget(45.0, 700)).fit(X, Y, {})
+    model = AutoSklearn(1, AutoMLSettings(45.0, 700)).fit(X, Y, {})
     asked = json.loads((tmp_path / "asked.json").read_text())
     assert (asked["seconds"], asked["memory_mb"]) == (45.0, 700)
     assert (model.runs, model.successful_runs) == (3, 2)
@@ -162,7 +162,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.mark.usefixtures("environment")
 def test_auto_sklearn_itself() -> None:
     X, Y = _data(n=150, q=3)
-    model = AutoSklearn(0, Budget(30.0)).fit(X[:100], Y[:100], {})
+    model = AutoSklearn(0, AutoMLSettings(30.0)).fit(X[:100], Y[:100], {})
     assert model.successful_runs >= 1
     predicted = model.predict(X[100:])
     assert predicted.shape == (50, 3)

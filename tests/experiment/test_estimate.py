@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.experiment.miniature import settings, write_dataset
-from tests.search.spaces import Fixed, layer_names, simulated
+from tests.search.spaces import Fixed, layer_names, search, simulated
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Distribution, FittedEncoder, Params
 from voxelcast.encoders.ridge import Ridge
@@ -20,10 +20,7 @@ from voxelcast.experiment import fit_estimate
 from voxelcast.experiment.estimate import Estimate
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
 
 N_FOLDS, TRIALS, N_LAYERS = 4, 3, 3
 
@@ -65,20 +62,20 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     ],
 )
 def test_fits_are_counted(changes: dict[str, Any], at_most: bool, counting: Counting, images: Path) -> None:
-    search = {"method": "random", "trials": TRIALS} | changes.get("search", {})
-    plain = settings(images, encoders=["ridge"], folds={"n": N_FOLDS}) | changes | {"search": search}
+    searched = {"method": "random", "trials": TRIALS} | changes.get("search", {})
+    plain = settings(images, encoders=["ridge"], folds={"n": N_FOLDS}) | changes | {"search": searched}
     config = parse_config(plain, "miniature")
     seconds = fit_estimate.FitEstimate(config, 48, N_FOLDS, 20, (8,) * N_LAYERS, 1, 1e12).seconds()
     features, Y = simulated(48, 4, 8, 20, layers=N_LAYERS, noise=8.0)
-    search_pair(
+    search(
         Y,
         [Fixed(X, name) for X, name in zip(features, layer_names(N_LAYERS), strict=True)],
         [counting],
         make_folds(48, N_FOLDS, 0),
-        **search,
+        **searched,
         nested=config.folds.nested,
-        selection=Selection(**config.selection.model_dump()),
-        ensemble=Ensemble(**config.ensemble.model_dump()),
+        selection=config.selection,
+        ensemble=config.ensemble,
     )
     assert Counting.fits > 0
     assert seconds == pytest.approx(Counting.fits, rel=0.3 if at_most else 0.01)

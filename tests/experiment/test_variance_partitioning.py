@@ -17,16 +17,16 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, UnknownNameError
 from voxelcast.encoders.banded_ridge import ALPHAS
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.partition_config import resolve_groups
-from voxelcast.experiment.settings import IntervalConfig
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob, nested_predictions, read_parts
+from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob, read_parts
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import fold_r2
 from voxelcast.scoring.variance_parts import variance_parts
+from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
 from voxelcast.store.steps import StepId, StepStore
 
 GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
@@ -55,7 +55,7 @@ def divide(
     ids = tuple(f"s{row}" for row in range(n))
     readable = Readable(ids, (), np.arange(n), np.arange(0), None, None, None, {})
     folded = FoldedGroups(np.arange(n) % n_folds, tuple(stored))
-    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalConfig(resamples=200), seed=0))
+    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(200), seed=0))
     step.run(store)
     return {(row["kind"], row["part"]): row for row in read_parts(store.path(step.step_id))}
 
@@ -159,7 +159,7 @@ def test_noise_has_no_variance_to_divide() -> None:
     folds = np.arange(200) % 5
     groups = {name: [Fixed(rng.standard_normal((200, 20)))] for name in "ab"}
     Y = rng.standard_normal((200, 50))
-    for part in variance_parts(Y, nested_predictions(groups, Y, folds), folds, 100):
+    for part in variance_parts(Y, nested_predictions(groups, Y, folds), folds, IntervalSettings(100)):
         assert abs(part.mean) < 0.01, part.kind
 
 

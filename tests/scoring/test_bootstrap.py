@@ -9,6 +9,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval, bootstrap_scores, resampling_weights
 from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.search.folds import make_folds
 
 
@@ -46,7 +47,7 @@ def test_interval_holds_the_score_and_narrows_with_more_stimuli() -> None:
     for n in (60, 960):
         Y, P = _pair(n, 8)
         folds = np.arange(n) % 3
-        low, high = bootstrap_interval(Y, P, folds, 400)
+        low, high = bootstrap_interval(Y, P, folds, IntervalSettings(400))
         assert low < fold_pearson_r(Y, P, folds).mean() < high
         widths.append(high - low)
     assert 3 < widths[0] / widths[1] < 5.5
@@ -65,10 +66,10 @@ def test_is_seeded_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> 
 def test_voxels_without_a_score_are_left_out() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
-    expected = bootstrap_interval(Y[:, :2], P[:, :2], folds, 50)
+    expected = bootstrap_interval(Y[:, :2], P[:, :2], folds, IntervalSettings(100))
     Y[:, 2], P[folds == 1, 3] = 1.0, 2.0
-    assert bootstrap_interval(Y, P, folds, 50) == pytest.approx(expected, abs=1e-12)
-    assert np.isnan(bootstrap_interval(Y, np.ones_like(P), folds, 50)).all()
+    assert bootstrap_interval(Y, P, folds, IntervalSettings(100)) == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(bootstrap_interval(Y, np.ones_like(P), folds, IntervalSettings(100))).all()
 
 
 def test_refuses_bad_input() -> None:
@@ -77,12 +78,14 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(ShapeError, match=r"\(30, 4\), \(30, 3\)"):
         bootstrap_interval(Y, P[:, :3], folds)
     with pytest.raises(OptionError, match="level"):
-        bootstrap_interval(Y, P, folds, 5, level=95)
+        IntervalSettings(level=95)
+    with pytest.raises(OptionError, match="resamples"):
+        IntervalSettings(0)
     with pytest.raises(OptionError, match="n_resamples"):
-        bootstrap_interval(Y, P, folds, 0)
+        bootstrap_scores(Y, P, folds, 0)
     Y[0, 0] = np.nan
     with pytest.raises(DataError, match="finite"):
-        bootstrap_interval(Y, P, folds, 5)
+        bootstrap_interval(Y, P, folds)
 
 
 def test_coverage() -> None:
@@ -94,7 +97,7 @@ def test_coverage() -> None:
         P = rng.standard_normal((150, 1)) + 0.7 * rng.standard_normal((150, 10))
         P /= np.sqrt(1 + 0.7**2)
         Y = 0.6 * P + 0.8 * (np.sqrt(0.5) * shared + np.sqrt(0.5) * rng.standard_normal((150, 10)))
-        low, high = bootstrap_interval(Y, P, np.arange(150) % 3, 300, seed=run)
+        low, high = bootstrap_interval(Y, P, np.arange(150) % 3, IntervalSettings(300), seed=run)
         inside += low <= true_r <= high
     assert 0.89 <= inside / runs <= 0.99
 
@@ -129,7 +132,7 @@ def test_coverage_where_groups_differ(n_groups: int, n_folds: int) -> None:
         P = rng.standard_normal((len(group), 4))
         Y = quality * P + rng.standard_normal(P.shape)
         scores.append(fold_pearson_r(Y, P, folds).mean())
-        intervals.append(bootstrap_interval(Y, P, folds, 200, seed=run, groups=names))
+        intervals.append(bootstrap_interval(Y, P, folds, IntervalSettings(200), seed=run, groups=names))
     low, high = np.transpose(intervals)
     inside = np.mean((low <= np.mean(scores)) & (np.mean(scores) <= high))
     assert 0.8 <= inside <= 0.99

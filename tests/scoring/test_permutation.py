@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from tests.search.spaces import Fixed
+from tests.search.spaces import Fixed, search
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.encoders.registry import get_encoder
@@ -20,7 +20,6 @@ from voxelcast.scoring.permutation import (
     permutation_p_values,
 )
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
 
 
 def _pair(n: int, q: int, effect: float = 0.2, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -216,7 +215,7 @@ def _nested_on_noise(encoder: str, roi: int) -> tuple[FloatArray, FloatArray, In
     X, shared = rng.standard_normal((100, 8)), rng.standard_normal((100, 1))
     Y = rng.standard_normal((100, 50)) + 0.5 * shared
     folds = make_folds(100, 5, roi, None)
-    predicted = search_pair(Y, [Fixed(X)], [get_encoder(encoder)], folds).out_of_fold
+    predicted = search(Y, [Fixed(X)], [get_encoder(encoder)], folds).out_of_fold
     assert predicted is not None
     return Y, predicted, folds
 

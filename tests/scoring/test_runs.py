@@ -8,6 +8,7 @@ from scipy.signal import lfilter
 from voxelcast.scoring.bootstrap import bootstrap_interval, bootstrap_scores
 from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.scoring.permutation import permutation_orders, permutation_p_values
+from voxelcast.scoring.settings import IntervalSettings
 
 RUNS = np.repeat(np.arange(6), 50)
 NAMES = [f"run {run}" for run in RUNS]
@@ -50,10 +51,12 @@ def test_bootstrap_draws_whole_runs_where_each_is_a_fold() -> None:
     assert means.max() <= r.max()
     assert np.isclose(means.mean(), r.mean(), atol=0.01)
     assert np.isclose(means.std(), r.std() / np.sqrt(6), rtol=0.05)
-    low, high = bootstrap_interval(Y, P, RUNS, 500, groups=NAMES)
+    low, high = bootstrap_interval(Y, P, RUNS, IntervalSettings(500), groups=NAMES)
     assert low < r.mean() < high
 
 
 def test_one_run_gives_no_interval() -> None:
     P = np.random.default_rng(0).standard_normal((50, 3))
-    assert np.isnan(bootstrap_interval(P, P + 1, np.zeros(50, dtype=int), 10, groups=["run"] * 50)).all()
+    assert np.isnan(
+        bootstrap_interval(P, P + 1, np.zeros(50, dtype=int), IntervalSettings(100), groups=["run"] * 50)
+    ).all()

@@ -12,6 +12,7 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.scoring import variance_parts as module
 from voxelcast.scoring.bootstrap import resampling_weights
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance
 from voxelcast.scoring.variance_parts import variance_parts
 
@@ -54,12 +55,12 @@ def drawn_rows(folds: IntArray, groups: list[str] | None, b: int, n_resamples: i
 )
 def test_intervals_equal_explicit_resampling(names: str, groups: list[str] | None) -> None:
     Y, predictions = predictions_of(names)
-    found = {(p.kind, p.sets): p for p in variance_parts(Y, predictions, FOLDS, 40, 0.8, 7, groups)}
+    found = {(p.kind, p.sets): p for p in variance_parts(Y, predictions, FOLDS, IntervalSettings(100, 0.8), 7, groups)}
     expected = shares(Y, predictions, FOLDS)
     assert found.keys() == expected.keys()
     again: dict[tuple[str, Sets], list[FloatArray]] = {name: [] for name in expected}
-    for b in range(40):
-        rows = drawn_rows(FOLDS, groups, b, 40, 7)
+    for b in range(100):
+        rows = drawn_rows(FOLDS, groups, b, 100, 7)
         # A fold that is drawn twice is its stimuli twice, about the fold's mean: the same sums of squares, doubled.
         for name, values in shares(Y[rows], {s: P[rows] for s, P in predictions.items()}, FOLDS[rows]).items():
             again[name].append(values)
@@ -73,7 +74,7 @@ def test_intervals_equal_explicit_resampling(names: str, groups: list[str] | Non
 
 def test_models_come_first_and_small_combinations_before_large_ones() -> None:
     Y, predictions = predictions_of("AB")
-    found = variance_parts(Y, dict(reversed(predictions.items())), FOLDS, 10)
+    found = variance_parts(Y, dict(reversed(predictions.items())), FOLDS, IntervalSettings(100))
     assert [(p.kind, "".join(sorted(p.sets))) for p in found] == [
         *(("model", "A"), ("model", "B"), ("model", "AB")),
         *(("unique", "A"), ("unique", "B"), ("shared", "AB")),
@@ -82,27 +83,29 @@ def test_models_come_first_and_small_combinations_before_large_ones() -> None:
 
 def test_blocks_of_voxels_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Y, predictions = predictions_of("AB", q=7)
-    whole = variance_parts(Y, predictions, FOLDS, 20)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * 20 * 12 * 2)
-    for one, other in zip(whole, variance_parts(Y, predictions, FOLDS, 20), strict=True):
+    whole = variance_parts(Y, predictions, FOLDS, IntervalSettings(100))
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * 100 * 12 * 2)
+    for one, other in zip(whole, variance_parts(Y, predictions, FOLDS, IntervalSettings(100)), strict=True):
         np.testing.assert_allclose(one.low, other.low, atol=1e-12)
         assert one.mean_high == pytest.approx(other.mean_high)
 
 
 def test_constant_voxels_have_no_part_and_spoil_no_mean() -> None:
     Y, predictions = predictions_of("AB")
-    alone = variance_parts(Y[:, 1:], {s: P[:, 1:] for s, P in predictions.items()}, FOLDS, 20)
+    alone = variance_parts(Y[:, 1:], {s: P[:, 1:] for s, P in predictions.items()}, FOLDS, IntervalSettings(100))
     Y[:, 0] = 3.0
-    for one, other in zip(variance_parts(Y, predictions, FOLDS, 20), alone, strict=True):
+    for one, other in zip(variance_parts(Y, predictions, FOLDS, IntervalSettings(100)), alone, strict=True):
         assert np.isnan([one.r2[0], one.low[0], one.high[0]]).all()
         assert (one.mean, one.mean_low) == pytest.approx((other.mean, other.mean_low))
     Y[:] = 3.0
-    assert all(np.isnan([p.mean, p.mean_low]).all() for p in variance_parts(Y, predictions, FOLDS, 20))
+    assert all(
+        np.isnan([p.mean, p.mean_low]).all() for p in variance_parts(Y, predictions, FOLDS, IntervalSettings(100))
+    )
 
 
 def test_one_group_has_no_interval() -> None:
     Y, predictions = predictions_of("AB")
-    for part in variance_parts(Y, predictions, FOLDS, 20, groups=["run"] * N):
+    for part in variance_parts(Y, predictions, FOLDS, IntervalSettings(100), groups=["run"] * N):
         assert np.isfinite(part.r2).all()
         assert np.isnan(part.low).all()
         assert np.isnan(part.mean_high)
@@ -110,8 +113,8 @@ def test_one_group_has_no_interval() -> None:
 
 def test_refuses_bad_input() -> None:
     Y, predictions = predictions_of("AB")
-    with pytest.raises(OptionError, match="level must lie between 0 and 1"):
-        variance_parts(Y, predictions, FOLDS, level=1.0)
+    with pytest.raises(OptionError, match="level must be below 1"):
+        IntervalSettings(level=1.0)
     with pytest.raises(OptionError, match=r"R2 of A \+ B is missing"):
         variance_parts(Y, {s: P for s, P in predictions.items() if len(s) == 1}, FOLDS)
     predictions[frozenset("A")][0, 0] = np.nan

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.encoders.sample import AnyEncoder
+from voxelcast.search.base import FeatureSpace, PairResult
+from voxelcast.search.evaluation_log import EvaluationLog
+from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.settings import PairSettings, SearchSettings
 
 
 @dataclass
@@ -71,3 +77,23 @@ def simulated(
 def layer_names(n: int) -> Sequence[str]:
     """Return the names of n layers."""
     return [f"layer {k}" for k in range(n)]
+
+
+def search(
+    Y: FloatArray,
+    spaces: Sequence[FeatureSpace],
+    encoders: Sequence[AnyEncoder],
+    fold_ids: IntArray,
+    *,
+    log: EvaluationLog | None = None,
+    **options: Any,
+) -> PairResult:
+    """Search with the options of `PairSettings`, `SearchSettings` and `PairContext`, named without a section."""
+
+    def of(cls: Any) -> dict[str, Any]:
+        return {name: options.pop(name) for name in [field.name for field in fields(cls)] if name in options}
+
+    found = SearchSettings(**of(SearchSettings))
+    settings, context = PairSettings(search=found, **of(PairSettings)), PairContext(**of(PairContext))
+    assert not options
+    return search_pair(Y, spaces, encoders, fold_ids, settings, context=context, log=log)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.search.spaces import search
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search.choice import choose, first_best
-from voxelcast.search.ensemble import Ensemble, average_weights
+from voxelcast.search.ensemble import average_weights
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 
 from .spaces import Fixed
 
@@ -34,7 +34,7 @@ def test_penalties_that_change_nothing_leave_the_simplest(per: str) -> None:
     x = rng.standard_normal((60, 1))
     Y = x @ rng.standard_normal((1, 4)) + rng.standard_normal((60, 4))
     folds = make_folds(60, 5, 0)
-    found = search_pair(Y, [Fixed(x)], [get_encoder("ridge")], folds, selection=Selection(per=per))
+    found = search(Y, [Fixed(x)], [get_encoder("ridge")], folds, selection=SelectionSettings(per=per))
     assert {share.candidate.setting["relative_alpha"] for share in found.shares} == {1e5}
     chosen = {share.candidate.setting["relative_alpha"] for shares in found.nested_shares for share in shares}
     assert chosen == {1e5}
@@ -50,9 +50,9 @@ def test_an_ensemble_of_the_roi_does_not_depend_on_the_unit_of_a_voxel(method: s
     Y = np.hstack([signal[0], signal[1][:, :1]]) + rng.standard_normal((90, 6))
     units = np.array([1.0, 1, 1, 1, 1, 1e4])
     folds, spaces = make_folds(90, 5, 0), [Fixed(X, layer=f"layer{k}") for k, X in enumerate(layers)]
-    ensemble = Ensemble(method=method, per="roi", draws=3)
+    ensemble = EnsembleSettings(method=method, per="roi", draws=3)
     plain, scaled = (
-        search_pair(responses, spaces, [get_encoder("ridge")], folds, ensemble=ensemble) for responses in (Y, Y * units)
+        search(responses, spaces, [get_encoder("ridge")], folds, ensemble=ensemble) for responses in (Y, Y * units)
     )
     np.testing.assert_allclose(scaled.layer_weights, plain.layer_weights, atol=1e-6)
     assert plain.out_of_fold is not None
@@ -67,13 +67,13 @@ def test_a_voxel_that_varies_in_one_fold_alone_is_predicted_by_its_mean() -> Non
     folds = make_folds(60, 5, 0)
     Y[:, 1] = np.where(folds == 0, Y[:, 1], 7.0)
     spaces = [Fixed(X, layer=f"layer{k}") for k, X in enumerate(layers)]
-    found = search_pair(
+    found = search(
         Y,
         spaces,
         [get_encoder("ridge")],
         folds,
-        selection=Selection(per="voxel"),
-        ensemble=Ensemble(method="stacking"),
+        selection=SelectionSettings(per="voxel"),
+        ensemble=EnsembleSettings(method="stacking"),
     )
     assert found.out_of_fold is not None
     np.testing.assert_allclose(found.out_of_fold[folds == 0, 1], 7.0, atol=1e-9)
@@ -85,7 +85,7 @@ def test_one_standard_error_takes_the_simplest_of_the_settings_tried(name: str) 
     X = rng.standard_normal((40, 3))
     Y = X @ rng.standard_normal((3, 2)) + rng.standard_normal((40, 2))
     encoder = get_encoder(name)
-    found = search_pair(
+    found = search(
         Y,
         [Fixed(X)],
         [encoder],
@@ -93,7 +93,7 @@ def test_one_standard_error_takes_the_simplest_of_the_settings_tried(name: str) 
         method="random",
         trials=6,
         nested=False,
-        selection=Selection(rule="one_standard_error"),
+        selection=SelectionSettings(rule="one_standard_error"),
     )
     scores = np.array([candidate.fold_scores for candidate in found.candidates])
     best = int(scores.mean(axis=1).argmax())

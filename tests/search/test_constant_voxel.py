@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.search.spaces import Fixed, Refitted
+from tests.search.spaces import Fixed, Refitted, search
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.encoders.registry import ENCODERS, get_encoder
-from voxelcast.search.ensemble import Ensemble
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 from voxelcast.search.training import PairData, training
 
 VOXEL = 3
@@ -52,7 +50,7 @@ def test_no_score_depends_on_the_constant(name: str, per: str, refitted: bool) -
     for constant in (0.0, 4.2, 100.0):
         X, Y, runs = _pair(constant)
         space = Refitted(X, runs, 4) if refitted else Fixed(X)
-        found.append(search_pair(Y, [space], [get_encoder(name)], runs, selection=Selection(per)))
+        found.append(search(Y, [space], [get_encoder(name)], runs, selection=SelectionSettings(per)))
     others = np.arange(Y.shape[1]) != VOXEL
     for result in found:
         assert result.voxel_scores is not None
@@ -67,7 +65,7 @@ def test_nor_does_a_stack() -> None:
     for constant in (0.0, 4.2):
         X, Y, runs = _pair(constant)
         spaces = [Fixed(X[:, :3], "early"), Fixed(X[:, 3:], "late")]
-        found.append(search_pair(Y, spaces, [get_encoder("ridge")], runs, ensemble=Ensemble("stacking")))
+        found.append(search(Y, spaces, [get_encoder("ridge")], runs, ensemble=EnsembleSettings("stacking")))
     for result in found:
         assert result.voxel_scores is not None
         assert np.isnan(result.voxel_scores[VOXEL])

@@ -7,14 +7,14 @@ import pytest
 from scipy.optimize import minimize, nnls
 
 from benchmarks.selection import noise_scores, planted_choices, two_layers
+from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.scoring.correlation import fold_pearson_r
-from voxelcast.search.ensemble import Ensemble, StackingSums, average_weights, stacking_weights
+from voxelcast.search.ensemble import StackingSums, average_weights, stacking_weights
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 
 from .spaces import Fixed, Refitted, layer_names, simulated
 
@@ -72,7 +72,7 @@ def test_nested_stacking_equals_plain_loops(per: str, monkeypatch: pytest.Monkey
     raw, Y = simulated(60, 5, 8, 3, layers=3, noise=5.0)
     folds = make_folds(60, N_FOLDS, 0)
     spaces = [Refitted(X, folds, 4, name) for X, name in zip(raw, layer_names(3), strict=True)]
-    result = search_pair(Y, spaces, [encoder], folds, ensemble=Ensemble("stacking", per, sum_to_one=False))
+    result = search(Y, spaces, [encoder], folds, ensemble=EnsembleSettings("stacking", per, sum_to_one=False))
 
     def predict(excluded: tuple[int, ...], fold: int) -> FloatArray:
         train = ~np.isin(folds, excluded)
@@ -101,19 +101,21 @@ def test_nested_stacking_equals_plain_loops(per: str, monkeypatch: pytest.Monkey
     np.testing.assert_allclose(final, result.layer_weights.sum(axis=0), atol=1e-12)
 
 
-@pytest.mark.parametrize("ensemble", [Ensemble("stacking"), Ensemble("average"), Ensemble("none")])
-def test_responses_of_a_fold_have_no_part_in_weights_or_choices(ensemble: Ensemble) -> None:
+@pytest.mark.parametrize(
+    "ensemble", [EnsembleSettings("stacking"), EnsembleSettings("average"), EnsembleSettings("none")]
+)
+def test_responses_of_a_fold_have_no_part_in_weights_or_choices(ensemble: EnsembleSettings) -> None:
     raw, Y = simulated(60, 5, 6, 4, layers=3, noise=6.0)
     folds = make_folds(60, N_FOLDS, 0)
     changed = Y.copy()
     changed[folds == 1] = 50 * np.random.default_rng(0).standard_normal((int((folds == 1).sum()), 4))
     before, after = (
-        search_pair(
+        search(
             part,
             [Fixed(X, name) for X, name in zip(raw, layer_names(3), strict=True)],
             [get_encoder("pls"), get_encoder("ridge")],
             folds,
-            selection=Selection("voxel"),
+            selection=SelectionSettings("voxel"),
             ensemble=ensemble,
         )
         for part in (Y, changed)
@@ -132,10 +134,10 @@ def test_a_voxel_that_no_layer_predicts_takes_its_best_layer() -> None:
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(OptionError, match=r"ensemble\.top must be at least 1; got 0"):
-        Ensemble("average", top=0)
-    with pytest.raises(OptionError, match=r"ensemble\.method must be one of none, stacking"):
-        Ensemble("bagging")
+    with pytest.raises(OptionError, match=r"top must be at least 1; got 0"):
+        EnsembleSettings("average", top=0)
+    with pytest.raises(OptionError, match=r"method must be one of none, stacking"):
+        EnsembleSettings("bagging")
 
 
 def test_two_planted_layers_are_worth_more_together() -> None:

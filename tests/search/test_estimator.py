@@ -25,7 +25,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnknownNameError
 from voxelcast.encoders.automl import AutoML
 from voxelcast.encoders.base import FittedEncoder, Params, moments
-from voxelcast.encoders.budget import Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import AUTOML_ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.scoring.correlation import mean_pearson_r
@@ -66,7 +66,7 @@ def test_every_encoder_is_tested() -> None:
     "name", [pytest.param(name, marks=pytest.mark.slow if name == "mlp" else ()) for name in SETTINGS]
 )
 def test_scikit_learns_own_checks(name: str) -> None:
-    check_estimator(EncodingModel(name, setting=SETTINGS[name]), on_skip=None)
+    check_estimator(EncodingModel(name, params=SETTINGS[name]), on_skip=None)
 
 
 @pytest.mark.parametrize("name", ["ridge", "lasso"])
@@ -82,8 +82,8 @@ def test_equals_the_encoder(name: str) -> None:
     X, Y = _data()
     encoder = get_encoder(name, 3)
     setting = SETTINGS[name]
-    model, fitted = EncodingModel(name, setting=setting, seed=3).fit(X, Y), encoder.fit(X, Y, setting)
-    assert model.setting_ == setting
+    model, fitted = EncodingModel(name, params=setting, seed=3).fit(X, Y), encoder.fit(X, Y, setting)
+    assert model.params_ == setting
     assert model.candidates_ == ()
     np.testing.assert_array_equal(model.predict(X), fitted.predict(X))
     assert model.score(X, Y) == pytest.approx(r2_score(Y, fitted.predict(X)))
@@ -96,8 +96,8 @@ def test_equals_the_encoder(name: str) -> None:
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_single_precision_is_computed_in_double(name: str) -> None:
     X, Y = (values.astype(np.float32) for values in _data())
-    single = EncodingModel(name, setting=SETTINGS[name]).fit(X, Y).predict(X)
-    double = EncodingModel(name, setting=SETTINGS[name]).fit(X.astype(float), Y.astype(float)).predict(X.astype(float))
+    single = EncodingModel(name, params=SETTINGS[name]).fit(X, Y).predict(X)
+    double = EncodingModel(name, params=SETTINGS[name]).fit(X.astype(float), Y.astype(float)).predict(X.astype(float))
     assert single.dtype == np.float64
     np.testing.assert_array_equal(single, double)
 
@@ -130,7 +130,7 @@ def test_cross_val_score_is_nested_cross_validation(name: str, monkeypatch: pyte
         chosen.append(best)
         expected.append(score(best, train, test))
         model = EncodingModel(name, folds=4, seed=7).fit(X[train], Y[train])
-        assert model.setting_ == best
+        assert model.params_ == best
         np.testing.assert_allclose([c.fold_scores for c in model.candidates_], inner, atol=1e-9)
     scores = cross_val_score(EncodingModel(name, folds=4, seed=7), X, Y, cv=KFold(3), scoring=PEARSON)
     np.testing.assert_allclose(scores, expected, atol=1e-9)
@@ -142,10 +142,10 @@ def test_cross_val_score_is_nested_cross_validation(name: str, monkeypatch: pyte
 def test_the_search_equals_scikit_learns_grid_search(name: str, groups: list[str] | None) -> None:
     X, Y = _data()
     folds = make_folds(60, 5, 2, groups)
-    grid = {"setting": list(get_encoder(name).settings(48, 6, 4))}
+    grid = {"params": list(get_encoder(name).settings(48, 6, 4))}
     searched = GridSearchCV(EncodingModel(name), grid, cv=PredefinedSplit(folds), scoring=PEARSON).fit(X, Y)
     model = EncodingModel(name, folds=5, seed=2).fit(X, Y, groups=groups)
-    assert model.setting_ == searched.best_params_["setting"]
+    assert model.params_ == searched.best_params_["params"]
     scores = [candidate.score for candidate in model.candidates_]
     np.testing.assert_allclose(scores, searched.cv_results_["mean_test_score"], atol=1e-10)
     np.testing.assert_allclose(model.predict(X), searched.predict(X), atol=1e-10)
@@ -155,10 +155,10 @@ def test_a_refined_penalty_scores_at_least_as_well_as_the_list() -> None:
     X, Y = _data()
     model = EncodingModel("ridge").fit(X, Y)
     listed = get_encoder("ridge").settings(54, 6, 4)
-    assert model.setting_ not in listed
+    assert model.params_ not in listed
     assert len(model.candidates_) > len(listed)
     assert max(c.score for c in model.candidates_) == next(
-        c.score for c in model.candidates_ if c.setting == model.setting_
+        c.score for c in model.candidates_ if c.setting == model.params_
     )
 
 
@@ -190,23 +190,23 @@ def test_in_a_pipeline() -> None:
 
 
 def test_parameters() -> None:
-    model = EncodingModel("pls", setting={"n_components": 2}, folds=4)
+    model = EncodingModel("pls", params={"n_components": 2}, folds=4)
     copy = clone(model)
     assert copy is not model
     assert copy.get_params() == model.get_params()
     assert model.get_params() == {
         "encoder": "pls",
-        "setting": {"n_components": 2},
+        "params": {"n_components": 2},
         "folds": 4,
         "method": "exact",
         "trials": 25,
         "seed": 0,
-        "budget": None,
+        "automl": None,
     }
     X, Y = _data()
     model.fit(X, Y)
     assert model.coef_.shape == (4, 6)
-    model.set_params(encoder="kernel_ridge_rbf", setting=SETTINGS["kernel_ridge_rbf"]).fit(X, Y)
+    model.set_params(encoder="kernel_ridge_rbf", params=SETTINGS["kernel_ridge_rbf"]).fit(X, Y)
     assert not hasattr(model, "coef_")
     with pytest.raises(AttributeError, match="kernel_ridge_rbf is not linear"):
         model.coef_  # noqa: B018
@@ -231,7 +231,7 @@ def test_one_voxel_keeps_its_dimensions() -> None:
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_pickles(name: str) -> None:
     X, Y = _data()
-    model = EncodingModel(name, setting=SETTINGS[name]).fit(X, Y)
+    model = EncodingModel(name, params=SETTINGS[name]).fit(X, Y)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
 
 
@@ -241,8 +241,8 @@ def test_proposals(method: str) -> None:
     model = EncodingModel("boosted_trees", method=method, trials=3, folds=2, seed=1).fit(X, Y[:, :2])
     best = max(model.candidates_, key=lambda candidate: candidate.score)
     assert 1 <= len(model.candidates_) <= 3
-    assert model.setting_ == best.setting
-    again = EncodingModel("boosted_trees", setting=model.setting_, seed=1).fit(X, Y[:, :2])
+    assert model.params_ == best.setting
+    again = EncodingModel("boosted_trees", params=model.params_, seed=1).fit(X, Y[:, :2])
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
@@ -250,13 +250,13 @@ def test_proposals(method: str) -> None:
 def test_encoders_without_hyper_parameters_need_no_folds(name: str) -> None:
     X, Y = _data(5)
     model = EncodingModel(name).fit(X, Y)
-    assert (model.setting_, model.candidates_) == ({}, ())
+    assert (model.params_, model.candidates_) == ({}, ())
     np.testing.assert_array_equal(model.predict(X), get_encoder(name).fit(X, Y, {}).predict(X))
 
 
-@pytest.mark.parametrize(("budget", "seconds"), [(None, 60), (Budget(seconds=2), 2)])
+@pytest.mark.parametrize(("automl", "seconds"), [(None, 60), (AutoMLSettings(seconds=2), 2)])
 def test_automatic_machine_learning_is_fitted_once_within_its_budget(
-    budget: Budget | None, seconds: float, monkeypatch: pytest.MonkeyPatch
+    automl: AutoMLSettings | None, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -266,9 +266,9 @@ def test_automatic_machine_learning_is_fitted_once_within_its_budget(
 
     monkeypatch.setattr(AutoML, "_search", search)
     X, Y = _data()
-    model = EncodingModel("flaml", budget=budget).fit(X, Y[:, 0])
+    model = EncodingModel("flaml", automl=automl).fit(X, Y[:, 0])
     assert asked == [seconds]
-    assert (model.setting_, model.candidates_) == ({}, ())
+    assert (model.params_, model.candidates_) == ({}, ())
     np.testing.assert_allclose(model.predict(X), LinearRegression().fit(X, Y[:, 0]).predict(X))
     assert get_tags(model).non_deterministic
     assert not get_tags(EncodingModel()).non_deterministic
@@ -279,11 +279,11 @@ def test_automatic_machine_learning_is_fitted_once_within_its_budget(
     [
         ({"encoder": "rigde"}, UnknownNameError, "did you mean ridge"),
         ({"encoder": "mlp"}, OptionError, "bayes, random or grid for mlp"),
-        ({"encoder": "boosted_trees"}, OptionError, "give setting"),
+        ({"encoder": "boosted_trees"}, OptionError, "give params"),
         ({"method": "exhaustive"}, OptionError, "method must be one of"),
-        ({"setting": 1.0}, OptionError, "setting must be a dict of ridge's hyper-parameters"),
-        ({"setting": {"n_components": 2}}, OptionError, "ridge needs relative_alpha"),
-        ({"encoder": "pls", "setting": {"n_components": 7}}, OptionError, "1 to 6"),
+        ({"params": 1.0}, OptionError, "params must be a dict of ridge's hyper-parameters"),
+        ({"params": {"n_components": 2}}, OptionError, "ridge needs relative_alpha"),
+        ({"encoder": "pls", "params": {"n_components": 7}}, OptionError, "1 to 6"),
         ({"encoder": "mlp", "method": "bayes", "trials": 0}, OptionError, "trials must be at least 1"),
         ({"folds": 1}, OptionError, "at least 2"),
         ({"folds": 21}, DataError, "ask for fewer folds"),

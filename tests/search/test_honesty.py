@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.selection import Draws, nested_score
+from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 
 from .spaces import Fixed, layer_names
 
@@ -38,13 +37,13 @@ def _noise_scores(draw: int, *, grouped: bool) -> tuple[float, float]:
     spaces, Y = [Fixed(alike(5), name) for name in layer_names(3)], alike(8)
     groups = [f"movie {k}" for k in movie] if grouped else None
     results = [
-        search_pair(
+        search(
             Y,
             spaces,
             [get_encoder("ridge")],
             make_folds(len(Y), 4, 2 * draw + repeat, groups),
-            selection=Selection("voxel"),
-            ensemble=Ensemble("stacking"),
+            selection=SelectionSettings("voxel"),
+            ensemble=EnsembleSettings("stacking"),
         )
         for repeat in range(2)
     ]

@@ -9,15 +9,14 @@ import pytest
 from scipy.optimize import nnls
 from sklearn.linear_model import Ridge
 
+from tests.search.spaces import search
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search.base import FeatureSpace, PairResult
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
 from voxelcast.search.joined import JOINED, JoinedSpace, joined_scores
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 
 from .spaces import Fixed, Refitted, layer_names, simulated
 
@@ -92,8 +91,8 @@ def test_nested_stacking_with_all_layers_joined_equals_plain_loops(
     monkeypatch.setattr(type(encoder), "refined", lambda *_: ())
     raw, Y = simulated(60, 5, 30, 3, layers=3, noise=5.0)
     folds = make_folds(60, N_FOLDS, 0)
-    ensemble = Ensemble("stacking", per, sum_to_one=False, joined=True)
-    result = search_pair(Y, _spaces(raw, folds, refitted=refitted), [encoder], folds, ensemble=ensemble)
+    ensemble = EnsembleSettings("stacking", per, sum_to_one=False, joined=True)
+    result = search(Y, _spaces(raw, folds, refitted=refitted), [encoder], folds, ensemble=ensemble)
     layers = _spaces(raw, folds, refitted=refitted, joined=False)
     n_joined = 18 if refitted else 59  # the rank of all layers on all training stimuli
 
@@ -133,8 +132,8 @@ def test_nested_stacking_with_all_layers_joined_equals_plain_loops(
     assert result.layer_weights[3].any()
 
 
-def _search(Y: FloatArray, spaces: Sequence[FeatureSpace], folds: IntArray, ensemble: Ensemble) -> PairResult:
-    return search_pair(Y, spaces, [get_encoder("ridge")], folds, selection=Selection("voxel"), ensemble=ensemble)
+def _search(Y: FloatArray, spaces: Sequence[FeatureSpace], folds: IntArray, ensemble: EnsembleSettings) -> PairResult:
+    return search(Y, spaces, [get_encoder("ridge")], folds, selection=SelectionSettings("voxel"), ensemble=ensemble)
 
 
 @pytest.mark.parametrize("method", ["stacking", "average"])
@@ -142,8 +141,8 @@ def test_what_it_is_compared_with_stays_the_best_single_layer(method: str) -> No
     raw, Y = simulated(60, 5, 6, 4, layers=3, noise=1.0)
     Y += simulated(60, 5, 6, 4, layers=3, true_layer=1, noise=1.0)[1]  # two layers drive it
     folds = make_folds(60, N_FOLDS, 0)
-    plain = _search(Y, _spaces(raw, folds, refitted=False, joined=False), folds, Ensemble(method))
-    joined = _search(Y, _spaces(raw, folds, refitted=False), folds, Ensemble(method, joined=True))
+    plain = _search(Y, _spaces(raw, folds, refitted=False, joined=False), folds, EnsembleSettings(method))
+    joined = _search(Y, _spaces(raw, folds, refitted=False), folds, EnsembleSettings(method, joined=True))
     assert joined.single_out_of_fold is not None
     np.testing.assert_array_equal(joined.single_out_of_fold, plain.single_out_of_fold)
     assert joined.chosen.layer == plain.chosen.layer
@@ -162,7 +161,7 @@ def test_responses_of_a_fold_have_no_part_in_its_prediction(method: str) -> None
     changed = Y.copy()
     changed[folds == 1] = 50 * np.random.default_rng(0).standard_normal((int((folds == 1).sum()), 4))
     before, after = (
-        _search(part, _spaces(raw, folds, refitted=True), folds, Ensemble(method, joined=True)).out_of_fold
+        _search(part, _spaces(raw, folds, refitted=True), folds, EnsembleSettings(method, joined=True)).out_of_fold
         for part in (Y, changed)
     )
     assert before is not None
@@ -188,9 +187,9 @@ def test_joined_features_are_asked_for_without_the_folds_judged() -> None:
 def test_settings_are_checked() -> None:
     raw, Y = simulated(60, 5, 6, 4, layers=2)
     folds = make_folds(60, N_FOLDS, 0)
-    with pytest.raises(OptionError, match=r"ensemble\.joined needs ensemble\.method stacking or average; got none"):
-        Ensemble(joined=True)
+    with pytest.raises(OptionError, match=r"joined needs method stacking or average, got method none"):
+        EnsembleSettings(joined=True)
     with pytest.raises(OptionError, match="joining takes at least two layers; got 1"):
         JoinedSpace([Fixed(raw[0])], folds)
-    with pytest.raises(OptionError, match=r"ensemble\.joined needs two layers, the space that joins them"):
-        _search(Y, [Fixed(X) for X in raw], folds, Ensemble("stacking", joined=True))
+    with pytest.raises(OptionError, match=r"ensemble\.joined needs two layers and the space that joins them"):
+        _search(Y, [Fixed(X) for X in raw], folds, EnsembleSettings("stacking", joined=True))

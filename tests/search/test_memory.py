@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks.simulation import simulate_features, simulate_responses
+from tests.search.spaces import search
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search import ensemble
 from voxelcast.search.base import GivenFeatures
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.memory import FitSize, fit_bytes
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 
 N, Q, P = 1000, 1200, 12
 # Blocks of voxels, which do not grow with anything.
@@ -45,8 +44,13 @@ def _peak(n_folds: int, n_layers: int, refitted: bool, per: str, method: str) ->
     Y = simulate_responses(spaces[0].features, Q, 0)
     tracemalloc.start()
     try:
-        search_pair(
-            Y, spaces, encoders, np.arange(N) * n_folds // N, selection=Selection(per), ensemble=Ensemble(method)
+        search(
+            Y,
+            spaces,
+            encoders,
+            np.arange(N) * n_folds // N,
+            selection=SelectionSettings(per),
+            ensemble=EnsembleSettings(method),
         )
         # The responses themselves were there before.
         peak = tracemalloc.get_traced_memory()[1] + Y.nbytes

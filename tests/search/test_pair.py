@@ -10,6 +10,7 @@ import pytest
 from sklearn import linear_model
 from sklearn.cross_decomposition import PLSRegression
 
+from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, VoxelcastError
 from voxelcast.encoders.base import Params, moments
@@ -18,7 +19,6 @@ from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
 from voxelcast.search.base import FeatureSpace, PairResult
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
 
 from .spaces import Fixed, Refitted, layer_names, simulated
 
@@ -76,7 +76,7 @@ def test_equals_plain_loops_over_sklearn(
         Refitted(X, folds, 4, name) if refitted else Fixed(X[:, :4], name)
         for X, name in zip(features, layer_names(2), strict=True)
     ]
-    result = search_pair(Y, spaces, [get_encoder(encoder)], folds, metric=metric)
+    result = search(Y, spaces, [get_encoder(encoder)], folds, metric=metric)
     settings = get_encoder(encoder).settings(24, 4, Y.shape[1])
     plain, test, nested = _brute_force(encoder, settings, spaces, Y, folds, metric)
     np.testing.assert_allclose([c.fold_scores for c in result.candidates], plain, atol=1e-9)
@@ -92,7 +92,7 @@ def test_equals_plain_loops_over_sklearn(
 def _search(Y: FloatArray, folds: IntArray, features: list[FloatArray], **options: object) -> PairResult:
     spaces = [Fixed(X, name) for X, name in zip(features, layer_names(len(features)), strict=True)]
     encoders = [get_encoder("pls"), get_encoder("ridge")]
-    return search_pair(Y, spaces, encoders, folds, **options)  # type: ignore[arg-type]
+    return search(Y, spaces, encoders, folds, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["exact", "bayes"])
@@ -121,7 +121,7 @@ def test_features_fitted_in_folds_are_asked_for_without_the_folds_judged() -> No
     features, Y = simulated(60, 5, 6, 4)
     folds = make_folds(60, N_FOLDS, 0)
     space = Refitted(features[0], folds, 3)
-    search_pair(Y, [space], [get_encoder("pls")], folds)
+    search(Y, [space], [get_encoder("pls")], folds)
     pairs = {(i, j) for i in range(N_FOLDS) for j in range(i + 1, N_FOLDS)}
     assert set(space.asked) == {()} | {(i,) for i in range(N_FOLDS)} | pairs
 
@@ -183,7 +183,7 @@ def test_ties_go_to_the_candidate_tried_first() -> None:
     assert result.chosen.layer == "layer 0"
     # Features of rank 3: more components are the same model, so fewer are chosen.
     flat = np.hstack([features[0][:, :3], np.zeros((65, 3))])
-    result = search_pair(Y, [Fixed(flat)], [get_encoder("pls")], folds)
+    result = search(Y, [Fixed(flat)], [get_encoder("pls")], folds)
     scores = [c.score for c in result.candidates]
     assert scores[2:] == [scores[2]] * 4
     assert int(result.chosen.setting["n_components"]) <= 3

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.search.spaces import search
 from voxelcast.encoders.base import Params
 from voxelcast.encoders.registry import ENCODERS, get_encoder
 from voxelcast.features.delays import BEFORE, delay
@@ -20,8 +21,7 @@ from voxelcast.search.base import PairResult
 from voxelcast.search.evaluation_log import EvaluationLog, open_log
 from voxelcast.search.folds import make_folds
 from voxelcast.search.judge import Evaluator
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import SelectionSettings
 
 from .spaces import Fixed, layer_names, simulated
 
@@ -32,7 +32,7 @@ def test_the_exact_optimum_is_never_worse(encoder: str, seed: int) -> None:
     features, Y = simulated(80, 5, 15, 6, noise=6.0, seed=seed)
     folds = make_folds(80, 5, seed)
     found = {
-        method: search_pair(
+        method: search(
             Y, [Fixed(features[0])], [get_encoder(encoder)], folds, method=method, trials=12, seed=seed, nested=False
         )
         for method in ("exact", "bayes")
@@ -49,7 +49,7 @@ def test_all_trials_of_a_small_space_find_the_exact_optimum() -> None:
     features, Y = simulated(80, 5, 4, 6)
     folds = make_folds(80, 5, 0)
     exact, bayes = (
-        search_pair(Y, [Fixed(features[0])], [get_encoder("pls")], folds, method=method, trials=40)
+        search(Y, [Fixed(features[0])], [get_encoder("pls")], folds, method=method, trials=40)
         for method in ("exact", "bayes")
     )
     assert bayes.chosen.setting == exact.chosen.setting
@@ -63,7 +63,7 @@ def test_proposals_depend_on_the_seed_and_on_the_pair() -> None:
     folds = make_folds(80, 5, 0)
 
     def proposed(seed: int, *names: str) -> list[object]:
-        result = search_pair(
+        result = search(
             Y, [Fixed(features[0])], [get_encoder("ridge")], folds, method="bayes", trials=6, seed=seed, names=names,
             nested=False,
         )  # fmt: skip
@@ -76,7 +76,7 @@ def test_proposals_depend_on_the_seed_and_on_the_pair() -> None:
 
 def test_a_layer_without_scores_leaves_the_search_to_the_others() -> None:
     features, Y = simulated(60, 5, 6, 4)
-    result = search_pair(
+    result = search(
         Y,
         [Fixed(np.ones((65, 6)), "dead"), Fixed(features[0], "alive")],
         [get_encoder("pls")],
@@ -93,7 +93,7 @@ def _search(method: str, log: EvaluationLog | None = None, **options: Any) -> Pa
     spaces = [Fixed(X, name) for X, name in zip(features, layer_names(2), strict=True)]
     encoders = [get_encoder("pls"), get_encoder("ridge")]
     folds = make_folds(60, 4, 0)
-    return search_pair(Y, spaces, encoders, folds, method=method, trials=8, log=log, **options)
+    return search(Y, spaces, encoders, folds, method=method, trials=8, log=log, **options)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def _search(method: str, log: EvaluationLog | None = None, **options: Any) -> Pa
         ("grid", {}),
         ("bayes", {"sampler": "gp", "nested": False}),
         ("bayes", {"prune": True}),
-        ("random", {"selection": Selection("voxel")}),
+        ("random", {"selection": SelectionSettings("voxel")}),
     ],
 )
 def test_no_proposal_beats_the_exact_search(method: str, options: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ def test_no_proposal_asks_for_more_components_than_the_rank(name: str, joint: bo
     parts = rng.standard_normal((60, 3)) * [1, 1, 0]
     parts[folds == 3, 2] = rng.standard_normal(15)
     X, Y = parts @ rng.standard_normal((3, 8)), rng.standard_normal((60, 9))
-    result = search_pair(Y, [Fixed(X)], [get_encoder(name)], folds, method="random", trials=10, joint=joint)
+    result = search(Y, [Fixed(X)], [get_encoder(name)], folds, method="random", trials=10, joint=joint)
     assert {int(count) for c in result.candidates for count in c.setting.values()} == {1, 2}
 
 
@@ -156,7 +156,7 @@ def test_a_joint_search_takes_a_component_at_all_delays_or_leaves_it() -> None:
     rows = np.arange(90)[:, None] - np.arange(n_delays)
     X = delay(features, np.where(rows < 0, BEFORE, rows))
     Y = X[:, [2, n_delays + 2]] @ rng.standard_normal((2, 5)) + 0.5 * rng.standard_normal((90, 5))
-    result = search_pair(
+    result = search(
         Y,
         [Fixed(X)],
         [get_encoder("ridge")],
@@ -180,7 +180,7 @@ def test_a_joint_search_proposes_the_pool(sampler: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {"method": "bayes", "joint": True, "sampler": sampler, "seed": 1}
     folds, encoders = make_folds(60, 4, 0), [get_encoder("ridge")]
     with open_log(tmp_path) as log:
-        result = search_pair(Y, spaces, encoders, folds, trials=25, nested=False, log=log, **options)
+        result = search(Y, spaces, encoders, folds, trials=25, nested=False, log=log, **options)
     assert len(result.candidates) == 25
     assert {(c.layer, c.pool) for c in result.candidates} == set(names)
     assert (result.chosen.layer, result.chosen.pool) == ("late", "max")
@@ -189,7 +189,7 @@ def test_a_joint_search_proposes_the_pool(sampler: str, tmp_path: Path) -> None:
     assert '["joint", "network", "late", "max", ' in logged
     assert re.search(r'\["joint", "network", "table", "\d+", ', logged)
     # Inside the outer folds too: there the pool of a layer is chosen without the fold that judges it.
-    judged = search_pair(Y, spaces[2:4], encoders, folds, trials=10, **options)
+    judged = search(Y, spaces[2:4], encoders, folds, trials=10, **options)
     assert {(c.layer, c.pool) for c in judged.nested_choices} == {("late", "max")}
     assert judged.voxel_scores is not None
     assert judged.voxel_scores.mean() > 0.5
@@ -198,10 +198,10 @@ def test_a_joint_search_proposes_the_pool(sampler: str, tmp_path: Path) -> None:
 def test_pools_of_a_layer_have_proposals_of_their_own() -> None:
     features, Y = simulated(60, 5, 8, 4)
     spaces = [Fixed(features[0], pool=pool) for pool in ("", "mean", "max")]
-    result = search_pair(Y, spaces, [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
+    result = search(Y, spaces, [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
     proposed = {pool: [c.setting for c in result.candidates if c.pool == pool] for pool in ("", "mean", "max")}
     assert proposed["mean"] != proposed["max"]
-    alone = search_pair(Y, spaces[:1], [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
+    alone = search(Y, spaces[:1], [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
     assert proposed[""] == [c.setting for c in alone.candidates]
 
 
@@ -209,7 +209,7 @@ class _Killed(Exception):
     """The process ends here."""
 
 
-PER_VOXEL = Selection("voxel", "one_standard_error")
+PER_VOXEL = SelectionSettings("voxel", "one_standard_error")
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ PER_VOXEL = Selection("voxel", "one_standard_error")
         {"prune": True},
         {"selection": PER_VOXEL},
         {"selection": PER_VOXEL, "joint": True},
-        {"selection": Selection("voxel"), "prune": True},
+        {"selection": SelectionSettings("voxel"), "prune": True},
     ],
 )
 def test_a_killed_search_goes_on_where_it_was(

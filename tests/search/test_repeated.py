@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.search.spaces import search
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.search.base import PairResult
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
+from voxelcast.search.settings import EnsembleSettings
 
 from .spaces import Fixed, layer_names, simulated
 
 PARTITIONS = [make_folds(48, 4, seed) for seed in range(3)]
 
 
-def _results(noise: float, ensemble: Ensemble) -> tuple[np.ndarray, list[PairResult]]:
+def _results(noise: float, ensemble: EnsembleSettings) -> tuple[np.ndarray, list[PairResult]]:
     raw, Y = simulated(48, 6, 4, 3, layers=2, noise=noise)
     spaces = [Fixed(X, name) for X, name in zip(raw, layer_names(2), strict=True)]
-    return Y, [search_pair(Y, spaces, [get_encoder("pls")], folds, ensemble=ensemble) for folds in PARTITIONS]
+    return Y, [search(Y, spaces, [get_encoder("pls")], folds, ensemble=ensemble) for folds in PARTITIONS]
 
 
 def test_scores_are_averaged_over_partitions() -> None:
-    Y, results = _results(6.0, Ensemble())
+    Y, results = _results(6.0, EnsembleSettings())
     combined = combine_repeats(results)
     of_each = [fold_pearson_r(Y, r.out_of_fold, f) for r, f in zip(results, PARTITIONS, strict=True)]
     assert not np.allclose(of_each[0], of_each[1])
@@ -33,7 +33,7 @@ def test_scores_are_averaged_over_partitions() -> None:
 
 
 def test_partitions_that_chose_alike_leave_one_model() -> None:
-    _, results = _results(0.5, Ensemble())
+    _, results = _results(0.5, EnsembleSettings())
     assert len({(r.chosen.layer, tuple(r.chosen.setting.items())) for r in results}) == 1
     combined = combine_repeats(results)
     (part,) = combined.parts
@@ -44,7 +44,7 @@ def test_partitions_that_chose_alike_leave_one_model() -> None:
 
 
 def test_weights_of_partitions_that_differ_are_averaged() -> None:
-    _, results = _results(6.0, Ensemble("stacking"))
+    _, results = _results(6.0, EnsembleSettings("stacking"))
     combined = combine_repeats(results)
     X = simulated(48, 6, 4, 3, layers=2, noise=6.0)[0]
     test = {name: x[48:] for name, x in zip(layer_names(2), X, strict=True)}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.mlp import MLP
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import SampleEncoder
 from voxelcast.scoring.correlation import fold_pearson_r, mean_pearson_r
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import EnsembleSettings
 
 from .spaces import Fixed, Refitted, simulated
 
@@ -25,7 +25,7 @@ def test_scores_are_those_of_fits_by_hand(name: str, method: str) -> None:
     space = Refitted(features[0], folds, 4)
     encoder = get_encoder(name, seed=3)
     assert isinstance(encoder, SampleEncoder)
-    result = search_pair(Y, [space], [encoder], folds, method=method, trials=2)
+    result = search(Y, [space], [encoder], folds, method=method, trials=2)
     for candidate in result.candidates:
         for fold in range(3):
             X, kept = space.scores((fold,))[:40], folds != fold
@@ -46,7 +46,7 @@ def test_the_exact_search_shares_what_one_training_part_gives_two_folds() -> Non
     folds = make_folds(60, 3, 0)
     encoder = get_encoder("kernel_ridge_linear")
     assert isinstance(encoder, SampleEncoder)
-    result = search_pair(Y, [Fixed(features[0])], [encoder], folds)
+    result = search(Y, [Fixed(features[0])], [encoder], folds)
     for outer, choice in enumerate(result.nested_choices):
         best = -np.inf
         for setting in encoder.settings(20, 5, 3):
@@ -63,7 +63,7 @@ def test_the_exact_search_shares_what_one_training_part_gives_two_folds() -> Non
 def test_exact_search_refuses_what_cannot_be_listed() -> None:
     features, Y = simulated(40, 5, 4, 2)
     with pytest.raises(OptionError, match="must be bayes or random for mlp"):
-        search_pair(Y, [Fixed(features[0])], [MLP()], make_folds(40, 4, 0))
+        search(Y, [Fixed(features[0])], [MLP()], make_folds(40, 4, 0))
 
 
 def test_an_encoder_that_chooses_for_itself_is_tried_once() -> None:
@@ -80,7 +80,7 @@ def test_an_encoder_that_chooses_for_itself_is_tried_once() -> None:
 
     features, Y = simulated(40, 5, 4, 2)
     folds = make_folds(40, 4, 0)
-    result = search_pair(Y, [Fixed(features[0])], [Mean()], folds, method="bayes", trials=9, nested=False)
+    result = search(Y, [Fixed(features[0])], [Mean()], folds, method="bayes", trials=9, nested=False)
     assert len(result.candidates) == 1
     assert Mean.fits == 4 + 1
     assert dict(result.chosen.setting) == {}
@@ -94,8 +94,8 @@ def test_banded_ridge_joins_two_planted_layers_and_leaks_nothing() -> None:
     Y = signal + 3 * rng.standard_normal(signal.shape)
     folds = make_folds(120, 4, 0)
     spaces = [Fixed(X, f"layer {k}") for k, X in enumerate(layers)]
-    ensemble = Ensemble("banded_ridge", draws=6)
-    found = search_pair(Y, spaces, [get_encoder("ridge")], folds, ensemble=ensemble)
+    ensemble = EnsembleSettings("banded_ridge", draws=6)
+    found = search(Y, spaces, [get_encoder("ridge")], folds, ensemble=ensemble)
     assert found.out_of_fold is not None
     assert found.single_out_of_fold is not None
     joint, single = (fold_pearson_r(Y, P, folds).mean() for P in (found.out_of_fold, found.single_out_of_fold))
@@ -109,6 +109,6 @@ def test_banded_ridge_joins_two_planted_layers_and_leaks_nothing() -> None:
     # What an outer fold's responses are makes no difference to its predictions.
     shuffled = Y.copy()
     shuffled[folds == 2] = rng.permutation(shuffled[folds == 2])
-    again = search_pair(shuffled, spaces, [get_encoder("ridge")], folds, ensemble=ensemble)
+    again = search(shuffled, spaces, [get_encoder("ridge")], folds, ensemble=ensemble)
     assert again.out_of_fold is not None
     np.testing.assert_allclose(again.out_of_fold[folds == 2], found.out_of_fold[folds == 2], atol=1e-9)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search.base import PairResult
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import search_pair
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing, shared_components
 
 from .spaces import Fixed
@@ -34,7 +33,7 @@ def _subjects(
 def _search(
     X: FloatArray, Y: FloatArray, sharing: Sharing | None, encoder: str = "ridge", folds: IntArray = FOLDS
 ) -> PairResult:
-    return search_pair(Y, [Fixed(X)], [get_encoder(encoder)], folds, sharing=sharing)
+    return search(Y, [Fixed(X)], [get_encoder(encoder)], folds, sharing=sharing)
 
 
 def test_components_are_those_of_the_standardised_responses() -> None:
@@ -76,8 +75,8 @@ def test_sharing_helps_a_subject_with_few_noisy_voxels(encoder: str) -> None:
     assert np.mean(gains) > 0.03
 
 
-@pytest.mark.parametrize("ensemble", [Ensemble(), Ensemble("stacking")])
-def test_responses_of_a_fold_have_no_part_in_its_predictions(ensemble: Ensemble) -> None:
+@pytest.mark.parametrize("ensemble", [EnsembleSettings(), EnsembleSettings("stacking")])
+def test_responses_of_a_fold_have_no_part_in_its_predictions(ensemble: EnsembleSettings) -> None:
     X, Ys = _subjects(5)
     left_out = FOLDS == 1
     rng = np.random.default_rng(0)
@@ -85,12 +84,12 @@ def test_responses_of_a_fold_have_no_part_in_its_predictions(ensemble: Ensemble)
     for Y in changed:
         Y[left_out] = 50 * rng.standard_normal(Y[left_out].shape)
     before, after = (
-        search_pair(
+        search(
             own[0],
             [Fixed(X, "one"), Fixed(X**2, "two")],
             [get_encoder("ridge")],
             FOLDS,
-            selection=Selection("voxel"),
+            selection=SelectionSettings("voxel"),
             ensemble=ensemble,
             sharing=Sharing(K, own[1:]),
         ).out_of_fold
@@ -107,11 +106,11 @@ def test_impossible_sharing_is_refused() -> None:
     with pytest.raises(OptionError, match=r"share\.components must be 1 to 2"):
         shared_components([Y[:, :2]], 3)
     with pytest.raises(OptionError, match="got banded_ridge"):
-        search_pair(
+        search(
             Y,
             [Fixed(X)],
             [get_encoder("ridge")],
             FOLDS,
-            ensemble=Ensemble("banded_ridge"),
+            ensemble=EnsembleSettings("banded_ridge"),
             sharing=Sharing(1, others),
         )

@@ -128,7 +128,9 @@ def _labelled(
             f"{sorted({len(row) for row in rows})}; set frames=FrameSampling(n=...)"
         )
     dims = ("stimulus", "time", "feature")[:: 1 if rows[0].ndim == 2 else 2]
-    return xr.DataArray(np.stack(rows).astype(np.float32, copy=False), dims=dims, coords=coords, name=layer, attrs=attrs)
+    return xr.DataArray(
+        np.stack(rows).astype(np.float32, copy=False), dims=dims, coords=coords, name=layer, attrs=attrs
+    )
 
 
 def stimuli_of(given: Any) -> tuple[Stimulus, ...]:

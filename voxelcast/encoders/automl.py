@@ -31,7 +31,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
@@ -79,9 +79,9 @@ class AutoML(SampleEncoder):
 
     name: ClassVar[str] = "flaml"
 
-    def __init__(self, seed: int = 0, budget: Budget = DEFAULT_BUDGET) -> None:
+    def __init__(self, seed: int = 0, automl: AutoMLSettings = AutoMLSettings()) -> None:
         super().__init__(seed)
-        self.budget = budget
+        self.automl = automl
 
     def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return no ranges: FLAML searches by itself."""
@@ -105,7 +105,7 @@ class AutoML(SampleEncoder):
         left, values, right = np.linalg.svd(Y - y_mean, full_matrices=False)
         count = min(N_COMPONENTS, Y.shape[1], len(X) - 1)
         scores = left[:, :count] * values[:count]
-        searches = tuple(self._search(X, scores[:, k], self.budget.seconds / count) for k in range(count))
+        searches = tuple(self._search(X, scores[:, k], self.automl.seconds / count) for k in range(count))
         return AutoMLModel(setting, searches, y_mean, right[:count])
 
     def _search(self, X: FloatArray, y: FloatArray, seconds: float) -> Any:
@@ -117,7 +117,7 @@ class AutoML(SampleEncoder):
                 task="regression",
                 metric="r2",
                 time_budget=seconds,
-                mem_thres=self.budget.memory_mb * 2**20,
+                mem_thres=self.automl.memory_mb * 2**20,
                 eval_method="cv",
                 n_splits=_INNER_FOLDS,
                 seed=derive_seed(self.seed, self.name),
@@ -132,7 +132,7 @@ class AutoML(SampleEncoder):
 
     def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
         """Return the budget."""
-        return self.budget.seconds
+        return self.automl.seconds
 
 
 def _flaml() -> Any:

@@ -29,7 +29,7 @@ from voxelcast.core.errors import DataError, MissingPackageError, OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.autosklearn_environment.install import environment_folder, environment_python
 from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.sample import SampleEncoder, check_setting
 
@@ -80,9 +80,9 @@ class AutoSklearn(SampleEncoder):
 
     name: ClassVar[str] = "autosklearn"
 
-    def __init__(self, seed: int = 0, budget: Budget = DEFAULT_BUDGET) -> None:
+    def __init__(self, seed: int = 0, automl: AutoMLSettings = AutoMLSettings()) -> None:
         super().__init__(seed)
-        self.budget = budget
+        self.automl = automl
 
     def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
         """Return no ranges: auto-sklearn searches by itself."""
@@ -102,9 +102,9 @@ class AutoSklearn(SampleEncoder):
         """
         X, Y = checked_samples(X, Y)
         check_setting(self.name, setting, {})
-        if self.budget.seconds < _LEAST_SECONDS:
+        if self.automl.seconds < _LEAST_SECONDS:
             raise OptionError(
-                f"automl.seconds must be at least {_LEAST_SECONDS} for autosklearn; got {self.budget.seconds:g}"
+                f"automl.seconds must be at least {_LEAST_SECONDS} for autosklearn; got {self.automl.seconds:g}"
             )
         if len(X) < _FEWEST:
             raise DataError(f"autosklearn needs at least {_FEWEST} training stimuli; got {len(X)}; ask for fewer folds")
@@ -114,12 +114,12 @@ class AutoSklearn(SampleEncoder):
         np.save(folder / "X.npy", X)
         np.save(folder / "Y.npy", Y)
         settings = {
-            "seconds": self.budget.seconds,
-            "memory_mb": self.budget.memory_mb,
+            "seconds": self.automl.seconds,
+            "memory_mb": self.automl.memory_mb,
             "seed": derive_seed(self.seed, self.name) % 2**31,
         }
         (folder / "settings.json").write_text(json.dumps(settings))
-        _work("fit", folder, self.budget.seconds + _GRACE)
+        _work("fit", folder, self.automl.seconds + _GRACE)
         found = json.loads((folder / "found.json").read_text())
         return AutoSklearnModel(setting, Y.shape[1], found["runs"], found["successful_runs"], kept)
 
@@ -129,7 +129,7 @@ class AutoSklearn(SampleEncoder):
 
     def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
         """Return the budget and some seconds for starting and predicting."""
-        return self.budget.seconds + 15
+        return self.automl.seconds + 15
 
 
 def _work(verb: str, folder: Path, seconds: float) -> None:

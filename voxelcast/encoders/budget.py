@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
-from voxelcast.core.errors import OptionError
+from annotated_types import Ge
 
-
-@dataclass(frozen=True)
-class Budget:
-    """Time and memory of one fit of automatic machine learning.
-
-    Parameters
-    ----------
-    seconds : float
-        Of wall-clock time.
-    memory_mb : int
-        In units of 2**20 bytes.
-    """
-
-    seconds: float = 60.0
-    memory_mb: int = 3072
-
-    def __post_init__(self) -> None:
-        if not self.seconds >= 1 or self.memory_mb < 256:
-            raise OptionError(
-                f"automl needs at least 1 second and 256 MB; got {self.seconds:g} seconds and {self.memory_mb} MB"
-            )
+from voxelcast.core.settings import settings
 
 
-DEFAULT_BUDGET = Budget()
+@settings
+class AutoMLSettings:
+    """Time (wall-clock) and memory (units of 2**20 bytes) of one fit of automatic machine learning."""
+
+    seconds: Annotated[float, Ge(1)] = 60.0
+    memory_mb: Annotated[int, Ge(256)] = 3072

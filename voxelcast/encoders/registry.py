@@ -10,7 +10,7 @@ from voxelcast.encoders.automl import AutoML
 from voxelcast.encoders.autosklearn import AutoSklearn
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.boosted_trees import BoostedTrees
-from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.canonical import CCA, PLSCanonical
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso
 from voxelcast.encoders.kernel_ridge import LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge
@@ -44,10 +44,10 @@ def list_encoders(pattern: str = "*") -> tuple[str, ...]:
     return tuple(sorted(name for name in (*ENCODERS, *SAMPLE_ENCODERS, *AUTOML_ENCODERS) if fnmatchcase(name, pattern)))
 
 
-def get_encoder(name: str, seed: int = 0, budget: Budget = DEFAULT_BUDGET) -> AnyEncoder:
+def get_encoder(name: str, seed: int = 0, automl: AutoMLSettings = AutoMLSettings()) -> AnyEncoder:
     """Return the encoder of that name.
 
-    ``seed`` is for the encoders that leave something to chance, ``budget`` for automatic machine learning.
+    ``seed`` is for the encoders that leave something to chance, ``automl`` for automatic machine learning.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def get_encoder(name: str, seed: int = 0, budget: Budget = DEFAULT_BUDGET) -> An
     """
     check_known("encoder", name, list_encoders())
     if name in AUTOML_ENCODERS:
-        return AUTOML_ENCODERS[name](seed, budget)
+        return AUTOML_ENCODERS[name](seed, automl)
     return ENCODERS[name]() if name in ENCODERS else SAMPLE_ENCODERS[name](seed)
 
 

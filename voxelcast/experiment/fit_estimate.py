@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from voxelcast.encoders.budget import Budget
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.experiment.settings import ExperimentConfig
@@ -50,7 +49,7 @@ class FitEstimate:
 
     @cached_property
     def _encoders(self) -> list[AnyEncoder]:
-        budget = Budget(**self.config.automl.model_dump())
+        budget = self.config.automl
         return [get_encoder(name, 0, budget) for name in self.config.encoders]
 
     @property

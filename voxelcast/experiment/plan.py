@@ -16,7 +16,6 @@ from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.builders import build_dataset
-from voxelcast.experiment.partition_config import Layer, resolve_groups
 from voxelcast.experiment.settings import TABLES, ExperimentConfig
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
@@ -42,6 +41,7 @@ from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
 from voxelcast.search.folds import group_folds, make_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
+from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import file_hash
 from voxelcast.store.steps import StepStore
@@ -293,15 +293,11 @@ class Plan:
                     partitions=tuple(partitions),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
-                    search=config.search,
-                    selection=config.selection,
-                    ensemble=config.ensemble,
+                    settings=config.pair_settings,
                     share=config.share,
                     truncate=config.compress.compression(axis=False, seed=0).nested,
-                    nested=config.folds.nested,
                     interval=config.interval,
                     significance=config.significance,
-                    seed=config.seed,
                 )
             )
             for pair, prepared in responses.items()

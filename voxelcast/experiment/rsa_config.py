@@ -10,9 +10,10 @@ from pydantic import Field, field_validator
 
 from voxelcast.core.checks import check_file_name
 from voxelcast.experiment.dataset_config import Strict
-from voxelcast.experiment.settings import IntervalConfig, NetworkConfig
+from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.features.space import parse_space
+from voxelcast.scoring.settings import IntervalSettings
 
 
 class RsaConfig(Strict):
@@ -29,7 +30,7 @@ class RsaConfig(Strict):
     dissimilarity: Literal["correlation", "euclidean"] = "correlation"
     comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
     space: str = "none"
-    interval: IntervalConfig = IntervalConfig()
+    interval: IntervalSettings = IntervalSettings()
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"

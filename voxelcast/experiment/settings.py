@@ -12,21 +12,24 @@ from pydantic import Field, field_validator, model_validator
 from voxelcast.core.checks import check_file_name, check_option
 from voxelcast.core.errors import UnknownNameError
 from voxelcast.core.seeds import derive_seed
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import can_be_exact, list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
-from voxelcast.experiment.partition_config import VariancePartitioningConfig
-from voxelcast.experiment.search_config import (
-    EnsembleConfig,
-    FoldsConfig,
-    SearchConfig,
-    SelectionConfig,
-    ShareConfig,
-)
 from voxelcast.features.compress import Compression
 from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pooling import check_pools
 from voxelcast.features.space import parse_space
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.joined import JOINED
+from voxelcast.search.settings import (
+    EnsembleSettings,
+    FoldSettings,
+    PairSettings,
+    SearchSettings,
+    SelectionSettings,
+    SharingSettings,
+)
+from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 from voxelcast.stimuli.sampling import FrameSampling
 
 TABLES = "dataset"
@@ -128,27 +131,6 @@ class CompressConfig(Strict):
         )
 
 
-class AutoMLConfig(Strict):
-    """Time and memory of one fit of the encoders flaml and autosklearn."""
-
-    seconds: float = Field(default=60.0, ge=1)
-    memory_mb: int = Field(default=3072, ge=256)
-
-
-class IntervalConfig(Strict):
-    """Bootstrap interval of the score over stimuli."""
-
-    resamples: int = Field(default=1000, ge=100)
-    level: float = Field(default=0.95, gt=0, lt=1)
-
-
-class SignificanceConfig(Strict):
-    """Permutation test of every voxel's score; 0 permutations: none. ``alpha`` is the false discovery rate allowed."""
-
-    permutations: int = Field(default=1000, ge=0)
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-
-
 class ComputeConfig(Strict):
     """Where the work runs; changes no result."""
 
@@ -171,15 +153,15 @@ class ExperimentConfig(Strict):
     space: str = "none"
     compress: CompressConfig = CompressConfig()
     encoders: SeveralNames = ("pls", "ridge")
-    automl: AutoMLConfig = AutoMLConfig()
-    search: SearchConfig = SearchConfig()
-    selection: SelectionConfig = SelectionConfig()
-    ensemble: EnsembleConfig = EnsembleConfig()
-    share: ShareConfig = ShareConfig()
-    folds: FoldsConfig = FoldsConfig()
-    interval: IntervalConfig = IntervalConfig()
-    significance: SignificanceConfig = SignificanceConfig()
-    variance_partitioning: VariancePartitioningConfig = VariancePartitioningConfig()
+    automl: AutoMLSettings = AutoMLSettings()
+    search: SearchSettings = SearchSettings()
+    selection: SelectionSettings = SelectionSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+    share: SharingSettings = SharingSettings()
+    folds: FoldSettings = FoldSettings()
+    interval: IntervalSettings = IntervalSettings()
+    significance: SignificanceSettings = SignificanceSettings()
+    variance_partitioning: VariancePartitioningSettings = VariancePartitioningSettings()
     broken_stimuli: Literal["stop", "skip"] = "stop"
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
@@ -235,12 +217,8 @@ class ExperimentConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _voxels_can_choose(self) -> ExperimentConfig:
-        if self.selection.per == "voxel" and self.search.metric != "pearson_r":
-            raise ValueError(
-                f"selection.per: voxels choose by search.metric pearson_r, got {self.search.metric}; "
-                "set selection.per=roi"
-            )
+    def _agreeing(self) -> ExperimentConfig:
+        self.pair_settings  # noqa: B018  (its settings must go together)
         return self
 
     @model_validator(mode="after")
@@ -254,8 +232,6 @@ class ExperimentConfig(Strict):
 
     @model_validator(mode="after")
     def _can_join(self) -> ExperimentConfig:
-        if self.ensemble.joined and self.search.joint:
-            raise ValueError("ensemble.joined must be false with search.joint, whose studies choose among layers")
         if self.ensemble.joined and self.delays:
             raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
         if JOINED in [network.shown for network in self.networks]:
@@ -278,6 +254,11 @@ class ExperimentConfig(Strict):
         if twice:
             raise ValueError(f"networks: {twice[0]} is there twice; give one of them a label of its own")
         return self
+
+    @property
+    def pair_settings(self) -> PairSettings:
+        """What is done with one subject x ROI."""
+        return PairSettings(self.search, self.selection, self.ensemble, self.folds.nested, self.seed)
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +16,9 @@ from voxelcast.experiment.dataset_config import DATASET_SETTINGS, DatasetConfig
 from voxelcast.experiment.settings import ExperimentConfig
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+"""How pydantic calls a setting that does not exist: of a model and of a dataclass."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -114,10 +118,10 @@ def _position(here: list[Any], part: str, override: str) -> int:
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     problems = error.errors()
     # A misspelt setting often leaves another one missing: the misspelling is what to mend.
-    first = min(problems, key=lambda problem: problem["type"] != "extra_forbidden")
+    first = min(problems, key=lambda problem: problem["type"] not in _UNKNOWN)
     where = [part for part in first["loc"] if part not in _tags()]
     name = ".".join(map(str, where)) or "the experiment"
-    if first["type"] == "extra_forbidden":
+    if first["type"] in _UNKNOWN:
         allowed = _fields_at(model, where[:-1], first["loc"])
         near = nearest(str(where[-1]), allowed)
         hint = f"did you mean {near}? " if near else ""
@@ -146,14 +150,22 @@ def _fields_at(settings: type[BaseModel], where: Sequence[str | int], loc: Seque
     for part in where:
         if isinstance(part, int):
             continue
-        model = _model_of(model.model_fields[part].annotation, loc)
-    return list(model.model_fields)
+        model = _model_of(_fields_of(model)[part], loc)
+    return list(_fields_of(model))
+
+
+def _fields_of(model: Any) -> dict[str, Any]:
+    """Return the annotations of a model's fields, or a dataclass's."""
+    if is_dataclass(model):
+        hints = get_type_hints(model)
+        return {field.name: hints[field.name] for field in fields(model)}
+    return {name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _model_of(annotation: Any, loc: Sequence[str | int]) -> Any:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
         return annotation
     members = [_model_of(member, loc) for member in get_args(annotation) if member is not Ellipsis]
     models = [member for member in members if member is not None]
-    tagged = [m for m in models if "kind" in m.model_fields and get_args(m.model_fields["kind"].annotation)[0] in loc]
+    tagged = [m for m in models if get_args(_fields_of(m).get("kind", None))[:1] in [(part,) for part in loc]]
     return (tagged or models or [None])[0]

@@ -11,6 +11,7 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.core.seeds import generator
 from voxelcast.scoring.correlation import constant_columns, fold_pearson_r
+from voxelcast.scoring.settings import IntervalSettings
 
 _BLOCK_BYTES = 32 * 2**20
 _FEWEST_GROUPS = 3
@@ -20,8 +21,7 @@ def bootstrap_interval(
     Y: FloatArray,
     P: FloatArray,
     fold_ids: IntArray,
-    n_resamples: int = 1000,
-    level: float = 0.95,
+    interval: IntervalSettings = IntervalSettings(),
     seed: int = 0,
     groups: Sequence[str] | None = None,
 ) -> tuple[float, float]:
@@ -40,9 +40,8 @@ def bootstrap_interval(
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
     fold_ids : ndarray of shape (n_stimuli,)
-    n_resamples : int
-    level : float
-        Coverage of the interval, in (0, 1).
+    interval : IntervalSettings
+        Resamples and coverage.
     seed : int
     groups : sequence of str, optional
         The group of each stimulus; groups are drawn whole.
@@ -62,13 +61,8 @@ def bootstrap_interval(
     .. [1] Efron, B. & Tibshirani, R. J. An Introduction to the Bootstrap. Chapman & Hall (1993).
        doi:10.1201/9780429246593
     """
-    means = bootstrap_scores(Y, P, fold_ids, n_resamples, seed, groups)
-    if not 0 < level < 1:
-        raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
-    if np.isnan(means).all():
-        return float("nan"), float("nan")
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    means = bootstrap_scores(Y, P, fold_ids, interval.resamples, seed, groups)
+    return _quantiles(means, interval.level)
 
 
 def bootstrap_difference(
@@ -76,8 +70,7 @@ def bootstrap_difference(
     P: FloatArray,
     Q: FloatArray,
     fold_ids: IntArray,
-    n_resamples: int = 1000,
-    level: float = 0.95,
+    interval: IntervalSettings = IntervalSettings(),
     seed: int = 0,
     groups: Sequence[str] | None = None,
 ) -> tuple[float, float]:
@@ -88,7 +81,7 @@ def bootstrap_difference(
 
     Parameters
     ----------
-    Y, fold_ids, n_resamples, level, seed, groups
+    Y, fold_ids, interval, seed, groups
         As for `bootstrap_interval`.
     P, Q : ndarray of shape (n_stimuli, n_voxels)
         Predictions of the two models.
@@ -98,16 +91,19 @@ def bootstrap_difference(
     low, high : float
         Of score(P) - score(Q); NaN if no voxel has both scores, or there is one group only.
     """
-    if not 0 < level < 1:
-        raise OptionError(f"level must lie between 0 and 1; got {level}; give e.g. 0.95")
     both = np.isfinite(fold_pearson_r(Y, P, fold_ids)) & np.isfinite(fold_pearson_r(Y, Q, fold_ids))
     if not both.any():
         return float("nan"), float("nan")
     Y, P, Q = (_columns(part, both) for part in (Y, P, Q))
-    of_p, of_q = (bootstrap_scores(Y, part, fold_ids, n_resamples, seed, groups) for part in (P, Q))
-    if np.isnan(of_p - of_q).all():
+    of_p, of_q = (bootstrap_scores(Y, part, fold_ids, interval.resamples, seed, groups) for part in (P, Q))
+    return _quantiles(of_p - of_q, interval.level)
+
+
+def _quantiles(scores: FloatArray, level: float) -> tuple[float, float]:
+    """Return the ends of the interval in which the share ``level`` of resampled scores lies; NaN without any."""
+    if np.isnan(scores).all():
         return float("nan"), float("nan")
-    low, high = np.nanquantile(of_p - of_q, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(scores, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

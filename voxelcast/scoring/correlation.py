@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, ShapeError
+
+Metric = Literal["pearson_r", "pooled_2021"]
 
 # A column counts as constant if its standard deviation is below this multiple of the rounding of its largest value.
 _CONSTANT = 16 * float(np.finfo(np.float64).eps)
@@ -104,7 +107,7 @@ def mean_pearson_r(Y: FloatArray, P: FloatArray) -> float:
     return float(np.nansum(r) / np.count_nonzero(~constant_columns(Y)))
 
 
-METRICS: dict[str, Callable[[FloatArray, FloatArray], float]] = {
+METRICS: dict[Metric, Callable[[FloatArray, FloatArray], float]] = {
     "pearson_r": mean_pearson_r,
     "pooled_2021": pooled_2021_r,
 }

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import DataError, OptionError
+from voxelcast.core.errors import DataError
 from voxelcast.scoring.bootstrap import draws_whole_folds, resampled_folds, resampling_weights
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance
 
 _BLOCK_BYTES = 128 * 2**20
@@ -47,8 +48,7 @@ def variance_parts(
     Y: FloatArray,
     predictions: Mapping[Sets, FloatArray],
     fold_ids: IntArray,
-    n_resamples: int = 1000,
-    level: float = 0.95,
+    interval: IntervalSettings = IntervalSettings(),
     seed: int = 0,
     groups: Sequence[str] | None = None,
 ) -> list[VariancePart]:
@@ -66,9 +66,7 @@ def variance_parts(
     predictions : mapping of frozenset of str to ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions by the model on each combination of sets; see `partition_variance`.
     fold_ids : ndarray of shape (n_stimuli,)
-    n_resamples : int
-    level : float
-        Coverage of the intervals, in (0, 1).
+    interval : IntervalSettings
     seed : int
     groups : sequence of str, optional
         The group of each stimulus; groups are drawn whole.
@@ -82,26 +80,21 @@ def variance_parts(
     Raises
     ------
     OptionError
-        If a setting is out of range, or a combination is missing.
+        If a combination is missing.
     ShapeError, DataError
         If shapes differ, or values are not finite.
     """
-    if not 0 < level < 1 or n_resamples < 1:
-        raise OptionError(
-            f"level must lie between 0 and 1, and n_resamples be at least 1; got {level} and {n_resamples}; give e.g. "
-            "0.95 and 1000"
-        )
     Y = np.asarray(Y, dtype=np.float64)
     if not all(np.isfinite(values).all() for values in (Y, *predictions.values())):
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
     models = {sets: fold_r2(Y, predictions[sets], fold_ids) for sets in sorted(predictions, key=_order)}
     values = _named(models)
     known = np.isfinite(next(iter(models.values())))
-    drawn = _drawn_stimuli(fold_ids, groups, n_resamples, seed)
+    drawn = _drawn_stimuli(fold_ids, groups, interval.resamples, seed)
     ends = {name: np.full((2, Y.shape[1]), np.nan) for name in values}
     means = {name: np.full(2, np.nan) for name in values}
     if drawn and known.any():
-        quantiles = [(1 - level) / 2, (1 + level) / 2]
+        quantiles = [(1 - interval.level) / 2, (1 + interval.level) / 2]
         own = {sets: predictions[sets] for sets in models}
         means = _fill_ends(ends, Y, own, drawn, np.flatnonzero(known), quantiles)
     parts = []

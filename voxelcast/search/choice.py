@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.search.settings import Rule
 
-SELECTION_RULES = ("best", "one_standard_error")
 TIE = 1e-12
 """Scores (of size 1) that differ by no more are equal: what is left is rounding, which is not to decide anything."""
 
@@ -35,7 +35,7 @@ class Choice:
     pick: IntArray
 
 
-def choose(mean: FloatArray, error: FloatArray, order: IntArray, rule: str) -> Choice:
+def choose(mean: FloatArray, error: FloatArray, order: IntArray, rule: Rule) -> Choice:
     """Choose a setting for each unit.
 
     Parameters
@@ -45,7 +45,7 @@ def choose(mean: FloatArray, error: FloatArray, order: IntArray, rule: str) -> C
     order : ndarray of shape (n_settings,)
         Places of the settings from the simplest to the most complex.
     rule : str
-        ``"best"``, or ``"one_standard_error"`` [1]_; see `voxelcast.search.selection.Selection`.
+        ``"best"``, or ``"one_standard_error"`` [1]_; see `voxelcast.search.settings.SelectionSettings`.
     """
     # A NaN compares as worse than anything; of equals the first is taken, here the simplest.
     scores = np.where(np.isnan(mean), -np.inf, mean)[order]

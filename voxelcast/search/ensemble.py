@@ -15,66 +15,12 @@ References
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.optimize import nnls
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_option
-from voxelcast.core.errors import OptionError
-
-ENSEMBLES = ("none", "stacking", "average", "banded_ridge")
-ENSEMBLE_PER = ("roi", "voxel")
-JOINING = ("stacking", "average")
-"""Methods that take a model on all layers joined as one layer more."""
 
 _BLOCK_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """How the layers are combined.
-
-    Parameters
-    ----------
-    method : str
-        ``"none"``: the best layer alone; ``"stacking"``: non-negative weights estimated on out-of-fold predictions of
-        the training folds [1]_ [2]_; ``"average"``: the mean prediction of the ``top`` best layers;
-        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each.
-    per : str
-        ``"roi"``: one set of stacking weights for all voxels; ``"voxel"``: one for each.
-    top : int
-        Layers that are averaged; all, if there are fewer.
-    sum_to_one : bool
-        Whether stacking weights sum to 1. Free weights may undo an encoder's shrinkage: they can score a little
-        higher, but where a layer's predictions are shrunk to almost nothing they grow without bound.
-    draws : int
-        Weights of the layers that banded ridge draws at random, besides equal weights and every layer alone; 0: equal
-        weights only.
-    joined : bool
-        Whether the last feature space is that of all layers joined (`voxelcast.search.joined`): it enters stacking and
-        averages as one layer more, and is never the best single layer.
-    """
-
-    method: str = "none"
-    per: str = "voxel"
-    top: int = 3
-    sum_to_one: bool = True
-    draws: int = 20
-    joined: bool = False
-
-    def __post_init__(self) -> None:
-        check_option("ensemble.method", self.method, ENSEMBLES)
-        check_option("ensemble.per", self.per, ENSEMBLE_PER)
-        if self.joined and self.method not in JOINING:
-            raise OptionError(
-                f"ensemble.joined needs ensemble.method {' or '.join(JOINING)}; got {self.method}; leave it out"
-            )
-        if self.top < 1:
-            raise OptionError(f"ensemble.top must be at least 1; got {self.top}; give e.g. 3")
-        if self.draws < 0:
-            raise OptionError(f"ensemble.draws must not be negative; got {self.draws}; give e.g. 20")
 
 
 def best_weights(layer_scores: FloatArray) -> FloatArray:

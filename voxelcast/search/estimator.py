@@ -16,15 +16,15 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import FittedEncoder, Params
-from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import AUTOML_ENCODERS, can_be_exact, get_encoder
 from voxelcast.encoders.sample import AnyEncoder, FittedModel
 from voxelcast.search.base import Candidate, GivenFeatures
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import METHODS, search_pair
+from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import Method, PairSettings, SearchSettings
 
 
 class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -37,27 +37,27 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     ----------
     encoder : str
         See `voxelcast.encoders.registry.list_encoders`.
-    setting : dict, optional
+    params : dict, optional
         The encoder's hyper-parameters. None: those with the best mean Pearson r in cross-validation over the data that
         are fitted (which says nothing about the scale of predictions, as R^2 would). An encoder that has none, or
         chooses them itself, is fitted at once.
     folds : int
         Of that cross-validation; each has at least three stimuli.
     method : str
-        ``"exact"`` tries every setting; ``"bayes"``, ``"random"`` and ``"grid"`` try ``trials`` of them.
+        ``"exact"`` tries the encoder's whole grid; ``"bayes"``, ``"random"`` and ``"grid"`` try ``trials`` of them.
     trials : int
     seed : int
         Of the folds, of the proposals, and of encoders that leave something to chance.
-    budget : Budget, optional
+    automl : AutoMLSettings, optional
         Time and memory of a fit of automatic machine learning. None: one minute and 3 GiB.
 
     Attributes
     ----------
-    setting_ : dict
+    params_ : dict
         The hyper-parameters of the fitted model.
     model_ : FittedModel
     candidates_ : tuple of Candidate
-        The settings tried, with their scores in each fold; empty where nothing was searched. They are selection
+        The parameters tried, with their scores in each fold; empty where nothing was searched. They are selection
         scores: the best of them is too good an estimate of performance.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
@@ -68,20 +68,20 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self,
         encoder: str = "ridge",
         *,
-        setting: Params | None = None,
+        params: Params | None = None,
         folds: int = 10,
-        method: str = "exact",
+        method: Method = "exact",
         trials: int = 25,
         seed: int = 0,
-        budget: Budget | None = None,
+        automl: AutoMLSettings | None = None,
     ) -> None:
         self.encoder = encoder
-        self.setting = setting
+        self.params = params
         self.folds = folds
         self.method = method
         self.trials = trials
         self.seed = seed
-        self.budget = budget
+        self.automl = automl
 
     def fit(self, X: ArrayLike, y: ArrayLike, groups: Sequence[Any] | None = None) -> Self:
         """Fit the model, after a search for its hyper-parameters if none are given.
@@ -104,21 +104,21 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         OptionError
             If a parameter is outside what is allowed.
         DataError
-            If there are too few stimuli or groups for the folds, or no setting has a score.
+            If there are too few stimuli or groups for the folds, or no parameters have a score.
         ValueError
             scikit-learn's own, if X or y has the wrong shape or a value that is not finite.
         """
         features, Y = self._validated(X, y)
-        encoder = get_encoder(self.encoder, self.seed, self.budget or DEFAULT_BUDGET)
-        check_option("method", self.method, METHODS)
-        setting = self._given_setting(encoder, features.shape, Y.shape[1])
+        encoder = get_encoder(self.encoder, self.seed, self.automl or AutoMLSettings())
+        self._search = SearchSettings(self.method, trials=self.trials)  # checked whether or not it is used
+        params = self._given_params(encoder, features.shape, Y.shape[1])
         tried: tuple[Candidate, ...] = ()
-        if setting is None:
+        if params is None:
             model, tried = self._searched(encoder, features, Y, groups)
         else:
-            model = encoder.fit(features, Y, setting)
+            model = encoder.fit(features, Y, params)
         self.model_: FittedModel = model
-        self.setting_ = dict(model.setting)
+        self.params_ = dict(model.setting)
         self.candidates_ = tried
         return self
 
@@ -168,35 +168,32 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self._one_dimensional = responses.ndim == 1
         return features, responses.reshape(len(responses), -1)
 
-    def _given_setting(self, encoder: AnyEncoder, shape: tuple[int, ...], n_voxels: int) -> Params | None:
-        """Return the setting to fit, or None if it has to be searched."""
-        if self.setting is None:
+    def _given_params(self, encoder: AnyEncoder, shape: tuple[int, ...], n_voxels: int) -> Params | None:
+        """Return the parameters to fit, or None if it has to be searched."""
+        if self.params is None:
             return None if encoder.space(shape[0], shape[1], n_voxels) else {}
-        if not isinstance(self.setting, Mapping):
+        if not isinstance(self.params, Mapping):
             raise OptionError(
-                f"setting must be a dict of {self.encoder}'s hyper-parameters, or None to search them; "
-                f"got {self.setting!r}"
+                f"params must be a dict of {self.encoder}'s hyper-parameters, or None to search them; "
+                f"got {self.params!r}"
             )
-        return dict(self.setting)
+        return dict(self.params)
 
     def _searched(
         self, encoder: AnyEncoder, X: FloatArray, Y: FloatArray, groups: Sequence[Any] | None
     ) -> tuple[FittedModel, tuple[Candidate, ...]]:
-        """Choose the setting by cross-validation and return the model fitted with it, and what was tried."""
+        """Choose the parameters by cross-validation and return the model fitted with it, and what was tried."""
         if self.method == "exact" and not can_be_exact(self.encoder):
             raise OptionError(
                 f"method must be bayes, random or grid for {self.encoder}, whose settings cannot all be tried; "
-                "got exact; name one of these or give setting"
+                "got exact; name one of these or give params"
             )
         found = search_pair(
             Y,
             [GivenFeatures("given", "features", X)],
             [encoder],
             make_folds(len(X), self.folds, self.seed, groups),
-            method=self.method,
-            trials=self.trials,
-            nested=False,
-            seed=self.seed,
+            PairSettings(self._search, nested=False, seed=self.seed),
         )
         return found.parts[0].model, found.candidates
 

@@ -12,6 +12,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
+from voxelcast.scoring.correlation import Metric
 from voxelcast.search.choice import Choice
 from voxelcast.search.path_scores import score_path_folds
 from voxelcast.search.sample_scores import score_samples
@@ -51,7 +52,7 @@ def score_excluded(
     data: PairData,
     settings: tuple[Params, ...],
     excluded: tuple[int, ...],
-    metric: str,
+    metric: Metric,
     folds: tuple[int, ...] | None = None,
 ) -> FloatArray:
     """Fit all settings without the folds ``excluded`` and score them on ``folds``, by default on each of those.
@@ -70,7 +71,7 @@ def score_excluded(
 
 
 def exact_trials(
-    encoder: AnyEncoder, training: Training, data: PairData, nested: bool, metric: str
+    encoder: AnyEncoder, training: Training, data: PairData, nested: bool, metric: Metric
 ) -> Iterator[tuple[int | None, Trials]]:
     """Score every setting under plain cross-validation and, if nested, inside every outer fold.
 
@@ -115,7 +116,7 @@ def _refined(
     settings: tuple[Params, ...],
     scores: FloatArray,
     outer: int | None,
-    metric: str,
+    metric: Metric,
 ) -> Trials:
     """Try settings between those of the list, where the encoder expects a better score.
 

@@ -14,7 +14,8 @@ from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import Trials, smallest_training, usable_features
 from voxelcast.search.judge import Evaluator
-from voxelcast.search.proposals import Proposing, nearest_setting
+from voxelcast.search.proposals import nearest_setting, new_study
+from voxelcast.search.settings import Rule, SearchSettings
 from voxelcast.search.study import suggest_range
 from voxelcast.search.training import PairData, Training
 from voxelcast.search.truncated import truncated
@@ -29,12 +30,12 @@ def joint_trials(
     encoders: Sequence[AnyEncoder],
     data: PairData,
     nested: bool,
-    metric: str,
-    proposing: Proposing,
+    search: SearchSettings,
+    seed: int,
     *,
     truncate: bool = True,
     n_delays: int = 1,
-    voxel_rule: str | None = None,
+    voxel_rule: Rule | None = None,
     log: EvaluationLog | None = None,
 ) -> Iterator[Found]:
     """Search all layers, pools, numbers of components and encoders in one study, and in one more per outer fold.
@@ -47,7 +48,7 @@ def joint_trials(
         Whether the number of components is searched; not where components have no order.
     n_delays : int
         How many features, one behind the other, are the same component at other delays.
-    encoders, data, nested, metric, proposing, voxel_rule, log
+    encoders, data, nested, search, seed, voxel_rule, log
         As for `voxelcast.search.proposals.proposed_trials`.
 
     Yields
@@ -100,10 +101,10 @@ def joint_trials(
             if choice not in judges:
                 source = truncated(trainings[place], k)
                 label = ("joint", *space_names(spaces[place]), str(k), encoders[which].name, str(outer))
-                judges[choice] = Evaluator(encoders[which], source, data, metric, outer, voxel_rule, log, label)
+                judges[choice] = Evaluator(encoders[which], source, data, search.metric, outer, voxel_rule, log, label)
             return judges[choice].score(proposal["setting"], fold)
 
-        tried = proposing.study(suggest, outer).run(proposing.trials, score, folds)
+        tried = new_study(search, seed, suggest, outer).run(search.trials, score, folds)
         gathered: dict[_Choice, list[tuple[Params, FloatArray]]] = {}
         for proposal, scores in tried:
             choice = (proposal["place"], proposal["features"], proposal["encoder"])

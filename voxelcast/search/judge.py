@@ -10,11 +10,13 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
+from voxelcast.scoring.correlation import Metric
 from voxelcast.search.choice import Choice, simplest_first
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import Trials
 from voxelcast.search.path_scores import path_pearson_r, score_path
 from voxelcast.search.sample_scores import score_samples
+from voxelcast.search.settings import Rule
 from voxelcast.search.training import PairData, Training
 from voxelcast.search.voxel_log import Key
 from voxelcast.search.voxelwise import VoxelTally, fold_pearson
@@ -46,9 +48,9 @@ class Evaluator:
         encoder: AnyEncoder,
         training: Training,
         data: PairData,
-        metric: str,
+        metric: Metric,
         outer: int | None,
-        voxel_rule: str | None,
+        voxel_rule: Rule | None,
         log: EvaluationLog | None,
         label: Key,
     ) -> None:
@@ -117,7 +119,7 @@ class Evaluator:
         scores: FloatArray,
         complexity: IntArray | None,
         folds: Sequence[int],
-        rule: str,
+        rule: Rule,
     ) -> Choice:
         """Let each voxel choose among the settings that were not given up."""
         complete = np.flatnonzero(~np.isnan(scores).any(axis=1))

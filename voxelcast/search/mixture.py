@@ -14,9 +14,10 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.sample import FittedModel
 from voxelcast.search.base import FeatureSpace, Part, Share
 from voxelcast.search.choice import first_best
-from voxelcast.search.ensemble import Ensemble, StackingSums, average_weights, best_weights
+from voxelcast.search.ensemble import StackingSums, average_weights, best_weights
 from voxelcast.search.member_fits import fit_members, training_mean
 from voxelcast.search.selection import Member, SearchRecord
+from voxelcast.search.settings import EnsembleSettings
 from voxelcast.search.training import PairData, Training, checked_scores, training
 
 Outer = int | None
@@ -44,7 +45,7 @@ class Sources:
 
 
 def mixture_weights(
-    record: SearchRecord, sources: Sources, ensemble: Ensemble, outers: Sequence[Outer]
+    record: SearchRecord, sources: Sources, ensemble: EnsembleSettings, outers: Sequence[Outer]
 ) -> dict[Outer, FloatArray]:
     """Weigh the layers, in the plain search (outer None) and in outer folds, by what is outside the outer fold.
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_finite, check_option
+from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.sample import AnyEncoder
-from voxelcast.scoring.correlation import METRICS, fold_pearson_r
+from voxelcast.scoring.correlation import Metric, fold_pearson_r
 from voxelcast.search.banded import banded_result
 from voxelcast.search.base import FeatureSpace, PairResult, space_names
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import exact_trials
 from voxelcast.search.folds import check_folds
@@ -29,42 +28,51 @@ from voxelcast.search.mixture import (
     shares,
     single_weights,
 )
-from voxelcast.search.proposals import Proposing, proposed_trials
-from voxelcast.search.selection import Member, SearchRecord, Selection
+from voxelcast.search.proposals import proposed_trials
+from voxelcast.search.selection import Member, SearchRecord
+from voxelcast.search.settings import EnsembleSettings, PairSettings, Rule, SearchSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.search.training import PairData, training
 from voxelcast.search.voxelwise import exact_voxel_trials
 
-METHODS = ("exact", "bayes", "random", "grid")
-_BY_ROI, _BEST_LAYER = Selection(), Ensemble()
+
+@dataclass(frozen=True)
+class PairContext:
+    """What a search has to know of its responses and feature spaces.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Subject and ROI, say: they make the proposals of one pair independent of another's.
+    truncate : bool
+        Whether a joint search tries the first k components of a layer for every k: they must be principal components.
+    n_delays : int
+        How many features, one behind the other, are the same component at other delays (`voxelcast.features.delays`):
+        a joint search takes or leaves them together.
+    sharing : Sharing, optional
+        Other subjects' responses: models are fitted to responses projected on what all subjects share.
+    """
+
+    names: tuple[str, ...] = ()
+    truncate: bool = True
+    n_delays: int = 1
+    sharing: Sharing | None = None
 
 
 def search_pair(
     Y: FloatArray,
-    spaces: Sequence[FeatureSpace],
+    feature_spaces: Sequence[FeatureSpace],
     encoders: Sequence[AnyEncoder],
     fold_ids: IntArray,
+    settings: PairSettings = PairSettings(),
     *,
-    method: str = "exact",
-    trials: int = 25,
-    metric: str = "pearson_r",
-    nested: bool = True,
-    seed: int = 0,
-    names: Sequence[str] = (),
-    selection: Selection = _BY_ROI,
-    ensemble: Ensemble = _BEST_LAYER,
-    sampler: str = "tpe",
-    prune: bool = False,
-    joint: bool = False,
-    truncate: bool = True,
-    n_delays: int = 1,
-    sharing: Sharing | None = None,
+    context: PairContext = PairContext(),
     log: EvaluationLog | None = None,
 ) -> PairResult:
-    """Find the layer, encoder and setting that predict the responses of one subject x ROI best.
+    """Find the layer, encoder and parameters that predict the responses of one subject x ROI best.
 
     Every candidate is scored on every fold by a model fitted to the other folds, and the best mean is chosen and
-    fitted to all training stimuli. With ``nested``, the whole search is repeated for each fold j on the other folds
+    fitted to all training stimuli. If nested, the whole search is repeated for each fold j on the other folds
     alone (inner fold i is predicted by models fitted without i and j); the winner, fitted without j, predicts j.
     These predictions, which no choice saw, give ``voxel_scores``.
 
@@ -73,38 +81,14 @@ def search_pair(
     Y : ndarray of shape (n_train, q)
         Responses to the training stimuli, finite; constant voxels are better left out beforehand: their scores are
         NaN.
-    spaces : sequence of FeatureSpace
+    feature_spaces : sequence of FeatureSpace
         Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli. With ``ensemble.joined``
         the last one joins the others.
-    encoders : sequence of Encoder or SampleEncoder
+    encoders : sequence of Encoder
     fold_ids : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
-    method : str
-        ``"exact"`` tries all settings of ``encoder.settings``; ``"bayes"`` and ``"random"`` let Optuna propose
-        ``trials`` of them for each layer and encoder; ``"grid"`` spreads as many evenly.
-    trials : int
-    metric : str
-        What candidates are compared by: ``"pearson_r"``, or ``"pooled_2021"`` to reproduce the 2021 selection.
-    nested : bool
-    seed : int
-        For the proposals; ``"exact"`` and ``"grid"`` leave nothing to chance.
-    names : sequence of str
-        Subject and ROI, say: they make the proposals of one pair independent of another's.
-    selection : Selection
-        Whether the ROI or each voxel chooses, and by which rule.
-    ensemble : Ensemble
-        How the layers are combined, each with its own best encoder and setting.
-    sampler, prune
-        See `voxelcast.search.proposals.Proposing`.
-    joint : bool
-        Whether ``"bayes"`` or ``"random"`` searches layer, pool, number of components and encoder in one study.
-    truncate : bool
-        Whether a joint search tries the first k components of a layer for every k: they must be principal components.
-    n_delays : int
-        How many features, one behind the other, are the same component at other delays (`voxelcast.features.delays`):
-        a joint search takes or leaves them together.
-    sharing : Sharing, optional
-        Other subjects' responses: models are fitted to responses projected on what all subjects share.
+    settings : PairSettings
+    context : PairContext
     log : EvaluationLog, optional
         What an earlier search by proposals has computed before it was killed.
 
@@ -121,51 +105,43 @@ def search_pair(
     DataError
         If a value is not finite, or no candidate has a score.
     """
-    check_option("method", method, METHODS)
-    if joint and method not in ("bayes", "random"):
-        raise OptionError(f"a joint search needs method bayes or random; got {method}")
-    if ensemble.joined and (joint or len(spaces) < 3):
+    search, selection, ensemble, nested = settings.search, settings.selection, settings.ensemble, settings.nested
+    if ensemble.joined and len(feature_spaces) < 3:
         raise OptionError(
-            "ensemble.joined needs two layers, the space that joins them, and no joint search; got "
-            f"{len(spaces)} spaces and joint={joint}; leave it out"
+            f"ensemble.joined needs two layers and the space that joins them; got {len(feature_spaces)} spaces; "
+            "leave it out"
         )
-    check_option("metric", metric, tuple(METRICS))
-    n_folds = _checked(Y, spaces, encoders, fold_ids, nested)
-    if selection.per == "voxel" and metric != "pearson_r":
-        raise OptionError(f"selection.per=voxel needs metric pearson_r, a score per voxel; got {metric}")
-    if sharing and ensemble.method == "banded_ridge":
+    n_folds = _checked(Y, feature_spaces, encoders, fold_ids, nested)
+    if context.sharing and ensemble.method == "banded_ridge":
         raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
-    data = PairData(Y, fold_ids, n_folds, sharing)
+    data = PairData(Y, fold_ids, n_folds, context.sharing)
     outers: list[int | None] = [None, *range(n_folds if nested else 0)]
-    record = SearchRecord(outers, len(spaces), Y.shape[1], selection, joined=ensemble.joined)
-    sources = Sources(spaces, data)
-    if method == "exact":
-        _search_exactly(record, sources, encoders, nested, metric, selection.voxel_rule)
+    record = SearchRecord(outers, len(feature_spaces), Y.shape[1], selection, joined=ensemble.joined)
+    sources = Sources(feature_spaces, data)
+    seed = derive_seed(settings.seed, *context.names)
+    if search.method == "exact":
+        _search_exactly(record, sources, encoders, nested, search.metric, selection.voxel_rule)
+    elif search.joint:
+        trainings = [training(space, data) for space in feature_spaces]
+        for outer, place, encoder, tried in joint_trials(
+            feature_spaces,
+            trainings,
+            encoders,
+            data,
+            nested,
+            search,
+            seed,
+            truncate=context.truncate,
+            n_delays=context.n_delays,
+            voxel_rule=selection.voxel_rule,
+            log=log,
+        ):
+            record.enter(outer, place, feature_spaces[place], encoder, tried)
     else:
-        own = derive_seed(seed, *names)
-        proposing = Proposing(method, trials, sampler, prune, own)
-        rule = selection.voxel_rule
-        if joint:
-            trainings = [training(space, data) for space in spaces]
-            for outer, place, encoder, tried in joint_trials(
-                spaces,
-                trainings,
-                encoders,
-                data,
-                nested,
-                metric,
-                proposing,
-                truncate=truncate,
-                n_delays=n_delays,
-                voxel_rule=rule,
-                log=log,
-            ):
-                record.enter(outer, place, spaces[place], encoder, tried)
-        else:
-            _search_by_proposals(record, sources, encoders, nested, metric, proposing, voxel_rule=rule, log=log)
+        _search_by_proposals(record, sources, encoders, nested, search, seed, voxel_rule=selection.voxel_rule, log=log)
     if ensemble.method == "banded_ridge":
-        single = _judge(record, sources, selection, Ensemble(), outers)
-        return banded_result(single, record, sources, outers, ensemble.draws, derive_seed(seed, *names))
+        single = _judge(record, sources, selection, EnsembleSettings(), outers)
+        return banded_result(single, record, sources, outers, ensemble.draws, seed)
     return _judge(record, sources, selection, ensemble, outers)
 
 
@@ -174,8 +150,8 @@ def _search_exactly(
     sources: Sources,
     encoders: Sequence[AnyEncoder],
     nested: bool,
-    metric: str,
-    voxel_rule: str | None,
+    metric: Metric,
+    voxel_rule: Rule | None,
 ) -> None:
     """Try every setting of every encoder on every layer."""
     for place, space in enumerate(sources.spaces):
@@ -194,22 +170,22 @@ def _search_by_proposals(
     sources: Sources,
     encoders: Sequence[AnyEncoder],
     nested: bool,
-    metric: str,
-    proposing: Proposing,
+    search: SearchSettings,
+    seed: int,
     *,
-    voxel_rule: str | None,
+    voxel_rule: Rule | None,
     log: EvaluationLog | None,
 ) -> None:
     """Search every layer and encoder by proposals of its own."""
     for place, space in enumerate(sources.spaces):
         for encoder in encoders:
-            own = replace(proposing, seed=derive_seed(proposing.seed, *space_names(space), encoder.name))
+            own = derive_seed(seed, *space_names(space), encoder.name)
             runs = proposed_trials(
                 encoder,
                 sources[place],
                 sources.data,
                 nested,
-                metric,
+                search,
                 own,
                 voxel_rule=voxel_rule,
                 log=log,
@@ -220,7 +196,11 @@ def _search_by_proposals(
 
 
 def _judge(
-    record: SearchRecord, sources: Sources, selection: Selection, ensemble: Ensemble, outers: Sequence[int | None]
+    record: SearchRecord,
+    sources: Sources,
+    selection: SelectionSettings,
+    ensemble: EnsembleSettings,
+    outers: Sequence[int | None],
 ) -> PairResult:
     """Weigh and fit what was found, and predict with it."""
     data = sources.data

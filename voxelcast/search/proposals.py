@@ -7,62 +7,30 @@ choice nor pruning has seen the outer fold, so the nested score is not biased by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import exp, log
 from typing import Any
 
 import numpy as np
 
-from voxelcast.core.checks import check_option
-from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Distribution, Params
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import Trials, smallest_training, usable_features
 from voxelcast.search.judge import Evaluator
-from voxelcast.search.study import SAMPLERS, Study, suggest_range
+from voxelcast.search.settings import Rule, SearchSettings
+from voxelcast.search.study import Study, suggest_range
 from voxelcast.search.training import PairData, Training
 
-METHODS = ("bayes", "random", "grid")
 
-
-@dataclass(frozen=True)
-class Proposing:
-    """How settings are proposed.
-
-    Parameters
-    ----------
-    method : str
-        ``"bayes"``, ``"random"`` (log-uniform where the range is logarithmic) or ``"grid"`` (evenly spaced).
-    trials : int
-        For each layer and encoder; for all of them together in a joint search.
-    sampler : str
-        Of ``"bayes"``: ``"tpe"`` or ``"gp"``.
-    prune : bool
-        Whether a proposal is given up when its mean over the folds so far is below the median of the earlier ones'.
-    seed : int
-    """
-
-    method: str = "bayes"
-    trials: int = 25
-    sampler: str = "tpe"
-    prune: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_option("method", self.method, METHODS)
-        check_option("sampler", self.sampler, SAMPLERS)
-        if self.trials < 1:
-            raise OptionError(f"trials must be at least 1; got {self.trials}; give e.g. 25")
-        if self.prune and self.method == "grid":
-            raise OptionError("search.prune needs method bayes or random; got grid, which tries all of its settings")
-
-    def study(self, suggest: Callable[[Any], Mapping[str, Any]], outer: int | None) -> Study:
-        """Start the study of an outer fold."""
-        seed = derive_seed(self.seed, "bayes", "all" if outer is None else outer)
-        return Study(suggest, sampler=self.sampler if self.method == "bayes" else "random", seed=seed, prune=self.prune)
+def new_study(
+    search: SearchSettings, seed: int, suggest: Callable[[Any], Mapping[str, Any]], outer: int | None
+) -> Study:
+    """Start the study of an outer fold."""
+    own = derive_seed(seed, "bayes", "all" if outer is None else outer)
+    sampler = search.sampler if search.method == "bayes" else "random"
+    return Study(suggest, sampler=sampler, seed=own, prune=search.prune)
 
 
 def proposed_trials(
@@ -70,10 +38,10 @@ def proposed_trials(
     training: Training,
     data: PairData,
     nested: bool,
-    metric: str,
-    proposing: Proposing,
+    search: SearchSettings,
+    seed: int,
     *,
-    voxel_rule: str | None = None,
+    voxel_rule: Rule | None = None,
     log: EvaluationLog | None = None,
     name: str = "",
 ) -> Iterator[tuple[int | None, Trials]]:
@@ -85,9 +53,10 @@ def proposed_trials(
 
     Parameters
     ----------
-    encoder, training, data, nested, metric
+    encoder, training, data, nested
         As for `voxelcast.search.exact.exact_trials`.
-    proposing : Proposing
+    search : SearchSettings
+    seed : int
     voxel_rule : str, optional
         By which rule each voxel chooses for itself; None: the ROI chooses.
     log : EvaluationLog, optional
@@ -111,12 +80,12 @@ def proposed_trials(
     for outer in (None, *range(data.n_folds if nested else 0)):
         folds = [fold for fold in range(data.n_folds) if fold != outer]
         label = (name, encoder.name, "all" if outer is None else str(outer))
-        judge = Evaluator(encoder, training, data, metric, outer, voxel_rule, log, label)
-        if proposing.method == "grid":
-            settings = grid_settings(listed, space, proposing.trials)
+        judge = Evaluator(encoder, training, data, search.metric, outer, voxel_rule, log, label)
+        if search.method == "grid":
+            settings = grid_settings(listed, space, search.trials)
             tried = [(setting, np.array([judge.score(setting, fold) for fold in folds])) for setting in settings]
         else:
-            tried = proposing.study(suggest, outer).run(proposing.trials if space else 1, judge.score, folds)
+            tried = new_study(search, seed, suggest, outer).run(search.trials if space else 1, judge.score, folds)
         yield outer, judge.trials(tried, listed, folds)
 
 

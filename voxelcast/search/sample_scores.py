@@ -9,7 +9,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Params
 from voxelcast.encoders.sample import FittedModel, SampleEncoder
-from voxelcast.scoring.correlation import METRICS
+from voxelcast.scoring.correlation import METRICS, Metric
 from voxelcast.search.training import PairData, Training
 
 
@@ -27,7 +27,7 @@ def score_samples(
     settings: Sequence[Params],
     excluded: tuple[int, ...],
     folds: Sequence[int],
-    metric: str,
+    metric: Metric,
 ) -> FloatArray:
     """Fit all settings without the folds ``excluded`` and score them on some of those folds.
 

@@ -8,42 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
-from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.search.base import Candidate, FeatureSpace
-from voxelcast.search.choice import SELECTION_RULES, TIE, Choice, choose, first_best, simplest_first
+from voxelcast.search.choice import TIE, Choice, choose, first_best, simplest_first
 from voxelcast.search.exact import Trials
-
-SELECTION_PER = ("roi", "voxel")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """How the candidates are compared.
-
-    Parameters
-    ----------
-    per : str
-        ``"roi"``: by the mean score over voxels, one choice for all; ``"voxel"``: each voxel by its own score.
-    rule : str
-        ``"best"``: the highest mean over folds. ``"one_standard_error"``: of the settings of the best candidate's
-        encoder on its layer, the simplest whose mean is not further below the best than the best's standard error
-        over folds. Settings have an order from simple to complex (few components, large penalties); layers and
-        encoders have none, so the rule never leaves the best one's.
-    """
-
-    per: str = "roi"
-    rule: str = "best"
-
-    def __post_init__(self) -> None:
-        check_option("selection.per", self.per, SELECTION_PER)
-        check_option("selection.rule", self.rule, SELECTION_RULES)
-
-    @property
-    def voxel_rule(self) -> str | None:
-        """The rule by which each voxel chooses for itself; None where the ROI chooses."""
-        return self.rule if self.per == "voxel" else None
+from voxelcast.search.settings import SelectionSettings
 
 
 @dataclass(frozen=True)
@@ -83,7 +53,7 @@ class SearchRecord:
     n_places : int
         Number of layers.
     n_voxels : int
-    selection : Selection
+    selection : SelectionSettings
     joined : bool
         Whether the last place is no layer but all of them joined: `single` leaves it out.
     """
@@ -93,7 +63,7 @@ class SearchRecord:
         outers: Sequence[int | None],
         n_places: int,
         n_voxels: int,
-        selection: Selection,
+        selection: SelectionSettings,
         *,
         joined: bool = False,
     ) -> None:

@@ -18,6 +18,7 @@ from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.choice import Choice, choose
 from voxelcast.search.exact import Trials, smallest_training
 from voxelcast.search.path_scores import path_pearson_r
+from voxelcast.search.settings import Rule
 from voxelcast.search.training import PairData, Training
 
 
@@ -48,7 +49,7 @@ class VoxelTally:
         """Return the mean over voxels in each fold, ndarray of shape (n_settings, n_folds)."""
         return np.stack(self._means, axis=1)
 
-    def choice(self, order: IntArray, rule: str) -> Choice:
+    def choice(self, order: IntArray, rule: Rule) -> Choice:
         """Let each voxel choose by its mean over folds; see `voxelcast.search.choice.choose`.
 
         A fold in which a voxel's predictions are constant counts as 0; responses that are constant in all folds leave
@@ -87,11 +88,11 @@ def fold_pearson(
 
 
 def exact_voxel_trials(
-    encoder: AnyEncoder, training: Training, data: PairData, nested: bool, rule: str
+    encoder: AnyEncoder, training: Training, data: PairData, nested: bool, rule: Rule
 ) -> Iterator[tuple[int | None, Trials]]:
     """Score every setting for every voxel; as `voxelcast.search.exact.exact_trials`, with ``Trials.voxels``.
 
-    ``rule`` is that of `voxelcast.search.selection.Selection`.
+    ``rule`` is that of `voxelcast.search.settings.SelectionSettings`.
 
     Raises
     ------

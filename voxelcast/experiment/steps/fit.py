@@ -15,11 +15,9 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Params
-from voxelcast.encoders.budget import DEFAULT_BUDGET, Budget
+from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.search_config import EnsembleConfig, SearchConfig, SelectionConfig, ShareConfig
-from voxelcast.experiment.settings import AutoMLConfig, IntervalConfig, SignificanceConfig
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import mean_responses, valid_responses
@@ -28,13 +26,13 @@ from voxelcast.results.write import row_text
 from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval
 from voxelcast.scoring.correlation import fold_pearson_r, pearson_r
 from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, PairResult, Part, Share
-from voxelcast.search.ensemble import Ensemble
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.joined import JOINED
-from voxelcast.search.pair import search_pair
+from voxelcast.search.pair import PairContext, search_pair
 from voxelcast.search.repeated import combine_repeats
-from voxelcast.search.selection import Selection
+from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 from voxelcast.store.steps import StepId
@@ -91,16 +89,12 @@ class FitJob(Job):
     stimuli: Readable
     partitions: tuple[FoldedLayers, ...]
     encoders: tuple[str, ...]
-    automl: AutoMLConfig | None
-    search: SearchConfig
-    selection: SelectionConfig
-    ensemble: EnsembleConfig
-    share: ShareConfig
+    automl: AutoMLSettings | None
+    settings: PairSettings
+    share: SharingSettings
     truncate: bool
-    nested: bool
-    interval: IntervalConfig
-    significance: SignificanceConfig
-    seed: int
+    interval: IntervalSettings
+    significance: SignificanceSettings
 
     @property
     def name(self) -> str:
@@ -131,7 +125,11 @@ class FitJob(Job):
         with np.load(responses / "ceilings.npz") as ceilings:
             voxels: dict[str, FloatArray] = dict(ceilings)
         row = self._candidate_row(_heaviest(result.shares, result.chosen)) | {"selection_score": result.selection_score}
-        row |= {"ensemble": self.ensemble.method, "selection": self.selection.per, "n_models": len(result.shares)}
+        row |= {
+            "ensemble": self.settings.ensemble.method,
+            "selection": self.settings.selection.per,
+            "n_models": len(result.shares),
+        }
         row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
         heaviest = map(_heaviest, result.nested_shares, result.nested_choices)
         row |= {"nested_choices": [self._candidate_row(candidate) for candidate in heaviest]}
@@ -170,24 +168,16 @@ class FitJob(Job):
         """Search with one partition into folds."""
         folded = self.partitions[number]
         repeat = [f"repeat {number}"] if number else []
-        budget = Budget(**self.automl.model_dump()) if self.automl else DEFAULT_BUDGET
-        seed = derive_seed(self.seed, self.subject, self.roi)
+        automl, seed = self.automl or AutoMLSettings(), derive_seed(self.settings.seed, self.subject, self.roi)
         scratch = context.scratch.joinpath(*repeat)
-        with open_log(scratch) if self.search.method != "exact" else nullcontext() as log:
+        with open_log(scratch) if self.settings.search.method != "exact" else nullcontext() as log:
             return search_pair(
                 train,
                 [layer.open(context, self.stimuli.delayed_rows) for layer in folded.layers],
-                [get_encoder(name, seed, budget) for name in self.encoders],
+                [get_encoder(name, seed, automl) for name in self.encoders],
                 folded.fold_ids,
-                **self.search.model_dump(),
-                nested=self.nested,
-                seed=self.seed,
-                names=(self.subject, self.roi, *repeat),
-                selection=Selection(**self.selection.model_dump()),
-                ensemble=Ensemble(**self.ensemble.model_dump()),
-                truncate=self.truncate,
-                n_delays=self._n_delays,
-                sharing=sharing,
+                self.settings,
+                context=PairContext((self.subject, self.roi, *repeat), self.truncate, self._n_delays, sharing),
                 log=log,
             )
 
@@ -208,9 +198,8 @@ class FitJob(Job):
             given.predicted,
             given.fold_ids,
             groups=given.groups,
-            n_resamples=self.interval.resamples,
-            level=self.interval.level,
-            seed=derive_seed(self.seed, "bootstrap", prefix),
+            interval=self.interval,
+            seed=derive_seed(self.settings.seed, "bootstrap", prefix),
         )
         return {
             f"{prefix}score": float(voxel_scores[there].mean()),
@@ -240,9 +229,8 @@ class FitJob(Job):
             single,
             given.fold_ids,
             groups=given.groups,
-            n_resamples=self.interval.resamples,
-            level=self.interval.level,
-            seed=derive_seed(self.seed, "bootstrap", ""),
+            interval=self.interval,
+            seed=derive_seed(self.settings.seed, "bootstrap", ""),
         )
         means = [float(score[both].mean()) for score in scores]
         return {"single_score": means[1], "gain": means[0] - means[1], "gain_low": low, "gain_high": high}
@@ -269,7 +257,7 @@ class FitJob(Job):
             given.predicted,
             given.fold_ids,
             self.significance.permutations,
-            derive_seed(self.seed, "significance", prefix),
+            derive_seed(self.settings.seed, "significance", prefix),
             given.groups,
             cross_validated=not prefix,
             circular=circular,

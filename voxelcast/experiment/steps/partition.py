@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.joint_ridge import fit_joint_ridge
-from voxelcast.encoders.side_by_side import mean_squared_norm
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.settings import IntervalConfig
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import valid_responses
-from voxelcast.scoring.variance_partitioning import Sets
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_parts import VariancePart, variance_parts
-from voxelcast.search.base import FeatureSpace
-from voxelcast.search.training import checked_scores
+from voxelcast.search.variance_partitioning import nested_predictions
 from voxelcast.store.atomic import save_arrays
 from voxelcast.store.steps import StepId
 
@@ -59,7 +54,7 @@ class PartitionJob(Job):
     stimuli: Readable
     partitions: tuple[FoldedGroups, ...]
     draws: int
-    interval: IntervalConfig
+    interval: IntervalSettings
     seed: int
 
     @property
@@ -85,8 +80,7 @@ class PartitionJob(Job):
                     Y,
                     nested_predictions(groups, Y, folded.fold_ids, draws=self.draws, seed=self.seed),
                     folded.fold_ids,
-                    n_resamples=self.interval.resamples,
-                    level=self.interval.level,
+                    interval=self.interval,
                     seed=derive_seed(self.seed, "bootstrap", ""),
                     groups=self.stimuli.groups,
                 )
@@ -118,53 +112,6 @@ def read_parts(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of a finished step: columns of ``variance_partitioning.csv`` but subject and ROI."""
     rows: list[dict[str, Any]] = json.loads((folder / "parts.json").read_text())
     return rows
-
-
-def nested_predictions(
-    groups: Mapping[str, Sequence[FeatureSpace]], Y: FloatArray, fold_ids: IntArray, *, draws: int = 0, seed: int = 0
-) -> dict[Sets, FloatArray]:
-    """Predict every fold by ridge regressions on each combination of groups.
-
-    Fold j is predicted by models whose compression, scaling, penalties and coefficients were estimated on the other
-    folds alone; penalties are chosen by cross-validation over these.
-
-    Parameters
-    ----------
-    groups : mapping of str to sequence of FeatureSpace
-        The layers of a group stand side by side, each scaled to the same mean squared norm.
-    Y : ndarray of shape (n_train, n_voxels)
-    fold_ids : ndarray of shape (n_train,)
-    draws : int
-        0: the groups of a model weigh the same; else how many weights are drawn for voxels to choose from.
-    seed : int
-
-    Returns
-    -------
-    predictions : dict of frozenset of str to ndarray of shape (n_train, n_voxels)
-        Of every combination, smallest first.
-    """
-    combined = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
-    predictions: dict[Sets, FloatArray] = {sets: np.empty(Y.shape) for sets in combined}
-    for fold in np.unique(fold_ids).tolist():
-        held = fold_ids == fold
-        features = {name: _side_by_side(spaces, fold, ~held) for name, spaces in groups.items()}
-        own = derive_seed(seed, "variance partitioning", fold)
-        for sets, predicted in predictions.items():
-            Xs = [X for name, X in features.items() if name in sets]
-            training = [X[~held] for X in Xs], Y[~held], fold_ids[~held]
-            model = fit_joint_ridge(*training, n_draws=draws, seed=own)
-            predicted[held] = model.predict([X[held] for X in Xs])
-    return predictions
-
-
-def _side_by_side(spaces: Sequence[FeatureSpace], fold: int, kept: BoolArray) -> FloatArray:
-    """Join layers as compressed without a fold, scaled by their training stimuli, ndarray of shape (n_train, p)."""
-    scaled = []
-    for space in spaces:
-        X = checked_scores(space, (fold,), len(kept))[: len(kept)]
-        centred = X[kept] - X[kept].mean(axis=0)
-        scaled.append(X / np.sqrt(mean_squared_norm(centred)))
-    return np.hstack(scaled)
 
 
 def _averaged(parts: Sequence[VariancePart]) -> VariancePart:

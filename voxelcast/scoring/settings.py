@@ -1,0 +1,25 @@
+"""Settings of what is said about a score: its interval, and which voxels are predicted better than chance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from voxelcast.core.settings import settings
+
+
+@settings
+class IntervalSettings:
+    """Bootstrap interval of the score over stimuli."""
+
+    resamples: Annotated[int, Ge(100)] = 1000
+    level: Annotated[float, Gt(0), Lt(1)] = 0.95
+
+
+@settings
+class SignificanceSettings:
+    """Permutation test of every voxel's score; 0 permutations: none. ``alpha`` is the false discovery rate allowed."""
+
+    permutations: Annotated[int, Ge(0)] = 1000
+    alpha: Annotated[float, Gt(0), Lt(1)] = 0.05

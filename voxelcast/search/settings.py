@@ -1,0 +1,176 @@
+"""Settings of the search: what is tried, who chooses, how layers are combined, and the folds that judge it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge
+
+from voxelcast.core.errors import OptionError
+from voxelcast.core.settings import settings
+from voxelcast.scoring.correlation import Metric
+
+JOINING = ("stacking", "average")
+"""Ensembles that take a model on all layers joined as one layer more."""
+Method = Literal["exact", "bayes", "random", "grid"]
+Rule = Literal["best", "one_standard_error"]
+
+
+@settings
+class SearchSettings:
+    """How layers and hyper-parameters are searched, and by which score.
+
+    Parameters
+    ----------
+    method : str
+        ``"exact"`` tries the whole grid of every encoder; ``"bayes"`` and ``"random"`` (log-uniform where the range is
+        logarithmic) let Optuna propose; ``"grid"`` spreads the trials evenly.
+    sampler : str
+        Of ``"bayes"``: tree-structured Parzen estimators or a Gaussian process (which needs torch).
+    trials : int
+        Proposals for each layer and encoder; for all of them together in a joint search.
+    prune : bool
+        Whether a proposal is given up when its mean over the folds so far is below the median of the earlier ones'.
+    joint : bool
+        Whether one study searches layer, pool, number of components and encoder together.
+    metric : str
+        What candidates are compared by; ``"pooled_2021"`` reproduces the selection of 2021.
+    """
+
+    method: Method = "exact"
+    sampler: Literal["tpe", "gp"] = "tpe"
+    trials: Annotated[int, Ge(1)] = 25
+    prune: bool = False
+    joint: bool = False
+    metric: Metric = "pearson_r"
+
+    def __post_init__(self) -> None:
+        for name in ("prune", "joint"):
+            if getattr(self, name) and self.method not in ("bayes", "random"):
+                raise OptionError(f"{name} needs method bayes or random, got method {self.method}; set {name}=false")
+
+
+@settings
+class SelectionSettings:
+    """Who chooses among the candidates, and by which rule.
+
+    Parameters
+    ----------
+    per : str
+        ``"roi"``: by the mean score over voxels, one choice for all; ``"voxel"``: each voxel by its own score.
+    rule : str
+        ``"best"``: the highest mean over folds. ``"one_standard_error"``: of the parameters of the best candidate's
+        encoder on its layer, the simplest whose mean is not further below the best than the best's standard error
+        over folds. Parameters have an order from simple to complex (few components, large penalties); layers and
+        encoders have none, so the rule never leaves the best one's.
+    """
+
+    per: Literal["roi", "voxel"] = "roi"
+    rule: Rule = "best"
+
+    @property
+    def voxel_rule(self) -> Rule | None:
+        """The rule by which each voxel chooses for itself; None where the ROI chooses."""
+        return self.rule if self.per == "voxel" else None
+
+
+@settings
+class EnsembleSettings:
+    """How the layers are combined.
+
+    Parameters
+    ----------
+    method : str
+        ``"none"``: the best layer alone; ``"stacking"``: non-negative weights estimated on out-of-fold predictions of
+        the training folds (`voxelcast.search.ensemble`); ``"average"``: the mean prediction of the ``top`` best layers;
+        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each.
+    per : str
+        ``"roi"``: one set of stacking weights for all voxels; ``"voxel"``: one for each.
+    top : int
+        Layers that are averaged; all, if there are fewer.
+    sum_to_one : bool
+        Whether stacking weights sum to 1. Free weights may undo an encoder's shrinkage: they can score a little
+        higher, but where a layer's predictions are shrunk to almost nothing they grow without bound.
+    draws : int
+        Weights of the layers that banded ridge draws at random, besides equal weights and every layer alone; 0: equal
+        weights only.
+    joined : bool
+        Whether the last feature space is that of all layers joined (`voxelcast.search.joined`): it enters stacking and
+        averages as one layer more, and is never the best single layer.
+    """
+
+    method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
+    per: Literal["roi", "voxel"] = "voxel"
+    top: Annotated[int, Ge(1)] = 3
+    sum_to_one: bool = True
+    draws: Annotated[int, Ge(0)] = 20
+    joined: bool = False
+
+    def __post_init__(self) -> None:
+        if self.joined and self.method not in JOINING:
+            raise OptionError(f"joined needs method {' or '.join(JOINING)}, got method {self.method}; set joined=false")
+
+
+@settings
+class SharingSettings:
+    """Targets shared by the subjects of an ROI; 0 components: every subject by itself."""
+
+    components: Annotated[int, Ge(0)] = 0
+
+
+@settings
+class FoldSettings:
+    """Cross-validation; nested: the reported score comes from folds that no choice saw.
+
+    Parameters
+    ----------
+    n : int
+    nested : bool
+    by : str
+        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
+    repeats : int
+        Partitions into folds over which the whole search is done.
+    """
+
+    n: Annotated[int, Ge(2)] = 10
+    nested: bool = True
+    by: Literal["stimulus", "group"] = "stimulus"
+    repeats: Annotated[int, Ge(1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.by == "group" and self.repeats > 1:
+            raise OptionError(f"repeats must be 1 where by is group, which leaves one partition; got {self.repeats}")
+        if self.nested and self.n < 3:
+            raise OptionError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
+
+
+@dataclass(frozen=True)
+class PairSettings:
+    """What `voxelcast.search.pair.search_pair` does with one subject x ROI.
+
+    Parameters
+    ----------
+    search : SearchSettings
+    selection : SelectionSettings
+    ensemble : EnsembleSettings
+    nested : bool
+        Whether the score comes from folds that no choice saw.
+    seed : int
+        Of the proposals; the methods exact and grid leave nothing to chance.
+    """
+
+    search: SearchSettings = SearchSettings()
+    selection: SelectionSettings = SelectionSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+    nested: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.selection.per == "voxel" and self.search.metric != "pearson_r":
+            raise OptionError(
+                f"selection.per: voxels choose by search.metric pearson_r, got {self.search.metric}; "
+                "set selection.per=roi"
+            )
+        if self.ensemble.joined and self.search.joint:
+            raise OptionError("ensemble.joined must be false with search.joint, whose studies choose among layers")

@@ -1,0 +1,158 @@
+"""Explained variance divided between groups of layers: which layers are meant, and the predictions that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from fnmatch import fnmatchcase
+from itertools import combinations
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_file_name, check_known
+from voxelcast.core.errors import OptionError
+from voxelcast.core.seeds import derive_seed
+from voxelcast.core.settings import settings
+from voxelcast.encoders.joint_ridge import fit_joint_ridge
+from voxelcast.encoders.side_by_side import mean_squared_norm
+from voxelcast.scoring.variance_partitioning import Sets
+from voxelcast.search.base import FeatureSpace
+from voxelcast.search.training import checked_scores
+
+MOST_GROUPS = 4
+"""Four groups have fifteen combinations, each a model; five would have thirty-one."""
+
+Layer = tuple[str, str]
+"""Network, as it is shown, and layer."""
+
+
+@settings
+class VariancePartitioningSettings:
+    """Groups of layers between which the variance that they explain is divided; without groups nothing is.
+
+    Parameters
+    ----------
+    groups : mapping of str to str or tuple of str
+        Layers or patterns (of any network; ``NETWORK:LAYER`` of one) and networks (all their layers).
+    draws : int
+        How many weights of a model's groups are drawn for voxels to choose from (banded ridge); 0: equal ones.
+    """
+
+    groups: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    draws: Annotated[int, Ge(0)] = 10
+
+    def __post_init__(self) -> None:
+        several = {name: (members,) if isinstance(members, str) else members for name, members in self.groups.items()}
+        object.__setattr__(self, "groups", several)
+        if len(several) == 1 or len(several) > MOST_GROUPS:
+            raise OptionError(
+                f"variance_partitioning.groups: variance is divided between 2 to {MOST_GROUPS} groups (or none)"
+            )
+        for name, members in several.items():
+            check_file_name(name, "variance_partitioning.groups: the name")
+            if "+" in name:
+                raise OptionError(
+                    f"variance_partitioning.groups: a name must have no '+', which joins groups in the results; "
+                    f"rename {name!r}"
+                )
+            if not members:
+                raise OptionError(
+                    f"variance_partitioning.groups.{name} must name at least one layer or network; it names none"
+                )
+
+
+def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer]) -> dict[str, tuple[Layer, ...]]:
+    """Find the layers that each group means.
+
+    Parameters
+    ----------
+    groups : mapping of str to sequence of str
+        Each member is a network (all its layers), a layer or shell pattern of layers (in every network that has it), or
+        ``NETWORK:LAYER``.
+    layers : sequence of (network, layer)
+        Those of the experiment.
+
+    Returns
+    -------
+    resolved : dict of str to tuple of (network, layer)
+        In the order of ``layers``.
+
+    Raises
+    ------
+    UnknownNameError
+        For a member that no layer of the experiment matches.
+    OptionError
+        If a layer is in two groups.
+    """
+    known = list(dict.fromkeys([*(layer for _, layer in layers), *(network for network, _ in layers)]))
+    group_of_layer: dict[Layer, str] = {}
+    for group, members in groups.items():
+        for member in members:
+            meant = [layer for layer in layers if _means(member, layer)]
+            if not meant:
+                full = [f"{network}:{layer}" for network, layer in layers] if ":" in member else []
+                where = f"among those of the experiment (variance_partitioning.groups.{group})"
+                check_known("layer or network", member, [*full, *known], where=where)
+            for layer in meant:
+                first = group_of_layer.setdefault(layer, group)
+                if first != group:
+                    raise OptionError(
+                        "variance_partitioning.groups must have no layer in common; got "
+                        f"{' '.join(layer)} in {first} and in {group}; take it out of one of them"
+                    )
+    return {group: tuple(layer for layer in layers if group_of_layer.get(layer) == group) for group in groups}
+
+
+def _means(member: str, layer: Layer) -> bool:
+    network, name = layer
+    return member in (network, name) or fnmatchcase(name, member) or fnmatchcase(f"{network}:{name}", member)
+
+
+def nested_predictions(
+    groups: Mapping[str, Sequence[FeatureSpace]], Y: FloatArray, fold_ids: IntArray, *, draws: int = 0, seed: int = 0
+) -> dict[Sets, FloatArray]:
+    """Predict every fold by ridge regressions on each combination of groups.
+
+    Fold j is predicted by models whose compression, scaling, penalties and coefficients were estimated on the other
+    folds alone; penalties are chosen by cross-validation over these.
+
+    Parameters
+    ----------
+    groups : mapping of str to sequence of FeatureSpace
+        The layers of a group stand side by side, each scaled to the same mean squared norm.
+    Y : ndarray of shape (n_train, n_voxels)
+    fold_ids : ndarray of shape (n_train,)
+    draws : int
+        0: the groups of a model weigh the same; else how many weights are drawn for voxels to choose from.
+    seed : int
+
+    Returns
+    -------
+    predictions : dict of frozenset of str to ndarray of shape (n_train, n_voxels)
+        Of every combination, smallest first.
+    """
+    combined = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
+    predictions: dict[Sets, FloatArray] = {sets: np.empty(Y.shape) for sets in combined}
+    for fold in np.unique(fold_ids).tolist():
+        held = fold_ids == fold
+        features = {name: _side_by_side(spaces, fold, ~held) for name, spaces in groups.items()}
+        own = derive_seed(seed, "variance partitioning", fold)
+        for sets, predicted in predictions.items():
+            Xs = [X for name, X in features.items() if name in sets]
+            training = [X[~held] for X in Xs], Y[~held], fold_ids[~held]
+            model = fit_joint_ridge(*training, n_draws=draws, seed=own)
+            predicted[held] = model.predict([X[held] for X in Xs])
+    return predictions
+
+
+def _side_by_side(spaces: Sequence[FeatureSpace], fold: int, kept: BoolArray) -> FloatArray:
+    """Join layers as compressed without a fold, scaled by their training stimuli, ndarray of shape (n_train, p)."""
+    scaled = []
+    for space in spaces:
+        X = checked_scores(space, (fold,), len(kept))[: len(kept)]
+        centred = X[kept] - X[kept].mean(axis=0)
+        scaled.append(X / np.sqrt(mean_squared_norm(centred)))
+    return np.hstack(scaled)
