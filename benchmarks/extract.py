@@ -27,6 +27,7 @@ from voxelcast.networks.extract import StimulusFeatures, extract, extract_from
 from voxelcast.networks.hooks import capture
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.registry import load_network
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
@@ -191,17 +192,18 @@ def benchmark_extract(
         memory = ClipFrames([clip[::every] for clip in clips], 30 / every)
         decoders: Any = "processes" if device == "cuda" else "threads"
         sampling = FrameSampling(every=every)
+        settings = ExtractionSettings(sampling)
         # Untimed: the first calls load code and start processes.
         warm = stimuli[: max(1, min(n_clips, 1024 // setup.n_frames if device == "cuda" else 1))]
         list(extract_from(memory, ours, warm))
-        sum(1 for _ in extract(ours, warm, sampling, workers=setup.workers, decoders=decoders))
+        sum(1 for _ in extract(ours, warm, settings, workers=setup.workers, decoders=decoders))
         list(frame_by_frame(plain, stimuli[:1], sampling))
         seconds: dict[str, list[float]] = {}
         for _ in range(rounds):
             for what, work in (
                 ("reference", lambda: frame_by_frame(plain, stimuli[:reference_clips], sampling)),
                 ("memory", lambda: extract_from(memory, ours, stimuli)),
-                ("files", lambda: extract(ours, stimuli, sampling, workers=setup.workers, decoders=decoders)),
+                ("files", lambda: extract(ours, stimuli, settings, workers=setup.workers, decoders=decoders)),
             ):
                 seconds.setdefault(what, []).append(_timed(work()))
         few = stimuli[: min(2, len(stimuli))]

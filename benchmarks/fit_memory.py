@@ -23,10 +23,10 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.steps.compress import StoredSpace, compress_layer, excluded_folds
 from voxelcast.experiment.steps.fit import fit_pair
-from voxelcast.features.compress import Compression
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
 from voxelcast.features.rows import RowFile
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 from voxelcast.store.memory import peak_mb, reset_peak
@@ -157,7 +157,9 @@ def benchmark_fit_memory(case: MemoryCase, *, scratch: str | None = None, seed: 
                 "layer": f"layer{layer}",
                 "fold_ids": fold_ids,
                 "excluded": excluded,
-                "compression": Compression(components=case.components),
+                "compression": CompressionSettings(components=case.components),
+                "seed": 0,
+                "axis": False,
             }
             stated = compress_bytes(case.samples, case.features, case.components)
             steps.append(_alone("compression of a layer", stated, compress_layer, root, arguments))

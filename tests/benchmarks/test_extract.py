@@ -12,6 +12,7 @@ from benchmarks.extract import Setup, benchmark_extract, frame_by_frame
 from benchmarks.memory import benchmark_memory
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.extract import StimulusFeatures, extract
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
@@ -24,7 +25,7 @@ def test_both_sides_see_the_same_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", make_clips(1)[0][:20], 30)
     setup = Setup("torchvision/squeezenet1_1", SMALL, "cpu", "float32", 5, 1, 1)
     network, stimulus, sampling = setup.load(), Stimulus("a", tmp_path / "a.mp4"), FrameSampling(every=5)
-    (ours,) = extract(network, [stimulus], sampling)
+    (ours,) = extract(network, [stimulus], ExtractionSettings(sampling))
     (theirs,) = frame_by_frame(network, [stimulus], sampling)
     assert isinstance(ours, StimulusFeatures)
     for layer in network.layers:

@@ -42,7 +42,7 @@ def with_(**changes: Any) -> dict[str, Any]:
         (with_(encoders=["plss"]), "; got 'plss'"),
         (with_(encoders=["ridge", "pls", "ridge"]), "encoders: must name different encoders; ridge is there twice"),
         (with_(search={"method": "exact"}, encoders=["mlp"]), "set search.method=bayes"),
-        (with_(compress={"components": 0}), "compress.components: must be a whole number of at least 1, or max; got 0"),
+        (with_(compress={"components": 0}), "compress.components must be a whole number of at least 1, or max; got 0"),
         (with_(search={"metric": "r2"}), "search.metric: must be 'pearson_r' or 'pooled_2021'; got 'r2'"),
         (with_(name="a/b"), "cannot be a file name"),
         ({k: v for k, v in MINIMAL.items() if k != "name"}, "name is missing"),

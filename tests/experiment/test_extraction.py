@@ -13,7 +13,7 @@ from voxelcast.core.errors import ConfigError, StimulusError, StoreError
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, SlurmProfile
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
-from voxelcast.experiment.settings import NetworkConfig
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.store.lock import locked
 
 N_STIMULI = 40  # two steps: 32 and 8
@@ -26,9 +26,10 @@ def pictures(tmp_path: Path) -> Path:
 
 def extract(source: Path, output: Path, **changes: Any) -> dict[str, bytes]:
     """Extract two layers and return the files that the user gets."""
-    network = NetworkConfig(name=ENERGY, layers=("colour", "static.4"), input_size=64)
+    network = NetworkSettings(name=ENERGY, layers=("colour", "static.4"), input_size=64)
+    settings = ExtractionSettings(spatial_pool=changes.pop("spatial_pool", "none"))
     on = changes.pop("on", THIS_MACHINE)
-    extract_folder(FolderExtraction(source, network, **changes), output, on=on)
+    extract_folder(FolderExtraction(source, network, settings, **changes), output, on=on)
     found = contents(output)
     return {name: found[name] for name in ("colour.npy", "static.4.npy", "stimuli.csv", "settings.json")}
 
@@ -102,7 +103,7 @@ def test_an_extraction_that_came_first_is_noticed(
 
     def slowly(*arguments: Any) -> Any:
         monkeypatch.setattr(extraction, "load", load)
-        others.append(extract(pictures, tmp_path / "out", space="mean"))
+        others.append(extract(pictures, tmp_path / "out", spatial_pool="mean"))
         return load(*arguments)
 
     monkeypatch.setattr(extraction, "load", slowly)

@@ -1,4 +1,4 @@
-"""Every setting of frames, space, pool and compression goes the whole way, and nothing of a fold reaches its fit."""
+"""Every setting of frames, spatial pool, pool and compression goes the whole way, and nothing of a fold reaches its fit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voxelcast.core.errors import ConfigError, DataError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.compress import CompressJob, StoredSpace
-from voxelcast.features.compress import Compression
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.store.steps import StepId, StepStore
 
 
@@ -26,7 +26,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"frames": {"hz": 3}, "space": "pyramid(1, 2)"},
+        {"frames": {"hz": 3}, "spatial_pool": "pyramid(1, 2)"},
         {"frames": {"n": 3}, "pool": "pc1"},
         {"frames": {"n": 3}, "pool": "none", "compress": {"method": "random_projection", "components": 5}},
         {"pool": "hrf(response.csv)", "compress": {"method": "mds", "components": 4}},
@@ -42,7 +42,9 @@ def test_a_run(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ch
     plain["networks"][0]["layers"] = ["colour"]
     run(plain, tmp_path / "out")
     facts = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("facts.json") if "compress" in str(path)]
-    features = {"pyramid(1, 2)": 3 * 5}.get(plain.get("space", ""), 192 * (3 if plain.get("pool") == "none" else 1))
+    features = {"pyramid(1, 2)": 3 * 5}.get(
+        plain.get("spatial_pool", ""), 192 * (3 if plain.get("pool") == "none" else 1)
+    )
     assert [one["n_features"] for one in facts] == [features]
 
 
@@ -65,7 +67,7 @@ def test_videos_of_other_lengths_cannot_keep_time(tmp_path: Path) -> None:
     [
         ({"frames": {"hz": 5, "n": 3}}, "exactly one of every"),
         ({"frames": {"hz": -1}}, r"frames\.hz: must be greater than 0"),
-        ({"space": "grid(0)"}, "space must be none, mean, grid"),
+        ({"spatial_pool": "grid(0)"}, "spatial_pool must be none, mean, grid"),
         ({"compress": {"method": "mds", "components": "max"}}, "components=max goes with method pca alone"),
         ({"compress": {"method": "umap", "options": {"k": 3}}}, "must be one of min_dist, n_neighbors; got 'k'"),
     ],
@@ -90,7 +92,7 @@ def test_fits_where_nothing_is_learnt_serve_all_folds() -> None:
 def test_the_seed_is_in_the_compression_only_where_something_is_left_to_chance() -> None:
     def seed(method: str, seed: int) -> int:
         plain = settings(Path("data"), compress={"method": method, "components": 3}, seed=seed)
-        return parse_config(plain, "miniature").compression("mean").seed
+        return parse_config(plain, "miniature").compress_seed
 
     assert seed("pca", 1) == seed("pca", 2) == seed("mds", 2)
     assert seed("umap", 1) != seed("umap", 2)
@@ -101,8 +103,9 @@ def _compressed(folder: Path, components: int) -> StoredSpace:
     store.path(shard).mkdir(parents=True)
     features = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
     np.save(store.path(shard) / "colour.npy", features)
-    compression = Compression(components=components)
-    step = Step(CompressJob("net", "colour", "", None, (shard,), np.arange(16) % 4, ((), (1,)), compression))
+    settings = CompressionSettings(components=components)
+    folds = np.arange(16) % 4
+    step = Step(CompressJob("net", "colour", "", None, (shard,), folds, ((), (1,)), settings, 0, False))
     step.run(store)
     return StoredSpace(store.path(step.step_id), "net", "colour", fitted_in_folds=True)
 

@@ -15,8 +15,8 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
 from voxelcast.experiment.run import run_experiment
-from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.experiment.settings_file import load_config
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 
 pytestmark = pytest.mark.slow
 
@@ -74,10 +74,10 @@ def videos(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[l
     records = extract_folder(
         FolderExtraction(
             real_data / "videos",
-            NetworkConfig(name="voxelcast/motion_energy", layers=("static.3", "motion.3")),
+            NetworkSettings(name="voxelcast/motion_energy", layers=("static.3", "motion.3")),
+            ExtractionSettings(on_broken="skip"),
             recursive=True,
             keep_suffix=True,
-            on_broken="skip",
         ),
         output,
     )

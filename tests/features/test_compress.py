@@ -6,13 +6,15 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.compress import Compression, compress_folds
+from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import gram_matrices, pca_scores, raw_gram
+from voxelcast.features.settings import CompressionSettings
 
 
-def _pca(matrix, subsets, components, layer="", **settings):
-    return compress_folds(matrix, subsets, Compression(components=components, **settings), layer=layer)
+def _pca(matrix, subsets, components, layer="", precision="float64", **settings):
+    compression = CompressionSettings(components=components, **settings)
+    return compress_folds(matrix, subsets, compression, layer=layer, precision=precision)
 
 
 def _features(n: int = 60, n_features: int = 700, offset: float = 2.0) -> np.ndarray:

@@ -11,12 +11,13 @@ from scipy.spatial.distance import cdist
 from tests.features.test_compress import SUBSETS, _assert_same_up_to_sign, _features, _reference
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features import compress, covariance, krylov
-from voxelcast.features.compress import Compression, compress_folds
+from voxelcast.features.compress import compress_folds
 from voxelcast.features.compressors import make_compressor
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import krylov_scores
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import pca_scores, raw_gram
+from voxelcast.features.settings import CompressionSettings
 
 
 def _by_covariance(features, subsets, k, **settings):
@@ -174,7 +175,9 @@ def test_the_smallest_matrix_is_chosen(monkeypatch):
                 patched.setattr(
                     compress, name, lambda *a, _name=name, _used=used, **k: square.append(_name) or _used(*a, **k)
                 )
-            (got,) = compress_folds(FeatureMatrix([features]), SUBSETS[:1], Compression(method, components=components))
+            (got,) = compress_folds(
+                FeatureMatrix([features]), SUBSETS[:1], CompressionSettings(method, components=components)
+            )
         return square, got.scores
 
     assert largest(wide)[0] == ["pca_scores"]
@@ -193,16 +196,16 @@ def test_what_needs_too_large_a_matrix_is_refused_by_name(monkeypatch):
     wide = FeatureMatrix([_features()])
     for method in ("mds", "umap", "autoencoder"):
         with pytest.raises(OptionError, match=rf"method={method} allows at most 45 stimuli, .* got 60 of layer x"):
-            list(compress_folds(wide, SUBSETS[:1], Compression(method, components=3), layer="x"))
+            list(compress_folds(wide, SUBSETS[:1], CompressionSettings(method, components=3), layer="x"))
     narrow = FeatureMatrix([_features(n_features=30)])
     with pytest.raises(OptionError, match="method=mds allows at most 45 stimuli"):
-        list(compress_folds(narrow, SUBSETS[:1], Compression("mds", components=3)))
-    quick = Compression("autoencoder", components=3, options={"epochs": 2, "hidden": 4})
+        list(compress_folds(narrow, SUBSETS[:1], CompressionSettings("mds", components=3)))
+    quick = CompressionSettings("autoencoder", components=3, options={"epochs": 2, "hidden": 4})
     (placed,) = compress_folds(narrow, SUBSETS[:1], quick)
     assert placed.scores.shape == (60, 3)
     for components in (6, "max"):
         with pytest.raises(OptionError, match=r"components must be at most 4, what 2\.5 GB .* 60 stimuli of 700 feat"):
-            list(compress_folds(wide, SUBSETS[:1], Compression(components=components)))
+            list(compress_folds(wide, SUBSETS[:1], CompressionSettings(components=components)))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -5,8 +5,9 @@ import pytest
 from sklearn.decomposition import PCA
 
 from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.features.compress import Compression, compress_folds
+from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.features.temporal_axis import temporal_axis
 
 TRAIN = np.arange(3, 30)
@@ -52,16 +53,16 @@ def test_held_out_stimuli_change_no_weight_and_no_training_score():
     changed[held_out] = 50 * np.random.default_rng(7).standard_normal(changed[held_out].shape)
     assert np.array_equal(temporal_axis(_matrix(activations), TRAIN)[0], temporal_axis(_matrix(changed), TRAIN)[0])
     for method in ("pca", "none"):
-        compression = Compression(method=method, components=5, axis=True)
-        (before,) = compress_folds(_matrix(activations), [TRAIN], compression)
-        (after,) = compress_folds(_matrix(changed), [TRAIN], compression)
+        compression = CompressionSettings(method=method, components=5)
+        (before,) = compress_folds(_matrix(activations), [TRAIN], compression, axis=True)
+        (after,) = compress_folds(_matrix(changed), [TRAIN], compression, axis=True)
         assert np.array_equal(before.scores[TRAIN], after.scores[TRAIN])
 
 
 def test_features_are_weighted_sums_over_time_fitted_to_each_training_set():
     activations = _activations()
     subsets = [TRAIN, np.arange(20)]
-    got = list(compress_folds(_matrix(activations), subsets, Compression(method="none", axis=True)))
+    got = list(compress_folds(_matrix(activations), subsets, CompressionSettings(method="none"), axis=True))
     for rows, one in zip(subsets, got, strict=True):
         weights, _ = temporal_axis(_matrix(activations), rows)
         np.testing.assert_allclose(one.scores, np.einsum("t,itd->id", weights, activations.astype(float)), atol=1e-10)
@@ -70,7 +71,7 @@ def test_features_are_weighted_sums_over_time_fitted_to_each_training_set():
 
 def test_one_step_of_time_is_itself():
     activations = _activations(n_times=1)
-    (got,) = compress_folds(_matrix(activations), [TRAIN], Compression(method="none", axis=True))
+    (got,) = compress_folds(_matrix(activations), [TRAIN], CompressionSettings(method="none"), axis=True)
     np.testing.assert_array_equal(got.scores, activations[:, 0])
 
 

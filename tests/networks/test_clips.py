@@ -11,10 +11,10 @@ from voxelcast.networks.extract import extract
 from voxelcast.networks.families.own_network import network_from_module
 from voxelcast.networks.hooks import capture
 from voxelcast.networks.registry import load_network
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import iter_frames
-from voxelcast.stimuli.sampling import FrameSampling
 
-EVERY_1 = FrameSampling(every=1)
+EVERY_1 = ExtractionSettings()
 
 
 def _cut(n_frames, length, stride, chunk):

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torchvision
 
-from voxelcast.networks.families.torchvision_models import list_torchvision
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.registry import load_network
 
@@ -41,8 +40,12 @@ def _n_parameters(name: str) -> int:
     return weights.DEFAULT.meta["num_params"]
 
 
+def _images() -> list[str]:
+    return [f"torchvision/{name}" for name in torchvision.models.list_models(module=torchvision.models)]
+
+
 SLOW = [
-    *((name, {}) for name in list_torchvision() if _n_parameters(name) <= LARGEST),
+    *((name, {}) for name in _images() if _n_parameters(name) <= LARGEST),
     ("torchvision/vit_b_16", {}),
     ("torchvision/r3d_18", {"input_size": 32, "clip_length": 4}),
     ("torchvision/r2plus1d_18", {"input_size": 32, "clip_length": 4}),

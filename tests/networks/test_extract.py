@@ -1,22 +1,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from voxelcast.core.errors import DataError, OptionError, StimulusError, UnknownNameError
-from voxelcast.networks import line
+from voxelcast.networks import frame_batcher
 from voxelcast.networks.base import Network
 from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_stimulus
-from voxelcast.networks.line import default_batch
+from voxelcast.networks.frame_batcher import default_batch
 from voxelcast.networks.registry import load_network
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
-EVERY_2 = FrameSampling(every=2)
+EVERY_2 = ExtractionSettings(FrameSampling(every=2))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_features_are_the_mean_over_frames_however_batched(request, stimuli, nam
     for result in results:
         assert tuple(result.features) == network.layers
         assert all(values.dtype == np.float32 and values.ndim == 1 for values in result.features.values())
-        _assert_close(result, _plain(network, result.stimulus, EVERY_2))
+        _assert_close(result, _plain(network, result.stimulus, EVERY_2.sampling))
         _assert_close(extract_stimulus(network, result.stimulus, EVERY_2), result)
 
 
@@ -68,7 +70,7 @@ def test_same_call_same_bits(resnet18, stimuli):
 
 
 def test_order_of_frames_does_not_matter_to_the_mean(resnet18, stimuli):
-    frames = np.concatenate([chunk.frames for chunk in iter_frames(stimuli[0], EVERY_2)])
+    frames = np.concatenate([chunk.frames for chunk in iter_frames(stimuli[0], EVERY_2.sampling)])
     forward = resnet18.activations(resnet18.prepare(frames))
     shuffled = resnet18.activations(resnet18.prepare(frames[np.random.default_rng(0).permutation(len(frames))]))
     for layer in resnet18.layers:
@@ -81,7 +83,7 @@ def test_broken_stimuli_are_told_and_leave_the_others_alone(request, stimuli, br
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
     mixed = [*stimuli[:2], broken_video, Stimulus("text", text), *stimuli[2:]]
-    results = list(extract(network, mixed, EVERY_2, on_broken="skip", batch=5))
+    results = list(extract(network, mixed, replace(EVERY_2, on_broken="skip"), batch=5))
     assert [result.stimulus_id for result in results] == [s.stimulus_id for s in mixed]
     broken = {result.stimulus_id: result for result in results if isinstance(result, BrokenStimulus)}
     assert set(broken) == {"cut", "text"}
@@ -89,7 +91,7 @@ def test_broken_stimuli_are_told_and_leave_the_others_alone(request, stimuli, br
     assert "text.mp4" in broken["text"].reason
     for result in results:
         if isinstance(result, StimulusFeatures):
-            _assert_close(result, _plain(network, result.stimulus, EVERY_2))
+            _assert_close(result, _plain(network, result.stimulus, EVERY_2.sampling))
 
 
 def test_a_broken_stimulus_stops_where_that_is_asked_for(resnet18, stimuli, broken_video):
@@ -101,7 +103,7 @@ def test_leaving_early_ends_the_threads(resnet18, make_video):
     import threading
 
     long = [make_video(f"long{k}", 120, k) for k in range(3)]
-    results = extract(resnet18, long, FrameSampling(every=1), workers=3)
+    results = extract(resnet18, long, workers=3)
     next(results)
     results.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
@@ -113,20 +115,20 @@ def test_an_unexpected_error_in_a_thread_is_raised(resnet18, stimuli, monkeypatc
 
     monkeypatch.setattr("voxelcast.networks.prefetch.iter_frames", fail)
     with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
-        list(extract(resnet18, stimuli, EVERY_2, on_broken="skip"))
+        list(extract(resnet18, stimuli, replace(EVERY_2, on_broken="skip")))
 
 
 def test_a_pool_that_cannot_serve_a_stimulus_names_it(resnet18, stimuli):
     late = "bold(peak=600, under=700)"
     with pytest.raises(DataError, match=r"a\.mp4: a clip of 1\.6 s ends before the BOLD kernel"):
-        list(extract(resnet18, stimuli[:1], EVERY_2, late))
+        list(extract(resnet18, stimuli[:1], replace(EVERY_2, pools=late)))
 
 
 @pytest.mark.parametrize("pool", ["median", "max", "std", "bold"])
 @pytest.mark.parametrize("name", ["resnet18", "motion_energy"])
 def test_every_pool_gives_the_same_however_batched(request, stimuli, name, pool):
     network = request.getfixturevalue(name)
-    one, many = (list(extract(network, stimuli[:2], EVERY_2, pool, batch=batch)) for batch in (1, 1000))
+    one, many = (list(extract(network, stimuli[:2], replace(EVERY_2, pools=pool), batch=batch)) for batch in (1, 1000))
     for a, b in zip(one, many, strict=True):
         _assert_close(a, b)
 
@@ -136,11 +138,11 @@ def test_several_pools_in_one_pass_give_what_each_gives_alone(request, stimuli, 
     """To the bit; stimuli are decoded and seen by the network once."""
     network = request.getfixturevalue(name)
     pools = ["mean", "std", "none", "bold"]
-    alone = {pool: list(extract(network, stimuli[:2], EVERY_2, pool)) for pool in pools}
+    alone = {pool: list(extract(network, stimuli[:2], replace(EVERY_2, pools=pool))) for pool in pools}
     seen = []
     stream = network.stream
     monkeypatch.setattr(network, "stream", lambda frames, give: (seen.append(len(frames)), stream(frames, give)))
-    together = list(extract(network, stimuli[:2], EVERY_2, pools))
+    together = list(extract(network, stimuli[:2], replace(EVERY_2, pools=pools)))
     assert sum(seen) == 12 + 1
     for place, result in enumerate(together):
         assert list(result.by_pool) == pools
@@ -153,7 +155,7 @@ def test_several_pools_in_one_pass_give_what_each_gives_alone(request, stimuli, 
 @pytest.mark.parametrize(("pools", "said"), [([], "at least one pool"), (["max", "max"], "different pools")])
 def test_pools_that_cannot_be_told_apart(resnet18, stimuli, pools, said):
     with pytest.raises(OptionError, match=said):
-        list(extract(resnet18, stimuli[:1], EVERY_2, pools))
+        list(extract(resnet18, stimuli[:1], replace(EVERY_2, pools=pools)))
 
 
 def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
@@ -167,8 +169,6 @@ def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"pool": "median!"}, UnknownNameError),
-        ({"on_broken": "ignore"}, OptionError),
         ({"workers": 0}, OptionError),
         ({"batch": 0}, OptionError),
         ({"decoders": "magic"}, OptionError),
@@ -177,6 +177,20 @@ def test_features_that_are_not_finite_name_stimulus_and_layer(stimuli):
 def test_bad_options(resnet18, stimuli, options, error):
     with pytest.raises(error):
         list(extract(resnet18, stimuli, EVERY_2, **options))
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"pools": "median!"}, UnknownNameError),
+        ({"pools": ()}, OptionError),
+        ({"on_broken": "ignore"}, OptionError),
+        ({"spatial_pool": "grid"}, OptionError),
+    ],
+)
+def test_settings_that_cannot_be(options, error):
+    with pytest.raises(error):
+        ExtractionSettings(**options)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +218,9 @@ def test_batches_fit_caches_and_memory(largest, gpu_memory, batch):
 
 def test_processes_decode_what_threads_decode(resnet18, stimuli, broken_video):
     mixed = [stimuli[0], broken_video, *stimuli[1:]]
-    options = {"on_broken": "skip", "workers": 2}
+    settings = replace(EVERY_2, on_broken="skip")
     by_threads, by_processes = (
-        list(extract(resnet18, mixed, EVERY_2, decoders=decoders, **options)) for decoders in ("threads", "processes")
+        list(extract(resnet18, mixed, settings, decoders=decoders, workers=2)) for decoders in ("threads", "processes")
     )
     assert [result.stimulus_id for result in by_processes] == [stimulus.stimulus_id for stimulus in mixed]
     assert by_processes[1] == by_threads[1]
@@ -222,7 +236,7 @@ def test_no_stimuli_give_nothing(resnet18):
 
 @pytest.mark.parametrize(("n_times", "expected"), [(4, [0, 1, 2, 3]), (2, [0.5, 2.5]), (1, [1.5])])
 def test_times_of_strided_layers(n_times, expected):
-    np.testing.assert_allclose(line._times_of(n_times, np.arange(4.0)), expected)
+    np.testing.assert_allclose(frame_batcher._times_of(n_times, np.arange(4.0)), expected)
 
 
 @pytest.mark.slow
@@ -249,7 +263,7 @@ def test_every_real_video_gives_finite_features_or_its_reason(real_data):
     network = load_network("torchvision/squeezenet1_1", weights="random", layers=["features.3"], input_size=64)
     facts = json.loads((real_data / "videos" / "probe.json").read_text())
     stimuli = [Stimulus(fact["file"], real_data / "videos" / fact["file"]) for fact in facts]
-    results = list(extract(network, stimuli, FrameSampling(every=1), on_broken="skip"))
+    results = list(extract(network, stimuli, ExtractionSettings(on_broken="skip")))
     assert [result.stimulus_id for result in results] == [fact["file"] for fact in facts]
     for result, fact in zip(results, facts, strict=True):
         if isinstance(result, BrokenStimulus):

@@ -11,8 +11,8 @@ from voxelcast.core.errors import DataError, MissingFileError, OptionError, Stim
 from voxelcast.networks.finetune import FinetuneSettings, finetune
 from voxelcast.networks.heads import find_head
 from voxelcast.networks.image_folder import list_image_folder
-from voxelcast.networks.recipe import Wanted
 from voxelcast.networks.registry import load_network
+from voxelcast.networks.settings import NetworkSettings
 from voxelcast.networks.trainee import load_trainee
 from voxelcast.networks.validate import validate
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 def _train(folder, output, settings=SMALL, name=NETWORK, **options):
     images = list_image_folder(folder)
-    trainee = load_trainee(name, images, weights="random", wanted=Wanted(input_size=64), **options)
+    trainee = load_trainee(NetworkSettings(name, "fc", "random", 64), images, **options)
     return trainee, finetune(trainee, images, output, settings, device=CPU)
 
 
@@ -109,9 +109,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, trained, tmp_path, monkey
 def test_training_the_head_alone_changes_nothing_else(folder, tmp_path, name):
     images = list_image_folder(folder)
     settings = FinetuneSettings(epochs=2, trainable="head", lr_head=0.05, batch=8)
-    before = load_trainee(name, images, weights="random", wanted=Wanted(input_size=32)).module.state_dict()
+    before = load_trainee(NetworkSettings(name, "fc", "random", 32), images).module.state_dict()
     before = {key: tensor.clone() for key, tensor in before.items()}
-    trainee = load_trainee(name, images, weights="random", wanted=Wanted(input_size=32))
+    trainee = load_trainee(NetworkSettings(name, "fc", "random", 32), images)
     finetune(trainee, images, tmp_path / "head.pth", settings, device=CPU)
     changed = {key for key, tensor in trainee.module.state_dict().items() if not torch.equal(tensor, before[key])}
     assert changed == {"fc.weight", "fc.bias"}
@@ -133,7 +133,7 @@ def test_training_the_head_alone_changes_nothing_else(folder, tmp_path, name):
 )
 def test_the_head_is_the_layer_that_gives_the_scores(folder, name, head):
     images = list_image_folder(folder)
-    trainee = load_trainee(name, images, weights="random")
+    trainee = load_trainee(NetworkSettings(name, "fc", "random"), images)
     assert find_head(trainee.module, name) == head
     weight = trainee.module.get_submodule(head).weight
     assert len(weight) == 3
@@ -208,7 +208,7 @@ def test_settings_that_cannot_be_are_refused(options):
 def test_networks_that_do_not_classify_images_are_refused(folder):
     images = list_image_folder(folder)
     with pytest.raises(OptionError, match="takes clips and cannot be fine-tuned"):
-        load_trainee("torchvision/r3d_18", images, weights="random")
+        load_trainee(NetworkSettings("torchvision/r3d_18", "fc", "random"), images)
     with pytest.raises(OptionError, match="does not classify images one by one"):
         validate(load_network("voxelcast/motion_energy", weights=None, layers=["all"]), images)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from benchmarks.clips import ClipFrames
 from voxelcast.core.errors import DataError
 from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_from
 from voxelcast.networks.registry import load_network
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
-EVERY_2 = FrameSampling(every=2)
+EVERY_2 = ExtractionSettings(FrameSampling(every=2))
 LAYERS = ["conv1", "bn1", "relu", "layer2.*", "avgpool", "fc"]
 
 
@@ -36,8 +38,9 @@ def stimuli(make_video, make_picture):
 @pytest.mark.parametrize("batch", [None, 7])
 def test_same_features_as_a_cpu(stimuli, pool, batch):
     kept = [stimulus for stimulus in stimuli if pool != "bold" or not stimulus.is_image]
-    expected = list(extract(_load("cpu"), kept, EVERY_2, pool))
-    found = list(extract(_load("cuda"), kept, EVERY_2, pool, batch=batch, decoders="processes", workers=3))
+    settings = replace(EVERY_2, pools=pool)
+    expected = list(extract(_load("cpu"), kept, settings))
+    found = list(extract(_load("cuda"), kept, settings, batch=batch, decoders="processes", workers=3))
     for left, right in zip(found, expected, strict=True):
         assert (left.stimulus_id, left.n_frames) == (right.stimulus_id, right.n_frames)
         for layer, values in right.features.items():
@@ -52,9 +55,10 @@ def test_several_pools_give_what_each_gives_alone(pools):
     ]
     stimuli = [Stimulus(f"clip{k}", Path(f"clip{k}.mp4")) for k in range(len(clips))]
     network, source = _load("cuda"), ClipFrames(clips, 10.0)
-    together = list(extract_from(source, network, stimuli, pools))
+    together = list(extract_from(source, network, stimuli, ExtractionSettings(pools=pools)))
     for pool in pools:
-        for found, alone in zip(together, extract_from(source, network, stimuli, pool), strict=True):
+        apart = extract_from(source, network, stimuli, ExtractionSettings(pools=pool))
+        for found, alone in zip(together, apart, strict=True):
             for layer in network.layers:
                 assert np.array_equal(found.by_pool[pool][layer], alone.features[layer]), (pool, layer)
 
@@ -71,7 +75,7 @@ def test_less_precision_gives_nearly_the_same(stimuli, precision, least):
 
 def test_broken_stimuli_and_values_are_reported(stimuli, broken_video):
     network = _load("cuda")
-    results = list(extract(network, [stimuli[0], broken_video, stimuli[1]], EVERY_2, on_broken="skip"))
+    results = list(extract(network, [stimuli[0], broken_video, stimuli[1]], replace(EVERY_2, on_broken="skip")))
     assert [type(result) for result in results] == [StimulusFeatures, BrokenStimulus, StimulusFeatures]
     network.module.fc.bias.fill_(float("nan"))
     with pytest.raises(DataError, match=r"features of a.mp4, layer fc, must be finite"):

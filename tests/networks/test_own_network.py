@@ -147,7 +147,7 @@ def test_settings_of_own_networks_are_for_those(setting, value):
 def test_a_module_in_hand_stays_as_it_is():
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5)).train()
     before = copy.deepcopy(module.state_dict())
-    network = network_from_module(module, name="mine", layers=["0", "2"], **CARD)
+    network = network_from_module(module, "mine", layers=["0", "2"], **CARD)
     frames = np.random.default_rng(1).integers(0, 256, (3, 9, 9, 3), dtype=np.uint8)
     first = network.activations(network.prepare(frames))
     assert torch.equal(first["2"], network.activations(network.prepare(frames))["2"])  # no dropout
@@ -155,6 +155,6 @@ def test_a_module_in_hand_stays_as_it_is():
     assert all(parameter.requires_grad for parameter in module.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     with pytest.raises(OptionError, match="at least one; got none"):
-        network_from_module(module, name="mine", layers=[], **CARD)
+        network_from_module(module, "mine", layers=[], **CARD)
     with pytest.raises(OptionError, match="must be a callable that returns an nn"):
-        network_from_module("module", name="mine", layers=["all"], **CARD)
+        network_from_module("module", "mine", layers=["all"], **CARD)

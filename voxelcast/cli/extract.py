@@ -19,7 +19,7 @@ from voxelcast.cli.progress import make_progress
 @click.option("--frames", type=int, help="Keep n frames, evenly spaced.")
 @click.option("--hz", type=float, help="Look so often per second.")
 @click.option("--pool", default="mean", show_default=True, help="Over time.")
-@click.option("--space", default="none", show_default=True, help="mean, grid(k) or pyramid(1,2,4): over space, first.")
+@click.option("--spatial-pool", default="none", show_default=True, help="First: mean, grid(k) or pyramid(1,2,4).")
 @click.option("--input-size", type=int)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
@@ -40,7 +40,7 @@ def extract(
     frames: int | None,
     hz: float | None,
     pool: str,
-    space: str,
+    spatial_pool: str,
     input_size: int | None,
     seed: int,
     device: str,
@@ -59,26 +59,21 @@ def extract(
     """
     from voxelcast.execution.profile import chosen_profile
     from voxelcast.experiment.extraction import FolderExtraction, extract_folder
-    from voxelcast.experiment.settings import NetworkConfig
+    from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
     from voxelcast.stimuli.sampling import FrameSampling
 
-    config = NetworkConfig(
-        name=network, layers=tuple(layers.split(",")), weights=weights, input_size=input_size, precision=precision
-    )
+    chosen = NetworkSettings(network, tuple(layers.split(",")), weights, input_size=input_size, precision=precision)
     if every is None and frames is None and hz is None:
         every = 1
     sampling = FrameSampling(every=every, n=frames, hz=hz)
     wanted = FolderExtraction(
         stimuli,
-        config,
-        sampling,
-        pool=pool,
-        spatial_pool=space,
+        chosen,
+        ExtractionSettings(sampling, (pool,), spatial_pool, broken),
         seed=seed,
         device=device,
         recursive=recursive,
         keep_suffix=keep_suffix,
-        on_broken=broken,
     )
     records = extract_folder(wanted, output, progress=make_progress(), on=chosen_profile(on))
     for record in records:

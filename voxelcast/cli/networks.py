@@ -88,7 +88,7 @@ def validate_(
     from voxelcast.networks.validate import validate
 
     labelled = list_image_folder(images, classes)
-    network = load_network(name, weights=weights, layers=["all"], device=device, **settings)
+    network = load_network(name, weights=weights, layers="all", device=device, **settings)
     found = validate(network, labelled, batch=batch, workers=workers, progress=make_progress())
     click.echo(f"{name}, weights {network.card.weights}")
     click.echo(f"{found.n_images} images of {len(labelled.classes)} classes, {found.n_classes} classes in the network")
@@ -142,14 +142,15 @@ def finetune_(
     from voxelcast.networks.finetune import FinetuneSettings, finetune
     from voxelcast.networks.image_folder import list_image_folder
     from voxelcast.networks.module_network import check_device
-    from voxelcast.networks.recipe import Wanted
+    from voxelcast.networks.settings import NetworkSettings
     from voxelcast.networks.trainee import load_trainee
 
-    wanted = FinetuneSettings(epochs, trainable, lr_head, lr_backbone, weight_decay, batch, seed)
-    place = check_device(device)
+    learning = FinetuneSettings(epochs, trainable, lr_head, lr_backbone, weight_decay, batch, seed)
+    chosen = check_device(device)
     labelled = list_image_folder(images, classes).fraction(fraction, seed)
-    trainee = load_trainee(name, labelled, weights=weights, seed=seed, keep_head=keep_head, wanted=Wanted(**settings))
-    history = finetune(trainee, labelled, output, wanted, device=place, workers=workers, progress=make_progress())
+    network = NetworkSettings(name, ("all",), weights, **settings)
+    trainee = load_trainee(network, labelled, seed=seed, keep_head=keep_head)
+    history = finetune(trainee, labelled, output, learning, device=chosen, workers=workers, progress=make_progress())
     last = history[-1]
     plural = "s" if len(history) > 1 else ""
     click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epoch{plural}")

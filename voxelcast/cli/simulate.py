@@ -48,8 +48,8 @@ def simulate(
     test responses, lie in ROOT/truth.
     """
     from voxelcast.datasets.simulation.plan import simulation_preset
-    from voxelcast.experiment.settings import NetworkConfig
     from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
+    from voxelcast.networks.settings import NetworkSettings
     from voxelcast.stimuli.sampling import FrameSampling
 
     drivers = DEFAULT_DRIVERS | dict(_driver(text) for text in driver)
@@ -57,7 +57,7 @@ def simulate(
     given = {names.get(name, name): value for name, value in changes.items() if value is not None}
     plan = _resized(simulation_preset(preset, drivers, seed=seed, **given), subjects, voxels)
     networks = [
-        NetworkConfig(name=name, layers=("*",), weights=weights, input_size=input_size)
+        NetworkSettings(name=name, layers=("*",), weights=weights, input_size=input_size)
         for name in sorted({name for name, _ in drivers.values()})
         if not name.startswith("voxelcast/")
     ]

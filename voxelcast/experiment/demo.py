@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,16 +18,17 @@ from voxelcast.datasets.formats.simulated import SimulatedDataset
 from voxelcast.datasets.simulation.plan import simulation_preset
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
-from voxelcast.experiment.settings import ExperimentConfig, NetworkConfig
+from voxelcast.experiment.settings import ExperimentConfig
 from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
 from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.networks.settings import NetworkSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import write_text
 from voxelcast.store.steps import StepStore
 
-_RESNET = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
+_RESNET: dict[str, Any] = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def demonstrate(folder: Path, progress: Progress) -> Demonstration:
     """Simulate ten subjects in ``folder/data``, run ``folder/experiment.yaml`` and compare with the truth."""
     data = folder / "data"
     plan = simulation_preset("demo", DEFAULT_DRIVERS)
-    resnet = NetworkConfig.model_validate({**_RESNET, "layers": ["*"]})
+    resnet = NetworkSettings(**{**_RESNET, "layers": ("*",)})
     simulate(data, plan, [resnet], sampling=FrameSampling(every=2), seed=0, progress=progress)
     if not (folder / "experiment.yaml").is_file():
         write_text(folder / "experiment.yaml", _EXPERIMENT + yaml.safe_dump(_settings(data), sort_keys=False))

@@ -19,11 +19,12 @@ from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.fit_estimate import FitEstimate
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.settings import TABLES, CompressConfig
+from voxelcast.experiment.settings import TABLES
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, network_of, pool_index
 from voxelcast.features import cost
 from voxelcast.features.compress import check_plain, check_size
+from voxelcast.features.settings import CompressionSettings
 
 _VOXELS = 200
 """Of a typical ROI."""
@@ -174,7 +175,7 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> list[Net
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                found = extract_stimulus(loaded, stimulus, extraction.sampling, pools, space=extraction.spatial_pool)
+                found = extract_stimulus(loaded, stimulus, extraction)
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":
@@ -194,18 +195,18 @@ def _counted(
     for pool in pools:
         own = {layer: shape for (layer, used), shape in shapes.items() if used == pool}
         stored = {layer: math.prod(shape) for layer, shape in own.items()}
-        features = {layer: shape[-1] for layer, shape in own.items()} if plan.config.compression(pool).axis else stored
+        features = {layer: shape[-1] for layer, shape in own.items()} if pool == "pc1" else stored
         named = pool if len(pools) > 1 else ""
         spent = seconds if pool == pools[0] else 0.0
         counted.append(NetworkEstimate(shown, spent, left, stored, features, named))
     return counted
 
 
-def _check_features(compress: CompressConfig, network: NetworkEstimate, n: int, n_train: int) -> None:
+def _check_features(compress: CompressionSettings, network: NetworkEstimate, n: int, n_train: int) -> None:
     """Raise OptionError where a layer has too few features for the components, or too many for the method."""
     for layer, size in network.features.items():
         name = " ".join(filter(None, (network.shown, layer, network.pool)))
-        check_size(compress.compression(axis=False, seed=0), n, size, n_train, f" of layer {name}")
+        check_size(compress, n, size, n_train, f" of layer {name}")
         if compress.method == "none":
             check_plain(size, f" of layer {name}")
         elif compress.components != "max" and compress.components > size and compress.fewer == "error":

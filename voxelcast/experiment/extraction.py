@@ -20,18 +20,15 @@ from voxelcast.execution.opening import fetch_inputs, open_engine, send_results,
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.experiment.steps.extract import Extraction, OnBroken, extract_steps, layer_path, load, read_records
+from voxelcast.experiment.steps.extract import extract_steps, layer_path, load, read_records
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
-
-EVERY_FRAME = FrameSampling(every=1)
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,7 @@ class FolderExtraction:
     source : Path
         Folder or zip of stimuli.
     network : NetworkSettings
-    sampling : FrameSampling
-    pool : str
-        Over time.
-    spatial_pool : str
+    extraction : ExtractionSettings
     seed : int
         Of random weights.
     device : str
@@ -54,35 +48,26 @@ class FolderExtraction:
         Whether folders in the folder are looked into.
     keep_suffix : bool
         Whether ids of stimuli keep the suffixes of their files.
-    on_broken : {"stop", "skip"}
     """
 
     source: Path
-    network: NetworkConfig
-    sampling: FrameSampling = EVERY_FRAME
-    pool: str = "mean"
-    spatial_pool: str = "none"
+    network: NetworkSettings
+    extraction: ExtractionSettings = ExtractionSettings()
     seed: int = 0
     device: str = "cpu"
     recursive: bool = False
     keep_suffix: bool = False
-    on_broken: OnBroken = "stop"
 
     def __post_init__(self) -> None:
-        if self.pool == "pc1":
+        if "pc1" in self.extraction.pools:
             raise OptionError(
                 "pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead"
             )
 
-    @property
-    def extraction(self) -> Extraction:
-        """How stimuli become features."""
-        return Extraction(self.sampling, (self.pool,), self.spatial_pool, self.on_broken)
-
     def plain(self) -> dict[str, Any]:
         """Return the settings that can change a result, as plain values."""
-        network: dict[str, Any] = self.network.model_dump(mode="json", exclude={"label"})
-        return json.loads(json.dumps({"network": network, "seed": self.seed, "extraction": content(self.extraction)}))
+        plain: dict[str, Any] = content({"network": self.network, "seed": self.seed, "extraction": self.extraction})
+        return json.loads(json.dumps(plain))
 
 
 def extract_folder(
@@ -99,7 +84,7 @@ def extract_folder(
     StoreError
         If ``output`` holds files that no extraction wrote, or another process works in it.
     StimulusError
-        For a broken stimulus, where ``on_broken`` is ``"stop"``.
+        For a broken stimulus, where ``settings.on_broken`` is ``"stop"``.
     ConfigError
         If ``device`` is a GPU and the profile has none.
     ExecutionError

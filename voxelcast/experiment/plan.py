@@ -25,7 +25,6 @@ from voxelcast.experiment.steps.compress import (
     excluded_folds,
 )
 from voxelcast.experiment.steps.extract import (
-    Extraction,
     Readable,
     extract_steps,
     load,
@@ -61,7 +60,7 @@ class Plan:
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
         self.dataset: Dataset = build_dataset(config.dataset)
-        self.extraction = Extraction(config.frames.sampling(), config.pools, config.space, config.broken_stimuli)
+        self.extraction = config.extraction
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,
@@ -268,7 +267,18 @@ class Plan:
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in extracted[shown])
-            job = CompressJob(shown, layer, named, index, shards, fitted_for, excluded, config.compression(pool))
+            job = CompressJob(
+                shown,
+                layer,
+                named,
+                index,
+                shards,
+                fitted_for,
+                excluded,
+                config.compress,
+                config.compress_seed,
+                pool == "pc1",
+            )
             steps.append(Step(job))
             layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
         return FoldedLayers(fold_ids, tuple(layers)), steps
@@ -295,7 +305,7 @@ class Plan:
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
                     settings=config.pair_settings,
                     share=config.share,
-                    truncate=config.compress.compression(axis=False, seed=0).nested,
+                    truncate=config.compress.nested,
                     interval=config.interval,
                     significance=config.significance,
                 )

@@ -17,6 +17,7 @@ from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
 from voxelcast.experiment.rsa_config import RsaConfig
 from voxelcast.experiment.steps.extract import load
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.report.rsa_figure import draw_layers
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
@@ -133,7 +134,13 @@ def _model_rdms(
     names, rdms = [], []
     for network in config.networks:
         folder = output / "features" / network.shown.replace("/", "-")
-        wanted = FolderExtraction(stimuli, network, spatial_pool=config.space, seed=config.seed, device=config.device)
+        wanted = FolderExtraction(
+            stimuli,
+            network,
+            ExtractionSettings(spatial_pool=config.spatial_pool),
+            seed=config.seed,
+            device=config.device,
+        )
         records = extract_folder(wanted, folder, progress=progress)
         extracted = [str(record["stimulus_id"]) for record in records]
         check_same_stimuli(f"features of {network.shown}", extracted, "the stimuli", ids)

@@ -10,9 +10,9 @@ from pydantic import Field, field_validator
 
 from voxelcast.core.checks import check_file_name
 from voxelcast.experiment.dataset_config import Strict
-from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.experiment.settings_file import check_settings, read_settings
-from voxelcast.features.space import parse_space
+from voxelcast.features.spatial_pool import parse_spatial_pool
+from voxelcast.networks.settings import NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings
 
 
@@ -26,10 +26,10 @@ class RsaConfig(Strict):
     name: str
     stimuli: Path
     rdms: Path
-    networks: tuple[NetworkConfig, ...] = Field(min_length=1)
+    networks: tuple[NetworkSettings, ...] = Field(min_length=1)
     dissimilarity: Literal["correlation", "euclidean"] = "correlation"
     comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
-    space: str = "none"
+    spatial_pool: str = "none"
     interval: IntervalSettings = IntervalSettings()
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)
@@ -40,10 +40,10 @@ class RsaConfig(Strict):
     def _file_name(cls, value: str) -> str:
         return check_file_name(value, "name")
 
-    @field_validator("space")
+    @field_validator("spatial_pool")
     @classmethod
-    def _known_space(cls, value: str) -> str:
-        parse_space(value)
+    def _known_spatial_pool(cls, value: str) -> str:
+        parse_spatial_pool(value)
         return value
 
 

@@ -15,10 +15,10 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import can_be_exact, list_encoders
 from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
-from voxelcast.features.compress import Compression
-from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pooling import check_pools
-from voxelcast.features.space import parse_space
+from voxelcast.features.settings import CompressionSettings
+from voxelcast.features.spatial_pool import parse_spatial_pool
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.joined import JOINED
 from voxelcast.search.settings import (
@@ -34,39 +34,6 @@ from voxelcast.stimuli.sampling import FrameSampling
 
 TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
-
-
-class NetworkConfig(Strict):
-    """A network, its weights and the layers wanted.
-
-    ``weights``: ``default`` (the released ones), ``random`` (seeded by the experiment's seed) or a file. Built-in
-    filter banks have none.
-    """
-
-    name: str
-    layers: SeveralNames
-    weights: str | None = None
-    input_size: int | None = Field(default=None, ge=1)
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    label: str | None = None
-    noise_seed: int | None = Field(default=None, ge=0)
-    clip_length: int | None = Field(default=None, ge=1)
-    clip_stride: int | None = Field(default=None, ge=1)
-    takes: Literal["frames", "clip"] | None = None
-    licence: str | None = None
-    version: str | None = None
-    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
-
-    @property
-    def shown(self) -> str:
-        """Name in the results."""
-        return self.label or self.name.removeprefix("module:").replace(":", ".")
-
-    @property
-    def chosen_weights(self) -> str:
-        """What ``weights`` means where it is left out."""
-        return self.weights or ("none" if self.name.startswith("voxelcast/") else "default")
 
 
 class FramesConfig(Strict):
@@ -90,47 +57,6 @@ class FramesConfig(Strict):
         return FrameSampling(every=self.every, n=self.n, hz=self.hz)
 
 
-class CompressConfig(Strict):
-    """How features become few components.
-
-    ``fit: folds`` fits the compression again for the training part of each fold; ``once`` fits it on all training
-    stimuli, as in 2021, which lets the features (not the responses) of held-out stimuli into the compression.
-    ``scale`` divides each feature by its training standard deviation first. ``options`` are further parameters of the
-    method, e.g. ``n_neighbors`` of ``umap``.
-    """
-
-    method: Literal["pca", "random_projection", "umap", "mds", "autoencoder", "none"] = "pca"
-    components: int | Literal["max"] = 50
-    fit: Literal["folds", "once"] = "folds"
-    scale: bool = False
-    fewer: Literal["error", "allow"] = "error"
-    options: dict[str, int | float] = Field(default_factory=dict)
-
-    @field_validator("components", mode="before")
-    @classmethod
-    def _positive(cls, value: object) -> object:
-        if value != "max" and not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-            raise ValueError("must be a whole number of at least 1, or max")
-        return value
-
-    @model_validator(mode="after")
-    def _possible(self) -> CompressConfig:
-        self.compression(axis=False, seed=0)
-        return self
-
-    def compression(self, *, axis: bool, seed: int) -> Compression:
-        """Return what the compression is told; the seed counts only where something is left to chance."""
-        return Compression(
-            method=self.method,
-            components=self.components,
-            scale=self.scale,
-            fewer=self.fewer,
-            seed=seed if self.method in COMPRESSORS and COMPRESSORS[self.method].chance else 0,
-            options=self.options,
-            axis=axis,
-        )
-
-
 class ComputeConfig(Strict):
     """Where the work runs; changes no result."""
 
@@ -144,14 +70,14 @@ class ExperimentConfig(Strict):
 
     name: str
     dataset: DatasetConfig
-    networks: tuple[NetworkConfig, ...] = ()
+    networks: tuple[NetworkSettings, ...] = ()
     features: SeveralNames | tuple[()] = ()
     delays: tuple[int, ...] = ()
     seed: int = Field(default=0, ge=0)
     frames: FramesConfig = FramesConfig(every=1)
     pool: str | tuple[str, ...] = "mean"
-    space: str = "none"
-    compress: CompressConfig = CompressConfig()
+    spatial_pool: str = "none"
+    compress: CompressionSettings = CompressionSettings()
     encoders: SeveralNames = ("pls", "ridge")
     automl: AutoMLSettings = AutoMLSettings()
     search: SearchSettings = SearchSettings()
@@ -191,10 +117,10 @@ class ExperimentConfig(Strict):
             raise ValueError(str(error)) from error
         return tuple(names) if len(names) > 1 else names[0]
 
-    @field_validator("space")
+    @field_validator("spatial_pool")
     @classmethod
-    def _known_space(cls, value: str) -> str:
-        parse_space(value)
+    def _known_spatial_pool(cls, value: str) -> str:
+        parse_spatial_pool(value)
         return value
 
     @field_validator("encoders")
@@ -265,14 +191,20 @@ class ExperimentConfig(Strict):
         """The pools over time, each of which gives every layer features of its own."""
         return (self.pool,) if isinstance(self.pool, str) else self.pool
 
-    def compression(self, pool: str) -> Compression:
-        """Return how features that were pooled so become components."""
-        return self.compress.compression(axis=pool == "pc1", seed=derive_seed(self.seed, "compress"))
+    @property
+    def extraction(self) -> ExtractionSettings:
+        """What becomes of stimuli before and after a network."""
+        return ExtractionSettings(self.frames.sampling(), self.pools, self.spatial_pool, self.broken_stimuli)
+
+    @property
+    def compress_seed(self) -> int:
+        """The compression's seed; it counts only where something is left to chance."""
+        return derive_seed(self.seed, "compress") if self.compress.chance else 0
 
     @property
     def compression_learns(self) -> bool:
-        """Whether anything of the compression is estimated from training stimuli."""
-        return any(self.compression(pool).learns for pool in self.pools)
+        """Whether anything of the compression is estimated from training stimuli; of pc1 the axis over time is."""
+        return self.compress.learns or "pc1" in self.pools
 
     @property
     def compressed_in_folds(self) -> bool:

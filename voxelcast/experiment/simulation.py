@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from voxelcast.core.progress import Progress
 from voxelcast.datasets.formats.simulated import write_simulation
 from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
 from voxelcast.execution.machine import available_cores
-from voxelcast.experiment.settings import NetworkConfig
 from voxelcast.experiment.steps.extract import network_of
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -37,7 +38,7 @@ DEFAULT_DRIVERS: dict[str, Driver] = {
 def simulate(
     root: Path,
     plan: SimulationPlan,
-    networks: Sequence[NetworkConfig],
+    networks: Sequence[NetworkSettings],
     *,
     sampling: FrameSampling,
     seed: int,
@@ -50,7 +51,7 @@ def simulate(
     root : Path
         Folder of the simulation; goes on where an interrupted call was.
     plan : SimulationPlan
-    networks : sequence of NetworkConfig
+    networks : sequence of NetworkSettings
         How each network that drives an ROI is loaded; their ``layers`` are replaced by the driving ones.
     sampling : FrameSampling
         Which frames drive the responses.
@@ -69,8 +70,8 @@ def simulate(
         layers_of.setdefault(name, []).append(layer)
     drivers = {}
     for name, layers in layers_of.items():
-        settings = known.get(name, NetworkConfig(name=name, layers=tuple(layers)))
-        drivers[name] = settings.model_copy(update={"layers": tuple(layers)})
+        settings = known.get(name, NetworkSettings(name=name, layers=tuple(layers)))
+        drivers[name] = replace(settings, layers=tuple(layers))
         network_of(drivers[name], seed, "cpu")  # an unknown network or layer is reported before a video is written
 
     def extract_drivers(stimuli: tuple[Stimulus, ...], needed: frozenset[Driver]) -> Mapping[Driver, NDArray[Any]]:
@@ -82,7 +83,7 @@ def simulate(
             progress.start(f"driving features of {name}", len(stimuli), "stimulus")
             rows: dict[str, list[NDArray[Any]]] = {layer: [] for layer in layers}
             network = network_of(drivers[name], seed, "cpu")
-            for outcome in extract(network, stimuli, sampling, workers=available_cores()):
+            for outcome in extract(network, stimuli, ExtractionSettings(sampling), workers=available_cores()):
                 assert isinstance(outcome, StimulusFeatures)  # on_broken="stop": nothing else comes
                 for layer in layers:
                     rows[layer].append(outcome.features[layer])

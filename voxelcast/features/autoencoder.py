@@ -12,11 +12,13 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.compressor import Compressor, Sees
+from voxelcast.features.compressors import COMPRESSORS
 
 if TYPE_CHECKING:
     import torch
 
 
+@COMPRESSORS.register("autoencoder")
 @dataclass
 class Autoencoder(Compressor):
     """Components from which a decoder rebuilds the features with the least squared error [1]_.

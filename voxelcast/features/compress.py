@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_finite, check_known, check_option
+from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.compressor import Compressor
-from voxelcast.features.compressors import COMPRESSORS, list_compressors, make_compressor
 from voxelcast.features.coordinates import coordinates
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import checked_number, krylov_scores
@@ -21,7 +18,6 @@ from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.mds import MetricMDS
 from voxelcast.features.pca import (
     MOST_SQUARE,
-    Fewer,
     PCAScores,
     Precision,
     columns_at_once,
@@ -31,6 +27,7 @@ from voxelcast.features.pca import (
     standardise,
 )
 from voxelcast.features.random_projection import RandomProjection
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.features.temporal_axis import temporal_axis
 
 MOST_PLAIN_FEATURES = 20_000
@@ -56,74 +53,35 @@ class Compressed:
 
 
 @dataclass(frozen=True)
-class Compression:
-    """What is done to features, for each training set alike.
+class _Fit:
+    """What all training sets have in common: the settings, and what is derived from others."""
 
-    Parameters
-    ----------
-    method : str
-        One of ``voxelcast.features.compressors.list_compressors()``, or ``"none"``.
-    components : int or "max"
-        How many; ``"max"``, of ``"pca"`` only: the rank.
-    scale : bool
-        Divide each feature by its training standard deviation first.
-    fewer : {"error", "allow"}
-        What happens where a training set allows fewer components.
-    seed : int
-    options : mapping
-        Further parameters of the method.
-    axis : bool
-        Weigh time steps by their first principal axis first; see :mod:`voxelcast.features.temporal_axis`.
-    precision : {"float64", "float32"}
-        Of the products of features.
+    settings: CompressionSettings
+    seed: int
+    where: str
+    precision: Precision
 
-    Raises
-    ------
-    UnknownNameError, OptionError
-        If a setting is not allowed.
-    """
-
-    method: str = "pca"
-    components: int | Literal["max"] = 50
-    scale: bool = False
-    fewer: Fewer = "error"
-    seed: int = 0
-    options: Mapping[str, Any] | None = None
-    axis: bool = False
-    precision: Precision = "float64"
-
-    def __post_init__(self) -> None:
-        check_known("compress.method", self.method, ("none", *list_compressors()))
-        check_option("compress.fewer", self.fewer, ("error", "allow"))
-        if self.components == "max":
-            if self.method not in ("pca", "none"):
-                raise OptionError(f"compress.components=max goes with method pca alone; got method {self.method}")
-        elif self.components < 1:
-            raise OptionError(f"compress.components must be at least 1, or max; got {self.components}")
-        if self.method != "none":
-            self.compressor(1)
-        elif self.options:
-            raise OptionError("compress.options must be empty for method none")
-
-    def compressor(self, components: int) -> Compressor:
-        """Make the method's estimator."""
-        return make_compressor(self.method, components, seed=self.seed, options=self.options)
-
-    @property
-    def learns(self) -> bool:
-        """Whether anything is estimated from training stimuli, so that folds need a fit of their own."""
-        if self.method == "none":
-            return self.axis
-        return self.axis or self.scale or COMPRESSORS[self.method].learns
-
-    @property
-    def nested(self) -> bool:
-        """Whether the first k of the components are those of a fit that asks for k."""
-        return self.method != "none" and COMPRESSORS[self.method].nested
+    def allowed(self, most: int, what: str) -> int:
+        """Return how many components to ask for, of ``most`` that there can be."""
+        components = self.settings.components
+        wanted = most if components == "max" else components
+        if wanted > most and self.settings.fewer == "error":
+            raise OptionError(
+                f"compress.components must be at most {most}, {what}{self.where}; got {wanted}; lower it, or set "
+                "compress.fewer=allow"
+            )
+        return max(1, min(wanted, most))
 
 
 def compress_folds(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, *, layer: str = ""
+    matrix: FeatureMatrix,
+    subsets: Sequence[IntArray],
+    settings: CompressionSettings,
+    *,
+    seed: int = 0,
+    axis: bool = False,
+    layer: str = "",
+    precision: Precision = "float64",
 ) -> Iterator[Compressed]:
     """Fit a compression to each of several training sets and give all stimuli's components, in order.
 
@@ -141,9 +99,15 @@ def compress_folds(
     matrix : FeatureMatrix of shape (n_stimuli, n_features)
     subsets : sequence of ndarray of int
         Rows of each training set, e.g. of each fold.
-    compression : Compression
+    settings : CompressionSettings
+    seed : int
+        Of what the method leaves to chance.
+    axis : bool
+        Weigh time steps by their first principal axis first; see `voxelcast.features.temporal_axis`.
     layer : str
         For messages.
+    precision : {"float64", "float32"}
+        Of the products of features.
 
     Yields
     ------
@@ -160,41 +124,38 @@ def compress_folds(
     """
     for rows in subsets:
         _check_rows(rows, matrix.shape[0])
-    where = f" of layer {layer}" if layer else ""
-    if compression.axis:
+    fit = _Fit(settings, seed, f" of layer {layer}" if layer else "", precision)
+    if axis:
         for rows in subsets:
-            weights, _ = temporal_axis(matrix, rows, where=where)
-            yield from _compress(matrix.over_time(weights), [rows], compression, where)
+            weights, _ = temporal_axis(matrix, rows, where=fit.where)
+            yield from _compress(matrix.over_time(weights), [rows], fit)
     else:
-        yield from _compress(matrix, subsets, compression, where)
+        yield from _compress(matrix, subsets, fit)
 
 
-def _compress(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, where: str
-) -> Iterator[Compressed]:
-    if compression.method == "none":
-        plain = _plain_features(matrix, where)
+def _compress(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[Compressed]:
+    method = fit.settings.method
+    if method == "none":
+        plain = _plain_features(matrix, fit.where)
         yield from (Compressed(plain, 1.0) for _ in subsets)
         return
-    if compression.method == RandomProjection.name:
-        yield from (Compressed(_project(matrix, rows, compression, where), None) for rows in subsets)
+    if method == RandomProjection.name:
+        yield from (Compressed(_project(matrix, rows, fit), None) for rows in subsets)
         return
-    check_size(compression, *matrix.shape, min(map(len, subsets), default=0), where)
-    if compression.method == "pca":
-        for pca in _principal_components(matrix, subsets, compression, where):
+    check_size(fit.settings, *matrix.shape, min(map(len, subsets), default=0), fit.where)
+    if method == "pca":
+        for pca in _principal_components(matrix, subsets, fit):
             yield Compressed(pca.scores, float(pca.explained_variance_ratio.sum()))
         return
-    for rows, places in zip(subsets, _coordinates(matrix, subsets, compression, where), strict=True):
-        yield _embed(places, rows, compression, where)
+    for rows, points in zip(subsets, _coordinates(matrix, subsets, fit), strict=True):
+        yield _embed(points, rows, fit)
 
 
-def _principal_components(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, where: str
-) -> Iterator[PCAScores]:
+def _principal_components(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[PCAScores]:
     """Fit by the smallest matrix that does it."""
     n, n_features = matrix.shape
-    components, fewer, scale = compression.components, compression.fewer, compression.scale
-    precision = compression.precision
+    components, fewer, scale = fit.settings.components, fit.settings.fewer, fit.settings.scale
+    where, precision = fit.where, fit.precision
     if n_features < n and n_features <= MOST_SQUARE:
         for rows in subsets:
             yield covariance_scores(
@@ -207,11 +168,9 @@ def _principal_components(
         yield from krylov_scores(matrix, subsets, components, scale=scale, fewer=fewer, where=where)
 
 
-def _coordinates(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], compression: Compression, where: str
-) -> Iterator[FloatArray]:
+def _coordinates(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[FloatArray]:
     """Give all stimuli's coordinates in the space of each training set."""
-    scale, precision = compression.scale, compression.precision
+    scale, where, precision = fit.settings.scale, fit.where, fit.precision
     if matrix.shape[0] <= MOST_SQUARE:
         for rows, gram in zip(subsets, _grams(matrix, subsets, scale, precision), strict=True):
             yield coordinates(gram, rows, where=where, precision=precision)
@@ -230,44 +189,32 @@ def _grams(
     return itertools.repeat(shared, len(subsets))
 
 
-def _embed(places: FloatArray, rows: IntArray, compression: Compression, where: str) -> Compressed:
-    """Fit what needs no more than coordinates, and place the other stimuli."""
-    rank = places.shape[1] - 1
-    most, what = compression.compressor(1).most(len(rows), rank)
-    compressor = compression.compressor(_allowed(compression, most, what, where))
+def _embed(points: FloatArray, rows: IntArray, fit: _Fit) -> Compressed:
+    """Fit what needs no more than coordinates, and give the other stimuli's components."""
+    rank = points.shape[1] - 1
+    n_components = fit.allowed(*fit.settings.compressor(1).most(len(rows), rank))
+    compressor = fit.settings.compressor(n_components, fit.seed)
     if compressor.sees == "coordinates":
-        places = places[:, :rank]
-    scores = np.empty((len(places), compressor.components))
-    scores[rows] = compressor.fit_transform(places[rows])
-    others = np.setdiff1d(np.arange(len(places)), rows)
-    scores[others] = compressor.transform(places[others])
+        points = points[:, :rank]
+    scores = np.empty((len(points), compressor.components))
+    scores[rows] = compressor.fit_transform(points[rows])
+    others = np.setdiff1d(np.arange(len(points)), rows)
+    scores[others] = compressor.transform(points[others])
     return Compressed(scores, compressor.explained_variance)
 
 
-def _project(matrix: FeatureMatrix, rows: IntArray, compression: Compression, where: str) -> FloatArray:
+def _project(matrix: FeatureMatrix, rows: IntArray, fit: _Fit) -> FloatArray:
     """Project block of columns by block."""
-    most, what = matrix.shape[1], "the number of features"
-    compressor = RandomProjection(_allowed(compression, most, what, where), compression.seed)
+    compressor = RandomProjection(fit.allowed(matrix.shape[1], "the number of features"), fit.seed)
     projection = compressor.draw(matrix.shape[1])
     scores = np.zeros((matrix.shape[0], compressor.components))
     start = 0
     for columns in matrix.blocks(columns_at_once(matrix)):
-        check_finite(f"features{where}", columns, "extract them again")
-        seen = standardise(columns, rows, scale=True) if compression.scale else columns
+        check_finite(f"features{fit.where}", columns, "extract them again")
+        seen = standardise(columns, rows, scale=True) if fit.settings.scale else columns
         scores += seen @ projection[start : start + columns.shape[1]]
         start += columns.shape[1]
     return scores
-
-
-def _allowed(compression: Compression, most: int, what: str, where: str) -> int:
-    """Return how many components to ask for."""
-    wanted = most if compression.components == "max" else compression.components
-    if wanted > most and compression.fewer == "error":
-        raise OptionError(
-            f"compress.components must be at most {most}, {what}{where}; got {wanted}; lower it, or set "
-            "compress.fewer=allow"
-        )
-    return max(1, min(wanted, most))
 
 
 def _plain_features(matrix: FeatureMatrix, where: str) -> FloatArray:
@@ -286,16 +233,16 @@ def check_plain(n_features: int, where: str = "") -> None:
         )
 
 
-def check_size(compression: Compression, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> None:
+def check_size(settings: CompressionSettings, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> None:
     """Raise OptionError where a compression would need too large a matrix; ``fewest``: in the smallest training set."""
-    if compression.method in ("none", RandomProjection.name) or n_stimuli <= MOST_SQUARE:
+    if settings.method in ("none", RandomProjection.name) or n_stimuli <= MOST_SQUARE:
         return
-    if compression.method == "pca":
+    if settings.method == "pca":
         if n_features > MOST_SQUARE:
-            checked_number(compression.components, n_stimuli, n_features, fewest, where)
-    elif n_features > MOST_SQUARE or compression.method == MetricMDS.name:
+            checked_number(settings.components, n_stimuli, n_features, fewest, where)
+    elif n_features > MOST_SQUARE or settings.method == MetricMDS.name:
         raise OptionError(
-            f"compress.method={compression.method} allows at most {MOST_SQUARE} stimuli, for a matrix of stimuli x "
+            f"compress.method={settings.method} allows at most {MOST_SQUARE} stimuli, for a matrix of stimuli x "
             f"stimuli; got {n_stimuli}{where} ({8 * n_stimuli**2 / 1e9:.1f} GB, three times over); set "
             "compress.method=pca or random_projection"
         )

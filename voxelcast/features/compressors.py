@@ -1,34 +1,26 @@
-"""The compressions there are, by name."""
+"""The compressions there are, by name; each is registered in its own module."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from fnmatch import fnmatchcase
-from typing import Any
 
-from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.features.autoencoder import Autoencoder
+from voxelcast.core.registry import Registry
 from voxelcast.features.compressor import Compressor
-from voxelcast.features.mds import MetricMDS
-from voxelcast.features.principal_components import PrincipalComponents
-from voxelcast.features.random_projection import RandomProjection
-from voxelcast.features.umap_embedding import UMAPEmbedding
 
-COMPRESSORS: dict[str, type[Compressor]] = {
-    compressor.name: compressor
-    for compressor in (PrincipalComponents, RandomProjection, UMAPEmbedding, MetricMDS, Autoencoder)
-}
-
-
-def list_compressors(pattern: str = "*") -> tuple[str, ...]:
-    """List the names of the compressions that match a shell pattern, sorted."""
-    return tuple(sorted(name for name in COMPRESSORS if fnmatchcase(name, pattern)))
+_ROOM = "voxelcast.features."
+COMPRESSORS: Registry[type[Compressor]] = Registry(
+    "compression",
+    "voxelcast.compressions",
+    [_ROOM + name for name in ("principal_components", "random_projection", "umap_embedding", "mds", "autoencoder")],
+)
+list_compressors = COMPRESSORS.names
 
 
 def make_compressor(
-    name: str, components: int, *, seed: int = 0, options: Mapping[str, Any] | None = None
+    name: str, components: int, *, seed: int = 0, options: Mapping[str, int | float] | None = None
 ) -> Compressor:
     """Make a compression, not fitted yet.
 
@@ -48,8 +40,7 @@ def make_compressor(
     OptionError
         If an option does not exist, or is no number, or is out of range.
     """
-    check_known("compression", name, list_compressors())
-    made = COMPRESSORS[name]
+    made = COMPRESSORS.get(name)
     allowed = {field.name: field.type for field in fields(made) if field.name not in ("components", "seed")}
     for option, value in (options or {}).items():
         check_option(f"an option of compress.method={name}", option, sorted(allowed) or ["none"])

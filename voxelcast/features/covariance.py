@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
+    Components,
     Fewer,
     PCAScores,
     Precision,
@@ -40,7 +40,7 @@ _EPS = float(np.finfo(np.float64).eps)
 def covariance_scores(
     matrix: FeatureMatrix,
     train_rows: IntArray,
-    components: int | Literal["max"],
+    components: Components,
     *,
     scale: bool = False,
     fewer: Fewer = "error",
@@ -97,14 +97,14 @@ def covariance_coordinates(
 def _projected(
     matrix: FeatureMatrix,
     train_rows: IntArray,
-    components: int | Literal["max"],
+    components: Components,
     scale: bool,
     fewer: Fewer,
     where: str,
     precision: Precision,
 ) -> tuple[PCAScores, FloatArray]:
     """Return the scores, and every stimulus' squared distance from the training mean."""
-    check_components(components, fewer)
+    check_components(components)
     check_option("precision", precision, ("float64", "float32"))
     n_train = len(train_rows)
     standard, size = _training_means(matrix, train_rows, where)

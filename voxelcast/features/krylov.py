@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -37,6 +36,7 @@ from voxelcast.core.seeds import generator
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
     MOST_SQUARE,
+    Components,
     Fewer,
     PCAScores,
     check_components,
@@ -58,7 +58,7 @@ _EPS = float(np.finfo(np.float64).eps)
 def krylov_scores(
     matrix: FeatureMatrix,
     subsets: Sequence[IntArray],
-    components: int | Literal["max"],
+    components: Components,
     *,
     scale: bool = False,
     fewer: Fewer = "error",
@@ -92,7 +92,7 @@ def krylov_scores(
     DataError
         If features are not finite, or do not vary over a training set.
     """
-    check_components(components, fewer)
+    check_components(components)
     fewest = min(len(rows) for rows in subsets)
     components = checked_number(components, *matrix.shape, fewest, where, basis_bytes)
     most = _most_columns(matrix.shape[0], basis_bytes)
@@ -105,7 +105,7 @@ def krylov_scores(
 
 
 def checked_number(
-    components: int | Literal["max"],
+    components: Components,
     n_stimuli: int,
     n_features: int,
     fewest: int,

@@ -31,9 +31,11 @@ from scipy.spatial.distance import cdist
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.features.compressor import Compressor, Sees
+from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.pca import pca_scores
 
 
+@COMPRESSORS.register("mds")
 @dataclass
 class MetricMDS(Compressor):
     """Metric multidimensional scaling; the formulas are at the top of this module.

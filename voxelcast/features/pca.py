@@ -37,6 +37,7 @@ from voxelcast.features.matrix import FeatureMatrix
 
 Precision = Literal["float64", "float32"]
 Fewer = Literal["error", "allow"]
+Components = int | Literal["max"]
 
 MOST_SQUARE = 10_240
 """Most rows of a square matrix in memory: 0.84 GB. Three of them are held at a time, five where more than a quarter of
@@ -153,7 +154,7 @@ def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> Fl
 def pca_scores(
     gram: FloatArray,
     train_rows: IntArray,
-    components: int | Literal["max"],
+    components: Components,
     *,
     fewer: Fewer = "error",
     where: str = "",
@@ -185,7 +186,7 @@ def pca_scores(
     DataError
         If the features do not vary over the training stimuli, or the Gram matrix is not finite.
     """
-    check_components(components, fewer)
+    check_components(components)
     check_products(gram, where)
     n_train = len(train_rows)
     centred = _double_centre(gram, train_rows)  # (n_stimuli, n_train)
@@ -205,11 +206,12 @@ def pca_scores(
     return PCAScores(scores, values / total)
 
 
-def check_components(components: int | Literal["max"], fewer: Fewer) -> None:
-    """Raise OptionError unless it is at least one component, or ``"max"``."""
-    check_option("compress.fewer", fewer, ("error", "allow"))
-    if components != "max" and components < 1:
-        raise OptionError(f"compress.components must be at least 1, or max; got {components}")
+def check_components(components: Components) -> Components:
+    """Return the number of components, or raise OptionError unless it is a whole number of at least 1, or ``"max"``."""
+    whole = isinstance(components, int | np.integer) and not isinstance(components, bool)
+    if components != "max" and not (whole and components >= 1):
+        raise OptionError(f"compress.components must be a whole number of at least 1, or max; got {components!r}")
+    return components
 
 
 def check_products(products: FloatArray, where: str) -> None:
@@ -219,7 +221,7 @@ def check_products(products: FloatArray, where: str) -> None:
 
 
 def kept_components(
-    values: FloatArray, noise: float, components: int | Literal["max"], n_train: int, fewer: Fewer, where: str
+    values: FloatArray, noise: float, components: Components, n_train: int, fewer: Fewer, where: str
 ) -> int:
     """Return how many components there are, of those asked for.
 
@@ -239,6 +241,7 @@ def kept_components(
     DataError
         If there is none.
     """
+    check_option("compress.fewer", fewer, ("error", "allow"))
     rank = int(np.count_nonzero(values > noise))
     if rank == 0:
         raise DataError(

@@ -9,11 +9,13 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.features.compressor import Compressor
+from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.covariance import covariance_scores
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import pca_scores
 
 
+@COMPRESSORS.register("pca")
 @dataclass
 class PrincipalComponents(Compressor):
     """Exact principal components, from the smaller of the Gram matrix and the covariance of the features.

@@ -10,8 +10,10 @@ from scipy.sparse import csr_array
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.features.compressor import Compressor
+from voxelcast.features.compressors import COMPRESSORS
 
 
+@COMPRESSORS.register("random_projection")
 @dataclass
 class RandomProjection(Compressor):
     r"""Sums of randomly chosen features with random signs.

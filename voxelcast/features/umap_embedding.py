@@ -11,8 +11,10 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import MissingPackageError, OptionError
 from voxelcast.features.compressor import Compressor, Sees
+from voxelcast.features.compressors import COMPRESSORS
 
 
+@COMPRESSORS.register("umap")
 @dataclass
 class UMAPEmbedding(Compressor):
     """Uniform manifold approximation and projection [1]_, by the package umap-learn.

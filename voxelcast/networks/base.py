@@ -19,7 +19,10 @@ from voxelcast.core.settings import NO_EFFECT
 if TYPE_CHECKING:
     import torch
 
+    from voxelcast.networks.hooks import LayerTrace
+
 Precision = Literal["float32", "tf32", "bfloat16"]
+Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class NetworkCard:
     mean, std : tuple of float
         Per-channel normalisation of RGB in [0, 1].
     weights : str
-        What the user is told: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
+        What is shown: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
         ``"none (built in)"``.
     weights_hash : str
         Hash of every parameter and buffer; part of step keys and provenance.
@@ -58,9 +61,9 @@ class NetworkCard:
     name: str
     takes: Literal["frames", "clip"]
     input_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    weights: Annotated[str, NO_EFFECT]  # the hash counts
+    mean: Triple
+    std: Triple
+    weights: Annotated[str, NO_EFFECT]
     weights_hash: str
     licence: Annotated[str, NO_EFFECT] = "unknown"
     noise_seed: int | None = None
@@ -83,8 +86,12 @@ class Network(ABC):
         return None
 
     @abstractmethod
+    def layer_traces(self) -> tuple[LayerTrace, ...]:
+        """Name, kind and shape of all layers that can be asked for, in the order of the forward pass."""
+
     def layer_names(self) -> tuple[str, ...]:
-        """All layers that can be asked for, in the order of the forward pass where that is known."""
+        """All layers that can be asked for, in the order of the forward pass."""
+        return tuple(layer.name for layer in self.layer_traces())
 
     @abstractmethod
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError, StimulusError
-from voxelcast.features.pooling import check_pools, make_pool
 from voxelcast.networks.base import Network
 from voxelcast.networks.decode_processes import DecodeProcesses, decoding
 from voxelcast.networks.delivery import Feature
 from voxelcast.networks.device_frames import DeviceFrames, FrameSource
-from voxelcast.networks.line import Entry, Line
+from voxelcast.networks.frame_batcher import Entry, FrameBatcher
 from voxelcast.networks.prefetch import Prefetcher
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
+_DEFAULTS = ExtractionSettings()
 _DECODE_CHUNK = 16
 _GPU_CHUNK = 64  # fewer, larger copies
 
@@ -68,11 +69,8 @@ class BrokenStimulus:
 def extract(
     network: Network,
     stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    pool: str | Sequence[str] = "mean",
+    settings: ExtractionSettings = _DEFAULTS,
     *,
-    space: str = "none",
-    on_broken: Literal["stop", "skip"] = "stop",
     workers: int = 2,
     batch: int | None = None,
     decoders: Literal["threads", "processes"] = "threads",
@@ -89,22 +87,13 @@ def extract(
     ----------
     network : Network
     stimuli : sequence of Stimulus
-    sampling : FrameSampling
-        Which frames of a video are looked at.
-    pool : str or sequence of str
-        How frames become one feature vector; one of ``voxelcast.features.pooling.list_pools()``. Of several, each gives
-        features of its own, and stimuli are decoded and seen by the network once for all.
-    space : str
-        What becomes of each channel's pixels first: ``"none"``, ``"mean"``, ``"grid(k)"`` or ``"pyramid(k, l, ...)"``;
-        see ``voxelcast.features.space``.
-    on_broken : {"stop", "skip"}
-        Raise at the first broken stimulus, or yield its reason and go on.
+    settings : ExtractionSettings
     workers : int
         Decoding threads or processes.
     batch : int or None
-        Frames per forward pass; None takes :func:`default_batch` for a network that takes frames, and 1 clip (8 clips
-        on a GPU) for one that takes clips of a fixed length, which sees one clip at least. A network that takes whole
-        stimuli always sees all frames of one.
+        Frames per forward pass; None takes :func:`voxelcast.networks.frame_batcher.default_batch` for a network that
+        takes frames, and 1 clip (8 clips on a GPU) for one that takes clips of a fixed length, which sees one clip at
+        least. A network that takes whole stimuli always sees all frames of one.
     decoders : {"threads", "processes"}
         Threads decode a few thousand frames a second at most, of any number; processes as many as there are cores, but
         take a second to start (they are kept for the next call), and 32 MiB each.
@@ -117,26 +106,23 @@ def extract(
     Raises
     ------
     StimulusError
-        For a broken stimulus, if ``on_broken="stop"``.
+        For a broken stimulus, if ``settings.on_broken`` is ``"stop"``.
     DataError
         If a feature is not finite; the message names stimulus and layer.
     """
-    check_option("broken_stimuli", on_broken, ("stop", "skip"))
     check_option("decoders", decoders, ("threads", "processes"))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    with _decoded(network, stimuli, sampling, workers, decoders) as source:
-        yield from extract_from(source, network, stimuli, pool, space=space, on_broken=on_broken, batch=batch)
+    with _decoded(network, stimuli, settings.sampling, workers, decoders) as source:
+        yield from extract_from(source, network, stimuli, settings, batch=batch)
 
 
 def extract_from(
     source: FrameSource,
     network: Network,
     stimuli: Sequence[Stimulus],
-    pool: str | Sequence[str] = "mean",
+    settings: ExtractionSettings = _DEFAULTS,
     *,
-    space: str = "none",
-    on_broken: Literal["stop", "skip"] = "stop",
     batch: int | None = None,
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
     """Extract features of stimuli whose frames are in memory or come from a decoder of one's own.
@@ -144,42 +130,37 @@ def extract_from(
     Parameters
     ----------
     source : FrameSource
-        Has ``chunks(position)``, which gives the frames of the stimulus at that position.
+        Has ``chunks(position)``, which gives the frames of the stimulus at that position, already sampled.
 
     The other parameters, results and errors are those of :func:`extract`.
     """
-    pools = check_pools([pool] if isinstance(pool, str) else pool)
-    line = Line(network, pools, space, batch)
+    batcher = FrameBatcher(network, settings, batch)
     on_cpu = network.device.type == "cpu"
     with nullcontext(source) if on_cpu else DeviceFrames(source, len(stimuli), network.device) as frames:
         for position, stimulus in enumerate(stimuli):
-            fresh = {(layer, name): make_pool(name) for name in pools for layer in network.layers}
-            entry = Entry(stimulus, fresh)
-            line.add(entry)
+            entry = batcher.open(stimulus)
             try:
                 for chunk in frames.chunks(position):
-                    line.feed(entry, network.prepare(chunk.frames), chunk.times)
+                    batcher.feed(entry, network.prepare(chunk.frames), chunk.times)
             except StimulusError as error:
-                if on_broken == "stop":
+                if settings.on_broken == "stop":
                     raise
                 entry.problem = str(error)
-            line.end(entry)
-            yield from map(_outcome, line.finished(wait=False))
-        line.flush()
-        yield from map(_outcome, line.finished(wait=True))
+            batcher.end(entry)
+            yield from map(_outcome, batcher.finished(wait=False))
+        batcher.flush()
+        yield from map(_outcome, batcher.finished(wait=True))
 
 
 def extract_stimulus(
     network: Network,
     stimulus: Stimulus,
-    sampling: FrameSampling,
-    pool: str | Sequence[str] = "mean",
+    settings: ExtractionSettings = _DEFAULTS,
     *,
-    space: str = "none",
     batch: int | None = None,
 ) -> StimulusFeatures:
     """Extract features of one stimulus; see :func:`extract`."""
-    (result,) = extract(network, [stimulus], sampling, pool, space=space, workers=1, batch=batch)
+    (result,) = extract(network, [stimulus], replace(settings, on_broken="stop"), workers=1, batch=batch)
     assert isinstance(result, StimulusFeatures)
     return result
 

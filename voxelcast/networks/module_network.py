@@ -70,11 +70,11 @@ class ModuleNetwork(Network):
     @property
     def largest_activation(self) -> int | None:
         """Numbers in the largest output of a module for one frame."""
-        return max((math.prod(seen.shape) for seen in self.traces if not seen.problem), default=None)
+        return max((math.prod(seen.shape) for seen in self.layer_traces()), default=None)
 
-    def layer_names(self) -> tuple[str, ...]:
-        """All layers that can be asked for, in the order of the forward pass."""
-        return tuple(seen.name for seen in self.traces if not seen.problem)
+    def layer_traces(self) -> tuple[LayerTrace, ...]:
+        """Name, kind and shape of all layers that can be asked for, in the order of the forward pass."""
+        return tuple(seen for seen in self.traces if not seen.problem)
 
     def layer_sets(self) -> dict[str, tuple[str, ...]]:
         """Name the sets of layers that can be asked for by one name."""
@@ -159,12 +159,12 @@ def check_device(device: str) -> torch.device:
         E.g. ``"cuda:0"``.
     """
     try:
-        place = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError as error:
         raise OptionError(f"device must be like cpu, cuda or cuda:1; got {device!r}") from error
-    if place.type not in ("cpu", "cuda"):
+    if chosen.type not in ("cpu", "cuda"):
         raise OptionError(f"device must be cpu or cuda; got {device!r}")
-    found = torch.cuda.device_count() if place.type == "cuda" else 0
-    if place.type == "cuda" and (place.index or 0) >= found:
+    found = torch.cuda.device_count() if chosen.type == "cuda" else 0
+    if chosen.type == "cuda" and (chosen.index or 0) >= found:
         raise OptionError(f"device {device!r} is not there: torch finds {found} CUDA devices; set device to cpu")
-    return place
+    return chosen

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.networks.base import NetworkCard, Precision
+from voxelcast.networks.base import NetworkCard, Triple
 from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict, parameter_hash, read_checkpoint
 from voxelcast.networks.clip_network import ClipNetwork
 from voxelcast.networks.heads import fit_head
 from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
-
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the user asked for beyond name, weights and layers; None takes what the network has.
-
-    See :func:`voxelcast.networks.registry.load_network` for each of them.
-    """
-
-    input_size: int | None = None
-    mean: Triple | None = None
-    std: Triple | None = None
-    noise_seed: int | None = None
-    clip_length: int | None = None
-    clip_stride: int | None = None
-    takes: Literal["frames", "clip"] | None = None
-    licence: str | None = None
-    version: str | None = None
-    precision: Precision = "float32"
+from voxelcast.networks.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -130,58 +109,52 @@ class Recipe:
     add_head: Callable[[nn.Module], nn.Module] | None = None
 
 
-def load_recipe(
-    recipe: Recipe,
-    *,
-    weights: str | Path,
-    layers: Sequence[str],
-    seed: int,
-    device: torch.device,
-    wanted: Wanted = Wanted(),
-) -> ModuleNetwork:
-    """Load a network; see :func:`voxelcast.networks.registry.load_network` for the parameters and errors."""
-    mean, std = wanted.mean, wanted.std
+def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device: torch.device) -> ModuleNetwork:
+    """Load a network; errors as of :func:`voxelcast.networks.registry.load_network`."""
+    mean, std, weights = settings.mean, settings.std, settings.chosen_weights
+    if weights == "none":
+        raise OptionError(f"weights of '{recipe.name}' must be default, random or a file; got none")
     if recipe.fixed_normalisation and (mean or std):
         raise OptionError(
             f"mean and std of '{recipe.name}' must stay {recipe.mean} and {recipe.std} ({recipe.fixed_normalisation}); "
             f"got mean={mean}, std={std}; leave them out"
         )
-    size = wanted.input_size or recipe.input_size
+    size = settings.input_size or recipe.input_size
     module = build_module(recipe, size, seed, random=weights == "random")
-    module, said, licence = with_weights(module, recipe, weights, seed)
+    module, called, licence = with_weights(module, recipe, weights, seed)
     digest = parameter_hash(module)
-    if not said.startswith(("random", "default")):
-        said += f" (blake2b {digest[:12]})"
+    if not called.startswith(("random", "default")):
+        called += f" (blake2b {digest[:12]})"
     if recipe.noise_seed is not None:
-        said += f", noise seed {recipe.noise_seed}"
+        called += f", noise seed {recipe.noise_seed}"
     card = NetworkCard(
         name=recipe.name,
         takes="clip" if recipe.clip else "frames",
         input_size=size,
         mean=mean or recipe.mean,
         std=std or recipe.std,
-        weights=said,
+        weights=called,
         weights_hash=digest,
-        licence=wanted.licence or licence,
+        licence=settings.licence or licence,
         noise_seed=recipe.noise_seed,
         clip_length=recipe.clip.length if recipe.clip else None,
         clip_stride=recipe.clip.stride if recipe.clip else None,
         code=recipe.code(module) if recipe.code else "",
-        precision=wanted.precision,
+        precision=settings.precision,
     )
     if recipe.clip:
-        return ClipNetwork(card, module, layers, device, recipe.clip.view)
-    return ModuleNetwork(card, module, layers, device)
+        return ClipNetwork(card, module, settings.layers, device, recipe.clip.view)
+    return ModuleNetwork(card, module, settings.layers, device)
 
 
-def with_weights(module: nn.Module, recipe: Recipe, weights: str | Path, seed: int) -> tuple[nn.Module, str, str]:
+def with_weights(module: nn.Module, recipe: Recipe, weights: str, seed: int) -> tuple[nn.Module, str, str]:
     """Give a module that was built by its recipe weights.
 
     Returns
     -------
     module : nn.Module
         The same, or another one that the weights are for.
-    said, licence : str
+    called, licence : str
         What the weights are called, and their licence.
     """
     if weights == "random":

@@ -15,9 +15,10 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.extract import layer_path
-from voxelcast.features.compress import Compression, compress_folds
+from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.store.steps import StepId
 
 Excluded = tuple[tuple[int, ...], ...]
@@ -47,7 +48,11 @@ class CompressJob(Job):
         Steps that extracted the layer.
     fold_ids : ndarray of shape (n_train,), int
     excluded : tuple of tuple of int
-    compression : Compression
+    compression : CompressionSettings
+    seed : int
+        Of what the method leaves to chance.
+    axis : bool
+        Whether time steps are weighed by their first principal axis.
     """
 
     kind = "compress"
@@ -59,7 +64,9 @@ class CompressJob(Job):
     shards: tuple[StepId, ...]
     fold_ids: IntArray
     excluded: Excluded
-    compression: Compression
+    compression: CompressionSettings
+    seed: int
+    axis: bool
 
     @property
     def name(self) -> str:
@@ -71,13 +78,13 @@ class CompressJob(Job):
         matrix = FeatureMatrix([layer_path(context.path(shard), self.layer, self.pool_index) for shard in self.shards])
         subsets = [np.flatnonzero(~np.isin(self.fold_ids, left_out)) for left_out in self.excluded]
         shown = " ".join(filter(None, (self.network, self.layer, self.pool)))
-        compressed = compress_folds(matrix, subsets, self.compression, layer=shown)
+        compressed = compress_folds(matrix, subsets, self.compression, seed=self.seed, axis=self.axis, layer=shown)
         facts: dict[str, object] = {}
         for left_out, result in zip(self.excluded, compressed, strict=True):
             np.save(scores_path(folder, left_out), result.scores)
             if left_out == ():
                 facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
-        n_features = matrix.stored_shape[-1] if self.compression.axis else matrix.shape[1]
+        n_features = matrix.stored_shape[-1] if self.axis else matrix.shape[1]
         facts |= {"layer": self.layer, "n_features": n_features}
         (folder / "facts.json").write_text(json.dumps(facts))
 

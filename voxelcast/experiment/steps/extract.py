@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
@@ -16,14 +16,11 @@ from voxelcast.core.errors import DataError
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
-from voxelcast.experiment.settings import NetworkConfig
-from voxelcast.features.pooling import pool_key
 from voxelcast.features.rows import RowFile
 from voxelcast.networks.base import Network, NetworkCard
-from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
-OnBroken = Literal["stop", "skip"]
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
 
@@ -31,7 +28,7 @@ SHARD = 32  # stimuli per step: a kill loses at most this much extraction per wo
 class LoadedNetwork:
     """A network that was loaded once: its settings, the seed of random weights, its card and layers."""
 
-    settings: NetworkConfig
+    settings: NetworkSettings
     seed: int
     card: NetworkCard
     layers: tuple[str, ...]
@@ -42,26 +39,12 @@ class LoadedNetwork:
         return self.settings.shown
 
 
-def load(settings: NetworkConfig, seed: int, device: str) -> LoadedNetwork:
+def load(settings: NetworkSettings, seed: int, device: str) -> LoadedNetwork:
     """Load a network and keep what its results are named by."""
     network = network_of(settings, seed, device)
     for layer in network.layers:
         check_file_name(layer, "layer")
     return LoadedNetwork(settings, seed, network.card, network.layers)
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """How stimuli become features: frames, pools over time and space, and what happens to broken stimuli."""
-
-    sampling: FrameSampling
-    pools: tuple[str, ...]
-    spatial_pool: str
-    on_broken: OnBroken
-
-    def content(self) -> Mapping[str, object]:
-        """Return what counts in a key: of a pool that is a measured response its values, not its file."""
-        return {**vars(self), "pools": [pool_key(pool) for pool in self.pools]}
 
 
 @dataclass(frozen=True)
@@ -74,13 +57,13 @@ class ExtractJob(Job):
 
     kind = "extract"
     version = 3
-    network: Annotated[NetworkConfig, NO_EFFECT]
+    network: Annotated[NetworkSettings, NO_EFFECT]
     seed: Annotated[int, NO_EFFECT]
     device: Annotated[str, NO_EFFECT]
     number: Annotated[int, NO_EFFECT]
     card: NetworkCard
     layers: tuple[str, ...]
-    extraction: Extraction
+    extraction: ExtractionSettings
     stimuli: tuple[Stimulus, ...]
 
     @property
@@ -107,10 +90,7 @@ class ExtractJob(Job):
         outcomes = extract(
             network_of(self.network, self.seed, self.device),
             self.stimuli,
-            extraction.sampling,
-            extraction.pools,
-            space=extraction.spatial_pool,
-            on_broken=extraction.on_broken,
+            extraction,
             **options,
         )
         records: list[dict[str, object]] = []
@@ -135,7 +115,7 @@ class ExtractJob(Job):
 
 
 def extract_steps(
-    network: LoadedNetwork, stimuli: Sequence[Stimulus], extraction: Extraction, device: str
+    network: LoadedNetwork, stimuli: Sequence[Stimulus], extraction: ExtractionSettings, device: str
 ) -> list[Step]:
     """Divide the extraction of one network into steps of ``SHARD`` stimuli.
 
@@ -154,12 +134,11 @@ def extract_steps(
 
 
 @lru_cache(maxsize=1)
-def network_of(settings: NetworkConfig, seed: int, device: str) -> Network:
+def network_of(settings: NetworkSettings, seed: int, device: str) -> Network:
     """Load a network, once per process (torch is imported here, not before)."""
     from voxelcast.networks.registry import load_network
 
-    options = settings.model_dump(exclude={"name", "label"})
-    return load_network(settings.name, **{**options, "weights": settings.chosen_weights, "seed": seed}, device=device)
+    return load_network(settings, seed=seed, device=device)
 
 
 def _check_times(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[int, ...]) -> None:

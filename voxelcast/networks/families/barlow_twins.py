@@ -13,46 +13,43 @@ References
 from __future__ import annotations
 
 from collections import OrderedDict
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 
 import torchvision
 from torch import nn
 
-from voxelcast.core.checks import check_known
 from voxelcast.networks.checkpoints import Checkpoint, fit_state_dict
+from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.recipe import Recipe
-
-PREFIX = "barlow_twins/"
-NAME = "barlow_twins/resnet50"
+from voxelcast.networks.settings import NetworkSettings
 
 
-def list_barlow_twins(pattern: str = "*") -> tuple[str, ...]:
-    """List the networks that match a shell pattern."""
-    return (NAME,) if fnmatchcase(NAME, pattern) else ()
+@register_network("barlow_twins")
+class BarlowTwins(Family):
+    """The released network."""
 
+    prefix = "barlow_twins/"
 
-def barlow_twins_recipe(name: str) -> Recipe:
-    """Say how the network is built, and what its weights expect.
+    def names(self) -> Sequence[str]:
+        """List the one name."""
+        return ["barlow_twins/resnet50"]
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    check_known("network", name, list_barlow_twins())
-    return Recipe(
-        name=name,
-        build=_build,
-        input_size=224,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        default=(
-            f"the weights of '{name}' were released without a hash to check a download by; fetch resnet50.pth from "
-            "https://github.com/facebookresearch/barlowtwins and set weights to it, or set weights=random"
-        ),
-        fit=_fit,
-        add_head=_add_head,
-    )
+    def recipe(self, settings: NetworkSettings) -> Recipe:
+        """Say how the network is built, and what its weights expect."""
+        return Recipe(
+            name=settings.name,
+            build=_build,
+            input_size=224,
+            mean=(0.485, 0.456, 0.406),
+            std=(0.229, 0.224, 0.225),
+            default=(
+                f"the weights of '{settings.name}' were released without a hash to check a download by; "
+                "fetch resnet50.pth from "
+                "https://github.com/facebookresearch/barlowtwins and set weights to it, or set weights=random"
+            ),
+            fit=_fit,
+            add_head=_add_head,
+        )
 
 
 def _build(_input_size: int, _random: bool) -> nn.Module:

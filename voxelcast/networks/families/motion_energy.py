@@ -37,8 +37,11 @@ import torch.nn.functional as functional
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.base import Network, NetworkCard
+from voxelcast.networks.family import Family, register_network
+from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.layer_sets import expand_layers
 from voxelcast.networks.prepare import prepare_frames
+from voxelcast.networks.settings import NetworkSettings
 
 NAME = "voxelcast/motion_energy"
 N_SCALES = 5
@@ -52,6 +55,7 @@ _RADIUS = 6  # pixels, and frames
 _CYCLES_PER_SD = 3 / 8  # temporal: the Gaussian's deviation is 3 frames at 1/8 cycle per frame
 _GRIDS = (8, 8, 8, 6, 6)  # cells per side over which static energy is averaged, finest scale first
 _MOTION_GRID = 6
+_KINDS = {"static": "spatial energy", "motion": "motion energy", "colour": "mean colour"}
 _PIECE = 64  # frames whose motion energy is computed together
 
 
@@ -99,6 +103,17 @@ class MotionEnergy(Network):
         """All layers."""
         scales = range(1, N_SCALES + 1)
         return (*(f"static.{k}" for k in scales), *(f"motion.{k}" for k in scales), "colour")
+
+    def layer_traces(self) -> tuple[LayerTrace, ...]:
+        """Name, kind and shape of all layers."""
+        size = self.card.input_size
+        outputs = MotionEnergy(self.layer_names(), self.device, size).activations(
+            torch.zeros(1, 3, size, size, device=self.device)
+        )
+        return tuple(
+            LayerTrace(layer, _KINDS[layer.split(".")[0]], tuple(output.shape[1:]), 1)
+            for layer, output in outputs.items()
+        )
 
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize frames of shape (n_frames, height, width, 3) to RGB in [0, 1]."""
@@ -164,6 +179,29 @@ class MotionEnergy(Network):
             energies.append(torch.hypot(even_cos - odd_sin, odd_cos + even_sin))  # drift along the normal
             energies.append(torch.hypot(even_cos + odd_sin, odd_cos - even_sin))  # drift against it
         return functional.adaptive_avg_pool2d(torch.cat(energies, dim=1), _MOTION_GRID)
+
+
+@register_network("voxelcast")
+class BuiltIn(Family):
+    """The one built-in network."""
+
+    prefix = "voxelcast/"
+
+    def names(self) -> Sequence[str]:
+        """List the one name."""
+        return [NAME]
+
+    def load(self, settings: NetworkSettings, seed: int, device: torch.device) -> Network:
+        """Make the filters; there are no weights that a seed or a file could give."""
+        del seed
+        if settings.precision != "float32":
+            raise OptionError(f"precision of '{NAME}' must be float32; got {settings.precision!r}; leave it out")
+        weights, mean, std = settings.chosen_weights, settings.mean, settings.std
+        if weights != "none":
+            raise OptionError(f"weights of '{NAME}' must be none (it is built in); got {weights!r}; leave it out")
+        if mean is not None or std is not None:
+            raise OptionError(f"mean and std of '{NAME}' are fixed; got mean={mean}, std={std}; leave them out")
+        return MotionEnergy(settings.layers, device, settings.input_size or INPUT_SIZE)
 
 
 def spatial_filters() -> FloatArray:

@@ -16,61 +16,64 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 
-from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.clip_network import channels_first
 from voxelcast.networks.clips import check_clips
+from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.module_network import ModuleNetwork, check_device
-from voxelcast.networks.recipe import ClipRule, Recipe, Triple, Wanted, load_recipe
+from voxelcast.networks.recipe import ClipRule, Recipe, load_recipe
+from voxelcast.networks.settings import NetworkSettings, network_settings
 
-PREFIX = "module:"
 # Their versions are part of a result's provenance.
 _PACKAGES = {"torch", "torchvision", "timm", "voxelcast"}
 
 
-def own_recipe(name: str, wanted: Wanted) -> Recipe:
-    """Say how the user's own network is built.
+@register_network("module")
+class OwnNetworks(Family):
+    """Networks of the user's own code; what it takes has to be said.
 
-    Parameters
-    ----------
-    name : str
-        ``"module:PACKAGE.MODULE:CALLABLE"``. The callable takes no argument and returns an ``nn.Module``; a module
-        itself will do too.
-    wanted : Wanted
-        With ``input_size``, ``mean`` and ``std``, and for clips with ``takes`` and ``clip_length``.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such Python module, or nothing of that name in it.
-    OptionError
-        If it gives no ``nn.Module``, or a setting is missing.
+    The callable of ``"module:PACKAGE.MODULE:CALLABLE"`` takes no argument and returns an ``nn.Module``; a module itself
+    will do too.
     """
-    place, _, attribute = name.removeprefix(PREFIX).partition(":")
-    if not place or not attribute:
-        raise OptionError(f"an own network must be named {PREFIX}PACKAGE.MODULE:CALLABLE; got {name!r}")
-    return _recipe(name, _find(name, place, attribute), wanted)
+
+    prefix = "module:"
+
+    def names(self) -> Sequence[str]:
+        """List nothing: there is no telling."""
+        return ()
+
+    def takes(self, name: str) -> Sequence[str]:
+        """Name what only the user can know."""
+        del name
+        return ("clip_length", "clip_stride", "takes", "version")
+
+    def check(self, name: str) -> None:
+        """Raise OptionError unless the name has its three parts."""
+        module, _, attribute = name.removeprefix(self.prefix).partition(":")
+        if not module or not attribute:
+            raise OptionError(f"an own network must be named {self.prefix}PACKAGE.MODULE:CALLABLE; got {name!r}")
+
+    def recipe(self, settings: NetworkSettings) -> Recipe:
+        """Say how the user's own network is built.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such Python module, or nothing of that name in it.
+        OptionError
+            If it gives no ``nn.Module``, or a setting is missing.
+        """
+        module, _, attribute = settings.name.removeprefix(self.prefix).partition(":")
+        return _recipe(settings, _find(settings.name, module, attribute))
 
 
 def network_from_module(
-    module: nn.Module,
-    *,
-    name: str,
-    layers: Sequence[str],
-    input_size: int,
-    mean: Triple,
-    std: Triple,
-    licence: str = "unknown",
-    weights: str | Path | None = None,
-    takes: Literal["frames", "clip"] = "frames",
-    clip_length: int | None = None,
-    clip_stride: int | None = None,
-    version: str | None = None,
-    device: str = "cpu",
+    module: nn.Module, settings: NetworkSettings | str, *, device: str = "cpu", **options: Any
 ) -> ModuleNetwork:
     """Make a network of a torch module that you hold; the module is copied and stays as it is.
 
@@ -79,23 +82,9 @@ def network_from_module(
     module : nn.Module
         Takes float32 of shape (n_frames, 3, input_size, input_size), or (n_clips, 3, clip_length, input_size,
         input_size) if it takes clips.
-    name : str
-        What its results are called.
-    layers : sequence of str
-        Module paths, patterns, ``"all"``, ``"blocks"`` or ``"depth:0.5"``.
-    input_size : int
-        Height and width to which frames are resized.
-    mean, std : tuple of 3 floats
-        Normalisation of RGB in [0, 1].
-    licence : str
-        Of the weights.
-    weights : str, Path or None
-        A file to load with ``weights_only=True``; None keeps what the module has.
-    takes : {"frames", "clip"}
-    clip_length, clip_stride : int or None
-        Of clips: frames per clip, and from one to the next (None: ``clip_length``).
-    version : str or None
-        Of your code.
+    settings : NetworkSettings or str
+        Or what its results are called, with the other settings as ``options``: ``layers``, ``input_size``, ``mean`` and
+        ``std`` must be given. Without ``weights`` the module keeps its own.
     device : str
 
     Raises
@@ -107,50 +96,44 @@ def network_from_module(
     MissingFileError, UnsafeFileError, DataError
         If the weights are absent, refused, or do not fit.
     """
-    if not layers:
-        raise OptionError(f"layers of '{name}' must name at least one; got none")
-    wanted = Wanted(input_size, mean, std, None, clip_length, clip_stride, takes, licence, version)
-    recipe = _recipe(name, module, wanted)
-    return load_recipe(
-        recipe, weights=weights or "default", layers=layers, seed=0, device=check_device(device), wanted=wanted
-    )
+    settings = network_settings(settings, **options)
+    return load_recipe(_recipe(settings, module), settings, seed=0, device=check_device(device))
 
 
-def _find(name: str, place: str, attribute: str) -> object:
+def _find(name: str, path: str, attribute: str) -> object:
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        found: Any = importlib.import_module(place)
+        found: Any = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        if error.name and (place == error.name or place.startswith(f"{error.name}.")):
+        if error.name and (path == error.name or path.startswith(f"{error.name}.")):
             raise UnknownNameError(
                 f"network '{name}': there is no Python module {error.name!r}; "
                 "install it, or run voxelcast in the folder that holds it"
             ) from error
-        raise OptionError(f"network '{name}': {place} needs {error.name!r}, which is not installed") from error
+        raise OptionError(f"network '{name}': {path} needs {error.name!r}, which is not installed") from error
     except (ImportError, SyntaxError) as error:
-        raise OptionError(f"network '{name}': {place} cannot be imported ({error})") from error
+        raise OptionError(f"network '{name}': {path} cannot be imported ({error})") from error
     for part in attribute.split("."):
         public = [other for other in dir(found) if not other.startswith("_")]
-        check_known("callable", part, [*public, *([part] if hasattr(found, part) else [])], where=f"in {place}")
+        check_known("callable", part, [*public, *([part] if hasattr(found, part) else [])], where=f"in {path}")
         found = getattr(found, part)
     return found
 
 
-def _recipe(name: str, given: object, wanted: Wanted) -> Recipe:
-    size, mean, std = wanted.input_size, wanted.mean, wanted.std
-    if size is None or mean is None or std is None:
-        missing = [setting for setting in ("input_size", "mean", "std") if getattr(wanted, setting) is None]
+def _recipe(settings: NetworkSettings, given: object) -> Recipe:
+    name, size, mean, std, length = (getattr(settings, k) for k in ("name", "input_size", "mean", "std", "clip_length"))
+    missing = [setting for setting in ("input_size", "mean", "std") if getattr(settings, setting) is None]
+    if missing:
         raise OptionError(f"'{name}' is your own network: say its {', '.join(missing)}")
-    check_option(f"takes of '{name}'", wanted.takes or "frames", ("frames", "clip"))
     clip = None
-    if wanted.takes == "clip":
-        if wanted.clip_length is None:
+    if settings.takes == "clip":
+        if length is None:
             raise OptionError(f"'{name}' takes clips: say its clip_length, in frames")
-        stride = wanted.clip_length if wanted.clip_stride is None else wanted.clip_stride
-        check_clips(name, wanted.clip_length, stride)
-        clip = ClipRule(wanted.clip_length, stride, channels_first)
-    elif wanted.clip_length is not None or wanted.clip_stride is not None:
+        stride = settings.clip_stride or length
+        check_clips(name, length, stride)
+        clip = ClipRule(length, stride, channels_first)
+    elif length is not None or settings.clip_stride is not None:
         raise OptionError(f"clip_length and clip_stride of '{name}' are for takes=clip; leave them out, or set it")
     return Recipe(
         name=name,
@@ -160,7 +143,7 @@ def _recipe(name: str, given: object, wanted: Wanted) -> Recipe:
         std=std,
         default=None,
         clip=clip,
-        code=partial(code_version, wanted.version),
+        code=partial(code_version, settings.version),
     )
 
 

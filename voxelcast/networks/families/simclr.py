@@ -23,18 +23,18 @@ References
 from __future__ import annotations
 
 import itertools
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from functools import partial
 
 import torch
 import torch.nn.functional as functional
 from torch import nn
 
-from voxelcast.core.checks import check_known
 from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict
+from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.recipe import Recipe
+from voxelcast.networks.settings import NetworkSettings
 
-PREFIX = "simclr/"
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 _SK_RATIO = 0.0625
 _SK_LEAST = 32  # channels of the mixing path, at least
@@ -231,37 +231,36 @@ def _norm(n_channels: int, *, relu: bool) -> nn.Sequential:
     return nn.Sequential(norm, nn.ReLU()) if relu else nn.Sequential(norm)
 
 
-def list_simclr(pattern: str = "*") -> tuple[str, ...]:
-    """List the networks whose name (``simclr/r50_1x_sk0``) matches a shell pattern, sorted."""
-    names = (f"{PREFIX}r{depth}_{width}x_sk{sk}" for depth, width, sk in itertools.product(_BLOCKS, (1, 2, 3), (0, 1)))
-    return tuple(sorted(name for name in names if fnmatchcase(name, pattern)))
+@register_network("simclr")
+class SimCLR(Family):
+    """The networks of three depths and widths, without and with selective kernels."""
 
+    prefix = "simclr/"
 
-def simclr_recipe(name: str) -> Recipe:
-    """Say how a SimCLR-v2 network is built, and what its weights expect.
+    def names(self) -> Sequence[str]:
+        """List names such as ``simclr/r50_1x_sk0``."""
+        kinds = itertools.product(_BLOCKS, (1, 2, 3), (0, 1))
+        return [f"{self.prefix}r{depth}_{width}x_sk{sk}" for depth, width, sk in kinds]
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    check_known("network", name, list_simclr(), remedy="List them: voxelcast networks list 'simclr/*'")
-    depth, width, sk = name.removeprefix(PREFIX).split("_")
-    options = (int(depth[1:]), int(width[:-1]), sk == "sk1")
-    return Recipe(
-        name=name,
-        build=partial(_build, *options),
-        input_size=224,
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        default=(
-            f"the weights of '{name}' were released without a hash to check a download by; fetch the checkpoint that "
-            "https://github.com/google-research/simclr names and set weights to it (model.ckpt-NUMBER), or to a .pth "
-            "converted from it, or to random"
-        ),
-        fit=_fit,
-        fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
-    )
+    def recipe(self, settings: NetworkSettings) -> Recipe:
+        """Say how a network is built, and what its weights expect."""
+        depth, width, sk = settings.name.removeprefix(self.prefix).split("_")
+        options = (int(depth[1:]), int(width[:-1]), sk == "sk1")
+        return Recipe(
+            name=settings.name,
+            build=partial(_build, *options),
+            input_size=224,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            default=(
+                f"the weights of '{settings.name}' were released without a hash to check a download by; "
+                "fetch the checkpoint that "
+                "https://github.com/google-research/simclr names and set weights to it "
+                "(model.ckpt-NUMBER), or to a .pth converted from it, or to random"
+            ),
+            fit=_fit,
+            fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
+        )
 
 
 def _build(depth: int, width: int, selective: bool, _input_size: int, _random: bool) -> nn.Module:

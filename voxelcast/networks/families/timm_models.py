@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, OptionError
 from voxelcast.networks.checkpoints import (
     Checkpoint,
@@ -27,71 +26,48 @@ from voxelcast.networks.checkpoints import (
     fit_state_dict,
     read_checkpoint,
 )
+from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.recipe import DefaultWeights, Recipe
+from voxelcast.networks.settings import NetworkSettings
 
 PREFIX = "timm/"
-_LIST = "List them: voxelcast networks list 'timm/*'"
 
 
-def list_timm(pattern: str = "*") -> tuple[str, ...]:
-    """List the networks whose name (``timm/vit_tiny_patch16_224``) matches a shell pattern, sorted.
+@register_network("timm")
+class Timm(Family):
+    """The networks of timm, by timm's own names."""
 
-    Where timm is not installed, a pattern that does not begin with ``timm/`` lists none.
+    prefix = PREFIX
+    many = True
 
-    Raises
-    ------
-    MissingPackageError
-        If the pattern asks for timm's networks by name and timm is not installed.
-    """
-    literal = re.split(r"[*?\[]", pattern)[0]
-    if not (literal.startswith(PREFIX) or PREFIX.startswith(literal)):
-        return ()
-    try:
+    def names(self) -> Sequence[str]:
+        """List architectures, and architectures with a tag."""
         timm = _timm()
-    except MissingPackageError:
-        if literal.startswith(PREFIX):
-            raise
-        return ()
-    names = {PREFIX + name for name in (*timm.list_models(), *timm.list_pretrained())}
-    return tuple(sorted(name for name in names if fnmatchcase(name, pattern)))
+        return [PREFIX + name for name in {*timm.list_models(), *timm.list_pretrained()}]
 
+    def recipe(self, settings: NetworkSettings) -> Recipe:
+        """Say how a network is built, and what its weights expect.
 
-def timm_recipe(name: str, input_size: int | None = None) -> Recipe:
-    """Say how a network of timm is built, and what its weights expect.
-
-    Parameters
-    ----------
-    name : str
-    input_size : int or None
-        What the user asked for.
-
-    Raises
-    ------
-    MissingPackageError
-        If timm is not installed.
-    UnknownNameError
-        If timm has none of that name.
-    OptionError
-        If the network was made for frames that are not square and no ``input_size`` is given.
-    """
-    timm = _timm()
-    if not timm.is_model(name.removeprefix(PREFIX).split(".")[0]) or name not in list_timm(f"{name}*"):
-        check_known("network", name, list_timm(), remedy=_LIST)
-    short = name.removeprefix(PREFIX)
-    expected = timm.get_pretrained_cfg(short)
-    _, height, width = expected.input_size
-    if height != width and input_size is None:
-        raise OptionError(f"'{name}' takes frames of {height} x {width} pixels, not square ones; set input_size")
-    build = partial(_build, short, height, expected.fixed_input_size)
-    return Recipe(
-        name=name,
-        build=build,
-        input_size=height,
-        mean=expected.mean,
-        std=expected.std,
-        default=_default(name, expected),
-        fit=partial(_fit, partial(build, input_size or height, False)),
-    )
+        Raises
+        ------
+        OptionError
+            If the network was made for frames that are not square and no ``input_size`` is given.
+        """
+        name, short = settings.name, settings.name.removeprefix(PREFIX)
+        expected = _timm().get_pretrained_cfg(short)
+        _, height, width = expected.input_size
+        if height != width and settings.input_size is None:
+            raise OptionError(f"'{name}' takes frames of {height} x {width} pixels, not square ones; set input_size")
+        build = partial(_build, short, height, expected.fixed_input_size)
+        return Recipe(
+            name=name,
+            build=build,
+            input_size=height,
+            mean=expected.mean,
+            std=expected.std,
+            default=_default(name, expected),
+            fit=partial(_fit, partial(build, settings.input_size or height, False)),
+        )
 
 
 def _timm() -> ModuleType:

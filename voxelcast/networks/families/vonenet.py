@@ -12,15 +12,13 @@ References
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 import torchvision
 from torch import nn
 
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.networks.checkpoints import Checkpoint, fit_state_dict
 from voxelcast.networks.families.cornet import cornet_s_behind_v1
@@ -33,9 +31,10 @@ from voxelcast.networks.families.vone_block import (
     STRIDE,
     VOneBlock,
 )
+from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.recipe import Recipe
+from voxelcast.networks.settings import NetworkSettings
 
-PREFIX = "vonenet/"
 _BOTTLENECK = 64
 # Flags of a checkpoint that say how the V1 stage computes, and what they must be.
 _FLAGS = {"stride": STRIDE, "simple_channels": N_SIMPLE, "complex_channels": N_COMPLEX, "k_exc": EXCITATION}
@@ -111,45 +110,40 @@ _BACKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def list_vonenet(pattern: str = "*") -> tuple[str, ...]:
-    """List the networks whose name (``vonenet/resnet50``) matches a shell pattern, sorted."""
-    return tuple(sorted(PREFIX + name for name in _BACKS if fnmatchcase(PREFIX + name, pattern)))
+@register_network("vonenet")
+class VOneNets(Family):
+    """The released architectures."""
 
+    prefix = "vonenet/"
 
-def vonenet_recipe(name: str, noise_seed: int | None = None) -> Recipe:
-    """Say how a VOneNet is built, and what its weights expect.
+    def names(self) -> Sequence[str]:
+        """List names such as ``vonenet/resnet50``."""
+        return [self.prefix + short for short in _BACKS]
 
-    Parameters
-    ----------
-    name : str
-    noise_seed : int or None
-        Of the V1 stage's noise; None for none.
+    def takes(self, name: str) -> Sequence[str]:
+        """Name the seed of the V1 stage's noise."""
+        del name
+        return ("noise_seed",)
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    OptionError
-        If noise is wanted of the network that was trained without.
-    """
-    check_known("network", name, list_vonenet(), remedy="List them: voxelcast networks list 'vonenet/*'")
-    short = name.removeprefix(PREFIX)
-    if noise_seed is not None and (short == "resnet50_ns" or noise_seed < 0):
-        allowed = "left out (it has no noise)" if short == "resnet50_ns" else "0 or more"
-        raise OptionError(f"noise_seed of '{name}' must be {allowed}; got {noise_seed}")
-    return Recipe(
-        name=name,
-        build=partial(_build, short, noise_seed),
-        input_size=224,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        default=(
-            f"the weights of '{name}' were released without a hash to check a download by; fetch the .pth.tar that "
-            "https://github.com/dicarlolab/vonenet names and set weights to it, or set weights=random"
-        ),
-        fit=_fit,
-        noise_seed=noise_seed,
-    )
+    def recipe(self, settings: NetworkSettings) -> Recipe:
+        """Say how a network is built, and what its weights expect."""
+        short, noise_seed = settings.name.removeprefix(self.prefix), settings.noise_seed
+        if noise_seed is not None and short == "resnet50_ns":
+            raise OptionError(f"noise_seed of '{settings.name}' must be left out (it has no noise); got {noise_seed}")
+        return Recipe(
+            name=settings.name,
+            build=partial(_build, short, noise_seed),
+            input_size=224,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            default=(
+                f"the weights of '{settings.name}' were released without a hash to check a download by; "
+                "fetch the .pth.tar that "
+                "https://github.com/dicarlolab/vonenet names and set weights to it, or set weights=random"
+            ),
+            fit=_fit,
+            noise_seed=noise_seed,
+        )
 
 
 def _build(short: str, noise_seed: int | None, _input_size: int, _random: bool) -> nn.Module:

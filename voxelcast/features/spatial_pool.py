@@ -17,8 +17,8 @@ from voxelcast.core.errors import OptionError, ShapeError
 
 
 @lru_cache(maxsize=64)
-def parse_space(name: str) -> tuple[int, ...]:
-    """Read what becomes of space.
+def parse_spatial_pool(name: str) -> tuple[int, ...]:
+    """Read how each channel is pooled over space.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def parse_space(name: str) -> tuple[int, ...]:
     levels = tuple(map(int, found[2].split(","))) if found else ()
     if not levels or min(levels) < 1 or (found and found[1] == "grid" and len(levels) > 1):
         raise OptionError(
-            "space must be none, mean, grid(k) or pyramid(k, l, ...) with at least 1 cell per side, e.g. grid(7) or "
-            f"pyramid(1, 2, 4); got {name!r}"
+            "spatial_pool must be none, mean, grid(k) or pyramid(k, l, ...) with at least 1 cell per side, e.g. "
+            f"grid(7) or pyramid(1, 2, 4); got {name!r}"
         )
     return levels
 
 
-def pool_space(chunk: Any, space: str) -> Any:
+def pool_spatially(chunk: Any, spatial_pool: str) -> Any:
     """Average each channel over the cells of one grid or of several.
 
     Cell i of k of an axis of n pixels has those from ``floor(i n / k)`` to ``ceil((i + 1) n / k) - 1``: neighbours
@@ -59,8 +59,8 @@ def pool_space(chunk: Any, space: str) -> Any:
     ----------
     chunk : ndarray or tensor of shape (n_times, n_channels, height, width), or without space (n_times, n_features)
         Activations of one layer. What has no space is returned as it is.
-    space : str
-        See :func:`parse_space`; ``"none"`` leaves space as it is.
+    spatial_pool : str
+        See :func:`parse_spatial_pool`; ``"none"`` leaves space as it is.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def pool_space(chunk: Any, space: str) -> Any:
     Raises
     ------
     OptionError
-        If ``space`` is not understood.
+        If ``spatial_pool`` is not understood.
     ShapeError
         If the activations have three axes (tokens, as of transformers) or more than four: which of them are space is
         not known.
@@ -81,7 +81,7 @@ def pool_space(chunk: Any, space: str) -> Any:
     .. [1] Lazebnik, S., Schmid, C. & Ponce, J. (2006). Beyond bags of features: spatial pyramid matching for
        recognizing natural scene categories. CVPR, 2169-2178. https://doi.org/10.1109/CVPR.2006.68
     """
-    levels = parse_space(space)
+    levels = parse_spatial_pool(spatial_pool)
     if not levels or chunk.ndim == 2:
         return chunk
     if chunk.ndim != 4:
@@ -90,7 +90,7 @@ def pool_space(chunk: Any, space: str) -> Any:
             f"got {tuple(chunk.shape)}; leave space as it is for this layer"
         )
     grids = [_pool_grid(chunk, cells) for cells in levels]
-    if not space.startswith("pyramid"):
+    if not spatial_pool.startswith("pyramid"):
         return grids[0]
     flat = [grid.reshape(*grid.shape[:2], -1) for grid in grids]
     if isinstance(chunk, np.ndarray):

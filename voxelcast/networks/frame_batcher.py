@@ -1,4 +1,4 @@
-"""Stimuli in a row before a network: their frames fill batches, what comes out is pooled stimulus by stimulus."""
+"""Batches of frames that may belong to several stimuli; the activations are pooled stimulus by stimulus."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.features.pooling import MeanPool, TemporalPool, sum_parts
-from voxelcast.features.space import pool_space
+from voxelcast.features.pooling import MeanPool, TemporalPool, make_pool, sum_parts
+from voxelcast.features.spatial_pool import pool_spatially
 from voxelcast.networks.base import Network
 from voxelcast.networks.clip_network import ClipNetwork
 from voxelcast.networks.clips import Clip, ClipCutter
 from voxelcast.networks.delivery import Delivery, Feature
+from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
 _CLIPS = 8  # per forward pass on a GPU
@@ -38,22 +39,30 @@ class Entry:
     clip: list[tuple[torch.Tensor, FloatArray]] = field(default_factory=list)
 
 
-class Line:
-    """Stimuli in the order in which they are to come out, and frames that wait for a full batch.
+@dataclass(frozen=True)
+class _Part:
+    """Activations ``start`` to ``stop - 1`` of a batch, which belong to one stimulus, and when they are shown."""
+
+    entry: Entry
+    start: int
+    stop: int
+    times: FloatArray
+
+
+class FrameBatcher:
+    """Collects frames of stimuli, runs the network on full batches and hands out pooled features in order.
 
     Parameters
     ----------
     network : Network
-    pools : sequence of str
-        Names of the pools that every entry has for each layer.
-    space : str
+    settings : ExtractionSettings
     batch : int or None
+        Frames per forward pass; see `voxelcast.networks.extract.extract`.
     """
 
-    def __init__(self, network: Network, pools: Sequence[str], space: str, batch: int | None) -> None:
+    def __init__(self, network: Network, settings: ExtractionSettings, batch: int | None) -> None:
         self._network = network
-        self._pools = pools
-        self._space = space
+        self._settings = settings
         self._batch = batch
         self._on_cpu = network.device.type == "cpu"
         self._size = batch or _default_size(network)
@@ -63,11 +72,14 @@ class Line:
         self._clips: deque[tuple[Entry, Clip]] = deque()
         self._n_under_way = 0
 
-    def add(self, entry: Entry) -> None:
-        """Open a stimulus."""
+    def open(self, stimulus: Stimulus) -> Entry:
+        """Open a stimulus, whose frames follow."""
+        pools = {(layer, name): make_pool(name) for name in self._settings.pools for layer in self._network.layers}
+        entry = Entry(stimulus, pools)
         if isinstance(self._network, ClipNetwork):
             entry.cutter = self._network.cutter()
         self._entries.append(entry)
+        return entry
 
     def feed(self, entry: Entry, prepared: torch.Tensor, times: FloatArray) -> None:
         """Take in prepared frames of the stimulus opened last."""
@@ -91,7 +103,7 @@ class Line:
             times = np.concatenate([moments for _, moments in entry.clip])
 
             def pool(layer: str, activations: torch.Tensor) -> None:
-                self._pool(layer, activations, [(entry, 0, len(activations), _times_of(len(activations), times))])
+                self._pool(layer, activations, [_Part(entry, 0, len(activations), _times_of(len(activations), times))])
 
             self._network.stream(prepared, pool)
             entry.n_pooled = len(prepared)
@@ -140,14 +152,14 @@ class Line:
                 self._waiting.appendleft((entry, prepared[missing:], times[missing:]))
             missing -= min(missing, len(prepared))
         self._n_waiting -= size
-        places: list[tuple[Entry, int, int, FloatArray]] = []
+        spans: list[_Part] = []
         for entry, prepared, times in parts:
-            start = places[-1][2] if places else 0
-            places.append((entry, start, start + len(prepared), times))
+            start = spans[-1].stop if spans else 0
+            spans.append(_Part(entry, start, start + len(prepared), times))
         frames = torch.cat([prepared for _, prepared, _ in parts]) if len(parts) > 1 else parts[0][1]
-        self._network.stream(frames, lambda layer, activations: self._pool(layer, activations, places))
-        for entry, start, stop, _ in places:
-            entry.n_pooled += stop - start
+        self._network.stream(frames, lambda layer, activations: self._pool(layer, activations, spans))
+        for span in spans:
+            span.entry.n_pooled += span.stop - span.start
 
     def _feed_clips(self, entry: Entry, clips: Sequence[Clip]) -> None:
         for clip in clips:
@@ -165,46 +177,37 @@ class Line:
         for layer, values in self._network.clip_activations([clip for _, clip in parts]).items():
             for (entry, clip), steps in zip(parts, values, strict=True):
                 new, times = clip.new_steps(len(steps))
-                self._pool(layer, steps[new], [(entry, 0, len(times), times)])
+                self._pool(layer, steps[new], [_Part(entry, 0, len(times), times)])
         for entry, clip in parts:
             entry.n_pooled += clip.n_shown - clip.first_new
 
-    def _pool(
-        self, layer: str, activations: torch.Tensor, places: Sequence[tuple[Entry, int, int, FloatArray]]
-    ) -> None:
-        """Pool activations, each stimulus' part, from a start to a stop, in its own pools."""
+    def _pool(self, layer: str, activations: torch.Tensor, parts: Sequence[_Part]) -> None:
+        """Pool activations, each stimulus' part in its own pools; means of all parts are summed together."""
+        spatial_pool = self._settings.spatial_pool
         try:
             # Averages over space are rounded once, at the end.
-            values = activations if self._space == "none" else pool_space(activations.float(), self._space)
-            for name in self._pools:
-                _pool_parts(values, [entry.pools.get((layer, name)) for entry, *_ in places], places)
+            values = activations if spatial_pool == "none" else pool_spatially(activations.float(), spatial_pool)
+            for name in self._settings.pools:
+                pools = [part.entry.pools.get((layer, name)) for part in parts]
+                if all(isinstance(pool, MeanPool) for pool in pools):
+                    lengths = [part.stop - part.start for part in parts]
+                    for pool, total, length in zip(pools, sum_parts(values, lengths), lengths, strict=True):
+                        if isinstance(pool, MeanPool):
+                            pool.add(total, length)
+                    continue
+                for pool, part in zip(pools, parts, strict=True):
+                    if pool is not None:
+                        pool.update(values[part.start : part.stop], part.times)
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
-
-
-def _pool_parts(
-    values: torch.Tensor,
-    pools: Sequence[TemporalPool | None],
-    places: Sequence[tuple[Entry, int, int, FloatArray]],
-) -> None:
-    """Pool each stimulus' part in the pool beside it; means of all parts are summed together."""
-    if all(isinstance(pool, MeanPool) for pool in pools):
-        lengths = [stop - start for _, start, stop, _ in places]
-        for pool, total, length in zip(pools, sum_parts(values, lengths), lengths, strict=True):
-            if isinstance(pool, MeanPool):
-                pool.add(total, length)
-        return
-    for pool, (_, start, stop, times) in zip(pools, places, strict=True):
-        if pool is not None:
-            pool.update(values[start:stop], times)
 
 
 def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:
     """Spread the frames' times over a layer's steps, of which there may be fewer (temporal strides)."""
     if n_times == len(frame_times):
         return frame_times
-    places = (np.arange(n_times) + 0.5) * len(frame_times) / n_times - 0.5
-    return np.interp(places, np.arange(len(frame_times)), frame_times)
+    positions = (np.arange(n_times) + 0.5) * len(frame_times) / n_times - 0.5
+    return np.interp(positions, np.arange(len(frame_times)), frame_times)
 
 
 def _deliver(entry: Entry) -> Delivery:

@@ -1,0 +1,147 @@
+"""What a user says of a network and of an extraction; torch is not imported here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
+from pydantic import BeforeValidator
+
+from voxelcast.core.errors import OptionError
+from voxelcast.core.settings import NO_EFFECT, settings
+from voxelcast.features.pooling import check_pools, pool_key
+from voxelcast.features.spatial_pool import parse_spatial_pool
+from voxelcast.networks.base import Precision, Triple
+from voxelcast.stimuli.sampling import FrameSampling
+
+
+def several_names(value: Any) -> Any:
+    """Make one name a tuple of one, and a list a tuple."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(several_names)]
+
+
+@settings
+class NetworkSettings:
+    """A network, its weights and the layers wanted; None takes what the network has.
+
+    In the key of a step a network counts by its card, which holds a hash of the weights (`NetworkCard`).
+
+    Parameters
+    ----------
+    name : str
+        One of `voxelcast.networks.registry.list_networks`, or ``"module:PACKAGE.MODULE:CALLABLE"`` for your own
+        (docs/own_network.md).
+    layers : str or tuple of str
+        Module paths, shell patterns of them, relative depths (``"depth:0.5"``) or sets (``"all"``, ``"blocks"``,
+        ``"algonauts2021"``), at least one.
+    weights : str or None
+        ``"default"``: the released ones, from torch's cache or the internet, or what your own callable gives;
+        ``"random"``: by seed; a file; ``"none"`` for built-in filter banks. None takes the first or the last of these.
+    input_size : int or None
+        Height and width to which frames are resized, in pixels.
+    mean, std : tuple of 3 floats or None
+        Normalisation of RGB in [0, 1].
+    label : str or None
+        Its name in the results.
+    noise_seed : int or None
+        Of the noise of a VOneNet, which is the same for every frame; None leaves the noise out.
+    clip_length, clip_stride : int or None
+        Of networks that take clips: frames per clip, and from the beginning of one clip to that of the next. None
+        takes the length with which the released weights were evaluated, and clips that do not overlap.
+    takes : {"frames", "clip"} or None
+        What your own network takes; None for frames.
+    licence : str or None
+        Of the weights, where you know it.
+    version : str or None
+        Of your own network's code; raise it when code outside its own file changes what it does.
+    precision : {"float32", "tf32", "bfloat16"}
+        See `voxelcast.networks.precision`; built-in networks compute in float32 only.
+    """
+
+    name: str
+    layers: Names
+    weights: str | None = None
+    input_size: Annotated[int, Ge(1)] | None = None
+    mean: Triple | None = None
+    std: Triple | None = None
+    label: Annotated[str | None, NO_EFFECT] = None
+    noise_seed: Annotated[int, Ge(0)] | None = None
+    clip_length: Annotated[int, Ge(1)] | None = None
+    clip_stride: Annotated[int, Ge(1)] | None = None
+    takes: Literal["frames", "clip"] | None = None
+    licence: Annotated[str | None, NO_EFFECT] = None
+    version: str | None = None
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        # From Python any sequence or path will do.
+        object.__setattr__(self, "layers", tuple(several_names(self.layers)))
+        object.__setattr__(self, "weights", str(self.weights) if isinstance(self.weights, Path) else self.weights)
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, tuple(given) if (given := getattr(self, name)) is not None else None)
+        if not self.layers:
+            raise OptionError(
+                f"layers of '{self.name}' must name at least one; got none. List them: voxelcast networks layers "
+                f"{self.name}"
+            )
+        if self.std is not None and min(self.std) <= 0:
+            raise OptionError(f"std must be above 0 for each channel; got {self.std}")
+
+    @property
+    def shown(self) -> str:
+        """Name in the results."""
+        return self.label or self.name.removeprefix("module:").replace(":", ".")
+
+    @property
+    def chosen_weights(self) -> str:
+        """What ``weights`` means where it is left out."""
+        return self.weights or ("none" if self.name.startswith("voxelcast/") else "default")
+
+
+@settings
+class ExtractionSettings:
+    """What becomes of stimuli before and after a network.
+
+    Parameters
+    ----------
+    sampling : FrameSampling
+        Which frames of a video the network sees.
+    pools : str or tuple of str
+        How frames become one feature vector; of ``voxelcast.features.pooling.list_pools()``. Of several, each gives
+        features of its own, and stimuli are decoded and seen by the network once for all.
+    spatial_pool : str
+        What becomes of each channel's pixels first: ``"none"``, ``"mean"``, ``"grid(k)"`` or ``"pyramid(k, l, ...)"``;
+        see `voxelcast.features.spatial_pool`.
+    on_broken : {"stop", "skip"}
+        Raise at the first stimulus that cannot be read, or leave such stimuli out.
+    """
+
+    sampling: FrameSampling = FrameSampling(every=1)
+    pools: Names = ("mean",)
+    spatial_pool: str = "none"
+    on_broken: Literal["stop", "skip"] = "stop"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "pools", check_pools(several_names(self.pools)))
+        parse_spatial_pool(self.spatial_pool)
+
+    def content(self) -> dict[str, Any]:
+        """Return what counts in a key: of a pool what determines its features, not the path of its table."""
+        return {
+            "sampling": self.sampling,
+            "pools": [pool_key(pool) for pool in self.pools],
+            "spatial_pool": self.spatial_pool,
+            "on_broken": self.on_broken,
+        }
+
+
+def network_settings(settings: NetworkSettings | str, **options: Any) -> NetworkSettings:
+    """Return settings with some of them changed, or those of a network by name."""
+    if isinstance(settings, str):
+        return NetworkSettings(settings, **options)
+    return replace(settings, **options) if options else settings
