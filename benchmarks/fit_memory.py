@@ -21,15 +21,26 @@ from voxelcast.core.errors import ExecutionError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.experiment.steps.compress import StoredSpace, compress_layer, excluded_folds
-from voxelcast.experiment.steps.fit import fit_pair
+from voxelcast.execution.steps import Step
+from voxelcast.experiment.steps.compress import (
+    CompressedLayer,
+    CompressJob,
+    FoldedLayers,
+    StoredSpace,
+    excluded_folds,
+)
+from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
 from voxelcast.features.rows import RowFile
 from voxelcast.features.settings import CompressionSettings
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes
-from voxelcast.search.settings import EnsembleSettings, SelectionSettings
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings, SharingSettings
+from voxelcast.store.keys import content_key
 from voxelcast.store.memory import peak_mb, reset_peak
+from voxelcast.store.steps import StepId, StepStore
 
 _SHARD = 32
 
@@ -148,29 +159,20 @@ def benchmark_fit_memory(case: MemoryCase, *, scratch: str | None = None, seed: 
     fold_ids = np.sort(np.arange(case.samples) % case.folds)
     excluded = excluded_folds(case.folds, nested=True, refit=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        steps = []
+        store, steps, layers = StepStore(Path(folder)), list[StepMemory](), list[CompressedLayer]()
+        stated = compress_bytes(case.samples, case.features, case.components)
+        compression = CompressionSettings(components=case.components)
         for layer in range(case.layers):
-            root = Path(folder) / f"layer{layer}"
-            root.mkdir()
-            arguments = {
-                "shards": _write_features(root, case, layer, seed),
-                "layer": f"layer{layer}",
-                "fold_ids": fold_ids,
-                "excluded": excluded,
-                "compression": CompressionSettings(components=case.components),
-                "seed": 0,
-                "axis": False,
-            }
-            stated = compress_bytes(case.samples, case.features, case.components)
-            steps.append(_alone("compression of a layer", stated, compress_layer, root, arguments))
-        responses = Path(folder) / "responses"
-        fitted = Path(folder) / "fit"
-        for made in (responses, fitted):
-            made.mkdir()
+            name = f"layer{layer}"
+            shards = _write_features(store, name, case, seed)
+            job = CompressJob("given", name, "", None, shards, fold_ids, excluded, compression, seed=0, axis=False)
+            steps.append(_alone("compression of a layer", stated, Step(job).run, store))
+            layers.append(CompressedLayer(Step(job).step_id, "given", "none", name, "", fitted_in_folds=True))
         rows = _delayed(case, fold_ids)
-        _alone("responses", {}, _write_responses, responses, {"case": case, "rows": rows, "seed": seed})
-        arguments = _fit_arguments(case, Path(folder), fold_ids, rows, seed)
-        steps.append(_alone("fit of all voxels", _stated_fit(case), fit_pair, fitted, arguments))
+        responses = StepId("responses", "all", content_key(seed))
+        _alone("responses", {}, _write_responses, store, store.path(layers[0].step), responses, case, rows, seed)
+        fit = _fit_job(case, responses, FoldedLayers(fold_ids, tuple(layers)), rows, seed)
+        steps.append(_alone("fit of all voxels", _stated_fit(case), Step(fit).run, store))
     return (steps[0], steps[-1])
 
 
@@ -192,16 +194,17 @@ def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
     return case
 
 
-def _write_features(root: Path, case: MemoryCase, layer: int, seed: int) -> list[Path]:
-    """Write a layer's features, a file for every 32 samples as extraction does."""
+def _write_features(store: StepStore, layer: str, case: MemoryCase, seed: int) -> tuple[StepId, ...]:
+    """Write a layer's features, a step for every 32 samples as extraction does."""
     rng = generator(seed, "features", layer)
-    paths = []
+    shards = []
     for start in range(0, case.samples, _SHARD):
-        paths.append(root / f"features-{start // _SHARD:05d}.npy")
-        with RowFile(paths[-1], (case.features,)) as file:
+        shards.append(StepId("extract", f"{layer}-{start // _SHARD:05d}", content_key([layer, start, seed])))
+        store.path(shards[-1]).mkdir(parents=True)
+        with RowFile(store.path(shards[-1]) / f"{layer}.npy", (case.features,)) as file:
             for row in rng.standard_normal((min(_SHARD, case.samples - start), case.features)):
                 file.append(row)
-    return paths
+    return tuple(shards)
 
 
 def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:
@@ -214,65 +217,57 @@ def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:
     return delayed_rows(ids, ids, series, range(1, case.delays + 1))
 
 
-def _write_responses(folder: Path, *, case: MemoryCase, rows: IntArray | None, seed: int) -> None:
+def _write_responses(
+    store: StepStore, first: Path, step: StepId, case: MemoryCase, rows: IntArray | None, seed: int
+) -> None:
     """Write what the step of the responses leaves: responses to the first layer, with noise."""
-    space = StoredSpace(folder.parent / "layer0", "given", "layer0", fitted_in_folds=True, delayed_rows=rows)
+    folder = store.path(step)
+    folder.mkdir(parents=True)
+    space = StoredSpace(first, "given", "layer0", fitted_in_folds=True, delayed_rows=rows)
     np.save(folder / "train.npy", simulate_responses(space.scores(), case.voxels, seed))
     np.save(folder / "valid.npy", np.ones(case.voxels, dtype=bool))
     unknown = np.full(case.voxels, np.nan)
     np.savez(folder / "ceilings.npz", noise_ceiling_r=unknown)
 
 
-def _fit_arguments(
-    case: MemoryCase, folder: Path, fold_ids: IntArray, rows: IntArray | None, seed: int
-) -> dict[str, Any]:
-    """Return what an experiment with the default settings would tell the fit."""
-    return {
-        "responses": folder / "responses",
-        "train_rows": np.arange(case.samples),
-        "test_rows": np.arange(0),
-        "spaces": [(folder / f"layer{layer}", "given", "none", f"layer{layer}", "") for layer in range(case.layers)],
-        "fitted_in_folds": True,
-        "fold_ids": fold_ids,
-        "repeats": [],
-        "others": [],
-        "share": {"components": 0},
-        "groups": [f"run{fold}" for fold in fold_ids] if case.delays else None,
-        "test_groups": None,
-        "encoders": case.encoders,
-        "automl": None,
-        "search": {"method": "exact"},
-        "selection": {"per": case.per},
-        "ensemble": {"method": case.ensemble},
-        "truncate": True,
-        "delayed_rows": rows,
-        "scratch": folder / "scratch",
-        "nested": True,
-        "interval": {"resamples": 1000, "level": 0.95},
-        "significance": {"permutations": 1000, "alpha": 0.05},
-        "seed": seed,
-        "subject": "sub-01",
-        "roi": "all",
-    }
+def _fit_job(case: MemoryCase, responses: StepId, folded: FoldedLayers, rows: IntArray | None, seed: int) -> FitJob:
+    """Return what an experiment with the default settings would fit."""
+    n = case.samples
+    groups = tuple(f"run{fold}" for fold in folded.fold_ids) if case.delays else None
+    ids = tuple(f"volume{row}" for row in range(n))
+    settings = PairSettings(selection=SelectionSettings(case.per), ensemble=EnsembleSettings(case.ensemble), seed=seed)
+    return FitJob(
+        "sub-01",
+        "all",
+        responses=responses,
+        sharers=(),
+        stimuli=Readable(ids, (), np.arange(n), np.arange(0), groups, None, rows, {}),
+        partitions=(folded,),
+        encoders=case.encoders,
+        automl=None,
+        settings=settings,
+        share=SharingSettings(),
+        truncate=True,
+        interval=IntervalSettings(),
+        significance=SignificanceSettings(),
+    )
 
 
-def _alone(
-    name: str, stated: Mapping[str, float], step: Callable[..., None], folder: Path, arguments: dict[str, Any]
-) -> StepMemory:
+def _alone(name: str, stated: Mapping[str, float], step: Callable[..., None], *arguments: Any) -> StepMemory:
     """Run a step in a process of its own."""
     # Spawned: a forked process would begin with this one's memory.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        before, peak, seconds = pool.submit(_measured, step, folder, arguments).result()
+        before, peak, seconds = pool.submit(_measured, step, arguments).result()
     return StepMemory(name, stated, before, peak, seconds)
 
 
-def _measured(step: Callable[..., None], folder: Path, arguments: dict[str, Any]) -> tuple[int, int, float]:
+def _measured(step: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[int, int, float]:
     """Run a step; return the resident memory before, its peak, and the seconds."""
     if not reset_peak():
         raise ExecutionError("the peak of a step's memory can be measured on Linux alone; run this on a Linux machine")
     before, started = peak_mb(), time.perf_counter()
     with threadpool_limits(limits=1):
-        step(folder, **arguments)
+        step(*arguments)
     return int(before * 1e6), int(peak_mb() * 1e6), time.perf_counter() - started
 
 

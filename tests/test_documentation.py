@@ -11,7 +11,7 @@ import yaml
 from tests.walk import walk
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.run import run_experiment
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -51,8 +51,8 @@ def test_experiment_files_are_understood(page: str, text: str) -> None:
 def test_the_settings_page_shows_every_setting_with_its_default() -> None:
     (text,) = [block for name, block in experiments() if name == "settings.md"]
     shown = yaml.safe_load(text)
-    defaults = ExperimentConfig.model_validate({key: shown[key] for key in ("name", "dataset", "networks")})
-    assert set(shown) == set(ExperimentConfig.model_fields)
+    defaults = ExperimentSettings.model_validate({key: shown[key] for key in ("name", "dataset", "networks")})
+    assert set(shown) == set(ExperimentSettings.model_fields)
     said = parse_config(shown, "settings.md")
     assert said.model_dump(exclude={"networks"}) == defaults.model_dump(exclude={"networks"})
     assert set(shown["networks"][0]) == set(type(said.networks[0]).model_fields)

@@ -125,7 +125,7 @@ def folder(**changes: Any) -> dict[str, Any]:
 
 IMAGE_CASES: dict[str, tuple[Callable[[Path], None], dict[str, Any], tuple[str, ...]]] = {
     "no stimulus ids": (drop_ids, {}, ("ann.npy", "stimulus_ids.txt")),
-    "ids that do not match": (rename_id, {}, ("'nobody'", "mend the ids")),
+    "ids that do not match": (rename_id, {}, ("'nobody'", "correct the ids")),
     "an id twice": (repeat_id, {}, ("must be unique", "more than once")),
     "rows missing": (lambda root: change_responses(root, lambda y: y[:-1]), {}, ("must have 48", "(47, 5)")),
     "axes the wrong way round": (nothing, {"dataset": folder(axes=["voxel", "stimulus"])}, ("must have 48", "axes")),
@@ -541,7 +541,11 @@ def test_a_wrong_setting(
         (("networks", "layers", "resnet"), 1, ("'resnet'", "voxelcast networks list")),
         (("extract", "none", "--output", "out"), 1, ("stimuli not found: none", "give a folder")),
         (("extract", "empty", "--output", "out"), 1, ("no video or image in empty",)),
-        (("extract", "empty", "--every", "2", "--frames", "3", "--output", "out"), 1, ("every=2, n=3", "set one")),
+        (
+            ("extract", "empty", "--every", "2", "--frames", "3", "--output", "out"),
+            1,
+            ("every=2, n=3", "set exactly one"),
+        ),
         (("extract", "empty", "--output", "out", "--on", "nowhere"), 1, ("profile 'nowhere'", "execution init")),
         (("report", "empty"), 1, ("empty",)),
     ],

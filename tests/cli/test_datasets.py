@@ -80,7 +80,7 @@ def test_show_and_list(call: Call) -> None:
         (("check", "bold", "x"), "dataset 'bold' does not exist"),
         (("check", "algonauts2021", "x", "trak=full"), "trak is not a setting; did you mean track?"),
         (
-            ("check", "bold_moments", "x", "version=A", "space=fsaverage"),
+            ("check", "bold_moments", "x", "version=A", "template=fsaverage"),
             "version A has a file per ROI in MNI152 alone",
         ),
         (("check", "folder", "nowhere"), "not found"),

@@ -10,14 +10,15 @@ import numpy as np
 from PIL import Image
 
 from tests.datasets.series_files import SETTINGS, write_series
-from voxelcast.datasets.folder import FolderDataset
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset
-from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset
-from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset
+from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset, Algonauts2021Settings
+from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset, Algonauts2023Settings
+from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset, Algonauts2025Settings
 from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
-from voxelcast.datasets.formats.simulated import SimulatedDataset, write_responses, write_videos
+from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings, write_responses, write_videos
 from voxelcast.datasets.simulation.plan import SimulationPlan
-from voxelcast.datasets.time_series import TimeSeriesDataset
+from voxelcast.datasets.time_series import TimeSeriesDataset, TimeSeriesSettings
 from voxelcast.testing.miniatures.algonauts2023 import write_algonauts2023
 from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
 from voxelcast.testing.miniatures.bold_moments import write_bold_moments
@@ -80,7 +81,7 @@ def planted_features(plan: SimulationPlan) -> dict[tuple[str, str], np.ndarray]:
 
 def make_algonauts(root: Path) -> Algonauts2021Dataset:
     write_challenge(root)
-    return Algonauts2021Dataset(root, n_train=N_TRAIN, n_test=N_TEST)
+    return Algonauts2021Dataset(Algonauts2021Settings(root, n_train=N_TRAIN, n_test=N_TEST))
 
 
 def make_folder(root: Path) -> FolderDataset:
@@ -95,33 +96,33 @@ def make_folder(root: Path) -> FolderDataset:
         "stimulus_id,split\n" + "".join(f"{n},{'test' if n in ('img2', 'img5') else 'train'}\n" for n in names)
     )
     (root / "groups.csv").write_text("stimulus_id,group\n" + "".join(f"{n},g{i // 2}\n" for i, n in enumerate(names)))
-    return FolderDataset(root)
+    return FolderDataset(FolderSettings(root))
 
 
 def make_simulated(root: Path) -> SimulatedDataset:
     write_videos(PLAN, root)
     write_responses(PLAN, root, planted_features(PLAN))
-    return SimulatedDataset(root)
+    return SimulatedDataset(SimulatedSettings(root))
 
 
 def make_bold_moments(root: Path) -> BoldMomentsDataset:
     write_bold_moments(root, 0)
-    return BoldMomentsDataset(root, rois=["V1", "lEBA", "BMDgeneral"])
+    return BoldMomentsDataset(BoldMomentsSettings(root, rois=["V1", "lEBA", "BMDgeneral"]))
 
 
 def make_time_series(root: Path) -> TimeSeriesDataset:
     write_series(root)
-    return TimeSeriesDataset(root, **SETTINGS, test_runs=["run2"], drop_first=2)
+    return TimeSeriesDataset(TimeSeriesSettings(root, **SETTINGS, test_runs=["run2"], drop_first=2))
 
 
 def make_algonauts2023(root: Path) -> Algonauts2023Dataset:
     write_algonauts2023(root, 0)
-    return Algonauts2023Dataset(root, "subj02", ["lh", "V1", "rh_EBA"])
+    return Algonauts2023Dataset(Algonauts2023Settings(root, subject="subj02", rois=["lh", "V1", "rh_EBA"]))
 
 
 def make_algonauts2025(root: Path) -> Algonauts2025Dataset:
     write_algonauts2025(root, 0)
-    return Algonauts2025Dataset(root)
+    return Algonauts2025Dataset(Algonauts2025Settings(root))
 
 
 MAKERS = {

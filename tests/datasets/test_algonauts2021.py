@@ -17,7 +17,13 @@ from voxelcast.core.errors import (
     UnsafeFileError,
     VoxelcastError,
 )
-from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS, Algonauts2021Dataset
+from voxelcast.datasets.formats.algonauts2021 import (
+    EXPECTED_VOXELS,
+    MINI_ROIS,
+    SUBJECTS,
+    Algonauts2021Dataset,
+    Algonauts2021Settings,
+)
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.testing.miniatures.algonauts2021 import write_algonauts2021
 
@@ -35,7 +41,9 @@ def test_table_of_voxels_adds_up_to_the_published_totals() -> None:
 @pytest.mark.parametrize("deep", ["", "data", "unpacked/data"])
 def test_mini_track(tmp_path: Path, deep: str) -> None:
     written = write_challenge(tmp_path, deep=deep)
-    dataset = Algonauts2021Dataset(tmp_path, subjects=["sub03", "sub01"], rois=["V1", "LOC"], **SIZES)
+    dataset = Algonauts2021Dataset(
+        Algonauts2021Settings(tmp_path, subjects=["sub03", "sub01"], rois=["V1", "LOC"], **SIZES)
+    )
     assert dataset.subjects == ("sub01", "sub03")
     assert dataset.rois("sub01") == ("LOC", "V1")
     ids = [s.stimulus_id[:4] for s in (*dataset.train_stimuli, *dataset.test_stimuli)]
@@ -48,7 +56,7 @@ def test_mini_track(tmp_path: Path, deep: str) -> None:
 
 def test_full_track_and_voxel_mask(tmp_path: Path) -> None:
     written = write_challenge(tmp_path)
-    dataset = Algonauts2021Dataset(tmp_path, track="full", **SIZES)
+    dataset = Algonauts2021Dataset(Algonauts2021Settings(tmp_path, track="full", **SIZES))
     assert dataset.rois("sub10") == ("WB",)
     values = dataset.responses("sub10", "WB").values
     assert np.array_equal(values, written["sub10", "WB"])
@@ -115,26 +123,26 @@ def test_what_does_not_fit_is_said_in_one_line(
     write_challenge(tmp_path, full=False)
     _break(tmp_path, what)
     with pytest.raises(error, match=words) as caught:
-        Algonauts2021Dataset(tmp_path, **SIZES).responses("sub02", "V3")
+        Algonauts2021Dataset(Algonauts2021Settings(tmp_path, **SIZES)).responses("sub02", "V3")
     assert "\n" not in str(caught.value)
 
 
 def test_unknown_choices(tmp_path: Path) -> None:
     write_challenge(tmp_path)
     with pytest.raises(UnknownNameError, match="did you mean sub"):
-        Algonauts2021Dataset(tmp_path, subjects=["sub00"], **SIZES)
+        Algonauts2021Dataset(Algonauts2021Settings(tmp_path, subjects=["sub00"], **SIZES))
     with pytest.raises(UnknownNameError, match="ROI 'WB' does not exist on the mini track"):
-        Algonauts2021Dataset(tmp_path, rois=["WB"], **SIZES)
+        Algonauts2021Dataset(Algonauts2021Settings(tmp_path, rois=["WB"], **SIZES))
     with pytest.raises(OptionError, match="track must be one of mini, full"):
-        Algonauts2021Dataset(tmp_path, track="maxi", **SIZES)  # type: ignore[arg-type]
+        Algonauts2021Dataset(Algonauts2021Settings(tmp_path, track="maxi", **SIZES))  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError):
-        Algonauts2021Dataset(tmp_path, subjects=["sub01"], **SIZES).voxel_mask("sub02")
+        Algonauts2021Dataset(Algonauts2021Settings(tmp_path, subjects=["sub01"], **SIZES)).voxel_mask("sub02")
 
 
 @pytest.mark.parametrize(("track", "roi"), [("mini", "EBA"), ("full", "WB")])
 def test_a_miniature_is_read_like_the_challenge(tmp_path: Path, track: Literal["mini", "full"], roi: str) -> None:
     write_algonauts2021(tmp_path, 4)
-    dataset = Algonauts2021Dataset(tmp_path, track=track)
+    dataset = Algonauts2021Dataset(Algonauts2021Settings(tmp_path, track=track))
     assert dataset.subjects == ("sub01", "sub02")
     assert (len(dataset.train_stimuli), len(dataset.test_stimuli)) == (60, 12)
     table = dataset.submission_voxels
@@ -151,24 +159,26 @@ def test_a_miniature_is_read_like_the_challenge(tmp_path: Path, track: Literal["
 
 def test_places_of_the_whole_brain(tmp_path: Path) -> None:
     write_challenge(tmp_path)
-    dataset = Algonauts2021Dataset(tmp_path, track="full", **SIZES)
-    places = dataset.voxel_places("sub03", "WB")
+    dataset = Algonauts2021Dataset(Algonauts2021Settings(tmp_path, track="full", **SIZES))
+    places = dataset.voxel_indices("sub03", "WB")
     assert places is not None
     assert places.shape == (78, 93, 71)
     assert places.affine is None
-    assert dataset.voxel_mask("sub03")[tuple(places.places.T)].all()
-    assert len(places.places) == dataset.responses("sub03", "WB").n_voxels
-    assert Algonauts2021Dataset(tmp_path, **SIZES).voxel_places("sub03", "V1") is None
+    assert dataset.voxel_mask("sub03")[tuple(places.indices.T)].all()
+    assert len(places.indices) == dataset.responses("sub03", "WB").n_voxels
+    assert Algonauts2021Dataset(Algonauts2021Settings(tmp_path, **SIZES)).voxel_indices("sub03", "V1") is None
 
 
 def test_expected_files_are_those_that_are_opened(tmp_path: Path) -> None:
     write_algonauts2021(tmp_path / "mini", 0)
-    expected = Algonauts2021Dataset.expected_files(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02")
+    expected = Algonauts2021Dataset.expected_files(
+        Algonauts2021Settings(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02")
+    )
     assert take_inventory(expected).complete
-    dataset = Algonauts2021Dataset(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02")
+    dataset = Algonauts2021Dataset(Algonauts2021Settings(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02"))
     opened = {dataset.response_files("sub02", roi)[0] for roi in ("V1", "FFA")}
     assert {each.path for each in expected if each.group != "videos"} == opened
-    nothing = take_inventory(Algonauts2021Dataset.expected_files(tmp_path / "absent"))
+    nothing = take_inventory(Algonauts2021Dataset.expected_files(Algonauts2021Settings(tmp_path / "absent")))
     assert [finding.state for finding in nothing.findings] == ["missing"] * (1 + 90)
     # 29,623 voxels x 1000 videos x 3 repetitions x 8 bytes.
     assert nothing.missing_bytes == 29_623 * 24_000

@@ -18,8 +18,8 @@ from voxelcast.core.errors import (
     UnknownNameError,
     UnsafeFileError,
 )
-from voxelcast.datasets.base import SurfacePlaces
-from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset
+from voxelcast.datasets.base import VertexIndices
+from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset, Algonauts2023Settings
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
 from voxelcast.testing.miniatures.algonauts2023 import N_TEST, N_TRAIN, N_VERTICES, write_algonauts2023
@@ -33,7 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_hemispheres_are_whole_and_rows_follow_the_images(root: Path) -> None:
-    dataset = Algonauts2023Dataset(root, "subj01")
+    dataset = Algonauts2023Dataset(Algonauts2023Settings(root, subject="subj01"))
     assert dataset.rois("subj01") == ("lh", "rh")
     names = sorted(os.listdir(root / "subj01/training_split/training_images"))
     assert [s.stimulus_id + ".png" for s in dataset.train_stimuli] == names
@@ -57,7 +57,7 @@ def test_hemispheres_are_whole_and_rows_follow_the_images(root: Path) -> None:
     ],
 )
 def test_rois_are_those_of_the_masks(root: Path, roi: str, roi_class: str, areas: list[str], sides: list[str]) -> None:
-    dataset = Algonauts2023Dataset(root, "subj02", [roi])
+    dataset = Algonauts2023Dataset(Algonauts2023Settings(root, subject="subj02", rois=[roi]))
     masks = root / "subj02/roi_masks"
     # NumPy's own reading of the mapping, which the dataset does not trust.
     mapping = np.load(masks / f"mapping_{roi_class}.npy", allow_pickle=True).item()
@@ -73,17 +73,17 @@ def test_rois_are_those_of_the_masks(root: Path, roi: str, roi_class: str, areas
     expected = np.concatenate(parts, axis=1)
     assert expected.shape[1] > 0
     assert (dataset.responses("subj02", roi).values[:, 0] == expected).all()
-    places = dataset.voxel_places("subj02", roi)
-    assert isinstance(places, SurfacePlaces)
+    places = dataset.voxel_indices("subj02", roi)
+    assert isinstance(places, VertexIndices)
     for side, got, there in zip(("lh", "rh"), (places.left, places.right), on_mesh, strict=True):
         assert (got == there).all() if side in sides else len(got) == 0
 
 
 def test_every_expected_file_is_there_and_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
-    inventory = take_inventory(Algonauts2023Dataset.expected_files(root, "subj02"))
+    inventory = take_inventory(Algonauts2023Dataset.expected_files(Algonauts2023Settings(root, subject="subj02")))
     assert inventory.complete
     assert set(inventory.groups()) == {"images", "responses", "ROI masks"}
-    real = Algonauts2023Dataset.expected_files(tmp_path, "subj08")
+    real = Algonauts2023Dataset.expected_files(Algonauts2023Settings(tmp_path, subject="subj08"))
     assert sum(e.count for e in real if e.group == "images") == 8779 + 395
     assert sum(e.n_bytes or 0 for e in real if e.group == "responses") == 4 * 8779 * (18981 + 20530)
 
@@ -91,22 +91,22 @@ def test_every_expected_file_is_there_and_what_is_missing_is_named(root: Path, t
 def test_refuses_what_does_not_fit(root: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(root, tmp_path / "copy"))
     with pytest.raises(UnknownNameError, match="subject 'subj09' does not exist"):
-        Algonauts2023Dataset(copy, "subj09")
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj09"))
     with pytest.raises(MissingFileError, match="subject subj05 not found"):
-        Algonauts2023Dataset(copy, "subj05")
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj05"))
     with pytest.raises(UnknownNameError, match="ROI 'V1x' does not exist"):
-        Algonauts2023Dataset(copy, "subj01", ["V1x"])
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj01", rois=["V1x"]))
     with pytest.raises(DataError, match="subj01 has no vertex in ROI RSC"):
-        Algonauts2023Dataset(copy, "subj01", ["RSC"])
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj01", rois=["RSC"]))
     shutil.rmtree(copy / "subj01/test_split/test_fmri")
     with pytest.raises(DataError, match="no public test responses"):
-        Algonauts2023Dataset(copy, "subj01").responses("subj01", "lh", "test")
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj01")).responses("subj01", "lh", "test")
     np.save(copy / "subj01/roi_masks/lh.streams_challenge_space.npy", np.ones(7))
     with pytest.raises(AlignmentError, match="must have the 36 vertices of the responses"):
-        Algonauts2023Dataset(copy, "subj01", ["early"])
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj01", rois=["early"]))
     next((copy / "subj01/training_split/training_images").iterdir()).unlink()
     with pytest.raises(ShapeError, match=r"n_images=39"):
-        Algonauts2023Dataset(copy, "subj01")
+        Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj01"))
 
 
 class _Hostile:

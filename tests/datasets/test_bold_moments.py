@@ -22,8 +22,8 @@ from voxelcast.core.errors import (
 )
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
-from voxelcast.datasets.formats.bold_moments_choice import Choice
 from voxelcast.datasets.formats.bold_moments_layout import SUBJECTS, main_rois, published_voxels, roi_parts
+from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings, Selection
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.testing.miniatures.bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES, write_bold_moments
 
@@ -55,9 +55,9 @@ def _roi_path(root: Path, name: str) -> Path:
     return root / B / "MNI152" / "prepared_allvoxel_pkl" / "sub-01" / f"sub-01_roi-{name}_betas_normalized.pkl"
 
 
-def _whole_path(root: Path, part: str, space: str = "MNI152", side: str = "") -> Path:
+def _whole_path(root: Path, part: str, template: str = "MNI152", side: str = "") -> Path:
     name = f"sub-01_organized_betas_task-{part}{side}_normalized.pkl"
-    return root / B / space / "GLM" / "sub-01" / "prepared_betas" / name
+    return root / B / template / "GLM" / "sub-01" / "prepared_betas" / name
 
 
 def test_published_numbers_of_voxels() -> None:
@@ -87,14 +87,14 @@ def test_names_of_rois() -> None:
 
 
 def test_rois_that_a_subject_lacks_are_left_out(tmp_path: Path) -> None:
-    choice = Choice(tmp_path, version="A", rois=["TOS", "V1"])
-    assert choice.subjects == SUBJECTS
-    assert choice.rois_of("sub-06") == ("V1",)
-    assert choice.rois_of("sub-01") == ("V1", "TOS")
+    selection = Selection(BoldMomentsSettings(tmp_path, version="A", rois=["TOS", "V1"]))
+    assert selection.subjects == SUBJECTS
+    assert selection.rois_of("sub-06") == ("V1",)
+    assert selection.rois_of("sub-01") == ("V1", "TOS")
 
 
 def test_roi_files_of_version_b(root: Path) -> None:
-    dataset = BoldMomentsDataset(root, subjects=["sub-01"], rois=["V1", "challenge", "BMDgeneral"])
+    dataset = BoldMomentsDataset(BoldMomentsSettings(root, subjects=["sub-01"], rois=["V1", "challenge", "BMDgeneral"]))
     assert set(dataset.rois("sub-01")) == {*MINI_ROIS, "BMDgeneral"}
     for split, key in (("train", "train_data_allvoxel"), ("test", "test_data_allvoxel")):
         parts = [_load(_roi_path(root, name))[key] for name in ("lV1v", "rV1v", "lV1d", "rV1d")]
@@ -108,7 +108,9 @@ def test_roi_files_of_version_b(root: Path) -> None:
 
 def test_whole_brain_holds_the_same_voxels_as_the_roi_files(root: Path) -> None:
     names = ["V1", "LOC", "rMT", "BMDgeneral", "WB"]
-    files, whole = (BoldMomentsDataset(root, rois=names, files=files) for files in ("roi", "whole_brain"))  # type: ignore[arg-type]
+    files, whole = (
+        BoldMomentsDataset(BoldMomentsSettings(root, rois=names, files=files)) for files in ("roi", "whole_brain")
+    )  # type: ignore[arg-type]
     for roi in names:
         for split in ("train", "test"):
             ours, theirs = (d.responses("sub-02", roi, split).values for d in (whole, files))  # type: ignore[arg-type]
@@ -117,7 +119,7 @@ def test_whole_brain_holds_the_same_voxels_as_the_roi_files(root: Path) -> None:
 
 
 def test_voxels_lie_where_the_mask_says(root: Path) -> None:
-    dataset = BoldMomentsDataset(root, rois=["WB", "V1", "lEBA"])
+    dataset = BoldMomentsDataset(BoldMomentsSettings(root, rois=["WB", "V1", "lEBA"]))
     image = nibabel.load(root / B / "MNI152" / "GLM" / "mask" / "sub-01_mask-nonans_space-MNI152.nii")
     mask = dataset.voxel_mask("sub-01")
     assert np.array_equal(mask, image.get_fdata() == 1)
@@ -125,16 +127,16 @@ def test_voxels_lie_where_the_mask_says(root: Path) -> None:
     volume = np.full((*mask.shape, *whole.shape[:2]), np.nan)
     volume[mask] = whole.transpose(2, 0, 1)
     for roi in ("WB", "V1", "lEBA"):
-        where = dataset.voxel_places("sub-01", roi)
+        where = dataset.voxel_indices("sub-01", roi)
         assert where is not None
         assert where.shape == mask.shape
         assert np.array_equal(where.affine, image.affine)
         got = dataset.responses("sub-01", roi, "test").values
-        assert np.array_equal(volume[tuple(where.places.T)].transpose(1, 2, 0), got)
+        assert np.array_equal(volume[tuple(where.indices.T)].transpose(1, 2, 0), got)
 
 
 def test_mask_inside_the_pickle_stands_in_for_its_file(own: Path) -> None:
-    dataset = BoldMomentsDataset(own, subjects="sub-01", files="whole_brain", rois=["V1", "WB"])
+    dataset = BoldMomentsDataset(BoldMomentsSettings(own, subjects="sub-01", files="whole_brain", rois=["V1", "WB"]))
     before = dataset.voxel_mask("sub-01"), dataset.responses("sub-01", "V1").values
     (own / B / "MNI152" / "GLM" / "mask" / "sub-01_mask-nonans_space-MNI152.nii").unlink()
     assert np.array_equal(dataset.voxel_mask("sub-01"), before[0])
@@ -142,24 +144,26 @@ def test_mask_inside_the_pickle_stands_in_for_its_file(own: Path) -> None:
 
 
 def test_grayordinates(root: Path) -> None:
-    dataset = BoldMomentsDataset(root, space="fsLR32k", rois=["left", "right", "subcortex", "WB"])
+    dataset = BoldMomentsDataset(
+        BoldMomentsSettings(root, template="fsLR32k", rois=["left", "right", "subcortex", "WB"])
+    )
     whole = _load(_whole_path(root, "test", "fsLR32k"))[0]
     sizes = [dataset.responses("sub-01", roi, "test").n_voxels for roi in ("left", "right", "subcortex")]
     assert tuple(sizes) == N_GRAYORDINATES
     parts = [dataset.responses("sub-01", roi, "test").values for roi in ("left", "right", "subcortex")]
     assert np.array_equal(np.concatenate(parts, axis=2), whole)
     assert np.array_equal(dataset.responses("sub-01", "WB", "test").values, whole)
-    assert BoldMomentsDataset(root, space="fsLR32k").rois("sub-01") == ("WB",)
+    assert BoldMomentsDataset(BoldMomentsSettings(root, template="fsLR32k")).rois("sub-01") == ("WB",)
 
 
 def test_fsaverage(root: Path) -> None:
-    dataset = BoldMomentsDataset(root, space="fsaverage", rois=["right", "WB"])
+    dataset = BoldMomentsDataset(BoldMomentsSettings(root, template="fsaverage", rois=["right", "WB"]))
     left, right = (_load(_whole_path(root, "train", "fsaverage", f"_hemi-{side}"))[0] for side in ("left", "right"))
     assert right.shape[2] == N_VERTICES
     assert np.array_equal(dataset.responses("sub-01", "right").values, right)
     assert np.array_equal(dataset.responses("sub-01", "WB").values, np.concatenate([left, right], axis=2))
     assert dataset.submission_track is None
-    assert dataset.voxel_places("sub-01", "WB") is None
+    assert dataset.voxel_indices("sub-01", "WB") is None
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_fsaverage(root: Path) -> None:
     ],
 )
 def test_version_a(root: Path, settings: dict[str, Any], folder: str, name: str) -> None:
-    dataset = BoldMomentsDataset(root, version="A", rois=["V2", "V2d"], **settings)
+    dataset = BoldMomentsDataset(BoldMomentsSettings(root, version="A", rois=["V2", "V2d"], **settings))
     path = root / "derivatives" / "versionA" / "MNI152" / "prepared_data" / folder / "sub-02" / f"{name}.pkl"
     assert np.array_equal(dataset.responses("sub-02", "V2d").values, _load(path)["train_data_allvoxel"])
     assert dataset.response_files("sub-02", "V2")[1] == path
@@ -179,16 +183,16 @@ def test_version_a(root: Path, settings: dict[str, Any], folder: str, name: str)
 
 
 def test_submissions_can_be_made_of_the_challenges_rois(root: Path) -> None:
-    dataset = BoldMomentsDataset(root, rois="challenge")
+    dataset = BoldMomentsDataset(BoldMomentsSettings(root, rois="challenge"))
     assert dataset.submission_track == "mini"
     assert dataset.submission_voxels["sub-02"]["V1"] == 12
     assert dataset.submission_voxels["sub-02"]["EBA"] == 6
-    assert BoldMomentsDataset(root, rois="WB").submission_track == "full"
-    assert BoldMomentsDataset(root).submission_track is None
+    assert BoldMomentsDataset(BoldMomentsSettings(root, rois="WB")).submission_track == "full"
+    assert BoldMomentsDataset(BoldMomentsSettings(root)).submission_track is None
 
 
 def test_metadata(root: Path) -> None:
-    metadata = BoldMomentsDataset(root, rois="V1").metadata()
+    metadata = BoldMomentsDataset(BoldMomentsSettings(root, rois="V1")).metadata()
     assert len(metadata) == N_TRAIN + N_TEST
     assert metadata["1001"]["set"] == "test"
     assert metadata["0001"]["bmd_matrixfilename"] == "vid0001"
@@ -242,7 +246,7 @@ def test_what_does_not_fit_is_said_in_one_line(own: Path, what: str, error: type
     _break(own, what)
     files = "whole_brain" if what in ("other videos", "not a tuple", "other mask", "no mask", "outside") else "roi"
     with pytest.raises(error, match=words) as caught:
-        dataset = BoldMomentsDataset(own, subjects="sub-01", rois="V1", files=files)  # type: ignore[arg-type]
+        dataset = BoldMomentsDataset(BoldMomentsSettings(own, subjects="sub-01", rois="V1", files=files))  # type: ignore[arg-type]
         dataset.responses("sub-01", "V1", "test" if files == "whole_brain" else "train")
     assert "\n" not in str(caught.value)
 
@@ -251,36 +255,41 @@ def test_what_does_not_fit_is_said_in_one_line(own: Path, what: str, error: type
     ("settings", "error", "words"),
     [
         ({"version": "C"}, OptionError, "version must be one of A, B"),
-        ({"version": "A", "space": "fsaverage"}, OptionError, "version A has a file per ROI in MNI152 alone"),
+        ({"version": "A", "template": "fsaverage"}, OptionError, "version A has a file per ROI in MNI152 alone"),
         ({"version": "A", "files": "whole_brain"}, OptionError, "version A has a file per ROI"),
         ({"tr": 3}, OptionError, "settings of version A"),
-        ({"version": "A", "tr": 10}, OptionError, "tr must be one of"),
-        ({"space": "fsLR32k", "files": "roi"}, OptionError, "set files: whole_brain"),
+        ({"version": "A", "tr": 10}, OptionError, "tr must be at most 9"),
+        ({"template": "fsLR32k", "files": "roi"}, OptionError, "set files: whole_brain"),
         ({"rois": "V1x"}, UnknownNameError, "ROI 'V1x' does not exist in version B, MNI152; did you mean"),
         ({"version": "A", "rois": ["lV1v"]}, UnknownNameError, "did you mean V1v"),
-        ({"space": "fsaverage", "rois": "challenge"}, UnknownNameError, "'challenge' does not exist"),
+        ({"template": "fsaverage", "rois": "challenge"}, UnknownNameError, "'challenge' does not exist"),
         ({"subjects": ["sub01"]}, UnknownNameError, "did you mean sub-01"),
-        ({"rois": []}, DataError, "no ROI chosen"),
+        ({"rois": []}, OptionError, "rois must be all, a name or a list of names"),
     ],
 )
 def test_choices_that_do_not_exist(
     root: Path, settings: dict[str, Any], error: type[VoxelcastError], words: str
 ) -> None:
     with pytest.raises(error, match=words):
-        BoldMomentsDataset(root, **settings)
+        BoldMomentsDataset(BoldMomentsSettings(root, **settings))
 
 
-@pytest.mark.parametrize("settings", [{}, {"files": "whole_brain"}, {"version": "A", "tr": 1}, {"space": "fsaverage"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"files": "whole_brain"}, {"version": "A", "tr": 1}, {"template": "fsaverage"}]
+)
 def test_expected_files_are_those_that_are_opened(root: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
-    expected = BoldMomentsDataset.expected_files(root, **settings)
+    expected = BoldMomentsDataset.expected_files(BoldMomentsSettings(root, **settings))
     assert take_inventory(expected).complete
-    dataset = BoldMomentsDataset(root, **settings)
+    dataset = BoldMomentsDataset(BoldMomentsSettings(root, **settings))
     opened = {p for s in dataset.subjects for roi in dataset.rois(s) for p in dataset.response_files(s, roi)}
     assert {each.path for each in expected if each.group.startswith("responses")} == opened
-    assert not take_inventory(BoldMomentsDataset.expected_files(tmp_path, **settings)).complete
+    assert not take_inventory(BoldMomentsDataset.expected_files(BoldMomentsSettings(tmp_path, **settings))).complete
 
 
 def test_videos_may_lie_elsewhere(own: Path) -> None:
     (own / "derivatives" / "stimuli_metadata" / "mp4_h264").rename(own / "mp4_h264")
-    assert take_inventory(BoldMomentsDataset.expected_files(own, subjects="sub-01")).complete
-    assert BoldMomentsDataset(own, subjects="sub-01").train_stimuli[0].path == own / "mp4_h264" / "0001.mp4"
+    assert take_inventory(BoldMomentsDataset.expected_files(BoldMomentsSettings(own, subjects="sub-01"))).complete
+    assert (
+        BoldMomentsDataset(BoldMomentsSettings(own, subjects="sub-01")).train_stimuli[0].path
+        == own / "mp4_h264" / "0001.mp4"
+    )

@@ -10,8 +10,8 @@ import pytest
 
 from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
-from voxelcast.datasets.base import VoxelPlaces
-from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.base import VoxelIndices
+from voxelcast.datasets.folder import FolderDataset, FolderSettings
 from voxelcast.datasets.readers.brain_hemispheres import open_responses
 
 IDS = ("c", "a", "d", "b", "a")
@@ -58,7 +58,7 @@ def test_a_folder_of_betas_gives_the_voxels_of_the_masks(tmp_path: Path, kind: s
     write_images(tmp_path / "stimuli", sorted(set(IDS)))
     (tmp_path / "stimulus_ids.txt").write_text("\n".join(IDS))
     name, masks = _write(tmp_path, kind)
-    dataset = FolderDataset(tmp_path, responses={"ann": name}, masks=masks)
+    dataset = FolderDataset(FolderSettings(tmp_path, responses={"ann": name}, masks=masks))
     assert dataset.rois("ann") == ("two", "odd")
     for roi, labels in (("two", [2]), ("odd", [1, 3])):
         got = dataset.responses("ann", roi)
@@ -70,10 +70,10 @@ def test_a_folder_of_betas_gives_the_voxels_of_the_masks(tmp_path: Path, kind: s
         files = dataset.response_files("ann", roi)
         assert all(path.is_file() for path in files)
         assert len(files) == {"nii": 4, "nii.gz": 4, "dscalar.nii": 3, "func.gii": 5}[kind]
-    places = dataset.voxel_places("ann", "two")
+    places = dataset.voxel_indices("ann", "two")
     if kind.startswith("nii"):
-        assert isinstance(places, VoxelPlaces)
-        assert (places.places == np.argwhere(ATLAS == 2)).all()
+        assert isinstance(places, VoxelIndices)
+        assert (places.indices == np.argwhere(ATLAS == 2)).all()
         assert np.allclose(places.affine, AFFINE)  # type: ignore[arg-type]
     else:
         assert places is None
@@ -86,7 +86,7 @@ def test_scaled_integers_are_unscaled_and_found_without_being_named(tmp_path: Pa
     image = nib.Nifti1Image((VOLUMES * 1000).astype(np.int16), AFFINE)
     image.header.set_slope_inter(0.001, 2.0)
     nib.save(image, tmp_path / "responses" / "bob.nii.gz")
-    dataset = FolderDataset(tmp_path)
+    dataset = FolderDataset(FolderSettings(tmp_path))
     assert dataset.subjects == ("bob",)
     expected = nib.load(tmp_path / "responses" / "bob.nii.gz").get_fdata().reshape(-1, len(IDS)).T
     np.testing.assert_allclose(dataset.responses("bob", "all").values[2, 0], expected[0], rtol=1e-6)
@@ -108,15 +108,15 @@ def test_refuses_what_does_not_fit(tmp_path: Path) -> None:
     (tmp_path / "stimulus_ids.txt").write_text("\n".join(IDS[:4]))
     name, masks = _write(tmp_path, "nii")
     with pytest.raises(ShapeError, match="must have 4 maps, one per stimulus id; got 5"):
-        FolderDataset(tmp_path, responses={"ann": name}, masks=masks)
+        FolderDataset(FolderSettings(tmp_path, responses={"ann": name}, masks=masks))
     (tmp_path / "stimulus_ids.txt").write_text("\n".join(IDS))
     (tmp_path / "rois.csv").write_text("voxel,roi\n0,V1\n")
     with pytest.raises(OptionError, match="ROIs come from masks or from a table"):
-        FolderDataset(tmp_path, responses={"ann": name}, masks=masks)
-    assert FolderDataset(tmp_path, responses={"ann": name}).rois("ann") == ("V1",)
+        FolderDataset(FolderSettings(tmp_path, responses={"ann": name}, masks=masks))
+    assert FolderDataset(FolderSettings(tmp_path, responses={"ann": name})).rois("ann") == ("V1",)
     (tmp_path / "rois.csv").unlink()
     with pytest.raises(MissingFileError, match="surface files not found"):
-        FolderDataset(tmp_path, responses={"ann": "{hemi}.other.func.gii"})
+        FolderDataset(FolderSettings(tmp_path, responses={"ann": "{hemi}.other.func.gii"}))
     nib.save(nib.Nifti1Image(VOLUMES[..., 0], AFFINE), tmp_path / "three.nii")
     with pytest.raises(DataError, match=r"must be a 4-D image .*; got shape \(4, 3, 2\)"):
         open_responses(tmp_path / "three.nii")

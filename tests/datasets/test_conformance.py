@@ -21,7 +21,7 @@ def test_registry_lists_kinds_by_pattern() -> None:
     assert list_datasets() == tuple(sorted(DATASETS))
     assert list_datasets("algo*202[13]") == ("algonauts2021", "algonauts2023")
     assert list_datasets("nothing*") == ()
-    assert all(DATASETS[kind].kind == kind and DATASETS[kind].facts.title for kind in DATASETS)
+    assert all(DATASETS.get(kind).kind == kind and DATASETS.get(kind).facts.title for kind in DATASETS)
 
 
 def test_stimulus_ids_are_unique_and_splits_are_apart(dataset: Dataset) -> None:

@@ -18,7 +18,7 @@ from voxelcast.core.errors import (
     UnsafeFileError,
     VoxelcastError,
 )
-from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.folder import FolderDataset, FolderSettings
 
 IDS = ("c", "a", "d", "b")
 VALUES = np.random.default_rng(0).standard_normal((4, 2, 3))  # (stimulus, repetition, voxel)
@@ -58,7 +58,7 @@ def test_every_format_gives_the_same_rows_by_id(tmp_path: Path, suffix: str) -> 
     _write(root / "responses" / f"ann{suffix}", VALUES)
     if suffix == ".npy":
         (root / "responses" / "ann_stimuli.txt").write_text("\n".join(IDS) + "\n")
-    dataset = FolderDataset(root, axes=["stimulus", "repetition", "voxel"], unit="z")
+    dataset = FolderDataset(FolderSettings(root, axes=["stimulus", "repetition", "voxel"], unit="z"))
     got = dataset.responses("ann", "all")
     assert got.stimulus_ids == ("a", "b", "c", "d")
     assert np.array_equal(got.values, VALUES[ORDER], equal_nan=True)
@@ -85,7 +85,7 @@ def test_axes_in_any_order(tmp_path: Path, axes: tuple[str, ...]) -> None:
     values = VALUES if len(axes) == 3 else VALUES[:, 0]
     _write(root / "responses" / "ann.npy", values.transpose([dims.index(axis) for axis in axes]))
     (root / "stimulus_ids.txt").write_text("\n".join(IDS))
-    got = FolderDataset(root, axes=axes).responses("ann", "all").values
+    got = FolderDataset(FolderSettings(root, axes=axes)).responses("ann", "all").values
     assert np.array_equal(got, VALUES[ORDER] if len(axes) == 3 else VALUES[ORDER, :1], equal_nan=True)
 
 
@@ -99,7 +99,7 @@ def test_rois_split_and_groups(tmp_path: Path) -> None:
     assert np.array_equal(dataset.responses("bob", "V1").values[:, 0], written[[1, 0, 4]][:, [0, 2]])
     assert np.array_equal(dataset.responses("bob", "V4", "test").values[:, 0], written[[2, 3]][:, [2, 3]])
     assert dataset.groups == {"img3": "g0", "img1": "g0", "img2": "g1", "img5": "g1", "img4": "g2"}
-    chosen = FolderDataset(tmp_path, subjects=["bob"], roi_selection=["V4"])
+    chosen = FolderDataset(FolderSettings(tmp_path, subjects=["bob"], rois=["V4"]))
     assert (chosen.subjects, chosen.rois("bob")) == (("bob",), ("V4",))
     names = {path.name for path in chosen.response_files("bob", "V4")}
     assert names == {"bob.npy", "stimulus_ids.txt", "rois.csv", "split.csv"}
@@ -110,7 +110,7 @@ def test_rois_by_column_name_and_per_subject(tmp_path: Path) -> None:
     for subject in ("ann", "bob"):
         _write(root / "responses" / f"{subject}.csv", VALUES)
     (root / "areas.csv").write_text("subject,voxel,roi\nann,z,V1\nann,x,V1\nbob,y,V2\n")
-    dataset = FolderDataset(root, rois="areas.csv")
+    dataset = FolderDataset(FolderSettings(root, roi_table="areas.csv"))
     assert (dataset.rois("ann"), dataset.rois("bob")) == (("V1",), ("V2",))
     assert np.array_equal(dataset.responses("ann", "V1").values, VALUES[ORDER][:, :, [0, 2]], equal_nan=True)
     with pytest.raises(UnknownNameError, match="ROI 'V2'"):
@@ -122,9 +122,9 @@ def test_test_stimuli_may_lack_responses(tmp_path: Path) -> None:
     np.save(root / "responses" / "ann.npy", VALUES[:3, 0])
     (root / "stimulus_ids.txt").write_text("\n".join(IDS[:3]))
     with pytest.raises(AlignmentError, match="no responses to 1 training stimuli, first 'b'"):
-        FolderDataset(root)
+        FolderDataset(FolderSettings(root))
     (root / "split.csv").write_text("stimulus_id,split\na,train\nb,test\nc,train\nd,train\n")
-    dataset = FolderDataset(root)
+    dataset = FolderDataset(FolderSettings(root))
     assert [s.stimulus_id for s in dataset.test_stimuli] == ["b"]
     assert not dataset.has_test_responses
     assert dataset.responses("ann", "all").stimulus_ids == ("a", "c", "d")
@@ -172,13 +172,13 @@ def test_what_does_not_fit_is_said_in_one_line(
     tmp_path: Path, file: str, content: str | None, error: type[VoxelcastError], words: str
 ) -> None:
     root = _good(tmp_path)
-    FolderDataset(root)
+    FolderDataset(FolderSettings(root))
     if content is None:
         (root / file).unlink()
     else:
         (root / file).write_text(content)
     with pytest.raises(error, match=words) as caught:
-        FolderDataset(root)
+        FolderDataset(FolderSettings(root))
     assert "\n" not in str(caught.value)
 
 
@@ -190,13 +190,13 @@ def test_what_does_not_fit_is_said_in_one_line(
         ({"axes": ["stimulus"]}, OptionError, "axes must name stimulus and voxel"),
         ({"axes": ["stimulus", "neuron"]}, OptionError, "axes must be one of"),
         ({"subjects": ["bob"]}, UnknownNameError, "subject 'bob'"),
-        ({"subjects": []}, DataError, "no subject chosen"),
-        ({"roi_selection": ["V1"]}, UnknownNameError, "ROI 'V1'"),
+        ({"subjects": []}, OptionError, "subjects must be all, a name"),
+        ({"rois": ["V1"]}, UnknownNameError, "ROI 'V1'"),
         ({"stimuli": "absent.zip"}, MissingFileError, "absent.zip does not exist"),
         ({"responses": {"ann": "absent.npy"}}, MissingFileError, "absent.npy does not exist"),
         ({"responses": {"ann": "ann.mat"}}, OptionError, "suffix of the responses"),
         ({"responses": {"../ann": "x.npy"}}, UnsafeFileError, "leads outside"),
-        ({"rois": "absent.csv"}, MissingFileError, "absent.csv does not exist"),
+        ({"roi_table": "absent.csv"}, MissingFileError, "absent.csv does not exist"),
         ({"stimulus_ids": "absent.txt"}, MissingFileError, "absent.txt does not exist"),
     ],
 )
@@ -205,34 +205,36 @@ def test_settings_that_do_not_fit(
 ) -> None:
     root = _good(tmp_path)
     with pytest.raises(error, match=words):
-        FolderDataset(root, **options)
+        FolderDataset(FolderSettings(root, **options))
 
 
 def test_arrays_of_objects_and_infinite_values(tmp_path: Path) -> None:
     root = _good(tmp_path)
     np.save(root / "responses" / "ann.npy", np.where(np.arange(12).reshape(4, 3) == 5, np.inf, 1.0))
     with pytest.raises(DataError, match="1 infinite"):
-        FolderDataset(root).responses("ann", "all")
+        FolderDataset(FolderSettings(root)).responses("ann", "all")
     np.save(root / "responses" / "ann.npy", np.full((4, 3), None), allow_pickle=True)
     with pytest.raises(UnsafeFileError, match="Python objects"):
-        FolderDataset(root)
+        FolderDataset(FolderSettings(root))
 
 
 def test_ids_in_the_file_and_beside_it_are_refused(tmp_path: Path) -> None:
     root = _root(tmp_path)
     _write(root / "responses" / "ann.npz", VALUES[:, 0])
-    assert FolderDataset(root).responses("ann", "all").n_voxels == 3
+    assert FolderDataset(FolderSettings(root)).responses("ann", "all").n_voxels == 3
     with pytest.raises(AlignmentError, match="ids of its own"):
-        FolderDataset(root, stimulus_ids="sorted")
+        FolderDataset(FolderSettings(root, stimulus_ids="sorted"))
 
 
 def test_real_session_with_few_settings(real_data: Path) -> None:
     dataset = FolderDataset(
-        real_data / "v4_macaque",
-        stimuli="images_201025.zip",
-        responses={"PE201025": "responses_avg_201025.npy"},
-        axes=["voxel", "stimulus"],
-        stimulus_ids="sorted",
+        FolderSettings(
+            real_data / "v4_macaque",
+            stimuli="images_201025.zip",
+            responses={"PE201025": "responses_avg_201025.npy"},
+            axes=["voxel", "stimulus"],
+            stimulus_ids="sorted",
+        )
     )
     got = dataset.responses("PE201025", "all")
     assert got.values.shape == (1200, 1, 89)
@@ -242,11 +244,13 @@ def test_real_session_with_few_settings(real_data: Path) -> None:
 
 def test_real_repetitions_average_to_the_published_means(real_data: Path) -> None:
     dataset = FolderDataset(
-        real_data / "v4_macaque",
-        stimuli="images_210325.zip",
-        responses={"210325": "responses_raw_210325.npy"},
-        axes=["voxel", "stimulus", "repetition"],
-        stimulus_ids="sorted",
+        FolderSettings(
+            real_data / "v4_macaque",
+            stimuli="images_210325.zip",
+            responses={"210325": "responses_raw_210325.npy"},
+            axes=["voxel", "stimulus", "repetition"],
+            stimulus_ids="sorted",
+        )
     )
     got = dataset.responses("210325", "all")
     assert got.values.shape == (640, 10, 50)

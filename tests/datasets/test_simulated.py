@@ -12,7 +12,13 @@ from sklearn.preprocessing import StandardScaler
 from tests.datasets.miniatures import PLAN, make_simulated, planted_features
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, StoreError, VoxelcastError
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.formats.simulated import SimulatedDataset, write_responses, write_simulation, write_videos
+from voxelcast.datasets.formats.simulated import (
+    SimulatedDataset,
+    SimulatedSettings,
+    write_responses,
+    write_simulation,
+    write_videos,
+)
 from voxelcast.datasets.simulation.plan import SimulationPlan, simulation_preset
 from voxelcast.datasets.simulation.responses import (
     add_noise,
@@ -154,7 +160,7 @@ def test_dataset_holds_what_was_planted(tmp_path: Path) -> None:
     assert (pair["network"], pair["layer"], pair["n_voxels"]) == ("net", "early", 5)
     assert pair["noise_ceiling_r_test"] == pytest.approx(np.sqrt(0.3 / (0.3 + 0.7 / 10)))
     assert dataset.rois("sub02") == ("V1",)
-    assert SimulatedDataset(tmp_path, subjects=["sub01"], rois=["FFA"]).rois("sub01") == ("FFA",)
+    assert SimulatedDataset(SimulatedSettings(tmp_path, subjects=["sub01"], rois=["FFA"])).rois("sub01") == ("FFA",)
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -187,7 +193,7 @@ def test_features_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="n_train \\+ n_test=17"):
         write_responses(PLAN, tmp_path, {driver: values[:-1] for driver, values in features.items()})
     with pytest.raises(MissingFileError, match="voxelcast simulate"):
-        SimulatedDataset(tmp_path)
+        SimulatedDataset(SimulatedSettings(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from voxelcast.core.errors import (
     UnknownNameError,
     VoxelcastError,
 )
-from voxelcast.datasets.time_series import TimeSeriesDataset
+from voxelcast.datasets.time_series import TimeSeriesDataset, TimeSeriesSettings
 from voxelcast.datasets.time_series_files import find_runs
 
 
@@ -31,7 +31,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_come_in_natural_order_and_are_groups(root: Path) -> None:
-    dataset = TimeSeriesDataset(root, **SETTINGS, drop_first=3, drop_last=2, test_runs=["run2"])
+    dataset = TimeSeriesDataset(TimeSeriesSettings(root, **SETTINGS, drop_first=3, drop_last=2, test_runs=["run2"]))
     assert dataset.subjects == ("ann", "bob")
     assert [run.name for run in dataset.series_runs] == list(RUNS)
     assert dataset.train_stimuli[0].stimulus_id == "run1/tr0003"
@@ -44,7 +44,7 @@ def test_runs_come_in_natural_order_and_are_groups(root: Path) -> None:
 
 def test_signal_is_cleaned_as_nilearn_does(root: Path) -> None:
     signal = pytest.importorskip("nilearn.signal")
-    dataset = TimeSeriesDataset(root, **{**SETTINGS, "drift": "polynomial(1)"})
+    dataset = TimeSeriesDataset(TimeSeriesSettings(root, **{**SETTINGS, "drift": "polynomial(1)"}))
     atlas = np.asarray(nib.load(root / "atlas.nii").dataobj) == 2
     for run, part in zip(RUNS, np.split(dataset.responses("bob", "four").values[:, 0], 3), strict=True):
         raw = nib.load(root / "bob" / f"bob_{run}_bold.nii").get_fdata()[atlas].T
@@ -59,8 +59,8 @@ def test_signal_is_cleaned_as_nilearn_does(root: Path) -> None:
 
 def test_dropped_volumes_change_neither_cleaning_nor_features(root: Path) -> None:
     settings = {**SETTINGS, "standardise": False}
-    whole = TimeSeriesDataset(root, **settings)
-    dropped = TimeSeriesDataset(root, **settings, drop_first=4, test_runs=["run1"])
+    whole = TimeSeriesDataset(TimeSeriesSettings(root, **settings))
+    dropped = TimeSeriesDataset(TimeSeriesSettings(root, **settings, drop_first=4, test_runs=["run1"]))
     rows = [i for i, s in enumerate(whole.train_stimuli) if whole.series[s.stimulus_id][1] >= 4]
     named = {whole.train_stimuli[i].stimulus_id: i for i in rows}
     values = whole.responses("ann", "all_voxels").values
@@ -82,7 +82,9 @@ def test_arrays_and_movies_do_too(root: Path, tmp_path: Path) -> None:
         np.save(tmp_path / f"bold_{run}.npy", np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32))
         (tmp_path / f"{run}.mp4").touch()
     np.save(tmp_path / "mask.npy", np.array([0, 1, 1, 0]))
-    dataset = TimeSeriesDataset(tmp_path, bold="bold_{run}.npy", tr=1.0, movies="{run}.mp4", masks={"two": "mask.npy"})
+    dataset = TimeSeriesDataset(
+        TimeSeriesSettings(tmp_path, bold="bold_{run}.npy", tr=1.0, movies="{run}.mp4", masks={"two": "mask.npy"})
+    )
     assert dataset.subjects == ("subject",)
     assert dataset.responses("subject", "two").values.shape == (27, 1, 2)
     assert dataset.can_be_shown
@@ -98,7 +100,7 @@ def _copy(root: Path, tmp_path: Path) -> Path:
 def test_refuses_what_does_not_fit(root: Path, tmp_path: Path) -> None:
     def expect(error: type[VoxelcastError], match: str, folder: Path = root, **settings: object) -> None:
         with pytest.raises(error, match=match):
-            TimeSeriesDataset(folder, **{**SETTINGS, **settings})
+            TimeSeriesDataset(TimeSeriesSettings(folder, **{**SETTINGS, **settings}))
 
     expect(MissingFileError, "no file in .* fits", bold="{subject}_{run}.nii")
     expect(OptionError, r"bold must have the field \{run\}", bold="{subject}/bold.nii")

@@ -11,14 +11,14 @@ import pytest
 
 from tests.experiment.miniature import write_dataset, write_simulation
 from voxelcast.core.errors import VoxelcastError
-from voxelcast.experiment import builders
+from voxelcast.datasets.registry import close_all
 
 
 class _Here:
     """An executor that does the work in this process when it is handed in."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        builders._OPEN.clear()  # a worker process would open the dataset anew
+        close_all()  # a worker process would open the dataset anew
 
     def submit(self, function: Callable[..., None], *arguments: Any) -> Future[None]:
         done: Future[None] = Future()

@@ -14,7 +14,7 @@ from tests.experiment.miniature import run, settings
 from voxelcast.core.errors import AlignmentError
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.folder import FolderDataset
-from voxelcast.experiment import builders
+from voxelcast.datasets.registry import close_all
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -27,7 +27,7 @@ def test_responses_in_another_order_are_refused(images: Path, tmp_path: Path, mo
         return replace(found, stimulus_ids=found.stimulus_ids[::-1], values=found.values[::-1])
 
     monkeypatch.setattr(FolderDataset, "responses", turned_round)
-    builders._OPEN.clear()
+    close_all()
     with pytest.raises(AlignmentError, match=r"responses of .* same ids, other order: at place 0"):
         run(settings(images), tmp_path / "out")
 

@@ -10,9 +10,9 @@ import yaml
 
 from voxelcast.core.errors import ConfigError, MissingFileError, StoreError
 from voxelcast.datasets.registry import DATASETS
-from voxelcast.experiment.rsa_config import load_rsa_config
+from voxelcast.experiment.rsa import load_rsa_settings
 from voxelcast.experiment.run import check_output, config_text
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import load_config, parse_config
 
 MINIMAL: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_an_output_whose_settings_are_unknown_now_is_still_compared(tmp_path: Pa
 def test_settings_survive_the_way_to_disk_and_back() -> None:
     config = parse_config(with_(encoders="pls", compress={"components": "max"}), "x.yaml")
     assert config.encoders == ("pls",)
-    assert ExperimentConfig.model_validate(json.loads(config.model_dump_json())) == config
+    assert ExperimentSettings.model_validate(json.loads(config.model_dump_json())) == config
 
 
 def test_compute_is_no_part_of_the_results() -> None:
@@ -102,8 +102,8 @@ def test_overrides_reach_lists_and_new_keys(tmp_path: Path) -> None:
     ("override", "said"),
     [
         ("folds.n", "must be key=value"),
-        ("networks.7.weights=random", "the list has places 0 to 0"),
-        ("networks.x.weights=random", "the list has places 0 to 0"),
+        ("networks.7.weights=random", "the list has indices 0 to 0"),
+        ("networks.x.weights=random", "the list has indices 0 to 0"),
         ("name=[", "not YAML"),
         ("flods.n=3", "flods is not a setting; did you mean folds"),
     ],
@@ -127,5 +127,5 @@ def test_a_file_that_is_no_experiment(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(Path("examples").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_example_is_understood(path: Path) -> None:
-    load = load_rsa_config if "voxelcast rsa" in path.read_text() else load_config
+    load = load_rsa_settings if "voxelcast rsa" in path.read_text() else load_config
     assert load(path).name

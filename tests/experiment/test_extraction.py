@@ -27,9 +27,9 @@ def pictures(tmp_path: Path) -> Path:
 def extract(source: Path, output: Path, **changes: Any) -> dict[str, bytes]:
     """Extract two layers and return the files that the user gets."""
     network = NetworkSettings(name=ENERGY, layers=("colour", "static.4"), input_size=64)
-    settings = ExtractionSettings(spatial_pool=changes.pop("spatial_pool", "none"))
     on = changes.pop("on", THIS_MACHINE)
-    extract_folder(FolderExtraction(source, network, settings, **changes), output, on=on)
+    extraction = ExtractionSettings(spatial_pool=changes.pop("spatial_pool", "none"))
+    extract_folder(FolderExtraction(source, network, extraction, **changes), output, on=on)
     found = contents(output)
     return {name: found[name] for name in ("colour.npy", "static.4.npy", "stimuli.csv", "settings.json")}
 

@@ -1,4 +1,4 @@
-"""Every setting of frames, spatial pool, pool and compression goes the whole way, and nothing of a fold reaches its fit."""
+"""Every setting of frames, pools and compression goes the whole way, and nothing of a fold reaches its fit."""
 
 from __future__ import annotations
 
@@ -103,9 +103,10 @@ def _compressed(folder: Path, components: int) -> StoredSpace:
     store.path(shard).mkdir(parents=True)
     features = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
     np.save(store.path(shard) / "colour.npy", features)
-    settings = CompressionSettings(components=components)
-    folds = np.arange(16) % 4
-    step = Step(CompressJob("net", "colour", "", None, (shard,), folds, ((), (1,)), settings, 0, False))
+    compression = CompressionSettings(components=components)
+    step = Step(
+        CompressJob("net", "colour", "", None, (shard,), np.arange(16) % 4, ((), (1,)), compression, 0, axis=False)
+    )
     step.run(store)
     return StoredSpace(store.path(step.step_id), "net", "colour", fitted_in_folds=True)
 

@@ -19,11 +19,12 @@ from tests.experiment.miniature import contents, read_table, run, settings, writ
 from voxelcast.challenges.challenges import make_file
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
-from voxelcast.datasets.formats.simulated import SimulatedDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import remove_all_results
 from voxelcast.experiment.steps.partition import PartitionJob
+from voxelcast.search.pair import PairContext
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long
@@ -123,8 +124,8 @@ def test_an_error_that_nobody_foresaw_is_a_failure_too(
 
     search = fit_step.search_pair
 
-    def divide(*arguments: Any, names: tuple[str, ...], **options: Any) -> Any:
-        return 1 / 0 if "bob" in names else search(*arguments, names=names, **options)
+    def divide(*arguments: Any, context: PairContext, **options: Any) -> Any:
+        return 1 / 0 if "bob" in context.names else search(*arguments, context=context, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(fit_step, "search_pair", divide)
@@ -294,7 +295,7 @@ def test_a_challenge_without_one_pair_is_not_submitted(simulation: Path, tmp_pat
     (output / "submission" / "mine.zip").unlink()
     notes = json.loads((output / "notes.json").read_text())
     assert any(n.startswith("No submission was made: it needs every subject x ROI; sub02 V1 failed") for n in notes)
-    dataset = SimulatedDataset(root)
+    dataset = SimulatedDataset(SimulatedSettings(root))
     with pytest.raises(DataError, match=r"sub02 V1 is missing in .*out because it failed \(no candidate"):
         read_outputs([output], dataset)
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from voxelcast.cli.main import cli
-from voxelcast.experiment.builders import build_dataset
+from voxelcast.datasets.registry import open_dataset
 from voxelcast.experiment.settings_file import load_config
 from voxelcast.testing.miniatures import MINIATURES
 
@@ -75,7 +75,7 @@ def test_2021(tmp_path: Path, kind: str, track: str, dataset: tuple[str, ...]) -
     printed = _voxelcast("score", file, "--dataset", config, "--output", tmp_path / "score")
     with zipfile.ZipFile(file) as archive:
         content = pickle.loads(archive.read(f"{track}_track.pkl"))
-    opened = build_dataset(load_config(config).dataset)
+    opened = open_dataset(load_config(config).dataset)
     expected = {}
     for roi, subjects in content.items():
         measured = {subject: opened.responses(subject, roi, "test").values for subject in subjects}

@@ -18,8 +18,7 @@ from tests.experiment.miniature import ENERGY, draw
 from voxelcast.cli.main import cli
 from voxelcast.core.errors import ConfigError, ShapeError, StoreError
 from voxelcast.core.progress import Silent
-from voxelcast.experiment.rsa import run_rsa
-from voxelcast.experiment.rsa_config import RsaConfig, load_rsa_config
+from voxelcast.experiment.rsa import RsaSettings, load_rsa_settings, run_rsa
 from voxelcast.experiment.settings_file import check_settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "rdm92.yaml"
@@ -46,8 +45,8 @@ def miniature(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def _config(raw: dict[str, Any]) -> RsaConfig:
-    return check_settings(RsaConfig, raw, "test")
+def _config(raw: dict[str, Any]) -> RsaSettings:
+    return check_settings(RsaSettings, raw, "test")
 
 
 def test_finds_the_layer_and_writes_everything(miniature: dict[str, Any], tmp_path: Path) -> None:
@@ -85,11 +84,11 @@ def test_rdms_of_other_stimuli_are_refused(miniature: dict[str, Any], tmp_path: 
 def test_settings_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(EXAMPLE.read_text())
-    assert load_rsa_config(file, ["comparison=kendall_tau_a"]).comparison == "kendall_tau_a"
+    assert load_rsa_settings(file, ["comparison=kendall_tau_a"]).comparison == "kendall_tau_a"
     with pytest.raises(ConfigError, match=r"comparisn is not a setting; did you mean comparison\?"):
-        load_rsa_config(file, ["comparisn=pearson"])
+        load_rsa_settings(file, ["comparisn=pearson"])
     with pytest.raises(ConfigError, match="dissimilarity"):
-        load_rsa_config(file, ["dissimilarity=cosine"])
+        load_rsa_settings(file, ["dissimilarity=cosine"])
 
 
 def test_the_command_says_what_it_found(miniature: dict[str, Any], tmp_path: Path) -> None:
@@ -103,7 +102,7 @@ def test_the_command_says_what_it_found(miniature: dict[str, Any], tmp_path: Pat
 
 @pytest.mark.slow
 def test_human_it_prefers_late_layers(real_data: Path, tmp_path: Path) -> None:
-    config = load_rsa_config(
+    config = load_rsa_settings(
         EXAMPLE,
         [
             f"stimuli={real_data / 'rdm92' / 'Kriegeskorte_Neuron2008_supplementalData.mat'}",

@@ -63,9 +63,9 @@ def test_the_planted_condition_and_delay_are_found(root: Path, tmp_path: Path) -
 
 def test_out_of_fold_predictions_equal_ridge_by_hand(root: Path, tmp_path: Path) -> None:
     _run(root, tmp_path / "out", features=["conditions"], delays=[0, 2])
-    from voxelcast.datasets.time_series import TimeSeriesDataset
+    from voxelcast.datasets.time_series import TimeSeriesDataset, TimeSeriesSettings
 
-    dataset = TimeSeriesDataset(root, **{**SETTINGS, "subjects": "ann"})
+    dataset = TimeSeriesDataset(TimeSeriesSettings(root, **{**SETTINGS, "subjects": "ann"}))
     Y = dataset.responses("ann", "four").values[:, 0]
     runs = np.repeat(np.arange(3), len(Y) // 3)
     X = dataset.features("conditions")

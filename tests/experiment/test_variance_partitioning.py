@@ -55,7 +55,9 @@ def divide(
     ids = tuple(f"s{row}" for row in range(n))
     readable = Readable(ids, (), np.arange(n), np.arange(0), None, None, None, {})
     folded = FoldedGroups(np.arange(n) % n_folds, tuple(stored))
-    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(200), seed=0))
+    step = Step(
+        PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(resamples=200), seed=0)
+    )
     step.run(store)
     return {(row["kind"], row["part"]): row for row in read_parts(store.path(step.step_id))}
 

@@ -196,7 +196,7 @@ EXPERIMENTS: dict[str, Golden] = {
         _settings(
             CLIPS,
             frames={"n": 4},
-            space="pyramid(1, 2)",
+            spatial_pool="pyramid(1, 2)",
             compress={"method": "pca", "components": "max", "fit": "once", "scale": True},
             control="shuffle",
             seed=8,
@@ -208,7 +208,7 @@ EXPERIMENTS: dict[str, Golden] = {
             CLIPS,
             networks=_energy("motion.4", "static.5"),
             frames={"hz": 3},
-            space="grid(2)",
+            spatial_pool="grid(2)",
             pool="std",
             compress={"components": 20, "fewer": "allow"},
             selection={"per": "voxel"},
@@ -238,7 +238,7 @@ EXPERIMENTS: dict[str, Golden] = {
     "uncompressed": Golden(
         _settings(
             IMAGES,
-            space="mean",
+            spatial_pool="mean",
             pool="bold(peak=5, under=12)",
             compress={"method": "none"},
             encoders=["ridge_per_voxel", "pls"],
@@ -326,7 +326,14 @@ EXPERIMENTS: dict[str, Golden] = {
     ),
     "algonauts2021": Golden(
         _settings(
-            {"kind": "algonauts2021", "root": "algonauts2021", "subjects": "sub02", "rois": ["EBA"]},
+            {
+                "kind": "algonauts2021",
+                "root": "algonauts2021",
+                "subjects": "sub02",
+                "rois": ["EBA"],
+                "n_train": 60,
+                "n_test": 12,
+            },
             networks=_energy("colour"),
             frames={"every": 6},
             encoders=["pls"],
@@ -440,7 +447,7 @@ EXPERIMENTS: dict[str, Golden] = {
             {
                 "kind": "bold_moments",
                 "root": "bold_moments",
-                "space": "fsLR32k",
+                "template": "fsLR32k",
                 "subjects": ["sub-01"],
                 "rois": ["left", "subcortex"],
             },
@@ -455,7 +462,7 @@ EXPERIMENTS: dict[str, Golden] = {
             {
                 "kind": "bold_moments",
                 "root": "bold_moments",
-                "space": "fsaverage",
+                "template": "fsaverage",
                 "subjects": ["sub-02"],
                 "rois": ["right"],
             },
@@ -547,7 +554,7 @@ EXPERIMENTS: dict[str, Golden] = {
                 },
             ],
             frames={"every": 2},
-            space="mean",
+            spatial_pool="mean",
             compress={"components": 3},
             seed=11,
         ),
@@ -568,7 +575,7 @@ EXPERIMENTS: dict[str, Golden] = {
                 }
             ],
             frames={"n": 1},
-            space="mean",
+            spatial_pool="mean",
         ),
         ("clips",),
         slow=True,
@@ -587,7 +594,7 @@ EXPERIMENTS: dict[str, Golden] = {
                 }
             ],
             frames={"n": 1},
-            space="mean",
+            spatial_pool="mean",
         ),
         ("clips",),
         slow=True,
@@ -606,7 +613,7 @@ EXPERIMENTS: dict[str, Golden] = {
                 }
             ],
             frames={"n": 1},
-            space="mean",
+            spatial_pool="mean",
         ),
         ("clips",),
         slow=True,
@@ -629,7 +636,7 @@ EXPERIMENTS: dict[str, Golden] = {
             "networks": _energy("colour", "static.5"),
             "dissimilarity": "euclidean",
             "comparison": "kendall_tau_a",
-            "space": "grid(2)",
+            "spatial_pool": "grid(2)",
             "interval": {"resamples": 120, "level": 0.9},
             "resample_subjects": False,
             "seed": 2,
@@ -653,7 +660,7 @@ EXPERIMENTS: dict[str, Golden] = {
         ("files",),
         command="extract",
         arguments=(
-            *("files", "--layers=colour,motion.5", "--hz=3", "--pool=max", "--space=grid(2)", "--input-size=64"),
+            *("files", "--layers=colour,motion.5", "--hz=3", "--pool=max", "--spatial-pool=grid(2)", "--input-size=64"),
             *("--recursive", "--keep-suffix", "--broken=skip"),
         ),
     ),

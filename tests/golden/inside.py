@@ -6,11 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from io import StringIO
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 from unittest.mock import patch
 
 import numpy as np
@@ -127,29 +127,48 @@ def experiment_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 def rsa_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     """All settings of a file of ``voxelcast rsa``, likewise."""
-    from voxelcast.experiment.rsa_config import RsaConfig
+    from voxelcast.experiment.rsa import RsaSettings
 
-    return dict(_settings(RsaConfig, ""))
+    return dict(_settings(RsaSettings, ""))
 
 
 def _settings(model: Any, prefix: str) -> Iterator[tuple[str, tuple[Any, tuple[Any, ...]]]]:
-    for name, field in model.model_fields.items():
-        sections = [each for each in _leaves(field.annotation) if hasattr(each, "model_fields")]
-        kinds = {get_args(each.model_fields["kind"].annotation)[0]: each for each in sections if _has_kind(each)}
-        for kind, section in kinds.items():
-            yield from _settings(section, f"{prefix}{name}.{kind}.")
-        if kinds:
-            continue
-        if sections:
+    from voxelcast.datasets.registry import DATASETS
+    from voxelcast.datasets.settings import DatasetSettings
+
+    for name, annotation, default in _fields(model):
+        sections = [each for each in _leaves(annotation) if is_dataclass(each) or hasattr(each, "model_fields")]
+        if sections == [DatasetSettings]:
+            for kind in DATASETS:
+                yield from _settings(DATASETS.get(kind).Settings, f"{prefix}{name}.{kind}.")
+        elif sections:
             yield from _settings(sections[0], f"{prefix}{name}.")
         elif name != "kind":
-            literals = [each for each in _leaves(field.annotation) if get_origin(each) is Literal]
+            literals = [each for each in _leaves(annotation) if get_origin(each) is Literal]
             options = tuple(option for each in literals for option in get_args(each))
-            yield f"{prefix}{name}", (None if field.is_required() else field.get_default(), options)
+            yield f"{prefix}{name}", (default, options)
 
 
-def _has_kind(section: Any) -> bool:
-    return "kind" in section.model_fields
+def _fields(model: Any) -> list[tuple[str, Any, Any]]:
+    """Each field's name, annotation and default (None where it must be given)."""
+    hints = get_type_hints(model, include_extras=True)
+    if is_dataclass(model):
+        return [
+            (
+                each.name,
+                hints[each.name],
+                each.default_factory()
+                if each.default_factory is not MISSING
+                else None
+                if each.default is MISSING
+                else each.default,
+            )
+            for each in fields(model)
+        ]
+    return [
+        (name, hints[name], None if field.is_required() else field.get_default(call_default_factory=True))
+        for name, field in model.model_fields.items()
+    ]
 
 
 def _leaves(annotation: Any) -> Iterator[Any]:

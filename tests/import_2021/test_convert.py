@@ -11,7 +11,7 @@ import yaml
 
 from voxelcast.core.errors import ConfigError, MissingFileError, OptionError
 from voxelcast.execution.profile import GridEngineProfile, SlurmProfile, parse_profile
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.import_2021.convert import import_2021
 from voxelcast.networks.registry import list_networks
@@ -46,7 +46,7 @@ def write_train(
     return path
 
 
-def experiment(text: str) -> ExperimentConfig:
+def experiment(text: str) -> ExperimentSettings:
     return parse_config(yaml.safe_load(text), "imported")
 
 

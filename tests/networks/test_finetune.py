@@ -76,18 +76,18 @@ def test_a_killed_run_goes_on_to_the_same_bits(folder, trained, tmp_path, monkey
     output, history = trained
     from voxelcast.networks import finetune as module
 
-    epoch_of = module._epoch
+    steps_of = module._steps
     done = []
 
-    def until_killed(epoch, *arguments):
+    def until_killed(*arguments):
         if len(done) == 2:
             raise Kill
-        done.append(epoch)
-        return epoch_of(epoch, *arguments)
+        done.append(len(done))
+        return steps_of(*arguments)
 
     again = tmp_path / "again.pth"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_epoch", until_killed)
+        patch.setattr(module, "_steps", until_killed)
         with pytest.raises(Kill):
             _train(folder, again)
     assert not again.exists()

@@ -15,9 +15,9 @@ from voxelcast.networks.families.simclr import (
     Projection,
     SelectiveKernel,
     SimCLRNet,
-    simclr_recipe,
 )
-from voxelcast.networks.registry import list_networks, load_network
+from voxelcast.networks.registry import find_recipe, list_networks, load_network
+from voxelcast.networks.settings import NetworkSettings
 
 # Millions, without the classifier: Chen et al. (2020), table 1, and the original's list of checkpoints.
 PUBLISHED = {
@@ -174,7 +174,8 @@ def test_activations_are_those_of_the_original(tmp_path, sk, size):
 
 @pytest.mark.parametrize("name", ["simclr/r50_1x_sk0", "simclr/r152_3x_sk1"])
 def test_input_is_never_normalised(name):
-    assert (simclr_recipe(name).mean, simclr_recipe(name).std) == ((0.0,) * 3, (1.0,) * 3)
+    recipe = find_recipe(NetworkSettings(name, "fc"))
+    assert (recipe.mean, recipe.std) == ((0.0,) * 3, (1.0,) * 3)
     for override in ({"mean": (0.5,) * 3}, {"std": (0.229, 0.224, 0.225)}, {"mean": (0.0,) * 3}):
         with pytest.raises(OptionError, match=r"must stay .* in \[0, 1\] as it is"):
             load_network(name, weights="random", layers=["fc"], **override)

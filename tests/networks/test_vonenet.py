@@ -9,8 +9,8 @@ import torch
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
 from voxelcast.networks.families.cornet import Area
 from voxelcast.networks.families.vone_block import GaborParameters, VOneBlock, draw_parameters, gabor_filters
-from voxelcast.networks.families.vonenet import vonenet_recipe
-from voxelcast.networks.registry import load_network
+from voxelcast.networks.registry import find_recipe, load_network
+from voxelcast.networks.settings import NetworkSettings
 
 LISTS = {
     "vonenet/alexnet": "vonealexnet",
@@ -33,7 +33,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("name", LISTS)
 def test_tensors_have_the_names_and_shapes_of_released_checkpoints(released_names, name):
-    module = vonenet_recipe(name).build(224, True)
+    module = find_recipe(NetworkSettings(name, "fc")).build(224, True)
     expected = released_names(f"{LISTS[name]}.state_dict.json")
     assert {key: tensor.shape for key, tensor in module.state_dict().items()} == expected
 
@@ -136,7 +136,7 @@ def test_the_noises_seed_is_on_the_card():
     ("name", "seed", "message"),
     [
         ("vonenet/resnet50_ns", 1, "must be left out"),
-        ("vonenet/resnet50", -1, "must be 0 or more"),
+        ("vonenet/resnet50", -1, "noise_seed must be at least 0; got -1"),
         ("torchvision/resnet18", 1, "is for networks with noise"),
     ],
 )

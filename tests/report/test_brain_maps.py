@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import voxelcast.cli.maps as maps_module
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, UnknownNameError
-from voxelcast.datasets.base import Dataset, SurfacePlaces, VoxelPlaces
+from voxelcast.datasets.base import Dataset, VertexIndices, VoxelIndices
 from voxelcast.report.brain_maps import (
     SurfaceMap,
     VolumeMap,
@@ -27,9 +27,9 @@ nibabel = pytest.importorskip("nibabel", reason="brain maps need the extra neuro
 
 SHAPE, AFFINE = (4, 5, 6), np.diag([-2.0, 2.0, 2.0, 1.0])
 PLACES: dict[str, Any] = {
-    "V1": VoxelPlaces(SHAPE, np.array([[3, 4, 5], [0, 0, 0], [1, 2, 3]]), AFFINE),
-    "V2": VoxelPlaces(SHAPE, np.array([[1, 2, 3], [2, 2, 2]]), AFFINE),
-    "EBA": SurfacePlaces("fsaverage5", 10_242, np.array([7, 3]), np.array([9])),
+    "V1": VoxelIndices(SHAPE, np.array([[3, 4, 5], [0, 0, 0], [1, 2, 3]]), AFFINE),
+    "V2": VoxelIndices(SHAPE, np.array([[1, 2, 3], [2, 2, 2]]), AFFINE),
+    "EBA": VertexIndices("fsaverage5", 10_242, np.array([7, 3]), np.array([9])),
     "odd": None,
 }
 
@@ -38,7 +38,7 @@ def _dataset(*rois: str) -> Dataset:
     return cast(
         Dataset,
         SimpleNamespace(
-            kind="test", subjects=("s1",), rois=lambda subject: rois, voxel_places=lambda subject, roi: PLACES[roi]
+            kind="test", subjects=("s1",), rois=lambda subject: rois, voxel_indices=lambda subject, roi: PLACES[roi]
         ),
     )
 
@@ -57,7 +57,7 @@ def test_volume_files_hold_values_and_affine_and_are_the_same_bytes_again(tmp_pa
     assert path.name == "s1_pearson_r.nii.gz"
     image = nibabel.load(path)
     np.testing.assert_array_equal(image.affine, AFFINE)
-    assert [image.get_fdata()[tuple(place)] for place in PLACES["V1"].places] == pytest.approx([0.1, 0.2, 0.3])
+    assert [image.get_fdata()[tuple(place)] for place in PLACES["V1"].indices] == pytest.approx([0.1, 0.2, 0.3])
     assert np.isfinite(image.get_fdata()).sum() == 3
     first = path.read_bytes()
     assert write_map(tmp_path, "s1_pearson_r", made)[0].read_bytes() == first
@@ -81,7 +81,7 @@ def test_surface_files_are_one_per_hemisphere(tmp_path: Path) -> None:
     ("values", "error", "message"),
     [
         ({"odd": np.ones(2)}, DataError, "is not known to this test dataset"),
-        ({"V1": np.ones(4)}, AlignmentError, "s1 V1 has 4 values and 3 places"),
+        ({"V1": np.ones(4)}, AlignmentError, "s1 V1 has 4 values and 3 voxels"),
         ({"V1": np.ones(3), "EBA": np.ones(3)}, AlignmentError, "different spaces"),
     ],
 )

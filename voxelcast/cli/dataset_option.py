@@ -19,7 +19,7 @@ DATASET = "KIND:ROOT|FILE"
 def open_datasets(sources: Sequence[str], settings: Sequence[str] = ()) -> list[Dataset]:
     """Open the datasets of several ``KIND:ROOT`` or experiment files.
 
-    ``algonauts2023:ROOT``, whose datasets are of one subject each, stands for all subjects that ROOT holds.
+    Of a kind whose datasets are of one subject each, such as ``algonauts2023:ROOT``, all subjects that ROOT holds.
     """
     return [dataset for source in sources for dataset in _open(source, settings)]
 
@@ -40,21 +40,18 @@ def open_dataset(source: str, settings: Sequence[str] = ()) -> Dataset:
 
 
 def _open(source: str, settings: Sequence[str]) -> list[Dataset]:
-    from voxelcast.datasets.formats.algonauts2023_layout import SUBJECTS
-    from voxelcast.datasets.registry import DATASETS
-    from voxelcast.experiment.builders import build_dataset
+    from voxelcast.datasets import registry
     from voxelcast.experiment.settings_file import load_config, parse_dataset
 
     kind, _, root = source.partition(":")
-    if kind in DATASETS and root:
-        each = [list(settings)]
-        if kind == "algonauts2023" and not any(text.startswith("subject=") for text in settings):
-            there = [subject for subject in SUBJECTS if (Path(root) / subject).is_dir()]
-            each = [[*settings, f"subject={subject}"] for subject in there] or each
-        return [build_dataset(parse_dataset(kind, Path(root), choice)) for choice in each]
+    if kind in registry.DATASETS and root:
+        chosen = any(text.startswith("subject=") for text in settings)
+        subjects = () if chosen else registry.DATASETS.get(kind).separate_subjects(Path(root))
+        each = [[*settings, f"subject={subject}"] for subject in subjects] or [list(settings)]
+        return [registry.open_dataset(parse_dataset(kind, Path(root), overrides)) for overrides in each]
     if Path(source).suffix not in (".yaml", ".yml"):
         raise OptionError(
-            f"--dataset must be KIND:ROOT with KIND one of {', '.join(sorted(DATASETS))}, or an experiment's .yaml; "
-            f"got {source!r}"
+            f"--dataset must be KIND:ROOT with KIND one of {', '.join(registry.list_datasets())}, or an experiment's "
+            f".yaml; got {source!r}"
         )
-    return [build_dataset(load_config(Path(source), settings).dataset)]
+    return [registry.open_dataset(load_config(Path(source), settings).dataset)]

@@ -66,15 +66,8 @@ def extract(
     if every is None and frames is None and hz is None:
         every = 1
     sampling = FrameSampling(every=every, n=frames, hz=hz)
-    wanted = FolderExtraction(
-        stimuli,
-        chosen,
-        ExtractionSettings(sampling, (pool,), spatial_pool, broken),
-        seed=seed,
-        device=device,
-        recursive=recursive,
-        keep_suffix=keep_suffix,
-    )
+    settings = ExtractionSettings(sampling, (pool,), spatial_pool, broken)
+    wanted = FolderExtraction(stimuli, chosen, settings, seed, device, recursive, keep_suffix)
     records = extract_folder(wanted, output, progress=make_progress(), on=chosen_profile(on))
     for record in records:
         if record["broken"]:

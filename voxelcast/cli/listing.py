@@ -33,7 +33,7 @@ def list_datasets_(pattern: str) -> None:
     from voxelcast.datasets.registry import DATASETS, list_datasets
 
     for kind in list_datasets(pattern):
-        facts = DATASETS[kind].facts
+        facts = DATASETS.get(kind).facts
         click.echo(f"{kind}\t{facts.title}\t{facts.licence}")
 
 
@@ -60,19 +60,19 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
     from voxelcast.datasets.inventory import take_inventory
     from voxelcast.datasets.miniature import read_miniature
     from voxelcast.datasets.registry import DATASETS
-    from voxelcast.experiment.builders import build_dataset, dataset_arguments
     from voxelcast.experiment.settings_file import parse_dataset
 
-    config = parse_dataset(name, root, settings)
-    inventory = take_inventory(DATASETS[name].expected_files(**dataset_arguments(config)))
+    chosen = parse_dataset(name, root, settings)
+    cls = DATASETS.get(name)
+    inventory = take_inventory(cls.expected_files(chosen))
     if inventory.complete:
-        dataset = build_dataset(config)  # holds what the files say against one another, or says what does not fit
+        dataset = cls(chosen)  # holds what the files say against one another, or says what does not fit
     if as_json:
         click.echo(json.dumps([_finding_json(finding) for finding in inventory.findings], indent=2))
     else:
         miniature = read_miniature(root, name) is not None
         click.echo(f"{name} in {root}{' (a miniature)' if miniature else ''}")
-        for line in _inventory_lines(inventory, DATASETS[name].facts, root):
+        for line in _inventory_lines(inventory, cls.facts, root):
             click.echo(line)
         if inventory.complete:
             n_train, n_test = len(dataset.train_stimuli), len(dataset.test_stimuli)
@@ -87,27 +87,26 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The .csv file to write.")
 def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> None:
-    """Write what else dataset NAME tells of its stimuli as a table: a row per stimulus, lists as JSON."""
+    """Write what else dataset NAME says of its stimuli as a table: a row per stimulus, lists as JSON."""
     import csv
     import io
 
-    from voxelcast.experiment.builders import build_dataset
+    from voxelcast.datasets.registry import open_dataset
     from voxelcast.experiment.settings_file import parse_dataset
     from voxelcast.store.atomic import write_text
 
-    dataset = build_dataset(parse_dataset(name, root, settings))
-    told = dataset.metadata()
-    if not told:
-        raise DataError(f"dataset {name} tells nothing else of its stimuli; bold_moments does")
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    columns = list(dict.fromkeys(column for facts in told.values() for column in facts))
+    table = open_dataset(parse_dataset(name, root, settings)).metadata()
+    if not table:
+        raise DataError(f"dataset {name} has no metadata of its stimuli; bold_moments has")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = list(dict.fromkeys(column for facts in table.values() for column in facts))
     writer.writerow(["stimulus_id", *columns])
-    for stimulus_id, facts in told.items():
+    for stimulus_id, facts in table.items():
         cells = (facts.get(column, "") for column in columns)
         writer.writerow([stimulus_id, *(json.dumps(c) if isinstance(c, list | dict) else c for c in cells)])
-    write_text(output, table.getvalue())
-    click.echo(f"{len(told)} stimuli, {len(columns)} columns: {output}")
+    write_text(output, text.getvalue())
+    click.echo(f"{len(table)} stimuli, {len(columns)} columns: {output}")
 
 
 @datasets.command("simulate")
@@ -135,8 +134,7 @@ def simulate_(name: str, root: Path, small: bool, seed: int) -> None:
 def _facts(name: str) -> DatasetFacts:
     from voxelcast.datasets.registry import DATASETS
 
-    check_known("dataset", name, sorted(DATASETS), remedy="List them: voxelcast datasets list")
-    return DATASETS[name].facts
+    return DATASETS.get(name).facts
 
 
 def _fact_lines(facts: DatasetFacts) -> list[str]:
@@ -155,12 +153,12 @@ def _fact_lines(facts: DatasetFacts) -> list[str]:
         "how to get it": facts.how_to_get,
         "download": facts.n_bytes and f"about {shown_size(facts.n_bytes)}",
     }
-    told = [f"{name}: {value}" for name, value in lines.items() if value not in (None, "")]
+    shown = [f"{name}: {value}" for name, value in lines.items() if value not in (None, "")]
     if rois:
         # One line per ROI: there are more ROIs than subjects.
-        told += ["voxels:", "\t".join(["ROI", *facts.voxels])]
-        told += ["\t".join([roi, *(str(n.get(roi, "")) for n in facts.voxels.values())]) for roi in rois]
-    return told
+        shown += ["voxels:", "\t".join(["ROI", *facts.voxels])]
+        shown += ["\t".join([roi, *(str(n.get(roi, "")) for n in facts.voxels.values())]) for roi in rois]
+    return shown
 
 
 def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> list[str]:

@@ -43,7 +43,7 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: An
     from voxelcast.networks.layer_sizes import LayerSize, layer_sizes, readable_bytes, total_size
     from voxelcast.networks.registry import describe_layers
 
-    sizes = layer_sizes(describe_layers(name, **settings), grid)
+    sizes = layer_sizes(describe_layers(name, **settings), f"grid({grid})" if grid else "none")
 
     def line(size: LayerSize) -> str:
         cells = [size.name, size.kind, size.shape, f"{size.n_features} features"]

@@ -15,10 +15,9 @@ from voxelcast.cli.progress import make_progress
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; default outputs/NAME.")
 def rsa(analysis: Path, overrides: tuple[str, ...], output: Path | None) -> None:
     """Compare the layers of networks with measured dissimilarity matrices (docs/rsa.md, examples/rdm92.yaml)."""
-    from voxelcast.experiment.rsa import run_rsa
-    from voxelcast.experiment.rsa_config import load_rsa_config
+    from voxelcast.experiment.rsa import load_rsa_settings, run_rsa
 
-    config = load_rsa_config(analysis, overrides)
+    config = load_rsa_settings(analysis, overrides)
     folder = Path("outputs") / config.name if output is None else output
     result = run_rsa(config, folder, progress=make_progress())
     best = result.best

@@ -75,13 +75,13 @@ def settings(cls: type[T]) -> type[T]:
     Traceback (most recent call last):
     voxelcast.core.errors.OptionError: n must be at least 2; got 1
     """
-    own = cls.__dict__.get("__post_init__")
+    further: Any = getattr(cls, "__post_init__", None)
 
     def __post_init__(self: Any) -> None:
         for name, rule in _rules(type(self)).items():  # type: ignore[arg-type]
             _check(name, getattr(self, name), rule)
-        if own is not None:
-            own(self)
+        if further is not None:
+            further(self)
 
     cls.__post_init__ = __post_init__  # type: ignore[attr-defined]
     cls.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]

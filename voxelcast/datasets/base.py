@@ -1,7 +1,7 @@
 """What a dataset is: stimuli with ids, a split, and the responses of subjects in ROIs.
 
-Every dataset subclasses :class:`Dataset`, is listed in :mod:`voxelcast.datasets.registry` and passes the conformance
-tests of ``tests/datasets/test_conformance.py``.
+Every dataset subclasses :class:`Dataset`, is registered (`voxelcast.datasets.registry.register_dataset`) and passes the
+tests of `voxelcast.testing.datasets`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.datasets.inventory import Expected
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
 Split = Literal["train", "test"]
@@ -114,26 +115,31 @@ class DatasetFacts:
 
 
 @dataclass(frozen=True)
-class VoxelPlaces:
+class VoxelIndices:
     """Where the voxels of an ROI lie in a volume, in the order of the responses.
 
     Parameters
     ----------
     shape : tuple of int
         Of the volume, (x, y, z).
-    places : ndarray of shape (n_voxels, 3), int64
-        Voxel numbers from 0.
+    indices : ndarray of shape (n_voxels, 3), int64
+        From 0.
     affine : ndarray of shape (4, 4) or None
-        From voxel numbers to millimetres; None where the dataset does not say.
+        From indices to millimetres; None where the dataset does not say.
     """
 
     shape: tuple[int, ...]
-    places: IntArray
+    indices: IntArray
     affine: FloatArray | None = None
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return len(self.indices)
 
 
 @dataclass(frozen=True)
-class SurfacePlaces:
+class VertexIndices:
     """Where the vertices of an ROI lie on the two hemispheres of a surface mesh.
 
     Parameters
@@ -151,24 +157,48 @@ class SurfacePlaces:
     left: IntArray
     right: IntArray
 
+    @property
+    def n_voxels(self) -> int:
+        """Number of vertices on both hemispheres."""
+        return len(self.left) + len(self.right)
+
 
 class Dataset(ABC):
     """Stimuli, their split, and responses.
 
     Construction looks at the files' names and headers and raises one-line errors for what is missing or does not fit;
     responses are read when asked for.
+
+    Parameters
+    ----------
+    settings : DatasetSettings
+        Of the class ``Settings`` of the dataset, whose ``kind`` is the dataset's.
     """
 
+    Settings: ClassVar[type[DatasetSettings]]
     kind: ClassVar[str]
     facts: ClassVar[DatasetFacts]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "Settings" in cls.__dict__:
+            cls.kind = cls.Settings.kind
+
+    @abstractmethod
+    def __init__(self, settings: Any) -> None: ...
+
     @classmethod
-    def expected_files(cls, *args: Any, **settings: Any) -> tuple[Expected, ...]:
-        """List the files that the dataset with these settings (as of the constructor, ``root`` first) should have.
+    def expected_files(cls, settings: Any) -> tuple[Expected, ...]:
+        """List the files that the dataset with these settings should have.
 
         Nothing is opened, and nothing need be there, so that what is missing can be told. Kinds without a fixed layout
         expect nothing: constructing them is their check.
         """
+        return ()
+
+    @classmethod
+    def separate_subjects(cls, root: Path) -> tuple[str, ...]:
+        """List the subjects under ``root`` if each is a dataset of its own (setting ``subject``); else none."""
         return ()
 
     @property
@@ -206,9 +236,18 @@ class Dataset(ABC):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Files whose bytes determine ``responses(subject, roi, ...)``: their hash goes into step keys."""
 
-    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | SurfacePlaces | None:
+    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
         """Say where the voxels lie in the volume or on the surface, for brain maps; None where that is not known."""
         return None
+
+    def check_roi(self, subject: str, roi: str) -> None:
+        """Raise UnknownNameError for a subject or ROI that was not chosen."""
+        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+
+    def stimulus_ids(self, split: Split) -> tuple[str, ...]:
+        """Return the ids of the stimuli of a split, in order."""
+        stimuli = self.train_stimuli if split == "train" else self.test_stimuli
+        return tuple(stimulus.stimulus_id for stimulus in stimuli)
 
     def metadata(self) -> Mapping[str, Mapping[str, object]]:
         """Read what else is known of the stimuli, by their id; empty where nothing is."""
@@ -226,7 +265,7 @@ class Dataset(ABC):
 
     @property
     def series(self) -> Mapping[str, tuple[str, int]] | None:
-        """Run and place in it of each stimulus id, where stimuli are volumes of unbroken recordings; else None."""
+        """Run and volume in it of each stimulus id, where stimuli are volumes of unbroken recordings; else None."""
         return None
 
     @property

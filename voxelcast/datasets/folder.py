@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelPlaces
-from voxelcast.datasets.formats.algonauts2021_layout import select_names
+from voxelcast.core.settings import NO_EFFECT, settings
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files, open_responses
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.readers.brain_images import brain_suffix, places_in_volume
+from voxelcast.datasets.readers.brain_images import brain_suffix, indices_in_volume
 from voxelcast.datasets.readers.brain_masks import mask_files, read_masks
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
@@ -25,6 +26,8 @@ from voxelcast.datasets.readers.response_tables import (
     read_response_table,
 )
 from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.registry import register_dataset
+from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
 from voxelcast.datasets.tables import check_unique, read_groups, read_ids, read_rois, read_split
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
@@ -32,6 +35,53 @@ from voxelcast.stimuli.stimulus import Stimulus
 ALL_VOXELS = "all"
 
 
+@settings
+class FolderSettings(DatasetSettings):
+    """Settings of `FolderDataset`; all paths are relative to ``root`` unless absolute.
+
+    Parameters
+    ----------
+    stimuli : str or None
+        Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
+    responses : dict of subject to file name, or None
+        None takes every ``responses/<subject>.npy|npz|csv|h5|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image has
+        a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both hemispheres.
+    axes : sequence of str
+        What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
+    stimulus_ids : str or None
+        ``"sorted"`` says that rows are in the sorted order of the stimulus files; else a file of ids, one per line.
+        None looks inside the response file, then for ``responses/<subject>_stimuli.txt``, then ``stimulus_ids.txt``.
+    roi_table, split, groups : str or None
+        Tables; None takes ``rois.csv``, ``split.csv``, ``groups.csv`` where they are there. A voxel is given by its
+        0-based number, or by its column where responses are a CSV; it may be in several ROIs. A column ``subject`` in
+        the ROI table keeps subjects apart.
+    masks : dict of ROI to file name, or None
+        ROIs of brain images, instead of a table; see `voxelcast.datasets.readers.brain_masks.read_masks`.
+        ``{subject}`` in a name stands for the subject.
+    unit : str
+        Unit of the responses.
+    subjects : "all", str or sequence of str
+    """
+
+    _: KW_ONLY
+    kind: Literal["folder"] = "folder"
+    stimuli: FileName = None
+    responses: Annotated[dict[str, str] | None, NO_EFFECT] = None
+    axes: Listed = ("stimulus", "voxel")
+    stimulus_ids: str | None = None
+    roi_table: FileName = None
+    split: FileName = None
+    groups: FileName = None
+    masks: dict[str, str] | None = None
+    unit: str = "arbitrary"
+    subjects: Annotated[Names, NO_EFFECT] = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_axes(self.axes)
+
+
+@register_dataset
 class FolderDataset(Dataset):
     """A user's own data.
 
@@ -46,33 +96,9 @@ class FolderDataset(Dataset):
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
             groups.csv          stimulus_id,group   optional; stimuli of one group never straddle a fold
 
-    All paths below are relative to ``root`` unless absolute.
-
     Parameters
     ----------
-    root : Path or str
-    stimuli : str or None
-        Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
-    responses : mapping of subject to file name, or None
-        None takes every ``responses/<subject>.npy|npz|csv|h5|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image has
-        a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both hemispheres.
-    axes : sequence of str
-        What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
-    stimulus_ids : str or None
-        ``"sorted"`` says that rows are in the sorted order of the stimulus files; else a file of ids, one per line.
-        None looks inside the response file, then for ``responses/<subject>_stimuli.txt``, then ``stimulus_ids.txt``.
-    rois, split, groups : str or None
-        Tables; None takes ``rois.csv``, ``split.csv``, ``groups.csv`` where they are there. A voxel is given by its
-        0-based number, or by its column where responses are a CSV; it may be in several ROIs. A column ``subject`` in
-        the ROI table keeps subjects apart.
-    masks : mapping of ROI to file name, or None
-        ROIs of brain images, in the place of a table; see `voxelcast.datasets.readers.brain_masks.read_masks`.
-        ``{subject}`` in a name stands for the subject.
-    subjects : "all" or list of str
-    unit : str
-        Unit of the responses.
-    roi_selection : "all" or list of str
-        ROIs to use.
+    settings : FolderSettings
 
     Raises
     ------
@@ -83,57 +109,44 @@ class FolderDataset(Dataset):
 
     Examples
     --------
-    >>> FolderDataset("v4", stimuli="images.zip", responses={"monkey": "responses.npy"},
-    ...               axes=["voxel", "stimulus"], stimulus_ids="sorted")  # doctest: +SKIP
+    >>> FolderDataset(FolderSettings("v4", stimuli="images.zip", responses={"monkey": "responses.npy"},
+    ...                              axes=["voxel", "stimulus"], stimulus_ids="sorted"))  # doctest: +SKIP
     """
 
-    kind: ClassVar[str] = "folder"
+    Settings = FolderSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="A folder of the user's own", unit="arbitrary", licence="the user's", citation="the user's"
     )
 
-    def __init__(
-        self,
-        root: Path | str,
-        stimuli: str | None = None,
-        responses: Mapping[str, str] | None = None,
-        axes: Sequence[str] = ("stimulus", "voxel"),
-        stimulus_ids: str | None = None,
-        rois: str | None = None,
-        split: str | None = None,
-        groups: str | None = None,
-        masks: Mapping[str, str] | None = None,
-        subjects: Literal["all"] | Sequence[str] = "all",
-        unit: str = "arbitrary",
-        roi_selection: Literal["all"] | Sequence[str] = "all",
-    ) -> None:
-        self._root, self._unit = Path(root), unit
+    def __init__(self, settings: FolderSettings) -> None:
+        self._settings, self._root = settings, settings.root
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
-        self._axes = check_axes(axes)
-        listed = list_stimuli(self._root / stimuli if stimuli else self._default_stimuli())
+        listed = list_stimuli(self._root / settings.stimuli if settings.stimuli else self._default_stimuli())
         self._ids = tuple(stimulus.stimulus_id for stimulus in listed)
-        self._split_file, self._rois_file = self._table(split, "split.csv"), self._table(rois, "rois.csv")
-        groups_file = self._table(groups, "groups.csv")
+        self._split_file = self._table(settings.split, "split.csv")
+        self._rois_file = self._table(settings.roi_table, "rois.csv")
+        groups_file = self._table(settings.groups, "groups.csv")
         splits = read_split(self._split_file, self._ids) if self._split_file else dict.fromkeys(self._ids, "train")
         self._groups = read_groups(groups_file, self._ids) if groups_file else None
         self._stimuli = {
             name: tuple(stimulus for stimulus in listed if splits[stimulus.stimulus_id] == name)
             for name in ("train", "test")
         }
-        files = self._response_files(responses)
-        self._subjects = select_names("subject", subjects, tuple(files), f"in {self._root}")
-        self._files = {subject: files[subject] for subject in self._subjects}
+        self._files = self._response_files(settings.responses)
+        self._subjects = select_names("subject", settings.subjects, tuple(self._files), f"in {self._root}")
+        if settings.masks and self._rois_file is not None:
+            raise OptionError(f"ROIs come from masks or from a table; got masks and {self._rois_file.name}; give one")
         self._id_files: dict[str, Path] = {}
         self._tables: dict[str, ResponseTable | ImageTable] = {}
-        self._masks = dict(masks or {})
-        if self._masks and self._rois_file is not None:
-            raise OptionError(f"ROIs come from masks or from a table; got masks and {self._rois_file.name}; give one")
         self._rows: dict[str, dict[str, int]] = {}
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
-            self._open_subject(subject, stimulus_ids)
-        self._select_rois(roi_selection)
+            self._open_subject(subject)
+        known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
+        chosen = select_names("ROI", settings.rois, known, f"in {self._root}")
+        for subject, rois in self._rois.items():
+            self._rois[subject] = {roi: voxels for roi, voxels in rois.items() if roi in chosen}
 
     def _default_stimuli(self) -> Path:
         for name in ("stimuli", "stimuli.zip"):
@@ -164,20 +177,20 @@ class FolderDataset(Dataset):
             files[subject] = path
         return files
 
-    def _open_subject(self, subject: str, stimulus_ids: str | None) -> None:
+    def _open_subject(self, subject: str) -> None:
         path = self._files[subject]
         table: ResponseTable | ImageTable
         if brain_suffix(path):
-            table = ImageTable(open_responses(path), self._row_ids(subject, None, stimulus_ids))
+            table = ImageTable(open_responses(path), self._row_ids(subject, None))
             ids = table.stimulus_ids
         else:
-            table, ids = self._read_table(subject, path, stimulus_ids)
+            table, ids = self._read_table(subject, path)
         known = set(self._ids)
         unknown = [stimulus_id for stimulus_id in ids if stimulus_id not in known]
         if unknown:
             raise AlignmentError(
                 f"{path.name} has responses to {len(unknown)} stimuli that are not there, first {unknown[0]!r}; "
-                f"ids are file names without suffix, such as {self._ids[0]!r}; mend the ids or add the stimuli"
+                f"ids are file names without suffix, such as {self._ids[0]!r}; correct the ids or add the stimuli"
             )
         self._rows[subject] = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
         without = [s.stimulus_id for s in self._stimuli["train"] if s.stimulus_id not in self._rows[subject]]
@@ -190,7 +203,7 @@ class FolderDataset(Dataset):
         self._rois[subject] = self._read_rois(subject, table)
 
     def _read_rois(self, subject: str, table: ResponseTable | ImageTable) -> dict[str, IntArray]:
-        if self._masks:
+        if self._settings.masks:
             if isinstance(table, ResponseTable):
                 raise OptionError(f"masks are for brain images; got {self._files[subject].name}; give a table of ROIs")
             return read_masks(self._root, self._masks_of(subject), table.image)
@@ -199,22 +212,23 @@ class FolderDataset(Dataset):
         return {ALL_VOXELS: np.arange(table.n_voxels)}
 
     def _masks_of(self, subject: str) -> dict[str, str]:
-        return {roi: name.replace("{subject}", subject) for roi, name in self._masks.items()}
+        return {roi: name.replace("{subject}", subject) for roi, name in (self._settings.masks or {}).items()}
 
-    def _read_table(self, subject: str, path: Path, stimulus_ids: str | None) -> tuple[ResponseTable, tuple[str, ...]]:
-        table = read_response_table(path, self._axes)
-        ids = self._row_ids(subject, table.stimulus_ids, stimulus_ids)
+    def _read_table(self, subject: str, path: Path) -> tuple[ResponseTable, tuple[str, ...]]:
+        table = read_response_table(path, self._settings.axes)
+        ids = self._row_ids(subject, table.stimulus_ids)
         if len(ids) != table.values.shape[0]:
             sizes = dict(zip(("stimulus", "repetition", "voxel"), table.values.shape, strict=True))
-            got = tuple(sizes[axis] for axis in self._axes)
+            got = tuple(sizes[axis] for axis in self._settings.axes)
             raise ShapeError(
                 f"{path.name} must have {len(ids)} on its stimulus axis, one per stimulus id; got shape {got} with "
-                f"axes [{', '.join(self._axes)}]; set axes to what the file's axes are, or mend the ids"
+                f"axes [{', '.join(self._settings.axes)}]; set axes to what the file's axes are, or correct the ids"
             )
         check_unique(ids, path.name)
         return table, ids
 
-    def _row_ids(self, subject: str, inside: tuple[str, ...] | None, stimulus_ids: str | None) -> tuple[str, ...]:
+    def _row_ids(self, subject: str, inside: tuple[str, ...] | None) -> tuple[str, ...]:
+        stimulus_ids = self._settings.stimulus_ids
         if stimulus_ids is not None and inside is not None:
             raise AlignmentError(
                 f"{self._files[subject].name} holds stimulus ids of its own; got stimulus_ids={stimulus_ids} too; "
@@ -227,8 +241,8 @@ class FolderDataset(Dataset):
         elif inside is not None:
             return inside
         else:
-            places = (self._root / "responses" / f"{subject}_stimuli.txt", self._root / "stimulus_ids.txt")
-            found = [path for path in places if path.is_file()]
+            paths = (self._root / "responses" / f"{subject}_stimuli.txt", self._root / "stimulus_ids.txt")
+            found = [path for path in paths if path.is_file()]
             if not found:
                 raise AlignmentError(
                     f"which stimulus each row of {self._files[subject].name} belongs to is not known; give "
@@ -237,12 +251,6 @@ class FolderDataset(Dataset):
                 )
             self._id_files[subject] = found[0]
         return read_ids(self._id_files[subject])
-
-    def _select_rois(self, selection: Literal["all"] | Sequence[str]) -> None:
-        known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
-        chosen = select_names("ROI", selection, known, f"in {self._root}")
-        for subject, rois in self._rois.items():
-            self._rois[subject] = {roi: voxels for roi, voxels in rois.items() if roi in chosen}
 
     @property
     def train_stimuli(self) -> tuple[Stimulus, ...]:
@@ -266,37 +274,37 @@ class FolderDataset(Dataset):
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Return the responses; values of shape (n_stimuli, n_repetitions, n_voxels)."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         if split == "test" and not self.has_test_responses:
             raise DataError(
                 "test responses must cover every test stimulus of every subject, and here do not; "
                 "score with nested cross-validation"
             )
-        ids = tuple(stimulus.stimulus_id for stimulus in self._stimuli[split])
+        ids = self.stimulus_ids(split)
         rows = [self._rows[subject][stimulus_id] for stimulus_id in ids]
         voxels = self._rois[subject][roi]
         part = self._tables[subject].read(rows, voxels)
-        return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._unit)
+        return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._settings.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the response file and the tables that say which rows and voxels are meant."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         beside = (self._id_files.get(subject), self._rois_file, self._split_file)
         path = self._files[subject]
         files = hemisphere_files(path) if "{hemi}" in str(path) else (path,)
         masks = mask_files(self._root, self._masks_of(subject))
         return (*files, *masks, *(path for path in beside if path is not None))
 
-    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Say where the voxels of an image lie in the volume."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         table = self._tables[subject]
-        return places_in_volume(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
+        return indices_in_volume(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
 
     @property
     def has_test_responses(self) -> bool:
         """Whether every subject has responses to every test stimulus, and there is one."""
-        ids = [stimulus.stimulus_id for stimulus in self._stimuli["test"]]
+        ids = self.stimulus_ids("test")
         return bool(ids) and all(stimulus_id in rows for rows in self._rows.values() for stimulus_id in ids)
 
     @property

@@ -1,33 +1,134 @@
-"""The kinds of dataset that an experiment can name."""
+"""The kinds of dataset: ours, and those that other packages register."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import pickle
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
+from pydantic import PlainValidator, SerializeAsAny, TypeAdapter, ValidationError
+
+from voxelcast.core.checks import nearest
+from voxelcast.core.errors import ConfigError
+from voxelcast.core.registry import Registry
+from voxelcast.core.validation import first_problem
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.folder import FolderDataset
-from voxelcast.datasets.formats.algonauts2021 import Algonauts2021Dataset
-from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset
-from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset
-from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
-from voxelcast.datasets.formats.simulated import SimulatedDataset
-from voxelcast.datasets.time_series import TimeSeriesDataset
+from voxelcast.datasets.settings import DatasetSettings
 
-DATASETS: dict[str, type[Dataset]] = {
-    dataset.kind: dataset
-    for dataset in (
-        Algonauts2021Dataset,
-        Algonauts2023Dataset,
-        Algonauts2025Dataset,
-        BoldMomentsDataset,
-        FolderDataset,
-        SimulatedDataset,
-        TimeSeriesDataset,
-    )
-}
-"""Class of each kind; a new one is added here and to ``tests/datasets/test_conformance.py``."""
+DatasetT = TypeVar("DatasetT", bound=type[Dataset])
+
+DATASETS: Registry[type[Dataset]] = Registry(
+    "dataset",
+    "voxelcast.datasets",
+    (
+        "voxelcast.datasets.folder",
+        "voxelcast.datasets.time_series",
+        *(
+            f"voxelcast.datasets.formats.{name}"
+            for name in ("algonauts2021", "algonauts2023", "algonauts2025", "bold_moments", "simulated")
+        ),
+    ),
+    remedy="List them: voxelcast datasets list",
+)
+"""Class of each kind."""
+
+
+def register_dataset(cls: DatasetT) -> DatasetT:
+    """Enter a dataset's class under its ``kind``; a decorator.
+
+    Raises
+    ------
+    OptionError
+        If another class has the kind.
+    """
+    DATASETS.add(cls.kind, cls)
+    return cls
 
 
 def list_datasets(pattern: str = "*") -> tuple[str, ...]:
     """List the kinds of dataset that match a pattern such as ``"algonauts*"``, sorted."""
-    return tuple(sorted(kind for kind in DATASETS if fnmatchcase(kind, pattern)))
+    return DATASETS.names(pattern)
+
+
+def dataset_settings(raw: object, section: str = "dataset") -> DatasetSettings:
+    """Check the settings of a dataset of any kind.
+
+    Parameters
+    ----------
+    raw : mapping or DatasetSettings
+        With ``kind``, as in an experiment file.
+    section : str
+        Where they stand, for messages; empty outside an experiment file.
+
+    Raises
+    ------
+    ConfigError
+        With the first thing that is wrong, in one line.
+    """
+    if isinstance(raw, DatasetSettings):
+        return raw
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{section or 'dataset'} must be settings like kind: folder; got {raw!r}")
+    kind = raw.get("kind")
+    if not isinstance(kind, str) or kind not in DATASETS:
+        near = nearest(str(kind), list_datasets())
+        named = f"{section}.kind" if section else "kind"
+        hint = f"; did you mean {near}?" if near else ""
+        raise ConfigError(f"{named} must be one of {', '.join(list_datasets())}; got {kind!r}{hint}")
+    cls = DATASETS.get(kind).Settings
+    try:
+        return TypeAdapter(cls).validate_python(dict(raw))
+    except ValidationError as error:
+        where = "" if section else f"dataset {kind}: "
+        raise ConfigError(where + first_problem(error.errors(), cls, section)) from error
+
+
+AnyDatasetSettings = Annotated[SerializeAsAny[DatasetSettings], PlainValidator(dataset_settings)]
+"""For pydantic: settings of any registered kind."""
+
+
+def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None, **settings: Any) -> Dataset:
+    """Open a dataset.
+
+    Parameters
+    ----------
+    dataset : str or DatasetSettings
+        A kind (`list_datasets`), or whole settings.
+    root : Path or str
+        Folder of the dataset.
+    **settings
+        As under ``dataset`` in an experiment file.
+
+    Raises
+    ------
+    UnknownNameError, ConfigError
+        For a kind or setting that does not exist or is not allowed.
+    VoxelcastError
+        For files that are missing or do not fit one another.
+
+    Examples
+    --------
+    >>> open_dataset("folder", "my_study", unit="beta", rois=["V1"])  # doctest: +SKIP
+    """
+    if isinstance(dataset, DatasetSettings):
+        return DATASETS.get(dataset.kind)(dataset)
+    cls = DATASETS.get(dataset)
+    given = settings if root is None else {"root": root, **settings}
+    return cls(dataset_settings({"kind": dataset, **given}, section=""))
+
+
+def open_once(settings: DatasetSettings) -> Dataset:
+    """Open a dataset, or return the one that this process opened with the same settings (of the last two)."""
+    return _opened(pickle.dumps(settings))
+
+
+@lru_cache(maxsize=2)
+def _opened(settings: bytes) -> Dataset:
+    return open_dataset(pickle.loads(settings))
+
+
+def close_all() -> None:
+    """Forget what `open_once` opened."""
+    _opened.cache_clear()

@@ -14,11 +14,11 @@ import yaml
 from voxelcast.challenges.check import SubmissionSummary, check_submission
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Progress
-from voxelcast.datasets.formats.simulated import SimulatedDataset
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.datasets.simulation.plan import simulation_preset
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
 from voxelcast.experiment.steps.extract import layer_path
@@ -64,7 +64,7 @@ def demonstrate(folder: Path, progress: Progress) -> Demonstration:
         write_text(folder / "experiment.yaml", _EXPERIMENT + yaml.safe_dump(_settings(data), sort_keys=False))
     config = load_config(folder / "experiment.yaml")
     summary = run_experiment(config, folder / "output", progress=progress)
-    dataset = SimulatedDataset(data)
+    dataset = SimulatedDataset(SimulatedSettings(data))
     checked = check_submission(
         folder / "output" / "submission" / "mini_track.zip",
         n_test=len(dataset.test_stimuli),
@@ -96,10 +96,10 @@ def _settings(data: Path) -> dict[str, object]:
     }
 
 
-def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
+def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]:
     """Compare, for each ROI, the layer with the best selection score (mean over subjects) with the planted one."""
     plan = Plan(config, StepStore(output / "steps"))
-    assert isinstance(plan.dataset, SimulatedDataset)
+    truth = SimulatedDataset(SimulatedSettings(config.dataset.root)).truth()
     search = pd.read_csv(output / "search.csv")
     best = search.groupby(["roi", "network", "layer", "subject"])["score"].max().groupby(level=[0, 1, 2]).mean()
     extracted = plan.extract_steps()
@@ -108,7 +108,7 @@ def recovered(config: ExperimentConfig, output: Path) -> tuple[Recovered, ...]:
         return FeatureMatrix([layer_path(plan.store.path(step.step_id), layer) for step in extracted[network]])
 
     rows = []
-    for roi, (network, layer) in plan.dataset.truth()["plan"]["drivers"].items():
+    for roi, (network, layer) in truth["plan"]["drivers"].items():
         found_network, found_layer = best[roi].idxmax()
         similarity = linear_cka(_kernel(features(network, layer)), _kernel(features(found_network, found_layer)))
         rows.append(Recovered(roi, f"{network} {layer}", f"{found_network} {found_layer}", similarity))

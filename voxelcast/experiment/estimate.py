@@ -15,6 +15,7 @@ from itertools import product
 
 import numpy as np
 
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.fit_estimate import FitEstimate
@@ -22,7 +23,6 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import TABLES
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, network_of, pool_index
-from voxelcast.features import cost
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 
@@ -95,16 +95,13 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     compress, n_folds = plan.config.compress, plan.n_folds
     subsets = len(plan.excluded_folds(n_folds))
     sizes = [size for one in networks for size in one.features.values()]
-    most = n_train if compress.method == "none" or compress.components == "max" else compress.components
-    kept = [min(size, most) for size in sizes]
+    kept = [compress.kept(n_train, size) for size in sizes]
     rate = _flops_per_second() * workers
     partitions = plan.config.folds.repeats
     compressions = partitions if plan.config.compressed_in_folds else 1  # otherwise all partitions share one
-    compress_flops = compressions * sum(
-        cost.compress_flops(n, size, k, subsets, scale=compress.scale) for size, k in zip(sizes, kept, strict=True)
-    )
+    compressing = sum((compress.cost(n, n_train, size, subsets) for size in sizes), start=Cost()) * compressions
     if any(one.stimuli_left for one in networks):
-        disk += sum(8 * n * k * subsets for k in kept) * compressions
+        disk += int(compressing.disk)
     fits = len(excluded_folds(n_folds, nested=plan.config.folds.nested, refit=True))
     join_flops = 0.0
     if plan.config.ensemble.joined:
@@ -122,19 +119,20 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         len(plan.pairs),
         networks,
         extract_seconds,
-        compress_flops / rate,
+        compressing.operations / rate,
         sum(fit.seconds() for fit in fits_of_each) / min(workers, len(plan.pairs)),  # one core each
         disk,
-        _partition_flops(plan, networks, n_train, n_folds, most) * len(plan.pairs) / rate,
+        _partition_flops(plan, networks, n_train, n_folds) * len(plan.pairs) / rate,
         join_flops / rate * workers,  # one step
     )
 
 
-def _partition_flops(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, n_folds: int, most: int) -> float:
+def _partition_flops(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, n_folds: int) -> float:
     """Count what it takes to divide one ROI's variance: an eigendecomposition per combination and pair of folds."""
     sizes: Counter[tuple[str, str]] = Counter()
+    kept = plan.config.compress.kept
     for one in networks:
-        sizes.update({(one.shown, layer): min(size, most) for layer, size in one.features.items()})
+        sizes.update({(one.shown, layer): kept(n_train, size) for layer, size in one.features.items()})
     groups = [sum(sizes[layer] for layer in layers) for layers in plan.layer_groups.values()]
     flops = 0.0
     for chosen in range(1, 2 ** len(groups)):
@@ -168,14 +166,13 @@ def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> list[Net
             shapes[layer, pool] = np.load(found, mmap_mode="r").shape[1:]
     if not left and len(shapes) == len(features):
         return _counted(plan, network.shown, 0.0, 0, shapes)
-    extraction = plan.extraction
     loaded = network_of(network.settings, network.seed, plan.config.compute.device)
     for stimulus in plan.stimuli:
         try:
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                found = extract_stimulus(loaded, stimulus, extraction)
+                found = extract_stimulus(loaded, stimulus, plan.config.extraction)
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":

@@ -30,6 +30,8 @@ from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.lock import locked
 from voxelcast.store.steps import StepStore
 
+_EVERY_FRAME = ExtractionSettings()
+
 
 @dataclass(frozen=True)
 class FolderExtraction:
@@ -40,7 +42,7 @@ class FolderExtraction:
     source : Path
         Folder or zip of stimuli.
     network : NetworkSettings
-    extraction : ExtractionSettings
+    settings : ExtractionSettings
     seed : int
         Of random weights.
     device : str
@@ -52,22 +54,22 @@ class FolderExtraction:
 
     source: Path
     network: NetworkSettings
-    extraction: ExtractionSettings = ExtractionSettings()
+    settings: ExtractionSettings = _EVERY_FRAME
     seed: int = 0
     device: str = "cpu"
     recursive: bool = False
     keep_suffix: bool = False
 
     def __post_init__(self) -> None:
-        if "pc1" in self.extraction.pools:
+        if "pc1" in self.settings.pools:
             raise OptionError(
                 "pool pc1 is fitted to training stimuli, so extract alone cannot; set --pool none instead"
             )
 
     def plain(self) -> dict[str, Any]:
         """Return the settings that can change a result, as plain values."""
-        plain: dict[str, Any] = content({"network": self.network, "seed": self.seed, "extraction": self.extraction})
-        return json.loads(json.dumps(plain))
+        plain = {"network": content(self.network), "seed": self.seed, "extraction": content(self.settings)}
+        return dict(json.loads(json.dumps(plain)))
 
 
 def extract_folder(
@@ -84,7 +86,7 @@ def extract_folder(
     StoreError
         If ``output`` holds files that no extraction wrote, or another process works in it.
     StimulusError
-        For a broken stimulus, where ``settings.on_broken`` is ``"stop"``.
+        For a broken stimulus, where ``on_broken`` is ``"stop"``.
     ConfigError
         If ``device`` is a GPU and the profile has none.
     ExecutionError
@@ -102,7 +104,7 @@ def extract_folder(
         _check_output(output, settings)  # another process may have written there while the network was loaded
         store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {loaded.shown}"
         write_json(output / "settings.json", settings)
-        steps = extract_steps(loaded, stimuli, wanted.extraction, extract_on)
+        steps = extract_steps(loaded, stimuli, wanted.settings, extract_on)
         with journal.run(store.root, on.scheduler, {what: None}):
             gpus = len(visible_gpus()) if here and device == "cuda" else 0
             with open_engine(on, available_cores(), output, progress.note, gpus) as engine:

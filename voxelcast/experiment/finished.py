@@ -9,7 +9,7 @@ from pathlib import Path
 from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.fit import read_result
@@ -152,7 +152,7 @@ def _first_of(reasons: Sequence[str]) -> str:
     return "; ".join(reasons[:_NAMED]) + more
 
 
-def _repeats_note(config: ExperimentConfig) -> str:
+def _repeats_note(config: ExperimentSettings) -> str:
     over = f"means over {config.folds.repeats} partitions into folds"
     if not config.folds.nested:
         return f"Selection scores and predictions are {over}; the search is that of the first."
@@ -162,7 +162,7 @@ def _repeats_note(config: ExperimentConfig) -> str:
     )
 
 
-def _mixture_note(config: ExperimentConfig) -> str:
+def _mixture_note(config: ExperimentSettings) -> str:
     who = "every voxel chose for itself" if config.selection.per == "voxel" else "one choice was made for each ROI"
     method = {
         "none": "",

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 
 # Seconds that calls take whatever the sizes: of a path, of one proposal in one fold, and of making a proposal.
@@ -24,7 +24,7 @@ class FitEstimate:
 
     Parameters
     ----------
-    config : ExperimentConfig
+    config : ExperimentSettings
     n_train, n_folds, n_voxels : int
     sizes : tuple of int
         Features of each layer as encoders get them: of all delays.
@@ -34,7 +34,7 @@ class FitEstimate:
         Operations per second of one core.
     """
 
-    config: ExperimentConfig
+    config: ExperimentSettings
     n_train: int
     n_folds: int
     n_voxels: int

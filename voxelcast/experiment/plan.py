@@ -12,11 +12,11 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.registry import open_dataset
 from voxelcast.encoders.banded_ridge import check_himalaya
 from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.builders import build_dataset
-from voxelcast.experiment.settings import TABLES, ExperimentConfig
+from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -55,12 +55,11 @@ class Plan:
         For whatever can be known to be wrong before long work: missing files, unknown layers, too few stimuli.
     """
 
-    def __init__(self, config: ExperimentConfig, store: StepStore, *, extract_on: str | None = None) -> None:
+    def __init__(self, config: ExperimentSettings, store: StepStore, *, extract_on: str | None = None) -> None:
         self.config = config
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
-        self.dataset: Dataset = build_dataset(config.dataset)
-        self.extraction = config.extraction
+        self.dataset: Dataset = open_dataset(config.dataset)
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,
@@ -176,12 +175,12 @@ class Plan:
 
         Features that come with the dataset are a step among them.
         """
-        tables: dict[str, list[Step]] = {}
-        if self.config.features:
+        config, tables = self.config, dict[str, list[Step]]()
+        if config.features:
             ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-            tables[TABLES] = [table_step(self.config.dataset, self.dataset, self.config.features, ids)]
+            tables[TABLES] = [table_step(config.dataset, self.dataset, config.features, ids)]
         return tables | {
-            network.shown: extract_steps(network, self.stimuli, self.extraction, self.extract_on)
+            network.shown: extract_steps(network, self.stimuli, config.extraction, self.extract_on)
             for network in self.networks
         }
 
@@ -365,6 +364,6 @@ def _smallest_part(fold_ids: IntArray, excluded: Excluded) -> int:
     return len(fold_ids) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
 
 
-def output_folder(config: ExperimentConfig, asked: Path | None) -> Path:
+def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:
     """Folder of the results: the one asked for, or ``outputs/<name>``."""
     return asked if asked is not None else Path("outputs") / config.name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import yaml
+from pydantic import Field, field_validator
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_same_stimuli
@@ -15,17 +18,50 @@ from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
-from voxelcast.experiment.rsa_config import RsaConfig
+from voxelcast.experiment.settings import SettingsFile
+from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.experiment.steps.extract import load
-from voxelcast.networks.settings import ExtractionSettings
+from voxelcast.features.spatial_pool import parse_spatial_pool
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.report.rsa_figure import draw_layers
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
+from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.provenance import collect_provenance
+
+
+class RsaSettings(SettingsFile):
+    """Which layer's dissimilarities agree best with measured ones.
+
+    ``stimuli``: a folder or zip of pictures, in the sorted order of their names, or a MATLAB file with a struct array
+    that has a field ``image``. ``rdms``: the measured matrices, one per subject (`rdm_files`).
+    """
+
+    stimuli: Path
+    rdms: Path
+    networks: tuple[NetworkSettings, ...] = Field(min_length=1)
+    dissimilarity: Literal["correlation", "euclidean"] = "correlation"
+    comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
+    spatial_pool: str = "none"
+    interval: IntervalSettings = IntervalSettings()
+    resample_subjects: bool = True
+    seed: int = Field(default=0, ge=0)
+    device: str = "cpu"
+
+    @field_validator("spatial_pool")
+    @classmethod
+    def _known_spatial_pool(cls, value: str) -> str:
+        parse_spatial_pool(value)
+        return value
+
+
+def load_rsa_settings(path: Path, overrides: Sequence[str] = ()) -> RsaSettings:
+    """Read the settings of an analysis of dissimilarities; errors as `load_config`."""
+    return check_settings(RsaSettings, read_settings(path, overrides), str(path))
 
 
 @dataclass(frozen=True)
@@ -65,7 +101,7 @@ class RsaResult:
         return max(self.layers, key=lambda row: row.similarity)
 
 
-def run_rsa(config: RsaConfig, output: Path, *, progress: Progress) -> RsaResult:
+def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResult:
     """Extract features, compute their RDMs, compare them with the measured ones and write what was found.
 
     Writes ``config.yaml``, ``layers.csv``, ``ceiling.json``, ``rdms.npz`` (``measured`` (n_subjects, n_pairs), and one
@@ -114,7 +150,7 @@ def run_rsa(config: RsaConfig, output: Path, *, progress: Progress) -> RsaResult
     return result
 
 
-def _check_output(config: RsaConfig, output: Path) -> None:
+def _check_output(config: RsaSettings, output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise UnwritableError(f"output {output} is a file; choose a folder with --output")
     text = yaml.safe_dump(config.model_dump(mode="json", exclude={"device"}), sort_keys=False, allow_unicode=True)
@@ -128,19 +164,14 @@ def _check_output(config: RsaConfig, output: Path) -> None:
 
 
 def _model_rdms(
-    config: RsaConfig, stimuli: Path, ids: list[str], output: Path, progress: Progress
+    config: RsaSettings, stimuli: Path, ids: list[str], output: Path, progress: Progress
 ) -> tuple[list[tuple[str, str]], FloatArray]:
     """Return the names (network, layer) and their RDMs (n_layers, n_pairs)."""
     names, rdms = [], []
     for network in config.networks:
         folder = output / "features" / network.shown.replace("/", "-")
-        wanted = FolderExtraction(
-            stimuli,
-            network,
-            ExtractionSettings(spatial_pool=config.spatial_pool),
-            seed=config.seed,
-            device=config.device,
-        )
+        extraction = ExtractionSettings(spatial_pool=config.spatial_pool)
+        wanted = FolderExtraction(stimuli, network, extraction, config.seed, config.device)
         records = extract_folder(wanted, folder, progress=progress)
         extracted = [str(record["stimulus_id"]) for record in records]
         check_same_stimuli(f"features of {network.shown}", extracted, "the stimuli", ids)
@@ -153,7 +184,7 @@ def _model_rdms(
     return names, np.array(rdms)
 
 
-def _write(config: RsaConfig, result: RsaResult, output: Path, measured: FloatArray, best: FloatArray) -> None:
+def _write(config: RsaSettings, result: RsaResult, output: Path, measured: FloatArray, best: FloatArray) -> None:
     write_table(output, RSA_LAYERS, [asdict(row) for row in result.layers])
     bounds = {"lower": result.ceiling_low, "upper": result.ceiling_high, "comparison": config.comparison}
     write_json(output / "ceiling.json", bounds)

@@ -21,7 +21,7 @@ from voxelcast.experiment.estimate import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.plan import Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import locked
@@ -52,7 +52,7 @@ _OURS = ("steps", ".lock")  # what a run leaves before it has written its settin
 
 
 def run_experiment(
-    config: ExperimentConfig,
+    config: ExperimentSettings,
     output: Path,
     *,
     store: Path | None = None,
@@ -65,7 +65,7 @@ def run_experiment(
 
     Parameters
     ----------
-    config : ExperimentConfig
+    config : ExperimentSettings
     output : Path
         Folder of the results; a folder that holds another experiment's is refused.
     store : Path or None
@@ -125,14 +125,14 @@ def run_experiment(
         return Summary(output, ran, len(finished.steps) - ran, mean)
 
 
-def estimate_experiment(config: ExperimentConfig, output: Path, *, store: Path | None = None) -> Estimate:
+def estimate_experiment(config: ExperimentSettings, output: Path, *, store: Path | None = None) -> Estimate:
     """Say how long an experiment will take and how much disk, without doing it (one stimulus is looked at)."""
     check_output(config, output)
     plan = Plan(config, StepStore(store or output / "steps", read_only=True))
     return estimate(plan, config.compute.workers or available_cores())
 
 
-def _gpus(config: ExperimentConfig) -> int:
+def _gpus(config: ExperimentSettings) -> int:
     """Return how many of this machine's GPUs to use: of device cuda all, or as many as asked for."""
     if config.compute.device != "cuda":
         return 0
@@ -142,7 +142,7 @@ def _gpus(config: ExperimentConfig) -> int:
     return there if config.compute.gpus is None else config.compute.gpus
 
 
-def _on_driver(config: ExperimentConfig, on: Profile) -> ExperimentConfig:
+def _on_driver(config: ExperimentSettings, on: Profile) -> ExperimentSettings:
     """Have this process plan on the CPU where the work is done elsewhere: a login node has no GPU."""
     if isinstance(on, LocalProfile):
         return config
@@ -195,12 +195,12 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     return finished, ran + fitted.n_run + divided.n_run
 
 
-def config_text(config: ExperimentConfig) -> str:
+def config_text(config: ExperimentSettings) -> str:
     """Write all settings as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def check_output(config: ExperimentConfig, output: Path) -> None:
+def check_output(config: ExperimentSettings, output: Path) -> None:
     """Raise StoreError if ``output`` holds the results of other settings, or files that are not ours."""
     if output.exists() and not output.is_dir():
         raise UnwritableError(f"output {output} is a file; choose a folder with --output")

@@ -1,23 +1,24 @@
-"""The settings of an experiment, checked by pydantic.
+"""The settings of an experiment, composed of those of the rooms and checked by pydantic.
 
 Relative paths are relative to the folder from which voxelcast is run, as on any command line.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from annotated_types import Ge
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from voxelcast.core.checks import check_file_name, check_option
 from voxelcast.core.errors import UnknownNameError
 from voxelcast.core.seeds import derive_seed
+from voxelcast.core.settings import NO_EFFECT, settings
+from voxelcast.datasets.registry import AnyDatasetSettings
+from voxelcast.datasets.settings import Listed
 from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import can_be_exact, list_encoders
-from voxelcast.experiment.dataset_config import DatasetConfig, SeveralNames, Strict
-from voxelcast.features.pooling import check_pools
 from voxelcast.features.settings import CompressionSettings
-from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.joined import JOINED
@@ -36,49 +37,41 @@ TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
 
 
-class FramesConfig(Strict):
-    """Which frames of a video are looked at: every k-th, n evenly spaced, or so many per second."""
-
-    every: int | None = Field(default=None, ge=1)
-    n: int | None = Field(default=None, ge=1)
-    hz: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _one_of_three(self) -> FramesConfig:
-        if [self.every, self.n, self.hz].count(None) != 2:
-            raise ValueError(
-                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so "
-                "often per second)"
-            )
-        return self
-
-    def sampling(self) -> FrameSampling:
-        """Return what the decoder is told."""
-        return FrameSampling(every=self.every, n=self.n, hz=self.hz)
-
-
-class ComputeConfig(Strict):
+@settings
+class ComputeSettings:
     """Where the work runs; changes no result."""
 
-    device: str = "cpu"
-    workers: int | None = Field(default=None, ge=1)
-    gpus: int | None = Field(default=None, ge=1)
+    device: Annotated[str, NO_EFFECT] = "cpu"
+    workers: Annotated[int | None, Ge(1), NO_EFFECT] = None
+    gpus: Annotated[int | None, Ge(1), NO_EFFECT] = None
 
 
-class ExperimentConfig(Strict):
-    """An experiment: from stimuli and responses to tuned encoding models and honest scores."""
+class SettingsFile(BaseModel):
+    """Settings of a whole file: no unknown name is admitted, and they do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    dataset: DatasetConfig
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, value: str) -> str:
+        return check_file_name(value, "name")
+
+
+class ExperimentSettings(SettingsFile):
+    """An experiment: from stimuli and responses to tuned encoding models and honest scores."""
+
+    dataset: AnyDatasetSettings
     networks: tuple[NetworkSettings, ...] = ()
-    features: SeveralNames | tuple[()] = ()
+    features: Listed = ()
     delays: tuple[int, ...] = ()
     seed: int = Field(default=0, ge=0)
-    frames: FramesConfig = FramesConfig(every=1)
+    frames: FrameSampling = FrameSampling(every=1)
     pool: str | tuple[str, ...] = "mean"
     spatial_pool: str = "none"
     compress: CompressionSettings = CompressionSettings()
-    encoders: SeveralNames = ("pls", "ridge")
+    encoders: Annotated[Listed, Field(min_length=1)] = ("pls", "ridge")
     automl: AutoMLSettings = AutoMLSettings()
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
@@ -91,12 +84,7 @@ class ExperimentConfig(Strict):
     broken_stimuli: Literal["stop", "skip"] = "stop"
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
-    compute: ComputeConfig = ComputeConfig()
-
-    @field_validator("name")
-    @classmethod
-    def _file_name(cls, value: str) -> str:
-        return check_file_name(value, "name")
+    compute: Annotated[ComputeSettings, NO_EFFECT] = ComputeSettings()
 
     @field_validator("delays")
     @classmethod
@@ -107,21 +95,19 @@ class ExperimentConfig(Strict):
 
     @field_validator("pool", mode="before")
     @classmethod
-    def _known_pools(cls, value: object) -> object:
+    def _one_or_several(cls, value: object) -> object:
         names = [value] if isinstance(value, str) else value
         if not isinstance(names, list | tuple) or not names or not all(isinstance(name, str) for name in names):
             raise ValueError("must be the name of a pool over time, or a list of names")
-        try:
-            check_pools(names)
-        except UnknownNameError as error:
-            raise ValueError(str(error)) from error
         return tuple(names) if len(names) > 1 else names[0]
 
-    @field_validator("spatial_pool")
-    @classmethod
-    def _known_spatial_pool(cls, value: str) -> str:
-        parse_spatial_pool(value)
-        return value
+    @model_validator(mode="after")
+    def _known_pools(self) -> ExperimentSettings:
+        try:
+            self.extraction  # noqa: B018  (its settings must be known)
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @field_validator("encoders")
     @classmethod
@@ -133,7 +119,7 @@ class ExperimentConfig(Strict):
         return value
 
     @model_validator(mode="after")
-    def _searchable(self) -> ExperimentConfig:
+    def _searchable(self) -> ExperimentSettings:
         unlisted = [name for name in self.encoders if not can_be_exact(name)]
         if self.search.method == "exact" and unlisted:
             raise ValueError(
@@ -143,12 +129,12 @@ class ExperimentConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _agreeing(self) -> ExperimentConfig:
+    def _agreeing(self) -> ExperimentSettings:
         self.pair_settings  # noqa: B018  (its settings must go together)
         return self
 
     @model_validator(mode="after")
-    def _can_share(self) -> ExperimentConfig:
+    def _can_share(self) -> ExperimentSettings:
         if self.share.components and self.ensemble.method == "banded_ridge":
             raise ValueError(
                 f"share.components must be 0 with ensemble.method banded_ridge, got {self.share.components}; "
@@ -157,7 +143,7 @@ class ExperimentConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _can_join(self) -> ExperimentConfig:
+    def _can_join(self) -> ExperimentSettings:
         if self.ensemble.joined and self.delays:
             raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
         if JOINED in [network.shown for network in self.networks]:
@@ -165,7 +151,7 @@ class ExperimentConfig(Strict):
         return self
 
     @model_validator(mode="after")
-    def _labels_differ(self) -> ExperimentConfig:
+    def _labels_differ(self) -> ExperimentSettings:
         labels = [network.shown for network in self.networks]
         if not labels and not self.features:
             raise ValueError("networks: name at least one network, or features that come with the dataset")
@@ -194,7 +180,7 @@ class ExperimentConfig(Strict):
     @property
     def extraction(self) -> ExtractionSettings:
         """What becomes of stimuli before and after a network."""
-        return ExtractionSettings(self.frames.sampling(), self.pools, self.spatial_pool, self.broken_stimuli)
+        return ExtractionSettings(self.frames, self.pools, self.spatial_pool, self.broken_stimuli)
 
     @property
     def compress_seed(self) -> int:

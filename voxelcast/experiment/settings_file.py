@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from voxelcast.core.checks import check_known, nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
-from voxelcast.experiment.dataset_config import DATASET_SETTINGS, DatasetConfig
-from voxelcast.experiment.settings import ExperimentConfig
+from voxelcast.core.validation import first_problem
+from voxelcast.datasets.registry import DATASETS, dataset_settings
+from voxelcast.datasets.settings import DatasetSettings
+from voxelcast.experiment.settings import ExperimentSettings
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-"""How pydantic calls a setting that does not exist: of a model and of a dataclass."""
 
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentSettings:
     """Read an experiment file and apply overrides such as ``search.method=bayes`` or ``networks.0.weights=random``.
 
     Raises
@@ -49,12 +46,12 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     return raw
 
 
-def parse_config(raw: dict[str, Any], source: str) -> ExperimentConfig:
+def parse_config(raw: dict[str, Any], source: str) -> ExperimentSettings:
     """Check settings; raise ConfigError with the first thing that is wrong."""
-    return check_settings(ExperimentConfig, raw, source)
+    return check_settings(ExperimentSettings, raw, source)
 
 
-def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetConfig:
+def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetSettings:
     """Check the settings of a dataset that are given on the command line, e.g. ``track=full``.
 
     Raises
@@ -64,11 +61,11 @@ def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> Datas
     ConfigError
         If a setting is unknown or not allowed.
     """
-    check_known("dataset", kind, sorted(DATASET_SETTINGS), remedy="List them: voxelcast datasets list")
+    DATASETS.get(kind)
     raw: dict[str, Any] = {"kind": kind, "root": root}
     for override in overrides:
         _apply_override(raw, override)
-    return cast(DatasetConfig, check_settings(DATASET_SETTINGS[kind], raw, f"dataset {kind}"))
+    return dataset_settings(raw, section="")
 
 
 def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> Settings:
@@ -76,7 +73,7 @@ def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> S
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error, model)}") from error
+        raise ConfigError(f"{source}: {first_problem(error.errors(), model)}") from error
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -92,7 +89,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
     for part in parents:
         here = _descend(here, part, override)
     if isinstance(here, list):
-        here[_position(here, last, override)] = value
+        here[_index(here, last, override)] = value
     elif isinstance(here, dict):
         here[last] = value
     else:
@@ -101,7 +98,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
 
 def _descend(here: Any, part: str, override: str) -> Any:
     if isinstance(here, list):
-        return here[_position(here, part, override)]
+        return here[_index(here, part, override)]
     if isinstance(here, dict):
         if not isinstance(here.get(part), dict | list):
             here[part] = {}
@@ -109,63 +106,7 @@ def _descend(here: Any, part: str, override: str) -> Any:
     raise ConfigError(f"override {override!r}: there is nothing below {part!r}")
 
 
-def _position(here: list[Any], part: str, override: str) -> int:
+def _index(here: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(here):
-        raise ConfigError(f"override {override!r}: the list has places 0 to {len(here) - 1}; got {part!r}")
+        raise ConfigError(f"override {override!r}: the list has indices 0 to {len(here) - 1}; got {part!r}")
     return int(part)
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    problems = error.errors()
-    # A misspelt setting often leaves another one missing: the misspelling is what to mend.
-    first = min(problems, key=lambda problem: problem["type"] not in _UNKNOWN)
-    where = [part for part in first["loc"] if part not in _tags()]
-    name = ".".join(map(str, where)) or "the experiment"
-    if first["type"] in _UNKNOWN:
-        allowed = _fields_at(model, where[:-1], first["loc"])
-        near = nearest(str(where[-1]), allowed)
-        hint = f"did you mean {near}? " if near else ""
-        text = f"{name} is not a setting; {hint}allowed here: {', '.join(allowed)}"
-    elif first["type"] == "missing":
-        text = f"{name} is missing; add it (see examples/)"
-    elif first["type"].startswith("union_tag"):
-        kinds = ", ".join(sorted(_tags()))
-        got = first["input"].get("kind") if isinstance(first["input"], dict) else first["input"]
-        text = f"{name}.kind must be one of {kinds}; got {got!r}"
-    else:
-        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        # A section that is wrong as a whole is no news to the reader, and long.
-        got = "" if first["type"] == "value_error" and isinstance(first["input"], dict) else f"; got {first['input']!r}"
-        text = message if message.startswith(name) else f"{name}: {message}{got}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return " ".join(text.split()) + more
-
-
-def _tags() -> set[str]:
-    return set(DATASET_SETTINGS)
-
-
-def _fields_at(settings: type[BaseModel], where: Sequence[str | int], loc: Sequence[str | int]) -> list[str]:
-    model: Any = settings
-    for part in where:
-        if isinstance(part, int):
-            continue
-        model = _model_of(_fields_of(model)[part], loc)
-    return list(_fields_of(model))
-
-
-def _fields_of(model: Any) -> dict[str, Any]:
-    """Return the annotations of a model's fields, or a dataclass's."""
-    if is_dataclass(model):
-        hints = get_type_hints(model)
-        return {field.name: hints[field.name] for field in fields(model)}
-    return {name: field.annotation for name, field in model.model_fields.items()}
-
-
-def _model_of(annotation: Any, loc: Sequence[str | int]) -> Any:
-    if isinstance(annotation, type) and (is_dataclass(annotation) or issubclass(annotation, BaseModel)):
-        return annotation
-    members = [_model_of(member, loc) for member in get_args(annotation) if member is not Ellipsis]
-    models = [member for member in members if member is not None]
-    tagged = [m for m in models if get_args(_fields_of(m).get("kind", None))[:1] in [(part,) for part in loc]]
-    return (tagged or models or [None])[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.compressor import Compressor, Sees
 from voxelcast.features.compressors import COMPRESSORS
@@ -69,6 +70,15 @@ class Autoencoder(Compressor):
     def explained_variance(self) -> float | None:
         """Share of the training features' variance that the decoder rebuilds; below 0 where it learnt nothing."""
         return self._explained
+
+    def work(self, n_stimuli: int, n_features: int) -> Cost:
+        """State what the epochs cost: a pass forwards and twice that backwards over all weights, for each stimulus."""
+        hidden = self.hidden or n_features
+        weights = 2.0 * (n_features * hidden + hidden * self.components if self.hidden else hidden * self.components)
+        return Cost(
+            operations=6.0 * weights * n_stimuli * self.epochs,
+            memory=16.0 * weights + 12.0 * n_stimuli * n_features,  # with Adam's two moments and the gradients
+        )
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return the most dimensions in which so many stimuli can differ."""

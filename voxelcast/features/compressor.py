@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite, check_shape
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError
+from voxelcast.features.cost import pca_cost, scores_bytes
 
 Sees = Literal["features", "coordinates", "distances"]
 
@@ -100,6 +102,21 @@ class Compressor(ABC):
     def explained_variance(self) -> float | None:
         """Share of the training features' variance that the components keep; None where that is not defined."""
         return None
+
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+        """State what it costs to fit so many training sets of a layer and to give all stimuli's components.
+
+        Here of what needs the stimuli's coordinates, all principal components, and then `work`.
+        """
+        rank = min(n_stimuli, n_features)
+        coordinates = pca_cost(n_stimuli, n_features, rank, n_subsets, scale=scale)
+        disk = scores_bytes(n_stimuli, self.components, n_subsets)
+        return replace(coordinates, disk=disk) + self.work(n_stimuli, rank) * n_subsets
+
+    def work(self, n_stimuli: int, n_features: int) -> Cost:
+        """State what fitting and applying it to features in memory costs."""
+        del n_features
+        return Cost(memory=8.0 * n_stimuli * self.components)
 
     @abstractmethod
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:

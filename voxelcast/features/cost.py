@@ -1,7 +1,8 @@
-"""What principal components of one layer cost: memory at most, by what holds it, and operations, roughly."""
+"""What a compression of one layer costs: memory at most, by what holds it, and operations, roughly."""
 
 from __future__ import annotations
 
+from voxelcast.core.cost import Cost
 from voxelcast.features import covariance, krylov
 from voxelcast.features.pca import BLOCK_BYTES, COLUMNS, MOST_SQUARE
 
@@ -10,18 +11,12 @@ _PASSES = 20
 
 
 def compress_bytes(n_stimuli: int, n_features: int, components: int, *, scale: bool = False) -> dict[str, float]:
-    """State the bytes that the compression of one layer holds; their sum is the bound, whatever the number of folds.
+    """State the bytes that principal components of one layer need; their sum is the bound for any number of folds.
 
     Let m be the smaller of the numbers of stimuli and features. Up to `voxelcast.features.pca.MOST_SQUARE`, three
     matrices of m x m are held at a time (five where more than a quarter of the components is asked for); with ``scale``
     Gram matrices of 1 GB in all, or one. Above, the bases of block Krylov iteration take their place. Besides, a few
     blocks of features, and the scores.
-
-    Parameters
-    ----------
-    n_stimuli, n_features : int
-    components : int
-    scale : bool
     """
     m, everything = min(n_stimuli, n_features), 8.0 * n_stimuli * n_features
     squares, n_blocks = 3 if 4 * components <= m else 5, 2
@@ -38,7 +33,7 @@ def compress_bytes(n_stimuli: int, n_features: int, components: int, *, scale: b
 
 
 def compress_flops(n_stimuli: int, n_features: int, components: int, n_subsets: int, *, scale: bool = False) -> float:
-    """Estimate the operations of the compression of one layer, fitted to so many training sets."""
+    """Estimate the operations of principal components of one layer, fitted to so many training sets."""
     m = min(n_stimuli, n_features)
     if m > MOST_SQUARE:
         return n_subsets * _PASSES * 4.0 * n_stimuli * n_features * components
@@ -46,3 +41,17 @@ def compress_flops(n_stimuli: int, n_features: int, components: int, n_subsets: 
     if n_features < n_stimuli:
         return 2.0 * n_stimuli * m * (m + components) * n_subsets + solving
     return 2.0 * n_stimuli * m * n_features * (n_subsets if scale else 1) + solving
+
+
+def pca_cost(n_stimuli: int, n_features: int, components: int, n_subsets: int, *, scale: bool = False) -> Cost:
+    """State what principal components of one layer cost, fitted to so many training sets, with the scores on disk."""
+    return Cost(
+        operations=compress_flops(n_stimuli, n_features, components, n_subsets, scale=scale),
+        memory=sum(compress_bytes(n_stimuli, n_features, components, scale=scale).values()),
+        disk=scores_bytes(n_stimuli, components, n_subsets),
+    )
+
+
+def scores_bytes(n_stimuli: int, components: int, n_subsets: int) -> float:
+    """State the size of the components of all stimuli, fitted to so many training sets."""
+    return 8.0 * n_stimuli * components * n_subsets

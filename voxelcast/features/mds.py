@@ -29,6 +29,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import OptionError
 from voxelcast.features.compressor import Compressor, Sees
 from voxelcast.features.compressors import COMPRESSORS
@@ -64,6 +65,14 @@ class MetricMDS(Compressor):
                 "compress.options of mds must have iterations of at least 1 and a tolerance of at least 0; "
                 f"got iterations={self.iterations}, tolerance={self.tolerance}"
             )
+
+    def work(self, n_stimuli: int, n_features: int) -> Cost:
+        """State what distances and some 200 steps of majorisation cost."""
+        steps = min(self.iterations, 200)
+        return Cost(
+            operations=n_stimuli**2 * (3.0 * n_features + steps * (5.0 * self.components + 8.0)),
+            memory=8.0 * 6 * n_stimuli**2,
+        )
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return the most dimensions in which so many stimuli can differ."""

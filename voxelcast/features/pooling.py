@@ -8,27 +8,24 @@ not import torch, it only calls what both kinds of array offer.
 from __future__ import annotations
 
 import itertools
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from fnmatch import fnmatchcase
 from functools import lru_cache, partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known, check_option
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.features.hrf import DoubleGamma, Kernel, kernels
+from voxelcast.core.registry import Registry
+from voxelcast.features.hrf import DoubleGamma, Kernel, MeasuredResponse, kernels
 from voxelcast.features.hrf_table import parse_response
 
 
 class TemporalPool(ABC):
     """Reduces the activations of one layer to one stimulus over time; made anew for each stimulus and layer."""
-
-    name: ClassVar[str]
 
     @abstractmethod
     def update(self, chunk: Any, times: FloatArray) -> None:
@@ -48,13 +45,8 @@ class TemporalPool(ABC):
         """
 
     @abstractmethod
-    def result(self) -> FloatArray:
-        """Return the features.
-
-        Returns
-        -------
-        features : ndarray of shape (n_features,), or (n_times, n_features) where time is kept, float32
-            What is left of each time step's axes, flattened in C order.
+    def pooled(self) -> Any:
+        """Return what is left after time where it was computed: a tensor on its device or an ndarray, not flattened.
 
         Raises
         ------
@@ -62,19 +54,35 @@ class TemporalPool(ABC):
             If nothing was taken in.
         """
 
-    def pooled(self) -> Any:
-        """Return what is left after time where it was computed: a tensor on its device or an ndarray, not flattened."""
-        return self.result()
+    def result(self) -> FloatArray:
+        """Return the features.
+
+        Returns
+        -------
+        features : ndarray of shape (n_features,), or (n_times, n_features) where time is kept, float32
+            What is left of each time step's axes, flattened in C order.
+        """
+        pooled = self.pooled()
+        values = pooled if isinstance(pooled, np.ndarray) else pooled.double().cpu()
+        return np.asarray(values).ravel().astype(np.float32)
+
+    def content(self) -> object:
+        """Return what determines the features where the pool's name does not."""
+        return None
 
 
+POOLS: Registry[Callable[..., TemporalPool]] = Registry("pool", "voxelcast.pools")
+register_pool = POOLS.register
+"""Decorates a `TemporalPool`, or a function that makes one; of ``"name(...)"`` it takes the text in the brackets."""
+
+
+@register_pool("mean")
 class MeanPool(TemporalPool):
     """The mean over time.
 
     A chunk is summed in single precision where it is a tensor, on its device, reading it once; sums of chunks are added
     in double precision.
     """
-
-    name = "mean"
 
     def __init__(self) -> None:
         self._total: Any = None
@@ -97,15 +105,10 @@ class MeanPool(TemporalPool):
         _check_fed(self._n_times)
         return self._total / self._n_times
 
-    def result(self) -> FloatArray:
-        """Return the mean, ndarray of shape (n_features,), float32."""
-        return _flat(self.pooled())
 
-
+@register_pool("max")
 class MaxPool(TemporalPool):
     """The largest value over time; exact, whatever the order and the chunks."""
-
-    name = "max"
 
     def __init__(self) -> None:
         self._largest: Any = None
@@ -125,11 +128,8 @@ class MaxPool(TemporalPool):
         _check_fed(0 if self._largest is None else 1)
         return self._largest
 
-    def result(self) -> FloatArray:
-        """Return the maximum, ndarray of shape (n_features,), float32."""
-        return _flat(self.pooled())
 
-
+@register_pool("std")
 class StdPool(TemporalPool):
     r"""The standard deviation over time (over n, so that one frame gives 0).
 
@@ -144,8 +144,6 @@ class StdPool(TemporalPool):
     .. [1] Chan, T. F., Golub, G. H. & LeVeque, R. J. (1983). Algorithms for computing the sample variance. Am. Stat.
        37, 242-247. https://doi.org/10.1080/00031305.1983.10483115
     """
-
-    name = "std"
 
     def __init__(self) -> None:
         self._n_times = 0
@@ -172,12 +170,8 @@ class StdPool(TemporalPool):
         _check_fed(self._n_times)
         return (self._squares / self._n_times) ** 0.5
 
-    def result(self) -> FloatArray:
-        """Return the standard deviation, ndarray of shape (n_features,), float32."""
-        return _flat(self.pooled())
 
-
-class _KeepingPool(TemporalPool):
+class KeepingPool(TemporalPool):
     """Keeps all activations of a stimulus, in main memory: ``4 * n_times * n_features`` bytes."""
 
     def __init__(self) -> None:
@@ -199,28 +193,36 @@ class _KeepingPool(TemporalPool):
         return np.concatenate(self._chunks)
 
 
-class MedianPool(_KeepingPool):
+@register_pool("median")
+class MedianPool(KeepingPool):
     """The median over time; of an even number of times the mean of the two in the middle."""
 
-    name = "median"
-
-    def result(self) -> FloatArray:
-        """Return the median, ndarray of shape (n_features,), float32."""
-        return _flat(np.median(self._kept(), axis=0, overwrite_input=True))
+    def pooled(self) -> FloatArray:
+        """Return the median, of the shape of one time."""
+        return np.asarray(np.median(self._kept(), axis=0, overwrite_input=True))
 
 
-class TimePool(_KeepingPool):
+# Of pc1 the compression fits the axis over time to training stimuli.
+@register_pool("pc1")
+@register_pool("none")
+class TimePool(KeepingPool):
     """No pooling: the activations of every time step."""
 
-    name = "none"
+    def pooled(self) -> FloatArray:
+        """Return the activations, of shape (n_times, ...)."""
+        return self._kept()
 
     def result(self) -> FloatArray:
         """Return the activations, ndarray of shape (n_times, n_features), float32."""
         kept = self._kept()
         return kept.reshape(len(kept), -1)
 
+    def content(self) -> object:
+        """Return one name for the two pools: they store the same."""
+        return "none"
 
-class BoldPool(_KeepingPool):
+
+class BoldPool(KeepingPool):
     """What a voxel driven by the activation would show on average over the clip.
 
     Activations are convolved with a haemodynamic response in real seconds and averaged over the clip; see
@@ -232,17 +234,21 @@ class BoldPool(_KeepingPool):
     kernel : Kernel
     """
 
-    name = "bold"
-
     def __init__(self, kernel: Kernel) -> None:
         super().__init__()
         self._kernel = kernel
 
-    def result(self) -> FloatArray:
-        """Return the weighted mean, ndarray of shape (n_features,), float32."""
+    def pooled(self) -> FloatArray:
+        """Return the weighted mean, of the shape of one time."""
         kept = self._kept()
         weights = self._kernel.frame_weights(np.concatenate(self._times))
-        return _flat(np.tensordot(weights, kept.astype(np.float64), axes=1))
+        return np.asarray(np.tensordot(weights, kept.astype(np.float64), axes=1))
+
+    def content(self) -> object:
+        """Return the values of a measured response."""
+        if not isinstance(self._kernel, MeasuredResponse):
+            return None
+        return {"times": self._kernel.times.tolist(), "values": self._kernel.values.tolist()}
 
 
 def _check_times(chunk: Any, times: FloatArray) -> None:
@@ -318,23 +324,34 @@ def _double(values: Any) -> Any:
     return values if isinstance(values, np.ndarray) else values.double()
 
 
-def _flat(pooled: Any) -> FloatArray:
-    """Bring what is left of an array or a tensor into the shape (n_features,), float32."""
-    values = pooled if isinstance(pooled, np.ndarray) else pooled.double().cpu()
-    return np.asarray(values).ravel().astype(np.float32)
+for _name, _kernel in kernels().items():
+    POOLS.add(_name, partial(BoldPool, _kernel))
 
 
-POOLS: dict[str, Callable[[], TemporalPool]] = {
-    **{pool.name: pool for pool in (MeanPool, MedianPool, MaxPool, StdPool)},
-    **{name: partial(BoldPool, kernel) for name, kernel in kernels().items()},
-    # Time is kept until the compression fits the axis to training stimuli.
-    **dict.fromkeys(("none", "pc1"), TimePool),
-}
+@register_pool("bold(...)")
+def _bold(text: str) -> BoldPool:
+    """Make a pool of a double-gamma response, e.g. ``bold(peak=5, under=12)``."""
+    allowed = [field.name for field in fields(DoubleGamma)]
+    values: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        check_option("a parameter of pool bold(...)", name, allowed)
+        try:
+            values[name] = float(value)
+        except ValueError as error:
+            raise OptionError(f"{name} of pool bold(...) must be a number; got {value!r}") from error
+    return BoldPool(DoubleGamma(**values))
+
+
+@register_pool("hrf(...)")
+def _hrf(text: str) -> BoldPool:
+    """Make a pool of a measured response, e.g. ``hrf(my_hrf.csv, column=V1)``."""
+    return BoldPool(parse_response(text))
 
 
 def list_pools(pattern: str = "*") -> tuple[str, ...]:
-    """List the names of the pools that match a shell pattern, sorted."""
-    return tuple(sorted(name for name in POOLS if fnmatchcase(name, pattern)))
+    """List the names of the pools without parameters that match a shell pattern, sorted."""
+    return tuple(name for name in POOLS.names(pattern) if not name.endswith("(...)"))
 
 
 def make_pool(name: str) -> TemporalPool:
@@ -356,16 +373,13 @@ def make_pool(name: str) -> TemporalPool:
     DataError, MissingFileError
         If a table cannot be used.
     """
-    if name in POOLS:
-        return POOLS[name]()
-    table = re.fullmatch(r"hrf\((.*)\)", name)
-    if table:
-        return BoldPool(parse_response(table[1]))
-    own = re.fullmatch(r"bold\((.*)\)", name)
-    if own:
-        return BoldPool(_parse_kernel(own[1]))
+    base, bracket, text = name.partition("(")
+    if name in POOLS and not bracket:
+        return POOLS.get(name)()
+    if text.endswith(")") and f"{base}(...)" in POOLS:
+        return POOLS.get(f"{base}(...)")(text[:-1])
     check_known("pool", name, list_pools())
-    return POOLS[name]()
+    raise AssertionError(name)
 
 
 def check_pools(names: Sequence[str]) -> tuple[str, ...]:
@@ -394,21 +408,4 @@ def check_pools(names: Sequence[str]) -> tuple[str, ...]:
 
 def pool_key(name: str) -> object:
     """Return what of a pool's name determines the features: of a measured response its values, not its file."""
-    table = re.fullmatch(r"hrf\((.*)\)", name)
-    if table:
-        response = parse_response(table[1])
-        return {"times": response.times.tolist(), "values": response.values.tolist()}
-    return "none" if name == "pc1" else name
-
-
-def _parse_kernel(text: str) -> DoubleGamma:
-    allowed = [field.name for field in fields(DoubleGamma)]
-    values: dict[str, float] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        check_option("a parameter of pool bold(...)", name, allowed)
-        try:
-            values[name] = float(value)
-        except ValueError as error:
-            raise OptionError(f"{name} of pool bold(...) must be a number; got {value!r}") from error
-    return DoubleGamma(**values)
+    return make_pool(name).content() or name

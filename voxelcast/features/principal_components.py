@@ -8,8 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.features.compressor import Compressor
 from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.cost import pca_cost
 from voxelcast.features.covariance import covariance_scores
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import pca_scores
@@ -35,6 +37,10 @@ class PrincipalComponents(Compressor):
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return the highest rank that so many stimuli and features can have."""
         return min(n_train - 1, n_features), f"the highest rank of {n_train} training stimuli of {n_features} features"
+
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+        """State what it costs by the smallest matrix that does it."""
+        return pca_cost(n_stimuli, n_features, self.components, n_subsets, scale=scale)
 
     @property
     def explained_variance(self) -> float | None:

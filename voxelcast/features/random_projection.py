@@ -9,8 +9,11 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.features.compressor import Compressor
 from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.cost import scores_bytes
+from voxelcast.features.pca import COLUMNS
 
 
 @COMPRESSORS.register("random_projection")
@@ -34,6 +37,16 @@ class RandomProjection(Compressor):
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return the number of features."""
         return n_features, "the number of features"
+
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+        """State what sums of about sqrt(n_features) features each cost, of a block of columns at a time."""
+        chosen = self.components * n_features**0.5
+        block = 8.0 * n_stimuli * min(n_features, COLUMNS)
+        return Cost(
+            operations=n_subsets * n_stimuli * (2.0 * chosen + 4.0 * n_features * scale),
+            memory=2 * block + 16.0 * chosen + 16.0 * n_stimuli * self.components,
+            disk=scores_bytes(n_stimuli, self.components, n_subsets),
+        )
 
     def draw(self, n_features: int) -> Any:
         """Draw the projection.

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from voxelcast.core.checks import check_option
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import settings
 from voxelcast.features.compressor import Compressor
@@ -56,6 +57,19 @@ class CompressionSettings:
     def compressor(self, components: int, seed: int = 0) -> Compressor:
         """Make the method's estimator."""
         return make_compressor(self.method, components, seed=seed, options=self.options)
+
+    def kept(self, n_train: int, n_features: int) -> int:
+        """Return how many components so many training stimuli and features are reduced to, at most."""
+        most = n_train if self.method == "none" or self.components == "max" else self.components
+        return min(n_features, most)
+
+    def cost(self, n_stimuli: int, n_train: int, n_features: int, n_subsets: int) -> Cost:
+        """State what compressing one layer costs, fitted to so many training sets of at most ``n_train`` stimuli."""
+        if self.method == "none":
+            plain = 8.0 * n_stimuli * n_features
+            return Cost(memory=2 * plain, disk=plain * n_subsets)
+        compressor = self.compressor(self.kept(n_train, n_features))
+        return compressor.cost(n_stimuli, n_features, n_subsets, scale=self.scale)
 
     @property
     def learns(self) -> bool:

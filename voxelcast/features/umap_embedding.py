@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import Cost
 from voxelcast.core.errors import MissingPackageError, OptionError
 from voxelcast.features.compressor import Compressor, Sees
 from voxelcast.features.compressors import COMPRESSORS
@@ -51,6 +52,14 @@ class UMAPEmbedding(Compressor):
                 "compress.options of umap must have n_neighbors of at least 2 and min_dist from 0 to 1; "
                 f"got n_neighbors={self.n_neighbors}, min_dist={self.min_dist}"
             )
+
+    def work(self, n_stimuli: int, n_features: int) -> Cost:
+        """State what all distances and some 500 epochs over the neighbours, with 5 samples each, cost."""
+        pulls = 500.0 * n_stimuli * self.n_neighbors * 6
+        return Cost(
+            operations=3.0 * n_stimuli**2 * n_features + 10.0 * pulls * self.components,
+            memory=8.0 * 2 * n_stimuli**2,
+        )
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return two fewer than there are stimuli: the embedding starts from that many eigenvectors of their graph."""

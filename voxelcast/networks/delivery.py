@@ -10,7 +10,7 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
-from voxelcast.features.pooling import TemporalPool
+from voxelcast.features.pooling import KeepingPool, TemporalPool
 
 Feature = tuple[str, str]
 """Layer and pool."""
@@ -36,11 +36,12 @@ class Delivery:
         self._name = name
         self._copy: _Copy | None = None
         self._features: dict[Feature, FloatArray] = {}
-        pooled = {feature: pool.pooled() for feature, pool in pools.items()}
-        if pooled and all(isinstance(values, torch.Tensor) and values.is_cuda for values in pooled.values()):
-            self._copy = _Copy(pooled)
-        else:
-            self._features = {feature: pool.result() for feature, pool in pools.items()}
+        if pools and not any(isinstance(pool, KeepingPool) for pool in pools.values()):
+            pooled = {feature: pool.pooled() for feature, pool in pools.items()}
+            if all(isinstance(values, torch.Tensor) and values.is_cuda for values in pooled.values()):
+                self._copy = _Copy(pooled)
+                return
+        self._features = {feature: pool.result() for feature, pool in pools.items()}
 
     def ready(self) -> bool:
         """Whether the features are there."""

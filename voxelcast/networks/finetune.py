@@ -141,7 +141,18 @@ def finetune(
     progress.start(f"fine-tune {trainee.name}", settings.epochs * len(images), "image")
     progress.advance(len(history) * len(images))
     for epoch in range(len(history), settings.epochs):
-        history.append(_epoch(epoch, trainee, head, optimiser, images, settings, device, workers, progress))
+        trainee.module.train(settings.trainable == "all")
+        for group in optimiser.param_groups:
+            group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
+        with _random_state(derive_seed(settings.seed, "finetune", epoch), device), full_precision():
+            losses = _steps(trainee, optimiser, images, max(len(images) // settings.batch, 1), device, workers)
+            loss, right = 0.0, 0
+            for n, batch_loss, batch_right in losses:
+                loss, right = loss + batch_loss * n, right + batch_right
+                progress.advance(n)
+        if not math.isfinite(loss):
+            raise DataError(f"the loss of epoch {epoch + 1} is not finite; lower the learning rates of {trainee.name}")
+        history.append({"loss": loss / len(images), "accuracy": right / len(images)})
         progress.note(f"epoch {epoch + 1}: loss {history[-1]['loss']:.4f}, top-1 {history[-1]['accuracy']:.4f}")
         if epoch + 1 < settings.epochs:
             state = {"key": key, "model": module.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
@@ -193,46 +204,32 @@ def _restore(
     return history
 
 
-def _epoch(
-    epoch: int,
+def _steps(
     trainee: Trainee,
-    head: str,
     optimiser: torch.optim.SGD,
     images: LabelledImages,
-    settings: FinetuneSettings,
+    n_steps: int,
     device: torch.device,
     workers: int,
-    progress: Progress,
-) -> dict[str, float]:
-    module = trainee.module
-    module.train(settings.trainable == "all")
-    for group in optimiser.param_groups:
-        group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-    total, right = 0.0, 0
-    with _chance(derive_seed(settings.seed, "finetune", epoch), device), full_precision():
-        order: list[int] = torch.randperm(len(images)).tolist()
-        pictures = images.read(order, workers)
-        n_steps = max(len(images) // settings.batch, 1)
-        for places in torch.tensor_split(torch.tensor(order), n_steps):
-            inputs = torch.cat([_augmented(next(pictures), trainee, device) for _ in places])
-            labels = torch.tensor([images.labels[k] for k in places.tolist()], device=device)
-            scores = module(inputs)
-            # Inception and GoogLeNet put out auxiliary scores, too, while they learn; the first are their own.
-            scores = check_scores(scores[0] if isinstance(scores, tuple) else scores, trainee.name, images)
-            loss = functional.cross_entropy(scores, labels)
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            total += loss.item() * len(places)
-            right += int((scores.argmax(1) == labels).sum())
-            progress.advance(len(places))
-    if not math.isfinite(total):
-        raise DataError(f"the loss of epoch {epoch + 1} is not finite; lower the learning rates of {trainee.name}")
-    return {"loss": total / len(images), "accuracy": right / len(images)}
+) -> Iterator[tuple[int, float, int]]:
+    """Learn from all images once; give the number of images, mean loss and number of right classes of each step."""
+    order: list[int] = torch.randperm(len(images)).tolist()
+    pictures = images.read(order, workers)
+    for rows in torch.tensor_split(torch.tensor(order), n_steps):
+        inputs = torch.cat([_augmented(next(pictures), trainee, device) for _ in rows])
+        labels = torch.tensor([images.labels[k] for k in rows.tolist()], device=device)
+        scores = trainee.module(inputs)
+        # Inception and GoogLeNet put out auxiliary scores, too, while they learn; the first are their own.
+        scores = check_scores(scores[0] if isinstance(scores, tuple) else scores, trainee.name, images)
+        loss = functional.cross_entropy(scores, labels)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        yield len(rows), loss.item(), int((scores.argmax(1) == labels).sum())
 
 
 @contextmanager
-def _chance(seed: int, device: torch.device) -> Iterator[None]:
+def _random_state(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch inside the block, also on a GPU, and leave its random state alone outside."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -16,7 +16,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
-from voxelcast.datasets.base import Dataset, SurfacePlaces, VoxelPlaces
+from voxelcast.datasets.base import Dataset, VertexIndices, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel
 from voxelcast.store.atomic import write_bytes
 
@@ -143,41 +143,41 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
     AlignmentError
         If the number of values is not that of the places, or ROIs lie in different volumes.
     """
-    places = {}
+    found = {}
     for roi, there in values.items():
-        place = dataset.voxel_places(subject, roi)
-        if place is None:
+        indices = dataset.voxel_indices(subject, roi)
+        if indices is None:
             raise DataError(
                 f"where the voxels of {subject} {roi} lie is not known to this {dataset.kind} dataset, so there is no "
                 "brain map; docs/brain_maps.md says which datasets have places"
             )
-        n_places = len(place.places) if isinstance(place, VoxelPlaces) else len(place.left) + len(place.right)
-        if n_places != len(there):
+        if indices.n_voxels != len(there):
             raise AlignmentError(
-                f"{subject} {roi} has {len(there)} values and {n_places} places; were they made from these data?"
+                f"{subject} {roi} has {len(there)} values and {indices.n_voxels} voxels; were they made from these "
+                "data?"
             )
-        places[roi] = place
-    first = next(iter(places.values()))
-    if isinstance(first, VoxelPlaces):
-        return _volume(subject, first, {r: p for r, p in places.items() if isinstance(p, VoxelPlaces)}, values)
-    return _surface(subject, first, {r: p for r, p in places.items() if isinstance(p, SurfacePlaces)}, values)
+        found[roi] = indices
+    first = next(iter(found.values()))
+    if isinstance(first, VoxelIndices):
+        return _volume(subject, first, {r: p for r, p in found.items() if isinstance(p, VoxelIndices)}, values)
+    return _surface(subject, first, {r: p for r, p in found.items() if isinstance(p, VertexIndices)}, values)
 
 
 def _volume(
-    subject: str, first: VoxelPlaces, places: Mapping[str, VoxelPlaces], values: Mapping[str, FloatArray]
+    subject: str, first: VoxelIndices, found: Mapping[str, VoxelIndices], values: Mapping[str, FloatArray]
 ) -> VolumeMap:
-    _check_one_space(subject, [place.shape for place in places.values()], len(values))
-    at = {roi: np.ravel_multi_index(tuple(place.places.T), place.shape) for roi, place in places.items()}
+    _check_one_space(subject, [each.shape for each in found.values()], len(values))
+    at = {roi: np.ravel_multi_index(tuple(each.indices.T), each.shape) for roi, each in found.items()}
     flat = _mean_at(int(np.prod(first.shape)), [(at[roi], values[roi]) for roi in values])
     return VolumeMap(flat.reshape(first.shape), first.affine)
 
 
 def _surface(
-    subject: str, first: SurfacePlaces, places: Mapping[str, SurfacePlaces], values: Mapping[str, FloatArray]
+    subject: str, first: VertexIndices, found: Mapping[str, VertexIndices], values: Mapping[str, FloatArray]
 ) -> SurfaceMap:
-    _check_one_space(subject, [(place.mesh, place.n_vertices) for place in places.values()], len(values))
-    left = [(place.left, values[roi][: len(place.left)]) for roi, place in places.items()]
-    right = [(place.right, values[roi][len(place.left) :]) for roi, place in places.items()]
+    _check_one_space(subject, [(each.mesh, each.n_vertices) for each in found.values()], len(values))
+    left = [(each.left, values[roi][: len(each.left)]) for roi, each in found.items()]
+    right = [(each.right, values[roi][len(each.left) :]) for roi, each in found.items()]
     return SurfaceMap(first.mesh, _mean_at(first.n_vertices, left), _mean_at(first.n_vertices, right))
 
 

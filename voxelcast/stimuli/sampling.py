@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
+from annotated_types import Ge, Gt, Lt
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import OptionError
+from voxelcast.core.settings import settings
 
 # Containers such as Matroska round each frame's time to a millisecond, so the distance of two is off by up to one.
 CLOCK_S = 1.001e-3
@@ -17,7 +18,7 @@ CLOCK_S = 1.001e-3
 FrameT = TypeVar("FrameT")
 
 
-@dataclass(frozen=True)
+@settings
 class FrameSampling:
     """Every k-th frame, n frames evenly spaced, or so many per second; exactly one of the three.
 
@@ -38,17 +39,15 @@ class FrameSampling:
         where the frame rate varies or is lower than ``hz``.
     """
 
-    every: int | None = None
-    n: int | None = None
-    hz: float | None = None
+    every: Annotated[int, Ge(1)] | None = None
+    n: Annotated[int, Ge(1)] | None = None
+    hz: Annotated[float, Gt(0), Lt(np.inf)] | None = None
 
     def __post_init__(self) -> None:
-        given = [value for value in (self.every, self.n, self.hz) if value is not None]
-        whole = self.hz is not None or (len(given) == 1 and given[0] >= 1)
-        if len(given) != 1 or not whole or not 0 < given[0] < np.inf:
+        if [self.every, self.n, self.hz].count(None) != 2:
             raise OptionError(
-                "frames must be exactly one of every=k and n=k with k >= 1, and hz=r with r > 0; "
-                f"got every={self.every}, n={self.n}, hz={self.hz}; set one of them"
+                "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so "
+                f"often per second); got every={self.every}, n={self.n}, hz={self.hz}"
             )
 
     def indices(self, n_frames: int) -> IntArray:

@@ -5,17 +5,20 @@ The test responses are not public; predictions for the last 102 videos are hande
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from voxelcast.core.arrays import BoolArray
-from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelPlaces
+from voxelcast.core.settings import NO_EFFECT, settings
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats.algonauts2021_layout import (
     RESPONSE_FOLDER,
     VIDEO_FOLDER,
@@ -30,11 +33,12 @@ from voxelcast.datasets.formats.algonauts2021_layout import (
     read_train_responses,
     read_voxel_mask,
     response_path,
-    select_names,
     true_test_path,
 )
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
+from voxelcast.datasets.registry import register_dataset
+from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 
 N_TRAIN, N_TEST, N_REPETITIONS = 1000, 102, 3
 
@@ -57,13 +61,14 @@ _VOXELS_BY_ROI = {
 }
 
 EXPECTED_VOXELS: dict[str, dict[str, int]] = {
-    subject: {roi: counts[place] for roi, counts in _VOXELS_BY_ROI.items()} for place, subject in enumerate(SUBJECTS)
+    subject: {roi: counts[number] for roi, counts in _VOXELS_BY_ROI.items()} for number, subject in enumerate(SUBJECTS)
 }
 """Number of voxels of each subject in each ROI, ``WB`` among them, in the challenge's files."""
 
 
-class Algonauts2021Dataset(VideoOrderDataset):
-    """The challenge's data as they are unpacked.
+@settings
+class Algonauts2021Settings(DatasetSettings):
+    """Settings of `Algonauts2021Dataset`.
 
     Parameters
     ----------
@@ -71,12 +76,41 @@ class Algonauts2021Dataset(VideoOrderDataset):
         Folder that holds ``AlgonautsVideos268_All_30fpsmax`` and ``participants_data_v2021``, up to two levels down.
     track : {"mini", "full"}
         Nine ROIs, or the whole brain (ROI ``WB``).
-    subjects : "all" or list of str
+    subjects : "all", str or sequence of str
         Of ``sub01`` to ``sub10``.
-    rois : "all" or list of str
-        Of :data:`MINI_ROIS`; ``WB`` on the full track.
+    rois : "all", str or sequence of str
+        Of `MINI_ROIS`; ``WB`` on the full track.
     n_train, n_test : int or None
         Number of videos. None: 1000 and 102, or those of a miniature; others only for parts of the data.
+    """
+
+    _: KW_ONLY
+    kind: Literal["algonauts2021"] = "algonauts2021"
+    track: Track = "mini"
+    n_train: Annotated[int, Ge(1)] | None = None
+    n_test: Annotated[int, Ge(0)] | None = None
+    subjects: Annotated[Names, NO_EFFECT] = "all"
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The subjects, ROIs and numbers of videos that settings stand for, in the challenge or a miniature of it."""
+
+    subjects: tuple[str, ...]
+    rois: tuple[str, ...]
+    n_train: int
+    n_test: int
+    voxels: Mapping[str, Mapping[str, int]]
+    is_miniature: bool
+
+
+@register_dataset
+class Algonauts2021Dataset(VideoOrderDataset):
+    """The challenge's data as they are unpacked.
+
+    Parameters
+    ----------
+    settings : Algonauts2021Settings
 
     Raises
     ------
@@ -93,7 +127,7 @@ class Algonauts2021Dataset(VideoOrderDataset):
        in Motion. doi:10.48550/arXiv.2104.13714
     """
 
-    kind: ClassVar[str] = "algonauts2021"
+    Settings = Algonauts2021Settings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Algonauts 2021 challenge: responses to 1102 three-second videos",
         unit="beta",
@@ -110,81 +144,62 @@ class Algonauts2021Dataset(VideoOrderDataset):
         ),
     )
 
-    def __init__(
-        self,
-        root: Path | str,
-        track: Track = "mini",
-        subjects: Literal["all"] | Sequence[str] = "all",
-        rois: Literal["all"] | Sequence[str] = "all",
-        n_train: int | None = None,
-        n_test: int | None = None,
-    ) -> None:
-        self._root, self._track = Path(root), track
-        self._sizes = _sizes(self._root)
-        self._subjects, self._rois = _selected(self._sizes, track, subjects, rois)
-        self._n_train = int(self._sizes["n_train"]) if n_train is None else n_train
-        self._videos = list_videos(self._root, self._n_train, int(self._sizes["n_test"]) if n_test is None else n_test)
+    def __init__(self, settings: Algonauts2021Settings) -> None:
+        self._settings, self._root, self._chosen = settings, settings.root, _choose(settings)
+        self._subjects, self._n_train = self._chosen.subjects, self._chosen.n_train
+        self._videos = list_videos(self._root, self._n_train, self._chosen.n_test)
         self._folder = find_folder(self._root, RESPONSE_FOLDER, "responses")
         for subject in self._subjects:
-            for roi in self._rois:
-                check_response_file(response_path(self._folder, track, subject, roi), subject, roi)
+            for roi in self._chosen.rois:
+                check_response_file(response_path(self._folder, settings.track, subject, roi), subject, roi)
 
     @classmethod
-    def expected_files(
-        cls,
-        root: Path | str,
-        track: Track = "mini",
-        subjects: Literal["all"] | Sequence[str] = "all",
-        rois: Literal["all"] | Sequence[str] = "all",
-    ) -> tuple[Expected, ...]:
+    def expected_files(cls, settings: Algonauts2021Settings) -> tuple[Expected, ...]:
         """List the videos and the response files of the subjects and ROIs chosen."""
-        sizes = _sizes(Path(root))
-        chosen, named = _selected(sizes, track, subjects, rois)
-        videos = find_or_expect(Path(root), VIDEO_FOLDER) / "*.mp4"
-        folder = find_or_expect(Path(root), RESPONSE_FOLDER)
+        chosen = _choose(settings)
+        videos = find_or_expect(settings.root, VIDEO_FOLDER) / "*.mp4"
+        folder = find_or_expect(settings.root, RESPONSE_FOLDER)
         files = [
             Expected(
                 f"responses of {subject}",
-                response_path(folder, track, subject, roi),
-                n_bytes=sizes["voxels"][subject][roi] * int(sizes["n_train"]) * N_REPETITIONS * 8,  # if float64
-                problem=partial(_problem, subject, roi, int(sizes["n_train"]), sizes["voxels"][subject][roi]),
+                response_path(folder, settings.track, subject, roi),
+                n_bytes=chosen.voxels[subject][roi] * chosen.n_train * N_REPETITIONS * 8,  # if float64
+                problem=partial(_problem, subject, roi, chosen.n_train, chosen.voxels[subject][roi]),
             )
-            for subject in chosen
-            for roi in named
+            for subject in chosen.subjects
+            for roi in chosen.rois
         ]
-        return Expected("videos", videos, count=int(sizes["n_train"]) + int(sizes["n_test"])), *files
+        return Expected("videos", videos, count=chosen.n_train + chosen.n_test), *files
 
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen; the same for every subject."""
         check_known("subject", subject, self._subjects, where="in this dataset")
-        return self._rois
+        return self._chosen.rois
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the training responses: values of shape (1000, 3, n_voxels); of a miniature also the test responses."""
         path, *truth = self.response_files(subject, roi)
         if split == "train":
             values = read_train_responses(path, subject, roi, self._n_train, N_REPETITIONS)
-            ids = tuple(stimulus.stimulus_id for stimulus in self.train_stimuli)
         elif truth:
             values = np.load(truth[0], allow_pickle=False)
-            ids = tuple(stimulus.stimulus_id for stimulus in self.test_stimuli)
         else:
             raise DataError(
                 "Algonauts 2021 has no public test responses; make a submission, score with nested cross-validation, "
                 "or use dataset kind bold_moments"
             )
-        return ResponseSet(subject, roi, ids, values, self.facts.unit)
+        return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the pickle of the subject and ROI; of a miniature also its test responses."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
-        path = response_path(self._folder, self._track, subject, roi)
+        self.check_roi(subject, roi)
+        path = response_path(self._folder, self._settings.track, subject, roi)
         return (path, true_test_path(self._root, subject, roi)) if self.has_test_responses else (path,)
 
     @property
     def has_test_responses(self) -> bool:
         """Whether it is a miniature: the challenge's own are not public."""
-        return bool(self._sizes["miniature"])
+        return self._chosen.is_miniature
 
     def voxel_mask(self, subject: str) -> BoolArray:
         """Read where the subject's whole-brain voxels lie in the volume.
@@ -196,45 +211,42 @@ class Algonauts2021Dataset(VideoOrderDataset):
         check_known("subject", subject, self._subjects, where="in this dataset")
         return read_voxel_mask(response_path(self._folder, "full", subject, WHOLE_BRAIN), subject)
 
-    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Read where the voxels of the whole brain lie; None on the mini track, which does not say.
 
         The files do not state the affine either.
         """
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         if roi != WHOLE_BRAIN:
             return None
         mask = self.voxel_mask(subject)
-        return VoxelPlaces(mask.shape, np.argwhere(mask))
+        return VoxelIndices(mask.shape, np.argwhere(mask))
 
     @property
     def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
         """Voxels per subject and ROI of a miniature; None: those of the challenge."""
-        table: Mapping[str, Mapping[str, int]] = self._sizes["voxels"]
-        return table if self._sizes["miniature"] else None
+        return self._chosen.voxels if self._chosen.is_miniature else None
 
     @property
     def submission_track(self) -> Literal["mini", "full"] | None:
         """Track of the submission."""
-        return self._track
+        return self._settings.track
 
 
-def _sizes(root: Path) -> dict[str, Any]:
-    """Return the sizes of the miniature in ``root``, else those of the challenge."""
-    miniature = read_miniature(root, "algonauts2021")
-    if miniature is not None:
-        return {**miniature.sizes, "miniature": True}
-    return {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS, "miniature": False}
-
-
-def _selected(
-    sizes: Mapping[str, Any], track: Track, subjects: str | Sequence[str], rois: str | Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    check_option("track", track, ("mini", "full"))
+def _choose(settings: Algonauts2021Settings) -> _Chosen:
+    miniature = read_miniature(settings.root, settings.kind)
+    sizes: dict[str, Any] = (
+        miniature.sizes if miniature else {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
+    )
+    track = settings.track
     known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
-    return (
-        select_names("subject", subjects, tuple(sizes["voxels"]), "in Algonauts 2021"),
-        select_names("ROI", rois, known_rois, f"on the {track} track of Algonauts 2021"),
+    return _Chosen(
+        select_names("subject", settings.subjects, tuple(sizes["voxels"]), "in Algonauts 2021"),
+        select_names("ROI", settings.rois, known_rois, f"on the {track} track of Algonauts 2021"),
+        int(sizes["n_train"]) if settings.n_train is None else settings.n_train,
+        int(sizes["n_test"]) if settings.n_test is None else settings.n_test,
+        sizes["voxels"],
+        miniature is not None,
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from voxelcast.core.arrays import BoolArray, FloatArray
-from voxelcast.core.checks import check_known, check_shape
+from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.readers.pickled_arrays import StoredArray
@@ -77,18 +76,6 @@ def response_path(folder: Path, track: Track, subject: str, roi: str) -> Path:
 def true_test_path(root: Path, subject: str, roi: str) -> Path:
     """Return where simulations keep the test responses of one subject in one ROI, which the challenge does not give."""
     return root / "truth" / f"{subject}_{roi}_test.npy"
-
-
-def select_names(what: str, asked: str | Sequence[str], known: Sequence[str], where: str) -> tuple[str, ...]:
-    """Return the names asked for (``"all"``: every one), in the order of ``known``; refuse those that do not exist."""
-    if asked == "all":
-        return tuple(known)
-    names = [asked] if isinstance(asked, str) else list(asked)
-    for name in names:
-        check_known(what, name, known, where=where)
-    if not names:
-        raise DataError(f"no {what} chosen {where}; choose 'all' or some of {', '.join(known)}")
-    return tuple(name for name in known if name in names)
 
 
 def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> FloatArray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -12,19 +13,46 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, SurfacePlaces
+from voxelcast.core.settings import settings
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VertexIndices
 from voxelcast.datasets.formats import algonauts2023_layout as layout
-from voxelcast.datasets.formats.algonauts2021_layout import select_names
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
 from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.registry import register_dataset
+from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
 
-KIND = "algonauts2023"
 _SPLITS: tuple[Split, ...] = ("train", "test")
 
 
+@settings
+class Algonauts2023Settings(DatasetSettings):
+    """Settings of `Algonauts2023Dataset`.
+
+    Parameters
+    ----------
+    root : Path or str
+        Folder that holds ``subj01`` and so on.
+    subject : str
+        Of ``subj01`` to ``subj08``.
+    rois : "all", str or sequence of str
+        ``all``: the two hemispheres, ``lh`` and ``rh``, whole, as the challenge scores them. Else names of
+        `voxelcast.datasets.formats.algonauts2023_layout.ROIS`: ``V1v``, ``EBA``, ``lh_EBA``; ``V1`` is V1v and V1d.
+    """
+
+    _: KW_ONLY
+    kind: Literal["algonauts2023"] = "algonauts2023"
+    subject: str = "subj01"
+
+    def folder(self) -> Path:
+        """Return the subject's folder; raise UnknownNameError for a subject that the challenge does not have."""
+        check_known("subject", self.subject, layout.SUBJECTS, where="in Algonauts 2023")
+        return self.root / self.subject
+
+
+@register_dataset
 class Algonauts2023Dataset(Dataset):
     """One subject of the challenge, as unpacked; every subject saw images of its own.
 
@@ -33,13 +61,7 @@ class Algonauts2023Dataset(Dataset):
 
     Parameters
     ----------
-    root : Path or str
-        Folder that holds ``subj01`` and so on.
-    subject : str
-        Of ``subj01`` to ``subj08``.
-    rois : "all" or sequence of str
-        ``all``: the two hemispheres, ``lh`` and ``rh``, whole, as the challenge scores them. Else names of
-        `voxelcast.datasets.formats.algonauts2023_layout.ROIS`: ``V1v``, ``EBA``, ``lh_EBA``; ``V1`` is V1v and V1d.
+    settings : Algonauts2023Settings
 
     Raises
     ------
@@ -58,7 +80,7 @@ class Algonauts2023Dataset(Dataset):
        Natural Scenes. doi:10.48550/arXiv.2301.03198
     """
 
-    kind: ClassVar[str] = KIND
+    Settings = Algonauts2023Settings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Algonauts 2023 challenge: responses to natural scenes (NSD) on the cortical surface",
         unit="beta, z-scored",
@@ -75,14 +97,14 @@ class Algonauts2023Dataset(Dataset):
         ),
     )
 
-    def __init__(self, root: Path | str, subject: str = "subj01", rois: Literal["all"] | Sequence[str] = "all") -> None:
-        self._root, self._subject = Path(root), subject
-        self.subject_folder = _folder(self._root, subject)
+    def __init__(self, settings: Algonauts2023Settings) -> None:
+        self._subject, self.subject_folder = settings.subject, settings.folder()
         if not self.subject_folder.is_dir():
             raise MissingFileError(
-                f"subject {subject} not found: {self.subject_folder} is not a folder; unpack it there"
+                f"subject {settings.subject} not found: {self.subject_folder} is not a folder; unpack it there"
             )
-        self._rois = layout.HEMISPHERES if rois == "all" else select_names("ROI", rois, layout.ROIS, f"of {subject}")
+        rois: Names = layout.HEMISPHERES if settings.rois == "all" else settings.rois
+        self._rois = select_names("ROI", rois, layout.ROIS, f"of {settings.subject}")
         self._stimuli = {split: list_stimuli(layout.image_folder(self.subject_folder, split)) for split in _SPLITS}
         self._arrays = {
             split: tuple(self._open(side, split) for side in layout.HEMISPHERES)
@@ -106,13 +128,15 @@ class Algonauts2023Dataset(Dataset):
         return array
 
     @classmethod
-    def expected_files(
-        cls, root: Path | str, subject: str = "subj01", rois: Literal["all"] | Sequence[str] = "all"
-    ) -> tuple[Expected, ...]:
+    def separate_subjects(cls, root: Path) -> tuple[str, ...]:
+        """List the subjects that have a folder."""
+        return tuple(subject for subject in layout.SUBJECTS if (root / subject).is_dir())
+
+    @classmethod
+    def expected_files(cls, settings: Algonauts2023Settings) -> tuple[Expected, ...]:
         """List the images, responses, masks and mappings of the subject."""
-        root = Path(root)
-        folder = _folder(root, subject)
-        miniature = read_miniature(root, KIND)
+        folder, subject = settings.folder(), settings.subject
+        miniature = read_miniature(settings.root, settings.kind)
         counts = {"train": layout.N_TRAIN[subject], "test": layout.N_TEST[subject]}
         vertices = layout.N_VERTICES[subject]
         if miniature is not None:
@@ -127,9 +151,8 @@ class Algonauts2023Dataset(Dataset):
             n_bytes = 4 * counts["train"] * n_vertices
             listed.append(Expected("responses", layout.response_path(folder, side, "train"), n_bytes=n_bytes))
             names = ("all-vertices", *layout.ROI_CLASSES)
-            for space in ("challenge", "fsaverage"):
-                wanted = names[1:] if space == "challenge" else names[:1]
-                listed += [Expected("ROI masks", layout.mask_path(folder, side, name, space)) for name in wanted]
+            for mesh, needed in (("challenge", names[1:]), ("fsaverage", names[:1])):
+                listed += [Expected("ROI masks", layout.mask_path(folder, side, name, mesh)) for name in needed]
         listed += [Expected("ROI masks", layout.mapping_path(folder, name)) for name in layout.ROI_CLASSES]
         return tuple(listed)
 
@@ -160,7 +183,7 @@ class Algonauts2023Dataset(Dataset):
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the vertices of an ROI, left hemisphere first; values of shape (n_images, n_repetitions, n_vertices)."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         if split not in self._arrays:
             raise DataError(
                 "Algonauts 2023 has no public test responses; make a submission, score with nested cross-validation, "
@@ -173,13 +196,12 @@ class Algonauts2023Dataset(Dataset):
             part = np.asarray(array if whole else array[..., vertices])
             where = str(layout.response_path(self.subject_folder, side, split))
             parts.append(as_response_values(part if part.ndim == 3 else part[:, None], where))
-        ids = tuple(stimulus.stimulus_id for stimulus in self._stimuli[split])
         values: FloatArray = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
-        return ResponseSet(subject, roi, ids, values, self.facts.unit)
+        return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the responses of the hemispheres that the ROI lies on, and the masks that it is read from."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         parts = layout.parts_of(roi)
         folder = self.subject_folder
         files = [layout.response_path(folder, side, split) for split in self._arrays for side in parts.sides]
@@ -198,25 +220,21 @@ class Algonauts2023Dataset(Dataset):
         """Vertices of the two hemispheres."""
         return {self._subject: dict(zip(layout.HEMISPHERES, self._n_vertices, strict=True))}
 
-    def voxel_places(self, subject: str, roi: str) -> SurfacePlaces | None:
-        """Place the ROI's vertices on fsaverage, where the masks of all vertices are there."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+    def voxel_indices(self, subject: str, roi: str) -> VertexIndices | None:
+        """Find the ROI's vertices on fsaverage, where the masks of all vertices are there."""
+        self.check_roi(subject, roi)
         files = [
             layout.mask_path(self.subject_folder, side, "all-vertices", "fsaverage") for side in layout.HEMISPHERES
         ]
         if not all(path.is_file() for path in files):
             return None
         masks = [layout.read_mask(path) for path in files]
-        places = []
-        for side, mask in zip(layout.HEMISPHERES, masks, strict=True):
-            vertices = self._vertices[roi].get(side, np.zeros(0, dtype=np.int64))
-            places.append(np.flatnonzero(mask)[vertices])
-        return SurfacePlaces("fsaverage", int(masks[0].shape[0]), places[0], places[1])
-
-
-def _folder(root: Path, subject: str) -> Path:
-    check_known("subject", subject, layout.SUBJECTS, where="in Algonauts 2023")
-    return root / subject
+        none = np.zeros(0, dtype=np.int64)
+        left, right = (
+            np.flatnonzero(mask)[self._vertices[roi].get(side, none)]
+            for side, mask in zip(layout.HEMISPHERES, masks, strict=True)
+        )
+        return VertexIndices("fsaverage", int(masks[0].shape[0]), left, right)
 
 
 def _map(path: Path) -> NDArray[np.generic]:

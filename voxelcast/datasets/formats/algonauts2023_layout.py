@@ -61,9 +61,9 @@ def response_path(folder: Path, side: Hemisphere, split: Split) -> Path:
     return folder / f"{name}_split" / f"{name}_fmri" / f"{side}_{name}_fmri.npy"
 
 
-def mask_path(folder: Path, side: Hemisphere, name: str, space: str = "challenge") -> Path:
+def mask_path(folder: Path, side: Hemisphere, name: str, mesh: str = "challenge") -> Path:
     """Name the file that says which vertices belong to which ROI of a class (or to ``all-vertices``)."""
-    return folder / "roi_masks" / f"{side}.{name}_{space}_space.npy"
+    return folder / "roi_masks" / f"{side}.{name}_{mesh}_space.npy"
 
 
 def mapping_path(folder: Path, roi_class: str) -> Path:

@@ -3,29 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from annotated_types import Ge
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
+from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.formats import algonauts2025_layout as layout
-from voxelcast.datasets.formats.algonauts2021_layout import select_names
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
 from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
+from voxelcast.datasets.settings import DatasetSettings, FileName, Names, select_names
 from voxelcast.datasets.tables import read_rois
 
-KIND = "algonauts2025"
 PARCELS = "parcels"
 _MOST_SURPLUS = 10
 """Volumes by which recordings of one movie may differ: the scanner was stopped by hand."""
 
 
+@settings
+class Algonauts2025Settings(DatasetSettings):
+    """Settings of `Algonauts2025Dataset`.
+
+    Parameters
+    ----------
+    root : Path or str
+        Folder that holds ``fmri`` and ``stimuli``.
+    movies : "all", str or sequence of str
+        Training runs: seasons of Friends ``s1`` to ``s6``, ``bourne``, ``figures``, ``life``, ``wolf``.
+    held_out : {"friends-s7", "ood", "none"}
+        Runs to be predicted.
+    drop_first, drop_last : int
+        Volumes at the ends of training runs that are not used. Held-out runs are predicted whole.
+    roi_table : str or None
+        CSV ``voxel,roi``, relative to ``root``, with parcels numbered 1 to 1000 as in the atlas; None: one ROI
+        ``parcels``.
+    subjects : "all", str or sequence of str
+    """
+
+    _: KW_ONLY
+    kind: Literal["algonauts2025"] = "algonauts2025"
+    movies: Names = "all"
+    held_out: layout.HeldOut = "friends-s7"
+    drop_first: Annotated[int, Ge(0)] = 5
+    drop_last: Annotated[int, Ge(0)] = 5
+    roi_table: FileName = None
+    subjects: Annotated[Names, NO_EFFECT] = "all"
+
+    def chunks(self) -> tuple[str, ...]:
+        """Return the seasons and movies of the training runs."""
+        return select_names("season or movie", self.movies, layout.CHUNKS, "in Algonauts 2025")
+
+    def known_subjects(self) -> tuple[str, ...]:
+        """Return the subjects chosen, of the challenge or of a miniature."""
+        miniature = read_miniature(self.root, self.kind)
+        known = layout.SUBJECTS if miniature is None else tuple(miniature.sizes["subjects"])
+        return select_names("subject", self.subjects, known, "in Algonauts 2025")
+
+
+@register_dataset
 class Algonauts2025Dataset(SeriesDataset):
     """Training runs, and the runs to be predicted, of some subjects.
 
@@ -35,19 +79,7 @@ class Algonauts2025Dataset(SeriesDataset):
 
     Parameters
     ----------
-    root : Path or str
-        Folder that holds ``fmri`` and ``stimuli``.
-    subjects : "all" or sequence of str
-    movies : "all" or sequence of str
-        Training runs: seasons of Friends ``s1`` to ``s6``, ``bourne``, ``figures``, ``life``, ``wolf``.
-    held_out : {"friends-s7", "ood", "none"}
-        Runs to be predicted.
-    drop_first, drop_last : int
-        Volumes at the ends of training runs that are not used. Held-out runs are predicted whole.
-    roi_table : str or None
-        CSV ``voxel,roi``, relative to ``root``, with parcels numbered 1 to 1000 as in the atlas; None: one ROI
-        ``parcels``.
-    rois : "all" or sequence of str
+    settings : Algonauts2025Settings
 
     Raises
     ------
@@ -60,7 +92,7 @@ class Algonauts2025Dataset(SeriesDataset):
        Multimodal Movies. doi:10.48550/arXiv.2501.00504
     """
 
-    kind: ClassVar[str] = KIND
+    Settings = Algonauts2025Settings
     tr = layout.TR_SECONDS
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Algonauts 2025 challenge: parcel time series of people who watched Friends and movies (CNeuroMod)",
@@ -74,32 +106,18 @@ class Algonauts2025Dataset(SeriesDataset):
         n_bytes=4 * 607_000_000,
     )
 
-    def __init__(
-        self,
-        root: Path | str,
-        subjects: Literal["all"] | Sequence[str] = "all",
-        movies: Literal["all"] | Sequence[str] = "all",
-        held_out: layout.HeldOut = "friends-s7",
-        drop_first: int = 5,
-        drop_last: int = 5,
-        roi_table: str | None = None,
-        rois: Literal["all"] | Sequence[str] = "all",
-    ) -> None:
-        self._root = Path(root)
-        check_option("held_out", held_out, ("friends-s7", "ood", "none"))
-        self._held_out = held_out
-        known = _subjects_of(self._root)
-        self._subjects = select_names("subject", subjects, known, "in Algonauts 2025")
-        chunks = select_names("season or movie", movies, layout.CHUNKS, "in Algonauts 2025")
+    def __init__(self, settings: Algonauts2025Settings) -> None:
+        self._root, self._held_out = settings.root, settings.held_out
+        self._subjects, chunks = settings.known_subjects(), settings.chunks()
         self._keys: dict[str, dict[str, tuple[Path, tuple[str, ...]]]] = {}
         self._lengths: dict[str, dict[str, int]] = {}
         for subject in self._subjects:
-            self._find_runs(subject, chunks, movies == "all")
+            self._find_runs(subject, chunks, settings.movies == "all")
         train = self._common_runs(chunks)
         lengths = {run: min(self._lengths[subject][run] for subject in self._subjects) for run in train}
         self.samples = (
-            {subject: layout.read_samples(self._root, subject, held_out) for subject in self._subjects}
-            if held_out != "none"
+            {subject: layout.read_samples(self._root, subject, settings.held_out) for subject in self._subjects}
+            if settings.held_out != "none"
             else {}
         )
         for run, length in self._test_lengths().items():
@@ -112,17 +130,17 @@ class Algonauts2025Dataset(SeriesDataset):
                 SeriesRun(run, length, self._movie(run), "train" if run in train else "test")
                 for run, length in lengths.items()
             ],
-            drop_first=drop_first,
-            drop_last=drop_last,
+            drop_first=settings.drop_first,
+            drop_last=settings.drop_last,
         )
-        self._rois = {subject: self._read_rois(subject, roi_table, rois) for subject in self._subjects}
-        self._roi_table = None if roi_table is None else self._root / roi_table
+        self._roi_table = None if settings.roi_table is None else self._root / settings.roi_table
+        self._rois = {subject: self._read_rois(subject, settings.rois) for subject in self._subjects}
 
     def _find_runs(self, subject: str, chunks: Sequence[str], every: bool) -> None:
         """Look into the files of a subject: which runs they have and how long those are."""
         self._keys[subject], self._lengths[subject] = {}, {}
-        wanted = {"friends": set(chunks) & set(layout.FRIENDS), "movie10": set(chunks) & set(layout.MOVIE10)}
-        files = [layout.response_path(self._root, subject, what) for what, names in wanted.items() if names]
+        parts = {"friends": set(chunks) & set(layout.FRIENDS), "movie10": set(chunks) & set(layout.MOVIE10)}
+        files = [layout.response_path(self._root, subject, what) for what, names in parts.items() if names]
         if self.has_held_out_file(subject):
             files.append(layout.response_path(self._root, subject, self._held_out))
         for path in files:
@@ -189,37 +207,27 @@ class Algonauts2025Dataset(SeriesDataset):
             raise MissingFileError(f"movie of run {run} not found: {path} does not exist; get it with the stimuli")
         return path
 
-    def _read_rois(self, subject: str, table: str | None, rois: Literal["all"] | Sequence[str]) -> dict[str, IntArray]:
-        numbers = [str(number) for number in range(1, layout.N_PARCELS + 1)]
-        found = (
-            {PARCELS: np.arange(layout.N_PARCELS)}
-            if table is None
-            else read_rois(self._root / table, subject, layout.N_PARCELS, numbers)
-        )
+    def _read_rois(self, subject: str, rois: Names) -> dict[str, IntArray]:
+        found: dict[str, IntArray] = {PARCELS: np.arange(layout.N_PARCELS)}
+        if self._roi_table is not None:
+            numbers = [str(number) for number in range(1, layout.N_PARCELS + 1)]
+            found = read_rois(self._roi_table, subject, layout.N_PARCELS, numbers)
         return {roi: found[roi] for roi in select_names("ROI", rois, tuple(found), f"of {subject}")}
 
     @classmethod
-    def expected_files(
-        cls,
-        root: Path | str,
-        subjects: Literal["all"] | Sequence[str] = "all",
-        movies: Literal["all"] | Sequence[str] = "all",
-        held_out: layout.HeldOut = "friends-s7",
-        **_: Any,
-    ) -> tuple[Expected, ...]:
+    def expected_files(cls, settings: Algonauts2025Settings) -> tuple[Expected, ...]:
         """List the subjects' files; which movies are needed follows from what is in those."""
-        root = Path(root)
-        chunks = select_names("season or movie", movies, layout.CHUNKS, "in Algonauts 2025")
-        miniature = read_miniature(root, KIND) is not None
+        root, chunks = settings.root, settings.chunks()
+        miniature = read_miniature(root, settings.kind) is not None
         listed = []
-        for subject in select_names("subject", subjects, _subjects_of(root), "in Algonauts 2025"):
+        for subject in settings.known_subjects():
             for what, names, n_bytes in (("friends", layout.FRIENDS, 515), ("movie10", layout.MOVIE10, 92)):
                 if set(names) & set(chunks):
                     path = layout.response_path(root, subject, what)
                     size = None if miniature else n_bytes * 1_000_000
                     listed.append(Expected(f"responses of {subject}", path, n_bytes=size, problem=_problem))
-            if held_out != "none":
-                path = layout.samples_path(root, subject, held_out)
+            if settings.held_out != "none":
+                path = layout.samples_path(root, subject, settings.held_out)
                 listed.append(Expected(f"held-out volumes of {subject}", path))
         return tuple(listed)
 
@@ -244,26 +252,25 @@ class Algonauts2025Dataset(SeriesDataset):
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the parcels of an ROI; values of shape (n_volumes, n_repetitions, n_parcels), NaN where not repeated."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         if split == "test" and not self.has_test_responses:
             raise DataError("Algonauts 2025 has no public test responses; make a submission, or score training runs")
         runs = self.runs_of(split)
         for run in runs:
             self._check_length(subject, run)
         n_repetitions = max(len(self._keys[subject][run.name][1]) for run in runs)
-        stimuli = self.train_stimuli if split == "train" else self.test_stimuli
+        ids = self.stimulus_ids(split)
         parcels = self._rois[subject][roi]
-        values = np.full((len(stimuli), n_repetitions, len(parcels)), np.nan, dtype=np.float32)
+        values = np.full((len(ids), n_repetitions, len(parcels)), np.nan, dtype=np.float32)
         row = 0
         for run in runs:
             kept = self.kept_volumes(run)
             path, keys = self._keys[subject][run.name]
             with _open(path) as file:
-                for place, key in enumerate(keys):
+                for repetition, key in enumerate(keys):
                     part = as_response_values(np.asarray(file[key])[kept.start : kept.stop], f"{path.name} {key}")
-                    values[row : row + len(kept), place] = part[:, parcels]
+                    values[row : row + len(kept), repetition] = part[:, parcels]
             row += len(kept)
-        ids = tuple(stimulus.stimulus_id for stimulus in stimuli)
         return ResponseSet(subject, roi, ids, values, self.facts.unit)
 
     @property
@@ -282,14 +289,9 @@ class Algonauts2025Dataset(SeriesDataset):
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the subject's files, and the table of ROIs."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         files = dict.fromkeys(path for path, _ in self._keys[subject].values())
         return (*files, *(() if self._roi_table is None else (self._roi_table,)))
-
-
-def _subjects_of(root: Path) -> tuple[str, ...]:
-    miniature = read_miniature(root, KIND)
-    return layout.SUBJECTS if miniature is None else tuple(miniature.sizes["subjects"])
 
 
 def _open(path: Path) -> Any:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal
 
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
 
@@ -92,9 +91,3 @@ def read_samples(root: Path, subject: str, held_out: str) -> dict[str, int]:
             raise DataError(f"{path.name} must hold a number of volumes for each run; got {run!r}: {number!r}")
         samples[run] = int(number)
     return dict(sorted(samples.items()))
-
-
-def check_chunks(chunks: Sequence[str]) -> None:
-    """Raise UnknownNameError for a season or movie that the challenge does not have."""
-    for chunk in chunks:
-        check_known("season or movie", chunk, CHUNKS, where="among the training runs of Algonauts 2025")

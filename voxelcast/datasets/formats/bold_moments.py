@@ -3,56 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelPlaces
+from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.formats.algonauts2021_layout import VideoOrderDataset, check_response_file, find_folder
-from voxelcast.datasets.formats.bold_moments_choice import Choice, expected_files
 from voxelcast.datasets.formats.bold_moments_files import (
     Gathered,
     open_roi_file,
     open_whole_brain,
+    read_indices,
     read_mask,
-    read_places,
 )
+from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings, Selection, expected_files
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.registry import register_dataset
 from voxelcast.stimuli.stimulus import Stimulus
 
 
+@register_dataset
 class BoldMomentsDataset(VideoOrderDataset):
     """The dataset as it lies on OpenNeuro, with the videos (a separate download) anywhere up to two folders down.
 
     Parameters
     ----------
-    root : Path or str
-        Folder that holds ``derivatives``; the videos in a folder ``mp4_h264`` of it or below.
-    version : {"B", "A"}
-        B: GLMsingle, z-scored within each session (recommended); A: finite impulse responses, as in the paper.
-    space : {"MNI152", "fsLR32k", "fsaverage"}
-        Version A has MNI152 alone.
-    files : {"roi", "whole_brain"} or None
-        Where responses are read from: a prepared file per ROI, or the whole brain's betas (version B). None: ``roi`` in
-        MNI152, ``whole_brain`` elsewhere.
-    voxels : {"allvoxel", "reliable"}
-        Of version A: all voxels of an ROI, or those with reliable responses.
-    tr : int or None
-        Of version A: the volume after onset, 1 to 9; None: the mean of 5 to 9.
-    subjects : "all" or list of str
-        Of ``sub-01`` to ``sub-10``.
-    rois : "all" or list of str
-        ``all``: each area once, hemispheres joined, in MNI152; the whole brain elsewhere. ``challenge`` stands for the
-        nine ROIs of the Algonauts 2021 challenge; see :func:`bold_moments_layout.roi_parts` for other names.
+    settings : BoldMomentsSettings
 
     Raises
     ------
@@ -74,7 +59,7 @@ class BoldMomentsDataset(VideoOrderDataset):
        metadata. Nature Communications 15, 6241. doi:10.1038/s41467-024-50310-3
     """
 
-    kind: ClassVar[str] = "bold_moments"
+    Settings = BoldMomentsSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="BOLD Moments: responses to 1102 three-second videos, test responses public",
         unit="beta, z-scored",
@@ -93,22 +78,11 @@ class BoldMomentsDataset(VideoOrderDataset):
         n_bytes=44_500_000_000,
     )
 
-    def __init__(
-        self,
-        root: Path | str,
-        version: layout.Version = "B",
-        space: layout.Space = "MNI152",
-        files: layout.Files | None = None,
-        voxels: layout.Voxels = "allvoxel",
-        tr: int | None = None,
-        subjects: Literal["all"] | Sequence[str] = "all",
-        rois: Literal["all"] | Sequence[str] = "all",
-    ) -> None:
-        self._root = Path(root)
-        self._choice = Choice(self._root, version, space, files, voxels, tr, subjects, rois)
-        self._subjects = self._choice.subjects
+    def __init__(self, settings: BoldMomentsSettings) -> None:
+        self._root, self._selection = settings.root, Selection(settings)
+        self._subjects = self._selection.subjects
         self._derivatives = find_folder(self._root, "derivatives", "BOLD Moments")
-        self._n_train = self._choice.n_train
+        self._n_train = self._selection.n_train
         self._videos = self._find_videos()
         for subject in self._subjects:
             for roi in self.rois(subject):
@@ -116,15 +90,14 @@ class BoldMomentsDataset(VideoOrderDataset):
                     check_response_file(path, subject, roi)
 
     @classmethod
-    def expected_files(cls, root: Path | str, *args: Any, **settings: Any) -> tuple[Expected, ...]:
+    def expected_files(cls, settings: BoldMomentsSettings) -> tuple[Expected, ...]:
         """List the videos, their annotations, and the response files of the subjects and ROIs chosen."""
-        choice = Choice(Path(root), *args, **settings)
-        return expected_files(Path(root), choice)
+        return expected_files(settings)
 
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen, of those that the subject has."""
         check_known("subject", subject, self._subjects, where="in this dataset")
-        return self._choice.rois_of(subject)
+        return self._selection.rois_of(subject)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the responses: values of shape (1000, 3, n_voxels), or (102, 10, n_voxels) for the test videos.
@@ -132,22 +105,21 @@ class BoldMomentsDataset(VideoOrderDataset):
         Voxels come part by part, e.g. ``V1`` as lV1v, rV1v, lV1d, rV1d.
         """
         gathered = self._gather(subject, roi, split)
-        stimuli = self.train_stimuli if split == "train" else self.test_stimuli
-        ids = tuple(stimulus.stimulus_id for stimulus in stimuli)
+        ids = self.stimulus_ids(split)
         n_voxels = sum(part.n_voxels for part in gathered)
         if not n_voxels:
             raise DataError(f"{subject} {roi} holds no voxel; leave this ROI out")
         values = np.empty((len(ids), layout.REPETITIONS[split], n_voxels), gathered[0].stored.dtype)
-        place = 0
+        start = 0
         for part in gathered:
-            values[:, :, place : place + part.n_voxels] = part.read()
-            place += part.n_voxels
+            values[:, :, start : start + part.n_voxels] = part.read()
+            start += part.n_voxels
         return ResponseSet(subject, roi, ids, as_response_values(values, f"{subject} {roi}"), self.facts.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
-        """Return the files of the ROI's parts, or of the whole brain and the ROI's place in it."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
-        return tuple(self._derivatives / source.path for source in self._choice.sources(subject, roi))
+        """Return the files of the ROI's parts, or of the whole brain and the ROI's voxels in it."""
+        self.check_roi(subject, roi)
+        return tuple(self._derivatives / source.path for source in self._selection.sources(subject, roi))
 
     @property
     def has_test_responses(self) -> bool:
@@ -170,23 +142,23 @@ class BoldMomentsDataset(VideoOrderDataset):
         mask, _ = self._mask(subject)
         return mask
 
-    def voxel_places(self, subject: str, roi: str) -> VoxelPlaces | None:
+    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Read where the voxels of an ROI of version B lie in the MNI152 volume."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
-        if self._choice.space != "MNI152" or self._choice.version != "B":
+        self.check_roi(subject, roi)
+        if self._selection.template != "MNI152" or self._selection.version != "B":
             return None
         mask, affine = self._mask(subject)
         if roi == layout.WHOLE_BRAIN:
-            return VoxelPlaces(mask.shape, np.argwhere(mask), affine)
-        parts = [read_places(self._derivatives / path) for path in self._choice.places_of(subject, roi)]
-        return VoxelPlaces(mask.shape, np.concatenate(parts), affine)
+            return VoxelIndices(mask.shape, np.argwhere(mask), affine)
+        parts = [read_indices(self._derivatives / path) for path in self._selection.index_files(subject, roi)]
+        return VoxelIndices(mask.shape, np.concatenate(parts), affine)
 
     @property
     def submission_track(self) -> Literal["mini", "full"] | None:
         """Track whose ROIs were chosen, so that a submission can be made and scored at home."""
-        if self._choice.space != "MNI152":
+        if self._selection.template != "MNI152":
             return None
-        rois = set(self._choice.rois)
+        rois = set(self._selection.rois)
         return "mini" if rois == set(MINI_ROIS) else "full" if rois == {layout.WHOLE_BRAIN} else None
 
     @cached_property
@@ -201,7 +173,7 @@ class BoldMomentsDataset(VideoOrderDataset):
 
     def _find_videos(self) -> tuple[Stimulus, ...]:
         folder = find_folder(self._root, layout.VIDEO_FOLDER, "videos")
-        numbers = self._choice.numbers
+        numbers = self._selection.numbers
         paths = [folder / f"{number}.mp4" for number in (*numbers["train"], *numbers["test"])]
         missing = [path for path in paths if not path.is_file()]
         if missing:
@@ -213,34 +185,34 @@ class BoldMomentsDataset(VideoOrderDataset):
 
     def _gather(self, subject: str, roi: str, split: Split) -> list[Gathered]:
         """Open the files of an ROI and say which voxels to take of each."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
-        choice = self._choice
-        numbers, parts = choice.numbers[split], choice.parts(roi)
-        if choice.files == "roi":
-            paths = [self._derivatives / choice.roi_file(subject, name) for name in parts]
+        self.check_roi(subject, roi)
+        selection = self._selection
+        numbers, parts = selection.numbers[split], selection.parts(roi)
+        if selection.files == "roi":
+            paths = [self._derivatives / selection.roi_file(subject, name) for name in parts]
             return [open_roi_file(path, split, len(numbers)) for path in paths]
-        if choice.space == "fsaverage":
+        if selection.template == "fsaverage":
             paths = [self._derivatives / layout.whole_brain_file("fsaverage", subject, split, side) for side in parts]
             return [open_whole_brain(path, split, numbers) for path in paths]
-        path = self._derivatives / layout.whole_brain_file(choice.space, subject, split)
+        path = self._derivatives / layout.whole_brain_file(selection.template, subject, split)
         whole = open_whole_brain(path, split, numbers)
         if roi == layout.WHOLE_BRAIN:
             return [whole]
         return [whole.only(self._chosen_voxels(subject, roi, whole, path))]
 
     def _chosen_voxels(self, subject: str, roi: str, whole: Gathered, path: Path) -> IntArray:
-        if self._choice.space == "fsLR32k":
-            borders = np.cumsum((0, *self._choice.n_grayordinates))
+        if self._selection.template == "fsLR32k":
+            borders = np.cumsum((0, *self._selection.n_grayordinates))
             if borders[-1] != whole.n_voxels:
                 raise DataError(f"{path} must hold {borders[-1]} grayordinates; got {whole.n_voxels}; get it again")
-            place = (*layout.HEMISPHERES, "subcortex").index(roi)
-            return np.arange(borders[place], borders[place + 1])
+            part = (*layout.HEMISPHERES, "subcortex").index(roi)
+            return np.arange(borders[part], borders[part + 1])
         mask, _ = self._mask(subject)
         if mask.sum() != whole.n_voxels:
             raise DataError(f"{path} holds {whole.n_voxels} voxels, but its mask {mask.sum()}; get the file again")
-        place_of: IntArray = np.where(mask.ravel(), np.cumsum(mask.ravel()) - 1, -1)
-        parts = [read_places(self._derivatives / file) for file in self._choice.places_of(subject, roi)]
-        chosen: IntArray = place_of[np.ravel_multi_index(tuple(np.concatenate(parts).T), mask.shape)]
+        index_of: IntArray = np.where(mask.ravel(), np.cumsum(mask.ravel()) - 1, -1)
+        parts = [read_indices(self._derivatives / file) for file in self._selection.index_files(subject, roi)]
+        chosen: IntArray = index_of[np.ravel_multi_index(tuple(np.concatenate(parts).T), mask.shape)]
         if (chosen < 0).any():
             n_outside = int((chosen < 0).sum())
             raise DataError(f"{n_outside} voxels of {subject} {roi} lie outside the mask of {path}; get the file again")
@@ -248,7 +220,7 @@ class BoldMomentsDataset(VideoOrderDataset):
 
     def _mask(self, subject: str) -> tuple[BoolArray, FloatArray | None]:
         check_known("subject", subject, self._subjects, where="in this dataset")
-        if self._choice.version != "B" or self._choice.space != "MNI152":
-            raise OptionError("BOLD Moments states the places of voxels for version B in MNI152; choose these")
+        if self._selection.version != "B" or self._selection.template != "MNI152":
+            raise OptionError("BOLD Moments states where voxels lie for version B in MNI152; choose these")
         whole = self._derivatives / layout.whole_brain_file("MNI152", subject, "test")
         return read_mask(whole, self._derivatives / layout.mask_file(subject))

@@ -20,22 +20,22 @@ from voxelcast.datasets.readers.pickles import open_pickle
 
 @dataclass(frozen=True)
 class Gathered:
-    """Responses in a file, of shape (n_stimuli, n_repetitions, all voxels), and the voxels wanted (None: all)."""
+    """Responses in a file, of shape (n_stimuli, n_repetitions, all voxels), and the voxels to read (None: all)."""
 
     stored: StoredArray
     voxels: IntArray | None = None
 
     @property
     def n_voxels(self) -> int:
-        """Number of voxels wanted."""
+        """Number of voxels to read."""
         return self.stored.shape[2] if self.voxels is None else len(self.voxels)
 
     def only(self, voxels: IntArray) -> Gathered:
-        """Want these voxels alone."""
+        """Choose these voxels alone."""
         return replace(self, voxels=voxels)
 
     def read(self) -> NDArray[Any]:
-        """Read the responses of the voxels wanted."""
+        """Read the responses of the voxels chosen."""
         return self.stored.read(self.voxels)
 
 
@@ -93,7 +93,7 @@ def read_mask(whole_brain: Path, mask: Path) -> tuple[BoolArray, FloatArray | No
     return _read_nifti(mask)
 
 
-def read_places(path: Path) -> IntArray:
+def read_indices(path: Path) -> IntArray:
     """Read where the voxels of an ROI lie: the first of a tuple of arrays, of shape (n_voxels, 3).
 
     Raises
@@ -104,9 +104,9 @@ def read_places(path: Path) -> IntArray:
     content = open_pickle(path, str(path))
     if not isinstance(content, (tuple, list)) or not content or not isinstance(content[0], StoredArray):
         raise DataError(f"{path} must hold a tuple that begins with an array of voxel numbers; get the file again")
-    places = content[0].read()
-    check_shape(f"voxel numbers in {path}", places, ("voxel", "axis"), (None, 3))
-    return places.astype(np.int64)
+    indices = content[0].read()
+    check_shape(f"voxel numbers in {path}", indices, ("voxel", "axis"), (None, 3))
+    return indices.astype(np.int64)
 
 
 def _organized(path: Path) -> tuple[Any, ...]:

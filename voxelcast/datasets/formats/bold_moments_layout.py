@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 Version = Literal["A", "B"]
-Space = Literal["MNI152", "fsLR32k", "fsaverage"]
+Template = Literal["MNI152", "fsLR32k", "fsaverage"]
 Files = Literal["roi", "whole_brain"]
 Voxels = Literal["allvoxel", "reliable"]
 Part = Literal["train", "test"]
@@ -25,7 +25,7 @@ WHOLE_BRAIN, GENERAL, CHALLENGE = "WB", "BMDgeneral", "challenge"
 VIDEO_FOLDER = "mp4_h264"
 HEMISPHERES = ("left", "right")
 N_GRAYORDINATES = (29_696, 29_716, 31_870)
-"""Of the fsLR32k space, in the order of the file: left cortex, right cortex, subcortex."""
+"""Of fsLR32k, in the order of the file: left cortex, right cortex, subcortex."""
 N_VERTICES = 163_842
 """Of one hemisphere of fsaverage."""
 
@@ -72,39 +72,36 @@ _FOLDER = {"A": Path("versionA") / "MNI152" / "prepared_data", "B": Path("versio
 
 
 def published_voxels(version: Version) -> dict[str, dict[str, int]]:
-    """List the voxels of each subject in each file of a version (of ``allvoxel`` in version A), in space MNI152.
+    """List the voxels of each subject in each file of a version (of ``allvoxel`` in version A), in MNI152.
 
     0 where the ROI could not be found in the subject: TOS of sub-06, TOS and RSC of sub-07, in version A.
     """
     if version == "A":
-        return {
-            subject: {roi: counts[place] for roi, counts in _VOXELS_A.items()} for place, subject in enumerate(SUBJECTS)
-        }
+        return {subject: {roi: counts[i] for roi, counts in _VOXELS_A.items()} for i, subject in enumerate(SUBJECTS)}
     areas = {f"{'lr'[side]}{area}": counts[side] for area, counts in _VOXELS_B.items() for side in (0, 1)}
     return {
-        subject: areas | {GENERAL: _N_GENERAL_B, WHOLE_BRAIN: _WHOLE_BRAIN_B[place]}
-        for place, subject in enumerate(SUBJECTS)
+        subject: areas | {GENERAL: _N_GENERAL_B, WHOLE_BRAIN: _WHOLE_BRAIN_B[i]} for i, subject in enumerate(SUBJECTS)
     }
 
 
-def main_rois(version: Version, space: Space) -> tuple[str, ...]:
+def main_rois(version: Version, template: Template) -> tuple[str, ...]:
     """List what ``rois: all`` stands for: every area once, both hemispheres joined; on surfaces the whole brain."""
-    if space != "MNI152":
+    if template != "MNI152":
         return (WHOLE_BRAIN,)
     return (*_JOINED, *_OTHERS, *(("MT",) if version == "B" else ()))
 
 
-def roi_parts(version: Version, space: Space) -> dict[str, tuple[str, ...]]:
+def roi_parts(version: Version, template: Template) -> dict[str, tuple[str, ...]]:
     """Say of which files, or parts of the whole brain, each ROI is made; the main ROIs come first.
 
     ``V1`` is V1v and V1d, ``V4`` is hV4, and in version B each is the left and the right hemisphere; the files' own
     names (``lV1v``, ``rV1v``) stand for themselves.
     """
-    if space == "fsLR32k":
+    if template == "fsLR32k":
         return {name: (name,) for name in (WHOLE_BRAIN, *HEMISPHERES, "subcortex")}
-    if space == "fsaverage":
+    if template == "fsaverage":
         return {WHOLE_BRAIN: HEMISPHERES} | {name: (name,) for name in HEMISPHERES}
-    areas = {name: _JOINED.get(name, (name,)) for name in main_rois(version, space)}
+    areas = {name: _JOINED.get(name, (name,)) for name in main_rois(version, template)}
     areas |= {area: (area,) for joined in _JOINED.values() for area in joined}
     if version == "A":
         return areas | {WHOLE_BRAIN: (WHOLE_BRAIN,)}
@@ -122,14 +119,14 @@ def roi_file(version: Version, subject: str, name: str, voxels: Voxels = "allvox
     return _FOLDER["A"] / f"prepared_{voxels}_pkl" / times / subject / f"{name}_{label}_{voxels}.pkl"
 
 
-def whole_brain_file(space: Space, subject: str, part: Part, hemisphere: str = "") -> Path:
+def whole_brain_file(template: Template, subject: str, part: Part, hemisphere: str = "") -> Path:
     """Return the file of all betas of version B, relative to ``derivatives``; ``hemisphere`` in fsaverage only."""
     side = f"_hemi-{hemisphere}" if hemisphere else ""
     name = f"{subject}_organized_betas_task-{part}{side}_normalized.pkl"
-    return _FOLDER["B"] / space / "GLM" / subject / "prepared_betas" / name
+    return _FOLDER["B"] / template / "GLM" / subject / "prepared_betas" / name
 
 
-def roi_places_file(subject: str, name: str) -> Path:
+def roi_index_file(subject: str, name: str) -> Path:
     """Return the file that says where an ROI of version B lies in MNI152, relative to ``derivatives``."""
     return _FOLDER["B"] / "MNI152" / "GLM" / subject / "ROIs" / f"ROI-{name}_indices.pkl"
 

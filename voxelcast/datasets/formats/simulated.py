@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
+from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.formats.algonauts2021_layout import (
@@ -29,9 +31,10 @@ from voxelcast.datasets.formats.algonauts2021_layout import (
     list_videos,
     read_train_responses,
     response_path,
-    select_names,
     true_test_path,
 )
+from voxelcast.datasets.registry import register_dataset
+from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
 from voxelcast.datasets.simulation.responses import add_noise, driving_components, planted_signal
 from voxelcast.datasets.simulation.videos import draw_clip
@@ -80,7 +83,7 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
-    told = progress or Silent()
+    shown = progress or Silent()
     folder = root / VIDEO_FOLDER
     stored = json.loads(json.dumps(plan.to_dict()))
     if (root / _PLAN).is_file():
@@ -93,14 +96,14 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     else:
         write_json(root / _PLAN, stored)
     n_videos = plan.n_train + plan.n_test
-    told.start("writing videos", n_videos, "video")
+    shown.start("writing videos", n_videos, "video")
     for number in range(1, n_videos + 1):
         path = folder / _video_name(plan, number)
         if not path.is_file():
             with atomic_path(path) as temporary:
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
-        told.advance()
-    told.finish()
+        shown.advance()
+    shown.finish()
     return list_videos(root, plan.n_train, plan.n_test)
 
 
@@ -131,10 +134,10 @@ def write_responses(
     """
     if not (root / _PLAN).is_file() or _read_json(root / _PLAN) != json.loads(json.dumps(plan.to_dict())):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
-    told = progress or Silent()
+    shown = progress or Silent()
     components = _components(plan, signals)
     pairs = [(subject, roi) for subject in plan.subjects for roi in plan.voxels[subject]]
-    told.start("writing responses", len(pairs), "subject x ROI")
+    shown.start("writing responses", len(pairs), "subject x ROI")
     for subject, roi in pairs:
         seed = derive_seed(plan.seed, "responses", subject, roi)
         signal = planted_signal(components[plan.drivers[roi]], plan.voxels[subject][roi], seed=seed)
@@ -144,8 +147,8 @@ def write_responses(
         path = response_path(root / RESPONSE_FOLDER, "mini", subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
         save_array(true_test_path(root, subject, roi), test)
-        told.advance()
-    told.finish()
+        shown.advance()
+    shown.finish()
     write_json(root / _TRUTH, _truth(plan, pairs))
 
 
@@ -193,13 +196,22 @@ def _read_json(path: Path) -> Any:
         raise StoreError(f"{path} is not whole JSON ({' '.join(str(error).split())}); remove the simulation") from error
 
 
+@settings
+class SimulatedSettings(DatasetSettings):
+    """Settings of `SimulatedDataset`."""
+
+    _: KW_ONLY
+    kind: Literal["simulated"] = "simulated"
+    subjects: Annotated[Names, NO_EFFECT] = "all"
+
+
+@register_dataset
 class SimulatedDataset(VideoOrderDataset):
     """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
 
     Parameters
     ----------
-    root : Path or str
-    subjects, rois : "all" or list of str
+    settings : SimulatedSettings
 
     Raises
     ------
@@ -209,7 +221,7 @@ class SimulatedDataset(VideoOrderDataset):
         For a subject or ROI that it does not have.
     """
 
-    kind: ClassVar[str] = "simulated"
+    Settings = SimulatedSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Simulated responses to synthetic videos, with a planted truth",
         unit="standard deviation of one presentation",
@@ -217,13 +229,8 @@ class SimulatedDataset(VideoOrderDataset):
         citation="none",
     )
 
-    def __init__(
-        self,
-        root: Path | str,
-        subjects: Literal["all"] | Sequence[str] = "all",
-        rois: Literal["all"] | Sequence[str] = "all",
-    ) -> None:
-        self._root = Path(root)
+    def __init__(self, settings: SimulatedSettings) -> None:
+        self._root = settings.root
         if not (self._root / _TRUTH).is_file():
             raise MissingFileError(
                 f"simulation not found: {self._root / _TRUTH} does not exist; write one with voxelcast simulate"
@@ -233,9 +240,9 @@ class SimulatedDataset(VideoOrderDataset):
         self._n_train, self._n_test = int(plan["n_train"]), int(plan["n_test"])
         self._repetitions = {"train": int(plan["n_repetitions"]), "test": int(plan["n_test_repetitions"])}
         self._voxels: dict[str, dict[str, int]] = plan["voxels"]
-        self._subjects = select_names("subject", subjects, tuple(self._voxels), f"in {self._root}")
+        self._subjects = select_names("subject", settings.subjects, tuple(self._voxels), f"in {self._root}")
         known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
-        self._rois = select_names("ROI", rois, known_rois, f"in {self._root}")
+        self._rois = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
         self._videos = list_videos(self._root, self._n_train, self._n_test)
         for subject in self._subjects:
             for roi in self.rois(subject):
@@ -252,14 +259,13 @@ class SimulatedDataset(VideoOrderDataset):
         train_path, test_path = self.response_files(subject, roi)
         if split == "train":
             values = read_train_responses(train_path, subject, roi, self._n_train, self._repetitions["train"])
-            stimuli = self.train_stimuli
         else:
-            values, stimuli = np.load(test_path, allow_pickle=False), self.test_stimuli
-        return ResponseSet(subject, roi, tuple(s.stimulus_id for s in stimuli), values, self.facts.unit)
+            values = np.load(test_path, allow_pickle=False)
+        return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the pickle of training responses and the array of test responses."""
-        check_known("ROI", roi, self.rois(subject), where=f"of {subject}")
+        self.check_roi(subject, roi)
         return (
             response_path(self._root / RESPONSE_FOLDER, "mini", subject, roi),
             true_test_path(self._root, subject, roi),

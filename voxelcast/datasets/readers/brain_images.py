@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError
-from voxelcast.datasets.base import VoxelPlaces
+from voxelcast.datasets.base import VoxelIndices
 
 SUFFIXES = (".dscalar.nii", ".dtseries.nii", ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 
@@ -46,7 +46,7 @@ class BrainImage(ABC):
         Parameters
         ----------
         voxels : ndarray of int, shape (n_chosen,)
-            Places among ``n_voxels``.
+            Indices among ``n_voxels``.
 
         Returns
         -------
@@ -75,11 +75,11 @@ class NiftiImage(BrainImage):
 
     def read(self, voxels: IntArray) -> FloatArray:
         """Read volume by volume; values of shape (n_maps, n_chosen)."""
-        places = np.unravel_index(voxels, self._image.shape[:3])
+        indices = np.unravel_index(voxels, self._image.shape[:3])
         proxy = self._image.dataobj
         values = np.empty((self.n_maps, len(voxels)), dtype=_exact(self._image.get_data_dtype()))
         for number in range(self.n_maps):
-            values[number] = np.asarray(proxy[..., number])[places]
+            values[number] = np.asarray(proxy[..., number])[indices]
         return values
 
     def geometry(self) -> tuple[Any, ...]:
@@ -187,13 +187,13 @@ class ArrayImage(BrainImage):
         return "array", self.n_voxels
 
 
-def places_in_volume(image: BrainImage, voxels: IntArray) -> VoxelPlaces | None:
+def indices_in_volume(image: BrainImage, voxels: IntArray) -> VoxelIndices | None:
     """Say where voxels of a volume lie; None for surfaces and plain arrays."""
     if not isinstance(image, NiftiImage):
         return None
     _, shape, affine = image.geometry()
-    places = np.stack(np.unravel_index(voxels, shape), axis=1)
-    return VoxelPlaces(shape, places, np.reshape(affine, (4, 4)))
+    indices = np.stack(np.unravel_index(voxels, shape), axis=1)
+    return VoxelIndices(shape, indices, np.reshape(affine, (4, 4)))
 
 
 def open_brain_image(path: Path) -> BrainImage:

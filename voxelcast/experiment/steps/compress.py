@@ -50,9 +50,9 @@ class CompressJob(Job):
     excluded : tuple of tuple of int
     compression : CompressionSettings
     seed : int
-        Of what the method leaves to chance.
+        Counts only where the method leaves something to chance.
     axis : bool
-        Whether time steps are weighed by their first principal axis.
+        Whether time steps are weighed by their first principal axis first (pool ``pc1``).
     """
 
     kind = "compress"

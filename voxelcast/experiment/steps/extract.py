@@ -82,28 +82,22 @@ class ExtractJob(Job):
         """
         from voxelcast.networks.extract import BrokenStimulus, extract
 
-        extraction = self.extraction
         options: dict[str, Any] = {"workers": 1}
         if self.device != "cpu":
             videos = any(not stimulus.is_image for stimulus in self.stimuli)
             options = {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
-        outcomes = extract(
-            network_of(self.network, self.seed, self.device),
-            self.stimuli,
-            extraction,
-            **options,
-        )
+        network = network_of(self.network, self.seed, self.device)
         records: list[dict[str, object]] = []
         with ExitStack() as stack:
             files: dict[Path, RowFile] = {}
-            for outcome in outcomes:
+            for outcome in extract(network, self.stimuli, self.extraction, **options):
                 if isinstance(outcome, BrokenStimulus):
                     record = {"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason}
                 else:
                     record = {"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None}
                     for pool, layers in outcome.by_pool.items():
                         for layer, feature in layers.items():
-                            path = layer_path(folder, layer, pool_index(pool, extraction.pools))
+                            path = layer_path(folder, layer, pool_index(pool, self.extraction.pools))
                             if path not in files:
                                 files[path] = stack.enter_context(RowFile(path, feature.shape))
                             _check_times(outcome.stimulus.name, layer, feature.shape, files[path].shape)

@@ -168,16 +168,17 @@ class FitJob(Job):
         """Search with one partition into folds."""
         folded = self.partitions[number]
         repeat = [f"repeat {number}"] if number else []
-        automl, seed = self.automl or AutoMLSettings(), derive_seed(self.settings.seed, self.subject, self.roi)
+        names = (self.subject, self.roi)
+        seed, budget = derive_seed(self.settings.seed, *names), self.automl or AutoMLSettings()
         scratch = context.scratch.joinpath(*repeat)
         with open_log(scratch) if self.settings.search.method != "exact" else nullcontext() as log:
             return search_pair(
                 train,
                 [layer.open(context, self.stimuli.delayed_rows) for layer in folded.layers],
-                [get_encoder(name, seed, automl) for name in self.encoders],
+                [get_encoder(name, seed, budget) for name in self.encoders],
                 folded.fold_ids,
                 self.settings,
-                context=PairContext((self.subject, self.roi, *repeat), self.truncate, self._n_delays, sharing),
+                context=PairContext((*names, *repeat), self.truncate, self._n_delays, sharing),
                 log=log,
             )
 

@@ -15,9 +15,9 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import ResponseSet
+from voxelcast.datasets.registry import open_once
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.builders import dataset_of
-from voxelcast.experiment.dataset_config import DatasetConfig
 from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.correlation import constant_columns
 from voxelcast.scoring.variance import explainable_variance, ncsnr, noise_ceiling_r2, repetition_counts
@@ -34,7 +34,7 @@ class ResponsesJob(Job):
 
     kind = "responses"
     version = 2
-    dataset: DatasetConfig
+    dataset: DatasetSettings
     files: tuple[str, ...]
     stimuli: tuple[str, ...]
     n_train: int
@@ -62,7 +62,7 @@ class ResponsesJob(Job):
         AlignmentError
             If the responses' stimulus ids are not those of the dataset's stimuli, in their order.
         """
-        source, subject, roi = dataset_of(self.dataset), self.subject, self.roi
+        source, subject, roi = open_once(self.dataset), self.subject, self.roi
         train = _aligned(source.responses(subject, roi), source.train_stimuli)
         mean = train.mean()
         reasons = invalid_reasons(mean)

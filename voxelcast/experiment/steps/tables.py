@@ -15,9 +15,9 @@ from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import ShapeError
 from voxelcast.core.settings import NO_EFFECT, content
 from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.registry import open_once
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.steps import Job, Step, StepContext
-from voxelcast.experiment.builders import dataset_of
-from voxelcast.experiment.dataset_config import DatasetConfig
 from voxelcast.experiment.steps.extract import layer_path
 from voxelcast.store.keys import content_key
 
@@ -36,7 +36,7 @@ class TableJob(Job):
 
     kind = "extract"
     version = 1
-    dataset: Annotated[DatasetConfig, NO_EFFECT]
+    dataset: Annotated[DatasetSettings, NO_EFFECT]
     tables: tuple[FeatureTable, ...]
     ids: tuple[str, ...]
 
@@ -47,14 +47,14 @@ class TableJob(Job):
 
     def run(self, folder: Path, context: StepContext) -> None:
         """Write ``<table>.npy`` (n_stimuli, n_features) float64 of each table; ``stimuli.json`` as `ExtractJob`."""
-        source = dataset_of(self.dataset)
+        source = open_once(self.dataset)
         for table in self.tables:
             np.save(layer_path(folder, table.name), _checked(source, table.name, len(self.ids)))
         records = [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
         (folder / "stimuli.json").write_text(json.dumps(records))
 
 
-def table_step(settings: DatasetConfig, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
+def table_step(settings: DatasetSettings, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
     """Make the step that writes some tables.
 
     Raises

@@ -117,7 +117,7 @@ def _write_version_b(
         write_bytes(path, responses.roi_file(voxels, roi_indices=(grid[voxels], image)))
         if name != layout.WHOLE_BRAIN:
             where = (grid[voxels], voxels, image)
-            write_bytes(derivatives / layout.roi_places_file(subject, name), pickle.dumps(where, protocol=5))
+            write_bytes(derivatives / layout.roi_index_file(subject, name), pickle.dumps(where, protocol=5))
     for part, data in responses.whole_brain_files(image).items():
         write_bytes(derivatives / layout.whole_brain_file("MNI152", subject, part), data)
 

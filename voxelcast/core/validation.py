@@ -1,0 +1,57 @@
+"""What pydantic finds wrong with settings, told in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
+
+from voxelcast.core.checks import nearest
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def first_problem(problems: Sequence[Mapping[str, Any]], model: type, section: str = "") -> str:
+    """Describe the first of some problems: what was wrong, what is allowed, what was got.
+
+    Parameters
+    ----------
+    problems : sequence of mapping
+        As pydantic's ``ValidationError.errors()`` lists them.
+    model : type
+        The pydantic model or dataclass that was validated.
+    section : str
+        Where its settings stand, e.g. ``"dataset"``; empty for the whole file.
+    """
+    # A misspelt setting often leaves another one missing: the misspelling is what to correct.
+    first = min(problems, key=lambda problem: problem["type"] not in _UNKNOWN)
+    where = first["loc"]
+    name = ".".join(map(str, (section, *where) if section else where)) or "the experiment"
+    if first["type"] in _UNKNOWN:
+        allowed = _fields_at(model, where[:-1])
+        near = nearest(str(where[-1]), allowed)
+        hint = f"did you mean {near}? " if near else ""
+        text = f"{name} is not a setting; {hint}allowed here: {', '.join(allowed)}"
+    elif first["type"] == "missing":
+        text = f"{name} is missing; add it (see examples/)"
+    else:
+        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        # A section that is wrong as a whole is no news to the reader, and long.
+        got = "" if first["type"] == "value_error" and isinstance(first["input"], dict) else f"; got {first['input']!r}"
+        text = message if message.startswith(name) else f"{name}: {message}{got}"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return " ".join(text.split()) + more
+
+
+def _fields_at(model: Any, where: Sequence[str | int]) -> list[str]:
+    for part in where:
+        if not isinstance(part, int):
+            model = _section(get_type_hints(model)[part]) or model
+    return [field.name for field in fields(model)] if is_dataclass(model) else list(model.model_fields)
+
+
+def _section(annotation: Any) -> Any:
+    """Return the model or dataclass inside an annotation."""
+    if is_dataclass(annotation) or hasattr(annotation, "model_fields"):
+        return annotation
+    return next((found for member in get_args(annotation) if (found := _section(member)) is not None), None)
