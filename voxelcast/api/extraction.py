@@ -25,12 +25,14 @@ from voxelcast.stimuli.stimulus import Stimulus
 if TYPE_CHECKING:
     from voxelcast.networks.base import Network
 
+EVERY_FRAME = FrameSampling(every=1)
+
 
 def extract(
     stimuli: Any,
     network: Network,
     *,
-    frames: FrameSampling = FrameSampling(every=1),
+    frames: FrameSampling = EVERY_FRAME,
     pool: str = "mean",
     spatial_pool: str = "none",
     on_broken: Literal["stop", "skip"] = "stop",
@@ -176,7 +178,7 @@ class FramesInMemory:
         for name, frames in zip(ids, given.values() if isinstance(given, Mapping) else given, strict=True):
             array = np.asarray(frames)
             array = array[None] if array.ndim == 3 else array
-            check_shape(f"frames of {name}", array, ("n_frames", "height", "width", "3"), (None, None, None, 3))
+            check_shape(f"frames of {name}", array, ("n_frames", "height", "width", "channels"), (None, None, None, 3))
             if array.dtype != np.uint8 or not array.size:
                 raise DataError(f"frames of {name} must be uint8, at least one; got {array.dtype} {array.shape}")
             stimuli.append(array)

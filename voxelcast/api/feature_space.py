@@ -123,7 +123,7 @@ def space_label(space: FeatureSpace) -> tuple[str, str]:
 
 
 def compress_spaces(
-    spaces: Sequence[FeatureSpace], responses: Rows, fold_ids: IntArray, *, nested: bool, seed: int
+    spaces: Sequence[FeatureSpace], responses: Rows, fold_ids: IntArray, *, nested: bool = True, seed: int = 0
 ) -> list[CompressedFeatures]:
     """Compress features as the folds need them, by the functions and with the seed of an experiment.
 

@@ -71,6 +71,11 @@ class Rows:
         check_same_stimuli(self.what, common, other.what, other.ids)
         return self.values if self.ids == other.ids else self.values[[row[name] for name in other.ids]]
 
+    def scalar(self, name: str) -> str:
+        """Return a coordinate that all rows have in common, such as the subject; empty where there is none."""
+        coord = self.coords.get(name)
+        return "" if coord is None or getattr(coord, "dims", None) != () else str(coord.item())
+
 
 def feature_rows(given: Any, what: str = "features") -> Rows:
     """Take features as they come.

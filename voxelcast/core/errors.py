@@ -17,6 +17,8 @@
     ├── ExecutionError     (RuntimeError)       work that a worker, a scheduler or a cloud did not do
     └── StoreError         (RuntimeError)       a stored result that belongs to something else
 
+    VoxelcastWarning       (UserWarning)        a result that is there, but not as it might be expected
+
 Every message is one line: what was wrong, what is allowed, what was got, what to do.
 """
 
@@ -81,3 +83,7 @@ class ExecutionError(VoxelcastError, RuntimeError):
 
 class StoreError(VoxelcastError, RuntimeError):
     """A stored result belongs to something else and is neither reused nor overwritten."""
+
+
+class VoxelcastWarning(UserWarning):
+    """A result is there, but not as the user may expect it: voxels without a score, say."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from voxelcast.core.checks import check_known
+from voxelcast.core.errors import OptionError
 from voxelcast.encoders.automl import AutoML
 from voxelcast.encoders.autosklearn import AutoSklearn
 from voxelcast.encoders.base import Encoder
@@ -71,3 +72,12 @@ def check_ready(names: Sequence[str]) -> None:
         encoder = get_encoder(name)
         if isinstance(encoder, SampleEncoder):
             encoder.check_ready()
+
+
+def check_exact(names: Sequence[str], method: str) -> None:
+    """Raise OptionError if the search method is exact and an encoder has too many hyper-parameters for that."""
+    unlisted = [name for name in names if not can_be_exact(name)]
+    if method == "exact" and unlisted:
+        raise OptionError(
+            f"search.method: exact tries every setting, which {unlisted[0]} has too many of; set search.method=bayes"
+        )
