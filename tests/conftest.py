@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,16 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data not found at {folder}; set VOXELCAST_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a kind's miniature of seed 0, written once and not to be changed: copy it first."""
+
+    @cache
+    def written(kind: str) -> Path:
+        from voxelcast.testing.miniatures import write_miniature
+
+        return write_miniature(kind, tmp_path_factory.mktemp("miniature") / kind).root
+
+    return written

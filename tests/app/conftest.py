@@ -15,7 +15,7 @@ import yaml
 
 from tests.browser import browser, visit
 from tests.experiment.conftest import images, in_process
-from tests.report.synthetic import ROIS, write_output
+from voxelcast.testing.results import ROIS, write_output
 
 __all__ = ["browser", "images", "in_process", "visit"]
 

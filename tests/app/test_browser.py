@@ -13,11 +13,11 @@ import pytest
 from tests.app.conftest import serving, write_outputs
 from tests.browser import Visit
 from tests.experiment.miniature import settings, write_settings
-from tests.report.synthetic import write_output
 from voxelcast.execution.journal import Journal
 from voxelcast.report import write_report
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
+from voxelcast.testing.results import write_output
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is missing; pip install 'voxelcast[browser]'")
 pytest.importorskip("uvicorn", reason="uvicorn is missing; pip install 'voxelcast[app]'")

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.report.synthetic import write_output
 from voxelcast.app.experiment import Experiment
 from voxelcast.app.library import Library
 from voxelcast.app.side_by_side import side_by_side
 from voxelcast.app.table import Query, read_query, table_lines
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
 from voxelcast.execution.journal import Journal
+from voxelcast.testing.results import write_output
 
 
 def found(root: Path) -> dict[str, Experiment]:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.app.conftest import describe
 from tests.experiment.miniature import contents
-from tests.report.synthetic import write_output
 from voxelcast.app.experiment import experiment_key
+from voxelcast.testing.results import write_output
 
 pytest.importorskip("starlette", reason="Starlette is missing; pip install 'voxelcast[app]'")
 pytest.importorskip("httpx", reason="httpx is missing; pip install 'voxelcast[test]'")

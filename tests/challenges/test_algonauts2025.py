@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxelcast.challenges.algonauts2025 import make_2025, read_2025
-from voxelcast.challenges.challenges import remove_files
+from voxelcast.challenges.algonauts2025 import Algonauts2025
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError, UnknownNameError, UnsafeFileError
 
 SHAPES = {(s, run): (6 + i, 4) for s in ("sub-01", "sub-02") for i, run in enumerate(("s07e01a", "s07e01b"))}
 STEM = "fmri_predictions_friends_s7"
+CHALLENGE = Algonauts2025()
 Predictions = dict[tuple[str, str], np.ndarray]
 
 
@@ -26,26 +26,26 @@ def _predictions() -> Predictions:
 
 
 def test_what_is_made_is_what_numpy_reads_and_so_do_we(tmp_path: Path) -> None:
-    path = make_2025(_predictions(), tmp_path, SHAPES)
+    path = CHALLENGE.write_arrays(_predictions(), SHAPES, tmp_path)
     assert path == tmp_path / f"{STEM}.zip"
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == [f"{STEM}.npy"]
         content = np.load(io.BytesIO(archive.read(f"{STEM}.npy")), allow_pickle=True).item()
     assert [(s, run) for s, runs in content.items() for run in runs] == list(SHAPES)
     for source in (path, tmp_path / f"{STEM}.npy"):
-        read = read_2025(source, SHAPES)
+        read = CHALLENGE.read(source, SHAPES)
         for (subject, run), values in _predictions().items():
             assert content[subject][run].dtype == np.float32
             np.testing.assert_array_equal(content[subject][run], values.astype(np.float32))
             np.testing.assert_array_equal(read[subject, run], values.astype(np.float32))
     (tmp_path / "mine.zip").touch()
-    remove_files("2025", tmp_path)
+    CHALLENGE.remove(tmp_path, "2025")
     assert [left.name for left in tmp_path.iterdir()] == ["mine.zip"]
 
 
 def test_bytes_are_the_same_and_of_names_that_numpy_1_knows(tmp_path: Path) -> None:
-    first = make_2025(_predictions(), tmp_path / "a", SHAPES).read_bytes()
-    assert make_2025(dict(reversed(_predictions().items())), tmp_path / "b", SHAPES).read_bytes() == first
+    first = CHALLENGE.write_arrays(_predictions(), SHAPES, tmp_path / "a").read_bytes()
+    assert CHALLENGE.write_arrays(dict(reversed(_predictions().items())), SHAPES, tmp_path / "b").read_bytes() == first
     data = (tmp_path / "a" / f"{STEM}.npy").read_bytes()
     names = {argument for opcode, argument, _ in pickletools.genops(data[128:]) if opcode.name == "GLOBAL"}
     assert names == {"numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype"}
@@ -53,9 +53,9 @@ def test_bytes_are_the_same_and_of_names_that_numpy_1_knows(tmp_path: Path) -> N
 
 def test_other_movies_are_the_second_phase(tmp_path: Path) -> None:
     shapes = {("sub-01", "chaplin1"): (5, 4)}
-    path = make_2025({("sub-01", "chaplin1"): np.ones((5, 4))}, tmp_path, shapes)
+    path = CHALLENGE.write_arrays({("sub-01", "chaplin1"): np.ones((5, 4))}, shapes, tmp_path)
     assert path.name == "fmri_predictions_ood.zip"
-    assert list(read_2025(path, shapes)) == list(shapes)
+    assert list(CHALLENGE.read(path, shapes)) == list(shapes)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_other_movies_are_the_second_phase(tmp_path: Path) -> None:
         (
             lambda p: p.update({("sub-09", "s07e01a"): np.ones((6, 4))}),
             UnknownNameError,
-            "'sub-09' holds an unknown run",
+            "the submission holds an unknown subject: 'sub-09'; allowed: sub-01, sub-02",
         ),
         (lambda p: p.update({("sub-01", "s07e01a"): np.ones((6, 5))}), ShapeError, "sub-01 s07e01a must have shape"),
         (lambda p: p["sub-01", "s07e01a"].fill(np.inf), DataError, "sub-01 s07e01a must be finite"),
@@ -78,7 +78,7 @@ def test_make_refuses_and_writes_nothing(
     predictions = _predictions()
     change(predictions)
     with pytest.raises(error, match=message):
-        make_2025(predictions, tmp_path / "new", SHAPES)
+        CHALLENGE.write_arrays(predictions, SHAPES, tmp_path / "new")
     assert not (tmp_path / "new").exists()
 
 
@@ -97,9 +97,9 @@ def test_read_refuses(tmp_path: Path, content: object, error: type[Exception], m
     box[...] = content
     np.save(tmp_path / f"{STEM}.npy", box, allow_pickle=True)
     with pytest.raises(error, match=message):
-        read_2025(tmp_path / f"{STEM}.npy", {part: shape for part, shape in SHAPES.items() if part[0] == "sub-01"})
+        CHALLENGE.read(tmp_path / f"{STEM}.npy", {part: shape for part, shape in SHAPES.items() if part[0] == "sub-01"})
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="does not exist"):
-        read_2025(tmp_path / "none.zip", SHAPES)
+        CHALLENGE.read(tmp_path / "none.zip", SHAPES)

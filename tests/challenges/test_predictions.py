@@ -18,6 +18,7 @@ DATASET = cast(
     Dataset,
     SimpleNamespace(
         kind="test",
+        challenge="algonauts2021",
         subjects=("s1", "s2"),
         rois=lambda subject: ("V1", "V2"),
         test_stimuli=tuple(SimpleNamespace(stimulus_id=name) for name in "abc"),

@@ -7,7 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from voxelcast.challenges.scores import score_2021, score_2023, score_2025
+from voxelcast.challenges.algonauts2021 import score_2021
+from voxelcast.challenges.algonauts2023 import score_2023
+from voxelcast.challenges.algonauts2025 import score_2025
 from voxelcast.core.errors import AlignmentError, DataError, ShapeError, VoxelcastError
 
 RNG = np.random.default_rng(0)

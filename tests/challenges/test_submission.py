@@ -8,11 +8,15 @@ import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
-from voxelcast.challenges import check_submission, make_submission
+from voxelcast.challenges import algonauts2021
+from voxelcast.challenges.algonauts2021 import Algonauts2021
+from voxelcast.challenges.registry import challenge_of_file
 from voxelcast.core.errors import (
     DataError,
     MissingFileError,
@@ -23,10 +27,21 @@ from voxelcast.core.errors import (
     UnwritableError,
     VoxelcastError,
 )
+from voxelcast.datasets.base import Dataset
 
 ROIS = ["LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4"]
 N_TEST = 6
 VOXELS = {f"sub{s:02d}": {roi: 2 + s + i for i, roi in enumerate(ROIS)} for s in (1, 2, 3)}
+CHALLENGE = Algonauts2021()
+DATASET = cast(
+    Dataset,
+    SimpleNamespace(
+        kind="test",
+        test_stimuli=tuple(range(N_TEST)),
+        submission_track="mini",
+        submission_voxels=VOXELS,
+    ),
+)
 Predictions = dict[tuple[str, str], np.ndarray]
 Content = dict[str, dict[str, object]]
 
@@ -38,7 +53,7 @@ def _predictions() -> Predictions:
 
 
 def _make(folder: Path, predictions: Predictions | None = None) -> Path:
-    return make_submission(predictions or _predictions(), "mini", folder, n_test=N_TEST, expected_voxels=VOXELS)
+    return CHALLENGE.write(predictions or _predictions(), [DATASET], folder)
 
 
 def _content() -> Content:
@@ -59,7 +74,7 @@ def _zip(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def _check(path: Path) -> object:
-    return check_submission(path, n_test=N_TEST, expected_voxels=VOXELS)
+    return CHALLENGE.check(path, [DATASET])
 
 
 def test_round_trip_keeps_numbers_and_the_challenges_order(tmp_path: Path) -> None:
@@ -82,26 +97,27 @@ def test_round_trip_keeps_numbers_and_the_challenges_order(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("ending", ["zip", "pkl"])
 def test_what_is_made_is_accepted(tmp_path: Path, ending: str) -> None:
-    summary = check_submission(_make(tmp_path).with_suffix(f".{ending}"), n_test=N_TEST, expected_voxels=VOXELS)
-    assert (summary.track, summary.subjects, summary.rois) == ("mini", tuple(VOXELS), tuple(ROIS))
-    assert summary.n_voxels == sum(sum(table.values()) for table in VOXELS.values())
-    assert "mini track in order: 3 subjects x 9 ROIs" in str(summary)
+    said = _check(_make(tmp_path).with_suffix(f".{ending}"))
+    n_voxels = sum(sum(table.values()) for table in VOXELS.values())
+    assert said == (
+        f"mini_track.{ending}: mini track in order: 3 subjects x 9 ROIs, {N_TEST} stimuli, {n_voxels} voxels in all"
+    )
 
 
-def test_the_default_table_is_the_challenges(tmp_path: Path) -> None:
+def test_the_default_table_is_the_challenges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts of the whole-brain voxels as published."""
     full = {"sub01": 18222, "sub02": 21573, "sub03": 15225, "sub04": 19445, "sub05": 13340}
     full |= {"sub06": 19818, "sub07": 10836, "sub08": 12347, "sub09": 17570, "sub10": 12950}
-    predictions = {(subject, "WB"): np.ones((102, n), np.float32) for subject, n in full.items()}
-    summary = check_submission(make_submission(predictions, "full", tmp_path))
-    assert summary.n_voxels == 161_326
-    assert summary.track == "full"
-    assert summary.n_test == 102
+    assert CHALLENGE.shapes((), "full") == {(subject, "WB"): (102, n) for subject, n in full.items()}
+    monkeypatch.setattr(algonauts2021, "N_TEST", 2)  # writing all takes seconds
+    shapes = CHALLENGE.shapes((), "full")
+    predictions = {part: np.ones(shape) for part, shape in shapes.items()}
+    path = CHALLENGE.write_arrays(predictions, shapes, tmp_path)
+    said = challenge_of_file(path).check(path)
+    assert said.endswith("full track in order: 10 subjects x 1 ROIs, 2 stimuli, 161326 voxels in all")
     predictions["sub03", "WB"] = predictions["sub03", "WB"][:, :-1]
-    with pytest.raises(
-        ShapeError, match=r"sub03 WB must have shape \(n_test=102, n_voxels=15225\); got \(102, 15224\)"
-    ):
-        make_submission(predictions, "full", tmp_path)
+    with pytest.raises(ShapeError, match=r"sub03 WB must have shape \(n_test=2, n_voxels=15225\); got \(2, 15224\)"):
+        CHALLENGE.write_arrays(predictions, shapes, tmp_path)
 
 
 def test_same_predictions_same_bytes_in_any_order(tmp_path: Path) -> None:
@@ -165,11 +181,11 @@ def test_make_refuses_and_writes_nothing(
     assert not (tmp_path / "new").exists()
 
 
-def test_make_refuses_an_unknown_track_and_a_table_without_its_rois(tmp_path: Path) -> None:
+def test_an_unknown_track_and_a_dataset_without_its_rois_are_refused() -> None:
     with pytest.raises(OptionError, match="track must be one of mini, full; got 'maxi'"):
-        make_submission({}, "maxi", tmp_path)
+        CHALLENGE.shapes((), "maxi")
     with pytest.raises(OptionError, match="an ROI of the full track"):
-        make_submission({}, "full", tmp_path, expected_voxels=VOXELS)
+        CHALLENGE.shapes([DATASET], "full")
 
 
 def test_make_says_where_it_cannot_write(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +16,27 @@ from tests.cli.conftest import Call
 from voxelcast.datasets.formats.algonauts2021_layout import response_path
 from voxelcast.testing.miniatures import MINIATURES
 
+BOLD = ("bold='{subject}/{run}_bold.npy'", "tr=2", "events='{run}_events.tsv'")
+
 
 @pytest.mark.parametrize("name", sorted(MINIATURES))
-def test_a_miniature_is_complete_and_repeatable(call: Call, tmp_path: Path, name: str) -> None:
-    roots = [tmp_path / "first", tmp_path / "again"]
-    for root in roots:
-        assert call("datasets", "simulate", name, root, "--small", "--seed", 5).code == 0
-    checked = call("datasets", "check", name, roots[0])
+def test_a_miniature_is_complete_and_repeatable(
+    call: Call, miniature: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    again, root = tmp_path / "again", miniature(name)
+    assert call("datasets", "simulate", name, again, "--small").code == 0
+    checked = call("datasets", "check", name, again, *(BOLD if name == "time_series" else ()))
     assert checked.code == 0, checked.out
-    assert checked.out.startswith(f"{name} in {roots[0]} (a miniature)\n")
+    assert checked.out.startswith(f"{name} in {again} (a miniature)\n")
     assert checked.out.splitlines()[-1].startswith("ready: ")
-    first, again = ({p.relative_to(root): p for p in root.rglob("*") if p.is_file()} for root in roots)
+    first, second = ({p.relative_to(each): p for p in each.rglob("*") if p.is_file()} for each in (root, again))
     assert first
-    assert set(first) == set(again)
-    different = [str(path) for path in first if first[path].read_bytes() != again[path].read_bytes()]
-    assert different == []
+    assert set(first) == set(second)
+    assert [str(path) for path in first if first[path].read_bytes() != second[path].read_bytes()] == []
 
 
-def test_check_says_what_is_missing_and_wrong(call: Call, tmp_path: Path) -> None:
-    call("datasets", "simulate", "algonauts2021", tmp_path / "mini", "--small")
+def test_check_says_what_is_missing_and_wrong(call: Call, miniature: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(miniature("algonauts2021"), tmp_path / "mini")
     folder = tmp_path / "mini" / "participants_data_v2021"
     response_path(folder, "mini", "sub01", "V3").unlink()
     response_path(folder, "mini", "sub02", "LOC").write_bytes(pickle.dumps({"train": np.zeros((60, 3, 99))}))
@@ -85,7 +89,7 @@ def test_show_and_list(call: Call) -> None:
         ),
         (("check", "folder", "nowhere"), "not found"),
         (("simulate", "algonauts2021", "x"), "got no --small; add it"),
-        (("simulate", "folder", "x", "--small"), "miniature 'folder' does not exist"),
+        (("simulate", "simulated", "x", "--small"), "miniature 'simulated' does not exist"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(call: Call, arguments: tuple[str, ...], words: str) -> None:
@@ -96,28 +100,25 @@ def test_wrong_input_is_told_in_one_line(call: Call, arguments: tuple[str, ...],
     assert not done.out
 
 
-def test_a_miniature_overwrites_nothing(call: Call, tmp_path: Path) -> None:
+def test_a_miniature_overwrites_nothing(call: Call, miniature: Callable[[str], Path], tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     done = call("datasets", "simulate", "algonauts2021", tmp_path, "--small")
     assert (done.code, [path.name for path in tmp_path.iterdir()]) == (1, ["mine.txt"])
-    call("datasets", "simulate", "algonauts2021", tmp_path / "a", "--small", "--seed", 1)
-    assert "holds another miniature" in call("datasets", "simulate", "algonauts2021", tmp_path / "a", "--small").err
-    assert (
-        "miniature of algonauts2021; got dataset kind bold_moments"
-        in call("datasets", "check", "bold_moments", tmp_path / "a").err
-    )
+    root = miniature("algonauts2021")
+    done = call("datasets", "simulate", "algonauts2021", root, "--small", "--seed", 1)
+    assert "holds another miniature" in done.err
+    done = call("datasets", "check", "bold_moments", root)
+    assert "miniature of algonauts2021; got dataset kind bold_moments" in done.err
 
 
-def test_metadata_as_a_table(call: Call, tmp_path: Path) -> None:
-    call("datasets", "simulate", "bold_moments", tmp_path / "mini", "--small")
-    done = call(
-        "datasets", "metadata", "bold_moments", tmp_path / "mini", "rois=V1", "--output", tmp_path / "facts.csv"
-    )
+def test_metadata_as_a_table(call: Call, miniature: Callable[[str], Path], tmp_path: Path) -> None:
+    root = miniature("bold_moments")
+    done = call("datasets", "metadata", "bold_moments", root, "rois=V1", "--output", tmp_path / "facts.csv")
     assert done.out.startswith("72 stimuli, 14 columns")
     table = pd.read_csv(tmp_path / "facts.csv", dtype={"stimulus_id": str}).set_index("stimulus_id")
-    annotations = json.loads((tmp_path / "mini" / "derivatives" / "stimuli_metadata" / "annotations.json").read_text())
+    annotations = json.loads((root / "derivatives" / "stimuli_metadata" / "annotations.json").read_text())
     assert table.loc["0007", "memorability_score"] == annotations["0007"]["memorability_score"]
     assert json.loads(table.loc["1001", "objects"]) == annotations["1001"]["objects"]
-    call("datasets", "simulate", "algonauts2021", tmp_path / "other", "--small")
-    done = call("datasets", "metadata", "algonauts2021", tmp_path / "other", "--output", tmp_path / "none.csv")
+    other = miniature("algonauts2021")
+    done = call("datasets", "metadata", "algonauts2021", other, "--output", tmp_path / "none.csv")
     assert (done.code, (tmp_path / "none.csv").exists()) == (1, False)

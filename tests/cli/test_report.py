@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Call
-from tests.report.synthetic import write_output
+from voxelcast.testing.results import write_output
 
 
 def test_one_output_and_several(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tests.datasets.series_files import SETTINGS, write_series
-from voxelcast.datasets.folder import FolderDataset, FolderSettings
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS, Algonauts2021Dataset, Algonauts2021Settings
-from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset, Algonauts2023Settings
-from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset, Algonauts2025Settings
-from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
-from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings
-from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings, write_responses, write_videos
+from voxelcast.datasets.folder import FolderSettings
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.formats.simulated import SimulatedSettings, write_responses, write_videos
 from voxelcast.datasets.simulation.plan import SimulationPlan
-from voxelcast.datasets.time_series import TimeSeriesDataset, TimeSeriesSettings
-from voxelcast.testing.miniatures.algonauts2023 import write_algonauts2023
-from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
-from voxelcast.testing.miniatures.bold_moments import write_bold_moments
+from voxelcast.datasets.time_series import TimeSeriesSettings
 
 N_TRAIN, N_TEST = 6, 3
 PLAN = SimulationPlan(
@@ -79,12 +73,7 @@ def planted_features(plan: SimulationPlan) -> dict[tuple[str, str], np.ndarray]:
     return {driver: rng.standard_normal((plan.n_train + plan.n_test, 30)) for driver in set(plan.drivers.values())}
 
 
-def make_algonauts(root: Path) -> Algonauts2021Dataset:
-    write_challenge(root)
-    return Algonauts2021Dataset(Algonauts2021Settings(root, n_train=N_TRAIN, n_test=N_TEST))
-
-
-def make_folder(root: Path) -> FolderDataset:
+def make_folder(root: Path) -> FolderSettings:
     names = [f"img{number}" for number in (3, 1, 2, 5, 4)]
     write_images(root / "stimuli", names)
     (root / "responses").mkdir()
@@ -96,41 +85,27 @@ def make_folder(root: Path) -> FolderDataset:
         "stimulus_id,split\n" + "".join(f"{n},{'test' if n in ('img2', 'img5') else 'train'}\n" for n in names)
     )
     (root / "groups.csv").write_text("stimulus_id,group\n" + "".join(f"{n},g{i // 2}\n" for i, n in enumerate(names)))
-    return FolderDataset(FolderSettings(root))
+    return FolderSettings(root)
 
 
-def make_simulated(root: Path) -> SimulatedDataset:
+def make_simulated(root: Path) -> SimulatedSettings:
     write_videos(PLAN, root)
     write_responses(PLAN, root, planted_features(PLAN))
-    return SimulatedDataset(SimulatedSettings(root))
+    return SimulatedSettings(root)
 
 
-def make_bold_moments(root: Path) -> BoldMomentsDataset:
-    write_bold_moments(root, 0)
-    return BoldMomentsDataset(BoldMomentsSettings(root, rois=["V1", "lEBA", "BMDgeneral"]))
-
-
-def make_time_series(root: Path) -> TimeSeriesDataset:
+def make_time_series(root: Path) -> TimeSeriesSettings:
     write_series(root)
-    return TimeSeriesDataset(TimeSeriesSettings(root, **SETTINGS, test_runs=["run2"], drop_first=2))
+    return TimeSeriesSettings(root, **SETTINGS, test_runs=["run2"], drop_first=2)
 
 
-def make_algonauts2023(root: Path) -> Algonauts2023Dataset:
-    write_algonauts2023(root, 0)
-    return Algonauts2023Dataset(Algonauts2023Settings(root, subject="subj02", rois=["lh", "V1", "rh_EBA"]))
-
-
-def make_algonauts2025(root: Path) -> Algonauts2025Dataset:
-    write_algonauts2025(root, 0)
-    return Algonauts2025Dataset(Algonauts2025Settings(root))
-
-
-MAKERS = {
-    "algonauts2021": make_algonauts,
-    "algonauts2023": make_algonauts2023,
-    "algonauts2025": make_algonauts2025,
-    "bold_moments": make_bold_moments,
-    "folder": make_folder,
-    "simulated": make_simulated,
-    "time_series": make_time_series,
+OPENED: dict[str, dict[str, Any]] = {
+    "algonauts2021": {},
+    "algonauts2023": {"subject": "subj02", "rois": ["lh", "V1", "rh_EBA"]},
+    "algonauts2025": {},
+    "bold_moments": {"rois": ["V1", "lEBA", "BMDgeneral"]},
 }
+"""How the shared miniatures are opened."""
+
+MAKERS = {"folder": make_folder, "simulated": make_simulated, "time_series": make_time_series}
+"""Datasets of the other kinds."""

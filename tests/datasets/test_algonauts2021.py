@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +26,6 @@ from voxelcast.datasets.formats.algonauts2021 import (
     Algonauts2021Settings,
 )
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.testing.miniatures.algonauts2021 import write_algonauts2021
 
 SIZES = {"n_train": N_TRAIN, "n_test": N_TEST}
 
@@ -140,9 +140,10 @@ def test_unknown_choices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("track", "roi"), [("mini", "EBA"), ("full", "WB")])
-def test_a_miniature_is_read_like_the_challenge(tmp_path: Path, track: Literal["mini", "full"], roi: str) -> None:
-    write_algonauts2021(tmp_path, 4)
-    dataset = Algonauts2021Dataset(Algonauts2021Settings(tmp_path, track=track))
+def test_a_miniature_is_read_like_the_challenge(
+    miniature: Callable[[str], Path], track: Literal["mini", "full"], roi: str
+) -> None:
+    dataset = Algonauts2021Dataset(Algonauts2021Settings(miniature("algonauts2021"), track=track))
     assert dataset.subjects == ("sub01", "sub02")
     assert (len(dataset.train_stimuli), len(dataset.test_stimuli)) == (60, 12)
     table = dataset.submission_voxels
@@ -169,13 +170,11 @@ def test_places_of_the_whole_brain(tmp_path: Path) -> None:
     assert Algonauts2021Dataset(Algonauts2021Settings(tmp_path, **SIZES)).voxel_indices("sub03", "V1") is None
 
 
-def test_expected_files_are_those_that_are_opened(tmp_path: Path) -> None:
-    write_algonauts2021(tmp_path / "mini", 0)
-    expected = Algonauts2021Dataset.expected_files(
-        Algonauts2021Settings(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02")
-    )
+def test_expected_files_are_those_that_are_opened(miniature: Callable[[str], Path], tmp_path: Path) -> None:
+    root = miniature("algonauts2021")
+    expected = Algonauts2021Dataset.expected_files(Algonauts2021Settings(root, rois=["V1", "FFA"], subjects="sub02"))
     assert take_inventory(expected).complete
-    dataset = Algonauts2021Dataset(Algonauts2021Settings(tmp_path / "mini", rois=["V1", "FFA"], subjects="sub02"))
+    dataset = Algonauts2021Dataset(Algonauts2021Settings(root, rois=["V1", "FFA"], subjects="sub02"))
     opened = {dataset.response_files("sub02", roi)[0] for roi in ("V1", "FFA")}
     assert {each.path for each in expected if each.group != "videos"} == opened
     nothing = take_inventory(Algonauts2021Dataset.expected_files(Algonauts2021Settings(tmp_path / "absent")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,12 @@ from voxelcast.datasets.base import VertexIndices
 from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset, Algonauts2023Settings
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
-from voxelcast.testing.miniatures.algonauts2023 import N_TEST, N_TRAIN, N_VERTICES, write_algonauts2023
+from voxelcast.testing.miniatures.algonauts2023 import N_TEST, N_TRAIN, N_VERTICES
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("nsd")
-    write_algonauts2023(folder, 3)
-    return folder
+def root(miniature: Callable[[str], Path]) -> Path:
+    return miniature("algonauts2023")
 
 
 def test_hemispheres_are_whole_and_rows_follow_the_images(root: Path) -> None:

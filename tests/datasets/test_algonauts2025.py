@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -13,16 +14,14 @@ from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, S
 from voxelcast.datasets.formats import algonauts2025_layout as layout
 from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset, Algonauts2025Settings
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.testing.miniatures.algonauts2025 import LENGTHS, SURPLUS, write_algonauts2025
+from voxelcast.testing.miniatures.algonauts2025 import LENGTHS, SURPLUS
 
 FRIENDS = "sub-{}_task-friends_space-MNI152NLin2009cAsym_atlas-Schaefer18_parcel-1000Par7Net_desc-s123456_bold.h5"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cneuromod")
-    write_algonauts2025(folder, 1)
-    return folder
+def root(miniature: Callable[[str], Path]) -> Path:
+    return miniature("algonauts2025")
 
 
 def test_rows_are_the_volumes_of_the_runs_without_their_ends(root: Path) -> None:
@@ -70,13 +69,14 @@ def test_held_out_runs_are_predicted_whole(root: Path) -> None:
     assert Algonauts2025Dataset(Algonauts2025Settings(root, subjects="sub-01", held_out="none")).test_stimuli == ()
 
 
-def test_rois_are_parcels_by_their_number(root: Path) -> None:
-    (root / "rois.csv").write_text("voxel,roi\n1,first\n1000,ends\n1,ends\n")
-    dataset = Algonauts2025Dataset(Algonauts2025Settings(root, subjects="sub-01", roi_table="rois.csv"))
+def test_rois_are_parcels_by_their_number(root: Path, tmp_path: Path) -> None:
+    table = tmp_path / "rois.csv"
+    table.write_text("voxel,roi\n1,first\n1000,ends\n1,ends\n")
+    dataset = Algonauts2025Dataset(Algonauts2025Settings(root, subjects="sub-01", roi_table=str(table)))
     whole = Algonauts2025Dataset(Algonauts2025Settings(root, subjects="sub-01")).responses("sub-01", "parcels").values
     assert dataset.rois("sub-01") == ("first", "ends")
     assert np.array_equal(dataset.responses("sub-01", "ends").values, whole[:, :, [0, 999]], equal_nan=True)
-    assert root / "rois.csv" in dataset.response_files("sub-01", "ends")
+    assert table in dataset.response_files("sub-01", "ends")
 
 
 def test_names_of_files_follow_the_release(tmp_path: Path) -> None:

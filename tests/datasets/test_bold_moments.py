@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,14 @@ from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
 from voxelcast.datasets.formats.bold_moments_layout import SUBJECTS, main_rois, published_voxels, roi_parts
 from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings, Selection
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.testing.miniatures.bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES, write_bold_moments
+from voxelcast.testing.miniatures.bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES
 
 B = Path("derivatives") / "versionB"
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bold_moments")
-    write_bold_moments(folder, 3)
-    return folder
+def root(miniature: Callable[[str], Path]) -> Path:
+    return miniature("bold_moments")
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_axes_in_any_order(tmp_path: Path, axes: tuple[str, ...]) -> None:
 
 
 def test_rois_split_and_groups(tmp_path: Path) -> None:
-    dataset = make_folder(tmp_path)
+    dataset = FolderDataset(make_folder(tmp_path))
     written = np.load(tmp_path / "responses" / "bob.npy")
     assert dataset.subjects == ("ann", "bob")
     assert dataset.rois("bob") == ("V1", "V4")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.experiment.miniature import contents, read_table, run, settings, write_dataset
-from voxelcast.challenges.challenges import make_file
+from voxelcast.challenges import challenge_of
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
@@ -209,7 +209,9 @@ def test_where_every_pair_fails_no_results_stay(
 
 def test_a_submission_goes_with_the_results(tmp_path: Path) -> None:
     pairs = [("sub01", "V1")]
-    dataset = SimpleNamespace(subjects=("sub01",), rois=lambda subject: ("V1",), submission_track="mini")
+    dataset = SimpleNamespace(
+        subjects=("sub01",), rois=lambda subject: ("V1",), submission_track="mini", challenge="algonauts2021"
+    )
     for name in ("mini_track.pkl", "mini_track.zip", "mine.zip"):
         (tmp_path / "submission").mkdir(exist_ok=True)
         (tmp_path / "submission" / name).touch()
@@ -302,4 +304,4 @@ def test_a_challenge_without_one_pair_is_not_submitted(simulation: Path, tmp_pat
     path.write_bytes(good)
     assert run(plain, output).steps_run == 0  # all of it is in the store
     assert results(output) == whole
-    make_file(read_outputs([output], dataset), [dataset], tmp_path / "again")
+    challenge_of([dataset]).write(read_outputs([output], dataset), [dataset], tmp_path / "again")

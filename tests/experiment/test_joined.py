@@ -12,7 +12,7 @@ from tests.experiment.miniature import ENERGY, contents, read_table, run, settin
 from voxelcast.core.errors import ConfigError, OptionError
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.report.layer_profile import layer_order
+from voxelcast.report.depth import layer_order
 from voxelcast.report.model_weights import weight_rows
 from voxelcast.results.read import read_results
 

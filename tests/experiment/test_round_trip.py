@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from voxelcast.cli.main import cli
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.experiment.settings_file import load_config
-from voxelcast.testing.miniatures import MINIATURES
+from voxelcast.testing.miniatures import write_miniature
 
 BASELINE = Path(__file__).resolve().parents[2] / "examples" / "algonauts2021_baseline.yaml"
 SMALL = ["networks.0.weights=random", "networks.0.input_size=64", "frames={n: 2}", "compress.components=12"]
@@ -67,7 +67,7 @@ def _brute_force_2021(measured: np.ndarray, predicted: np.ndarray) -> float:
 )
 def test_2021(tmp_path: Path, kind: str, track: str, dataset: tuple[str, ...]) -> None:
     root = tmp_path / "data"
-    MINIATURES[kind](root, 0)
+    write_miniature(kind, root)
     output = _run(root, tmp_path / "output", *(text.replace("ROOT", str(root)) for text in dataset))
     file = output / "submission" / f"{track}_track.zip"
     config = output / "config.yaml"
@@ -105,7 +105,7 @@ def _brute_force_2023(measured: np.ndarray, predicted: np.ndarray) -> list[float
 def test_2023(tmp_path: Path) -> None:
     """Every subject saw images of its own: an experiment for each, and one submission of all."""
     root = tmp_path / "data"
-    MINIATURES["algonauts2023"](root, 0)
+    write_miniature("algonauts2023", root)
     outputs = []
     for subject in ("subj01", "subj02"):
         dataset = f"dataset={{kind: algonauts2023, root: {root}, subject: {subject}}}"
@@ -135,7 +135,7 @@ def test_2023(tmp_path: Path) -> None:
 
 def test_2025(tmp_path: Path) -> None:
     root, output = tmp_path / "data", tmp_path / "output"
-    MINIATURES["algonauts2025"](root, 0)
+    write_miniature("algonauts2025", root)
     dataset = f"dataset={{kind: algonauts2025, root: {root}, movies: [s1, bourne]}}"
     _run(root, output, dataset, "delays=[2, 3, 4]", "encoders=[ridge]", "folds.by=group")
     file = output / "submission" / "fmri_predictions_friends_s7.zip"

@@ -30,9 +30,10 @@ from tests.experiment.miniature import (
     write_dataset,
     write_table,
 )
-from voxelcast.challenges.check import check_submission
+from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
@@ -122,9 +123,10 @@ def test_a_challenge_ends_in_a_submission(simulation: Path, tmp_path: Path) -> N
     for roi, layer in (("EBA", "colour"), ("V1", "static.3")):
         found = [row["layer"] for row in rows if row["roi"] == roi]
         assert found.count(layer) >= 8
-    voxels = {subject: dict.fromkeys(MINI_ROIS, 2) for subject in SUBJECTS}
+    dataset = SimulatedDataset(SimulatedSettings(simulation))
     (file,) = (tmp_path / "out" / "submission").glob("*.zip")
-    assert check_submission(file, n_test=6, expected_voxels=voxels).n_voxels == 10 * 9 * 2
+    said = challenge_of([dataset]).check(file, [dataset])
+    assert said.endswith(f"10 subjects x 9 ROIs, 6 stimuli, {10 * 9 * 2} voxels in all")
     ids, predictions = predicted(tmp_path / "out", "sub02_EBA")
     assert ids == sorted(path.stem for path in simulation.rglob("*.mp4"))[-6:]
     assert predictions.shape == (6, 2)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.browser import browser, visit
-from tests.report.synthetic import write_output
 from voxelcast.report import write_report
+from voxelcast.testing.results import write_output
 
 __all__ = ["browser", "visit"]
 

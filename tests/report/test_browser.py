@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.browser import Visit
-from tests.report.synthetic import ROIS, write_output
 from voxelcast.report import write_comparison, write_report
+from voxelcast.testing.results import ROIS, write_output
 
 Visiting = Callable[..., Visit]
 

@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from tests.report.conftest import Page
-from tests.report.synthetic import write_output
 from voxelcast.core.errors import MissingFileError, OptionError
 from voxelcast.report import write_comparison
 from voxelcast.report.comparison import all_rois, differences, mean_depth, read_outputs, roi_mean, warnings_of
+from voxelcast.testing.results import write_output
 
 ROIS = ["V1", "EBA"]
 

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import Page, read_page
-from tests.report.synthetic import write_output
 from voxelcast.report.significance import percent
 from voxelcast.report.summary import choose_measure, findings, overall_row, roi_rows
 from voxelcast.results.read import read_results
+from voxelcast.testing.results import write_output
 
 ROIS = ["V1", "LOC", "mine"]
 HEATMAPS = {"Nested cross-validated Pearson r": "score", "Noise-normalised Pearson r": "noise_normalised_r"}

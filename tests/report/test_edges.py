@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import read_page
-from tests.report.synthetic import write_output
 from voxelcast.core.errors import DataError, MissingFileError, VoxelcastError
 from voxelcast.report import write_report
+from voxelcast.testing.results import write_output
 
 
 def _edit(output: Path, change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "scores.csv") -> None:

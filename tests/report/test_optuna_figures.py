@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import read_page
-from tests.report.synthetic import write_output
+from voxelcast.testing.results import write_output
 
 
 @pytest.fixture(scope="module")

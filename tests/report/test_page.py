@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.report.conftest import Page, read_page
-from tests.report.synthetic import ROIS, write_output
 from voxelcast.report import write_report
+from voxelcast.testing.results import ROIS, write_output
 
 
 def _svgs(page: Page) -> list[str]:

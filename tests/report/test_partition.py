@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,38 +12,16 @@ import pytest
 
 from tests.browser import Visit
 from tests.report.conftest import Page, read_page
-from tests.report.synthetic import write_output
-from voxelcast.report.partition import partition
-from voxelcast.results.read import read_results
-from voxelcast.scoring.variance_partitioning import partition_variance
+from voxelcast.report.panels import partition_panel
+from voxelcast.report.variance_parts import group_colours, part_rows
+from voxelcast.testing.results import example_results, write_output
 
-SUBJECTS, ROIS = ("sub01", "sub02"), ("LOC", "V1")
-
-
-def write_divided(output: Path, groups: tuple[str, ...], *, ceiling: float = 0.5) -> Path:
-    """Write an output folder with parts that add up; the last group is worth less than nothing."""
-    write_output(output, subjects=SUBJECTS, rois=ROIS, n_layers=2, n_settings=2)
-    rng = np.random.default_rng(0)
-    sets = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
-    rows = []
-    for subject in SUBJECTS:
-        for roi in ROIS:
-            worth = dict(zip(groups, [*rng.uniform(0.08, 0.2, len(groups) - 1), -0.01], strict=True))
-            r2 = {one: np.array([sum(worth[name] for name in one) * 0.8 ** (len(one) - 1)]) for one in sets}
-            parts = [("model", one, r2[one][0]) for one in sets]
-            divided = partition_variance(r2)
-            parts += [("unique" if len(one) == 1 else "shared", one, divided[one][0]) for one in sets]
-            for kind, one, value in parts:
-                name = "+".join(group for group in groups if group in one)
-                rows.append((subject, roi, kind, name, value, value - 0.02, value + 0.03, 40, ceiling))
-    columns = ["subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2"]
-    pd.DataFrame(rows, columns=columns).to_csv(output / "variance_partitioning.csv", index=False)
-    return output
+SMALL: Any = {"subjects": ("sub01", "sub02"), "rois": ("LOC", "V1"), "n_layers": 2, "n_settings": 2}
 
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_divided(tmp_path_factory.mktemp("divided") / "output", ("early", "late"))
+    return write_output(tmp_path_factory.mktemp("divided") / "output", **SMALL, groups=("early", "late"))
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +60,14 @@ def test_without_the_file_there_is_no_section(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("groups", [("a", "b", "c"), ("a", "b", "c", "d")])
-def test_more_groups_have_every_part(tmp_path: Path, groups: tuple[str, ...]) -> None:
-    results = read_results(write_divided(tmp_path / "output", groups, ceiling=np.nan))
-    found = partition(results, ["V1"])
-    assert found is not None
-    assert list(found.panels) == ["V1"]  # the others are in the table
-    assert len(found.rows) == 2 * 2 * (2 ** len(groups) - 1)
-    assert dict(found.groups).keys() == set(groups)
-    assert len({colour for _, colour in found.groups}) == len(groups)
-    assert "shared by a, b and c" in [row.label for row in found.rows]
-    assert "noise ceiling" not in found.panels["V1"].alt
+def test_more_groups_have_every_part(groups: tuple[str, ...]) -> None:
+    results = example_results(**SMALL, groups=groups, partition_ceiling=np.nan)
+    rows, colours = part_rows(results, "V1"), group_colours(results)
+    assert len(rows) == 2 * (2 ** len(groups) - 1)
+    assert colours.keys() == set(groups)
+    assert len(set(colours.values())) == len(groups)
+    assert "shared by a, b and c" in [row.label for row in rows]
+    assert "noise ceiling" not in partition_panel(results, "V1").alt
 
 
 @pytest.mark.parametrize("width", [1280, 390])

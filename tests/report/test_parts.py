@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.report.synthetic import write_output
 from voxelcast.report import page
+from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import duration, flatten, memory, step_rows
-from voxelcast.report.layer_profile import layer_order
-from voxelcast.report.search_history import parse_hyperparameters, staircase
+from voxelcast.report.plot_data import parse_hyperparameters, staircase
 from voxelcast.report.strips import strip, strip_axis
-from voxelcast.report.summary import Row, mean_or_nan, number
+from voxelcast.report.summary import Mean, mean_or_nan, number
 from voxelcast.results.read import read_results
+from voxelcast.testing.results import write_output
 
 
 @given(st.lists(st.one_of(st.floats(-1, 1), st.just(float("nan"))), min_size=1, max_size=30))
@@ -94,13 +94,8 @@ def test_flatten_and_steps() -> None:
     assert step_rows({}) == []
 
 
-def _row(score: float, low: float, high: float, ceiling: float, values: tuple[float, ...]) -> Row:
-    nan = float("nan")
-    return Row("V1", len(values), score, low, high, values, ceiling, nan, nan, nan, nan)
-
-
-def test_strip_places_share_one_axis() -> None:
-    rows = [_row(0.2, 0.1, 0.3, 0.8, (0.1, 0.3)), _row(-0.2, float("nan"), float("nan"), float("nan"), (-0.2,))]
+def test_strips_share_one_axis() -> None:
+    rows = [Mean(0.2, 0.1, 0.3, 0.8, (0.1, 0.3)), Mean(-0.2, values=(-0.2,))]
     axis = strip_axis(rows)
     assert (axis.low, axis.high, axis.labels) == (-0.2, 0.8, ("−0.200", "0.800"))
     first, second = (strip(row, axis) for row in rows)

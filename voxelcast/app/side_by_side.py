@@ -11,11 +11,10 @@ import numpy as np
 
 from voxelcast.app.experiment import Experiment, need_results
 from voxelcast.core.errors import OptionError
-from voxelcast.report.comparison import Mean, Output, all_rois, differences, roi_mean, warnings_of
+from voxelcast.report.comparison import Output, all_rois, differences, outputs_of, roi_mean, warnings_of
 from voxelcast.report.comparison_page import write_comparison
-from voxelcast.report.figures import PALETTE
 from voxelcast.report.strips import Strip, StripAxis, strip, strip_axis
-from voxelcast.report.summary import Row, choose_measure
+from voxelcast.report.summary import Mean
 
 MOST = 20
 """Experiments in one comparison; a table of more is not read but sorted, which the list does."""
@@ -23,7 +22,7 @@ MOST = 20
 
 @dataclass(frozen=True)
 class Cell:
-    """The mean of an experiment in a ROI, whether it is the highest there, and its place on the axis."""
+    """The mean of an experiment in an ROI, whether it is the highest there, and its position on the axis."""
 
     mean: Mean
     is_highest: bool
@@ -40,7 +39,7 @@ class SideBySide:
     labels : tuple of str
         Names; with the folder where several have the same.
     rows : tuple of (str, tuple of Cell)
-        A ROI and its cell for each experiment; the last row is the mean over ROIs.
+        An ROI and its cell for each experiment; the last row is the mean over ROIs.
     axis : StripAxis
         That all cells share.
     differences : list of (str, tuple of str)
@@ -78,7 +77,7 @@ def side_by_side(experiments: Sequence[Experiment], *, by_voxel: bool) -> SideBy
     rois = all_rois(outputs)
     means = [(roi, [roi_mean(o, roi, by_voxel=by_voxel) for o in outputs]) for roi in rois]
     means.append(("all ROIs", [roi_mean(output, None, by_voxel=by_voxel) for output in outputs]))
-    axis = strip_axis([_row(mean) for _, of_roi in means for mean in of_roi])
+    axis = strip_axis([mean for _, of_roi in means for mean in of_roi])
     return SideBySide(
         tuple(experiments),
         tuple(output.label for output in outputs),
@@ -113,20 +112,10 @@ def check_count(experiments: Sequence[Experiment]) -> None:
 
 def _outputs(experiments: Sequence[Experiment]) -> list[Output]:
     names = [experiment.name for experiment in experiments]
-    outputs = []
-    for place, experiment in enumerate(experiments):
-        results = need_results(experiment)
-        label = f"{experiment.name} ({experiment.shown})" if names.count(experiment.name) > 1 else experiment.name
-        colour = PALETTE[place % len(PALETTE)]
-        outputs.append(Output(label, experiment.folder.name, colour, results, choose_measure(results.scores)))
-    return outputs
+    labels = [f"{e.name} ({e.shown})" if names.count(e.name) > 1 else e.name for e in experiments]
+    return outputs_of(dict(zip(labels, map(need_results, experiments), strict=True)))
 
 
 def _cells(means: Sequence[Mean], axis: StripAxis) -> tuple[Cell, ...]:
     highest = max((mean.score for mean in means if np.isfinite(mean.score)), default=float("nan"))
-    return tuple(Cell(mean, mean.score == highest, strip(_row(mean), axis)) for mean in means)
-
-
-def _row(mean: Mean) -> Row:
-    nan = float("nan")
-    return Row("", 1, mean.score, mean.low, mean.high, (), mean.ceiling, nan, nan, nan, nan)
+    return tuple(Cell(mean, mean.score == highest, strip(mean, axis)) for mean in means)

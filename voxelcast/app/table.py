@@ -15,9 +15,6 @@ from voxelcast.core.checks import check_option
 from voxelcast.report.summary import Row, choose_measure, overall_row, roi_rows
 from voxelcast.results.read import ROI_ORDER, Results
 
-_NAN: Final = float("nan")
-NOTHING: Final = Row("", 0, _NAN, _NAN, _NAN, (), _NAN, _NAN, _NAN, _NAN, _NAN)
-
 
 @dataclass(frozen=True)
 class Query:
@@ -28,7 +25,7 @@ class Query:
     text : str
         Words that must all occur in an experiment's name, folder, dataset, networks or encoders.
     state, roi, subject : str
-        Empty: any. With a ROI or a subject the numbers are those of that ROI or subject alone.
+        Empty: any. With an ROI or a subject the numbers are those of that ROI or subject alone.
     sort : str
         One of ``SORTS``; with ``-`` before it, the other way round.
     """
@@ -136,7 +133,7 @@ def _line(experiment: Experiment, query: Query) -> Line | None:
     if (query.state and experiment.state != query.state) or any(w not in about for w in query.text.lower().split()):
         return None
     if experiment.results is None:
-        return None if query.roi or query.subject else Line(experiment, NOTHING, "", 0, 0)
+        return None if query.roi or query.subject else Line(experiment, Row(), "", 0, 0)
     # An address can ask for any ROI and subject: only those that exist are remembered.
     remembered = _NUMBERS.setdefault(experiment, {})
     asked = query.roi, query.subject

@@ -1,9 +1,20 @@
-"""Challenge files: making and checking them."""
+"""Challenges: what a submission must hold, writing, reading and checking it, and the official scores."""
 
-from voxelcast.challenges.check import SubmissionSummary, check_submission
-from voxelcast.challenges.layout import TRACK_ROIS
-from voxelcast.challenges.make import make_submission
-from voxelcast.datasets.formats.algonauts2021 import N_TEST
-from voxelcast.datasets.formats.algonauts2021_layout import Track
+from voxelcast.challenges.base import Challenge, Shape
+from voxelcast.challenges.official import score_predictions, write_score
+from voxelcast.challenges.registry import challenge_of, challenge_of_file, list_challenges, register_challenge
+from voxelcast.challenges.scores import ChallengeScore, Part, PartScore
 
-__all__ = ["N_TEST", "TRACK_ROIS", "SubmissionSummary", "Track", "check_submission", "make_submission"]
+__all__ = [
+    "Challenge",
+    "ChallengeScore",
+    "Part",
+    "PartScore",
+    "Shape",
+    "challenge_of",
+    "challenge_of_file",
+    "list_challenges",
+    "register_challenge",
+    "score_predictions",
+    "write_score",
+]

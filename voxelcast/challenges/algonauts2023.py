@@ -1,103 +1,97 @@
-"""Submissions to the Algonauts challenge of 2023: a folder per subject with an array per hemisphere, in a zip.
+"""The Algonauts challenge of 2023: images of the Natural Scenes Dataset, eight subjects, vertices of two hemispheres.
 
-``subj0X/lh_pred_test.npy`` and ``subj0X/rh_pred_test.npy``, float32, (n_test, n_vertices). Whether the server wanted
-the subjects' folders at the root of the zip could not be found, nor what it called the zip.
+A submission is a folder per subject with an array per hemisphere, in a zip: ``subj0X/lh_pred_test.npy`` and
+``subj0X/rh_pred_test.npy``, float32, (n_test, n_vertices). Whether the server wanted the subjects' folders at the root
+of the zip could not be found, nor what it called the zip.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, ClassVar
 
 import numpy as np
 
-from voxelcast.challenges.archive import check_size, read_members, zipped
-from voxelcast.challenges.layout import Part, Shape, array_problems, as_float32, part_problems, raise_first
+from voxelcast.challenges.base import Challenge, Shape
+from voxelcast.challenges.registry import register_challenge
+from voxelcast.challenges.scores import (
+    ChallengeScore,
+    Part,
+    check_parts,
+    check_prediction,
+    correlation,
+    mean_of,
+    mean_over_repetitions,
+    part_score,
+)
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError
+from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.formats.algonauts2023_layout import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
-from voxelcast.store.atomic import write_bytes
-
-NAME: Final = "algonauts2023"
-
-_MOST_BYTES_PER_VALUE: Final = 8
-_OVERHEAD_BYTES: Final = 1 << 12
+from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
 
 
-def challenge_shapes_2023() -> dict[Part, Shape]:
-    """List the arrays of the real challenge: (subject, hemisphere) and (n_test, n_vertices)."""
-    return {
-        (subject, side): (N_TEST[subject], n_vertices)
-        for subject in SUBJECTS
-        for side, n_vertices in zip(HEMISPHERES, N_VERTICES[subject], strict=True)
-    }
+@register_challenge
+class Algonauts2023(Challenge):
+    """Vertices by subject and hemisphere, from one dataset of each subject, who saw images of their own."""
+
+    name = "algonauts2023"
+    title = "Algonauts 2023"
+    rule = "2023"
+    tracks = ("2023",)
+    levels = ("subject", "hemisphere")
+    files: ClassVar = {"2023": ("algonauts2023.zip", "subj0?/?h_pred_test.npy")}
+    one_dataset_per_subject = True
+
+    def shapes(self, datasets: Sequence[Dataset], track: str) -> dict[Part, Shape]:
+        """List the hemispheres of the datasets' subjects; of all eight where there is no dataset."""
+        if not datasets:
+            sizes = {subject: dict(zip(HEMISPHERES, N_VERTICES[subject], strict=True)) for subject in SUBJECTS}
+            return {(s, side): (N_TEST[s], n) for s, sides in sizes.items() for side, n in sides.items()}
+        return {
+            (subject, side): (len(dataset.test_stimuli), n_vertices)
+            for dataset in datasets
+            for subject, sides in (dataset.submission_voxels or {}).items()
+            for side, n_vertices in sides.items()
+        }
+
+    def stem(self, shapes: Mapping[Part, Shape]) -> str:
+        """Name the challenge."""
+        return self.name
+
+    def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
+        """Name the file of each subject and hemisphere."""
+        return {_member(*part): n * m for part, (n, m) in shapes.items()}
+
+    def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:
+        """Write each array as .npy."""
+        return {_member(*part): _npy(content[part[0]][part[1]]) for part in shapes}
+
+    def decode(self, files: Mapping[str, Path]) -> object:
+        """Read each array, which may hold numbers only."""
+        content: dict[str, dict[str, Any]] = {}
+        for name, path in files.items():
+            subject, _, rest = name.partition("/")
+            try:
+                content.setdefault(subject, {})[rest.partition("_")[0]] = np.load(path, allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                text = " ".join(str(error).split())
+                raise DataError(f"{name} is no plain .npy file ({text}); write it again") from error
+        return content
+
+    def score(self, measured: Mapping[Part, FloatArray], predicted: Mapping[Part, FloatArray]) -> ChallengeScore:
+        """See :func:`score_2023`; the noise ceiling, which the release lacks, is estimated from the repetitions."""
+        means = {part: mean_over_repetitions(values) for part, values in measured.items()}
+        ceilings = {
+            part: noise_ceiling_r2(ncsnr(values), repetition_counts(values)) for part, values in measured.items()
+        }
+        return score_2023(means, predicted, ceilings)
 
 
-def make_2023(predictions: Mapping[Part, FloatArray], folder: Path, shapes: Mapping[Part, Shape]) -> Path:
-    """Write ``subj0X/{lh,rh}_pred_test.npy`` and, ready for upload, ``algonauts2023.zip``.
-
-    Parameters
-    ----------
-    predictions : mapping of (subject, hemisphere) to ndarray of shape (n_test, n_vertices)
-        Images in the order of their names; written as float32.
-    folder : Path
-        Made if it does not exist.
-    shapes : mapping of (subject, hemisphere) to tuple
-        What is required.
-
-    Returns
-    -------
-    path : Path
-        Of the zip; the same predictions give the same bytes.
-
-    Raises
-    ------
-    DataError, UnknownNameError, ShapeError
-        For a missing or unknown part, a wrong shape, NaN or infinity; nothing is written.
-    """
-    arrays = {part: as_float32(values) for part, values in predictions.items()}
-    problems = part_problems(arrays, shapes, "hemisphere")
-    raise_first(problems, NAME)
-    members = {_member(part): _npy(arrays[part]) for part in shapes}
-    for name, data in members.items():
-        write_bytes(folder / name, data)
-    write_bytes(folder / f"{NAME}.zip", zipped(members))
-    return folder / f"{NAME}.zip"
-
-
-def read_2023(path: Path, shapes: Mapping[Part, Shape]) -> dict[Part, FloatArray]:
-    """Read a submission that is in order: the zip, or the folder that holds ``subj0X``.
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, UnsafeFileError
-        For a missing file, one too many or too large, a wrong shape, NaN or infinity.
-    """
-    limits = {part: n * m * _MOST_BYTES_PER_VALUE + _OVERHEAD_BYTES for part, (n, m) in shapes.items()}
-    if path.is_dir():
-        members = {}
-        for part, limit in limits.items():
-            file = path / _member(part)
-            if not file.is_file():
-                raise MissingFileError(f"{file} does not exist; the submission must hold predictions for {part[0]}")
-            check_size(str(file), file.stat().st_size, limit)
-            members[_member(part)] = file.read_bytes()
-    elif path.is_file():
-        members = read_members(path, {_member(part): limit for part, limit in limits.items()})
-    else:
-        raise MissingFileError(f"{path} does not exist; give the .zip of a submission, or the folder that holds subj0X")
-    arrays = {part: _array(members[_member(part)], _member(part)) for part in shapes}
-    raise_first(
-        [problem for part, shape in shapes.items() for problem in array_problems(" ".join(part), arrays[part], shape)],
-        path.name,
-    )
-    return arrays
-
-
-def _member(part: Part) -> str:
-    subject, side = part
+def _member(subject: str, side: str) -> str:
     return f"{subject}/{side}_pred_test.npy"
 
 
@@ -107,9 +101,66 @@ def _npy(array: FloatArray) -> bytes:
     return buffer.getvalue()
 
 
-def _array(data: bytes, name: str) -> FloatArray:
-    try:
-        array: FloatArray = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{name} is no plain .npy file ({' '.join(str(error).split())}); write it again") from error
-    return array
+def score_2023(
+    measured: Mapping[Part, FloatArray], predicted: Mapping[Part, FloatArray], ceiling_r2: Mapping[Part, FloatArray]
+) -> ChallengeScore:
+    """Score as the challenge of 2023 did [1]_: share of the explainable variance, in percent.
+
+    Per vertex, ``min(max(r, 0)**2 / noise_ceiling_r2, 1) * 100``, then the mean over all vertices of both hemispheres
+    and all subjects together. How the organisers put vertices together is not stated where it could be found:
+    ``beside`` has the median (``median``), the mean of the subjects' means (``mean_of_subjects``) and the mean of
+    ``r |r| / noise_ceiling_r2`` in percent, in which nothing is clipped (``unclipped``). A vertex whose ceiling is 0
+    or NaN is left out; one with constant predictions counts as 0.
+
+    Parameters
+    ----------
+    measured, predicted : mapping of (subject, hemisphere) to ndarray of shape (n_stimuli, n_vertices)
+        Mean responses over repetitions, and predictions.
+    ceiling_r2 : mapping of (subject, hemisphere) to ndarray of shape (n_vertices,)
+        Share of the mean responses' variance that is signal, between 0 and 1:
+        ``ncsnr**2 / (ncsnr**2 + mean(1 / n_repetitions))``.
+
+    Returns
+    -------
+    score : ChallengeScore
+
+    Raises
+    ------
+    AlignmentError, ShapeError, DataError
+        If the three do not fit one another, or hold NaN where they must not.
+
+    References
+    ----------
+    .. [1] Gifford, A. T. et al. The Algonauts Project 2023 Challenge: how the human brain makes sense of natural
+       scenes. arXiv:2301.03198 (2023). doi:10.48550/arXiv.2301.03198
+    """
+    check_parts(measured, predicted)
+    check_parts(measured, ceiling_r2, "noise ceilings")
+    voxels = {}
+    for part, values in measured.items():
+        name = " ".join(part)
+        check_prediction(name, values, predicted[part])
+        ceiling = np.asarray(ceiling_r2[part], dtype=np.float64)
+        check_shape(f"noise ceiling of {name}", ceiling, ("n_vertices",), (values.shape[-1],))
+        if (ceiling > 1).any():
+            raise DataError(f"noise ceiling of {name} must be a share from 0 to 1; got {np.nanmax(ceiling):g}; divide?")
+        r = correlation(name, values, predicted[part])
+        whole = np.full(r.shape, np.nan)
+        np.divide(r * np.abs(r) * 100, ceiling, out=whole, where=ceiling > 0)
+        voxels[part] = {
+            "pearson_r": r,
+            "noise_ceiling_r2": ceiling,
+            "score": np.clip(whole, 0.0, 100.0),
+            "unclipped": whole,
+        }
+    parts = tuple(part_score(part, values) for part, values in voxels.items())
+    subjects = dict.fromkeys(subject for subject, _ in voxels)
+    lines = {s: mean_of(np.concatenate([v["score"] for (of, _), v in voxels.items() if of == s])) for s in subjects}
+    every = {name: np.concatenate([v[name] for v in voxels.values()]) for name in ("score", "unclipped", "pearson_r")}
+    beside = {
+        "median": mean_of(every["score"], np.median),
+        "mean_of_subjects": mean_of(list(lines.values())),
+        "unclipped": mean_of(every["unclipped"]),
+        "pearson_r": mean_of(every["pearson_r"]),
+    }
+    return ChallengeScore(mean_of(every["score"]), lines, beside, parts, voxels)

@@ -1,18 +1,26 @@
-"""Zip files of submissions: the same content gives the same bytes, and what comes from outside is read with care."""
+"""Files of submissions: the same content gives the same bytes, and what comes from outside is read with care."""
 
 from __future__ import annotations
 
 import io
+import pickle
+import pickletools
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from voxelcast.core.checks import check_inside
-from voxelcast.core.errors import DataError, UnsafeFileError
+from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
 
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+
+PICKLE_PROTOCOL: Final = 3
+"""The challenge's development kit wrote whatever protocol was Python 3's default in 2021, which is 3 or 4, and the
+server read it. 3 is the older of the two: any Python 3 reads it, and unlike 2 it keeps an array's bytes as they are."""
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:
@@ -26,6 +34,63 @@ def zipped(members: Mapping[str, bytes]) -> bytes:
             member.external_attr = 0o644 << 16
             archive.writestr(member, data)
     return buffer.getvalue()
+
+
+def pickled(content: object) -> bytes:
+    """Pickle arrays by the module name that every NumPy knows.
+
+    NumPy 2 names ``numpy._core.multiarray``, which the NumPy of 2021 cannot import; all versions know
+    ``numpy.core.multiarray``. Protocol 3 writes names as plain lines, so one is replaced where it stands.
+    """
+    data = pickle.dumps(content, protocol=PICKLE_PROTOCOL)
+    parts, start = [], 0
+    for opcode, argument, position in pickletools.genops(data):
+        if opcode.name == "GLOBAL" and position is not None and str(argument).startswith("numpy._core."):
+            module, name = str(argument).split(" ")
+            parts += [data[start:position], f"c{module.replace('numpy._core.', 'numpy.core.')}\n{name}\n".encode()]
+            start = position + len(f"c{module}\n{name}\n".encode())
+    return b"".join([*parts, data[start:]])
+
+
+@contextmanager
+def member_files(path: Path, limits: Mapping[str, int]) -> Iterator[dict[str, Path]]:
+    """Find the files of a submission in its zip, in the folder that holds them, or as the one file itself.
+
+    Parameters
+    ----------
+    path : Path
+    limits : mapping of str to int
+        Names of the files, each with the most bytes that it may take.
+
+    Yields
+    ------
+    files : dict of str to Path
+
+    Raises
+    ------
+    MissingFileError, DataError, UnsafeFileError
+        If there is no such file, or as :func:`read_members`.
+    """
+    first = next(iter(limits))
+    if path.is_dir():
+        files = {name: path / name for name in limits}
+    elif len(limits) == 1 and path.suffix == PurePosixPath(first).suffix:
+        files = {first: path}
+    elif path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            files = {name: Path(folder) / name for name in limits}
+            for name, data in read_members(path, limits).items():
+                files[name].parent.mkdir(exist_ok=True)
+                files[name].write_bytes(data)
+            yield files
+        return
+    else:
+        raise MissingFileError(f"{path} does not exist; give the .zip of a submission, or {first} as it is in it")
+    for name, file in files.items():
+        if not file.is_file():
+            raise MissingFileError(f"{file} does not exist; a submission must hold {name}")
+        check_size(str(file), file.stat().st_size, limits[name])
+    yield files
 
 
 def read_members(path: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from voxelcast.challenges.layout import Part
+from voxelcast.challenges.scores import Part
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, MissingFileError
@@ -60,7 +60,7 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
         for part, reason in missing_parts(output).items():
             if part not in found and part[0] in dataset.subjects and part[1] in dataset.rois(part[0]):
                 raise DataError(
-                    f"{' '.join(part)} is missing in {output} because it failed ({reason}); mend the cause, run the "
+                    f"{' '.join(part)} is missing in {output} because it failed ({reason}); fix the cause, run the "
                     "experiment again, and then this"
                 )
     if not found:

@@ -21,7 +21,7 @@ def demo(folder: Path) -> None:
     for row in done.recovered:
         click.echo(f"{row.roi:4}  {row.planted:34}  {row.found:34}  {row.similarity:.3f}")
     click.echo(f"mean nested cross-validated r: {done.mean_score:.3f}")
-    click.echo(str(done.submission))
+    click.echo(done.submission)
     click.echo(f"report: {done.output / 'report.html'}")
     if not all_recovered(done.recovered):
         click.echo("voxelcast: a planted layer was not found", err=True)

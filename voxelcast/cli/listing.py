@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -119,16 +118,22 @@ def simulate_(name: str, root: Path, small: bool, seed: int) -> None:
 
     The same settings read it as read the real dataset.
     """
+    from dataclasses import fields
+
     from voxelcast.testing.miniatures import MINIATURES
 
-    check_known("miniature", name, sorted(MINIATURES), remedy="Any size, in the layout of 2021: voxelcast simulate")
+    write = MINIATURES.get(name)
     if not small:
         raise OptionError(
             "only miniatures can be written; got no --small; add it, or write the 2021 challenge in any size with "
             "voxelcast simulate"
         )
-    MINIATURES[name](root, seed)
-    click.echo(f"miniature in {root}; use it with dataset: {{kind: {name}, root: {root}}}")
+    settings = write(root, seed)
+    given = {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
+    shown = ", ".join(f"{key}: {json.dumps(value, default=str)}" for key, value in given.items() if key != "root")
+    click.echo(
+        f"miniature in {root}; use it with dataset: {{kind: {name}, root: {root}{', ' + shown if shown else ''}}}"
+    )
 
 
 def _facts(name: str) -> DatasetFacts:

@@ -21,7 +21,9 @@ from voxelcast.cli.dataset_option import DATASET, open_datasets
     help="The measured responses, e.g. bold_moments:ds005165, or an experiment file; repeat for one of each subject.",
 )
 @click.option(
-    "--rule", type=click.Choice(["2021", "2023", "2025"]), help="Of which year; default: the dataset's, or 2021."
+    "--rule",
+    metavar="[2021|2023|2025]",
+    help="Of which year, or of a challenge that a package adds; default: the dataset's, or 2021.",
 )
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for scores.txt, scores.csv and voxels/.")
 def score(
@@ -31,7 +33,7 @@ def score(
 
     KEY=VALUE are settings of the dataset, e.g. subjects=[sub01], or of the experiment file.
     """
-    from voxelcast.challenges.official import rule_of, score_predictions, write_score
+    from voxelcast.challenges import challenge_of, score_predictions, write_score
 
     datasets = open_datasets(sources, settings)
     result = score_predictions(predictions, datasets, rule=rule)
@@ -43,7 +45,7 @@ def score(
             )
     for name, value in result.lines.items():
         click.echo(f"{name}: {value:.4f}")
-    click.echo(f"score: {result.score:.4f} (Algonauts {rule or rule_of(datasets)})")
+    click.echo(f"score: {result.score:.4f} (Algonauts {rule or challenge_of(datasets).rule})")
     click.echo("beside: " + ", ".join(f"{name} {value:.4f}" for name, value in result.beside.items()))
     if output is not None:
         write_score(output, result)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def submission() -> None:
-    """Files that the Algonauts challenges of 2021, 2023 and 2025 ask for."""
+    """Files that challenges ask for: Algonauts 2021, 2023 and 2025, and those that packages add."""
 
 
 @submission.command("make")
@@ -29,19 +29,20 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
 
     A run that did all subjects and ROIs of a challenge has made it already, in OUTPUT/submission.
     """
-    from voxelcast.challenges.challenges import check_file, make_file, track_of
+    from voxelcast.challenges import challenge_of
     from voxelcast.challenges.predictions import read_outputs
 
     datasets = open_datasets(sources or [str(output / "config.yaml") for output in outputs])
-    if not sources and track_of(datasets[:1]) != "2023":
+    challenge = challenge_of(datasets)
+    if not sources and not challenge.one_dataset_per_subject:
         datasets = datasets[:1]  # all of one dataset, of which each output must have predicted a part
         for output in outputs:
             read_outputs([output], datasets[0])
     predictions: dict[tuple[str, str], FloatArray] = {}
     for dataset in datasets:
         predictions |= read_outputs(outputs, dataset)
-    path = make_file(predictions, datasets, folder or outputs[0] / "submission")
-    click.echo(check_file(path, datasets))
+    path = challenge.write(predictions, datasets, folder or outputs[0] / "submission")
+    click.echo(challenge.check(path, datasets))
     click.echo(f"submission: {path}")
 
 
@@ -53,7 +54,7 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
     "sources",
     multiple=True,
     metavar=DATASET,
-    help="The data it is for; default: the real challenge, of 2023 if FILE is named algonauts2023, else of 2021.",
+    help="The data it is for; default: the real challenge, told by the name of FILE.",
 )
 def check(file: Path, settings: tuple[str, ...], sources: tuple[str, ...]) -> None:
     """Check that FILE is what its challenge asks for. KEY=VALUE are settings of the dataset, e.g. rois=challenge.
@@ -61,6 +62,8 @@ def check(file: Path, settings: tuple[str, ...], sources: tuple[str, ...]) -> No
     Refuses a missing subject, ROI, hemisphere or run, a wrong shape, NaN, files in the wrong place of the zip, and
     anything that is not an array.
     """
-    from voxelcast.challenges.challenges import check_file
+    from voxelcast.challenges import challenge_of, challenge_of_file
 
-    click.echo(check_file(file, open_datasets(sources, settings)))
+    datasets = open_datasets(sources, settings)
+    challenge = challenge_of(datasets) if datasets else challenge_of_file(file)
+    click.echo(challenge.check(file, datasets))

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Split = Literal["train", "test"]
-SubmissionTrack = Literal["mini", "full", "2023", "2025"]
-"""The two tracks of the Algonauts challenge of 2021, and the challenges of 2023 and 2025."""
 
 
 @dataclass(frozen=True)
@@ -193,6 +191,8 @@ class Dataset(ABC):
     Settings: ClassVar[type[DatasetSettings]]
     kind: ClassVar[str]
     facts: ClassVar[DatasetFacts]
+    challenge: ClassVar[str] = "algonauts2021"
+    """Name of the challenge whose submission can be made, and by whose rule predictions are scored."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -314,11 +314,16 @@ class Dataset(ABC):
         raise DataError(f"datasets of kind {self.kind} must give the features of their table {table}; they do not")
 
     @property
-    def submission_track(self) -> SubmissionTrack | None:
-        """Which challenge's submission this dataset, with its subjects and ROIs, can make, if any."""
+    def submission_track(self) -> str | None:
+        """Which track's submission to its challenge this dataset, with its subjects and ROIs, can make, if any."""
         return None
 
     @property
     def submission_voxels(self) -> Mapping[str, Mapping[str, int]] | None:
         """Voxels per subject and ROI that its submission must have; None: those of the real challenge."""
         return None
+
+    @property
+    def held_out_runs(self) -> Mapping[str, Mapping[str, range]]:
+        """Rows of the held-out stimuli that are each subject's, by run, where they are volumes of runs; else empty."""
+        return {}

@@ -1,30 +1,20 @@
 """Miniatures: small copies of a dataset's layout with a planted signal, for tests and tutorials.
 
 A miniature has the folders, file names and array layouts of its dataset and sizes of its own, which it states in
-``miniature.json`` at its root. The dataset's reader goes by these sizes, so that the same settings read both.
+``miniature.json`` at its root. The dataset's reader goes by these sizes, so that the same settings read both. Those who
+write them: `voxelcast.testing.miniatures`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from voxelcast.core.arrays import ByteArray, FloatArray
-from voxelcast.core.errors import DataError, StoreError
-from voxelcast.core.seeds import derive_seed
-from voxelcast.datasets.simulation.responses import add_noise, driving_components, planted_signal
-from voxelcast.datasets.simulation.videos import draw_clip
-from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.core.errors import DataError
 
 NOTE = "miniature.json"
-
-SIGNAL_SHARE = 0.5
-"""Share of signal in the variance of one presentation."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +35,6 @@ class Miniature:
     sizes: dict[str, Any] = field(default_factory=dict)
 
 
-def begin_miniature(root: Path, miniature: Miniature) -> None:
-    """Write ``miniature.json`` into a new or empty folder; called before anything else is written.
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds anything but the same miniature.
-    """
-    if (root / NOTE).is_file():
-        if (root / NOTE).read_text(encoding="utf-8") != _text(miniature):
-            raise StoreError(f"{root} holds another miniature; nothing was written; choose another folder")
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise StoreError(f"{root} holds other data; nothing was written; choose a new folder")
-    write_json(root / NOTE, asdict(miniature))
-
-
 def read_miniature(root: Path, kind: str) -> Miniature | None:
     """Read the sizes of a miniature; None where ``root`` is no miniature, but the real dataset.
 
@@ -79,79 +53,3 @@ def read_miniature(root: Path, kind: str) -> Miniature | None:
     if miniature.kind != kind:
         raise DataError(f"{root} holds a miniature of {miniature.kind}; got dataset kind {kind}; set kind or root")
     return miniature
-
-
-def _text(miniature: Miniature) -> str:
-    return json.dumps(asdict(miniature), indent=2) + "\n"
-
-
-def write_clips(paths: Sequence[Path], seed: int, *, n_frames: int = 12, size: int = 32, fps: int = 12) -> FloatArray:
-    """Write a synthetic video to each path.
-
-    Returns
-    -------
-    looks : ndarray of shape (n_clips, n_features), float64
-        What drives the responses: see :func:`look`.
-    """
-    from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a miniature's responses does not
-
-    looks = []
-    for number, path in enumerate(paths, start=1):
-        frames = draw_clip(seed, number, n_frames, size)
-        with atomic_path(path) as temporary:
-            write_video(temporary, frames, fps)
-        looks.append(look(frames))
-    return np.stack(looks)
-
-
-def look(frames: ByteArray, cells: int = 4) -> FloatArray:
-    """Describe a clip by plain numbers that features of many networks carry too.
-
-    Per cell of a grid over the picture: mean colour, contrast and change from frame to frame.
-
-    Parameters
-    ----------
-    frames : ndarray of shape (n_frames, height, width, 3), uint8
-        Height and width divisible by ``cells``.
-    cells : int
-        Cells along each side.
-
-    Returns
-    -------
-    description : ndarray of shape (5 * cells**2,), float64
-    """
-    n_frames, height, width, _ = frames.shape
-    picture = frames.reshape(n_frames, cells, height // cells, cells, width // cells, 3) / 255.0
-    grey = picture.mean(axis=-1)
-    change = np.abs(np.diff(grey, axis=0)).mean(axis=(0, 2, 4)) if n_frames > 1 else np.zeros((cells, cells))
-    parts = (picture.mean(axis=(0, 2, 4)), grey.std(axis=(2, 4)).mean(axis=0), change)
-    return np.concatenate([part.ravel() for part in parts])
-
-
-def plant_responses(
-    looks: FloatArray, n_train: int, n_voxels: int, repetitions: tuple[int, int], seed: int, *names: str
-) -> tuple[FloatArray, FloatArray]:
-    """Make responses that the looks of the stimuli drive (model: :mod:`voxelcast.datasets.simulation.responses`).
-
-    Parameters
-    ----------
-    looks : ndarray of shape (n_stimuli, n_features)
-        Training stimuli first.
-    n_train, n_voxels : int
-    repetitions : tuple of int
-        Of the training and of the test stimuli.
-    seed : int
-    *names : str
-        Whose responses, e.g. subject and ROI.
-
-    Returns
-    -------
-    train, test : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32
-    """
-    own = derive_seed(seed, "miniature", *names)
-    signal = planted_signal(driving_components(looks, n_train, 5), n_voxels, seed=own)
-    parts = ((signal[:n_train], repetitions[0], "train"), (signal[n_train:], repetitions[1], "test"))
-    train, test = (
-        add_noise(part, n, signal_share=SIGNAL_SHARE, shared_noise=0.2, seed=own, part=name) for part, n, name in parts
-    )
-    return train, test

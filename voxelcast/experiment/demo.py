@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from voxelcast.challenges.check import SubmissionSummary, check_submission
+from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Progress
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
@@ -50,7 +50,7 @@ class Demonstration:
 
     output: Path
     mean_score: float
-    submission: SubmissionSummary
+    submission: str
     recovered: tuple[Recovered, ...]
 
 
@@ -65,11 +65,7 @@ def demonstrate(folder: Path, progress: Progress) -> Demonstration:
     config = load_config(folder / "experiment.yaml")
     summary = run_experiment(config, folder / "output", progress=progress)
     dataset = SimulatedDataset(SimulatedSettings(data))
-    checked = check_submission(
-        folder / "output" / "submission" / "mini_track.zip",
-        n_test=len(dataset.test_stimuli),
-        expected_voxels=dataset.submission_voxels,
-    )
+    checked = challenge_of([dataset]).check(folder / "output" / "submission" / "mini_track.zip", [dataset])
     assert summary.mean_score is not None  # nested cross-validation is on: there is a score
     return Demonstration(folder / "output", summary.mean_score, checked, recovered(config, folder / "output"))
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from voxelcast.challenges.challenges import make_file, remove_files
+from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.experiment.finished import Finished
@@ -208,7 +208,7 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
         pair: np.load(finished.folder(step) / "predictions.npy") for pair, step in finished.fits.items()
     }
     try:
-        make_file(predictions, [dataset], output / "submission")
+        challenge_of([dataset]).write(predictions, [dataset], output / "submission")
     except VoxelcastError as error:
         return f"No submission was made: {error}"
     return None
@@ -244,7 +244,7 @@ def remove_all_results(plan: Plan, output: Path) -> None:
 def _remove_submission(plan: Plan, output: Path) -> None:
     """Remove an earlier run's submission, where the dataset is a challenge's."""
     if plan.dataset.submission_track is not None:
-        remove_files(plan.dataset.submission_track, output / "submission")
+        challenge_of([plan.dataset]).remove(output / "submission", plan.dataset.submission_track)
 
 
 def remove_old_maps(finished: Finished, output: Path) -> bool:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from voxelcast.core.errors import OptionError
+from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import flatten
 from voxelcast.report.figures import PALETTE
-from voxelcast.report.layer_profile import layer_order, network_of
-from voxelcast.report.summary import Measure, choose_measure, mean_or_nan, network_label
+from voxelcast.report.summary import Mean, Measure, choose_measure, mean_or_nan, network_label
 from voxelcast.results.read import ROI_ORDER, Results, read_results
 
 _NOT_COMPARED: Final = ("name", "compute")
@@ -41,17 +41,12 @@ class Output:
     measure: Measure
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A score of one output: the mean, its interval and the mean noise ceiling; NaN where unknown."""
-
-    score: float
-    low: float
-    high: float
-    ceiling: float
-
-
-NOTHING: Final = Mean(np.nan, np.nan, np.nan, np.nan)
+def outputs_of(results: Mapping[str, Results], folders: Mapping[str, str] | None = None) -> list[Output]:
+    """Give the results of each label a colour, and say what their score is; ``folders`` has each label's folder."""
+    return [
+        Output(label, (folders or {}).get(label, ""), PALETTE[index % len(PALETTE)], one, choose_measure(one.scores))
+        for index, (label, one) in enumerate(results.items())
+    ]
 
 
 def read_outputs(folders: Sequence[Path]) -> list[Output]:
@@ -69,14 +64,12 @@ def read_outputs(folders: Sequence[Path]) -> list[Output]:
     if twice is not None:
         raise OptionError(f"outputs to compare must differ; got {twice} twice: name each once")
     read = [read_results(folder) for folder in folders]
-    names = [results.name for results in read]
-    labels = [f"{n} ({f.name})" if names.count(n) > 1 else n for n, f in zip(names, whole, strict=True)]
+    titles = [results.name for results in read]
+    labels = [f"{n} ({f.name})" if titles.count(n) > 1 else n for n, f in zip(titles, whole, strict=True)]
     if len(set(labels)) < len(labels):
-        labels = [f"{n} ({f})" for n, f in zip(names, whole, strict=True)]
-    return [
-        Output(label, folder.name, PALETTE[place % len(PALETTE)], results, choose_measure(results.scores))
-        for place, (label, folder, results) in enumerate(zip(labels, whole, read, strict=True))
-    ]
+        labels = [f"{n} ({f})" for n, f in zip(titles, whole, strict=True)]
+    names = [folder.name for folder in whole]
+    return outputs_of(dict(zip(labels, read, strict=True)), dict(zip(labels, names, strict=True)))
 
 
 def all_rois(outputs: Sequence[Output]) -> tuple[str, ...]:
@@ -100,11 +93,12 @@ def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
     table = scores[np.isfinite(scores[column])]
     if roi is None and not by_voxel:
         rows = [roi_mean(output, name, by_voxel=False) for name in output.results.rois]
-        means = (mean_or_nan([getattr(row, name) for row in rows]) for name in ("score", "low", "high", "ceiling"))
-        return Mean(*means)
+        names = ("score", "low", "high", "ceiling")
+        score, low, high, ceiling = (mean_or_nan([getattr(row, name) for row in rows]) for name in names)
+        return Mean(score, low, high, ceiling)
     table = table if roi is None else table[table["roi"] == roi]
     if table.empty:
-        return NOTHING
+        return Mean()
     counted = table["n_voxels"] - (0 if output.measure.is_selection else table["n_voxels_without_score"].fillna(0))
     weights = counted if by_voxel else pd.Series(1.0, index=table.index)
     score, low, high = (_weighted(table[name], weights) for name in (column, "score_low", "score_high"))
@@ -122,13 +116,8 @@ def _weighted(values: pd.Series, weights: pd.Series) -> float:
 
 def mean_depth(output: Output, roi: str) -> float:
     """Return how deep the chosen layers lie: 0 for a network's first layer searched, 1 for its last; NaN for none."""
-    depth = layer_order(output.results)
-    places = []
-    for row in output.results.scores[output.results.scores["roi"] == roi].to_dict("records"):
-        layers = depth.layers[network_of(row)]
-        if len(layers) > 1:
-            places.append(layers.index(str(row["layer"])) / (len(layers) - 1))
-    return mean_or_nan(places)
+    depth, scores = layer_order(output.results), output.results.scores
+    return mean_or_nan([depth.position(row) for row in scores[scores["roi"] == roi].to_dict("records")])
 
 
 def differences(outputs: Sequence[Output]) -> list[tuple[str, tuple[str, ...]]]:

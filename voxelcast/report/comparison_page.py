@@ -9,15 +9,15 @@ from typing import Any
 import matplotlib as mpl
 
 from voxelcast.core.errors import OptionError
-from voxelcast.report.comparison import Mean, Output, all_rois, differences, read_outputs, roi_mean, warnings_of
-from voxelcast.report.comparison_figures import depth_panel, score_panel
+from voxelcast.report.comparison import Output, all_rois, differences, read_outputs, roi_mean, warnings_of
+from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import layer_rows
 from voxelcast.report.figures import STYLE
 from voxelcast.report.heatmap import Heatmap, mean_map
-from voxelcast.report.layer_profile import layer_order
 from voxelcast.report.page import MOST_PANELS, environment, scripts
-from voxelcast.report.strips import Strip, StripAxis, strip, strip_axis
-from voxelcast.report.summary import Row, number, plural
+from voxelcast.report.panels import depth_panel, score_panel
+from voxelcast.report.strips import strip, strip_axis
+from voxelcast.report.summary import Mean, number, plural
 from voxelcast.store.atomic import write_text
 
 _WAYS = {
@@ -70,12 +70,12 @@ def _content(outputs: Sequence[Output]) -> dict[str, Any]:
                          "map": _map(outputs, rois, means, overall)})  # fmt: skip
         depth = depth_panel(outputs, shown)
     overall = [roi_mean(output, None, by_voxel=False) for output in outputs]
-    axis, strips = _strips(outputs, overall)
+    axis = strip_axis(overall)
     order = sorted(range(len(outputs)), key=lambda k: -overall[k].score if overall[k].score == overall[k].score else 2)
     return {
         "outputs": [outputs[k] for k in order],
         "overall": [overall[k] for k in order],
-        "strips": [strips[k] for k in order],
+        "strips": [strip(overall[k], axis) for k in order],
         "axis": axis,
         "rois": rois,
         "measure": measure,
@@ -94,16 +94,6 @@ def _map(outputs: Sequence[Output], rois: Sequence[str], means: list[list[Mean]]
     labels = [output.label for output in outputs]
     scores = [[mean.score for mean in row] for row in [*means, overall]]
     return mean_map([*rois, "all ROIs"], labels, scores)
-
-
-def _strips(outputs: Sequence[Output], overall: Sequence[Mean]) -> tuple[StripAxis, list[Strip]]:
-    nan = float("nan")
-    rows = [
-        Row(output.label, 1, mean.score, mean.low, mean.high, (), mean.ceiling, nan, nan, nan, nan)
-        for output, mean in zip(outputs, overall, strict=True)
-    ]
-    axis = strip_axis(rows)
-    return axis, [strip(row, axis) for row in rows]
 
 
 def _lead(outputs: Sequence[Output], overall: Sequence[Mean], rois: Sequence[str], measure: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.colors import to_hex
 
-from voxelcast.report.layer_profile import NETWORK, Depth, network_of
+from voxelcast.report.depth import Depth, network_of
+from voxelcast.report.plot_data import layer_scores
 from voxelcast.report.summary import network_label
 from voxelcast.results.read import Results
 
@@ -24,13 +26,12 @@ def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
         network, the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI
         and subject, the numbers of network and layer.
     """
-    networks = list(depth.layers)
-    keys = ["roi", "subject", *NETWORK, "layer"]
-    best = results.search.groupby(keys, sort=False)["score"].max().reset_index()
-    by_place: dict[tuple[str, str, int], dict[str, float]] = {}
-    for roi, subject, *network, layer, score in best.itertuples(index=False):
-        by_place.setdefault((roi, subject, networks.index(tuple(network))), {})[layer] = float(score)
-    rois, subjects = results.rois, results.subjects
+    networks, rois, subjects = list(depth.layers), results.rois, results.subjects
+    chosen = {
+        (row["roi"], row["subject"]): (networks.index(network_of(row)), depth.index(row))
+        for row in results.scores.to_dict("records")
+    }
+    tables = [layer_scores(results, roi, depth) for roi in rois]
     return {
         "rois": rois,
         "subjects": subjects,
@@ -40,30 +41,16 @@ def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
         ],
         "scores": [
             [
-                [
-                    _rounded(by_place.get((roi, subject, place), {}), depth.layers[network])
-                    for place, network in enumerate(networks)
-                ]
+                [_column(of_roi.get(network), subject, len(layers)) for network, layers in depth.layers.items()]
                 for subject in subjects
             ]
-            for roi in rois
+            for of_roi in tables
         ],
-        "chosen": _chosen(results, depth),
+        "chosen": [[chosen.get((roi, subject)) for subject in subjects] for roi in rois],
     }
 
 
-def _rounded(scores: dict[str, float], layers: tuple[str, ...]) -> list[float | None]:
-    values = [scores.get(layer, np.nan) for layer in layers]
-    return [round(value, _DIGITS) if np.isfinite(value) else None for value in values]
-
-
-def _chosen(results: Results, depth: Depth) -> list[list[tuple[int, int] | None]]:
-    networks = list(depth.layers)
-    found: dict[tuple[str, str], tuple[int, int]] = {}
-    for row in results.scores.to_dict("records"):
-        network = network_of(row)
-        found[str(row["roi"]), str(row["subject"])] = (
-            networks.index(network),
-            depth.layers[network].index(str(row["layer"])),
-        )
-    return [[found.get((roi, subject)) for subject in results.subjects] for roi in results.rois]
+def _column(table: pd.DataFrame | None, subject: str, n_layers: int) -> list[float | None]:
+    if table is None or subject not in table:
+        return [None] * n_layers
+    return [round(float(value), _DIGITS) if np.isfinite(value) else None for value in table[subject]]

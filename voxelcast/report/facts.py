@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from voxelcast.report.layer_profile import NETWORK, Depth
+from voxelcast.report.depth import NETWORK, Depth
 from voxelcast.report.summary import network_label
 from voxelcast.results.read import Results
 
@@ -21,7 +21,7 @@ class LayerRow:
 
     network: str
     colour: str
-    place: int
+    number: int
     layer: str
     n_features: float
     n_components: float
@@ -38,13 +38,13 @@ def layer_rows(results: Results, depth: Depth) -> list[LayerRow]:
     chosen = results.scores.groupby([*NETWORK, "layer"]).size().to_dict()
     rows = []
     for (network, weights, pool), layers in depth.layers.items():
-        for place, layer in enumerate(layers, start=1):
+        for number, layer in enumerate(layers, start=1):
             facts = known.get((network, pool, layer), {})
             rows.append(
                 LayerRow(
                     network=network_label(network, weights, pool),
                     colour=depth.colours[network, weights, pool],
-                    place=place,
+                    number=number,
                     layer=layer,
                     n_features=float(facts.get("n_features", np.nan)),
                     n_components=float(facts.get("n_components", np.nan)),

@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which stay apart under every common colour blindness."""
 
+CEILING_COLOUR: Final = PALETTE[1]
+HELD_OUT_COLOUR: Final = PALETTE[2]
 SUBJECT_COLOUR: Final = "#8a929b"
 _INK: Final = "#3c434a"
-_PANEL_INCHES: Final = (3.5, 2.35)
+PANEL_INCHES: Final = (3.5, 2.35)
 _DOTS_PER_INCH: Final = 150  # of what is drawn as dots inside an SVG, because there is too much of it for lines
 
 STYLE: Final[Any] = {
@@ -72,15 +73,6 @@ class Panel:
     alt: str
     width: int
     height: int
-
-
-def new_axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """Make a figure of one small panel."""
-    figure = Figure(figsize=_PANEL_INCHES)
-    axes = figure.add_subplot()
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    return figure, axes
 
 
 def inline(figure: Figure, title: str, alt: str) -> Panel:

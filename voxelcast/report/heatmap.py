@@ -12,7 +12,9 @@ import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.report.summary import mean_or_nan, number
+from voxelcast.report.depth import Depth, network_of
+from voxelcast.report.summary import mean_or_nan, network_label, number
+from voxelcast.results.read import Results
 from voxelcast.results.schema import Pair
 
 COLORMAP: Final = "viridis"
@@ -141,8 +143,27 @@ def _layout(
     )
 
 
+def layer_map(results: Results, depth: Depth) -> Heatmap:
+    """Lay out the number of the chosen layer, by depth; with several networks a letter before it names the network.
+
+    The colour is the layer's position between the first layer searched (low) and the last (high) of its network.
+    """
+    letters, rois, subjects = depth.letters, results.rois, results.subjects
+    cells: dict[Pair, Cell] = {}
+    for row in results.scores.to_dict("records"):
+        network, index = network_of(row), depth.index(row)
+        named = f"{network_label(*network)}, layer {index + 1} of {len(depth.layers[network])}, {row['layer']}"
+        text = f"{letters[network]}\N{NO-BREAK SPACE}{index + 1}" if letters[network] else f"{index + 1}"
+        position = float(np.nan_to_num(depth.position(row)))
+        pair = str(row["subject"]), str(row["roi"])
+        cells[pair] = coloured(text, position, f"{row['roi']}, {row['subject']}: {named}")
+    missing = Cell("—", "", "")
+    rows = tuple((roi, tuple(cells.get((subject, roi), missing) for subject in subjects), None) for roi in rois)
+    return Heatmap(subjects, rows, "first layer", "last layer", GRADIENT, len(rois) * len(subjects) - len(cells))
+
+
 def coloured(text: str, position: float, title: str = "") -> Cell:
-    """Make a cell in the colour of a place between 0 and 1 on the scale, with ink that can be read on it."""
+    """Make a cell in the colour of a position between 0 and 1 on the scale, with ink that can be read on it."""
     background = _colour(position)
     return Cell(text, background, _ink(background), title)
 

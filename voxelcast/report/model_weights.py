@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from voxelcast.report.layer_profile import NETWORK
+from voxelcast.report.depth import NETWORK
 from voxelcast.report.summary import mean_or_nan, network_label
 from voxelcast.results.read import Results
 
@@ -14,7 +14,7 @@ MOST_LAYERS: Final = 6
 
 @dataclass(frozen=True)
 class WeightRow:
-    """A layer's mean weight over the subjects of a ROI, and its share of all the ROI's weights."""
+    """A layer's mean weight over the subjects of an ROI, and its share of all the ROI's weights."""
 
     roi: str
     network: str
@@ -25,7 +25,7 @@ class WeightRow:
 
 @dataclass(frozen=True)
 class GainRow:
-    """What combining models gained over the best single one in a ROI: means over subjects; NaN where unknown."""
+    """What combining models gained over the best single one in an ROI: means over subjects; NaN where unknown."""
 
     roi: str
     n_models: float
@@ -38,7 +38,7 @@ class GainRow:
 def weight_rows(results: Results) -> list[WeightRow]:
     """List the heaviest layers of each ROI; empty where every prediction comes from one model.
 
-    Weights of a layer's different settings are added; a layer without weight in a subject counts 0 there.
+    Weights of a layer's different hyper-parameters are added; a layer without weight in a subject counts 0 there.
     """
     table = results.weights
     if table.empty or table.groupby(["subject", "roi"]).size().max() < 2:

@@ -13,23 +13,22 @@ import pandas as pd
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.report.figures import Panel, inline
-from voxelcast.report.layer_profile import Depth, network_of
-from voxelcast.report.search_history import parse_hyperparameters
+from voxelcast.report.depth import Depth, network_of
+from voxelcast.report.figures import PANEL_INCHES, Panel, inline
+from voxelcast.report.plot_data import parse_hyperparameters
 from voxelcast.report.summary import plural
 from voxelcast.results.read import Results
 
 _MOST_CANDIDATES: Final = 1500
 _LOG_RATIO: Final = 50.0
 _DEPTH: Final = "layer, by depth"
-_INCHES: Final = (3.5, 2.35)
 
 
 def optuna_panels(results: Results, depth: Depth, rois: Sequence[str]) -> dict[str, list[Panel]]:
     """Draw importance (fANOVA [1]_) and contour plot per ROI; empty where the search was not Bayesian.
 
     The candidates of the encoder that was chosen most often are shown, of all layers and subjects together: the layer
-    is a parameter (its place by depth, with several networks relative to the deepest), as is the pool, and each score
+    is a parameter (its number by depth, with several networks relative to the deepest), as is the pool, and each score
     is the difference from its subject's mean, so that differences between subjects are no noise.
 
     References
@@ -56,10 +55,11 @@ def optuna_panels(results: Results, depth: Depth, rois: Sequence[str]) -> dict[s
 def _parameters(tried: pd.DataFrame, depth: Depth) -> pd.DataFrame:
     """Return a column for every parameter that took several values, (n_candidates, n_parameters); evenly thinned."""
     table = pd.DataFrame([parse_hyperparameters(text) for text in tried["hyperparameters"]], index=tried.index)
-    layers = [depth.layers[network_of(row)] for row in tried.to_dict("records")]
-    places = [names.index(layer) + 1 for names, layer in zip(layers, tried["layer"], strict=True)]
     one_network = len({key[:2] for key in depth.layers}) == 1
-    table[_DEPTH] = places if one_network else [p / len(n) for p, n in zip(places, layers, strict=True)]
+    rows = tried.to_dict("records")
+    n_layers = [1 if one_network else len(depth.layers[network_of(row)]) for row in rows]
+    numbers = [depth.index(row) + 1 for row in rows]
+    table[_DEPTH] = numbers if one_network else [k / n for k, n in zip(numbers, n_layers, strict=True)]
     table["pool"] = tried["pool"]
     varying = [name for name in table.columns if table[name].notna().all() and table[name].nunique() > 1]
     return table[varying]
@@ -134,9 +134,9 @@ def _finish(axes: Any, title: str, alt: str) -> Panel:
     import matplotlib.pyplot as plt
 
     figure = axes.figure
-    figure.set_size_inches(*_INCHES)
-    for place in ("left", "center"):
-        axes.set_title("", loc=place)
+    figure.set_size_inches(*PANEL_INCHES)
+    for side in ("left", "center"):
+        axes.set_title("", loc=side)
     for drawn in figure.axes:  # the colour bar too
         drawn.tick_params(labelsize=7)
         for label in (drawn.xaxis.label, drawn.yaxis.label):

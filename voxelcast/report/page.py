@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.resources
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,17 +14,14 @@ import jinja2
 import markupsafe
 import matplotlib
 
+from voxelcast.report.depth import Depth, layer_order
 from voxelcast.report.explorer import explorer_data
 from voxelcast.report.facts import citations, duration, exclusion_rows, flatten, layer_rows, memory, step_rows
-from voxelcast.report.figures import PALETTE, STYLE, SUBJECT_COLOUR, picture
-from voxelcast.report.heatmap import heatmap
-from voxelcast.report.layer_map import layer_map, network_letters
-from voxelcast.report.layer_profile import Depth, layer_order, layer_profiles
+from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, STYLE, SUBJECT_COLOUR, picture
+from voxelcast.report.heatmap import heatmap, layer_map
 from voxelcast.report.model_weights import MOST_LAYERS, gain_rows, weight_rows
-from voxelcast.report.observed import observed_panels
 from voxelcast.report.optuna_figures import optuna_panels
-from voxelcast.report.partition import SHARED_COLOUR, partition
-from voxelcast.report.search_history import search_histories
+from voxelcast.report.panels import example_panels, layer_profiles, partition_panel, search_histories, voxel_histograms
 from voxelcast.report.significance import significance
 from voxelcast.report.strips import strip, strip_axis
 from voxelcast.report.summary import (
@@ -36,7 +34,7 @@ from voxelcast.report.summary import (
     plural,
     roi_rows,
 )
-from voxelcast.report.voxel_histogram import CEILING_COLOUR, HELD_OUT_COLOUR, SCORE_COLOUR, voxel_histograms
+from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, part_rows
 from voxelcast.results.read import Results, read_results
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
@@ -122,8 +120,7 @@ def _content(results: Results) -> dict[str, Any]:
     overall = overall_row(rows)
     axis = strip_axis(rows)
     depth = layer_order(results)
-    in_order = results.scores.assign(place=[results.rois.index(roi) for roi in results.scores["roi"]])
-    scores = in_order.sort_values("place", kind="stable")
+    scores = results.scores.sort_values("roi", kind="stable", key=lambda column: column.map(results.rois.index))
     return _figures(results, depth) | {
         "results": results,
         "measure": measure,
@@ -145,8 +142,8 @@ def _content(results: Results) -> dict[str, Any]:
         "pairs": scores.to_dict("records"),
         "networks": [(network_label(*network), colour) for network, colour in depth.colours.items()],
         "layers": layer_rows(results, depth),
-        "chosen_map": layer_map(results, depth, results.rois, results.subjects),
-        "letters": [(letter.strip(), network_label(*network)) for network, letter in network_letters(depth).items()],
+        "chosen_map": layer_map(results, depth),
+        "letters": [(letter, network_label(*network)) for network, letter in depth.letters.items()],
         "tested": significance(results),
         "weights": weight_rows(results),
         "weights_shown": MOST_LAYERS,
@@ -165,7 +162,7 @@ def _content(results: Results) -> dict[str, Any]:
             "chosen": PALETTE[1],
             "subject": SUBJECT_COLOUR,
             "neutral": "#57606a",
-            "score": SCORE_COLOUR,
+            "score": PALETTE[0],
             "ceiling": CEILING_COLOUR,
             "held_out": HELD_OUT_COLOUR,
         },
@@ -181,11 +178,25 @@ def _figures(results: Results, depth: Depth) -> dict[str, Any]:
             "histories": search_histories(results, rois),
             "histograms": voxel_histograms(results, rois),
             "studies": optuna_panels(results, depth, rois),
-            "observed": observed_panels(results, rois),
+            "examples": example_panels(results, rois),
             "brain_maps": [picture(path, f"Brain map: {path.stem.replace('_', ' ')}.") for path in results.brain_maps],
-            "partition": partition(results, rois),
+            "partition": _partition(results, rois),
             "n_without_figures": len(results.rois) - len(rois),
         }
+
+
+def _partition(results: Results, rois: Sequence[str]) -> dict[str, Any] | None:
+    """Lay out unique and shared variance and draw those of some ROIs; None where variance was not divided."""
+    if results.partition.empty:
+        return None
+    divided = set(results.partition["roi"])
+    rows = [row for roi in results.rois for row in part_rows(results, roi)]
+    return {
+        "groups": list(group_colours(results).items()),
+        "rows": rows,
+        "panels": {roi: partition_panel(results, roi) for roi in rois if roi in divided},
+        "n_negative": sum(row.kind != "model" and row.r2 < 0 for row in rows),
+    }
 
 
 def _pair_titles(results: Results, measure: Measure) -> dict[Pair, str]:

@@ -1,4 +1,4 @@
-"""The strip beside each ROI of the first table: subjects, mean, interval and ceiling on one axis."""
+"""The strip beside a score in a table: subjects, mean, interval and ceiling on one axis."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.report.summary import Row, number
+from voxelcast.report.summary import Mean, number
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Places on the axis in percent of its length; None where there is no number.
+    """Positions on the axis in percent of its length; None where there is no number.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class StripAxis:
         """The ends as text."""
         return number(self.low), number(self.high)
 
-    def place(self, value: float) -> float | None:
+    def position(self, value: float) -> float | None:
         """Return where a value lies, in percent; None for NaN."""
         if not np.isfinite(value):
             return None
@@ -49,7 +49,7 @@ class StripAxis:
         return round(2 + 96 * (value - self.low) / (self.high - self.low), 2)
 
 
-def strip_axis(rows: Sequence[Row]) -> StripAxis:
+def strip_axis(rows: Sequence[Mean]) -> StripAxis:
     """Fit the axis to the numbers of all rows; zero is always on it."""
     numbers = [value for row in rows for value in (row.score, row.low, row.high, row.ceiling, *row.values)]
     finite = [value for value in numbers if np.isfinite(value)] or [1.0]
@@ -57,14 +57,14 @@ def strip_axis(rows: Sequence[Row]) -> StripAxis:
     return StripAxis(low, high if high > low else low + 1.0)
 
 
-def strip(row: Row, axis: StripAxis) -> Strip:
-    """Place the numbers of one row."""
-    places = [axis.place(value) for value in row.values] if len(row.values) > 1 else []
+def strip(row: Mean, axis: StripAxis) -> Strip:
+    """Lay the numbers of one row on the axis."""
+    dots = [axis.position(value) for value in row.values] if len(row.values) > 1 else []
     return Strip(
-        dots=tuple(place for place in places if place is not None),
-        mean=axis.place(row.score),
-        low=axis.place(row.low),
-        high=axis.place(row.high),
-        ceiling=axis.place(row.ceiling),
-        zero=axis.place(0.0),
+        dots=tuple(dot for dot in dots if dot is not None),
+        mean=axis.position(row.score),
+        low=axis.position(row.low),
+        high=axis.position(row.high),
+        ceiling=axis.position(row.ceiling),
+        zero=axis.position(0.0),
     )

@@ -18,6 +18,7 @@ _LABELS: Final = {
 }
 _MIXED: Final = "Pearson r (nested cross-validated for some pairs, on held-out stimuli for others)"
 _SELECTION: Final = "selection score"
+_NAN: Final = float("nan")
 _MOST_NAMED: Final = 3
 """Layers that share the first place and are named; of more, the number is said."""
 
@@ -44,34 +45,37 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Row:
-    """Means over subjects of one ROI, or over ROIs; NaN where there is nothing.
+class Mean:
+    """A mean score with its interval and the mean noise ceiling; NaN where unknown.
 
     Parameters
     ----------
-    name : str
-    n_subjects : int
-        Subjects with a finite score.
     score : float
     low, high : float
         Mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over subjects varies
         less than its terms, so this interval is, if anything, too wide.
+    ceiling : float
     values : tuple of float
         The subjects' scores, finite ones only.
-    ceiling, normalised, selection, held_out, held_out_ceiling : float
     """
 
-    name: str
-    n_subjects: int
-    score: float
-    low: float
-    high: float
-    values: tuple[float, ...]
-    ceiling: float
-    normalised: float
-    selection: float
-    held_out: float
-    held_out_ceiling: float
+    score: float = _NAN
+    low: float = _NAN
+    high: float = _NAN
+    ceiling: float = _NAN
+    values: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Mean):
+    """Means over subjects of one ROI, or over ROIs; ``n_subjects`` have a finite score."""
+
+    name: str = ""
+    n_subjects: int = 0
+    normalised: float = _NAN
+    selection: float = _NAN
+    held_out: float = _NAN
+    held_out_ceiling: float = _NAN
 
 
 def choose_measure(scores: pd.DataFrame) -> Measure:
@@ -96,15 +100,15 @@ def roi_rows(results: Results, measure: Measure) -> list[Row]:
 
 def _roi_row(roi: str, table: pd.DataFrame, measure: Measure) -> Row:
     finite = table[np.isfinite(table[measure.column])]
-    bounded = finite[np.isfinite(finite["score_low"]) & np.isfinite(finite["score_high"])]
+    ends = finite[["score_low", "score_high"]].to_numpy(dtype=np.float64)
     # An interval of fewer subjects than the mean beside it would be about something else; selection scores have none.
-    interval = len(bounded) == len(finite) and not measure.is_selection
+    interval = bool(np.isfinite(ends).all()) and not measure.is_selection
     return Row(
         name=roi,
         n_subjects=len(finite),
         score=mean_or_nan(finite[measure.column]),
-        low=mean_or_nan(bounded["score_low"]) if interval else float("nan"),
-        high=mean_or_nan(bounded["score_high"]) if interval else float("nan"),
+        low=mean_or_nan(ends[:, 0].tolist()) if interval else _NAN,
+        high=mean_or_nan(ends[:, 1].tolist()) if interval else _NAN,
         values=tuple(float(value) for value in finite[measure.column]),
         ceiling=mean_or_nan(table["noise_ceiling_r"]),
         normalised=mean_or_nan(table["noise_normalised_r"]),
@@ -118,18 +122,21 @@ def overall_row(rows: Sequence[Row]) -> Row:
     """Average the ROIs, each counting the same."""
     scored = [row for row in rows if np.isfinite(row.score)]
     bounded = all(np.isfinite(row.low) and np.isfinite(row.high) for row in scored)
+    names = ("ceiling", "normalised", "selection", "held_out", "held_out_ceiling")
+    ceiling, normalised, selection, held_out, held_out_ceiling = (
+        mean_or_nan([getattr(row, name) for row in rows]) for name in names
+    )
     return Row(
         name="mean over ROIs",
         n_subjects=max((row.n_subjects for row in rows), default=0),
         score=mean_or_nan([row.score for row in scored]),
-        low=mean_or_nan([row.low for row in scored]) if bounded else float("nan"),
-        high=mean_or_nan([row.high for row in scored]) if bounded else float("nan"),
-        values=(),
-        ceiling=mean_or_nan([row.ceiling for row in rows]),
-        normalised=mean_or_nan([row.normalised for row in rows]),
-        selection=mean_or_nan([row.selection for row in rows]),
-        held_out=mean_or_nan([row.held_out for row in rows]),
-        held_out_ceiling=mean_or_nan([row.held_out_ceiling for row in rows]),
+        low=mean_or_nan([row.low for row in scored]) if bounded else _NAN,
+        high=mean_or_nan([row.high for row in scored]) if bounded else _NAN,
+        ceiling=ceiling,
+        normalised=normalised,
+        selection=selection,
+        held_out=held_out,
+        held_out_ceiling=held_out_ceiling,
     )
 
 
@@ -185,19 +192,19 @@ def _score_sentence(results: Results, measure: Measure, rows: Sequence[Row], ove
     if not np.isfinite(overall.score):
         return "No subject and ROI has a finite score: see the notes and what was excluded."
     if len(results.scores) == 1:
-        place = f"in ROI {results.rois[0]} of {results.subjects[0]}"
+        where = f"in ROI {results.rois[0]} of {results.subjects[0]}"
     else:
-        place = f"over {plural(len(rows), 'ROI')} and {plural(overall.n_subjects, 'subject')}"
+        where = f"over {plural(len(rows), 'ROI')} and {plural(overall.n_subjects, 'subject')}"
     if results.missing:
         pairs = len(results.scores) + len(results.missing)
         is_or_are = "is" if len(results.missing) == 1 else "are"
-        place += f"; {len(results.missing)} of {pairs} pairs of subject and ROI {is_or_are} missing"
+        where += f"; {len(results.missing)} of {pairs} pairs of subject and ROI {is_or_are} missing"
     interval = (
         f" ({results.interval_name} {number(overall.low)} to {number(overall.high)})"
         if np.isfinite(overall.low)
         else ""
     )
-    sentence = f"The mean {measure.label} is {number(overall.score)}{interval}, {place}."
+    sentence = f"The mean {measure.label} is {number(overall.score)}{interval}, {where}."
     if measure.is_selection:
         sentence += (
             " It is the score by which the models were chosen and therefore too high: performance was not measured."

@@ -81,6 +81,7 @@ class Algonauts2023Dataset(Dataset):
     """
 
     Settings = Algonauts2023Settings
+    challenge: ClassVar[str] = "algonauts2023"
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Algonauts 2023 challenge: responses to natural scenes (NSD) on the cortical surface",
         unit="beta, z-scored",

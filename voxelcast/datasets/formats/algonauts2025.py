@@ -93,6 +93,7 @@ class Algonauts2025Dataset(SeriesDataset):
     """
 
     Settings = Algonauts2025Settings
+    challenge: ClassVar[str] = "algonauts2025"
     tr = layout.TR_SECONDS
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="Algonauts 2025 challenge: parcel time series of people who watched Friends and movies (CNeuroMod)",
@@ -277,6 +278,18 @@ class Algonauts2025Dataset(SeriesDataset):
     def submission_track(self) -> Literal["2025"] | None:
         """The challenge of 2025, where there are runs to be predicted and no parcel was left out."""
         return "2025" if self.samples and all(set(rois) == {PARCELS} for rois in self._rois.values()) else None
+
+    @property
+    def held_out_runs(self) -> Mapping[str, Mapping[str, range]]:
+        """Rows of the held-out stimuli that are each subject's, by run: every volume that the subject has of it."""
+        starts, start = {}, 0
+        for run in self.runs_of("test"):
+            starts[run.name] = start
+            start += run.n_volumes
+        return {
+            subject: {run: range(starts[run], starts[run] + length) for run, length in runs.items()}
+            for subject, runs in self.samples.items()
+        }
 
     def _check_length(self, subject: str, run: SeriesRun) -> None:
         """Raise AlignmentError where a held-out run is shorter in this subject than in another."""

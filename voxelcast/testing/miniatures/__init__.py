@@ -1,23 +1,46 @@
-"""Miniatures: small copies of a data set's layout with a planted signal, for tests and tutorials."""
+"""Miniatures: small copies of a data set's layout with a planted signal, for tests and tutorials.
+
+A package that adds a kind of dataset adds its miniature by an entry point ``voxelcast.miniatures``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from voxelcast.datasets.formats.algonauts2021 import Algonauts2021Dataset
-from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset
-from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset
-from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
-from voxelcast.testing.miniatures.algonauts2021 import write_algonauts2021
-from voxelcast.testing.miniatures.algonauts2023 import write_algonauts2023
-from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
-from voxelcast.testing.miniatures.bold_moments import write_bold_moments
+from voxelcast.core.registry import Registry
+from voxelcast.datasets.settings import DatasetSettings
 
-MINIATURES: dict[str, Callable[[Path, int], None]] = {
-    Algonauts2021Dataset.kind: write_algonauts2021,
-    Algonauts2023Dataset.kind: write_algonauts2023,
-    Algonauts2025Dataset.kind: write_algonauts2025,
-    BoldMomentsDataset.kind: write_bold_moments,
-}
-"""Writer of a miniature of each kind with a fixed layout; called with the root and the seed."""
+MiniatureWriter = Callable[[Path, int], DatasetSettings]
+"""Writes a miniature to a new folder, from a seed, and returns the settings that read it."""
+
+MINIATURES: Registry[MiniatureWriter] = Registry(
+    "miniature",
+    "voxelcast.miniatures",
+    [
+        f"voxelcast.testing.miniatures.{kind}"
+        for kind in ("algonauts2021", "algonauts2023", "algonauts2025", "bold_moments", "folder", "time_series")
+    ],
+    remedy="Any size, in the layout of 2021: voxelcast simulate",
+)
+"""Writer of each kind."""
+
+register_miniature = MINIATURES.register
+
+
+def write_miniature(kind: str, root: Path, seed: int = 0) -> DatasetSettings:
+    """Write a miniature of a kind of dataset to a new folder.
+
+    Returns
+    -------
+    settings : DatasetSettings
+        That read it.
+
+    Raises
+    ------
+    UnknownNameError
+        For a kind that has no miniature.
+    StoreError
+        Where ``root`` holds anything else.
+    """
+    return MINIATURES.get(kind)(root, seed)

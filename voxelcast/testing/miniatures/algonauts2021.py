@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, N_REPETITIONS, SUBJECTS
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, N_REPETITIONS, SUBJECTS, Algonauts2021Settings
 from voxelcast.datasets.formats.algonauts2021_layout import (
     MASK_SHAPE,
     RESPONSE_FOLDER,
@@ -18,14 +18,17 @@ from voxelcast.datasets.formats.algonauts2021_layout import (
     response_path,
     true_test_path,
 )
-from voxelcast.datasets.miniature import Miniature, begin_miniature, plant_responses, write_clips
+from voxelcast.datasets.miniature import Miniature
 from voxelcast.store.atomic import save_array, write_bytes
+from voxelcast.testing.miniatures import register_miniature
+from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips
 
 N_SUBJECTS, N_TRAIN, N_TEST, N_TEST_REPETITIONS = 2, 60, 12, 10
 _KIND = "algonauts2021"
 
 
-def write_algonauts2021(root: Path, seed: int) -> None:
+@register_miniature("algonauts2021")
+def write_algonauts2021(root: Path, seed: int) -> Algonauts2021Settings:
     """Write two subjects, nine ROIs of 4 to 8 voxels, a whole brain of 30 to 40, and 60 + 12 clips.
 
     Raises
@@ -52,6 +55,7 @@ def write_algonauts2021(root: Path, seed: int) -> None:
             path = response_path(root / RESPONSE_FOLDER, track, subject, roi)
             write_bytes(path, pickle.dumps(content, protocol=4))
             save_array(true_test_path(root, subject, roi), test)
+    return Algonauts2021Settings(root)
 
 
 def _mask(n_voxels: int, seed: int, subject: str) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

@@ -10,9 +10,12 @@ from PIL import Image
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.datasets.formats import algonauts2023_layout as layout
-from voxelcast.datasets.miniature import Miniature, begin_miniature, look, plant_responses
+from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Settings
+from voxelcast.datasets.miniature import Miniature
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path, save_array
+from voxelcast.testing.miniatures import register_miniature
+from voxelcast.testing.miniatures.writing import begin_miniature, look, plant_responses
 
 N_TRAIN, N_TEST, N_VERTICES, N_MESH = 40, 12, (36, 42), 163_842
 SUBJECTS = layout.SUBJECTS[:2]
@@ -20,7 +23,8 @@ _AREAS = ("V1v", "V1d", "hV4", "EBA", "FFA-1", "PPA", "OWFA", "early", "lateral"
 """Areas that the miniature's subjects have; each on some vertices of both hemispheres."""
 
 
-def write_algonauts2023(root: Path, seed: int) -> None:
+@register_miniature("algonauts2023")
+def write_algonauts2023(root: Path, seed: int) -> Algonauts2023Settings:
     """Write two subjects with 40 + 12 images of their own, in the layout of the challenge.
 
     ``test_split/test_fmri`` holds three presentations of each test image, which the challenge does not give away.
@@ -29,6 +33,7 @@ def write_algonauts2023(root: Path, seed: int) -> None:
     begin_miniature(root, Miniature("algonauts2023", seed, sizes))
     for subject in SUBJECTS:
         _write_subject(root / subject, subject, seed)
+    return Algonauts2023Settings(root)
 
 
 def _write_subject(folder: Path, subject: str, seed: int) -> None:

@@ -10,9 +10,12 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.datasets.formats import algonauts2025_layout as layout
-from voxelcast.datasets.miniature import Miniature, begin_miniature, look
+from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Settings
+from voxelcast.datasets.miniature import Miniature
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path
+from voxelcast.testing.miniatures import register_miniature
+from voxelcast.testing.miniatures.writing import begin_miniature, look
 
 SUBJECTS = layout.SUBJECTS[:2]
 LENGTHS = {"s01e01a": 30, "s01e01b": 32, "s01e02a": 30, "s05e20a": 30, "bourne01": 30, "figures01": 30, "s07e01a": 24}
@@ -25,7 +28,8 @@ DELAYS, WEIGHTS = (2, 3, 4), (0.3, 0.5, 0.2)
 SIGNAL = 0.6
 
 
-def write_algonauts2025(root: Path, seed: int) -> None:
+@register_miniature("algonauts2025")
+def write_algonauts2025(root: Path, seed: int) -> Algonauts2025Settings:
     """Write two subjects who saw six short movies, one of them twice, and one held-out episode.
 
     As in the challenge, sub-02 lacks s05e20a, and its recordings are a little longer than the other's. Parcels follow
@@ -47,6 +51,7 @@ def write_algonauts2025(root: Path, seed: int) -> None:
         samples = {run: LENGTHS[run] for run in _runs_of("friends-s7")}
         with atomic_path(path) as temporary, temporary.open("wb") as opened:
             np.save(opened, np.array(samples, dtype=object), allow_pickle=True)
+    return Algonauts2025Settings(root)
 
 
 def _runs_of(what: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A miniature of BOLD Moments: versions A and B, all spaces and kinds of file, whose parts fit one another."""
+"""A miniature of BOLD Moments: versions A and B, all templates and kinds of file, whose parts fit one another."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import MissingPackageError
 from voxelcast.core.seeds import generator
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.miniature import Miniature, begin_miniature, plant_responses, write_clips
+from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings
+from voxelcast.datasets.miniature import Miniature
 from voxelcast.store.atomic import write_bytes, write_json
+from voxelcast.testing.miniatures import register_miniature
+from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips
 
 N_SUBJECTS, N_TRAIN, N_TEST = 2, 60, 12
 N_GRAYORDINATES, N_VERTICES = (14, 16, 10), 18
@@ -25,7 +28,7 @@ _REPETITIONS = (layout.REPETITIONS["train"], layout.REPETITIONS["test"])
 
 @dataclass(frozen=True)
 class _Responses:
-    """Of one subject in one space; float64, as on OpenNeuro."""
+    """Of one subject in one template; float64, as on OpenNeuro."""
 
     train: FloatArray
     test: FloatArray
@@ -45,7 +48,8 @@ class _Responses:
         return {part: pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL) for part, content in parts.items()}
 
 
-def write_bold_moments(root: Path, seed: int) -> None:
+@register_miniature("bold_moments")
+def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
     """Write two subjects with three voxels per area and hemisphere, and 60 + 12 clips.
 
     Raises
@@ -69,15 +73,16 @@ def write_bold_moments(root: Path, seed: int) -> None:
     looks = write_clips([metadata / layout.VIDEO_FOLDER / f"{number:04d}.mp4" for number in _numbers()], seed)
     write_json(metadata / "annotations.json", {f"{number:04d}": _annotation(number, seed) for number in _numbers()})
     for subject in subjects:
-        places, mask = _places(seed, subject)
+        voxels, mask = _voxels_of(seed, subject)
         affine = np.diag([_MILLIMETRES] * 3 + [1.0])
         affine[:3, 3] = -78.0, -108.0, -66.0  # over the brain, for maps
         image: Any = nibabel.Nifti1Image(mask.astype(np.float64), affine)  # type: ignore[no-untyped-call]
         copy = type(image)(image.get_fdata(), image.affine)  # to_bytes leaves a stream in the image
         write_bytes(derivatives / layout.mask_file(subject), copy.to_bytes())
-        _write_version_b(derivatives, subject, looks, seed, places, mask, image)
+        _write_version_b(derivatives, subject, looks, seed, (voxels, mask, image))
         _write_surfaces(derivatives, subject, looks, seed)
         _write_version_a(derivatives, subject, looks, seed)
+    return BoldMomentsSettings(root)
 
 
 def _numbers() -> list[int]:
@@ -90,7 +95,7 @@ def _planted(looks: FloatArray, n_voxels: int, seed: int, *names: str) -> _Respo
     return _Responses(train.astype(np.float64), test.astype(np.float64))
 
 
-def _places(seed: int, subject: str) -> tuple[dict[str, IntArray], Any]:
+def _voxels_of(seed: int, subject: str) -> tuple[dict[str, IntArray], Any]:
     """Choose the voxels of each native ROI among the voxels of the mask, and the mask."""
     areas = [name for name in layout.published_voxels("B")[subject] if name not in (layout.GENERAL, layout.WHOLE_BRAIN)]
     n_voxels = len(areas) * _VOXELS_PER_AREA + _UNNAMED_VOXELS
@@ -98,22 +103,23 @@ def _places(seed: int, subject: str) -> tuple[dict[str, IntArray], Any]:
     mask = np.zeros(np.prod(_GRID), dtype=bool)
     mask[rng.choice(mask.size, n_voxels, replace=False)] = True
     order = rng.permutation(n_voxels)
-    places: dict[str, IntArray] = {
+    voxels_of: dict[str, IntArray] = {
         area: np.sort(order[k * _VOXELS_PER_AREA : (k + 1) * _VOXELS_PER_AREA]) for k, area in enumerate(areas)
     }
-    places[layout.GENERAL] = np.sort(order[: n_voxels // 3])
-    places[layout.WHOLE_BRAIN] = np.arange(n_voxels)
-    return places, mask.reshape(_GRID)
+    voxels_of[layout.GENERAL] = np.sort(order[: n_voxels // 3])
+    voxels_of[layout.WHOLE_BRAIN] = np.arange(n_voxels)
+    return voxels_of, mask.reshape(_GRID)
 
 
 def _write_version_b(
-    derivatives: Path, subject: str, looks: FloatArray, seed: int, places: dict[str, IntArray], mask: Any, image: Any
+    derivatives: Path, subject: str, looks: FloatArray, seed: int, volume: tuple[dict[str, IntArray], Any, Any]
 ) -> None:
+    voxels_of, mask, image = volume
     responses = _planted(looks, int(mask.sum()), seed, subject, "B")
     grid = np.argwhere(mask)
-    for name, voxels in places.items():
+    for name, voxels in voxels_of.items():
         path = derivatives / layout.roi_file("B", subject, name)
-        # The names of what lies beside the responses are not published; only that there are places and a mask.
+        # The names of what lies beside the responses are not published; only that there are indices and a mask.
         write_bytes(path, responses.roi_file(voxels, roi_indices=(grid[voxels], image)))
         if name != layout.WHOLE_BRAIN:
             where = (grid[voxels], voxels, image)
@@ -136,8 +142,8 @@ def _write_version_a(derivatives: Path, subject: str, looks: FloatArray, seed: i
     published = layout.published_voxels("A")[subject]
     for tr in (None, *range(1, 10)):
         responses = _planted(looks, len(published) * _VOXELS_PER_AREA, seed, subject, "A", str(tr))
-        for place, name in enumerate(published):
-            first, after = place * _VOXELS_PER_AREA, (place + 1) * _VOXELS_PER_AREA
+        for number, name in enumerate(published):
+            first, after = number * _VOXELS_PER_AREA, (number + 1) * _VOXELS_PER_AREA
             voxels = np.arange(0 if name == layout.WHOLE_BRAIN else first, after)
             chosen: dict[layout.Voxels, IntArray] = {"allvoxel": voxels, "reliable": voxels[:-1]}
             for kind, some in chosen.items():

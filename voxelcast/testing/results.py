@@ -1,55 +1,132 @@
-"""Write output folders such as an experiment leaves, with made-up numbers."""
+"""Output folders such as an experiment leaves, with made-up numbers: for tests and examples of what reads them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-ROIS = ("LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4")
+from voxelcast.results.read import Results, read_results
+from voxelcast.scoring.variance_partitioning import partition_variance
+
+ROIS: Final = ("LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4")
 
 
-def write_output(
-    output: Path,
-    *,
-    subjects: Sequence[str] = ("sub01",),
-    rois: Sequence[str] = ("V1",),
-    networks: Sequence[str] = ("torchvision/resnet18",),
-    n_layers: int = 3,
-    n_settings: int = 5,
-    n_voxels: int = 40,
-    ceilings: bool = True,
-    held_out: bool = False,
-    method: str = "exact",
-    name: str = "synthetic-v4",
-    bonus: float = 0.0,
-    seed: int = 0,
-) -> Path:
-    """Write every file of the contract; half of the settings belong to PLS, half to ridge.
+@dataclass(frozen=True)
+class MadeUp:
+    """What an output folder of made-up numbers should hold.
 
-    ``bonus`` is added to every score.
+    Parameters
+    ----------
+    subjects, rois, networks : sequence of str
+    n_layers, n_settings, n_voxels : int
+        Layers of each network, candidates of each layer (half of them PLS, half ridge) and voxels of each ROI.
+    ceilings, held_out : bool
+        Whether there are noise ceilings, and scores on held-out stimuli.
+    method : {"exact", "bayes"}
+        Of the search.
+    name : str
+    bonus : float
+        Added to every score.
+    seed : int
+    groups : sequence of str
+        Of layers, between which variance is divided; the last explains less than nothing.
+    partition_ceiling : float
+        Noise ceiling (R²) of that.
     """
-    rng = np.random.default_rng(seed)
+
+    subjects: Sequence[str] = ("sub01",)
+    rois: Sequence[str] = ("V1",)
+    networks: Sequence[str] = ("torchvision/resnet18",)
+    n_layers: int = 3
+    n_settings: int = 5
+    n_voxels: int = 40
+    ceilings: bool = True
+    held_out: bool = False
+    method: str = "exact"
+    name: str = "synthetic-v4"
+    bonus: float = 0.0
+    seed: int = 0
+    groups: Sequence[str] = ()
+    partition_ceiling: float = 0.5
+
+
+def example_results(**made_up: Any) -> Results:
+    """Return results with made-up numbers, as `read_results` returns those of an experiment.
+
+    Parameters
+    ----------
+    **made_up
+        Fields of `MadeUp`.
+
+    Examples
+    --------
+    >>> example_results(subjects=("ann", "bob"), rois=("V1", "EBA")).subjects
+    ('ann', 'bob')
+    """
+    with TemporaryDirectory() as folder:
+        return read_results(write_output(Path(folder) / "output", **made_up))
+
+
+def write_output(output: Path, **made_up: Any) -> Path:
+    """Write every file of an output folder; keywords are fields of `MadeUp`."""
+    made = MadeUp(**made_up)
+    _write_tables(output, made)
+    if made.groups:
+        _write_partition(output, made)
+    return output
+
+
+def _write_partition(output: Path, made: MadeUp) -> None:
+    """Divide variance into parts that add up."""
+    rng = np.random.default_rng(0)
+    groups = made.groups
+    sets = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
+    rows = []
+    for subject in made.subjects:
+        for roi in made.rois:
+            worth = dict(zip(groups, [*rng.uniform(0.08, 0.2, len(groups) - 1), -0.01], strict=True))
+            r2 = {one: np.array([sum(worth[name] for name in one) * 0.8 ** (len(one) - 1)]) for one in sets}
+            parts = [("model", one, r2[one][0]) for one in sets]
+            divided = partition_variance(r2)
+            parts += [("unique" if len(one) == 1 else "shared", one, divided[one][0]) for one in sets]
+            for kind, one, value in parts:
+                name = "+".join(group for group in groups if group in one)
+                rows.append((subject, roi, kind, name, value, value - 0.02, value + 0.03, 40, made.partition_ceiling))
+    columns = ["subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2"]
+    pd.DataFrame(rows, columns=columns).to_csv(output / "variance_partitioning.csv", index=False)
+
+
+def _write_tables(output: Path, made: MadeUp) -> None:
+    subjects, rois, networks = made.subjects, made.rois, made.networks
+    n_layers, n_settings, n_voxels = made.n_layers, made.n_settings, made.n_voxels
+    rng = np.random.default_rng(made.seed)
     (output / "voxels").mkdir(parents=True)
     layers = [f"layer{i // 6 + 1}.{i % 6}.conv" for i in range(n_layers)]
     n_pls = max(1, n_settings // 2)
     settings = [("pls", f"n_components={k + 1}") for k in range(n_pls)]
     settings += [("ridge", f"relative_alpha={a:.4g}") for a in np.logspace(-4, 3, n_settings - n_pls)]
-    scores, search, weights = [], [], []
+    scores: list[Any] = []
+    search: list[Any] = []
+    weights: list[Any] = []
     (output / "examples").mkdir()
-    for place, roi in enumerate(rois):
+    for index_of_roi, roi in enumerate(rois):
         for subject in subjects:
-            level, peak = 0.12 + 0.2 * rng.random(), (place + rng.normal(0, 0.6)) / len(rois) * n_layers
+            level, peak = 0.12 + 0.2 * rng.random(), (index_of_roi + rng.normal(0, 0.6)) / len(rois) * n_layers
             best: tuple[float, str, str, str, str] = (-np.inf, "", "", "", "")
-            for place_of_network, network in enumerate(networks):
+            for index_of_network, network in enumerate(networks):
                 for depth, layer in enumerate(layers):
                     for index, (encoder, hyper) in enumerate(settings):
                         x = (index % n_pls) / max(n_pls - 1, 1)
                         score = level * np.exp(-(((depth - peak) / n_layers) ** 2) * 3) * (0.6 + 1.4 * x - 1.1 * x * x)
-                        score = round(float(score + bonus + 0.02 * place_of_network + rng.normal(0, 0.003)), 6)
+                        score = round(float(score + made.bonus + 0.02 * index_of_network + rng.normal(0, 0.003)), 6)
                         folds = np.round(score + rng.normal(0, 0.02, 2), 6)
                         search.append((subject, roi, network, "random", layer, encoder, hyper, score, *folds))
                         best = max(best, (score, network, layer, encoder, hyper))
@@ -57,8 +134,8 @@ def write_output(
             ceiling = np.clip(rng.normal(0.45, 0.1, n_voxels), 0.05, 0.95)
             test = r + rng.normal(0, 0.03, n_voxels)
             arrays = {"pearson_r": r}
-            arrays |= {"noise_ceiling_r": ceiling} if ceilings else {}
-            arrays |= {"held_out_r": test} if held_out else {}
+            arrays |= {"noise_ceiling_r": ceiling} if made.ceilings else {}
+            arrays |= {"held_out_r": test} if made.held_out else {}
             np.savez(output / "voxels" / f"{subject}_{roi}.npz", **arrays)
             m = float(r.mean())
             measured = rng.standard_normal((60, 3))
@@ -71,12 +148,12 @@ def write_output(
                 for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
                     chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
                     weights.append((subject, roi, fold, *chosen, weight, n_voxels))
-            limit = (ceiling.mean(), m / ceiling.mean()) if ceilings else (np.nan, np.nan)
+            limit = (ceiling.mean(), m / ceiling.mean()) if made.ceilings else (np.nan, np.nan)
             scores.append(
                 (subject, roi, best[1], "random", best[2], best[3], best[4], n_voxels, best[0], m, m - 0.03, m + 0.03,
                  "nested_cv", 0, int((r > 0.1).sum()), *limit,
-                 *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if held_out else [np.nan] * 3),
-                 limit[0] + 0.1 if held_out else np.nan)
+                 *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if made.held_out else [np.nan] * 3),
+                 limit[0] + 0.1 if made.held_out else np.nan)
             )  # fmt: skip
     columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]
     pd.DataFrame(
@@ -102,8 +179,8 @@ def write_output(
         + [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)],
         columns=["kind", "subject", "roi", "name", "reason"],
     ).to_csv(output / "exclusions.csv", index=False)
-    settings_text = f"interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: {method}\n"
-    (output / "config.yaml").write_text(f"name: {name}\nseed: 0\n{settings_text}")
+    settings_text = f"interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: {made.method}\n"
+    (output / "config.yaml").write_text(f"name: {made.name}\nseed: 0\n{settings_text}")
     notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]
     (output / "notes.json").write_text(json.dumps(notes))
     steps = {
@@ -123,4 +200,3 @@ def write_output(
         "steps": steps,
     }
     (output / "provenance.json").write_text(json.dumps(provenance))
-    return output

@@ -1,0 +1,197 @@
+"""The figures of the page: each drawn, titled, and told in words for readers who do not see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.report import plot
+from voxelcast.report.comparison import Output, mean_depth
+from voxelcast.report.depth import Depth, Network
+from voxelcast.report.figures import PANEL_INCHES, Panel, inline
+from voxelcast.report.plot_data import (
+    HyperparameterScores,
+    best_so_far,
+    histogram_edges,
+    hyperparameter_scores,
+    layer_scores,
+    pooled_voxels,
+)
+from voxelcast.report.summary import Mean, network_label, number, plural
+from voxelcast.report.variance_parts import PartRow, group_colours, part_rows, partition_ceiling
+from voxelcast.results.read import Results
+
+
+def layer_profiles(results: Results, depth: Depth, rois: Sequence[str]) -> dict[str, Panel]:
+    """Draw the profile over layers of each ROI that has candidates."""
+    panels = {}
+    for roi in rois:
+        tables = layer_scores(results, roi, depth)
+        if tables:
+            figure = Figure(figsize=PANEL_INCHES)
+            plot.layer_profile(results, roi, depth=depth, ax=figure.add_subplot())
+            said = [
+                _profile_sentence(network, depth, table.mean(axis=1).to_numpy()) for network, table in tables.items()
+            ]
+            chosen = results.scores.loc[results.scores["roi"] == roi, "layer"].value_counts()
+            picks = ", ".join(f"{layer} ({count})" for layer, count in chosen.items())
+            panels[roi] = inline(figure, roi, f"Layer profile of {roi}. {' '.join(said)} Chosen: {picks}.")
+    return panels
+
+
+def _profile_sentence(network: Network, depth: Depth, mean: FloatArray) -> str:
+    name, layers = network_label(*network), depth.layers[network]
+    if not np.isfinite(mean).any():
+        return f"{name}: no finite score."
+    best = int(np.nanargmax(mean))
+    where = f"layer {best + 1} of {len(layers)}, {layers[best]}"
+    return f"{name}: highest mean selection score {number(float(mean[best]))} at {where}."
+
+
+def search_histories(results: Results, rois: Sequence[str]) -> dict[str, list[Panel]]:
+    """Draw, per ROI, the best score so far and one panel per encoder and hyper-parameter."""
+    tried = set(results.search["roi"])
+    return {
+        roi: [
+            _best_so_far(results, roi),
+            *(_hyperparameter_panel(roi, scores) for scores in hyperparameter_scores(results, roi)),
+        ]
+        for roi in rois
+        if roi in tried
+    }
+
+
+def _best_so_far(results: Results, roi: str) -> Panel:
+    figure = Figure(figsize=PANEL_INCHES)
+    plot.search_history(results, roi, ax=figure.add_subplot())
+    _, mean = best_so_far(results, roi)
+    near = np.flatnonzero(mean >= mean[-1] - 0.001) if np.isfinite(mean[-1]) else np.array([], dtype=int)
+    reached = f"; within 0.001 of it after {plural(int(near[0]) + 1, 'candidate')}" if near.size else ""
+    alt = (
+        f"Search in {roi}: {plural(len(mean), 'candidate')} per subject, mean best selection score "
+        f"{number(float(mean[-1]))}{reached}."
+    )
+    return inline(figure, "best so far", alt)
+
+
+def _hyperparameter_panel(roi: str, scores: HyperparameterScores) -> Panel:
+    figure = Figure(figsize=PANEL_INCHES)
+    plot.draw_hyperparameter(scores, ax=figure.add_subplot())
+    title, table = f"{scores.encoder}: {scores.name}", scores.best()
+    x, shared = table.index.to_numpy(dtype=np.float64), table.dropna()
+    alt = f"Selection score in {roi} against {title}, {plural(len(x), 'value')} from {x.min():g} to {x.max():g}."
+    if len(shared) > 1:
+        mean = shared.mean(axis=1)
+        best = float(mean.index[int(mean.argmax())])
+        alt += f" The mean over subjects is highest, {number(float(mean.max()))}, at {best:g}."
+    if scores.chosen.size:
+        alt += f" Chosen values: {', '.join(f'{value:g}' for value in np.unique(scores.chosen))}."
+    return inline(figure, title, alt)
+
+
+def voxel_histograms(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
+    """Draw one histogram per ROI over the voxels of all subjects; all share the bins."""
+    pooled = {roi: pooled_voxels(results, roi) for roi in rois}
+    edges = histogram_edges(pooled)
+    panels = {}
+    for roi, arrays in pooled.items():
+        if any(values.size for values in arrays.values()):
+            figure = Figure(figsize=PANEL_INCHES)
+            plot.voxel_histogram(results, roi, edges=edges, ax=figure.add_subplot())
+            means = {key: number(float(values.mean())) for key, values in arrays.items() if values.size}
+            said = []
+            if "pearson_r" in means:
+                scores = arrays["pearson_r"]
+                said.append(f"score: {plural(scores.size, 'voxel')}, mean {means['pearson_r']}, "
+                            f"highest {number(float(scores.max()))}")  # fmt: skip
+            names = {"noise_ceiling_r": "noise ceiling", "held_out_r": "held-out stimuli"}
+            said += [f"{name}: mean {means[key]}" for key, name in names.items() if key in means]
+            panels[roi] = inline(figure, roi, f"Distribution over voxels in {roi}. {'; '.join(said)}.")
+    return panels
+
+
+def example_panels(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
+    """Draw measured against predicted responses of a few voxels of the subject whose score is the median, per ROI."""
+    panels = {}
+    for roi in rois:
+        subjects = [subject for subject, name in results.examples if name == roi]
+        if subjects:
+            scores = results.scores[(results.scores["roi"] == roi) & results.scores["subject"].isin(subjects)]
+            middle = str(scores.sort_values("score", kind="stable")["subject"].iloc[(len(scores) - 1) // 2])
+            panels[roi] = _example_panel(results, roi, middle)
+    return panels
+
+
+def _example_panel(results: Results, roi: str, subject: str) -> Panel:
+    example = results.examples[subject, roi]
+    figure = Figure(figsize=(5.4, 2.1))
+    said = []
+    for k, voxel in enumerate(example["voxel"]):
+        plot.draw_example(figure.add_subplot(1, len(plot.RANKS), k + 1), example, k)
+        rank, score = plot.RANKS[float(example["quantile"][k])], number(float(example["score"][k]))
+        said.append(f"{rank}, voxel {int(voxel)}: r = {score}")
+    figure.axes[0].set_ylabel("measured response")
+    figure.axes[len(said) // 2].set_xlabel("predicted response")
+    n_stimuli = len(example["measured"])
+    alt = f"Measured against predicted responses to {n_stimuli:,} stimuli in {roi}, {subject}. {'; '.join(said)}."
+    return inline(figure, f"{roi}, {subject}", alt)
+
+
+def partition_panel(results: Results, roi: str) -> Panel:
+    """Draw a bar for each part of the variance in an ROI over a matrix of the groups that it belongs to."""
+    rows, colours, ceiling = part_rows(results, roi), group_colours(results), partition_ceiling(results, roi)
+    parts = [row for row in rows if row.kind != "model"]
+    figure = Figure(figsize=(max(3.5, 1.1 + 0.28 * len(parts)), 2.1 + 0.2 * len(colours)))
+    grid = figure.add_gridspec(2, 1, height_ratios=(1.8, 0.2 * len(colours)), hspace=0.02)
+    bars = figure.add_subplot(grid[0])
+    plot.draw_parts(bars, rows, colours, ceiling)
+    plot.group_matrix(figure.add_subplot(grid[1], sharex=bars), parts, colours)
+    said = [
+        f"all together {_with_interval(row)}" for row in rows if row.kind == "model" and len(row.groups) == len(colours)
+    ]
+    said += [f"{row.label} {_with_interval(row)}" for row in parts]
+    said += [f"noise ceiling {number(ceiling)}"] if np.isfinite(ceiling) else []
+    return inline(figure, roi, f"Unique and shared variance in {roi}: {'; '.join(said)}.")
+
+
+def _with_interval(row: PartRow) -> str:
+    return number(row.r2) + (f" ({number(row.low)} to {number(row.high)})" if np.isfinite(row.low) else "")
+
+
+def score_panel(
+    title: str, outputs: Sequence[Output], rois: Sequence[str], means: Sequence[Sequence[Mean]], measure: str
+) -> Panel:
+    """Draw each output's score in each ROI; ``means`` is by ROI, then by output, ``measure`` names the axis."""
+    figure = Figure(figsize=plot.comparison_inches(len(rois), len(outputs)))
+    axes = figure.add_subplot()
+    plot.draw_roi_scores(axes, outputs, rois, means)
+    axes.set_ylabel(measure)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
+    best = [
+        f"{roi}: {max(zip(row, outputs, strict=True), key=lambda pair: np.nan_to_num(pair[0].score, nan=-2))[1].label}"
+        f" {number(max((mean.score for mean in row if np.isfinite(mean.score)), default=float('nan')))}"
+        for roi, row in zip(rois, means, strict=True)
+    ]
+    return inline(figure, title, f"{title}. The highest of each ROI: {'; '.join(best)}.")
+
+
+def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
+    """Draw how deep the chosen layer lies in each ROI; None where no network has several layers."""
+    depths = np.array([[mean_depth(output, roi) for output in outputs] for roi in rois])
+    if not np.isfinite(depths).any():
+        return None
+    title = "Depth of the chosen layer"
+    figure = Figure(figsize=plot.comparison_inches(len(rois), len(outputs)))
+    axes = figure.add_subplot()
+    plot.draw_depths(axes, outputs, rois, depths)
+    axes.set_ylabel(title.lower())
+    figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
+    means = [
+        f"{output.label} {np.nanmean(depths[:, k]):.2f}"
+        for k, output in enumerate(outputs)
+        if np.isfinite(depths[:, k]).any()
+    ]
+    return inline(figure, title, f"{title}, mean over ROIs: {', '.join(means)}.")

@@ -1,0 +1,69 @@
+"""Unique and shared variance: what each group of layers explains alone, and what several have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from voxelcast.report.figures import PALETTE
+from voxelcast.report.summary import listed, mean_or_nan
+from voxelcast.results.read import Results
+
+_GROUP_COLOURS: Final = (PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4])
+"""Those of the palette that mean nothing else in a figure with a noise ceiling."""
+SHARED_COLOUR: Final = "#6b7580"
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """One part of the variance in an ROI: means over subjects; NaN where there is nothing.
+
+    Parameters
+    ----------
+    roi : str
+    kind : str
+        ``"model"``, ``"unique"`` or ``"shared"``.
+    groups : tuple of str
+    r2, low, high : float
+        Mean over subjects of the share and of the ends of its interval.
+    values : tuple of float
+        The subjects' shares.
+    """
+
+    roi: str
+    kind: str
+    groups: tuple[str, ...]
+    r2: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        names = listed(self.groups)
+        return {"model": f"explained by {names}", "unique": f"unique to {names}"}.get(self.kind, f"shared by {names}")
+
+
+def group_colours(results: Results) -> dict[str, str]:
+    """Give the colour of each group."""
+    names = dict.fromkeys(name for part in results.partition["part"] for name in part.split("+"))
+    return dict(zip(names, _GROUP_COLOURS * len(names), strict=False))
+
+
+def part_rows(results: Results, roi: str) -> list[PartRow]:
+    """List the parts of the variance in an ROI: models, unique parts, shared parts."""
+    table = results.partition[results.partition["roi"] == roi]
+    rows = []
+    for (kind, part), mine in table.groupby(["kind", "part"], sort=False):
+        shares = tuple(float(value) for value in mine["r2"] if np.isfinite(value))
+        ends = (mean_or_nan(mine["low"]), mean_or_nan(mine["high"]))
+        rows.append(PartRow(roi, str(kind), tuple(str(part).split("+")), mean_or_nan(shares), *ends, shares))
+    return rows
+
+
+def partition_ceiling(results: Results, roi: str) -> float:
+    """Give the noise ceiling (R²) in an ROI, mean over subjects."""
+    return mean_or_nan(results.partition.loc[results.partition["roi"] == roi, "noise_ceiling_r2"])
