@@ -83,12 +83,13 @@ def test_krylov_finds_components_that_hardly_differ(variances):
     assert np.abs(got.scores - wanted.scores).max() <= tolerance * np.abs(wanted.scores).max()
 
 
-def test_krylov_shares_passes_but_not_results():
+def test_krylov_shares_passes_but_not_results(monkeypatch):
     features = _features(n=260, n_features=300)
-    together = _by_krylov(features, ROWS, 5)
+    together = list(_by_krylov(features, ROWS, 5))
+    monkeypatch.setattr(krylov, "BASIS_BYTES", 32 * 260 * 60)
     for rows, one in zip(ROWS, together, strict=True):
         # Room for one training set at a time.
-        (alone,) = _by_krylov(features, [rows], 5, basis_bytes=32 * 260 * 60)
+        (alone,) = _by_krylov(features, [rows], 5)
         np.testing.assert_allclose(alone.scores, one.scores, atol=1e-9 * np.abs(one.scores).max())
 
 
@@ -213,9 +214,10 @@ def test_no_square_of_stimuli_is_held(way, monkeypatch):
     features = np.random.default_rng(0).standard_normal((4000, 300)).astype(np.float32)
     for module in (covariance, krylov):
         monkeypatch.setattr(module, "BLOCK_BYTES", 2**20)
+    monkeypatch.setattr(krylov, "BASIS_BYTES", 32 * 4000 * 100)
     tracemalloc.start()
     try:
-        way(features, [np.arange(3900)], 3, **({"basis_bytes": 32 * 4000 * 100} if way is _by_krylov else {}))
+        way(features, [np.arange(3900)], 3)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

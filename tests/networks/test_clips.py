@@ -10,8 +10,8 @@ from voxelcast.networks.clips import ClipCutter
 from voxelcast.networks.extract import extract
 from voxelcast.networks.families.own_network import network_from_module
 from voxelcast.networks.hooks import capture
-from voxelcast.networks.registry import load_network
-from voxelcast.networks.settings import ExtractionSettings
+from voxelcast.networks.registry import find_recipe, load_network
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.decode import iter_frames
 
 EVERY_1 = ExtractionSettings()
@@ -65,7 +65,7 @@ def test_times_of_strided_layers_increase_and_stay_inside_the_video(n_frames, n_
 @pytest.mark.parametrize(
     ("name", "options", "error", "message"),
     [
-        ("torchvision/r3d_18", {"clip_length": 0}, OptionError, "clip_length=0"),
+        ("torchvision/r3d_18", {"clip_length": 0}, OptionError, "clip_length must be at least 1; got 0"),
         (
             "torchvision/r3d_18",
             {"clip_length": 8, "clip_stride": 9},
@@ -86,10 +86,11 @@ def test_clips_that_cannot_be_are_refused(name, options, error, message):
 
 
 def test_video_cards_carry_the_kinetics_preprocessing():
-    card = load_network("torchvision/r3d_18", weights="random", layers=["fc"]).card
-    assert (card.takes, card.input_size, card.clip_length, card.clip_stride) == ("clip", 112, 16, 16)
-    assert card.mean == (0.43216, 0.394666, 0.37645)
-    assert card.std == (0.22803, 0.22145, 0.216989)
+    recipe = find_recipe(NetworkSettings("torchvision/r3d_18", "fc"))
+    assert recipe.clip is not None
+    assert (recipe.input_size, recipe.clip.length, recipe.clip.stride) == (112, 16, 16)
+    assert recipe.mean == (0.43216, 0.394666, 0.37645)
+    assert recipe.std == (0.22803, 0.22145, 0.216989)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_pooled_features_are_those_of_the_clips_one_by_one(r3d, make_video, make
     results = list(extract(r3d, stimuli, EVERY_1, batch=batch))
     assert [result.n_frames for result in results] == [23, 1, 8, 5]
     for result, stimulus in zip(results, stimuli, strict=True):
-        frames = r3d.prepare(np.concatenate([chunk.frames for chunk in iter_frames(stimulus, EVERY_1)]))
+        frames = r3d.prepare(np.concatenate([chunk.frames for chunk in iter_frames(stimulus, EVERY_1.sampling)]))
         whole = r3d.activations(frames)
         for layer in r3d.layers:
             expected = whole[layer].double().mean(0).flatten().numpy()
@@ -166,7 +167,7 @@ class Mixing(nn.Module):
 def test_an_own_network_sees_its_clips_in_order(make_video):
     network = network_from_module(
         Mixing(),
-        name="mixing",
+        "mixing",
         layers=["same", "last"],
         input_size=16,
         mean=(0.0,) * 3,

@@ -7,6 +7,7 @@ import importlib.util
 import pytest
 import torchvision
 
+from tests.networks.loading import loaded
 from voxelcast.networks.settings import NetworkSettings
 from voxelcast.testing.networks import NetworkConformance
 
@@ -76,13 +77,17 @@ def _settings(name, options):
 
 
 class TestNetworks(NetworkConformance):
+    load = staticmethod(loaded)
+
     @pytest.fixture(scope="module", params=QUICK, ids=str)
-    def network_settings(self, request):
+    @classmethod
+    def network_settings(cls, request):
         return _settings(*request.param)
 
 
 @pytest.mark.slow
 class TestTheOthers(NetworkConformance):
     @pytest.fixture(scope="module", params=SLOW, ids=str)
-    def network_settings(self, request):
+    @classmethod
+    def network_settings(cls, request):
         return _settings(*request.param)

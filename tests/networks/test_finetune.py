@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 def _train(folder, output, settings=SMALL, name=NETWORK, **options):
     images = list_image_folder(folder)
-    trainee = load_trainee(NetworkSettings(name, "fc", "random", 64), images, **options)
+    trainee = load_trainee(NetworkSettings(name, "fc", "random", 32), images, **options)
     return trainee, finetune(trainee, images, output, settings, device=CPU)
 
 
@@ -52,7 +52,7 @@ def trained(folder, tmp_path_factory):
 def test_learning_lowers_the_loss_and_the_result_can_be_used(folder, trained):
     output, history = trained
     assert history[-1]["loss"] < 0.8 * history[0]["loss"]
-    network = load_network(NETWORK, weights=output, layers=["fc"], input_size=64)
+    network = load_network(NETWORK, weights=output, layers=["fc"], input_size=32)
     assert network.card.weights.startswith("file tuned.pth (blake2b ")
     images = list_image_folder(folder)
     found = validate(network, images)

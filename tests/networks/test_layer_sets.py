@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.networks.loading import layers_at_64
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.layer_sets import expand_layers, find_blocks
 from voxelcast.networks.registry import load_network
@@ -96,23 +97,23 @@ def test_the_layers_of_2021_of_wide_simclr():
     ],
 )
 def test_sets_of_2021_of_other_networks(name, layers):
-    chosen = load_network(name, weights="random", layers=["algonauts2021"], input_size=64).layers
+    chosen = layers_at_64(name, "algonauts2021")
     assert [layer for layer in chosen if layer in layers] == layers
     assert not [layer for layer in chosen if layer.startswith("model.layer") and layer.count(".") > 2]
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "blocks"),
+    ("name", "blocks"),
     [
-        ("torchvision/resnet18", 64, [f"layer{k}.{i}" for k in (1, 2, 3, 4) for i in (0, 1)]),
-        ("torchvision/squeezenet1_0", 64, [f"features.{k}" for k in (3, 4, 5, 7, 8, 9, 10, 12)]),
-        ("torchvision/mobilenet_v2", 64, [f"features.{k}" for k in range(1, 18)]),
-        ("simclr/r50_1x_sk1", 64, [f"net.{k + 1}.blocks.{i}" for k, n in enumerate((3, 4, 6, 3)) for i in range(n)]),
-        pytest.param("vonenet/cornets", 64, ["model.V2", "model.V4", "model.IT"], marks=pytest.mark.slow),
+        ("torchvision/resnet18", [f"layer{k}.{i}" for k in (1, 2, 3, 4) for i in (0, 1)]),
+        ("torchvision/squeezenet1_0", [f"features.{k}" for k in (3, 4, 5, 7, 8, 9, 10, 12)]),
+        ("torchvision/mobilenet_v2", [f"features.{k}" for k in range(1, 18)]),
+        ("simclr/r50_1x_sk1", [f"net.{k + 1}.blocks.{i}" for k, n in enumerate((3, 4, 6, 3)) for i in range(n)]),
+        pytest.param("vonenet/cornets", ["model.V2", "model.V4", "model.IT"]),
     ],
 )
-def test_blocks_are_the_units_that_repeat(name, size, blocks):
-    assert list(load_network(name, weights="random", layers=["blocks"], input_size=size).layers) == blocks
+def test_blocks_are_the_units_that_repeat(name, blocks):
+    assert list(layers_at_64(name, "blocks")) == blocks
 
 
 class Mixer(nn.Module):
@@ -147,4 +148,4 @@ def test_stages_and_parts_are_no_blocks():
 
 def test_networks_without_repetition_have_no_blocks():
     with pytest.raises(UnknownNameError, match=r"'blocks' does not exist in 'torchvision/alexnet'; .*algonauts2021"):
-        load_network("torchvision/alexnet", weights="random", layers=["blocks"], input_size=64)
+        layers_at_64("torchvision/alexnet", "blocks")

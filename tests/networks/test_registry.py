@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from voxelcast.core.errors import OptionError, UnknownNameError
-from voxelcast.networks.registry import describe_layers, list_networks, load_network
+from voxelcast.networks.families.own_network import network_from_module
+from voxelcast.networks.registry import describe_layers, find_recipe, list_networks, load_network
+from voxelcast.networks.settings import NetworkSettings
 
 MOBILENET = "mobilenet_v2_1.0_224_coral_tv.pth"
 SQUEEZENET = "squeezenet1_0_deepcompression_tv.pth"
@@ -50,14 +53,25 @@ def test_what_does_not_exist_or_fit_is_refused_in_one_line(name, options, error,
     assert "\n" not in str(raised.value)
 
 
+class Attending(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(3, 1, batch_first=True)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        pixels = frames.flatten(2).transpose(1, 2)
+        return self.attention(pixels, pixels, pixels)[0]
+
+
 def test_layers_that_are_no_layers_say_why():
-    with pytest.raises(UnknownNameError, match="self_attention' of 'torchvision/vit_b_32' puts out a tuple"):
-        load_network(
-            "torchvision/vit_b_32",
-            weights="random",
-            layers=["encoder.layers.encoder_layer_0.self_attention"],
-            input_size=64,
-        )
+    settings = NetworkSettings("mine", "attention", input_size=4, mean=(0.5,) * 3, std=(0.5,) * 3)
+    with pytest.raises(UnknownNameError, match="layer 'attention' of 'mine' puts out a tuple"):
+        network_from_module(Attending(), settings)
+
+
+def test_one_name_of_a_layer_is_not_read_letter_by_letter():
+    assert NetworkSettings("torchvision/alexnet", "all").layers == ("all",)
+    assert NetworkSettings("torchvision/alexnet", ["fc", "all"]).layers == ("fc", "all")
 
 
 def test_random_weights_follow_the_seed_and_leave_torch_alone():
@@ -76,8 +90,8 @@ def test_random_weights_follow_the_seed_and_leave_torch_alone():
 
 
 def test_cards_carry_the_released_weights_preprocessing():
-    card = load_network("torchvision/inception_v3", weights="random", layers=["fc"]).card
-    assert (card.input_size, card.mean, card.std) == (299, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    recipe = find_recipe(NetworkSettings("torchvision/inception_v3", "fc"))
+    assert (recipe.input_size, recipe.mean, recipe.std) == (299, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     card = load_network(
         "torchvision/squeezenet1_1", weights="random", layers=["*.0"], input_size=99, mean=(0.5,) * 3, std=(0.4,) * 3
     ).card

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.networks.loading import loaded
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
 from voxelcast.networks.families.cornet import Area
 from voxelcast.networks.families.vone_block import GaborParameters, VOneBlock, draw_parameters, gabor_filters
@@ -120,7 +121,7 @@ def test_the_noises_seed_makes_the_noise():
 
 def test_the_noises_seed_is_on_the_card():
     silent, noisy = (
-        load_network("vonenet/resnet50", weights="random", layers=["vone_block"], input_size=32, noise_seed=noise_seed)
+        loaded(NetworkSettings("vonenet/resnet50", "*", "random", 64, noise_seed=noise_seed))
         for noise_seed in (None, 1)
     )
     assert silent.card.noise_seed is None

@@ -31,7 +31,6 @@ class Autoencoder(Compressor):
 
     Parameters
     ----------
-    components, seed : int
     hidden : int
         Units of each hidden layer; 0: none.
     epochs : int

@@ -43,7 +43,6 @@ class Compressed:
     Parameters
     ----------
     scores : ndarray of shape (n_stimuli, n_components), float64
-        All stimuli, training and others.
     explained_variance : float or None
         Share of the training stimuli's variance that the components keep; None where that is not defined.
     """
@@ -99,7 +98,6 @@ def compress_folds(
     matrix : FeatureMatrix of shape (n_stimuli, n_features)
     subsets : sequence of ndarray of int
         Rows of each training set, e.g. of each fold.
-    settings : CompressionSettings
     seed : int
         Of what the method leaves to chance.
     axis : bool
@@ -108,11 +106,6 @@ def compress_folds(
         For messages.
     precision : {"float64", "float32"}
         Of the products of features.
-
-    Yields
-    ------
-    compressed : Compressed
-        Scores of shape (n_stimuli, n_components).
 
     Raises
     ------

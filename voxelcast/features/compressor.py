@@ -19,11 +19,7 @@ Sees = Literal["features", "coordinates", "distances"]
 class Compressor(ABC):
     """Turns features into components: fitted to training stimuli, applied to any.
 
-    Parameters
-    ----------
-    components : int
-    seed : int
-        Of whatever is left to chance; the same features, settings and seed give the same components.
+    ``seed`` is that of whatever is left to chance; the same features, settings and seed give the same components.
     """
 
     name: ClassVar[str]
@@ -50,15 +46,7 @@ class Compressor(ABC):
         return self
 
     def fit_transform(self, X: FloatArray) -> FloatArray:
-        """Fit to training stimuli and give their components.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_train, n_features)
-
-        Returns
-        -------
-        scores : ndarray of shape (n_train, components)
+        """Fit to training stimuli, X of shape (n_train, n_features), and give their components, (n_train, components).
 
         Raises
         ------
@@ -82,18 +70,8 @@ class Compressor(ABC):
     def transform(self, X: FloatArray) -> FloatArray:
         """Give the components of any stimuli by what was fitted, each by its own features alone (but for UMAP).
 
-        Parameters
-        ----------
-        X : ndarray of shape (n_stimuli, n_features)
-
-        Returns
-        -------
-        scores : ndarray of shape (n_stimuli, components)
-
-        Raises
-        ------
-        ShapeError
-            If there is another number of features than in the fit.
+        Of X of shape (n_stimuli, n_features) they have the shape (n_stimuli, components). Raises ShapeError if there is
+        another number of features than in the fit.
         """
         _check(X, self._n_features)
         return self._transform(X)

@@ -22,16 +22,9 @@ list_compressors = COMPRESSORS.names
 def make_compressor(
     name: str, components: int, *, seed: int = 0, options: Mapping[str, int | float] | None = None
 ) -> Compressor:
-    """Make a compression, not fitted yet.
+    """Make a compression of :func:`list_compressors`, not fitted yet.
 
-    Parameters
-    ----------
-    name : str
-        One of :func:`list_compressors`.
-    components : int
-    seed : int
-    options : mapping or None
-        Further parameters of that compression, e.g. ``{"n_neighbors": 30}`` of ``"umap"``.
+    ``options`` are further parameters of that compression, e.g. ``{"n_neighbors": 30}`` of ``"umap"``.
 
     Raises
     ------

@@ -20,25 +20,12 @@ def coordinates(
 ) -> FloatArray:
     """Give all stimuli's coordinates in the space of the training stimuli, and their distance from it.
 
-    Parameters
-    ----------
-    gram : ndarray of shape (n_stimuli, n_stimuli)
-        Gram matrix of the features, raw or centred on anything.
-    train_rows : ndarray of int, shape (n_train,)
-    where : str
-        For messages.
-    precision : {"float64", "float32"}
-        With which the Gram matrix was computed.
+    The parameters and errors are those of `voxelcast.features.pca.pca_scores`.
 
     Returns
     -------
     coordinates : ndarray of shape (n_stimuli, rank + 1)
         The last column is the distance from the space; 0 for training stimuli.
-
-    Raises
-    ------
-    DataError
-        If the features do not vary over the training stimuli, or are not finite.
     """
     scores = pca_scores(gram, train_rows, "max", where=where, precision=precision).scores
     to_train = gram[:, train_rows].mean(axis=1)

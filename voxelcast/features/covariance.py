@@ -49,25 +49,9 @@ def covariance_scores(
 ) -> PCAScores:
     """Fit principal components to training stimuli and give the scores of all stimuli.
 
-    Each component's sign is such that its largest training score in size is positive.
-
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    train_rows : ndarray of int, shape (n_train,)
-    components : int or "max"
-        How many; ``"max"``: as many as the rank.
-    scale : bool
-        Divide each feature by its training standard deviation first; one that is constant there becomes 0.
-    fewer, where
-        See `voxelcast.features.pca.pca_scores`.
-    precision : {"float64", "float32"}
-        Of the products; sums over blocks are double.
-
-    Raises
-    ------
-    OptionError, DataError
-        As `voxelcast.features.pca.pca_scores`.
+    The parameters, signs and errors are those of `voxelcast.features.pca.pca_scores`. ``scale`` divides each feature by
+    its training standard deviation first; one that is constant there becomes 0. Sums over blocks are double in either
+    precision.
     """
     return _projected(matrix, train_rows, components, scale, fewer, where, precision)[0]
 
@@ -82,11 +66,8 @@ def covariance_coordinates(
 ) -> FloatArray:
     """Give all stimuli's coordinates in the space of the training stimuli, and their distance from it.
 
-    See `voxelcast.features.coordinates.coordinates`, which does the same from a Gram matrix.
-
-    Returns
-    -------
-    coordinates : ndarray of shape (n_stimuli, rank + 1)
+    They have the shape (n_stimuli, rank + 1). See `voxelcast.features.coordinates.coordinates`, which does the same
+    from a Gram matrix.
     """
     found, squares = _projected(matrix, train_rows, "max", scale, "error", where, precision)
     outside = np.sqrt(np.maximum(squares - np.square(found.scores).sum(axis=1), 0.0))

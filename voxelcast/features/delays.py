@@ -24,7 +24,7 @@ def delayed_rows(
         Stimulus id of each row of the features.
     wanted : sequence of str
         Stimulus ids of the volumes to be predicted or fitted.
-    series : mapping of stimulus id to (run, place in the run)
+    series : mapping of stimulus id to (run, position in the run)
     delays : sequence of int
         In volumes (TR); 0 is the volume itself.
 
@@ -35,22 +35,20 @@ def delayed_rows(
 
     Raises
     ------
-    OptionError
-        If there is no delay or one is negative.
-    AlignmentError
-        If a volume has no place in a run.
+    OptionError, AlignmentError
+        If there is no delay or one is negative, or if a volume has no position in a run.
     """
     if not delays or min(delays) < 0:
         raise OptionError(f"delays must be whole numbers of TR from 0; got {list(delays)}; give e.g. [1, 2, 3, 4]")
     for stimulus_id in (*ids, *wanted):
         if stimulus_id not in series:
             raise AlignmentError(
-                f"volume {stimulus_id!r} has no place in a run; give runs of the volumes, or no delays"
+                f"volume {stimulus_id!r} has no position in a run; give runs of the volumes, or no delays"
             )
     row_of = {series[stimulus_id]: row for row, stimulus_id in enumerate(ids)}
-    places = [series[stimulus_id] for stimulus_id in wanted]
-    rows = [[row_of.get((run, place - delay), BEFORE) for delay in delays] for run, place in places]
-    return np.array(rows, dtype=np.int64).reshape(len(places), len(delays))
+    positions = [series[stimulus_id] for stimulus_id in wanted]
+    rows = [[row_of.get((run, position - delay), BEFORE) for delay in delays] for run, position in positions]
+    return np.array(rows, dtype=np.int64).reshape(len(positions), len(delays))
 
 
 def delay(features: FloatArray, rows: IntArray) -> FloatArray:

@@ -50,21 +50,9 @@ class Kernel(ABC):
 
             w = \int_a^b \int_0^{T - u} h(t) dt du,
 
-        in closed form. Weights are scaled to a sum of 1; a single frame has 1.
-
-        Parameters
-        ----------
-        times : ndarray of shape (n_frames,)
-            When each frame is first shown, in seconds, rising.
-
-        Returns
-        -------
-        weights : ndarray of shape (n_frames,)
-
-        Raises
-        ------
-        DataError
-            If times do not rise, or the clip ends before any response.
+        in closed form. Of times (n_frames,), rising, when each frame is first shown in seconds, weights have the same
+        shape and are scaled to a sum of 1; a single frame has 1. Raises DataError if times do not rise, or the clip
+        ends before any response.
         """
         steps = np.diff(times)
         if not (steps > 0).all():
@@ -87,19 +75,8 @@ class Kernel(ABC):
 class DoubleGamma(Kernel):
     """The difference of two gamma densities.
 
-    Parameters
-    ----------
-    peak, under : float
-        Shapes of the response and of its undershoot; ``0 < peak < under``.
-    ratio : float
-        Size of the undershoot, from 0 to below 1.
-    scale : float
-        In seconds.
-
-    Raises
-    ------
-    OptionError
-        If a parameter is outside these ranges.
+    ``peak`` and ``under`` are the shapes of the response and of its undershoot, ``0 < peak < under``; ``ratio``, from 0
+    to below 1, is the size of the undershoot, and ``scale`` is in seconds. Raises OptionError for anything else.
     """
 
     peak: float = 6.0
@@ -143,10 +120,7 @@ class MeasuredResponse(Kernel):
     values : ndarray of shape (n_times,)
         In any unit: weights of frames are scaled to a sum of 1.
 
-    Raises
-    ------
-    DataError
-        If there are fewer than two times, they do not rise or begin before 0, or a value is not finite.
+    Raises DataError for less than two of them, other times, or a value that is not finite.
     """
 
     def __init__(self, times: FloatArray, values: FloatArray) -> None:

@@ -20,16 +20,8 @@ TIME_NAMES = ("time", "times", "time_s", "seconds", "t")
 def parse_response(text: str) -> MeasuredResponse:
     """Read the response that a text such as ``"my_hrf.tsv, column=3, step=0.1"`` describes.
 
-    Parameters
-    ----------
-    text : str
-        The table's path, then, as they are needed, ``column`` (its name, or number from 0) and ``step`` (seconds
-        between rows); see :func:`read_response`.
-
-    Raises
-    ------
-    OptionError, UnknownNameError, MissingFileError, DataError
-        If the text or the table cannot be understood.
+    That is the table's path, then, as they are needed, ``column`` and ``step``; see :func:`read_response`, which also
+    has the errors.
     """
     path, *parts = (part.strip() for part in text.split(","))
     given: dict[str, str] = {}
@@ -63,35 +55,29 @@ def read_response(path: Path, column: str | None = None, step: float | None = No
         Seconds between rows, the first of them at 0 s; left out where a column named time, times, time_s, seconds or t
         says when each row is.
 
-    Returns
-    -------
-    response : MeasuredResponse
-
     Raises
     ------
-    MissingFileError
-        If there is no such file.
-    DataError
-        If it is no table of numbers.
+    MissingFileError, DataError
+        If there is no such file, or it is no table of numbers.
     OptionError, UnknownNameError
         If ``column`` or ``step`` are missing, superfluous or not there.
     """
     names, values = _table(path)
-    clock = next((place for place, name in enumerate(names) if name.lower() in TIME_NAMES), None)
+    clock = next((index for index, name in enumerate(names) if name.lower() in TIME_NAMES), None)
     if (step is None) == (clock is None) or (step is not None and not 0 < step < np.inf):
         raise OptionError(
             f"pool hrf({path.name}) needs the times of rows: either step=SECONDS above 0, or a column named "
             f"{', '.join(TIME_NAMES)}; got step={step} and columns {', '.join(names)}"
         )
-    others = [place for place in range(len(names)) if place != clock]
+    others = [index for index in range(len(names)) if index != clock]
     if column is None:
         if len(others) != 1:
             raise OptionError(
                 f"pool hrf({path.name}) needs column=NAME or NUMBER, since the table has {len(others)}: "
-                f"{', '.join(names[place] for place in others)}"
+                f"{', '.join(names[index] for index in others)}"
             )
         column = names[others[0]]
-    check_known("column", column, [names[place] for place in others], where=f"in {path.name}")
+    check_known("column", column, [names[index] for index in others], where=f"in {path.name}")
     times = np.arange(len(values)) * (step or 0.0) if clock is None else values[:, clock]
     return MeasuredResponse(times, values[:, names.index(column)])
 
@@ -118,7 +104,7 @@ def _table(path: Path) -> tuple[list[str], FloatArray]:
     except FileNotFoundError as error:
         raise MissingFileError(f"table {path} of pool hrf(...) does not exist; check its path") from error
     except (ValueError, IndexError, TypeError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} must be a table of numbers with rows of equal length ({error}); mend it") from error
+        raise DataError(f"{path} must be a table of numbers with rows of equal length ({error}); correct it") from error
     return [name.strip() for name in rows[0]] if named else [str(n) for n in range(values.shape[1])], values
 
 

@@ -63,39 +63,17 @@ def krylov_scores(
     scale: bool = False,
     fewer: Fewer = "error",
     where: str = "",
-    basis_bytes: int = BASIS_BYTES,
 ) -> Iterator[PCAScores]:
     """Fit principal components to each of several training sets and give the scores of all stimuli.
 
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    subsets : sequence of ndarray of int
-        Rows of each training set.
-    components : int
-    scale : bool
-        Divide each feature by its training standard deviation first; one that is constant there becomes 0.
-    fewer, where
-        See `voxelcast.features.pca.pca_scores`.
-    basis_bytes : int
-        Memory of the training sets that share a pass over the features.
-
-    Yields
-    ------
-    scores : PCAScores
-        In double precision. Each component's sign is such that its largest training score in size is positive.
-
-    Raises
-    ------
-    OptionError
-        If so many components do not fit into ``basis_bytes``, or are more than the rank and ``fewer="error"``.
-    DataError
-        If features are not finite, or do not vary over a training set.
+    The parameters, signs and errors are those of `voxelcast.features.pca.pca_scores`; besides, OptionError if so many
+    components do not fit into `BASIS_BYTES`. ``scale`` divides each feature by its training standard deviation first;
+    one that is constant there becomes 0.
     """
     check_components(components)
     fewest = min(len(rows) for rows in subsets)
-    components = checked_number(components, *matrix.shape, fewest, where, basis_bytes)
-    most = _most_columns(matrix.shape[0], basis_bytes)
+    components = checked_number(components, *matrix.shape, fewest, where)
+    most = _most_columns(matrix.shape[0])
     size = min(most, fewest, _MOST_BLOCKS * (components + _GUARD))
     at_once = max(1, most // size)
     for first in range(0, len(subsets), at_once):
@@ -104,32 +82,25 @@ def krylov_scores(
             yield _scores(rows, task, components, fewer, where)
 
 
-def checked_number(
-    components: Components,
-    n_stimuli: int,
-    n_features: int,
-    fewest: int,
-    where: str = "",
-    basis_bytes: int = BASIS_BYTES,
-) -> int:
+def checked_number(components: Components, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> int:
     """Return the number of components, or raise OptionError if their bases do not fit into memory.
 
     ``fewest`` is the number of stimuli of the smallest training set.
     """
-    allowed = max(0, min(_most_columns(n_stimuli, basis_bytes), fewest) // _FEWEST_BLOCKS - _GUARD)
+    allowed = max(0, min(_most_columns(n_stimuli), fewest) // _FEWEST_BLOCKS - _GUARD)
     if components == "max" or components > allowed:
         square = 8 * min(n_stimuli, n_features) ** 2 / 1e9
         raise OptionError(
-            f"compress.components must be at most {allowed}, what {basis_bytes / 1e9:.1f} GB of memory hold for "
+            f"compress.components must be at most {allowed}, what {BASIS_BYTES / 1e9:.1f} GB of memory hold for "
             f"{n_stimuli} stimuli of {n_features} features{where} (more would need a matrix of {square:.1f} GB, three "
             f"times over); got {components}; lower it, or set compress.method=random_projection"
         )
     return components
 
 
-def _most_columns(n_stimuli: int, basis_bytes: int) -> int:
+def _most_columns(n_stimuli: int) -> int:
     """Return how many columns fit: of basis and products, half as many again when it begins anew, and some blocks."""
-    return int(basis_bytes // (32 * n_stimuli))
+    return int(BASIS_BYTES // (32 * n_stimuli))
 
 
 @dataclass(frozen=True)
@@ -190,15 +161,8 @@ def _solved(
 def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Generator[FloatArray, FloatArray, _Pairs]:
     """Find the leading eigenpairs of K, the products of training stimuli, by asking for its products with columns.
 
-    Yields
-    ------
-    columns : ndarray of shape (n_train, n_columns)
-        To be sent back as the products of all stimuli with the training stimuli, times the columns, of shape
-        (n_stimuli, n_columns).
-
-    Returns
-    -------
-    pairs : _Pairs
+    Yields columns (n_train, n_columns), to be sent back as the products of all stimuli with the training stimuli, times
+    the columns, of shape (n_stimuli, n_columns).
     """
     n_train, block = len(rows), n_wanted + _GUARD
     rounding = 4 * _EPS * np.sqrt(max(n_train, n_features))

@@ -31,10 +31,8 @@ class FeatureMatrix:
 
     Raises
     ------
-    MissingFileError
-        If a file does not exist.
-    DataError
-        If a file is no plain .npy array of floating-point numbers.
+    MissingFileError, DataError
+        If a file does not exist, or is no plain .npy array of floating-point numbers.
     ShapeError
         If there is no shard, or the shards differ in their number of features or of time steps.
     """
@@ -65,30 +63,15 @@ class FeatureMatrix:
         return FeatureMatrix(self._sources, weights)
 
     def columns(self, start: int, stop: int) -> FloatArray:
-        """Read columns ``start`` to ``stop - 1`` of all rows.
-
-        Returns
-        -------
-        columns : ndarray of shape (n_stimuli, stop - start), float64
-        """
+        """Read columns ``start`` to ``stop - 1`` of all rows: float64, shape (n_stimuli, stop - start)."""
         return self._read(0, self.shape[0], start, stop)
 
     def rows(self, start: int, stop: int) -> FloatArray:
-        """Read rows ``start`` to ``stop - 1``.
-
-        Returns
-        -------
-        rows : ndarray of shape (stop - start, n_features), float64
-        """
+        """Read rows ``start`` to ``stop - 1``: float64, shape (stop - start, n_features)."""
         return self._read(start, stop, 0, self.shape[1])
 
     def blocks(self, width: int) -> Iterator[FloatArray]:
-        """Read all columns from left to right, ``width`` at a time.
-
-        Yields
-        ------
-        block : ndarray of shape (n_stimuli, at most width), float64
-        """
+        """Read all columns from left to right, ``width`` at a time: float64, shape (n_stimuli, at most width)."""
         if width < 1:
             raise OptionError(f"the width of a block must be at least 1; got {width}")
         for start in range(0, self.shape[1], width):

@@ -1,6 +1,6 @@
-r"""Metric multidimensional scaling: places whose distances are those between the stimuli's features.
+r"""Metric multidimensional scaling: points whose distances are those between the stimuli's features.
 
-The training stimuli's places y minimise the raw stress
+The training stimuli's points y minimise the raw stress
 
     \sum_{i < j} (\delta_ij - |y_i - y_j|)^2,
 
@@ -9,7 +9,7 @@ chance. A further stimulus, at distances \delta_j from the training stimuli, is 
 
     \sum_j (\delta_j - |x - y_j|)^2
 
-is least, by the same majorisation for one point: x <- mean_j(y_j + \delta_j (x - y_j) / |x - y_j|), begun at the place
+is least, by the same majorisation for one point: x <- mean_j(y_j + \delta_j (x - y_j) / |x - y_j|), begun at the point
 of the nearest training stimulus [2]_.
 
 References
@@ -98,13 +98,13 @@ class MetricMDS(Compressor):
 
     def _transform(self, X: FloatArray) -> FloatArray:
         wanted = cdist(X.astype(np.float64), self._X)
-        places = np.empty((len(X), self.components))
+        points = np.empty((len(X), self.components))
         for row, to_train in enumerate(wanted):
-            places[row] = self._place(to_train)
-        return places
+            points[row] = self._point(to_train)
+        return points
 
-    def _place(self, wanted: FloatArray) -> FloatArray:
-        """Place one stimulus by its distances to the training stimuli, of shape (n_train,)."""
+    def _point(self, wanted: FloatArray) -> FloatArray:
+        """Find the point of one stimulus by its distances to the training stimuli, of shape (n_train,)."""
         Y, total, stress = self._Y, (wanted**2).sum(), np.inf
         x = Y[wanted.argmin()]
         centre = Y.mean(axis=0)
@@ -115,10 +115,10 @@ class MetricMDS(Compressor):
             if before - stress < self.tolerance * total:
                 break
             x = centre + _ratio(wanted, distances) @ away / len(Y)
-        place: FloatArray = x
-        return place
+        point: FloatArray = x
+        return point
 
 
 def _ratio(wanted: FloatArray, distances: FloatArray) -> FloatArray:
-    """Divide, giving 0 where two places coincide: there any direction is as good."""
+    """Divide, giving 0 where two points coincide: there any direction is as good."""
     return np.divide(wanted, distances, out=np.zeros_like(wanted), where=distances > 0)

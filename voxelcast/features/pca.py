@@ -55,7 +55,7 @@ class PCAScores:
     Parameters
     ----------
     scores : ndarray of shape (n_stimuli, n_components), float64
-        All stimuli, training and others; the training rows of a component sum to 0.
+        The training rows of a component sum to 0.
     explained_variance_ratio : ndarray of shape (n_components,)
         Share of the training stimuli's variance, in [0, 1].
     """
@@ -67,14 +67,8 @@ class PCAScores:
 def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: int = COLUMNS) -> FloatArray:
     """Multiply uncentred features with themselves, in one pass over blocks of columns.
 
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    precision : {"float64", "float32"}
-        Of the products; sums over blocks are double. Single precision takes half the time and is good to about 1e-6 of
-        the features' mean square.
-    block : int
-        Columns at a time; fewer where they would take more than 256 MiB.
+    In single precision the products (not the sums over blocks) take half the time and are good to about 1e-6 of the
+    features' mean square. A block is narrower where it would take more than 256 MiB.
 
     Returns
     -------
@@ -97,25 +91,10 @@ def gram_matrices(
     block: int = COLUMNS,
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
-    """Give the Gram matrix of features centred (and scaled) by each of several training sets.
+    """Give the Gram matrix of features centred (and scaled, see `standardise`) by each of several training sets.
 
-    A pass over the features serves as many training sets as fit into ``memory`` (each needs ``8 * n_stimuli**2``
-    bytes), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
-
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    subsets : sequence of ndarray of int
-        Rows of the stimuli of each training set.
-    scale : bool
-        Divide each feature by its standard deviation (over n) in the training set; a feature that is constant there
-        becomes 0.
-    precision : {"float64", "float32"}
-        Of the products.
-    block : int
-        Columns at a time.
-    memory : float
-        Bytes.
+    A pass over the features serves as many training sets as fit into ``memory`` bytes (each needs ``8 *
+    n_stimuli**2``), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
 
     Yields
     ------
@@ -225,21 +204,8 @@ def kept_components(
 ) -> int:
     """Return how many components there are, of those asked for.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_values,)
-        The largest eigenvalues, falling; all of them where fewer than ``components`` lie above ``noise``.
-    noise : float
-        What an eigenvalue of 0 may come to by rounding.
-    components, n_train, fewer, where
-        See `pca_scores`.
-
-    Raises
-    ------
-    OptionError
-        If more are asked for than the rank, and ``fewer="error"``.
-    DataError
-        If there is none.
+    ``values`` are the largest eigenvalues, falling; all of them where fewer than ``components`` lie above ``noise``,
+    which is what an eigenvalue of 0 may come to by rounding. The rest and the errors are those of `pca_scores`.
     """
     check_option("compress.fewer", fewer, ("error", "allow"))
     rank = int(np.count_nonzero(values > noise))

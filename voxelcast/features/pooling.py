@@ -34,24 +34,16 @@ class TemporalPool(ABC):
         Parameters
         ----------
         chunk : ndarray or tensor of shape (n_times, ...)
-            Activations, in the order of time; every chunk has the same trailing shape.
+            Activations, in the order of time; every chunk has the same trailing shape, or ShapeError is raised.
         times : ndarray of shape (n_times,)
             When each was shown, in seconds from the stimulus' start.
-
-        Raises
-        ------
-        ShapeError
-            If the trailing shape differs from that of earlier chunks.
         """
 
     @abstractmethod
     def pooled(self) -> Any:
         """Return what is left after time where it was computed: a tensor on its device or an ndarray, not flattened.
 
-        Raises
-        ------
-        DataError
-            If nothing was taken in.
+        Raises DataError if nothing was taken in.
         """
 
     def result(self) -> FloatArray:
@@ -228,10 +220,6 @@ class BoldPool(KeepingPool):
     Activations are convolved with a haemodynamic response in real seconds and averaged over the clip; see
     :meth:`voxelcast.features.hrf.Kernel.frame_weights`. Earlier frames weigh more, for their response has had
     more time.
-
-    Parameters
-    ----------
-    kernel : Kernel
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -272,16 +260,7 @@ def _check_fed(n_times: int) -> None:
 def sum_parts(chunk: Any, lengths: Sequence[int]) -> list[Any]:
     """Sum parts of a tensor over its first axis, for :meth:`MeanPool.add`: neighbours of one length in one go.
 
-    Parameters
-    ----------
-    chunk : tensor of shape (n_times, ...)
-    lengths : sequence of int
-        Of the parts, which follow each other; their sum is ``n_times``.
-
-    Returns
-    -------
-    totals : list of tensor of shape (...)
-        One for each part, on the tensor's device.
+    The parts, whose lengths are given, follow each other. Their sums are tensors on the same device.
     """
     totals: list[Any] = []
     start = 0
@@ -360,18 +339,16 @@ def make_pool(name: str) -> TemporalPool:
     Parameters
     ----------
     name : str
-        One of :func:`list_pools`; a BOLD kernel of one's own, e.g. ``"bold(peak=5, under=12)"``, with any of the
-        parameters of :class:`voxelcast.features.hrf.DoubleGamma`; or a measured response from a table, e.g.
-        ``"hrf(my_hrf.csv, column=V1)"``, see :func:`voxelcast.features.hrf_table.parse_response`.
+        One of :func:`list_pools`; a BOLD kernel with any of the parameters of `voxelcast.features.hrf.DoubleGamma`,
+        e.g. ``"bold(peak=5, under=12)"``; or a measured response from a table, e.g. ``"hrf(my_hrf.csv, column=V1)"``,
+        see `voxelcast.features.hrf_table.parse_response`.
 
     Raises
     ------
     UnknownNameError
         If there is none of that name; the message lists what there is.
-    OptionError
-        If a kernel's parameters cannot be understood.
-    DataError, MissingFileError
-        If a table cannot be used.
+    OptionError, DataError, MissingFileError
+        If a kernel's parameters cannot be understood, or a table cannot be used.
     """
     base, bracket, text = name.partition("(")
     if name in POOLS and not bracket:
@@ -383,14 +360,9 @@ def make_pool(name: str) -> TemporalPool:
 
 
 def check_pools(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of pools that are to be told apart, each of which must exist and differ from the others.
+    """Return the names of pools, each of which must exist and differ from the others.
 
-    Raises
-    ------
-    OptionError
-        If there is none, or two give the same features.
-    UnknownNameError, OptionError, DataError, MissingFileError
-        As :func:`make_pool`.
+    Raises OptionError if there is none, or two give the same features; other errors as :func:`make_pool`.
     """
     if not names:
         raise OptionError("pool must name at least one pool over time; got none")

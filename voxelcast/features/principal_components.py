@@ -22,12 +22,8 @@ from voxelcast.features.pca import pca_scores
 class PrincipalComponents(Compressor):
     """Exact principal components, from the smaller of the Gram matrix and the covariance of the features.
 
-    See :mod:`voxelcast.features.pca` and :mod:`voxelcast.features.covariance`.
-
-    Parameters
-    ----------
-    components, seed : int
-        Nothing is left to chance: the seed changes nothing.
+    See `voxelcast.features.pca` and `voxelcast.features.covariance`. Nothing is left to chance: the seed changes
+    nothing.
     """
 
     name: ClassVar[str] = "pca"

@@ -49,12 +49,7 @@ class RandomProjection(Compressor):
         )
 
     def draw(self, n_features: int) -> Any:
-        """Draw the projection.
-
-        Returns
-        -------
-        projection : sparse array of shape (n_features, components)
-        """
+        """Draw the projection, a sparse array of shape (n_features, components)."""
         from sklearn.random_projection import SparseRandomProjection
 
         # Only the width of what it is fitted to counts.

@@ -12,16 +12,9 @@ from voxelcast.core.errors import ShapeError
 
 
 class RowFile:
-    """A file of float32 rows, whose number is written into its head at the end; use it in a ``with`` block.
+    """A file of float32 rows of a shape, whose number is written into its head at the end; use it in a ``with`` block.
 
-    Unlike a memory map, what was written does not count as this process' memory.
-
-    Parameters
-    ----------
-    path : Path
-        What is there is replaced.
-    shape : tuple of int
-        Of a row.
+    What is there is replaced. Unlike a memory map, what was written does not count as this process' memory.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
@@ -31,13 +24,7 @@ class RowFile:
         self._write_head()
 
     def append(self, row: FloatArray) -> None:
-        """Write a row.
-
-        Raises
-        ------
-        ShapeError
-            If it has another shape.
-        """
+        """Write a row; raises ShapeError if it has another shape."""
         if row.shape != self.shape:
             raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
         self._file.write(np.ascontiguousarray(row, dtype="<f4").data)

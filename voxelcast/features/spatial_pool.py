@@ -29,11 +29,6 @@ def parse_spatial_pool(name: str) -> tuple[int, ...]:
     -------
     levels : tuple of int
         Cells per side of each grid; empty for ``"none"``.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these, or a grid has no cell.
     """
     plain = {"none": (), "mean": (1,)}
     if name in plain:

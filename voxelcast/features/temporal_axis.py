@@ -25,15 +25,7 @@ def temporal_axis(
 ) -> tuple[FloatArray, float]:
     """Fit the first principal axis over time to training stimuli, in one pass over the activations.
 
-    Parameters
-    ----------
-    matrix : FeatureMatrix
-        With the time of n_times steps kept.
-    train_rows : ndarray of int, shape (n_train,)
-    where : str
-        For messages.
-    memory : float
-        Bytes of activations to hold at a time.
+    The matrix has time kept; at most ``memory`` bytes of activations are held at a time.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""UMAP: places in few dimensions that keep each stimulus' nearest neighbours."""
+"""UMAP: points in few dimensions that keep each stimulus' nearest neighbours."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ class UMAPEmbedding(Compressor):
     """Uniform manifold approximation and projection [1]_, by the package umap-learn.
 
     Other stimuli are placed by their nearest training stimuli and UMAP's own optimisation, which moves no training
-    stimulus. Those placed in one call share its random samples, so that a place depends a little on which others are
+    stimulus. Those placed in one call share its random samples, so that a point depends a little on which others are
     placed with it.
 
     Parameters
     ----------
-    components, seed : int
     n_neighbors : int
         Neighbours whose distances are kept; more of them keep more of the whole and less of the detail. Fewer where
         there are not as many training stimuli.
     min_dist : float
-        How closely places may be packed.
+        How closely points may be packed.
 
     References
     ----------

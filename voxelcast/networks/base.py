@@ -97,23 +97,13 @@ class Network(ABC):
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize and normalise frames.
 
-        Parameters
-        ----------
-        frames : ndarray or tensor of uint8, shape (n_frames, height, width, 3)
-            RGB at native size.
-
-        Returns
-        -------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size), on the network's device
+        Takes uint8 RGB at native size, of shape (n_frames, height, width, 3); gives float32 of shape (n_frames, 3,
+        input_size, input_size) on the network's device.
         """
 
     @abstractmethod
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        """Run one forward pass and return every chosen layer.
-
-        Parameters
-        ----------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
+        """Run one forward pass over prepared frames and return every chosen layer.
 
         Returns
         -------
@@ -125,11 +115,8 @@ class Network(ABC):
     def stream(self, prepared: torch.Tensor, consume: Callable[[str, torch.Tensor], None]) -> None:
         """Run one forward pass and hand over every chosen layer, each as soon as it is there where that is possible.
 
-        Parameters
-        ----------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
-        consume : callable
-            Takes a layer and what :meth:`activations` would return for it, but not a copy: it may be overwritten later.
+        ``consume`` takes a layer and what :meth:`activations` would return for it, but not a copy: it may be
+        overwritten later.
         """
         for layer, values in self.activations(prepared).items():
             consume(layer, values)

@@ -33,14 +33,9 @@ def parameter_hash(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a weights file holds.
+    """What a weights file holds: the state dict, its names freed of ``module.``, and flags.
 
-    Parameters
-    ----------
-    state : dict from str to tensor
-        The state dict, its names freed of ``module.``.
-    flags : mapping from str to object
-        What else the file says of the network (``"flags"`` of released VOneNets); often empty.
+    Flags are what else the file says of the network (``"flags"`` of released VOneNets); often empty.
     """
 
     state: StateDict
@@ -55,12 +50,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises
     ------
-    MissingFileError
-        If there is no such file.
-    MissingPackageError
-        For a safetensors file where that package is not installed.
+    MissingFileError, MissingPackageError
+        If there is no such file, or it is a safetensors file and that package is not installed.
     UnsafeFileError
-        If the file wants to run code.
+        If the file would run code.
     DataError
         If it is no checkpoint, or holds no state dict.
     """
@@ -123,10 +116,7 @@ def _read_safetensors(path: Path) -> StateDict:
 def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:
     """Load weights, every one and no other.
 
-    Raises
-    ------
-    DataError
-        If a tensor is missing, left over or of another shape; the message names the first of each.
+    Raises DataError, with the first of each kind, if tensors are missing, left over or of another shape.
     """
     wanted = module.state_dict()
     problems = {
@@ -147,14 +137,8 @@ def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: st
 def default_state_dict(url: str, network: str) -> StateDict:
     """Read the weights released at ``url`` from torch's cache, downloading them into it first where they are absent.
 
-    The hash in the file's name is checked either way.
-
-    Raises
-    ------
-    MissingFileError
-        If they are not in the cache and cannot be downloaded; the message says where to put which file.
-    DataError
-        If the file's content does not have the hash.
+    The hash in the file's name is checked either way. Raises MissingFileError, which says where to put which file, if
+    they cannot be downloaded, and DataError if the content does not have the hash.
     """
     name = Path(urlparse(url).path).name
     folder = Path(torch.hub.get_dir()) / "checkpoints"

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxelcast.networks.base import NetworkCard
+from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.clips import Clip, ClipCutter, check_clips
-from voxelcast.networks.hooks import Consumer, View
+from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
 
 
@@ -19,8 +19,6 @@ def channels_first(module: nn.Module, output: object) -> torch.Tensor | str:
 
     Parameters
     ----------
-    module : nn.Module
-        The layer.
     output : object
         A tensor of shape (n_clips, n_channels, n_times, height, width), or without time (n_clips, n_features).
 
@@ -41,17 +39,8 @@ def channels_first(module: nn.Module, output: object) -> torch.Tensor | str:
 class ClipNetwork(ModuleNetwork):
     """A torch module in eval mode that takes clips of shape (n_clips, 3, clip_length, input_size, input_size).
 
-    Parameters
-    ----------
-    card : NetworkCard
-        With ``clip_length`` and ``clip_stride``.
-    module : nn.Module
-    layers : sequence of str
-        As of :class:`voxelcast.networks.module_network.ModuleNetwork`.
-    device : torch.device
-    view : callable
-        Takes a layer and what it put out; gives a tensor of shape (n_clips, n_times, ...), or one sentence that tells
-        why the layer cannot be asked for.
+    Its card has ``clip_length`` and ``clip_stride``; its view gives tensors of shape (n_clips, n_times, ...), or one
+    sentence that tells why a layer cannot be asked for. The rest is as of `ModuleNetwork`.
     """
 
     def __init__(
@@ -80,10 +69,6 @@ class ClipNetwork(ModuleNetwork):
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Run over all frames of one stimulus, clip by clip.
 
-        Parameters
-        ----------
-        prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
-
         Returns
         -------
         activations : mapping from layer to tensor of shape (n_times, ...)
@@ -96,10 +81,7 @@ class ClipNetwork(ModuleNetwork):
                 parts[layer].append(values[0, clip.new_steps(values.shape[1])[0]])
         return {layer: torch.cat(steps) for layer, steps in parts.items()}
 
-    def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
-        """Run over all frames of one stimulus, clip by clip, and hand over each layer."""
-        for layer, values in self.activations(prepared).items():
-            consume(layer, values)
+    stream = Network.stream
 
     def _taken(self) -> str:
         return f"clips of {self.clip_length} frames of input_size {self.card.input_size}"

@@ -39,37 +39,22 @@ class Clip:
     n_shown: int
 
     def new_steps(self, n_steps: int) -> tuple[slice, FloatArray]:
-        """Say which of a layer's steps this clip adds, and when they are.
+        """Say which of a layer's ``n_steps`` steps in one clip this clip adds, and when their middles are, in seconds.
 
         Step k of n in a clip of L frames covers the frames from ``k L / n`` to ``(k + 1) L / n``.
-
-        Parameters
-        ----------
-        n_steps : int
-            Of the layer, in one clip.
-
-        Returns
-        -------
-        steps : slice
-        times : ndarray of shape (n_new,)
-            Of the middles of the steps, in seconds.
         """
         middles = (np.arange(n_steps) + 0.5) * len(self.times) / n_steps
         start = min(int((middles <= self.first_new).sum()), n_steps - 1)
         stop = max(int((middles < self.n_shown).sum()), start + 1)
-        places = middles[start:stop] - 0.5
-        return slice(start, stop), np.interp(places, np.arange(self.n_shown), self.times[: self.n_shown])
+        positions = middles[start:stop] - 0.5
+        return slice(start, stop), np.interp(positions, np.arange(self.n_shown), self.times[: self.n_shown])
 
 
 class ClipCutter:
     """Cuts the frames of one stimulus into clips as they come, never holding more than two clips and a chunk.
 
-    Parameters
-    ----------
-    length : int
-        Frames per clip.
-    stride : int
-        Frames from the beginning of one clip to that of the next, at most ``length``.
+    A clip has ``length`` frames; from the beginning of one to that of the next are ``stride`` frames, at most
+    ``length``.
     """
 
     def __init__(self, length: int, stride: int) -> None:
@@ -77,8 +62,8 @@ class ClipCutter:
         self._stride = stride
         self._frames: torch.Tensor | None = None
         self._times: FloatArray = np.empty(0)
-        self._offset = 0  # place in the stimulus of the first frame held
-        self._next = 0  # place of the next clip's first frame
+        self._offset = 0  # index in the stimulus of the first frame held
+        self._next = 0  # index of the next clip's first frame
         self._covered = 0  # frames that were in a clip
 
     def feed(self, frames: torch.Tensor, times: FloatArray) -> list[Clip]:

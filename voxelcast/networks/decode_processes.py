@@ -1,8 +1,8 @@
 """Decode stimuli ahead of the network in processes, for devices that take frames faster than threads can make them.
 
-Frames come back through memory that is shared with each process, in a ring of slots; only what is said about them goes
-through a pipe. Stimulus ``i`` of a list is decoded by process ``i`` modulo the number of processes, each in the order
-of the list, so that the stimulus that is wanted next never waits for room that later ones take.
+Frames come back through memory that is shared with each process, in a ring of slots; only their shapes, indices and
+times go through a pipe. Stimulus ``i`` of a list is decoded by process ``i`` modulo the number of processes, each in
+the order of the list, so that the stimulus that is due next never waits for room that later ones take.
 """
 
 from __future__ import annotations
@@ -83,36 +83,30 @@ class _Process:
         """Give the chunks of the next stimulus; a chunk's frames are there until the next is asked for."""
         while True:
             try:
-                said = self.pipe.recv()
+                received = self.pipe.recv()
             except EOFError as error:
                 raise ExecutionError(
                     "a decoding process died (killed, or out of memory); run the same command again, with fewer "
                     "workers if memory was short"
                 ) from error
-            if isinstance(said, VoxelcastError):
-                raise said
-            if said is None:
+            if isinstance(received, VoxelcastError):
+                raise received
+            if received is None:
                 return
-            if said.frames is not None:
-                yield FrameChunk(said.frames, said.indices, said.times)
+            if received.frames is not None:
+                yield FrameChunk(received.frames, received.indices, received.times)
                 continue
-            place = self._next * _SLOT_BYTES
-            frames = np.frombuffer(self.memory, np.uint8, int(np.prod(said.shape)), place).reshape(said.shape)
+            offset = self._next * _SLOT_BYTES
+            frames = np.frombuffer(self.memory, np.uint8, int(np.prod(received.shape)), offset).reshape(received.shape)
             self._next = (self._next + 1) % _SLOTS
             try:
-                yield FrameChunk(frames, said.indices, said.times)
+                yield FrameChunk(frames, received.indices, received.times)
             finally:
                 self.room.release()
 
 
 class DecodeProcesses:
-    """Processes that decode lists of stimuli, one list after the other.
-
-    Parameters
-    ----------
-    n : int
-        Processes; each holds 32 MiB of frames.
-    """
+    """Processes, each of which holds 32 MiB of frames, that decode lists of stimuli, one list after the other."""
 
     def __init__(self, n: int) -> None:
         self._processes = [_Process() for _ in range(n)]
@@ -120,20 +114,13 @@ class DecodeProcesses:
     def begin(self, stimuli: Sequence[Stimulus], sampling: FrameSampling, *, chunk: int) -> None:
         """Have the processes decode a list of stimuli, at most ``chunk`` frames at a time."""
         n = len(self._processes)
-        for place, worker in enumerate(self._processes):
-            worker.pipe.send(_Work(tuple(stimuli[place::n]), sampling, chunk))
+        for first, worker in enumerate(self._processes):
+            worker.pipe.send(_Work(tuple(stimuli[first::n]), sampling, chunk))
 
     def chunks(self, position: int) -> Iterator[FrameChunk]:
-        """Give the chunks of the stimulus at a position; to be asked for in order, each once and to its end.
+        """Give the chunks of a stimulus; see `voxelcast.networks.device_frames.FrameSource`.
 
-        A chunk's frames are overwritten once the next chunk has been asked for.
-
-        Raises
-        ------
-        StimulusError
-            If it is broken; chunks given before are to be thrown away.
-        ExecutionError
-            If the process died.
+        Raises ExecutionError if the process died.
         """
         return self._processes[position % len(self._processes)].receive()
 
@@ -152,16 +139,8 @@ def decoding(
 ) -> Iterator[DecodeProcesses]:
     """Decode a list of stimuli in processes that are kept for the next list, unless this one was not read to its end.
 
-    Starting processes takes a second, which otherwise every step of an experiment would pay.
-
-    Parameters
-    ----------
-    stimuli : sequence of Stimulus
-    sampling : FrameSampling
-    chunk : int
-        The most frames per chunk.
-    workers : int
-        Processes; their number stays that of the first call until they are ended.
+    Starting processes takes a second, which otherwise every step of an experiment would pay. Their number stays that of
+    the first call until they are ended.
     """
     processes = _KEPT.pop() if _KEPT else DecodeProcesses(workers)
     whole = False

@@ -17,19 +17,9 @@ Feature = tuple[str, str]
 
 
 class Delivery:
-    """The features of one stimulus. From a GPU they come in one copy, beside what the GPU is doing.
+    """The features of one stimulus, whose pools have all its frames.
 
-    Parameters
-    ----------
-    pools : mapping from layer and pool to TemporalPool
-        Fed with all of the stimulus' frames.
-    name : str
-        Of the stimulus, for messages.
-
-    Raises
-    ------
-    DataError
-        If a pool has nothing to give.
+    From a GPU they come in one copy, beside what the GPU is doing. Raises DataError if a pool has nothing to give.
     """
 
     def __init__(self, pools: Mapping[Feature, TemporalPool], name: str) -> None:

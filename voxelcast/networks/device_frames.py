@@ -13,28 +13,26 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import VoxelcastError
+from voxelcast.networks.prefetch import put
 from voxelcast.stimuli.decode import FrameChunk
 
 _CHUNKS_AHEAD = 32
-_PATIENCE = 0.1  # seconds between looks at whether anybody still wants frames
 
 
 class FrameSource(Protocol):
     """Whatever has the frames of stimuli, in their order."""
 
     def chunks(self, position: int) -> Iterator[FrameChunk]:
-        """Give the chunks of the stimulus at a position; they need not outlast the next one."""
+        """Give the chunks of the stimulus at a position; to be asked for in order, each once and to its end.
+
+        A chunk need not outlast the next one. Raises StimulusError if the stimulus is broken: chunks given before are
+        to be thrown away.
+        """
 
 
 @dataclass(frozen=True)
 class DeviceChunk:
-    """Some consecutive frames of one stimulus on a device.
-
-    Parameters
-    ----------
-    frames : tensor of uint8, shape (k, h, w, 3)
-    times : ndarray of shape (k,)
-    """
+    """Some consecutive frames of one stimulus on a device, uint8 (k, h, w, 3), and their times (k,)."""
 
     frames: torch.Tensor
     times: FloatArray
@@ -48,15 +46,7 @@ class _End:
 
 
 class DeviceFrames:
-    """Frames of stimuli on a GPU, in their order, copied by a thread that runs ahead; use it in a ``with`` block.
-
-    Parameters
-    ----------
-    source : FrameSource
-    n : int
-        Number of stimuli.
-    device : torch.device
-    """
+    """Frames of n stimuli on a GPU, in their order, copied by a thread that runs ahead; use it in a ``with`` block."""
 
     def __init__(self, source: FrameSource, n: int, device: torch.device) -> None:
         self._source, self._n, self._device = source, n, device
@@ -75,13 +65,7 @@ class DeviceFrames:
         self._thread.join()
 
     def chunks(self, position: int) -> Iterator[DeviceChunk]:
-        """Give the chunks of the stimulus at a position; to be asked for in order, each once and to its end.
-
-        Raises
-        ------
-        StimulusError
-            If it is broken; chunks given before are to be thrown away.
-        """
+        """Give the chunks of a stimulus; see `FrameSource`."""
         del position
         stream = torch.cuda.current_stream(self._device)
         while not isinstance(given := self._queue.get(), _End):
@@ -105,21 +89,11 @@ class DeviceFrames:
                         there = locked.to(self._device, non_blocking=True)
                         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                         copied.record(stream)
-                    if not self._put((there, copied, chunk.times)):
+                    if not put(self._queue, (there, copied, chunk.times), self._stopped):
                         return
             except (VoxelcastError, OSError, RuntimeError) as error:
                 end = _End(error)
             else:
                 end = _End()
-            if not self._put(end):
+            if not put(self._queue, end, self._stopped):
                 return
-
-    def _put(self, item: tuple[torch.Tensor, torch.cuda.Event, FloatArray] | _End) -> bool:
-        """Hand over an item when there is room; return False if nobody wants it any more."""
-        while not self._stopped.is_set():
-            try:
-                self._queue.put(item, timeout=_PATIENCE)
-            except queue.Full:
-                continue
-            return True
-        return False

@@ -31,7 +31,6 @@ class StimulusFeatures:
 
     Parameters
     ----------
-    stimulus : Stimulus
     n_frames : int
         Frames that the network saw.
     by_pool : mapping from pool to mapping from layer to ndarray of shape (n_features,), float32
@@ -85,9 +84,6 @@ def extract(
 
     Parameters
     ----------
-    network : Network
-    stimuli : sequence of Stimulus
-    settings : ExtractionSettings
     workers : int
         Decoding threads or processes.
     batch : int or None

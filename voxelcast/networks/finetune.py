@@ -54,15 +54,12 @@ class FinetuneSettings:
 
     Parameters
     ----------
-    epochs : int
     trainable : {"all", "head"}
         All layers, or the last alone: then the others do not change by a bit, nor do their batch statistics.
     lr_head, lr_backbone : float
         Learning rates of the last layer and of the others, at first.
-    weight_decay : float
     batch : int
         Images per step, at least; what would be left over is spread over the steps.
-    seed : int
     """
 
     epochs: int = 20
@@ -94,22 +91,11 @@ def finetune(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> list[dict[str, float]]:
-    """Fine-tune a network and write its weights; go on where a killed run was.
+    """Fine-tune a network, in place, and write its weights; go on where a killed run was.
 
     Writes ``output``, a checkpoint that ``weights: FILE`` understands, and beside it ``.json`` files: ``.classes.json``
     (the map of class folders that ``networks validate`` takes) and ``.provenance.json``. ``.resume``, the state after
-    the last whole epoch, is there until the end.
-
-    Parameters
-    ----------
-    trainee : Trainee
-        Its module is trained in place.
-    images : LabelledImages
-    output : Path
-    settings : FinetuneSettings
-    device : torch.device
-    workers : int
-        Threads that read images.
+    the last whole epoch, is there until the end. ``workers`` threads read images.
 
     Returns
     -------

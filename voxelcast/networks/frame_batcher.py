@@ -50,15 +50,7 @@ class _Part:
 
 
 class FrameBatcher:
-    """Collects frames of stimuli, runs the network on full batches and hands out pooled features in order.
-
-    Parameters
-    ----------
-    network : Network
-    settings : ExtractionSettings
-    batch : int or None
-        Frames per forward pass; see `voxelcast.networks.extract.extract`.
-    """
+    """Collects frames of stimuli, runs the network on full batches and hands out pooled features in order."""
 
     def __init__(self, network: Network, settings: ExtractionSettings, batch: int | None) -> None:
         self._network = network
@@ -236,8 +228,6 @@ def default_batch(input_size: int, *, largest: int | None = None, gpu_memory: in
 
     Parameters
     ----------
-    input_size : int
-        Height and width of a frame, in pixels.
     largest : int or None
         Numbers in the network's largest activation for one frame; None where that is not known.
     gpu_memory : int or None

@@ -30,7 +30,7 @@ def _is_head(part: nn.Module) -> bool:
 
 
 def replace_head(module: nn.Module, head: str, n_classes: int) -> None:
-    """Put a layer for ``n_classes`` classes in the place of the head: weights of deviation 0.01, biases 0.
+    """Replace the head by a layer for ``n_classes`` classes: weights of deviation 0.01, biases 0.
 
     Drawn from torch's random state.
     """

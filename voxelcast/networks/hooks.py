@@ -34,14 +34,9 @@ def capture(
     calls: Mapping[str, int] | None = None,
     view: View | None = None,
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Collect copies of the outputs of layers while the block runs the module forward once.
+    """Collect copies of the outputs of layers, by layer, while the block runs the module forward once.
 
     Parameters and errors are those of :func:`read_layers`.
-
-    Yields
-    ------
-    captured : dict from layer to tensor
-        Filled during the pass.
     """
     captured: dict[str, torch.Tensor] = {}
 
@@ -66,15 +61,13 @@ def read_layers(
 
     Parameters
     ----------
-    module : nn.Module
     layers : sequence of str
         Module paths, e.g. ``"layer4.1"``.
     consume : callable
         Takes a layer and its output, which may be overwritten later in the pass: it copies what it keeps.
     calls : mapping from str to int, optional
         How often each of the layers is called in one pass (see :func:`trace`). If given, only the last call of each is
-        handed over, and the pass stops after the last of these calls: what stands after it in the block is not run.
-        Otherwise every call is handed over.
+        handed over, and the pass stops after the last of these calls. Otherwise every call is handed over.
     view : callable, optional
         Takes a layer and what it put out; gives the tensor to hand over, or what is wrong.
 
@@ -117,10 +110,8 @@ class LayerTrace:
 
     Parameters
     ----------
-    name : str
-        Module path.
-    kind : str
-        Class of the module.
+    name, kind : str
+        Module path, and class of the module.
     shape : tuple of int
         Of its output for one frame, or one step of time, without the axes of frames, clips and time.
     calls : int
@@ -142,14 +133,8 @@ class LayerTrace:
 def trace(module: nn.Module, example: torch.Tensor, view: View | None = None) -> tuple[LayerTrace, ...]:
     """Run forward once and list all modules below this one, in the order in which their last calls end.
 
-    Parameters
-    ----------
-    module : nn.Module
-        In eval mode.
-    example : tensor of shape (n_frames, 3, height, width) or (n_clips, 3, n_frames, height, width)
-        With at least two frames (clips), or a layer that mixes them would not show.
-    view : callable, optional
-        As of :func:`capture`.
+    The module is in eval mode; the example, of shape (n_frames, 3, height, width) or (n_clips, 3, n_frames, height,
+    width), has at least two frames (clips), or a layer that mixes them would not show.
     """
     seen: dict[str, LayerTrace] = {}
 

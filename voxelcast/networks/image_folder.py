@@ -21,15 +21,7 @@ from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, Stimulus
 class LabelledImages:
     """Images with the index of their class.
 
-    Parameters
-    ----------
-    stimuli : tuple of Stimulus
-    labels : tuple of int
-        Index of each image's class.
-    classes : dict from str to int
-        Folder names and their indices.
-    mapped : bool
-        Whether the user said which index a folder has.
+    ``classes`` gives the index of each folder, and ``mapped`` is whether a class map gave the indices.
     """
 
     stimuli: tuple[Stimulus, ...]
@@ -41,49 +33,35 @@ class LabelledImages:
         return len(self.stimuli)
 
     def fraction(self, fraction: float, seed: int) -> LabelledImages:
-        """Keep a fraction of each class' images, at least one, drawn by seed.
-
-        Parameters
-        ----------
-        fraction : float
-            Above 0, at most 1.
-        seed : int
-        """
+        """Keep a fraction (above 0, at most 1) of each class' images, at least one, drawn by seed."""
         if not 0 < fraction <= 1:
             raise OptionError(f"fraction must be above 0 and at most 1; got {fraction}")
         labels = np.array(self.labels)
         kept: list[int] = []
         for name, index in sorted(self.classes.items()):
-            places = np.flatnonzero(labels == index)
-            n = max(1, round(fraction * len(places)))
-            kept += generator(seed, "finetune", "fraction", name).permutation(places)[:n].tolist()
+            rows = np.flatnonzero(labels == index)
+            n = max(1, round(fraction * len(rows)))
+            kept += generator(seed, "finetune", "fraction", name).permutation(rows)[:n].tolist()
         kept.sort()
         stimuli, labels_ = tuple(self.stimuli[k] for k in kept), tuple(self.labels[k] for k in kept)
         return replace(self, stimuli=stimuli, labels=labels_)
 
-    def read(self, places: Sequence[int], workers: int) -> Iterator[ByteArray]:
-        """Read images at places, in their order, in threads, a few ahead.
+    def read(self, indices: Sequence[int], workers: int) -> Iterator[ByteArray]:
+        """Read images by index, in their order, in threads, a few ahead.
 
-        Raises
-        ------
-        StimulusError
-            For an image that cannot be read.
+        Raises StimulusError for an image that cannot be read.
         """
         with ThreadPoolExecutor(workers) as pool:
             # In stretches, so that no more than one of them is in memory.
-            for start in range(0, len(places), 4 * workers):
-                yield from pool.map(read_image, [self.stimuli[k] for k in places[start : start + 4 * workers]])
+            for start in range(0, len(indices), 4 * workers):
+                yield from pool.map(read_image, [self.stimuli[k] for k in indices[start : start + 4 * workers]])
 
 
 def list_image_folder(folder: Path, class_map: Path | None = None) -> LabelledImages:
-    """List the images of a folder with one sub-folder per class.
+    """List the images of a folder with one sub-folder per class (``FOLDER/CLASS/IMAGE``, also in folders below).
 
-    Parameters
-    ----------
-    folder : Path
-        ``FOLDER/CLASS/IMAGE``, images also in folders below.
-    class_map : Path or None
-        JSON file: ``{"folder name": class index}``; None numbers the sorted folders from 0, as torchvision does.
+    ``class_map`` is a JSON file: ``{"folder name": class index}``; None numbers the sorted folders from 0, as
+    torchvision does.
 
     Raises
     ------

@@ -13,12 +13,27 @@ from voxelcast.core.errors import OptionError, UnknownNameError
 if TYPE_CHECKING:
     from torch import nn
 
-_ALEXNET = ("features.0", "features.3", "features.6", "features.8", "features.10")
-_ALEXNET_2021 = (*_ALEXNET, "classifier.1", "classifier.4", "classifier.6")
-_VGG19_2021 = (*(f"features.{k}" for k in (4, 9, 18, 27, 36)), "classifier.0", "classifier.3", "classifier.6")
 _VONE = ("vone_block", "bottleneck")
 _RESNET = ("conv1", "bn1", "relu", "maxpool", "layer[1-4].*", "avgpool", "fc")
-_SIMCLR = ("net.0.*", "net.[1-4].blocks.*", "avgpool", "fc")
+_FULLY_CONNECTED = (1, 4, 6)
+# Networks, by shell patterns of which the first counts, and their layers, by shell patterns.
+_OF_2021: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((f"torchvision/resnet{depth}" for depth in (18, 34, 50, 101, 152)), _RESNET),
+    "barlow_twins/*": _RESNET,
+    "simclr/*": ("net.0.*", "net.[1-4].blocks.*", "avgpool", "fc"),
+    "torchvision/alexnet": (
+        *(f"features.{k}" for k in (0, 3, 6, 8, 10)),
+        *(f"classifier.{k}" for k in _FULLY_CONNECTED),
+    ),
+    "torchvision/vgg19": (*(f"features.{k}" for k in (4, 9, 18, 27, 36)), *(f"classifier.{k}" for k in (0, 3, 6))),
+    "vonenet/alexnet": (
+        *_VONE,
+        *(f"model.features.{k}" for k in (0, 3, 5, 7)),
+        *(f"model.classifier.{k}" for k in _FULLY_CONNECTED),
+    ),
+    "vonenet/cornets": (*_VONE, "model.V2", "model.V4", "model.IT", "model.decoder.avgpool", "model.decoder.linear"),
+    "vonenet/*": (*_VONE, "model.layer[1-4].*", "model.avgpool", "model.fc"),
+}
 
 
 def expand_layers(
@@ -44,8 +59,7 @@ def expand_layers(
     Raises
     ------
     UnknownNameError
-        For a name that no set or layer has or a pattern that none matches; the message offers the nearest, the sets
-        and the command that lists all layers.
+        For a name that no set or layer has, or a pattern that none matches.
     OptionError
         For a depth that is no number from 0 to 1.
     """
@@ -95,14 +109,6 @@ def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[st
     convolutions were overwritten by the ReLU after them; here they are what the convolutions put out. For VOneNets,
     the set is the V1 block, the bottleneck, and that of the network behind them.
 
-    Parameters
-    ----------
-    network : str
-        Its name in the registry.
-    module : nn.Module
-    known : sequence of str
-        Its layers.
-
     References
     ----------
     .. [1] Lange, R. T. (2021). The Algonauts Project 2021 challenge: 5th place solution (mini track).
@@ -113,29 +119,7 @@ def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[st
 
 
 def _of_2021(network: str, known: Sequence[str]) -> tuple[str, ...]:
-    family, _, short = network.partition("/")
-    if family == "torchvision" and short in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"):
-        patterns: Sequence[str] = _RESNET
-    elif family == "barlow_twins":
-        patterns = _RESNET
-    elif family == "simclr":
-        patterns = _SIMCLR
-    elif network == "torchvision/alexnet":
-        patterns = _ALEXNET_2021
-    elif network == "torchvision/vgg19":
-        patterns = _VGG19_2021
-    elif network == "vonenet/alexnet":
-        patterns = (
-            *_VONE,
-            *(f"model.features.{k}" for k in (0, 3, 5, 7)),
-            *(f"model.classifier.{k}" for k in (1, 4, 6)),
-        )
-    elif network == "vonenet/cornets":
-        patterns = (*_VONE, "model.V2", "model.V4", "model.IT", "model.decoder.avgpool", "model.decoder.linear")
-    elif family == "vonenet":
-        patterns = (*_VONE, "model.layer[1-4].*", "model.avgpool", "model.fc")
-    else:
-        return ()
+    patterns = next((layers for name, layers in _OF_2021.items() if fnmatch.fnmatchcase(network, name)), ())
     # A star also matches dots: what lies inside a block is left out by its depth.
     return tuple(
         layer
@@ -146,22 +130,12 @@ def _of_2021(network: str, known: Sequence[str]) -> tuple[str, ...]:
 
 
 def find_blocks(module: nn.Module, known: Sequence[str]) -> tuple[str, ...]:
-    """Find a network's building blocks among its layers: the units that it repeats.
+    """Find a network's building blocks among its layers, in their order: the units that it repeats.
 
     A block is a module that is no plain container, holds at least two weighted operations (convolutions, linear maps,
     attention), and is of a class that occurs at least twice and never inside another block. A *stage*, whose children
-    are such modules of one class and nothing else, or that has a container with several of them, is no block.
-
-    Parameters
-    ----------
-    module : nn.Module
-    known : sequence of str
-        Layers, in the order of the forward pass.
-
-    Returns
-    -------
-    blocks : tuple of str
-        In the order of ``known``; empty where nothing is repeated (AlexNet, VGG).
+    are such modules of one class and nothing else, or that has a container with several of them, is no block. There are
+    none where nothing is repeated (AlexNet, VGG).
     """
     modules = dict(module.named_modules())
     units = {name: modules[name] for name in known if name in modules and _is_composite(modules[name])}

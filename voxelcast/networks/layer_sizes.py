@@ -17,15 +17,9 @@ _BYTES = 4  # float32
 
 @dataclass(frozen=True)
 class LayerSize:
-    """A layer as it is listed.
+    """A layer as it is listed: its shape for one frame as text, and its number of features once pooled over time.
 
-    Parameters
-    ----------
-    name, kind : str
-    shape : str
-        For one frame, e.g. ``"64 x 56 x 56"``; of a network that takes clips with its steps of time.
-    n_features : int
-        Of one stimulus, pooled over time.
+    Of a network that takes clips the shape has the steps of time.
     """
 
     name: str
@@ -65,7 +59,6 @@ def extraction_cost(layers: Sequence[LayerTrace], settings: ExtractionSettings, 
     ----------
     layers : sequence of LayerTrace
         Those that are extracted.
-    settings : ExtractionSettings
     n_frames : int
         Frames of a stimulus that the network sees.
     batch : int

@@ -23,14 +23,10 @@ class ModuleNetwork(Network):
 
     Parameters
     ----------
-    card : NetworkCard
-    module : nn.Module
     layers : sequence of str
-        Module paths, shell patterns of them, relative depths or sets (see
-        :func:`voxelcast.networks.layer_sets.expand_layers`); empty for none.
-    device : torch.device
+        As of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none.
     view : callable or None
-        Of a network that takes clips: how to read a layer's output (see :func:`voxelcast.networks.hooks.capture`).
+        Of a network that takes clips: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`).
 
     Raises
     ------
@@ -151,13 +147,7 @@ def full_precision() -> AbstractContextManager[None]:
 
 
 def check_device(device: str) -> torch.device:
-    """Return the device of that name, raising OptionError where this machine does not have it.
-
-    Parameters
-    ----------
-    device : str
-        E.g. ``"cuda:0"``.
-    """
+    """Return the device of a name such as ``"cuda:0"``; raises OptionError where this machine does not have it."""
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

@@ -25,22 +25,9 @@ PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def set_precision(module: nn.Module, precision: Precision, layers: Sequence[str], device: torch.device) -> nn.Module:
-    """Change a module for a precision, once, before its forward passes; they also need :func:`computing_in`.
+    """Change a module in eval mode, in place, for a precision, before its forward passes; see :func:`computing_in`.
 
-    Parameters
-    ----------
-    module : nn.Module
-        In eval mode; changed in place.
-    precision : {"float32", "tf32", "bfloat16"}
-    layers : sequence of str
-        Module paths whose outputs must stay what they were.
-    device : torch.device
-        On which it will run.
-
-    Returns
-    -------
-    module : nn.Module
-        The same.
+    The outputs of ``layers`` (module paths) stay what they were.
     """
     if precision != "bfloat16":
         return module
@@ -74,15 +61,9 @@ def fold_batch_norms(module: nn.Module, *, keep: Sequence[str] = ()) -> int:
     """Fold batch normalisations into the 2-D convolutions whose output only they see, and return how many.
 
     With running mean m, variance v, scale g and shift b, ``g (W x + c - m) / sqrt(v + eps) + b`` is a convolution with
-    weights ``g W / sqrt(v + eps)``. The normalisation's place is taken by an identity, so that its path still names the
-    same activations.
-
-    Parameters
-    ----------
-    module : nn.Module
-        In eval mode; changed in place. A module whose flow of data cannot be traced is left as it is.
-    keep : sequence of str
-        Paths of convolutions whose own output is wanted.
+    weights ``g W / sqrt(v + eps)``. An identity replaces the normalisation, so that its path still names the same
+    activations. The module, in eval mode, is changed in place; one whose flow of data cannot be traced is left as it
+    is, and so are convolutions named in ``keep``, whose own output is asked for.
     """
     try:
         nodes = list(fx.Tracer().trace(module).nodes)

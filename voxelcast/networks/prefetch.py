@@ -6,10 +6,13 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 from voxelcast.stimuli.decode import FrameChunk, iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
+
+T = TypeVar("T")
 
 _CHUNKS_AHEAD = 4
 _PATIENCE = 0.1  # seconds between looks at whether anybody still wants frames
@@ -18,14 +21,7 @@ _PATIENCE = 0.1  # seconds between looks at whether anybody still wants frames
 class Prefetcher:
     """Frames of stimuli, in their order, decoded by threads that run ahead.
 
-    Parameters
-    ----------
-    stimuli : sequence of Stimulus
-    sampling : FrameSampling
-    chunk : int
-        The most frames per chunk.
-    workers : int
-        Threads; each works on one stimulus and is at most 4 chunks ahead in it.
+    Each of ``workers`` threads works on one stimulus and is at most 4 chunks ahead in it, of at most ``chunk`` frames.
     """
 
     def __init__(self, stimuli: Sequence[Stimulus], sampling: FrameSampling, *, chunk: int, workers: int) -> None:
@@ -50,13 +46,7 @@ class Prefetcher:
         self._executor.shutdown(cancel_futures=True)
 
     def chunks(self, position: int) -> Iterator[FrameChunk]:
-        """Give the chunks of the stimulus at a position; to be asked for in order, each once.
-
-        Raises
-        ------
-        StimulusError
-            If it is broken; chunks given before are to be thrown away.
-        """
+        """Give the chunks of a stimulus; see `voxelcast.networks.device_frames.FrameSource`."""
         while (chunk := self._queues[position].get()) is not None:
             yield chunk
         # Raises here what was raised in the thread.
@@ -65,17 +55,18 @@ class Prefetcher:
     def _decode(self, stimulus: Stimulus, waiting: queue.Queue[FrameChunk | None]) -> None:
         try:
             for chunk in iter_frames(stimulus, self._sampling, chunk=self._chunk):
-                if not self._put(waiting, chunk):
+                if not put(waiting, chunk, self._stopped):
                     return
         finally:
-            self._put(waiting, None)
+            put(waiting, None, self._stopped)
 
-    def _put(self, waiting: queue.Queue[FrameChunk | None], item: FrameChunk | None) -> bool:
-        """Hand over an item when there is room; return False if nobody wants it any more."""
-        while not self._stopped.is_set():
-            try:
-                waiting.put(item, timeout=_PATIENCE)
-            except queue.Full:
-                continue
-            return True
-        return False
+
+def put(waiting: queue.Queue[T], item: T, stopped: threading.Event) -> bool:
+    """Put an item into a queue when there is room; return False if reading was stopped."""
+    while not stopped.is_set():
+        try:
+            waiting.put(item, timeout=_PATIENCE)
+        except queue.Full:
+            continue
+        return True
+    return False

@@ -1,4 +1,4 @@
-"""Frames as a network wants them: resized and normalised, in this one place, whatever decoded them."""
+"""Frames resized and normalised for a network, whatever decoded them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,8 @@ def prepare_frames(
     Parameters
     ----------
     frames : ndarray or tensor of uint8, shape (n_frames, height, width, 3)
-    input_size : int
-        Height and width of the result, in pixels.
     mean, std : tuple of float
         Per channel of RGB in [0, 1].
-    device : torch.device
 
     Returns
     -------

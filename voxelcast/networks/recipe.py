@@ -23,16 +23,7 @@ from voxelcast.networks.settings import NetworkSettings
 
 @dataclass(frozen=True)
 class DefaultWeights:
-    """Weights that were released for a network.
-
-    Parameters
-    ----------
-    label : str
-        What they are called.
-    read : callable
-        Gives the state dict, from a cache or a download whose hash is checked.
-    licence : str
-    """
+    """Released weights: what they are called, how they are read (from a cache or a checked download), their licence."""
 
     label: str
     read: Callable[[], StateDict]
@@ -41,15 +32,7 @@ class DefaultWeights:
 
 @dataclass(frozen=True)
 class ClipRule:
-    """How a network that takes clips gets them and is read.
-
-    Parameters
-    ----------
-    length, stride : int
-        Frames per clip, and from the beginning of one to that of the next.
-    view : callable
-        Of :class:`voxelcast.networks.clip_network.ClipNetwork`.
-    """
+    """How a network gets clips (length and stride in frames) and how its layers are read; see `ClipNetwork`."""
 
     length: int
     stride: int
@@ -68,16 +51,12 @@ class Recipe:
 
     Parameters
     ----------
-    name : str
-        In the registry, e.g. ``"simclr/r50_1x_sk0"``.
     build : callable
-        Takes the input size and whether random weights are wanted; gives the module with random weights (your own
-        network: with the weights that it comes with, where random ones are not wanted).
-    input_size : int
-        That of the released weights, in pixels.
-    mean, std : tuple of 3 floats
-        Normalisation of RGB in [0, 1] of the released weights.
-    default : DefaultWeights or str
+        Takes the input size and whether random weights are asked for; gives the module with random weights (your own
+        network: with the weights that it comes with, where random ones are not asked for).
+    input_size, mean, std
+        Of the released weights: pixels, and normalisation of RGB in [0, 1].
+    default : DefaultWeights, str or None
         The released weights, or one sentence that tells why they cannot be had by themselves and what to do; None
         where the module comes with them.
     fit : callable
@@ -89,10 +68,10 @@ class Recipe:
         Of the module's noise.
     clip : ClipRule or None
         Of a module that takes clips.
-    add_head : callable or None
-        Gives a module without a classifier one, for fine-tuning.
     code : callable or None
         Takes the module; names the version of its code where that is not part of voxelcast.
+    add_head : callable or None
+        Gives a module without a classifier one, for fine-tuning.
     """
 
     name: str
@@ -111,17 +90,13 @@ class Recipe:
 
 def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device: torch.device) -> ModuleNetwork:
     """Load a network; errors as of :func:`voxelcast.networks.registry.load_network`."""
-    mean, std, weights = settings.mean, settings.std, settings.chosen_weights
-    if weights == "none":
-        raise OptionError(f"weights of '{recipe.name}' must be default, random or a file; got none")
+    mean, std = settings.mean, settings.std
     if recipe.fixed_normalisation and (mean or std):
         raise OptionError(
             f"mean and std of '{recipe.name}' must stay {recipe.mean} and {recipe.std} ({recipe.fixed_normalisation}); "
             f"got mean={mean}, std={std}; leave them out"
         )
-    size = settings.input_size or recipe.input_size
-    module = build_module(recipe, size, seed, random=weights == "random")
-    module, called, licence = with_weights(module, recipe, weights, seed)
+    module, called, licence = build_module(recipe, settings, seed)
     digest = parameter_hash(module)
     if not called.startswith(("random", "default")):
         called += f" (blake2b {digest[:12]})"
@@ -130,7 +105,7 @@ def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device:
     card = NetworkCard(
         name=recipe.name,
         takes="clip" if recipe.clip else "frames",
-        input_size=size,
+        input_size=settings.input_size or recipe.input_size,
         mean=mean or recipe.mean,
         std=std or recipe.std,
         weights=called,
@@ -147,38 +122,40 @@ def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device:
     return ModuleNetwork(card, module, settings.layers, device)
 
 
-def with_weights(module: nn.Module, recipe: Recipe, weights: str, seed: int) -> tuple[nn.Module, str, str]:
-    """Give a module that was built by its recipe weights.
+def build_module(recipe: Recipe, settings: NetworkSettings, seed: int) -> tuple[nn.Module, str, str]:
+    """Build a module and give it the weights asked for; random ones depend on the seed and the name only.
 
     Returns
     -------
     module : nn.Module
-        The same, or another one that the weights are for.
     called, licence : str
         What the weights are called, and their licence.
     """
+    weights, default = settings.chosen_weights, recipe.default
+    path = None if weights in ("default", "random") else Path(weights)
+    # What is wrong with the weights is said before a large network is built.
+    if weights == "none":
+        raise OptionError(f"weights of '{recipe.name}' must be default, random or a file; got none")
+    if weights == "default" and isinstance(default, str):
+        raise MissingFileError(default)
+    checkpoint = read_checkpoint(path) if path else None
+    module = _architecture(recipe, settings.input_size or recipe.input_size, seed, random=weights == "random")
     if weights == "random":
         return module, f"random (seed {seed})", "none (random)"
-    default = recipe.default
-    if weights != "default":
-        path = Path(weights)
-        checkpoint = read_checkpoint(path)
+    if path is not None and checkpoint is not None:
         fit = recipe.fit
         if "head" in checkpoint.flags:  # written by voxelcast networks finetune
             module = recipe.add_head(module) if recipe.add_head else module
             fit_head(module, checkpoint)
             fit = fit_exactly
         return fit(module, checkpoint, recipe.name, f"file {path}"), f"file {path.name}", "unknown"
-    if default is None:
+    if not isinstance(default, DefaultWeights):
         return module, "its own", "unknown"
-    if isinstance(default, str):
-        raise MissingFileError(default)
     module = recipe.fit(module, Checkpoint(default.read(), {}), recipe.name, f"the default ({default.label})")
     return module, f"default ({default.label})", default.licence
 
 
-def build_module(recipe: Recipe, input_size: int, seed: int, *, random: bool) -> nn.Module:
-    """Build the architecture with random weights that depend on the seed and the name only."""
+def _architecture(recipe: Recipe, input_size: int, seed: int, *, random: bool) -> nn.Module:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         torch.manual_seed(derive_seed(seed, "networks", recipe.name))

@@ -12,7 +12,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import Triple
 from voxelcast.networks.heads import find_head, replace_head
 from voxelcast.networks.image_folder import LabelledImages
-from voxelcast.networks.recipe import build_module, with_weights
+from voxelcast.networks.recipe import build_module
 from voxelcast.networks.registry import find_recipe
 from voxelcast.networks.settings import NetworkSettings
 
@@ -50,12 +50,10 @@ def load_trainee(
     OptionError
         If the network takes clips, or has no last layer to classify with.
     """
-    recipe, name, weights = find_recipe(settings), settings.name, settings.chosen_weights
+    recipe, name = find_recipe(settings), settings.name
     if recipe.clip:
         raise OptionError(f"'{name}' takes clips and cannot be fine-tuned on images; choose another")
-    size = settings.input_size or recipe.input_size
-    module = build_module(recipe, size, seed, random=weights == "random")
-    module, called, _ = with_weights(module, recipe, weights, seed)
+    module, called, _ = build_module(recipe, settings, seed)
     if recipe.add_head and not keep_head:
         module = recipe.add_head(module)
     head = find_head(module, name)
@@ -63,4 +61,5 @@ def load_trainee(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "finetune", "head"))
             replace_head(module, head, max(images.classes.values()) + 1)
+    size = settings.input_size or recipe.input_size
     return Trainee(name, called, module, size, settings.mean or recipe.mean, settings.std or recipe.std)

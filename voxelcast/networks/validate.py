@@ -15,15 +15,9 @@ from voxelcast.networks.module_network import ModuleNetwork
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Share of images whose class was named.
+    """Share of images whose class has the highest score (top1) or one of the five highest (top5).
 
-    Parameters
-    ----------
-    top1, top5 : float
-        Share of images whose class has the highest score, and one of the five highest (top5 is 1 where there are no
-        more than five classes).
-    n_images, n_classes : int
-        Images looked at; classes that the network tells apart.
+    With no more than five classes, of the ``n_classes`` that the network tells apart, top5 is 1.
     """
 
     top1: float
@@ -35,20 +29,10 @@ class Accuracy:
 def validate(
     network: Network, images: LabelledImages, *, batch: int = 32, workers: int = 2, progress: Progress | None = None
 ) -> Accuracy:
-    """Measure top-1 and top-5 accuracy.
+    """Measure top-1 and top-5 accuracy of a network whose output is one score per class.
 
     Images are prepared as for extraction (resized to a square without a crop), so this is the accuracy of the network
     whose features are used; published numbers are for a central crop and differ by about a percent.
-
-    Parameters
-    ----------
-    network : Network
-        Whose output is one score per class.
-    images : LabelledImages
-    batch : int
-        Images per forward pass.
-    workers : int
-        Threads that read images.
 
     Raises
     ------
@@ -68,15 +52,15 @@ def validate(
     labels = torch.tensor(images.labels)
     pictures = images.read(range(len(images)), workers)
     for start in range(0, len(images), batch):
-        wanted = labels[start : start + batch]
-        prepared = torch.cat([network.prepare(next(pictures)[None]) for _ in wanted])
+        right = labels[start : start + batch]
+        prepared = torch.cat([network.prepare(next(pictures)[None]) for _ in right])
         scores = check_scores(network.output(prepared), network.card.name, images).cpu()
         n_classes = scores.shape[1]
         # Ties are told apart by index, so that the result is the same everywhere.
         order = scores.argsort(dim=1, descending=True, stable=True)
         for k in hits:
-            hits[k] += int((order[:, :k] == wanted[:, None]).any(1).sum())
-        progress.advance(len(wanted))
+            hits[k] += int((order[:, :k] == right[:, None]).any(1).sum())
+        progress.advance(len(right))
     progress.finish()
     return Accuracy(hits[1] / len(images), hits[5] / len(images), len(images), n_classes)
 
@@ -94,6 +78,6 @@ def check_scores(scores: object, network: str, images: LabelledImages) -> torch.
         name = max(images.classes, key=lambda folder: images.classes[folder])
         raise DataError(
             f"class {name!r} has index {images.classes[name]}, but '{network}' tells {scores.shape[1]} classes apart; "
-            "mend the class map"
+            "correct the class map"
         )
     return scores

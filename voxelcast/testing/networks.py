@@ -4,15 +4,17 @@ A test class inherits `NetworkConformance` and says which networks::
 
     class TestMyNetworks(NetworkConformance):
         @pytest.fixture(scope="module", params=["lab/small", "lab/large"])
-        def network_settings(self, request):
+        @classmethod
+        def network_settings(cls, request):
             return NetworkSettings(request.param, layers="all", weights="random", input_size=64)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -25,28 +27,33 @@ from voxelcast.networks.settings import NetworkSettings
 
 @dataclass(frozen=True)
 class _Run:
-    """A loaded network, prepared frames of noise, and their activations."""
+    """A loaded network, frames of noise prepared for it and again after a forward pass, and its activations."""
 
     network: Network
     prepared: torch.Tensor
+    used: torch.Tensor
     activations: Mapping[str, torch.Tensor]
-
-
-@lru_cache(maxsize=1)
-def _run(settings: NetworkSettings) -> _Run:
-    network = load_network(settings)
-    n_frames = 2 * (network.card.clip_length or 0) or 5  # two clips, or five frames
-    frames = np.random.default_rng(0).integers(0, 256, (n_frames, 48, 80, 3), dtype=np.uint8)
-    prepared = network.prepare(frames)
-    return _Run(network, prepared, network.activations(prepared.clone()))
 
 
 class NetworkConformance:
     """Tests of each network that the fixture ``network_settings`` gives, on frames of noise."""
 
+    load: ClassVar[Callable[[NetworkSettings], Network]] = staticmethod(load_network)
+    """How the network is loaded first; override it to share networks with other tests."""
+
+    @classmethod
+    @lru_cache(maxsize=1)  # all tests of a network follow each other
+    def _run(cls, settings: NetworkSettings) -> _Run:
+        network = cls.load(settings)
+        n_frames = 2 * (network.card.clip_length or 0) or 5  # two clips, or five frames
+        frames = np.random.default_rng(0).integers(0, 256, (n_frames, 48, 80, 3), dtype=np.uint8)
+        prepared = network.prepare(frames)
+        used = prepared.clone()
+        return _Run(network, prepared, used, network.activations(used))
+
     def test_the_card_and_the_layers_are_those_of_the_network(self, network_settings: NetworkSettings) -> None:
         """Check the card, and that layers are named once and found by their names."""
-        network = _run(network_settings).network
+        network = self._run(network_settings).network
         assert network.card.name == network_settings.name
         assert len(network.card.weights_hash) == 32
         assert len(set(network.layers)) == len(network.layers) > 0
@@ -55,17 +62,15 @@ class NetworkConformance:
 
     def test_frames_are_prepared_as_the_card_says(self, network_settings: NetworkSettings) -> None:
         """Check shape and type, and that a forward pass leaves the frames as they are."""
-        run = _run(network_settings)
+        run = self._run(network_settings)
         size = run.network.card.input_size
         assert run.prepared.shape == (len(run.prepared), 3, size, size)
         assert run.prepared.dtype == torch.float32
-        before = run.prepared.clone()
-        run.network.activations(run.prepared)
-        assert torch.equal(run.prepared, before)
+        assert torch.equal(run.prepared, run.used)
 
     def test_activations_are_finite_and_of_the_shapes_listed(self, network_settings: NetworkSettings) -> None:
         """Check every layer against what the network says of it."""
-        run = _run(network_settings)
+        run = self._run(network_settings)
         assert set(run.activations) == set(run.network.layers)
         for values in run.activations.values():
             assert values.is_floating_point()
@@ -79,7 +84,7 @@ class NetworkConformance:
 
     def test_frames_and_clips_do_not_mix(self, network_settings: NetworkSettings) -> None:
         """Check that frames in another order and number, or a clip alone, give the same."""
-        run = _run(network_settings)
+        run = self._run(network_settings)
         length = run.network.card.clip_length
         if run.network.card.takes == "frames":
             found = run.network.activations(run.prepared[[3, 1]])
@@ -95,7 +100,7 @@ class NetworkConformance:
 
     def test_loaded_again_it_gives_the_same_bits(self, network_settings: NetworkSettings) -> None:
         """Check card and activations, also when one layer alone is asked for."""
-        run = _run(network_settings)
+        run = self._run(network_settings)
         middle = run.network.layers[len(run.network.layers) // 2]
         single = load_network(replace(network_settings, layers=(middle,)))
         assert single.card == run.network.card

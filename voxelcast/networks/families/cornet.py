@@ -18,17 +18,10 @@ _WIDENING = 4
 
 
 class Area(nn.Module):
-    """A recurrent area: the same bottleneck several times over, with a batch norm for each time.
+    """A recurrent area: the same bottleneck ``n_times`` times over, with a batch norm for each time.
 
     At the first time the middle convolution halves the resolution, and so does the shortcut's; later the area's own
     output is its input and shortcut.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Channels.
-    n_times : int
-        How often the bottleneck is applied.
     """
 
     def __init__(self, n_in: int, n_out: int, n_times: int) -> None:

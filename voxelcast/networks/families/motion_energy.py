@@ -66,15 +66,7 @@ class MotionEnergy(Network):
     (coarsest, 1/16 of that), with channels for the orientations 0, 22.5, ... 157.5 degrees of the grating's normal,
     clockwise on the screen from rightwards; ``motion.1`` to ``motion.5``, with channels for 16 directions of drift 0,
     22.5, ... 337.5 degrees at the lower, then at the higher temporal frequency; ``colour``, with mean luminance,
-    red-green and blue-yellow. All are averaged over the cells of a grid.
-
-    Parameters
-    ----------
-    layers : sequence of str
-        Names or shell patterns.
-    device : torch.device
-    input_size : int
-        Height and width of the frames, in pixels; at least 64.
+    red-green and blue-yellow. All are averaged over the cells of a grid. Frames are of at least 64 x 64 pixels.
     """
 
     def __init__(self, layers: Sequence[str], device: torch.device, input_size: int = INPUT_SIZE) -> None:

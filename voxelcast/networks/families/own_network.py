@@ -85,7 +85,6 @@ def network_from_module(
     settings : NetworkSettings or str
         Or what its results are called, with the other settings as ``options``: ``layers``, ``input_size``, ``mean`` and
         ``std`` must be given. Without ``weights`` the module keeps its own.
-    device : str
 
     Raises
     ------
@@ -165,19 +164,10 @@ def _build(name: str, given: object, _input_size: int, random: bool) -> nn.Modul
 
 
 def code_version(version: str | None, module: nn.Module) -> str:
-    """Name the version of a module's code: what the user calls it, and the hash of its source files.
+    """Name the version of a module's code, e.g. ``"version 2, source 0123456789ab"``.
 
-    Parameters
-    ----------
-    version : str or None
-    module : nn.Module
-        The files are those in which its class and those of the modules inside it are written, without those of torch,
-        torchvision and timm.
-
-    Returns
-    -------
-    code : str
-        E.g. ``"version 2, source 0123456789ab"``.
+    That is what the user calls it, and the hash of the source files in which its class and those of the modules inside
+    it are written, without those of torch, torchvision and timm.
     """
     classes = {type(part) for part in module.modules() if type(part).__module__.split(".")[0] not in _PACKAGES}
     files = set()
@@ -189,5 +179,5 @@ def code_version(version: str | None, module: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=6)
     for content in sorted(path.read_bytes() for path in files):
         digest.update(hashlib.blake2b(content).digest())
-    said = [f"version {version}"] if version else []
-    return ", ".join([*said, *([f"source {digest.hexdigest()}"] if files else [])])
+    parts = [f"version {version}"] if version else []
+    return ", ".join([*parts, *([f"source {digest.hexdigest()}"] if files else [])])

@@ -42,16 +42,7 @@ _NORM_TENSORS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean
 
 
 class SimCLRNet(nn.Module):
-    """A ResNet of SimCLR-v2 with its linear classifier.
-
-    Parameters
-    ----------
-    depth : {50, 101, 152}
-    width : int
-        Multiplies all channels.
-    selective : bool
-        Whether it has selective kernels.
-    """
+    """A ResNet of SimCLR-v2 with its linear classifier; ``width`` multiplies all channels."""
 
     def __init__(self, depth: int, width: int, selective: bool) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """TensorFlow checkpoints, read without TensorFlow.
 
 A checkpoint is a *tensor bundle*: ``NAME.index``, a sorted string table (LevelDB's format) of protocol buffers that
-say type, shape and place of each tensor, and ``NAME.data-00000-of-00001``, ..., the tensors' bytes one after another.
+say type, shape and location of each tensor, and ``NAME.data-00000-of-00001``, ..., the tensors' bytes in a row.
 Only what checkpoints use is understood: uncompressed blocks, whole tensors of plain numbers, little-endian.
 
 References
@@ -29,7 +29,7 @@ _TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Location:
     """Where a tensor's bytes are."""
 
     dtype: str
@@ -46,81 +46,73 @@ def find_bundle(path: Path) -> Path | None:
 
 
 def read_bundle(index: Path) -> dict[str, torch.Tensor]:
-    """Read the tensors of a checkpoint, without the optimiser's (``.../Momentum``).
+    """Read the tensors of a checkpoint by its ``.index`` file, without the optimiser's (``.../Momentum``).
 
-    Parameters
-    ----------
-    index : Path
-        The ``.index`` file; the data files lie beside it.
-
-    Returns
-    -------
-    tensors : dict from str to tensor
-        As stored: kernels of convolutions have the shape (height, width, n_in, n_out).
+    They are as stored: kernels of convolutions have the shape (height, width, n_in, n_out).
 
     Raises
     ------
     DataError
         If the index is none, is damaged, or speaks of what is not understood.
     MissingFileError
-        If a data file is missing.
+        If a data file, which lies beside the index, is missing.
     """
     try:
-        n_shards, places = _read_index(index.read_bytes())
+        n_shards, locations = _read_index(index.read_bytes())
     except (IndexError, KeyError, ValueError, struct.error) as error:
         raise DataError(
             f"weights file {index} is no index of a TensorFlow checkpoint that can be read ({error}); fetch it again"
         ) from error
-    wanted = {name: place for name, place in places.items() if not name.endswith("/Momentum")}
-    return {name: _read_tensor(index, n_shards, name, place) for name, place in wanted.items()}
+    wanted = {name: location for name, location in locations.items() if not name.endswith("/Momentum")}
+    return {name: _read_tensor(index, n_shards, name, location) for name, location in wanted.items()}
 
 
-def _read_tensor(index: Path, n_shards: int, name: str, place: _Place) -> torch.Tensor:
-    path = index.with_name(f"{index.stem}.data-{place.shard:05d}-of-{n_shards:05d}")
+def _read_tensor(index: Path, n_shards: int, name: str, location: _Location) -> torch.Tensor:
+    path = index.with_name(f"{index.stem}.data-{location.shard:05d}-of-{n_shards:05d}")
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; put it beside {index.name}")
-    wanted = math.prod(place.shape) * np.dtype(place.dtype).itemsize
-    there = max(0, min(place.size, path.stat().st_size - place.offset))
-    if place.size != wanted or there != wanted:
+    wanted = math.prod(location.shape) * np.dtype(location.dtype).itemsize
+    there = max(0, min(location.size, path.stat().st_size - location.offset))
+    if location.size != wanted or there != wanted:
         raise DataError(
-            f"tensor {name!r} of {path} must have {wanted} bytes; got {there} of {place.size}; fetch it again"
+            f"tensor {name!r} of {path} must have {wanted} bytes; got {there} of {location.size}; fetch it again"
         )
     with path.open("rb") as file:
-        file.seek(place.offset)
+        file.seek(location.offset)
         content = file.read(wanted)
-    values = np.frombuffer(content, place.dtype).reshape(place.shape)
+    values = np.frombuffer(content, location.dtype).reshape(location.shape)
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
 
 
-def _read_index(content: bytes) -> tuple[int, dict[str, _Place]]:
+def _read_index(content: bytes) -> tuple[int, dict[str, _Location]]:
     footer = content[-_FOOTER:]
     if len(footer) < _FOOTER or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
         raise ValueError("wrong magic number")
-    _, place = _block_place(footer, 0)
-    (start, size), _ = _block_place(footer, place)
-    n_shards, places = 1, {}
+    _, at = _block_range(footer, 0)
+    (start, size), _ = _block_range(footer, at)
+    n_shards, locations = 1, {}
     for _, handle in _entries(content, start, size):
-        (block_start, block_size), _ = _block_place(handle, 0)
+        (block_start, block_size), _ = _block_range(handle, 0)
         for key, value in _entries(content, block_start, block_size):
             if key:
-                places[key.decode()] = _place(value)
+                locations[key.decode()] = _location(value)
             else:
                 # The header: an absent field is 0.
                 header = dict(_fields(value))
                 n_shards = _number(header.get(1, 1))
                 if _number(header.get(2, 0)):
                     raise ValueError("big-endian")
-    return n_shards, places
+    return n_shards, locations
 
 
-def _place(message: bytes) -> _Place:
+def _location(message: bytes) -> _Location:
     found = dict(_fields(message))
     kind = _number(found.get(1, 0))
     if kind not in _TYPES or 7 in found:
         raise ValueError(f"type {kind}" if 7 not in found else "a tensor in slices")
     dims = [dim for field, dim in _fields(_bytes(found.get(2, b""))) if field == 2]
     shape = tuple(_number(dict(_fields(_bytes(dim))).get(1, 0)) for dim in dims)
-    return _Place(_TYPES[kind], shape, *(_number(found.get(field, 0)) for field in (3, 4, 5)))
+    return _Location(_TYPES[kind], shape, *(_number(found.get(field, 0)) for field in (3, 4, 5)))
 
 
 def _entries(content: bytes, start: int, size: int) -> Iterator[tuple[bytes, bytes]]:
@@ -140,14 +132,14 @@ def _entries(content: bytes, start: int, size: int) -> Iterator[tuple[bytes, byt
         at += length
 
 
-def _block_place(content: bytes, at: int) -> tuple[tuple[int, int], int]:
+def _block_range(content: bytes, at: int) -> tuple[tuple[int, int], int]:
     start, at = _varint(content, at)
     size, at = _varint(content, at)
     return (start, size), at
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """Read a number of 7 bits per byte, the lowest first; give it and the place after it."""
+    """Read a number of 7 bits per byte, the lowest first; give it and the index after it."""
     value = shift = 0
     while True:
         byte = content[at]

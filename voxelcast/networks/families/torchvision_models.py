@@ -1,4 +1,4 @@
-"""Torchvision's image and video classification networks, with released, own or random weights.
+"""Torchvision's image and video classification networks, with released or random weights, or those of a file.
 
 Video networks take clips. Their frames are resized without a crop, as for every other network, and normalised as their
 Kinetics-400 weights expect. Layers of shape (n_clips, n_channels, n_times, height, width), and those of Swin, which
@@ -128,5 +128,5 @@ def _tokens(n_times: int, module: nn.Module, output: object) -> torch.Tensor | s
     n_clips, n_tokens, n_channels = output.shape
     side = isqrt((n_tokens - 1) // n_times)
     if n_times * side**2 != n_tokens - 1:
-        return f"puts out {n_tokens} tokens, whose places are not known"
+        return f"puts out {n_tokens} tokens, whose positions are not known"
     return output[:, 1:].reshape(n_clips, n_times, side, side, n_channels).permute(0, 1, 4, 2, 3)

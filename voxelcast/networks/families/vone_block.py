@@ -58,16 +58,9 @@ _CORRELATION = 0.75
 class GaborParameters:
     """Parameters of Gabor functions, each an ndarray of shape (n_filters,).
 
-    Parameters
-    ----------
-    orientation, phase : ndarray
-        In radians.
-    frequency : ndarray
-        In cycles per degree.
-    n_along, n_across : ndarray
-        Standard deviations of the envelope along and across the grating's direction of change, in periods.
-    colour : ndarray of int
-        The input channel that the filter looks at.
+    Orientation and phase are in radians, frequency in cycles per degree; ``n_along`` and ``n_across`` are standard
+    deviations of the envelope along and across the grating's direction of change, in periods; ``colour`` is the input
+    channel that the filter looks at.
     """
 
     orientation: FloatArray
@@ -101,18 +94,12 @@ def draw_parameters(rng: np.random.Generator, n_filters: int) -> GaborParameters
 
 
 def gabor_filters(parameters: GaborParameters, *, quadrature: bool = False) -> FloatArray:
-    r"""Sample Gabor functions.
+    r"""Sample Gabor functions, with a quarter period added to the phase for ``quadrature``.
 
     With x' the position along the grating's direction of change, y' across, f in cycles per pixel, and the deviations
     a = n_along / f and b = n_across / f,
 
         g(x, y) = exp(-(x'^2 / a^2 + y'^2 / b^2) / 2) cos(2 pi f x' + phase) / (2 pi a b).
-
-    Parameters
-    ----------
-    parameters : GaborParameters
-    quadrature : bool
-        Add a quarter period to the phase.
 
     Returns
     -------
@@ -136,10 +123,7 @@ def gabor_filters(parameters: GaborParameters, *, quadrature: bool = False) -> F
 class VOneBlock(nn.Module):
     """The V1 stage: frames of shape (n_frames, 3, height, width) to rates (n_frames, 512, height / 4, width / 4).
 
-    Parameters
-    ----------
-    noise_seed : int or None
-        Of the neuronal noise; None for none.
+    ``noise_seed`` is that of the neuronal noise; None for none.
     """
 
     def __init__(self, noise_seed: int | None) -> None:

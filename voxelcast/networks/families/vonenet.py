@@ -44,15 +44,7 @@ _UNUSED_AT = ("vone_block.div_u.weight", "vone_block.div_t.weight")
 
 
 class VOneNet(nn.Module):
-    """The V1 stage, a 1x1 convolution to 64 channels, and the network behind.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Takes (n_frames, 64, height / 4, width / 4).
-    noise_seed : int or None
-        Of the V1 stage's noise; None for none.
-    """
+    """The V1 stage, a 1x1 convolution to 64 channels, and the network behind (n_frames, 64, height / 4, width / 4)."""
 
     def __init__(self, model: nn.Module, noise_seed: int | None) -> None:
         super().__init__()
