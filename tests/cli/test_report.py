@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Call
+from tests.report.conftest import unrendered
 from voxelcast.testing.results import write_output
 
+__all__ = ["unrendered"]
 
+
+@pytest.mark.usefixtures("unrendered")
 def test_one_output_and_several(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):

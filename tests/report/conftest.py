@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from tests.browser import browser, visit
-from voxelcast.report import write_report
+from voxelcast.report import optuna_figures, panels, write_report
+from voxelcast.report.figures import Panel
 from voxelcast.testing.results import write_output
 
 __all__ = ["browser", "visit"]
@@ -82,6 +84,17 @@ class Page(HTMLParser):
 def read_page(output: Path) -> Page:
     """Write the report of a folder and read it."""
     return Page(write_report(output).read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures but turn none into SVG, which takes most of a report's time; for tests of what the page says."""
+
+    def inline(figure: Figure, title: str, alt: str) -> Panel:
+        return Panel(title, "data:,", alt, 1, 1)
+
+    for module in (panels, optuna_figures):
+        monkeypatch.setattr(module, "inline", inline)
 
 
 @pytest.fixture(scope="session")

@@ -225,6 +225,7 @@ def test_weights_of_combined_models(page: Page, several: Path) -> None:
         assert list(shown["weight"]) == [_shown(value) for value in mean]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_gain_over_the_best_single_model(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o", subjects=["a", "b"])
     table = pd.read_csv(output / "scores.csv")
@@ -260,6 +261,7 @@ def test_measured_against_predicted_is_of_the_median_subject(page: Page, scores:
         assert f"60 stimuli in {roi}, {mine['subject'].iloc[1]}. best, voxel 3: r = " in alt
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_pairs_that_failed_are_named_and_in_no_mean(tmp_path: Path) -> None:
     output = write_output(tmp_path / "whole", subjects=["sub01", "sub02"], rois=["V1", "LOC"])
     whole = read_page(output)

@@ -15,6 +15,8 @@ from voxelcast.core.errors import DataError, MissingFileError, VoxelcastError
 from voxelcast.report import write_report
 from voxelcast.testing.results import write_output
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 def _edit(output: Path, change: Callable[[pd.DataFrame], pd.DataFrame], name: str = "scores.csv") -> None:
     change(pd.read_csv(output / name)).to_csv(output / name, index=False)

@@ -44,12 +44,14 @@ def test_importance_and_contours(bayes: Path) -> None:
     assert any(alt.startswith("Contours of the selection score in V1, ridge over alpha and ") for alt in alts)
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_exhaustive_searches_have_none(tmp_path: Path) -> None:
     page = read_page(write_output(tmp_path / "o", n_settings=6))
     assert not any("Importance" in a["alt"] or "Contours" in a["alt"] for a in page.attributes("img"))
 
 
-def test_one_parameter_has_an_importance_and_no_contours(bayes: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("unrendered")
+def test_one_parameter_has_an_importance_and_no_contours(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o", method="bayes", n_layers=1, n_settings=8)
     alts = [a["alt"] for a in read_page(output).attributes("img")]
     assert not any("Contours" in alt for alt in alts)

@@ -100,7 +100,7 @@ def test_contrast_of_heatmap_cells(page: Page) -> None:
 
 
 def test_same_folder_same_bytes(tmp_path: Path) -> None:
-    output = write_output(tmp_path / "output", subjects=["sub01", "sub02"], n_settings=2)
+    output = write_output(tmp_path / "output", subjects=["sub01", "sub02"], n_layers=1, n_settings=2)
     first = write_report(output).read_bytes()
     assert write_report(output).read_bytes() == first
     code = "import sys, pathlib; from voxelcast.report import write_report; write_report(pathlib.Path(sys.argv[1]))"
@@ -109,6 +109,7 @@ def test_same_folder_same_bytes(tmp_path: Path) -> None:
     assert sorted(path.name for path in output.iterdir() if path.name.startswith(".")) == []
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_text_from_outside_stays_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     output = write_output(tmp_path / "output", rois=["<b>V1&"], subjects=['"><img src=x>'])

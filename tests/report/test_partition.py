@@ -53,12 +53,14 @@ def test_the_figures_say_what_they_show(page: Page) -> None:
     assert "#variance" in [a["href"] for a in page.attributes("a")]
 
 
+@pytest.mark.usefixtures("unrendered")
 def test_without_the_file_there_is_no_section(tmp_path: Path) -> None:
     page = read_page(write_output(tmp_path / "output"))
     assert "Unique and shared" not in page.html
     assert "#variance" not in [a["href"] for a in page.attributes("a")]
 
 
+@pytest.mark.usefixtures("unrendered")
 @pytest.mark.parametrize("groups", [("a", "b", "c"), ("a", "b", "c", "d")])
 def test_more_groups_have_every_part(groups: tuple[str, ...]) -> None:
     results = example_results(**SMALL, groups=groups, partition_ceiling=np.nan)

@@ -93,7 +93,10 @@ def _write_partition(output: Path, made: MadeUp) -> None:
     for subject in made.subjects:
         for roi in made.rois:
             worth = dict(zip(groups, [*rng.uniform(0.08, 0.2, len(groups) - 1), -0.01], strict=True))
-            r2 = {one: np.array([sum(worth[name] for name in one) * 0.8 ** (len(one) - 1)]) for one in sets}
+            r2 = {
+                one: np.array([sum(worth[name] for name in groups if name in one) * 0.8 ** (len(one) - 1)])
+                for one in sets
+            }
             parts = [("model", one, r2[one][0]) for one in sets]
             divided = partition_variance(r2)
             parts += [("unique" if len(one) == 1 else "shared", one, divided[one][0]) for one in sets]
@@ -133,14 +136,14 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             r = rng.normal(best[0] * 0.95, 0.1, n_voxels)
             ceiling = np.clip(rng.normal(0.45, 0.1, n_voxels), 0.05, 0.95)
             test = r + rng.normal(0, 0.03, n_voxels)
-            arrays = {"pearson_r": r}
+            arrays: dict[str, Any] = {"pearson_r": r}
             arrays |= {"noise_ceiling_r": ceiling} if made.ceilings else {}
             arrays |= {"held_out_r": test} if made.held_out else {}
             np.savez(output / "voxels" / f"{subject}_{roi}.npz", **arrays)
             m = float(r.mean())
             measured = rng.standard_normal((60, 3))
             predicted = 0.5 * measured + rng.standard_normal((60, 3))
-            example = {"voxel": np.array([3, 1, 2]), "quantile": np.array([1, 0.75, 0.5])}
+            example: dict[str, Any] = {"voxel": np.array([3, 1, 2]), "quantile": np.array([1, 0.75, 0.5])}
             example |= {"score": np.quantile(r, [1, 0.75, 0.5])}
             example |= {"measured": measured, "predicted": predicted}
             np.savez(output / "examples" / f"{subject}_{roi}.npz", **example)
