@@ -94,7 +94,7 @@ def extract(
     in_memory = isinstance(stimuli, Mapping) or (isinstance(stimuli, np.ndarray) and stimuli.dtype == np.uint8)
     if in_memory:
         source = FramesInMemory.of(stimuli, frames)
-        shown = [Stimulus(name, Path(name)) for name in source.ids]
+        shown = tuple(Stimulus(name, Path(name)) for name in source.ids)
         outcomes = extract_from(source, network, shown, settings)
     else:
         shown = stimuli_of(stimuli)
