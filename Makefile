@@ -47,7 +47,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 
 figures: setup
-	$(BIN)/python -m tests.walk docs/tutorial.md docs/explanations.md
+	$(BIN)/python -m tests.walk docs/tutorial.md docs/figures/*.py
 
 notebooks: setup
 	$(BIN)/python -m pytest tests/test_notebooks.py
