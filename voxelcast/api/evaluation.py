@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from annotated_types import Ge
 
-from voxelcast.api.feature_space import compress_spaces, feature_spaces
+from voxelcast.api.feature_space import compress_spaces, feature_spaces, join_spaces
 from voxelcast.api.labelled import Rows, mean_responses, response_rows, stimulus_coords
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli, check_shape
@@ -26,7 +26,6 @@ from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, ave
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import FeatureSpace, PairResult
 from voxelcast.search.folds import choose_folds
-from voxelcast.search.joined import JoinedSpace
 from voxelcast.search.pair import PairContext, search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import EnsembleSettings, FoldSettings, PairSettings, SearchSettings, SelectionSettings
@@ -163,7 +162,7 @@ def evaluate(
     for number, fold_ids in enumerate(partitions):
         compressed: list[FeatureSpace] = [*compress_spaces(spaces, rows, fold_ids, seed=settings.seed)]
         if settings.ensemble.joined:
-            compressed.append(JoinedSpace(compressed, fold_ids))
+            compressed.append(join_spaces(compressed, fold_ids))
         repeat = [f"repeat {number}"] if number else []
         found = search_pair(
             train,

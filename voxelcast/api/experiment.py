@@ -69,7 +69,7 @@ def run(
     ...     {
     ...         "name": "small",
     ...         "dataset": {"kind": "folder", "root": "my_study"},
-    ...         "networks": [{"name": "voxelcast/motion_energy", "layers": "colour", "input_size": 32}],
+    ...         "networks": [{"name": "voxelcast/motion_energy", "layers": "colour", "input_size": 64}],
     ...         "compress": {"components": 5},
     ...         "encoders": "ridge",
     ...         "folds": {"n": 3},
@@ -83,7 +83,7 @@ def run(
     from voxelcast.experiment.plan import output_folder
     from voxelcast.experiment.run import run_experiment
 
-    config = _settings(experiment, overrides or {})
+    config = experiment_settings(experiment, overrides or {})
     folder = output_folder(config, None if output is None else Path(output))
     run_experiment(
         config,
@@ -95,7 +95,7 @@ def run(
     return read_results(folder)
 
 
-def _settings(
+def experiment_settings(
     experiment: str | Path | Mapping[str, Any] | ExperimentSettings, overrides: Mapping[str, Any]
 ) -> ExperimentSettings:
     """Check the settings of an experiment, after changes."""

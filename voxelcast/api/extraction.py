@@ -81,7 +81,7 @@ def extract(
     >>> import numpy as np
     >>> import voxelcast as vc
     >>> videos = np.random.default_rng(0).integers(0, 256, (3, 8, 32, 32, 3), dtype=np.uint8)
-    >>> network = vc.load_network("voxelcast/motion_energy", layers=["colour"], input_size=32)
+    >>> network = vc.load_network("voxelcast/motion_energy", layers=["colour"], input_size=64)
     >>> features = vc.extract(videos, network)
     >>> features["colour"].dims, features["colour"].attrs["network"]
     (('stimulus', 'feature'), 'voxelcast/motion_energy')

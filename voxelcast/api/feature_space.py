@@ -16,6 +16,8 @@ from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
+from voxelcast.search.base import FeatureSpace as SearchSpace
+from voxelcast.search.joined import ALL_LAYERS, JOINED, JoinedSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,3 +157,10 @@ def compress_spaces(
         scores = {left_out: one.scores for left_out, one in zip(excluded, found, strict=True)}
         compressed.append(CompressedFeatures(network, layer, refit, scores))
     return compressed
+
+
+def join_spaces(spaces: Sequence[SearchSpace], fold_ids: IntArray) -> CompressedFeatures:
+    """Join features as one space, fitted to each training part."""
+    joined = JoinedSpace(tuple(spaces), fold_ids)
+    excluded = excluded_folds(int(fold_ids.max()) + 1, nested=True, refit=True)
+    return CompressedFeatures(JOINED, ALL_LAYERS, True, {left_out: joined.scores(left_out) for left_out in excluded})

@@ -41,7 +41,14 @@ AUTOML_ENCODERS: dict[str, type[AutoML] | type[AutoSklearn]] = {
 
 
 def list_encoders(pattern: str = "*") -> tuple[str, ...]:
-    """List the names of the encoders that match a shell pattern, sorted."""
+    """List the names of the encoders that match a shell pattern, sorted.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> vc.list_encoders("ridge*")
+    ('ridge', 'ridge_per_voxel')
+    """
     return tuple(sorted(name for name in (*ENCODERS, *SAMPLE_ENCODERS, *AUTOML_ENCODERS) if fnmatchcase(name, pattern)))
 
 

@@ -171,7 +171,7 @@ def read_results(output: Path | str) -> Results:
 
     Parameters
     ----------
-    output : Path
+    output : Path or str
 
     Raises
     ------
@@ -179,6 +179,15 @@ def read_results(output: Path | str) -> Results:
         If a file of the folder is missing.
     DataError
         If a file cannot be understood: not JSON, YAML or CSV, or without a column that it should have.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> results = vc.read_results("outputs/small")
+    >>> results.scores[["subject", "roi", "layer"]].values.tolist()
+    [['sub01', 'all', 'colour']]
+    >>> results.voxel_scores["pearson_r"].dims
+    ('voxel',)
     """
     output = Path(output)
     overview = read_overview(output)
