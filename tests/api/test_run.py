@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -54,15 +51,3 @@ def test_what_is_wrong_is_said_in_one_line(study: Path, monkeypatch: pytest.Monk
         vc.run(EXPERIMENT | {"fold": {}}, progress=False)
     with pytest.raises(MissingFileError):
         vc.run("nowhere.yaml")
-
-
-def test_a_plain_script_needs_no_guard(study: Path, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    settings = EXPERIMENT | {"dataset": {"kind": "folder", "root": str(study / "my_study")}, "compute": {"workers": 2}}
-    script.write_text(f"import voxelcast as vc\n\nprint(vc.run({settings!r}, progress=False).scores.shape[0])\n")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "1"
