@@ -138,7 +138,7 @@ IMAGE_CASES: dict[str, tuple[Callable[[Path], None], dict[str, Any], tuple[str, 
     "infinity in a voxel": (
         lambda root: change_responses(root, set_column(np.inf)),
         {},
-        ("ann.npy", "48 infinite", "mend"),
+        ("ann.npy", "48 infinite", "correct them"),
     ),
     "a constant voxel": (
         lambda root: change_responses(root, set_column(3.0)),

@@ -24,7 +24,6 @@ from voxelcast.datasets.simulation.responses import (
     add_noise,
     driving_components,
     planted_signal,
-    simulate_responses,
 )
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.stimuli.decode import iter_frames
@@ -88,7 +87,11 @@ def test_ceiling_is_what_the_noise_free_signal_reaches(k: int) -> None:
 
 
 def test_responses_are_predicted_by_their_features_only() -> None:
-    responses = simulate_responses(FEATURES, 20, signal_share=0.5, seed=4)
+    def made(seed: int) -> np.ndarray:
+        signal = planted_signal(driving_components(FEATURES, len(FEATURES)), 20, seed=seed)
+        return add_noise(signal, 3, signal_share=0.5, shared_noise=0.4, seed=seed)
+
+    responses = made(4)
     assert responses.shape == (400, 3, 20)
     assert responses.dtype == np.float32
     other = np.random.default_rng(9).standard_normal((400, 12))
@@ -100,8 +103,8 @@ def test_responses_are_predicted_by_their_features_only() -> None:
 
     assert explained(FEATURES) > 0.8
     assert explained(other) < 0.3
-    assert np.array_equal(responses, simulate_responses(FEATURES, 20, signal_share=0.5, seed=4))
-    assert not np.array_equal(responses, simulate_responses(FEATURES, 20, signal_share=0.5, seed=5))
+    assert np.array_equal(responses, made(4))
+    assert not np.array_equal(responses, made(5))
 
 
 def test_clips_are_deterministic_and_differ() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.experiment.miniature import settings, write_dataset
+from tests.experiment.miniature import run, settings, write_dataset
 from tests.search.spaces import Fixed, layer_names, search, simulated
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError
+from voxelcast.datasets.base import ResponseSet
+from voxelcast.datasets.folder import FolderDataset
 from voxelcast.encoders.base import Distribution, FittedEncoder, Params
 from voxelcast.encoders.ridge import Ridge
 from voxelcast.encoders.sample import SampleEncoder
-from voxelcast.experiment import estimate as estimates
-from voxelcast.experiment import fit_estimate
-from voxelcast.experiment.estimate import Estimate
+from voxelcast.experiment import costs, fit_estimate
+from voxelcast.experiment.costs import Estimate
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.search.folds import make_folds
@@ -89,7 +92,7 @@ def _estimated(root: Path, output: Path, **changes: Any) -> Estimate:
 @pytest.fixture
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two subjects, on a machine of known speed."""
-    monkeypatch.setattr(estimates, "_flops_per_second", lambda: 1e9)
+    monkeypatch.setattr(costs, "_flops_per_second", lambda: 1e9)
     return write_dataset(tmp_path / "two", subjects=("ann", "bob"))
 
 
@@ -150,3 +153,51 @@ def test_banded_ridge_counts_its_draws(two: Path, tmp_path: Path) -> None:
     none, even, drawn = _fit_seconds(two, tmp_path / "out", ways)
     assert (drawn - none) > 5 * (even - none) > 0
     assert np.isfinite(drawn)
+
+
+def test_slow_responses_are_announced(
+    two: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of a second for each of two subjects, read by one worker."""
+    read = FolderDataset.responses
+
+    def slowly(self: FolderDataset, *arguments: Any) -> ResponseSet:
+        time.sleep(0.25)
+        return read(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderDataset, "responses", slowly)
+        found = _estimated(two, tmp_path / "out")
+    assert found.read_seconds == pytest.approx(0.5, abs=0.2)
+    assert "(reading responses " in found.lines()[1]
+    run(settings(two), tmp_path / "out")
+    assert _estimated(two, tmp_path / "out").read_seconds == 0
+
+
+def test_responses_that_cannot_be_read_are_left_to_the_run(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> ResponseSet:
+        raise DataError("nothing to read")
+
+    monkeypatch.setattr(FolderDataset, "responses", refuse)
+    assert _estimated(two, tmp_path / "out").read_seconds == 0
+
+
+def test_memory_grows_with_what_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "resident_mb", lambda: 200.0)
+
+    def held(n_voxels: int, **changes: Any) -> int:
+        root = tmp_path / str(n_voxels)
+        if not root.exists():
+            write_dataset(root, n_voxels=n_voxels)
+        found = _estimated(root, tmp_path / "out", **changes)
+        assert f"{found.worker_bytes / 1e9:.2f} GB of memory at most in a worker" in found.lines()[1]
+        return found.worker_bytes - 200_000_000
+
+    few, many = held(5), held(20_000)
+    assert 0 < few < many
+    assert many > 8 * 3 * 48 * 20_000  # responses, as read
+    assert held(20_000, ensemble={"method": "stacking"}) > many
+    four = _estimated(tmp_path / "5", tmp_path / "out", compute={"workers": 4})
+    assert f"{4 * four.worker_bytes / 1e9:.2f} GB in 4 workers" in four.lines()[1]

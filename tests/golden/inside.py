@@ -120,9 +120,9 @@ def experiment_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:
     Names are as in the file, ``search.method``; settings of one kind of dataset are ``dataset.KIND.NAME``, those of
     each network ``networks.NAME``.
     """
-    from voxelcast.experiment.settings import ExperimentConfig
+    from voxelcast.experiment.settings import ExperimentSettings
 
-    return dict(_settings(ExperimentConfig, ""))
+    return dict(_settings(ExperimentSettings, ""))
 
 
 def rsa_settings() -> dict[str, tuple[Any, tuple[Any, ...]]]:

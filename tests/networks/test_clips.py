@@ -115,6 +115,7 @@ def test_pooled_features_are_those_of_the_clips_one_by_one(r3d, make_video, make
 
 
 def test_layers_are_torchvisions_own_output_with_time_first(r3d):
+    assert r3d.card.takes == "clip"
     frames = r3d.prepare(np.random.default_rng(0).integers(0, 256, (14, 40, 30, 3), dtype=np.uint8))
     activations = r3d.activations(frames)
     assert {layer: tuple(values.shape) for layer, values in activations.items()} == {

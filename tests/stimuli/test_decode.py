@@ -219,17 +219,15 @@ def test_colours_follow_matrix_and_range_of_the_file(real_data: Path) -> None:
 
 
 def test_equal_clips_in_two_containers(real_data: Path) -> None:
-    """The mdn clips exist as mp4 and as webm: as many frames, nearly the same pictures."""
-    for name in ("pig", "elf"):
-        (a,), (b,) = (
-            chunks(real_data / "videos" / "mdn+learning-area" / f"{name}{suffix}", n=3) for suffix in (".mp4", ".webm")
-        )
-        assert a.indices.tolist() == b.indices.tolist()
-        assert np.corrcoef(a.frames.ravel(), b.frames.ravel())[0, 1] > 0.98
+    """The mdn clip exists as mp4 and as webm: as many frames, nearly the same pictures."""
+    (a,), (b,) = (
+        chunks(real_data / "videos" / "mdn+learning-area" / f"pig{suffix}", n=3) for suffix in (".mp4", ".webm")
+    )
+    assert a.indices.tolist() == b.indices.tolist()
+    assert np.corrcoef(a.frames.ravel(), b.frames.ravel())[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("name", ["crystal", "pig"])
-@pytest.mark.parametrize("sampling", [{"hz": 5}, {"n": 7}], ids=["hz", "n"])
+@pytest.mark.parametrize(("name", "sampling"), [("pig", {"hz": 5}), ("crystal", {"n": 7})], ids=["hz", "n"])
 def test_containers_that_round_times_give_the_same_frames(real_data: Path, name: str, sampling: dict[str, Any]) -> None:
     folder = real_data / "videos" / "mdn+learning-area"
     kept = [

@@ -191,6 +191,7 @@ class Dataset(ABC):
     Settings: ClassVar[type[DatasetSettings]]
     kind: ClassVar[str]
     facts: ClassVar[DatasetFacts]
+    _subjects: tuple[str, ...]
     challenge: ClassVar[str] = "algonauts2021"
     """Name of the challenge whose submission can be made, and by whose rule predictions are scored."""
 
@@ -206,8 +207,8 @@ class Dataset(ABC):
     def expected_files(cls, settings: Any) -> tuple[Expected, ...]:
         """List the files that the dataset with these settings should have.
 
-        Nothing is opened, and nothing need be there, so that what is missing can be told. Kinds without a fixed layout
-        expect nothing: constructing them is their check.
+        Nothing is opened, and nothing need be there, so that what is missing can be listed. Kinds without a fixed
+        layout expect nothing: constructing them is their check.
         """
         return ()
 
@@ -227,9 +228,9 @@ class Dataset(ABC):
         """Held-out stimuli, to be predicted; may be empty."""
 
     @property
-    @abstractmethod
     def subjects(self) -> tuple[str, ...]:
-        """Names of the subjects."""
+        """Names of the subjects chosen, which the constructor sets."""
+        return self._subjects
 
     @abstractmethod
     def rois(self, subject: str) -> tuple[str, ...]:

@@ -19,17 +19,14 @@ ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
     """Read the events of a run: a table with the columns ``onset``, ``duration`` (s) and ``trial_type``, as in BIDS.
 
+    Raises MissingFileError, DataError where the file is missing, lacks a column, or a time is none.
+
     Parameters
     ----------
     path : Path
         Tab-separated; a ``.csv`` has commas.
     run_seconds : float
         Length of the run; an event that begins after it belongs to another run.
-
-    Raises
-    ------
-    MissingFileError, DataError
-        Where the file is missing, lacks a column, or a time is none.
     """
     frame = _read_table(path, "events")
     missing = [name for name in (ONSET, DURATION, CONDITION) if name not in frame.columns]
@@ -42,7 +39,7 @@ def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
         bad = ~np.isfinite(events[name].to_numpy())
         if bad.any():
             got = frame[name].to_numpy()[int(bad.argmax())]
-            raise DataError(f"{path}: {name} must be seconds; got {got!r} in event {int(bad.argmax()) + 1}; mend it")
+            raise DataError(f"{path}: {name} must be seconds; got {got!r} in event {int(bad.argmax()) + 1}; correct it")
     onset, duration = events[ONSET].to_numpy(), events[DURATION].to_numpy()
     if len(events) and ((duration < 0).any() or onset.max() >= run_seconds):
         raise DataError(
@@ -88,6 +85,9 @@ def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_vol
 def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> FloatArray:
     """Read what is to be taken out of a run's signal, such as head motion.
 
+    Raises MissingFileError, DataError, ShapeError, UnknownNameError where the file is missing, holds something else,
+    has another number of rows, or lacks a column.
+
     Parameters
     ----------
     path : Path
@@ -101,11 +101,6 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     Returns
     -------
     nuisance : ndarray of shape (n_volumes, n_columns)
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, UnknownNameError
-        Where the file is missing, holds something else, has another number of rows, or lacks a column.
     """
     if path.suffix in (".tsv", ".csv"):
         frame = _read_table(path, "nuisance")
@@ -132,6 +127,8 @@ def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:
     ``cosine(p)`` are the discrete cosines ``cos(pi k (2 t + 1) / (2 n))`` of periods of ``p`` seconds and more, k up to
     ``floor(2 n tr / p)`` [1]_. ``polynomial(d)`` are Legendre polynomials up to degree d. ``none``: the constant alone.
 
+    Raises OptionError if the drift is none of these, or leaves no signal.
+
     Parameters
     ----------
     drift : str
@@ -141,11 +138,6 @@ def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:
     Returns
     -------
     columns : ndarray of shape (n_volumes, n_columns)
-
-    Raises
-    ------
-    OptionError
-        If the drift is none of these, or leaves no signal.
 
     References
     ----------
@@ -182,6 +174,8 @@ def parse_drift(drift: str) -> tuple[str, float]:
 def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     """Take nuisance out of a run's signal by ordinary least squares.
 
+    Raises DataError if there are as many independent columns as volumes.
+
     Parameters
     ----------
     values : ndarray of shape (n_volumes, n_voxels)
@@ -192,11 +186,6 @@ def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     -------
     residuals : ndarray of shape (n_volumes, n_voxels), float64
         Exactly 0 for a voxel of which nothing is left but rounding.
-
-    Raises
-    ------
-    DataError
-        If there are as many independent columns as volumes.
     """
     signal = np.asarray(values, dtype=np.float64)
     scale = np.sqrt(np.square(columns).sum(axis=0))

@@ -262,11 +262,6 @@ class FolderDataset(Dataset):
         """Stimuli marked test."""
         return self._stimuli["test"]
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects
-
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs of the subject, in the order of the table."""
         check_known("subject", subject, self._subjects, where="in this dataset")

@@ -38,10 +38,7 @@ class Miniature:
 def read_miniature(root: Path, kind: str) -> Miniature | None:
     """Read the sizes of a miniature; None where ``root`` is no miniature, but the real dataset.
 
-    Raises
-    ------
-    DataError
-        Where it is a miniature of another dataset, or the note cannot be read.
+    Raises DataError where it is a miniature of another dataset, or the note cannot be read.
     """
     path = root / NOTE
     if not path.is_file():

@@ -93,7 +93,7 @@ class SeriesDataset(Dataset):
 
     @property
     def series(self) -> Mapping[str, tuple[str, int]]:
-        """Run and place of each volume."""
+        """Run and index in it of each volume."""
         return self._series
 
     @property

@@ -17,10 +17,7 @@ from voxelcast.datasets.readers.response_tables import read_csv
 def read_ids(path: Path) -> tuple[str, ...]:
     """Read stimulus ids, one per line; empty lines are passed over.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        Where the file is missing, empty or not text.
+    Raises MissingFileError, DataError where the file is missing, empty or not text.
     """
     if not path.is_file():
         raise MissingFileError(f"stimulus ids not found: {path} does not exist")
@@ -62,10 +59,7 @@ def read_split(path: Path, ids: Sequence[str]) -> dict[str, Split]:
 def read_groups(path: Path, ids: Sequence[str]) -> dict[str, str]:
     """Read the group of each stimulus: a CSV ``stimulus_id,group``.
 
-    Raises
-    ------
-    AlignmentError
-        Where the table and the stimuli differ.
+    Raises AlignmentError where the table and the stimuli differ.
     """
     return _read_labels(path, "group", ids)
 
@@ -89,6 +83,8 @@ def _read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
 def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str] | None) -> dict[str, IntArray]:
     """Read the ROIs of one subject: a CSV ``voxel,roi`` with an optional column ``subject``.
 
+    Raises DataError for a voxel that does not exist, or a table that has no row for the subject.
+
     Parameters
     ----------
     path : Path
@@ -102,24 +98,19 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
     -------
     rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
         ROIs in the order of the table; voxels ascending. A voxel may be in several ROIs.
-
-    Raises
-    ------
-    DataError
-        For a voxel that does not exist, or a table that has no row for the subject.
     """
     frame = read_csv(path, ("voxel", "roi"))
     if "subject" in frame.columns:
         frame = frame[frame["subject"] == subject]
     if frame.empty:
         raise DataError(f"{path.name} must list voxels of subject {subject}; got none; add them or drop the subject")
-    place_of: Mapping[str, int] = {name: place for place, name in enumerate(voxel_names or map(str, range(n_voxels)))}
-    places: dict[str, set[int]] = {}
+    index_of: Mapping[str, int] = {name: i for i, name in enumerate(voxel_names or map(str, range(n_voxels)))}
+    indices: dict[str, set[int]] = {}
     for voxel, roi in zip(frame["voxel"], frame["roi"], strict=True):
-        if voxel not in place_of:
+        if voxel not in index_of:
             allowed = f"columns such as {voxel_names[0]!r}" if voxel_names else f"0 to {n_voxels - 1}"
             raise DataError(
                 f"{path.name}: voxel must be one of subject {subject}'s {allowed}; got {voxel!r} in ROI {roi!r}"
             )
-        places.setdefault(check_file_name(roi, f"ROI in {path.name}"), set()).add(place_of[voxel])
-    return {roi: np.array(sorted(members), dtype=np.int64) for roi, members in places.items()}
+        indices.setdefault(check_file_name(roi, f"ROI in {path.name}"), set()).add(index_of[voxel])
+    return {roi: np.array(sorted(members), dtype=np.int64) for roi, members in indices.items()}

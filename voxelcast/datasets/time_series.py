@@ -207,11 +207,6 @@ class TimeSeriesDataset(SeriesDataset):
             raise MissingFileError(f"movie not found: {path} does not exist")
         return path
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects
-
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen, in the order of the masks."""
         check_known("subject", subject, self._subjects, where="in this dataset")

@@ -27,6 +27,8 @@ def check_pattern(setting: str, pattern: str, needed: Sequence[str]) -> str:
 def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
     """Find which runs of which subjects are there.
 
+    Raises MissingFileError where no file fits.
+
     Parameters
     ----------
     root : Path
@@ -37,15 +39,10 @@ def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
     Returns
     -------
     runs : dict of subject to tuple of run, both in natural order (run2 before run10)
-
-    Raises
-    ------
-    MissingFileError
-        Where no file fits.
     """
     expression, seen = "", set()
-    for place, text in enumerate(_FIELD.split(pattern)):
-        if place % 2 == 0:
+    for i, text in enumerate(_FIELD.split(pattern)):
+        if i % 2 == 0:
             expression += re.escape(text)
         elif text == "hemi":
             expression += "(?:L|R|lh|rh|left|right)"
@@ -59,7 +56,7 @@ def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
             named = match.groupdict()
             found.setdefault(named.get(SUBJECT, SUBJECT), set()).add(named[RUN])
     if not found:
-        raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; mend root or bold")
+        raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; correct root or bold")
     return {subject: tuple(sorted(found[subject], key=natural)) for subject in sorted(found, key=natural)}
 
 
@@ -76,10 +73,7 @@ def natural(name: str) -> list[tuple[int, int | str]]:
 def same_runs(runs: dict[str, tuple[str, ...]], asked: Sequence[str]) -> tuple[str, ...]:
     """Return the runs asked for, which every subject must have.
 
-    Raises
-    ------
-    DataError
-        Where a subject lacks one: models of several subjects are judged on the same volumes.
+    Raises DataError where a subject lacks one: models of several subjects are judged on the same volumes.
     """
     for subject, there in runs.items():
         missing = [run for run in asked if run not in there]

@@ -65,10 +65,10 @@ class RunStatus:
     def lines(self) -> list[str]:
         """Say it in words."""
         where = "this machine" if self.engine == "local" else self.engine
-        began = f"{self.state}; on {where}, {'for' if self.state == 'running' else 'after'} {_duration(self.seconds)}"
+        began = f"{self.state}; on {where}, {'for' if self.state == 'running' else 'after'} {duration(self.seconds)}"
         lines = [began, *(stage.line() for stage in self.stages), *self.troubles]
         if self.seconds_left is not None:
-            lines.append(f"about {_duration(self.seconds_left)} left")
+            lines.append(f"about {duration(self.seconds_left)} left")
         if self.state == "not running":
             lines.append("run the same command again to go on")
         return lines
@@ -179,7 +179,8 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write seconds in the unit that suits them, e.g. ``"12 min"``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from voxelcast.core.cost import Cost
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
+from voxelcast.search.memory import FitSize, fit_bytes
 
 # Seconds that calls take whatever the sizes: of a path, of one proposal in one fold, and of making a proposal.
 _PATH, _EVALUATION = 1e-3, 1e-3
@@ -42,6 +44,38 @@ class FitEstimate:
     n_subjects: int
     rate: float
 
+    def cost(self, n_test: int) -> Cost:
+        """Return the seconds on one core, of all partitions into folds, and the memory."""
+        return Cost(seconds=self.seconds(), memory=self.memory(n_test))
+
+    def memory(self, n_test: int) -> float:
+        """Return the bytes that the fit of one partition into folds holds at most."""
+        config, n, q = self.config, self.n_train, self.n_voxels
+        size = FitSize(
+            n_train=n,
+            n_test=n_test,
+            n_voxels=q,
+            n_features=max(self.sizes),
+            n_folds=self.n_folds,
+            n_layers=len(self.sizes),
+            n_encoders=len(self._encoders),
+            n_settings=max(self._n_tried(encoder) for encoder in self._encoders),
+            fitted_in_folds=config.compressed_in_folds,
+            per_voxel=config.selection.per == "voxel",
+            ensemble=config.ensemble.method,
+            n_resamples=config.interval.resamples,
+        )
+        copies = any(isinstance(encoder, SampleEncoder) for encoder in self._encoders)  # of the responses, in each fold
+        kernels = len(self.sizes) * n * n if config.ensemble.method == "banded_ridge" else 0
+        shared = (self.n_subjects - 1) * n * q + (3 * n * n if self.n_subjects > 1 else 0)
+        return sum(fit_bytes(size).values()) + 8.0 * (copies * n * q + kernels + shared)
+
+    def _n_tried(self, encoder: AnyEncoder) -> int:
+        """Count the parameters of an encoder whose scores are held for one layer."""
+        if self.config.search.method != "exact" or isinstance(encoder, SampleEncoder):
+            return self._trials(encoder)
+        return len(encoder.settings(self.n_train, max(self.sizes), self.n_voxels))
+
     def seconds(self) -> float:
         """Return the seconds on one core, of all partitions into folds."""
         once = self._search() + self._combination() + self._sharing()
@@ -49,8 +83,7 @@ class FitEstimate:
 
     @cached_property
     def _encoders(self) -> list[AnyEncoder]:
-        budget = self.config.automl
-        return [get_encoder(name, 0, budget) for name in self.config.encoders]
+        return [get_encoder(name, 0, self.config.automl) for name in self.config.encoders]
 
     @property
     def _nested(self) -> bool:

@@ -17,7 +17,7 @@ from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
-from voxelcast.experiment.estimate import Estimate, estimate
+from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.plan import Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
@@ -97,7 +97,7 @@ def run_experiment(
             progress.note(line)
         check_disk(steps_store.root, forecast.disk_bytes)
         journal = Journal(output)
-        seconds = (0.0, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
+        seconds = (forecast.read_seconds, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
         stages = dict(zip(STAGES, seconds, strict=True))
         if config.ensemble.joined:
             stages[JOIN] = forecast.join_seconds
@@ -126,7 +126,10 @@ def run_experiment(
 
 
 def estimate_experiment(config: ExperimentSettings, output: Path, *, store: Path | None = None) -> Estimate:
-    """Say how long an experiment will take and how much disk, without doing it (one stimulus is looked at)."""
+    """Say how long an experiment will take, and how much disk and memory, without doing it.
+
+    One stimulus of each network is looked at, and one subject x ROI's responses are read.
+    """
     check_output(config, output)
     plan = Plan(config, StepStore(store or output / "steps", read_only=True))
     return estimate(plan, config.compute.workers or available_cores())

@@ -17,7 +17,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VertexIndices, VoxelIndices
-from voxelcast.datasets.readers.brain_images import import_nibabel
+from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -210,14 +210,7 @@ def read_affine(path: Path, shape: tuple[int, ...]) -> FloatArray:
     MissingFileError, DataError, AlignmentError
         If it is not there, cannot be read, or has another grid.
     """
-    nibabel = import_nibabel()
-    if not path.is_file():
-        raise MissingFileError(f"image not found: {path} does not exist; give a NIfTI file of the same grid")
-    try:
-        image = nibabel.load(path)
-    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read as a brain image ({text}); give a NIfTI file") from error
+    image = load_image(path, "image")
     if tuple(image.shape[:3]) != tuple(shape):
         raise AlignmentError(f"{path.name} must have the grid {shape} of the dataset; got {image.shape[:3]}")
     return np.asarray(image.affine, dtype=np.float64)

@@ -51,10 +51,7 @@ class VideoFacts:
 def probe_video(stimulus: Stimulus) -> VideoFacts:
     """Read what a video's (or image's) headers say, without decoding it.
 
-    Raises
-    ------
-    StimulusError
-        Where the file cannot be opened as a video or image.
+    Raises StimulusError where the file cannot be opened as a video or image.
     """
     if stimulus.is_image:
         codec, width, height = image_facts(stimulus)
@@ -100,7 +97,7 @@ def open_container(stimulus: Stimulus) -> Iterator[InputContainer]:
 
 
 def video_stream(container: InputContainer, stimulus: Stimulus, index: int | None = None) -> VideoStream:
-    """Return the first video stream, or the one at place ``index`` among all streams.
+    """Return the first video stream, or the one at ``index`` among all streams.
 
     Cover pictures (attached to sound files) are not videos and are passed over.
     """
@@ -108,8 +105,10 @@ def video_stream(container: InputContainer, stimulus: Stimulus, index: int | Non
     if index is not None:
         videos = [stream for stream in videos if stream.index == index]
         if not videos:
-            places = [stream.index for stream in container.streams.video]
-            raise OptionError(f"{shown_name(stimulus)}: stream must be one of {places}, its video streams; got {index}")
+            indices = [stream.index for stream in container.streams.video]
+            raise OptionError(
+                f"{shown_name(stimulus)}: stream must be one of {indices}, the video streams; got {index}"
+            )
     if not videos:
         raise StimulusError(f"{shown_name(stimulus)}: container claims no video stream, 0 frames decoded; {REMEDY}")
     return videos[0]

@@ -28,7 +28,7 @@ class FrameChunk:
     frames : ndarray of shape (k, h, w, 3), uint8
         RGB, upright, at the size of the file.
     indices : ndarray of shape (k,), int64
-        Place of each frame in the video, from 0.
+        Index of each frame in the video, from 0.
     times : ndarray of shape (k,), float64
         When each is looked at (see :class:`voxelcast.stimuli.sampling.FrameSampling`), in seconds on the container's
         clock; NaN where the file has none.
@@ -68,7 +68,7 @@ def iter_frames(
     tolerate_shortfall : int
         How many frames fewer than the container claims may be decoded.
     stream : int or None
-        Place of the video stream among all streams; None takes the first video stream.
+        Index of the video stream among all streams; None takes the first video stream.
 
     Yields
     ------
@@ -86,7 +86,7 @@ def iter_frames(
     if stimulus.is_image:
         yield FrameChunk(read_image(stimulus)[np.newaxis], np.zeros(1, np.int64), np.zeros(1))
         return
-    video = _video()
+    video = _needs_pyav("video")
     convert = video.RGBConverter()
     kept: list[tuple[ByteArray, int, float]] = []
     for frame, index, time in _sampled(video, stimulus, sampling, tolerate_shortfall, stream):
@@ -103,9 +103,9 @@ def iter_frames(
 def _sampled(
     video: ModuleType, stimulus: Stimulus, sampling: FrameSampling, tolerate_shortfall: int, stream: int | None
 ) -> Iterator[tuple[Any, int, float]]:
-    """Decode a video and give each sampled frame with its place and time."""
+    """Decode a video and give each sampled frame with its index and time."""
     if stimulus.seconds is not None:
-        yield from _segment().sampled_segment(stimulus, sampling, stream)
+        yield from _needs_pyav("segment").sampled_segment(stimulus, sampling, stream)
         return
     if sampling.hz is not None:
         timed = ((frame, *_clock(frame)) for frame in video.decode_video(stimulus, tolerate_shortfall, stream))
@@ -148,14 +148,11 @@ def _rising(timed: Iterator[tuple[Any, float, float]], stimulus: Stimulus) -> It
 def count_frames(stimulus: Stimulus, *, tolerate_shortfall: int = 1, stream: int | None = None) -> int:
     """Count the frames that decode, by decoding them all.
 
-    Raises
-    ------
-    StimulusError
-        Where the file is broken; see :func:`iter_frames`.
+    Raises StimulusError where the file is broken; see :func:`iter_frames`.
     """
     if stimulus.is_image:
         return len(read_image(stimulus)[np.newaxis])
-    return sum(1 for _ in _video().decode_video(stimulus, tolerate_shortfall, stream))
+    return sum(1 for _ in _needs_pyav("video").decode_video(stimulus, tolerate_shortfall, stream))
 
 
 def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
@@ -163,15 +160,8 @@ def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
     return FrameChunk(np.stack(frames), np.array(indices, dtype=np.int64), np.array(times, dtype=np.float64))
 
 
-def _video() -> ModuleType:
-    return _needs_pyav("video")
-
-
-def _segment() -> ModuleType:
-    return _needs_pyav("segment")
-
-
 def _needs_pyav(name: str) -> ModuleType:
+    """Import the module of that name, which needs PyAV."""
     try:
         return import_module(f"voxelcast.stimuli.{name}")
     except ImportError as error:

@@ -68,5 +68,5 @@ def write_video(path: Path, frames: ByteArray, fps: int) -> None:
             container.mux(stream.encode())
     except (av.FFmpegError, OSError) as error:
         raise UnwritableError(
-            f"cannot write the video {path} ({reason(error)}); choose a place that can be written to"
+            f"cannot write the video {path} ({reason(error)}); choose a folder that can be written to"
         ) from error

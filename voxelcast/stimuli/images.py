@@ -19,10 +19,7 @@ _BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, I
 def image_facts(stimulus: Stimulus) -> tuple[str, int, int]:
     """Read format, width and height from an image's header.
 
-    Raises
-    ------
-    StimulusError
-        Where the file cannot be opened as an image.
+    Raises StimulusError where the file cannot be opened as an image.
     """
     check_there(stimulus)
     try:
@@ -38,14 +35,11 @@ def read_image(stimulus: Stimulus) -> ByteArray:
     The EXIF orientation is applied; transparency is composited on grey 128, the usual background of such
     experiments; 16-bit grey is brought to 8 bits by ``round(v / 257)``; palettes, grey and CMYK become RGB.
 
+    Raises StimulusError where the file is not a whole image, holds several pictures or 32-bit values.
+
     Returns
     -------
     frame : ndarray of shape (h, w, 3), uint8
-
-    Raises
-    ------
-    StimulusError
-        Where the file is not a whole image, holds several pictures or 32-bit values.
     """
     check_there(stimulus)
     try:

@@ -21,7 +21,7 @@ def is_media(name: str) -> bool:
 def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = False) -> tuple[Stimulus, ...]:
     """List the videos and images in a folder or a zip archive, sorted by name.
 
-    Files are told by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
+    Files are recognised by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
 
     Parameters
     ----------

@@ -53,19 +53,18 @@ class FrameSampling:
     def indices(self, n_frames: int) -> IntArray:
         """Return the frames kept, ascending, of a video of ``n_frames`` frames whose times are not known.
 
+        Raises OptionError if ``hz`` is asked for.
+
         Returns
         -------
         indices : ndarray of int, shape (n_kept,)
-
-        Raises
-        ------
-        OptionError
-            If ``hz`` is asked for.
         """
         return self.choose(np.full(n_frames, np.nan), np.nan)[0]
 
     def choose(self, times: FloatArray, end: float) -> tuple[IntArray, FloatArray]:
         """Choose frames of a video.
+
+        Raises OptionError if ``hz`` is asked for and times are not known.
 
         Parameters
         ----------
@@ -81,11 +80,6 @@ class FrameSampling:
         moments : ndarray of shape (n_kept,)
             When they are looked at: the times of the frames or, in a video of variable rate and at a rate in Hz, the
             moments asked for.
-
-        Raises
-        ------
-        OptionError
-            If ``hz`` is asked for and times are not known.
         """
         n_frames = len(times)
         if self.every is not None:
@@ -126,7 +120,7 @@ def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterato
     Yields
     ------
     sample : (frame, index, moment)
-        The frame, its place in the video, and the moment at which it is looked at, on the clock of ``time``.
+        The frame, its index in the video, and the moment at which it is looked at, on the clock of ``time``.
     """
     held: FrameT | None = None
     start = since = step = last = 0.0

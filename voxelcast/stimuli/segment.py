@@ -28,6 +28,8 @@ def sampled_segment(
     It begins with the frame that is on the screen at its first moment and ends before the frame that comes on at its
     last. A part after the video's end is its last frame.
 
+    Raises StimulusError where the file is broken, its frames have no times, or it ends long before the part begins.
+
     Parameters
     ----------
     stimulus : Stimulus
@@ -35,17 +37,12 @@ def sampled_segment(
     sampling : FrameSampling
         Of the frames of the part.
     stream : int or None
-        Place of the video stream among all streams; None takes the first video stream.
+        Index of the video stream among all streams; None takes the first video stream.
 
     Yields
     ------
     sample : (frame, index, moment)
-        The frame, its place in the part, and when it is looked at, in seconds after the video's first frame.
-
-    Raises
-    ------
-    StimulusError
-        Where the file is broken, its frames have no times, or it ends long before the part begins.
+        The frame, its index in the part, and when it is looked at, in seconds after the video's first frame.
     """
     start, stop = stimulus.seconds or (0.0, 0.0)
     if not 0 <= start < stop:

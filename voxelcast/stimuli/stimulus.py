@@ -61,7 +61,7 @@ class Stimulus:
         return io.BytesIO(self.read_bytes())
 
     def content_hash(self) -> str:
-        """Hash of the content, independent of the file's name and place (32 hex digits).
+        """Hash of the content, independent of the file's name and folder (32 hex digits).
 
         A file is read once per process while its time stays the same, however many parts of it are stimuli.
         """

@@ -19,5 +19,14 @@ def reset_peak() -> bool:
 
 def peak_mb() -> float:
     """Return the peak resident memory since `reset_peak`, in MB (10**6 bytes), this process's libraries included."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return _mb("VmHWM")
+
+
+def resident_mb() -> float:
+    """Return the resident memory of this process in MB (10**6 bytes); 0 on any system but Linux."""
+    return _mb("VmRSS") if _STATUS.is_file() else 0.0
+
+
+def _mb(name: str) -> float:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return round(int(line.split()[1]) * 1024 / 1e6, 1)

@@ -26,10 +26,7 @@ MASK_SHAPE = (78, 93, 71)
 def find_folder(root: Path, name: str, what: str) -> Path:
     """Find a folder of the challenge: ``root`` itself or up to two folders below it.
 
-    Raises
-    ------
-    MissingFileError
-        Where it is not there.
+    Raises MissingFileError where it is not there.
     """
     if root.name == name and root.is_dir():
         return root
@@ -86,10 +83,7 @@ def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
     values : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32 or float64
         May be read-only.
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     """
     stored = open_train_responses(path, subject, roi, n_stimuli, n_repetitions)
     if stored.shape[2] == 0:
@@ -100,10 +94,7 @@ def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
 def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> StoredArray:
     """Find the training responses of one subject in one ROI and check their shape, without reading them.
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     """
     check_response_file(path, subject, roi)
     stored = _entry(path, "train")
@@ -153,7 +144,6 @@ class VideoOrderDataset(Dataset):
 
     _videos: tuple[Stimulus, ...]
     _n_train: int
-    _subjects: tuple[str, ...]
 
     @property
     def train_stimuli(self) -> tuple[Stimulus, ...]:
@@ -164,8 +154,3 @@ class VideoOrderDataset(Dataset):
     def test_stimuli(self) -> tuple[Stimulus, ...]:
         """Last videos in sorted order."""
         return self._videos[self._n_train :]
-
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects

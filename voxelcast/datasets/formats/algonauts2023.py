@@ -18,7 +18,7 @@ from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, V
 from voxelcast.datasets.formats import algonauts2023_layout as layout
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
-from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.readers.values import as_response_values, open_npy
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
@@ -99,7 +99,7 @@ class Algonauts2023Dataset(Dataset):
     )
 
     def __init__(self, settings: Algonauts2023Settings) -> None:
-        self._subject, self.subject_folder = settings.subject, settings.folder()
+        self._subjects, self.subject_folder = (settings.subject,), settings.folder()
         if not self.subject_folder.is_dir():
             raise MissingFileError(
                 f"subject {settings.subject} not found: {self.subject_folder} is not a folder; unpack it there"
@@ -118,7 +118,7 @@ class Algonauts2023Dataset(Dataset):
 
     def _open(self, side: layout.Hemisphere, split: Split) -> NDArray[np.generic]:
         path = layout.response_path(self.subject_folder, side, split)
-        array = _map(path)
+        array = open_npy(path, "responses", mapped=True)
         n_images = len(self._stimuli[split])
         if array.ndim not in (2, 3) or array.shape[0] != n_images or (split == "train" and array.ndim != 2):
             middle = "" if split == "train" else " or (n_images, n_repetitions, n_vertices)"
@@ -167,11 +167,6 @@ class Algonauts2023Dataset(Dataset):
         """Test images, in the order of their names."""
         return self._stimuli["test"]
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """The one subject chosen."""
-        return (self._subject,)
-
     def rois(self, subject: str) -> tuple[str, ...]:
         """ROIs chosen."""
         check_known("subject", subject, self.subjects, where="in this dataset")
@@ -219,7 +214,7 @@ class Algonauts2023Dataset(Dataset):
     @property
     def submission_voxels(self) -> Mapping[str, Mapping[str, int]]:
         """Vertices of the two hemispheres."""
-        return {self._subject: dict(zip(layout.HEMISPHERES, self._n_vertices, strict=True))}
+        return {self._subjects[0]: dict(zip(layout.HEMISPHERES, self._n_vertices, strict=True))}
 
     def voxel_indices(self, subject: str, roi: str) -> VertexIndices | None:
         """Find the ROI's vertices on fsaverage, where the masks of all vertices are there."""
@@ -229,20 +224,10 @@ class Algonauts2023Dataset(Dataset):
         ]
         if not all(path.is_file() for path in files):
             return None
-        masks = [layout.read_mask(path) for path in files]
+        masks = [open_npy(path, "ROI mask") for path in files]
         none = np.zeros(0, dtype=np.int64)
         left, right = (
             np.flatnonzero(mask)[self._vertices[roi].get(side, none)]
             for side, mask in zip(layout.HEMISPHERES, masks, strict=True)
         )
         return VertexIndices("fsaverage", int(masks[0].shape[0]), left, right)
-
-
-def _map(path: Path) -> NDArray[np.generic]:
-    if not path.is_file():
-        raise MissingFileError(f"responses not found: {path} does not exist; unpack the subject's whole folder")
-    try:
-        array: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no plain .npy file ({' '.join(str(error).split())}); get it again") from error
-    return array

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
+from voxelcast.core.errors import AlignmentError, DataError
 from voxelcast.datasets.base import Split
 from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.readers.values import open_npy
 
 Hemisphere = Literal["lh", "rh"]
 HEMISPHERES: Final[tuple[Hemisphere, ...]] = ("lh", "rh")
@@ -97,10 +97,8 @@ def class_of(area: str) -> str:
 def vertices_of(folder: Path, roi: str, n_vertices: tuple[int, int]) -> dict[Hemisphere, IntArray]:
     """Find the vertices of an ROI in challenge space, by hemisphere.
 
-    Raises
-    ------
-    MissingFileError, DataError, AlignmentError, UnsafeFileError
-        Where masks are missing or do not fit the responses, or the subject does not have the ROI.
+    Raises MissingFileError, DataError, AlignmentError, UnsafeFileError where masks are missing or do not fit the
+    responses, or the subject does not have the ROI.
     """
     parts = parts_of(roi)
     found: dict[Hemisphere, IntArray] = {}
@@ -118,7 +116,7 @@ def _masked(folder: Path, side: Hemisphere, areas: tuple[str, ...], n_vertices: 
         roi_class = class_of(area)
         mapping = load_boxed_dict(mapping_path(folder, roi_class))
         numbers = [number for number, name in mapping.items() if name == area]
-        labels = read_mask(mask_path(folder, side, roi_class))
+        labels = open_npy(mask_path(folder, side, roi_class), "ROI mask")
         if labels.shape != (n_vertices,):
             raise AlignmentError(
                 f"{mask_path(folder, side, roi_class)} must have the {n_vertices} vertices of the responses; "
@@ -126,14 +124,3 @@ def _masked(folder: Path, side: Hemisphere, areas: tuple[str, ...], n_vertices: 
             )
         inside |= np.isin(labels, numbers)
     return np.flatnonzero(inside)
-
-
-def read_mask(path: Path) -> NDArray[np.generic]:
-    """Read the numbers of a mask; raise MissingFileError or DataError."""
-    if not path.is_file():
-        raise MissingFileError(f"ROI mask not found: {path} does not exist; unpack the subject's whole folder")
-    try:
-        mask: NDArray[np.generic] = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no plain .npy file ({' '.join(str(error).split())}); get it again") from error
-    return mask

@@ -236,11 +236,6 @@ class Algonauts2025Dataset(SeriesDataset):
         """Volumes of a run that are fitted or predicted: held-out runs whole."""
         return super().kept_volumes(run) if run.split == "train" else range(run.n_volumes)
 
-    @property
-    def subjects(self) -> tuple[str, ...]:
-        """Subjects chosen."""
-        return self._subjects
-
     def rois(self, subject: str) -> tuple[str, ...]:
         """``parcels``, or the ROIs chosen of the table."""
         check_known("subject", subject, self._subjects, where="in this dataset")

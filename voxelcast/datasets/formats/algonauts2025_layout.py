@@ -74,10 +74,8 @@ def group_keys(keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
 def read_samples(root: Path, subject: str, held_out: str) -> dict[str, int]:
     """Read how many volumes of each held-out run are to be predicted.
 
-    Raises
-    ------
-    MissingFileError, DataError, UnsafeFileError
-        Where the file is missing, or holds anything but whole numbers by run.
+    Raises MissingFileError, DataError, UnsafeFileError where the file is missing, or holds anything but whole numbers
+    by run.
     """
     path = samples_path(root, subject, held_out)
     if not path.is_file():

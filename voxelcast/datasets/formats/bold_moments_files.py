@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli, check_shape
-from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError
+from voxelcast.core.errors import DataError
 from voxelcast.datasets.formats.bold_moments_layout import REPETITIONS, Part
+from voxelcast.datasets.readers.brain_images import load_image
 from voxelcast.datasets.readers.pickled_arrays import StoredArray, StoredImage
 from voxelcast.datasets.readers.pickles import open_pickle
 
@@ -42,10 +43,7 @@ class Gathered:
 def open_roi_file(path: Path, part: Part, n_stimuli: int) -> Gathered:
     """Open the prepared responses of one ROI.
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     """
     content = open_pickle(path, str(path))
     key = f"{part}_data_allvoxel"
@@ -58,10 +56,7 @@ def open_roi_file(path: Path, part: Part, n_stimuli: int) -> Gathered:
 def open_whole_brain(path: Path, part: Part, stimulus_ids: Sequence[str]) -> Gathered:
     """Open the betas of all voxels: a tuple of betas, names of their rows (``vid0001``), and in MNI152 a mask.
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     AlignmentError
         Where its rows are of other videos.
     """
@@ -90,16 +85,14 @@ def read_mask(whole_brain: Path, mask: Path) -> tuple[BoolArray, FloatArray | No
         if inside is None or not isinstance(image, StoredImage):
             raise DataError(f"{whole_brain} holds no mask; get {mask.name} from the same dataset")
         return inside, image.affine
-    return _read_nifti(mask)
+    volume = load_image(mask, "mask")
+    return np.asarray(volume.dataobj) == 1, np.asarray(volume.affine, dtype=np.float64)
 
 
 def read_indices(path: Path) -> IntArray:
     """Read where the voxels of an ROI lie: the first of a tuple of arrays, of shape (n_voxels, 3).
 
-    Raises
-    ------
-    MissingFileError, UnsafeFileError, DataError, ShapeError
-        Where the file is not there, not safe, not whole, or of another shape.
+    Raises as `open_pickle`, and ShapeError for another shape.
     """
     content = open_pickle(path, str(path))
     if not isinstance(content, (tuple, list)) or not content or not isinstance(content[0], StoredArray):
@@ -122,19 +115,3 @@ def _responses(stored: object, path: Path, part: Part, n_stimuli: int) -> Gather
     dims = ("stimulus", "repetition", "voxel")
     stored.check_shape(f"{part} responses of {path}", dims, (n_stimuli, REPETITIONS[part], None))
     return Gathered(stored)
-
-
-def _read_nifti(path: Path) -> tuple[BoolArray, FloatArray | None]:
-    if not path.is_file():
-        raise MissingFileError(f"mask not found: {path} does not exist; get it from OpenNeuro ds005165")
-    try:
-        import nibabel
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{path.name} needs nibabel, which is not installed; pip install 'voxelcast[neuroimaging]'"
-        ) from error
-    try:
-        image: Any = nibabel.load(path)
-        return np.asarray(image.dataobj) == 1, np.asarray(image.affine, dtype=np.float64)
-    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError) as error:
-        raise DataError(f"{path} is not a whole NIfTI file ({' '.join(str(error).split())}); get it again") from error

@@ -13,10 +13,7 @@ _NAMES = (("L", "R"), ("lh", "rh"), ("left", "right"))
 def hemisphere_files(path: Path) -> tuple[Path, Path]:
     """Find the files of the left and the right hemisphere: ``{hemi}`` is L and R, lh and rh, or left and right.
 
-    Raises
-    ------
-    MissingFileError
-        Where no such pair is there.
+    Raises MissingFileError where no such pair is there.
     """
     for left, right in _NAMES:
         pair = tuple(Path(str(path).replace("{hemi}", side)) for side in (left, right))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError
 from voxelcast.datasets.base import VoxelIndices
+from voxelcast.datasets.readers.values import open_npy
 
 SUFFIXES = (".dscalar.nii", ".dtseries.nii", ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 
@@ -26,7 +27,7 @@ def brain_suffix(path: Path) -> str | None:
 
 
 class BrainImage(ABC):
-    """Maps over the voxels of one space: volumes of a run, or one map of betas per stimulus.
+    """Maps over the same voxels: volumes of a run, or one map of betas per stimulus.
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ class BrainImage(ABC):
     n_maps, n_voxels : int
     """
 
-    space: ClassVar[str]
+    support: ClassVar[str]
+    """What the voxels are part of."""
 
     def __init__(self, path: Path, n_maps: int, n_voxels: int) -> None:
         self.path, self.n_maps, self.n_voxels = path, n_maps, n_voxels
@@ -54,9 +56,9 @@ class BrainImage(ABC):
             float64 where the file holds more digits.
         """
 
-    @abstractmethod
     def geometry(self) -> tuple[Any, ...]:
-        """Say which space the voxels lie in: images of one geometry have the same voxels in the same order."""
+        """Say where the voxels lie: images of one geometry have the same voxels in the same order."""
+        return self.support, self.n_voxels
 
 
 class NiftiImage(BrainImage):
@@ -65,7 +67,7 @@ class NiftiImage(BrainImage):
     One volume at a time is in memory (of a compressed file too, which is read from its beginning).
     """
 
-    space = "volume"
+    support = "volume"
 
     def __init__(self, path: Path, image: Any) -> None:
         if len(image.shape) != 4 or 0 in image.shape:
@@ -90,7 +92,7 @@ class NiftiImage(BrainImage):
 class CiftiImage(BrainImage):
     """A CIFTI file of scalars or of a time series: one row per map, one column per grayordinate or parcel."""
 
-    space = "grayordinates"
+    support = "grayordinates"
 
     def __init__(self, path: Path, image: Any) -> None:
         super().__init__(path, int(image.shape[0]), int(image.shape[1]))
@@ -104,15 +106,11 @@ class CiftiImage(BrainImage):
             values[start : start + block] = np.asarray(self._image.dataobj[start : start + block])[:, voxels]
         return values
 
-    def geometry(self) -> tuple[Any, ...]:
-        """Count grayordinates or parcels."""
-        return "grayordinates", self.n_voxels
-
 
 class GiftiImage(BrainImage):
     """Surface maps of one hemisphere. The format is text, so that a whole file is read at once."""
 
-    space = "surface"
+    support = "surface"
 
     def __init__(self, path: Path, image: Any) -> None:
         sizes = {np.asarray(array.data).shape for array in image.darrays}
@@ -123,22 +121,18 @@ class GiftiImage(BrainImage):
 
     def read(self, voxels: IntArray) -> FloatArray:
         """Read the file; values of shape (n_maps, n_chosen)."""
-        image = _load(self.path)
+        image = load_image(self.path, "responses")
         first = np.asarray(image.darrays[0].data)
         values = np.empty((self.n_maps, len(voxels)), dtype=_exact(first.dtype))
         for number, array in enumerate(image.darrays):
             values[number] = np.asarray(array.data)[voxels]
         return values
 
-    def geometry(self) -> tuple[Any, ...]:
-        """Count vertices."""
-        return "surface", self.n_voxels
-
 
 class JoinedHemispheres(BrainImage):
     """Two surfaces of the same maps as one image: the vertices of the left hemisphere, then those of the right."""
 
-    space = "surface"
+    support = "surface"
 
     def __init__(self, left: BrainImage, right: BrainImage) -> None:
         if left.n_maps != right.n_maps:
@@ -165,14 +159,10 @@ class JoinedHemispheres(BrainImage):
 class ArrayImage(BrainImage):
     """A plain array (n_maps, n_voxels) in a .npy file, mapped into memory."""
 
-    space = "array"
+    support = "array"
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            text = " ".join(str(error).split())
-            raise DataError(f"{path.name} cannot be read as a plain array ({text}); write it again") from error
+        self._values = open_npy(path, "responses", mapped=True)
         if self._values.ndim != 2 or self._values.dtype.kind not in "fiu":
             got = f"{self._values.dtype} of shape {self._values.shape}"
             raise DataError(f"{path.name} must hold numbers of shape (n_volumes, n_voxels); got {got}")
@@ -181,10 +171,6 @@ class ArrayImage(BrainImage):
     def read(self, voxels: IntArray) -> FloatArray:
         """Read some columns; values of shape (n_maps, n_chosen)."""
         return np.asarray(self._values[:, voxels], dtype=_exact(self._values.dtype))
-
-    def geometry(self) -> tuple[Any, ...]:
-        """Count columns."""
-        return "array", self.n_voxels
 
 
 def indices_in_volume(image: BrainImage, voxels: IntArray) -> VoxelIndices | None:
@@ -199,17 +185,13 @@ def indices_in_volume(image: BrainImage, voxels: IntArray) -> VoxelIndices | Non
 def open_brain_image(path: Path) -> BrainImage:
     """Open a brain image or a .npy array; only its header is read, except of a GIFTI file.
 
-    Raises
-    ------
-    MissingFileError, DataError, MissingPackageError
-        If the file is missing, is none that can be read, or nibabel is not installed.
+    Raises MissingFileError, DataError, MissingPackageError if the file is missing, is none that can be read, or nibabel
+    is not installed.
     """
-    if not path.is_file():
-        raise MissingFileError(f"responses not found: {path} does not exist")
     if path.suffix == ".npy":
         return ArrayImage(path)
     nibabel = import_nibabel()
-    image = _load(path)
+    image = load_image(path, "responses")
     if isinstance(image, nibabel.cifti2.Cifti2Image):
         return CiftiImage(path, image)
     if isinstance(image, nibabel.gifti.GiftiImage):
@@ -229,13 +211,20 @@ def import_nibabel() -> ModuleType:
     return module
 
 
-def _load(path: Path) -> Any:
+def load_image(path: Path, what: str) -> Any:
+    """Open a NIfTI, CIFTI or GIFTI file.
+
+    Raises MissingFileError, DataError, MissingPackageError if it is missing, is none of these, or nibabel is not
+    installed.
+    """
     nibabel = import_nibabel()
+    if not path.is_file():
+        raise MissingFileError(f"{what} not found: {path} does not exist")
     try:
         image = nibabel.load(path)
     except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
         text = " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read as a brain image ({text}); write it again") from error
+        raise DataError(f"{path.name} cannot be read as a brain image ({text}); get or write it again") from error
     known = (nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.cifti2.Cifti2Image, nibabel.gifti.GiftiImage)
     if not isinstance(image, known):
         raise DataError(f"{path.name} must be NIfTI, CIFTI or GIFTI; got {type(image).__name__}; convert it")

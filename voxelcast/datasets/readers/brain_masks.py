@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
+from voxelcast.core.errors import AlignmentError, DataError, ShapeError
 from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files
-from voxelcast.datasets.readers.brain_images import BrainImage, JoinedHemispheres, import_nibabel
+from voxelcast.datasets.readers.brain_images import BrainImage, JoinedHemispheres, load_image
+from voxelcast.datasets.readers.values import open_npy
 
 _LABELLED = re.compile(r"(?P<name>.+)\[(?P<labels>\s*-?\d+(?:\s*,\s*-?\d+)*\s*)\]")
 
 
 def read_masks(root: Path, masks: Mapping[str, str], image: BrainImage) -> dict[str, IntArray]:
-    """Read ROIs from masks that lie in the space of the responses.
+    """Read ROIs from masks on the grid or mesh of the responses.
+
+    Raises MissingFileError, DataError, ShapeError, AlignmentError where a mask is missing, empty, or of another grid or
+    mesh than the responses.
 
     Parameters
     ----------
@@ -35,12 +39,7 @@ def read_masks(root: Path, masks: Mapping[str, str], image: BrainImage) -> dict[
     Returns
     -------
     rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
-        Places among the image's voxels, ascending.
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError
-        Where a mask is missing, empty, or of another space than the responses.
+        Indices among the image's voxels, ascending.
     """
     return {check_file_name(roi, "ROI"): _read_mask(root, roi, name, image) for roi, name in masks.items()}
 
@@ -76,20 +75,14 @@ def _mask_values(path: Path, image: BrainImage) -> NDArray[Any]:
         return np.concatenate(
             [_mask_values(file, side) for file, side in zip(hemisphere_files(path), image.sides, strict=True)]
         )
-    if not path.is_file():
-        raise MissingFileError(f"mask not found: {path} does not exist")
     if path.suffix == ".npy":
-        return _fits(path, np.load(path, allow_pickle=False), image)
-    nibabel = import_nibabel()
-    try:
-        mask = nibabel.load(path)
-    except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
-        raise DataError(f"mask {path.name} cannot be read ({' '.join(str(error).split())}); write it again") from error
-    if isinstance(mask, nibabel.gifti.GiftiImage):
+        return _fits(path, open_npy(path, "mask"), image)
+    mask = load_image(path, "mask")
+    if hasattr(mask, "darrays"):
         values = np.asarray(mask.darrays[0].data)
     else:
         values = np.asarray(mask.dataobj)
-        if image.space == "volume":
+        if image.support == "volume":
             _check_grid(path, mask, image)
     return _fits(path, values, image)
 
@@ -99,13 +92,13 @@ def _fits(path: Path, values: NDArray[Any], image: BrainImage) -> NDArray[Any]:
     if len(flat) != image.n_voxels:
         raise ShapeError(
             f"mask {path.name} must have the {image.n_voxels} voxels of {image.path.name}; got {len(flat)}; "
-            "resample it to the space of the responses"
+            "resample it to the grid of the responses"
         )
     return flat
 
 
 def _check_grid(path: Path, mask: Any, image: BrainImage) -> None:
-    """Compare shape and affine: a mask of another grid would silently name other places in the brain."""
+    """Compare shape and affine: a mask of another grid would silently select other voxels of the brain."""
     _, shape, affine = image.geometry()
     squeezed = tuple(mask.shape[:3]) if mask.shape[3:] in ((), (1,)) else tuple(mask.shape)
     if squeezed != shape:
@@ -114,6 +107,6 @@ def _check_grid(path: Path, mask: Any, image: BrainImage) -> None:
         )
     if not np.allclose(np.asarray(mask.affine).ravel(), affine, atol=0.01):
         raise AlignmentError(
-            f"mask {path.name} and {image.path.name} must have the same affine; they place the same voxels elsewhere; "
+            f"mask {path.name} and {image.path.name} must have the same affine; their voxels lie elsewhere; "
             "resample the mask"
         )

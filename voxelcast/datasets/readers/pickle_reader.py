@@ -1,7 +1,7 @@
 """The unpickler that admits arrays and plain values, and leaves large blocks in the file.
 
 It rests on the unpickler that the standard library writes in Python, since that one takes what the file object returns:
-for large blocks a `pickled_arrays.Block`, which says where the bytes lie, in the place of
+for large blocks a `pickled_arrays.Block`, which says where the bytes lie, instead of
 the bytes.
 """
 
@@ -33,7 +33,7 @@ _LARGE = 2**20
 
 
 @contextmanager
-def damage_told(shown: str, content: str = "arrays") -> Iterator[None]:
+def damage_reported(shown: str, content: str = "arrays") -> Iterator[None]:
     """Raise DataError for whatever a damaged stream makes the unpickler raise: it depends on the byte that breaks."""
     try:
         yield
@@ -59,7 +59,7 @@ def damage_told(shown: str, content: str = "arrays") -> Iterator[None]:
 
 
 class BlockFile:
-    """A file that returns a Block in the place of a large run of bytes."""
+    """A file that returns a Block instead of a large run of bytes."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path
@@ -67,13 +67,13 @@ class BlockFile:
 
     def read(self, n_bytes: int) -> Any:
         """Read so many bytes, or pass over them where they are many; raises EOFError where the file has fewer."""
-        place = self._file.tell()
-        if n_bytes > self._size - place:
+        start = self._file.tell()
+        if n_bytes > self._size - start:
             raise EOFError("it ends too early")
         if n_bytes < _LARGE:
             return self._file.read(n_bytes)
         self._file.seek(n_bytes, os.SEEK_CUR)
-        return Block(self._path, place, n_bytes)
+        return Block(self._path, start, n_bytes)
 
     def readline(self) -> bytes:
         """Read to the end of the line."""

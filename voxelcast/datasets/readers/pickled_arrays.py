@@ -1,9 +1,9 @@
 """Arrays and images inside a pickle that are read only when asked for, and then only the voxels asked for.
 
-Pickles of protocol 1 to 5 hold an array's bytes in one block, whose place in the file is known once the few bytes
+Pickles of protocol 1 to 5 hold an array's bytes in one block, whose offset in the file is known once the few bytes
 around it are read. The voxels asked for are gathered in one pass over the block, with buffers of :data:`BUFFER_BYTES`
 in all (or three rows of the array, if that is more). The same holds for what Python 3 wrote in protocols 1 and 2,
-where the block is UTF-8 text that is decoded on the way. Protocol 0 is text of which nothing can be told before all of
+where the block is UTF-8 text that is decoded on the way. Protocol 0 is text of which nothing is known before all of
 it is read: it costs the memory of the whole file, several times over.
 """
 
@@ -45,10 +45,7 @@ class Block:
     def pieces_into(self, buffer: ByteArray) -> Iterator[int]:
         """Fill the buffer again and again with the bytes themselves; yield how many it holds.
 
-        Raises
-        ------
-        DataError
-            Where the file has become shorter.
+        Raises DataError where the file has become shorter.
         """
         left = self.length
         # Unbuffered: straight into the buffer.
@@ -68,10 +65,7 @@ class Block:
     def pieces(self) -> Iterator[bytes]:
         """Read the bytes that the block stands for, some at a time.
 
-        Raises
-        ------
-        DataError
-            Where the file has become shorter, or text does not stand for bytes.
+        Raises DataError where the file has become shorter, or text does not stand for bytes.
         """
         decoder = codecs.getincrementaldecoder("utf-8")()
         left = self.length
@@ -118,24 +112,21 @@ class StoredArray:
     def read(self, voxels: IntArray | None = None) -> NDArray[Any]:
         """Read the values, native and maybe read-only.
 
+        Raises DataError where the file has changed meanwhile or its bytes are damaged.
+
         Parameters
         ----------
         voxels : ndarray of int, shape (n_voxels,), or None
-            Places along the last axis, in the order wanted; None reads all.
-
-        Raises
-        ------
-        DataError
-            Where the file has changed meanwhile or its bytes are damaged.
+            Indices along the last axis, in any order; None reads all.
         """
         if not isinstance(self._data, Block):
             whole = self._data.reshape(self._sizes).transpose(self._axes).astype(self.dtype, copy=False)
             return whole if voxels is None else whole[..., voxels]
         if voxels is None:
             return self._read_whole(self._data)
-        place = self._axes[-1]
-        before, n_voxels, after = prod(self._sizes[:place]), self._sizes[place], prod(self._sizes[place + 1 :])
-        if place:
+        axis = self._axes[-1]
+        before, n_voxels, after = prod(self._sizes[:axis]), self._sizes[axis], prod(self._sizes[axis + 1 :])
+        if axis:
             chosen = np.empty((before, len(voxels), after), self.dtype)
             for start, rows in self._rows(self._data, before, n_voxels * after):
                 blocks = rows.reshape(len(rows), n_voxels, after)
@@ -145,18 +136,18 @@ class StoredArray:
             for start, rows in self._rows(self._data, n_voxels, after):
                 here = np.flatnonzero((voxels >= start) & (voxels < start + len(rows)))
                 chosen[here] = rows[voxels[here] - start]
-        sizes = (*self._sizes[:place], len(voxels), *self._sizes[place + 1 :])
+        sizes = (*self._sizes[:axis], len(voxels), *self._sizes[axis + 1 :])
         return chosen.reshape(sizes).transpose(self._axes)
 
     def _read_whole(self, block: Block) -> NDArray[Any]:
         flat = np.empty(prod(self._sizes), self._stored)
-        target, place = flat.view(np.uint8), 0
+        target, start = flat.view(np.uint8), 0
         for piece in block.pieces():
-            end = place + len(piece)
+            end = start + len(piece)
             if end > target.size:
                 break
-            target[place:end] = np.frombuffer(piece, np.uint8)
-            place = end
+            target[start:end] = np.frombuffer(piece, np.uint8)
+            start = end
         if end != target.size:
             raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
         if not self._stored.isnative:
@@ -210,7 +201,7 @@ class StoredImage:
     values : StoredArray or None
         Of shape (x, y, z).
     affine : ndarray of shape (4, 4) or None
-        From voxel places to millimetres.
+        From voxel indices to millimetres.
     """
 
     values: StoredArray | None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
-from voxelcast.datasets.readers.pickle_reader import ArrayUnpickler, BlockFile, damage_told
+from voxelcast.datasets.readers.pickle_reader import ArrayUnpickler, BlockFile, damage_reported
 from voxelcast.datasets.readers.pickle_stand_ins import ArrayStandIn
 from voxelcast.datasets.readers.pickles import plain_content, read_arrays
 
@@ -68,7 +68,7 @@ def load_boxed_dict(path: Path) -> dict[Any, Any]:
             raise DataError(f"{shown} is no .npy file ({' '.join(str(error).split())}); get the file again") from error
         if dtype != np.dtype(object) or shape != ():
             raise DataError(f"{shown} must hold one dict, as np.save writes it; got {dtype} of shape {shape}")
-        with damage_told(shown, "a dict"):
+        with damage_reported(shown, "a dict"):
             box = _BoxUnpickler(BlockFile(file, path), shown).load()
     content = read_arrays(plain_content(box.content, shown)) if hasattr(box, "content") else None
     if not isinstance(content, dict):

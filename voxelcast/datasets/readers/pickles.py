@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
-from voxelcast.datasets.readers.pickle_reader import ArrayUnpickler, BlockFile, damage_told
+from voxelcast.datasets.readers.pickle_reader import ArrayUnpickler, BlockFile, damage_reported
 from voxelcast.datasets.readers.pickle_stand_ins import ArrayStandIn, FieldsStandIn, Record
 from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray, StoredImage
 
@@ -57,12 +57,12 @@ def open_pickle(path: Path, shown: str | None = None) -> object:
     if not path.is_file():
         raise MissingFileError(f"pickle not found: {path} does not exist")
     shown = shown or path.name
-    with damage_told(shown), path.open("rb") as file:
+    with damage_reported(shown), path.open("rb") as file:
         return plain_content(ArrayUnpickler(BlockFile(file, path), shown).load(), shown)
 
 
 def plain_content(value: object, file: str, depth: int = 0) -> object:
-    """Put stored arrays and images in the place of their stand-ins, through plain containers."""
+    """Put stored arrays and images instead of their stand-ins, through plain containers."""
     if depth > _MAX_DEPTH:
         raise DataError(f"{file} nests its containers more than {_MAX_DEPTH} deep or in a circle; get the file again")
     if isinstance(value, (ArrayStandIn, StoredArray, FieldsStandIn)):

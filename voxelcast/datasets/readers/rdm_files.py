@@ -28,15 +28,13 @@ def read_rdms(path: Path, stimulus_ids: Sequence[str]) -> FloatArray:
     (1, n_subjects) or (1, n_subjects, n_sessions) with a field ``RDM``, as in the RSA toolbox; sessions are averaged,
     rows are in the order of the stimuli.
 
+    Raises MissingFileError, DataError, ShapeError, AlignmentError if the file is missing, holds something else, or is
+    not of these stimuli.
+
     Returns
     -------
     rdms : ndarray of shape (n_subjects, n_pairs)
         See `voxelcast.scoring.rdm`.
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError
-        If the file is missing, holds something else, or is not of these stimuli.
     """
     if not path.is_file():
         raise MissingFileError(f"RDM file not found: {path} does not exist")
@@ -96,10 +94,7 @@ def _from_structs(path: Path) -> FloatArray:
 def unpack_images(path: Path, folder: Path) -> int:
     """Write the pictures of a MATLAB file (a struct array with a field ``image``) as 000.png, 001.png, ... and count.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        If the file is missing or holds no pictures (n, n, 3) of bytes.
+    Raises MissingFileError, DataError if the file is missing or holds no pictures (n, n, 3) of bytes.
     """
     from PIL import Image
 

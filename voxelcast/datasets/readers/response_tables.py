@@ -54,16 +54,13 @@ class ResponseTable:
 class ImageTable:
     """Responses in a brain image: one map per presentation, read for the voxels asked for.
 
+    Raises ShapeError if there is not one id per map.
+
     Parameters
     ----------
     image : BrainImage
     shown : sequence of str
         Stimulus id of each map; one that comes again is a repetition.
-
-    Raises
-    ------
-    ShapeError
-        If there is not one id per map.
     """
 
     voxel_names = None
@@ -71,7 +68,8 @@ class ImageTable:
     def __init__(self, image: BrainImage, shown: Sequence[str]) -> None:
         if image.n_maps != len(shown):
             raise ShapeError(
-                f"{image.path.name} must have {len(shown)} maps, one per stimulus id; got {image.n_maps}; mend the ids"
+                f"{image.path.name} must have {len(shown)} maps, one per stimulus id; got {image.n_maps}; correct "
+                "the ids"
             )
         self.image, self.n_voxels = image, image.n_voxels
         maps: dict[str, list[int]] = {}
@@ -108,6 +106,9 @@ def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
 def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
     """Read one subject's responses.
 
+    Raises MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError where the file is missing, cannot be
+    read, does not fit the axes, or holds Python objects.
+
     Parameters
     ----------
     path : Path
@@ -117,11 +118,6 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
     axes : sequence of str
         What the array's axes are, a permutation of ``stimulus``, ``voxel`` and, if any, ``repetition``; a CSV says it
         itself.
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError
-        Where the file is missing, cannot be read, does not fit the axes, or holds Python objects.
     """
     check_option("suffix of the responses", path.suffix, SUFFIXES)
     if not path.is_file():
@@ -135,8 +131,8 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
             "set axes to what the file's axes are, e.g. [stimulus, repetition, voxel]"
         )
     ordered = array if "repetition" in axes else array[np.newaxis]
-    places = list(axes) if "repetition" in axes else ["repetition", *axes]
-    values = ordered.transpose([places.index(dim) for dim in _DIMS])
+    order = list(axes) if "repetition" in axes else ["repetition", *axes]
+    values = ordered.transpose([order.index(dim) for dim in _DIMS])
     if values.dtype.kind not in "fiu":
         raise DataError(f"{path}: responses must be real numbers; got {values.dtype}")
     return ResponseTable(values, ids, None)
@@ -188,7 +184,7 @@ def _read_csv(path: Path) -> ResponseTable:
     if not voxel_names or frame.empty:
         raise DataError(f"{path.name} must have voxel columns and rows; got {len(voxel_names)} and {len(frame)}")
     repeated = "repetition" in frame.columns
-    # Labels of any kind; their sorted order gives the place of each repetition.
+    # Labels of any kind; their sorted order gives the index of each repetition.
     labels = frame["repetition"] if repeated else pd.Series(["1"] * len(frame))
     twice = pd.DataFrame({"stimulus_id": frame["stimulus_id"], "repetition": labels}).duplicated()
     if twice.any():
@@ -200,19 +196,16 @@ def _read_csv(path: Path) -> ResponseTable:
     except ValueError as error:
         raise DataError(f"{path.name}: voxel columns must hold numbers ({' '.join(str(error).split())})") from error
     ids, rows = np.unique(frame["stimulus_id"].to_numpy(dtype=str), return_inverse=True)
-    names, places = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
+    names, columns = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
     values = np.full((len(ids), len(names), len(voxel_names)), np.nan)
-    values[rows, places] = numbers
+    values[rows, columns] = numbers
     return ResponseTable(as_response_values(values, path.name), tuple(ids.tolist()), tuple(voxel_names))
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     """Read a CSV as text, every field as written, and check that it has ``columns``.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        Where the file is missing, is no CSV, or lacks a column.
+    Raises MissingFileError, DataError where the file is missing, is no CSV, or lacks a column.
     """
     if not path.is_file():
         raise MissingFileError(f"table not found: {path} does not exist")

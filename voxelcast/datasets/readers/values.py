@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError
+from voxelcast.core.errors import DataError, MissingFileError
 
 
 def as_response_values(values: NDArray[Any], where: str) -> FloatArray:
     """Return responses as float32 or float64, whichever holds them exactly.
+
+    Raises DataError where they are not real numbers, or infinite.
 
     Parameters
     ----------
@@ -20,11 +23,6 @@ def as_response_values(values: NDArray[Any], where: str) -> FloatArray:
         Real numbers; NaN marks a missing repetition.
     where : str
         File they come from, for the message.
-
-    Raises
-    ------
-    DataError
-        Where they are not real numbers, or infinite.
     """
     if values.dtype.kind not in "fiu":
         raise DataError(f"{where}: responses must be real numbers; got {values.dtype}")
@@ -33,6 +31,17 @@ def as_response_values(values: NDArray[Any], where: str) -> FloatArray:
     n_infinite = int(np.isinf(floats).sum())
     if n_infinite:
         raise DataError(
-            f"{where}: responses must be finite, or NaN where missing; got {n_infinite} infinite values; mend them"
+            f"{where}: responses must be finite, or NaN where missing; got {n_infinite} infinite values; correct them"
         )
     return floats
+
+
+def open_npy(path: Path, what: str, *, mapped: bool = False) -> NDArray[Any]:
+    """Read a .npy file, or map it into memory; raises MissingFileError or DataError."""
+    if not path.is_file():
+        raise MissingFileError(f"{what} not found: {path} does not exist; get the whole folder")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no plain .npy file ({' '.join(str(error).split())}); get it again") from error
+    return array

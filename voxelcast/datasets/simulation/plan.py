@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from voxelcast.core.checks import check_file_name, check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import generator
+from voxelcast.core.settings import settings
 from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, N_TRAIN, SUBJECTS
 
 Driver = tuple[str, str]
 """A network's name and the module path of one of its layers."""
 
 
-@dataclass(frozen=True)
+@settings
 class SimulationPlan:
     """Size and truth of a simulated data set.
 
@@ -43,18 +45,18 @@ class SimulationPlan:
     """
 
     seed: int
-    n_train: int
-    n_test: int
+    n_train: Annotated[int, Ge(2)]
+    n_test: Annotated[int, Ge(0)]
     voxels: Mapping[str, Mapping[str, int]]
     drivers: Mapping[str, Driver]
-    fps: int = 15
+    fps: Annotated[int, Ge(1)] = 15
     seconds: float = 1.0
-    size: int = 64
-    n_repetitions: int = 3
-    n_test_repetitions: int = 10
+    size: Annotated[int, Ge(8)] = 64
+    n_repetitions: Annotated[int, Ge(1)] = 3
+    n_test_repetitions: Annotated[int, Ge(1)] = 10
     signal: float | Mapping[str, float] = 0.3
-    shared_noise: float = 0.4
-    n_components: int = 20
+    shared_noise: Annotated[float, Ge(0), Le(1)] = 0.4
+    n_components: Annotated[int, Ge(1)] = 20
 
     def __post_init__(self) -> None:
         self._check_sizes()
@@ -64,23 +66,10 @@ class SimulationPlan:
         for roi in self.rois:
             if not 0 < self.signal_share(roi) <= 1:
                 raise OptionError(f"signal must lie in (0, 1]; got {self.signal_share(roi)} for ROI {roi}")
-        if not 0 <= self.shared_noise <= 1:
-            raise OptionError(f"shared_noise must lie in [0, 1]; got {self.shared_noise}")
 
     def _check_sizes(self) -> None:
-        counts = {
-            "n_train": (self.n_train, 2),
-            "n_test": (self.n_test, 0),
-            "fps": (self.fps, 1),
-            "frames (fps * seconds)": (self.n_frames, 1),
-            "size": (self.size, 8),
-            "n_repetitions": (self.n_repetitions, 1),
-            "n_test_repetitions": (self.n_test_repetitions, 1),
-            "n_components": (self.n_components, 1),
-        }
-        for name, (value, least) in counts.items():
-            if value < least:
-                raise OptionError(f"{name} must be at least {least}; got {value}")
+        if self.n_frames < 1:
+            raise OptionError(f"frames (fps * seconds) must be at least 1; got {self.n_frames}")
         if self.size % 2:
             raise OptionError(f"size must be even, for H.264 video; got {self.size}")
         # File names hold four digits, and their sorted order is the order of the stimuli.

@@ -35,6 +35,8 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
 
     Features are standardised with the training mean and standard deviation; those that are constant there are left out.
 
+    Raises ShapeError, DataError where the features are no matrix, not finite, or all constant.
+
     Parameters
     ----------
     features : ndarray of shape (n_stimuli, n_features)
@@ -48,11 +50,6 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
     -------
     components : ndarray of shape (n_stimuli, n_kept), float64
         Zero mean and unit variance over the training stimuli.
-
-    Raises
-    ------
-    ShapeError, DataError
-        Where the features are no matrix, not finite, or all constant.
     """
     if features.ndim != 2 or not 2 <= n_train <= len(features):
         raise ShapeError(
@@ -136,34 +133,3 @@ def add_noise(
     responses += factors @ loadings
     responses += (np.sqrt(signal_share) * signal).astype(np.float32)[:, np.newaxis]
     return responses
-
-
-def simulate_responses(
-    features: NDArray[Any],
-    n_voxels: int,
-    *,
-    n_repetitions: int = 3,
-    n_train: int | None = None,
-    signal_share: float = 0.3,
-    shared_noise: float = 0.4,
-    n_components: int = 20,
-    seed: int = 0,
-) -> FloatArray:
-    """Make responses that features drive; the model stands in the module's text.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n_stimuli, n_features)
-    n_voxels, n_repetitions : int
-    n_train : int or None
-        Number of leading stimuli by which features are standardised; None takes all.
-    signal_share, shared_noise, n_components, seed
-        See :func:`add_noise` and :func:`driving_components`.
-
-    Returns
-    -------
-    responses : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32
-    """
-    components = driving_components(features, len(features) if n_train is None else n_train, n_components)
-    signal = planted_signal(components, n_voxels, seed=seed)
-    return add_noise(signal, n_repetitions, signal_share=signal_share, shared_noise=shared_noise, seed=seed)

@@ -61,8 +61,8 @@ def _texture(rng: np.random.Generator, time: FloatArray, size: int) -> FloatArra
 
 def _grid(size: int) -> tuple[FloatArray, FloatArray]:
     """Return coordinates from -0.5 to 0.5, each broadcasting over (n_frames, size, size)."""
-    place = (np.arange(size) + 0.5) / size - 0.5
-    return place[np.newaxis, np.newaxis, :], place[np.newaxis, :, np.newaxis]
+    position = (np.arange(size) + 0.5) / size - 0.5
+    return position[np.newaxis, np.newaxis, :], position[np.newaxis, :, np.newaxis]
 
 
 def _cycles(rng: np.random.Generator, size: int) -> float:

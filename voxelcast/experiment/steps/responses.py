@@ -120,6 +120,11 @@ def excluded_voxels(folder: Path) -> dict[str, str]:
     return found
 
 
+def n_voxels(folder: Path) -> int:
+    """Read how many voxels a finished step prepared."""
+    return int(json.loads((folder / "facts.json").read_text())["n_voxels"])
+
+
 def _aligned(responses: ResponseSet, stimuli: Sequence[Stimulus]) -> ResponseSet:
     ids = [stimulus.stimulus_id for stimulus in stimuli]
     check_same_stimuli(f"responses of {responses.subject} {responses.roi}", responses.stimulus_ids, "the stimuli", ids)
