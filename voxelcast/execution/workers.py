@@ -123,7 +123,7 @@ def _without_main(batch: Batch) -> Iterator[None]:
     the experiment once more. It is imported only where a job refers to something that the script defines.
     """
     main = sys.modules["__main__"]
-    hidden = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
+    hidden: dict[str, Any] = {name: vars(main)[name] for name in ("__spec__", "__file__") if name in vars(main)}
     if b"__main__" in pickle.dumps(batch):
         hidden = {}
     for name in hidden:
