@@ -49,6 +49,7 @@ class Algonauts2021(Challenge):
     rule = "2021"
     tracks = ("mini", "full")
     levels = ("ROI", "subject")
+    ending = ".pkl"
     files: ClassVar = {track: (f"{track}_track.pkl", f"{track}_track.zip") for track in tracks}
 
     def shapes(self, datasets: Sequence[Dataset], track: str) -> dict[Part, Shape]:
@@ -73,10 +74,6 @@ class Algonauts2021(Challenge):
     def stem(self, shapes: Mapping[Part, Shape]) -> str:
         """Name the track."""
         return "full_track" if all(roi == WHOLE_BRAIN for _, roi in shapes) else "mini_track"
-
-    def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
-        """Name the pickle."""
-        return {f"{self.stem(shapes)}.pkl": sum(n * m for n, m in shapes.values())}
 
     def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:
         """Pickle the arrays."""
@@ -134,10 +131,6 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
         NaN marks a missing repetition.
     predicted : mapping of (subject, roi) to ndarray of shape (n_stimuli, n_voxels)
         The same subjects and ROIs.
-
-    Returns
-    -------
-    score : ChallengeScore
 
     Raises
     ------
