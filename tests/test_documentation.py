@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-import voxelcast
+from tests.experiment.conftest import in_process
 from tests.walk import walk
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
+
+__all__ = ["in_process"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -39,7 +41,6 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         exec(compile(block, page.name, "exec"), {})
 
 
-@pytest.mark.skipif(not hasattr(voxelcast, "evaluate"), reason="the Python face is not there yet")
 def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -82,7 +83,9 @@ def test_the_settings_page_shows_every_setting_with_its_default() -> None:
     assert set(shown["networks"][0]) == set(type(said.networks[0]).model_fields)
 
 
-def test_the_example_from_scratch_gives_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_from_scratch_gives_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
+) -> None:
     monkeypatch.chdir(tmp_path)
     page = DOCS / "datasets.md"
     (code,) = blocks(page, "python")

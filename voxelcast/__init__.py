@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from voxelcast.api.experiment import run
     from voxelcast.api.extraction import extract
     from voxelcast.api.feature_space import FeatureSpace
+    from voxelcast.api.simulation import simulate
     from voxelcast.api.variance import noise_ceiling, variance_partitioning
     from voxelcast.challenges.registry import list_challenges, register_challenge
     from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
@@ -55,6 +56,7 @@ _MODULES = {
     "register_network": "networks.family",
     "register_pool": "features.pooling",
     "run": "api.experiment",
+    "simulate": "api.simulation",
     "variance_partitioning": "api.variance",
 }
 """The module, below voxelcast, that defines a name."""
@@ -83,6 +85,7 @@ __all__ = [
     "register_network",
     "register_pool",
     "run",
+    "simulate",
     "variance_partitioning",
 ]
 

@@ -20,10 +20,9 @@ def list_encoders_(pattern: str) -> None:
 
     for name in list_encoders(pattern):
         encoder = get_encoder(name)
-        found = "exact or searched" if encoder.settings(100, 10, 10) else "searched"
-        if not encoder.space(100, 10, 10):
-            found = "no search"
-        click.echo(f"{name}\t{found}\t{', '.join(encoder.space(100, 10, 10)) or '-'}")
+        params = encoder.space(100, 10, 10)
+        search = "no search" if not params else "exact or searched" if encoder.settings(100, 10, 10) else "searched"
+        click.echo(f"{name}\t{search}\t{', '.join(params) or '-'}")
 
 
 @encoders.command("install-autosklearn")
@@ -41,8 +40,8 @@ def install_autosklearn(folder: Path | None, python: str | None) -> None:
         install_environment,
     )
 
-    place = (folder or environment_folder()).absolute()
-    install_environment(place, find_python39(python), click.echo)
-    click.echo(f"the encoder autosklearn is ready: {place}")
-    if place != environment_folder().absolute():
-        click.echo(f"let voxelcast find it: export {VARIABLE}={place}")
+    chosen = (folder or environment_folder()).absolute()
+    install_environment(chosen, find_python39(python), click.echo)
+    click.echo(f"the encoder autosklearn is ready: {chosen}")
+    if chosen != environment_folder().absolute():
+        click.echo(f"let voxelcast find it: export {VARIABLE}={chosen}")
