@@ -121,7 +121,11 @@ def suites() -> Iterator[str]:
         if find_spec(f"voxelcast.testing.{name}"):
             module = import_module(f"voxelcast.testing.{name}")
             made = [found for found in vars(module).values() if inspect.isclass(found)]
-            yield from (f"{module.__name__}.{one.__name__}" for one in made if one.__module__ == module.__name__)
+            yield from (
+                f"{module.__name__}.{one.__name__}"
+                for one in made
+                if one.__module__ == module.__name__ and one.__name__[0] != "_"
+            )
 
 
 def tables() -> str:
