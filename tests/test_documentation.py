@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import voxelcast
 from tests.experiment.conftest import in_process
 from tests.walk import walk
 from voxelcast.core.progress import Silent
