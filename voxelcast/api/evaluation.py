@@ -24,9 +24,9 @@ from voxelcast.experiment.steps.responses import invalid_reasons
 from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
-from voxelcast.search.base import FeatureSpace, PairResult
+from voxelcast.search.base import FeatureSpace, PairContext, PairResult
 from voxelcast.search.folds import choose_folds
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import EnsembleSettings, FoldSettings, PairSettings, SearchSettings, SelectionSettings
 
@@ -209,7 +209,7 @@ def _labelled(
         "network": chosen.network,
         "layer": chosen.layer,
         "encoder": chosen.encoder,
-        "hyperparameters": shown_params(chosen.setting),
+        "hyperparameters": shown_params(chosen.params),
         "n_models": len(result.shares),
         "n_voxels": int(valid.sum()),
         "n_excluded_voxels": int((~valid).sum()),

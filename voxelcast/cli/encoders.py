@@ -16,13 +16,15 @@ def encoders() -> None:
 @click.argument("pattern", default="*")
 def list_encoders_(pattern: str) -> None:
     """List the encoders that match PATTERN, and how their hyper-parameters are found."""
+    from voxelcast.encoders.params import ProblemSize
     from voxelcast.encoders.registry import get_encoder, list_encoders
 
     for name in list_encoders(pattern):
         encoder = get_encoder(name)
-        params = encoder.space(100, 10, 10)
-        search = "no search" if not params else "exact or searched" if encoder.settings(100, 10, 10) else "searched"
-        click.echo(f"{name}\t{search}\t{', '.join(params) or '-'}")
+        found = "exact or searched" if encoder.param_grid(ProblemSize(100, 10, 10)) else "searched"
+        if not encoder.search_space(ProblemSize(100, 10, 10)):
+            found = "no search"
+        click.echo(f"{name}\t{found}\t{', '.join(encoder.search_space(ProblemSize(100, 10, 10))) or '-'}")
 
 
 @encoders.command("install-autosklearn")
@@ -40,8 +42,8 @@ def install_autosklearn(folder: Path | None, python: str | None) -> None:
         install_environment,
     )
 
-    chosen = (folder or environment_folder()).absolute()
-    install_environment(chosen, find_python39(python), click.echo)
-    click.echo(f"the encoder autosklearn is ready: {chosen}")
-    if chosen != environment_folder().absolute():
-        click.echo(f"let voxelcast find it: export {VARIABLE}={chosen}")
+    place = (folder or environment_folder()).absolute()
+    install_environment(place, find_python39(python), click.echo)
+    click.echo(f"the encoder autosklearn is ready: {place}")
+    if place != environment_folder().absolute():
+        click.echo(f"let voxelcast find it: export {VARIABLE}={place}")

@@ -12,8 +12,7 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
-from voxelcast.encoders.banded_ridge import check_himalaya
-from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
+from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import (
@@ -75,8 +74,6 @@ class Plan:
         for pair in self.pairs:
             self.sharers(pair)
         check_ready(config.encoders)
-        if config.ensemble.method == "banded_ridge":
-            check_himalaya()
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         self.layer_groups = self._layer_groups()
         n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
@@ -284,7 +281,7 @@ class Plan:
     ) -> dict[Pair, Step]:
         """Make the steps that search, evaluate and refit the models, by subject and ROI."""
         config = self.config
-        uses_automl = set(config.encoders) & set(AUTOML_ENCODERS)
+        uses_automl = any(get_encoder(name).uses_automl for name in config.encoders)
         return {
             pair: Step(
                 FitJob(

@@ -14,8 +14,8 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.params import Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers
@@ -26,10 +26,10 @@ from voxelcast.results.write import row_text
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
-from voxelcast.search.base import Candidate, PairResult, Part, Share
+from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.joined import JOINED
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
@@ -187,7 +187,7 @@ class FitJob(Job):
             "layer": candidate.layer,
             **({"pool": candidate.pool} if self._pools else {}),
             "encoder": candidate.encoder,
-            "hyperparameters": shown_params({**kept, **candidate.setting}),
+            "hyperparameters": shown_params({**kept, **candidate.params}),
             "selection_score": candidate.score,
         }
 
