@@ -25,7 +25,7 @@ from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
 from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval
 from voxelcast.scoring.correlation import fold_pearson_r, pearson_r
-from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.scoring.permutation import Exchange, benjamini_hochberg, can_permute, permutation_p_values
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
 from voxelcast.search.evaluation_log import open_log
@@ -256,12 +256,10 @@ class FitJob(Job):
         p[valid] = permutation_p_values(
             given.measured,
             given.predicted,
-            given.fold_ids,
+            Exchange(given.fold_ids, given.groups, circular=circular),
             self.significance.permutations,
             derive_seed(self.settings.seed, "significance", prefix),
-            given.groups,
             cross_validated=not prefix,
-            circular=circular,
         )
         q = benjamini_hochberg(p)
         voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
