@@ -1,13 +1,16 @@
 # Each target sets up what it needs; nothing but Python 3.11-3.13 and make has to be there.
 PYTHON ?= python3
 BIN := .venv/bin
+# A process for each core, of one thread.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+SIDE_BY_SIDE := -n logical --maxprocesses 8
 
 .PHONY: help setup demo test test-all lint types imports docs figures notebooks
 
 help:
 	@echo "make demo      set up .venv, then simulate a small challenge, fit, submit and report (demo/)"
 	@echo "make test      set up .venv, then run the quick tests"
-	@echo "make test-all  all tests, the slow ones too"
+	@echo "make test-all  then the slow ones"
 	@echo "make lint      ruff and codespell"
 	@echo "make types     mypy --strict"
 	@echo "make imports   the rooms' import contract"
@@ -27,15 +30,16 @@ demo: setup
 	$(BIN)/voxelcast demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) $(SIDE_BY_SIDE) --dist worksteal -m "not slow"
 
-test-all: setup
-	$(BIN)/python -m pytest
+test-all: test
+	$(PYTEST) $(SIDE_BY_SIDE) --dist loadfile -m "slow and not alone"
+	$(PYTEST) -m alone
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell voxelcast tests docs examples README.md CONTRIBUTING.md CHANGELOG.md
+	$(BIN)/codespell voxelcast benchmarks tests docs examples README.md CONTRIBUTING.md CHANGELOG.md
 
 types: setup
 	$(BIN)/mypy
@@ -47,7 +51,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 
 figures: setup
-	$(BIN)/python -m tests.walk docs/tutorial.md docs/explanations.md
+	$(BIN)/python -m tests.walk docs/tutorial.md docs/figures/*.py
 
 notebooks: setup
 	$(BIN)/python -m pytest tests/test_notebooks.py

@@ -1,12 +1,23 @@
-"""``python -m benchmarks``: speed and memory, both sides in one run."""
+"""``python -m benchmarks``: speed and memory, both sides in one run. README.md says what each measures."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import click
 
 from voxelcast.cli.main import main
+from voxelcast.cli.options import names
+
+_DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+_PRECISION = click.Choice(["float32", "tf32", "bfloat16"])
+_ENCODERS = click.option("--encoders", type=names, default="pls", show_default=True, help="Separated by commas.")
+_SCRATCH = click.option("--scratch", type=click.Path(), help="Folder for the features; default: a temporary one.")
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(line)
 
 
 @click.group()
@@ -15,37 +26,32 @@ def benchmark() -> None:
 
 
 @benchmark.command()
-@click.option("--stimuli", default=1000, show_default=True)
-@click.option("--components", default=50, show_default=True, help="Number of features.")
-@click.option("--voxels", default=232, show_default=True, help="V1 of subject 1 has 232.")
+@click.option("--stimuli", "n_stimuli", default=1000, show_default=True)
+@click.option("--components", "n_features", default=50, show_default=True, help="Number of features.")
+@click.option("--voxels", "n_voxels", default=232, show_default=True, help="V1 of subject 1 has 232.")
 @click.option("--trials", default=25, show_default=True, help="Proposals of the Bayesian optimisation.")
 @click.option("--sampler", type=click.Choice(["gp", "tpe"]), default="gp", show_default=True)
 @click.option(
     "--within-rank", is_flag=True, help="Propose no more components than there are; in 2021 it was up to 100."
 )
 @click.option("--seed", default=0, show_default=True)
-def pls(
-    stimuli: int, components: int, voxels: int, trials: int, sampler: Literal["gp", "tpe"], within_rank: bool, seed: int
-) -> None:
+def pls(n_stimuli: int, n_features: int, n_voxels: int, **options: Any) -> None:
     """Time scikit-learn's PLSRegression under Bayesian optimisation, and our exact search, on one subject x ROI."""
     from benchmarks.pls import benchmark_pls
+    from benchmarks.simulation import PairSize
 
-    for line in benchmark_pls(
-        stimuli, components, voxels, trials=trials, sampler=sampler, within_rank=within_rank, seed=seed
-    ).lines():
-        click.echo(line)
+    _say(benchmark_pls(PairSize(n_stimuli, n_features, n_voxels), **options).lines())
 
 
 @benchmark.command()
-@click.option("--encoders", help="Separated by commas; default: all that scikit-learn has too.")
+@click.option("--encoders", type=names, help="Separated by commas; default: all that scikit-learn has too.")
 @click.option("--trials", default=25, show_default=True)
-def encoders(encoders: str | None, trials: int) -> None:
+def encoders(encoders: tuple[str, ...] | None, trials: int) -> None:
     """Time the 2021 way, scikit-learn under a Gaussian-process optimisation, and ours, for each encoder."""
     from benchmarks.encoders import ENCODERS, benchmark_encoders
+    from benchmarks.simulation import PairSize
 
-    names = ENCODERS if encoders is None else tuple(encoders.split(","))
-    for line in benchmark_encoders(encoders=names, trials=trials).lines():
-        click.echo(line)
+    _say(benchmark_encoders(PairSize(), encoders=encoders or ENCODERS, trials=trials).lines())
 
 
 @benchmark.command()
@@ -57,55 +63,48 @@ def selection(draws: int) -> None:
     from benchmarks.selection import benchmark_selection
 
     with threadpool_limits(limits=1):  # of so small products several threads only hold each other up
-        for line in benchmark_selection(draws):
-            click.echo(line)
+        _say(benchmark_selection(draws))
 
 
 @benchmark.command()
-@click.option("--stimuli", default=1000, show_default=True)
-@click.option("--voxels", default=20_000, show_default=True)
-@click.option("--permutations", default=1000, show_default=True)
+@click.option("--stimuli", "n_stimuli", default=1000, show_default=True)
+@click.option("--voxels", "n_voxels", default=20_000, show_default=True)
+@click.option("--permutations", "n_permutations", default=1000, show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Threads.")
-def permutation(stimuli: int, voxels: int, permutations: int, workers: int) -> None:
+def permutation(**options: Any) -> None:
     """Time the permutation test of every voxel against the plain loop."""
     from benchmarks.permutation import benchmark_permutation
 
-    for line in benchmark_permutation(stimuli, voxels, permutations, workers).lines():
-        click.echo(line)
+    _say(benchmark_permutation(**options).lines())
 
 
 @benchmark.command("mini-track")
 @click.option("--workers", default=2, show_default=True)
 @click.option("--layers", default=25, show_default=True)
 @click.option("--subjects", type=click.IntRange(1, 10), default=10, show_default=True)
-@click.option("--encoders", default="pls", show_default=True, help="Separated by commas.")
+@_ENCODERS
 @click.option("--nested", is_flag=True, help="Nested cross-validation too.")
-@click.option("--outer", default=0, show_default=True, help="Judge by so many outer folds of their own instead.")
-def mini_track(workers: int, layers: int, subjects: int, encoders: str, nested: bool, outer: int) -> None:
+@click.option("--outer", "n_outer", default=0, show_default=True, help="Score by so many outer folds of their own.")
+def mini_track(layers: int, subjects: int, **options: Any) -> None:
     """Search, select and refit all 90 subject x ROI of the mini track at its real size, with simulated responses."""
-    from benchmarks.mini_track import benchmark_mini_track
-    from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, SUBJECTS
+    from benchmarks.mini_track import MiniTrack, benchmark_mini_track, mini_track_voxels
+    from benchmarks.simulation import TrackSize
 
-    counts = {subject: {roi: EXPECTED_VOXELS[subject][roi] for roi in MINI_ROIS} for subject in SUBJECTS[:subjects]}
-    done = benchmark_mini_track(
-        workers, voxel_counts=counts, n_layers=layers, encoders=encoders.split(","), nested=nested, n_outer=outer
-    )
-    for line in done.lines():
-        click.echo(line)
+    track = MiniTrack(voxels=mini_track_voxels(subjects), size=TrackSize(n_layers=layers), **options)
+    _say(benchmark_mini_track(track).lines())
 
 
 @benchmark.command("whole-brain")
 @click.option("--threads", default=1, show_default=True, help="Of the linear algebra.")
 @click.option("--voxels", default=18_222, show_default=True)
 @click.option("--layers", default=25, show_default=True)
-@click.option("--encoders", default="pls", show_default=True, help="Separated by commas.")
-def whole_brain(threads: int, voxels: int, layers: int, encoders: str) -> None:
+@_ENCODERS
+def whole_brain(threads: int, voxels: int, layers: int, encoders: tuple[str, ...]) -> None:
     """Search all voxels of one subject together, with nested cross-validation and simulated responses."""
+    from benchmarks.simulation import TrackSize
     from benchmarks.whole_brain import benchmark_whole_brain
 
-    done = benchmark_whole_brain(voxels, threads=threads, n_layers=layers, encoders=encoders.split(","))
-    for line in done.lines():
-        click.echo(line)
+    _say(benchmark_whole_brain(voxels, TrackSize(n_layers=layers), threads=threads, encoders=encoders).lines())
 
 
 @benchmark.command()
@@ -119,50 +118,30 @@ def steps(steps: int, workers: int, solves: int, on: str | None) -> None:
     from voxelcast.execution.profile import find_profile, load_profile
 
     profile = None if on is None else load_profile(find_profile(on))
-    for line in benchmark_steps(steps, workers, solves, profile).lines():
-        click.echo(line)
+    _say(benchmark_steps(steps, workers, solves, profile).lines())
 
 
 @benchmark.command("extract")
 @click.option("--network", default="torchvision/resnet50", show_default=True)
-@click.option("--layers", help="Separated by commas; default: those of docs/benchmarks.md, else algonauts2021.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="bfloat16", show_default=True)
+@click.option(
+    "--layers",
+    type=names,
+    default="",
+    help="Separated by commas; default: those of docs/benchmarks.md, else algonauts2021.",
+)
+@_DEVICE
+@click.option("--precision", type=_PRECISION, default="bfloat16", show_default=True)
 @click.option("--every", default=2, show_default=True, help="Look at every k-th frame.")
 @click.option("--clips", default=8, show_default=True, help="3-second clips that ours sees.")
 @click.option("--reference-clips", default=2, show_default=True, help="Clips that the 2021 way sees in each round.")
 @click.option("--rounds", default=1, show_default=True, help="How often both are timed, in turns.")
 @click.option("--gpus", type=click.IntRange(1), default=1, show_default=True, help="Also time so many at once.")
 @click.option("--workers", type=click.IntRange(1), help="Decoders; default: as many as there are cores.")
-def extraction(
-    network: str,
-    layers: str | None,
-    device: str,
-    precision: Literal["float32", "tf32", "bfloat16"],
-    every: int,
-    clips: int,
-    reference_clips: int,
-    rounds: int,
-    gpus: int,
-    workers: int | None,
-) -> None:
+def extraction(**options: Any) -> None:
     """Time feature extraction frame by frame, as in 2021, and ours, from decoded frames and from mp4 files."""
-    from benchmarks.extract import benchmark_extract
+    from benchmarks.extract import Extraction, benchmark_extract
 
-    done = benchmark_extract(
-        network,
-        layers=tuple(layers.split(",")) if layers else (),
-        device=device,
-        precision=precision,
-        every=every,
-        n_clips=clips,
-        reference_clips=reference_clips,
-        rounds=rounds,
-        gpus=gpus,
-        workers=workers,
-    )
-    for line in done.lines():
-        click.echo(line)
+    _say(benchmark_extract(Extraction(**options)).lines())
 
 
 @benchmark.command("fit-memory")
@@ -174,56 +153,33 @@ def extraction(
 @click.option("--components", type=click.IntRange(1), help="Of each layer.")
 @click.option("--delays", type=click.IntRange(0))
 @click.option("--voxels", type=click.IntRange(1))
-@click.option("--encoders", help="Separated by commas.")
+@click.option("--encoders", type=names, help="Separated by commas.")
 @click.option("--per", type=click.Choice(["roi", "voxel"]), help="Who chooses.")
 @click.option("--ensemble", type=click.Choice(["none", "stacking", "average"]))
-@click.option("--scratch", type=click.Path(), help="Folder for the features; default: a temporary one.")
-def fit_memory(kind: str, encoders: str | None, scratch: str | None, **sizes: int | str | None) -> None:
+@_SCRATCH
+def fit_memory(kind: str, scratch: str | None, **sizes: Any) -> None:
     """Compress and fit a time series or a whole brain, and hold the memory it took against what the docs state."""
     from benchmarks.fit_memory import benchmark_fit_memory, memory_case
 
-    changes = {name: value for name, value in sizes.items() if value is not None}
-    case = memory_case(kind, {**changes, **({"encoders": tuple(encoders.split(","))} if encoders else {})})
+    case = memory_case(kind, {name: value for name, value in sizes.items() if value is not None})
     click.echo(case.line())
-    for step in benchmark_fit_memory(case, scratch=scratch):
-        click.echo(step.line())
+    _say([step.line() for step in benchmark_fit_memory(case, scratch=scratch)])
 
 
 @benchmark.command("memory")
 @click.option("--network", default="torchvision/vgg19", show_default=True)
-@click.option("--layers", default="algonauts2021", show_default=True, help="Separated by commas.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--precision", type=click.Choice(["float32", "tf32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--layers", type=names, default="algonauts2021", show_default=True, help="Separated by commas.")
+@_DEVICE
+@click.option("--precision", type=_PRECISION, default="float32", show_default=True)
 @click.option("--every", default=4, show_default=True, help="Look at every k-th frame.")
 @click.option("--stimuli", default=40, show_default=True, help="1102 for the whole of the 2021 challenge.")
 @click.option("--components", default=250, show_default=True)
-@click.option("--scratch", type=click.Path(), help="Folder for the features; default: a temporary one.")
-def memory(
-    network: str,
-    layers: str,
-    device: str,
-    precision: Literal["float32", "tf32", "bfloat16"],
-    every: int,
-    stimuli: int,
-    components: int,
-    scratch: str | None,
-) -> None:
+@_SCRATCH
+def memory(scratch: str | None, **options: Any) -> None:
     """Extract and compress every layer of a network, and say how much memory and disk that took."""
-    from benchmarks.memory import benchmark_memory
+    from benchmarks.memory import Extraction, benchmark_memory
 
-    done = benchmark_memory(
-        network,
-        layers=tuple(layers.split(",")),
-        device=device,
-        precision=precision,
-        every=every,
-        n_stimuli=stimuli,
-        components=components,
-        scratch=scratch,
-        announce=click.echo,
-    )
-    for line in done.lines():
-        click.echo(line)
+    _say(benchmark_memory(Extraction(**options), scratch=scratch, announce=click.echo).lines())
 
 
 if __name__ == "__main__":

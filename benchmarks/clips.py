@@ -76,5 +76,5 @@ class ClipFrames:
         clip = self._clips[position % len(self._clips)]
         if self._shifted:
             clip = np.roll(clip, (position, position // len(clip[0])), (2, 1))
-        places = np.arange(len(clip))
-        yield FrameChunk(clip, places, places / self._rate)
+        indices = np.arange(len(clip))
+        yield FrameChunk(clip, indices, indices / self._rate)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.race import Race, run_race
-from benchmarks.simulation import simulate_features, simulate_responses
-from voxelcast.core.arrays import FloatArray, IntArray
+from benchmarks.race import Contest, Race, run_race
+from benchmarks.simulation import Pair, PairSize
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.elastic_net import largest_penalty
@@ -20,17 +19,15 @@ from voxelcast.encoders.moments import Moments
 from voxelcast.encoders.params import Distribution, ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
-from voxelcast.search.folds import make_folds
 
 ENCODERS = ("pls", "ridge", "ols", "elastic_net", "lasso", "omp", "pls_canonical", "cca")
 """The encoders that scikit-learn has too."""
 
-_SPACES = {"ols": {"alpha": Distribution(1e-7, 0.1, log=True)}}
-"""Where the optimiser's space differs from ours: in 2021, least squares had a penalty in a range without effect."""
+_SEARCH_SPACES = {"ols": {"alpha": Distribution(1e-7, 0.1, log=True)}}
+"""Where the optimiser's differs from ours: in 2021, least squares had a penalty in a range without effect."""
 
 _FEW_PROPOSALS = {"cca": 3}
 """How many proposals are timed where all of them would take minutes."""
-
 
 _STRICT = {
     "pls": {"tol": 1e-22, "max_iter": 1_000_000},
@@ -81,38 +78,28 @@ def _reference(name: str, strict: Mapping[str, float], params: Mapping[str, floa
 
 @dataclass(frozen=True)
 class EncodersBenchmark:
-    """A race for every encoder, all on the same simulated responses and folds.
+    """A race for every encoder, all on the same simulated responses and folds."""
 
-    Parameters
-    ----------
-    n_stimuli, n_features, n_voxels, n_folds : int
-    races : tuple of Race
-    """
-
-    n_stimuli: int
-    n_features: int
-    n_voxels: int
-    n_folds: int
+    size: PairSize
     races: tuple[Race, ...]
 
     def lines(self) -> list[str]:
         """Return the results in words, one encoder per line."""
-        size = f"{self.n_stimuli} stimuli, {self.n_features} features, {self.n_voxels} voxels, {self.n_folds} folds"
         lines = [
-            f"one subject x ROI: {size}, one thread; score: mean over voxels of Pearson r",
+            f"one subject x ROI: {self.size}, one thread; score: mean over voxels of Pearson r",
             "2021: scikit-learn under a Gaussian-process optimisation ; ours: all settings",
         ]
         for race in self.races:
             scaled = f", scaled up from {len(race.proposals)}" if len(race.proposals) < race.trials else ""
             best, chosen = race.best, race.exact.chosen
             lines.append(
-                f"{race.encoder}: {race.trials} proposals {race.model_seconds:.2f} s{scaled} "
-                f"(optimiser {race.optimiser_seconds:.2f} s), score {best.fold_scores.mean():.6f} at "
+                f"{race.encoder}: {race.trials} proposals {race.model.wall:.2f} s{scaled} "
+                f"(optimiser {race.optimiser.wall:.2f} s), score {best.fold_scores.mean():.6f} at "
                 f"{_shown(best.params)}; "
-                f"ours {race.exact_seconds:.4f} s for {len(race.exact.candidates)} settings, score {chosen.score:.6f} "
+                f"ours {race.ours.wall:.4f} s for {len(race.exact.candidates)} settings, score {chosen.score:.6f} "
                 f"at {_shown(chosen.params)}; ratio {race.ratio:.0f} ({race.ratio_with_optimiser:.0f} with the "
-                f"optimiser, {race.ratio_per_setting:.0f} per setting); processor time {race.model_cpu_seconds:.2f} s, "
-                f"ours {race.exact_cpu_seconds:.4f} s, ratio {race.cpu_ratio:.0f}; score margin {race.margin:+.1e} "
+                f"optimiser, {race.ratio_per_candidate:.0f} per setting); processor time {race.model.cpu:.2f} s, "
+                f"ours {race.ours.cpu:.4f} s, ratio {race.cpu_ratio:.0f}; score margin {race.margin:+.1e} "
                 f"({race.default_margin:+.1e} at scikit-learn's default tolerance)"
             )
         return lines
@@ -123,27 +110,12 @@ def _shown(params: Mapping[str, float]) -> str:
 
 
 def benchmark_encoders(
-    n_stimuli: int = 1000,
-    n_features: int = 50,
-    n_voxels: int = 232,
-    *,
-    encoders: Sequence[str] = ENCODERS,
-    n_folds: int = 10,
-    trials: int = 25,
-    seed: int = 0,
+    size: PairSize, *, encoders: Sequence[str] = ENCODERS, trials: int = 25, seed: int = 0
 ) -> EncodersBenchmark:
     """Time both ways for each encoder on the same simulated responses, folds and metric.
 
     The 2021 way fits the scikit-learn model anew for every proposal and fold, at its default tolerance; ours tries
-    every setting of the encoder. Neither side scales features or responses.
-
-    Parameters
-    ----------
-    n_stimuli, n_features, n_voxels : int
-        The defaults are the size of one subject's V1 in the Algonauts 2021 challenge.
-    encoders : sequence of str
-    n_folds, trials : int
-    seed : int
+    all params of the encoder. Neither side scales features or responses.
 
     Raises
     ------
@@ -154,35 +126,21 @@ def benchmark_encoders(
         check_known("encoder", name, ENCODERS, where="with a counterpart in scikit-learn")
     if trials < 1:
         raise OptionError(f"trials must be at least 1; got {trials}; give e.g. 25")
-    X = simulate_features(n_stimuli, n_features, seed, 0)
-    Y = simulate_responses(X, n_voxels, seed)
-    fold_ids = make_folds(n_stimuli, n_folds, seed)
-    n_train = n_stimuli - int(np.bincount(fold_ids).max())
+    pair = size.simulate(seed)
     with threadpool_limits(limits=1):
-        races = [_race(name, X, Y, fold_ids, n_train, trials, seed) for name in encoders]
-    return EncodersBenchmark(n_stimuli, n_features, n_voxels, n_folds, tuple(races))
+        return EncodersBenchmark(size, tuple(run_race(pair, _contest(name, pair, trials), seed) for name in encoders))
 
 
-def _race(
-    name: str,
-    X: FloatArray,
-    Y: FloatArray,
-    fold_ids: IntArray,
-    n_train: int,
-    trials: int,
-    seed: int,
-) -> Race:
+def _contest(name: str, pair: Pair, trials: int) -> Contest:
     encoder = get_encoder(name)
-    return run_race(
-        X,
-        Y,
-        fold_ids,
-        encoder,
-        partial(_reference, name, {}),
-        _SPACES.get(name, encoder.search_space(ProblemSize(n_train, X.shape[1], Y.shape[1]))),
+    return Contest(
+        encoder=encoder,
+        reference=partial(_reference, name, {}),
+        search_space=_SEARCH_SPACES.get(
+            name, encoder.search_space(ProblemSize(pair.n_train, pair.X.shape[1], pair.Y.shape[1]))
+        ),
         strict=partial(_reference, name, _STRICT[name]) if name in _STRICT else None,
         trials=trials,
         timed=_FEW_PROPOSALS.get(name, trials),
         searches=5,
-        seed=seed,
     )

@@ -7,8 +7,8 @@ import multiprocessing
 import queue
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision import transforms
 
 from benchmarks.clips import ClipFrames, make_clips, write_clips
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ExecutionError, OptionError
 from voxelcast.execution.machine import available_cores
@@ -44,44 +44,77 @@ _DISTINCT = 16  # clips; they are looked at again and again
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What is extracted, and how.
+class Extraction:
+    """What is extracted, and how it is timed.
 
     Parameters
     ----------
     network : str
     layers : tuple of str
-    device : str
+        Empty for those of the published comparison, where the network has one, else ``algonauts2021``.
+    device : {"cpu", "cuda"}
+        Or one of several, e.g. ``cuda:1``.
     precision : {"float32", "tf32", "bfloat16"}
     every : int
         Every so many frames are looked at.
-    n_clips : int
-        3-second clips of 268 x 268 pixels at 30 frames a second.
-    workers : int
-        Decoders.
+    clips : int
+        3-second clips of 268 x 268 pixels at 30 frames a second that ours sees; the same 16 again and again.
+    reference_clips : int
+        How many the 2021 way sees, in each round.
+    rounds : int
+        How often both ways are timed, in turns; rates are of the medians.
+    gpus : int
+        Also time so many GPUs at once.
+    workers : int or None
+        Decoders; None: as many as there are cores.
+
+    Raises
+    ------
+    OptionError
+        If the device is not known or a number is below 1.
     """
 
-    network: str
-    layers: tuple[str, ...]
-    device: str
-    precision: Precision
-    every: int
-    n_clips: int
-    workers: int
+    network: str = "torchvision/resnet50"
+    layers: tuple[str, ...] = ()
+    device: str = "cpu"
+    precision: Precision = "bfloat16"
+    every: int = 2
+    clips: int = 8
+    reference_clips: int = 2
+    rounds: int = 1
+    gpus: int = 1
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        check_option("device", self.device.split(":")[0], ("cpu", "cuda"))
+        if min(self.every, self.clips, self.reference_clips, self.rounds, self.gpus) < 1:
+            raise OptionError("every, clips, reference clips, rounds and gpus must be at least 1")
 
     @property
     def n_frames(self) -> int:
         """Frames looked at in one clip."""
         return -(-90 // self.every)
 
+    @property
+    def n_warm(self) -> int:
+        """Clips seen before anything is timed: the first calls load code and start processes."""
+        return max(1, min(self.clips, 1024 // self.n_frames)) if self.device.startswith("cuda") else 1
+
     def load(self, precision: Precision | None = None) -> ModuleNetwork:
         """Load the network with random weights."""
         network = load_network(
-            self.network, weights="random", layers=self.layers, device=self.device,
+            self.network,
+            weights="random",
+            layers=self.layers or _LAYERS.get((self.network, self.device.split(":")[0]), ("algonauts2021",)),
+            device=self.device,
             precision=precision or self.precision,
-        )  # fmt: skip
+        )
         assert isinstance(network, ModuleNetwork)
         return network
+
+    def decoded(self, clips: Sequence[ByteArray]) -> ClipFrames:
+        """Return the frames looked at, in memory."""
+        return ClipFrames([clip[:: self.every] for clip in clips], 30 / self.every)
 
 
 @dataclass(frozen=True)
@@ -90,12 +123,12 @@ class ExtractBenchmark:
 
     Parameters
     ----------
-    setup : Setup
+    extraction : Extraction
     machine : str
-    n_layers : int
+    n_layers, n_decoders : int
     reference : float
         Frame by frame as in 2021, from files.
-    forward : float or None
+    forward : float
         The forward pass alone, one batch again and again.
     from_memory, from_files : float
         Ours, to features in main memory.
@@ -107,9 +140,10 @@ class ExtractBenchmark:
         Over layers, between x and r.
     """
 
-    setup: Setup
+    extraction: Extraction
     machine: str
     n_layers: int
+    n_decoders: int
     reference: float
     forward: float
     from_memory: float
@@ -120,16 +154,16 @@ class ExtractBenchmark:
 
     def lines(self) -> list[str]:
         """Return the result in words, one fact per line."""
-        s = self.setup
+        e = self.extraction
         lines = [
-            f"{s.network}, {self.n_layers} layers pooled over time, {s.n_clips} clips of 268 x 268, 3 s at 30 "
-            f"frames/s, {s.n_frames} frames of each, {s.precision}, on {self.machine}",
+            f"{e.network}, {self.n_layers} layers pooled over time, {e.clips} clips of 268 x 268, 3 s at 30 "
+            f"frames/s, {e.n_frames} frames of each, {e.precision}, on {self.machine}",
             f"as in 2021, frame by frame: {self.reference:.1f} frames/s",
             f"forward pass alone: {self.forward:.0f} frames/s",
             f"voxelcast from decoded frames: {self.from_memory:.0f} frames/s, "
             f"{self.from_memory / self.reference:.2f} times 2021, {self.from_memory / self.forward:.0%} of the forward "
             "pass alone",
-            f"voxelcast from mp4 files, {s.workers} decoders: {self.from_files:.0f} frames/s, "
+            f"voxelcast from mp4 files, {self.n_decoders} decoders: {self.from_files:.0f} frames/s, "
             f"{self.from_files / self.reference:.2f} times 2021, {self.from_files / self.from_memory:.0%} of that from "
             "decoded frames",
             f"against single precision frame by frame: largest error {self.largest_error:.1e} of a layer's largest, "
@@ -143,87 +177,51 @@ class ExtractBenchmark:
         return lines
 
 
-def benchmark_extract(
-    network: str = "torchvision/resnet50",
-    *,
-    layers: Sequence[str] = (),
-    device: str = "cpu",
-    precision: Precision = "bfloat16",
-    every: int = 2,
-    n_clips: int = 8,
-    reference_clips: int = 2,
-    rounds: int = 1,
-    gpus: int = 1,
-    workers: int | None = None,
-) -> ExtractBenchmark:
-    """Time both ways, in turns.
-
-    Parameters
-    ----------
-    network : str
-    layers : sequence of str
-        Empty for those of the published comparison, where the network has one, else ``algonauts2021``.
-    device : {"cpu", "cuda"}
-    precision : {"float32", "tf32", "bfloat16"}
-    every : int
-        Look at every so many frames.
-    n_clips : int
-        How many clips ours sees; the same 16 again and again.
-    reference_clips : int
-        How many the 2021 way sees, in each round.
-    rounds : int
-        How often both ways are timed, in turns; rates are of the medians.
-    gpus : int
-        Also time so many GPUs at once.
-    workers : int or None
-        Decoders; None: as many as there are cores.
-    """
-    check_option("device", device, ("cpu", "cuda"))
-    if min(every, n_clips, reference_clips, rounds, gpus) < 1:
-        raise OptionError("every, clips, reference clips, rounds and gpus must be at least 1")
-    chosen = tuple(layers) or _LAYERS.get((network, device), ("algonauts2021",))
-    setup = Setup(network, chosen, device, precision, every, n_clips, workers or available_cores())
-    clips = make_clips(min(n_clips, _DISTINCT))
+def benchmark_extract(extraction: Extraction) -> ExtractBenchmark:
+    """Time both ways, in turns."""
+    e = extraction
+    n_decoders = e.workers or available_cores()
+    clips = make_clips(min(e.clips, _DISTINCT))
     with tempfile.TemporaryDirectory() as folder:
         paths = write_clips(clips, Path(folder))
-        ours = setup.load()
-        plain = setup.load("float32")
-        stimuli = [Stimulus(f"clip{i:04d}", paths[i % len(paths)]) for i in range(n_clips)]
-        memory = ClipFrames([clip[::every] for clip in clips], 30 / every)
-        decoders: Any = "processes" if device == "cuda" else "threads"
-        sampling = FrameSampling(every=every)
+        ours, plain = e.load(), e.load("float32")
+        stimuli = [Stimulus(f"clip{i:04d}", paths[i % len(paths)]) for i in range(e.clips)]
+        memory = e.decoded(clips)
+        decoders: Any = "processes" if e.device.startswith("cuda") else "threads"
+        sampling = FrameSampling(every=e.every)
         settings = ExtractionSettings(sampling)
-        # Untimed: the first calls load code and start processes.
-        warm = stimuli[: max(1, min(n_clips, 1024 // setup.n_frames if device == "cuda" else 1))]
-        list(extract_from(memory, ours, warm))
-        sum(1 for _ in extract(ours, warm, settings, workers=setup.workers, decoders=decoders))
-        list(frame_by_frame(plain, stimuli[:1], sampling))
-        seconds: dict[str, list[float]] = {}
-        for _ in range(rounds):
-            for what, work in (
-                ("reference", lambda: frame_by_frame(plain, stimuli[:reference_clips], sampling)),
-                ("memory", lambda: extract_from(memory, ours, stimuli)),
-                ("files", lambda: extract(ours, stimuli, settings, workers=setup.workers, decoders=decoders)),
-            ):
-                seconds.setdefault(what, []).append(_timed(work()))
-        few = stimuli[: min(2, len(stimuli))]
+        ways: dict[str, Callable[[Sequence[Stimulus]], Iterator[Any]]] = {
+            "memory": lambda stimuli: extract_from(memory, ours, stimuli),
+            "files": lambda stimuli: extract(ours, stimuli, settings, workers=n_decoders, decoders=decoders),
+            "reference": lambda stimuli: frame_by_frame(plain, stimuli, sampling),
+        }
+        seen = {"memory": e.clips, "files": e.clips, "reference": e.reference_clips}
+        for what, way in ways.items():
+            _timed(way(stimuli[: 1 if what == "reference" else e.n_warm]))
+        seconds: dict[str, list[float]] = {what: [] for what in ways}
+        for _ in range(e.rounds):
+            for what, way in ways.items():
+                seconds[what].append(_timed(way(stimuli[: seen[what]])))
+        rates = {what: e.n_frames * seen[what] / float(np.median(times)) for what, times in seconds.items()}
+        few = stimuli[:2]
         error, correlation = _compare(
             (r.features for r in extract_from(memory, ours, few) if isinstance(r, StimulusFeatures)),
             _single_precision(plain, memory, len(few)),
         )
         forward = _forward_alone(ours)
-    by_gpus = {n: _on_gpus(setup, n) for n in sorted({1, gpus})} if gpus > 1 else {}
-    total = setup.n_frames * n_clips
     return ExtractBenchmark(
-        setup, _machine(device), len(ours.layers),
-        reference=setup.n_frames * reference_clips / float(np.median(seconds["reference"])),
+        extraction=e,
+        machine=_machine(e.device),
+        n_layers=len(ours.layers),
+        n_decoders=n_decoders,
+        reference=rates["reference"],
         forward=forward,
-        from_memory=total / float(np.median(seconds["memory"])),
-        from_files=total / float(np.median(seconds["files"])),
-        by_gpus=by_gpus,
+        from_memory=rates["memory"],
+        from_files=rates["files"],
+        by_gpus={n: _on_gpus(e, n) for n in sorted({1, e.gpus})} if e.gpus > 1 else {},
         largest_error=error,
         least_correlation=correlation,
-    )  # fmt: skip
+    )
 
 
 def frame_by_frame(
@@ -301,11 +299,12 @@ def _forward_alone(network: ModuleNetwork) -> float:
     return batch / float(np.median(seconds[1:]))
 
 
-def _on_gpus(setup: Setup, n: int) -> float:
+def _on_gpus(extraction: Extraction, n: int) -> float:
     """Give frames a second of ours from memory, in one process for each of ``n`` GPUs."""
     context = multiprocessing.get_context("spawn")
     barrier, results = context.Barrier(n), context.Queue()
-    processes = [context.Process(target=_one_gpu, args=(setup, k, barrier, results)) for k in range(n)]
+    each = [replace(extraction, device=f"cuda:{number}") for number in range(n)]
+    processes = [context.Process(target=_one_gpu, args=(one, barrier, results)) for one in each]
     for process in processes:
         process.start()
     try:
@@ -316,19 +315,15 @@ def _on_gpus(setup: Setup, n: int) -> float:
         process.join()
     # The clock is the machine's: the same in all processes.
     seconds: float = max(end for _, end in spans) - min(start for start, _ in spans)
-    return n * setup.n_clips * setup.n_frames / seconds
+    return n * extraction.clips * extraction.n_frames / seconds
 
 
-def _one_gpu(setup: Setup, number: int, barrier: Any, results: Any) -> None:
-    device = f"cuda:{number}"
-    torch.cuda.set_device(device)
-    network = Setup(
-        setup.network, setup.layers, device, setup.precision, setup.every, setup.n_clips, setup.workers
-    ).load()
-    clips = make_clips(min(setup.n_clips, _DISTINCT))
-    memory = ClipFrames([clip[:: setup.every] for clip in clips], 30 / setup.every)
-    stimuli = [Stimulus(f"clip{i:04d}", Path("clip")) for i in range(setup.n_clips)]
-    _timed(extract_from(memory, network, stimuli[: max(1, 1024 // setup.n_frames)]))
+def _one_gpu(extraction: Extraction, barrier: Any, results: Any) -> None:
+    torch.cuda.set_device(extraction.device)
+    network = extraction.load()
+    memory = extraction.decoded(make_clips(min(extraction.clips, _DISTINCT)))
+    stimuli = [Stimulus(f"clip{i:04d}", Path("clip")) for i in range(extraction.clips)]
+    _timed(extract_from(memory, network, stimuli[: max(1, 1024 // extraction.n_frames)]))
     barrier.wait()
     started = time.monotonic()
     _timed(extract_from(memory, network, stimuli))

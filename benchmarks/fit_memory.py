@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -19,18 +19,13 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ExecutionError, OptionError
 from voxelcast.core.seeds import generator
+from voxelcast.core.settings import settings
 from voxelcast.encoders.linear import LinearEncoder
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.execution.steps import Step
-from voxelcast.experiment.steps.compress import (
-    CompressedLayer,
-    CompressJob,
-    FoldedLayers,
-    StoredSpace,
-    excluded_folds,
-)
-from voxelcast.experiment.steps.extract import Readable
+from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, excluded_folds
+from voxelcast.experiment.steps.extract import Readable, layer_path
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
@@ -39,14 +34,13 @@ from voxelcast.features.settings import CompressionSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings, SharingSettings
-from voxelcast.store.keys import content_key
 from voxelcast.store.memory import peak_mb, reset_peak
 from voxelcast.store.steps import StepId, StepStore
 
 _SHARD = 32
 
 
-@dataclass(frozen=True)
+@settings
 class MemoryCase:
     """What goes through a compression and a fit.
 
@@ -78,8 +72,8 @@ class MemoryCase:
     delays: int
     voxels: int
     encoders: tuple[str, ...]
-    per: str
-    ensemble: str
+    per: Literal["roi", "voxel"]
+    ensemble: Literal["none", "stacking", "average", "banded_ridge"]
 
     def line(self) -> str:
         """Say it in one line."""
@@ -137,14 +131,14 @@ class StepMemory:
 def benchmark_fit_memory(case: MemoryCase, *, scratch: str | None = None, seed: int = 0) -> tuple[StepMemory, ...]:
     """Run the compression of a layer and the fit of all voxels, each in a process of its own, with one BLAS thread.
 
-    Features are independent and responses simulated from the first layer's; both lie on disk, as an experiment leaves
-    them. The compression is fitted again in every fold and pair of folds, and the fit is nested.
+    Features are independent and responses simulated from the first layer's; both lie in a store, as an experiment
+    leaves them. The compression is fitted again in every fold and pair of folds, and the fit is nested.
 
     Parameters
     ----------
     case : MemoryCase
     scratch : str or None
-        Folder for the features; None: a temporary one, which is removed.
+        Folder for the store; None: a temporary one, which is removed.
     seed : int
 
     Returns
@@ -158,23 +152,26 @@ def benchmark_fit_memory(case: MemoryCase, *, scratch: str | None = None, seed: 
         On a system other than Linux, which does not say what a part of a process' life took.
     """
     fold_ids = np.sort(np.arange(case.samples) % case.folds)
-    excluded = excluded_folds(case.folds, nested=True, refit=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        store, steps, layers = StepStore(Path(folder)), list[StepMemory](), list[CompressedLayer]()
-        stated = compress_bytes(case.samples, case.features, case.components)
-        compression = CompressionSettings(components=case.components)
+        store = StepStore(Path(folder))
+        layers, measured = [], []
         for layer in range(case.layers):
-            name = f"layer{layer}"
-            shards = _write_features(store, name, case, seed)
-            job = CompressJob("given", name, "", None, shards, fold_ids, excluded, compression, seed=0, axis=False)
-            steps.append(_alone("compression of a layer", stated, Step(job).run, store))
-            layers.append(CompressedLayer(Step(job).step_id, "given", "none", name, "", fitted_in_folds=True))
+            features = [
+                Step(FeaturesJob(f"layer{layer}", start, min(_SHARD, case.samples - start), case.features, seed))
+                for start in range(0, case.samples, _SHARD)
+            ]
+            for step in features:
+                step.run(store)
+            compress = Step(_compress_job(case, layer, tuple(step.step_id for step in features), fold_ids))
+            stated = compress_bytes(case.samples, case.features, case.components)
+            measured.append(_alone("compression of a layer", stated, compress, store))
+            layers.append(CompressedLayer(compress.step_id, "given", "none", f"layer{layer}", "", fitted_in_folds=True))
         rows = _delayed(case, fold_ids)
-        responses = StepId("responses", "all", content_key(seed))
-        _alone("responses", {}, _write_responses, store, store.path(layers[0].step), responses, case, rows, seed)
-        fit = _fit_job(case, responses, FoldedLayers(fold_ids, tuple(layers)), rows, seed)
-        steps.append(_alone("fit of all voxels", _stated_fit(case), Step(fit).run, store))
-    return (steps[0], steps[-1])
+        responses = Step(SimulatedResponsesJob(layers[0], case.voxels, rows, seed))
+        responses.run(store)
+        fit = Step(_fit_job(case, responses.step_id, FoldedLayers(fold_ids, tuple(layers)), rows, seed))
+        measured.append(_alone("fit of all voxels", _stated_fit(case), fit, store))
+    return (measured[0], measured[-1])
 
 
 def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
@@ -186,26 +183,60 @@ def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
         If there is no such case, or a choice does not exist.
     """
     check_option("kind", kind, tuple(CASES))
-    case = MemoryCase(**{**vars(CASES[kind]), **changes})
+    case = replace(CASES[kind], **changes)
     for name in case.encoders:
         if not isinstance(get_encoder(name), LinearEncoder):
             raise OptionError(f"encoders must work on moments, whose memory is stated; got {name}; take ridge or pls")
-    SelectionSettings(case.per)
-    EnsembleSettings(case.ensemble)
     return case
 
 
-def _write_features(store: StepStore, layer: str, case: MemoryCase, seed: int) -> tuple[StepId, ...]:
-    """Write a layer's features, a step for every 32 samples as extraction does."""
-    rng = generator(seed, "features", layer)
-    shards = []
-    for start in range(0, case.samples, _SHARD):
-        shards.append(StepId("extract", f"{layer}-{start // _SHARD:05d}", content_key([layer, start, seed])))
-        store.path(shards[-1]).mkdir(parents=True)
-        with RowFile(store.path(shards[-1]) / f"{layer}.npy", (case.features,)) as file:
-            for row in rng.standard_normal((min(_SHARD, case.samples - start), case.features)):
+@dataclass(frozen=True)
+class FeaturesJob(Job):
+    """Some samples of a layer's features, as extraction leaves them."""
+
+    kind = "extract"
+    version = 1
+    layer: str
+    start: int
+    samples: int
+    features: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Layer and first sample."""
+        return f"{self.layer}-{self.start:06d}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Draw and write them."""
+        rng = generator(self.seed, "features", self.layer, self.start)
+        with RowFile(layer_path(folder, self.layer), (self.features,)) as file:
+            for row in rng.standard_normal((self.samples, self.features)):
                 file.append(row)
-    return tuple(shards)
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedResponsesJob(Job):
+    """Responses to a layer, with noise, as the step of the responses leaves them."""
+
+    kind = "responses"
+    version = 1
+    layer: CompressedLayer
+    voxels: int
+    delayed_rows: IntArray | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The one subject and ROI."""
+        return "sub-01_all"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Draw and write them."""
+        scores = self.layer.open(context, self.delayed_rows).scores()
+        np.save(folder / "train.npy", simulate_responses(scores, self.voxels, self.seed))
+        np.save(folder / "valid.npy", np.ones(self.voxels, dtype=bool))
+        np.savez(folder / "ceilings.npz", noise_ceiling_r=np.full(self.voxels, np.nan))
 
 
 def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:
@@ -218,35 +249,37 @@ def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:
     return delayed_rows(ids, ids, series, range(1, case.delays + 1))
 
 
-def _write_responses(
-    store: StepStore, first: Path, step: StepId, case: MemoryCase, rows: IntArray | None, seed: int
-) -> None:
-    """Write what the step of the responses leaves: responses to the first layer, with noise."""
-    folder = store.path(step)
-    folder.mkdir(parents=True)
-    space = StoredSpace(first, "given", "layer0", fitted_in_folds=True, delayed_rows=rows)
-    np.save(folder / "train.npy", simulate_responses(space.scores(), case.voxels, seed))
-    np.save(folder / "valid.npy", np.ones(case.voxels, dtype=bool))
-    unknown = np.full(case.voxels, np.nan)
-    np.savez(folder / "ceilings.npz", noise_ceiling_r=unknown)
+def _compress_job(case: MemoryCase, layer: int, shards: tuple[StepId, ...], fold_ids: IntArray) -> CompressJob:
+    return CompressJob(
+        network="given",
+        layer=f"layer{layer}",
+        pool="",
+        pool_index=None,
+        shards=shards,
+        fold_ids=fold_ids,
+        excluded=excluded_folds(case.folds, nested=True, refit=True),
+        compression=CompressionSettings(components=case.components),
+        seed=0,
+        axis=False,
+    )
 
 
-def _fit_job(case: MemoryCase, responses: StepId, folded: FoldedLayers, rows: IntArray | None, seed: int) -> FitJob:
-    """Return what an experiment with the default settings would fit."""
-    n = case.samples
-    groups = tuple(f"run{fold}" for fold in folded.fold_ids) if case.delays else None
-    ids = tuple(f"volume{row}" for row in range(n))
-    settings = PairSettings(selection=SelectionSettings(case.per), ensemble=EnsembleSettings(case.ensemble), seed=seed)
+def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, rows: IntArray | None, seed: int) -> FitJob:
+    """Return the fit of an experiment with the default settings."""
+    ids = tuple(f"sample{row}" for row in range(case.samples))
+    groups = tuple(f"run{fold}" for fold in layers.fold_ids) if case.delays else None
     return FitJob(
-        "sub-01",
-        "all",
+        subject="sub-01",
+        roi="all",
         responses=responses,
         sharers=(),
-        stimuli=Readable(ids, (), np.arange(n), np.arange(0), groups, None, rows, {}),
-        partitions=(folded,),
+        stimuli=Readable(ids, (), np.arange(case.samples), np.arange(0), groups, None, rows, {}),
+        partitions=(layers,),
         encoders=case.encoders,
         automl=None,
-        settings=settings,
+        settings=PairSettings(
+            selection=SelectionSettings(case.per), ensemble=EnsembleSettings(case.ensemble), seed=seed
+        ),
         share=SharingSettings(),
         truncate=True,
         interval=IntervalSettings(),
@@ -254,28 +287,28 @@ def _fit_job(case: MemoryCase, responses: StepId, folded: FoldedLayers, rows: In
     )
 
 
-def _alone(name: str, stated: Mapping[str, float], step: Callable[..., None], *arguments: Any) -> StepMemory:
+def _alone(name: str, stated: Mapping[str, float], step: Step, store: StepStore) -> StepMemory:
     """Run a step in a process of its own."""
     # Spawned: a forked process would begin with this one's memory.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        before, peak, seconds = pool.submit(_measured, step, arguments).result()
+        before, peak, seconds = pool.submit(_measured, step, store.root).result()
     return StepMemory(name, stated, before, peak, seconds)
 
 
-def _measured(step: Callable[..., None], arguments: tuple[Any, ...]) -> tuple[int, int, float]:
+def _measured(step: Step, root: Path) -> tuple[int, int, float]:
     """Run a step; return the resident memory before, its peak, and the seconds."""
     if not reset_peak():
         raise ExecutionError("the peak of a step's memory can be measured on Linux alone; run this on a Linux machine")
     before, started = peak_mb(), time.perf_counter()
     with threadpool_limits(limits=1):
-        step(*arguments)
+        step.run(StepStore(root))
     return int(before * 1e6), int(peak_mb() * 1e6), time.perf_counter() - started
 
 
 def _stated_fit(case: MemoryCase) -> dict[str, float]:
     """State the memory of the fit."""
     n_features = case.components * max(case.delays, 1)
-    size = FitSize(
+    fit = FitSize(
         size=ProblemSize(case.samples, n_features, case.voxels),
         n_test=0,
         n_folds=case.folds,
@@ -284,4 +317,4 @@ def _stated_fit(case: MemoryCase) -> dict[str, float]:
         per_voxel=case.per == "voxel",
         ensemble=case.ensemble,
     )
-    return fit_bytes(size)
+    return fit_bytes(fit)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.mini_track import peak_bytes
-from benchmarks.simulation import simulate_features, simulate_responses
+from benchmarks.simulation import TrackSize, simulate_responses
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.search.base import GivenFeatures, PairResult
+from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
 from voxelcast.search.settings import PairSettings
+from voxelcast.store.memory import peak_mb
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class WholeBrainBenchmark:
     encoders : tuple of str
     wall_seconds, cpu_seconds : float
         Search, nested cross-validation, selection, refit and prediction.
-    peak_bytes : int
+    peak_mb : float
         Highest resident memory of the process, simulation of the responses included.
     true_layer : str
     found : PairResult
@@ -40,7 +40,7 @@ class WholeBrainBenchmark:
     encoders: tuple[str, ...]
     wall_seconds: float
     cpu_seconds: float
-    peak_bytes: int
+    peak_mb: float
     true_layer: str
     found: PairResult
 
@@ -53,27 +53,23 @@ class WholeBrainBenchmark:
             f"{self.n_voxels} voxels of one subject, {self.n_layers} layers, {', '.join(self.encoders)}, nested "
             f"cross-validation, one process, {self.threads} BLAS thread{'s' if self.threads > 1 else ''}",
             f"wall time: {self.wall_seconds:.1f} s (processor time {self.cpu_seconds:.1f} s)",
-            f"peak memory: {self.peak_bytes / 2**30:.2f} GiB",
+            f"peak memory: {self.peak_mb * 1e6 / 2**30:.2f} GiB",
             f"true layer found in {right} of {len(self.found.nested_choices)} outer folds; selection score "
             f"{self.found.chosen.score:.4f}, nested score {score:.4f}",
         ]
 
 
 def benchmark_whole_brain(
-    n_voxels: int = 18_222,
+    n_voxels: int,
+    size: TrackSize,
     *,
     threads: int = 1,
-    n_train: int = 1000,
-    n_test: int = 102,
-    n_layers: int = 25,
-    n_components: int = 50,
-    n_folds: int = 10,
     encoders: Sequence[str] = ("pls",),
     seed: int = 0,
 ) -> WholeBrainBenchmark:
     """Time the nested search of one subject's whole brain on simulated responses.
 
-    The voxels are searched together: layer, encoder and setting are chosen for all of them. Features are given and
+    The voxels are searched together: layer, encoder and params are chosen for all of them. Features are given and
     fixed. Memory holds the responses (n_train x n_voxels, in float64) three times and the moments of the folds of one
     layer (n_folds x n_components x n_voxels); there is no copy of the responses for each fold.
 
@@ -81,33 +77,29 @@ def benchmark_whole_brain(
     ----------
     n_voxels : int
         The default is a subject of the Algonauts 2021 full track.
+    size : TrackSize
     threads : int
         Of the linear algebra; most products are too small to be worth a second one.
-    n_train, n_test, n_layers, n_components, n_folds : int
     encoders : sequence of str
     seed : int
     """
-    spaces = [
-        GivenFeatures("given", f"layer {k:02d}", simulate_features(n_train + n_test, n_components, seed, k))
-        for k in range(n_layers)
-    ]
-    true_layer = spaces[n_layers // 2]
-    responses = simulate_responses(true_layer.features[:n_train], n_voxels, seed)
-    fold_ids = make_folds(n_train, n_folds, seed)
+    spaces = size.simulate(seed)
+    true_layer = spaces[size.n_layers // 2]
+    responses = simulate_responses(true_layer.features[: size.n_train], n_voxels, seed)
+    fold_ids = make_folds(size.n_train, size.n_folds, seed)
     with threadpool_limits(limits=threads):
         start, cpu_start = time.perf_counter(), time.process_time()
-        found = search_pair(
-            responses, spaces, [get_encoder(name) for name in encoders], fold_ids, PairSettings(seed=seed)
-        )
+        chosen = [get_encoder(name) for name in encoders]
+        found = search_pair(responses, spaces, chosen, fold_ids, PairSettings(seed=seed))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     return WholeBrainBenchmark(
         n_voxels=n_voxels,
-        n_layers=n_layers,
+        n_layers=size.n_layers,
         threads=threads,
         encoders=tuple(encoders),
         wall_seconds=seconds,
         cpu_seconds=cpu_seconds,
-        peak_bytes=peak_bytes(),
+        peak_mb=peak_mb(),
         true_layer=true_layer.layer,
         found=found,
     )

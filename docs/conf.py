@@ -1,9 +1,17 @@
-"""The documentation site: `make docs`."""
+"""The documentation site: `make docs`.
+
+The reference has the public names alone: those of ``voxelcast.__all__``, of ``voxelcast.testing``, and the decorators
+by which other packages add to voxelcast. It and the tables of the results' columns are written to `reference/api`.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
 import types
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -18,7 +26,6 @@ version = release = voxelcast.__version__
 extensions = [
     "myst_nb",
     "numpydoc",
-    "sphinx.ext.apidoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx_click",
@@ -34,21 +41,12 @@ source_suffix = {".md": "myst-nb", ".rst": "restructuredtext", ".ipynb": "myst-n
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 # Notebooks are stored without outputs: building the site runs them, and an error in one is an error of the build.
+# `-D nb_execution_mode=off` builds without running them.
 nb_execution_mode = "cache"
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
 
-# The reference is made from the docstrings of every module.
-apidoc_modules = [
-    {
-        "path": "../voxelcast",
-        "destination": "reference/api",
-        "separate_modules": False,
-        "module_first": True,
-        "exclude_patterns": ["../voxelcast/__main__.py", "../voxelcast/cli"],
-    }
-]
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
@@ -57,11 +55,21 @@ numpydoc_xref_param_type = False
 # A work may be cited by the author's name and year in the text, and listed under References.
 suppress_warnings = ["ref.citation"]
 
+REGISTRIES = (
+    "voxelcast.networks.family",
+    "voxelcast.networks.registry",
+    "voxelcast.datasets.registry",
+    "voxelcast.encoders.registry",
+    "voxelcast.features.pooling",
+    "voxelcast.challenges.registry",
+)
+"""Modules whose decorators `register_...` are for other packages."""
+
 _QUOTED = re.compile(r"(``.*?``)")
 _CITATION = re.compile(r"\[(\d+)\]_")
 
 
-def mend_docstring(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+def clean_docstring(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Let docstrings that read well in Python read well here.
 
     Norms such as |x| are no substitutions of reStructuredText, and a class may cite what its module's docstring lists.
@@ -77,32 +85,97 @@ def mend_docstring(app: object, what: str, name: str, obj: object, options: obje
         lines[number] = _CITATION.sub(lambda found: found[0] if found[1] in listed else f"[{found[1]}]", "".join(parts))
 
 
-def skip_borrowed(app: object, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+def skip_foreign(app: object, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
     """Leave out names of types (``Pair = tuple[str, str]``) and what other packages define."""
     module = getattr(obj, "__module__", None)
     foreign = isinstance(module, str) and not module.startswith("voxelcast")
     return True if isinstance(obj, types.GenericAlias | types.UnionType) or (callable(obj) and foreign) else None
 
 
+def entries(names: Iterator[str] | list[str]) -> str:
+    """Return the directives of public names, each written with its module."""
+    text = ""
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        found = getattr(import_module(module), attribute)
+        if inspect.ismodule(found):
+            text += f".. automodule:: {found.__name__}\n\n"
+        else:
+            text += f".. auto{'class' if inspect.isclass(found) else 'function'}:: {name}\n\n"
+    return text
+
+
+def registering() -> Iterator[str]:
+    """Find the decorators by which other packages add to voxelcast, each once."""
+    found: dict[str, str] = {}
+    for module in filter(find_spec, REGISTRIES):
+        for name in dir(import_module(module)):
+            if name.startswith("register_"):
+                found.setdefault(name, f"{module}.{name}")
+    yield from found.values()
+
+
+def suites() -> Iterator[str]:
+    """Find the conformance suites that ship with voxelcast."""
+    for name in ("networks", "datasets", "encoders", "challenges"):
+        if find_spec(f"voxelcast.testing.{name}"):
+            module = import_module(f"voxelcast.testing.{name}")
+            made = [found for found in vars(module).values() if inspect.isclass(found)]
+            yield from (
+                f"{module.__name__}.{one.__name__}"
+                for one in made
+                if one.__module__ == module.__name__ and one.__name__[0] != "_"
+            )
+
+
+def tables() -> str:
+    """Render the columns of the results' tables, in the order of their schema."""
+    if not find_spec("voxelcast.results.schema"):
+        return ""
+    schema = import_module("voxelcast.results.schema")
+    shown = [table for table in vars(schema).values() if isinstance(table, schema.Table)]
+    return "\n\n".join(f"`{table.file}`: {table.row}\n\n{table.markdown()}" for table in shown) + "\n"
+
+
+def write_reference() -> None:
+    """Write the reference of the public names, and of the columns of the results' tables."""
+    folder = Path(__file__).parent / "reference" / "api"
+    folder.mkdir(parents=True, exist_ok=True)
+    public = [f"voxelcast.{name}" for name in getattr(voxelcast, "__all__", ()) if not name.startswith("__")]
+    write(folder / "public.rst", title("import voxelcast as vc") + entries(public))
+    plugins = title("For plug-ins") + entries(registering())
+    write(folder / "plugins.rst", plugins + entries(suites()))
+    write(folder / "tables.txt", tables())
+
+
+def title(text: str) -> str:
+    """Return a heading of reStructuredText."""
+    return f"{text}\n{'=' * len(text)}\n\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file if it says something new, so that the site is not built again for nothing."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
 def copy_notebooks() -> None:
-    """Copy the notebooks to where the site is made from, their links to pages mended."""
+    """Copy the notebooks to where the site is made from, with their links to pages corrected."""
     folder = Path(__file__).parent / "notebooks"
     folder.mkdir(exist_ok=True)
     for notebook in (Path(__file__).parents[1] / "notebooks").glob("*.ipynb"):
-        text = notebook.read_text(encoding="utf-8").replace("](../docs/", "](../")
-        copy = folder / notebook.name
-        if not copy.is_file() or copy.read_text(encoding="utf-8") != text:
-            copy.write_text(text, encoding="utf-8")
+        write(folder / notebook.name, notebook.read_text(encoding="utf-8").replace("](../docs/", "](../"))
 
 
-def mend_links(app: object, page: str, source: list[str]) -> None:
+def correct_links(app: object, page: str, source: list[str]) -> None:
     """Let a page's links to notebooks lead to their copies."""
     source[0] = source[0].replace("](../notebooks/", "](notebooks/")
 
 
 def setup(app: Sphinx) -> None:
-    """Copy the notebooks and connect the rest."""
+    """Write what is generated and connect the rest."""
     copy_notebooks()
-    app.connect("source-read", mend_links)
-    app.connect("autodoc-process-docstring", mend_docstring, priority=100)
-    app.connect("autodoc-skip-member", skip_borrowed)
+    write_reference()
+    app.connect("source-read", correct_links)
+    app.connect("autodoc-process-docstring", clean_docstring, priority=100)
+    app.connect("autodoc-skip-member", skip_foreign)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -32,3 +33,16 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return write_miniature(kind, tmp_path_factory.mktemp("miniature") / kind).root
 
     return written
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as ``alone`` the tests that set up a cluster, or time pages in a browser."""
+    for item in items:
+        fixtures: tuple[str, ...] = getattr(item, "fixturenames", ())
+        if item.path.parent.name == "clusters" or ("browser" in fixtures and item.get_closest_marker("slow")):
+            item.add_marker("alone")
+
+
+def pytest_collection_finish() -> None:
+    """Let Ctrl-C interrupt: importing dask_jobqueue, as some test files do, sets handlers that exit in silence."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

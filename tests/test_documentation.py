@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
+import voxelcast
+from tests.experiment.conftest import in_process
 from tests.walk import walk
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 
+__all__ = ["in_process"]
+
 ROOT = Path(__file__).resolve().parents[1]
-WALKED = ROOT / "docs" / "tutorial.md"  # its blocks follow from each other
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = ROOT / "docs"
+WALKED = DOCS / "tutorial.md"  # its blocks follow from each other
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+SCRIPTS = sorted((DOCS / "figures").glob("*.py"))
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -28,11 +36,30 @@ def experiments() -> list[tuple[str, str]]:
     return [(name, block) for name, block in found if block.startswith("name:")]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != WALKED], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (WALKED, README)], ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
         exec(compile(block, page.name, "exec"), {})
+
+
+def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (study,) = blocks(DOCS / "datasets.md", "python")
+    exec(compile(study, "datasets.md", "exec"), {})  # makes the folder my_study
+    (lines,) = blocks(README, "python")
+    assert len([line for line in lines.splitlines() if line.strip()]) <= 10
+    # The released weights would have to be downloaded.
+    offline = lines.replace('"torchvision/resnet18"', '"torchvision/resnet18", weights="random"')
+    exec(compile(offline, README.name, "exec"), {})
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_figures_are_drawn_by_their_scripts(script: Path, tmp_path: Path) -> None:
+    walk(script, tmp_path)
+    assert (tmp_path / f"{script.stem}.png").is_file()
+    assert (DOCS / "images" / f"{script.stem}.png").is_file()
 
 
 @pytest.mark.slow
@@ -55,12 +82,14 @@ def test_the_settings_page_shows_every_setting_with_its_default() -> None:
     assert set(shown) == set(ExperimentSettings.model_fields)
     said = parse_config(shown, "settings.md")
     assert said.model_dump(exclude={"networks"}) == defaults.model_dump(exclude={"networks"})
-    assert set(shown["networks"][0]) == set(type(said.networks[0]).model_fields)
+    assert set(shown["networks"][0]) == {field.name for field in fields(said.networks[0])}
 
 
-def test_the_example_from_scratch_gives_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_from_scratch_gives_a_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_process: None
+) -> None:
     monkeypatch.chdir(tmp_path)
-    page = ROOT / "docs" / "datasets.md"
+    page = DOCS / "datasets.md"
     (code,) = blocks(page, "python")
     exec(compile(code, page.name, "exec"), {})
     (text,) = [block for name, block in experiments() if name == "datasets.md"]
@@ -73,12 +102,41 @@ def test_the_example_from_scratch_gives_a_result(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+    for target, section in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        found = page.parent / target if target else page
+        assert found.exists(), target
+        assert not section or section in sections(found), f"{target}#{section}"
+
+
+def sections(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_site_leads_to_every_page() -> None:
-    listed = set((ROOT / "docs" / "index.md").read_text().split())
-    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    listed = set((DOCS / "index.md").read_text().split())
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
     assert pages <= listed
+
+
+def test_the_documentation_is_short() -> None:
+    words = {page.name: len(page.read_text().split()) for page in PAGES if page.is_relative_to(DOCS)}
+    assert sum(words.values()) <= 20_000
+    assert max(words[name] for name in ("selection.md", "encoders.md", "results.md")) < 1_000
+
+
+def test_the_way_through_names_files_that_exist() -> None:
+    way = (DOCS / "architecture.md").read_text().partition("## The way through")[2]
+    files = re.findall(r"^\d+\. `([\w/.]+\.py)`", way, flags=re.M)
+    assert 1 < len(files) <= 12
+    assert files[-1].endswith("write.py")  # which writes scores.csv
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+
+
+def test_public_names_in_the_pages_exist() -> None:
+    used = {name for page in PAGES for name in re.findall(r"\bvc\.([A-Za-z]\w*)", page.read_text())}
+    if public := getattr(voxelcast, "__all__", None):
+        assert used <= set(public)

@@ -1,6 +1,7 @@
 """Walk through a page of the documentation as its reader does, from top to bottom, in an empty folder.
 
-``python -m tests.walk docs/explanations.md ...`` does so and keeps the figures that a page draws in ``docs/images``.
+``python -m tests.walk docs/tutorial.md docs/figures/*.py`` does so and keeps the figures that pages and scripts draw in
+``docs/images``.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ import sys
 import tempfile
 from pathlib import Path
 
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 BLOCK = re.compile(r"^```(bash|yaml|python)\n(.*?)^```", flags=re.M | re.S)
 FILE_NAME = re.compile(r"`([\w/]+\.yaml)`:\s*$")
 
 
 def walk(page: Path, folder: Path) -> None:
-    """Run a page's blocks in ``folder``: shell commands, experiment files that the text names, Python.
+    """Run a page's blocks in ``folder``: shell commands, experiment files that the text names, Python; or a script.
 
     A YAML block is written to the file whose name ends the line before it. Of the shell, lines that begin with
     ``voxelcast`` are run.
     """
     text = page.read_text(encoding="utf-8")
     with contextlib.chdir(folder):
+        if page.suffix == ".py":
+            exec(compile(text, page.name, "exec"), {})
+            return
         for block in BLOCK.finditer(text):
             language, code = block.groups()
             if language == "python":
@@ -50,14 +55,14 @@ def command(line: str) -> None:
 
 
 def main(pages: list[str]) -> None:
-    """Walk the pages, one folder for each, and copy what they draw to docs/images."""
+    """Walk the pages and scripts, one folder for each, and copy what they draw to docs/images."""
     os.environ["MPLBACKEND"] = "agg"
     for page in map(Path, pages):
         with tempfile.TemporaryDirectory() as folder:
             walk(page.resolve(), Path(folder))
             for figure in sorted(Path(folder).glob("*.png")):
-                shutil.copy(figure, page.parent / "images" / figure.name)
-                print(page.parent / "images" / figure.name)
+                shutil.copy(figure, IMAGES / figure.name)
+                print(IMAGES / figure.name)
 
 
 if __name__ == "__main__":

@@ -2,64 +2,59 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks.encoders import ENCODERS, benchmark_encoders
-from benchmarks.mini_track import benchmark_mini_track
+from benchmarks.mini_track import MiniTrack, benchmark_mini_track, search_one, start_worker
 from benchmarks.permutation import benchmark_permutation
 from benchmarks.pls import benchmark_pls
-from benchmarks.simulation import simulate_features, simulate_responses
+from benchmarks.simulation import PairSize, TrackSize, simulate_features, simulate_responses
 from benchmarks.whole_brain import benchmark_whole_brain
 from voxelcast.core.errors import OptionError, UnknownNameError
+
+SMALL = TrackSize(n_train=200, n_test=10, n_layers=3, n_components=10, n_folds=5)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_pls_scores_are_equal_by_the_same_definition() -> None:
-    found = benchmark_pls(120, 12, 20, n_folds=4, trials=6, compared=(1, 2, 3))
+    found = benchmark_pls(PairSize(120, 12, 20, 4), trials=6, compared=(1, 2, 3))
     assert found.score_difference < 1e-9
-    assert found.exact_score >= found.reference_score - found.default_difference
-    assert found.ratio == found.model_seconds / found.exact_seconds
+    assert found.race.default_margin >= -found.default_difference
+    assert found.race.ratio == found.race.model.wall / found.race.ours.wall
     lines = found.lines()
     assert any(line.startswith("ratio: ") for line in lines)
     assert "120 stimuli, 12 features, 20 voxels, 4 folds" in lines[0]
 
 
-def test_mini_track_finds_the_true_layers_whatever_the_number_of_workers() -> None:
+def test_mini_track_finds_the_true_layers_in_workers_as_in_this_process() -> None:
     counts = {"sub01": {"V1": 12, "EBA": 8}, "sub02": {"V1": 5}}
-    found = {
-        workers: benchmark_mini_track(
-            workers, voxel_counts=counts, n_train=200, n_test=10, n_layers=6, n_components=10, n_folds=5, nested=True
-        )
-        for workers in (1, 2)
-    }
-    for result in found.values():
-        assert [(pair.subject, pair.roi) for pair in result.pairs] == [
-            ("sub01", "V1"),
-            ("sub01", "EBA"),
-            ("sub02", "V1"),
-        ]
-        assert all(pair.layer == pair.true_layer for pair in result.pairs)
-        assert 2**25 < result.peak_bytes < 2**32
-        assert "3 pairs" in result.lines()[0]
-    scores = [[(pair.selection_score, pair.score) for pair in result.pairs] for result in found.values()]
-    assert scores[0] == scores[1]
+    track = MiniTrack(2, counts, replace(SMALL, n_layers=6), nested=True)
+    result = benchmark_mini_track(track)
+    assert [(pair.subject, pair.roi) for pair in result.pairs] == [("sub01", "V1"), ("sub01", "EBA"), ("sub02", "V1")]
+    assert all(pair.layer == pair.true_layer for pair in result.pairs)
+    assert 30 < result.peak_mb < 4000
+    assert "3 pairs" in result.lines()[0]
+    start_worker(track)
+    for pair in result.pairs:
+        here = search_one(pair.subject, pair.roi, counts[pair.subject][pair.roi])
+        assert (here.layer, here.selection_score, here.score) == (pair.layer, pair.selection_score, pair.score)
 
 
 def test_mini_track_in_outer_folds_of_their_own() -> None:
-    found = benchmark_mini_track(
-        1, voxel_counts={"sub01": {"V1": 30}}, n_train=200, n_test=10, n_layers=3, n_components=10, n_folds=5, n_outer=4
-    )
+    found = benchmark_mini_track(MiniTrack(1, {"sub01": {"V1": 30}}, SMALL, n_outer=4))
     (pair,) = found.pairs
     assert pair.layer == pair.true_layer
     assert pair.score == pytest.approx(pair.selection_score, abs=0.1)
     assert "nested in 4 outer folds of their own" in found.lines()[0]
     with pytest.raises(OptionError, match="exclude each other"):
-        benchmark_mini_track(1, nested=True, n_outer=5)
+        MiniTrack(nested=True, n_outer=5)
 
 
 def test_whole_brain_finds_the_true_layer_in_every_outer_fold() -> None:
-    found = benchmark_whole_brain(600, n_train=200, n_test=10, n_layers=3, n_components=10, n_folds=5)
+    found = benchmark_whole_brain(600, SMALL)
     assert {choice.layer for choice in found.found.nested_choices} == {found.true_layer}
     assert found.found.predictions.shape == (10, 600)
     lines = found.lines()
@@ -69,7 +64,7 @@ def test_whole_brain_finds_the_true_layer_in_every_outer_fold() -> None:
 
 def test_mini_track_needs_a_worker() -> None:
     with pytest.raises(OptionError, match="workers must be at least 1; got 0"):
-        benchmark_mini_track(0)
+        MiniTrack(workers=0)
 
 
 def test_simulated_responses_have_the_stated_signal() -> None:
@@ -86,11 +81,11 @@ def test_simulated_responses_have_the_stated_signal() -> None:
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_encoders_find_the_same_models_both_ways(encoder: str) -> None:
-    found = benchmark_encoders(80, 5, 6, encoders=[encoder], n_folds=3, trials=4)
+    found = benchmark_encoders(PairSize(80, 5, 6, 3), encoders=[encoder], trials=4)
     (race,) = found.races
     assert race.encoder == encoder
     assert len(race.proposals) == (3 if encoder == "cca" else 4)
-    assert race.ratio == race.model_seconds / race.exact_seconds
+    assert race.ratio == race.model.wall / race.ours.wall
     # Penalties lie between those of the list, and scikit-learn's tolerance is loose; the models are the same.
     assert race.default_margin > -0.02
     # By the same definition ours is at least as good: every model, or the penalty at the peak. (Of ols the reference
@@ -106,7 +101,7 @@ def test_encoders_find_the_same_models_both_ways(encoder: str) -> None:
 
 def test_encoders_without_a_counterpart_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="with a counterpart in scikit-learn"):
-        benchmark_encoders(encoders=["mlp"])
+        benchmark_encoders(PairSize(), encoders=["mlp"])
 
 
 def test_permutation_counts_the_same_as_the_loop() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import memory
 from benchmarks.clips import ClipFrames, make_clips
-from benchmarks.extract import Setup, benchmark_extract, frame_by_frame
-from benchmarks.memory import benchmark_memory
+from benchmarks.extract import Extraction, benchmark_extract, frame_by_frame
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.extract import StimulusFeatures, extract
 from voxelcast.networks.settings import ExtractionSettings
@@ -23,8 +23,8 @@ SMALL = ("features.3", "features.12")
 @pytest.mark.slow
 def test_both_sides_see_the_same_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", make_clips(1)[0][:20], 30)
-    setup = Setup("torchvision/squeezenet1_1", SMALL, "cpu", "float32", 5, 1, 1)
-    network, stimulus, sampling = setup.load(), Stimulus("a", tmp_path / "a.mp4"), FrameSampling(every=5)
+    extraction = Extraction("torchvision/squeezenet1_1", SMALL, precision="float32")
+    network, stimulus, sampling = extraction.load(), Stimulus("a", tmp_path / "a.mp4"), FrameSampling(every=5)
     (ours,) = extract(network, [stimulus], ExtractionSettings(sampling))
     (theirs,) = frame_by_frame(network, [stimulus], sampling)
     assert isinstance(ours, StimulusFeatures)
@@ -37,7 +37,7 @@ def test_both_sides_see_the_same_frames(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_says_rates_and_errors() -> None:
     found = benchmark_extract(
-        "torchvision/squeezenet1_1", layers=SMALL, every=45, n_clips=2, reference_clips=1, workers=1
+        Extraction("torchvision/squeezenet1_1", SMALL, every=45, clips=2, reference_clips=1, workers=1)
     )
     assert found.least_correlation > 0.9999
     assert 0 < found.largest_error < 0.05
@@ -49,9 +49,8 @@ def test_says_rates_and_errors() -> None:
 @pytest.mark.slow
 def test_memory_is_announced_as_it_is_taken() -> None:
     said: list[str] = []
-    found = benchmark_memory(
-        "torchvision/squeezenet1_1", layers=SMALL, every=45, n_stimuli=5, components=3, announce=said.append
-    )
+    extraction = memory.Extraction("torchvision/squeezenet1_1", SMALL, every=45, stimuli=5, components=3)
+    found = memory.benchmark_memory(extraction, announce=said.append)
     features = sum(found.features.values())
     assert found.disk_bytes == 4 * 5 * features
     assert 0 <= found.used_bytes - found.disk_bytes <= 2 * 256  # the heads of two files
@@ -71,6 +70,6 @@ def test_clips_repeat_and_shift() -> None:
 
 def test_bad_options_are_refused() -> None:
     with pytest.raises(OptionError, match="device"):
-        benchmark_extract(device="tpu")
+        Extraction(device="tpu")
     with pytest.raises(OptionError, match="at least 1"):
-        benchmark_extract(every=0)
+        Extraction(every=0)

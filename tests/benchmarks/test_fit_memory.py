@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.__main__ import benchmark
 from benchmarks.fit_memory import CASES, benchmark_fit_memory, memory_case
-from voxelcast.cli.main import cli
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.features.cost import compress_bytes, compress_flops
 
@@ -40,7 +40,7 @@ def test_cases_that_make_no_sense_are_refused() -> None:
 
 
 def test_the_command_says_what_it_does_not_know() -> None:
-    result = CliRunner().invoke(cli, ["benchmark", "fit-memory", "--encoders", "mlp"])
+    result = CliRunner().invoke(benchmark, ["fit-memory", "--encoders", "mlp"])
     assert result.exit_code == 1
     assert "got mlp; take ridge or pls" in str(result.exception)
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.experiment.miniature import write_dataset, write_simulation
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.datasets.registry import close_all
+from voxelcast.report import optuna_figures, panels
+from voxelcast.report.figures import Panel
 
 
 class _Here:
@@ -39,6 +42,17 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     That worker processes give the same bytes is a test of its own.
     """
     monkeypatch.setattr("voxelcast.execution.workers.ProcessPoolExecutor", _Here)
+
+
+@pytest.fixture(autouse=True)
+def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the figures of reports but turn none into SVG, which takes most of a small run's time."""
+
+    def inline(figure: Figure, title: str, alt: str) -> Panel:
+        return Panel(title, "data:,", alt, 1, 1)
+
+    for module in (panels, optuna_figures):
+        monkeypatch.setattr(module, "inline", inline)
 
 
 @pytest.fixture

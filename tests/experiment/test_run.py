@@ -115,6 +115,7 @@ def test_a_challenge_ends_in_a_submission(simulation: Path, tmp_path: Path) -> N
     plain = settings(simulation, dataset={"kind": "simulated", "root": str(simulation)}, frames={"every": 2})
     plain["networks"] = [{"name": ENERGY, "layers": ["static.3", "static.5", "colour"]}]
     plain |= {"folds": {"n": 3}, "compress": {"components": 5}, "encoders": ["ridge"]}
+    plain |= {"significance": {"permutations": 50}}
     run(plain, tmp_path / "out")
     rows = scores(tmp_path / "out")
     assert sorted((row["subject"], row["roi"]) for row in rows) == sorted(product(SUBJECTS, MINI_ROIS))

@@ -32,5 +32,5 @@ def test_refuses_bad_delays_and_unknown_volumes() -> None:
     for delays in ([], [-1]):
         with pytest.raises(OptionError, match="delays must be whole numbers of TR from 0"):
             delayed_rows(["a"], ["a"], series, delays)
-    with pytest.raises(AlignmentError, match="volume 'b' has no place in a run"):
+    with pytest.raises(AlignmentError, match="volume 'b' has no position in a run"):
         delayed_rows(["a"], ["b"], series, [1])

@@ -82,7 +82,7 @@ def test_surface_files_are_one_per_hemisphere(tmp_path: Path) -> None:
     [
         ({"odd": np.ones(2)}, DataError, "is not known to this test dataset"),
         ({"V1": np.ones(4)}, AlignmentError, "s1 V1 has 4 values and 3 voxels"),
-        ({"V1": np.ones(3), "EBA": np.ones(3)}, AlignmentError, "different spaces"),
+        ({"V1": np.ones(3), "EBA": np.ones(3)}, AlignmentError, "different volumes or on different meshes"),
     ],
 )
 def test_what_does_not_fit_is_refused(values: dict[str, np.ndarray], error: type[Exception], message: str) -> None:

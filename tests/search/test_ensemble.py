@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize, nnls
 
-from benchmarks.selection import noise_scores, planted_choices, two_layers
+from benchmarks.selection import Simulation, noise_scores, planted_choices, two_layers
 from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
@@ -142,13 +142,13 @@ def test_settings_are_checked() -> None:
 
 def test_two_planted_layers_are_worth_more_together() -> None:
     alone, stacked = (
-        two_layers(way, 2, layers=5, voxels=8).values for way in ("best candidate of the ROI", "stacking")
+        two_layers(way, Simulation(2, layers=5, voxels=8)).values for way in ("best candidate of the ROI", "stacking")
     )
     assert min(np.subtract(stacked, alone)) > 0.05
 
 
 def test_a_planted_layer_and_its_penalty_are_found_again() -> None:
-    found, ratios = planted_choices(3, voxels=10)
+    found, ratios = planted_choices(Simulation(3, voxels=10))
     assert found == 1
     assert 0.3 < np.median(ratios) < 3
 
@@ -164,7 +164,7 @@ def test_a_planted_layer_and_its_penalty_are_found_again() -> None:
     ],
 )
 def test_noise_scores_nothing_once_nested(way: str) -> None:
-    selection, nested = noise_scores(way, 20)
+    selection, nested = noise_scores(way, Simulation())
     low, high = nested.interval
     assert low < 0 < high
     assert selection.interval[0] > 0.02

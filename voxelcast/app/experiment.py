@@ -15,7 +15,7 @@ from voxelcast.app.discovery import Found
 from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.execution.journal import FILE_NAME
 from voxelcast.execution.status import RunStatus, read_status
-from voxelcast.report.summary import network_label
+from voxelcast.report.summary import config_networks
 from voxelcast.results.read import Results, read_overview
 
 State = Literal["finished", "running", "stopped", "unreadable"]
@@ -79,9 +79,7 @@ class Experiment:
     @property
     def networks(self) -> tuple[str, ...]:
         """Networks of the settings, with their weights; of settings that name none, those of the scores."""
-        settings = self.config.get("networks")
-        listed = [n for n in settings if isinstance(n, Mapping)] if isinstance(settings, list) else []
-        names = [network_label(str(n.get("label") or n.get("name")), str(n.get("weights") or "")) for n in listed]
+        names = config_networks(self.config)
         if not names and self.results:
             names = list(self.results.scores["network"])
         return tuple(dict.fromkeys(names))

@@ -61,12 +61,7 @@ class Key:
     The address that ``voxelcast view`` prints carries the key; it is exchanged for a cookie and disappears from the
     address.
 
-    Parameters
-    ----------
-    app : ASGI application
-    key : str
-    cookie : str
-        Its name. Cookies are shared by all ports of a machine, so it should name the port.
+    Cookies are shared by all ports of a machine, so the name ``cookie`` should name the port.
     """
 
     def __init__(self, app: ASGIApp, *, key: str, cookie: str) -> None:

@@ -43,19 +43,14 @@ def read_asset(name: str) -> bytes:
 def app_environment() -> jinja2.Environment:
     """Return the report's templates' environment with our templates before its own."""
     made = environment()
-    own = jinja2.PackageLoader("voxelcast.app", "templates")
-    made.loader = jinja2.ChoiceLoader([own, made.loader] if made.loader else [own])
+    ours = jinja2.PackageLoader("voxelcast.app", "templates")
+    made.loader = jinja2.ChoiceLoader([ours, made.loader] if made.loader else [ours])
     made.filters |= {"stage_now": _stage_now, "local": _local}
     return made
 
 
 class Pages:
-    """The pages over a library.
-
-    Parameters
-    ----------
-    library : Library
-    """
+    """The pages over a library."""
 
     def __init__(self, library: Library) -> None:
         self._library = library

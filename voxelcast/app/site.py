@@ -37,12 +37,7 @@ _STATUS: Final[Sequence[tuple[type[VoxelcastError], int]]] = (
 
 
 class Site:
-    """Answers requests from a library.
-
-    Parameters
-    ----------
-    library : Library
-    """
+    """Answers requests from a library."""
 
     def __init__(self, library: Library) -> None:
         self._library = library

@@ -12,8 +12,8 @@ import numpy as np
 
 from voxelcast.app.experiment import STATES, Experiment
 from voxelcast.core.checks import check_option
-from voxelcast.report.summary import Row, choose_measure, overall_row, roi_rows
-from voxelcast.results.read import ROI_ORDER, Results
+from voxelcast.report.summary import Row, choose_measure, overall_row, roi_rows, sort_rois
+from voxelcast.results.read import Results
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,5 @@ def _numbers(results: Results, query: Query) -> Numbers | None:
 def choices(experiments: Sequence[Experiment]) -> tuple[list[str], list[str]]:
     """List the ROIs (from early to late visual cortex, then the others) and the subjects of all experiments."""
     tables = [experiment.results for experiment in experiments if experiment.results]
-    rois = dict.fromkeys(roi for results in tables for roi in results.rois)
     subjects = sorted({subject for results in tables for subject in results.subjects})
-    return [roi for roi in ROI_ORDER if roi in rois] + [roi for roi in rois if roi not in ROI_ORDER], subjects
+    return list(sort_rois(roi for results in tables for roi in results.rois)), subjects

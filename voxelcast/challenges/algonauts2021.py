@@ -49,6 +49,7 @@ class Algonauts2021(Challenge):
     rule = "2021"
     tracks = ("mini", "full")
     levels = ("ROI", "subject")
+    ending = ".pkl"
     files: ClassVar = {track: (f"{track}_track.pkl", f"{track}_track.zip") for track in tracks}
 
     def shapes(self, datasets: Sequence[Dataset], track: str) -> dict[Part, Shape]:
@@ -74,9 +75,9 @@ class Algonauts2021(Challenge):
         """Name the track."""
         return "full_track" if all(roi == WHOLE_BRAIN for _, roi in shapes) else "mini_track"
 
-    def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
-        """Name the pickle."""
-        return {f"{self.stem(shapes)}.pkl": sum(n * m for n, m in shapes.values())}
+    def shown(self, shapes: Mapping[Part, Shape]) -> str:
+        """Name the track."""
+        return self.stem(shapes).replace("_", " ")
 
     def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:
         """Pickle the arrays."""
@@ -107,7 +108,7 @@ class Algonauts2021(Challenge):
         n_subjects, n_rois = (len({part[k] for part in shapes}) for k in (0, 1))
         n_test, n_voxels = next(iter(shapes.values()))[0], sum(m for _, m in shapes.values())
         return (
-            f"{self.stem(shapes).replace('_', ' ')} in order: {n_subjects} subjects x {n_rois} ROIs, "
+            f"{self.shown(shapes)} in order: {n_subjects} subjects x {n_rois} ROIs, "
             f"{n_test} stimuli, {n_voxels} voxels in all"
         )
 
@@ -134,10 +135,6 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
         NaN marks a missing repetition.
     predicted : mapping of (subject, roi) to ndarray of shape (n_stimuli, n_voxels)
         The same subjects and ROIs.
-
-    Returns
-    -------
-    score : ChallengeScore
 
     Raises
     ------

@@ -120,10 +120,6 @@ def score_2023(
         Share of the mean responses' variance that is signal, between 0 and 1:
         ``ncsnr**2 / (ncsnr**2 + mean(1 / n_repetitions))``.
 
-    Returns
-    -------
-    score : ChallengeScore
-
     Raises
     ------
     AlignmentError, ShapeError, DataError

@@ -81,10 +81,6 @@ class Algonauts2025(Challenge):
         of_friends = all(run.startswith("s07e") for _, run in shapes)
         return f"fmri_predictions_{'friends_s7' if of_friends else 'ood'}"
 
-    def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
-        """Name the one file."""
-        return {f"{self.stem(shapes)}.npy": sum(n * m for n, m in shapes.values())}
-
     def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:
         """Write the dict as np.save does, but for the pickle's protocol and names, which NumPy 1 reads too."""
         buffer = io.BytesIO()
@@ -117,10 +113,6 @@ def score_2025(
     measured, predicted : mapping of (subject, run) to ndarray of shape (n_volumes, n_parcels)
     edge : int
         Volumes to drop at either end of a run.
-
-    Returns
-    -------
-    score : ChallengeScore
 
     Raises
     ------

@@ -50,6 +50,8 @@ class Challenge(ABC):
     """What the outer and the inner names of a submission are, e.g. ``("subject", "run")``; one is ``"subject"``."""
     files: ClassVar[Mapping[str, tuple[str, ...]]]
     """Patterns, below the folder of a submission, of what `write` leaves there for each track."""
+    ending: ClassVar[str] = ".npy"
+    """Of the file in the zip, where there is one."""
     one_dataset_per_subject: ClassVar[bool] = False
     """Whether a submission is made of several datasets, one of each subject."""
 
@@ -74,9 +76,13 @@ class Challenge(ABC):
     def stem(self, shapes: Mapping[Part, Shape]) -> str:
         """Name the submission of these arrays: its file without the ending."""
 
-    @abstractmethod
+    def shown(self, shapes: Mapping[Part, Shape]) -> str:
+        """Name the submission of these arrays in messages."""
+        return self.stem(shapes)
+
     def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
-        """Name the files of the submission below its folder, with the number of values that each holds."""
+        """Name the files of the submission below its folder, with the number of values that each holds: one, of all."""
+        return {f"{self.stem(shapes)}{self.ending}": sum(n * m for n, m in shapes.values())}
 
     @abstractmethod
     def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:
@@ -183,9 +189,9 @@ class Challenge(ABC):
         UnwritableError
             If the folder cannot be written to.
         """
-        stem = self.stem(shapes)
+        stem, shown = self.stem(shapes), self.shown(shapes)
         content = {part: _as_float32(values) for part, values in arrays.items()}
-        _raise_first(find_problems(self._nested(content), self._nested(shapes), self.levels), stem)
+        _raise_first(find_problems(self._nested(content), self._nested(shapes), self.levels), shown)
         members = self.encode(self._nested({part: content[part] for part in shapes}), shapes)
         for name, data in (*members.items(), (f"{stem}.zip", zipped(members))):
             write_bytes(folder / name, data)

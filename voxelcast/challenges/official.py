@@ -68,10 +68,9 @@ def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | No
 def _measured(datasets: Sequence[Dataset], pairs: Sequence[Part]) -> dict[Part, FloatArray]:
     """Read the responses to the held-out stimuli, (n_test, n_repetitions, n_voxels); ROIs from early to late."""
     measured = {}
-    index = {roi: number for number, roi in enumerate(ROI_ORDER)}
     for dataset in datasets:
         ids = [stimulus.stimulus_id for stimulus in dataset.test_stimuli]
-        for subject, roi in sorted(pairs, key=lambda pair: index.get(pair[1], len(index))):
+        for subject, roi in sorted(pairs, key=lambda pair: (*ROI_ORDER, pair[1]).index(pair[1])):
             if subject in dataset.subjects:
                 responses = dataset.responses(subject, roi, "test")
                 check_same_stimuli(f"responses of {subject} {roi}", responses.stimulus_ids, "held-out stimuli", ids)

@@ -73,10 +73,8 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
 def missing_parts(output: Path) -> dict[Part, str]:
     """Read which subjects and ROIs failed in a run, and why: nothing where its results are complete."""
     table = output / "scores.csv"
-    if not table.is_file():
-        return {}
-    with table.open(newline="", encoding="utf-8") as file:
-        return {(row["subject"], row["roi"]): row["missing"] for row in csv.DictReader(file) if row.get("missing")}
+    rows = _rows(table) if table.is_file() else []
+    return {(row["subject"], row["roi"]): row["missing"] for row in rows if row.get("missing")}
 
 
 def _ids(table: Path) -> list[str]:
@@ -84,5 +82,9 @@ def _ids(table: Path) -> list[str]:
         raise MissingFileError(
             f"{table} does not exist, which says what stimuli were predicted; run the experiment again"
         )
+    return [row["stimulus_id"] for row in _rows(table)]
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
     with table.open(newline="", encoding="utf-8") as file:
-        return [row["stimulus_id"] for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))

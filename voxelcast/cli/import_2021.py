@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,16 +20,12 @@ from voxelcast.core.errors import UnwritableError
     type=click.Choice(["slurm", "grid-engine"]),
     default="slurm",
     show_default=True,
-    help="Of the profile; CLUSTER does not say.",
+    help="Of the profile.",
 )
 @click.option(
-    "--as-in-2021",
-    is_flag=True,
-    help="Repeat what the 2021 code did, also where it differs from what its settings say.",
+    "--as-in-2021", is_flag=True, help="Repeat what the 2021 code did, also where its settings say otherwise."
 )
-def import_2021(
-    train: Path, cluster: Path | None, output: Path | None, profile: Path | None, scheduler: str, as_in_2021: bool
-) -> None:
+def import_2021(train: Path, cluster: Path | None, output: Path | None, profile: Path | None, **options: Any) -> None:
     """Turn TRAIN (configs/train/....json) and CLUSTER (configs/cluster/....yaml) into files of voxelcast.
 
     Says of each key what became of it, or why it has no meaning any more.
@@ -38,17 +35,17 @@ def import_2021(
 
     if profile is not None and cluster is None:
         raise click.UsageError("--profile needs CLUSTER, the file from which the profile is made")
-    made = convert(train, cluster, scheduler=scheduler, as_in_2021=as_in_2021)
-    targets = [(output or Path(f"{train.stem}.yaml"), made.experiment)]
+    made = convert(train, cluster, **options)
+    files = {"--output": (output or Path(f"{train.stem}.yaml"), made.experiment)}
     if made.profile is not None:
-        targets.append((profile or Path(f"{scheduler}.yaml"), made.profile))
-    for path, option in zip((path for path, _ in targets), ("--output", "--profile"), strict=False):
+        files["--profile"] = (profile or Path(f"{options['scheduler']}.yaml"), made.profile)
+    for option, (path, _) in files.items():
         if path.exists():
             raise UnwritableError(f"{path} is there already; choose another {option}")
     for note in made.notes:
-        click.echo(str(note))
-    for path, text in targets:
+        click.echo(note)
+    for path, text in files.values():
         write_text(path, text)
         click.echo(f"wrote {path}")
-    on = f" --on {targets[1][0]}" if made.profile is not None else ""
-    click.echo(f"next: voxelcast run {targets[0][0]}{on} --dry-run")
+    on = f" --on {files['--profile'][0]}" if made.profile is not None else ""
+    click.echo(f"next: voxelcast run {files['--output'][0]}{on} --dry-run")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
+from voxelcast.cli.options import take_settings
 from voxelcast.cli.progress import make_progress
 
 
@@ -79,18 +80,18 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show
 @_SIZE
 @_MEAN
 @_STD
-def validate_(
-    name: str, images: Path, weights: str, classes: Path | None, batch: int, workers: int, device: str, **settings: Any
-) -> None:
+def validate_(images: Path, classes: Path | None, batch: int, workers: int, device: str, **options: Any) -> None:
     """Measure the top-1 and top-5 accuracy of network NAME on IMAGES, a folder with a folder of images per class."""
     from voxelcast.networks.image_folder import list_image_folder
     from voxelcast.networks.registry import load_network
+    from voxelcast.networks.settings import NetworkSettings
     from voxelcast.networks.validate import validate
 
     labelled = list_image_folder(images, classes)
-    network = load_network(name, weights=weights, layers="all", device=device, **settings)
+    settings = take_settings(NetworkSettings, options, layers="all")
+    network = load_network(settings, device=device)
     found = validate(network, labelled, batch=batch, workers=workers, progress=make_progress())
-    click.echo(f"{name}, weights {network.card.weights}")
+    click.echo(f"{settings.name}, weights {network.card.weights}")
     click.echo(f"{found.n_images} images of {len(labelled.classes)} classes, {found.n_classes} classes in the network")
     click.echo(f"top-1 {found.top1:.4f}, top-5 {found.top5:.4f}")
 
@@ -116,23 +117,7 @@ def validate_(
 @_MEAN
 @_STD
 def finetune_(
-    name: str,
-    images: Path,
-    output: Path,
-    weights: str,
-    classes: Path | None,
-    fraction: float,
-    epochs: int,
-    trainable: Literal["all", "head"],
-    keep_head: bool,
-    lr_head: float,
-    lr_backbone: float,
-    weight_decay: float,
-    batch: int,
-    seed: int,
-    workers: int,
-    device: str,
-    **settings: Any,
+    images: Path, output: Path, classes: Path | None, fraction: float, keep_head: bool, **options: Any
 ) -> None:
     """Fine-tune network NAME on IMAGES, a folder with a folder of images per class.
 
@@ -145,12 +130,14 @@ def finetune_(
     from voxelcast.networks.settings import NetworkSettings
     from voxelcast.networks.trainee import load_trainee
 
-    learning = FinetuneSettings(epochs, trainable, lr_head, lr_backbone, weight_decay, batch, seed)
-    chosen = check_device(device)
-    labelled = list_image_folder(images, classes).fraction(fraction, seed)
-    network = NetworkSettings(name, ("all",), weights, **settings)
-    trainee = load_trainee(network, labelled, seed=seed, keep_head=keep_head)
-    history = finetune(trainee, labelled, output, learning, device=chosen, workers=workers, progress=make_progress())
+    settings = take_settings(FinetuneSettings, options)
+    network = take_settings(NetworkSettings, options, layers="all")
+    device = check_device(options["device"])
+    labelled = list_image_folder(images, classes).fraction(fraction, settings.seed)
+    trainee = load_trainee(network, labelled, seed=settings.seed, keep_head=keep_head)
+    history = finetune(
+        trainee, labelled, output, settings, device=device, workers=options["workers"], progress=make_progress()
+    )
     last = history[-1]
     plural = "s" if len(history) > 1 else ""
     click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epoch{plural}")

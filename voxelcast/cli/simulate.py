@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
+from voxelcast.cli.options import take_settings
 from voxelcast.cli.progress import make_progress
 from voxelcast.core.errors import OptionError
-from voxelcast.datasets.simulation.plan import SimulationPlan
 
 
 @click.command()
@@ -18,8 +17,8 @@ from voxelcast.datasets.simulation.plan import SimulationPlan
 @click.option("--preset", type=click.Choice(["demo", "challenge"]), default="demo", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--subjects", type=int, help="Number of subjects.")
-@click.option("--train", type=int, help="Number of training videos.")
-@click.option("--test", type=int, help="Number of held-out videos.")
+@click.option("--train", "n_train", type=int, help="Number of training videos.")
+@click.option("--test", "n_test", type=int, help="Number of held-out videos.")
 @click.option("--voxels", type=int, help="Number of voxels of every ROI.")
 @click.option("--signal", type=float, help="Share of signal in the variance of one presentation.")
 @click.option("--shared-noise", type=float, help="Share of the noise that an ROI's voxels have in common.")
@@ -33,35 +32,27 @@ from voxelcast.datasets.simulation.plan import SimulationPlan
 def simulate(
     root: Path,
     preset: Literal["demo", "challenge"],
-    seed: int,
     subjects: int | None,
     voxels: int | None,
-    every: int,
     driver: tuple[str, ...],
-    weights: str,
-    input_size: int,
-    **changes: Any,
+    **options: Any,
 ) -> None:
     """Write real videos and responses with a planted truth to ROOT, in the layout of the Algonauts Challenge 2021.
 
     The preset demo is small; challenge has the real numbers of subjects, voxels and videos. What was planted, and the
     test responses, lie in ROOT/truth.
     """
-    from voxelcast.datasets.simulation.plan import simulation_preset
-    from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
-    from voxelcast.networks.settings import NetworkSettings
+    from voxelcast.datasets.simulation.plan import resize_plan, simulation_preset
+    from voxelcast.experiment.simulation import DEFAULT_DRIVERS, driving_networks, simulate
     from voxelcast.stimuli.sampling import FrameSampling
 
     drivers = DEFAULT_DRIVERS | dict(_driver(text) for text in driver)
-    names = {"train": "n_train", "test": "n_test"}
-    given = {names.get(name, name): value for name, value in changes.items() if value is not None}
-    plan = _resized(simulation_preset(preset, drivers, seed=seed, **given), subjects, voxels)
-    networks = [
-        NetworkSettings(name=name, layers=("*",), weights=weights, input_size=input_size)
-        for name in sorted({name for name, _ in drivers.values()})
-        if not name.startswith("voxelcast/")
-    ]
-    simulate(root, plan, networks, sampling=FrameSampling(every=every), seed=seed, progress=make_progress())
+    sampling = take_settings(FrameSampling, options)
+    network = {name: options.pop(name) for name in ("weights", "input_size")}
+    networks = driving_networks(drivers, **network)
+    given = {name: value for name, value in options.items() if value is not None}
+    plan = resize_plan(simulation_preset(preset, drivers, **given), subjects, voxels)
+    simulate(root, plan, networks, sampling=sampling, seed=plan.seed, progress=make_progress())
     click.echo(f"simulation in {root}; use it with dataset: {{kind: simulated, root: {root}}}")
 
 
@@ -71,14 +62,3 @@ def _driver(text: str) -> tuple[str, tuple[str, str]]:
     if not (equals and colon and roi and network and layer):
         raise OptionError(f"--driver must be ROI=NETWORK:LAYER, e.g. V1=voxelcast/motion_energy:static.1; got {text!r}")
     return roi, (network, layer)
-
-
-def _resized(plan: SimulationPlan, subjects: int | None, voxels: int | None) -> SimulationPlan:
-    """Give the plan another number of subjects (sub01, sub02, ...) and of voxels in every ROI."""
-    names = plan.subjects if subjects is None else [f"sub{number:02d}" for number in range(1, subjects + 1)]
-    counts = list(plan.voxels.values())
-    table = {
-        name: {roi: n if voxels is None else voxels for roi, n in counts[place % len(counts)].items()}
-        for place, name in enumerate(names)
-    }
-    return replace(plan, voxels=table)

@@ -11,7 +11,9 @@ from voxelcast.core.checks import nearest
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-def first_problem(problems: Sequence[Mapping[str, Any]], model: type, section: str = "") -> str:
+def first_problem(
+    problems: Sequence[Mapping[str, Any]], model: type, section: str = "", whole: str = "see examples/"
+) -> str:
     """Describe the first of some problems: what was wrong, what is allowed, what was got.
 
     Parameters
@@ -22,6 +24,8 @@ def first_problem(problems: Sequence[Mapping[str, Any]], model: type, section: s
         The pydantic model or dataclass that was validated.
     section : str
         Where its settings stand, e.g. ``"dataset"``; empty for the whole file.
+    whole : str
+        Where the user can see whole settings.
     """
     # A misspelt setting often leaves another one missing: the misspelling is what to correct.
     first = min(problems, key=lambda problem: problem["type"] not in _UNKNOWN)
@@ -33,7 +37,7 @@ def first_problem(problems: Sequence[Mapping[str, Any]], model: type, section: s
         hint = f"did you mean {near}? " if near else ""
         text = f"{name} is not a setting; {hint}allowed here: {', '.join(allowed)}"
     elif first["type"] == "missing":
-        text = f"{name} is missing; add it (see examples/)"
+        text = f"{name} is missing; add it ({whole})"
     else:
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         # A section that is wrong as a whole is no news to the reader, and long.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from voxelcast.core.errors import OptionError
 from voxelcast.core.registry import Registry
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.budget import AutoMLSettings
@@ -27,13 +28,35 @@ def register_encoder(encoder: T) -> T:
 
     Its objects are made as ``encoder(seed, automl)`` (see `Encoder`). A package of your own names the module of the
     class as an entry point of the group ``voxelcast.encoders``; `voxelcast.testing.encoders` tests the class.
+
+    Raises
+    ------
+    OptionError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.encoders.ridge import Ridge
+    >>> @vc.register_encoder
+    ... class OurRidge(Ridge):
+    ...     name = "our_ridge"
+    >>> vc.list_encoders("our*")
+    ('our_ridge',)
     """
     ENCODERS.add(encoder.name, encoder)
     return encoder
 
 
 def list_encoders(pattern: str = "*") -> tuple[str, ...]:
-    """List the names of the encoders that match a shell pattern, sorted."""
+    """List the names of the encoders that match a shell pattern, sorted.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> vc.list_encoders("ridge*")
+    ('ridge', 'ridge_per_voxel')
+    """
     return ENCODERS.names(pattern)
 
 
@@ -53,6 +76,15 @@ def get_encoder(name: str, seed: int = 0, automl: AutoMLSettings = AutoMLSetting
 def can_be_exact(name: str) -> bool:
     """Say whether an encoder's whole grid can be tried, which ``method: exact`` needs."""
     return len(get_encoder(name).param_grid(ProblemSize(100, 10, 10))) > 0
+
+
+def check_exact(names: Sequence[str], method: str) -> None:
+    """Raise OptionError if the search method is exact and an encoder has too many hyper-parameters for that."""
+    unlisted = [name for name in names if not can_be_exact(name)]
+    if method == "exact" and unlisted:
+        raise OptionError(
+            f"search.method: exact tries every setting, which {unlisted[0]} has too many of; set search.method=bayes"
+        )
 
 
 def check_ready(names: Sequence[str]) -> None:

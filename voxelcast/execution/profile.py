@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from voxelcast.core.checks import nearest
 from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.core.validation import first_problem
 from voxelcast.execution.engine import Kind
 
 
@@ -147,14 +147,13 @@ class LocalProfile(_Strict):
 
 Profile = LocalProfile | SlurmProfile | GridEngineProfile | GoogleProfile
 THIS_MACHINE = LocalProfile(scheduler="local")
-_MODELS: dict[str, type[BaseModel]] = {
+_MODELS: dict[str, type[Profile]] = {
     "local": LocalProfile,
     "slurm": SlurmProfile,
     "grid-engine": GridEngineProfile,
     "google": GoogleProfile,
 }
 SCHEDULERS = tuple(_MODELS)
-_ANY: TypeAdapter[Profile] = TypeAdapter(Annotated[Profile, Field(discriminator="scheduler")])
 
 
 def profiles_folder() -> Path:
@@ -208,27 +207,7 @@ def parse_profile(raw: object, source: str) -> Profile:
         raise ConfigError(f"{source}: scheduler must be one of {', '.join(_MODELS)}; got {got!r}")
     model = _MODELS[raw["scheduler"]]
     try:
-        profile: Profile = _ANY.validate_python(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{source}: {_first_problem(error, model, raw)}") from error
-    return profile
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel], raw: dict[str, Any]) -> str:
-    problem = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    loc = problem["loc"][1:]  # the first part is the scheduler
-    name = ".".join(map(str, loc))
-    if problem["type"] == "extra_forbidden":
-        owner = model
-        for part in loc[:-1]:
-            owner = MachineWorkers if model is GoogleProfile else JobWorkers
-            if part not in ("workers", "gpu_workers"):
-                return f"{name} is not a setting"
-        known = list(owner.model_fields)
-        near = nearest(str(loc[-1]), known)
-        hint = f"did you mean {near}? " if near else ""
-        return f"{name} is not a setting; {hint}allowed here: {', '.join(known)}"
-    if problem["type"] == "missing":
-        return f"{name} is missing; add it (voxelcast execution init {raw['scheduler']} shows a whole profile)"
-    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-    return f"{name}: {message}; got {problem['input']!r}"
+        whole = f"voxelcast execution init {raw['scheduler']} shows a whole profile"
+        raise ConfigError(f"{source}: {first_problem(error.errors(), model, whole=whole)}") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, UnwritableError, VoxelcastError
+from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
@@ -24,7 +24,7 @@ from voxelcast.experiment.results import remove_all_results, remove_old_maps, wr
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
-from voxelcast.store.lock import locked
+from voxelcast.store.lock import check_folder, locked
 from voxelcast.store.steps import StepStore
 
 
@@ -48,11 +48,8 @@ class Summary:
     mean_score: float | None
 
 
-_OURS = ("steps", ".lock")  # what a run leaves before it has written its settings
-
-
 def run_experiment(
-    config: ExperimentSettings,
+    settings: ExperimentSettings,
     output: Path,
     *,
     store: Path | None = None,
@@ -65,7 +62,7 @@ def run_experiment(
 
     Parameters
     ----------
-    config : ExperimentSettings
+    settings : ExperimentSettings
     output : Path
         Folder of the results; a folder that holds another experiment's is refused.
     store : Path or None
@@ -85,13 +82,13 @@ def run_experiment(
         For whatever is wrong with settings or data.
     """
     progress = Silent() if progress is None else progress
-    check_output(config, output)
+    check_output(settings, output)
     steps_store = StepStore(store or output / "steps")
     with locked(output):
         fetch_inputs(on, progress.note)
-        workers = worker_slots(on) or config.compute.workers or available_cores()
-        plan = Plan(_on_driver(config, on), steps_store, extract_on=worker_device(on, config.compute.device))
-        write_text(output / "config.yaml", config_text(config))
+        workers = worker_slots(on) or settings.compute.workers or available_cores()
+        plan = Plan(_on_driver(settings, on), steps_store, extract_on=worker_device(on, settings.compute.device))
+        write_text(output / "config.yaml", config_text(settings))
         forecast = estimate(plan, workers)
         for line in forecast.lines():
             progress.note(line)
@@ -99,13 +96,13 @@ def run_experiment(
         journal = Journal(output)
         seconds = (forecast.read_seconds, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
         stages = dict(zip(STAGES, seconds, strict=True))
-        if config.ensemble.joined:
+        if settings.ensemble.joined:
             stages[JOIN] = forecast.join_seconds
             stages[STAGES[-1]] = stages.pop(STAGES[-1])  # it comes after
         if plan.layer_groups:
             stages[DIVIDE] = forecast.partition_seconds
         with journal.run(steps_store.root, on.scheduler, stages):
-            with open_engine(on, workers, output, progress.note, _gpus(config)) as engine:
+            with open_engine(on, workers, output, progress.note, _gpus(settings)) as engine:
                 runner = StageRunner(engine, steps_store, progress, journal, on.retries)
                 finished, ran = _run(plan, runner, output)
             if not finished.fits:
@@ -125,31 +122,33 @@ def run_experiment(
         return Summary(output, ran, len(finished.steps) - ran, mean)
 
 
-def estimate_experiment(config: ExperimentSettings, output: Path, *, store: Path | None = None) -> Estimate:
+def estimate_experiment(settings: ExperimentSettings, output: Path, *, store: Path | None = None) -> Estimate:
     """Say how long an experiment will take, and how much disk and memory, without doing it.
 
     One stimulus of each network is looked at, and one subject x ROI's responses are read.
     """
-    check_output(config, output)
-    plan = Plan(config, StepStore(store or output / "steps", read_only=True))
-    return estimate(plan, config.compute.workers or available_cores())
+    check_output(settings, output)
+    plan = Plan(settings, StepStore(store or output / "steps", read_only=True))
+    return estimate(plan, settings.compute.workers or available_cores())
 
 
-def _gpus(config: ExperimentSettings) -> int:
+def _gpus(settings: ExperimentSettings) -> int:
     """Return how many of this machine's GPUs to use: of device cuda all, or as many as asked for."""
-    if config.compute.device != "cuda":
+    if settings.compute.device != "cuda":
         return 0
     there = len(visible_gpus())
-    if config.compute.gpus is not None and config.compute.gpus > there:
-        raise OptionError(f"compute.gpus must be at most {there}, the GPUs found; got {config.compute.gpus}; lower it")
-    return there if config.compute.gpus is None else config.compute.gpus
+    if settings.compute.gpus is not None and settings.compute.gpus > there:
+        raise OptionError(
+            f"compute.gpus must be at most {there}, the GPUs found; got {settings.compute.gpus}; lower it"
+        )
+    return there if settings.compute.gpus is None else settings.compute.gpus
 
 
-def _on_driver(config: ExperimentSettings, on: Profile) -> ExperimentSettings:
+def _on_driver(settings: ExperimentSettings, on: Profile) -> ExperimentSettings:
     """Have this process plan on the CPU where the work is done elsewhere: a login node has no GPU."""
     if isinstance(on, LocalProfile):
-        return config
-    return config.model_copy(update={"compute": config.compute.model_copy(update={"device": "cpu"})})
+        return settings
+    return settings.model_copy(update={"compute": replace(settings.compute, device="cpu")})
 
 
 STAGES = ("read responses", "extract features", "compress layers", "fit encoding models")
@@ -198,25 +197,17 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     return finished, ran + fitted.n_run + divided.n_run
 
 
-def config_text(config: ExperimentSettings) -> str:
+def config_text(settings: ExperimentSettings) -> str:
     """Write all settings as YAML."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def check_output(config: ExperimentSettings, output: Path) -> None:
+def check_output(settings: ExperimentSettings, output: Path) -> None:
     """Raise StoreError if ``output`` holds the results of other settings, or files that are not ours."""
-    if output.exists() and not output.is_dir():
-        raise UnwritableError(f"output {output} is a file; choose a folder with --output")
-    there = output / "config.yaml"
-    if not there.is_file():
-        foreign = sorted(p.name for p in output.iterdir() if p.name not in _OURS) if output.exists() else []
-        if foreign:
-            raise StoreError(
-                f"output {output} holds files that are not an experiment's ({foreign[0]}, ...); "
-                "choose an empty or new folder with --output"
-            )
+    there = check_folder(output, "config.yaml", "an experiment's")
+    if there is None:
         return
-    difference = _first_difference(_read_settings(there), json.loads(json.dumps(config.results_config())))
+    difference = _first_difference(_read_settings(there), json.loads(json.dumps(settings.results_config())))
     if difference:
         raise StoreError(
             f"output {output} holds another experiment: {difference}; choose another folder with --output, "

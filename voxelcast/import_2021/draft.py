@@ -33,23 +33,12 @@ class Note:
 
 @dataclass
 class Draft:
-    """Settings so far, a comment for some of them, and the notes."""
+    """Settings so far, a comment for some of them, and the notes; ``source`` names the 2021 file in messages."""
 
+    source: str
     settings: dict[str, Any] = field(default_factory=dict)
     comments: dict[str, list[str]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
-
-    def became(self, key: str, value: object, text: str) -> None:
-        """Note what a key became."""
-        self.notes.append(Note(key, value, "became", text))
-
-    def dropped(self, key: str, value: object, why: str) -> None:
-        """Note that a key has no meaning any more."""
-        self.notes.append(Note(key, value, "no meaning", why))
-
-    def unknown(self, key: str, value: object) -> None:
-        """Note a key that the 2021 repository did not have."""
-        self.notes.append(Note(key, value, "unknown", "the 2021 code does not read it; left out"))
 
     def comment(self, setting: str, text: str) -> None:
         """Add a comment above a setting."""
@@ -65,6 +54,73 @@ class Draft:
             dumped = yaml.safe_dump({setting: value}, sort_keys=False, default_flow_style=flow, width=110)
             lines += dumped.rstrip().splitlines()
         return "\n".join(lines) + "\n"
+
+
+class Section:
+    """A mapping of a 2021 file, whose keys are noted one by one as it becomes clear what became of them.
+
+    Parameters
+    ----------
+    draft : Draft
+        Takes the notes.
+    values : object
+    name : str
+        Its path in the file, e.g. ``train_config.smbo_config``; empty for the whole file.
+
+    Raises
+    ------
+    ConfigError
+        If it is no mapping.
+    """
+
+    def __init__(self, draft: Draft, values: object, name: str = "") -> None:
+        if not isinstance(values, dict):
+            raise ConfigError(f"{draft.source}: {name} must be a mapping; got {values!r}")
+        self.draft, self.name, self.values = draft, name, values
+        self._left = dict.fromkeys(values)
+
+    def path(self, key: str) -> str:
+        """Return a key's path in the file."""
+        return f"{self.name}.{key}" if self.name else key
+
+    def get(self, key: str, kind: type, default: Any = None) -> Any:
+        """Return a value; raise ConfigError if it is of another type."""
+        value = self.values.get(key, default)
+        if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+            raise ConfigError(f"{self.path(key)} must be {kind.__name__}; got {value!r}")
+        return value
+
+    def number(self, key: str, default: int, least: int = 1) -> int:
+        """Return a whole number; raise ConfigError if it is none or too small."""
+        value = self.values.get(key, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(f"{self.path(key)} must be a whole number of at least {least}; got {value!r}")
+        return value
+
+    def part(self, key: str) -> Section:
+        """Return a mapping inside this one, empty where it is absent."""
+        self._left.pop(key, None)
+        return Section(self.draft, self.values.get(key, {}), self.path(key))
+
+    def became(self, key: str, text: str) -> None:
+        """Note what a key became, or what its absence means."""
+        self._note(key, "became", text)
+
+    def dropped(self, key: str, why: str) -> None:
+        """Note that a key has no meaning any more."""
+        self._note(key, "no meaning", why)
+
+    def rest(self, reasons: Mapping[str, str] | None = None) -> None:
+        """Note of all other keys why they have no meaning any more, or that the 2021 repository did not have them."""
+        for key in list(self._left):
+            if reasons and key in reasons:
+                self.dropped(key, reasons[key])
+            else:
+                self._note(key, "unknown", "the 2021 code does not read it; left out")
+
+    def _note(self, key: str, fate: str, text: str) -> None:
+        self._left.pop(key, None)
+        self.draft.notes.append(Note(self.path(key), self.values.get(key, "left out"), fate, text))
 
 
 def read_2021(path: Path) -> dict[str, Any]:
@@ -86,25 +142,3 @@ def read_2021(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings as a mapping; got {type(raw).__name__}")
     return raw
-
-
-def part(raw: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    """Return a mapping inside a mapping, empty where it is absent.
-
-    Raises
-    ------
-    ConfigError
-        If it is something else.
-    """
-    value = raw.get(key, {})
-    if not isinstance(value, dict):
-        raise ConfigError(f"{where}: {key} must be a mapping; got {value!r}")
-    return value
-
-
-def take(train: dict[str, Any], key: str, kind: type, default: Any = None) -> Any:
-    """Take a setting out of the train config; raise ConfigError if it is of another type."""
-    value = train.pop(key, default)
-    if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ConfigError(f"train_config.{key} must be {kind.__name__}; got {value!r}")
-    return value

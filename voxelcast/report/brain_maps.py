@@ -16,7 +16,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
-from voxelcast.datasets.base import Dataset, VertexIndices, VoxelIndices
+from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
 from voxelcast.store.atomic import write_bytes
 
@@ -56,7 +56,7 @@ class SurfaceMap:
 BrainMap = VolumeMap | SurfaceMap
 
 
-def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
+def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
     Returns
@@ -67,18 +67,8 @@ def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str,
     Raises
     ------
     MissingFileError
-        If there are no values of the dataset's subjects and ROIs.
+        If they are ``needed`` and there are none of the dataset's subjects and ROIs.
     """
-    found = _find_voxels(output, dataset)
-    if not found:
-        raise MissingFileError(
-            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
-            "finished run on it"
-        )
-    return found
-
-
-def _find_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
         for roi in dataset.rois(subject):
@@ -86,6 +76,11 @@ def _find_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str
             if path.is_file():
                 values = _read_arrays(path) | _read_arrays(output / "variance_partitioning" / path.name)
                 found.setdefault(subject, {})[roi] = values | _normalised(values)
+    if needed and not found:
+        raise MissingFileError(
+            f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
+            "finished run on it"
+        )
     return found
 
 
@@ -141,53 +136,42 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
     DataError
         If the dataset does not know where its voxels lie.
     AlignmentError
-        If the number of values is not that of the places, or ROIs lie in different volumes.
+        If the number of values is not that of the voxels, or ROIs lie in different volumes.
     """
-    found = {}
-    for roi, there in values.items():
-        indices = dataset.voxel_indices(subject, roi)
+    found = {roi: dataset.voxel_indices(subject, roi) for roi in values}
+    volumes, surfaces = [], []
+    for roi, indices in found.items():
         if indices is None:
             raise DataError(
                 f"where the voxels of {subject} {roi} lie is not known to this {dataset.kind} dataset, so there is no "
-                "brain map; docs/brain_maps.md says which datasets have places"
+                "brain map; docs/brain_maps.md says of which datasets it is known"
             )
-        if indices.n_voxels != len(there):
+        if indices.n_voxels != len(values[roi]):
             raise AlignmentError(
-                f"{subject} {roi} has {len(there)} values and {indices.n_voxels} voxels; were they made from these "
-                "data?"
+                f"{subject} {roi} has {len(values[roi])} values and {indices.n_voxels} voxels; were they made from "
+                "these data?"
             )
-        found[roi] = indices
-    first = next(iter(found.values()))
-    if isinstance(first, VoxelIndices):
-        return _volume(subject, first, {r: p for r, p in found.items() if isinstance(p, VoxelIndices)}, values)
-    return _surface(subject, first, {r: p for r, p in found.items() if isinstance(p, VertexIndices)}, values)
-
-
-def _volume(
-    subject: str, first: VoxelIndices, found: Mapping[str, VoxelIndices], values: Mapping[str, FloatArray]
-) -> VolumeMap:
-    _check_one_space(subject, [each.shape for each in found.values()], len(values))
-    at = {roi: np.ravel_multi_index(tuple(each.indices.T), each.shape) for roi, each in found.items()}
-    flat = _mean_at(int(np.prod(first.shape)), [(at[roi], values[roi]) for roi in values])
-    return VolumeMap(flat.reshape(first.shape), first.affine)
-
-
-def _surface(
-    subject: str, first: VertexIndices, found: Mapping[str, VertexIndices], values: Mapping[str, FloatArray]
-) -> SurfaceMap:
-    _check_one_space(subject, [(each.mesh, each.n_vertices) for each in found.values()], len(values))
-    left = [(each.left, values[roi][: len(each.left)]) for roi, each in found.items()]
-    right = [(each.right, values[roi][len(each.left) :]) for roi, each in found.items()]
-    return SurfaceMap(first.mesh, _mean_at(first.n_vertices, left), _mean_at(first.n_vertices, right))
-
-
-def _check_one_space(subject: str, spaces: Sequence[object], n_rois: int) -> None:
-    if len(set(spaces)) != 1 or len(spaces) != n_rois:
-        raise AlignmentError(f"the ROIs of {subject} lie in different spaces; map those of one space at a time")
+        if isinstance(indices, VoxelIndices):
+            volumes.append((indices, values[roi]))
+        else:
+            surfaces.append((indices, values[roi]))
+    grids = {each.shape for each, _ in volumes} | {(each.mesh, each.n_vertices) for each, _ in surfaces}
+    if len(grids) != 1:
+        raise AlignmentError(
+            f"the ROIs of {subject} lie in different volumes or on different meshes; map those of one at a time"
+        )
+    if volumes:
+        first = volumes[0][0]
+        at = [(np.ravel_multi_index(tuple(each.indices.T), each.shape), there) for each, there in volumes]
+        return VolumeMap(_mean_at(int(np.prod(first.shape)), at).reshape(first.shape), first.affine)
+    mesh, n_vertices = surfaces[0][0].mesh, surfaces[0][0].n_vertices
+    left = _mean_at(n_vertices, [(each.left, there[: len(each.left)]) for each, there in surfaces])
+    right = _mean_at(n_vertices, [(each.right, there[len(each.left) :]) for each, there in surfaces])
+    return SurfaceMap(mesh, left, right)
 
 
 def _mean_at(size: int, parts: Sequence[tuple[IntArray, FloatArray]]) -> FloatArray:
-    """Average at each place the values that are defined there; NaN where none is."""
+    """Average at each index the values that are defined there; NaN where none is."""
     total, count = np.zeros(size), np.zeros(size)
     for at, values in parts:
         there = np.isfinite(values)
@@ -219,7 +203,7 @@ def read_affine(path: Path, shape: tuple[int, ...]) -> FloatArray:
 def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
     """Write ``<name>.nii.gz``, or ``<name>_hemi-L.func.gii`` and ``<name>_hemi-R.func.gii``.
 
-    A volume whose place in the brain is not known is written with the identity as affine and without a space code.
+    A volume whose position in the brain is not known is written with the identity as affine and without a form code.
 
     Raises
     ------
@@ -248,15 +232,9 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
 
 
 def remove_maps(output: Path, dataset: Dataset) -> bool:
-    """Remove the maps and pictures of an output's values; files of other names stay.
-
-    Returns
-    -------
-    removed : bool
-        Whether there was any.
-    """
+    """Remove the maps and pictures of an output's values, not files of other names; return whether there was any."""
     folder, removed = output / FOLDER, False
-    for subject, rois in _find_voxels(output, dataset).items() if folder.is_dir() else ():
+    for subject, rois in read_voxels(output, dataset, needed=False).items() if folder.is_dir() else ():
         for quantity in {name for values in rois.values() for name in values}:
             for path in (folder / f"{subject}_{quantity}{suffix}" for suffix in _SUFFIXES):
                 removed |= path.is_file()

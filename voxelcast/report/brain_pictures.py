@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -23,7 +22,7 @@ _DOTS_PER_INCH: Final = 110
 def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str) -> Path:
     """Draw a brain map into a PNG.
 
-    A volume is drawn as a glass brain (the largest absolute value along each line of sight), or, where its place in
+    A volume is drawn as a glass brain (the largest absolute value along each line of sight), or, where its position in
     the brain is not known, as three slices through the middle of its values. A surface is drawn inflated, seen from
     outside and inside, on fsaverage5: every finer fsaverage is sampled at the vertices that fsaverage5 has too.
 
@@ -60,11 +59,13 @@ def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str) -> Path
     return path
 
 
-class _Nilearn:
+class _Nilearn(NamedTuple):
     """The parts of nilearn and matplotlib that draw."""
 
-    def __init__(self, datasets: ModuleType, plotting: ModuleType, image: Any, pyplot: ModuleType) -> None:
-        self.datasets, self.plotting, self.image, self.pyplot = datasets, plotting, image, pyplot
+    datasets: Any
+    plotting: Any
+    image: Any
+    pyplot: Any
 
 
 def _import_nilearn() -> _Nilearn:

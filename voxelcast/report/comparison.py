@@ -14,8 +14,8 @@ from voxelcast.core.errors import OptionError
 from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import flatten
 from voxelcast.report.figures import PALETTE
-from voxelcast.report.summary import Mean, Measure, choose_measure, mean_or_nan, network_label
-from voxelcast.results.read import ROI_ORDER, Results, read_results
+from voxelcast.report.summary import Mean, Measure, choose_measure, config_networks, mean_or_nan, sort_rois
+from voxelcast.results.read import Results, read_results
 
 _NOT_COMPARED: Final = ("name", "compute")
 
@@ -74,8 +74,7 @@ def read_outputs(folders: Sequence[Path]) -> list[Output]:
 
 def all_rois(outputs: Sequence[Output]) -> tuple[str, ...]:
     """List the ROIs of any output, from early to late visual cortex, then the others as they come."""
-    names = list(dict.fromkeys(roi for output in outputs for roi in output.results.rois))
-    return tuple([roi for roi in ROI_ORDER if roi in names] + [roi for roi in names if roi not in ROI_ORDER])
+    return sort_rois(roi for output in outputs for roi in output.results.rois)
 
 
 def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
@@ -132,21 +131,14 @@ def _settings(config: Mapping[str, object]) -> list[tuple[str, str]]:
     rows = []
     for name, value in config.items():
         if name == "networks" and isinstance(value, list):
-            rows += _networks(value)
+            layers = [n.get("layers") for n in value if isinstance(n, Mapping)]
+            shown = [
+                "all" if some == "all" else f"{len(some) if isinstance(some, list) else 1} named" for some in layers
+            ]
+            rows += [("networks", ", ".join(config_networks(config))), ("networks.layers", ", ".join(shown))]
         elif name not in _NOT_COMPARED:
             rows += flatten(value, name)
     return rows
-
-
-def _networks(networks: list[object]) -> list[tuple[str, str]]:
-    known = [network for network in networks if isinstance(network, Mapping)]
-    names = [network_label(str(n.get("label") or n.get("name")), str(n.get("weights") or "")) for n in known]
-    layers = ["all" if n.get("layers") == "all" else f"{_count(n.get('layers'))} named" for n in known]
-    return [("networks", ", ".join(names)), ("networks.layers", ", ".join(layers))]
-
-
-def _count(value: object) -> int:
-    return len(value) if isinstance(value, list) else 1
 
 
 def warnings_of(outputs: Sequence[Output]) -> list[str]:

@@ -31,27 +31,16 @@ class LayerRow:
 
 def layer_rows(results: Results, depth: Depth) -> list[LayerRow]:
     """List the layers of every network in their order of depth."""
-    known: dict[tuple[str, str, str], dict[str, Any]] = {
-        (str(row["network"]), str(row["pool"]), str(row["layer"])): {str(key): value for key, value in row.items()}
-        for row in results.layers.to_dict("records")
-    }
+    columns = ["network", "pool", "layer", "n_features", "n_components", "explained_variance"]
+    known = {row[:3]: row[3:] for row in results.layers[columns].itertuples(index=False, name=None)}
     chosen = results.scores.groupby([*NETWORK, "layer"]).size().to_dict()
     rows = []
     for (network, weights, pool), layers in depth.layers.items():
+        label, colour = network_label(network, weights, pool), depth.colours[network, weights, pool]
         for number, layer in enumerate(layers, start=1):
-            facts = known.get((network, pool, layer), {})
-            rows.append(
-                LayerRow(
-                    network=network_label(network, weights, pool),
-                    colour=depth.colours[network, weights, pool],
-                    number=number,
-                    layer=layer,
-                    n_features=float(facts.get("n_features", np.nan)),
-                    n_components=float(facts.get("n_components", np.nan)),
-                    explained_variance=float(facts.get("explained_variance", np.nan)),
-                    chosen=int(chosen.get((network, weights, pool, layer), 0)),
-                )
-            )
+            n_features, n_components, explained = known.get((network, pool, layer), (np.nan, np.nan, np.nan))
+            count = int(chosen.get((network, weights, pool, layer), 0))
+            rows.append(LayerRow(label, colour, number, layer, n_features, n_components, explained, count))
     return rows
 
 

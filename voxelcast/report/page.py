@@ -44,7 +44,7 @@ MOST_PANELS: Final = 60
 
 
 def write_report(output: Path) -> Path:
-    """Write ``report.html`` into an experiment's output folder.
+    """Write ``report.html`` into an experiment's output folder and return its path.
 
     The same folder gives the same bytes.
 
@@ -53,11 +53,6 @@ def write_report(output: Path) -> Path:
     output : Path
         Folder with config.yaml, provenance.json, scores.csv, search.csv, exclusions.csv, layers.csv, notes.json and
         voxels/.
-
-    Returns
-    -------
-    path : Path
-        Of the report.
 
     Raises
     ------
@@ -76,13 +71,7 @@ def write_report(output: Path) -> Path:
 
 
 def scripts(*names: str) -> dict[str, Any]:
-    """Read the page's scripts and the hashes that allow them, and no others, to run.
-
-    Returns
-    -------
-    content : dict
-        ``scripts`` and ``script_hashes`` of the template.
-    """
+    """Read the page's scripts and the hashes that allow them, and no others, to run, for the template."""
     folder = importlib.resources.files("voxelcast.report") / "templates"
     texts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in names]
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from voxelcast.results.read import Results
+from voxelcast.results.read import ROI_ORDER, Results
 
 _LABELS: Final = {
     frozenset({"nested_cv"}): "nested cross-validated Pearson r",
@@ -156,6 +156,18 @@ def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
         "encoder": list(scores["encoder"]),
     }
     return [(what, name, count) for what, names in columns.items() for name, count in Counter(names).most_common()]
+
+
+def sort_rois(rois: Iterable[str]) -> tuple[str, ...]:
+    """Name each ROI once, from early to late visual cortex, then the others as they come."""
+    return tuple(sorted(dict.fromkeys(rois), key=lambda roi: (*ROI_ORDER, roi).index(roi)))
+
+
+def config_networks(config: Mapping[str, Any]) -> list[str]:
+    """Name the networks of an experiment's settings, with their weights."""
+    listed = config.get("networks")
+    known = [network for network in listed if isinstance(network, Mapping)] if isinstance(listed, list) else []
+    return [network_label(str(n.get("label") or n.get("name")), str(n.get("weights") or "")) for n in known]
 
 
 def network_label(network: str, weights: str, pool: str = "") -> str:

@@ -63,6 +63,16 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where X has names of columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import voxelcast as vc
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y = rng.standard_normal((60, 10)), rng.standard_normal((60, 4))
+    >>> model = vc.EncodingModel("pls", folds=5).fit(X, Y)
+    >>> list(model.params_), model.predict(X).shape
+    (['n_components'], (60, 4))
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 _CLEAR = Path("/proc/self/clear_refs")
@@ -18,8 +19,16 @@ def reset_peak() -> bool:
 
 
 def peak_mb() -> float:
-    """Return the peak resident memory since `reset_peak`, in MB (10**6 bytes), this process's libraries included."""
-    return _mb("VmHWM")
+    """Return the peak resident memory since `reset_peak`, in MB (10**6 bytes), this process's libraries included.
+
+    On a system other than Linux, the peak of the whole process.
+    """
+    if _STATUS.is_file():
+        return _mb("VmHWM")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round((peak if sys.platform == "darwin" else peak * 1024) / 1e6, 1)
 
 
 def resident_mb() -> float:

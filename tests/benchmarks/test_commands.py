@@ -1,0 +1,40 @@
+"""``python -m benchmarks``: every command's options reach its benchmark, whose facts are printed one a line."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks.__main__ import benchmark
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            "pls --stimuli 80 --components 8 --voxels 4 --trials 2 --within-rank --sampler tpe --seed 3",
+            ("80 stimuli, 8 features, 4 voxels, 10 folds", "2 proposals", "(tpe, 1 to 8 components)"),
+        ),
+        ("encoders --encoders ridge --trials 1", ("1000 stimuli, 50 features, 232 voxels", "ridge: 1 proposals")),
+        (
+            "permutation --stimuli 40 --voxels 6 --permutations 20 --workers 1",
+            ("40 stimuli x 6 voxels, 20 permutations, 1 threads", "did: yes"),
+        ),
+        (
+            "whole-brain --voxels 20 --layers 1 --encoders pls",
+            ("20 voxels of one subject, 1 layers, pls, nested", "1 BLAS thread"),
+        ),
+    ],
+)
+def test_a_command_prints_its_facts(command: str, said: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(benchmark, command.split())
+    assert done.exit_code == 0, done.output
+    for text in said:
+        assert text in done.output
+
+
+def test_every_command_has_help() -> None:
+    for name in benchmark.commands:
+        done = CliRunner().invoke(benchmark, [name, "--help"])
+        assert done.exit_code == 0
+        assert "Usage: " in done.output

@@ -1,0 +1,300 @@
+"""Every setting counts in the key of the step that uses it, or is known to change no result of a step."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import torch
+
+from tests.datasets.series_files import SETTINGS, write_series
+from tests.experiment.miniature import settings, stimulus_ids, write_dataset, write_table
+from voxelcast.core.settings import NO_EFFECT, content, effective_fields
+from voxelcast.datasets.registry import DATASETS
+from voxelcast.execution.steps import Step
+from voxelcast.experiment import plan as planning
+from voxelcast.experiment.plan import Plan, add_joined
+from voxelcast.experiment.settings import ExperimentSettings
+from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.steps.extract import ExtractJob
+from voxelcast.experiment.steps.responses import ResponsesJob
+from voxelcast.store.steps import StepStore
+
+STAGES = ("responses", "extract", "compress", "join", "fit", "partition")
+NETS = """
+from torch import nn
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 4), nn.Linear(4, 5)
+
+    def forward(self, frames):
+        return self.second(self.first(frames.flatten(2).mean(2)))
+
+class Other(Small):
+    pass
+"""
+OWN: dict[str, Any] = {
+    "networks": [
+        {"name": "module:key_nets:Small", "layers": ["first", "second"], "version": "1"}
+        | {"input_size": 24, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    ],
+    "variance_partitioning": {"groups": {}},
+}
+CLIPS = OWN | {"networks": [OWN["networks"][0] | {"takes": "clip", "clip_length": 2, "clip_stride": 1}]}
+PLAIN: dict[str, Any] = {"ensemble": {}}
+BAYES: dict[str, Any] = {"search": {"method": "bayes"}}
+AUTOML: dict[str, Any] = {"search": {"method": "random"}, "encoders": ["flaml"]}
+PATHS_AND_CHOICES = {
+    "root": "files count by their content",
+    "stimuli": "stimuli count by their content",
+    "responses": "files of responses count by their content",
+    "roi_table": "counts by its content",
+    "split": "the stimuli of both parts count by their ids",
+    "groups": "groups of stimuli count in the steps that use them",
+    "rois": "an ROI's responses do not depend on which others are used",
+    "subjects": "a subject's responses do not depend on which others are used",
+}
+"""Marked fields of datasets, and why they change nothing in a step's result."""
+WITHOUT_EFFECT = {
+    "name": "names the experiment",
+    "networks.label": "names the network in the results, where steps have it as a name",
+    "networks.licence": "is shown",
+    "compute.device": "where work runs",
+    "compute.workers": "where work runs",
+    "compute.gpus": "where work runs",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another value of a setting, the steps that use it, and what it needs besides."""
+
+    value: Any
+    stages: tuple[str, ...]
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    base: str = "pictures"
+
+
+EXTRACT, COMPRESS, FIT = ("extract", "compress"), ("compress", "fit", "partition"), ("fit",)
+CHANGES: dict[str, Change] = {
+    "features": Change(["onoff"], EXTRACT, base="series"),
+    "delays": Change([1, 3], FIT, base="series"),
+    "seed": Change(1, ("responses", "compress", "join", "fit", "partition")),
+    "frames.every": Change(2, EXTRACT),
+    "frames.n": Change(3, EXTRACT, {"frames": {"n": 2}}),
+    "frames.hz": Change(3.0, EXTRACT, {"frames": {"hz": 2.0}}),
+    "pool": Change("max", EXTRACT),
+    "spatial_pool": Change("mean", EXTRACT),
+    "broken_stimuli": Change("skip", EXTRACT),
+    "invalid_voxels": Change("exclude", ("responses", "fit", "partition")),
+    "control": Change("shuffle", ("responses", "fit", "partition")),
+    "compress.method": Change("mds", COMPRESS),
+    "compress.components": Change(4, COMPRESS),
+    "compress.fit": Change("once", COMPRESS),
+    "compress.scale": Change(True, COMPRESS),
+    "compress.fewer": Change("allow", COMPRESS),
+    "compress.options": Change({"epochs": 4}, COMPRESS, {"compress": {"method": "autoencoder", "components": 4}}),
+    "encoders": Change(["pls"], FIT),
+    "automl.seconds": Change(61.0, FIT, AUTOML),
+    "automl.memory_mb": Change(4000, FIT, AUTOML),
+    "search.method": Change("grid", FIT),
+    "search.sampler": Change("gp", FIT, BAYES),
+    "search.trials": Change(7, FIT, BAYES),
+    "search.prune": Change(True, FIT, BAYES),
+    "search.joint": Change(True, FIT, BAYES | PLAIN),
+    "search.metric": Change("pooled_2021", FIT),
+    "selection.per": Change("voxel", FIT),
+    "selection.rule": Change("one_standard_error", FIT),
+    "ensemble.method": Change("average", FIT),
+    "ensemble.per": Change("roi", FIT),
+    "ensemble.top": Change(2, FIT),
+    "ensemble.sum_to_one": Change(False, FIT),
+    "ensemble.draws": Change(3, FIT),
+    "ensemble.joined": Change(False, FIT),
+    "share.components": Change(3, FIT, {"share": {"components": 2}}),
+    "folds.n": Change(5, ("compress", "join", "fit", "partition")),
+    "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
+    "folds.by": Change("group", ("compress", "join", "fit", "partition")),
+    "folds.repeats": Change(2, ("fit", "partition")),
+    "interval.resamples": Change(200, ("fit", "partition")),
+    "interval.level": Change(0.9, ("fit", "partition")),
+    "significance.permutations": Change(50, FIT),
+    "significance.alpha": Change(0.1, FIT),
+    "variance_partitioning.groups": Change({"a": ["colour"], "c": ["static.4"]}, ("partition",)),
+    "variance_partitioning.draws": Change(3, ("partition",)),
+    "networks.name": Change("module:key_nets:Other", EXTRACT, OWN),
+    "networks.layers": Change(["second", "first"], EXTRACT, OWN),
+    "networks.weights": Change("weights.pt", EXTRACT, OWN),
+    "networks.input_size": Change(32, EXTRACT, OWN),
+    "networks.mean": Change([0.4, 0.5, 0.6], EXTRACT, OWN),
+    "networks.std": Change([0.4, 0.5, 0.6], EXTRACT, OWN),
+    "networks.version": Change("2", EXTRACT, OWN),
+    "networks.precision": Change("bfloat16", EXTRACT, OWN),
+    "networks.takes": Change("frames", EXTRACT, CLIPS),
+    "networks.clip_length": Change(3, EXTRACT, CLIPS),
+    "networks.clip_stride": Change(2, EXTRACT, CLIPS),
+    "networks.noise_seed": Change(
+        1,
+        EXTRACT,
+        PLAIN
+        | {"networks": [{"name": "vonenet/alexnet", "layers": ["vone_block"], "weights": "random", "input_size": 64}]}
+        | {"variance_partitioning": {"groups": {}}},
+    ),
+}
+
+
+def leaves(model: Any, prefix: str = "", *, marked: bool = False) -> Iterator[tuple[str, bool]]:
+    """Name every setting, ``search.method``, and say whether it is marked as changing no result; datasets apart."""
+    hints = get_type_hints(model, include_extras=True)
+    names = [each.name for each in fields(model)] if is_dataclass(model) else list(model.model_fields)
+    for name in names:
+        without = marked or NO_EFFECT in getattr(hints[name], "__metadata__", ())
+        section = next((each for each in _types(hints[name]) if hasattr(each, "__pydantic_config__")), None)
+        if name == "dataset":
+            continue
+        if section is None:
+            yield prefix + name, without
+        else:
+            yield from leaves(section, f"{prefix}{name}.", marked=without)
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for member in get_args(annotation):
+        yield from _types(member)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Settings of an experiment on pictures and of one on a time series."""
+    folder = tmp_path_factory.mktemp("bases")
+    pictures = write_dataset(folder / "pictures", n=24, n_voxels=3, subjects=("ann", "bob"))
+    groups = [[name, f"g{number // 3}"] for number, name in enumerate(stimulus_ids(pictures))]
+    write_table(pictures / "groups.csv", ["stimulus_id", "group"], groups)
+    (folder / "series").mkdir()
+    write_series(folder / "series")
+    common: dict[str, Any] = {"encoders": ["ridge"], "compress": {"components": 5}}
+    joined = {"ensemble": {"method": "stacking", "joined": True}}
+    divided = {"variance_partitioning": {"groups": {"a": ["colour"], "b": ["static.4"]}}}
+    series: dict[str, Any] = {
+        "name": "series",
+        "dataset": {"kind": "time_series", "root": str(folder / "series"), **SETTINGS},
+        "features": ["conditions"],
+        "delays": [1, 2],
+        "compress": {"method": "none"},
+        "folds": {"by": "group"},
+        "encoders": ["ridge"],
+    }
+    return {"pictures": settings(pictures, **common, **joined, **divided), "series": series}
+
+
+@pytest.fixture
+def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the user's own networks in the folder in which the experiment runs, and encoders that need no package."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(planning, "check_ready", lambda encoders: None)
+    (tmp_path / "key_nets.py").write_text(NETS)
+    namespace: dict[str, Any] = {}
+    exec(NETS, namespace)
+    torch.manual_seed(5)
+    torch.save(namespace["Small"]().state_dict(), tmp_path / "weights.pt")
+
+
+def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
+    """Return the keys of all steps of an experiment by their stage; nothing is run."""
+    plan = Plan(parse_config(plain, "keys"), store)
+    config = plan.config
+    responses, extracted = plan.responses_steps(), plan.extract_steps()
+    for step in (step for steps in extracted.values() for step in steps):
+        job: Any = step.job
+        ids = [one.stimulus_id for one in job.stimuli] if isinstance(job, ExtractJob) else job.ids
+        store.path(step.step_id).mkdir(parents=True, exist_ok=True)
+        records = [{"stimulus_id": name, "n_frames": 1, "broken": None} for name in ids]
+        (store.path(step.step_id) / "stimuli.json").write_text(json.dumps(records))
+    readable = plan.readable(extracted)
+    folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(config.folds.repeats)]
+    layers, joins = [one for one, _ in folded], list[Step]()
+    if config.ensemble.joined:
+        joins = [plan.join_step(one) for one in layers]
+        layers = [add_joined(one, step) for one, step in zip(layers, joins, strict=True)]
+    made: dict[str, Sequence[Step]] = {
+        "responses": list(responses.values()),
+        "extract": [step for steps in extracted.values() for step in steps],
+        "compress": [step for _, steps in folded for step in steps],
+        "join": joins,
+        "fit": list(plan.fit_steps(responses, readable, layers).values()),
+        "partition": list(plan.partition_steps(responses, readable, layers).values()),
+    }
+    return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}
+
+
+def changed(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Return settings with one of them changed."""
+    section, _, name = path.rpartition(".")
+    if section == "networks":
+        first, *others = plain["networks"]
+        cut = {"clip_length", "clip_stride"} if name == "takes" else set()  # frames have no clips
+        network = {key: given for key, given in first.items() if key not in cut}
+        return plain | {"networks": [network | {name: value}, *others]}
+    return plain | ({section: plain.get(section, {}) | {name: value}} if section else {name: value})
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_a_setting_counts_where_it_is_used(
+    path: str, bases: dict[str, dict[str, Any]], tmp_path: Path, own_networks: None
+) -> None:
+    change, store = CHANGES[path], StepStore(tmp_path / "steps")
+    plain = bases[change.base] | change.needs
+    before, after = keys(plain, store), keys(changed(plain, path, change.value), store)
+    for stage in change.stages:
+        if before[stage] and after[stage]:
+            assert not before[stage] & after[stage], f"{path} does not count in the keys of the stage {stage}"
+    assert any(before[stage] and after[stage] for stage in change.stages)
+    for stage in STAGES[: min(map(STAGES.index, change.stages))]:
+        assert not after[stage] or before[stage] <= after[stage], (
+            f"{path} changes keys of the stage {stage}, which does not use it"
+        )
+
+
+def test_every_setting_is_changed_or_known_to_change_nothing() -> None:
+    found = dict(leaves(ExperimentSettings))
+    assert {path for path, without in found.items() if without} | {"name"} == set(WITHOUT_EFFECT)
+    assert set(found) - set(WITHOUT_EFFECT) == set(CHANGES), "give each new setting another value in CHANGES"
+
+
+def test_where_work_runs_changes_no_key(bases: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    store, plain = StepStore(tmp_path / "steps"), bases["pictures"]
+    elsewhere = plain | {"name": "another", "compute": {"workers": 3, "gpus": 2}}
+    assert keys(plain, store) == keys(elsewhere, store)
+
+
+@pytest.mark.parametrize("kind", DATASETS.names())
+def test_a_setting_of_a_dataset_counts_unless_it_is_a_path_or_a_choice(kind: str) -> None:
+    cls = DATASETS.get(kind).Settings
+    given: Any = object.__new__(cls)
+    for each in fields(cls):
+        object.__setattr__(given, each.name, "one")
+    marked = {each.name for each in fields(cls)} - set(effective_fields(cls))
+    assert marked <= set(PATHS_AND_CHOICES), "say in PATHS_AND_CHOICES why a field changes no result"
+
+    def key(dataset: Any) -> str:
+        job = ResponsesJob(dataset, ("hash",), ("s1",), 1, "ann", "V1", "stop", "none", 0)
+        return Step(job).step_id.key
+
+    for name in (each.name for each in fields(cls)):
+        other = copy.copy(given)
+        object.__setattr__(other, name, "other")
+        assert (key(other) == key(given)) is (name in marked), name
+
+
+def test_a_job_counts_by_all_its_fields() -> None:
+    job = ResponsesJob({"kind": "folder"}, ("hash",), ("s1",), 1, "ann", "V1", "stop", "none", 0)  # type: ignore[arg-type]
+    assert set(content(job)) == {each.name for each in fields(ResponsesJob)}
