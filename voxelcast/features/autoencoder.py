@@ -12,8 +12,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.compressor import Compressor, Sees
-from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.compressors import COMPRESSORS, Compressor, Sees
 
 if TYPE_CHECKING:
     import torch
@@ -78,10 +77,6 @@ class Autoencoder(Compressor):
             operations=6.0 * weights * n_stimuli * self.epochs,
             memory=16.0 * weights + 12.0 * n_stimuli * n_features,  # with Adam's two moments and the gradients
         )
-
-    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
-        """Return the most dimensions in which so many stimuli can differ."""
-        return min(n_train - 1, n_features), f"what {n_train} training stimuli of {n_features} features allow"
 
     def _fit(self, X: FloatArray) -> FloatArray:
         import torch

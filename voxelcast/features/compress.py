@@ -11,9 +11,9 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.coordinates import coordinates
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import checked_number, krylov_scores
+from voxelcast.features.linear import RandomProjection
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.mds import MetricMDS
 from voxelcast.features.pca import (
@@ -21,12 +21,12 @@ from voxelcast.features.pca import (
     PCAScores,
     Precision,
     columns_at_once,
+    coordinates,
     gram_matrices,
     pca_scores,
     raw_gram,
     standardise,
 )
-from voxelcast.features.random_projection import RandomProjection
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.features.temporal_axis import temporal_axis
 

@@ -30,11 +30,12 @@ from voxelcast.features.pca import (
     check_products,
     kept_components,
     largest_eigenpairs,
+    rounding,
     signs,
+    with_distances,
 )
 
 BLOCK_BYTES = 64 * 2**20
-_EPS = float(np.finfo(np.float64).eps)
 
 
 def covariance_scores(
@@ -47,11 +48,10 @@ def covariance_scores(
     where: str = "",
     precision: Precision = "float64",
 ) -> PCAScores:
-    """Fit principal components to training stimuli and give the scores of all stimuli.
+    """Do what `voxelcast.features.pca.pca_scores` does from a Gram matrix.
 
-    The parameters, signs and errors are those of `voxelcast.features.pca.pca_scores`. ``scale`` divides each feature by
-    its training standard deviation first; one that is constant there becomes 0. Sums over blocks are double in either
-    precision.
+    ``scale`` divides each feature by its training standard deviation first; one that is constant there becomes 0. Sums
+    over blocks are double in either precision.
     """
     return _projected(matrix, train_rows, components, scale, fewer, where, precision)[0]
 
@@ -64,15 +64,9 @@ def covariance_coordinates(
     where: str = "",
     precision: Precision = "float64",
 ) -> FloatArray:
-    """Give all stimuli's coordinates in the space of the training stimuli, and their distance from it.
-
-    They have the shape (n_stimuli, rank + 1). See `voxelcast.features.coordinates.coordinates`, which does the same
-    from a Gram matrix.
-    """
+    """Do what `voxelcast.features.pca.coordinates` does from a Gram matrix."""
     found, squares = _projected(matrix, train_rows, "max", scale, "error", where, precision)
-    outside = np.sqrt(np.maximum(squares - np.square(found.scores).sum(axis=1), 0.0))
-    outside[train_rows] = 0.0
-    return np.column_stack([found.scores, outside])
+    return with_distances(found.scores, squares, train_rows)
 
 
 def _projected(
@@ -101,9 +95,7 @@ def _projected(
     wanted = min(n_train if components == "max" else components, len(S))
     # Symmetric to the bit: its transpose is itself, in Fortran order.
     values, vectors = largest_eigenpairs(S.T, wanted)
-    # Below this an eigenvalue is rounding: of the products, of the decomposition, of the means.
-    noise = 10 * np.sqrt(n_train) * float(np.finfo(precision).eps) * total / n_train
-    noise += n_train * _EPS * float(values[0]) + 10 * (n_train * _EPS) ** 2 * size
+    noise = rounding(float(values[0]), total, size, n_train, precision)
     kept = kept_components(values, noise, components, n_train, fewer, where)
     values, vectors = values[:kept], vectors[:, :kept]
     scores, squares = np.empty((matrix.shape[0], kept)), np.empty(matrix.shape[0])

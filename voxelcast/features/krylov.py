@@ -35,6 +35,7 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
+    EPS,
     MOST_SQUARE,
     Components,
     Fewer,
@@ -42,6 +43,7 @@ from voxelcast.features.pca import (
     check_components,
     check_products,
     kept_components,
+    rounding,
     signs,
     standardise,
 )
@@ -52,7 +54,6 @@ BLOCK_BYTES = 64 * 2**20
 _GUARD, _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 4, 8
 _MOST_PASSES = 500
 _TOLERANCE = 1e-10
-_EPS = float(np.finfo(np.float64).eps)
 
 
 def krylov_scores(
@@ -64,11 +65,9 @@ def krylov_scores(
     fewer: Fewer = "error",
     where: str = "",
 ) -> Iterator[PCAScores]:
-    """Fit principal components to each of several training sets and give the scores of all stimuli.
+    """Do what `voxelcast.features.covariance.covariance_scores` does, for each of several training sets.
 
-    The parameters, signs and errors are those of `voxelcast.features.pca.pca_scores`; besides, OptionError if so many
-    components do not fit into `BASIS_BYTES`. ``scale`` divides each feature by its training standard deviation first;
-    one that is constant there becomes 0.
+    Raises OptionError, too, if so many components do not fit into `BASIS_BYTES`.
     """
     check_components(components)
     fewest = min(len(rows) for rows in subsets)
@@ -117,11 +116,7 @@ _NO_PAIRS = _Pairs(np.empty(0), np.empty((0, 0)), np.empty((0, 0)))
 
 @dataclass
 class _Task:
-    """One training set: the columns to be multiplied with K next, and what was summed in the first pass.
-
-    ``total`` is the sum of squares of the centred features, ``size`` that of the features as they are, divided by
-    n_train.
-    """
+    """One training set: the columns to be multiplied with K next, and the sums of the first pass (see `rounding`)."""
 
     solver: Generator[FloatArray, FloatArray, _Pairs]
     columns: FloatArray
@@ -165,7 +160,7 @@ def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Gener
     the columns, of shape (n_stimuli, n_columns).
     """
     n_train, block = len(rows), n_wanted + _GUARD
-    rounding = 4 * _EPS * np.sqrt(max(n_train, n_features))
+    rounded = 4 * EPS * np.sqrt(max(n_train, n_features))
     new = np.linalg.qr(generator(0, "principal components").standard_normal((n_train, block)))[0]
     basis, square = np.empty((n_train, size)), np.zeros((size, size))
     products, m = np.empty((0, size)), 0
@@ -181,7 +176,7 @@ def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Gener
         vectors, moved = basis[:, :m] @ turn[:, :block], products[:, :m] @ turn[:, :block]
         lacking = moved[rows] - vectors * values[:block]
         lengths = np.linalg.norm(lacking, axis=0)
-        slack = np.maximum(_TOLERANCE * _gaps(values)[:block], rounding * values[0])
+        slack = np.maximum(_TOLERANCE * _gaps(values)[:block], rounded * values[0])
         if (lengths <= slack)[:n_wanted].all():
             return _Pairs(values[:n_wanted], vectors[:, :n_wanted], moved[:, :n_wanted])
         open_ = lengths > slack
@@ -210,8 +205,7 @@ def _gaps(values: FloatArray) -> FloatArray:
 def _scores(rows: IntArray, task: _Task, components: int, fewer: Fewer, where: str) -> PCAScores:
     """Turn eigenpairs into scores, as many as there are above rounding."""
     n_train, values = len(rows), task.pairs.values
-    noise = 10 * np.sqrt(n_train) * _EPS * task.total / n_train + n_train * _EPS * float(values[0])
-    noise += 10 * (n_train * _EPS) ** 2 * task.size
+    noise = rounding(float(values[0]), task.total, task.size, n_train)
     kept = kept_components(values, noise, components, n_train, fewer, where)
     values, vectors = values[:kept], task.pairs.vectors[:, :kept]
     turn = signs(vectors)

@@ -31,8 +31,7 @@ from scipy.spatial.distance import cdist
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import OptionError
-from voxelcast.features.compressor import Compressor, Sees
-from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.compressors import COMPRESSORS, Compressor, Sees
 from voxelcast.features.pca import pca_scores
 
 
@@ -73,10 +72,6 @@ class MetricMDS(Compressor):
             operations=n_stimuli**2 * (3.0 * n_features + steps * (5.0 * self.components + 8.0)),
             memory=8.0 * 6 * n_stimuli**2,
         )
-
-    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
-        """Return the most dimensions in which so many stimuli can differ."""
-        return min(n_train - 1, n_features), f"what {n_train} training stimuli of {n_features} features allow"
 
     def _fit(self, X: FloatArray) -> FloatArray:
         X = X.astype(np.float64)

@@ -45,6 +45,7 @@ the components is asked for."""
 BLOCK_BYTES = 256 * 2**20
 COLUMNS = 4096
 """Columns of features that are multiplied at a time, at most."""
+EPS = float(np.finfo(np.float64).eps)
 _CORE_ROWS = 1024
 
 
@@ -74,26 +75,22 @@ def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: 
     -------
     gram : ndarray of shape (n_stimuli, n_stimuli), float64
     """
-    check_option("precision", precision, ("float64", "float32"))
-    gram = np.zeros((matrix.shape[0], matrix.shape[0]))
-    for columns in matrix.blocks(columns_at_once(matrix, block)):
-        columns = columns.astype(precision, copy=False)
-        gram += columns @ columns.T
+    (gram,) = gram_matrices(matrix, [None], scale=False, precision=precision, block=block)
     return gram
 
 
 def gram_matrices(
     matrix: FeatureMatrix,
-    subsets: Sequence[IntArray],
+    subsets: Sequence[IntArray | None],
     *,
     scale: bool,
     precision: Precision = "float64",
     block: int = COLUMNS,
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
-    """Give the Gram matrix of features centred (and scaled, see `standardise`) by each of several training sets.
+    """Give the Gram matrix of features as each of several training sets centres (and scales) them, see `standardise`.
 
-    A pass over the features serves as many training sets as fit into ``memory`` bytes (each needs ``8 *
+    For None they are left as they are. A pass over the features serves as many training sets as fit into ``memory`` bytes (each needs ``8 *
     n_stimuli**2``), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
 
     Yields
@@ -108,8 +105,9 @@ def gram_matrices(
         grams = [np.zeros((n, n)) for _ in batch]
         for columns in matrix.blocks(columns_at_once(matrix, block)):
             for gram, rows in zip(grams, batch, strict=True):
-                centred = standardise(columns, rows, scale=scale).astype(precision, copy=False)
-                gram += centred @ centred.T
+                factors = columns if rows is None else standardise(columns, rows, scale=scale)
+                factors = factors.astype(precision, copy=False)
+                gram += factors @ factors.T
         yield from grams
 
 
@@ -175,14 +173,45 @@ def pca_scores(
     values, vectors = largest_eigenpairs(core, wanted)
     # Below this an eigenvalue is rounding: of the Gram matrix' entries, and of the decomposition.
     noise = 10 * np.sqrt(n_train) * np.finfo(precision).eps * float(np.diag(gram)[train_rows].max())
-    noise += n_train * np.finfo(np.float64).eps * float(values[0])
+    noise += n_train * EPS * float(values[0])
     if values[wanted - 1] <= noise and len(values) < n_train:
         values, vectors = largest_eigenpairs(_core(centred, train_rows), n_train)
     kept = kept_components(values, noise, components, n_train, fewer, where)
-    values, vectors = values[:kept], _fix_signs(vectors[:, :kept])
+    values, vectors = values[:kept], vectors[:, :kept]
+    vectors = vectors * signs(vectors)
     scores = centred @ (vectors / np.sqrt(values))
     scores[train_rows] = vectors * np.sqrt(values)
     return PCAScores(scores, values / total)
+
+
+def coordinates(
+    gram: FloatArray, train_rows: IntArray, *, where: str = "", precision: Precision = "float64"
+) -> FloatArray:
+    """Give all stimuli's coordinates in the space that the training stimuli span, and their distance from it.
+
+    n training stimuli of D features, D >> n, span n - 1 dimensions. Their scores on all principal components are a
+    rotation of the features: every distance between two of them is kept. Another stimulus also has a part outside this
+    space; with its length as one more coordinate (0 for training stimuli) its distance to every training stimulus is
+    kept as well. Whatever sees features by distances alone, or by a linear first step that is learnt, loses nothing by
+    working on these. The parameters and errors are those of `pca_scores`.
+
+    Returns
+    -------
+    coordinates : ndarray of shape (n_stimuli, rank + 1)
+    """
+    scores = pca_scores(gram, train_rows, "max", where=where, precision=precision).scores
+    to_train = gram[:, train_rows].mean(axis=1)
+    return with_distances(scores, np.diag(gram) - 2 * to_train + to_train[train_rows].mean(), train_rows)
+
+
+def with_distances(scores: FloatArray, squares: FloatArray, train_rows: IntArray) -> FloatArray:
+    """Append each stimulus' distance from the space of all components to its scores: (n_stimuli, n_components + 1).
+
+    ``squares`` (n_stimuli,) are squared distances from the training mean.
+    """
+    outside = np.sqrt(np.maximum(squares - np.square(scores).sum(axis=1), 0.0))
+    outside[train_rows] = 0.0
+    return np.column_stack([scores, outside])
 
 
 def check_components(components: Components) -> Components:
@@ -222,6 +251,16 @@ def kept_components(
     return rank if components == "max" else min(rank, components)
 
 
+def rounding(largest: float, total: float, size: float, n_train: int, precision: Precision = "float64") -> float:
+    """Return what an eigenvalue of 0 may come to: by rounding of the products, of the decomposition, of the means.
+
+    ``largest`` is the largest eigenvalue, ``total`` the sum of squares of the centred features, ``size`` that of the
+    features as they are, divided by n_train.
+    """
+    noise = 10 * np.sqrt(n_train) * float(np.finfo(precision).eps) * total / n_train
+    return float(noise + n_train * EPS * largest + 10 * (n_train * EPS) ** 2 * size)
+
+
 def _double_centre(gram: FloatArray, train_rows: IntArray) -> FloatArray:
     """Return products (n_stimuli, n_train) of all with the training stimuli, both minus the training mean."""
     centred: FloatArray = gram[:, train_rows]
@@ -254,12 +293,6 @@ def largest_eigenpairs(square: FloatArray, n_wanted: int) -> tuple[FloatArray, F
         else scipy.linalg.eigh(square, driver="evd", overwrite_a=True)
     )
     return values[::-1], vectors[:, ::-1]
-
-
-def _fix_signs(vectors: FloatArray) -> FloatArray:
-    """Turn each column so that its largest entry in size is positive."""
-    fixed: FloatArray = vectors * signs(vectors)
-    return fixed
 
 
 def signs(columns: FloatArray) -> FloatArray:

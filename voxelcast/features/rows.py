@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ShapeError
 
 
-class RowFile:
+class RowFile(AbstractContextManager["RowFile"]):
     """A file of float32 rows of a shape, whose number is written into its head at the end; use it in a ``with`` block.
 
     What is there is replaced. Unlike a memory map, what was written does not count as this process' memory.
@@ -37,12 +37,7 @@ class RowFile:
             self._write_head()
             self._file.close()
 
-    def __enter__(self) -> RowFile:
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def _write_head(self) -> None:

@@ -11,8 +11,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import MissingPackageError, OptionError
-from voxelcast.features.compressor import Compressor, Sees
-from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.compressors import COMPRESSORS, Compressor, Sees
 
 
 @COMPRESSORS.register("umap")
