@@ -82,10 +82,9 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show
 @_STD
 def validate_(images: Path, classes: Path | None, batch: int, workers: int, device: str, **options: Any) -> None:
     """Measure the top-1 and top-5 accuracy of network NAME on IMAGES, a folder with a folder of images per class."""
-    from voxelcast.networks.image_folder import list_image_folder
+    from voxelcast.networks.labelled_images import list_image_folder, validate
     from voxelcast.networks.registry import load_network
     from voxelcast.networks.settings import NetworkSettings
-    from voxelcast.networks.validate import validate
 
     labelled = list_image_folder(images, classes)
     settings = take_settings(NetworkSettings, options, layers="all")
@@ -124,11 +123,10 @@ def finetune_(
     The defaults are those of Barlow Twins' recipe for a fraction of the labels. Run the same command again after a
     kill: it goes on after the last whole epoch. The result is used with `weights: OUTPUT`.
     """
-    from voxelcast.networks.finetune import FinetuneSettings, finetune
-    from voxelcast.networks.image_folder import list_image_folder
+    from voxelcast.networks.finetune import FinetuneSettings, finetune, load_trainee
+    from voxelcast.networks.labelled_images import list_image_folder
     from voxelcast.networks.module_network import check_device
     from voxelcast.networks.settings import NetworkSettings
-    from voxelcast.networks.trainee import load_trainee
 
     settings = take_settings(FinetuneSettings, options)
     network = take_settings(NetworkSettings, options, layers="all")

@@ -258,7 +258,9 @@ def _table(path: Path) -> tuple[list[str], FloatArray]:
             return [str(number) for number in range(values.shape[1])], values
         separator = "\t" if suffix == ".tsv" else ","
         with warnings.catch_warnings(action="ignore"):  # of an empty table
-            rows = np.loadtxt(path, str, comments=None, delimiter=separator, quotechar='"', ndmin=2, encoding="utf-8-sig")
+            rows = np.loadtxt(
+                path, str, comments=None, delimiter=separator, quotechar='"', ndmin=2, encoding="utf-8-sig"
+            )
         named = not all(map(_is_number, rows[0]))
         values = rows[1 if named else 0 :].astype(np.float64)
     except FileNotFoundError as error:

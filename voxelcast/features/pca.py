@@ -90,12 +90,9 @@ def gram_matrices(
 ) -> Iterator[FloatArray]:
     """Give the Gram matrix of features as each of several training sets centres (and scales) them, see `standardise`.
 
-    For None they are left as they are. A pass over the features serves as many training sets as fit into ``memory`` bytes (each needs ``8 *
-    n_stimuli**2``), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
-
-    Yields
-    ------
-    gram : ndarray of shape (n_stimuli, n_stimuli), float64
+    For None they are left as they are. Each matrix is float64, (n_stimuli, n_stimuli). A pass over the features serves
+    as many training sets as fit into ``memory`` bytes (each needs ``8 * n_stimuli**2``), at least one; each costs one
+    product of n_stimuli**2 * n_features.
     """
     check_option("precision", precision, ("float64", "float32"))
     n = matrix.shape[0]

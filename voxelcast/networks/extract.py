@@ -11,11 +11,9 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError, StimulusError
 from voxelcast.networks.base import Network
-from voxelcast.networks.decode_processes import DecodeProcesses, decoding
-from voxelcast.networks.delivery import Feature
-from voxelcast.networks.device_frames import DeviceFrames, FrameSource
+from voxelcast.networks.decode_ahead import DecodeProcesses, FrameSource, Prefetcher, decoding
 from voxelcast.networks.frame_batcher import Entry, FrameBatcher
-from voxelcast.networks.prefetch import Prefetcher
+from voxelcast.networks.gpu_copies import DeviceFrames, Feature
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus

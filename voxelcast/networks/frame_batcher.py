@@ -14,9 +14,8 @@ from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.features.pooling import MeanPool, TemporalPool, make_pool, sum_parts
 from voxelcast.features.spatial_pool import pool_spatially
 from voxelcast.networks.base import Network
-from voxelcast.networks.clip_network import ClipNetwork
-from voxelcast.networks.clips import Clip, ClipCutter
-from voxelcast.networks.delivery import Delivery, Feature
+from voxelcast.networks.clips import Clip, ClipCutter, ClipNetwork
+from voxelcast.networks.gpu_copies import Delivery, Feature
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 

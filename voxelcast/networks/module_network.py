@@ -12,7 +12,7 @@ from torch import nn
 from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.base import Network, NetworkCard
-from voxelcast.networks.hooks import Consumer, LayerTrace, View, read_layers, trace
+from voxelcast.networks.hooks import Consumer, LayerTrace, View, capture, read_layers, trace
 from voxelcast.networks.layer_sets import expand_layers, layer_sets
 from voxelcast.networks.precision import computing_in, set_precision
 from voxelcast.networks.prepare import prepare_frames
@@ -91,18 +91,7 @@ class ModuleNetwork(Network):
 
     def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
         """Run forward until the last chosen layer; hand over each as soon as it is there."""
-        self._read(prepared.contiguous(memory_format=torch.channels_last), consume)
 
-    def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        captured: dict[str, torch.Tensor] = {}
-
-        def keep(layer: str, values: torch.Tensor) -> None:
-            captured[layer] = values.clone()
-
-        self._read(inputs, keep)
-        return captured
-
-    def _read(self, inputs: torch.Tensor, consume: Consumer) -> None:
         def hand_over(layer: str, values: torch.Tensor) -> None:
             # What is done with activations is not the network's: it keeps the precision it asks for.
             with torch.autocast(self.device.type, enabled=False):
@@ -110,7 +99,13 @@ class ModuleNetwork(Network):
 
         reading = read_layers(self._module, self.layers, hand_over, self._calls, self._view)
         with computing_in(self.card.precision, self.device), reading:
+            self._module(prepared.contiguous(memory_format=torch.channels_last))
+
+    def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        reading = capture(self._module, self.layers, self._calls, self._view)
+        with computing_in(self.card.precision, self.device), reading as captured:
             self._module(inputs)
+        return captured
 
     def _example(self) -> torch.Tensor:
         size = self.card.input_size

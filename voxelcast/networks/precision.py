@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import get_args
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from voxelcast.networks.base import Precision
-
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def set_precision(module: nn.Module, precision: Precision, layers: Sequence[str], device: torch.device) -> nn.Module:

@@ -13,9 +13,15 @@ from torch import nn
 from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import NetworkCard, Triple
-from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict, parameter_hash, read_checkpoint
-from voxelcast.networks.clip_network import ClipNetwork
-from voxelcast.networks.heads import fit_head
+from voxelcast.networks.checkpoints import (
+    Checkpoint,
+    StateDict,
+    fit_head,
+    fit_state_dict,
+    parameter_hash,
+    read_checkpoint,
+)
+from voxelcast.networks.clips import ClipNetwork, check_clips
 from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.settings import NetworkSettings
@@ -96,6 +102,8 @@ def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device:
             f"mean and std of '{recipe.name}' must stay {recipe.mean} and {recipe.std} ({recipe.fixed_normalisation}); "
             f"got mean={mean}, std={std}; leave them out"
         )
+    if recipe.clip:
+        check_clips(recipe.name, recipe.clip.length, recipe.clip.stride)
     module, called, licence = build_module(recipe, settings, seed)
     digest = parameter_hash(module)
     if not called.startswith(("random", "default")):

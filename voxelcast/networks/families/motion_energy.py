@@ -40,6 +40,7 @@ from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.layer_sets import expand_layers
+from voxelcast.networks.module_network import full_precision
 from voxelcast.networks.prepare import prepare_frames
 from voxelcast.networks.settings import NetworkSettings
 
@@ -113,9 +114,8 @@ class MotionEnergy(Network):
 
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Compute the chosen layers of one clip, each of shape (n_frames, n_channels, grid, grid)."""
-        full_precision = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         pieces: dict[str, list[torch.Tensor]] = {layer: [] for layer in self.layers}
-        with torch.inference_mode(), full_precision:
+        with torch.inference_mode(), full_precision():
             for start in range(0, len(prepared), _PIECE):
                 for layer, values in self._piece(prepared, start, min(start + _PIECE, len(prepared))).items():
                     pieces[layer].append(values)

@@ -22,8 +22,7 @@ from torch import nn
 
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError, UnknownNameError
-from voxelcast.networks.clip_network import channels_first
-from voxelcast.networks.clips import check_clips
+from voxelcast.networks.clips import channels_first
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.module_network import ModuleNetwork, check_device
 from voxelcast.networks.recipe import ClipRule, Recipe, load_recipe
@@ -129,9 +128,7 @@ def _recipe(settings: NetworkSettings, given: object) -> Recipe:
     if settings.takes == "clip":
         if length is None:
             raise OptionError(f"'{name}' takes clips: say its clip_length, in frames")
-        stride = settings.clip_stride or length
-        check_clips(name, length, stride)
-        clip = ClipRule(length, stride, channels_first)
+        clip = ClipRule(length, settings.clip_stride or length, channels_first)
     elif length is not None or settings.clip_stride is not None:
         raise OptionError(f"clip_length and clip_stride of '{name}' are for takes=clip; leave them out, or set it")
     return Recipe(
