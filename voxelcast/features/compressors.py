@@ -50,12 +50,8 @@ class Compressor(ABC):
     def fit_transform(self, X: FloatArray) -> FloatArray:
         """Fit to training stimuli, X of shape (n_train, n_features), and give their components, (n_train, components).
 
-        Raises
-        ------
-        OptionError
-            If there are too few stimuli or features for so many components.
-        DataError
-            If a value is not finite, or there is nothing to fit.
+        Raises OptionError if there are too few stimuli or features for so many components; DataError if a value is not
+        finite, or there is nothing to fit.
         """
         _check(X, None)
         if len(X) < 2:
@@ -130,14 +126,9 @@ def make_compressor(
 ) -> Compressor:
     """Make a compression of :func:`list_compressors`, not fitted yet.
 
-    ``options`` are further parameters of that compression, e.g. ``{"n_neighbors": 30}`` of ``"umap"``.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    OptionError
-        If an option does not exist, or is no number, or is out of range.
+    ``options`` are further parameters of that compression, e.g. ``{"n_neighbors": 30}`` of ``"umap"``. Raises
+    UnknownNameError if there is none of that name; OptionError if an option does not exist, or is no number, or is out
+    of range.
     """
     made = COMPRESSORS.get(name)
     allowed = {field.name: field.type for field in fields(made) if field.name not in ("components", "seed")}

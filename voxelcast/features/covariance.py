@@ -19,14 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
-from voxelcast.core.checks import check_option
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
-    Components,
-    Fewer,
+    PCAOptions,
     PCAScores,
-    Precision,
-    check_components,
     check_products,
     kept_components,
     largest_eigenpairs,
@@ -38,56 +34,26 @@ from voxelcast.features.pca import (
 BLOCK_BYTES = 64 * 2**20
 
 
-def covariance_scores(
-    matrix: FeatureMatrix,
-    train_rows: IntArray,
-    components: Components,
-    *,
-    scale: bool = False,
-    fewer: Fewer = "error",
-    where: str = "",
-    precision: Precision = "float64",
-) -> PCAScores:
-    """Do what `voxelcast.features.pca.pca_scores` does from a Gram matrix.
-
-    ``scale`` divides each feature by its training standard deviation first; one that is constant there becomes 0. Sums
-    over blocks are double in either precision.
-    """
-    return _projected(matrix, train_rows, components, scale, fewer, where, precision)[0]
+def covariance_scores(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> PCAScores:
+    """Do what `voxelcast.features.pca.pca_scores` does from a Gram matrix."""
+    return _projected(matrix, train_rows, options)[0]
 
 
-def covariance_coordinates(
-    matrix: FeatureMatrix,
-    train_rows: IntArray,
-    *,
-    scale: bool = False,
-    where: str = "",
-    precision: Precision = "float64",
-) -> FloatArray:
+def covariance_coordinates(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> FloatArray:
     """Do what `voxelcast.features.pca.coordinates` does from a Gram matrix."""
-    found, squares = _projected(matrix, train_rows, "max", scale, "error", where, precision)
+    found, squares = _projected(matrix, train_rows, options)
     return with_distances(found.scores, squares, train_rows)
 
 
-def _projected(
-    matrix: FeatureMatrix,
-    train_rows: IntArray,
-    components: Components,
-    scale: bool,
-    fewer: Fewer,
-    where: str,
-    precision: Precision,
-) -> tuple[PCAScores, FloatArray]:
+def _projected(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> tuple[PCAScores, FloatArray]:
     """Return the scores, and every stimulus' squared distance from the training mean."""
-    check_components(components)
-    check_option("precision", precision, ("float64", "float32"))
-    n_train = len(train_rows)
-    standard, size = _training_means(matrix, train_rows, where)
+    n_train, components = len(train_rows), options.components
+    standard, size = _training_means(matrix, train_rows, options.where)
     S = np.zeros((matrix.shape[1], matrix.shape[1]))
     for train in _train_blocks(matrix, train_rows):
-        centred = standard.applied(train).astype(precision, copy=False)
+        centred = standard.applied(train).astype(options.precision, copy=False)
         S += centred.T @ centred
-    if scale:
+    if options.scale:
         deviation = np.where(standard.constant, 1.0, np.sqrt(np.diag(S) / n_train))
         standard = replace(standard, deviation=deviation)
         S /= np.outer(deviation, deviation)
@@ -95,8 +61,8 @@ def _projected(
     wanted = min(n_train if components == "max" else components, len(S))
     # Symmetric to the bit: its transpose is itself, in Fortran order.
     values, vectors = largest_eigenpairs(S.T, wanted)
-    noise = rounding(float(values[0]), total, size, n_train, precision)
-    kept = kept_components(values, noise, components, n_train, fewer, where)
+    noise = rounding(float(values[0]), total, size, n_train, options.precision)
+    kept = kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], vectors[:, :kept]
     scores, squares = np.empty((matrix.shape[0], kept)), np.empty(matrix.shape[0])
     for start, rows in _blocks(matrix):

@@ -121,14 +121,8 @@ class DoubleGamma(Kernel):
 class MeasuredResponse(Kernel):
     """A response that was measured at some times: straight lines between them, 0 before the first and after the last.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_times,)
-        Seconds after the event, rising, from 0 or later.
-    values : ndarray of shape (n_times,)
-        In any unit: weights of frames are scaled to a sum of 1.
-
-    Raises DataError for less than two of them, other times, or a value that is not finite.
+    Times (n_times,) are seconds after the event, rising, from 0 or later; values (n_times,) are in any unit: weights of
+    frames are scaled to a sum of 1. Raises DataError for less than two of them, other times, or a value not finite.
     """
 
     def __init__(self, times: FloatArray, values: FloatArray) -> None:
@@ -214,12 +208,8 @@ def read_response(path: Path, column: str | None = None, step: float | None = No
         Seconds between rows, the first of them at 0 s; left out where a column named time, times, time_s, seconds or t
         says when each row is.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        If there is no such file, or it is no table of numbers.
-    OptionError, UnknownNameError
-        If ``column`` or ``step`` are missing, superfluous or not there.
+    Raises MissingFileError or DataError if there is no such file, or it is no table of numbers, and OptionError or
+    UnknownNameError if ``column`` or ``step`` are missing, superfluous or not there.
     """
     names, values = _table(path)
     clock = next((index for index, name in enumerate(names) if name.lower() in TIME_NAMES), None)

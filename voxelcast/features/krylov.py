@@ -38,9 +38,8 @@ from voxelcast.features.pca import (
     EPS,
     MOST_SQUARE,
     Components,
-    Fewer,
+    PCAOptions,
     PCAScores,
-    check_components,
     check_products,
     kept_components,
     rounding,
@@ -56,29 +55,20 @@ _MOST_PASSES = 500
 _TOLERANCE = 1e-10
 
 
-def krylov_scores(
-    matrix: FeatureMatrix,
-    subsets: Sequence[IntArray],
-    components: Components,
-    *,
-    scale: bool = False,
-    fewer: Fewer = "error",
-    where: str = "",
-) -> Iterator[PCAScores]:
+def krylov_scores(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> Iterator[PCAScores]:
     """Do what `voxelcast.features.covariance.covariance_scores` does, for each of several training sets.
 
-    Raises OptionError, too, if so many components do not fit into `BASIS_BYTES`.
+    Products are in double precision. Raises OptionError, too, if so many components do not fit into `BASIS_BYTES`.
     """
-    check_components(components)
     fewest = min(len(rows) for rows in subsets)
-    components = checked_number(components, *matrix.shape, fewest, where)
+    components = checked_number(options.components, *matrix.shape, fewest, options.where)
     most = _most_columns(matrix.shape[0])
     size = min(most, fewest, _MOST_BLOCKS * (components + _GUARD))
     at_once = max(1, most // size)
     for first in range(0, len(subsets), at_once):
         batch = subsets[first : first + at_once]
-        for rows, task in zip(batch, _solved(matrix, batch, components, size, scale, where), strict=True):
-            yield _scores(rows, task, components, fewer, where)
+        for rows, task in zip(batch, _solved(matrix, batch, components, size, options), strict=True):
+            yield _scores(rows, task, options)
 
 
 def checked_number(components: Components, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> int:
@@ -126,7 +116,7 @@ class _Task:
 
 
 def _solved(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], components: int, size: int, scale: bool, where: str
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], components: int, size: int, options: PCAOptions
 ) -> list[_Task]:
     """Pass over the features until all training sets have their eigenpairs."""
     solvers = [_leading(rows, components, size, matrix.shape[1]) for rows in subsets]
@@ -137,14 +127,14 @@ def _solved(
         for block in matrix.blocks(width):
             for (rows, task), products in zip(waiting, sums, strict=True):
                 with np.errstate(invalid="ignore"):  # infinite features, which are refused below
-                    centred = standardise(block, rows, scale=scale)
+                    centred = standardise(block, rows, scale=options.scale)
                     train = centred[rows]
                     products += centred @ (train.T @ task.columns)
                 if first_pass:
                     task.total += float(np.einsum("ij,ij->", train, train))
                     task.size += float(np.square(block[rows]).sum()) / len(rows)
         for (_, task), products in zip(waiting, sums, strict=True):
-            check_products(products, where)
+            check_products(products, options.where)
             try:
                 task.columns = task.solver.send(products)
             except StopIteration as done:
@@ -202,11 +192,11 @@ def _gaps(values: FloatArray) -> FloatArray:
     return gaps
 
 
-def _scores(rows: IntArray, task: _Task, components: int, fewer: Fewer, where: str) -> PCAScores:
+def _scores(rows: IntArray, task: _Task, options: PCAOptions) -> PCAScores:
     """Turn eigenpairs into scores, as many as there are above rounding."""
     n_train, values = len(rows), task.pairs.values
     noise = rounding(float(values[0]), task.total, task.size, n_train)
-    kept = kept_components(values, noise, components, n_train, fewer, where)
+    kept = kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], task.pairs.vectors[:, :kept]
     turn = signs(vectors)
     scores = task.pairs.products[:, :kept] * (turn / np.sqrt(values))

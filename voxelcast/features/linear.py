@@ -14,7 +14,7 @@ from voxelcast.features.compressors import COMPRESSORS, Compressor
 from voxelcast.features.cost import pca_cost, scores_bytes
 from voxelcast.features.covariance import covariance_scores
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import COLUMNS, pca_scores
+from voxelcast.features.pca import COLUMNS, PCAOptions, pca_scores
 
 
 @COMPRESSORS.register("pca")
@@ -45,11 +45,11 @@ class PrincipalComponents(Compressor):
 
     def _fit(self, X: FloatArray) -> FloatArray:
         self._mean = X.mean(axis=0, dtype=np.float64)
-        centred, rows = X - self._mean, np.arange(len(X))
+        centred, rows, options = X - self._mean, np.arange(len(X)), PCAOptions(self.components)
         fitted = (
-            covariance_scores(FeatureMatrix([centred]), rows, self.components)
+            covariance_scores(FeatureMatrix([centred]), rows, options)
             if X.shape[1] < len(X)
-            else pca_scores(centred @ centred.T, rows, self.components)
+            else pca_scores(centred @ centred.T, rows, options)
         )
         self._basis = centred.T @ (fitted.scores / (fitted.scores**2).sum(axis=0))
         self._explained = float(fitted.explained_variance_ratio.sum())

@@ -1,8 +1,9 @@
-"""A feature matrix too large for memory, read block by block."""
+"""A feature matrix too large for memory: written row by row, read block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,8 @@ class FeatureMatrix:
     time_weights : ndarray of shape (n_times,) or None
         Of a weighted sum over time.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        If a file does not exist, or is no plain .npy array of floating-point numbers.
-    ShapeError
-        If there is no shard, or the shards differ in their number of features or of time steps.
+    Raises MissingFileError or DataError if a file does not exist, or is no plain .npy array of floating-point numbers;
+    ShapeError if there is no shard, or the shards differ in their number of features or of time steps.
     """
 
     def __init__(self, shards: Sequence[Path | FloatArray], time_weights: FloatArray | None = None) -> None:
@@ -78,12 +75,7 @@ class FeatureMatrix:
             yield self.columns(start, start + width)
 
     def blocks_over_time(self, width: int) -> Iterator[FloatArray]:
-        """Read all time steps of ``width`` features at a time, where time was kept.
-
-        Yields
-        ------
-        block : ndarray of shape (n_stimuli, n_times, at most width), float64
-        """
+        """Read all time steps of ``width`` features at a time, where time was kept: (n_stimuli, n_times, <= width)."""
         for start in range(0, self.stored_shape[-1], width):
             parts = [_opened(shard)[:, :, start : start + width].astype(np.float64) for shard in self._shards]
             yield np.concatenate(parts)
@@ -128,3 +120,39 @@ def _check(shard: FloatArray, name: str) -> FloatArray:
     if not np.issubdtype(shard.dtype, np.floating):
         raise DataError(f"features must be floating-point numbers; got {shard.dtype} from {name}")
     return shard
+
+
+class RowFile(AbstractContextManager["RowFile"]):
+    """A .npy file of float32 rows of a shape, written row by row; use it in a ``with`` block.
+
+    The number of rows is written into its head at the end. What is there is replaced. Unlike a memory map, what was
+    written does not count as this process' memory.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._n_rows = 0
+        self._file = path.open("wb")
+        self._write_head()
+
+    def append(self, row: FloatArray) -> None:
+        """Write a row; raises ShapeError if it has another shape."""
+        if row.shape != self.shape:
+            raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
+        self._file.write(np.ascontiguousarray(row, dtype="<f4").data)
+        self._n_rows += 1
+
+    def close(self) -> None:
+        """Write the number of rows and close the file."""
+        if not self._file.closed:
+            self._file.seek(0)
+            self._write_head()
+            self._file.close()
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _write_head(self) -> None:
+        # NumPy leaves room for any number of rows: the head's length does not depend on it.
+        head = {"descr": "<f4", "fortran_order": False, "shape": (self._n_rows, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, head)

@@ -32,7 +32,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import OptionError
 from voxelcast.features.compressors import COMPRESSORS, Compressor, Sees
-from voxelcast.features.pca import pca_scores
+from voxelcast.features.pca import PCAOptions, pca_scores
 
 
 @COMPRESSORS.register("mds")
@@ -77,7 +77,7 @@ class MetricMDS(Compressor):
         X = X.astype(np.float64)
         self._X, wanted = X, cdist(X, X)
         centred = X - X.mean(axis=0)
-        Y = pca_scores(centred @ centred.T, np.arange(len(X)), self.components).scores
+        Y = pca_scores(centred @ centred.T, np.arange(len(X)), PCAOptions(self.components)).scores
         total, stress = (wanted**2).sum(), np.inf
         for _ in range(self.iterations):
             distances = cdist(Y, Y)

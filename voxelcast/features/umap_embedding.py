@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -64,7 +64,12 @@ class UMAPEmbedding(Compressor):
         return n_train - 2, f"2 fewer than the {n_train} training stimuli"
 
     def _fit(self, X: FloatArray) -> FloatArray:
-        umap = _package()
+        try:
+            import umap
+        except ImportError as error:
+            raise MissingPackageError(
+                f"compress.method=umap needs umap-learn ({error}); install it: pip install 'voxelcast[umap]'"
+            ) from error
         self._map = umap.UMAP(
             n_components=self.components,
             n_neighbors=min(self.n_neighbors, len(X) - 1),
@@ -81,16 +86,6 @@ class UMAPEmbedding(Compressor):
             return np.empty((0, self.components))
         with _quiet():
             return np.asarray(self._map.transform(X), dtype=np.float64)
-
-
-def _package() -> Any:
-    try:
-        import umap
-    except ImportError as error:
-        raise MissingPackageError(
-            f"compress.method=umap needs umap-learn ({error}); install it: pip install 'voxelcast[umap]'"
-        ) from error
-    return umap
 
 
 def _quiet() -> warnings.catch_warnings[None]:

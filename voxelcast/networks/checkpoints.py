@@ -47,16 +47,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read weights from a file, admitting tensors and plain containers only.
 
     A bare state dict, one under ``"state_dict"``, ``"model"`` or ``"resnet"``, names that all begin with ``module.``,
-    safetensors files, and TensorFlow checkpoints (by the name before ``.index``) are understood.
-
-    Raises
-    ------
-    MissingFileError, MissingPackageError
-        If there is no such file, or it is a safetensors file and that package is not installed.
-    UnsafeFileError
-        If the file would run code.
-    DataError
-        If it is no checkpoint, or holds no state dict.
+    safetensors files, and TensorFlow checkpoints (by the name before ``.index``) are understood. Raises
+    MissingFileError if there is no such file, UnsafeFileError if it would run code, DataError if it is no checkpoint or
+    holds no state dict, and MissingPackageError without the package that a safetensors file needs.
     """
     bundle = None if path.is_file() and path.suffix != ".index" else find_bundle(path)
     if bundle is not None:
@@ -108,10 +101,9 @@ def _read_safetensors(path: Path) -> StateDict:
             f"reading {path} needs the package safetensors ({error}); install it: pip install safetensors"
         ) from error
     try:
-        state: StateDict = safetensors.torch.load_file(path)
+        return dict(safetensors.torch.load_file(path))
     except safetensors.SafetensorError as error:
         raise DataError(f"weights file {path} is no safetensors file, or damaged; fetch it again") from error
-    return state
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:

@@ -25,17 +25,9 @@ from voxelcast.networks.module_network import ModuleNetwork
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip and which part of it is new.
+    """A clip, of shape (clip_length, 3, height, width), when each frame is shown in seconds, and which part is new.
 
-    Parameters
-    ----------
-    frames : tensor of shape (clip_length, 3, height, width)
-    times : ndarray of shape (clip_length,)
-        When each frame is shown, in seconds.
-    first_new : int
-        Frames before this one were in the clip before.
-    n_shown : int
-        Frames from this one on are repeats of the video's last.
+    Frames before ``first_new`` were in the clip before; those from ``n_shown`` on are repeats of the video's last.
     """
 
     frames: torch.Tensor

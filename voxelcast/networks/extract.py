@@ -119,12 +119,7 @@ def extract_from(
     *,
     batch: int | None = None,
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
-    """Extract features of stimuli whose frames are in memory or come from a decoder of one's own.
-
-    Parameters
-    ----------
-    source : FrameSource
-        Has ``chunks(position)``, which gives the frames of the stimulus at that position, already sampled.
+    """Extract features of stimuli whose frames, already sampled, are in memory or come from a decoder of one's own.
 
     The other parameters, results and errors are those of :func:`extract`.
     """

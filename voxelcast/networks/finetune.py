@@ -38,7 +38,7 @@ from voxelcast.core.settings import settings
 from voxelcast.networks.base import Triple
 from voxelcast.networks.checkpoints import find_head, parameter_hash, replace_head
 from voxelcast.networks.labelled_images import LabelledImages
-from voxelcast.networks.module_network import full_precision
+from voxelcast.networks.precision import same_bits
 from voxelcast.networks.prepare import prepare_frames
 from voxelcast.networks.recipe import build_module
 from voxelcast.networks.registry import find_recipe
@@ -128,21 +128,10 @@ def finetune(
 
     Writes ``output``, a checkpoint that ``weights: FILE`` understands, and beside it ``.json`` files: ``.classes.json``
     (the map of class folders that ``networks validate`` takes) and ``.provenance.json``. ``.resume``, the state after
-    the last whole epoch, is there until the end. ``workers`` threads read images.
-
-    Returns
-    -------
-    history : list of dict
-        For each epoch its ``loss`` (mean over images) and ``accuracy`` (top-1), while learning.
-
-    Raises
-    ------
-    StoreError
-        If ``output`` or what a killed run left belongs to other settings.
-    DataError
-        If there are fewer than two images, or the loss is no longer finite.
-    StimulusError
-        For an image that cannot be read.
+    the last whole epoch, is there until the end. ``workers`` threads read images. Returns for each epoch its ``loss``
+    (mean over images) and ``accuracy`` (top-1), while learning. Raises StoreError if ``output`` or what a killed run
+    left belongs to other settings; DataError if there are fewer than two images, or the loss is no longer finite;
+    StimulusError for an image that cannot be read.
     """
     if len(images) < 2:
         raise DataError(f"fine-tuning needs at least two images; got {len(images)}")
@@ -163,7 +152,7 @@ def finetune(
         trainee.module.train(settings.trainable == "all")
         for group in optimiser.param_groups:
             group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-        with _random_state(derive_seed(settings.seed, "finetune", epoch), device), full_precision():
+        with _random_state(derive_seed(settings.seed, "finetune", epoch), device), same_bits():
             losses = _steps(trainee, optimiser, images, max(len(images) // settings.batch, 1), device, workers)
             loss, right = 0.0, 0
             for n, batch_loss, batch_right in losses:

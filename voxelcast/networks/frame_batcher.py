@@ -112,10 +112,7 @@ class FrameBatcher:
     def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[Feature, FloatArray]]]:
         """Hand out, in order, the stimuli whose frames have all been pooled, without features where they are broken.
 
-        Parameters
-        ----------
-        wait : bool
-            Whether features are waited for that are on their way from a GPU.
+        ``wait`` is whether features are waited for that are on their way from a GPU.
         """
         for entry in self._entries:
             if not entry.ended or (entry.n_pooled < entry.n_fed and not entry.problem):
@@ -225,12 +222,8 @@ def default_batch(input_size: int, *, largest: int | None = None, gpu_memory: in
     connected layers gain from 16. On a GPU up to 512, beyond which ResNet-50 gains little, if the largest activation
     then takes no more than an eighth of its memory.
 
-    Parameters
-    ----------
-    largest : int or None
-        Numbers in the network's largest activation for one frame; None where that is not known.
-    gpu_memory : int or None
-        Bytes; None for a CPU.
+    ``largest`` is the numbers in the network's largest activation for one frame, None where that is not known;
+    ``gpu_memory`` is in bytes, None for a CPU.
     """
     if gpu_memory is not None:
         fitting = gpu_memory / 8 / (4 * largest) if largest else 64

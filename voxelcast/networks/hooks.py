@@ -57,7 +57,8 @@ def read_layers(
 ) -> Iterator[None]:
     """Hand the outputs of layers to a function as soon as they are there, while the block runs the module forward once.
 
-    Hooks are gone when the block ends, also by an exception.
+    Hooks are gone when the block ends, also by an exception. Raises DataError if a layer puts out something else than a
+    tensor, or is not reached.
 
     Parameters
     ----------
@@ -70,11 +71,6 @@ def read_layers(
         handed over, and the pass stops after the last of these calls. Otherwise every call is handed over.
     view : callable, optional
         Takes a layer and what it put out; gives the tensor to hand over, or what is wrong.
-
-    Raises
-    ------
-    DataError
-        If a layer puts out something else than a tensor, or is not reached.
     """
     left = dict(calls) if calls is not None else dict.fromkeys(layers, 1)
 

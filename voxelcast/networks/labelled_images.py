@@ -82,14 +82,8 @@ def list_image_folder(folder: Path, class_map: Path | None = None) -> LabelledIm
     """List the images of a folder with one sub-folder per class (``FOLDER/CLASS/IMAGE``, also in folders below).
 
     ``class_map`` is a JSON file: ``{"folder name": class index}``; None numbers the sorted folders from 0, as
-    torchvision does.
-
-    Raises
-    ------
-    MissingFileError
-        If the folder or the map does not exist.
-    DataError
-        If there are no class folders, one of them has no image, or the map is no map of all of them.
+    torchvision does. Raises MissingFileError if the folder or the map does not exist; DataError if there are no class
+    folders, one of them has no image, or the map is no map of all of them.
     """
     if not folder.is_dir():
         raise MissingFileError(f"image folder {folder} does not exist; give a folder with one folder per class")
@@ -150,16 +144,9 @@ def validate(
     """Measure top-1 and top-5 accuracy of a network whose output is one score per class.
 
     Images are prepared as for extraction (resized to a square without a crop), so this is the accuracy of the network
-    whose features are used; published numbers are for a central crop and differ by about a percent.
-
-    Raises
-    ------
-    OptionError
-        If the network takes clips or puts out no scores.
-    DataError
-        If a label is no class of the network.
-    StimulusError
-        For an image that cannot be read.
+    whose features are used; published numbers are for a central crop and differ by about a percent. Raises OptionError
+    if the network takes clips or puts out no scores; DataError if a label is no class of the network; StimulusError for
+    an image that cannot be read.
     """
     if not isinstance(network, ModuleNetwork) or network.card.takes != "frames":
         raise OptionError(f"'{network.card.name}' cannot be validated: it does not classify images one by one")

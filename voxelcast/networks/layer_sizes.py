@@ -55,20 +55,8 @@ def total_size(sizes: Sequence[LayerSize]) -> LayerSize:
 def extraction_cost(layers: Sequence[LayerTrace], settings: ExtractionSettings, n_frames: int, batch: int) -> Cost:
     """State memory and disk of the features of one stimulus; how long it takes has to be measured.
 
-    Parameters
-    ----------
-    layers : sequence of LayerTrace
-        Those that are extracted.
-    n_frames : int
-        Frames of a stimulus that the network sees.
-    batch : int
-        Frames per forward pass.
-
-    Returns
-    -------
-    cost : Cost
-        In memory are one batch of every layer, which is more than what the network itself holds at a time, and what
-        the pools keep: sums in double precision, or all frames.
+    In memory are one batch of frames of every layer extracted, which is more than what the network itself holds at a
+    time, and what the pools keep: sums in double precision, or all frames.
     """
     n_features = sum(size.n_features for size in layer_sizes(layers, settings.spatial_pool))
     activations = sum(math.prod(layer.shape) for layer in layers)

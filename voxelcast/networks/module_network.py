@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -21,19 +20,10 @@ from voxelcast.networks.prepare import prepare_frames
 class ModuleNetwork(Network):
     """A torch module in eval mode that takes frames of shape (n_frames, 3, input_size, input_size).
 
-    Parameters
-    ----------
-    layers : sequence of str
-        As of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none.
-    view : callable or None
-        Of a network that takes clips: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`).
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such layer, or it cannot be asked for.
-    OptionError
-        If the network cannot take frames of the card's input size.
+    Layers are those of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none. A network that takes clips
+    has a view: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`). Raises UnknownNameError
+    if there is no such layer, or it cannot be asked for; OptionError if the network cannot take frames of the card's
+    input size.
     """
 
     def __init__(
@@ -131,14 +121,6 @@ class ModuleNetwork(Network):
                     f"layer {layer!r} of '{self.card.name}' {problems[layer]}; "
                     f"choose another. List them: voxelcast networks layers {self.card.name}"
                 )
-
-
-def full_precision() -> AbstractContextManager[None]:
-    """Ask cuDNN for float32 throughout and for the same bits each time, inside a block."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return flags
 
 
 def check_device(device: str) -> torch.device:

@@ -60,12 +60,8 @@ class OwnNetworks(Family):
     def recipe(self, settings: NetworkSettings) -> Recipe:
         """Say how the user's own network is built.
 
-        Raises
-        ------
-        UnknownNameError
-            If there is no such Python module, or nothing of that name in it.
-        OptionError
-            If it gives no ``nn.Module``, or a setting is missing.
+        Raises UnknownNameError if there is no such Python module, or nothing of that name in it; OptionError if it
+        gives no ``nn.Module``, or a setting is missing.
         """
         module, _, attribute = settings.name.removeprefix(self.prefix).partition(":")
         return _recipe(settings, _find(settings.name, module, attribute))
@@ -85,14 +81,8 @@ def network_from_module(
         Or what its results are called, with the other settings as ``options``: ``layers``, ``input_size``, ``mean`` and
         ``std`` must be given. Without ``weights`` the module keeps its own.
 
-    Raises
-    ------
-    OptionError
-        If it is no ``nn.Module``, or cannot take such frames.
-    UnknownNameError
-        If it has no such layer.
-    MissingFileError, UnsafeFileError, DataError
-        If the weights are absent, refused, or do not fit.
+    Errors are those of :func:`voxelcast.networks.registry.load_network`; besides, OptionError if it is no
+    ``nn.Module``, or cannot take such frames.
     """
     settings = network_settings(settings, **options)
     return load_recipe(_recipe(settings, module), settings, seed=0, device=check_device(device))

@@ -46,13 +46,7 @@ class Timm(Family):
         return [PREFIX + name for name in {*timm.list_models(), *timm.list_pretrained()}]
 
     def recipe(self, settings: NetworkSettings) -> Recipe:
-        """Say how a network is built, and what its weights expect.
-
-        Raises
-        ------
-        OptionError
-            If the network was made for frames that are not square and no ``input_size`` is given.
-        """
+        """Say how a network is built, and what its weights expect."""
         name, short = settings.name, settings.name.removeprefix(PREFIX)
         expected = _timm().get_pretrained_cfg(short)
         _, height, width = expected.input_size

@@ -24,15 +24,7 @@ from torch import nn
 
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.networks.checkpoints import Checkpoint, fit_state_dict
-from voxelcast.networks.families.vone_block import (
-    EXCITATION,
-    N_COMPLEX,
-    N_SIMPLE,
-    NOISE_LEVEL,
-    NOISE_SCALE,
-    STRIDE,
-    VOneBlock,
-)
+from voxelcast.networks.families import vone_block as v1
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.recipe import Recipe
 from voxelcast.networks.settings import NetworkSettings
@@ -40,8 +32,13 @@ from voxelcast.networks.settings import NetworkSettings
 _BOTTLENECK = 64
 _WIDENING = 4
 # Flags of a checkpoint that say how the V1 stage computes, and what they must be.
-_FLAGS = {"stride": STRIDE, "simple_channels": N_SIMPLE, "complex_channels": N_COMPLEX, "k_exc": EXCITATION}
-_NOISE_FLAGS = {"noise_scale": NOISE_SCALE, "noise_level": NOISE_LEVEL}
+_FLAGS = {
+    "stride": v1.STRIDE,
+    "simple_channels": v1.N_SIMPLE,
+    "complex_channels": v1.N_COMPLEX,
+    "k_exc": v1.EXCITATION,
+}
+_NOISE_FLAGS = {"noise_scale": v1.NOISE_SCALE, "noise_level": v1.NOISE_LEVEL}
 # Tensors that the adversarially trained network's file holds and no network uses.
 _UNUSED_AT = ("vone_block.div_u.weight", "vone_block.div_t.weight")
 
@@ -50,8 +47,8 @@ class VOneNet(nn.Sequential):
     """The V1 stage, a 1x1 convolution to 64 channels, and the network behind (n_frames, 64, height / 4, width / 4)."""
 
     def __init__(self, model: nn.Module, noise_seed: int | None) -> None:
-        block = VOneBlock(noise_seed)
-        bottleneck = nn.Conv2d(N_SIMPLE + N_COMPLEX, _BOTTLENECK, 1, bias=False)
+        block = v1.VOneBlock(noise_seed)
+        bottleneck = nn.Conv2d(v1.N_SIMPLE + v1.N_COMPLEX, _BOTTLENECK, 1, bias=False)
         super().__init__(OrderedDict(vone_block=block, bottleneck=bottleneck, model=model))
 
 
