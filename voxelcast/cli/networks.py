@@ -41,18 +41,19 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: An
     With --stimuli also the size on disk of their features, pooled over time, in float32. Networks that take clips show
     the steps of time per clip, too.
     """
-    from voxelcast.networks.layer_sizes import LayerSize, layer_sizes, readable_bytes, total_size
+    from voxelcast.networks.layer_sizes import BYTES, count_features, readable_bytes, readable_shape
     from voxelcast.networks.registry import describe_layers
 
-    sizes = layer_sizes(describe_layers(name, **settings), f"grid({grid})" if grid else "none")
+    layers = describe_layers(name, **settings)
+    counts = [count_features(layer, f"grid({grid})" if grid else "none") for layer in layers]
 
-    def line(size: LayerSize) -> str:
-        cells = [size.name, size.kind, size.shape, f"{size.n_features} features"]
-        return "\t".join([*cells, *([readable_bytes(size.n_bytes(stimuli))] if stimuli else [])])
+    def show(*cells: str, n_features: int) -> None:
+        size = [readable_bytes(BYTES * n_features * stimuli)] if stimuli else []
+        click.echo("\t".join([*cells, f"{n_features} features", *size]))
 
-    for size in sizes:
-        click.echo(line(size))
-    click.echo(line(total_size(sizes)))
+    for layer, n_features in zip(layers, counts, strict=True):
+        show(layer.name, layer.kind, readable_shape(layer), n_features=n_features)
+    show("total", f"{len(layers)} layers", "", n_features=sum(counts))
     if stimuli:
         click.echo(f"for {stimuli} stimuli, pooled over time, float32")
 

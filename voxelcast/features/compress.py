@@ -13,8 +13,8 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import checked_number, krylov_scores
 from voxelcast.features.linear import RandomProjection
+from voxelcast.features.manifold import MetricMDS
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.mds import MetricMDS
 from voxelcast.features.pca import (
     MOST_SQUARE,
     PCAOptions,

@@ -116,7 +116,7 @@ _ROOM = "voxelcast.features."
 COMPRESSORS: Registry[type[Compressor]] = Registry(
     "compression",
     "voxelcast.compressions",
-    [_ROOM + name for name in ("linear", "umap_embedding", "mds", "autoencoder")],
+    [_ROOM + name for name in ("linear", "manifold", "autoencoder")],
 )
 list_compressors = COMPRESSORS.names
 

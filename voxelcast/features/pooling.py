@@ -46,12 +46,9 @@ class TemporalPool(ABC):
         """
 
     def result(self) -> FloatArray:
-        """Return the features.
+        """Return the features: float32, (n_features,), or (n_times, n_features) where time is kept.
 
-        Returns
-        -------
-        features : ndarray of shape (n_features,), or (n_times, n_features) where time is kept, float32
-            What is left of each time step's axes, flattened in C order.
+        They are what is left of each time step's axes, flattened in C order.
         """
         pooled = self.pooled()
         values = pooled if isinstance(pooled, np.ndarray) else pooled.double().cpu()
@@ -339,12 +336,8 @@ def make_pool(name: str) -> TemporalPool:
         e.g. ``"bold(peak=5, under=12)"``; or a measured response from a table, e.g. ``"hrf(my_hrf.csv, column=V1)"``,
         see `voxelcast.features.hrf.parse_response`.
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name; the message lists what there is.
-    OptionError, DataError, MissingFileError
-        If a kernel's parameters cannot be understood, or a table cannot be used.
+    Raises UnknownNameError, which lists what there is, if there is none of that name; OptionError, DataError or
+    MissingFileError if a kernel's parameters cannot be understood, or a table cannot be used.
     """
     base, bracket, text = name.partition("(")
     if name in POOLS and not bracket:

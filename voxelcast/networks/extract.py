@@ -15,7 +15,6 @@ from voxelcast.networks.decode_ahead import DecodeProcesses, FrameSource, Prefet
 from voxelcast.networks.frame_batcher import Entry, FrameBatcher
 from voxelcast.networks.gpu_copies import DeviceFrames, Feature
 from voxelcast.networks.settings import ExtractionSettings
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
 _DEFAULTS = ExtractionSettings()
@@ -107,7 +106,14 @@ def extract(
     check_option("decoders", decoders, ("threads", "processes"))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    with _decoded(network, stimuli, settings.sampling, workers, decoders) as source:
+    sampling = settings.sampling
+    ahead: AbstractContextManager[Prefetcher | DecodeProcesses]
+    if decoders == "threads":
+        ahead = Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers)
+    else:
+        chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
+        ahead = decoding(stimuli, sampling, chunk=chunk, workers=workers)
+    with ahead as source:
         yield from extract_from(source, network, stimuli, settings, batch=batch)
 
 
@@ -152,20 +158,6 @@ def extract_stimulus(
     (result,) = extract(network, [stimulus], replace(settings, on_broken="stop"), workers=1, batch=batch)
     assert isinstance(result, StimulusFeatures)
     return result
-
-
-def _decoded(
-    network: Network,
-    stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    workers: int,
-    decoders: Literal["threads", "processes"],
-) -> AbstractContextManager[Prefetcher | DecodeProcesses]:
-    """Decode stimuli ahead of the network."""
-    if decoders == "threads":
-        return Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers)
-    chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
-    return decoding(stimuli, sampling, chunk=chunk, workers=workers)
 
 
 def _outcome(finished: tuple[Entry, Mapping[Feature, FloatArray]]) -> StimulusFeatures | BrokenStimulus:

@@ -118,7 +118,10 @@ class FrameBatcher:
             if not entry.ended or (entry.n_pooled < entry.n_fed and not entry.problem):
                 break
             if entry.delivery is None and not entry.problem:
-                entry.delivery = _deliver(entry)
+                try:
+                    entry.delivery = Delivery(entry.pools, entry.stimulus.name)
+                except DataError as error:
+                    raise DataError(f"{entry.stimulus.name}: {error}") from error
                 entry.pools.clear()
                 self._n_under_way += 1
         while self._entries and (self._entries[0].delivery or (self._entries[0].ended and self._entries[0].problem)):
@@ -198,17 +201,9 @@ def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:
     return np.interp(positions, np.arange(len(frame_times)), frame_times)
 
 
-def _deliver(entry: Entry) -> Delivery:
-    try:
-        return Delivery(entry.pools, entry.stimulus.name)
-    except DataError as error:
-        raise DataError(f"{entry.stimulus.name}: {error}") from error
-
-
 def _default_size(network: Network) -> int:
-    if network.device.type == "cpu":
-        return default_batch(network.card.input_size, largest=network.largest_activation)
-    memory = torch.cuda.get_device_properties(network.device).total_memory
+    on_cpu = network.device.type == "cpu"
+    memory = None if on_cpu else torch.cuda.get_device_properties(network.device).total_memory
     return default_batch(network.card.input_size, largest=network.largest_activation, gpu_memory=memory)
 
 

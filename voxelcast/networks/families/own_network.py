@@ -157,14 +157,10 @@ def code_version(version: str | None, module: nn.Module) -> str:
     it are written, without those of torch, torchvision and timm.
     """
     classes = {type(part) for part in module.modules() if type(part).__module__.split(".")[0] not in _PACKAGES}
-    files = set()
-    for kind in classes:
-        # A class that was typed into an interpreter has no file.
-        source = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        if source:
-            files.add(Path(source))
+    # A class that was typed into an interpreter has no file.
+    files = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in classes} - {None}
     digest = hashlib.blake2b(digest_size=6)
-    for content in sorted(path.read_bytes() for path in files):
+    for content in sorted(Path(file).read_bytes() for file in files if file):
         digest.update(hashlib.blake2b(content).digest())
     parts = [f"version {version}"] if version else []
     return ", ".join([*parts, *([f"source {digest.hexdigest()}"] if files else [])])

@@ -59,9 +59,6 @@ class SimCLRNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            if isinstance(module, Bottleneck):
-                # Training starts from 0 here; at 1 the sums over blocks explode and selective kernels saturate.
-                nn.init.constant_(module.last_norm.weight, 0.25)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Classify frames of shape (n_frames, 3, height, width); return (n_frames, 1000)."""
@@ -90,20 +87,9 @@ class Bottleneck(nn.Module):
             if selective
             else [_convolution(n_middle, n_middle, 3, stride), _norm(n_middle, relu=True)]
         )
-        self.net = nn.Sequential(
-            _convolution(n_in, n_middle, 1),
-            _norm(n_middle, relu=True),
-            *middle,
-            _convolution(n_middle, 4 * n_middle, 1),
-            _norm(4 * n_middle, relu=False),
-        )
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        """The batch norm before the sum with the shortcut."""
-        norm = self.net.get_submodule(f"{len(self.net) - 1}.0")
-        assert isinstance(norm, nn.BatchNorm2d)
-        return norm
+        first = [_convolution(n_in, n_middle, 1), _norm(n_middle, relu=True)]
+        last = [_convolution(n_middle, 4 * n_middle, 1), _norm(4 * n_middle, relu=False, scale=0.25)]
+        self.net = nn.Sequential(*first, *middle, *last)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map (n_frames, n_in, height, width) to (n_frames, 4 n_middle, height / stride, width / stride)."""
@@ -195,8 +181,10 @@ def _convolution(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv
     return nn.Conv2d(n_in, n_out, kernel, stride, padding=(kernel - 1) // 2, bias=False)
 
 
-def _norm(n_channels: int, *, relu: bool) -> nn.Sequential:
+def _norm(n_channels: int, *, relu: bool, scale: float = 1.0) -> nn.Sequential:
     norm = nn.BatchNorm2d(n_channels, eps=1e-5)
+    # Before sums with shortcuts training starts from 0; at 1 these sums explode and selective kernels saturate.
+    nn.init.constant_(norm.weight, scale)
     return nn.Sequential(norm, nn.ReLU()) if relu else nn.Sequential(norm)
 
 

@@ -32,12 +32,7 @@ from voxelcast.networks.settings import NetworkSettings
 _BOTTLENECK = 64
 _WIDENING = 4
 # Flags of a checkpoint that say how the V1 stage computes, and what they must be.
-_FLAGS = {
-    "stride": v1.STRIDE,
-    "simple_channels": v1.N_SIMPLE,
-    "complex_channels": v1.N_COMPLEX,
-    "k_exc": v1.EXCITATION,
-}
+_FLAGS = {"stride": v1.STRIDE, "k_exc": v1.EXCITATION, "simple_channels": v1.N_SIMPLE, "complex_channels": v1.N_COMPLEX}
 _NOISE_FLAGS = {"noise_scale": v1.NOISE_SCALE, "noise_level": v1.NOISE_LEVEL}
 # Tensors that the adversarially trained network's file holds and no network uses.
 _UNUSED_AT = ("vone_block.div_u.weight", "vone_block.div_t.weight")
