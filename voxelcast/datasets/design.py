@@ -11,7 +11,7 @@ import pandas as pd
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, one_line
 
 ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 
@@ -209,7 +209,7 @@ def _read_table(path: Path, what: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", encoding="utf-8-sig", dtype=str)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a table ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path} cannot be read as a table ({one_line(error)})") from error
 
 
 def _read_numbers(path: Path) -> FloatArray:
@@ -218,4 +218,4 @@ def _read_numbers(path: Path) -> FloatArray:
     try:
         return np.loadtxt(path, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} must hold numbers in columns ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path} must hold numbers in columns ({one_line(error)})") from error

@@ -12,7 +12,7 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError
 from voxelcast.datasets.base import Split
-from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.readers.pickles import load_boxed_dict
 from voxelcast.datasets.readers.values import open_npy
 
 Hemisphere = Literal["lh", "rh"]

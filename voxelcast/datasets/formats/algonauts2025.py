@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError, one_line
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.formats import algonauts2025_layout as layout
@@ -310,7 +310,7 @@ def _open(path: Path) -> Any:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise DataError(f"{path.name} cannot be read as HDF5 ({text}); get it again with datalad get") from error
 
 

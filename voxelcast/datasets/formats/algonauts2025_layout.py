@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from voxelcast.core.errors import DataError, MissingFileError
-from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.readers.pickles import load_boxed_dict
 
 SUBJECTS: Final = ("sub-01", "sub-02", "sub-03", "sub-05")
 TR_SECONDS: Final = 1.49

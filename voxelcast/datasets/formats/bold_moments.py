@@ -12,7 +12,7 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, OptionError
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, one_line
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
@@ -134,7 +134,7 @@ class BoldMomentsDataset(VideoOrderDataset):
         try:
             annotations: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise DataError(f"{path} is not whole JSON ({' '.join(str(error).split())}); get it again") from error
+            raise DataError(f"{path} is not whole JSON ({one_line(error)}); get it again") from error
         return {video.stimulus_id: annotations[video.stimulus_id] for video in self._videos}
 
     def voxel_mask(self, subject: str) -> BoolArray:

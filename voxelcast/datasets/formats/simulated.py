@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError, one_line
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
@@ -193,7 +193,7 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise StoreError(f"{path} is not whole JSON ({' '.join(str(error).split())}); remove the simulation") from error
+        raise StoreError(f"{path} is not whole JSON ({one_line(error)}); remove the simulation") from error
 
 
 @settings

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError, one_line
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.readers.values import open_npy
 
@@ -223,7 +223,7 @@ def load_image(path: Path, what: str) -> Any:
     try:
         image = nibabel.load(path)
     except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise DataError(f"{path.name} cannot be read as a brain image ({text}); get or write it again") from error
     known = (nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.cifti2.Cifti2Image, nibabel.gifti.GiftiImage)
     if not isinstance(image, known):

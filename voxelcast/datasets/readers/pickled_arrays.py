@@ -42,26 +42,6 @@ class Block:
         """Return itself: the unpickler decodes Python 2 strings, and what is here stands for bytes anyway."""
         return self
 
-    def pieces_into(self, buffer: ByteArray) -> Iterator[int]:
-        """Fill the buffer again and again with the bytes themselves; yield how many it holds.
-
-        Raises DataError where the file has become shorter.
-        """
-        left = self.length
-        # Unbuffered: straight into the buffer.
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.offset)
-            while left:
-                wanted = min(left, buffer.size)
-                filled = 0
-                while filled < wanted:
-                    n_read = file.readinto(buffer[filled:wanted].data)
-                    if not n_read:
-                        raise DataError(f"{self.path} became shorter while it was read; get the file again")
-                    filled += n_read
-                left -= filled
-                yield filled
-
     def pieces(self) -> Iterator[bytes]:
         """Read the bytes that the block stands for, some at a time.
 
@@ -161,9 +141,8 @@ class StoredArray:
         """
         row_bytes = width * self._stored.itemsize
         buffer = np.empty(max(row_bytes, BUFFER_BYTES // 2 // max(row_bytes, 1) * row_bytes), np.uint8)
-        pieces = block.pieces_into(buffer) if not block.escaped else _refilled(block.pieces(), buffer)
         start = 0
-        for n_bytes in pieces:
+        for n_bytes in _refilled(block.pieces(), buffer):
             n_here, left_over = divmod(n_bytes, row_bytes)
             if left_over or start + n_here > n_rows:
                 break

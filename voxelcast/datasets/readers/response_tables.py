@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_option
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError, UnsafeFileError
+from voxelcast.core.errors import (
+    AlignmentError,
+    DataError,
+    MissingFileError,
+    OptionError,
+    ShapeError,
+    UnsafeFileError,
+    one_line,
+)
 from voxelcast.datasets.readers.brain_images import BrainImage
 from voxelcast.datasets.readers.values import as_response_values
 
@@ -159,7 +167,7 @@ def _read_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         if isinstance(error, (DataError, UnsafeFileError)):
             raise
-        text = " ".join(str(error).split())
+        text = one_line(error)
         if "allow_pickle" in text or "Python objects" in text:
             raise UnsafeFileError(
                 f"{path.name} holds Python objects; only plain arrays are read; save it so"
@@ -194,7 +202,7 @@ def _read_csv(path: Path) -> ResponseTable:
     try:
         numbers = frame[voxel_names].replace("", "nan").to_numpy(dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{path.name}: voxel columns must hold numbers ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path.name}: voxel columns must hold numbers ({one_line(error)})") from error
     ids, rows = np.unique(frame["stimulus_id"].to_numpy(dtype=str), return_inverse=True)
     names, columns = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
     values = np.full((len(ids), len(names), len(voxel_names)), np.nan)
@@ -212,7 +220,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise DataError(f"{path.name} cannot be read as a CSV ({text}); write it again") from error
     missing = [name for name in columns if name not in frame.columns]
     if missing:

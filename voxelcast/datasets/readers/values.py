@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.core.errors import DataError, MissingFileError, one_line
 
 
 def as_response_values(values: NDArray[Any], where: str) -> FloatArray:
@@ -43,5 +43,5 @@ def open_npy(path: Path, what: str, *, mapped: bool = False) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no plain .npy file ({' '.join(str(error).split())}); get it again") from error
+        raise DataError(f"{path} is no plain .npy file ({one_line(error)}); get it again") from error
     return array
