@@ -11,7 +11,7 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Split
-from voxelcast.datasets.readers.response_tables import read_csv
+from voxelcast.datasets.readers.values import read_table
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def read_groups(path: Path, ids: Sequence[str]) -> dict[str, str]:
 
 
 def _read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
-    frame = read_csv(path, ("stimulus_id", column))
+    frame = read_table(path, ("stimulus_id", column))
     check_unique(frame["stimulus_id"].tolist(), path.name)
     labels = dict(zip(frame["stimulus_id"].tolist(), frame[column].tolist(), strict=True))
     missing = [stimulus_id for stimulus_id in ids if stimulus_id not in labels]
@@ -99,7 +99,7 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
     rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
         ROIs in the order of the table; voxels ascending. A voxel may be in several ROIs.
     """
-    frame = read_csv(path, ("voxel", "roi"))
+    frame = read_table(path, ("voxel", "roi"))
     if "subject" in frame.columns:
         frame = frame[frame["subject"] == subject]
     if frame.empty:

@@ -18,13 +18,12 @@ from voxelcast.core.arrays import BoolArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats.algonauts2021_layout import (
     RESPONSE_FOLDER,
     VIDEO_FOLDER,
     WHOLE_BRAIN,
     Track,
-    VideoOrderDataset,
     check_response_file,
     find_folder,
     find_or_expect,
@@ -105,7 +104,7 @@ class _Chosen:
 
 
 @register_dataset
-class Algonauts2021Dataset(VideoOrderDataset):
+class Algonauts2021Dataset(Dataset):
     """The challenge's data as they are unpacked.
 
     Parameters
@@ -146,8 +145,8 @@ class Algonauts2021Dataset(VideoOrderDataset):
 
     def __init__(self, settings: Algonauts2021Settings) -> None:
         self._settings, self._root, self._chosen = settings, settings.root, _choose(settings)
-        self._subjects, self._n_train = self._chosen.subjects, self._chosen.n_train
-        self._videos = list_videos(self._root, self._n_train, self._chosen.n_test)
+        self._subjects, self._rois = self._chosen.subjects, dict.fromkeys(self._chosen.subjects, self._chosen.rois)
+        self._stimuli = list_videos(self._root, self._chosen.n_train, self._chosen.n_test)
         self._folder = find_folder(self._root, RESPONSE_FOLDER, "responses")
         for subject in self._subjects:
             for roi in self._chosen.rois:
@@ -171,16 +170,11 @@ class Algonauts2021Dataset(VideoOrderDataset):
         ]
         return Expected("videos", videos, count=chosen.n_train + chosen.n_test), *files
 
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen; the same for every subject."""
-        check_known("subject", subject, self._subjects, where="in this dataset")
-        return self._chosen.rois
-
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the training responses: values of shape (1000, 3, n_voxels); of a miniature also the test responses."""
         path, *truth = self.response_files(subject, roi)
         if split == "train":
-            values = read_train_responses(path, subject, roi, self._n_train, N_REPETITIONS)
+            values = read_train_responses(path, subject, roi, self._chosen.n_train, N_REPETITIONS)
         elif truth:
             values = np.load(truth[0], allow_pickle=False)
         else:

@@ -8,9 +8,9 @@ from typing import Literal
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, MissingFileError
-from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.base import Split
 from voxelcast.datasets.readers.pickled_arrays import StoredArray
-from voxelcast.datasets.readers.pickles import open_pickle
+from voxelcast.datasets.readers.pickles import open_entry
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
@@ -45,15 +45,10 @@ def find_or_expect(root: Path, name: str) -> Path:
         return root / name
 
 
-def list_videos(root: Path, n_train: int, n_test: int) -> tuple[Stimulus, ...]:
+def list_videos(root: Path, n_train: int, n_test: int) -> dict[Split, tuple[Stimulus, ...]]:
     """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
 
-    Raises
-    ------
-    MissingFileError
-        Where the folder of videos is not there.
-    DataError
-        Where it holds another number of videos.
+    Raises MissingFileError, DataError where the folder of videos is not there, or holds another number of them.
     """
     folder = find_folder(root, VIDEO_FOLDER, "videos")
     n_found = sum(1 for _ in folder.glob("*.mp4"))
@@ -62,7 +57,8 @@ def list_videos(root: Path, n_train: int, n_test: int) -> tuple[Stimulus, ...]:
             f"{folder} must hold {n_train + n_test} videos ({n_train} train + {n_test} test); got {n_found} .mp4; "
             "unpack the whole archive, or set n_train and n_test"
         )
-    return tuple(stimulus for stimulus in list_stimuli(folder) if stimulus.path.suffix == ".mp4")
+    videos = tuple(stimulus for stimulus in list_stimuli(folder) if stimulus.path.suffix == ".mp4")
+    return {"train": videos[:n_train], "test": videos[n_train:]}
 
 
 def response_path(folder: Path, track: Track, subject: str, roi: str) -> Path:
@@ -97,7 +93,7 @@ def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
     Raises as `open_pickle`, and ShapeError for another shape.
     """
     check_response_file(path, subject, roi)
-    stored = _entry(path, "train")
+    stored = open_entry(path, "train")
     dims = ("stimulus", "repetition", "voxel")
     stored.check_shape(f"'train' of {subject} {roi} ({path})", dims, (n_stimuli, n_repetitions, None))
     return stored
@@ -112,7 +108,7 @@ def read_voxel_mask(path: Path, subject: str) -> BoolArray:
         Voxels of the responses in C order.
     """
     check_response_file(path, subject, WHOLE_BRAIN)
-    mask = _entry(path, "voxel_mask").read()
+    mask = open_entry(path, "voxel_mask").read()
     check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), MASK_SHAPE)
     where: BoolArray = mask == 1
     return where
@@ -125,32 +121,3 @@ def check_response_file(path: Path, subject: str, roi: str) -> None:
             f"responses of subject {subject} in ROI {roi} not found: expected {path}; unpack the data there, "
             "or choose other subjects or rois"
         )
-
-
-def _entry(path: Path, key: str) -> StoredArray:
-    content = open_pickle(path, str(path))  # every subject has a V1.pkl
-    if not isinstance(content, dict):
-        raise DataError(f"{path} must hold a dict with the key {key!r}; got a {type(content).__name__}")
-    if key not in content:
-        raise DataError(f"{path} must hold the key {key!r}; got {', '.join(map(repr, content)) or 'no key'}")
-    if not isinstance(content[key], StoredArray):
-        raise DataError(f"{path}: {key!r} must be an array; got a {type(content[key]).__name__}")
-    stored: StoredArray = content[key]
-    return stored
-
-
-class VideoOrderDataset(Dataset):
-    """A dataset whose videos, in sorted order, are first the training and then the held-out stimuli."""
-
-    _videos: tuple[Stimulus, ...]
-    _n_train: int
-
-    @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """First videos in sorted order."""
-        return self._videos[: self._n_train]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Last videos in sorted order."""
-        return self._videos[self._n_train :]

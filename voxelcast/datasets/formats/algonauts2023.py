@@ -14,7 +14,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError
 from voxelcast.core.settings import settings
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VertexIndices
+from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VertexIndices
 from voxelcast.datasets.formats import algonauts2023_layout as layout
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
@@ -22,9 +22,6 @@ from voxelcast.datasets.readers.values import as_response_values, open_npy
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.stimulus import Stimulus
-
-_SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @settings
@@ -105,16 +102,17 @@ class Algonauts2023Dataset(Dataset):
                 f"subject {settings.subject} not found: {self.subject_folder} is not a folder; unpack it there"
             )
         rois: Names = layout.HEMISPHERES if settings.rois == "all" else settings.rois
-        self._rois = select_names("ROI", rois, layout.ROIS, f"of {settings.subject}")
-        self._stimuli = {split: list_stimuli(layout.image_folder(self.subject_folder, split)) for split in _SPLITS}
+        chosen = select_names("ROI", rois, layout.ROIS, f"of {settings.subject}")
+        self._rois = {settings.subject: chosen}
+        self._stimuli = {split: list_stimuli(layout.image_folder(self.subject_folder, split)) for split in SPLITS}
         self._arrays = {
             split: tuple(self._open(side, split) for side in layout.HEMISPHERES)
-            for split in _SPLITS
+            for split in SPLITS
             if split == "train" or layout.response_path(self.subject_folder, "lh", split).is_file()
         }
         left, right = (int(array.shape[-1]) for array in self._arrays["train"])
         self._n_vertices = (left, right)
-        self._vertices = {roi: layout.vertices_of(self.subject_folder, roi, self._n_vertices) for roi in self._rois}
+        self._vertices = {roi: layout.vertices_of(self.subject_folder, roi, self._n_vertices) for roi in chosen}
 
     def _open(self, side: layout.Hemisphere, split: Split) -> NDArray[np.generic]:
         path = layout.response_path(self.subject_folder, side, split)
@@ -146,7 +144,7 @@ class Algonauts2023Dataset(Dataset):
         size = 0 if miniature else 65_000
         listed = [
             Expected("images", layout.image_folder(folder, split) / "*.png", counts[split], size * counts[split])
-            for split in _SPLITS
+            for split in SPLITS
         ]
         for side, n_vertices in zip(layout.HEMISPHERES, vertices, strict=True):
             n_bytes = 4 * counts["train"] * n_vertices
@@ -156,21 +154,6 @@ class Algonauts2023Dataset(Dataset):
                 listed += [Expected("ROI masks", layout.mask_path(folder, side, name, mesh)) for name in needed]
         listed += [Expected("ROI masks", layout.mapping_path(folder, name)) for name in layout.ROI_CLASSES]
         return tuple(listed)
-
-    @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """Training images, in the order of their names."""
-        return self._stimuli["train"]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Test images, in the order of their names."""
-        return self._stimuli["test"]
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen."""
-        check_known("subject", subject, self.subjects, where="in this dataset")
-        return self._rois
 
     @property
     def has_test_responses(self) -> bool:
@@ -209,7 +192,7 @@ class Algonauts2023Dataset(Dataset):
     @property
     def submission_track(self) -> Literal["2023"] | None:
         """The challenge of 2023, where both hemispheres are predicted whole."""
-        return "2023" if set(self._rois) == set(layout.HEMISPHERES) else None
+        return "2023" if set(self._vertices) == set(layout.HEMISPHERES) else None
 
     @property
     def submission_voxels(self) -> Mapping[str, Mapping[str, int]]:

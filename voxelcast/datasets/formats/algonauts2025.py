@@ -11,7 +11,6 @@ import numpy as np
 from annotated_types import Ge
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError, one_line
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
@@ -235,11 +234,6 @@ class Algonauts2025Dataset(SeriesDataset):
     def kept_volumes(self, run: SeriesRun) -> range:
         """Volumes of a run that are fitted or predicted: held-out runs whole."""
         return super().kept_volumes(run) if run.split == "train" else range(run.n_volumes)
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """``parcels``, or the ROIs chosen of the table."""
-        check_known("subject", subject, self._subjects, where="in this dataset")
-        return tuple(self._rois[subject])
 
     @property
     def has_test_responses(self) -> bool:

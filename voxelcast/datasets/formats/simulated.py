@@ -16,17 +16,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError, one_line
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.formats.algonauts2021_layout import (
     RESPONSE_FOLDER,
     VIDEO_FOLDER,
-    VideoOrderDataset,
     check_response_file,
     list_videos,
     read_train_responses,
@@ -104,7 +102,8 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
         shown.advance()
     shown.finish()
-    return list_videos(root, plan.n_train, plan.n_test)
+    stimuli = list_videos(root, plan.n_train, plan.n_test)
+    return stimuli["train"] + stimuli["test"]
 
 
 def write_responses(
@@ -206,7 +205,7 @@ class SimulatedSettings(DatasetSettings):
 
 
 @register_dataset
-class SimulatedDataset(VideoOrderDataset):
+class SimulatedDataset(Dataset):
     """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
 
     Parameters
@@ -237,28 +236,23 @@ class SimulatedDataset(VideoOrderDataset):
             )
         self._truth: dict[str, Any] = _read_json(self._root / _TRUTH)
         plan = self._truth["plan"]
-        self._n_train, self._n_test = int(plan["n_train"]), int(plan["n_test"])
         self._repetitions = {"train": int(plan["n_repetitions"]), "test": int(plan["n_test_repetitions"])}
         self._voxels: dict[str, dict[str, int]] = plan["voxels"]
         self._subjects = select_names("subject", settings.subjects, tuple(self._voxels), f"in {self._root}")
         known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
-        self._rois = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
-        self._videos = list_videos(self._root, self._n_train, self._n_test)
-        for subject in self._subjects:
-            for roi in self.rois(subject):
+        chosen = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
+        self._rois = {name: [roi for roi in chosen if roi in self._voxels[name]] for name in self._subjects}
+        self._stimuli = list_videos(self._root, int(plan["n_train"]), int(plan["n_test"]))
+        for subject, rois in self._rois.items():
+            for roi in rois:
                 for path in self.response_files(subject, roi):
                     check_response_file(path, subject, roi)
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen, of those that the subject has."""
-        check_known("subject", subject, self._subjects, where="in this simulation")
-        return tuple(roi for roi in self._rois if roi in self._voxels[subject])
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the responses; values of shape (n_stimuli, n_repetitions, n_voxels), float32."""
         train_path, test_path = self.response_files(subject, roi)
         if split == "train":
-            values = read_train_responses(train_path, subject, roi, self._n_train, self._repetitions["train"])
+            values = read_train_responses(train_path, subject, roi, len(self.train_stimuli), self._repetitions["train"])
         else:
             values = np.load(test_path, allow_pickle=False)
         return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
@@ -274,7 +268,7 @@ class SimulatedDataset(VideoOrderDataset):
     @property
     def has_test_responses(self) -> bool:
         """Whether there are test videos; their responses are part of the truth."""
-        return self._n_test > 0
+        return bool(self.test_stimuli)
 
     def truth(self) -> dict[str, Any]:
         """Return what was planted: the plan, and per subject and ROI the driver, signal share and noise ceilings."""

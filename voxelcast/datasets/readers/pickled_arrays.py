@@ -42,17 +42,17 @@ class Block:
         """Return itself: the unpickler decodes Python 2 strings, and what is here stands for bytes anyway."""
         return self
 
-    def pieces(self) -> Iterator[bytes]:
-        """Read the bytes that the block stands for, some at a time.
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """Read the bytes that the block stands for, some at a time; each piece is overwritten by the next.
 
         Raises DataError where the file has become shorter, or text does not stand for bytes.
         """
         decoder = codecs.getincrementaldecoder("utf-8")()
-        left = self.length
-        with self.path.open("rb") as file:
+        left, held = self.length, memoryview(bytearray(min(self.length, BUFFER_BYTES // 8)))
+        with self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             while left:
-                piece = file.read(min(left, BUFFER_BYTES // 4))
+                piece = held[: file.readinto(held[:left])]
                 if not piece:
                     raise DataError(f"{self.path} became shorter while it was read; get the file again")
                 left -= len(piece)
@@ -155,7 +155,7 @@ class StoredArray:
             raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
 
 
-def _refilled(pieces: Iterator[bytes], buffer: ByteArray) -> Iterator[int]:
+def _refilled(pieces: Iterator[bytes | memoryview], buffer: ByteArray) -> Iterator[int]:
     """Fill the buffer again and again from pieces of any length; yield how many bytes it holds."""
     filled = 0
     for piece in pieces:

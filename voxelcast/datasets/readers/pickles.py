@@ -59,6 +59,21 @@ def open_pickle(path: Path, shown: str | None = None) -> object:
         return _plain_content(ArrayUnpickler(BlockFile(file, path), shown).load(), shown)
 
 
+def open_entry(path: Path, key: str) -> StoredArray:
+    """Find the array under a key of a pickled dict, without reading it.
+
+    Raises as :func:`open_pickle`, and DataError where the pickle holds something else.
+    """
+    content = open_pickle(path, str(path))  # files of many subjects have one name
+    if not isinstance(content, dict) or key not in content:
+        got = ", ".join(map(repr, content)) or "no key" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise DataError(f"{path} must hold a dict with the key {key!r}; got {got}; get the file again")
+    stored = content[key]
+    if not isinstance(stored, StoredArray):
+        raise DataError(f"{path}: {key!r} must be an array; got a {type(stored).__name__}")
+    return stored
+
+
 def load_boxed_dict(path: Path) -> dict[Any, Any]:
     """Read a dict of plain values and arrays of numbers from a .npy file.
 

@@ -24,7 +24,7 @@ from voxelcast.core.errors import (
     one_line,
 )
 from voxelcast.datasets.readers.brain_images import BrainImage
-from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.readers.values import as_response_values, read_table
 
 SUFFIXES = (".npy", ".npz", ".csv", ".h5")
 _DIMS = ("stimulus", "repetition", "voxel")
@@ -185,7 +185,7 @@ def _pick(path: Path, found: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], tup
 
 
 def _read_csv(path: Path) -> ResponseTable:
-    frame = read_csv(path)
+    frame = read_table(path)
     if frame.columns[0] != "stimulus_id":
         raise DataError(f"{path.name} must have the first column stimulus_id; got {frame.columns[0]!r}")
     voxel_names = [name for name in frame.columns if name not in ("stimulus_id", "repetition")]
@@ -208,23 +208,3 @@ def _read_csv(path: Path) -> ResponseTable:
     values = np.full((len(ids), len(names), len(voxel_names)), np.nan)
     values[rows, columns] = numbers
     return ResponseTable(as_response_values(values, path.name), tuple(ids.tolist()), tuple(voxel_names))
-
-
-def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV as text, every field as written, and check that it has ``columns``.
-
-    Raises MissingFileError, DataError where the file is missing, is no CSV, or lacks a column.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"table not found: {path} does not exist")
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        text = one_line(error)
-        raise DataError(f"{path.name} cannot be read as a CSV ({text}); write it again") from error
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path.name} must have the columns {', '.join(columns)}; got {', '.join(map(str, frame.columns))}"
-        )
-    return frame

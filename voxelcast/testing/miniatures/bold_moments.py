@@ -12,8 +12,9 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import MissingPackageError
 from voxelcast.core.seeds import generator
+from voxelcast.datasets.base import Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings
+from voxelcast.datasets.formats.bold_moments_files import BoldMomentsSettings
 from voxelcast.datasets.miniature import Miniature
 from voxelcast.store.atomic import write_bytes, write_json
 from voxelcast.testing.miniatures import register_miniature
@@ -38,10 +39,10 @@ class _Responses:
         parts = {"train_data_allvoxel": self.train[..., voxels], "test_data_allvoxel": self.test[..., voxels]}
         return pickle.dumps(parts | others, protocol=pickle.HIGHEST_PROTOCOL)
 
-    def whole_brain_files(self, *mask: Any) -> dict[layout.Part, bytes]:
+    def whole_brain_files(self, *mask: Any) -> dict[Split, bytes]:
         """Express all voxels as the files of betas of each split."""
         names = [f"vid{number:04d}" for number in _numbers()]
-        parts: dict[layout.Part, tuple[Any, ...]] = {
+        parts: dict[Split, tuple[Any, ...]] = {
             "train": (self.train, names[:N_TRAIN], *mask),
             "test": (self.test, names[N_TRAIN:], *mask),
         }
