@@ -166,8 +166,8 @@ class Dataset(ABC):
     """Stimuli, their split, and responses.
 
     Construction looks at the files' names and headers and raises one-line errors for what is missing or does not fit;
-    responses are read when asked for. A constructor sets ``_subjects``, ``_stimuli`` and ``_rois``, or the class replaces
-    the properties and the method that give them.
+    responses are read when asked for. It sets ``_subjects``, ``_stimuli`` and ``_rois``; or the class replaces the
+    properties and the method that give them.
 
     Parameters
     ----------

@@ -57,8 +57,6 @@ def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_vol
     ----------
     events : DataFrame
         As `read_events` gives it.
-    conditions : sequence of str
-    n_volumes : int
     tr : float
         Seconds from one volume to the next.
 
@@ -90,7 +88,6 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     path : Path
         Numbers in columns, a row per volume: a table with names in its first line (``.tsv``, ``.csv``), or numbers
         alone (any other suffix).
-    n_volumes : int
     columns : sequence of str or None
         Names of the columns taken; None takes all. ``n/a`` (as for the first volume of a derivative) becomes the
         column's mean.
@@ -125,12 +122,6 @@ def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:
     ``floor(2 n tr / p)`` [1]_. ``polynomial(d)`` are Legendre polynomials up to degree d. ``none``: the constant alone.
 
     Raises OptionError if the drift is none of these, or leaves no signal.
-
-    Parameters
-    ----------
-    drift : str
-    n_volumes : int
-    tr : float
 
     Returns
     -------

@@ -94,16 +94,9 @@ class FolderDataset(Dataset):
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
             groups.csv          stimulus_id,group   optional; stimuli of one group never straddle a fold
 
-    Parameters
-    ----------
-    settings : FolderSettings
-
-    Raises
-    ------
-    AlignmentError
-        Where no ids are known, ids do not match the stimuli, or a training stimulus has no response.
-    MissingFileError, DataError, ShapeError, OptionError, UnknownNameError, UnsafeFileError
-        Where a file is missing, cannot be read, or does not fit the others.
+    Raises AlignmentError where no ids are known, ids do not match the stimuli, or a training stimulus has no response;
+    MissingFileError, DataError, ShapeError, OptionError, UnknownNameError, UnsafeFileError where a file is missing,
+    cannot be read, or does not fit the others.
 
     Examples
     --------

@@ -38,10 +38,7 @@ DATASETS: Registry[type[Dataset]] = Registry(
 def register_dataset(cls: DatasetT) -> DatasetT:
     """Enter a dataset's class under its ``kind``; a decorator.
 
-    Raises
-    ------
-    OptionError
-        If another class has the kind.
+    Raises OptionError if another class has the kind.
     """
     DATASETS.add(cls.kind, cls)
     return cls
@@ -55,17 +52,14 @@ def list_datasets(pattern: str = "*") -> tuple[str, ...]:
 def dataset_settings(raw: object, section: str = "dataset") -> DatasetSettings:
     """Check the settings of a dataset of any kind.
 
+    Raises ConfigError with the first thing that is wrong, in one line.
+
     Parameters
     ----------
     raw : mapping or DatasetSettings
         With ``kind``, as in an experiment file.
     section : str
         Where they stand, for messages; empty outside an experiment file.
-
-    Raises
-    ------
-    ConfigError
-        With the first thing that is wrong, in one line.
     """
     if isinstance(raw, DatasetSettings):
         return raw
@@ -92,6 +86,9 @@ AnyDatasetSettings = Annotated[SerializeAsAny[DatasetSettings], PlainValidator(d
 def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None, **settings: Any) -> Dataset:
     """Open a dataset.
 
+    Raises UnknownNameError, ConfigError for a kind or setting that does not exist or is not allowed; VoxelcastError for
+    files that are missing or do not fit one another.
+
     Parameters
     ----------
     dataset : str or DatasetSettings
@@ -100,13 +97,6 @@ def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None,
         Folder of the dataset.
     **settings
         As under ``dataset`` in an experiment file.
-
-    Raises
-    ------
-    UnknownNameError, ConfigError
-        For a kind or setting that does not exist or is not allowed.
-    VoxelcastError
-        For files that are missing or do not fit one another.
 
     Examples
     --------

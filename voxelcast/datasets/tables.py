@@ -42,12 +42,8 @@ def check_unique(ids: Sequence[str], where: str) -> None:
 def read_split(path: Path, ids: Sequence[str]) -> dict[str, Split]:
     """Read which stimuli are for training and which for test: a CSV ``stimulus_id,split``.
 
-    Raises
-    ------
-    DataError
-        For a split other than ``train`` and ``test``.
-    AlignmentError
-        Where the table and the stimuli differ.
+    Raises DataError for a split other than ``train`` and ``test``; AlignmentError where the table and the stimuli
+    differ.
     """
     labels = _read_labels(path, "split", ids)
     for stimulus_id, label in labels.items():
@@ -87,10 +83,8 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
 
     Parameters
     ----------
-    path : Path
     subject : str
         Only its rows are used where there is a column ``subject``.
-    n_voxels : int
     voxel_names : sequence of str or None
         Names of the voxels; a voxel is given by its name where there are names, else by its 0-based number.
 

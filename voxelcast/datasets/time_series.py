@@ -108,14 +108,8 @@ class TimeSeriesSettings(DatasetSettings):
 class TimeSeriesDataset(SeriesDataset):
     """BOLD runs of one or several subjects, with the events or movies that they are responses to.
 
-    Parameters
-    ----------
-    settings : TimeSeriesSettings
-
-    Raises
-    ------
-    MissingFileError, DataError, AlignmentError, OptionError, UnknownNameError
-        Where files are missing or do not fit one another, or a setting is not allowed.
+    Raises MissingFileError, DataError, AlignmentError, OptionError, UnknownNameError where files are missing or do not
+    fit one another, or a setting is not allowed.
     """
 
     Settings = TimeSeriesSettings

@@ -31,7 +31,6 @@ def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
 
     Parameters
     ----------
-    root : Path
     pattern : str
         Relative to ``root``; ``{subject}`` and ``{run}`` stand for part of a name and mean the same wherever they come
         again. Without ``{subject}`` there is one subject, called ``subject``.

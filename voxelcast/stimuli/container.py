@@ -76,12 +76,7 @@ def probe_video(stimulus: Stimulus) -> VideoFacts:
 def open_container(stimulus: Stimulus) -> Iterator[InputContainer]:
     """Open a video for demuxing; decoding inside the ``with`` may raise ``av.FFmpegError``, which is left alone.
 
-    Raises
-    ------
-    MissingFileError
-        Where the file is not there.
-    StimulusError
-        Where it is not a video that FFmpeg can open.
+    Raises MissingFileError where the file is not there; StimulusError where it is not a video that FFmpeg can open.
     """
     check_there(stimulus)
     # The prefix keeps a name such as "http:x.mp4" from being taken for an address.

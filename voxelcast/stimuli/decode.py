@@ -57,6 +57,10 @@ def iter_frames(
     Of a part of a video (``stimulus.seconds``) only what is on the screen in that time counts, from the frame that is
     on at its beginning; see :mod:`voxelcast.stimuli.segment`.
 
+    Raises StimulusError where the file is broken: it cannot be opened, decoding fails, no frame is decoded, or more
+    than ``tolerate_shortfall`` fewer than claimed. A file that ends too early is found out after its last frame, so
+    chunks already given are to be thrown away.
+
     Parameters
     ----------
     stimulus : Stimulus
@@ -73,13 +77,6 @@ def iter_frames(
     Yields
     ------
     chunk : FrameChunk
-
-    Raises
-    ------
-    StimulusError
-        Where the file is broken: it cannot be opened, decoding fails, no frame is decoded, or more than
-        ``tolerate_shortfall`` fewer than claimed. A file that ends too early is found out after its last frame, so
-        chunks already given are to be thrown away.
     """
     if chunk < 1 or tolerate_shortfall < 0:
         raise OptionError(f"chunk must be >= 1 and tolerate_shortfall >= 0; got {chunk} and {tolerate_shortfall}")

@@ -23,6 +23,10 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
 
     Files are recognised by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
 
+    Raises MissingFileError where ``source`` does not exist; DataError where it is neither a folder nor a zip archive,
+    or holds no video or image; AlignmentError where two files would get the same id; UnsafeFileError where the archive
+    has a member whose name leads outside it; nothing of it is read.
+
     Parameters
     ----------
     source : Path
@@ -37,17 +41,6 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     -------
     stimuli : tuple of Stimulus
         Sorted by file name (``recursive``: by relative path).
-
-    Raises
-    ------
-    MissingFileError
-        Where ``source`` does not exist.
-    DataError
-        Where it is neither a folder nor a zip archive, or holds no video or image.
-    AlignmentError
-        Where two files would get the same id.
-    UnsafeFileError
-        Where the archive has a member whose name leads outside it; nothing of it is read.
     """
     source = Path(source)
     if not source.exists():

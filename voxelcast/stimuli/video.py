@@ -25,7 +25,6 @@ def decode_video(stimulus: Stimulus, tolerate_shortfall: int, index: int | None)
 
     Parameters
     ----------
-    stimulus : Stimulus
     tolerate_shortfall : int
         How many frames fewer than the container claims may be decoded.
     index : int or None

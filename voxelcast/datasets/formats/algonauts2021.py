@@ -107,18 +107,8 @@ class _Chosen:
 class Algonauts2021Dataset(Dataset):
     """The challenge's data as they are unpacked.
 
-    Parameters
-    ----------
-    settings : Algonauts2021Settings
-
-    Raises
-    ------
-    MissingFileError
-        For a missing folder or response file; the message names subject, ROI and path.
-    DataError
-        For another number of videos.
-    UnknownNameError
-        For a subject or ROI that the challenge does not have.
+    Raises MissingFileError for a missing folder or response file, naming subject, ROI and path; DataError
+    for another number of videos; UnknownNameError for a subject or ROI that the challenge does not have.
 
     References
     ----------

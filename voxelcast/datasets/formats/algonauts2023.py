@@ -56,14 +56,8 @@ class Algonauts2023Dataset(Dataset):
     Rows of the responses are the images in the order of their names. The arrays are mapped into memory: what is read
     are the vertices asked for.
 
-    Parameters
-    ----------
-    settings : Algonauts2023Settings
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError
-        For missing files, and files that do not fit one another.
+    Raises MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError for missing files, and files that
+    do not fit one another.
 
     Notes
     -----

@@ -76,14 +76,8 @@ class Algonauts2025Dataset(SeriesDataset):
     Recordings of one movie differ by some volumes between subjects and repetitions; training runs are cut to the
     shortest. Runs are read from the HDF5 files one by one when they are asked for.
 
-    Parameters
-    ----------
-    settings : Algonauts2025Settings
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError, OptionError
-        For missing files and runs, and files that do not fit one another.
+    Raises MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError, OptionError for missing files and
+    runs, and files that do not fit one another.
 
     References
     ----------

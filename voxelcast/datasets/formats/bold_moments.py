@@ -36,18 +36,8 @@ from voxelcast.stimuli.stimulus import Stimulus
 class BoldMomentsDataset(Dataset):
     """The dataset as it lies on OpenNeuro, with the videos (a separate download) anywhere up to two folders down.
 
-    Parameters
-    ----------
-    settings : BoldMomentsSettings
-
-    Raises
-    ------
-    MissingFileError
-        For a missing folder or response file; the message names subject, ROI and path.
-    OptionError, UnknownNameError
-        For choices that the dataset does not have.
-    DataError
-        Where a video is missing.
+    Raises MissingFileError for a missing folder or response file, naming subject, ROI and path; OptionError,
+    UnknownNameError for choices that the dataset does not have; DataError where a video is missing.
 
     Notes
     -----

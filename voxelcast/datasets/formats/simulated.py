@@ -48,6 +48,8 @@ _PLAN, _TRUTH = Path("truth") / "plan.json", Path("truth") / "truth.json"
 def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None) -> None:
     """Write the videos, have the driving features extracted from them, and write the responses.
 
+    Raises StoreError where ``root`` already holds another simulation.
+
     Parameters
     ----------
     root : Path
@@ -55,11 +57,6 @@ def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, prog
     extract : callable
         Given the stimuli and the (network, layer) pairs needed, returns their features.
     progress : Progress or None
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` already holds another simulation.
     """
     stimuli = write_videos(plan, root, progress=progress)
     needed = frozenset(plan.drivers[roi] for roi in plan.rois)
@@ -69,15 +66,12 @@ def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, prog
 def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None = None) -> tuple[Stimulus, ...]:
     """Write the videos that are not there yet; each is whole or absent, so an interrupted call can be repeated.
 
+    Raises StoreError where ``root`` already holds another simulation, or other data.
+
     Returns
     -------
     stimuli : tuple of Stimulus
         Training videos, then test videos.
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` already holds another simulation, or other data.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
@@ -115,6 +109,9 @@ def write_responses(
     test responses to ``truth/<subject>_<ROI>_test.npy`` of shape (n_test, n_test_repetitions, n_voxels); what was
     planted to ``truth/truth.json``. The model stands in :mod:`voxelcast.datasets.simulation.responses`.
 
+    Raises StoreError where ``root`` holds another simulation or none; ShapeError, DataError where features are missing,
+    or do not fit the number of videos.
+
     Parameters
     ----------
     plan : SimulationPlan
@@ -123,13 +120,6 @@ def write_responses(
     signals : mapping of (network, layer) to ndarray of shape (n_train + n_test, n_features)
         Features of every layer that drives an ROI, for the videos in sorted order.
     progress : Progress or None
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds another simulation or none.
-    ShapeError, DataError
-        Where features are missing, or do not fit the number of videos.
     """
     if not (root / _PLAN).is_file() or _read_json(root / _PLAN) != json.loads(json.dumps(plan.to_dict())):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
@@ -208,16 +198,8 @@ class SimulatedSettings(DatasetSettings):
 class SimulatedDataset(Dataset):
     """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
 
-    Parameters
-    ----------
-    settings : SimulatedSettings
-
-    Raises
-    ------
-    MissingFileError
-        Where ``root`` holds no finished simulation.
-    UnknownNameError
-        For a subject or ROI that it does not have.
+    Raises MissingFileError where ``root`` holds no finished simulation; UnknownNameError for a subject or ROI that it
+    does not have.
     """
 
     Settings = SimulatedSettings

@@ -36,7 +36,6 @@ def load_pickle(path: Path, shown: str | None = None) -> object:
 
     Parameters
     ----------
-    path : Path
     shown : str or None
         What messages call it; None: the file's name.
 

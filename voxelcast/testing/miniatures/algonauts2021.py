@@ -31,10 +31,7 @@ _KIND = "algonauts2021"
 def write_algonauts2021(root: Path, seed: int) -> Algonauts2021Settings:
     """Write two subjects, nine ROIs of 4 to 8 voxels, a whole brain of 30 to 40, and 60 + 12 clips.
 
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds anything else.
+    Raises StoreError where ``root`` holds anything else.
     """
     rng = generator(seed, "voxels", _KIND)
     voxels = {

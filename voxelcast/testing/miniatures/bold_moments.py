@@ -53,12 +53,8 @@ class _Responses:
 def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
     """Write two subjects with three voxels per area and hemisphere, and 60 + 12 clips.
 
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds anything else.
-    MissingPackageError
-        Where nibabel is not installed, in whose objects the dataset keeps its masks.
+    Raises StoreError where ``root`` holds anything else; MissingPackageError where nibabel is not installed, in whose
+    objects the dataset keeps its masks.
     """
     try:
         import nibabel

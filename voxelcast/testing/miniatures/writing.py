@@ -24,10 +24,7 @@ SIGNAL_SHARE = 0.5
 def begin_miniature(root: Path, miniature: Miniature) -> None:
     """Write ``miniature.json`` into a new or empty folder; called before anything else is written.
 
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds anything but the same miniature.
+    Raises StoreError where ``root`` holds anything but the same miniature.
     """
     if (root / NOTE).is_file():
         if (root / NOTE).read_text(encoding="utf-8") != _text(miniature):
@@ -93,10 +90,8 @@ def plant_responses(
     ----------
     looks : ndarray of shape (n_stimuli, n_features)
         Training stimuli first.
-    n_train, n_voxels : int
     repetitions : tuple of int
         Of the training and of the test stimuli.
-    seed : int
     *names : str
         Whose responses, e.g. subject and ROI.
 
