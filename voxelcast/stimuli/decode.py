@@ -142,16 +142,6 @@ def _rising(timed: Iterator[tuple[Any, float, float]], stimulus: Stimulus) -> It
         yield frame, time, duration
 
 
-def count_frames(stimulus: Stimulus, *, tolerate_shortfall: int = 1, stream: int | None = None) -> int:
-    """Count the frames that decode, by decoding them all.
-
-    Raises StimulusError where the file is broken; see :func:`iter_frames`.
-    """
-    if stimulus.is_image:
-        return len(read_image(stimulus)[np.newaxis])
-    return sum(1 for _ in _needs_pyav("video").decode_video(stimulus, tolerate_shortfall, stream))
-
-
 def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
     frames, indices, times = zip(*kept, strict=True)
     return FrameChunk(np.stack(frames), np.array(indices, dtype=np.int64), np.array(times, dtype=np.float64))
