@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.stimuli.clips import as_stimulus, chunks, count, header, numbers, ramp, remux
+from tests.stimuli.clips import as_stimulus, chunks, count, header, kept_of, numbers, ramp, remux
 from voxelcast.core.errors import MissingFileError, OptionError, StimulusError
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.encode import write_video
@@ -29,7 +29,7 @@ def clip(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("chunk", [1, 4, 64])
 def test_sampled_frames_are_the_right_ones(clip: Path, option: str, value: int, chunk: int) -> None:
     got = chunks(clip, **{option: value, "chunk": chunk})
-    wanted = FrameSampling(**{option: value}).indices(40).tolist()
+    wanted = kept_of(FrameSampling(**{option: value}), 40).tolist()
     assert np.concatenate([part.indices for part in got]).tolist() == wanted
     assert [number for part in got for number in numbers(part.frames)] == wanted
     assert np.allclose(np.concatenate([part.times for part in got]), np.array(wanted) / 20)

@@ -77,16 +77,12 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
 
     shown = progress or Silent()
     folder = root / VIDEO_FOLDER
-    stored = json.loads(json.dumps(plan.to_dict()))
-    if (root / _PLAN).is_file():
-        if _read_json(root / _PLAN) != stored:
-            raise StoreError(
-                f"{root} holds another simulation; nothing was written; choose another folder or remove that"
-            )
-    elif folder.exists() or (root / RESPONSE_FOLDER).exists():
-        raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
-    else:
-        write_json(root / _PLAN, stored)
+    if not (root / _PLAN).is_file():
+        if folder.exists() or (root / RESPONSE_FOLDER).exists():
+            raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
+        write_json(root / _PLAN, plan.to_dict())
+    elif not _holds(root, plan):
+        raise StoreError(f"{root} holds another simulation; nothing was written; choose another folder or remove that")
     n_videos = plan.n_train + plan.n_test
     shown.start("writing videos", n_videos, "video")
     for number in range(1, n_videos + 1):
@@ -121,7 +117,7 @@ def write_responses(
         Features of every layer that drives an ROI, for the videos in sorted order.
     progress : Progress or None
     """
-    if not (root / _PLAN).is_file() or _read_json(root / _PLAN) != json.loads(json.dumps(plan.to_dict())):
+    if not (root / _PLAN).is_file() or not _holds(root, plan):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
     shown = progress or Silent()
     components = _components(plan, signals)
@@ -139,6 +135,11 @@ def write_responses(
         shown.advance()
     shown.finish()
     write_json(root / _TRUTH, _truth(plan, pairs))
+
+
+def _holds(root: Path, plan: SimulationPlan) -> bool:
+    stored: object = json.loads(json.dumps(plan.to_dict()))
+    return stored == _read_json(root / _PLAN)
 
 
 def _components(plan: SimulationPlan, signals: Mapping[Driver, NDArray[Any]]) -> dict[Driver, NDArray[Any]]:

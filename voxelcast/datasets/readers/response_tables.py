@@ -97,18 +97,14 @@ class ImageTable:
         return values
 
 
-def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
-    """Return the axes as a tuple, else raise OptionError.
-
-    They are ``stimulus`` and ``voxel`` and, where stimuli were repeated, ``repetition``, in any order.
-    """
+def check_axes(axes: Sequence[str]) -> None:
+    """Raise OptionError unless they are ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order."""
     for axis in axes:
         check_option("axes", axis, _DIMS)
     if sorted(axes) not in (["stimulus", "voxel"], ["repetition", "stimulus", "voxel"]):
         raise OptionError(
             f"axes must name stimulus and voxel once each, and repetition where there is one; got [{', '.join(axes)}]"
         )
-    return tuple(axes)
 
 
 def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:

@@ -110,11 +110,7 @@ class SimulationPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan in plain types, as it is stored."""
-        plain = asdict(self)
-        plain["voxels"] = {subject: dict(rois) for subject, rois in self.voxels.items()}
-        plain["drivers"] = {roi: list(driver) for roi, driver in self.drivers.items()}
-        plain["signal"] = dict(self.signal) if isinstance(self.signal, Mapping) else self.signal
-        return plain
+        return asdict(self)
 
 
 def simulation_preset(

@@ -18,27 +18,22 @@ from voxelcast.datasets.formats.algonauts2021_layout import (
     response_path,
     true_test_path,
 )
-from voxelcast.datasets.miniature import Miniature
 from voxelcast.store.atomic import save_array, write_bytes
 from voxelcast.testing.miniatures import register_miniature
 from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips
 
 N_SUBJECTS, N_TRAIN, N_TEST, N_TEST_REPETITIONS = 2, 60, 12, 10
-_KIND = "algonauts2021"
 
 
 @register_miniature("algonauts2021")
 def write_algonauts2021(root: Path, seed: int) -> Algonauts2021Settings:
-    """Write two subjects, nine ROIs of 4 to 8 voxels, a whole brain of 30 to 40, and 60 + 12 clips.
-
-    Raises StoreError where ``root`` holds anything else.
-    """
-    rng = generator(seed, "voxels", _KIND)
+    """Write two subjects, nine ROIs of 4 to 8 voxels, a whole brain of 30 to 40, and 60 + 12 clips."""
+    rng = generator(seed, "voxels", "algonauts2021")
     voxels = {
         subject: {roi: int(rng.integers(4, 9)) for roi in MINI_ROIS} | {WHOLE_BRAIN: int(rng.integers(30, 41))}
         for subject in SUBJECTS[:N_SUBJECTS]
     }
-    begin_miniature(root, Miniature(_KIND, seed, {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": voxels}))
+    begin_miniature(root, "algonauts2021", seed, n_train=N_TRAIN, n_test=N_TEST, voxels=voxels)
     names = [f"{number:04d}_simulated-{derive_seed(seed, 'name', number)}.mp4" for number in range(1, 73)]
     looks = write_clips([root / VIDEO_FOLDER / name for name in names], seed)
     for subject, counts in voxels.items():

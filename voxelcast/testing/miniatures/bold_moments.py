@@ -15,7 +15,6 @@ from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.bold_moments_files import BoldMomentsSettings
-from voxelcast.datasets.miniature import Miniature
 from voxelcast.store.atomic import write_bytes, write_json
 from voxelcast.testing.miniatures import register_miniature
 from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips
@@ -23,7 +22,6 @@ from voxelcast.testing.miniatures.writing import begin_miniature, plant_response
 N_SUBJECTS, N_TRAIN, N_TEST = 2, 60, 12
 N_GRAYORDINATES, N_VERTICES = (14, 16, 10), 18
 _GRID, _MILLIMETRES, _VOXELS_PER_AREA, _UNNAMED_VOXELS = (14, 16, 12), 12.0, 3, 20
-_KIND = "bold_moments"
 _REPETITIONS = (layout.REPETITIONS["train"], layout.REPETITIONS["test"])
 
 
@@ -64,7 +62,7 @@ def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
         ) from error
     subjects = layout.SUBJECTS[:N_SUBJECTS]
     sizes = {"n_train": N_TRAIN, "n_test": N_TEST, "subjects": subjects, "grayordinates": N_GRAYORDINATES}
-    begin_miniature(root, Miniature(_KIND, seed, sizes))
+    begin_miniature(root, "bold_moments", seed, **sizes)
     derivatives = root / "derivatives"
     metadata = derivatives / "stimuli_metadata"
     looks = write_clips([metadata / layout.VIDEO_FOLDER / f"{number:04d}.mp4" for number in _numbers()], seed)
