@@ -27,7 +27,7 @@ from voxelcast.datasets.readers.response_tables import (
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
-from voxelcast.datasets.tables import check_unique, read_groups, read_ids, read_rois, read_split
+from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
 from voxelcast.stimuli.listing import list_stimuli
 
 ALL_VOXELS = "all"
@@ -119,7 +119,7 @@ class FolderDataset(Dataset):
         self._rois_file = self._table(settings.roi_table, "rois.csv")
         groups_file = self._table(settings.groups, "groups.csv")
         splits = read_split(self._split_file, self._ids) if self._split_file else dict.fromkeys(self._ids, "train")
-        self._groups = read_groups(groups_file, self._ids) if groups_file else None
+        self._groups = read_labels(groups_file, "group", self._ids) if groups_file else None
         self._stimuli = {
             split: tuple(stimulus for stimulus in listed if splits[stimulus.stimulus_id] == split) for split in SPLITS
         }

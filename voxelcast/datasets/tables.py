@@ -45,22 +45,18 @@ def read_split(path: Path, ids: Sequence[str]) -> dict[str, Split]:
     Raises DataError for a split other than ``train`` and ``test``; AlignmentError where the table and the stimuli
     differ.
     """
-    labels = _read_labels(path, "split", ids)
+    labels = read_labels(path, "split", ids)
     for stimulus_id, label in labels.items():
         if label not in ("train", "test"):
             raise DataError(f"{path.name}: split must be train or test; got {label!r} for {stimulus_id!r}")
     return {stimulus_id: "train" if label == "train" else "test" for stimulus_id, label in labels.items()}
 
 
-def read_groups(path: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Read the group of each stimulus: a CSV ``stimulus_id,group``.
+def read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
+    """Read a label of each stimulus, such as its group: a CSV of ``stimulus_id`` and the column.
 
     Raises AlignmentError where the table and the stimuli differ.
     """
-    return _read_labels(path, "group", ids)
-
-
-def _read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
     frame = read_table(path, ("stimulus_id", column))
     check_unique(frame["stimulus_id"].tolist(), path.name)
     labels = dict(zip(frame["stimulus_id"].tolist(), frame[column].tolist(), strict=True))

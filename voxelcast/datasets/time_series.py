@@ -97,7 +97,7 @@ class TimeSeriesSettings(DatasetSettings):
         parse_drift(self.drift)
         for name in ("bold", "events", "movies", "nuisance"):
             if pattern := getattr(self, name):
-                check_pattern(name, pattern, ["run"])
+                check_pattern(name, pattern)
         if self.nuisance_columns == ():
             raise OptionError("nuisance_columns must name at least one column; leave it out for all")
         if self.events is None and self.movies is None:

@@ -15,27 +15,14 @@ import numpy as np
 from annotated_types import Ge
 
 from voxelcast.core.arrays import BoolArray
-from voxelcast.core.checks import check_known
+from voxelcast.core.checks import check_known, check_shape
 from voxelcast.core.errors import DataError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
-from voxelcast.datasets.formats.algonauts2021_layout import (
-    RESPONSE_FOLDER,
-    VIDEO_FOLDER,
-    WHOLE_BRAIN,
-    Track,
-    check_response_file,
-    find_folder,
-    find_or_expect,
-    list_videos,
-    open_train_responses,
-    read_train_responses,
-    read_voxel_mask,
-    response_path,
-    true_test_path,
-)
+from voxelcast.datasets.formats import algonauts2021_layout as layout
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
+from voxelcast.datasets.readers.pickles import open_entry
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 
@@ -85,7 +72,7 @@ class Algonauts2021Settings(DatasetSettings):
 
     _: KW_ONLY
     kind: Literal["algonauts2021"] = "algonauts2021"
-    track: Track = "mini"
+    track: layout.Track = "mini"
     n_train: Annotated[int, Ge(1)] | None = None
     n_test: Annotated[int, Ge(0)] | None = None
     subjects: Annotated[Names, NO_EFFECT] = "all"
@@ -136,22 +123,20 @@ class Algonauts2021Dataset(Dataset):
     def __init__(self, settings: Algonauts2021Settings) -> None:
         self._settings, self._root, self._chosen = settings, settings.root, _choose(settings)
         self._subjects, self._rois = self._chosen.subjects, dict.fromkeys(self._chosen.subjects, self._chosen.rois)
-        self._stimuli = list_videos(self._root, self._chosen.n_train, self._chosen.n_test)
-        self._folder = find_folder(self._root, RESPONSE_FOLDER, "responses")
-        for subject in self._subjects:
-            for roi in self._chosen.rois:
-                check_response_file(response_path(self._folder, settings.track, subject, roi), subject, roi)
+        self._stimuli = layout.list_videos(self._root, self._chosen.n_train, self._chosen.n_test)
+        self._folder = layout.find_folder(self._root, layout.RESPONSE_FOLDER, "responses")
+        layout.check_response_files(self)
 
     @classmethod
     def expected_files(cls, settings: Algonauts2021Settings) -> tuple[Expected, ...]:
         """List the videos and the response files of the subjects and ROIs chosen."""
         chosen = _choose(settings)
-        videos = find_or_expect(settings.root, VIDEO_FOLDER) / "*.mp4"
-        folder = find_or_expect(settings.root, RESPONSE_FOLDER)
+        videos = layout.find_or_expect(settings.root, layout.VIDEO_FOLDER) / "*.mp4"
+        folder = layout.find_or_expect(settings.root, layout.RESPONSE_FOLDER)
         files = [
             Expected(
                 f"responses of {subject}",
-                response_path(folder, settings.track, subject, roi),
+                layout.response_path(folder, settings.track, subject, roi),
                 n_bytes=chosen.voxels[subject][roi] * chosen.n_train * N_REPETITIONS * 8,  # if float64
                 problem=partial(_problem, subject, roi, chosen.n_train, chosen.voxels[subject][roi]),
             )
@@ -164,7 +149,7 @@ class Algonauts2021Dataset(Dataset):
         """Read the training responses: values of shape (1000, 3, n_voxels); of a miniature also the test responses."""
         path, *truth = self.response_files(subject, roi)
         if split == "train":
-            values = read_train_responses(path, subject, roi, self._chosen.n_train, N_REPETITIONS)
+            values = layout.read_train_responses(path, subject, roi, self._chosen.n_train, N_REPETITIONS)
         elif truth:
             values = np.load(truth[0], allow_pickle=False)
         else:
@@ -177,8 +162,8 @@ class Algonauts2021Dataset(Dataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the pickle of the subject and ROI; of a miniature also its test responses."""
         self.check_roi(subject, roi)
-        path = response_path(self._folder, self._settings.track, subject, roi)
-        return (path, true_test_path(self._root, subject, roi)) if self.has_test_responses else (path,)
+        path = layout.response_path(self._folder, self._settings.track, subject, roi)
+        return (path, layout.true_test_path(self._root, subject, roi)) if self.has_test_responses else (path,)
 
     @property
     def has_test_responses(self) -> bool:
@@ -186,14 +171,13 @@ class Algonauts2021Dataset(Dataset):
         return self._chosen.is_miniature
 
     def voxel_mask(self, subject: str) -> BoolArray:
-        """Read where the subject's whole-brain voxels lie in the volume.
-
-        Returns
-        -------
-        mask : ndarray of shape (78, 93, 71), bool
-        """
+        """Read where the subject's whole-brain voxels lie in the volume, in C order; shape (78, 93, 71)."""
         check_known("subject", subject, self._subjects, where="in this dataset")
-        return read_voxel_mask(response_path(self._folder, "full", subject, WHOLE_BRAIN), subject)
+        path = layout.response_path(self._folder, "full", subject, layout.WHOLE_BRAIN)
+        layout.check_response_file(path, subject, layout.WHOLE_BRAIN)
+        mask = open_entry(path, "voxel_mask").read()
+        check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), layout.MASK_SHAPE)
+        return np.asarray(mask == 1)
 
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Read where the voxels of the whole brain lie; None on the mini track, which does not say.
@@ -201,7 +185,7 @@ class Algonauts2021Dataset(Dataset):
         The files do not state the affine either.
         """
         self.check_roi(subject, roi)
-        if roi != WHOLE_BRAIN:
+        if roi != layout.WHOLE_BRAIN:
             return None
         mask = self.voxel_mask(subject)
         return VoxelIndices(mask.shape, np.argwhere(mask))
@@ -223,7 +207,7 @@ def _choose(settings: Algonauts2021Settings) -> _Chosen:
         miniature.sizes if miniature else {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
     )
     track = settings.track
-    known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
+    known_rois = MINI_ROIS if track == "mini" else (layout.WHOLE_BRAIN,)
     return _Chosen(
         select_names("subject", settings.subjects, tuple(sizes["voxels"]), "in Algonauts 2021"),
         select_names("ROI", settings.rois, known_rois, f"on the {track} track of Algonauts 2021"),
@@ -235,5 +219,5 @@ def _choose(settings: Algonauts2021Settings) -> _Chosen:
 
 
 def _problem(subject: str, roi: str, n_train: int, n_voxels: int, path: Path) -> str | None:
-    got = open_train_responses(path, subject, roi, n_train, N_REPETITIONS).shape[2]
+    got = layout.open_train_responses(path, subject, roi, n_train, N_REPETITIONS).shape[2]
     return None if got == n_voxels else f"holds {got} voxels; published: {n_voxels}"

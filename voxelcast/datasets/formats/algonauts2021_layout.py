@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from voxelcast.core.arrays import BoolArray, FloatArray
-from voxelcast.core.checks import check_shape
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
-from voxelcast.datasets.base import Split
+from voxelcast.datasets.base import Dataset, Split
 from voxelcast.datasets.readers.pickled_arrays import StoredArray
 from voxelcast.datasets.readers.pickles import open_entry
 from voxelcast.datasets.readers.values import as_response_values
@@ -92,26 +91,18 @@ def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_r
 
     Raises as `open_pickle`, and ShapeError for another shape.
     """
-    check_response_file(path, subject, roi)
     stored = open_entry(path, "train")
     dims = ("stimulus", "repetition", "voxel")
     stored.check_shape(f"'train' of {subject} {roi} ({path})", dims, (n_stimuli, n_repetitions, None))
     return stored
 
 
-def read_voxel_mask(path: Path, subject: str) -> BoolArray:
-    """Read where the whole-brain voxels lie in the volume.
-
-    Returns
-    -------
-    mask : ndarray of shape (78, 93, 71), bool
-        Voxels of the responses in C order.
-    """
-    check_response_file(path, subject, WHOLE_BRAIN)
-    mask = open_entry(path, "voxel_mask").read()
-    check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), MASK_SHAPE)
-    where: BoolArray = mask == 1
-    return where
+def check_response_files(dataset: Dataset) -> None:
+    """Raise MissingFileError unless the files of all subjects and ROIs are there."""
+    for subject in dataset.subjects:
+        for roi in dataset.rois(subject):
+            for path in dataset.response_files(subject, roi):
+                check_response_file(path, subject, roi)
 
 
 def check_response_file(path: Path, subject: str, roi: str) -> None:

@@ -17,7 +17,7 @@ from voxelcast.core.errors import DataError, MissingFileError, OptionError, one_
 from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
-from voxelcast.datasets.formats.algonauts2021_layout import check_response_file, find_folder
+from voxelcast.datasets.formats.algonauts2021_layout import check_response_files, find_folder
 from voxelcast.datasets.formats.bold_moments_files import (
     BoldMomentsSettings,
     Gathered,
@@ -75,10 +75,7 @@ class BoldMomentsDataset(Dataset):
         self._derivatives = find_folder(self._root, "derivatives", "BOLD Moments")
         self._rois = {subject: self._selection.rois_of(subject) for subject in self._subjects}
         self._stimuli = self._find_videos()
-        for subject, rois in self._rois.items():
-            for roi in rois:
-                for path in self.response_files(subject, roi):
-                    check_response_file(path, subject, roi)
+        check_response_files(self)
 
     @classmethod
     def expected_files(cls, settings: BoldMomentsSettings) -> tuple[Expected, ...]:

@@ -21,16 +21,8 @@ from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.formats import algonauts2021_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.formats.algonauts2021_layout import (
-    RESPONSE_FOLDER,
-    VIDEO_FOLDER,
-    check_response_file,
-    list_videos,
-    read_train_responses,
-    response_path,
-    true_test_path,
-)
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
@@ -52,11 +44,8 @@ def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, prog
 
     Parameters
     ----------
-    root : Path
-    plan : SimulationPlan
     extract : callable
         Given the stimuli and the (network, layer) pairs needed, returns their features.
-    progress : Progress or None
     """
     stimuli = write_videos(plan, root, progress=progress)
     needed = frozenset(plan.drivers[roi] for roi in plan.rois)
@@ -76,9 +65,9 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
     shown = progress or Silent()
-    folder = root / VIDEO_FOLDER
+    folder = root / layout.VIDEO_FOLDER
     if not (root / _PLAN).is_file():
-        if folder.exists() or (root / RESPONSE_FOLDER).exists():
+        if folder.exists() or (root / layout.RESPONSE_FOLDER).exists():
             raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
         write_json(root / _PLAN, plan.to_dict())
     elif not _holds(root, plan):
@@ -92,7 +81,7 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
         shown.advance()
     shown.finish()
-    stimuli = list_videos(root, plan.n_train, plan.n_test)
+    stimuli = layout.list_videos(root, plan.n_train, plan.n_test)
     return stimuli["train"] + stimuli["test"]
 
 
@@ -110,12 +99,10 @@ def write_responses(
 
     Parameters
     ----------
-    plan : SimulationPlan
     root : Path
         Where :func:`write_videos` wrote the videos of the same plan.
     signals : mapping of (network, layer) to ndarray of shape (n_train + n_test, n_features)
         Features of every layer that drives an ROI, for the videos in sorted order.
-    progress : Progress or None
     """
     if not (root / _PLAN).is_file() or not _holds(root, plan):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
@@ -129,9 +116,9 @@ def write_responses(
         shares = {"signal_share": plan.signal_share(roi), "shared_noise": plan.shared_noise}
         train = add_noise(signal[: plan.n_train], plan.n_repetitions, seed=seed, part="train", **shares)
         test = add_noise(signal[plan.n_train :], plan.n_test_repetitions, seed=seed, part="test", **shares)
-        path = response_path(root / RESPONSE_FOLDER, "mini", subject, roi)
+        path = layout.response_path(root / layout.RESPONSE_FOLDER, "mini", subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
-        save_array(true_test_path(root, subject, roi), test)
+        save_array(layout.true_test_path(root, subject, roi), test)
         shown.advance()
     shown.finish()
     write_json(root / _TRUTH, _truth(plan, pairs))
@@ -225,17 +212,16 @@ class SimulatedDataset(Dataset):
         known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
         chosen = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
         self._rois = {name: [roi for roi in chosen if roi in self._voxels[name]] for name in self._subjects}
-        self._stimuli = list_videos(self._root, int(plan["n_train"]), int(plan["n_test"]))
-        for subject, rois in self._rois.items():
-            for roi in rois:
-                for path in self.response_files(subject, roi):
-                    check_response_file(path, subject, roi)
+        self._stimuli = layout.list_videos(self._root, int(plan["n_train"]), int(plan["n_test"]))
+        layout.check_response_files(self)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the responses; values of shape (n_stimuli, n_repetitions, n_voxels), float32."""
         train_path, test_path = self.response_files(subject, roi)
         if split == "train":
-            values = read_train_responses(train_path, subject, roi, len(self.train_stimuli), self._repetitions["train"])
+            values = layout.read_train_responses(
+                train_path, subject, roi, len(self.train_stimuli), self._repetitions["train"]
+            )
         else:
             values = np.load(test_path, allow_pickle=False)
         return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
@@ -244,8 +230,8 @@ class SimulatedDataset(Dataset):
         """Return the pickle of training responses and the array of test responses."""
         self.check_roi(subject, roi)
         return (
-            response_path(self._root / RESPONSE_FOLDER, "mini", subject, roi),
-            true_test_path(self._root, subject, roi),
+            layout.response_path(self._root / layout.RESPONSE_FOLDER, "mini", subject, roi),
+            layout.true_test_path(self._root, subject, roi),
         )
 
     @property

@@ -142,23 +142,9 @@ def damage_reported(shown: str, content: str = "arrays") -> Iterator[None]:
     """Raise DataError for whatever a damaged stream makes the unpickler raise: it depends on the byte that breaks."""
     try:
         yield
-    except (UnsafeFileError, DataError):
+    except (UnsafeFileError, DataError, OSError):
         raise
-    except (
-        pickle.UnpicklingError,
-        AssertionError,
-        EOFError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        ImportError,
-        NameError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-        struct.error,
-    ) as error:
+    except Exception as error:
         text = one_line(error) or type(error).__name__
         raise DataError(f"{shown} is not a whole pickle of {content} ({text}); get the file again") from error
 
