@@ -8,28 +8,25 @@ import pytest
 
 from voxelcast.challenges import list_challenges
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2021 import Algonauts2021Dataset, Algonauts2021Settings
 from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset, Algonauts2023Settings
-from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset, Algonauts2025Settings
+from voxelcast.datasets.registry import open_dataset
 from voxelcast.testing.challenges import ChallengeConformance
-from voxelcast.testing.miniatures import MINIATURES
+from voxelcast.testing.miniatures import write_miniature
 
 
 class TestAlgonauts2021(ChallengeConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def datasets(cls, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
-        root = tmp_path_factory.mktemp("data")
-        MINIATURES["algonauts2021"](root, 0)
-        return [Algonauts2021Dataset(Algonauts2021Settings(root))]
+        return [open_dataset(write_miniature("algonauts2021", tmp_path_factory.mktemp("data") / "root"))]
 
 
 class TestAlgonauts2023(ChallengeConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def datasets(cls, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
-        root = tmp_path_factory.mktemp("data")
-        MINIATURES["algonauts2023"](root, 0)
+        root = tmp_path_factory.mktemp("data") / "root"
+        write_miniature("algonauts2023", root)
         return [Algonauts2023Dataset(Algonauts2023Settings(root, subject=subject)) for subject in ("subj01", "subj02")]
 
 
@@ -37,9 +34,7 @@ class TestAlgonauts2025(ChallengeConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def datasets(cls, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Dataset]:
-        root = tmp_path_factory.mktemp("data")
-        MINIATURES["algonauts2025"](root, 0)
-        return [Algonauts2025Dataset(Algonauts2025Settings(root))]
+        return [open_dataset(write_miniature("algonauts2025", tmp_path_factory.mktemp("data") / "root"))]
 
 
 def test_every_challenge_is_tested_here() -> None:

@@ -8,8 +8,8 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.mlp import MLP, MLPModel, set_aside
+from voxelcast.encoders.params import Params
 from voxelcast.encoders.perceptron import train_perceptron
 from voxelcast.encoders.ridge import Ridge
 

@@ -76,7 +76,7 @@ class Algonauts2021(Challenge):
         return "full_track" if all(roi == WHOLE_BRAIN for _, roi in shapes) else "mini_track"
 
     def shown(self, shapes: Mapping[Part, Shape]) -> str:
-        """Name the track in words."""
+        """Name the track."""
         return self.stem(shapes).replace("_", " ")
 
     def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:

@@ -77,7 +77,7 @@ class Challenge(ABC):
         """Name the submission of these arrays: its file without the ending."""
 
     def shown(self, shapes: Mapping[Part, Shape]) -> str:
-        """Name the submission in messages."""
+        """Name the submission of these arrays in messages."""
         return self.stem(shapes)
 
     def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
@@ -189,9 +189,9 @@ class Challenge(ABC):
         UnwritableError
             If the folder cannot be written to.
         """
-        stem = self.stem(shapes)
+        stem, shown = self.stem(shapes), self.shown(shapes)
         content = {part: _as_float32(values) for part, values in arrays.items()}
-        _raise_first(find_problems(self._nested(content), self._nested(shapes), self.levels), self.shown(shapes))
+        _raise_first(find_problems(self._nested(content), self._nested(shapes), self.levels), shown)
         members = self.encode(self._nested({part: content[part] for part in shapes}), shapes)
         for name, data in (*members.items(), (f"{stem}.zip", zipped(members))):
             write_bytes(folder / name, data)

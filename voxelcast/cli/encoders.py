@@ -16,14 +16,15 @@ def encoders() -> None:
 @click.argument("pattern", default="*")
 def list_encoders_(pattern: str) -> None:
     """List the encoders that match PATTERN, and how their hyper-parameters are found."""
+    from voxelcast.encoders.params import ProblemSize
     from voxelcast.encoders.registry import get_encoder, list_encoders
 
     for name in list_encoders(pattern):
         encoder = get_encoder(name)
-        found = "exact or searched" if encoder.settings(100, 10, 10) else "searched"
-        if not encoder.space(100, 10, 10):
+        found = "exact or searched" if encoder.param_grid(ProblemSize(100, 10, 10)) else "searched"
+        if not encoder.search_space(ProblemSize(100, 10, 10)):
             found = "no search"
-        click.echo(f"{name}\t{found}\t{', '.join(encoder.space(100, 10, 10)) or '-'}")
+        click.echo(f"{name}\t{found}\t{', '.join(encoder.search_space(ProblemSize(100, 10, 10))) or '-'}")
 
 
 @encoders.command("install-autosklearn")

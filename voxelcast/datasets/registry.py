@@ -38,21 +38,43 @@ DATASETS: Registry[type[Dataset]] = Registry(
 def register_dataset(cls: DatasetT) -> DatasetT:
     """Enter a dataset's class under its ``kind``; a decorator.
 
-    Raises OptionError if another class has the kind.
+    Raises
+    ------
+    OptionError
+        If another class has the kind.
+
+    Examples
+    --------
+    >>> from typing import Literal
+    >>> import voxelcast as vc
+    >>> from voxelcast.core.settings import settings
+    >>> from voxelcast.datasets.folder import FolderDataset
+    >>> @vc.register_dataset
+    ... class OurStudy(FolderDataset):
+    ...     @settings
+    ...     class Settings(FolderDataset.Settings):
+    ...         kind: Literal["our_study"] = "our_study"
+    >>> vc.open_dataset("our_study", "my_study").subjects
+    ('sub01',)
     """
     DATASETS.add(cls.kind, cls)
     return cls
 
 
 def list_datasets(pattern: str = "*") -> tuple[str, ...]:
-    """List the kinds of dataset that match a pattern such as ``"algonauts*"``, sorted."""
+    """List the kinds of dataset that match a pattern, sorted.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> vc.list_datasets("algonauts*")
+    ('algonauts2021', 'algonauts2023', 'algonauts2025')
+    """
     return DATASETS.names(pattern)
 
 
 def dataset_settings(raw: object, section: str = "dataset") -> DatasetSettings:
     """Check the settings of a dataset of any kind.
-
-    Raises ConfigError with the first thing that is wrong, in one line.
 
     Parameters
     ----------
@@ -60,6 +82,11 @@ def dataset_settings(raw: object, section: str = "dataset") -> DatasetSettings:
         With ``kind``, as in an experiment file.
     section : str
         Where they stand, for messages; empty outside an experiment file.
+
+    Raises
+    ------
+    ConfigError
+        With the first thing that is wrong, in one line.
     """
     if isinstance(raw, DatasetSettings):
         return raw
@@ -86,9 +113,6 @@ AnyDatasetSettings = Annotated[SerializeAsAny[DatasetSettings], PlainValidator(d
 def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None, **settings: Any) -> Dataset:
     """Open a dataset.
 
-    Raises UnknownNameError, ConfigError for a kind or setting that does not exist or is not allowed; VoxelcastError for
-    files that are missing or do not fit one another.
-
     Parameters
     ----------
     dataset : str or DatasetSettings
@@ -98,9 +122,19 @@ def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None,
     **settings
         As under ``dataset`` in an experiment file.
 
+    Raises
+    ------
+    UnknownNameError, ConfigError
+        For a kind or setting that does not exist or is not allowed.
+    VoxelcastError
+        For files that are missing or do not fit one another.
+
     Examples
     --------
-    >>> open_dataset("folder", "my_study", unit="beta", rois=["V1"])  # doctest: +SKIP
+    >>> import voxelcast as vc
+    >>> dataset = vc.open_dataset("folder", "my_study", unit="beta")
+    >>> dataset.responses("sub01", "all").labelled().dims
+    ('stimulus', 'repetition', 'voxel')
     """
     if isinstance(dataset, DatasetSettings):
         return DATASETS.get(dataset.kind)(dataset)

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -64,8 +64,37 @@ class TemporalPool(ABC):
 
 
 POOLS: Registry[Callable[..., TemporalPool]] = Registry("pool", "voxelcast.pools")
-register_pool = POOLS.register
-"""Decorates a `TemporalPool`, or a function that makes one; of ``"name(...)"`` it takes the text in the brackets."""
+PoolT = TypeVar("PoolT", bound=Callable[..., TemporalPool])
+
+
+def register_pool(name: str) -> Callable[[PoolT], PoolT]:
+    """Return a decorator that enters a pool over time: a `TemporalPool`, or a function that makes one.
+
+    Parameters
+    ----------
+    name : str
+        Of ``"name(...)"`` the function takes the text in the brackets.
+
+    Raises
+    ------
+    OptionError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.features.pooling import TemporalPool, list_pools
+    >>> @vc.register_pool("last")
+    ... class LastPool(TemporalPool):
+    ...     def update(self, chunk, times):
+    ...         self.chunk = chunk
+    ...
+    ...     def pooled(self):
+    ...         return self.chunk[-1]
+    >>> list_pools("last")
+    ('last',)
+    """
+    return POOLS.register(name)
 
 
 @register_pool("mean")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar
 
 import torch
 
@@ -14,6 +14,8 @@ from voxelcast.core.registry import Registry
 from voxelcast.networks.base import Network
 from voxelcast.networks.recipe import Recipe, load_recipe
 from voxelcast.networks.settings import NetworkSettings
+
+FamilyT = TypeVar("FamilyT", bound="type[Family]")
 
 
 class Family(ABC):
@@ -85,5 +87,32 @@ FAMILIES: Registry[type[Family]] = Registry(
         )
     ],
 )
-register_network = FAMILIES.register
-"""Decorates a `Family`: ``@register_network("simclr")``."""
+
+
+def register_network(name: str) -> Callable[[FamilyT], FamilyT]:
+    """Return a decorator that enters a family of networks.
+
+    Parameters
+    ----------
+    name : str
+        Of the family.
+
+    Raises
+    ------
+    OptionError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.networks.family import Family
+    >>> @vc.register_network("our_lab")
+    ... class OurNetworks(Family):
+    ...     prefix = "our_lab/"
+    ...
+    ...     def names(self):
+    ...         return ("our_lab/small",)
+    >>> vc.list_networks("our_lab/*")
+    ('our_lab/small',)
+    """
+    return FAMILIES.register(name)

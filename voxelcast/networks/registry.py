@@ -25,6 +25,13 @@ def list_networks(pattern: str = "*") -> tuple[str, ...]:
     ------
     MissingPackageError
         If the pattern asks for the networks of such a package by their prefix.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> vc.list_networks("torchvision/resnet*")
+    ('torchvision/resnet101', 'torchvision/resnet152', 'torchvision/resnet18', 'torchvision/resnet34', \
+'torchvision/resnet50')
     """
     literal = re.split(r"[*?\[]", pattern)[0]
     found: set[str] = set()
@@ -66,9 +73,10 @@ def load_network(settings: NetworkSettings | str, *, seed: int = 0, device: str 
 
     Examples
     --------
-    >>> network = load_network("torchvision/alexnet", layers="algonauts2021", weights="random")
-    >>> network.layers[0], network.card.input_size
-    ('features.0', 224)
+    >>> import voxelcast as vc
+    >>> network = vc.load_network("torchvision/resnet18", layers=["layer1", "layer4"], weights="random")
+    >>> network.layers, network.card.input_size
+    (('layer1', 'layer4'), 224)
     """
     settings = network_settings(settings, **options)
     family = find_family(settings)

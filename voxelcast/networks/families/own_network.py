@@ -94,6 +94,15 @@ def network_from_module(
         If it has no such layer.
     MissingFileError, UnsafeFileError, DataError
         If the weights are absent, refused, or do not fit.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> import voxelcast as vc
+    >>> module = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())
+    >>> half = (0.5, 0.5, 0.5)
+    >>> vc.network_from_module(module, "small", layers="all", input_size=32, mean=half, std=half).layers
+    ('0', '1')
     """
     settings = network_settings(settings, **options)
     return load_recipe(_recipe(settings, module), settings, seed=0, device=check_device(device))

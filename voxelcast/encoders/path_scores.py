@@ -1,4 +1,4 @@
-"""Scores of every setting of a path on held-out stimuli, from sums over the stimuli.
+"""Scores of all parameters of a path on held-out stimuli, from sums over the stimuli.
 
 A linear path needs no predictions. With T = X R the held-out latent variables (centred on their held-out means, as is
 Y) and a filter d::
@@ -6,8 +6,8 @@ Y) and a filter d::
     sum(y p)  = sum_j d_j A_j Q_j                 A = T'Y
     sum(p p)  = sum_jk d_j d_k G_jk Q_j Q_k       G = T'T
 
-so all settings of a voxel cost one small product each. Where the filters keep the first k latent variables (PLS), both
-sums are running sums over k; where they are those of ridge regression, all penalties share the products
+so all parameters of a voxel cost one small product each. Where the filters keep the first k latent variables (PLS),
+both sums are running sums over k; where they are those of ridge regression, all penalties share the products
 (`_penalty_weights`).
 
 A path whose voxels have coefficients of their own is scored from the predictions of some voxels at a time. With X = Q R
@@ -24,107 +24,58 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, ShrinkagePath, SolutionPath, VoxelPath
+from voxelcast.encoders.moments import HeldOut
+from voxelcast.encoders.paths import LinearPath, ShrinkagePath, SolutionPath, VoxelPath
 
 _BLOCK_BYTES = 16 * 2**20
 # Voxels of a linear path that are scored together.
 _BLOCK_VOXELS = 512
 _EPS = float(np.finfo(np.float64).eps)
-# So few settings are scored from their predictions.
+# So few parameters are scored from their predictions.
 _FEW = 2
 # Two eigenvalues are nearly equal where they differ by less than this share; of the pairs of r eigenvalues no more than
 # _MOST_CLOSE * r may be. The smallest eigenvalue must be more than _SMALLEST_SHARE of the largest, or digits are lost.
 _CLOSE, _MOST_CLOSE, _SMALLEST_SHARE = 1e-2, 8, 1e-4
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Responses of a fold, with what every setting's score needs of them.
-
-    Parameters
-    ----------
-    centred : ndarray of shape (n, q)
-        Responses minus their means over the fold.
-    mean : ndarray of shape (q,)
-    norm : ndarray of shape (q,)
-        Root of the sum of squares of ``centred``; 0 where the responses are constant up to rounding.
-    """
-
-    centred: FloatArray
-    mean: FloatArray
-    norm: FloatArray
-
-
-def held_out(Y: FloatArray) -> HeldOut:
-    """Prepare the responses of a fold, ndarray of shape (n, q), for `score_path`."""
-    Y = np.asarray(Y, dtype=np.float64)
-    mean = Y.mean(axis=0)
-    centred = Y - mean
-    norm = np.linalg.norm(centred, axis=0)
-    norm[norm <= 16 * _EPS * np.sqrt(len(Y)) * np.abs(Y).max(axis=0)] = 0.0
-    return HeldOut(centred, mean, norm)
-
-
-def score_path(
-    path: SolutionPath, X: FloatArray, y_mean: FloatArray, responses: HeldOut, metric: str = "pearson_r"
-) -> FloatArray:
-    """Score every setting on a fold by a metric of `voxelcast.scoring.METRICS`.
-
-    Parameters
-    ----------
-    path : LinearPath or VoxelPath
-        Fitted without the fold.
-    X : ndarray of shape (n, p)
-        Features of the fold minus the training means.
-    y_mean : ndarray of shape (q,)
-        Mean responses of the training part.
-    responses : HeldOut
-    metric : str
-        ``"pearson_r"`` (mean over voxels) or ``"pooled_2021"``.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_settings,)
-        NaN where no voxel has a correlation.
-    """
-    scores: FloatArray = score_path_folds(path, [X], y_mean, [responses], metric)[:, 0]
-    return scores
-
-
-def score_path_folds(
+def path_scores(
     path: SolutionPath,
     features: Sequence[FloatArray],
     y_mean: FloatArray,
     responses: Sequence[HeldOut],
     metric: str = "pearson_r",
-) -> FloatArray:
-    """Score every setting on several folds that were all left out of the path; see `score_path`.
+) -> list[FloatArray]:
+    """Score all parameters on several folds that were all left out of the path.
+
+    Parameters
+    ----------
+    path : LinearPath or VoxelPath
+    features : sequence of ndarray of shape (n, p)
+        Of each fold, minus the training means.
+    y_mean : ndarray of shape (q,)
+        Mean responses of the training part.
+    responses : sequence of HeldOut
+    metric : str
+        ``"pearson_r"``, of each voxel, or ``"pooled_2021"``, of all voxels together.
 
     Returns
     -------
-    scores : ndarray of shape (n_settings, n_folds)
+    scores : list of ndarray of shape (n_params, q), or (n_params, 1)
+        Of each fold; NaN where the responses or the predictions are constant.
     """
     check_option("metric", metric, ("pearson_r", "pooled_2021"))
-    parts = _path_sums(path, features, [fold.centred for fold in responses], means=metric == "pooled_2021")
-    scores = np.empty((len(path.settings), len(features)))
-    for column, (part, fold) in enumerate(zip(parts, responses, strict=True)):
-        scores[:, column] = (
-            _mean_scores(part, fold) if part.means is None else _pooled_scores(part, y_mean + part.means, fold)
-        )
+    sums = _path_sums(path, features, [fold.centred for fold in responses], means=metric == "pooled_2021")
+    scores = []
+    for fold in responses:
+        of_fold = sums.pop(0)  # freed as soon as it is used
+        means = of_fold.means
+        scores.append(_pearson_r(of_fold, fold) if means is None else _pooled_scores(of_fold, y_mean + means, fold))
     return scores
-
-
-def path_pearson_r(path: SolutionPath, X: FloatArray, responses: HeldOut) -> FloatArray:
-    """Pearson r of every setting and voxel, ndarray of shape (n_settings, q); see `score_path`.
-
-    NaN where the responses or the predictions are constant.
-    """
-    return _pearson_r(_path_sums(path, [X], [responses.centred])[0], responses)
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """What the scores of a fold need of its predictions p; every array has the shape (n_settings, q).
+    """What the scores of a fold need of its predictions p; every array has the shape (n_params, q).
 
     Parameters
     ----------
@@ -147,32 +98,19 @@ _Adding = Callable[[FloatArray, FloatArray, _Sums, slice], None]
 
 
 def _pearson_r(sums: _Sums, responses: HeldOut) -> FloatArray:
-    if sums.varies.all() and responses.norm.all():
+    if sums.varies.all() and responses.varies.all():
         r = np.sqrt(sums.squares)
         r *= responses.norm
         np.divide(sums.cross, r, out=r)
         return np.clip(r, -1.0, 1.0, out=r)
-    known = sums.varies & (responses.norm > 0)
+    known = sums.varies & responses.varies
     r = np.full(sums.cross.shape, np.nan)
     np.divide(sums.cross, np.sqrt(np.where(known, sums.squares, 1.0)) * responses.norm, out=r, where=known)
     return np.clip(r, -1.0, 1.0, out=r)
 
 
-def _mean_scores(sums: _Sums, responses: HeldOut) -> FloatArray:
-    """Score as `voxelcast.scoring.mean_pearson_r`."""
-    r = _pearson_r(sums, responses)
-    varies = responses.norm > 0
-    if sums.varies.all() and varies.all():
-        return np.asarray(r.mean(axis=1))
-    # As in scoring.mean_pearson_r: all settings are averaged over the same voxels, a constant prediction is a 0.
-    scores = np.full(len(r), np.nan)
-    known = ~np.isnan(r).all(axis=1)
-    scores[known] = np.nansum(r[known], axis=1) / max(np.count_nonzero(varies), 1)
-    return scores
-
-
 def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatArray:
-    """Score as `voxelcast.scoring.pooled_2021_r`: voxels' means and voxels' variation enter one sum."""
+    """Score as `voxelcast.scoring.correlation.pooled_2021_r`; voxels' means and their variation enter one sum."""
     n, q = responses.centred.shape
     means = means - means.mean(axis=1, keepdims=True)
     y_means = responses.mean - responses.mean.mean()
@@ -182,7 +120,7 @@ def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatA
     scores = np.full(len(means), np.nan)
     product = total_squares * y_squares
     np.divide(total_cross * (n * q / (n * q - 1)), np.sqrt(np.maximum(product, 0)), out=scores, where=product > 0)
-    return scores
+    return scores[:, None]
 
 
 def _path_sums(
@@ -200,7 +138,7 @@ def _voxel_sums(
     path: VoxelPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool
 ) -> list[_Sums]:
     """Sum over the stimuli of every fold; the path is solved once, some voxels at a time."""
-    shape = (len(path.settings), path.shape[1])
+    shape = (len(path.params_list), path.shape[1])
     folds = []
     for X, Yc in zip(features, responses, strict=True):
         Q, R = np.linalg.qr(X - X.mean(axis=0))
@@ -210,13 +148,13 @@ def _voxel_sums(
         folds.append((X.mean(axis=0), R, Yc.T @ Q, rounding, sums))
     for voxels, B in path.blocks():
         for mean, R, rotated, rounding, sums in folds:
-            # Setting by setting: its predictions stay in the cache.
-            for place, own in enumerate(B):
-                P = own @ R.T
+            # Parameters by parameters: its predictions stay in the cache.
+            for k, coefficients in enumerate(B):
+                P = coefficients @ R.T
                 squares = np.einsum("mr,mr->m", P, P)
-                sums.cross[place, voxels] = np.einsum("mr,mr->m", P, rotated[voxels])
-                sums.squares[place, voxels] = squares
-                sums.varies[place, voxels] = squares > np.square(own) @ rounding
+                sums.cross[k, voxels] = np.einsum("mr,mr->m", P, rotated[voxels])
+                sums.squares[k, voxels] = squares
+                sums.varies[k, voxels] = squares > np.square(coefficients) @ rounding
             if sums.means is not None:
                 sums.means[:, voxels] = B @ mean
     return [fold[-1] for fold in folds]
@@ -230,7 +168,7 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
     squared = np.einsum("ij,ij->j", T, T)
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
     rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
-    shape = (len(path.settings), path.loadings.shape[1])
+    shape = (len(path.params_list), path.loadings.shape[1])
     sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
     add = _sums_of_predictions(path, T, rounding) if shape[0] <= _FEW else _sums_of_products(path, T, rounding)
     for start in range(0, shape[1], _BLOCK_VOXELS):
@@ -243,22 +181,22 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
 
 
 def _sums_of_predictions(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
-    """Return what sums over the predictions of a few settings for some voxels."""
+    """Return what sums over the predictions of a few parameters for some voxels."""
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
-        for place, d in enumerate(path.filters):
+        for k, d in enumerate(path.filters):
             weighted = d[:, None] * Q
             P = T @ weighted
-            sums.cross[place, voxels] = np.einsum("nq,nq->q", P, Yc)
+            sums.cross[k, voxels] = np.einsum("nq,nq->q", P, Yc)
             squares = np.einsum("nq,nq->q", P, P)
-            sums.squares[place, voxels] = squares
-            sums.varies[place, voxels] = squares > rounding @ np.square(weighted, out=weighted)
+            sums.squares[k, voxels] = squares
+            sums.varies[k, voxels] = squares > rounding @ np.square(weighted, out=weighted)
 
     return add
 
 
 def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
-    """Return what sums for many settings and some voxels without their predictions."""
+    """Return what sums for many parameters and some voxels without their predictions."""
     kept = None if isinstance(path, ShrinkagePath) else _prefix_lengths(path.filters)
     squares_of, filters_squared = _squares_of(path, T, T.T @ T, kept), np.square(path.filters)
 
@@ -283,7 +221,7 @@ def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) ->
 def _squares_of(
     path: LinearPath, T: FloatArray, G: FloatArray, kept: IntArray | None
 ) -> Callable[[FloatArray], FloatArray]:
-    """Return what takes the loadings of some voxels, (r, m), to sum(p p) of every setting, (n_settings, m)."""
+    """Return what takes the loadings of some voxels, (r, m), to sum(p p) of all parameters, (n_params, m)."""
     if kept is not None:
         # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
         below = 2 * np.tril(G, -1) + np.diag(np.diag(G))
@@ -326,7 +264,7 @@ def _penalty_weights(path: ShrinkagePath, G: FloatArray) -> tuple[IntArray, Floa
         The pairs j <= k that are summed as they are.
     far : ndarray of shape (2 r, r)
         G without those pairs, then K.
-    coefficients : ndarray of shape (n_settings, m + 2 r)
+    coefficients : ndarray of shape (n_params, m + 2 r)
         Of the products Q_j Q_k, Q_j (G Q)_j and Q_j (K Q)_j.
         None where eigenvalues differ too much or too many are nearly equal.
     """
@@ -348,14 +286,14 @@ def _penalty_weights(path: ShrinkagePath, G: FloatArray) -> tuple[IntArray, Floa
 
 
 def _prefix_lengths(filters: FloatArray) -> IntArray | None:
-    """Return how many latent variables each setting keeps, or None if some setting does not keep just the first."""
+    """Return how many latent variables each filter keeps, or None if some filter does not keep just the first."""
     kept = np.count_nonzero(filters, axis=1)
     prefixes = np.arange(filters.shape[1]) < kept[:, None]
     return kept if np.array_equal(filters, prefixes) else None
 
 
 def _running_sum(values: FloatArray, kept: IntArray) -> FloatArray:
-    """Sum the first ``kept[s]`` rows of values, shape (r, q), for every setting s."""
+    """Sum the first ``kept[s]`` rows of values, shape (r, q), for all parameters s."""
     sums = np.zeros((values.shape[0] + 1, values.shape[1]))
     # Row by row: numpy.cumsum along the first axis takes ten times as long.
     for row in range(len(values)):

@@ -7,10 +7,13 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import LinearPath, Moments, ShrinkagePath, SolutionPath, VoxelPath, moments
-from voxelcast.encoders.registry import ENCODERS, get_encoder
+from voxelcast.encoders.linear import LinearEncoder
+from voxelcast.encoders.moments import HeldOut, Moments, held_out, moments, roi_scores
+from voxelcast.encoders.params import ProblemSize
+from voxelcast.encoders.path_scores import _penalty_weights, path_scores
+from voxelcast.encoders.paths import LinearPath, ShrinkagePath, SolutionPath, VoxelPath
+from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.scoring.correlation import METRICS, pearson_r
-from voxelcast.search.path_scores import _penalty_weights, held_out, path_pearson_r, score_path, score_path_folds
 
 
 def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
@@ -21,30 +24,43 @@ def _fold(p: int = 12, q: int = 7) -> tuple[Moments, FloatArray, FloatArray]:
     return stats, X[60:] - stats.x_mean, Y[60:]
 
 
+LINEAR = [name for name in list_encoders() if issubclass(ENCODERS.get(name), LinearEncoder)]
+
+
+def path_pearson_r(path: SolutionPath, X: FloatArray, responses: HeldOut) -> FloatArray:
+    """Pearson r of all parameters and voxels."""
+    return path_scores(path, [X], np.zeros(1), [responses])[0]
+
+
+def score_path(path: SolutionPath, X: FloatArray, y_mean: FloatArray, responses: HeldOut, metric: str) -> FloatArray:
+    """Score of the ROI."""
+    return roi_scores(path_scores(path, [X], y_mean, [responses], metric)[0], responses)
+
+
 def _predictions(path: SolutionPath, index: int, stats: Moments, X: FloatArray) -> FloatArray:
     predictions: FloatArray = stats.y_mean + X @ path.coefficients(index)
     return predictions
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("q", [1, 7, 40])
 def test_equals_the_correlation_of_predictions(name: str, q: int) -> None:
     stats, X, Y = _fold(q=q)
-    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12, Y.shape[1]))
+    path = get_encoder(name).path(stats, get_encoder(name).param_grid(ProblemSize(60, 12, Y.shape[1])))
     r = path_pearson_r(path, X, held_out(Y))
-    assert r.shape == (len(path.settings), q)
-    for index in range(len(path.settings)):
+    assert r.shape == (len(path.params_list), q)
+    for index in range(len(path.params_list)):
         np.testing.assert_allclose(r[index], pearson_r(Y, _predictions(path, index, stats, X)), atol=1e-11)
 
 
-@pytest.mark.parametrize("name", sorted(ENCODERS))
+@pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_every_metric_equals_that_of_predictions(name: str, metric: str) -> None:
     stats, X, Y = _fold()
     Y[:, 2] = 100.0
-    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12, Y.shape[1]))
+    path = get_encoder(name).path(stats, get_encoder(name).param_grid(ProblemSize(60, 12, Y.shape[1])))
     scores = score_path(path, X, stats.y_mean, held_out(Y), metric)
-    expected = [METRICS[metric](Y, _predictions(path, index, stats, X)) for index in range(len(path.settings))]
+    expected = [METRICS[metric](Y, _predictions(path, index, stats, X)) for index in range(len(path.params_list))]
     np.testing.assert_allclose(scores, expected, atol=1e-11)
 
 
@@ -59,35 +75,35 @@ def test_settings_in_any_order() -> None:
 
 def test_blocks_of_voxels_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     stats, X, Y = _fold(q=23)
-    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12, Y.shape[1]))
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").param_grid(ProblemSize(60, 12, Y.shape[1])))
     expected = path_pearson_r(path, X, held_out(Y))
-    monkeypatch.setattr("voxelcast.search.path_scores._BLOCK_BYTES", 8 * 78 * 5)
+    monkeypatch.setattr("voxelcast.encoders.path_scores._BLOCK_BYTES", 8 * 78 * 5)
     np.testing.assert_allclose(path_pearson_r(path, X, held_out(Y)), expected, atol=1e-13)
 
 
 @pytest.mark.parametrize("kind", ["zero filter", "constant features", "no latent variable", "parts that cancel"])
 def test_constant_predictions_have_no_score(kind: str) -> None:
     stats, X, Y = _fold()
-    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(60, 12, Y.shape[1]))
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").param_grid(ProblemSize(60, 12, Y.shape[1])))
     if kind == "zero filter":
-        path = LinearPath(path.settings, path.directions, np.zeros_like(path.filters), path.loadings)
+        path = LinearPath(path.params_list, path.directions, np.zeros_like(path.filters), path.loadings)
     elif kind == "constant features":
         X = np.tile(X[:1], (30, 1)) + 0.1
     elif kind == "parts that cancel":
         direction, loading = path.directions[:, :1], path.loadings[:1]
         both = np.array([[1.0, 1.0], [0.5, 0.5]])
         path = LinearPath(
-            path.settings[:2], np.hstack([direction, 3 * direction]), both, np.vstack([loading, -loading / 3])
+            path.params_list[:2], np.hstack([direction, 3 * direction]), both, np.vstack([loading, -loading / 3])
         )
     else:
         path = LinearPath(({},), np.empty((12, 0)), np.empty((1, 0)), np.empty((0, 7)))
     assert np.isnan(path_pearson_r(path, X, held_out(Y))).all()
-    assert np.isnan(score_path(path, X, stats.y_mean, held_out(Y))).all()
+    assert np.isnan(score_path(path, X, stats.y_mean, held_out(Y), "pearson_r")).all()
 
 
 def test_large_offsets_cost_no_digits() -> None:
     stats, X, Y = _fold()
-    path = get_encoder("pls").path(stats, get_encoder("pls").settings(60, 12, Y.shape[1]))
+    path = get_encoder("pls").path(stats, get_encoder("pls").param_grid(ProblemSize(60, 12, Y.shape[1])))
     expected = path_pearson_r(path, X, held_out(Y))
     np.testing.assert_allclose(path_pearson_r(path, X + 1e5, held_out(Y)), expected, atol=1e-8)
     np.testing.assert_allclose(path_pearson_r(path, X, held_out(Y + 1e6)), expected, atol=1e-8)
@@ -104,11 +120,13 @@ def test_refuses_an_unknown_metric() -> None:
 @pytest.mark.parametrize("metric", sorted(METRICS))
 def test_two_folds_at_once_equal_one_by_one(name: str, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stats, X, Y = _fold(q=23)
-    path = get_encoder(name).path(stats, get_encoder(name).settings(60, 12, 23))
+    path = get_encoder(name).path(stats, get_encoder(name).param_grid(ProblemSize(60, 12, 23)))
     parts = [(X[:17], held_out(Y[:17])), (X[17:], held_out(Y[17:]))]
     expected = np.stack([score_path(path, part, stats.y_mean, fold, metric) for part, fold in parts], axis=1)
-    monkeypatch.setattr("voxelcast.encoders.base._BLOCK_BYTES", 8 * len(path.settings) * 12 * 5)
-    found = score_path_folds(path, [part for part, _ in parts], stats.y_mean, [fold for _, fold in parts], metric)
+    monkeypatch.setattr("voxelcast.encoders.paths._BLOCK_BYTES", 8 * len(path.params_list) * 12 * 5)
+    features, responses = zip(*parts, strict=True)
+    scores = path_scores(path, features, stats.y_mean, responses, metric)
+    found = np.stack([roi_scores(some, fold) for some, fold in zip(scores, responses, strict=True)], axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
@@ -133,9 +151,9 @@ def test_penalties_are_scored_to_rounding_whatever_the_scales(smallest: float, w
     X = rng.standard_normal((120, 20)) * units
     Y = (X / units @ rng.standard_normal((20, 15)) + 3 * rng.standard_normal((120, 15)) + 5) * gains
     stats = moments(X[:80], Y[:80])
-    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(80, 20, 15))
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").param_grid(ProblemSize(80, 20, 15)))
     r = path_pearson_r(path, X[80:] - stats.x_mean, held_out(Y[80:]))
-    for index in range(len(path.settings)):
+    for index in range(len(path.params_list)):
         expected = pearson_r(Y[80:], _predictions(path, index, stats, X[80:] - stats.x_mean))
         np.testing.assert_allclose(r[index], expected, atol=1e-11)
 
@@ -151,7 +169,7 @@ def test_penalties_share_products_whatever_the_distance_of_eigenvalues(kind: str
     Y = X @ rng.standard_normal((16, 9)) + 0.1 * rng.standard_normal((90, 9))
     stats = moments(X, Y)
     held = rng.standard_normal((40, 16))
-    path = get_encoder("ridge").path(stats, get_encoder("ridge").settings(90, 16, 9))  # type: ignore[union-attr]
+    path = get_encoder("ridge").path(stats, get_encoder("ridge").param_grid(ProblemSize(90, 16, 9)))
     assert isinstance(path, ShrinkagePath)
     T = held @ path.directions
     T -= T.mean(axis=0)
@@ -159,6 +177,6 @@ def test_penalties_share_products_whatever_the_distance_of_eigenvalues(kind: str
     assert shared == (kind == "spread" or kind == "nearly equal")
     responses = rng.standard_normal((40, 9))
     r = path_pearson_r(path, held, held_out(responses))
-    for index in range(len(path.settings)):
+    for index in range(len(path.params_list)):
         expected = pearson_r(responses, _predictions(path, index, stats, held))
         np.testing.assert_allclose(r[index], expected, atol=1e-11)
