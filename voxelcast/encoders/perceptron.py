@@ -26,17 +26,18 @@ class Trained:
     errors: list[float]
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """Widths of the hidden layers, and how they are regularised and trained."""
+
+    widths: tuple[int, ...]
+    learning_rate: float
+    dropout: float
+    weight_decay: float
+
+
 def train_perceptron(
-    X: FloatArray,
-    Y: FloatArray,
-    kept: IntArray,
-    aside: IntArray,
-    *,
-    widths: Sequence[int],
-    learning_rate: float,
-    dropout: float,
-    weight_decay: float,
-    seed: int,
+    X: FloatArray, Y: FloatArray, kept: IntArray, aside: IntArray, architecture: Architecture, seed: int
 ) -> Trained:
     """Train on the stimuli ``kept`` until the error on those ``aside`` has not fallen for ten epochs.
 
@@ -48,9 +49,7 @@ def train_perceptron(
         Standardised responses.
     kept, aside : ndarray of int
         Rows.
-    widths : sequence of int
-        Of the hidden layers.
-    learning_rate, dropout, weight_decay : float
+    architecture : Architecture
     seed : int
 
     Returns
@@ -59,14 +58,14 @@ def train_perceptron(
         Weights in float64; they were trained in float32.
     """
     with _deterministic(seed):
-        network = _network(X.shape[1], widths, Y.shape[1], dropout)
+        network = _network(X.shape[1], architecture.widths, Y.shape[1], architecture.dropout)
         linear = [part for part in network if isinstance(part, nn.Linear)]
         optimizer = torch.optim.AdamW(
             [
-                {"params": [part.weight for part in linear], "weight_decay": weight_decay},
+                {"params": [part.weight for part in linear], "weight_decay": architecture.weight_decay},
                 {"params": [part.bias for part in linear], "weight_decay": 0.0},
             ],
-            lr=learning_rate,
+            lr=architecture.learning_rate,
         )
         inputs, targets = (torch.from_numpy(values.astype(np.float32)) for values in (X, Y))
         rows, judged = torch.from_numpy(kept), torch.from_numpy(aside)
