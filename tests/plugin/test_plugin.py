@@ -1,4 +1,4 @@
-"""A lab's package adds a dataset, a network, an encoder, a pool and a challenge by its entry points, without editing voxelcast."""
+"""A lab's package adds a dataset, a network, an encoder, a pool and a challenge by entry points, without editing ours."""
 
 from __future__ import annotations
 

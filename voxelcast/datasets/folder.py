@@ -94,10 +94,6 @@ class FolderDataset(Dataset):
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
             groups.csv          stimulus_id,group   optional; stimuli of one group never straddle a fold
 
-    Raises AlignmentError where no ids are known, ids do not match the stimuli, or a training stimulus has no response;
-    MissingFileError, DataError, ShapeError, OptionError, UnknownNameError, UnsafeFileError where a file is missing,
-    cannot be read, or does not fit the others.
-
     Examples
     --------
     >>> FolderDataset(FolderSettings("v4", stimuli="images.zip", responses={"monkey": "responses.npy"},

@@ -106,11 +106,7 @@ class TimeSeriesSettings(DatasetSettings):
 
 @register_dataset
 class TimeSeriesDataset(SeriesDataset):
-    """BOLD runs of one or several subjects, with the events or movies that they are responses to.
-
-    Raises MissingFileError, DataError, AlignmentError, OptionError, UnknownNameError where files are missing or do not
-    fit one another, or a setting is not allowed.
-    """
+    """BOLD runs of one or several subjects, with the events or movies that they are responses to."""
 
     Settings = TimeSeriesSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(

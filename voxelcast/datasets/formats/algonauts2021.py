@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
@@ -93,9 +93,6 @@ class _Chosen:
 @register_dataset
 class Algonauts2021Dataset(Dataset):
     """The challenge's data as they are unpacked.
-
-    Raises MissingFileError for a missing folder or response file, naming subject, ROI and path; DataError
-    for another number of videos; UnknownNameError for a subject or ROI that the challenge does not have.
 
     References
     ----------
@@ -203,9 +200,7 @@ class Algonauts2021Dataset(Dataset):
 
 def _choose(settings: Algonauts2021Settings) -> _Chosen:
     miniature = read_miniature(settings.root, settings.kind)
-    sizes: dict[str, Any] = (
-        miniature.sizes if miniature else {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
-    )
+    sizes = miniature or {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
     track = settings.track
     known_rois = MINI_ROIS if track == "mini" else (layout.WHOLE_BRAIN,)
     return _Chosen(

@@ -56,9 +56,6 @@ class Algonauts2023Dataset(Dataset):
     Rows of the responses are the images in the order of their names. The arrays are mapped into memory: what is read
     are the vertices asked for.
 
-    Raises MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError for missing files, and files that
-    do not fit one another.
-
     Notes
     -----
     Responses to the test images are not part of the release. Where they were made from NSD, put them beside the test
@@ -133,8 +130,8 @@ class Algonauts2023Dataset(Dataset):
         counts = {"train": layout.N_TRAIN[subject], "test": layout.N_TEST[subject]}
         vertices = layout.N_VERTICES[subject]
         if miniature is not None:
-            counts = {split: int(miniature.sizes[f"n_{split}"]) for split in counts}
-            vertices = tuple(miniature.sizes["n_vertices"])
+            counts = {split: int(miniature[f"n_{split}"]) for split in counts}
+            vertices = tuple(miniature["n_vertices"])
         size = 0 if miniature else 65_000
         listed = [
             Expected("images", layout.image_folder(folder, split) / "*.png", counts[split], size * counts[split])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
@@ -64,8 +64,16 @@ class Algonauts2025Settings(DatasetSettings):
     def known_subjects(self) -> tuple[str, ...]:
         """Return the subjects chosen, of the challenge or of a miniature."""
         miniature = read_miniature(self.root, self.kind)
-        known = layout.SUBJECTS if miniature is None else tuple(miniature.sizes["subjects"])
+        known = layout.SUBJECTS if miniature is None else tuple(miniature["subjects"])
         return select_names("subject", self.subjects, known, "in Algonauts 2025")
+
+
+class _Recording(NamedTuple):
+    """One subject's recordings of a run: the datasets of an HDF5 file, one per repetition, and the shortest's length."""
+
+    path: Path
+    keys: tuple[str, ...]
+    n_volumes: int
 
 
 @register_dataset
@@ -75,9 +83,6 @@ class Algonauts2025Dataset(SeriesDataset):
     Only the runs that all the subjects chosen have are used: see `algonauts2025_layout.MISSING`.
     Recordings of one movie differ by some volumes between subjects and repetitions; training runs are cut to the
     shortest. Runs are read from the HDF5 files one by one when they are asked for.
-
-    Raises MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError, OptionError for missing files and
-    runs, and files that do not fit one another.
 
     References
     ----------
@@ -103,22 +108,22 @@ class Algonauts2025Dataset(SeriesDataset):
     def __init__(self, settings: Algonauts2025Settings) -> None:
         self._root, self._held_out = settings.root, settings.held_out
         self._subjects, chunks = settings.known_subjects(), settings.chunks()
-        self._keys: dict[str, dict[str, tuple[Path, tuple[str, ...]]]] = {}
-        self._lengths: dict[str, dict[str, int]] = {}
+        self._recordings: dict[str, dict[str, _Recording]] = {}
         for subject in self._subjects:
             self._find_runs(subject, chunks, settings.movies == "all")
         train = self._common_runs(chunks)
-        lengths = {run: min(self._lengths[subject][run] for subject in self._subjects) for run in train}
+        lengths = {run: self._shortest(run) for run in train}
         self.samples = (
             {subject: layout.read_samples(self._root, subject, settings.held_out) for subject in self._subjects}
             if settings.held_out != "none"
             else {}
         )
-        for run, length in self._test_lengths().items():
-            if run in lengths:
-                raise AlignmentError(f"run {run} is both a training run and held out; choose other movies")
-            lengths[run] = length
-        self._check_lengths(train, lengths)
+        for samples in self.samples.values():
+            for run, length in samples.items():
+                if run in train:
+                    raise AlignmentError(f"run {run} is both a training run and held out; choose other movies")
+                # The longest of all subjects; submissions cut each to its own.
+                lengths[run] = max(lengths.get(run, 0), length)
         self._set_runs(
             [
                 SeriesRun(run, length, self._movie(run), "train" if run in train else "test")
@@ -132,7 +137,7 @@ class Algonauts2025Dataset(SeriesDataset):
 
     def _find_runs(self, subject: str, chunks: Sequence[str], every: bool) -> None:
         """Look into the files of a subject: which runs they have and how long those are."""
-        self._keys[subject], self._lengths[subject] = {}, {}
+        self._recordings[subject] = {}
         parts = {"friends": set(chunks) & set(layout.FRIENDS), "movie10": set(chunks) & set(layout.MOVIE10)}
         files = [layout.response_path(self._root, subject, what) for what, names in parts.items() if names]
         if self.has_held_out_file(subject):
@@ -147,9 +152,8 @@ class Algonauts2025Dataset(SeriesDataset):
                     for key, shape in zip(keys, shapes, strict=True):
                         if len(shape) != 2 or shape[1] != layout.N_PARCELS:
                             raise ShapeError(f"{key} of {path.name} must have shape (n_volumes, 1000); got {shape}")
-                    self._keys[subject][run] = (path, keys)
-                    self._lengths[subject][run] = min(shape[0] for shape in shapes)
-        there = {layout.chunk_of(run) for run in self._keys[subject]}
+                    self._recordings[subject][run] = _Recording(path, keys, min(shape[0] for shape in shapes))
+        there = {layout.chunk_of(run) for run in self._recordings[subject]}
         missing = [chunk for chunk in chunks if chunk not in there]
         if missing and not (every and there):
             raise DataError(
@@ -163,7 +167,8 @@ class Algonauts2025Dataset(SeriesDataset):
     def _common_runs(self, chunks: Sequence[str]) -> tuple[str, ...]:
         """Return the training runs that all subjects have; only what is known to be missing may be."""
         of_subject = {
-            subject: {run for run in keys if layout.chunk_of(run) in chunks} for subject, keys in self._keys.items()
+            subject: {run for run in recordings if layout.chunk_of(run) in chunks}
+            for subject, recordings in self._recordings.items()
         }
         every = sorted(set().union(*of_subject.values()))
         for subject, runs in of_subject.items():
@@ -177,23 +182,16 @@ class Algonauts2025Dataset(SeriesDataset):
         return tuple(run for chunk in chunks for run in every if layout.chunk_of(run) == chunk
                      and all(run in runs for runs in of_subject.values()))  # fmt: skip
 
-    def _test_lengths(self) -> dict[str, int]:
-        """Return the held-out runs and their lengths, the longest of all subjects; submissions cut each to its own."""
-        lengths: dict[str, int] = {}
-        for samples in self.samples.values():
-            for run, number in samples.items():
-                lengths[run] = max(lengths.get(run, 0), number)
-        return lengths
-
-    def _check_lengths(self, train: Sequence[str], lengths: Mapping[str, int]) -> None:
-        for subject in self._subjects:
-            for run in train:
-                surplus = self._lengths[subject][run] - lengths[run]
-                if surplus > _MOST_SURPLUS:
-                    raise AlignmentError(
-                        f"run {run} must be about as long in all subjects; {subject} has {surplus} volumes more than "
-                        "another; get the files again"
-                    )
+    def _shortest(self, run: str) -> int:
+        lengths = {subject: recordings[run].n_volumes for subject, recordings in self._recordings.items()}
+        shortest = min(lengths.values())
+        for subject, length in lengths.items():
+            if length - shortest > _MOST_SURPLUS:
+                raise AlignmentError(
+                    f"run {run} must be about as long in all subjects; {subject} has {length - shortest} volumes more "
+                    "than another; get the files again"
+                )
+        return shortest
 
     def _movie(self, run: str) -> Path:
         path = layout.movie_path(self._root, run)
@@ -242,17 +240,19 @@ class Algonauts2025Dataset(SeriesDataset):
         runs = self.runs_of(split)
         for run in runs:
             self._check_length(subject, run)
-        n_repetitions = max(len(self._keys[subject][run.name][1]) for run in runs)
+        recordings = self._recordings[subject]
+        n_repetitions = max(len(recordings[run.name].keys) for run in runs)
         ids = self.stimulus_ids(split)
         parcels = self._rois[subject][roi]
         values = np.full((len(ids), n_repetitions, len(parcels)), np.nan, dtype=np.float32)
         row = 0
         for run in runs:
             kept = self.kept_volumes(run)
-            path, keys = self._keys[subject][run.name]
-            with _open(path) as file:
-                for repetition, key in enumerate(keys):
-                    part = as_response_values(np.asarray(file[key])[kept.start : kept.stop], f"{path.name} {key}")
+            recording = recordings[run.name]
+            with _open(recording.path) as file:
+                for repetition, key in enumerate(recording.keys):
+                    where = f"{recording.path.name} {key}"
+                    part = as_response_values(np.asarray(file[key])[kept.start : kept.stop], where)
                     values[row : row + len(kept), repetition] = part[:, parcels]
             row += len(kept)
         return ResponseSet(subject, roi, ids, values, self.facts.unit)
@@ -276,7 +276,8 @@ class Algonauts2025Dataset(SeriesDataset):
 
     def _check_length(self, subject: str, run: SeriesRun) -> None:
         """Raise AlignmentError where a held-out run is shorter in this subject than in another."""
-        length = self._lengths[subject].get(run.name, 0)
+        recording = self._recordings[subject].get(run.name)
+        length = 0 if recording is None else recording.n_volumes
         if length < run.n_volumes:
             raise AlignmentError(
                 f"responses of {subject} to {run.name} must have {run.n_volumes} volumes; got {length}; choose the "
@@ -286,7 +287,7 @@ class Algonauts2025Dataset(SeriesDataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the subject's files, and the table of ROIs."""
         self.check_roi(subject, roi)
-        files = dict.fromkeys(path for path, _ in self._keys[subject].values())
+        files = dict.fromkeys(recording.path for recording in self._recordings[subject].values())
         return (*files, *(() if self._roi_table is None else (self._roi_table,)))
 
 

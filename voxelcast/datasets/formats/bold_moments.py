@@ -36,9 +36,6 @@ from voxelcast.stimuli.stimulus import Stimulus
 class BoldMomentsDataset(Dataset):
     """The dataset as it lies on OpenNeuro, with the videos (a separate download) anywhere up to two folders down.
 
-    Raises MissingFileError for a missing folder or response file, naming subject, ROI and path; OptionError,
-    UnknownNameError for choices that the dataset does not have; DataError where a video is missing.
-
     Notes
     -----
     Reading costs the memory of the voxels asked for, of the ROI's largest part once more while parts are joined, and

@@ -139,7 +139,7 @@ class Selection:
         self.settings, self.version, self.template = settings, settings.version, settings.template
         self.files = settings.files or ("roi" if settings.template == "MNI152" else "whole_brain")
         miniature = read_miniature(settings.root, settings.kind)
-        sizes = {} if miniature is None else miniature.sizes
+        sizes = miniature or {}
         self.is_miniature = miniature is not None
         first = {"train": 1, "test": layout.FIRST_TEST_NUMBER}
         counts = {"train": sizes.get("n_train", layout.N_TRAIN), "test": sizes.get("n_test", layout.N_TEST)}

@@ -184,11 +184,7 @@ class SimulatedSettings(DatasetSettings):
 
 @register_dataset
 class SimulatedDataset(Dataset):
-    """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
-
-    Raises MissingFileError where ``root`` holds no finished simulation; UnknownNameError for a subject or ROI that it
-    does not have.
-    """
+    """A simulation written by :func:`write_simulation`; its test responses and its truth are known."""
 
     Settings = SimulatedSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from PIL import Image
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import StoreError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.datasets.miniature import NOTE, Miniature
+from voxelcast.datasets.miniature import NOTE
 from voxelcast.datasets.simulation.responses import add_noise, driving_components, planted_signal
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path, write_json
@@ -29,7 +28,7 @@ def begin_miniature(root: Path, kind: str, seed: int, **sizes: Any) -> None:
 
     Raises StoreError where ``root`` holds anything but the same miniature.
     """
-    miniature = asdict(Miniature(kind, seed, sizes))
+    miniature = {"kind": kind, "seed": seed, "sizes": sizes}
     if (root / NOTE).is_file():
         if (root / NOTE).read_text(encoding="utf-8") != json.dumps(miniature, indent=2) + "\n":
             raise StoreError(f"{root} holds another miniature; nothing was written; choose another folder")
