@@ -181,9 +181,9 @@ class Dataset(ABC):
     """Stimuli, their split, and responses.
 
     Construction looks at the files' names and headers and raises one-line errors for what is missing or does not fit
-    (MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError), and for choices that the dataset does not
-    have (UnknownNameError, OptionError); responses are read when asked for. It sets ``_subjects``, ``_stimuli`` and ``_rois``; or the class replaces the
-    properties and the method that give them.
+    (MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError), and for choices that the dataset does
+    not have (UnknownNameError, OptionError); responses are read when asked for. It sets ``_subjects``, ``_stimuli`` and
+    ``_rois``; or the class replaces the properties and the method that give them.
 
     Parameters
     ----------

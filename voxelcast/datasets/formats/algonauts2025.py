@@ -69,7 +69,7 @@ class Algonauts2025Settings(DatasetSettings):
 
 
 class _Recording(NamedTuple):
-    """One subject's recordings of a run: the datasets of an HDF5 file, one per repetition, and the shortest's length."""
+    """One subject's recordings of a run: datasets of an HDF5 file, one per repetition, and the shortest's length."""
 
     path: Path
     keys: tuple[str, ...]
@@ -133,7 +133,9 @@ class Algonauts2025Dataset(SeriesDataset):
             drop_last=settings.drop_last,
         )
         self._roi_table = None if settings.roi_table is None else self._root / settings.roi_table
-        self._rois = {subject: self._read_rois(subject, settings.rois) for subject in self._subjects}
+        self._rois: dict[str, dict[str, IntArray]] = {
+            subject: self._read_rois(subject, settings.rois) for subject in self._subjects
+        }
 
     def _find_runs(self, subject: str, chunks: Sequence[str], every: bool) -> None:
         """Look into the files of a subject: which runs they have and how long those are."""

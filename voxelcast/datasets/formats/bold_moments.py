@@ -16,8 +16,7 @@ from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, one_line
 from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
-from voxelcast.datasets.formats.algonauts2021_layout import check_response_files, find_folder
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, check_response_files, find_folder
 from voxelcast.datasets.formats.bold_moments_files import (
     BoldMomentsSettings,
     Gathered,

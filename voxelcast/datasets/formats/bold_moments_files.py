@@ -17,8 +17,7 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import SPLITS, Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
-from voxelcast.datasets.formats.algonauts2021_layout import find_or_expect
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, find_or_expect
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
 from voxelcast.datasets.readers.brain_images import load_image

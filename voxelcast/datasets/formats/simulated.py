@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,7 +21,7 @@ from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
-from voxelcast.datasets.formats import algonauts2021_layout as layout
+from voxelcast.datasets.formats import algonauts2021 as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
@@ -69,7 +69,7 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     if not (root / _PLAN).is_file():
         if folder.exists() or (root / layout.RESPONSE_FOLDER).exists():
             raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
-        write_json(root / _PLAN, plan.to_dict())
+        write_json(root / _PLAN, asdict(plan))
     elif not _holds(root, plan):
         raise StoreError(f"{root} holds another simulation; nothing was written; choose another folder or remove that")
     n_videos = plan.n_train + plan.n_test
@@ -125,8 +125,7 @@ def write_responses(
 
 
 def _holds(root: Path, plan: SimulationPlan) -> bool:
-    stored: object = json.loads(json.dumps(plan.to_dict()))
-    return stored == _read_json(root / _PLAN)
+    return bool(_read_json(root / _PLAN) == json.loads(json.dumps(asdict(plan))))
 
 
 def _components(plan: SimulationPlan, signals: Mapping[Driver, NDArray[Any]]) -> dict[Driver, NDArray[Any]]:
@@ -145,7 +144,7 @@ def _components(plan: SimulationPlan, signals: Mapping[Driver, NDArray[Any]]) ->
 
 def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {
-        "plan": plan.to_dict(),
+        "plan": asdict(plan),
         "pairs": [
             {
                 "subject": subject,

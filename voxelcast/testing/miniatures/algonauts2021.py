@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.datasets.formats import algonauts2021_layout as layout
+from voxelcast.datasets.formats import algonauts2021 as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, N_REPETITIONS, SUBJECTS, Algonauts2021Settings
 from voxelcast.store.atomic import save_array, write_bytes
 from voxelcast.testing.miniatures import register_miniature

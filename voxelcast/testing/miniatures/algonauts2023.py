@@ -9,7 +9,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.datasets.base import SPLITS
-from voxelcast.datasets.formats import algonauts2023_layout as layout
+from voxelcast.datasets.formats import algonauts2023 as layout
 from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Settings
 from voxelcast.store.atomic import save_array
 from voxelcast.testing.miniatures import register_miniature
