@@ -91,20 +91,10 @@ class Gathered:
 
 @dataclass(frozen=True)
 class Source:
-    """One file that responses come from.
+    """One file that responses come from, relative to ``derivatives``.
 
-    Parameters
-    ----------
-    path : Path
-        Relative to ``derivatives``.
-    n_bytes : int
-        About how large it is.
-    n_voxels : int or None
-        As published; None where that is not known.
-    stimulus_ids : mapping of split to sequence of str
-        Of each split that it holds.
-    find : callable
-        Finds the responses to a split's stimuli in the file.
+    It holds the splits that ``stimulus_ids`` has, where ``find`` finds the responses to each; ``n_voxels`` is the
+    published number, None where that is not known.
     """
 
     path: Path

@@ -75,7 +75,7 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     n_videos = plan.n_train + plan.n_test
     shown.start("writing videos", n_videos, "video")
     for number in range(1, n_videos + 1):
-        path = folder / _video_name(plan, number)
+        path = folder / f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
         if not path.is_file():
             with atomic_path(path) as temporary:
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
@@ -159,10 +159,6 @@ def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, 
             for subject, roi in pairs
         ],
     }
-
-
-def _video_name(plan: SimulationPlan, number: int) -> str:
-    return f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
 
 
 def _read_json(path: Path) -> Any:

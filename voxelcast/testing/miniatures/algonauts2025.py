@@ -9,7 +9,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.datasets.formats import algonauts2025_layout as layout
+from voxelcast.datasets.formats import algonauts2025 as layout
 from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Settings
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path
