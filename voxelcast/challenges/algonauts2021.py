@@ -29,8 +29,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS
-from voxelcast.datasets.formats.algonauts2021_layout import WHOLE_BRAIN
+from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS, WHOLE_BRAIN
 from voxelcast.datasets.readers.pickles import load_pickle
 from voxelcast.scoring.ceiling import noise_ceiling_r
 

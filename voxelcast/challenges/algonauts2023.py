@@ -30,7 +30,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2023_layout import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
+from voxelcast.datasets.formats.algonauts2023 import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
 from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
 
 

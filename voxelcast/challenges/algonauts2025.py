@@ -29,8 +29,8 @@ from voxelcast.challenges.scores import (
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2025_layout import N_PARCELS
-from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.formats.algonauts2025 import N_PARCELS
+from voxelcast.datasets.readers.pickles import load_boxed_dict
 
 EDGE_VOLUMES = 5
 """Volumes dropped at either end of a run."""
