@@ -20,8 +20,7 @@ from voxelcast.core.settings import settings
 from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, shown_params
-from voxelcast.experiment.steps.responses import invalid_reasons
-from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult
@@ -195,10 +194,8 @@ def _labelled(
     )
     combined = Predicted("", train, _there(result.out_of_fold), partitions[0], groups)
     tested, counted = scorer.test_voxels(combined, valid)
-    score = _spread(_there(result.voxel_scores), valid)
-    ceiling = np.full(len(valid), np.nan)
-    if rows.values.shape[1] > 1:
-        ceiling = noise_ceiling_r(np.where(np.isfinite(rows.values), rows.values, np.nan), seed=settings.seed)
+    score = spread(_there(result.voxel_scores), valid)
+    ceiling = ceilings(rows.values, settings.seed, ["noise_ceiling_r"])["noise_ceiling_r"]
     normalised = np.divide(score, ceiling, out=np.full(len(valid), np.nan), where=ceiling > 0)
     voxels = {"score": score, "noise_ceiling_r": ceiling, "noise_normalised": normalised, **tested}
     chosen = heaviest_candidate(result.shares, result.chosen)
@@ -219,7 +216,7 @@ def _labelled(
     }
     return xr.Dataset(
         {name: ("voxel", values) for name, values in voxels.items()}
-        | {"prediction": (("stimulus", "voxel"), _spread(_there(result.out_of_fold), valid))},
+        | {"prediction": (("stimulus", "voxel"), spread(_there(result.out_of_fold), valid))},
         coords={**rows.coords, **stimulus_coords(rows.ids)},
         attrs=attrs,
     )
@@ -227,9 +224,7 @@ def _labelled(
 
 def valid_voxels(mean: FloatArray) -> BoolArray:
     """Find the voxels that can be analysed, and warn of the others."""
-    reasons = invalid_reasons(mean)
-    valid: BoolArray = np.ones(mean.shape[1], dtype=bool)
-    valid[list(reasons)] = False
+    reasons, valid = invalid_voxels(mean)
     if reasons:
         voxel, reason = next(iter(reasons.items()))
         problem = f"{len(reasons)} of {len(valid)} voxels cannot be analysed (voxel {voxel}: {reason})"
@@ -267,10 +262,3 @@ def group_names(given: Sequence[Any] | Mapping[str, Any] | None, rows: Rows) -> 
 def _there(values: FloatArray | None) -> FloatArray:
     assert values is not None  # nested cross-validation gives both scores and predictions
     return values
-
-
-def _spread(values: FloatArray, valid: BoolArray) -> FloatArray:
-    """Insert values of the valid voxels, shape (..., n_valid); NaN for the others."""
-    full = np.full((*values.shape[:-1], len(valid)), np.nan)
-    full[..., valid] = values
-    return full

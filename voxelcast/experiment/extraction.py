@@ -35,21 +35,9 @@ _EVERY_FRAME = ExtractionSettings()
 
 @dataclass(frozen=True)
 class FolderExtraction:
-    """What is extracted from a folder of stimuli, and how.
+    """What is extracted from a folder or zip of stimuli, and how; ``seed`` is that of random weights.
 
-    Parameters
-    ----------
-    source : Path
-        Folder or zip of stimuli.
-    network : NetworkSettings
-    settings : ExtractionSettings
-    seed : int
-        Of random weights.
-    device : str
-    recursive : bool
-        Whether folders in the folder are looked into.
-    keep_suffix : bool
-        Whether ids of stimuli keep the suffixes of their files.
+    ``recursive``: whether folders in the folder are looked into; ``keep_suffix``: whether ids keep files' suffixes.
     """
 
     source: Path
@@ -81,16 +69,9 @@ def extract_folder(
     ``stimuli.csv`` (stimulus_id, n_frames, broken) under ``output`` and returns the table's rows. Files are the same
     wherever the work runs (``on``; on a GPU to its rounding): this process reads the shards that workers wrote.
 
-    Raises
-    ------
-    StoreError
-        If ``output`` holds files that no extraction wrote, or another process works in it.
-    StimulusError
-        For a broken stimulus, where ``on_broken`` is ``"stop"``.
-    ConfigError
-        If ``device`` is a GPU and the profile has none.
-    ExecutionError
-        If workers were lost again and again, or could not be had.
+    Raises StoreError if ``output`` holds files that no extraction wrote or another process works in it, StimulusError
+    for a broken stimulus, ConfigError if ``device`` is a GPU and the profile has none, and ExecutionError if workers
+    were lost again and again or could not be had.
     """
     progress = Silent() if progress is None else progress
     settings, device = wanted.plain(), wanted.device
@@ -126,14 +107,10 @@ def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], outpu
     for layer in layers:
         shards = [layer_path(folder, layer) for folder in folders if layer_path(folder, layer).is_file()]
         if shards:
-            matrix = FeatureMatrix(shards)
+            shape = FeatureMatrix(shards).stored_shape
             with atomic_path(output / f"{layer}.npy") as temporary:
-                target = np.lib.format.open_memmap(temporary, "w+", np.float32, matrix.stored_shape)
-                row = 0
-                for shard in shards:
-                    values = np.load(shard, mmap_mode="r")
-                    target[row : row + len(values)] = values
-                    row += len(values)
+                target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+                np.concatenate([np.load(shard, mmap_mode="r") for shard in shards], out=target)
                 target.flush()
     write_table(output, EXTRACTED_STIMULI, records)
     return records

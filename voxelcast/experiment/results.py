@@ -119,14 +119,7 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
 
     The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
     held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
-
-    Parameters
-    ----------
-    path : Path
-        A .npz file.
-    responses, fit : Path
-        Folders of the finished steps of the same subject and ROI.
-    readable : Readable
+    ``responses`` and ``fit`` are the folders of the finished steps of one subject and ROI.
     """
     with np.load(fit / "voxels.npz") as voxels:
         nested = "pearson_r" in voxels
@@ -136,13 +129,9 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
     chosen, quantiles = voxels_at_quantiles(scores)
     if not chosen.size:
         return
-    source, rows, predictions = (
-        ("train.npy", readable.train_rows, "out_of_fold.npy")
-        if nested
-        else ("test.npy", readable.test_rows, "predictions.npy")
-    )
+    source, rows = ("train.npy", readable.train_rows) if nested else ("test.npy", readable.test_rows)
     measured = np.load(responses / source, mmap_mode="r")[rows][:, chosen]
-    predicted = np.load(fit / predictions, mmap_mode="r")[:, chosen]
+    predicted = np.load(fit / ("out_of_fold.npy" if nested else "predictions.npy"), mmap_mode="r")[:, chosen]
     arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
     save_arrays(path, arrays | {"measured": measured, "predicted": predicted})
 
@@ -248,10 +237,7 @@ def _remove_submission(plan: Plan, output: Path) -> None:
 
 
 def remove_old_maps(finished: Finished, output: Path) -> bool:
-    """Remove brain maps of values that this run's differ from; return whether any was removed.
-
-    To be called before the new values replace those that the maps show.
-    """
+    """Remove brain maps of other values than the new ones, before these are written; say whether any was removed."""
     if not (output / FOLDER).is_dir():
         return False
     for pair in finished.plan.pairs:

@@ -54,23 +54,9 @@ def simulate(
 ) -> None:
     """Write videos, look at them with the driving networks, and write responses in the Algonauts 2021 layout.
 
-    Parameters
-    ----------
-    root : Path
-        Folder of the simulation; goes on where an interrupted call was.
-    plan : SimulationPlan
-    networks : sequence of NetworkSettings
-        How each network that drives an ROI is loaded; their ``layers`` are replaced by the driving ones.
-    sampling : FrameSampling
-        Which frames drive the responses.
-    seed : int
-        Of random weights.
-    progress : Progress
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds another simulation.
+    ``root`` goes on where an interrupted call was; one that holds another simulation is refused by a StoreError.
+    ``networks`` say how each network that drives an ROI is loaded (their ``layers`` are replaced by the driving ones),
+    ``sampling`` which frames drive the responses, ``seed`` is that of random weights.
     """
     known = {network.name: network for network in networks}
     layers_of: dict[str, list[str]] = {}

@@ -37,22 +37,9 @@ def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> Excluded:
 class CompressJob(Job):
     """Compress a layer.
 
-    Parameters
-    ----------
-    network, layer : str
-    pool : str
-        Empty unless there are several.
-    pool_index : int or None
-        Which of the pools' files to read, where there are several.
-    shards : tuple of StepId
-        Steps that extracted the layer.
-    fold_ids : ndarray of shape (n_train,), int
-    excluded : tuple of tuple of int
-    compression : CompressionSettings
-    seed : int
-        Counts only where the method leaves something to chance.
-    axis : bool
-        Whether time steps are weighed by their first principal axis first (pool ``pc1``).
+    ``pool`` is empty unless there are several, of whose files ``pool_index`` says which to read. ``shards`` extracted
+    the layer; ``fold_ids`` has the shape (n_train,); ``seed`` counts only where the method leaves something to chance;
+    ``axis``: whether time steps are weighed by their first principal axis first (pool ``pc1``).
     """
 
     kind = "compress"

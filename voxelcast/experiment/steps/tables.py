@@ -55,15 +55,7 @@ class TableJob(Job):
 
 
 def table_step(settings: DatasetSettings, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
-    """Make the step that writes some tables.
-
-    Raises
-    ------
-    UnknownNameError
-        For a table that the dataset does not have.
-    ShapeError, DataError
-        If a table has another number of rows than there are stimuli, or values that are not finite.
-    """
+    """Make the step that writes some tables, which must have a row of finite values for each stimulus."""
     tables = [FeatureTable(name, content_key(content(_checked(dataset, name, len(ids))))) for name in names]
     return Step(TableJob(settings, tuple(tables), tuple(ids)), size=len(ids))
 
