@@ -30,19 +30,9 @@ _MOST_FAILED_STARTS = 3
 
 
 class BatchSystemEngine(DaskEngine):
-    """An engine over jobs.
+    """An engine over jobs, whose name is noted in ``output``, so that the next run can cancel what a killed one left.
 
-    Parameters
-    ----------
-    profile : SlurmProfile or GridEngineProfile
-    output : Path
-        Where the name of the run's jobs is noted, so that the next run can cancel those that a killed one left.
-    note : callable
-
-    Raises
-    ------
-    ExecutionError
-        If the batch system's commands are not there or do not answer.
+    Raises ExecutionError if the batch system's commands are not there or do not answer.
     """
 
     def __init__(self, profile: SlurmProfile | GridEngineProfile, output: Path, note: Callable[[str], None]) -> None:
@@ -57,7 +47,11 @@ class BatchSystemEngine(DaskEngine):
         self._failed_starts = 0
         self._looked: dict[Kind, float] = {}
         self._gone_since: dict[str, float] = {}
-        _cancel_left_over(self._record, profile.scheduler, note)
+        if self._record.is_file():
+            left = json.loads(self._record.read_text())
+            if left["scheduler"] == profile.scheduler and (n := Jobs(left["scheduler"], left["name"]).cancel()):
+                note(f"{profile.scheduler}: {n} jobs that an earlier run left were cancelled")
+            self._record.unlink()
         self.logs.mkdir(parents=True, exist_ok=True)
         output.mkdir(parents=True, exist_ok=True)
         write_json(self._record, {"scheduler": profile.scheduler, "name": self.jobs.name})
@@ -210,15 +204,3 @@ def _stderr_of(text: str) -> str:
     """Pick what the command itself said out of dask-jobqueue's message."""
     said = text.partition("stderr:\n")[2] or text
     return " ".join(said.split())
-
-
-def _cancel_left_over(record: Path, scheduler: str, note: Callable[[str], None]) -> None:
-    """Cancel the jobs of an earlier run that was killed."""
-    if not record.is_file():
-        return
-    left = json.loads(record.read_text())
-    if left["scheduler"] == scheduler:
-        n = Jobs(left["scheduler"], left["name"]).cancel()
-        if n:
-            note(f"{scheduler}: {n} jobs that an earlier run left were cancelled")
-    record.unlink()

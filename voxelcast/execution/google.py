@@ -28,14 +28,8 @@ class GoogleEngine(DaskEngine):
     """An engine over virtual machines.
 
     Dask's scheduler runs on a machine of its own beside the workers; this process may be anywhere that reaches it and
-    the shared folder.
-
-    Parameters
-    ----------
-    profile : GoogleProfile
-    output : Path
-        Where the run's label is noted, so that the next run can delete the machines that a killed one left.
-    note : callable
+    the shared folder. The run's label is noted in ``output``, so that the next run can delete the machines that a
+    killed one left.
     """
 
     def __init__(self, profile: GoogleProfile, output: Path, note: Callable[[str], None]) -> None:
@@ -46,8 +40,7 @@ class GoogleEngine(DaskEngine):
         self._waiting_since: dict[Kind, float] = {}
         if self._record.is_file():
             left = json.loads(self._record.read_text())
-            n = delete_machines(left["project"], left["zone"], left["label"])
-            if n:
+            if n := delete_machines(left["project"], left["zone"], left["label"]):
                 note(f"google: {n} machines that an earlier run left were deleted")
         output.mkdir(parents=True, exist_ok=True)
         write_json(self._record, {"project": profile.project, "zone": profile.zone, "label": self._label})

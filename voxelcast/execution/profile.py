@@ -68,9 +68,7 @@ class _ClusterProfile(_Strict):
 
     def of(self, kind: Kind) -> JobWorkers:
         """Return the workers of a kind."""
-        if kind == "gpu" and self.gpu_workers is not None:
-            return self.gpu_workers
-        return self.workers
+        return (self.gpu_workers or self.workers) if kind == "gpu" else self.workers
 
 
 class SlurmProfile(_ClusterProfile):
@@ -132,9 +130,7 @@ class GoogleProfile(_Strict):
 
     def of(self, kind: Kind) -> MachineWorkers:
         """Return the workers of a kind."""
-        if kind == "gpu" and self.gpu_workers is not None:
-            return self.gpu_workers
-        return self.workers
+        return (self.gpu_workers or self.workers) if kind == "gpu" else self.workers
 
 
 class LocalProfile(_Strict):
@@ -163,17 +159,10 @@ def profiles_folder() -> Path:
 
 
 def find_profile(name: str) -> Path:
-    """Return a profile's file: a path, or a name for ``NAME.yaml`` here or in ``~/.config/voxelcast``.
-
-    Raises
-    ------
-    MissingFileError
-        If there is no such file.
-    """
+    """Return a profile's file, which must exist: a path, or a name for ``NAME.yaml`` here or in `profiles_folder`."""
     candidates = [Path(name), Path(f"{name}.yaml"), profiles_folder() / f"{name}.yaml"]
-    for path in candidates:
-        if path.is_file():
-            return path
+    if found := next(filter(Path.is_file, candidates), None):
+        return found
     raise MissingFileError(
         f"profile {name!r} does not exist; looked for {', '.join(map(str, candidates))}. "
         f"Write one: voxelcast execution init {'|'.join(SCHEDULERS)} --output {name if '.' in name else name + '.yaml'}"
@@ -186,13 +175,7 @@ def chosen_profile(name: str | None) -> Profile:
 
 
 def load_profile(path: Path) -> Profile:
-    """Read a profile.
-
-    Raises
-    ------
-    ConfigError
-        If it is no YAML mapping, or a setting is unknown, missing or not allowed.
-    """
+    """Read a profile; raise ConfigError if it is no YAML mapping, or a setting is unknown, missing or not allowed."""
     try:
         raw = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,9 +13,8 @@ import numpy as np
 from voxelcast.core.errors import OptionError, StoreError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.settings import content
-from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
-from voxelcast.execution.machine import available_cores
+from voxelcast.execution.machine import available_cores, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner

@@ -11,9 +11,8 @@ import yaml
 
 from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
-from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
-from voxelcast.execution.machine import available_cores, check_disk
+from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner

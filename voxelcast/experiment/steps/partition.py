@@ -106,7 +106,7 @@ def divide_variance(
     seed: int,
     stimulus_groups: Sequence[str] | None,
 ) -> list[VariancePart]:
-    """Divide variance between groups of feature spaces; ``partitions`` has the groups and fold ids of each partition."""
+    """Divide variance between groups of feature spaces; ``partitions`` are groups and fold ids of each partition."""
     found = []
     for spaces, fold_ids in partitions:
         predictions = nested_predictions(spaces, Y, fold_ids, draws=draws, seed=seed)
