@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -20,7 +19,7 @@ from voxelcast.execution.dask_engine import WORKER_ENVIRONMENT, DaskEngine, Pool
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.jobs import Jobs, last_lines
 from voxelcast.execution.profile import GridEngineProfile, JobWorkers, SlurmProfile
-from voxelcast.store.atomic import write_json
+from voxelcast.store.atomic import read_json, write_json
 
 _RECORD = "jobs.json"
 _LOOK_SECONDS = 10.0  # between looks at the queue while workers are missing
@@ -48,7 +47,7 @@ class BatchSystemEngine(DaskEngine):
         self._looked: dict[Kind, float] = {}
         self._gone_since: dict[str, float] = {}
         if self._record.is_file():
-            left = json.loads(self._record.read_text())
+            left = read_json(self._record)
             if left["scheduler"] == profile.scheduler and (n := Jobs(left["scheduler"], left["name"]).cancel()):
                 note(f"{profile.scheduler}: {n} jobs that an earlier run left were cancelled")
             self._record.unlink()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from voxelcast.core.errors import ExecutionError
 from voxelcast.execution.dask_engine import WORKER_ENVIRONMENT, DaskEngine, Pool
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.profile import GoogleProfile
-from voxelcast.store.atomic import write_json
+from voxelcast.store.atomic import read_json, write_json
 
 _RECORD = "machines.json"
 _ARRIVAL_SECONDS = 1200.0  # a machine that installs Docker and loads an image of some GB takes minutes
@@ -39,7 +38,7 @@ class GoogleEngine(DaskEngine):
         self._record = output / _RECORD
         self._waiting_since: dict[Kind, float] = {}
         if self._record.is_file():
-            left = json.loads(self._record.read_text())
+            left = read_json(self._record)
             if n := delete_machines(left["project"], left["zone"], left["label"]):
                 note(f"google: {n} machines that an earlier run left were deleted")
         output.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.core.validation import first_problem
 from voxelcast.execution.engine import Kind
@@ -156,6 +157,12 @@ def profiles_folder() -> Path:
     """Folder of the profiles that can be called by name from anywhere."""
     base = os.environ.get("XDG_CONFIG_HOME")
     return (Path(base) if base else Path.home() / ".config") / "voxelcast"
+
+
+def profile_template(scheduler: str) -> str:
+    """Return a commented profile; raises OptionError if there is no such scheduler."""
+    check_option("scheduler", scheduler, SCHEDULERS)
+    return (Path(__file__).parent / "templates" / f"{scheduler}.yaml").read_text()
 
 
 def find_profile(name: str) -> Path:

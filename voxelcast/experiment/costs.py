@@ -29,11 +29,11 @@ from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, network_of, pool_index
-from voxelcast.experiment.steps.responses import n_voxels
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.search.memory import FitSize, fit_bytes
+from voxelcast.store.atomic import read_json
 from voxelcast.store.memory import resident_mb
 
 _VOXELS = 200
@@ -174,7 +174,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
     """
     steps = plan.responses_steps()
     voxels = {
-        pair: n_voxels(plan.store.path(step.step_id))
+        pair: int(read_json(plan.store.path(step.step_id) / "facts.json")["n_voxels"])
         for pair, step in steps.items()
         if plan.store.is_done(step.step_id)
     }
@@ -254,16 +254,16 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                extracted = extract_stimulus(loaded, stimulus, settings)
+                looked_at = extract_stimulus(loaded, stimulus, settings)
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":
                 raise
             continue
-        shapes = {(layer, pool): extracted.by_pool[pool][layer].shape for layer, pool in features}
+        shapes = {(layer, pool): looked_at.by_pool[pool][layer].shape for layer, pool in features}
         traces = [trace for trace in loaded.layer_traces() if trace.name in network.layers]
         batch = default_batch(loaded.card.input_size, largest=loaded.largest_activation)
-        memory = extraction_cost(traces, settings, extracted.n_frames, batch).memory
+        memory = extraction_cost(traces, settings, looked_at.n_frames, batch).memory
         measured = NetworkEstimate(network.shown, seconds, left, {}, {}, memory=memory)
         return _counted(plan, network.shown, shapes, measured)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")

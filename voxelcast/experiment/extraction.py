@@ -19,13 +19,13 @@ from voxelcast.execution.opening import fetch_inputs, open_engine, send_results,
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.steps.extract import extract_steps, layer_path, load, read_records
+from voxelcast.experiment.steps.extract import extract_steps, layer_path, load
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.store.atomic import atomic_path, read_json, write_json
 from voxelcast.store.lock import check_folder, locked
 from voxelcast.store.steps import StepStore
 
@@ -96,13 +96,13 @@ def extract_folder(
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:
     there = check_folder(output, "settings.json", "an extraction's")
-    if there is not None and json.loads(there.read_text()) != settings:
+    if there is not None and read_json(there) != settings:
         raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
 
 
 def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], output: Path) -> list[dict[str, object]]:
     folders = [store.path(step.step_id) for step in steps]
-    records = [record for folder in folders for record in read_records(folder)]
+    records = [record for folder in folders for record in read_json(folder / "stimuli.json")]
     for layer in layers:
         shards = [layer_path(folder, layer) for folder in folders if layer_path(folder, layer).is_file()]
         if shards:

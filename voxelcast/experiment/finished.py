@@ -12,8 +12,8 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.fit import read_result
 from voxelcast.results.schema import Pair
+from voxelcast.store.atomic import read_json
 
 _NAMED = 3  # in one line; scores.csv has them all
 
@@ -85,7 +85,7 @@ class Finished:
 
     def _significance_notes(self) -> list[str]:
         """Say where voxels could not be tested because nothing can change places."""
-        results = {pair: read_result(self.folder(step)) for pair, step in self.fits.items()}
+        results = {pair: read_json(self.folder(step) / "result.json") for pair, step in self.fits.items()}
         untested = [
             " ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)
         ]

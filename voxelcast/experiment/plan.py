@@ -27,7 +27,6 @@ from voxelcast.experiment.steps.extract import (
     extract_steps,
     load,
     pool_index,
-    read_records,
 )
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.join import JoinJob
@@ -40,6 +39,7 @@ from voxelcast.search.folds import choose_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.atomic import read_json
 from voxelcast.store.keys import file_hash
 from voxelcast.store.steps import StepStore
 
@@ -198,7 +198,7 @@ class Plan:
 
     def _records(self, shown: str, steps: Sequence[Step]) -> list[dict[str, object]]:
         """Read what a network's extraction says of each stimulus, which must be the dataset's, in their order."""
-        records = [r for step in steps for r in read_records(self.store.path(step.step_id))]
+        records = [r for step in steps for r in read_json(self.store.path(step.step_id) / "stimuli.json")]
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         check_same_stimuli(f"features of {shown}", [str(r["stimulus_id"]) for r in records], "the stimuli", ids)
         return records

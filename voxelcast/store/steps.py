@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.store.atomic import read_json
 from voxelcast.store.lock import is_locked
 from voxelcast.store.memory import peak_mb, reset_peak
 
@@ -81,15 +82,14 @@ class StepStore:
         done = self.path(step) / "DONE"
         if not done.is_file():
             return False
-        found = json.loads(done.read_text())["key"]
+        found = read_json(done)["key"]
         if found != step.key:
             raise StoreError(f"{done.parent} holds a result of key {found}, not {step.key}; move it away and run again")
         return True
 
     def facts(self, step: StepId) -> dict[str, object]:
         """Read how a finished step was made: seconds, peak memory where it can be measured, host, time."""
-        facts: dict[str, object] = json.loads((self.path(step) / "DONE").read_text())
-        return facts
+        return dict(read_json(self.path(step) / "DONE"))
 
     @contextmanager
     def writing(self, step: StepId) -> Iterator[Path]:

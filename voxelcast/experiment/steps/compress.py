@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -81,20 +81,14 @@ def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
     return folder / ("_".join(["scores", *map(str, excluded)]) + ".npy")
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Read ``n_features``, ``n_components`` and ``explained_variance`` of a finished step."""
-    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
-    return facts
-
-
 @dataclass(frozen=True, eq=False)
-class StoredSpace:
-    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search."""
+class CompressedSpace:
+    """The compressed features of a layer, read for each set of folds left out: a FeatureSpace for the search."""
 
-    folder: Path
     network: str
     layer: str
     fitted_in_folds: bool
+    read: Callable[[tuple[int, ...]], FloatArray]
     pool: str = ""
     delayed_rows: IntArray | None = None
 
@@ -103,7 +97,7 @@ class StoredSpace:
 
         Of time series each component at all delays, (n_train + n_test, n_components * n_delays).
         """
-        scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
+        scores = self.read(excluded if self.fitted_in_folds else ())
         return scores if self.delayed_rows is None else delay(scores, self.delayed_rows)
 
 
@@ -121,10 +115,15 @@ class CompressedLayer:
     pool: str
     fitted_in_folds: bool
 
-    def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> StoredSpace:
+    def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> CompressedSpace:
         """Return the features."""
         folder = context.path(self.step)
-        return StoredSpace(folder, self.network, self.layer, self.fitted_in_folds, self.pool, delayed_rows)
+
+        def read(excluded: tuple[int, ...]) -> FloatArray:
+            scores: FloatArray = np.load(scores_path(folder, excluded))
+            return scores
+
+        return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, delayed_rows)
 
 
 @dataclass(frozen=True, eq=False)

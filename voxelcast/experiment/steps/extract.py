@@ -154,26 +154,13 @@ def layer_path(folder: Path, layer: str, pool: int | None = None) -> Path:
     return folder / (f"{layer}.npy" if pool is None else f"{layer}-pool{pool + 1}.npy")
 
 
-def read_records(folder: Path) -> list[dict[str, object]]:
-    """Read what a finished extraction step says of each of its stimuli."""
-    records: list[dict[str, object]] = json.loads((folder / "stimuli.json").read_text())
-    return records
-
-
 @dataclass(frozen=True, eq=False)
 class Readable:
     """The stimuli that could be read, once extraction is over.
 
-    Parameters
-    ----------
-    train_ids, test_ids : tuple of str
-    train_rows, test_rows : ndarray of int
-        Their indices among the dataset's training and held-out stimuli.
-    groups, test_groups : tuple of str or None
-    delayed_rows : ndarray of shape (n_train + n_test, n_delays), int, or None
-        Rows of the features that delays reach; None where stimuli are no volumes.
-    broken : mapping of str to str
-        Ids of the others, and why they could not be read.
+    ``train_rows`` and ``test_rows`` are their indices among the dataset's training and held-out stimuli, int;
+    ``delayed_rows``, int (n_train + n_test, n_delays), the rows of the features that delays reach, None where stimuli
+    are no volumes; ``broken`` the ids of the others, and why they could not be read.
     """
 
     train_ids: tuple[str, ...]

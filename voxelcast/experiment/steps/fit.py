@@ -204,12 +204,6 @@ def shown_params(params: Params) -> str:
     return "; ".join(f"{name}={value!r}" for name, value in params.items())
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read what a finished fit step found."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
-
-
 def _model_arrays(parts: Sequence[Part], valid: BoolArray) -> Mapping[str, np.ndarray]:
     """Gather the arrays of the final models.
 

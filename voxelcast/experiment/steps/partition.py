@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -118,9 +117,3 @@ def divide_variance(
 def part_name(part: VariancePart, groups: Iterable[str]) -> str:
     """Name a part by its groups, in their order."""
     return "+".join(name for name in groups if name in part.sets)
-
-
-def read_parts(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows of a finished step: columns of ``variance_partitioning.csv`` but subject and ROI."""
-    rows: list[dict[str, Any]] = json.loads((folder / "parts.json").read_text())
-    return rows

@@ -112,17 +112,6 @@ def mean_responses(folder: Path, train_rows: IntArray) -> FloatArray:
     return np.asarray(np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0))
 
 
-def excluded_voxels(folder: Path) -> dict[str, str]:
-    """Read which voxels cannot be analysed, by their indices, and why."""
-    found: dict[str, str] = json.loads((folder / "facts.json").read_text())["invalid"]
-    return found
-
-
-def n_voxels(folder: Path) -> int:
-    """Read how many voxels a finished step prepared."""
-    return int(json.loads((folder / "facts.json").read_text())["n_voxels"])
-
-
 def _aligned(responses: ResponseSet, stimuli: Sequence[Stimulus]) -> ResponseSet:
     ids = [stimulus.stimulus_id for stimulus in stimuli]
     check_same_stimuli(f"responses of {responses.subject} {responses.roi}", responses.stimulus_ids, "the stimuli", ids)
