@@ -11,7 +11,7 @@ import xarray as xr
 from annotated_types import Ge
 
 from voxelcast.api.feature_space import compress_spaces, feature_spaces, join_spaces
-from voxelcast.api.labelled import Rows, mean_responses, response_rows, stimulus_coords
+from voxelcast.api.labelled import Rows, mean_responses, response_rows
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli, check_shape
 from voxelcast.core.errors import DataError, OptionError, VoxelcastWarning
@@ -217,7 +217,7 @@ def _labelled(
     return xr.Dataset(
         {name: ("voxel", values) for name, values in voxels.items()}
         | {"prediction": (("stimulus", "voxel"), spread(_there(result.out_of_fold), valid))},
-        coords={**rows.coords, **stimulus_coords(rows.ids)},
+        coords=rows.coords if rows.ids is None else {**rows.coords, "stimulus": list(rows.ids)},
         attrs=attrs,
     )
 

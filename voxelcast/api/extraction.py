@@ -136,15 +136,7 @@ def _labelled(
 
 
 def stimuli_of(given: Any) -> tuple[Stimulus, ...]:
-    """List the stimuli of a data set, a folder or archive, or a list of files.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these.
-    AlignmentError
-        If two files have the same name.
-    """
+    """List the stimuli of a data set, a folder or archive, or a list of files of different names."""
     if isinstance(given, Dataset):
         return (*given.train_stimuli, *given.test_stimuli, *given.context_stimuli)
     if isinstance(given, str | Path):

@@ -114,16 +114,7 @@ def compress_spaces(
 ) -> list[CompressedSpace]:
     """Compress features as the folds need them, by the functions and with the seed of an experiment.
 
-    Parameters
-    ----------
-    spaces : sequence of FeatureSpace
-    responses : Rows
-        Their stimuli are those that are used, in their order.
-    fold_ids : ndarray of shape (n_stimuli,), int
-    nested : bool
-        Whether two folds are left out, too.
-    seed : int
-        Of the evaluation.
+    The stimuli of ``responses`` are used, in their order; ``nested``: whether two folds are left out, too.
     """
     compressed = []
     for space in spaces:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dask.utils import parse_bytes
 from dask_jobqueue.sge import SGECluster, SGEJob
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed.security import Security
@@ -82,7 +83,9 @@ class BatchSystemEngine(DaskEngine):
                 try:
                     said: str = await super()._submit_job(script_filename)
                 except RuntimeError as error:
-                    engine._refusals.append(_stderr_of(str(error)))
+                    # What the command itself said, out of dask-jobqueue's message.
+                    reason = str(error).partition("stderr:\n")[2] or str(error)
+                    engine._refusals.append(" ".join(reason.split()))
                     raise
                 engine._submitted[str(self.name)] = self._job_id_from_submit_output(said)
                 return said
@@ -180,26 +183,14 @@ def _grid_engine_resources(profile: GridEngineProfile, workers: JobWorkers) -> l
     """List what goes on the ``-l`` line; Grid Engine counts these for each core."""
     wanted = []
     if profile.memory_resource:
-        megabytes = _megabytes(workers.memory)
+        megabytes = -(-int(parse_bytes(workers.memory)) // 2**20)
         wanted.append(f"{profile.memory_resource}={-(-megabytes // workers.cores)}M")
     if workers.gpus:
         wanted.append(f"{profile.gpu_resource}={workers.gpus // workers.cores}")
     return wanted
 
 
-def _megabytes(size: str) -> int:
-    from dask.utils import parse_bytes
-
-    return -(-int(parse_bytes(size)) // 2**20)
-
-
 async def _forget(cluster: Any, name: Any) -> None:
     """Take a job off a cluster's books, upon which it asks for another."""
     cluster.worker_spec.pop(name, None)
     cluster.workers.pop(name, None)
-
-
-def _stderr_of(text: str) -> str:
-    """Pick what the command itself said out of dask-jobqueue's message."""
-    said = text.partition("stderr:\n")[2] or text
-    return " ".join(said.split())

@@ -16,20 +16,17 @@ from voxelcast.core.validation import first_problem
 from voxelcast.execution.engine import Kind
 
 
-def _check_size(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", value):
-        raise ValueError("must be a number and a unit, e.g. 8GB")
-    return value
+def _like(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {what}")
+        return value
+
+    return AfterValidator(check)
 
 
-def _check_time(value: str) -> str:
-    if not re.fullmatch(r"(\d+-)?\d+:\d\d:\d\d", value):
-        raise ValueError('must be hours:minutes:seconds in quotes, e.g. "04:00:00"')
-    return value
-
-
-Size = Annotated[str, AfterValidator(_check_size)]
-Time = Annotated[str, AfterValidator(_check_time)]
+Size = Annotated[str, _like(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", "a number and a unit, e.g. 8GB")]
+Time = Annotated[str, _like(r"(\d+-)?\d+:\d\d:\d\d", 'hours:minutes:seconds in quotes, e.g. "04:00:00"')]
 
 
 class _Strict(BaseModel):

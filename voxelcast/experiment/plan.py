@@ -176,12 +176,16 @@ class Plan:
         Raises AlignmentError if a network's features are not of the dataset's stimuli, in their order, or networks read
         other ones, and DataError if no training stimulus is left.
         """
-        of_network = {shown: self._records(shown, steps) for shown, steps in extracted.items()}
-        first, records = next(iter(of_network.items()))
-        for shown, others in of_network.items():
-            kept, also = ([str(r["stimulus_id"]) for r in rows if not r["broken"]] for rows in (records, others))
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        broken_of: dict[str, dict[str, str]] = {}
+        for shown, steps in extracted.items():
+            records = [one for step in steps for one in read_json(self.store.path(step.step_id) / "stimuli.json")]
+            check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in records], "the stimuli", ids)
+            broken_of[shown] = {one["stimulus_id"]: one["broken"] for one in records if one["broken"]}
+        first, broken = next(iter(broken_of.items()))
+        for shown, others in broken_of.items():
+            kept, also = ([i for i in ids if i not in left_out] for left_out in (broken, others))
             check_same_stimuli(f"features of {first}", kept, f"features of {shown}", also)
-        broken = {str(r["stimulus_id"]): str(r["broken"]) for r in records if r["broken"]}
         train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in broken]
         test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
         if not train:
@@ -190,18 +194,11 @@ class Plan:
         test_ids = tuple(self.dataset.test_stimuli[i].stimulus_id for i in test)
         delayed = None
         if self.dataset.series is not None:
-            ids = [stimulus.stimulus_id for stimulus in self.stimuli if stimulus.stimulus_id not in broken]
-            delayed = delayed_rows(ids, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
+            kept = [i for i in ids if i not in broken]
+            delayed = delayed_rows(kept, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
         groups = self.groups_of(train_ids), self.groups_of(test_ids)
         return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
-
-    def _records(self, shown: str, steps: Sequence[Step]) -> list[dict[str, object]]:
-        """Read what a network's extraction says of each stimulus, which must be the dataset's, in their order."""
-        records = [r for step in steps for r in read_json(self.store.path(step.step_id) / "stimuli.json")]
-        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-        check_same_stimuli(f"features of {shown}", [str(r["stimulus_id"]) for r in records], "the stimuli", ids)
-        return records
 
     def responses_steps(self) -> dict[Pair, Step]:
         """Make the steps that read, check and average the responses, by subject and ROI."""

@@ -17,10 +17,10 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.params import Params
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.execution.steps import Job, StepContext
+from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.responses import mean_responses, spread, valid_responses
+from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
 from voxelcast.scoring.correlation import pearson_r
@@ -38,7 +38,7 @@ from voxelcast.store.steps import StepId
 
 
 @dataclass(frozen=True, eq=False)
-class FitJob(Job):
+class FitJob(PairJob):
     """Search, evaluate, refit and predict.
 
     ``sharers`` are the prepared responses of the subjects that targets are shared with. The whole search is done over
@@ -62,11 +62,6 @@ class FitJob(Job):
     truncate: bool
     interval: IntervalSettings
     significance: SignificanceSettings
-
-    @property
-    def name(self) -> str:
-        """Subject and ROI."""
-        return f"{self.subject}_{self.roi}"
 
     def run(self, folder: Path, context: StepContext) -> None:
         """Write what was found.

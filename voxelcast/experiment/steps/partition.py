@@ -11,10 +11,10 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.execution.steps import Job, StepContext
+from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.responses import spread, valid_responses
+from voxelcast.experiment.steps.responses import PairJob, spread, valid_responses
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_parts import VariancePart, average_parts, variance_parts
 from voxelcast.search.base import FeatureSpace
@@ -40,7 +40,7 @@ class FoldedGroups:
 
 
 @dataclass(frozen=True, eq=False)
-class PartitionJob(Job):
+class PartitionJob(PairJob):
     """Fit a model to every combination of groups, score it on folds that it never saw, and divide what they explain.
 
     Parts and the ends of their intervals are averaged over the partitions into folds.
@@ -56,11 +56,6 @@ class PartitionJob(Job):
     draws: int
     interval: IntervalSettings
     seed: int
-
-    @property
-    def name(self) -> str:
-        """Subject and ROI."""
-        return f"{self.subject}_{self.roi}"
 
     def run(self, folder: Path, context: StepContext) -> None:
         """Write ``parts.json``, a row for each part, and ``voxels.npz``, arrays (n_voxels,) named ``<kind>_<part>``.

@@ -25,8 +25,20 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.atomic import save_arrays
 
 
+class PairJob(Job):
+    """A job on one subject x ROI, which it is named by."""
+
+    subject: str
+    roi: str
+
+    @property
+    def name(self) -> str:
+        """Subject and ROI."""
+        return f"{self.subject}_{self.roi}"
+
+
 @dataclass(frozen=True)
-class ResponsesJob(Job):
+class ResponsesJob(PairJob):
     """Write the mean responses and noise ceilings of a subject x ROI.
 
     Of the dataset count its settings without paths, and the hashes of the files of the responses.
@@ -43,11 +55,6 @@ class ResponsesJob(Job):
     invalid_voxels: Literal["stop", "exclude"]
     control: Literal["none", "shuffle"]
     seed: int
-
-    @property
-    def name(self) -> str:
-        """Subject and ROI."""
-        return f"{self.subject}_{self.roi}"
 
     def run(self, folder: Path, context: StepContext) -> None:
         """Write the responses.
