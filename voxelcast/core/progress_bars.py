@@ -43,10 +43,7 @@ class TerminalProgress:
 class LineProgress:
     """Plain lines for logs and pipes: the beginning, now and then how far, the end.
 
-    Parameters
-    ----------
-    say : callable
-        Takes each line; None prints it to standard error.
+    ``say`` takes each line; None prints it to standard error.
     """
 
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
@@ -80,14 +77,9 @@ class LineProgress:
 
 
 def python_progress(wanted: Progress | bool, logger: str) -> Progress:
-    """Return the progress of a call from Python.
+    """Return the progress of a call from Python, for True one that is shown, for False one that says nothing.
 
-    Parameters
-    ----------
-    wanted : Progress or bool
-        True: bars on a terminal and in a notebook, else lines to ``logging`` at level INFO. False: nothing is said.
-    logger : str
-        Name of the logger.
+    Bars are shown on a terminal and in a notebook, else lines go to the ``logger`` of that name at level INFO.
     """
     if not isinstance(wanted, bool):
         return wanted

@@ -145,12 +145,8 @@ def content(value: Any) -> Any:
     """Return what counts of a value in a key, as plain values that JSON can hold.
 
     Of a dataclass its fields by name, without those marked `NO_EFFECT`; of an array its type, shape and a hash of its
-    bytes; of an object with a method ``content`` what that returns.
-
-    Raises
-    ------
-    TypeError
-        For a path, which says nothing of what lies there, and any other value that has no plain form.
+    bytes; of an object with a method ``content`` what that returns. Raises TypeError for a path, which says nothing of
+    what lies there, and any other value that has no plain form.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

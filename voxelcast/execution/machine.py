@@ -46,13 +46,8 @@ def visible_gpus() -> list[str]:
             return said.replace(",", " ").split()
     if shutil.which("nvidia-smi") is None:
         return []
-    listed = subprocess.run(
-        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return listed.stdout.split() if listed.returncode == 0 else []
 
 

@@ -77,14 +77,7 @@ class StageRunner:
         other steps too; otherwise they are a failure like any other. An error of a step that runs in this process is
         raised in any case, and an ExecutionError if there are no workers; what other steps finished stays.
 
-        Parameters
-        ----------
-        what : str
-            The stage, e.g. ``"compress layers"``.
-        steps : sequence of Step
-        unit : str
-            What the steps' sizes count.
-        wrong_ends : bool
+        ``what`` is the stage, e.g. ``"compress layers"``, ``unit`` what the steps' sizes count.
         """
         store, progress = self.store, self.progress
         waiting = [step for step in steps if not store.is_done(step.step_id)]

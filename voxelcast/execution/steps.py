@@ -21,16 +21,9 @@ from voxelcast.store.steps import StepId, StepStore
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a running step finds around it.
+    """What a running step finds around it: the store has the results of the steps that the job refers to.
 
-    Parameters
-    ----------
-    store : StepStore
-        Has the results of the steps that the job refers to.
-    step_id : StepId
-        The running step.
-    progress : Progress or None
-        Where the step runs in the process that drives: it advances the bar by itself.
+    ``progress`` is there where the step runs in the process that drives: it advances the bar by itself.
     """
 
     store: StepStore

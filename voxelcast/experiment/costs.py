@@ -247,7 +247,7 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
         if found is not None:
             shapes[layer, pool] = np.load(found, mmap_mode="r").shape[1:]
     if not left and len(shapes) == len(features):
-        return _counted(plan, network.shown, shapes, NetworkEstimate(network.shown, 0.0, 0, {}, {}))
+        return _counted(plan, network.shown, shapes)
     loaded = network_of(network.settings, network.seed, plan.config.compute.device)
     for stimulus in plan.stimuli:
         try:
@@ -264,24 +264,27 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
         traces = [trace for trace in loaded.layer_traces() if trace.name in network.layers]
         batch = default_batch(loaded.card.input_size, largest=loaded.largest_activation)
         memory = extraction_cost(traces, settings, looked_at.n_frames, batch).memory
-        measured = NetworkEstimate(network.shown, seconds, left, {}, {}, memory=memory)
-        return _counted(plan, network.shown, shapes, measured)
+        return _counted(plan, network.shown, shapes, left, seconds, memory)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
 
 
 def _counted(
-    plan: Plan, shown: str, shapes: Mapping[tuple[str, str], tuple[int, ...]], measured: NetworkEstimate
+    plan: Plan,
+    shown: str,
+    shapes: Mapping[tuple[str, str], tuple[int, ...]],
+    left: int = 0,
+    seconds: float = 0.0,
+    memory: float = 0.0,
 ) -> list[NetworkEstimate]:
     """Count numbers per stimulus with each pool, from the shapes by layer and pool; the first has what was measured."""
-    pools = plan.config.pools
     counted = []
-    for pool in pools:
+    for pool in plan.config.pools:
         of_pool = {layer: shape for (layer, used), shape in shapes.items() if used == pool}
         stored = {layer: math.prod(shape) for layer, shape in of_pool.items()}
         features = {layer: shape[-1] for layer, shape in of_pool.items()} if pool == "pc1" else stored
-        named, first = pool if len(pools) > 1 else "", pool == pools[0]
-        seconds, memory = (measured.seconds_per_stimulus, measured.memory) if first else (0.0, 0.0)
-        counted.append(NetworkEstimate(shown, seconds, measured.stimuli_left, stored, features, named, memory))
+        named = pool if len(plan.config.pools) > 1 else ""
+        counted.append(NetworkEstimate(shown, seconds, left, stored, features, named, memory))
+        seconds = memory = 0.0
     return counted
 
 

@@ -109,7 +109,11 @@ def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], outpu
             shape = FeatureMatrix(shards).stored_shape
             with atomic_path(output / f"{layer}.npy") as temporary:
                 target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                np.concatenate([np.load(shard, mmap_mode="r") for shard in shards], out=target)
+                row = 0
+                for shard in shards:  # one at a time: only so many files may be open
+                    values = np.load(shard, mmap_mode="r")
+                    target[row : row + len(values)] = values
+                    row += len(values)
                 target.flush()
     write_table(output, EXTRACTED_STIMULI, records)
     return records

@@ -16,6 +16,7 @@ from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import read_json
 
 _NAMED = 3  # in one line; scores.csv has them all
+_GO_ON = "fix the cause and run the same command again: it does just what is missing"
 
 
 @dataclass(frozen=True)
@@ -128,19 +129,14 @@ def missing_line(missing: Mapping[Pair, Missing], n_pairs: int, output: Path | N
     """
     named = _first_of([f"{' '.join(pair)}: {one.reason}{_log(one.log)}" for pair, one in missing.items()])
     others = f"the others' results are in {output}, marked as incomplete" if output else "there are no results"
-    return (
-        f"{len(missing)} of {n_pairs} subject x ROI failed: {named}; {others}; fix the cause and run the same command "
-        "again: it does just what is missing"
-    )
+    return f"{len(missing)} of {n_pairs} subject x ROI failed: {named}; {others}; {_GO_ON}"
 
 
 def undivided_line(failures: Sequence[Failure], n_pairs: int, output: Path) -> str:
     """Say to the user at the end of a run that the variance of some pairs was not divided, and how to go on."""
     named = _first_of([f"{one.step_id.name}: {one.reason}{_log(one.log)}" for one in failures])
-    return (
-        f"the variance of {len(failures)} of {n_pairs} subject x ROI was not divided: {named}; all else is in "
-        f"{output}; fix the cause and run the same command again: it does just what is missing"
-    )
+    what = f"the variance of {len(failures)} of {n_pairs} subject x ROI was not divided"
+    return f"{what}: {named}; all else is in {output}; {_GO_ON}"
 
 
 def _log(path: Path | None) -> str:

@@ -47,10 +47,9 @@ def run_experiment(
 ) -> Summary:
     """Run every step that is not done yet and write the results.
 
-    A subject x ROI that fails does not cost the others: their results are written, marked as incomplete.
-
-    A folder that holds another experiment's results is refused; finished steps are kept in ``store``, or in
-    ``output/steps``. Raises as `voxelcast.run`.
+    A subject x ROI that fails does not cost the others: their results are written, marked as incomplete. A folder
+    that holds another experiment's results is refused; finished steps are kept in ``store``, or in ``output/steps``.
+    Raises as `voxelcast.run`.
     """
     progress = Silent() if progress is None else progress
     check_output(settings, output)

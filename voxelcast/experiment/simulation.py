@@ -73,17 +73,15 @@ def simulate(
 
         features: dict[Driver, NDArray[Any]] = {}
         for name in sorted({name for name, _ in needed}):
-            layers = layers_of[name]
             progress.start(f"driving features of {name}", len(stimuli), "stimulus")
-            rows: dict[str, list[NDArray[Any]]] = {layer: [] for layer in layers}
+            rows: list[Mapping[str, NDArray[Any]]] = []
             network = network_of(drivers[name], seed, "cpu")
             for outcome in extract(network, stimuli, ExtractionSettings(sampling), workers=available_cores()):
                 assert isinstance(outcome, StimulusFeatures)  # on_broken="stop": nothing else comes
-                for layer in layers:
-                    rows[layer].append(outcome.features[layer])
+                rows.append(outcome.features)
                 progress.advance()
             progress.finish()
-            features |= {(name, layer): np.stack(rows[layer]) for layer in layers}
+            features |= {(name, layer): np.stack([row[layer] for row in rows]) for layer in layers_of[name]}
         return features
 
     write_simulation(root, plan, extract_drivers, progress=progress)

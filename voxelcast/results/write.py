@@ -25,15 +25,9 @@ def pair_file(output: Path, name: str, pair: Pair) -> Path:
 
 
 def table_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:
-    """Write a table as CSV text.
+    """Write a table as CSV text; a value of a row that is None or absent is left empty.
 
-    Parameters
-    ----------
-    table : Table
-    rows : iterable of mapping from column to value
-        A value that is None or absent is left empty.
-    **there
-        What `Table.names` takes: ``pools``, ``missing``, ``n_folds``.
+    ``there`` is what `Table.names` takes: ``pools``, ``missing``, ``n_folds``.
     """
     names, text = table.names(**there), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

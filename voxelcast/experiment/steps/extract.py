@@ -100,7 +100,12 @@ class ExtractJob(Job):
                             path = layer_path(folder, layer, pool_index(pool, self.extraction.pools))
                             if path not in files:
                                 files[path] = stack.enter_context(RowFile(path, feature.shape))
-                            _check_times(outcome.stimulus.name, layer, feature.shape, files[path].shape)
+                            if feature.shape != files[path].shape:
+                                raise DataError(
+                                    f"{outcome.stimulus.name}: with time kept (pool none or pc1) all stimuli must have "
+                                    f"the same number of time steps; got {feature.shape[0]} of layer {layer} after "
+                                    f"{files[path].shape[0]}; set frames: {{n: ...}} to as many as all have"
+                                )
                             files[path].append(feature)
                 records.append(record)
                 if context.progress is not None:
@@ -133,15 +138,6 @@ def network_of(settings: NetworkSettings, seed: int, device: str) -> Network:
     from voxelcast.networks.registry import load_network
 
     return load_network(settings, seed=seed, device=device)
-
-
-def _check_times(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[int, ...]) -> None:
-    """Raise DataError where a stimulus' features have another shape than those before: with time kept, other steps."""
-    if got != before:
-        raise DataError(
-            f"{stimulus}: with time kept (pool none or pc1) all stimuli must have the same number of time steps; got "
-            f"{got[0]} of layer {layer} after {before[0]}; set frames: {{n: ...}} to as many as all have"
-        )
 
 
 def pool_index(pool: str, pools: Sequence[str]) -> int | None:
