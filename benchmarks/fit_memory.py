@@ -29,7 +29,7 @@ from voxelcast.experiment.steps.extract import Readable, layer_path
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
-from voxelcast.features.rows import RowFile
+from voxelcast.features.matrix import RowFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes

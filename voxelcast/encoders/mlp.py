@@ -109,7 +109,7 @@ class MLP(Encoder):
         """
         X, Y = self._checked(X, Y, params)
         # Imported here: torch takes seconds to import, and only this encoder needs it.
-        from voxelcast.encoders.perceptron import train_perceptron
+        from voxelcast.encoders.perceptron import Architecture, train_perceptron
 
         x_mean, y_mean, y_scale = X.mean(axis=0), Y.mean(axis=0), Y.std(axis=0)
         x_scale = float(np.sqrt(X.var(axis=0).mean()))
@@ -121,11 +121,13 @@ class MLP(Encoder):
             (Y - y_mean) / y_scale,
             kept,
             aside,
-            widths=[int(params["width"])] * int(params["layers"]),
-            learning_rate=params["learning_rate"],
-            dropout=params["dropout"],
-            weight_decay=params["weight_decay"],
-            seed=derive_seed(self.seed, "mlp"),
+            Architecture(
+                (int(params["width"]),) * int(params["layers"]),
+                params["learning_rate"],
+                params["dropout"],
+                params["weight_decay"],
+            ),
+            derive_seed(self.seed, "mlp"),
         )
         return MLPModel(
             params, x_mean, x_scale, trained.weights, trained.biases, y_mean, y_scale, np.array(trained.errors)

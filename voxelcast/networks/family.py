@@ -47,10 +47,7 @@ class Family(ABC):
     def recipe(self, settings: NetworkSettings) -> Recipe:
         """Say how a network is built, and what its weights expect.
 
-        Raises
-        ------
-        OptionError
-            If a setting is not allowed, or the network is no torch module.
+        Raises OptionError if a setting is not allowed, or the network is no torch module.
         """
         raise OptionError(
             f"'{settings.name}' is no torch module, and that is what is needed here; choose another network"
@@ -70,22 +67,9 @@ SPECIAL_SETTINGS = {
 }
 """Settings that only some networks have, and which."""
 
-_ROOM = "voxelcast.networks.families."
+_MODULES = ["barlow_twins", "motion_energy", "own_network", "simclr", "timm_models", "torchvision_models", "vonenet"]
 FAMILIES: Registry[type[Family]] = Registry(
-    "family of networks",
-    "voxelcast.networks",
-    [
-        _ROOM + module
-        for module in (
-            "barlow_twins",
-            "motion_energy",
-            "own_network",
-            "simclr",
-            "timm_models",
-            "torchvision_models",
-            "vonenet",
-        )
-    ],
+    "family of networks", "voxelcast.networks", [f"voxelcast.networks.families.{module}" for module in _MODULES]
 )
 
 

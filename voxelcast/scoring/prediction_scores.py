@@ -12,7 +12,7 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval
 from voxelcast.scoring.correlation import fold_pearson_r
-from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.scoring.permutation import Exchange, benjamini_hochberg, can_permute, permutation_p_values
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 
 
@@ -121,12 +121,10 @@ class PredictionScorer:
         p[valid] = permutation_p_values(
             given.measured,
             given.predicted,
-            given.fold_ids,
+            Exchange(given.fold_ids, given.groups, self.circular),
             self.significance.permutations,
             derive_seed(self.seed, "significance", prefix),
-            given.groups,
             cross_validated=not prefix,
-            circular=self.circular,
         )
         q = benjamini_hochberg(p)
         voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
