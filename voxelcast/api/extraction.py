@@ -13,8 +13,7 @@ import xarray as xr
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import AlignmentError, DataError, OptionError
-from voxelcast.core.progress import Progress
-from voxelcast.core.progress_bars import python_progress
+from voxelcast.core.progress import Progress, python_progress
 from voxelcast.datasets.base import Dataset
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import FrameChunk

@@ -20,6 +20,7 @@ from voxelcast.experiment.steps.compress import (
     CompressJob,
     Excluded,
     FoldedLayers,
+    JoinJob,
     excluded_folds,
 )
 from voxelcast.experiment.steps.extract import (
@@ -27,12 +28,11 @@ from voxelcast.experiment.steps.extract import (
     extract_steps,
     load,
     pool_index,
+    table_step,
 )
 from voxelcast.experiment.steps.fit import FitJob
-from voxelcast.experiment.steps.join import JoinJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.responses import ResponsesJob
-from voxelcast.experiment.steps.tables import table_step
 from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
 from voxelcast.search.folds import choose_folds

@@ -1,4 +1,4 @@
-"""The step that compresses one layer's features, once for every training part that a fold will need."""
+"""The steps that compress each layer's features, and join all layers', for every training part a fold will need."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
+from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
 from voxelcast.store.steps import StepId
 
 Excluded = tuple[tuple[int, ...], ...]
@@ -132,3 +133,31 @@ class FoldedLayers:
 
     fold_ids: IntArray
     layers: tuple[CompressedLayer, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class JoinJob(Job):
+    """Join the compressed features of all layers."""
+
+    kind = "join"
+    version = 1
+    folded: FoldedLayers
+    excluded: Excluded
+
+    @property
+    def name(self) -> str:
+        """What is joined."""
+        return "all-layers"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``scores[_i[_j]].npy`` (n_stimuli, rank) for each set of excluded folds, and ``facts.json``."""
+        spaces = [layer.open(context) for layer in self.folded.layers]
+        joined = JoinedSpace(spaces, self.folded.fold_ids)
+        facts: dict[str, object] = {"layer": ALL_LAYERS, "explained_variance": None, "nested": True}
+        for left_out in self.excluded:
+            scores = joined.scores(left_out)
+            np.save(scores_path(folder, left_out), scores)
+            if left_out == ():
+                n_features = sum(space.scores().shape[1] for space in spaces)
+                facts |= {"n_features": n_features, "n_components": scores.shape[1]}
+        (folder / "facts.json").write_text(json.dumps(facts))

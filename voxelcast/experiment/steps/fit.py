@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.params import Params
@@ -97,12 +97,12 @@ class FitJob(PairJob):
             "nested_choices": [self._candidate_row(candidate) for candidate in heaviest],
         }
         if result.out_of_fold is not None and result.voxel_scores is not None:
+            fold_ids = [folded.fold_ids for folded in self.partitions]
+            nested, scored = score_nested(self._scorer, train, results, fold_ids, stimuli.groups, gains=True)
             np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
-            row |= average_rows(list(self._repeat_rows(train, results)))
-            nested = Predicted("", train, result.out_of_fold, self.partitions[0].fold_ids, stimuli.groups)
             tested, counted = self._scorer.test_voxels(nested, valid)
-            voxels, row = voxels | tested, row | counted
+            voxels, row = voxels | tested, row | scored | counted
         if (responses / "test.npy").is_file():
             measured = np.load(responses / "test.npy")[stimuli.test_rows][:, valid]
             voxels["held_out_r"] = spread(pearson_r(measured, result.predictions), valid)
@@ -150,15 +150,6 @@ class FitJob(PairJob):
                 log=log,
             )
 
-    def _repeat_rows(self, train: FloatArray, results: Sequence[PairResult]) -> Iterator[dict[str, Any]]:
-        """Score the nested predictions of each partition into folds."""
-        for result, folded in zip(results, self.partitions, strict=True):
-            if result.voxel_scores is not None and result.out_of_fold is not None:
-                nested = Predicted("", train, result.out_of_fold, folded.fold_ids, self.stimuli.groups)
-                yield self._scorer.score_row(nested, result.voxel_scores) | self._scorer.gain_row(
-                    nested, result.single_out_of_fold
-                )
-
     def _candidate_row(self, candidate: Candidate) -> dict[str, Any]:
         """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
         n_features = candidate.n_features
@@ -192,6 +183,30 @@ class FitJob(PairJob):
         n_folds = int(self.partitions[0].fold_ids.max()) + 1
         named = ({"subject": self.subject, "roi": self.roi, **row} for row in rows)
         path.write_text(row_text(table, named, pools=self._pools, n_folds=n_folds), newline="")
+
+
+def score_nested(
+    scorer: PredictionScorer,
+    train: FloatArray,
+    results: Sequence[PairResult],
+    partitions: Sequence[IntArray],
+    groups: Sequence[str] | None,
+    *,
+    gains: bool,
+) -> tuple[Predicted, dict[str, Any]]:
+    """Score the nested predictions of each partition into folds; return the first's, and the mean of all scores.
+
+    ``gains``: whether they are compared with the best single candidate, too.
+    """
+    nested, rows = [], []
+    for result, fold_ids in zip(results, partitions, strict=True):
+        assert result.out_of_fold is not None  # nested cross-validation gives both predictions
+        assert result.voxel_scores is not None  # and scores
+        predicted = Predicted("", train, result.out_of_fold, fold_ids, groups)
+        gain = scorer.gain_row(predicted, result.single_out_of_fold) if gains else {}
+        nested.append(predicted)
+        rows.append(scorer.score_row(predicted, result.voxel_scores) | gain)
+    return nested[0], average_rows(rows)
 
 
 def shown_params(params: Params) -> str:
