@@ -13,8 +13,7 @@ import xarray as xr
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import AlignmentError, DataError, OptionError
-from voxelcast.core.progress import Progress
-from voxelcast.core.progress_bars import python_progress
+from voxelcast.core.progress import Progress, python_progress
 from voxelcast.datasets.base import Dataset
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import FrameChunk
@@ -136,15 +135,7 @@ def _labelled(
 
 
 def stimuli_of(given: Any) -> tuple[Stimulus, ...]:
-    """List the stimuli of a data set, a folder or archive, or a list of files.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these.
-    AlignmentError
-        If two files have the same name.
-    """
+    """List the stimuli of a data set, a folder or archive, or a list of files of different names."""
     if isinstance(given, Dataset):
         return (*given.train_stimuli, *given.test_stimuli, *given.context_stimuli)
     if isinstance(given, str | Path):

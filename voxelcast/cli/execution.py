@@ -21,7 +21,7 @@ def execution() -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="A new file; default: print.")
 def init(scheduler: str, output: Path | None) -> None:
     """Write a commented profile, to be filled in."""
-    from voxelcast.execution.templates import profile_template
+    from voxelcast.execution.profile import profile_template
     from voxelcast.store.atomic import write_text
 
     if output is None:

@@ -67,17 +67,9 @@ def load_rsa_settings(path: Path, overrides: Sequence[str] = ()) -> RsaSettings:
 
 @dataclass(frozen=True)
 class LayerAgreement:
-    """How well one layer agrees with the measured RDMs.
+    """How well one layer agrees with the measured RDMs: the mean over subjects, and its bootstrap interval.
 
-    Parameters
-    ----------
-    network, layer : str
-    similarity : float
-        Mean over subjects.
-    low, high : float
-        Bootstrap interval over stimuli (and subjects).
-    best_share : float
-        Share of the bootstrap resamples in which this layer is the best.
+    ``best_share`` is the share of the resamples of stimuli (and subjects) in which this layer is the best.
     """
 
     network: str
@@ -108,13 +100,7 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     Writes ``config.yaml``, ``layers.csv``, ``ceiling.json``, ``rdms.npz`` (``measured`` (n_subjects, n_pairs), and one
     RDM per network and layer), ``layers.png``, ``provenance.json``, and the features under ``features/``. Goes on where
     a killed run was.
-
-    Raises
-    ------
-    StoreError
-        If ``output`` holds an analysis of other settings.
-    VoxelcastError
-        For whatever is wrong with settings or data.
+    Raises StoreError if ``output`` holds an analysis of other settings.
     """
     _check_output(config, output)
     stimuli = config.stimuli
@@ -127,14 +113,8 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     names, models = _model_rdms(config, stimuli, ids, output, progress)
     scores = compare_rdms(models, measured, config.comparison).mean(axis=1)
     progress.note(f"bootstrap of {len(names)} layers, {config.interval.resamples} resamples")
-    resampled = bootstrap_rdms(
-        models,
-        measured,
-        config.comparison,
-        config.interval.resamples,
-        derive_seed(config.seed, "rsa"),
-        subjects=config.resample_subjects,
-    )
+    n, seed, subjects = config.interval.resamples, derive_seed(config.seed, "rsa"), config.resample_subjects
+    resampled = bootstrap_rdms(models, measured, config.comparison, n, seed, subjects=subjects)
     tail = (1 - config.interval.level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     share = np.bincount(resampled.argmax(axis=1), minlength=len(names)) / len(resampled)
