@@ -89,7 +89,7 @@ def extract(
     from voxelcast.networks.extract import extract as extract_files
 
     settings = ExtractionSettings(frames, (pool,), spatial_pool, on_broken)
-    told = python_progress(progress, "voxelcast.extract")
+    bar = python_progress(progress, "voxelcast.extract")
     in_memory = isinstance(stimuli, Mapping) or (isinstance(stimuli, np.ndarray) and stimuli.dtype == np.uint8)
     if in_memory:
         source = FramesInMemory.of(stimuli, frames)
@@ -100,16 +100,16 @@ def extract(
         outcomes = extract_files(network, shown, settings)
     ids: list[str] = []
     by_layer: dict[str, list[FloatArray]] = {layer: [] for layer in network.layers}
-    told.start(f"features of {network.card.name}", len(shown), "stimulus")
+    bar.start(f"features of {network.card.name}", len(shown), "stimulus")
     for outcome in outcomes:
-        told.advance()
+        bar.advance()
         if isinstance(outcome, BrokenStimulus):
-            told.note(f"left out: {outcome.reason}")
+            bar.note(f"left out: {outcome.reason}")
             continue
         ids.append(outcome.stimulus_id)
         for layer, values in outcome.features.items():
             by_layer[layer].append(values)
-    told.finish()
+    bar.finish()
     if not ids:
         raise DataError(f"none of {len(shown)} stimuli can be read; check the files")
     attrs = {"network": network.card.name, "weights": network.card.weights, "pool": pool}

@@ -42,8 +42,8 @@ def install_autosklearn(folder: Path | None, python: str | None) -> None:
         install_environment,
     )
 
-    place = (folder or environment_folder()).absolute()
-    install_environment(place, find_python39(python), click.echo)
-    click.echo(f"the encoder autosklearn is ready: {place}")
-    if place != environment_folder().absolute():
-        click.echo(f"let voxelcast find it: export {VARIABLE}={place}")
+    target = (folder or environment_folder()).absolute()
+    install_environment(target, find_python39(python), click.echo)
+    click.echo(f"the encoder autosklearn is ready: {target}")
+    if target != environment_folder().absolute():
+        click.echo(f"let voxelcast find it: export {VARIABLE}={target}")
