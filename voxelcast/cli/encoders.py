@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from voxelcast.cli.options import PATH
+
 
 @click.group()
 def encoders() -> None:
@@ -27,7 +29,7 @@ def list_encoders_(pattern: str) -> None:
 
 
 @encoders.command("install-autosklearn")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", type=PATH, required=False)
 @click.option("--python", help="An interpreter of Python 3.9; default: python3.9 of the search path, or pyenv's.")
 def install_autosklearn(folder: Path | None, python: str | None) -> None:
     """Make the environment of the encoder autosklearn in FOLDER (default: the user's cache).

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import take_settings
+from voxelcast.cli.options import PATH, take_settings
 from voxelcast.cli.progress import make_progress
 
 
@@ -57,11 +57,9 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: An
         click.echo(f"for {stimuli} stimuli, pooled over time, float32")
 
 
-_IMAGES = click.argument("images", type=click.Path(path_type=Path))
+_IMAGES = click.argument("images", type=PATH)
 _WEIGHTS = click.option("--weights", default="default", show_default=True, help="default, random or a file.")
-_CLASSES = click.option(
-    "--classes", type=click.Path(path_type=Path), help="JSON file: {folder name: class index}; default: sorted folders."
-)
+_CLASSES = click.option("--classes", type=PATH, help="JSON file: {folder name: class index}; default: sorted folders.")
 _DEVICE = click.option("--device", default="cpu", show_default=True)
 _SIZE = click.option("--input-size", type=int, help="Height and width of the input in pixels.")
 _MEAN = click.option("--mean", type=float, nargs=3, help="Normalisation of RGB in [0, 1]; left out: the network's.")
@@ -99,7 +97,7 @@ def validate_(images: Path, classes: Path | None, batch: int, workers: int, devi
 @networks.command("finetune")
 @click.argument("name")
 @_IMAGES
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Checkpoint to write, e.g. tuned.pth.")
+@click.option("--output", type=PATH, required=True, help="Checkpoint to write, e.g. tuned.pth.")
 @_WEIGHTS
 @_CLASSES
 @click.option("--fraction", default=1.0, show_default=True, help="Of each class' images.")

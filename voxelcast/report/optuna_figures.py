@@ -97,22 +97,14 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
 
 def _study(table: pd.DataFrame, score: FloatArray) -> Any:
     import optuna
+    from optuna.distributions import IntDistribution
 
     distributions = {str(name): _distribution(table[name]) for name in table.columns}
+    whole = [name for name, bounds in distributions.items() if isinstance(bounds, IntDistribution)]
+    rows: list[Any] = table.astype(dict.fromkeys(whole, int)).to_dict("records")
     study = optuna.create_study(direction="maximize")
-    kinds = {"CategoricalDistribution": str, "FloatDistribution": float, "IntDistribution": int}
-    convert = {name: kinds[type(bounds).__name__] for name, bounds in distributions.items()}
-    rows = table.to_dict("records")
-    study.add_trials(
-        [
-            optuna.trial.create_trial(
-                params={str(k): convert[str(k)](v) for k, v in row.items()},
-                distributions=distributions,
-                value=float(value),
-            )
-            for row, value in zip(rows, score, strict=True)
-        ]
-    )
+    for row, value in zip(rows, score.tolist(), strict=True):
+        study.add_trial(optuna.trial.create_trial(params=row, distributions=distributions, value=value))
     return study
 
 
@@ -154,18 +146,17 @@ def _finish(axes: Any, title: str, alt: str) -> Panel:
 
 @contextmanager
 def _pictures_only() -> Iterator[None]:
-    """Optuna draws through pyplot: have it open no window, and give the user's backend back."""
+    """Optuna draws through pyplot: have it open no window, and give the user's backend and style back."""
     import matplotlib.pyplot as plt
 
-    style = dict(mpl.rcParams)
     before = plt.get_backend()
     plt.switch_backend("agg")
     try:
         # Optuna sets the style "ggplot" globally before it draws.
-        yield
+        with mpl.rc_context():
+            yield
     finally:
         plt.switch_backend(before)
-        mpl.rcParams.update({key: value for key, value in style.items() if key != "backend"})
 
 
 @contextmanager

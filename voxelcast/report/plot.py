@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError
-from voxelcast.report.comparison import Output, all_rois, outputs_of, roi_mean
+from voxelcast.report.comparison import Output, mean_rows, outputs_of
 from voxelcast.report.depth import Depth, layer_order, rows_of
 from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, PANEL_INCHES, STYLE, SUBJECT_COLOUR
 from voxelcast.report.heatmap import COLORMAP
@@ -198,8 +198,7 @@ def roi_scores(results: Results | Mapping[str, Results], *, by_voxel: bool = Fal
     ['V1']
     """
     outputs = outputs_of({results.name: results} if isinstance(results, Results) else results)
-    rois = all_rois(outputs)
-    means = [[roi_mean(output, roi, by_voxel=by_voxel) for output in outputs] for roi in rois]
+    rois, means = zip(*mean_rows(outputs, by_voxel=by_voxel)[:-1], strict=True)
     with _drawing(ax, inches=comparison_inches(len(rois), len(outputs))) as axes:
         draw_roi_scores(axes, outputs, rois, means)
         axes.set_ylabel(" / ".join(dict.fromkeys(output.measure.label for output in outputs)))
@@ -217,13 +216,7 @@ def draw_roi_scores(
 ) -> None:
     """Draw scores with intervals beside each other in each ROI, and the mean noise ceiling as a bar over it.
 
-    Parameters
-    ----------
-    axes : matplotlib Axes
-    outputs : sequence of Output
-    rois : sequence of str
-    means : sequence of sequence of Mean
-        By ROI, then by output.
+    ``means`` is by ROI, then by output.
     """
     for index, output in enumerate(outputs):
         mine = [row[index] for row in means]

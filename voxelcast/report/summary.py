@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from voxelcast.core.arrays import FloatArray
 from voxelcast.results.read import ROI_ORDER, Results
 
 _LABELS: Final = {
@@ -18,6 +19,14 @@ _LABELS: Final = {
 }
 _MIXED: Final = "Pearson r (nested cross-validated for some pairs, on held-out stimuli for others)"
 _SELECTION: Final = "selection score"
+_MEANS: Final = {
+    "ceiling": "noise_ceiling_r",
+    "normalised": "noise_normalised_r",
+    "selection": "selection_score",
+    "held_out": "held_out_score",
+    "held_out_ceiling": "held_out_noise_ceiling_r",
+}
+"""Fields of a `Row` that are means of a column of scores.csv."""
 _NAN: Final = float("nan")
 _MOST_NAMED: Final = 3
 """Layers that share the first place and are named; of more, the number is said."""
@@ -86,11 +95,11 @@ def choose_measure(scores: pd.DataFrame) -> Measure:
     return Measure("score", _LABELS.get(frozenset(with_score["score_from"]), _MIXED))
 
 
-def mean_or_nan(values: Sequence[float] | pd.Series) -> float:
+def mean_or_nan(values: Sequence[float] | pd.Series | FloatArray) -> float:
     """Average the finite values; NaN if there are none."""
     array = np.asarray(values, dtype=np.float64)
     array = array[np.isfinite(array)]
-    return float(array.mean()) if array.size else float("nan")
+    return float(array.mean()) if array.size else _NAN
 
 
 def roi_rows(results: Results, measure: Measure) -> list[Row]:
@@ -103,41 +112,19 @@ def _roi_row(roi: str, table: pd.DataFrame, measure: Measure) -> Row:
     ends = finite[["score_low", "score_high"]].to_numpy(dtype=np.float64)
     # An interval of fewer subjects than the mean beside it would be about something else; selection scores have none.
     interval = bool(np.isfinite(ends).all()) and not measure.is_selection
-    return Row(
-        name=roi,
-        n_subjects=len(finite),
-        score=mean_or_nan(finite[measure.column]),
-        low=mean_or_nan(ends[:, 0].tolist()) if interval else _NAN,
-        high=mean_or_nan(ends[:, 1].tolist()) if interval else _NAN,
-        values=tuple(float(value) for value in finite[measure.column]),
-        ceiling=mean_or_nan(table["noise_ceiling_r"]),
-        normalised=mean_or_nan(table["noise_normalised_r"]),
-        selection=mean_or_nan(table["selection_score"]),
-        held_out=mean_or_nan(table["held_out_score"]),
-        held_out_ceiling=mean_or_nan(table["held_out_noise_ceiling_r"]),
-    )
+    low, high = (mean_or_nan(end) if interval else _NAN for end in ends.T)
+    values = tuple(float(value) for value in finite[measure.column])
+    means = {name: mean_or_nan(table[column]) for name, column in _MEANS.items()}
+    return Row(mean_or_nan(values), low, high, values=values, name=roi, n_subjects=len(finite), **means)
 
 
 def overall_row(rows: Sequence[Row]) -> Row:
     """Average the ROIs, each counting the same."""
-    scored = [row for row in rows if np.isfinite(row.score)]
-    bounded = all(np.isfinite(row.low) and np.isfinite(row.high) for row in scored)
-    names = ("ceiling", "normalised", "selection", "held_out", "held_out_ceiling")
-    ceiling, normalised, selection, held_out, held_out_ceiling = (
-        mean_or_nan([getattr(row, name) for row in rows]) for name in names
-    )
-    return Row(
-        name="mean over ROIs",
-        n_subjects=max((row.n_subjects for row in rows), default=0),
-        score=mean_or_nan([row.score for row in scored]),
-        low=mean_or_nan([row.low for row in scored]) if bounded else _NAN,
-        high=mean_or_nan([row.high for row in scored]) if bounded else _NAN,
-        ceiling=ceiling,
-        normalised=normalised,
-        selection=selection,
-        held_out=held_out,
-        held_out_ceiling=held_out_ceiling,
-    )
+    means = {name: mean_or_nan([getattr(row, name) for row in rows]) for name in ("score", "low", "high", *_MEANS)}
+    if not all(np.isfinite(row.low) and np.isfinite(row.high) for row in rows if np.isfinite(row.score)):
+        means |= {"low": _NAN, "high": _NAN}
+    n_subjects = max((row.n_subjects for row in rows), default=0)
+    return Row(name="mean over ROIs", n_subjects=n_subjects, values=(), **means)
 
 
 def chosen_counts(results: Results) -> list[tuple[str, str, int]]:

@@ -1,25 +1,41 @@
-"""``voxelcast maps``: an experiment's values put where its voxels are in the brain."""
+"""``voxelcast report``, ``maps`` and ``view``: pages and pictures of the results of experiments."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from voxelcast.cli.dataset_option import open_dataset
+from voxelcast.cli.options import DATASET, OUTPUTS, PATH, open_dataset
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@OUTPUTS
+@click.option("--output", "path", type=PATH, help="HTML file of the comparison; default comparison.html.")
+def report(outputs: tuple[Path, ...], path: Path | None) -> None:
+    """Write OUTPUT/report.html again from the files in OUTPUT; of several OUTPUTs, a page that compares them."""
+    from voxelcast.report import write_comparison, write_report
+
+    if len(outputs) == 1:
+        if path is not None:
+            raise click.UsageError("--output is for comparisons; the report of one experiment lies in its own folder")
+        click.echo(f"report: {write_report(outputs[0])}")
+        return
+    click.echo(f"comparison: {write_comparison(outputs, path or Path('comparison.html'))}")
+
+
+@click.command()
+@click.argument("output", type=PATH)
 @click.option(
     "--quantity", "quantities", multiple=True, help="E.g. pearson_r; repeat for several. Default: the main ones."
 )
-@click.option("--dataset", "source", metavar="KIND:ROOT|FILE", help="Default: that of OUTPUT/config.yaml.")
+@click.option("--dataset", "source", metavar=DATASET, help="Default: that of OUTPUT/config.yaml.")
 @click.option(
     "--affine",
     "image",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A NIfTI file of the same grid, where the dataset does not say where it lies (Algonauts 2021: example.nii).",
 )
 @click.option("--pictures/--no-pictures", default=True, help="Draw each map as PNG too, for the report.")
@@ -61,3 +77,25 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
     click.echo(f"maps in {output / FOLDER}")
     if (output / "report.html").is_file():
         click.echo(f"report: {write_report(output)}")
+
+
+@click.command()
+@OUTPUTS
+@click.option("--port", type=int, default=8421, show_default=True, help="0: any that is free.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in your browser.")
+def view(outputs: tuple[Path, ...], port: int, open_browser: bool) -> None:
+    """Serve a page over the experiments in OUTPUTs: filter, sort, compare, open reports, watch runs.
+
+    OUTPUT is an experiment's folder, or a folder that holds many. The page can be opened on this machine only and
+    changes nothing (docs/app.md). Ctrl-C ends it.
+    """
+    from voxelcast.app.server import serve
+
+    def ready(address: str) -> None:
+        click.echo(f"open {address}")
+        click.echo("Ctrl-C ends it", err=True)
+        if open_browser:
+            click.launch(address)
+
+    with suppress(KeyboardInterrupt):  # its usual end, not a failure
+        serve(outputs, port=port, ready=ready)
