@@ -58,7 +58,6 @@ class ChallengeScore:
         What it is the mean of, in the leader board's order: ROIs (2021), subjects (2023, 2025).
     beside : mapping of str to float
         Other ways to put the same voxels together, and values that the rule does not clip.
-    parts : tuple of PartScore
     voxels : mapping of (subject, part) to mapping of str to ndarray of shape (n_voxels,)
         ``pearson_r``, ``score``, ``unclipped`` and, where there is one, the ceiling; NaN where undefined.
     """
@@ -66,8 +65,12 @@ class ChallengeScore:
     score: float
     lines: Mapping[str, float]
     beside: Mapping[str, float]
-    parts: tuple[PartScore, ...]
     voxels: Mapping[Part, Mapping[str, FloatArray]]
+
+    @property
+    def parts(self) -> tuple[PartScore, ...]:
+        """The score of each part: the mean of its voxels whose score is defined."""
+        return tuple(part_score(part, values) for part, values in self.voxels.items())
 
 
 def check_parts(
@@ -95,18 +98,7 @@ def check_prediction(name: str, measured: FloatArray, predicted: FloatArray) -> 
 
 
 def mean_over_repetitions(values: FloatArray) -> FloatArray:
-    """Average the repetitions that are there.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
-        NaN marks a missing repetition.
-
-    Returns
-    -------
-    mean : ndarray of shape (n_stimuli, n_voxels), float64
-        NaN where a stimulus has no repetition.
-    """
+    """Average (n_stimuli, n_repetitions, n_voxels) over the repetitions that are there; NaN where there is none."""
     there = ~np.isnan(values)
     count = there.sum(axis=1)
     total = np.where(there, values, 0.0).sum(axis=1, dtype=np.float64)

@@ -15,7 +15,7 @@ from voxelcast.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from voxelcast.datasets.base import DatasetFacts
-    from voxelcast.datasets.inventory import Finding, Inventory
+    from voxelcast.datasets.inventory import Inventory
 
 _SHOWN = 3
 """Findings of a group that are printed; --json has all."""
@@ -171,7 +171,17 @@ def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> l
     lines = []
     for group, findings in inventory.groups().items():
         bad = [finding for finding in findings if finding.state != "found"]
-        lines.append(f"{group}: {_group_state(findings)}")
+        missing = [finding for finding in findings if finding.state == "missing"]
+        size = sum(finding.expected.n_bytes or 0 for finding in missing)
+        said = []
+        if missing and len(findings) > 1:
+            about = f" (about {shown_size(size)})" if size else ""
+            said.append(f"{len(missing)} of {len(findings)} files missing{about}")
+        elif missing:
+            said.append("missing")
+        if len(bad) > len(missing):
+            said.append(f"{len(bad) - len(missing)} of {len(findings)} wrong")
+        lines.append(f"{group}: {', '.join(said) or 'complete'}")
         for finding in bad[:_SHOWN]:
             path = finding.expected.path
             shown = path.relative_to(root) if path.is_relative_to(root) else path
@@ -183,20 +193,3 @@ def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> l
     if inventory.missing_bytes:
         lines.append(f"missing in all: about {shown_size(inventory.missing_bytes)}, as far as sizes are known")
     return lines
-
-
-def _group_state(findings: tuple[Finding, ...]) -> str:
-    from voxelcast.datasets.inventory import shown_size
-
-    missing = [finding for finding in findings if finding.state == "missing"]
-    n_wrong = sum(finding.state == "wrong" for finding in findings)
-    size = sum(finding.expected.n_bytes or 0 for finding in missing)
-    said = []
-    if missing and len(findings) > 1:
-        about = f" (about {shown_size(size)})" if size else ""
-        said.append(f"{len(missing)} of {len(findings)} files missing{about}")
-    elif missing:
-        said.append("missing")
-    if n_wrong:
-        said.append(f"{n_wrong} of {len(findings)} wrong")
-    return ", ".join(said) or "complete"

@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 import voxelcast
-from voxelcast.cli.encoders import encoders
 from voxelcast.cli.execution import execution, status
 from voxelcast.cli.extract import extract
 from voxelcast.cli.import_2021 import import_2021
 from voxelcast.cli.listing import datasets
-from voxelcast.cli.networks import networks
+from voxelcast.cli.models import encoders, networks
 from voxelcast.cli.options import ON, PATH, SETTINGS
 from voxelcast.cli.progress import make_progress
 from voxelcast.cli.results import maps, report, view
@@ -37,12 +36,7 @@ def cli() -> None:
 @ON
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
 def run(
-    experiment: Path,
-    settings: tuple[str, ...],
-    output: Path | None,
-    store: Path | None,
-    on: str | None,
-    dry_run: bool,
+    experiment: Path, settings: tuple[str, ...], output: Path | None, store: Path | None, on: str | None, dry_run: bool
 ) -> None:
     """Run an experiment file from stimuli and responses to scores, predictions, submission and report.
 

@@ -45,36 +45,28 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
     OUTPUT is the output folder of a run or of voxelcast score. The report, where there is one, is written again with
     the pictures in it.
     """
-    from voxelcast.report.brain_maps import (
-        FOLDER,
-        VolumeMap,
-        choose_quantities,
-        make_map,
-        read_affine,
-        read_voxels,
-        write_map,
-    )
+    from voxelcast.report import brain_maps
     from voxelcast.report.page import write_report
 
     dataset = open_dataset(source or str(output / "config.yaml"))
-    found = read_voxels(output, dataset)
+    found = brain_maps.read_voxels(output, dataset)
     for subject, voxels in found.items():
-        for quantity in choose_quantities(voxels, quantities):
+        for quantity in brain_maps.choose_quantities(voxels, quantities):
             there = {roi: values[quantity] for roi, values in voxels.items() if quantity in values}
-            brain_map = make_map(dataset, subject, there)
-            if image is not None and isinstance(brain_map, VolumeMap):
-                brain_map = replace(brain_map, affine=read_affine(image, brain_map.values.shape))
+            brain_map = brain_maps.make_map(dataset, subject, there)
+            if image is not None and isinstance(brain_map, brain_maps.VolumeMap):
+                brain_map = replace(brain_map, affine=brain_maps.read_affine(image, brain_map.values.shape))
             name = f"{subject}_{quantity}"
-            written = write_map(output / FOLDER, name, brain_map)
+            written = brain_maps.write_map(output / brain_maps.FOLDER, name, brain_map)
             if pictures:
                 from voxelcast.report.brain_pictures import draw_map
 
-                written.append(draw_map(output / FOLDER / f"{name}.png", brain_map, subject, quantity))
+                written.append(draw_map(output / brain_maps.FOLDER / f"{name}.png", brain_map, subject, quantity))
             click.echo(f"{subject} {quantity}: {', '.join(path.name for path in written)}")
     absent = [f"{s} {roi}" for s in dataset.subjects for roi in dataset.rois(s) if roi not in found.get(s, {})]
     if absent:
         click.echo(f"not on the maps, as {output / 'voxels'} has no values of them: {', '.join(absent)}", err=True)
-    click.echo(f"maps in {output / FOLDER}")
+    click.echo(f"maps in {output / brain_maps.FOLDER}")
     if (output / "report.html").is_file():
         click.echo(f"report: {write_report(output)}")
 

@@ -31,17 +31,11 @@ _SUFFIXES: Final = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".png")
 
 @dataclass(frozen=True)
 class VolumeMap:
-    """Values in a volume.
-
-    Parameters
-    ----------
-    values : ndarray of shape (x, y, z), float32
-    affine : ndarray of shape (4, 4) or None
-        None where the dataset does not say where in the brain the volume lies.
-    """
+    """Values in a volume, (x, y, z), float32."""
 
     values: FloatArray
     affine: FloatArray | None
+    """(4, 4); None where the dataset does not say where in the brain the volume lies."""
 
 
 @dataclass(frozen=True)

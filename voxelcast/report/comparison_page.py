@@ -43,10 +43,8 @@ def write_comparison(outputs: Sequence[Path], path: Path) -> Path:
     ------
     OptionError
         If there are fewer than two folders, or one is given twice.
-    MissingFileError, DataError
-        If a folder or its files are missing or cannot be understood.
-    UnwritableError
-        If the file cannot be written.
+    MissingFileError, DataError, UnwritableError
+        If a file is missing or cannot be understood, or ``path`` cannot be written.
     """
     if len(outputs) < 2:
         raise OptionError(f"a comparison needs at least 2 outputs; got {len(outputs)}")

@@ -67,12 +67,8 @@ def write_report(output: Path) -> Path:
 
     Raises
     ------
-    MissingFileError
-        If the folder or one of its files is missing.
-    DataError
-        If a file cannot be understood.
-    UnwritableError
-        If the folder cannot be written to.
+    MissingFileError, DataError, UnwritableError
+        If a file is missing or cannot be understood, or the folder cannot be written to.
     """
     output = Path(output)
     results = read_results(output)

@@ -68,27 +68,18 @@ RANKS: Final = {1.0: "best", 0.75: "upper quartile", 0.5: "median"}
 
 
 @contextmanager
-def _drawing(
-    ax: Axes | None, x_label: str = "", y_label: str = "", inches: tuple[float, float] = PANEL_INCHES
-) -> Iterator[Axes]:
-    """Draw into ``ax``, or into new axes in the report's style."""
+def _drawing(ax: Axes | None, inches: tuple[float, float] = PANEL_INCHES, **labels: str) -> Iterator[Axes]:
+    """Draw into ``ax``, or into new axes in the report's style; ``labels`` are ``xlabel`` and ``ylabel``."""
     if ax is not None:
-        _label(ax, x_label, y_label)
+        ax.set(**labels)
         yield ax
         return
     from matplotlib import pyplot
 
     with matplotlib.rc_context(STYLE):
         axes = pyplot.figure(figsize=inches).add_subplot()
-        _label(axes, x_label, y_label)
+        axes.set(**labels)
         yield axes
-
-
-def _label(axes: Axes, x_label: str, y_label: str) -> None:
-    if x_label:
-        axes.set_xlabel(x_label)
-    if y_label:
-        axes.set_ylabel(y_label)
 
 
 def _check_roi(results: Results, roi: str) -> None:
@@ -131,7 +122,7 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
     depth = layer_order(results) if depth is None else depth
     chosen = results.scores[results.scores["roi"] == roi]
     tables = layer_scores(results, roi, depth)
-    with _drawing(ax, "layer, by depth", "selection score (r)") as axes:
+    with _drawing(ax, xlabel="layer, by depth", ylabel="selection score (r)") as axes:
         for lane, (network, layers) in enumerate(depth.layers.items()):
             if network not in tables:
                 continue
@@ -291,7 +282,7 @@ def search_history(results: Results, roi: str, *, ax: Axes | None = None) -> Axe
     if not (results.search["roi"] == roi).any():
         raise DataError(f"no candidate was recorded for {roi} in search.csv; choose another ROI")
     steps, mean = best_so_far(results, roi)
-    with _drawing(ax, "candidates tried", "best selection score so far (r)") as axes:
+    with _drawing(ax, xlabel="candidates tried", ylabel="best selection score so far (r)") as axes:
         if len(steps) > 1:
             for some in steps:
                 axes.plot(*_corners(some), drawstyle="steps-post", color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55)
@@ -349,7 +340,7 @@ def hyperparameter(
 
 def draw_hyperparameter(scores: HyperparameterScores, *, ax: Axes | None = None) -> Axes:
     """Draw scores as `hyperparameter` does."""
-    with _drawing(ax, scores.name, "selection score (r)") as axes:
+    with _drawing(ax, xlabel=scores.name, ylabel="selection score (r)") as axes:
         table = scores.best()
         x = table.index.to_numpy(dtype=np.float64)
         if bool((x > 0).all()) and x.max() / x.min() > _LOG_RATIO:
@@ -411,7 +402,7 @@ def voxel_histogram(results: Results, roi: str, *, edges: FloatArray | None = No
     edges = histogram_edges({roi: arrays}) if edges is None else edges
     if not edges.size:
         raise DataError(f"the experiment left no scores of single voxels in {roi}; choose another ROI")
-    with _drawing(ax, "Pearson r", "voxels") as axes:
+    with _drawing(ax, xlabel="Pearson r", ylabel="voxels") as axes:
         scores = arrays["pearson_r"]
         if scores.size:
             axes.hist(scores, bins=edges.tolist(), color=PALETTE[0], alpha=0.75, linewidth=0)
@@ -462,7 +453,7 @@ def measured_and_predicted(
     here = np.flatnonzero(example["quantile"] == quantile)
     if not here.size:
         raise DataError(f"the results hold no example voxel of {subject} {roi} at the quantile {quantile:g}")
-    with _drawing(ax, "predicted response", "measured response", (2.4, 2.4)) as axes:
+    with _drawing(ax, (2.4, 2.4), xlabel="predicted response", ylabel="measured response") as axes:
         draw_example(axes, example, int(here[0]))
     return axes
 

@@ -65,21 +65,14 @@ def parse_hyperparameters(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class HyperparameterScores:
-    """Selection scores in an ROI against one hyper-parameter of an encoder, in the layer and pool chosen.
-
-    Parameters
-    ----------
-    encoder, name : str
-    points : DataFrame
-        ``subject``, ``value`` and ``score`` of each candidate.
-    chosen : ndarray of shape (n_chosen,)
-        Values of the models chosen.
-    """
+    """Selection scores in an ROI against one hyper-parameter of an encoder, in the layer and pool chosen."""
 
     encoder: str
     name: str
     points: pd.DataFrame
+    """``subject``, ``value`` and ``score`` of each candidate."""
     chosen: FloatArray
+    """Values of the models chosen, (n_chosen,)."""
 
     def best(self) -> pd.DataFrame:
         """Give the best score over the other hyper-parameters, (n_values, n_subjects)."""

@@ -34,18 +34,12 @@ _MOST_NAMED: Final = 3
 
 @dataclass(frozen=True)
 class Measure:
-    """Which column of scores.csv the report calls the score.
-
-    Parameters
-    ----------
-    column : str
-        ``"score"``, or ``"selection_score"`` where no pair has a score that no choice saw.
-    label : str
-        What it is, to go into a sentence.
-    """
+    """Which column of scores.csv the report calls the score."""
 
     column: str
+    """``"score"``, or ``"selection_score"`` where no pair has a score that no choice saw."""
     label: str
+    """What it is, to go into a sentence."""
 
     @property
     def is_selection(self) -> bool:
@@ -57,15 +51,8 @@ class Measure:
 class Mean:
     """A mean score with its interval and the mean noise ceiling; NaN where unknown.
 
-    Parameters
-    ----------
-    score : float
-    low, high : float
-        Mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over subjects varies
-        less than its terms, so this interval is, if anything, too wide.
-    ceiling : float
-    values : tuple of float
-        The subjects' scores, finite ones only.
+    The interval is the mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over
+    subjects varies less than its terms, so it is, if anything, too wide. ``values``: the subjects' finite scores.
     """
 
     score: float = _NAN
