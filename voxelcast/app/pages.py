@@ -105,18 +105,13 @@ def _scores(results: Results) -> dict[str, Any]:
         "rows": [*rows, overall],
         "axis": strip_axis([*rows, overall]),
         "findings": findings(results, measure, rows, overall),
-        "chosen": _chosen(results),
+        # What was chosen most often of each kind, and how many more there are.
+        "chosen": [
+            (what, names[:_CHOSEN_SHOWN], len(names[_CHOSEN_SHOWN:])) for what, names in chosen_counts(results).items()
+        ],
         "map": {"subjects": results.subjects, "rows": _shades(results, measure)},
         "settings": results.config_text,
     }
-
-
-def _chosen(results: Results) -> list[tuple[str, list[tuple[str, int]], int]]:
-    """List what was chosen most often of each kind, and how many more there are."""
-    kinds: dict[str, list[tuple[str, int]]] = {}
-    for what, name, count in chosen_counts(results):
-        kinds.setdefault(what, []).append((name, count))
-    return [(what, found[:_CHOSEN_SHOWN], len(found[_CHOSEN_SHOWN:])) for what, found in kinds.items()]
 
 
 def _shades(results: Results, measure: Measure) -> list[tuple[str, list[tuple[float, int]]]]:

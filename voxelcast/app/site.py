@@ -29,11 +29,6 @@ _ASSETS: Final = {
     "live.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-_STATUS: Final[Sequence[tuple[type[VoxelcastError], int]]] = (
-    (UnknownNameError, 404),
-    (MissingFileError, 404),
-    (UnsafeFileError, 403),
-)
 
 
 class Site:
@@ -89,7 +84,8 @@ class Site:
             return HTMLResponse(
                 self._pages.problem(str(error.detail), "This address does not exist."), error.status_code, error.headers
             )
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 400)
+        absent = isinstance(error, UnknownNameError | MissingFileError)
+        status = 404 if absent else 403 if isinstance(error, UnsafeFileError) else 400
         return HTMLResponse(self._pages.problem("That cannot be shown", str(error)), status)
 
     def _asked(self, request: Request) -> list[Experiment]:

@@ -20,21 +20,16 @@ from voxelcast.results.read import Results
 class Query:
     """What the user asked the table for; every part of it is in the page's address.
 
-    Parameters
-    ----------
-    text : str
-        Words that must all occur in an experiment's name, folder, dataset, networks or encoders.
-    state, roi, subject : str
-        Empty: any. With an ROI or a subject the numbers are those of that ROI or subject alone.
-    sort : str
-        One of ``SORTS``; with ``-`` before it, the other way round.
+    What is empty is any; with an ROI or a subject the numbers are those of that ROI or subject alone.
     """
 
     text: str = ""
+    """Words that must all occur in an experiment's name, folder, dataset, networks or encoders."""
     state: str = ""
     roi: str = ""
     subject: str = ""
     sort: str = "-score"
+    """One of ``SORTS``; with ``-`` before it, the other way round."""
 
     @property
     def column(self) -> str:
@@ -70,8 +65,7 @@ class Line:
     n_rois: int = 0
 
 
-Numbers = tuple[Row, str, int, int]
-"""The last four parameters of a :class:`Line`."""
+Numbers = tuple[Row, str, int, int]  # of a line, after the experiment
 
 # Means of 90 subject x ROI take pandas 20 ms: too long for each of hundreds of experiments, each time they are shown.
 _NUMBERS: Final[WeakKeyDictionary[Experiment, dict[tuple[str, str], Numbers]]] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""``voxelcast networks`` and ``voxelcast encoders``: what there is; training of networks; auto-sklearn's environment."""
+"""``voxelcast networks`` and ``voxelcast encoders``: what there is, training, and auto-sklearn's place."""
 
 from __future__ import annotations
 

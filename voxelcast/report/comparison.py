@@ -142,8 +142,8 @@ def warnings_of(outputs: Sequence[Output]) -> list[str]:
         "seeds, and so folds": [str(output.results.config.get("seed")) for output in outputs],
     }.items():
         if len(set(values)) > 1:
-            shown = "; ".join(f"{o.label}: {v}" for o, v in zip(outputs, values, strict=True)) if what in _SHOWN else ""
-            found.append(f"The outputs have different {what}{f' ({shown})' if shown else ''}.")
+            shown = "; ".join(f"{o.label}: {v}" for o, v in zip(outputs, values, strict=True))
+            found.append(f"The outputs have different {what}{f' ({shown})' if what in _SHOWN else ''}.")
     for note in dict.fromkeys(note for output in outputs for note in output.results.notes):
         named = [output.label for output in outputs if note in output.results.notes]
         found.append(f"{'All' if len(named) == len(outputs) else ', '.join(named)}: {note}")

@@ -34,24 +34,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A table of ROI x subject (or experiment) whose cells are coloured by value.
-
-    Parameters
-    ----------
-    subjects : tuple of str
-    rows : tuple of (roi, cells, mean)
-        The mean over subjects is a cell of its own, or None where there is none.
-    low, high : str
-        Ends of the colour scale.
-    n_missing : int
-        Cells without a number.
-    """
+    """A table of ROI x subject (or experiment) with cells coloured by value, on a scale from ``low`` to ``high``."""
 
     subjects: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...], Cell | None], ...]
+    """ROI, cells, and the mean over subjects or None."""
     low: str
     high: str
     n_missing: int
+    """Cells without a number."""
 
 
 def roi_table(results: Results, values: pd.Series) -> pd.DataFrame:

@@ -114,13 +114,10 @@ def overall_row(rows: Sequence[Row]) -> Row:
     return Row(name="mean over ROIs", n_subjects=n_subjects, values=(), **means)
 
 
-def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
-    """Count how often each layer, encoder and network was chosen, and each pool where there are several.
+def chosen_counts(results: Results) -> dict[str, list[tuple[str, int]]]:
+    """Count how often each network, layer (``network: layer``), encoder, and pool of several was chosen, by kind.
 
-    Returns
-    -------
-    counts : list of (what, name, count)
-        The most frequent first within each kind; a layer is named ``network: layer``.
+    The most frequent come first.
     """
     scores = results.scores
     columns = {
@@ -129,7 +126,7 @@ def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
         "pool": [pool for pool in scores["pool"] if pool],
         "encoder": list(scores["encoder"]),
     }
-    return [(what, name, count) for what, names in columns.items() for name, count in Counter(names).most_common()]
+    return {what: Counter(names).most_common() for what, names in columns.items() if names}
 
 
 def sort_rois(rois: Iterable[str]) -> tuple[str, ...]:
@@ -202,7 +199,7 @@ def _chosen_sentence(results: Results) -> str:
     counts = chosen_counts(results)
     n_pairs = len(results.scores)
     (layers, layer_count), (pools, pool_count), (encoders, encoder_count) = (
-        _most_frequent(counts, what) for what in ("layer", "pool", "encoder")
+        _most_frequent(counts.get(what, [])) for what in ("layer", "pool", "encoder")
     )
     if n_pairs == 1:
         return f"Chosen: {layers[0]}, with {f'the pool {pools[0]} and ' if pools else ''}the encoder {encoders[0]}."
@@ -225,11 +222,10 @@ def _s(names: Sequence[str]) -> str:
     return "" if len(names) == 1 else "s"
 
 
-def _most_frequent(counts: Sequence[tuple[str, str, int]], what: str) -> tuple[list[str], int]:
+def _most_frequent(counts: Sequence[tuple[str, int]]) -> tuple[list[str], int]:
     """Return the names that share the highest count, and that count."""
-    of_kind = [(name, count) for kind, name, count in counts if kind == what]
-    most = max((count for _, count in of_kind), default=0)
-    return [name for name, count in of_kind if count == most], most
+    most = counts[0][1] if counts else 0
+    return [name for name, count in counts if count == most], most
 
 
 def listed(names: Sequence[str]) -> str:
