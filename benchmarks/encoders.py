@@ -14,9 +14,10 @@ from benchmarks.simulation import Pair, PairSize
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Distribution, Moments
 from voxelcast.encoders.elastic_net import largest_penalty
-from voxelcast.encoders.registry import ENCODERS as PATH_ENCODERS
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Distribution, ProblemSize
+from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 
 ENCODERS = ("pls", "ridge", "ols", "elastic_net", "lasso", "omp", "pls_canonical", "cca")
@@ -96,7 +97,7 @@ class EncodersBenchmark:
                 f"(optimiser {race.optimiser.wall:.2f} s), score {best.fold_scores.mean():.6f} at "
                 f"{_shown(best.params)}; "
                 f"ours {race.ours.wall:.4f} s for {len(race.exact.candidates)} settings, score {chosen.score:.6f} "
-                f"at {_shown(chosen.setting)}; ratio {race.ratio:.0f} ({race.ratio_with_optimiser:.0f} with the "
+                f"at {_shown(chosen.params)}; ratio {race.ratio:.0f} ({race.ratio_with_optimiser:.0f} with the "
                 f"optimiser, {race.ratio_per_candidate:.0f} per setting); processor time {race.model.cpu:.2f} s, "
                 f"ours {race.ours.cpu:.4f} s, ratio {race.cpu_ratio:.0f}; score margin {race.margin:+.1e} "
                 f"({race.default_margin:+.1e} at scikit-learn's default tolerance)"
@@ -131,11 +132,13 @@ def benchmark_encoders(
 
 
 def _contest(name: str, pair: Pair, trials: int) -> Contest:
-    encoder = PATH_ENCODERS[name]()
+    encoder = get_encoder(name)
     return Contest(
         encoder=encoder,
         reference=partial(_reference, name, {}),
-        search_space=_SEARCH_SPACES.get(name, encoder.space(pair.n_train, pair.X.shape[1], pair.Y.shape[1])),
+        search_space=_SEARCH_SPACES.get(
+            name, encoder.search_space(ProblemSize(pair.n_train, pair.X.shape[1], pair.Y.shape[1]))
+        ),
         strict=partial(_reference, name, _STRICT[name]) if name in _STRICT else None,
         trials=trials,
         timed=_FEW_PROPOSALS.get(name, trials),

@@ -20,7 +20,8 @@ from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ExecutionError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.core.settings import settings
-from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.linear import LinearEncoder
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, excluded_folds
@@ -28,7 +29,7 @@ from voxelcast.experiment.steps.extract import Readable, layer_path
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
-from voxelcast.features.rows import RowFile
+from voxelcast.features.matrix import RowFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes
@@ -184,7 +185,7 @@ def memory_case(kind: str, changes: Mapping[str, Any]) -> MemoryCase:
     check_option("kind", kind, tuple(CASES))
     case = replace(CASES[kind], **changes)
     for name in case.encoders:
-        if not isinstance(get_encoder(name), Encoder):
+        if not isinstance(get_encoder(name), LinearEncoder):
             raise OptionError(f"encoders must work on moments, whose memory is stated; got {name}; take ridge or pls")
     return case
 
@@ -307,18 +308,13 @@ def _measured(step: Step, root: Path) -> tuple[int, int, float]:
 def _stated_fit(case: MemoryCase) -> dict[str, float]:
     """State the memory of the fit."""
     n_features = case.components * max(case.delays, 1)
-    smallest = case.samples - 2 * -(-case.samples // case.folds)
-    listed = [get_encoder(name).settings(smallest, n_features, case.voxels) for name in case.encoders]
-    size = FitSize(
-        n_train=case.samples,
+    fit = FitSize(
+        size=ProblemSize(case.samples, n_features, case.voxels),
         n_test=0,
-        n_voxels=case.voxels,
-        n_features=n_features,
         n_folds=case.folds,
         n_layers=case.layers,
-        n_encoders=len(case.encoders),
-        n_settings=max(map(len, listed)),
+        encoders=tuple(get_encoder(name) for name in case.encoders),
         per_voxel=case.per == "voxel",
         ensemble=case.ensemble,
     )
-    return fit_bytes(size)
+    return fit_bytes(fit)

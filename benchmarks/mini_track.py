@@ -15,12 +15,12 @@ from benchmarks.simulation import TrackSize, simulate_responses
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS
+from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.encoders.sample import AnyEncoder
 from voxelcast.scoring.correlation import pearson_r
-from voxelcast.search.base import GivenFeatures
+from voxelcast.search.base import GivenFeatures, PairContext
 from voxelcast.search.folds import make_folds
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.settings import PairSettings
 from voxelcast.store.memory import peak_mb
 
@@ -185,7 +185,7 @@ def search_one(subject: str, roi: str, n_voxels: int) -> PairFound:
 
 
 def _outer_scores(
-    responses: FloatArray, spaces: Sequence[GivenFeatures], encoders: Sequence[AnyEncoder], track: MiniTrack
+    responses: FloatArray, spaces: Sequence[GivenFeatures], encoders: Sequence[Encoder], track: MiniTrack
 ) -> FloatArray:
     """Predict each outer fold by a whole search on the rest; return r per voxel, averaged over outer folds."""
     outer_ids = make_folds(track.size.n_train, track.n_outer, track.seed)

@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.race import Contest, Race, Sampler, reference_scores, run_race
 from benchmarks.simulation import PairSize
-from voxelcast.encoders.base import Moments
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.pls import PLS
 
 _MOST_2021 = 100
@@ -57,7 +58,7 @@ class PLSBenchmark:
             f"chose {min(race.best.params['n_components'], self.most):.0f} components, "
             f"score {race.best.fold_scores.mean():.6f}",
             f"voxelcast, every number of components: {race.ours.wall:.4f} s; "
-            f"chose {chosen.setting['n_components']:.0f} components, score {chosen.score:.6f}",
+            f"chose {chosen.params['n_components']:.0f} components, score {chosen.score:.6f}",
             f"ratio: {race.ratio:.0f} (processor time {race.model.cpu:.2f} s against {race.ours.cpu:.4f} s, the "
             f"fastest run: {race.cpu_ratio:.0f})",
             f"largest difference of fold scores with {', '.join(map(str, self.compared))} components, "
@@ -95,7 +96,7 @@ def benchmark_pls(
     seed : int
     """
     pair = size.simulate(seed)
-    most = PLS().space(pair.n_train, size.n_features, size.n_voxels)["n_components"]
+    most = PLS().search_space(ProblemSize(pair.n_train, size.n_features, size.n_voxels))["n_components"]
     proposed = most if within_rank else replace(most, high=max(_MOST_2021, most.high))
 
     def reference(params: Mapping[str, float], stats: Moments) -> Any:
@@ -108,7 +109,7 @@ def benchmark_pls(
     with threadpool_limits(limits=1):
         race = run_race(pair, contest, seed)
         tight = {k: reference_scores(pair, strict, {"n_components": k}) for k in compared}
-    ours = {int(candidate.setting["n_components"]): candidate.fold_scores for candidate in race.exact.candidates}
+    ours = {int(candidate.params["n_components"]): candidate.fold_scores for candidate in race.exact.candidates}
     tried = {int(min(proposal.params["n_components"], most.high)): proposal.fold_scores for proposal in race.proposals}
     return PLSBenchmark(
         size=size,

@@ -13,7 +13,9 @@ import numpy as np
 from benchmarks.simulation import Pair
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Distribution, Encoder, Moments
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Distribution
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.pair import search_pair

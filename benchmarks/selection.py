@@ -10,13 +10,13 @@ from scipy import stats
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
-from voxelcast.encoders.banded_ridge import check_himalaya, fit_banded_ridge
+from voxelcast.encoders.banded_ridge import fit_banded_ridge
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
-from voxelcast.search.base import FeatureSpace, GivenFeatures, PairResult
+from voxelcast.search.base import FeatureSpace, GivenFeatures, PairContext, PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.joined import JoinedSpace
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 
@@ -145,7 +145,7 @@ def planted_choices(simulation: Simulation) -> tuple[float, FloatArray]:
         result = search_simulated(Y, features, draw, "best candidate of the ROI", ["ridge"])
         found.append(result.chosen.layer == "layer 2")
         X = features[2] - features[2].mean(axis=0)
-        ratios.append(ridge_penalty(X.T @ X, float(result.chosen.setting["relative_alpha"])) / NOISE**2)
+        ratios.append(ridge_penalty(X.T @ X, float(result.chosen.params["relative_alpha"])) / NOISE**2)
     return float(np.mean(found)), np.array(ratios)
 
 
@@ -200,7 +200,6 @@ def sharing_scores(simulation: Simulation, *, subjects: int = 10, components: in
 
 def benchmark_selection(draws: int = 20) -> list[str]:
     """Return the report: noise, one planted layer, two planted layers."""
-    check_himalaya()
     simulation = Simulation(draws)
     lines = [f"pure noise, {draws} draws; the truth is 0"]
     for way in WAYS:

@@ -9,7 +9,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import generator
-from voxelcast.encoders.base import Moments, moments
+from voxelcast.encoders.moments import Moments, moments
 from voxelcast.search.base import GivenFeatures
 from voxelcast.search.folds import make_folds
 

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.cross_decomposition import PLSRegression
 
-from voxelcast.encoders.base import moments
+from voxelcast.encoders.moments import moments
 from voxelcast.encoders.pls import PLS
 from voxelcast.scoring.correlation import pearson_r
 

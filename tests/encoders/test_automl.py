@@ -18,7 +18,8 @@ from voxelcast.encoders.automl import AutoML
 from voxelcast.encoders.autosklearn import AutoSklearn
 from voxelcast.encoders.autosklearn_environment import install
 from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready, get_encoder, list_encoders
+from voxelcast.encoders.params import ProblemSize
+from voxelcast.encoders.registry import ENCODERS, check_ready, get_encoder, list_encoders
 
 needs_flaml = pytest.mark.skipif(
     find_spec("flaml") is None or find_spec("lightgbm") is None, reason="flaml[automl] is not installed"
@@ -49,7 +50,7 @@ def test_flaml_predicts_held_out_stimuli(q: int) -> None:
 
 
 def test_flaml_refuses_what_it_cannot_do() -> None:
-    with pytest.raises(OptionError, match="no setting 'alpha'"):
+    with pytest.raises(OptionError, match="no hyper-parameter 'alpha'"):
         AutoML().fit(*_data(), {"alpha": 1.0})
     with pytest.raises(DataError, match="at least 10 training stimuli; got 4"):
         AutoML().fit(*_data(4), {})
@@ -69,19 +70,20 @@ def test_a_missing_environment_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_budgets_are_checked() -> None:
-    with pytest.raises(OptionError, match="at least 1 second and 256 MB; got 0 seconds"):
+    with pytest.raises(OptionError, match="seconds must be at least 1; got 0"):
         AutoMLSettings(0.0)
     with pytest.raises(OptionError, match=r"automl.seconds must be at least 30 for autosklearn; got 5"):
         AutoSklearn(0, AutoMLSettings(5.0)).fit(*_data(), {})
 
 
-@pytest.mark.parametrize("name", sorted(AUTOML_ENCODERS))
+@pytest.mark.parametrize("name", ["autosklearn", "flaml"])
 def test_the_registry_passes_seed_and_budget_on(name: str) -> None:
     encoder = get_encoder(name, 4, AutoMLSettings(90.0, 512))
-    assert isinstance(encoder, AUTOML_ENCODERS[name])
+    assert type(encoder) is ENCODERS.get(name)
+    assert encoder.uses_automl
     assert (encoder.seed, encoder.automl) == (4, AutoMLSettings(90.0, 512))
-    assert encoder.settings(100, 5, 5) == ({},)
-    assert 90 <= encoder.time_estimate(100, 5, 5) < 120
+    assert encoder.param_grid(ProblemSize(100, 5, 5)) == ({},)
+    assert 90 <= encoder.fit_seconds(ProblemSize(100, 5, 5)) < 120
     assert name in list_encoders()
 
 

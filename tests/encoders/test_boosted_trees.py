@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.ensemble import GradientBoostingRegressor
 
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.boosted_trees import BoostedTrees
+from voxelcast.encoders.params import Params, ProblemSize
 
 SETTING: Params = {"learning_rate": 0.1, "max_leaf_nodes": 6, "min_samples_leaf": 5, "l2": 0.001}
 
@@ -78,6 +78,6 @@ def test_stops_early_on_noise() -> None:
 
 
 def test_time_grows_with_voxels() -> None:
-    one, many = (BoostedTrees().time_estimate(900, 50, q) for q in (1, 300))
+    one, many = (BoostedTrees().fit_seconds(ProblemSize(900, 50, q)) for q in (1, 300))
     assert many == 300 * one
     assert 10 < many < 600

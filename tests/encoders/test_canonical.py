@@ -13,8 +13,9 @@ from sklearn import cross_decomposition
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import moments
 from voxelcast.encoders.canonical import CCA, PLSCanonical, cca_path, pls_canonical_path
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import ProblemSize
 
 ENCODERS = {"cca": CCA, "pls_canonical": PLSCanonical}
 REFERENCES = {"cca": cross_decomposition.CCA, "pls_canonical": cross_decomposition.PLSCanonical}
@@ -39,7 +40,7 @@ def _data(n: int, p: int, q: int, kind: str = "full", seed: int = 0) -> tuple[Fl
 def test_equals_sklearn_with_a_tight_tolerance(name: str, n: int, p: int, q: int) -> None:
     X, Y = _data(n, p, q)
     encoder = ENCODERS[name]()
-    settings = encoder.settings(n, p, q)
+    settings = encoder.param_grid(ProblemSize(n, p, q))
     assert len(settings) == min(p, q)
     path = encoder.path(moments(X, Y), settings)
     for index, setting in enumerate(settings):
@@ -70,7 +71,7 @@ def test_components_beyond_the_rank_change_nothing(name: str, kind: str) -> None
     X, Y = _data(80, 12, 9, kind)
     stats = moments(X, Y)
     encoder = ENCODERS[name]()
-    path = encoder.path(stats, encoder.settings(80, 12, 9))
+    path = encoder.path(stats, encoder.param_grid(ProblemSize(80, 12, 9)))
     assert path.loadings.shape == (6, 9)
     for index in (6, 8):
         np.testing.assert_array_equal(path.coefficients(index), path.coefficients(5))
@@ -145,7 +146,7 @@ def test_moments_are_left_unchanged() -> None:
     X, Y = _data(40, 6, 5)
     stats, same = moments(X, Y), moments(X, Y)
     for encoder in (CCA(), PLSCanonical()):
-        encoder.path(stats, encoder.settings(40, 6, 5))
+        encoder.path(stats, encoder.param_grid(ProblemSize(40, 6, 5)))
         for name in ("S", "C"):
             np.testing.assert_array_equal(getattr(stats, name), getattr(same, name))
         np.testing.assert_array_equal(stats.responses(), same.responses())

@@ -9,8 +9,9 @@ import pytest
 from sklearn import cross_decomposition, linear_model
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Params, moments
 from voxelcast.encoders.elastic_net import largest_penalty
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 
@@ -71,7 +72,7 @@ def test_equals_sklearn_up_to_the_rank(name: str, kind: str, q: int) -> None:
     Y = X @ rng.standard_normal((8, q)) + 3 * rng.standard_normal((80, q)) + 7
     train, test, responses = X[:60], X[60:], Y[:60]
     encoder = get_encoder(name)
-    settings = encoder.settings(60, 8, q)
+    settings = encoder.param_grid(ProblemSize(60, 8, q))
     if name in ("pls", "pls_canonical", "omp"):
         # Of features that are nearly the same, only the first components are more than rounding.
         most = 4 if kind == "nearly dependent" else rank

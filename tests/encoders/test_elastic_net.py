@@ -10,9 +10,10 @@ from sklearn import linear_model
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.base import moments
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso, largest_penalty
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.ridge import Ridge
 
 from .paths import all_coefficients
@@ -75,8 +76,8 @@ def test_whole_path_meets_the_optimality_conditions(n: int, p: int, kind: str, n
     X, Y = _data(n, p, 7, kind)
     stats = moments(X, Y)
     encoder = Lasso() if name == "lasso" else ElasticNet()
-    path = encoder.path(stats, encoder.settings(n, p, 7))
-    for setting, B in zip(path.settings, all_coefficients(path), strict=True):
+    path = encoder.path(stats, encoder.param_grid(ProblemSize(n, p, 7)))
+    for setting, B in zip(path.params_list, all_coefficients(path), strict=True):
         l1_ratio = setting.get("l1_ratio", 1.0)
         penalty = n * setting["relative_alpha"] * largest_penalty(stats)
         absolute = penalty * Y.std(axis=0)
@@ -170,7 +171,7 @@ def test_a_voxel_in_another_unit_changes_nothing(name: str) -> None:
     X, Y = _data(60, 8, 5)
     units = np.array([1.0, 1e3, 1e-6, 1e9, 1.0])
     encoder = Lasso() if name == "lasso" else ElasticNet()
-    settings = encoder.settings(60, 8, 5)
+    settings = encoder.param_grid(ProblemSize(60, 8, 5))
     expected, found = (encoder.path(moments(X, responses), settings) for responses in (Y, Y * units))
     for wanted, got in zip(all_coefficients(expected), all_coefficients(found), strict=True):
         np.testing.assert_allclose(got / units, wanted, atol=1e-8 * np.abs(wanted).max(initial=1.0))

@@ -11,8 +11,8 @@ from sklearn.preprocessing import KernelCenterer
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.kernel_ridge import KernelRidge, LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge
+from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.ridge import Ridge
 
 CASES: list[tuple[type[KernelRidge], Params]] = [
@@ -60,7 +60,7 @@ def test_equals_scikit_learn_on_the_centred_kernel(
 @pytest.mark.parametrize("encoder", [case[0] for case in CASES])
 def test_all_settings_at_once_equal_one_at_a_time(encoder: type[KernelRidge]) -> None:
     X, Y, test = _data(30, 5, 4)
-    settings = encoder().settings(30, 5, 4)[::13]
+    settings = encoder().param_grid(ProblemSize(30, 5, 4))[::13]
     together = encoder().predict_all(X, Y, settings, [test, X])
     for setting, (on_test, on_train) in zip(settings, together, strict=True):
         model = encoder().fit(X, Y, setting)

@@ -8,9 +8,9 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.mlp import MLP, MLPModel, set_aside
-from voxelcast.encoders.perceptron import train_perceptron
+from voxelcast.encoders.params import Params
+from voxelcast.encoders.perceptron import Architecture, train_perceptron
 from voxelcast.encoders.ridge import Ridge
 
 SETTING: Params = {"layers": 1, "width": 64, "learning_rate": 3e-3, "dropout": 0.1, "weight_decay": 0.01}
@@ -68,9 +68,7 @@ def test_weight_decay_shrinks_weights_and_leaves_biases(monkeypatch: pytest.Monk
     # One epoch of one batch is one step, whose gradient is the same with and without decay.
     monkeypatch.setattr("voxelcast.encoders.perceptron._MOST_EPOCHS", 1)
     initial, plain, decayed = (
-        train_perceptron(
-            X, Y, rows[:64], rows[64:], widths=[8], learning_rate=rate, dropout=0.0, weight_decay=decay, seed=1
-        )
+        train_perceptron(X, Y, rows[:64], rows[64:], Architecture((8,), rate, 0.0, decay), 1)
         for rate, decay in ((0.0, 0.0), (1e-2, 0.0), (1e-2, 10.0))
     )
     for layer in range(2):

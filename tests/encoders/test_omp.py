@@ -8,8 +8,9 @@ from sklearn.linear_model import OrthogonalMatchingPursuit, orthogonal_mp_gram
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import moments
+from voxelcast.encoders.moments import moments
 from voxelcast.encoders.omp import OMP, omp_path
+from voxelcast.encoders.params import ProblemSize
 
 
 def _data(n: int, p: int, q: int, kind: str = "full") -> tuple[FloatArray, FloatArray]:
@@ -26,8 +27,8 @@ def _data(n: int, p: int, q: int, kind: str = "full") -> tuple[FloatArray, Float
 def test_equals_sklearn(n: int, p: int, q: int) -> None:
     X, Y = _data(n, p, q)
     stats = moments(X, Y)
-    path = OMP().path(stats, OMP().settings(n, p, q))
-    assert len(path.settings) == min(n - 1, p)
+    path = OMP().path(stats, OMP().param_grid(ProblemSize(n, p, q)))
+    assert len(path.params_list) == min(n - 1, p)
     for k in range(1, min(n - 1, p) + 1):
         reference = orthogonal_mp_gram(stats.S, stats.C, n_nonzero_coefs=k).reshape(p, q)
         np.testing.assert_allclose(path.coefficients(k - 1), reference, atol=1e-10)
@@ -63,9 +64,9 @@ def test_a_voxel_that_is_explained_keeps_its_model() -> None:
 def test_settings_in_any_order_and_blocks_of_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
     X, Y = _data(60, 12, 30)
     stats = moments(X, Y)
-    whole = OMP().path(stats, OMP().settings(60, 12, 30))
+    whole = OMP().path(stats, OMP().param_grid(ProblemSize(60, 12, 30)))
     monkeypatch.setattr("voxelcast.encoders.omp._CACHE_BYTES", 8 * 12 * 24 * 7)
-    monkeypatch.setattr("voxelcast.encoders.base._BLOCK_BYTES", 8 * 3 * 12 * 11)
+    monkeypatch.setattr("voxelcast.encoders.paths._BLOCK_BYTES", 8 * 3 * 12 * 11)
     wanted = (7, 2, 12)
     some = OMP().path(stats, [{"n_nonzero_coefs": k} for k in wanted])
     assert len(list(some.blocks())) == 3

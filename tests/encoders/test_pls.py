@@ -10,7 +10,8 @@ from sklearn.cross_decomposition import PLSRegression
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import moments
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.pls import PLS, pls_path
 
 
@@ -98,7 +99,7 @@ def test_equals_deflation_by_the_definition_however_fast_covariance_falls(q: int
 def test_components_beyond_the_rank_change_nothing() -> None:
     X = _features(80, 20, "duplicate")
     Y = _responses(X, 6)
-    path = PLS().path(moments(X, Y), PLS().settings(80, 20, 6))
+    path = PLS().path(moments(X, Y), PLS().param_grid(ProblemSize(80, 20, 6)))
     for k in range(11, 21):
         np.testing.assert_array_equal(path.coefficients(k - 1), path.coefficients(9))
     assert not np.array_equal(path.coefficients(9), path.coefficients(8))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.refinement import peak
 from voxelcast.encoders.ridge import Ridge
 
@@ -42,7 +43,7 @@ def test_the_peak_itself_is_not_proposed_again() -> None:
 
 @pytest.mark.parametrize("encoder", [Ridge(), Lasso()])
 def test_penalties_are_refined_in_their_logarithm(encoder: Ridge | Lasso) -> None:
-    settings = encoder.settings(100, 10, 5)
+    settings = encoder.param_grid(ProblemSize(100, 10, 5))
     scores = np.array([np.exp(-np.square(np.log(setting["relative_alpha"] / 0.037)) / 50) for setting in settings])
     (refined,) = encoder.refined(settings, scores)
     assert refined["relative_alpha"] == pytest.approx(0.037, rel=1e-3)
@@ -56,7 +57,7 @@ def test_elastic_net_is_refined_in_both_hyper_parameters() -> None:
         alpha, ratio = np.log(setting["relative_alpha"] / 0.02), setting["l1_ratio"] - 0.61
         return float(0.3 - alpha**2 / 100 - ratio**2 / 10 - alpha * ratio / 50)
 
-    settings = list(encoder.settings(100, 10, 5))
+    settings = list(encoder.param_grid(ProblemSize(100, 10, 5)))
     for _ in range(4):
         settings += encoder.refined(settings, np.array([score(setting) for setting in settings]))
     assert max(map(score, settings)) == pytest.approx(0.3, abs=1e-6)

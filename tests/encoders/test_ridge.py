@@ -7,7 +7,8 @@ import pytest
 from sklearn import linear_model
 
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import moments
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.ridge import Ridge, ridge_penalty
 
 
@@ -17,7 +18,7 @@ def test_equals_sklearn(n: int, p: int, q: int) -> None:
     X = rng.standard_normal((n, p)) * np.geomspace(5, 0.5, p) - 2
     Y = X @ rng.standard_normal((p, q)) + rng.standard_normal((n, q)) + 7
     S = moments(X, Y).S
-    for setting in Ridge().settings(n, p, q):
+    for setting in Ridge().param_grid(ProblemSize(n, p, q)):
         alpha = ridge_penalty(S, float(setting["relative_alpha"]))
         reference = linear_model.Ridge(alpha=alpha, solver="cholesky" if n > p else "svd").fit(X, Y)
         fitted = Ridge().fit(X, Y, setting)

@@ -7,7 +7,8 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import moments
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.ridge import Ridge, ridge_penalty
 from voxelcast.encoders.ridge_per_voxel import RidgePerVoxel, gcv
 
@@ -63,7 +64,7 @@ def test_loses_no_digits_where_features_leave_next_to_nothing(kind: str) -> None
 def test_each_voxel_has_the_ridge_model_of_its_penalty(n: int, p: int) -> None:
     X, Y = _data(n, p, 6)
     stats = moments(X, Y)
-    settings = Ridge().settings(n, p, 6)
+    settings = Ridge().param_grid(ProblemSize(n, p, 6))
     chosen = gcv(stats, np.array([ridge_penalty(stats.S, s["relative_alpha"]) for s in settings])).argmin(axis=0)
     assert len(set(chosen)) > 2
     path, found = Ridge().path(stats, settings), RidgePerVoxel().fit(X, Y, {})
@@ -77,7 +78,7 @@ def test_predicts_better_than_one_penalty_for_voxels_of_all_kinds() -> None:
     signal = Y.copy()
     train, test = slice(0, 80), slice(80, None)
     own = RidgePerVoxel().fit(X[train], Y[train], {}).predict(X[test])
-    common = [Ridge().fit(X[train], Y[train], s).predict(X[test]) for s in Ridge().settings(80, 30, 40)]
+    common = [Ridge().fit(X[train], Y[train], s).predict(X[test]) for s in Ridge().param_grid(ProblemSize(80, 30, 40))]
 
     def error(predicted: FloatArray) -> float:
         return float((np.square(signal[test] - predicted).mean(axis=0) / Y[test].var(axis=0)).mean())
@@ -92,5 +93,5 @@ def test_constant_voxels_are_predicted_by_their_value() -> None:
 
 
 def test_refuses_a_hyper_parameter() -> None:
-    with pytest.raises(OptionError, match="ridge_per_voxel chooses its penalties itself"):
+    with pytest.raises(OptionError, match="ridge_per_voxel has no hyper-parameter 'relative_alpha'"):
         RidgePerVoxel().fit(np.eye(5), np.eye(5), {"relative_alpha": 1.0})

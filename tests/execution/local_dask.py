@@ -30,5 +30,5 @@ class LocalDask(DaskEngine):
     def _check(self, kind: Kind, pool: Pool, alive: int) -> None:
         """Trust that workers come."""
 
-    def _obituary(self, worker: str) -> str:
+    def _loss_reason(self, worker: str) -> str:
         return f"its worker {worker} was lost"

@@ -38,7 +38,6 @@ def test_a_searched_encoder_is_nested_and_its_model_is_stored_as_arrays(images: 
 
 
 def test_banded_ridge_over_layers_is_told_by_layer(images: Path, tmp_path: Path) -> None:
-    pytest.importorskip("himalaya")
     output = tmp_path / "out"
     run(settings(images, encoders=["ridge"], ensemble={"method": "banded_ridge"}, **SMALL), output)
     (row,) = read_table(output / "scores.csv")

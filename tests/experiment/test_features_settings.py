@@ -17,6 +17,8 @@ from voxelcast.experiment.steps.compress import CompressJob, StoredSpace
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.store.steps import StepId, StepStore
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:

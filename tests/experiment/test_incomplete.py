@@ -24,7 +24,7 @@ from voxelcast.execution.status import read_status
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.results import remove_all_results
 from voxelcast.experiment.steps.partition import PartitionJob
-from voxelcast.search.pair import PairContext
+from voxelcast.search.base import PairContext
 
 SUBJECTS = ("ann", "bob", "cat")
 OF_THIS_RUN = ("provenance.json", "report.html", "progress.jsonl")  # when, how long

@@ -14,6 +14,8 @@ from voxelcast.core.errors import ConfigError, OptionError
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 
+pytestmark = pytest.mark.usefixtures("in_process")
+
 
 @pytest.mark.parametrize(
     "changes",

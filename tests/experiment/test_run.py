@@ -34,6 +34,7 @@ from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
@@ -114,6 +115,7 @@ def test_a_challenge_ends_in_a_submission(simulation: Path, tmp_path: Path) -> N
     plain = settings(simulation, dataset={"kind": "simulated", "root": str(simulation)}, frames={"every": 2})
     plain["networks"] = [{"name": ENERGY, "layers": ["static.3", "static.5", "colour"]}]
     plain |= {"folds": {"n": 3}, "compress": {"components": 5}, "encoders": ["ridge"]}
+    plain |= {"significance": {"permutations": 50}}
     run(plain, tmp_path / "out")
     rows = scores(tmp_path / "out")
     assert sorted((row["subject"], row["roi"]) for row in rows) == sorted(product(SUBJECTS, MINI_ROIS))
@@ -214,7 +216,9 @@ def test_scores_equal_plain_loops_over_sklearn(encoder: str, images: Path, tmp_p
     rows = read_table(out / "search.csv")
     tried = [(row["layer"], row["encoder"], row["hyperparameters"]) for row in rows]
     folds, Y = folds_of(plain, tmp_path / "store", ids), measured(images, ids)
-    known = {shown_params(setting) for setting in get_encoder(encoder).settings(len(ids) // 3, 4, Y.shape[1])}
+    known = {
+        shown_params(setting) for setting in get_encoder(encoder).param_grid(ProblemSize(len(ids) // 3, 4, Y.shape[1]))
+    }
     fold_scores, nested = brute_force(features, Y, folds, plain, tried, [c for c in tried if c[2] in known])
     np.testing.assert_allclose([[float(r[f"fold_{k}"]) for k in (1, 2, 3)] for r in rows], fold_scores, atol=1e-8)
     np.testing.assert_allclose(predictions, nested, atol=1e-8)

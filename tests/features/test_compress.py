@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import gram_matrices, pca_scores, raw_gram
+from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores, raw_gram
 from voxelcast.features.settings import CompressionSettings
 
 
@@ -139,8 +139,8 @@ def test_features_that_do_not_vary_are_refused(value):
 def test_centred_and_raw_gram_matrices_give_the_same_components():
     features = _features().astype(np.float64)
     centred = features - features[:50].mean(0)
-    raw = pca_scores(raw_gram(FeatureMatrix([features])), np.arange(45), 8)
-    twice = pca_scores(centred @ centred.T, np.arange(45), 8)
+    raw = pca_scores(raw_gram(FeatureMatrix([features])), np.arange(45), PCAOptions(8))
+    twice = pca_scores(centred @ centred.T, np.arange(45), PCAOptions(8))
     np.testing.assert_allclose(raw.scores, twice.scores, atol=1e-10 * np.abs(raw.scores).max())
 
 

@@ -13,8 +13,8 @@ from sklearn.random_projection import SparseRandomProjection
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.compressors import COMPRESSORS, list_compressors, make_compressor
-from voxelcast.features.coordinates import coordinates
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.pca import coordinates
 from voxelcast.features.settings import CompressionSettings
 
 QUICK = {"autoencoder": {"epochs": 15, "hidden": 16}}

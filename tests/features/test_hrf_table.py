@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
-from voxelcast.features.hrf import DoubleGamma, MeasuredResponse
-from voxelcast.features.hrf_table import read_response
+from voxelcast.features.hrf import DoubleGamma, MeasuredResponse, read_response
 from voxelcast.features.pooling import make_pool, pool_key
 
 FRAMES = np.array([0.0, 0.1, 0.9, 1.0, 2.2])

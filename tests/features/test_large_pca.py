@@ -16,16 +16,16 @@ from voxelcast.features.compressors import make_compressor
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import krylov_scores
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import pca_scores, raw_gram
+from voxelcast.features.pca import PCAOptions, pca_scores, raw_gram
 from voxelcast.features.settings import CompressionSettings
 
 
 def _by_covariance(features, subsets, k, **settings):
-    return [covariance_scores(FeatureMatrix([features]), rows, k, **settings) for rows in subsets]
+    return [covariance_scores(FeatureMatrix([features]), rows, PCAOptions(k, **settings)) for rows in subsets]
 
 
 def _by_krylov(features, subsets, k, **settings):
-    return list(krylov_scores(FeatureMatrix([features]), subsets, k, **settings))
+    return list(krylov_scores(FeatureMatrix([features]), subsets, PCAOptions(k, **settings)))
 
 
 WAYS = [pytest.param(_by_covariance, id="covariance"), pytest.param(_by_krylov, id="krylov")]
@@ -77,7 +77,7 @@ def test_krylov_finds_components_that_hardly_differ(variances):
     features = _with_variances(variances, 600, 500)
     (got,) = _by_krylov(features, [np.arange(600)], 10)
     np.testing.assert_allclose(got.explained_variance_ratio, variances[:10] / variances.sum(), rtol=1e-10)
-    wanted = pca_scores(features @ features.T, np.arange(600), 10)
+    wanted = pca_scores(features @ features.T, np.arange(600), PCAOptions(10))
     # As exact as a full decomposition: what both lose is rounding, magnified where variances are close.
     tolerance = max(1e-8, 1e-12 * variances[0] / -np.diff(variances[:11]).max())
     assert np.abs(got.scores - wanted.scores).max() <= tolerance * np.abs(wanted.scores).max()
@@ -158,7 +158,7 @@ def test_features_that_are_not_finite_are_refused(way, bad):
 
 def test_coordinates_from_the_covariance_keep_every_distance():
     features = _narrow().astype(np.float64)
-    places = covariance_coordinates(FeatureMatrix([features]), ROWS[0])
+    places = covariance_coordinates(FeatureMatrix([features]), ROWS[0], PCAOptions())
     assert places.shape == (260, 71)
     np.testing.assert_allclose(cdist(places, places[ROWS[0]]), cdist(features, features[ROWS[0]]), rtol=1e-6, atol=1e-5)
     assert not places[ROWS[0], -1].any()
@@ -166,7 +166,8 @@ def test_coordinates_from_the_covariance_keep_every_distance():
 
 def test_the_smallest_matrix_is_chosen(monkeypatch):
     wide, narrow = _features(), _features(n_features=40)
-    wanted = [pca_scores(raw_gram(FeatureMatrix([features])), SUBSETS[0], 5).scores for features in (wide, narrow)]
+    grams = [raw_gram(FeatureMatrix([features])) for features in (wide, narrow)]
+    wanted = [pca_scores(gram, SUBSETS[0], PCAOptions(5)).scores for gram in grams]
 
     def largest(features, method="pca", components=4):
         square = []

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError
-from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.features.matrix import FeatureMatrix, _opened
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_mapped_shards_equal_memory(tmp_path, features, width):
 def test_files_are_mapped_not_read(tmp_path, features):
     np.save(tmp_path / "a.npy", features)
     matrix = FeatureMatrix([tmp_path / "a.npy"])
-    assert isinstance(matrix._shards[0].open(), np.memmap)
+    assert isinstance(_opened(matrix._shards[0]), np.memmap)
 
 
 def test_any_rows_of_shards_and_arrays(tmp_path, features):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import ShapeError
-from voxelcast.features.rows import RowFile
+from voxelcast.features.matrix import RowFile
 
 
 @pytest.mark.parametrize("n", [0, 1, 9, 1000])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 EXACT = 1e-12
+DUAL = 1e-10  # recorded with himalaya, whose dual solution loses digits where penalties are small
 FLOAT32 = 1e-5
 """For what torch trains in single precision, whose rounding is fed back for many steps."""
 BFLOAT16 = 1e-3
@@ -156,7 +157,7 @@ EXPERIMENTS: dict[str, Golden] = {
             seed=4,
         ),
         ("images",),
-        needs=("himalaya",),
+        tolerance=DUAL,
     ),
     "shared_repeated": Golden(
         _settings(
@@ -313,7 +314,6 @@ EXPERIMENTS: dict[str, Golden] = {
             variance_partitioning={"groups": {"shown": "dataset", "seen": "voxelcast/motion_energy"}, "draws": 2},
         ),
         ("series",),
-        needs=("himalaya",),
     ),
     "simulated": Golden(
         _settings(

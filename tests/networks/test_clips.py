@@ -93,6 +93,14 @@ def test_video_cards_carry_the_kinetics_preprocessing():
     assert recipe.std == (0.22803, 0.22145, 0.216989)
 
 
+@pytest.mark.slow
+def test_the_card_of_a_video_network():
+    card = load_network("torchvision/r3d_18", weights="random", layers=["fc"]).card
+    assert (card.takes, card.input_size, card.clip_length, card.clip_stride) == ("clip", 112, 16, 16)
+    assert card.mean == (0.43216, 0.394666, 0.37645)
+    assert card.std == (0.22803, 0.22145, 0.216989)
+
+
 @pytest.fixture(scope="module")
 def r3d():
     layers = ["stem", "layer2.0", "layer4", "fc"]

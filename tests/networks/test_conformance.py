@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 
 import pytest
+import torch
 import torchvision
 
 from tests.networks.loading import loaded
@@ -91,3 +92,8 @@ class TestTheOthers(NetworkConformance):
     @classmethod
     def network_settings(cls, request):
         return _settings(*request.param)
+
+    def test_run_again_it_gives_the_same_bits(self, network_settings):
+        run = self._run(network_settings)
+        again = run.network.activations(run.prepared)
+        assert all(torch.equal(again[layer], values) for layer, values in run.activations.items())

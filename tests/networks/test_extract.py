@@ -113,7 +113,7 @@ def test_an_unexpected_error_in_a_thread_is_raised(resnet18, stimuli, monkeypatc
     def fail(*_args, **_kwargs):
         raise ZeroDivisionError("a mistake of ours")
 
-    monkeypatch.setattr("voxelcast.networks.prefetch.iter_frames", fail)
+    monkeypatch.setattr("voxelcast.networks.decode_ahead.iter_frames", fail)
     with pytest.raises(ZeroDivisionError, match="a mistake of ours"):
         list(extract(resnet18, stimuli, replace(EVERY_2, on_broken="skip")))
 

@@ -8,13 +8,11 @@ import torch
 from PIL import Image
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, StimulusError, StoreError
-from voxelcast.networks.finetune import FinetuneSettings, finetune
-from voxelcast.networks.heads import find_head
-from voxelcast.networks.image_folder import list_image_folder
+from voxelcast.networks.checkpoints import find_head
+from voxelcast.networks.finetune import FinetuneSettings, finetune, load_trainee
+from voxelcast.networks.labelled_images import list_image_folder, validate
 from voxelcast.networks.registry import load_network
 from voxelcast.networks.settings import NetworkSettings
-from voxelcast.networks.trainee import load_trainee
-from voxelcast.networks.validate import validate
 
 CPU = torch.device("cpu")
 NETWORK = "torchvision/resnet18"

@@ -69,6 +69,13 @@ def test_layers_that_are_no_layers_say_why():
         network_from_module(Attending(), settings)
 
 
+@pytest.mark.slow
+def test_attention_of_a_released_network_is_no_layer():
+    layer = "encoder.layers.encoder_layer_0.self_attention"
+    with pytest.raises(UnknownNameError, match="self_attention' of 'torchvision/vit_b_32' puts out a tuple"):
+        load_network("torchvision/vit_b_32", weights="random", layers=[layer], input_size=64)
+
+
 def test_one_name_of_a_layer_is_not_read_letter_by_letter():
     assert NetworkSettings("torchvision/alexnet", "all").layers == ("all",)
     assert NetworkSettings("torchvision/alexnet", ["fc", "all"]).layers == ("fc", "all")
@@ -92,10 +99,18 @@ def test_random_weights_follow_the_seed_and_leave_torch_alone():
 def test_cards_carry_the_released_weights_preprocessing():
     recipe = find_recipe(NetworkSettings("torchvision/inception_v3", "fc"))
     assert (recipe.input_size, recipe.mean, recipe.std) == (299, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    card = load_network("torchvision/squeezenet1_1", weights="random", layers=["*.0"]).card
+    assert (card.input_size, card.mean, card.std) == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     card = load_network(
         "torchvision/squeezenet1_1", weights="random", layers=["*.0"], input_size=99, mean=(0.5,) * 3, std=(0.4,) * 3
     ).card
     assert (card.input_size, card.mean, card.std) == (99, (0.5, 0.5, 0.5), (0.4, 0.4, 0.4))
+
+
+@pytest.mark.slow
+def test_the_card_of_a_network_of_another_size():
+    card = load_network("torchvision/inception_v3", weights="random", layers=["fc"]).card
+    assert (card.input_size, card.mean, card.std) == (299, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @pytest.mark.parametrize("name", ["torchvision/squeezenet1_1", "voxelcast/motion_energy"])

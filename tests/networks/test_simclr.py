@@ -130,7 +130,7 @@ def test_tensorflow_checkpoints_give_the_same_network(tmp_path, monkeypatch, mad
         load_network(name, weights=tmp_path / "model.ckpt-1", **options)
 
 
-@pytest.mark.parametrize(("size", "sk"), [(64, 0), (75, 0), (75, 1)])
+@pytest.mark.parametrize(("size", "sk"), [(64, 0), pytest.param(64, 1, marks=pytest.mark.slow), (75, 0), (75, 1)])
 def test_activations_are_those_of_the_original(tmp_path, sk, size):
     """``data/simclr_tensorflow.npz`` is what the original code put out, run with TensorFlow 2.21 on these weights.
 

@@ -8,8 +8,8 @@ import torch
 
 from tests.networks.loading import loaded
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
-from voxelcast.networks.families.cornet import Area
 from voxelcast.networks.families.vone_block import GaborParameters, VOneBlock, draw_parameters, gabor_filters
+from voxelcast.networks.families.vonenet import Area
 from voxelcast.networks.registry import find_recipe, load_network
 from voxelcast.networks.settings import NetworkSettings
 

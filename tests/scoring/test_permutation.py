@@ -13,6 +13,7 @@ from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.scoring.permutation import (
+    Exchange,
     benjamini_hochberg,
     can_permute,
     permutation_grid,
@@ -51,9 +52,13 @@ def test_equals_explicit_permutation(grouped: bool) -> None:
     Y += 10 * folds[:, None]
     groups = [f"movie {k // 4}" for k in range(60)] if grouped else None
     expected = _explicit(Y, P, folds, 50, 3, groups)
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 50, 3, groups, cross_validated=False), expected)
+    np.testing.assert_array_equal(
+        permutation_p_values(Y, P, Exchange(folds, groups), 50, 3, cross_validated=False), expected
+    )
     wider = _explicit(Y, -P, folds, 50, 3, groups, np.sqrt(2))
-    np.testing.assert_array_equal(permutation_p_values(Y, -P, folds, 50, 3, groups, cross_validated=True), wider)
+    np.testing.assert_array_equal(
+        permutation_p_values(Y, -P, Exchange(folds, groups), 50, 3, cross_validated=True), wider
+    )
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3, 8, 50, 99, 1000])
@@ -68,7 +73,9 @@ def test_p_is_uniform_under_the_null() -> None:
     # 20 x 5000 tests of noise: P(p <= k / 16) is k / 16 for every k, or the grid would not do as a set of permutations.
     p = np.concatenate(
         [
-            permutation_p_values(*_pair(12, 5000, 0.0, s), np.zeros(12, dtype=int), 15, s, cross_validated=False)
+            permutation_p_values(
+                *_pair(12, 5000, 0.0, s), Exchange(np.zeros(12, dtype=int)), 15, s, cross_validated=False
+            )
             for s in range(20)
         ]
     )
@@ -82,7 +89,9 @@ def test_agrees_with_all_permutations() -> None:
     observed = fold_pearson_r(Y, P, folds)
     everyone = np.array([fold_pearson_r(Y, P[list(order)], folds) for order in permutations(range(6))])
     exact = (everyone >= observed - 1e-12).mean(axis=0)
-    np.testing.assert_allclose(permutation_p_values(Y, P, folds, 20_000, 1, cross_validated=False), exact, atol=0.012)
+    np.testing.assert_allclose(
+        permutation_p_values(Y, P, Exchange(folds), 20_000, 1, cross_validated=False), exact, atol=0.012
+    )
 
 
 def test_ties_count_as_reached() -> None:
@@ -93,22 +102,24 @@ def test_ties_count_as_reached() -> None:
     of_responses, of_predictions = permutation_grid(folds, 399, 5)
     overlap = np.array([((Y[a] > 0) & (P[b] > 0)).sum(axis=0) for a in of_responses for b in of_predictions])
     expected = (overlap >= overlap[0]).mean(axis=0)
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 399, 5, cross_validated=False), expected)
+    np.testing.assert_array_equal(permutation_p_values(Y, P, Exchange(folds), 399, 5, cross_validated=False), expected)
 
 
 def test_threads_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     Y, P = _pair(30, 23)
     folds = np.arange(30) % 3
-    expected = permutation_p_values(Y, P, folds, 99, cross_validated=False)
+    expected = permutation_p_values(Y, P, Exchange(folds), 99, cross_validated=False)
     monkeypatch.setattr("voxelcast.scoring.permutation._BLOCK_BYTES", 1)
-    np.testing.assert_array_equal(permutation_p_values(Y, P, folds, 99, workers=3, cross_validated=False), expected)
-    assert not np.array_equal(permutation_p_values(Y, P, folds, 99, seed=1, cross_validated=False), expected)
+    np.testing.assert_array_equal(
+        permutation_p_values(Y, P, Exchange(folds), 99, workers=3, cross_validated=False), expected
+    )
+    assert not np.array_equal(permutation_p_values(Y, P, Exchange(folds), 99, 1, cross_validated=False), expected)
 
 
 def test_finds_what_is_there_and_nothing_else() -> None:
     Y, P = _pair(200, 40, 0.5)
     Y[:, 20:] = np.random.default_rng(9).standard_normal((200, 20))
-    p = permutation_p_values(Y, P, np.arange(200) % 4, 999, cross_validated=False)
+    p = permutation_p_values(Y, P, Exchange(np.arange(200) % 4), 999, cross_validated=False)
     assert (p[:20] == 1 / 1024).all()
     q = benjamini_hochberg(p)
     assert (q[:20] < 0.05).all()
@@ -118,9 +129,9 @@ def test_finds_what_is_there_and_nothing_else() -> None:
 def test_voxels_without_a_score_are_no_tests() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
-    expected = permutation_p_values(Y[:, :1], P[:, :1], folds, 99, cross_validated=False)
+    expected = permutation_p_values(Y[:, :1], P[:, :1], Exchange(folds), 99, cross_validated=False)
     Y[:, 1], P[folds == 1, 2] = 1.0, 2.0
-    p = permutation_p_values(Y, P, folds, 99, cross_validated=False)
+    p = permutation_p_values(Y, P, Exchange(folds), 99, cross_validated=False)
     assert np.isnan(p).tolist() == [False, True, True, False]
     assert p[0] == expected[0]
     np.testing.assert_array_equal(benjamini_hochberg(p)[[0, 3]], benjamini_hochberg(p[[0, 3]]))
@@ -131,7 +142,7 @@ def test_a_fold_of_constant_responses_is_left_out_as_in_the_score() -> None:
     folds = np.repeat([0, 1, 2], 20)
     Y[folds == 1, 0] = 5.0
     np.testing.assert_array_equal(
-        permutation_p_values(Y, P, folds, 80, 0, cross_validated=False), _explicit(Y, P, folds, 80, 0)
+        permutation_p_values(Y, P, Exchange(folds), 80, 0, cross_validated=False), _explicit(Y, P, folds, 80, 0)
     )
 
 
@@ -176,9 +187,9 @@ def test_grouped_responses_need_grouped_permutation() -> None:
     Y, P = (np.repeat(rng.standard_normal((12, 400)), 10, axis=0) for _ in range(2))
     Y, P = Y + 0.3 * rng.standard_normal(Y.shape), P + 0.3 * rng.standard_normal(P.shape)
     one_fold = np.zeros(120, dtype=int)
-    assert (permutation_p_values(Y, P, one_fold, 200, cross_validated=False) < 0.05).mean() > 0.2
+    assert (permutation_p_values(Y, P, Exchange(one_fold), 200, cross_validated=False) < 0.05).mean() > 0.2
     assert (
-        permutation_p_values(Y, P, one_fold, 200, groups=groups, cross_validated=False) < 0.05
+        permutation_p_values(Y, P, Exchange(one_fold, groups), 200, cross_validated=False) < 0.05
     ).mean() == pytest.approx(0.05, abs=0.03)
 
 
@@ -197,16 +208,16 @@ def test_refuses_bad_input() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
     with pytest.raises(ShapeError, match=r"\(30, 4\) and \(30, 3\)"):
-        permutation_p_values(Y, P[:, :3], folds, cross_validated=False)
+        permutation_p_values(Y, P[:, :3], Exchange(folds), cross_validated=False)
     with pytest.raises(OptionError, match="n_permutations"):
-        permutation_p_values(Y, P, folds, 0, cross_validated=False)
+        permutation_p_values(Y, P, Exchange(folds), 0, cross_validated=False)
     with pytest.raises(OptionError, match="workers"):
-        permutation_p_values(Y, P, folds, 5, workers=0, cross_validated=False)
+        permutation_p_values(Y, P, Exchange(folds), 5, workers=0, cross_validated=False)
     with pytest.raises(DataError, match="between 0 and 1"):
         benjamini_hochberg(np.array([1.5]))
     Y[0, 0] = np.nan
     with pytest.raises(DataError, match="finite"):
-        permutation_p_values(Y, P, folds, 5, cross_validated=False)
+        permutation_p_values(Y, P, Exchange(folds), 5, cross_validated=False)
 
 
 def _nested_on_noise(encoder: str, roi: int) -> tuple[FloatArray, FloatArray, IntArray]:
@@ -226,7 +237,7 @@ def test_false_positives_on_pure_noise_are_at_most_the_stated_rate(encoder: str)
     alpha, any_found, found_before = 0.05, 0, 0.0
     for roi in range(200):
         Y, predicted, folds = _nested_on_noise(encoder, roi)
-        p = permutation_p_values(Y, predicted, folds, 1000, roi, cross_validated=True)
+        p = permutation_p_values(Y, predicted, Exchange(folds), 1000, roi, cross_validated=True)
         any_found += bool((benjamini_hochberg(p) <= alpha).any())
         found_before += (p <= alpha).mean() / 200
     # Everything found is false, so an ROI with any discovery has a false discovery proportion of 1: at most alpha of
@@ -237,9 +248,10 @@ def test_false_positives_on_pure_noise_are_at_most_the_stated_rate(encoder: str)
 
 @pytest.mark.slow
 def test_fixed_predictions_would_find_too_much() -> None:
-    found = [
-        (permutation_p_values(*_nested_on_noise("ridge", roi), 200, roi, cross_validated=False) <= 0.05).mean()
-        for roi in range(40)
-    ]
+    found = []
+    for roi in range(40):
+        Y, predicted, folds = _nested_on_noise("ridge", roi)
+        p = permutation_p_values(Y, predicted, Exchange(folds), 200, roi, cross_validated=False)
+        found.append((p <= 0.05).mean())
     # P(z > 1.645 / sqrt(2)) = 12 %.
     assert np.mean(found) == pytest.approx(0.12, abs=0.03)

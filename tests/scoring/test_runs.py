@@ -7,7 +7,7 @@ from scipy.signal import lfilter
 
 from voxelcast.scoring.bootstrap import bootstrap_interval, bootstrap_scores
 from voxelcast.scoring.correlation import fold_pearson_r
-from voxelcast.scoring.permutation import permutation_orders, permutation_p_values
+from voxelcast.scoring.permutation import Exchange, permutation_orders, permutation_p_values
 from voxelcast.scoring.settings import IntervalSettings
 
 RUNS = np.repeat(np.arange(6), 50)
@@ -32,12 +32,12 @@ def test_slow_noise_and_a_common_rhythm_give_no_false_positives() -> None:
     rhythm = np.tile(np.sin(2 * np.pi * np.arange(50) / 12), 6)[:, None]
     noise = np.concatenate([lfilter([1], [1, -0.8], rng.standard_normal((50, 2000)), axis=0) for _ in range(6)])
     P = np.repeat(rhythm, 2000, axis=1)
-    p = permutation_p_values(noise, P, RUNS, 400, groups=NAMES, cross_validated=False, circular=True)
+    p = permutation_p_values(noise, P, Exchange(RUNS, NAMES, circular=True), 400, cross_validated=False)
     assert 0.03 < (p < 0.05).mean() < 0.065
-    shuffled = permutation_p_values(noise, P, RUNS, 400, cross_validated=False)
+    shuffled = permutation_p_values(noise, P, Exchange(RUNS), 400, cross_validated=False)
     assert (shuffled < 0.05).mean() > 0.1
-    found = permutation_p_values(noise[:, :50] + 2 * rhythm, P[:, :50], RUNS, 400, groups=NAMES,
-                                 cross_validated=False, circular=True)  # fmt: skip
+    driven, runs = noise[:, :50] + 2 * rhythm, Exchange(RUNS, NAMES, circular=True)
+    found = permutation_p_values(driven, P[:, :50], runs, 400, cross_validated=False)
     assert (found < 0.01).all()
 
 

@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.encoders.sample import AnyEncoder
-from voxelcast.search.base import FeatureSpace, PairResult
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.linear import LinearEncoder
+from voxelcast.encoders.registry import ENCODERS, list_encoders
+from voxelcast.search.base import FeatureSpace, PairContext, PairResult
 from voxelcast.search.evaluation_log import EvaluationLog
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.settings import PairSettings, SearchSettings
+
+LINEAR = [name for name in list_encoders() if issubclass(ENCODERS.get(name), LinearEncoder)]
+"""Encoders with a path."""
 
 
 @dataclass
@@ -82,7 +87,7 @@ def layer_names(n: int) -> Sequence[str]:
 def search(
     Y: FloatArray,
     spaces: Sequence[FeatureSpace],
-    encoders: Sequence[AnyEncoder],
+    encoders: Sequence[Encoder],
     fold_ids: IntArray,
     *,
     log: EvaluationLog | None = None,

@@ -67,7 +67,7 @@ def test_average_takes_the_best_layers_of_each_voxel() -> None:
 def test_nested_stacking_equals_plain_loops(per: str, monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = get_encoder("ridge")
     # A single setting, so that the loops below need no search.
-    monkeypatch.setattr(type(encoder), "settings", lambda *_: ({"relative_alpha": 0.5},))
+    monkeypatch.setattr(type(encoder), "param_grid", lambda *_: ({"relative_alpha": 0.5},))
     monkeypatch.setattr(type(encoder), "refined", lambda *_: ())
     raw, Y = simulated(60, 5, 8, 3, layers=3, noise=5.0)
     folds = make_folds(60, N_FOLDS, 0)

@@ -24,9 +24,11 @@ from sklearn.utils.estimator_checks import check_estimator
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnknownNameError
 from voxelcast.encoders.automl import AutoML
-from voxelcast.encoders.base import FittedEncoder, Params, moments
 from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.registry import AUTOML_ENCODERS, get_encoder, list_encoders
+from voxelcast.encoders.linear import LinearModel
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.estimator import EncodingModel
@@ -59,7 +61,7 @@ def _data(n: int = 60, p: int = 6, q: int = 4) -> tuple[FloatArray, FloatArray]:
 
 
 def test_every_encoder_is_tested() -> None:
-    assert set(SETTINGS) | set(AUTOML_ENCODERS) == set(list_encoders())
+    assert set(SETTINGS) | {name for name in ENCODERS if ENCODERS.get(name).uses_automl} == set(list_encoders())
 
 
 @pytest.mark.parametrize(
@@ -87,8 +89,8 @@ def test_equals_the_encoder(name: str) -> None:
     assert model.candidates_ == ()
     np.testing.assert_array_equal(model.predict(X), fitted.predict(X))
     assert model.score(X, Y) == pytest.approx(r2_score(Y, fitted.predict(X)))
-    assert hasattr(model, "coef_") == hasattr(model, "intercept_") == isinstance(fitted, FittedEncoder)
-    if isinstance(fitted, FittedEncoder):
+    assert hasattr(model, "coef_") == hasattr(model, "intercept_") == isinstance(fitted, LinearModel)
+    if isinstance(fitted, LinearModel):
         assert model.coef_.shape == (4, 6)
         np.testing.assert_allclose(X @ model.coef_.T + model.intercept_, model.predict(X), rtol=1e-12)
 
@@ -120,8 +122,8 @@ def test_cross_val_score_is_nested_cross_validation(name: str, monkeypatch: pyte
             model = _reference(name, setting, X[train], Y[train]).fit(X[train], Y[train])
         return mean_pearson_r(Y[test], model.predict(X[test]))
 
-    settings = get_encoder(name).settings(30, 6, 4)[:: -6 if name == "ridge" else 1]
-    monkeypatch.setattr(type(get_encoder(name)), "settings", lambda *_: settings)
+    settings = get_encoder(name).param_grid(ProblemSize(30, 6, 4))[:: -6 if name == "ridge" else 1]
+    monkeypatch.setattr(type(get_encoder(name)), "param_grid", lambda *_: settings)
     expected, chosen = [], []
     for train, test in KFold(3).split(X):
         folds = make_folds(len(train), 4, 7)
@@ -142,7 +144,7 @@ def test_cross_val_score_is_nested_cross_validation(name: str, monkeypatch: pyte
 def test_the_search_equals_scikit_learns_grid_search(name: str, groups: list[str] | None) -> None:
     X, Y = _data()
     folds = make_folds(60, 5, 2, groups)
-    grid = {"params": list(get_encoder(name).settings(48, 6, 4))}
+    grid = {"params": list(get_encoder(name).param_grid(ProblemSize(48, 6, 4)))}
     searched = GridSearchCV(EncodingModel(name), grid, cv=PredefinedSplit(folds), scoring=PEARSON).fit(X, Y)
     model = EncodingModel(name, folds=5, seed=2).fit(X, Y, groups=groups)
     assert model.params_ == searched.best_params_["params"]
@@ -154,11 +156,11 @@ def test_the_search_equals_scikit_learns_grid_search(name: str, groups: list[str
 def test_a_refined_penalty_scores_at_least_as_well_as_the_list() -> None:
     X, Y = _data()
     model = EncodingModel("ridge").fit(X, Y)
-    listed = get_encoder("ridge").settings(54, 6, 4)
+    listed = get_encoder("ridge").param_grid(ProblemSize(54, 6, 4))
     assert model.params_ not in listed
     assert len(model.candidates_) > len(listed)
     assert max(c.score for c in model.candidates_) == next(
-        c.score for c in model.candidates_ if c.setting == model.params_
+        c.score for c in model.candidates_ if c.params == model.params_
     )
 
 
@@ -241,7 +243,7 @@ def test_proposals(method: str) -> None:
     model = EncodingModel("boosted_trees", method=method, trials=3, folds=2, seed=1).fit(X, Y[:, :2])
     best = max(model.candidates_, key=lambda candidate: candidate.score)
     assert 1 <= len(model.candidates_) <= 3
-    assert model.params_ == best.setting
+    assert model.params_ == best.params
     again = EncodingModel("boosted_trees", params=model.params_, seed=1).fit(X, Y[:, :2])
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
 

@@ -7,10 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from voxelcast.encoders.registry import ENCODERS
-from voxelcast.search.exact import exact_trials, score_excluded, smallest_training
+from voxelcast.encoders.moments import roi_scores
+from voxelcast.encoders.registry import get_encoder
+from voxelcast.search.exact import exact_trials
 from voxelcast.search.folds import make_folds
 from voxelcast.search.training import PairData, training
+from voxelcast.search.trials import Task, without
 
 from .spaces import Fixed, simulated
 
@@ -20,27 +22,23 @@ from .spaces import Fixed, simulated
 def test_no_penalty_in_between_scores_better(name: str, outer: int | None) -> None:
     features, Y = simulated(160, 0, 8, 60, noise=6.0)
     folds = make_folds(160, 4, 0)
-    data, encoder = PairData(Y, folds, 4), ENCODERS[name]()
+    data, encoder = PairData(Y, folds, 4), get_encoder(name)
     source = training(Fixed(features[0]), data)
-    tried = dict(exact_trials(encoder, source, data, True, "pearson_r"))[outer]
+    tried = dict(exact_trials(encoder, source, Task(data)))[outer]
     scores = tried.scores.mean(axis=1)
-    best = tried.settings[int(scores.argmax())]
+    best = tried.params_list[int(scores.argmax())]
     near = tuple(best | {"relative_alpha": best["relative_alpha"] * factor} for factor in np.geomspace(0.7, 1.4, 21))
     allowed = tuple(setting for setting in near if name == "ridge" or 1e-3 <= setting["relative_alpha"] <= 1)
     parts = [fold for fold in range(4) if fold != outer]
-    dense = np.concatenate(
-        [
-            score_excluded(
-                encoder, source, data, allowed, tuple(sorted({fold} | ({outer} - {None}))), "pearson_r", (fold,)
-            )
-            for fold in parts
-        ],
-        axis=1,
-    ).mean(axis=1)
+    columns = []
+    for fold in parts:
+        (found,) = encoder.evaluate(source, allowed, without(fold, outer), (fold,))
+        columns.append(roi_scores(found, data.held_out[fold]))
+    dense = np.mean(columns, axis=0)
     # The score of the lasso jumps where a voxel's first feature comes in; no polynomial follows that.
     assert scores.max() >= dense.max() - (1e-8 if name == "ridge" else 2e-3)
     if tried.complexity is not None:
-        ranked = [tried.settings[place] for place in np.argsort(tried.complexity)]
+        ranked = [tried.params_list[place] for place in np.argsort(tried.complexity)]
         assert [s["relative_alpha"] for s in ranked] == sorted((s["relative_alpha"] for s in ranked), reverse=True)
 
 
@@ -48,12 +46,12 @@ def test_no_penalty_in_between_scores_better(name: str, outer: int | None) -> No
 def test_settings_suit_the_smallest_training_part_of_unequal_folds(sizes: tuple[int, ...]) -> None:
     folds = np.repeat(np.arange(4), sizes)
     data, n = PairData(np.random.default_rng(0).standard_normal((25, 2)), folds, 4), 25
-    assert smallest_training(data, nested=False) == min(n - sizes[i] for i in range(4)) == 15
-    assert smallest_training(data, nested=True) == min(n - sizes[i] - sizes[j] for i in range(4) for j in range(i)) == 8
+    assert Task(data, nested=False).size(12).n_train == min(n - sizes[i] for i in range(4)) == 15
+    assert Task(data).size(12).n_train == min(n - sizes[i] - sizes[j] for i in range(4) for j in range(i)) == 8
     # With more features than that, so many numbers of components are tried, and each has a score in every part.
     features = np.random.default_rng(1).standard_normal((25, 12))
-    for _, tried in exact_trials(ENCODERS["pls"](), training(Fixed(features), data), data, True, "pearson_r"):
-        assert [setting["n_components"] for setting in tried.settings] == list(range(1, 8))
+    for _, tried in exact_trials(get_encoder("pls"), training(Fixed(features), data), Task(data)):
+        assert [setting["n_components"] for setting in tried.params_list] == list(range(1, 8))
         assert np.isfinite(tried.scores).all()
 
 
@@ -67,7 +65,7 @@ def test_memory_of_many_voxels_is_bounded(name: str) -> None:
     data = PairData(Y, folds, 5)
     source = training(Fixed(X), data)
     before = tracemalloc.get_traced_memory()[0]
-    for _ in exact_trials(ENCODERS[name](), source, data, True, "pearson_r"):
+    for _ in exact_trials(get_encoder(name), source, Task(data)):
         pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.simulation import simulate_features, simulate_responses
 from tests.search.spaces import search
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search import ensemble
 from voxelcast.search.base import GivenFeatures
@@ -56,7 +57,7 @@ def _peak(n_folds: int, n_layers: int, refitted: bool, per: str, method: str) ->
         peak = tracemalloc.get_traced_memory()[1] + Y.nbytes
     finally:
         tracemalloc.stop()
-    size = FitSize(N, 0, Q, P, n_folds, n_layers, 2, 52, refitted, per == "voxel", method)
+    size = FitSize(ProblemSize(N, P, Q), 0, n_folds, n_layers, tuple(encoders), refitted, per == "voxel", method)
     return peak, fit_bytes(size)
 
 

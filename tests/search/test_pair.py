@@ -13,7 +13,8 @@ from sklearn.cross_decomposition import PLSRegression
 from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, VoxelcastError
-from voxelcast.encoders.base import Params, moments
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.scoring.correlation import METRICS, fold_pearson_r
@@ -77,10 +78,10 @@ def test_equals_plain_loops_over_sklearn(
         for X, name in zip(features, layer_names(2), strict=True)
     ]
     result = search(Y, spaces, [get_encoder(encoder)], folds, metric=metric)
-    settings = get_encoder(encoder).settings(24, 4, Y.shape[1])
+    settings = get_encoder(encoder).param_grid(ProblemSize(24, 4, Y.shape[1]))
     plain, test, nested = _brute_force(encoder, settings, spaces, Y, folds, metric)
     np.testing.assert_allclose([c.fold_scores for c in result.candidates], plain, atol=1e-9)
-    assert [(c.layer, c.setting) for c in result.candidates] == [(s.layer, k) for s in spaces for k in settings]
+    assert [(c.layer, c.params) for c in result.candidates] == [(s.layer, k) for s in spaces for k in settings]
     assert result.chosen is result.candidates[int(plain.mean(axis=1).argmax())]
     assert result.out_of_fold is not None
     assert result.voxel_scores is not None
@@ -108,7 +109,7 @@ def test_responses_of_a_fold_have_no_part_in_its_prediction(method: str) -> None
         assert before.out_of_fold is not None
         assert after.out_of_fold is not None
         out = folds == fold
-        assert dict(after.nested_choices[fold].setting) == pytest.approx(dict(before.nested_choices[fold].setting))
+        assert dict(after.nested_choices[fold].params) == pytest.approx(dict(before.nested_choices[fold].params))
         assert after.nested_choices[fold].layer == before.nested_choices[fold].layer
         np.testing.assert_allclose(
             after.nested_choices[fold].fold_scores, before.nested_choices[fold].fold_scores, atol=1e-10
@@ -160,7 +161,7 @@ def test_is_deterministic() -> None:
         first, second = (_search(Y, folds, features, method=method, trials=6, names=("s", "V1")) for _ in range(2))
         np.testing.assert_array_equal(first.predictions, second.predictions)
         np.testing.assert_array_equal(first.out_of_fold, second.out_of_fold)
-        assert [c.setting for c in first.candidates] == [c.setting for c in second.candidates]
+        assert [c.params for c in first.candidates] == [c.params for c in second.candidates]
 
 
 def test_without_nesting_nothing_is_reported_as_performance() -> None:
@@ -172,7 +173,7 @@ def test_without_nesting_nothing_is_reported_as_performance() -> None:
     assert plain.nested_choices == ()
     assert len(nested.nested_choices) == N_FOLDS
     assert all(choice.fold_scores.shape == (N_FOLDS - 1,) for choice in nested.nested_choices)
-    assert plain.chosen.setting == nested.chosen.setting
+    assert plain.chosen.params == nested.chosen.params
     np.testing.assert_array_equal(plain.predictions, nested.predictions)
 
 
@@ -186,7 +187,7 @@ def test_ties_go_to_the_candidate_tried_first() -> None:
     result = search(Y, [Fixed(flat)], [get_encoder("pls")], folds)
     scores = [c.score for c in result.candidates]
     assert scores[2:] == [scores[2]] * 4
-    assert int(result.chosen.setting["n_components"]) <= 3
+    assert int(result.chosen.params["n_components"]) <= 3
 
 
 def test_a_dead_layer_never_wins() -> None:
@@ -213,7 +214,7 @@ def test_fewer_stimuli_than_features() -> None:
     features, Y = simulated(24, 5, 40, 6)
     folds = make_folds(24, N_FOLDS, 0)
     result = _search(Y, folds, features)
-    tried = [int(c.setting["n_components"]) for c in result.candidates if c.encoder == "pls"]
+    tried = [int(c.params["n_components"]) for c in result.candidates if c.encoder == "pls"]
     # Two folds of six are left out in nested cross-validation: 12 training stimuli have rank 11.
     assert tried == list(range(1, 12))
     assert np.isfinite(result.predictions).all()
@@ -224,7 +225,7 @@ def test_chosen_model_is_that_of_the_predictions() -> None:
     result = _search(Y, make_folds(60, N_FOLDS, 0), features)
     (part,) = result.parts
     np.testing.assert_allclose(part.model.predict(features[0][60:]), result.predictions, atol=1e-12)
-    again = get_encoder(result.chosen.encoder).fit(features[0][:60], Y, result.chosen.setting)
+    again = get_encoder(result.chosen.encoder).fit(features[0][:60], Y, result.chosen.params)
     np.testing.assert_allclose(part.model.arrays()["coefficients"], again.coefficients, atol=1e-10)
 
 

@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 
 from tests.search.spaces import search
-from voxelcast.encoders.base import Params
-from voxelcast.encoders.registry import ENCODERS, get_encoder
+from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.registry import get_encoder
 from voxelcast.features.delays import BEFORE, delay
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.evaluation_log import EvaluationLog, open_log
+from voxelcast.search.evaluator import Evaluator
 from voxelcast.search.folds import make_folds
-from voxelcast.search.judge import Evaluator
 from voxelcast.search.settings import SelectionSettings
 
-from .spaces import Fixed, layer_names, simulated
+from .spaces import LINEAR, Fixed, layer_names, simulated
 
 
-@pytest.mark.parametrize("encoder", sorted(ENCODERS))
+@pytest.mark.parametrize("encoder", LINEAR)
 @pytest.mark.parametrize("seed", range(3))
 def test_the_exact_optimum_is_never_worse(encoder: str, seed: int) -> None:
     features, Y = simulated(80, 5, 15, 6, noise=6.0, seed=seed)
@@ -39,10 +40,10 @@ def test_the_exact_optimum_is_never_worse(encoder: str, seed: int) -> None:
     }
     exact, bayes = found["exact"], found["bayes"]
     assert exact.chosen.score >= bayes.chosen.score - 1e-12
-    assert len(bayes.candidates) == (12 if get_encoder(encoder).space(64, 5, 6) else 1)
-    by_setting = {tuple(c.setting.items()): c.fold_scores for c in exact.candidates}
+    assert len(bayes.candidates) == (12 if get_encoder(encoder).search_space(ProblemSize(64, 5, 6)) else 1)
+    by_setting = {tuple(c.params.items()): c.fold_scores for c in exact.candidates}
     for candidate in bayes.candidates:
-        np.testing.assert_allclose(candidate.fold_scores, by_setting[tuple(candidate.setting.items())], atol=1e-10)
+        np.testing.assert_allclose(candidate.fold_scores, by_setting[tuple(candidate.params.items())], atol=1e-10)
 
 
 def test_all_trials_of_a_small_space_find_the_exact_optimum() -> None:
@@ -52,8 +53,8 @@ def test_all_trials_of_a_small_space_find_the_exact_optimum() -> None:
         search(Y, [Fixed(features[0])], [get_encoder("pls")], folds, method=method, trials=40)
         for method in ("exact", "bayes")
     )
-    assert bayes.chosen.setting == exact.chosen.setting
-    assert [c.setting for c in bayes.nested_choices] == [c.setting for c in exact.nested_choices]
+    assert bayes.chosen.params == exact.chosen.params
+    assert [c.params for c in bayes.nested_choices] == [c.params for c in exact.nested_choices]
     np.testing.assert_allclose(bayes.predictions, exact.predictions, atol=1e-10)
     np.testing.assert_allclose(bayes.voxel_scores, exact.voxel_scores, atol=1e-10)
 
@@ -67,7 +68,7 @@ def test_proposals_depend_on_the_seed_and_on_the_pair() -> None:
             Y, [Fixed(features[0])], [get_encoder("ridge")], folds, method="bayes", trials=6, seed=seed, names=names,
             nested=False,
         )  # fmt: skip
-        return [c.setting for c in result.candidates]
+        return [c.params for c in result.candidates]
 
     assert proposed(0, "sub01", "V1") == proposed(0, "sub01", "V1")
     assert proposed(0, "sub01", "V1") != proposed(1, "sub01", "V1")
@@ -127,11 +128,11 @@ def test_a_joint_search_fits_what_it_scored() -> None:
     assert len({(c.layer, c.n_features, c.encoder) for c in result.candidates}) > 4
     features, Y = simulated(60, 5, 8, 4, layers=2, noise=6.0)
     X = features[int(result.chosen.layer[-1])][:, : result.chosen.n_features]
-    model = get_encoder(result.chosen.encoder).fit(X[:60], Y, result.chosen.setting)
+    model = get_encoder(result.chosen.encoder).fit(X[:60], Y, result.chosen.params)
     np.testing.assert_allclose(result.predictions, model.predict(X[60:]), atol=1e-9)
     folds = make_folds(60, 4, 0)
     held_out = folds == 2
-    again = get_encoder(result.chosen.encoder).fit(X[:60][~held_out], Y[~held_out], result.chosen.setting)
+    again = get_encoder(result.chosen.encoder).fit(X[:60][~held_out], Y[~held_out], result.chosen.params)
     score = mean_pearson_r(Y[held_out], again.predict(X[:60][held_out]))
     assert result.chosen.fold_scores[2] == pytest.approx(score, abs=1e-9)
 
@@ -146,7 +147,7 @@ def test_no_proposal_asks_for_more_components_than_the_rank(name: str, joint: bo
     parts[folds == 3, 2] = rng.standard_normal(15)
     X, Y = parts @ rng.standard_normal((3, 8)), rng.standard_normal((60, 9))
     result = search(Y, [Fixed(X)], [get_encoder(name)], folds, method="random", trials=10, joint=joint)
-    assert {int(count) for c in result.candidates for count in c.setting.values()} == {1, 2}
+    assert {int(count) for c in result.candidates for count in c.params.values()} == {1, 2}
 
 
 def test_a_joint_search_takes_a_component_at_all_delays_or_leaves_it() -> None:
@@ -199,10 +200,10 @@ def test_pools_of_a_layer_have_proposals_of_their_own() -> None:
     features, Y = simulated(60, 5, 8, 4)
     spaces = [Fixed(features[0], pool=pool) for pool in ("", "mean", "max")]
     result = search(Y, spaces, [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
-    proposed = {pool: [c.setting for c in result.candidates if c.pool == pool] for pool in ("", "mean", "max")}
+    proposed = {pool: [c.params for c in result.candidates if c.pool == pool] for pool in ("", "mean", "max")}
     assert proposed["mean"] != proposed["max"]
     alone = search(Y, spaces[:1], [get_encoder("ridge")], make_folds(60, 4, 0), method="random", trials=3)
-    assert proposed[""] == [c.setting for c in alone.candidates]
+    assert proposed[""] == [c.params for c in alone.candidates]
 
 
 class _Killed(Exception):
@@ -227,17 +228,16 @@ def test_a_killed_search_goes_on_where_it_was(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = _search("bayes", **options)
-    name = "_fit_voxels" if "selection" in options else "_fit_and_score"
-    fit = getattr(Evaluator, name)
+    fit = Evaluator._evaluated
     left = [40]
 
-    def counted(self: Evaluator, setting: Params, fold: int) -> object:
+    def counted(self: Evaluator, params: Params, fold: int) -> FloatArray:
         left[0] -= 1
         if left[0] < 0:
             raise _Killed
-        return fit(self, setting, fold)
+        return fit(self, params, fold)
 
-    monkeypatch.setattr(Evaluator, name, counted)
+    monkeypatch.setattr(Evaluator, "_evaluated", counted)
     with open_log(tmp_path / "scratch") as log, pytest.raises(_Killed):
         _search("bayes", log, **options)
     # The kill cut a line short.
@@ -260,7 +260,7 @@ def _assert_same(found: PairResult, expected: PairResult) -> None:
     np.testing.assert_array_equal(found.predictions, expected.predictions)
     np.testing.assert_array_equal(found.out_of_fold, expected.out_of_fold)
     np.testing.assert_array_equal(found.layer_weights, expected.layer_weights)
-    assert [c.setting for c in found.candidates] == [c.setting for c in expected.candidates]
+    assert [c.params for c in found.candidates] == [c.params for c in expected.candidates]
     scores = [[c.fold_scores for c in result.candidates] for result in (found, expected)]
     np.testing.assert_array_equal(*scores)
 

@@ -34,7 +34,7 @@ def test_scores_are_averaged_over_partitions() -> None:
 
 def test_partitions_that_chose_alike_leave_one_model() -> None:
     _, results = _results(0.5, EnsembleSettings())
-    assert len({(r.chosen.layer, tuple(r.chosen.setting.items())) for r in results}) == 1
+    assert len({(r.chosen.layer, tuple(r.chosen.params.items())) for r in results}) == 1
     combined = combine_repeats(results)
     (part,) = combined.parts
     (share,) = combined.shares

@@ -8,9 +8,10 @@ import pytest
 from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
+from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.mlp import MLP
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.encoders.sample import SampleEncoder
 from voxelcast.scoring.correlation import fold_pearson_r, mean_pearson_r
 from voxelcast.search.folds import make_folds
 from voxelcast.search.settings import EnsembleSettings
@@ -24,20 +25,20 @@ def test_scores_are_those_of_fits_by_hand(name: str, method: str) -> None:
     folds = make_folds(40, 3, 0)
     space = Refitted(features[0], folds, 4)
     encoder = get_encoder(name, seed=3)
-    assert isinstance(encoder, SampleEncoder)
+    assert isinstance(encoder, Encoder)
     result = search(Y, [space], [encoder], folds, method=method, trials=2)
     for candidate in result.candidates:
         for fold in range(3):
             X, kept = space.scores((fold,))[:40], folds != fold
-            predicted = encoder.fit(X[kept], Y[kept], candidate.setting).predict(X[~kept])
+            predicted = encoder.fit(X[kept], Y[kept], candidate.params).predict(X[~kept])
             assert candidate.fold_scores[fold] == pytest.approx(mean_pearson_r(Y[~kept], predicted), abs=1e-9)
     final = space.scores(())
-    expected = encoder.fit(final[:40], Y, result.chosen.setting).predict(final[40:])
+    expected = encoder.fit(final[:40], Y, result.chosen.params).predict(final[40:])
     np.testing.assert_allclose(result.predictions, expected, atol=1e-9)
     assert result.out_of_fold is not None
     for outer, choice in enumerate(result.nested_choices):
         X, kept = space.scores((outer,))[:40], folds != outer
-        predicted = encoder.fit(X[kept], Y[kept], choice.setting).predict(X[~kept])
+        predicted = encoder.fit(X[kept], Y[kept], choice.params).predict(X[~kept])
         np.testing.assert_allclose(result.out_of_fold[~kept], predicted, atol=1e-9)
 
 
@@ -45,11 +46,11 @@ def test_the_exact_search_shares_what_one_training_part_gives_two_folds() -> Non
     features, Y = simulated(60, 5, 5, 3)
     folds = make_folds(60, 3, 0)
     encoder = get_encoder("kernel_ridge_linear")
-    assert isinstance(encoder, SampleEncoder)
+    assert isinstance(encoder, Encoder)
     result = search(Y, [Fixed(features[0])], [encoder], folds)
     for outer, choice in enumerate(result.nested_choices):
         best = -np.inf
-        for setting in encoder.settings(20, 5, 3):
+        for setting in encoder.param_grid(ProblemSize(20, 5, 3)):
             scores = []
             for fold in (f for f in range(3) if f != outer):
                 kept = (folds != outer) & (folds != fold)
@@ -67,11 +68,11 @@ def test_exact_search_refuses_what_cannot_be_listed() -> None:
 
 
 def test_an_encoder_that_chooses_for_itself_is_tried_once() -> None:
-    class Mean(SampleEncoder):
+    class Mean(Encoder):
         name = "mean"
         fits = 0
 
-        def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, object]:  # type: ignore[override]
+        def search_space(self, size: ProblemSize) -> dict[str, object]:  # type: ignore[override]
             return {}
 
         def fit(self, X: FloatArray, Y: FloatArray, setting: object):  # type: ignore[no-untyped-def,override]
@@ -83,11 +84,10 @@ def test_an_encoder_that_chooses_for_itself_is_tried_once() -> None:
     result = search(Y, [Fixed(features[0])], [Mean()], folds, method="bayes", trials=9, nested=False)
     assert len(result.candidates) == 1
     assert Mean.fits == 4 + 1
-    assert dict(result.chosen.setting) == {}
+    assert dict(result.chosen.params) == {}
 
 
 def test_banded_ridge_joins_two_planted_layers_and_leaks_nothing() -> None:
-    pytest.importorskip("himalaya")
     rng = np.random.default_rng(0)
     layers = [rng.standard_normal((130, 8)) for _ in range(3)]
     signal = layers[0][:120] @ rng.standard_normal((8, 6)) + layers[1][:120] @ rng.standard_normal((8, 6))

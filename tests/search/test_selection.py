@@ -51,7 +51,7 @@ def test_one_standard_error_takes_the_simplest_that_is_nearly_as_good() -> None:
         means, top = scores.mean(axis=1), int(scores.mean(axis=1).argmax())
         error = scores[top].std(ddof=1) / np.sqrt(N_FOLDS)
         expected = int(np.flatnonzero(means >= means[top] - error)[0])
-        assert simple.chosen.setting == best.candidates[expected].setting
+        assert simple.chosen.params == best.candidates[expected].params
         simpler += expected < top
     assert simpler > 0
 

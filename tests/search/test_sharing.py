@@ -53,7 +53,7 @@ def test_fitting_projected_responses_is_predicting_components_and_projecting_bac
     for fold, choice in enumerate(result.nested_choices):
         kept = fold != FOLDS
         U = shared_components([Y[kept], *(other[kept] for other in others)], K)
-        components = encoder.fit(X[:N][kept], U, choice.setting).predict(X[:N][~kept])
+        components = encoder.fit(X[:N][kept], U, choice.params).predict(X[:N][~kept])
         expected = components @ (U.T @ Y[kept]) + Y[kept].mean(axis=0)
         np.testing.assert_allclose(result.out_of_fold[~kept], expected, atol=1e-8)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voxelcast.encoders.base import moments
+from voxelcast.encoders.moments import moments
 from voxelcast.search.folds import make_folds
 from voxelcast.search.training import PairData, training
 

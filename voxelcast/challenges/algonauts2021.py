@@ -75,6 +75,10 @@ class Algonauts2021(Challenge):
         """Name the track."""
         return "full_track" if all(roi == WHOLE_BRAIN for _, roi in shapes) else "mini_track"
 
+    def shown(self, shapes: Mapping[Part, Shape]) -> str:
+        """Name the track."""
+        return self.stem(shapes).replace("_", " ")
+
     def encode(self, content: Mapping[str, Mapping[str, FloatArray]], shapes: Mapping[Part, Shape]) -> dict[str, bytes]:
         """Pickle the arrays."""
         return {f"{self.stem(shapes)}.pkl": pickled(content)}
@@ -104,7 +108,7 @@ class Algonauts2021(Challenge):
         n_subjects, n_rois = (len({part[k] for part in shapes}) for k in (0, 1))
         n_test, n_voxels = next(iter(shapes.values()))[0], sum(m for _, m in shapes.values())
         return (
-            f"{self.stem(shapes).replace('_', ' ')} in order: {n_subjects} subjects x {n_rois} ROIs, "
+            f"{self.shown(shapes)} in order: {n_subjects} subjects x {n_rois} ROIs, "
             f"{n_test} stimuli, {n_voxels} voxels in all"
         )
 

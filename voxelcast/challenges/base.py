@@ -76,6 +76,10 @@ class Challenge(ABC):
     def stem(self, shapes: Mapping[Part, Shape]) -> str:
         """Name the submission of these arrays: its file without the ending."""
 
+    def shown(self, shapes: Mapping[Part, Shape]) -> str:
+        """Name the submission of these arrays in messages."""
+        return self.stem(shapes)
+
     def members(self, shapes: Mapping[Part, Shape]) -> dict[str, int]:
         """Name the files of the submission below its folder, with the number of values that each holds: one, of all."""
         return {f"{self.stem(shapes)}{self.ending}": sum(n * m for n, m in shapes.values())}
@@ -185,9 +189,9 @@ class Challenge(ABC):
         UnwritableError
             If the folder cannot be written to.
         """
-        stem = self.stem(shapes)
+        stem, shown = self.stem(shapes), self.shown(shapes)
         content = {part: _as_float32(values) for part, values in arrays.items()}
-        _raise_first(find_problems(self._nested(content), self._nested(shapes), self.levels), stem)
+        _raise_first(find_problems(self._nested(content), self._nested(shapes), self.levels), shown)
         members = self.encode(self._nested({part: content[part] for part in shapes}), shapes)
         for name, data in (*members.items(), (f"{stem}.zip", zipped(members))):
             write_bytes(folder / name, data)

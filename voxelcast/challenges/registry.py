@@ -28,6 +28,16 @@ def register_challenge(challenge: C) -> C:
     ------
     OptionError
         If the name is taken.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.challenges.algonauts2021 import Algonauts2021
+    >>> @vc.register_challenge
+    ... class OurChallenge(Algonauts2021):
+    ...     name = "our_challenge"
+    >>> vc.list_challenges("our*")
+    ('our_challenge',)
     """
     CHALLENGES.add(challenge.name, challenge)
     return challenge
@@ -38,7 +48,8 @@ def list_challenges(pattern: str = "*") -> tuple[str, ...]:
 
     Examples
     --------
-    >>> list_challenges("algonauts*")
+    >>> import voxelcast as vc
+    >>> vc.list_challenges("algonauts*")
     ('algonauts2021', 'algonauts2023', 'algonauts2025')
     """
     return CHALLENGES.names(pattern)

@@ -41,18 +41,19 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: An
     With --stimuli also the size on disk of their features, pooled over time, in float32. Networks that take clips show
     the steps of time per clip, too.
     """
-    from voxelcast.networks.layer_sizes import LayerSize, layer_sizes, readable_bytes, total_size
+    from voxelcast.networks.layer_sizes import BYTES, count_features, readable_bytes, readable_shape
     from voxelcast.networks.registry import describe_layers
 
-    sizes = layer_sizes(describe_layers(name, **settings), f"grid({grid})" if grid else "none")
+    layers = describe_layers(name, **settings)
+    counts = [count_features(layer, f"grid({grid})" if grid else "none") for layer in layers]
 
-    def line(size: LayerSize) -> str:
-        cells = [size.name, size.kind, size.shape, f"{size.n_features} features"]
-        return "\t".join([*cells, *([readable_bytes(size.n_bytes(stimuli))] if stimuli else [])])
+    def show(*cells: str, n_features: int) -> None:
+        size = [readable_bytes(BYTES * n_features * stimuli)] if stimuli else []
+        click.echo("\t".join([*cells, f"{n_features} features", *size]))
 
-    for size in sizes:
-        click.echo(line(size))
-    click.echo(line(total_size(sizes)))
+    for layer, n_features in zip(layers, counts, strict=True):
+        show(layer.name, layer.kind, readable_shape(layer), n_features=n_features)
+    show("total", f"{len(layers)} layers", "", n_features=sum(counts))
     if stimuli:
         click.echo(f"for {stimuli} stimuli, pooled over time, float32")
 
@@ -80,10 +81,9 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show
 @_STD
 def validate_(images: Path, classes: Path | None, batch: int, workers: int, device: str, **options: Any) -> None:
     """Measure the top-1 and top-5 accuracy of network NAME on IMAGES, a folder with a folder of images per class."""
-    from voxelcast.networks.image_folder import list_image_folder
+    from voxelcast.networks.labelled_images import list_image_folder, validate
     from voxelcast.networks.registry import load_network
     from voxelcast.networks.settings import NetworkSettings
-    from voxelcast.networks.validate import validate
 
     labelled = list_image_folder(images, classes)
     settings = take_settings(NetworkSettings, options, layers="all")
@@ -122,11 +122,10 @@ def finetune_(
     The defaults are those of Barlow Twins' recipe for a fraction of the labels. Run the same command again after a
     kill: it goes on after the last whole epoch. The result is used with `weights: OUTPUT`.
     """
-    from voxelcast.networks.finetune import FinetuneSettings, finetune
-    from voxelcast.networks.image_folder import list_image_folder
+    from voxelcast.networks.finetune import FinetuneSettings, finetune, load_trainee
+    from voxelcast.networks.labelled_images import list_image_folder
     from voxelcast.networks.module_network import check_device
     from voxelcast.networks.settings import NetworkSettings
-    from voxelcast.networks.trainee import load_trainee
 
     settings = take_settings(FinetuneSettings, options)
     network = take_settings(NetworkSettings, options, layers="all")
@@ -152,14 +151,15 @@ def encoders() -> None:
 @click.argument("pattern", default="*")
 def list_encoders_(pattern: str) -> None:
     """List the encoders that match PATTERN, and how their hyper-parameters are found."""
+    from voxelcast.encoders.params import ProblemSize
     from voxelcast.encoders.registry import get_encoder, list_encoders
 
     for name in list_encoders(pattern):
         encoder = get_encoder(name)
-        found = "exact or searched" if encoder.settings(100, 10, 10) else "searched"
-        if not encoder.space(100, 10, 10):
+        found = "exact or searched" if encoder.param_grid(ProblemSize(100, 10, 10)) else "searched"
+        if not encoder.search_space(ProblemSize(100, 10, 10)):
             found = "no search"
-        click.echo(f"{name}\t{found}\t{', '.join(encoder.space(100, 10, 10)) or '-'}")
+        click.echo(f"{name}\t{found}\t{', '.join(encoder.search_space(ProblemSize(100, 10, 10))) or '-'}")
 
 
 @encoders.command("install-autosklearn")

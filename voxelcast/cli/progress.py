@@ -1,69 +1,10 @@
-"""Progress as the user sees it: bars on a terminal, plain lines elsewhere."""
+"""Progress as the user of a terminal sees it."""
 
 from __future__ import annotations
 
 import sys
-import time
-from typing import Any
 
-from tqdm.auto import tqdm
-
-_SECONDS_BETWEEN_LINES = 10.0
-
-
-class TerminalProgress:
-    """A tqdm bar for each piece of work; notes go above it."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def start(self, what: str, total: int, unit: str) -> None:
-        """Open a bar."""
-        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
-
-    def advance(self, n: int = 1) -> None:
-        """Move the bar."""
-        self._bar.update(n)
-
-    def note(self, message: str) -> None:
-        """Write a line above the bar."""
-        tqdm.write(message, file=sys.stderr)
-
-    def finish(self) -> None:
-        """Close the bar."""
-        self._bar.close()
-
-
-class LineProgress:
-    """Plain lines for logs and pipes: the beginning, now and then how far, the end."""
-
-    def __init__(self) -> None:
-        self._what, self._unit, self._total, self._done = "", "", 0, 0
-        self._started = self._said = 0.0
-
-    def start(self, what: str, total: int, unit: str) -> None:
-        """Say what begins."""
-        self._what, self._unit, self._total, self._done = what, unit, total, 0
-        self._started = self._said = time.monotonic()
-        self.note(f"{what}: {total} to do (unit: {unit})")
-
-    def advance(self, n: int = 1) -> None:
-        """Say how far it is, at most every ten seconds."""
-        self._done += n
-        now = time.monotonic()
-        if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
-            self._said = now
-            left = (now - self._started) / self._done * (self._total - self._done)
-            self.note(f"{self._what}: {self._done} of {self._total}, about {left:.0f} s left")
-
-    def note(self, message: str) -> None:
-        """Print a line."""
-        print(message, file=sys.stderr, flush=True)
-
-    def finish(self) -> None:
-        """Say how long it took."""
-        seconds = time.monotonic() - self._started
-        self.note(f"{self._what}: {self._done} of {self._total} in {seconds:.1f} s")
+from voxelcast.core.progress_bars import LineProgress, TerminalProgress
 
 
 def make_progress() -> TerminalProgress | LineProgress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,6 @@ import click
 from voxelcast.cli.options import PATH, take_settings
 from voxelcast.cli.progress import make_progress
 from voxelcast.core.errors import OptionError
-from voxelcast.datasets.simulation.plan import SimulationPlan
 
 
 @click.command()
@@ -45,21 +43,16 @@ def simulate(
     The preset demo is small; challenge has the real numbers of subjects, voxels and videos. What was planted, and the
     test responses, lie in ROOT/truth.
     """
-    from voxelcast.datasets.simulation.plan import simulation_preset
-    from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
-    from voxelcast.networks.settings import NetworkSettings
+    from voxelcast.datasets.simulation.plan import resize_plan, simulation_preset
+    from voxelcast.experiment.simulation import DEFAULT_DRIVERS, driving_networks, simulate
     from voxelcast.stimuli.sampling import FrameSampling
 
     drivers = DEFAULT_DRIVERS | dict(_driver(text) for text in driver)
     sampling = take_settings(FrameSampling, options)
     network = {name: options.pop(name) for name in ("weights", "input_size")}
-    networks = [
-        NetworkSettings(name, ("*",), **network)
-        for name in sorted({name for name, _ in drivers.values()})
-        if not name.startswith("voxelcast/")
-    ]
+    networks = driving_networks(drivers, **network)
     given = {name: value for name, value in options.items() if value is not None}
-    plan = _resized(simulation_preset(preset, drivers, **given), subjects, voxels)
+    plan = resize_plan(simulation_preset(preset, drivers, **given), subjects, voxels)
     simulate(root, plan, networks, sampling=sampling, seed=plan.seed, progress=make_progress())
     click.echo(f"simulation in {root}; use it with dataset: {{kind: simulated, root: {root}}}")
 
@@ -70,17 +63,6 @@ def _driver(text: str) -> tuple[str, tuple[str, str]]:
     if not (equals and colon and roi and network and layer):
         raise OptionError(f"--driver must be ROI=NETWORK:LAYER, e.g. V1=voxelcast/motion_energy:static.1; got {text!r}")
     return roi, (network, layer)
-
-
-def _resized(plan: SimulationPlan, subjects: int | None, voxels: int | None) -> SimulationPlan:
-    """Give the plan another number of subjects (sub01, sub02, ...) and of voxels in every ROI."""
-    names = plan.subjects if subjects is None else [f"sub{number:02d}" for number in range(1, subjects + 1)]
-    counts = list(plan.voxels.values())
-    table = {
-        name: {roi: n if voxels is None else voxels for roi, n in counts[index % len(counts)].items()}
-        for index, name in enumerate(names)
-    }
-    return replace(plan, voxels=table)
 
 
 @click.command()

@@ -17,6 +17,8 @@
     ├── ExecutionError     (RuntimeError)       work that a worker, a scheduler or a cloud did not do
     └── StoreError         (RuntimeError)       a stored result that belongs to something else
 
+    VoxelcastWarning       (UserWarning)        a result that is there, but not as it might be expected
+
 Every message is one line: what was wrong, what is allowed, what was got, what to do.
 """
 
@@ -24,7 +26,17 @@ from __future__ import annotations
 
 
 class VoxelcastError(Exception):
-    """Root of the errors that voxelcast raises on purpose; its text is one line for the user."""
+    """Root of the errors that voxelcast raises on purpose; its text is one line for the user.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> try:
+    ...     vc.load_network("torchvision/resnet19", layers="all")
+    ... except vc.VoxelcastError as error:
+    ...     print(str(error)[:45])
+    network 'torchvision/resnet19' does not exist
+    """
 
     def __str__(self) -> str:
         # KeyError would show its argument in quotes; the user gets the sentence itself.
@@ -81,3 +93,15 @@ class ExecutionError(VoxelcastError, RuntimeError):
 
 class StoreError(VoxelcastError, RuntimeError):
     """A stored result belongs to something else and is neither reused nor overwritten."""
+
+
+class VoxelcastWarning(UserWarning):
+    """A result is there, but not as the user may expect it: voxels without a score, say.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import voxelcast as vc
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", vc.VoxelcastWarning)  # stop where one comes
+    """

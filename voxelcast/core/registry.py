@@ -17,12 +17,14 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import MissingPackageError, OptionError
 
 T = TypeVar("T")
+MemberT = TypeVar("MemberT")
+"""A member of more than T's type, which a decorator gives back as it is."""
 
 
 class Registry(Generic[T]):
@@ -54,7 +56,7 @@ class Registry(Generic[T]):
         self._members: dict[str, T] = {}
         self._loaded = False
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[MemberT], MemberT]:
         """Return a decorator that enters what it decorates under a name.
 
         Raises
@@ -63,8 +65,8 @@ class Registry(Generic[T]):
             If the name is taken by something else.
         """
 
-        def enter(member: T) -> T:
-            self.add(name, member)
+        def enter(member: MemberT) -> MemberT:
+            self.add(name, cast(T, member))
             return member
 
         return enter

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.stimuli.stimulus import Stimulus
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 Split = Literal["train", "test"]
 
@@ -61,6 +64,18 @@ class ResponseSet:
     def n_voxels(self) -> int:
         """Number of voxels."""
         return int(self.values.shape[2])
+
+    def labelled(self) -> xr.DataArray:
+        """Return the responses as a DataArray (stimulus, repetition, voxel) with subject, ROI and stimulus ids."""
+        import xarray as xr
+
+        return xr.DataArray(
+            self.values,
+            dims=("stimulus", "repetition", "voxel"),
+            coords={"stimulus": list(self.stimulus_ids), "subject": self.subject, "roi": self.roi},
+            name="response",
+            attrs={"unit": self.unit},
+        )
 
     def mean(self) -> FloatArray:
         """Average over the repetitions that are there.

@@ -42,13 +42,34 @@ def register_dataset(cls: DatasetT) -> DatasetT:
     ------
     OptionError
         If another class has the kind.
+
+    Examples
+    --------
+    >>> from typing import Literal
+    >>> import voxelcast as vc
+    >>> from voxelcast.core.settings import settings
+    >>> from voxelcast.datasets.folder import FolderDataset
+    >>> @vc.register_dataset
+    ... class OurStudy(FolderDataset):
+    ...     @settings
+    ...     class Settings(FolderDataset.Settings):
+    ...         kind: Literal["our_study"] = "our_study"
+    >>> vc.open_dataset("our_study", "my_study").subjects
+    ('sub01',)
     """
     DATASETS.add(cls.kind, cls)
     return cls
 
 
 def list_datasets(pattern: str = "*") -> tuple[str, ...]:
-    """List the kinds of dataset that match a pattern such as ``"algonauts*"``, sorted."""
+    """List the kinds of dataset that match a pattern, sorted.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> vc.list_datasets("algonauts*")
+    ('algonauts2021', 'algonauts2023', 'algonauts2025')
+    """
     return DATASETS.names(pattern)
 
 
@@ -110,7 +131,10 @@ def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None,
 
     Examples
     --------
-    >>> open_dataset("folder", "my_study", unit="beta", rois=["V1"])  # doctest: +SKIP
+    >>> import voxelcast as vc
+    >>> dataset = vc.open_dataset("folder", "my_study", unit="beta")
+    >>> dataset.responses("sub01", "all").labelled().dims
+    ('stimulus', 'repetition', 'voxel')
     """
     if isinstance(dataset, DatasetSettings):
         return DATASETS.get(dataset.kind)(dataset)

@@ -30,10 +30,9 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.checks import checked_samples
-from voxelcast.encoders.sample import SampleEncoder, check_setting
+from voxelcast.encoders.base import RATE, Encoder
+from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.registry import register_encoder
 
 N_COMPONENTS = 5
 _FEWEST = 10
@@ -46,7 +45,7 @@ class AutoMLModel:
 
     Parameters
     ----------
-    setting : Params
+    params : Params
         Empty: FLAML chose everything.
     searches : tuple
         Fitted ``flaml.AutoML``.
@@ -54,7 +53,7 @@ class AutoMLModel:
     loadings : ndarray of shape (n_components, q)
     """
 
-    setting: Params
+    params: Params
     searches: tuple[Any, ...]
     y_mean: FloatArray
     loadings: FloatArray
@@ -74,20 +73,14 @@ class AutoMLModel:
         return {}
 
 
-class AutoML(SampleEncoder):
+@register_encoder
+class AutoML(Encoder):
     """FLAML on the leading principal components of the responses; it has no hyper-parameters of its own."""
 
+    uses_automl: ClassVar[bool] = True
     name: ClassVar[str] = "flaml"
 
-    def __init__(self, seed: int = 0, automl: AutoMLSettings = AutoMLSettings()) -> None:
-        super().__init__(seed)
-        self.automl = automl
-
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return no ranges: FLAML searches by itself."""
-        return {}
-
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> AutoMLModel:
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoMLModel:
         """Search and fit for as long as the budget says.
 
         Raises
@@ -97,8 +90,7 @@ class AutoML(SampleEncoder):
         DataError
             If there are too few stimuli for the cross-validation inside.
         """
-        X, Y = checked_samples(X, Y)
-        check_setting(self.name, setting, {})
+        X, Y = self._checked(X, Y, params)
         if len(X) < _FEWEST:
             raise DataError(f"flaml needs at least {_FEWEST} training stimuli; got {len(X)}; ask for fewer folds")
         y_mean = Y.mean(axis=0)
@@ -106,7 +98,7 @@ class AutoML(SampleEncoder):
         count = min(N_COMPONENTS, Y.shape[1], len(X) - 1)
         scores = left[:, :count] * values[:count]
         searches = tuple(self._search(X, scores[:, k], self.automl.seconds / count) for k in range(count))
-        return AutoMLModel(setting, searches, y_mean, right[:count])
+        return AutoMLModel(params, searches, y_mean, right[:count])
 
     def _search(self, X: FloatArray, y: FloatArray, seconds: float) -> Any:
         search = _flaml()()
@@ -130,7 +122,7 @@ class AutoML(SampleEncoder):
         """Raise MissingPackageError if FLAML is not installed."""
         _flaml()
 
-    def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
         """Return the budget."""
         return self.automl.seconds
 

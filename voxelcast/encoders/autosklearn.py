@@ -28,10 +28,9 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError, OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.autosklearn_environment.install import environment_folder, environment_python
-from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.checks import checked_samples
-from voxelcast.encoders.sample import SampleEncoder, check_setting
+from voxelcast.encoders.base import RATE, Encoder
+from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.registry import register_encoder
 
 _WORKER = Path(__file__).parent / "autosklearn_environment" / "worker.py"
 _LEAST_SECONDS = 30
@@ -45,7 +44,7 @@ class AutoSklearnModel:
 
     Parameters
     ----------
-    setting : Params
+    params : Params
         Empty: auto-sklearn chose everything.
     n_voxels : int
     runs, successful_runs : int
@@ -54,7 +53,7 @@ class AutoSklearnModel:
         Holds the pipeline; deleted with this object.
     """
 
-    setting: Params
+    params: Params
     n_voxels: int
     runs: int
     successful_runs: int
@@ -75,20 +74,14 @@ class AutoSklearnModel:
         return {}
 
 
-class AutoSklearn(SampleEncoder):
+@register_encoder
+class AutoSklearn(Encoder):
     """auto-sklearn on all voxels at once; it has no hyper-parameters of its own."""
 
+    uses_automl: ClassVar[bool] = True
     name: ClassVar[str] = "autosklearn"
 
-    def __init__(self, seed: int = 0, automl: AutoMLSettings = AutoMLSettings()) -> None:
-        super().__init__(seed)
-        self.automl = automl
-
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return no ranges: auto-sklearn searches by itself."""
-        return {}
-
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> AutoSklearnModel:
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoSklearnModel:
         """Search and fit for as long as the budget says.
 
         Raises
@@ -100,8 +93,7 @@ class AutoSklearn(SampleEncoder):
         DataError
             If there are too few stimuli, or auto-sklearn found no model.
         """
-        X, Y = checked_samples(X, Y)
-        check_setting(self.name, setting, {})
+        X, Y = self._checked(X, Y, params)
         if self.automl.seconds < _LEAST_SECONDS:
             raise OptionError(
                 f"automl.seconds must be at least {_LEAST_SECONDS} for autosklearn; got {self.automl.seconds:g}"
@@ -113,21 +105,21 @@ class AutoSklearn(SampleEncoder):
         folder = Path(kept.name)
         np.save(folder / "X.npy", X)
         np.save(folder / "Y.npy", Y)
-        settings = {
+        params_list = {
             "seconds": self.automl.seconds,
             "memory_mb": self.automl.memory_mb,
             "seed": derive_seed(self.seed, self.name) % 2**31,
         }
-        (folder / "settings.json").write_text(json.dumps(settings))
+        (folder / "settings.json").write_text(json.dumps(params_list))
         _work("fit", folder, self.automl.seconds + _GRACE)
         found = json.loads((folder / "found.json").read_text())
-        return AutoSklearnModel(setting, Y.shape[1], found["runs"], found["successful_runs"], kept)
+        return AutoSklearnModel(params, Y.shape[1], found["runs"], found["successful_runs"], kept)
 
     def check_ready(self) -> None:
         """Raise MissingPackageError if the environment is missing."""
         environment_python()
 
-    def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
         """Return the budget and some seconds for starting and predicting."""
         return self.automl.seconds + 15
 

@@ -1,14 +1,16 @@
-"""Banded ridge regression: one ridge regression on several feature spaces, with a penalty of its own for each of them.
+"""Banded ridge regression: one ridge regression on several bands of features, with a penalty of its own for each.
 
-With the bands X_b (one per layer or network), centred on their training means, the model of a voxel minimises::
+The bands X_b (layers, networks) are centred on their training means and divided by their mean squared norm s_b =
+|X_b|^2 / n, so that none counts more because its numbers are larger. The model of a voxel minimises::
 
-    |y - sum_b X_b B_b|^2 + sum_b a_b |B_b|^2
+    |y - sum_b Z_b B_b|^2 + a sum_b |B_b|^2,      Z_b = X_b sqrt(w_b / s_b)
 
-Penalties are written a_b = a s_b / g_b with weights g_b >= 0 that sum to 1 and the mean squared norm s_b = |X_b|^2 /
-n of a band's stimuli, so that equal weights treat a large band as a small one; a band of weight 0 is left out.
-Weights are drawn from Dirichlet distributions and tried with every penalty a, under cross-validation within the
-training data; each voxel takes those of least squared error. Equal weights and every band alone are always tried. The
-solver is himalaya's random search on the bands' kernels [1]_.
+with a penalty a and weights w_b >= 0 that sum to 1; the penalty of a band is a s_b / w_b, and one of weight 0 is left
+out. Weights are equal, or the best of some that are tried: equal ones, every band alone, and draws from Dirichlet
+distributions. Penalty and weights are chosen by cross-validation within the training data [1]_.
+
+All penalties and voxels come from one eigendecomposition, in the features where these are fewer than the stimuli. The
+models are those of himalaya's ``solve_multiple_kernel_ridge_random_search``.
 
 References
 ----------
@@ -18,24 +20,27 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from typing import Literal
 
 import numpy as np
-from sklearn.model_selection import PredefinedSplit
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite, check_shape
-from voxelcast.core.errors import MissingPackageError, OptionError
+from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
+from voxelcast.encoders.base import RATE
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.side_by_side import mean_squared_norm, predict_jointly
 
 ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e-3, 1e5, 25))
 N_DRAWS = 20
 _CONCENTRATIONS = (0.1, 1.0)
-_BATCH = 2000
+# Of errors (of responses of unit variance) that differ by this much per unit of log penalty, the larger penalty is
+# taken; and a later weight must be better by this much.
+_SLOPE, _EPS = 1e-10, float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -45,9 +50,14 @@ class BandedRidgeModel:
     Parameters
     ----------
     coefficients : tuple of ndarray of shape (p_b, q)
+        Of the features as they were given, not scaled.
     intercept : ndarray of shape (q,)
+    alphas : ndarray of shape (q,)
+        Penalty a of each voxel.
+    weights : ndarray of shape (n_bands, q)
+        Weights w_b of each voxel.
     penalties : ndarray of shape (n_bands, q)
-        a_b of each band and voxel; infinite where a band is left out.
+        a s_b / w_b of each band and voxel; infinite where a band is left out.
     shares : ndarray of shape (n_bands, q)
         Part of the variance of a voxel's fitted training responses that each band makes, cov(p_b, p) / var(p); they sum
         to 1, and one can be negative. 0 where the prediction is constant.
@@ -55,6 +65,8 @@ class BandedRidgeModel:
 
     coefficients: tuple[FloatArray, ...]
     intercept: FloatArray
+    alphas: FloatArray
+    weights: FloatArray
     penalties: FloatArray
     shares: FloatArray
 
@@ -64,19 +76,31 @@ class BandedRidgeModel:
 
 
 def fit_banded_ridge(
-    Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, *, n_draws: int = N_DRAWS, seed: int = 0
+    Xs: Sequence[FloatArray],
+    Y: FloatArray,
+    fold_ids: IntArray,
+    *,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+    alphas: Sequence[float] = ALPHAS,
+    average_over: Literal["stimuli", "folds"] = "folds",
 ) -> BandedRidgeModel:
-    """Choose each voxel's penalties by cross-validation and fit.
+    """Choose each voxel's penalty and weights by cross-validation and fit.
 
     Parameters
     ----------
     Xs : sequence of ndarray of shape (n_samples, p_b)
     Y : ndarray of shape (n_samples, q)
     fold_ids : ndarray of shape (n_samples,), int
-        Folds of the cross-validation by which penalties are chosen.
+        Folds of the cross-validation.
     n_draws : int
-        How many band weights are drawn; 0: all bands alike.
+        How many band weights are drawn besides equal ones and every band alone; 0: equal weights alone.
     seed : int
+    alphas : sequence of float
+        Penalties to try.
+    average_over : str
+        The squared error by which they are compared: ``"folds"``, the mean of the folds' means, as in himalaya (of
+        equal ones the largest penalty is taken); ``"stimuli"``, the sum over all stimuli (the first of equals).
 
     Returns
     -------
@@ -84,58 +108,51 @@ def fit_banded_ridge(
 
     Raises
     ------
-    MissingPackageError
-        If himalaya is not installed.
     OptionError
-        If there is no band, or ``n_draws`` is negative.
+        If there is no band, or a value is out of range.
     ShapeError
         If rows do not match.
     DataError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, or there are fewer than two folds.
     """
-    if not Xs or n_draws < 0:
-        raise OptionError(f"banded ridge needs at least one band and no negative n_draws; got {len(Xs)} and {n_draws}")
-    check_responses(Y, fold_ids)
-    for X in Xs:
-        check_shape("each band", X, ("n_samples", "p"), (len(Y), None))
-        check_finite("each band", X)
-    with _numpy_backend():
-        from himalaya.kernel_ridge import solve_multiple_kernel_ridge_random_search
-
-        means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
-        centred = [np.asarray(X, dtype=np.float64) - mean for X, mean in zip(Xs, means, strict=True)]
-        sizes = np.array([mean_squared_norm(X) for X in centred])
-        kernels = np.stack([X @ X.T / size for X, size in zip(centred, sizes, strict=True)])
-        y_mean, deviations = Y.mean(axis=0, dtype=np.float64), Y.std(axis=0, dtype=np.float64)
-        # himalaya compares squared errors with small absolute numbers: all voxels are brought to unit variance.
-        deviations[deviations == 0] = 1.0
-        # A band of weight 0 has the log weight -inf, which is what is meant.
-        with np.errstate(divide="ignore"):
-            log_weights, dual, *_ = solve_multiple_kernel_ridge_random_search(
-                kernels,
-                (np.asarray(Y, dtype=np.float64) - y_mean) / deviations,
-                n_iter=band_weights(len(Xs), n_draws, seed),
-                alphas=np.array(ALPHAS),
-                cv=PredefinedSplit(fold_ids),
-                fit_intercept=True,
-                return_weights="dual",
-                n_targets_batch=_BATCH,
-                progress_bar=False,
-            )
-    # himalaya's weights are of kernels weighted by exp(log_weights), which holds g / a.
-    weights = np.exp(log_weights) / sizes[:, None]
-    coefficients = tuple((X.T @ dual) * (w * deviations) for X, w in zip(centred, weights, strict=True))
-    intercept = y_mean - sum(mean @ B for mean, B in zip(means, coefficients, strict=True))
+    candidates = np.asarray(alphas, dtype=np.float64)
+    _check(Xs, Y, fold_ids, n_draws, candidates)
+    means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
+    centred = [X - mean for X, mean in zip(Xs, means, strict=True)]
+    norms = np.array([mean_squared_norm(X) for X in centred])
+    scales = [1.0 / np.sqrt(norm) for norm in norms]
+    sizes = [X.shape[1] for X in Xs]
+    bands = [X * scale for X, scale in zip(centred, scales, strict=True)]
+    responses: FloatArray = np.asarray(Y, dtype=np.float64)
+    unit = np.ones(Y.shape[1])
+    if average_over == "folds":
+        unit = np.asarray(responses.std(axis=0), dtype=np.float64)
+        unit[unit == 0] = 1.0
+        responses = (responses - responses.mean(axis=0)) / unit
+    tried = band_weights(len(Xs), n_draws, seed)
+    chosen, best = _chosen(tried, bands, responses, fold_ids, candidates, slope=average_over == "folds")
+    joint = np.zeros((sum(sizes), Y.shape[1]))
+    for k in np.unique(chosen):
+        of_features, voxels = np.repeat(tried[k], sizes), chosen == k
+        B = _solve(_weighted(bands, tried[k]), responses[:, voxels], best[voxels])
+        joint[np.ix_(of_features > 0, voxels)] = B * np.sqrt(of_features[of_features > 0])[:, None] * unit[voxels]
+    parts = np.split(joint, np.cumsum(sizes)[:-1])
+    coefficients = tuple(B * scale for B, scale in zip(parts, scales, strict=True))
+    intercept = Y.mean(axis=0) - sum(mean @ B for mean, B in zip(means, coefficients, strict=True))
+    weights = tried[chosen].T
     with np.errstate(divide="ignore"):
-        penalties = 1.0 / weights
-    return BandedRidgeModel(coefficients, intercept, penalties, _shares(centred, coefficients))
+        penalties = best * norms[:, None] / weights
+    shares = _shares(centred, coefficients)
+    return BandedRidgeModel(coefficients, np.asarray(intercept), best, weights, penalties, shares)
 
 
-def check_responses(Y: FloatArray, fold_ids: IntArray) -> None:
-    """Raise ShapeError or DataError unless Y is a finite array of shape (n_samples, q) and each row has a fold."""
-    check_shape("responses Y", Y, ("n_samples", "n_voxels"), (None, None))
-    check_finite("responses Y", Y)
-    check_shape("fold_ids", fold_ids, ("n_samples",), (len(Y),))
+def banded_ridge_seconds(size: ProblemSize, n_folds: int, n_draws: int, n_bands: int, rate: float = RATE) -> float:
+    """Estimate the seconds of a fit to the features of all bands together, chosen by ``n_folds`` folds."""
+    n, q, r = size.n_train, size.n_voxels, min(size.n_train, size.n_features)
+    tried = 1 + (n_bands + n_draws if n_draws and n_bands > 1 else 0)
+    # Moments and their eigenvectors in each fold, and the errors of all penalties.
+    each = 12.0 * r**3 + 2.0 * n * r * (r + q) + 2.0 * len(ALPHAS) * n / n_folds * r * q
+    return tried * n_folds * each / rate
 
 
 def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:
@@ -153,32 +170,118 @@ def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:
     return weights
 
 
+def _chosen(
+    tried: FloatArray,
+    bands: Sequence[FloatArray],
+    Y: FloatArray,
+    fold_ids: IntArray,
+    alphas: FloatArray,
+    *,
+    slope: bool,
+) -> tuple[IntArray, FloatArray]:
+    """Return the index of each voxel's weights among those tried, and its penalty, both (q,)."""
+    q = Y.shape[1]
+    least, chosen, best = np.full(q, np.inf), np.zeros(q, dtype=int), np.full(q, alphas[0])
+    kernels = _kernels(bands) if len(tried) > 1 else None
+    for k, weights in enumerate(tried):
+        if kernels is not None and sum(X.shape[1] for X, w in zip(bands, weights, strict=True) if w > 0) > len(Y):
+            vectors, roots = _factor(sum((w * K for w, K in zip(weights, kernels, strict=True)), start=np.zeros(1)))
+            Z: FloatArray = vectors * roots
+        else:
+            Z, _ = _fewest_columns(_weighted(bands, weights))
+        errors = _squared_errors(Z, Y, fold_ids, alphas, per_fold=slope)
+        if slope:
+            errors -= (np.log(alphas) * _SLOPE)[:, None]
+        smallest = errors.min(axis=0)
+        better = smallest < least - (_EPS if slope else 0.0)
+        least[better], chosen[better] = smallest[better], k
+        best[better] = alphas[errors.argmin(axis=0)][better]
+    return chosen, best
+
+
+def _kernels(bands: Sequence[FloatArray]) -> list[FloatArray] | None:
+    """Return X X' of each band, where together they have more features than stimuli; else None."""
+    return [X @ X.T for X in bands] if sum(X.shape[1] for X in bands) > len(bands[0]) else None
+
+
+def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, n_draws: int, alphas: FloatArray) -> None:
+    if not Xs or n_draws < 0 or not alphas.size or not (alphas > 0).all():
+        raise OptionError(
+            "banded ridge needs at least one band, no negative n_draws, and positive penalties; got "
+            f"{len(Xs)}, {n_draws} and {alphas.tolist()}"
+        )
+    check_shape("responses Y", Y, ("n_samples", "n_voxels"), (None, None))
+    check_finite("responses Y", Y)
+    check_shape("fold_ids", fold_ids, ("n_samples",), (len(Y),))
+    for X in Xs:
+        check_shape("each band", X, ("n_samples", "p"), (len(Y), None))
+        check_finite("each band", X)
+    if len(np.unique(fold_ids)) < 2:
+        raise DataError("penalties are chosen by cross-validation over at least 2 folds; got 1; give more folds")
+
+
+def _weighted(bands: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
+    """Scale bands by the root of their weights and set them side by side; those of weight 0 are left out."""
+    return np.hstack([X * np.sqrt(w) for X, w in zip(bands, weights, strict=True) if w > 0])
+
+
+def _solve(X: FloatArray, Y: FloatArray, alphas: FloatArray) -> FloatArray:
+    """Return the coefficients of voxels that each have a penalty of their own, ndarray of shape (p, q)."""
+    Z, back = _fewest_columns(X)
+    stats = moments(Z, Y)
+    values, vectors = stats.eigen
+    B = vectors @ ((vectors.T @ stats.C) / (values[:, None] + alphas))
+    return B if back is None else X.T @ (back @ B)
+
+
+def _factor(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the eigenvectors of a kernel and the roots of its eigenvalues that are not 0."""
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > len(gram) * np.finfo(np.float64).eps * values.max(initial=0.0)
+    return vectors[:, kept], np.sqrt(values[kept])
+
+
+def _fewest_columns(X: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+    """Rotate features into the space that their rows span, where that has fewer dimensions.
+
+    Ridge regression does not change with a rotation, and coefficients never leave the span of the training stimuli.
+
+    Returns
+    -------
+    Z : ndarray of shape (n, r)
+    back : ndarray of shape (n, r) or None
+        X' times it takes coefficients of Z to those of X; None where they are the same.
+    """
+    if X.shape[1] <= len(X):
+        return X, None
+    vectors, roots = _factor(X @ X.T)
+    return vectors * roots, vectors / roots
+
+
+def _squared_errors(
+    X: FloatArray, Y: FloatArray, fold_ids: IntArray, alphas: FloatArray, *, per_fold: bool
+) -> FloatArray:
+    """Sum each voxel's squared errors of prediction, ndarray of shape (n_alphas, q), or average their folds' means."""
+    errors = np.zeros((len(alphas), Y.shape[1]))
+    folds = np.unique(fold_ids)
+    for fold in folds:
+        held = fold_ids == fold
+        stats = moments(X[~held], Y[~held])
+        values, vectors = stats.eigen
+        scores, loadings = (X[held] - stats.x_mean) @ vectors, vectors.T @ stats.C
+        responses = Y[held] - stats.y_mean
+        divisor = len(folds) * np.count_nonzero(held) if per_fold else 1
+        for k, alpha in enumerate(alphas):
+            left = responses - scores @ (loadings / (values[:, None] + alpha))
+            errors[k] += np.einsum("ij,ij->j", left, left) / divisor
+    return errors
+
+
 def _shares(centred: Sequence[FloatArray], coefficients: Sequence[FloatArray]) -> FloatArray:
-    total = sum((X @ B for X, B in zip(centred, coefficients, strict=True)), start=np.zeros(1))
+    parts = [X @ B for X, B in zip(centred, coefficients, strict=True)]
+    total = sum(parts, start=np.zeros(1))
     variance = np.square(total).sum(axis=0)
     shares = np.zeros((len(centred), variance.size))
-    for band, (X, B) in enumerate(zip(centred, coefficients, strict=True)):
-        np.divide(((X @ B) * total).sum(axis=0), variance, out=shares[band], where=variance > 0)
+    for band, part in enumerate(parts):
+        np.divide((part * total).sum(axis=0), variance, out=shares[band], where=variance > 0)
     return shares
-
-
-def check_himalaya() -> None:
-    """Raise MissingPackageError if himalaya is not installed."""
-    if find_spec("himalaya") is None:
-        raise MissingPackageError(
-            "banded ridge needs himalaya, which is not installed; install it with: pip install 'voxelcast[himalaya]'"
-        )
-
-
-@contextmanager
-def _numpy_backend() -> Iterator[None]:
-    """Have himalaya compute with NumPy, and restore its global setting."""
-    check_himalaya()
-    from himalaya.backend import get_backend, set_backend
-
-    before = get_backend()
-    set_backend("numpy")
-    try:
-        yield
-    finally:
-        set_backend(before)

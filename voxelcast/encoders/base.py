@@ -1,308 +1,246 @@
-"""What an encoder is: a family of encoding models Y = X B + b, and how one of them is fitted.
+"""The encoder contract: a family of encoding models with hyper-parameters, how one is fitted, and how many are scored.
 
-The encoders of this version are linear and have a *path*: the training moments
-
-    S = X'X  (p, p),   C = X'Y  (p, q)      X, Y centred on the training means
-
-give the models of all settings (number of components, penalty) in one go. There are two kinds of path. Where one
-factorisation serves all voxels, it is a `LinearPath`
-
-    B_s = R diag(d_s) G,      R (p, r) directions,  G (r, q) loadings,  d_s (r,) the filter of setting s:
-
-PLS regression with k components keeps the first k latent variables (d_s = 1 for the first k, else 0); ridge with
-penalty a shrinks each principal direction (d_s = 1 / (l_j + a)). Where every voxel has features of its own (orthogonal
-matching pursuit, elastic net), it is a `VoxelPath`, solved for some voxels at a time so that its memory is bounded.
+A new encoder states its hyper-parameters (`Encoder.search_space`) and fits one model (`Encoder.fit`); that is enough
+for every search. One that solves many parameters in one go overrides `Encoder.evaluate` and `Encoder.fit_members`, as
+linear encoders do (`voxelcast.encoders.linear`).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import OptionError
-from voxelcast.encoders.checks import check_features, checked_samples, is_number
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.checks import checked_samples
+from voxelcast.encoders.moments import HeldOut, Moments
+from voxelcast.encoders.params import Distribution, Params, ProblemSize, check_params
 
-Params = Mapping[str, float | int]
-
-_BLOCK_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Sufficient statistics of the training part of a fold for every linear encoder.
-
-    Parameters
-    ----------
-    n : int
-        Number of training stimuli.
-    x_mean : ndarray of shape (p,)
-    y_mean : ndarray of shape (q,)
-    S : ndarray of shape (p, p)
-        X'X of the centred features.
-    C : ndarray of shape (p, q)
-        X'Y of the centred features and responses.
-    responses : callable
-        Returns the centred responses Y, ndarray of shape (n, q), for the encoders that need them as well (canonical
-        PLS, CCA). It is a function because the others are not to pay for the copy.
-    response_squares : callable
-        Returns Y'Y, ndarray of shape (q, q); likewise.
-    y_squares : ndarray of shape (q,)
-        Sum of squares of each voxel's centred responses.
-    """
-
-    n: int
-    x_mean: FloatArray
-    y_mean: FloatArray
-    S: FloatArray
-    C: FloatArray
-    responses: Callable[[], FloatArray]
-    response_squares: Callable[[], FloatArray]
-    y_squares: FloatArray
-
-    @cached_property
-    def eigen(self) -> tuple[FloatArray, FloatArray]:
-        """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p)."""
-        values, vectors = np.linalg.eigh(self.S)
-        return np.maximum(values, 0.0), vectors
+RATE = 1e10
+"""Floating-point operations per second of one core, where nothing better is known."""
 
 
-def moments(X: FloatArray, Y: FloatArray) -> Moments:
-    """Compute the moments of training data, in float64 whatever the type of the data.
+class FittedModel(Protocol):
+    """A fitted encoding model of any kind."""
 
-    Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
-    rank.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, p)
-    Y : ndarray of shape (n_samples, q)
-
-    Raises
-    ------
-    ShapeError, DataError
-        See `voxelcast.encoders.checks.checked_samples`.
-    """
-    X, Y = checked_samples(X, Y)
-    x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
-    Xc, Yc = X - x_mean, Y - y_mean
-    squares = np.einsum("ij,ij->j", Yc, Yc)
-    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
-
-
-class SolutionPath(ABC):
-    """The models of all settings, fitted to one training part."""
-
-    settings: tuple[Params, ...]
-
-    @abstractmethod
-    def coefficients(self, index: int) -> FloatArray:
-        """Return B of setting ``index``, ndarray of shape (p, q)."""
-
-
-@dataclass(frozen=True)
-class LinearPath(SolutionPath):
-    """The models of all settings, sharing directions and loadings: B_s = directions @ diag(filters[s]) @ loadings.
-
-    Parameters
-    ----------
-    settings : tuple of Params
-        One per row of ``filters``, simplest model first.
-    directions : ndarray of shape (p, r)
-    filters : ndarray of shape (n_settings, r)
-    loadings : ndarray of shape (r, q)
-    """
-
-    settings: tuple[Params, ...]
-    directions: FloatArray
-    filters: FloatArray
-    loadings: FloatArray
-
-    def coefficients(self, index: int) -> FloatArray:
-        """Return B of setting ``index``, ndarray of shape (p, q)."""
-        coefficients: FloatArray = (self.directions * self.filters[index]) @ self.loadings
-        return coefficients
-
-
-@dataclass(frozen=True)
-class ShrinkagePath(LinearPath):
-    """A linear path whose filters are those of ridge regression, d_s = 1 / (eigenvalues + penalties[s]).
-
-    That they have this form lets all penalties be scored by a few small products (`voxelcast.search.path_scores`).
-
-    Parameters
-    ----------
-    eigenvalues : ndarray of shape (r,)
-        Of the directions; not negative, ascending.
-    penalties : ndarray of shape (n_settings,)
-    """
-
-    eigenvalues: FloatArray
-    penalties: FloatArray
-
-
-@dataclass(frozen=True)
-class VoxelPath(SolutionPath):
-    """The models of all settings, where nothing but S is shared between voxels.
-
-    Parameters
-    ----------
-    settings : tuple of Params
-        Simplest model first.
-    shape : tuple of int
-        (p, q).
-    solve : callable
-        Takes a slice of m voxels and returns the coefficients of every setting for them, ndarray of shape
-        (n_settings, m, p).
-    """
-
-    settings: tuple[Params, ...]
-    shape: tuple[int, int]
-    solve: Callable[[slice], FloatArray]
-
-    def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
-        """Solve some voxels at a time.
-
-        Yields
-        ------
-        voxels : slice
-        coefficients : ndarray of shape (n_settings, m, p)
-        """
-        p, q = self.shape
-        size = max(1, _BLOCK_BYTES // (8 * max(len(self.settings), 1) * p))
-        for start in range(0, q, size):
-            voxels = slice(start, min(start + size, q))
-            yield voxels, self.solve(voxels)
-
-    def coefficients(self, index: int) -> FloatArray:
-        """Return B of setting ``index``, ndarray of shape (p, q); solves the whole path."""
-        B: FloatArray = np.empty(self.shape)
-        for voxels, found in self.blocks():
-            B[:, voxels] = found[index].T
-        return B
-
-
-@dataclass(frozen=True)
-class FittedEncoder:
-    """A fitted linear encoding model: prediction = X @ coefficients + intercept.
-
-    Parameters
-    ----------
-    setting : Params
-    coefficients : ndarray of shape (p, q)
-    intercept : ndarray of shape (q,)
-    """
-
-    setting: Params
-    coefficients: FloatArray
-    intercept: FloatArray
+    @property
+    def params(self) -> Params:
+        """Hyper-parameters that it was fitted with."""
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
-        check_features(X, len(self.coefficients))
-        prediction: FloatArray = X @ self.coefficients + self.intercept
-        return prediction
 
     def arrays(self) -> dict[str, FloatArray]:
-        """Return the arrays that make the model: ``coefficients`` and ``intercept``."""
-        return {"coefficients": self.coefficients, "intercept": self.intercept}
+        """Return the arrays from which the model can be rebuilt, by name; empty if it has no form as plain arrays."""
+
+
+class FoldData(Protocol):
+    """Features and responses of one feature space, for any folds left out (their numbers, ascending)."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of features p."""
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded``."""
+
+    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the features of the training stimuli outside the folds ``excluded``, ndarray of shape (n, p)."""
+
+    def targets(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the responses that models are fitted to, ndarray of shape (n, q)."""
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the features of a fold as compressed without the folds ``excluded``, ndarray of shape (n_fold, p)."""
+
+    def held_out(self, fold: int) -> HeldOut:
+        """Return the responses of a fold."""
+
+    def score(self, predictions: FloatArray, fold: int, metric: str) -> FloatArray:
+        """Score predictions of a fold: each voxel, ndarray of shape (q,), or all together, (1,)."""
 
 
 @dataclass(frozen=True)
-class Distribution:
-    """A hyper-parameter's range for a search: integers or floats, on a linear or logarithmic scale, ends included."""
+class PickedModels:
+    """Several fitted models, each voxel predicted by one of them.
 
-    low: float
-    high: float
-    integer: bool = False
-    log: bool = False
+    Parameters
+    ----------
+    models : tuple of FittedModel
+    pick : ndarray of shape (q,)
+        Index in ``models``.
+    """
+
+    models: tuple[FittedModel, ...]
+    pick: IntArray
+
+    @property
+    def params(self) -> Params:
+        """Hyper-parameters of the first."""
+        return self.models[0].params
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Predict responses, ndarray of shape (n_samples, q)."""
+        predictions = np.empty((len(X), len(self.pick)))
+        for k, model in enumerate(self.models):
+            voxels = self.pick == k
+            predictions[:, voxels] = model.predict(X)[:, voxels]
+        return predictions
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return the arrays of all models, named ``<k>_<name>``, and ``pick``."""
+        parts = {f"{k}_{name}": array for k, model in enumerate(self.models) for name, array in model.arrays().items()}
+        return {**parts, "pick": self.pick.astype(np.float64)}
+
+
+Picked = tuple[Sequence[Params], IntArray]
+"""Parameters, and the index of those that each voxel takes, ndarray of shape (q,)."""
 
 
 class Encoder(ABC):
-    """A family of encoding models with hyper-parameters."""
+    """A family of encoding models with hyper-parameters.
+
+    Parameters
+    ----------
+    seed : int
+        Of everything that is left to chance: the same data, parameters and seed give the same model.
+    automl : AutoMLSettings
+        Time and memory of a fit, for the encoders that search by themselves.
+    """
 
     name: ClassVar[str]
+    uses_automl: ClassVar[bool] = False
+    """Whether every fit is a search against the clock, which two runs need not end alike."""
+    limited_by_rank: ClassVar[bool] = False
+    """Whether hyper-parameters count directions, of which there are no more than the rank of the features."""
 
-    @abstractmethod
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return the ranges of the hyper-parameters, as wide as the data allow (no more components than the rank)."""
+    def __init__(self, seed: int = 0, automl: AutoMLSettings = AutoMLSettings()) -> None:
+        self.seed, self.automl = seed, automl
 
-    @abstractmethod
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List the settings of the exhaustive search, simplest model first.
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
+        """Return the ranges of the hyper-parameters, as wide as the data allow; none where there is nothing to choose.
 
-        ``n_train`` is the size of the smallest training set in which they are to be tried.
+        ``size.n_train`` is the size of the smallest training part in which they are to be tried.
         """
+        return {}
 
-    @abstractmethod
-    def path(self, moments: Moments, settings: Sequence[Params]) -> SolutionPath:
-        """Solve every setting from the training moments.
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
+        """List the parameters of the exhaustive search, simplest model first; empty where there are too many."""
+        return () if self.search_space(size) else ({},)
 
-        Raises
-        ------
-        OptionError
-            If a setting lies outside what the moments allow.
-        """
+    def order(self, params: Params) -> tuple[float, ...]:
+        """Return a key that sorts parameters from the simplest model to the most complex; by default all are alike."""
+        return ()
 
-    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
-        """Return settings between those of the list that may score better than any of them; none by default.
+    def refined(self, params_list: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
+        """Return parameters between those of the list that may score better than any of them; none by default.
 
-        The exhaustive search asks again with these among ``settings``, until there is none.
+        The exhaustive search asks again with these among ``params_list``, until there are none.
 
         Parameters
         ----------
-        settings : sequence of Params
+        params_list : sequence of Params
             Those tried.
-        scores : ndarray of shape (n_settings,)
+        scores : ndarray of shape (n_params,)
             What they are compared by; NaN where there is none.
         """
         return ()
 
-    def order(self, setting: Params) -> tuple[float, ...]:
-        """Return a key that sorts settings, refined ones too, as `settings` does: the simplest first.
-
-        The default is for counts, of which fewer are simpler.
-        """
-        return tuple(setting.values())
-
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> FittedEncoder:
+    @abstractmethod
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> FittedModel:
         """Fit one model.
 
         Parameters
         ----------
         X : ndarray of shape (n_samples, p)
         Y : ndarray of shape (n_samples, q)
-        setting : Params
+        params : Params
 
         Raises
         ------
         ShapeError, DataError
             See `voxelcast.encoders.checks.checked_samples`.
         OptionError
-            If the setting lies outside what the data allow.
+            If the parameters lie outside what the data allow.
         """
-        stats = moments(X, Y)
-        coefficients = self.path(stats, [setting]).coefficients(0)
-        return FittedEncoder(setting, coefficients, stats.y_mean - stats.x_mean @ coefficients)
 
+    def predict_all(
+        self, X: FloatArray, Y: FloatArray, params_list: Sequence[Params], tests: Sequence[FloatArray]
+    ) -> Iterator[list[FloatArray]]:
+        """Fit each of the parameters and predict each array of features; an encoder may share work between them.
 
-def checked_count(encoder: str, setting: Params, name: str, most: int) -> int:
-    """Return the one hyper-parameter of a setting, a whole number in 1 to ``most``.
+        Yields
+        ------
+        predictions : list of ndarray of shape (n_samples, q)
+            From each array in ``tests``, by one of the parameters, in their order.
+        """
+        for params in params_list:
+            model = self.fit(X, Y, params)
+            yield [model.predict(test) for test in tests]
 
-    Raises
-    ------
-    OptionError
-        If it is anything else; ``most`` is said to be what the training data allow.
-    """
-    value = setting.get(name)
-    if set(setting) != {name} or not is_number(value) or value != int(value) or not 1 <= value <= most:
-        raise OptionError(
-            f"{encoder} needs {name}, a whole number in 1 to {most} (the rank that the training data can have); "
-            f"got {dict(setting)}; ask for fewer"
-        )
-    return int(value)
+    def evaluate(
+        self,
+        data: FoldData,
+        params_list: Sequence[Params],
+        excluded: tuple[int, ...],
+        folds: Sequence[int],
+        metric: str = "pearson_r",
+    ) -> list[FloatArray]:
+        """Fit all parameters without the folds ``excluded`` and score every voxel on some of those folds.
+
+        Returns
+        -------
+        scores : list of ndarray of shape (n_params, q), or (n_params, 1) of a metric of all voxels together
+            Of each fold; `voxelcast.encoders.moments.roi_scores` averages them over voxels.
+        """
+        tests = [data.features(excluded, fold) for fold in folds]
+        tried = self.predict_all(data.samples(excluded), data.targets(excluded), params_list, tests)
+        scores = [[data.score(P, fold, metric) for P, fold in zip(some, folds, strict=True)] for some in tried]
+        return [np.stack(of_fold) for of_fold in zip(*scores, strict=True)]
+
+    def fit_members(
+        self, data: FoldData, members: Sequence[Picked], excluded: tuple[int, ...] = ()
+    ) -> list[FittedModel]:
+        """Fit what was chosen to the training stimuli outside the folds ``excluded``: a model for each member."""
+        X, Y = data.samples(excluded), data.targets(excluded)
+        models: list[FittedModel] = []
+        for params_list, pick in members:
+            fitted = tuple(self.fit(X, Y, params) for params in params_list)
+            models.append(fitted[0] if len(fitted) == 1 else PickedModels(fitted, pick))
+        return models
+
+    def check_ready(self) -> None:
+        """Raise MissingPackageError if something that the encoder needs is not installed."""
+        return
+
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
+        """Estimate the seconds that one fit takes on a core of ``rate`` operations per second; 0 where it is short."""
+        return 0.0
+
+    def fit_members_seconds(self, size: ProblemSize, n_models: int, rate: float = RATE) -> float:
+        """Estimate the seconds of `fit_members`, of a member with so many models; by default a fit for each."""
+        return n_models * self.fit_seconds(size, rate)
+
+    def evaluate_seconds(self, size: ProblemSize, n_held_out: int, rate: float = RATE, *, grid: bool = False) -> float:
+        """Estimate the seconds of `evaluate` on ``n_held_out`` stimuli, with one set of parameters or the whole grid.
+
+        The default is one fit: what shares no work between parameters lists none, or takes no time.
+        """
+        return self.fit_seconds(size, rate)
+
+    def evaluate_bytes(self, size: ProblemSize) -> float:
+        """Estimate the bytes that `evaluate` holds with the whole grid, besides the moments of the training part.
+
+        The default counts a copy of the training part's features and responses.
+        """
+        return 8.0 * size.n_train * (size.n_features + size.n_voxels)
+
+    def _checked(self, X: FloatArray, Y: FloatArray, params: Params) -> tuple[FloatArray, FloatArray]:
+        """Return training data in float64, after a look at them and at the parameters."""
+        X, Y = checked_samples(X, Y)
+        check_params(self.name, params, self.search_space(ProblemSize(len(X), X.shape[1], Y.shape[1])))
+        return X, Y

@@ -30,9 +30,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.checks import check_features, checked_samples
-from voxelcast.encoders.sample import SampleEncoder, check_setting
+from voxelcast.encoders.base import RATE, Encoder
+from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.params import Distribution, Params, ProblemSize
+from voxelcast.encoders.registry import register_encoder
 
 _MOST_TREES = 200
 _PATIENCE = 10
@@ -45,14 +46,14 @@ class TreesModel:
 
     Parameters
     ----------
-    setting : Params
+    params : Params
     voxels : tuple of HistGradientBoostingRegressor
         They predict standardised responses.
     y_mean, y_scale : ndarray of shape (q,)
         Mean and standard deviation of the training responses; 1 in place of a deviation of 0.
     """
 
-    setting: Params
+    params: Params
     voxels: tuple[HistGradientBoostingRegressor, ...]
     y_mean: FloatArray
     y_scale: FloatArray
@@ -72,25 +73,26 @@ class TreesModel:
         return {}
 
 
-class BoostedTrees(SampleEncoder):
+@register_encoder
+class BoostedTrees(Encoder):
     """Gradient-boosted regression trees, for each voxel by itself."""
 
     name: ClassVar[str] = "boosted_trees"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges of tree size, shrinkage and penalty; no leaf needs more than a tenth of the stimuli."""
         return {
             "learning_rate": Distribution(0.01, 0.3, log=True),
             "max_leaf_nodes": Distribution(2, 32, integer=True, log=True),
-            "min_samples_leaf": Distribution(2, max(3, min(64, n_train // 10)), integer=True, log=True),
+            "min_samples_leaf": Distribution(2, max(3, min(64, size.n_train // 10)), integer=True, log=True),
             "l2": Distribution(1e-3, 100.0, log=True),
         }
 
-    def order(self, setting: Params) -> tuple[float, ...]:
+    def order(self, params: Params) -> tuple[float, ...]:
         """Sort the trees of fewest leaves first, and of equal ones the largest leaves and the strongest penalty."""
-        return (setting["max_leaf_nodes"], -setting["min_samples_leaf"], -setting["l2"])
+        return (params["max_leaf_nodes"], -params["min_samples_leaf"], -params["l2"])
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> TreesModel:
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> TreesModel:
         """Fit one model.
 
         Raises
@@ -100,8 +102,7 @@ class BoostedTrees(SampleEncoder):
         DataError
             If there are fewer than two stimuli.
         """
-        X, Y = checked_samples(X, Y)
-        check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
+        X, Y = self._checked(X, Y, params)
         if len(X) < 2:
             raise DataError(f"early stopping needs at least 2 stimuli; got {len(X)}; ask for fewer folds")
         # One row per voxel, so that the last bit of its sums does not depend on the other voxels.
@@ -109,21 +110,21 @@ class BoostedTrees(SampleEncoder):
         y_mean, y_scale = responses.mean(axis=1), responses.std(axis=1)
         y_scale[y_scale == 0] = 1.0
         scores = (responses - y_mean[:, None]) / y_scale[:, None]
-        voxels = tuple(unfitted_trees(setting, seed).fit(X, y) for y in scores)
-        return TreesModel(setting, voxels, y_mean, y_scale)
+        voxels = tuple(unfitted_trees(params, seed).fit(X, y) for y in scores)
+        return TreesModel(params, voxels, y_mean, y_scale)
 
-    def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
         """Guess the seconds of one fit, from 50 features and 900 stimuli on one core: 0.25 s per voxel."""
-        return n_voxels * (0.05 + 0.2 * (n_features / 50) * (0.5 + 0.5 * n_train / 900))
+        return size.n_voxels * (0.05 + 0.2 * (size.n_features / 50) * (0.5 + 0.5 * size.n_train / 900))
 
 
-def unfitted_trees(setting: Params, seed: int) -> HistGradientBoostingRegressor:
+def unfitted_trees(params: Params, seed: int) -> HistGradientBoostingRegressor:
     """Return the trees of one voxel, not fitted yet."""
     return HistGradientBoostingRegressor(
-        learning_rate=setting["learning_rate"],
-        max_leaf_nodes=int(setting["max_leaf_nodes"]),
-        min_samples_leaf=int(setting["min_samples_leaf"]),
-        l2_regularization=setting["l2"],
+        learning_rate=params["learning_rate"],
+        max_leaf_nodes=int(params["max_leaf_nodes"]),
+        min_samples_leaf=int(params["min_samples_leaf"]),
+        l2_regularization=params["l2"],
         max_iter=_MOST_TREES,
         early_stopping=True,
         n_iter_no_change=_PATIENCE,

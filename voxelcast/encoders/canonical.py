@@ -27,15 +27,18 @@ References
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params, checked_count
+from voxelcast.encoders.linear import ComponentEncoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.pls import SHRINK_EVERY, leading_left_singular_vector, shrink_basis
+from voxelcast.encoders.registry import register_encoder
 
 # Shares of the first covariance or correlation, and of the total variance, below which what is left is rounding.
 _COVARIANCE_TOLERANCE = 1e-12
@@ -152,37 +155,25 @@ def _whitening(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
     return vectors[:, kept] / np.sqrt(values[kept]), values[kept]
 
 
-class _Canonical(Encoder):
-    """What canonical PLS and CCA have in common; their one hyper-parameter is ``n_components``."""
+class _Canonical(ComponentEncoder):
+    """The common part of canonical PLS and CCA: at most min(n_train - 1, n_features, n_voxels) components."""
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return the range of ``n_components``: 1 to min(n_train - 1, n_features, n_voxels)."""
-        return {"n_components": Distribution(1, max(min(n_train - 1, n_features, n_voxels), 0), integer=True)}
+    def most(self, size: ProblemSize) -> int:
+        """Return the largest number of components."""
+        return min(size.max_rank, size.n_voxels)
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List every number of components, fewest first."""
-        return tuple({"n_components": k} for k in range(1, min(n_train - 1, n_features, n_voxels) + 1))
-
-    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
-        """Solve every number of components from the training moments and responses.
-
-        Raises
-        ------
-        OptionError
-            If ``n_components`` is not a whole number in 1 to min(n_train - 1, n_features, n_voxels).
-        """
-        most = min(moments.n - 1, *moments.C.shape)
-        wanted = [checked_count(self.name, setting, "n_components", most) for setting in settings]
-        directions, loadings = self._solve(moments, max(wanted, default=0))
+    def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
+        """Solve them from moments and responses."""
+        directions, loadings = self._solve(moments, most)
         loadings[:, moments.y_squares == 0] = 0.0  # of voxels that do not vary only rounding is left
-        filters = (np.arange(loadings.shape[0]) < np.array(wanted, dtype=np.intp)[:, None]).astype(np.float64)
-        return LinearPath(tuple(settings), directions, filters, loadings)
+        return directions, loadings
 
     @abstractmethod
     def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
         """Return directions (p, r) and loadings (r, q), r at most ``n_components``."""
 
 
+@register_encoder
 class PLSCanonical(_Canonical):
     """Canonical PLS; features and responses are centred and not scaled.
 
@@ -196,6 +187,7 @@ class PLSCanonical(_Canonical):
         return pls_canonical_path(moments, n_components)
 
 
+@register_encoder
 class CCA(_Canonical):
     """Canonical correlation analysis; features and responses are centred and not scaled.
 

@@ -25,16 +25,25 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Distribution, Encoder, Moments, Params, VoxelPath
 from voxelcast.encoders.checks import is_number
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
+from voxelcast.encoders.linear import LinearEncoder, PenaltyEncoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Distribution, Params, ProblemSize
+from voxelcast.encoders.paths import VoxelPath
 from voxelcast.encoders.refinement import peak
+from voxelcast.encoders.registry import register_encoder
 
 _LOWEST, _HIGHEST = 1e-3, 1.0
 _N_ALPHAS_LASSO, _N_ALPHAS = 17, 9
 _L1_RATIOS = (0.1, 0.5, 1.0)
-# Of the settings tried, those around the best from which the peak in between is estimated.
+# Of the parameters tried, those around the best from which the peak in between is estimated.
 _WINDOW = 5
+
+
+def _relative_alphas(n: int) -> tuple[float, ...]:
+    """Return the values of the exhaustive search, one fewer than ``n``; 1 itself would leave no model."""
+    return tuple(float(alpha) for alpha in np.geomspace(_HIGHEST, _LOWEST, n)[1:])
 
 
 def largest_penalty(moments: Moments) -> float:
@@ -52,7 +61,8 @@ def _standardised(moments: Moments) -> tuple[FloatArray, FloatArray]:
     return C, deviations
 
 
-class ElasticNet(Encoder):
+@register_encoder
+class ElasticNet(LinearEncoder):
     """Elastic net; its hyper-parameters are ``relative_alpha`` and ``l1_ratio``.
 
     ``relative_alpha`` is the penalty of absolute values, alpha * l1_ratio, in units of the smallest one at which all
@@ -65,14 +75,14 @@ class ElasticNet(Encoder):
 
     name: ClassVar[str] = "elastic_net"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges: ``relative_alpha`` 1e-3 to 1, logarithmic, and ``l1_ratio`` 0.1 to 1."""
         return {
             "relative_alpha": Distribution(_LOWEST, _HIGHEST, log=True),
             "l1_ratio": Distribution(_L1_RATIOS[0], 1.0),
         }
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
         """List 8 values of ``relative_alpha``, largest first, each with three of ``l1_ratio``, the strictest first.
 
         The best is refined between them in both hyper-parameters.
@@ -83,12 +93,12 @@ class ElasticNet(Encoder):
             for l1_ratio in _L1_RATIOS
         )
 
-    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
+    def refined(self, params_list: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
         """Return the peaks over ``relative_alpha`` at the best ``l1_ratio`` and its neighbours, then one in between."""
         by_ratio: dict[float, list[tuple[float, float]]] = {}
-        for setting, score in zip(settings, scores, strict=True):
+        for params, score in zip(params_list, scores, strict=True):
             if np.isfinite(score):
-                by_ratio.setdefault(setting["l1_ratio"], []).append((float(np.log(setting["relative_alpha"])), score))
+                by_ratio.setdefault(params["l1_ratio"], []).append((float(np.log(params["relative_alpha"])), score))
         ratios = sorted(by_ratio)
         tops = [max(by_ratio[ratio], key=lambda point: point[1]) for ratio in ratios]
         best = max(range(len(ratios)), key=lambda place: tops[place][1], default=0)
@@ -100,11 +110,11 @@ class ElasticNet(Encoder):
             found = [(float(np.interp(between[0], ratios, [alpha for alpha, _ in tops])), between[0])]
         return tuple({"relative_alpha": float(np.exp(alpha)), "l1_ratio": ratio} for alpha, ratio in found)
 
-    def order(self, setting: Params) -> tuple[float, ...]:
+    def order(self, params: Params) -> tuple[float, ...]:
         """Sort the largest ``relative_alpha`` first, and of equal ones the smallest ``l1_ratio``."""
-        return (-setting["relative_alpha"], setting["l1_ratio"])
+        return (-params["relative_alpha"], params["l1_ratio"])
 
-    def path(self, moments: Moments, settings: Sequence[Params]) -> VoxelPath:
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
         """Solve every penalty from the training moments.
 
         Raises
@@ -113,33 +123,20 @@ class ElasticNet(Encoder):
             If a hyper-parameter is missing or not in (0, 1].
         """
         unit = largest_penalty(moments) * moments.n
-        wanted = [_checked_penalty(self.name, setting, ("relative_alpha", "l1_ratio")) for setting in settings]
-        return _penalty_path(moments, settings, [(unit * alpha, l1_ratio) for alpha, l1_ratio in wanted])
+        wanted = [_checked_penalty(self.name, params, ("relative_alpha", "l1_ratio")) for params in params_list]
+        return _penalty_path(moments, params_list, [(unit * alpha, l1_ratio) for alpha, l1_ratio in wanted])
 
 
-class Lasso(Encoder):
+@register_encoder
+class Lasso(PenaltyEncoder):
     """Lasso: the elastic net with ``l1_ratio`` 1; its one hyper-parameter is ``relative_alpha``, see `ElasticNet`."""
 
     name: ClassVar[str] = "lasso"
+    bounds: ClassVar[tuple[float, float]] = (_LOWEST, _HIGHEST)
+    alphas: ClassVar[tuple[float, ...]] = _relative_alphas(_N_ALPHAS_LASSO)
+    window: ClassVar[int] = _WINDOW
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return the range of ``relative_alpha``: 1e-3 to 1, logarithmic."""
-        return {"relative_alpha": Distribution(_LOWEST, _HIGHEST, log=True)}
-
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List 16 penalties, largest first; the best is refined between them."""
-        return tuple({"relative_alpha": alpha} for alpha in _relative_alphas(_N_ALPHAS_LASSO))
-
-    def refined(self, settings: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
-        """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
-        found = peak(np.log([setting["relative_alpha"] for setting in settings]), scores, _WINDOW)
-        return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
-
-    def order(self, setting: Params) -> tuple[float, ...]:
-        """Sort the largest penalty first."""
-        return (-setting["relative_alpha"],)
-
-    def path(self, moments: Moments, settings: Sequence[Params]) -> VoxelPath:
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
         """Solve every penalty from the training moments.
 
         Raises
@@ -148,27 +145,22 @@ class Lasso(Encoder):
             If ``relative_alpha`` is not in (0, 1].
         """
         unit = largest_penalty(moments) * moments.n
-        wanted = [_checked_penalty(self.name, setting, ("relative_alpha",)) for setting in settings]
-        return _penalty_path(moments, settings, [(unit * alpha, 1.0) for (alpha,) in wanted])
+        wanted = [_checked_penalty(self.name, params, ("relative_alpha",)) for params in params_list]
+        return _penalty_path(moments, params_list, [(unit * alpha, 1.0) for (alpha,) in wanted])
 
 
-def _relative_alphas(n: int) -> list[float]:
-    """Return the values of the exhaustive search, one fewer than ``n``; 1 itself would leave no model."""
-    return [float(alpha) for alpha in np.geomspace(_HIGHEST, _LOWEST, n)[1:]]
-
-
-def _checked_penalty(encoder: str, setting: Params, names: tuple[str, ...]) -> tuple[float, ...]:
-    given = [setting.get(name) for name in names]
+def _checked_penalty(encoder: str, params: Params, names: tuple[str, ...]) -> tuple[float, ...]:
+    given = [params.get(name) for name in names]
     values = tuple(float(value) for value in given if is_number(value) and 0 < value <= 1)
-    if set(setting) != set(names) or len(values) < len(names):
+    if set(params) != set(names) or len(values) < len(names):
         raise OptionError(
-            f"{encoder} needs {' and '.join(names)}, above 0 and at most 1; got {dict(setting)}; give e.g. 0.1"
+            f"{encoder} needs {' and '.join(names)}, above 0 and at most 1; got {dict(params)}; give e.g. 0.1"
         )
     return values
 
 
-def _penalty_path(moments: Moments, settings: Sequence[Params], wanted: list[tuple[float, float]]) -> VoxelPath:
-    """Return the path of settings with (n * alpha * l1_ratio, l1_ratio)."""
+def _penalty_path(moments: Moments, params_list: Sequence[Params], wanted: list[tuple[float, float]]) -> VoxelPath:
+    """Return the path of parameters with (n * alpha * l1_ratio, l1_ratio)."""
     S, (C, deviations) = moments.S, _standardised(moments)
     penalties = [(absolute, absolute * (1 / l1_ratio - 1)) for absolute, l1_ratio in wanted]
 
@@ -177,4 +169,4 @@ def _penalty_path(moments: Moments, settings: Sequence[Params], wanted: list[tup
         found *= deviations[voxels, None]
         return found
 
-    return VoxelPath(tuple(settings), (C.shape[0], C.shape[1]), solve)
+    return VoxelPath(tuple(params_list), (C.shape[0], C.shape[1]), solve)

@@ -60,7 +60,7 @@ def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[flo
     S, C : ndarray of shape (p, p) and (p, q)
         See `voxelcast.encoders.base.Moments`.
     penalties : sequence of (float, float)
-        n * alpha * l1_ratio and n * alpha * (1 - l1_ratio) of each setting, in any order.
+        n * alpha * l1_ratio and n * alpha * (1 - l1_ratio) of each set of parameters, in any order.
 
     Returns
     -------

@@ -27,9 +27,10 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.checks import check_features, checked_samples
-from voxelcast.encoders.sample import SampleEncoder, check_setting
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.params import Distribution, Params, ProblemSize
+from voxelcast.encoders.registry import register_encoder
 
 _ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 31))
 _GAMMAS = tuple(float(gamma) for gamma in np.geomspace(0.01, 10.0, 7))
@@ -43,7 +44,7 @@ class KernelModel:
     Parameters
     ----------
     encoder : KernelRidge
-    setting : Params
+    params : Params
     X : ndarray of shape (n_train, p)
         Centred training features.
     x_mean : ndarray of shape (p,)
@@ -54,7 +55,7 @@ class KernelModel:
     """
 
     encoder: KernelRidge
-    setting: Params
+    params: Params
     X: FloatArray
     x_mean: FloatArray
     dual: FloatArray
@@ -63,7 +64,7 @@ class KernelModel:
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
         check_features(X, len(self.x_mean))
-        values = self.encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self.setting)
+        values = self.encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self.params)
         prediction: FloatArray = values @ self.dual + self.intercept
         return prediction
 
@@ -72,7 +73,7 @@ class KernelModel:
         return {"x_train": self.X, "x_mean": self.x_mean, "dual": self.dual, "intercept": self.intercept}
 
 
-class KernelRidge(SampleEncoder):
+class KernelRidge(Encoder):
     """Kernel ridge regression; ``relative_alpha`` is the penalty in units of the mean eigenvalue of the centred kernel.
 
     So the same number shrinks as much whatever the unit of the features. Kernels see features centred on their
@@ -82,7 +83,7 @@ class KernelRidge(SampleEncoder):
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {}
 
     @abstractmethod
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return the kernel values of centred features, of shape (n_a, p), with training features, (n_train, p).
 
         Returns
@@ -90,7 +91,7 @@ class KernelRidge(SampleEncoder):
         values : ndarray of shape (n_a, n_train)
         """
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges of the kernel's parameters and of ``relative_alpha`` (1e-5 to 1e5, logarithmic)."""
         ranges = {
             name: Distribution(min(values), max(values), integer=name == "degree", log=name != "degree")
@@ -98,7 +99,7 @@ class KernelRidge(SampleEncoder):
         }
         return ranges | {"relative_alpha": Distribution(min(_ALPHAS), max(_ALPHAS), log=True)}
 
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
         """List every kernel of the grid with 31 penalties each, smoothest kernel and largest penalty first."""
         return tuple(
             dict(zip(self.parameters, kernel, strict=True)) | {"relative_alpha": alpha}
@@ -106,7 +107,7 @@ class KernelRidge(SampleEncoder):
             for alpha in _ALPHAS
         )
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> KernelModel:
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> KernelModel:
         """Fit one model.
 
         Raises
@@ -114,36 +115,38 @@ class KernelRidge(SampleEncoder):
         OptionError
             If a hyper-parameter is missing or out of its range.
         """
-        X, Y = checked_samples(X, Y)
-        check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
-        solved = _Solved(self, X, Y, setting)
-        dual = (solved.vectors * solved.filters([setting])[0]) @ solved.loadings
+        X, Y = self._checked(X, Y, params)
+        solved = _Solved(self, X, Y, params)
+        dual = (solved.vectors * solved.filters([params])[0]) @ solved.loadings
         dual -= dual.mean(axis=0)  # exactly 0, but for eigenvectors that rounding mixed with the constant one
-        return KernelModel(self, setting, solved.X, solved.x_mean, dual, solved.y_mean - solved.k_mean @ dual)
+        return KernelModel(self, params, solved.X, solved.x_mean, dual, solved.y_mean - solved.k_mean @ dual)
 
     def predict_all(
-        self, X: FloatArray, Y: FloatArray, settings: Sequence[Params], tests: Sequence[FloatArray]
+        self, X: FloatArray, Y: FloatArray, params_list: Sequence[Params], tests: Sequence[FloatArray]
     ) -> Iterator[list[FloatArray]]:
-        """Predict with every setting; neighbouring settings of one kernel share its eigendecomposition."""
-        X, Y = checked_samples(X, Y)
-        for setting in settings:
-            check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
-        for _, group in groupby(settings, key=lambda setting: [setting[name] for name in self.parameters]):
+        """Predict with all parameters; neighbouring parameters of one kernel share its eigendecomposition."""
+        for params in params_list:
+            X, Y = self._checked(X, Y, params)
+        for _, group in groupby(params_list, key=lambda params: [params[name] for name in self.parameters]):
             same = list(group)
             solved = _Solved(self, X, Y, same[0])
             projected = [solved.project(test) for test in tests]
             for gains in solved.filters(same):
                 yield [(T * gains) @ solved.loadings + solved.y_mean for T in projected]
 
+    def evaluate_bytes(self, size: ProblemSize) -> float:
+        """Count three kernels besides copies of the training part."""
+        return super().evaluate_bytes(size) + 8.0 * 3 * size.n_train**2
+
 
 class _Solved:
     """The eigendecomposition of one centred training kernel: vectors (n, r), values (r,), loadings V'Yc (r, q)."""
 
-    def __init__(self, encoder: KernelRidge, X: FloatArray, Y: FloatArray, setting: Params) -> None:
-        self._encoder, self._setting = encoder, setting
+    def __init__(self, encoder: KernelRidge, X: FloatArray, Y: FloatArray, params: Params) -> None:
+        self._encoder, self._params = encoder, params
         self.x_mean, self.y_mean = X.mean(axis=0), Y.mean(axis=0)
         self.X = X - self.x_mean
-        K = encoder.kernel(self.X, self.X, setting)
+        K = encoder.kernel(self.X, self.X, params)
         self.k_mean = K.mean(axis=0)
         Kc = K - self.k_mean - self.k_mean[:, None] + self.k_mean.mean()
         values, vectors = np.linalg.eigh(Kc)
@@ -153,57 +156,60 @@ class _Solved:
         self._mean_value = float(np.trace(Kc)) / len(X)
         self.loadings: FloatArray = self.vectors.T @ (Y - self.y_mean)
 
-    def filters(self, settings: Sequence[Params]) -> FloatArray:
-        """Return 1 / (l + a) of each setting, ndarray of shape (n_settings, r)."""
-        penalties = np.array([setting["relative_alpha"] for setting in settings]) * self._mean_value
+    def filters(self, params_list: Sequence[Params]) -> FloatArray:
+        """Return 1 / (l + a) of each set of parameters, ndarray of shape (n_params, r)."""
+        penalties = np.array([params["relative_alpha"] for params in params_list]) * self._mean_value
         filters: FloatArray = 1.0 / (self.values + penalties[:, None])
         return filters
 
     def project(self, X: FloatArray) -> FloatArray:
         """Return (k(x) - k_mean)'V, ndarray of shape (n_samples, r)."""
-        K = self._encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self._setting)
+        K = self._encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self._params)
         K -= self.k_mean
         # Eigenvectors of small values are not quite orthogonal to the constant vector: rows are centred as well.
         projected: FloatArray = (K - K.mean(axis=1, keepdims=True)) @ self.vectors
         return projected
 
 
+@register_encoder
 class LinearKernelRidge(KernelRidge):
     """Kernel k(x, z) = x'z: ridge regression in its dual form, for many more features than stimuli."""
 
     name: ClassVar[str] = "kernel_ridge_linear"
 
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return x'z."""
         values: FloatArray = A @ B.T
         return values
 
 
+@register_encoder
 class RBFKernelRidge(KernelRidge):
     """Kernel k(x, z) = exp(-g |x - z|^2) with g = ``relative_gamma`` / (mean squared distance of training stimuli)."""
 
     name: ClassVar[str] = "kernel_ridge_rbf"
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {"relative_gamma": _GAMMAS}
 
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return exp(-g |x - z|^2)."""
         a, b = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
         squared = np.maximum(a[:, None] + b - 2 * (A @ B.T), 0.0)
         # The training features are centred: their squared distances are twice their squared norms on average.
-        values: FloatArray = np.exp(-setting["relative_gamma"] * squared / _unit(2 * b.mean()))
+        values: FloatArray = np.exp(-params["relative_gamma"] * squared / _unit(2 * b.mean()))
         return values
 
 
+@register_encoder
 class PolynomialKernelRidge(KernelRidge):
     """Kernel k(x, z) = (1 + g x'z)^``degree`` with g = ``relative_gamma`` / (mean squared norm of training stimuli)."""
 
     name: ClassVar[str] = "kernel_ridge_polynomial"
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {"degree": _DEGREES, "relative_gamma": _GAMMAS}
 
-    def kernel(self, A: FloatArray, B: FloatArray, setting: Params) -> FloatArray:
+    def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return (1 + g x'z)^degree."""
-        g = setting["relative_gamma"] / _unit(np.einsum("ij,ij->i", B, B).mean())
-        values: FloatArray = (1 + g * (A @ B.T)) ** int(setting["degree"])
+        g = params["relative_gamma"] / _unit(np.einsum("ij,ij->i", B, B).mean())
+        values: FloatArray = (1 + g * (A @ B.T)) ** int(params["degree"])
         return values
 
 

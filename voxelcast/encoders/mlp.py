@@ -27,9 +27,10 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.checks import check_features, checked_samples
-from voxelcast.encoders.sample import SampleEncoder, check_setting
+from voxelcast.encoders.base import RATE, Encoder
+from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.params import Distribution, Params, ProblemSize
+from voxelcast.encoders.registry import register_encoder
 
 _SET_ASIDE = 0.1
 
@@ -40,7 +41,7 @@ class MLPModel:
 
     Parameters
     ----------
-    setting : Params
+    params : Params
     x_mean : ndarray of shape (p,)
     x_scale : float
     weights : tuple of ndarray of shape (n_out, n_in)
@@ -50,7 +51,7 @@ class MLPModel:
         Mean squared error on the stimuli set aside, in units of the responses' variance, after each epoch.
     """
 
-    setting: Params
+    params: Params
     x_mean: FloatArray
     x_scale: float
     weights: tuple[FloatArray, ...]
@@ -76,12 +77,13 @@ class MLPModel:
         return layers | scales | {"y_scale": self.y_scale}
 
 
-class MLP(SampleEncoder):
+@register_encoder
+class MLP(Encoder):
     """A multilayer perceptron with one to three hidden layers, dropout, weight decay and early stopping."""
 
     name: ClassVar[str] = "mlp"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges of architecture and training."""
         return {
             "layers": Distribution(1, 3, integer=True),
@@ -91,11 +93,11 @@ class MLP(SampleEncoder):
             "weight_decay": Distribution(1e-4, 10.0, log=True),
         }
 
-    def order(self, setting: Params) -> tuple[float, ...]:
+    def order(self, params: Params) -> tuple[float, ...]:
         """Sort the fewest and narrowest layers first, and of equal ones the strongest weight decay and dropout."""
-        return (setting["layers"], setting["width"], -setting["weight_decay"], -setting["dropout"])
+        return (params["layers"], params["width"], -params["weight_decay"], -params["dropout"])
 
-    def fit(self, X: FloatArray, Y: FloatArray, setting: Params) -> MLPModel:
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> MLPModel:
         """Fit one model.
 
         Raises
@@ -105,10 +107,9 @@ class MLP(SampleEncoder):
         DataError
             If there are fewer than two stimuli.
         """
-        X, Y = checked_samples(X, Y)
-        check_setting(self.name, setting, self.space(X.shape[0], X.shape[1], Y.shape[1]))
+        X, Y = self._checked(X, Y, params)
         # Imported here: torch takes seconds to import, and only this encoder needs it.
-        from voxelcast.encoders.perceptron import train_perceptron
+        from voxelcast.encoders.perceptron import Architecture, train_perceptron
 
         x_mean, y_mean, y_scale = X.mean(axis=0), Y.mean(axis=0), Y.std(axis=0)
         x_scale = float(np.sqrt(X.var(axis=0).mean()))
@@ -120,20 +121,22 @@ class MLP(SampleEncoder):
             (Y - y_mean) / y_scale,
             kept,
             aside,
-            widths=[int(setting["width"])] * int(setting["layers"]),
-            learning_rate=setting["learning_rate"],
-            dropout=setting["dropout"],
-            weight_decay=setting["weight_decay"],
-            seed=derive_seed(self.seed, "mlp"),
+            Architecture(
+                (int(params["width"]),) * int(params["layers"]),
+                params["learning_rate"],
+                params["dropout"],
+                params["weight_decay"],
+            ),
+            derive_seed(self.seed, "mlp"),
         )
         return MLPModel(
-            setting, x_mean, x_scale, trained.weights, trained.biases, y_mean, y_scale, np.array(trained.errors)
+            params, x_mean, x_scale, trained.weights, trained.biases, y_mean, y_scale, np.array(trained.errors)
         )
 
-    def time_estimate(self, n_train: int, n_features: int, n_voxels: int) -> float:
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
         """Guess the seconds of one fit: some 60 epochs of 1 ms per step and 6 operations per weight and stimulus."""
-        weights = 128 * (n_features + 128 + n_voxels)
-        return 60 * (n_train / 64 * 1.5e-3 + 6 * n_train * weights / 1e10)
+        weights = 128 * (size.n_features + 128 + size.n_voxels)
+        return 60 * (size.n_train / 64 * 1.5e-3 + 6 * size.n_train * weights / 1e10)
 
 
 def set_aside(n: int, seed: int) -> tuple[IntArray, IntArray]:

@@ -15,16 +15,20 @@ from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params
+from voxelcast.encoders.linear import LinearEncoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Params, check_params
+from voxelcast.encoders.paths import LinearPath
+from voxelcast.encoders.registry import register_encoder
 
 # Share of the largest eigenvalue of S below which one is rounding: those of duplicate or constant features lie below
 # 1e-14 even where S is a difference between all stimuli's and a fold's.
 _EIGENVALUE_TOLERANCE = 1e-12
 
 
-class OLS(Encoder):
-    """Ordinary least squares with an intercept; there is nothing to search, its only setting is empty.
+@register_encoder
+class OLS(LinearEncoder):
+    """Ordinary least squares with an intercept; there is nothing to search, its only parameters is empty.
 
     Directions of the features whose variance is below 1e-12 of the largest are left out, so with duplicate or constant
     features, or with fewer stimuli than features, it is the solution of smallest norm, as of `numpy.linalg.lstsq`.
@@ -32,26 +36,19 @@ class OLS(Encoder):
 
     name: ClassVar[str] = "ols"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return no range: there is no hyper-parameter."""
-        return {}
-
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List the one setting, which is empty."""
-        return ({},)
-
-    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
-        """Solve the one setting from the training moments.
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
+        """Solve the one set of parameters from the training moments.
 
         Raises
         ------
         OptionError
-            If a setting names a hyper-parameter.
+            If parameters name a hyper-parameter.
         """
-        for setting in settings:
-            if setting:
-                raise OptionError(f"ols has no hyper-parameter; got {dict(setting)}; leave it out or use ridge")
+        for params in params_list:
+            check_params(self.name, params, {})
         values, vectors = moments.eigen
         kept = values > _EIGENVALUE_TOLERANCE * values[-1]
         loadings = (vectors[:, kept].T @ moments.C) / values[kept, None]
-        return LinearPath(tuple(settings), vectors[:, kept], np.ones((len(settings), loadings.shape[0])), loadings)
+        return LinearPath(
+            tuple(params_list), vectors[:, kept], np.ones((len(params_list), loadings.shape[0])), loadings
+        )

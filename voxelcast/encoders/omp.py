@@ -28,7 +28,11 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Distribution, Encoder, Moments, Params, VoxelPath, checked_count
+from voxelcast.encoders.linear import CountEncoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Params
+from voxelcast.encoders.paths import VoxelPath
+from voxelcast.encoders.registry import register_encoder
 
 # Share of a feature's variance that must be its own, given the features taken; and share of the largest first product
 # that a product must have. Below them is rounding.
@@ -89,24 +93,18 @@ def _pursue(S: FloatArray, C: FloatArray, out: FloatArray) -> None:
             out[k] += out[k - 1]
 
 
-class OMP(Encoder):
+@register_encoder
+class OMP(CountEncoder):
     """Orthogonal matching pursuit; its one hyper-parameter is ``n_nonzero_coefs``, the features that a voxel may use.
 
     Features are centred and not scaled: a feature of larger variance is taken earlier, as in scikit-learn. There are
     at most min(n_train - 1, n_features) non-zero coefficients.
     """
 
+    counted: ClassVar[str] = "n_nonzero_coefs"
     name: ClassVar[str] = "omp"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return the range of ``n_nonzero_coefs``: 1 to min(n_train - 1, n_features)."""
-        return {"n_nonzero_coefs": Distribution(1, min(n_train - 1, n_features), integer=True)}
-
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List every number of non-zero coefficients, fewest first."""
-        return tuple({"n_nonzero_coefs": k} for k in range(1, min(n_train - 1, n_features) + 1))
-
-    def path(self, moments: Moments, settings: Sequence[Params]) -> VoxelPath:
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
         """Solve every number of non-zero coefficients from the training moments.
 
         Raises
@@ -114,13 +112,11 @@ class OMP(Encoder):
         OptionError
             If ``n_nonzero_coefs`` is not a whole number in 1 to min(n_train - 1, n_features).
         """
-        most = min(moments.n - 1, moments.S.shape[0])
-        wanted = [checked_count(self.name, setting, "n_nonzero_coefs", most) for setting in settings]
-        S, C, rows = moments.S, moments.C, np.array(wanted, dtype=np.intp) - 1
-        whole = np.array_equal(rows, np.arange(len(rows)))
+        counts, S, C = self.counts(moments, params_list), moments.S, moments.C
+        whole = np.array_equal(counts, np.arange(len(counts)) + 1)
 
         def solve(voxels: slice) -> FloatArray:
-            found = omp_path(S, C[:, voxels], max(wanted, default=0))
-            return found if whole else found[rows]
+            found = omp_path(S, C[:, voxels], int(counts.max(initial=0)))
+            return found if whole else found[counts - 1]
 
-        return VoxelPath(tuple(settings), (C.shape[0], C.shape[1]), solve)
+        return VoxelPath(tuple(params_list), (C.shape[0], C.shape[1]), solve)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.torch_training import deterministic, learn_once
 
 _BATCH = 64
 _MOST_EPOCHS = 300
@@ -26,17 +26,18 @@ class Trained:
     errors: list[float]
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """Widths of the hidden layers, and how they are regularised and trained."""
+
+    widths: tuple[int, ...]
+    learning_rate: float
+    dropout: float
+    weight_decay: float
+
+
 def train_perceptron(
-    X: FloatArray,
-    Y: FloatArray,
-    kept: IntArray,
-    aside: IntArray,
-    *,
-    widths: Sequence[int],
-    learning_rate: float,
-    dropout: float,
-    weight_decay: float,
-    seed: int,
+    X: FloatArray, Y: FloatArray, kept: IntArray, aside: IntArray, architecture: Architecture, seed: int
 ) -> Trained:
     """Train on the stimuli ``kept`` until the error on those ``aside`` has not fallen for ten epochs.
 
@@ -48,9 +49,7 @@ def train_perceptron(
         Standardised responses.
     kept, aside : ndarray of int
         Rows.
-    widths : sequence of int
-        Of the hidden layers.
-    learning_rate, dropout, weight_decay : float
+    architecture : Architecture
     seed : int
 
     Returns
@@ -58,25 +57,28 @@ def train_perceptron(
     trained : Trained
         Weights in float64; they were trained in float32.
     """
-    with _deterministic(seed):
-        network = _network(X.shape[1], widths, Y.shape[1], dropout)
+    with deterministic(seed):
+        network = _network(X.shape[1], architecture.widths, Y.shape[1], architecture.dropout)
         linear = [part for part in network if isinstance(part, nn.Linear)]
         optimizer = torch.optim.AdamW(
             [
-                {"params": [part.weight for part in linear], "weight_decay": weight_decay},
+                {"params": [part.weight for part in linear], "weight_decay": architecture.weight_decay},
                 {"params": [part.bias for part in linear], "weight_decay": 0.0},
             ],
-            lr=learning_rate,
+            lr=architecture.learning_rate,
         )
-        inputs, targets = (torch.from_numpy(values.astype(np.float32)) for values in (X, Y))
-        rows, judged = torch.from_numpy(kept), torch.from_numpy(aside)
+        both = [torch.from_numpy(values.astype(np.float32)) for values in (X, Y)]
+        (inputs, targets), (judged_inputs, judged_targets) = (
+            [values[torch.from_numpy(rows)] for values in both] for rows in (kept, aside)
+        )
         errors: list[float] = []
         best = [parameter.detach().clone() for parameter in network.parameters()]
         while len(errors) < _MOST_EPOCHS and len(errors) - _place_of_least(errors) < _PATIENCE:
-            _epoch(network, optimizer, inputs, targets, rows)
+            network.train()  # again for every epoch: judging switches dropout off
+            learn_once(network, optimizer, inputs, targets, _BATCH)
             network.eval()
             with torch.no_grad():
-                errors.append(float(nn.functional.mse_loss(network(inputs[judged]), targets[judged])))
+                errors.append(float(nn.functional.mse_loss(network(judged_inputs), judged_targets)))
             if _place_of_least(errors) == len(errors):
                 best = [parameter.detach().clone() for parameter in network.parameters()]
     arrays = [parameter.numpy().astype(np.float64) for parameter in best]
@@ -91,34 +93,6 @@ def _network(n_in: int, widths: Sequence[int], n_out: int, dropout: float) -> nn
     return nn.Sequential(*parts, nn.Linear(n_in, n_out))
 
 
-def _epoch(
-    network: nn.Sequential,
-    optimizer: torch.optim.Optimizer,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    rows: torch.Tensor,
-) -> None:
-    # Set again for every epoch: judging switches dropout off.
-    network.train()
-    for batch in torch.split(rows[torch.randperm(len(rows))], _BATCH):
-        optimizer.zero_grad()
-        nn.functional.mse_loss(network(inputs[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-
 def _place_of_least(errors: Sequence[float]) -> int:
     """Return which epoch, counted from 1, was the first with the least error; 0 before the first epoch."""
     return 1 + errors.index(min(errors)) if errors else 0
-
-
-@contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Seed torch and use one thread, so that the sums have one order; both are restored."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

@@ -21,7 +21,6 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -30,7 +29,9 @@ from scipy.linalg.lapack import dgeqrf, dorgqr, dsyevr
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
-from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params, checked_count
+from voxelcast.encoders.linear import ComponentEncoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.registry import register_encoder
 
 # Below these shares of the first covariance and of the total variance, what is left is rounding: measured on
 # rank-deficient features, residues of the covariance lie below 1e-14.
@@ -200,40 +201,16 @@ def _leading_eigenvector(M: FloatArray) -> tuple[FloatArray, float]:
     return vector, float(values[0])
 
 
-class PLS(Encoder):
+@register_encoder
+class PLS(ComponentEncoder):
     """Partial least squares regression; its one hyper-parameter is ``n_components``.
 
-    There are at most min(n_train - 1, n_features) components; to ask for more is an error. Where the moments have a
-    smaller rank (constant or duplicate features), the components beyond it do not exist and a model that asks for
-    them *is* the model with the last one that does. (scikit-learn goes on with components made of rounding.) Their
-    scores are then equal to the bit, and a tie goes to fewer components, so a search never chooses a component that
-    adds nothing.
+    There are at most min(n_train - 1, n_features) components; to ask for more is an error. (Of components beyond the
+    rank of the moments, scikit-learn makes some from rounding.)
     """
 
     name: ClassVar[str] = "pls"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return the range of ``n_components``: 1 to min(n_train - 1, n_features)."""
-        return {"n_components": Distribution(1, _most_components(n_train, n_features), integer=True)}
-
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List every number of components, fewest first."""
-        return tuple({"n_components": k} for k in range(1, _most_components(n_train, n_features) + 1))
-
-    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
-        """Solve every number of components from the training moments.
-
-        Raises
-        ------
-        OptionError
-            If ``n_components`` is not a whole number in 1 to min(n_train - 1, n_features).
-        """
-        most = _most_components(moments.n, moments.S.shape[0])
-        wanted = [checked_count(self.name, setting, "n_components", most) for setting in settings]
-        directions, loadings = pls_path(moments.S, moments.C, max(wanted, default=0))
-        filters = (np.arange(loadings.shape[0]) < np.array(wanted, dtype=np.intp)[:, None]).astype(np.float64)
-        return LinearPath(tuple(settings), directions, filters, loadings)
-
-
-def _most_components(n_train: int, n_features: int) -> int:
-    return max(min(n_train - 1, n_features), 0)
+    def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
+        """Solve them by `pls_path`."""
+        return pls_path(moments.S, moments.C, most)

@@ -1,4 +1,4 @@
-"""Where the best score lies between the settings of a list: the peak of a polynomial through the scores around it."""
+"""Where the best score lies between the parameters of a list: the peak of a polynomial through the scores around it."""
 
 from __future__ import annotations
 

@@ -26,8 +26,11 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import Distribution, Encoder, LinearPath, Moments, Params
+from voxelcast.encoders.linear import LinearEncoder
+from voxelcast.encoders.moments import Moments
+from voxelcast.encoders.params import Params, ProblemSize, check_params
+from voxelcast.encoders.paths import LinearPath
+from voxelcast.encoders.registry import register_encoder
 from voxelcast.encoders.ridge import Ridge, ridge_penalty
 
 # Eigenvalues below this share of the largest are rounding.
@@ -60,45 +63,35 @@ def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
     return errors
 
 
-class RidgePerVoxel(Encoder):
+@register_encoder
+class RidgePerVoxel(LinearEncoder):
     """Ridge regression with a penalty per voxel, the one of fifty with the smallest generalised cross-validation error.
 
     The penalties are those of `voxelcast.encoders.ridge.Ridge`. There is no hyper-parameter to search: its only
-    setting is empty.
+    parameters is empty.
     """
 
     name: ClassVar[str] = "ridge_per_voxel"
 
-    def space(self, n_train: int, n_features: int, n_voxels: int) -> dict[str, Distribution]:
-        """Return no range: every fit chooses its penalties."""
-        return {}
-
-    def settings(self, n_train: int, n_features: int, n_voxels: int) -> tuple[Params, ...]:
-        """List the one setting, which is empty."""
-        return ({},)
-
-    def path(self, moments: Moments, settings: Sequence[Params]) -> LinearPath:
-        """Choose the penalties and solve the one setting from the training moments.
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
+        """Choose the penalties and solve the one set of parameters from the training moments.
 
         Raises
         ------
         OptionError
-            If a setting names a hyper-parameter.
+            If parameters name a hyper-parameter.
         """
-        for setting in settings:
-            if setting:
-                raise OptionError(
-                    f"ridge_per_voxel chooses its penalties itself; got {dict(setting)}; leave it out or use ridge"
-                )
-        (p, q), n_settings = moments.C.shape, len(settings)
+        for params in params_list:
+            check_params(self.name, params, {})
+        (p, q), n_params = moments.C.shape, len(params_list)
         unit = ridge_penalty(moments.S, 1.0)
         if not unit > 0:
             # Features without any variance: the model is the mean response.
-            return LinearPath(tuple(settings), np.empty((p, 0)), np.ones((n_settings, 0)), np.empty((0, q)))
-        grid = [unit * setting["relative_alpha"] for setting in Ridge().settings(moments.n, p, q)]
+            return LinearPath(tuple(params_list), np.empty((p, 0)), np.ones((n_params, 0)), np.empty((0, q)))
+        grid = [unit * params["relative_alpha"] for params in Ridge().param_grid(ProblemSize(moments.n, p, q))]
         penalties = np.array(grid)
         values, vectors = moments.eigen
         # Of equal errors the first, i.e. the largest penalty.
         chosen = penalties[gcv(moments, penalties).argmin(axis=0)]
         loadings = (vectors.T @ moments.C) / (values[:, None] + chosen)
-        return LinearPath(tuple(settings), vectors, np.ones((n_settings, p)), loadings)
+        return LinearPath(tuple(params_list), vectors, np.ones((n_params, p)), loadings)

@@ -25,8 +25,8 @@ from voxelcast.store.atomic import write_json
 _RECORD = "jobs.json"
 _LOOK_SECONDS = 10.0  # between looks at the queue while workers are missing
 _GRACE_SECONDS = 9.0  # from a job's end to the moment its worker is thought never to come
-_DEATH_SECONDS = 60  # in which a worker that finds no driver ends itself
-_MOST_STILLBORN = 3
+_IDLE_SECONDS = 60  # in which a worker that finds no driver ends itself
+_MOST_FAILED_STARTS = 3
 
 
 class BatchSystemEngine(DaskEngine):
@@ -54,7 +54,7 @@ class BatchSystemEngine(DaskEngine):
         self._record = output / _RECORD
         self._submitted: dict[str, str] = {}  # worker -> job
         self._refusals: list[str] = []
-        self._stillborn = 0
+        self._failed_starts = 0
         self._looked: dict[Kind, float] = {}
         self._gone_since: dict[str, float] = {}
         _cancel_left_over(self._record, profile.scheduler, note)
@@ -81,7 +81,7 @@ class BatchSystemEngine(DaskEngine):
         )
 
     def _recording(self, job_class: type[Any]) -> type[Any]:
-        """Return a job class that tells this engine of jobs submitted and refused."""
+        """Return a job class that reports the jobs submitted and refused to this engine."""
         engine = self
 
         class Recorded(job_class):  # type: ignore[misc]
@@ -119,22 +119,22 @@ class BatchSystemEngine(DaskEngine):
             if job is None or job in queued or came:
                 self._gone_since.pop(str(name), None)
             elif now - self._gone_since.setdefault(str(name), now) >= _GRACE_SECONDS:
-                self._bury(pool, name, job, alive)
+                self._replace_failed(pool, name, job, alive)
 
-    def _bury(self, pool: Pool, name: str, job: str, alive: int) -> None:
+    def _replace_failed(self, pool: Pool, name: str, job: str, alive: int) -> None:
         """Have a job replaced that ended before its worker arrived; give up when that happens again and again."""
-        self._stillborn += 1
+        self._failed_starts += 1
         said = last_lines(self.logs, job, self.jobs.name) or "its log is empty"
-        if self._stillborn >= _MOST_STILLBORN and not alive:
+        if self._failed_starts >= _MOST_FAILED_STARTS and not alive:
             raise ExecutionError(
-                f"{self._stillborn} jobs ended before their workers reached this process; job {job} said: {said}; "
+                f"{self._failed_starts} jobs ended before their workers reached this process; job {job} said: {said}; "
                 f"check setup, python and interface of the profile (logs are in {self.logs})"
             )
         self.note(f"{self.name}: job {job} ended before its worker arrived ({said}); asking for another")
         del self._gone_since[str(name)]
         pool.cluster.sync(_forget, pool.cluster, name)
 
-    def _obituary(self, worker: str) -> str:
+    def _loss_reason(self, worker: str) -> str:
         job = self._submitted.get(worker) or self._submitted.get(worker.rpartition("-")[0], "?")
         said = last_lines(self.logs, job, self.jobs.name)
         end = f"ends: {said}" if said else "is empty"
@@ -162,7 +162,7 @@ def job_options(profile: SlurmProfile | GridEngineProfile, kind: Kind, name: str
         "local_directory": profile.local_folder,
         "interface": profile.interface,
         "python": profile.python or sys.executable,
-        "death_timeout": _DEATH_SECONDS,
+        "death_timeout": _IDLE_SECONDS,
         "job_script_prologue": [*workers.setup, *exports],
         "worker_extra_args": ["--no-dashboard"],
     }

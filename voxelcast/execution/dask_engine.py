@@ -1,7 +1,7 @@
 """Batches on the workers of Dask clusters, one cluster for each kind of worker.
 
 Dask brings the workers, and batches to them. What is tried again, and how often, is decided in
-:mod:`voxelcast.execution.stage`, the same for every engine; so Dask is told to report a lost worker at once and to try
+:mod:`voxelcast.execution.stage`, the same for every engine; so Dask is set to report a lost worker at once and to try
 nothing again by itself. A worker is given one batch at a time: if it is lost, there is no doubt what it was doing.
 """
 
@@ -101,8 +101,8 @@ class DaskEngine(ABC):
         """Raise ExecutionError if workers that were asked for will not come."""
 
     @abstractmethod
-    def _obituary(self, worker: str) -> str:
-        """Say how a worker went, as far as it is known."""
+    def _loss_reason(self, worker: str) -> str:
+        """Say how a worker ended, as far as it is known."""
 
     def prepare(self, kind: Kind, n_steps: int, root: Path) -> None:
         """Have enough workers of a kind ready; those of the other kind, which would only wait, are given back."""
@@ -142,8 +142,8 @@ class DaskEngine(ABC):
         return future
 
     def lost(self, error: BaseException) -> str | None:
-        """Say how a worker went."""
-        return self._obituary(str(error.last_worker.name)) if isinstance(error, KilledWorker) else None
+        """Say how a worker ended."""
+        return self._loss_reason(str(error.last_worker.name)) if isinstance(error, KilledWorker) else None
 
     def _probe(self, pool: Pool) -> bool:
         """Check that a worker sees the store and runs the same software; False if it went before it answered."""
@@ -188,7 +188,7 @@ class DaskEngine(ABC):
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """Have Ctrl-C, and SIGTERM of a batch system that ends the driver's own job, end the work in good order.
+    """Have Ctrl-C, and SIGTERM of a batch system that ends the driver's job, end the work in good order.
 
     Importing dask_jobqueue sets handlers of its own, which would exit in silence as if all were well.
     """

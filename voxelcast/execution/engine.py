@@ -1,4 +1,4 @@
-"""What every engine offers: a place where batches of steps run, here or on other machines."""
+"""What every engine offers: workers that run batches of steps, here or on other machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Engine(Protocol):
     """What the user calls it, e.g. ``slurm``."""
 
     batch_seconds: float
-    """Seconds of work worth one journey to a worker."""
+    """Seconds of work for which sending a batch to a worker is worth while."""
 
     gpu_steps_here: bool
     """Whether steps that use a GPU run in the driver's process."""
@@ -42,4 +42,4 @@ class Engine(Protocol):
         """Have a free worker run a batch; the result is the seconds it took."""
 
     def lost(self, error: BaseException) -> str | None:
-        """Say how the worker went whose loss ``error`` tells of; None if it tells of something else."""
+        """Say how a lost worker ended; None if ``error`` is about something else."""

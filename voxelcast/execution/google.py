@@ -83,7 +83,7 @@ class GoogleEngine(DaskEngine):
                 "image, setup lines and firewall (tcp 8786)"
             )
 
-    def _obituary(self, worker: str) -> str:
+    def _loss_reason(self, worker: str) -> str:
         return f"its worker was lost (machine {worker}: preempted, deleted, or out of memory)"
 
     def __exit__(self, *how: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from voxelcast.core.errors import UnwritableError
 
-# How batch systems say what a job was given, where they do not bind it to cores; the first is our own workers'.
+# How batch systems say what a job was given, where they do not bind it to cores; the first is that of our workers.
 _ALLOTTED = ("VOXELCAST_CORES", "SLURM_CPUS_PER_TASK", "NSLOTS")
 
 

@@ -2,7 +2,7 @@
 
 A step writes files into a folder. It stores its own result (see
 :class:`voxelcast.store.steps.StepStore`); nothing but success or failure travels back. Steps last from milliseconds to
-hours: small ones are grouped, by how long those before them took, so that a journey to a worker is worth while.
+hours: small ones are grouped, by how long those before them took, so that sending them to a worker is worth while.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class _Stage:
         return self._failures
 
     def _batch_size(self) -> int:
-        """Return how many steps make a batch worth its journey and still leave some for the other workers."""
+        """Return how many steps make a batch worth sending and still leave some for the other workers."""
         if not self._timed_steps:
             return 1
         worth = self._engine.batch_seconds * self._timed_steps / max(self._timed_seconds, 1e-6)

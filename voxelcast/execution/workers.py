@@ -29,7 +29,7 @@ class Workers:
     With several GPUs, steps that use one run in a process for each GPU, which share out the cores; with one or none
     they run in the process that drives.
 
-    Each has an executor of its own, so that one that dies takes no other batch with it; it is replaced. The block ends
+    Each has its executor, so that one that dies ends no other batch; it is replaced. The block ends
     when work under way is finished; after Ctrl-C the processes are ended at once. They also end by themselves when the
     process that started them is gone, however it went.
     """

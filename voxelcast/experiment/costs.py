@@ -1,8 +1,8 @@
 """How long an experiment will take, and how much memory and disk, before it is begun.
 
 Networks, compressions and fits say what they cost; here the costs are added up. One stimulus of each network is
-looked at, the responses of the smallest subject x ROI are read, and one matrix product is timed. The estimate is meant
-to tell a coffee from a night, not to be exact.
+looked at, the responses of the smallest subject x ROI are read, and one matrix product is timed. The estimate is
+meant to be right within a factor of about three.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.core.errors import OptionError, StoreError, UnwritableError
+from voxelcast.core.errors import OptionError, StoreError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.settings import content
 from voxelcast.execution.gpu import visible_gpus
@@ -27,7 +27,7 @@ from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import atomic_path, write_json
-from voxelcast.store.lock import locked
+from voxelcast.store.lock import check_folder, locked
 from voxelcast.store.steps import StepStore
 
 _EVERY_FRAME = ExtractionSettings()
@@ -115,14 +115,9 @@ def extract_folder(
 
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:
-    if output.exists() and not output.is_dir():
-        raise UnwritableError(f"output {output} is a file; choose a folder")
-    there = output / "settings.json"
-    if there.is_file():
-        if json.loads(there.read_text()) != settings:
-            raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
-    elif output.is_dir() and (foreign := sorted(p.name for p in output.iterdir() if p.name not in ("steps", ".lock"))):
-        raise StoreError(f"output {output} holds other files ({foreign[0]}, ...); choose an empty or new folder")
+    there = check_folder(output, "settings.json", "an extraction's")
+    if there is not None and json.loads(there.read_text()) != settings:
+        raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
 
 
 def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], output: Path) -> list[dict[str, object]]:

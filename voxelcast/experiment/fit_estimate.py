@@ -5,18 +5,20 @@ The seconds and the numbers of operations were measured on one core; they are ri
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from voxelcast.core.cost import Cost
+from voxelcast.encoders.banded_ridge import banded_ridge_seconds
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.encoders.sample import AnyEncoder, SampleEncoder
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.search.memory import FitSize, fit_bytes
 
-# Seconds that calls take whatever the sizes: of a path, of one proposal in one fold, and of making a proposal.
-_PATH, _EVALUATION = 1e-3, 1e-3
+# Seconds that making a proposal takes.
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
 
 
@@ -51,30 +53,21 @@ class FitEstimate:
     def memory(self, n_test: int) -> float:
         """Return the bytes that the fit of one partition into folds holds at most."""
         config, n, q = self.config, self.n_train, self.n_voxels
-        size = FitSize(
-            n_train=n,
+        fit = FitSize(
+            ProblemSize(n, max(self.sizes), q),
             n_test=n_test,
-            n_voxels=q,
-            n_features=max(self.sizes),
             n_folds=self.n_folds,
             n_layers=len(self.sizes),
-            n_encoders=len(self._encoders),
-            n_settings=max(self._n_tried(encoder) for encoder in self._encoders),
+            encoders=tuple(self._encoders),
             fitted_in_folds=config.compressed_in_folds,
             per_voxel=config.selection.per == "voxel",
             ensemble=config.ensemble.method,
             n_resamples=config.interval.resamples,
+            proposals=None if config.search.method == "exact" else max(map(self._trials, self._encoders)),
         )
-        copies = any(isinstance(encoder, SampleEncoder) for encoder in self._encoders)  # of the responses, in each fold
-        kernels = len(self.sizes) * n * n if config.ensemble.method == "banded_ridge" else 0
+        banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
         shared = (self.n_subjects - 1) * n * q + (3 * n * n if self.n_subjects > 1 else 0)
-        return sum(fit_bytes(size).values()) + 8.0 * (copies * n * q + kernels + shared)
-
-    def _n_tried(self, encoder: AnyEncoder) -> int:
-        """Count the parameters of an encoder whose scores are held for one layer."""
-        if self.config.search.method != "exact" or isinstance(encoder, SampleEncoder):
-            return self._trials(encoder)
-        return len(encoder.settings(self.n_train, max(self.sizes), self.n_voxels))
+        return sum(fit_bytes(fit).values()) + 8.0 * (banded + shared)
 
     def seconds(self) -> float:
         """Return the seconds on one core, of all partitions into folds."""
@@ -82,7 +75,7 @@ class FitEstimate:
         return self.config.folds.repeats * once
 
     @cached_property
-    def _encoders(self) -> list[AnyEncoder]:
+    def _encoders(self) -> list[Encoder]:
         return [get_encoder(name, 0, self.config.automl) for name in self.config.encoders]
 
     @property
@@ -119,30 +112,24 @@ class FitEstimate:
             self._trials(encoder) * each for encoder, each in zip(self._encoders, own, strict=True)
         )
 
-    def _trials(self, encoder: AnyEncoder) -> int:
+    def _trials(self, encoder: Encoder) -> int:
         """Proposals for one layer; an encoder without hyper-parameters is tried once."""
-        return self.config.search.trials if encoder.space(self.n_train, 1, 1) else 1
+        return self.config.search.trials if encoder.search_space(ProblemSize(self.n_train, 1, 1)) else 1
 
-    def _exact(self, encoder: AnyEncoder) -> float:
-        """Seconds of trying all settings of an encoder on all layers; two outer folds share their fits."""
-        if isinstance(encoder, SampleEncoder):
-            return (self.n_folds + self._evaluations) / 2 * self._samples(encoder)
-        # Products of moments, and of scoring some 50 settings.
-        products = 2.0 * self.n_train + 100.0 * self.n_train / self.n_folds
-        each = _PATH * len(self.sizes) + products * sum(self.sizes) * self.n_voxels / self.rate
-        return self._subsets * each
+    def _of_layers(self, seconds: Callable[[ProblemSize], float]) -> float:
+        """Sum over layers."""
+        return sum(seconds(ProblemSize(self.n_train, size, self.n_voxels)) for size in self.sizes)
 
-    def _proposals(self, encoder: AnyEncoder) -> float:
-        """Seconds of trying one setting of an encoder on all layers; each outer fold does so by itself."""
-        if isinstance(encoder, SampleEncoder):
-            return self._evaluations * self._samples(encoder)
-        fold = self.n_train / self.n_folds
-        flops = sum(20.0 * size * self.n_voxels * (size + fold) for size in self.sizes)
-        return self._evaluations * (_EVALUATION * len(self.sizes) + flops / self.rate)
+    def _exact(self, encoder: Encoder) -> float:
+        """Seconds of trying the whole grid of an encoder on all layers; two outer folds share their fits."""
+        held_out = -(-self.n_train // self.n_folds)
+        each = self._of_layers(lambda size: encoder.evaluate_seconds(size, held_out, self.rate, grid=True))
+        return (self.n_folds + self._evaluations) / 2 * each
 
-    def _samples(self, encoder: SampleEncoder) -> float:
-        """Seconds of one fit of each layer."""
-        return sum(encoder.time_estimate(self.n_train, size, self.n_voxels) for size in self.sizes)
+    def _proposals(self, encoder: Encoder) -> float:
+        """Seconds of trying one set of parameters on all layers; each outer fold does so by itself."""
+        held_out = -(-self.n_train // self.n_folds)
+        return self._evaluations * self._of_layers(lambda size: encoder.evaluate_seconds(size, held_out, self.rate))
 
     def _combination(self) -> float:
         """Count what fitting the models chosen, and weighing layers, takes."""
@@ -158,20 +145,20 @@ class FitEstimate:
             weights = 5e-5 * (layers + 4) * units * self._outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
         if ensemble.method == "banded_ridge":
-            tries = 1 + (layers + ensemble.draws if ensemble.draws and layers > 1 else 0)
-            # Eigenvectors of an n x n kernel, and the errors of some 25 penalties.
-            n = self.n_train
-            each = n * (12.0 * n**2 + 50.0 * n / self.n_folds * self.n_voxels)
-            seconds += self._evaluations * tries * each / self.rate
+            size = ProblemSize(self.n_train, sum(self.sizes), self.n_voxels)
+            each = banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)
+            seconds += self._outers * each
         return seconds
 
     def _refit(self) -> float:
         """Seconds of fitting and predicting once, on all layers, what was chosen of the one encoder that takes most."""
-        sampled = [self._models(e) * self._samples(e) for e in self._encoders if isinstance(e, SampleEncoder)]
-        flops = 2.0 * sum(size * self.n_voxels * (2.0 * size + self.n_train / self.n_folds) for size in self.sizes)
-        return max([2 * _PATH * len(self.sizes) + flops / self.rate, *sampled])
 
-    def _models(self, encoder: SampleEncoder) -> int:
+        def seconds(encoder: Encoder) -> float:
+            return self._of_layers(lambda size: encoder.fit_members_seconds(size, self._models(encoder), self.rate))
+
+        return max(map(seconds, self._encoders))
+
+    def _models(self, encoder: Encoder) -> int:
         """Models that a layer may be chosen with: as many as voxels choose differently."""
         if self.config.selection.per == "roi":
             return 1

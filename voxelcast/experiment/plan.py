@@ -10,11 +10,9 @@ import numpy as np
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
-from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
-from voxelcast.encoders.banded_ridge import check_himalaya
-from voxelcast.encoders.registry import AUTOML_ENCODERS, check_ready
+from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import (
@@ -38,7 +36,7 @@ from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.experiment.steps.tables import table_step
 from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
-from voxelcast.search.folds import group_folds, make_folds
+from voxelcast.search.folds import choose_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
@@ -76,8 +74,6 @@ class Plan:
         for pair in self.pairs:
             self.sharers(pair)
         check_ready(config.encoders)
-        if config.ensemble.method == "banded_ridge":
-            check_himalaya()
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         self.layer_groups = self._layer_groups()
         n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
@@ -86,13 +82,7 @@ class Plan:
 
     def folds(self, train_ids: Sequence[str], repeat: int = 0) -> IntArray:
         """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew."""
-        seed = derive_seed(self.config.seed, "folds", *([repeat] if repeat else []))
-        groups = self.groups_of(train_ids)
-        if self.config.folds.by == "stimulus":
-            return make_folds(len(train_ids), self.config.folds.n, seed, groups)
-        if groups is None:
-            raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
-        return group_folds(groups, fewest=3 if self.config.folds.nested else 2)
+        return choose_folds(self.config.folds, len(train_ids), self.config.seed, self.groups_of(train_ids), repeat)
 
     def excluded_folds(self, n_folds: int, *, refit: bool | None = None) -> Excluded:
         """List the sets of folds without which the compression is fitted; ``refit``: whether it is fitted in folds."""
@@ -291,7 +281,7 @@ class Plan:
     ) -> dict[Pair, Step]:
         """Make the steps that search, evaluate and refit the models, by subject and ROI."""
         config = self.config
-        uses_automl = set(config.encoders) & set(AUTOML_ENCODERS)
+        uses_automl = any(get_encoder(name).uses_automl for name in config.encoders)
         return {
             pair: Step(
                 FitJob(

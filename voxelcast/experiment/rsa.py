@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_same_stimuli
-from voxelcast.core.errors import DataError, StoreError, UnwritableError
+from voxelcast.core.errors import DataError, StoreError
 from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
@@ -31,6 +31,7 @@ from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_n
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
+from voxelcast.store.lock import check_folder
 from voxelcast.store.provenance import collect_provenance
 
 
@@ -151,16 +152,11 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
 
 
 def _check_output(config: RsaSettings, output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise UnwritableError(f"output {output} is a file; choose a folder with --output")
     text = yaml.safe_dump(config.model_dump(mode="json", exclude={"device"}), sort_keys=False, allow_unicode=True)
-    there = output / "config.yaml"
-    if there.is_file():
-        if there.read_text() != text:
-            raise StoreError(f"output {output} holds another analysis; choose another folder with --output")
-    elif output.is_dir() and any(output.iterdir()):
-        raise StoreError(f"output {output} holds other files; choose an empty or new folder with --output")
-    write_text(there, text)
+    there = check_folder(output, "config.yaml", "an analysis'")
+    if there is not None and there.read_text() != text:
+        raise StoreError(f"output {output} holds another analysis; choose another folder with --output")
+    write_text(output / "config.yaml", text)
 
 
 def _model_rdms(

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, UnwritableError, VoxelcastError
+from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
@@ -24,7 +24,7 @@ from voxelcast.experiment.results import remove_all_results, remove_old_maps, wr
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
-from voxelcast.store.lock import locked
+from voxelcast.store.lock import check_folder, locked
 from voxelcast.store.steps import StepStore
 
 
@@ -46,9 +46,6 @@ class Summary:
     steps_run: int
     steps_kept: int
     mean_score: float | None
-
-
-_OURS = ("steps", ".lock")  # what a run leaves before it has written its settings
 
 
 def run_experiment(
@@ -207,16 +204,8 @@ def config_text(settings: ExperimentSettings) -> str:
 
 def check_output(settings: ExperimentSettings, output: Path) -> None:
     """Raise StoreError if ``output`` holds the results of other settings, or files that are not ours."""
-    if output.exists() and not output.is_dir():
-        raise UnwritableError(f"output {output} is a file; choose a folder with --output")
-    there = output / "config.yaml"
-    if not there.is_file():
-        foreign = sorted(p.name for p in output.iterdir() if p.name not in _OURS) if output.exists() else []
-        if foreign:
-            raise StoreError(
-                f"output {output} holds files that are not an experiment's ({foreign[0]}, ...); "
-                "choose an empty or new folder with --output"
-            )
+    there = check_folder(output, "config.yaml", "an experiment's")
+    if there is None:
         return
     difference = _first_difference(_read_settings(there), json.loads(json.dumps(settings.results_config())))
     if difference:

@@ -17,7 +17,7 @@ from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
 from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.registry import can_be_exact, list_encoders
+from voxelcast.encoders.registry import check_exact, list_encoders
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
@@ -120,12 +120,7 @@ class ExperimentSettings(SettingsFile):
 
     @model_validator(mode="after")
     def _searchable(self) -> ExperimentSettings:
-        unlisted = [name for name in self.encoders if not can_be_exact(name)]
-        if self.search.method == "exact" and unlisted:
-            raise ValueError(
-                f"search.method: exact tries every setting, which {unlisted[0]} has too many of; "
-                "set search.method=bayes"
-            )
+        check_exact(self.encoders, self.search.method)
         return self
 
     @model_validator(mode="after")
@@ -174,7 +169,7 @@ class ExperimentSettings(SettingsFile):
 
     @property
     def pools(self) -> tuple[str, ...]:
-        """The pools over time, each of which gives every layer features of its own."""
+        """The pools over time, each of which gives other features of every layer."""
         return (self.pool,) if isinstance(self.pool, str) else self.pool
 
     @property

@@ -42,7 +42,7 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings like 'name: v4'; got {type(raw).__name__}")
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     return raw
 
 
@@ -64,7 +64,7 @@ def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> Datas
     DATASETS.get(kind)
     raw: dict[str, Any] = {"kind": kind, "root": root}
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     return dataset_settings(raw, section="")
 
 
@@ -76,7 +76,8 @@ def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> S
         raise ConfigError(f"{source}: {first_problem(error.errors(), model)}") from error
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Change a setting as on the command line, e.g. by ``search.method=bayes``."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"an override must be key=value, e.g. search.method=bayes; got {override!r}")

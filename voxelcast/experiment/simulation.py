@@ -35,6 +35,14 @@ DEFAULT_DRIVERS: dict[str, Driver] = {
 """What drives each ROI of the mini track where nothing else is said."""
 
 
+def driving_networks(
+    drivers: Mapping[str, Driver], weights: str = "random", input_size: int = 64
+) -> list[NetworkSettings]:
+    """Say how the networks that drive ROIs are loaded, where they are not built in."""
+    names = sorted({name for name, _ in drivers.values() if not name.startswith("voxelcast/")})
+    return [NetworkSettings(name, ("*",), weights, input_size=input_size) for name in names]
+
+
 def simulate(
     root: Path,
     plan: SimulationPlan,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,8 +10,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.compressor import Compressor, Sees
-from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.compressors import COMPRESSORS, Compressor, Sees
 
 if TYPE_CHECKING:
     import torch
@@ -79,18 +76,16 @@ class Autoencoder(Compressor):
             memory=16.0 * weights + 12.0 * n_stimuli * n_features,  # with Adam's two moments and the gradients
         )
 
-    def most(self, n_train: int, n_features: int) -> tuple[int, str]:
-        """Return the most dimensions in which so many stimuli can differ."""
-        return min(n_train - 1, n_features), f"what {n_train} training stimuli of {n_features} features allow"
-
     def _fit(self, X: FloatArray) -> FloatArray:
         import torch
+
+        from voxelcast.core.torch_training import deterministic, learn_once
 
         self._mean = X.mean(axis=0, dtype=np.float64)
         self._size = float((X - self._mean).std())
         if self._size == 0:
             raise DataError(f"features must vary over the {len(X)} training stimuli; got the same for all of them")
-        with _alone(self.seed):
+        with deterministic(self.seed):
             rows = self._scaled(X)
             self._encode = self._half(X.shape[1], self.components)
             decode = self._half(self.components, X.shape[1])
@@ -98,12 +93,7 @@ class Autoencoder(Compressor):
             adam = torch.optim.Adam(both.parameters(), lr=self.learning_rate)
             falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, self.epochs)
             for _ in range(self.epochs):
-                shuffled = rows[torch.randperm(len(rows))]
-                for start in range(0, len(rows), self.batch):
-                    some = shuffled[start : start + self.batch]
-                    adam.zero_grad()
-                    torch.autograd.backward(torch.nn.functional.mse_loss(both(some), some))
-                    adam.step()
+                learn_once(both, adam, rows, rows, self.batch)
                 falling.step()
             with torch.inference_mode():
                 self._explained = float(1 - (both(rows) - rows).double().square().mean())
@@ -112,7 +102,9 @@ class Autoencoder(Compressor):
     def _transform(self, X: FloatArray) -> FloatArray:
         import torch
 
-        with _alone(self.seed), torch.inference_mode():
+        from voxelcast.core.torch_training import deterministic
+
+        with deterministic(self.seed), torch.inference_mode():
             # Row by row, since a product of many rows may round otherwise than one of few.
             rows = [self._encode(row) for row in self._scaled(X)]
             encoded = torch.stack(rows) if rows else torch.empty((0, self.components))
@@ -130,18 +122,3 @@ class Autoencoder(Compressor):
         if self.hidden == 0:
             return nn.Sequential(nn.Linear(n_in, n_out))
         return nn.Sequential(nn.Linear(n_in, self.hidden), nn.GELU(), nn.Linear(self.hidden, n_out))
-
-
-@contextmanager
-def _alone(seed: int) -> Iterator[None]:
-    """Compute on one thread from a seed, and leave PyTorch as it was: the same bits on any number of cores."""
-    import torch
-
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,22 +10,23 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.features.coordinates import coordinates
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import checked_number, krylov_scores
+from voxelcast.features.linear import RandomProjection
+from voxelcast.features.manifold import MetricMDS
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.mds import MetricMDS
 from voxelcast.features.pca import (
     MOST_SQUARE,
+    PCAOptions,
     PCAScores,
     Precision,
     columns_at_once,
+    coordinates,
     gram_matrices,
     pca_scores,
     raw_gram,
     standardise,
 )
-from voxelcast.features.random_projection import RandomProjection
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.features.temporal_axis import temporal_axis
 
@@ -40,11 +40,8 @@ _WORST_OFFSET = {"float64": 1e5, "float32": 10.0}
 class Compressed:
     """All stimuli in terms of components fitted to training stimuli.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_stimuli, n_components), float64
-    explained_variance : float or None
-        Share of the training stimuli's variance that the components keep; None where that is not defined.
+    Scores have the shape (n_stimuli, n_components); the explained variance is the share of the training stimuli's
+    variance that the components keep, None where that is not defined.
     """
 
     scores: FloatArray
@@ -53,12 +50,11 @@ class Compressed:
 
 @dataclass(frozen=True)
 class _Fit:
-    """What all training sets have in common: the settings, and what is derived from others."""
+    """What all training sets have in common; ``pca`` is of all components where it is not the method."""
 
     settings: CompressionSettings
     seed: int
-    where: str
-    precision: Precision
+    pca: PCAOptions
 
     def allowed(self, most: int, what: str) -> int:
         """Return how many components to ask for, of ``most`` that there can be."""
@@ -66,7 +62,7 @@ class _Fit:
         wanted = most if components == "max" else components
         if wanted > most and self.settings.fewer == "error":
             raise OptionError(
-                f"compress.components must be at most {most}, {what}{self.where}; got {wanted}; lower it, or set "
+                f"compress.components must be at most {most}, {what}{self.pca.where}; got {wanted}; lower it, or set "
                 "compress.fewer=allow"
             )
         return max(1, min(wanted, most))
@@ -84,14 +80,12 @@ def compress_folds(
 ) -> Iterator[Compressed]:
     """Fit a compression to each of several training sets and give all stimuli's components, in order.
 
-    Wide features are never in memory. Principal components, UMAP, MDS and the autoencoder work on the Gram matrix, for
-    which the features are read once, whatever the number of training sets; with ``scale`` each training set costs a
-    Gram matrix of its own (n_stimuli**2 * n_features), with ``axis`` it also costs two more passes over the features.
-
-    No matrix is larger than `voxelcast.features.pca.MOST_SQUARE` squared, whatever the number of stimuli. Principal
-    components of fewer features than stimuli come from the features' covariance; where there are more stimuli and more
-    features than that, from block Krylov iteration (`voxelcast.features.krylov`). Both are exact. The other methods
-    work on the covariance where stimuli are too many, or refuse.
+    Wide features are never in memory, and no matrix is larger than `voxelcast.features.pca.MOST_SQUARE` squared.
+    Principal components, UMAP, MDS and the autoencoder work on the Gram matrix, for which the features are read once,
+    whatever the number of training sets; with ``scale`` each training set costs a Gram matrix of its own
+    (n_stimuli**2 * n_features), with ``axis`` two more passes over the features. Principal components of fewer features
+    than stimuli come from the features' covariance; where there are more of both than `MOST_SQUARE`, from block Krylov
+    iteration. Both are exact. The other methods work on the covariance where stimuli are too many, or refuse.
 
     Parameters
     ----------
@@ -117,10 +111,12 @@ def compress_folds(
     """
     for rows in subsets:
         _check_rows(rows, matrix.shape[0])
-    fit = _Fit(settings, seed, f" of layer {layer}" if layer else "", precision)
+    where = f" of layer {layer}" if layer else ""
+    components = settings.components if settings.method == "pca" else "max"
+    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, precision))
     if axis:
         for rows in subsets:
-            weights, _ = temporal_axis(matrix, rows, where=fit.where)
+            weights, _ = temporal_axis(matrix, rows, where=where)
             yield from _compress(matrix.over_time(weights), [rows], fit)
     else:
         yield from _compress(matrix, subsets, fit)
@@ -129,57 +125,49 @@ def compress_folds(
 def _compress(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[Compressed]:
     method = fit.settings.method
     if method == "none":
-        plain = _plain_features(matrix, fit.where)
+        plain = _plain_features(matrix, fit.pca.where)
         yield from (Compressed(plain, 1.0) for _ in subsets)
         return
     if method == RandomProjection.name:
         yield from (Compressed(_project(matrix, rows, fit), None) for rows in subsets)
         return
-    check_size(fit.settings, *matrix.shape, min(map(len, subsets), default=0), fit.where)
+    check_size(fit.settings, *matrix.shape, min(map(len, subsets), default=0), fit.pca.where)
     if method == "pca":
-        for pca in _principal_components(matrix, subsets, fit):
+        for pca in _principal_components(matrix, subsets, fit.pca):
             yield Compressed(pca.scores, float(pca.explained_variance_ratio.sum()))
         return
-    for rows, points in zip(subsets, _coordinates(matrix, subsets, fit), strict=True):
+    for rows, points in zip(subsets, _coordinates(matrix, subsets, fit.pca), strict=True):
         yield _embed(points, rows, fit)
 
 
-def _principal_components(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[PCAScores]:
+def _principal_components(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions
+) -> Iterator[PCAScores]:
     """Fit by the smallest matrix that does it."""
     n, n_features = matrix.shape
-    components, fewer, scale = fit.settings.components, fit.settings.fewer, fit.settings.scale
-    where, precision = fit.where, fit.precision
     if n_features < n and n_features <= MOST_SQUARE:
-        for rows in subsets:
-            yield covariance_scores(
-                matrix, rows, components, scale=scale, fewer=fewer, where=where, precision=precision
-            )
-    elif n <= MOST_SQUARE:
-        for rows, gram in zip(subsets, _grams(matrix, subsets, scale, precision), strict=True):
-            yield pca_scores(gram, rows, components, fewer=fewer, where=where, precision=precision)
-    else:
-        yield from krylov_scores(matrix, subsets, components, scale=scale, fewer=fewer, where=where)
+        return (covariance_scores(matrix, rows, options) for rows in subsets)
+    if n <= MOST_SQUARE:
+        return (pca_scores(gram, rows, options) for rows, gram in _with_grams(matrix, subsets, options))
+    return krylov_scores(matrix, subsets, options)
 
 
-def _coordinates(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[FloatArray]:
+def _coordinates(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> Iterator[FloatArray]:
     """Give all stimuli's coordinates in the space of each training set."""
-    scale, where, precision = fit.settings.scale, fit.where, fit.precision
     if matrix.shape[0] <= MOST_SQUARE:
-        for rows, gram in zip(subsets, _grams(matrix, subsets, scale, precision), strict=True):
-            yield coordinates(gram, rows, where=where, precision=precision)
-    else:
-        for rows in subsets:
-            yield covariance_coordinates(matrix, rows, scale=scale, where=where, precision=precision)
+        return (coordinates(gram, rows, options) for rows, gram in _with_grams(matrix, subsets, options))
+    return (covariance_coordinates(matrix, rows, options) for rows in subsets)
 
 
-def _grams(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], scale: bool, precision: Precision
-) -> Iterator[FloatArray]:
-    """Give a Gram matrix for each training set: the same for all, unless they must be centred or scaled apart."""
+def _with_grams(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions
+) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Give each training set and a Gram matrix: the same for all, unless they must be centred or scaled apart."""
+    scale, precision = options.scale, options.precision
     shared = None if scale else _raw_gram_if_sound(matrix, subsets, precision)
     if shared is None:
-        return gram_matrices(matrix, subsets, scale=scale, precision=precision)
-    return itertools.repeat(shared, len(subsets))
+        return zip(subsets, gram_matrices(matrix, subsets, scale=scale, precision=precision), strict=True)
+    return ((rows, shared) for rows in subsets)
 
 
 def _embed(points: FloatArray, rows: IntArray, fit: _Fit) -> Compressed:
@@ -203,7 +191,7 @@ def _project(matrix: FeatureMatrix, rows: IntArray, fit: _Fit) -> FloatArray:
     scores = np.zeros((matrix.shape[0], compressor.components))
     start = 0
     for columns in matrix.blocks(columns_at_once(matrix)):
-        check_finite(f"features{fit.where}", columns, "extract them again")
+        check_finite(f"features{fit.pca.where}", columns, "extract them again")
         seen = standardise(columns, rows, scale=True) if fit.settings.scale else columns
         scores += seen @ projection[start : start + columns.shape[1]]
         start += columns.shape[1]

@@ -19,81 +19,41 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
-from voxelcast.core.checks import check_option
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
-    Components,
-    Fewer,
+    PCAOptions,
     PCAScores,
-    Precision,
-    check_components,
     check_products,
     kept_components,
     largest_eigenpairs,
+    rounding,
     signs,
+    with_distances,
 )
 
 BLOCK_BYTES = 64 * 2**20
-_EPS = float(np.finfo(np.float64).eps)
 
 
-def covariance_scores(
-    matrix: FeatureMatrix,
-    train_rows: IntArray,
-    components: Components,
-    *,
-    scale: bool = False,
-    fewer: Fewer = "error",
-    where: str = "",
-    precision: Precision = "float64",
-) -> PCAScores:
-    """Fit principal components to training stimuli and give the scores of all stimuli.
-
-    The parameters, signs and errors are those of `voxelcast.features.pca.pca_scores`. ``scale`` divides each feature by
-    its training standard deviation first; one that is constant there becomes 0. Sums over blocks are double in either
-    precision.
-    """
-    return _projected(matrix, train_rows, components, scale, fewer, where, precision)[0]
+def covariance_scores(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> PCAScores:
+    """Do what `voxelcast.features.pca.pca_scores` does from a Gram matrix."""
+    return _projected(matrix, train_rows, options)[0]
 
 
-def covariance_coordinates(
-    matrix: FeatureMatrix,
-    train_rows: IntArray,
-    *,
-    scale: bool = False,
-    where: str = "",
-    precision: Precision = "float64",
-) -> FloatArray:
-    """Give all stimuli's coordinates in the space of the training stimuli, and their distance from it.
-
-    They have the shape (n_stimuli, rank + 1). See `voxelcast.features.coordinates.coordinates`, which does the same
-    from a Gram matrix.
-    """
-    found, squares = _projected(matrix, train_rows, "max", scale, "error", where, precision)
-    outside = np.sqrt(np.maximum(squares - np.square(found.scores).sum(axis=1), 0.0))
-    outside[train_rows] = 0.0
-    return np.column_stack([found.scores, outside])
+def covariance_coordinates(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> FloatArray:
+    """Do what `voxelcast.features.pca.coordinates` does from a Gram matrix."""
+    found, squares = _projected(matrix, train_rows, options)
+    return with_distances(found.scores, squares, train_rows)
 
 
-def _projected(
-    matrix: FeatureMatrix,
-    train_rows: IntArray,
-    components: Components,
-    scale: bool,
-    fewer: Fewer,
-    where: str,
-    precision: Precision,
-) -> tuple[PCAScores, FloatArray]:
+def _projected(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> tuple[PCAScores, FloatArray]:
     """Return the scores, and every stimulus' squared distance from the training mean."""
-    check_components(components)
-    check_option("precision", precision, ("float64", "float32"))
-    n_train = len(train_rows)
-    standard, size = _training_means(matrix, train_rows, where)
+    n_train, components = len(train_rows), options.components
+    standard, size = _training_means(matrix, train_rows, options.where)
     S = np.zeros((matrix.shape[1], matrix.shape[1]))
     for train in _train_blocks(matrix, train_rows):
-        centred = standard.applied(train).astype(precision, copy=False)
+        centred = standard.applied(train).astype(options.precision, copy=False)
         S += centred.T @ centred
-    if scale:
+    if options.scale:
         deviation = np.where(standard.constant, 1.0, np.sqrt(np.diag(S) / n_train))
         standard = replace(standard, deviation=deviation)
         S /= np.outer(deviation, deviation)
@@ -101,10 +61,8 @@ def _projected(
     wanted = min(n_train if components == "max" else components, len(S))
     # Symmetric to the bit: its transpose is itself, in Fortran order.
     values, vectors = largest_eigenpairs(S.T, wanted)
-    # Below this an eigenvalue is rounding: of the products, of the decomposition, of the means.
-    noise = 10 * np.sqrt(n_train) * float(np.finfo(precision).eps) * total / n_train
-    noise += n_train * _EPS * float(values[0]) + 10 * (n_train * _EPS) ** 2 * size
-    kept = kept_components(values, noise, components, n_train, fewer, where)
+    noise = rounding(float(values[0]), total, size, n_train, options.precision)
+    kept = kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], vectors[:, :kept]
     scores, squares = np.empty((matrix.shape[0], kept)), np.empty(matrix.shape[0])
     for start, rows in _blocks(matrix):

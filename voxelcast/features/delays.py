@@ -20,23 +20,16 @@ def delayed_rows(
 
     Parameters
     ----------
-    ids : sequence of str
-        Stimulus id of each row of the features.
-    wanted : sequence of str
-        Stimulus ids of the volumes to be predicted or fitted.
+    ids, wanted : sequence of str
+        Stimulus ids of the rows of the features, and of the volumes to be predicted or fitted.
     series : mapping of stimulus id to (run, position in the run)
     delays : sequence of int
-        In volumes (TR); 0 is the volume itself.
+        In volumes (TR), at least one, from 0, which is the volume itself.
 
     Returns
     -------
     rows : ndarray of int, shape (n_wanted, n_delays)
         Of the features; `BEFORE` where the run had not begun, whatever other run came before it.
-
-    Raises
-    ------
-    OptionError, AlignmentError
-        If there is no delay or one is negative, or if a volume has no position in a run.
     """
     if not delays or min(delays) < 0:
         raise OptionError(f"delays must be whole numbers of TR from 0; got {list(delays)}; give e.g. [1, 2, 3, 4]")
@@ -52,21 +45,11 @@ def delayed_rows(
 
 
 def delay(features: FloatArray, rows: IntArray) -> FloatArray:
-    """Put the features of several moments side by side.
+    """Put features (n_rows, n_features) of several moments side by side, by `delayed_rows` (n_volumes, n_delays).
 
-    A linear model of delayed features has a response of its own shape for each feature and voxel [1]_.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n_rows, n_features)
-    rows : ndarray of int, shape (n_volumes, n_delays)
-        As `delayed_rows` gives them.
-
-    Returns
-    -------
-    delayed : ndarray of shape (n_volumes, n_delays * n_features)
-        The first feature at all delays, then the second, and so on, so that the first k features at all delays are
-        the first k * n_delays columns; 0 before the run began.
+    A linear model of delayed features has a response of its own shape for each feature and voxel [1]_. The result is of
+    shape (n_volumes, n_delays * n_features): the first feature at all delays, then the second, and so on, so that the
+    first k features at all delays are the first k * n_delays columns; 0 before the run began.
 
     References
     ----------

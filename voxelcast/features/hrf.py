@@ -1,4 +1,4 @@
-r"""Haemodynamic responses in seconds: double-gamma ones, and those that were measured.
+r"""Haemodynamic responses in seconds: double-gamma ones, and those that were measured, read from a table.
 
 With g(t; k, s) the gamma density of shape k and scale s,
 
@@ -14,8 +14,12 @@ References
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
@@ -23,7 +27,11 @@ from scipy.special import gammainc
 from scipy.stats import gamma
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, OptionError
+from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.errors import DataError, MissingFileError, OptionError
+from voxelcast.store.keys import file_hash
+
+TIME_NAMES = ("time", "times", "time_s", "seconds", "t")
 
 
 class Kernel(ABC):
@@ -113,14 +121,8 @@ class DoubleGamma(Kernel):
 class MeasuredResponse(Kernel):
     """A response that was measured at some times: straight lines between them, 0 before the first and after the last.
 
-    Parameters
-    ----------
-    times : ndarray of shape (n_times,)
-        Seconds after the event, rising, from 0 or later.
-    values : ndarray of shape (n_times,)
-        In any unit: weights of frames are scaled to a sum of 1.
-
-    Raises DataError for less than two of them, other times, or a value that is not finite.
+    Times (n_times,) are seconds after the event, rising, from 0 or later; values (n_times,) are in any unit: weights of
+    frames are scaled to a sum of 1. Raises DataError for less than two of them, other times, or a value not finite.
     """
 
     def __init__(self, times: FloatArray, values: FloatArray) -> None:
@@ -163,3 +165,104 @@ def kernels() -> dict[str, DoubleGamma]:
         "bold_2021_2": DoubleGamma(60, 80, 0.5, 0.03),
         "bold_2021_3": DoubleGamma(40, 60, 0.35, 0.03),
     }
+
+
+def parse_parameters(text: str, allowed: Sequence[str], pool: str) -> dict[str, str]:
+    """Read ``"name=value, name=value"`` of a pool's brackets."""
+    pairs = [[piece.strip() for piece in part.partition("=")] for part in text.split(",") if part.strip()]
+    for name, _, _ in pairs:
+        check_option(f"a parameter of pool {pool}", name, allowed)
+    return {name: value for name, _, value in pairs}
+
+
+def parse_response(text: str) -> MeasuredResponse:
+    """Read the response that a text such as ``"my_hrf.tsv, column=3, step=0.1"`` describes.
+
+    That is the table's path, then, as they are needed, ``column`` and ``step``; see :func:`read_response`, which also
+    has the errors.
+    """
+    path, _, parameters = text.partition(",")
+    given = parse_parameters(parameters, ("column", "step"), "hrf(...)")
+    if not path.strip():
+        raise OptionError("pool hrf(...) needs a table, e.g. hrf(my_hrf.csv, column=V1); got none")
+    try:
+        step = float(given["step"]) if "step" in given else None
+    except ValueError as error:
+        raise OptionError(f"step of pool hrf(...) must be a number of seconds; got {given['step']!r}") from error
+    table = Path(path.strip())
+    return _read(table, given.get("column"), step, file_hash(table))
+
+
+def read_response(path: Path, column: str | None = None, step: float | None = None) -> MeasuredResponse:
+    """Read a measured response from a table with a row for each time.
+
+    Parameters
+    ----------
+    path : Path
+        A .csv (commas) or .tsv (tabs) with or without a row of names, or a .npy of shape (n_times,) or (n_times,
+        n_columns).
+    column : str or None
+        Name of the response's column, or its number from 0 where there are no names; may be left out where there is
+        only one.
+    step : float or None
+        Seconds between rows, the first of them at 0 s; left out where a column named time, times, time_s, seconds or t
+        says when each row is.
+
+    Raises MissingFileError or DataError if there is no such file, or it is no table of numbers, and OptionError or
+    UnknownNameError if ``column`` or ``step`` are missing, superfluous or not there.
+    """
+    names, values = _table(path)
+    clock = next((index for index, name in enumerate(names) if name.lower() in TIME_NAMES), None)
+    if (step is None) == (clock is None) or (step is not None and not 0 < step < np.inf):
+        raise OptionError(
+            f"pool hrf({path.name}) needs the times of rows: either step=SECONDS above 0, or a column named "
+            f"{', '.join(TIME_NAMES)}; got step={step} and columns {', '.join(names)}"
+        )
+    others = [index for index in range(len(names)) if index != clock]
+    if column is None:
+        if len(others) != 1:
+            raise OptionError(
+                f"pool hrf({path.name}) needs column=NAME or NUMBER, since the table has {len(others)}: "
+                f"{', '.join(names[index] for index in others)}"
+            )
+        column = names[others[0]]
+    check_known("column", column, [names[index] for index in others], where=f"in {path.name}")
+    times = np.arange(len(values)) * (step or 0.0) if clock is None else values[:, clock]
+    return MeasuredResponse(times, values[:, names.index(column)])
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, column: str | None, step: float | None, _content: str) -> MeasuredResponse:
+    """Read a table once, however many stimuli and layers ask for it."""
+    return read_response(path, column, step)
+
+
+def _table(path: Path) -> tuple[list[str], FloatArray]:
+    """Read names of columns (numbers where there are none) and values of shape (n_times, n_columns)."""
+    suffix = path.suffix.lower()
+    check_option("the suffix of a table of pool hrf(...)", suffix, (".csv", ".tsv", ".npy"))
+    try:
+        if suffix == ".npy":
+            values = np.load(path, allow_pickle=False).astype(np.float64)
+            values = values.reshape(len(values), -1)
+            return [str(number) for number in range(values.shape[1])], values
+        separator = "\t" if suffix == ".tsv" else ","
+        with warnings.catch_warnings(action="ignore"):  # of an empty table
+            rows = np.loadtxt(
+                path, str, comments=None, delimiter=separator, quotechar='"', ndmin=2, encoding="utf-8-sig"
+            )
+        named = not all(map(_is_number, rows[0]))
+        values = rows[1 if named else 0 :].astype(np.float64)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"table {path} of pool hrf(...) does not exist; check its path") from error
+    except (ValueError, IndexError, TypeError, EOFError) as error:
+        raise DataError(f"{path} must be a table of numbers with rows of equal length ({error}); correct it") from error
+    return [name.strip() for name in rows[0]] if named else [str(n) for n in range(values.shape[1])], values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

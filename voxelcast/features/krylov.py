@@ -35,13 +35,14 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
+    EPS,
     MOST_SQUARE,
     Components,
-    Fewer,
+    PCAOptions,
     PCAScores,
-    check_components,
     check_products,
     kept_components,
+    rounding,
     signs,
     standardise,
 )
@@ -52,34 +53,22 @@ BLOCK_BYTES = 64 * 2**20
 _GUARD, _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 4, 8
 _MOST_PASSES = 500
 _TOLERANCE = 1e-10
-_EPS = float(np.finfo(np.float64).eps)
 
 
-def krylov_scores(
-    matrix: FeatureMatrix,
-    subsets: Sequence[IntArray],
-    components: Components,
-    *,
-    scale: bool = False,
-    fewer: Fewer = "error",
-    where: str = "",
-) -> Iterator[PCAScores]:
-    """Fit principal components to each of several training sets and give the scores of all stimuli.
+def krylov_scores(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> Iterator[PCAScores]:
+    """Do what `voxelcast.features.covariance.covariance_scores` does, for each of several training sets.
 
-    The parameters, signs and errors are those of `voxelcast.features.pca.pca_scores`; besides, OptionError if so many
-    components do not fit into `BASIS_BYTES`. ``scale`` divides each feature by its training standard deviation first;
-    one that is constant there becomes 0.
+    Products are in double precision. Raises OptionError, too, if so many components do not fit into `BASIS_BYTES`.
     """
-    check_components(components)
     fewest = min(len(rows) for rows in subsets)
-    components = checked_number(components, *matrix.shape, fewest, where)
+    components = checked_number(options.components, *matrix.shape, fewest, options.where)
     most = _most_columns(matrix.shape[0])
     size = min(most, fewest, _MOST_BLOCKS * (components + _GUARD))
     at_once = max(1, most // size)
     for first in range(0, len(subsets), at_once):
         batch = subsets[first : first + at_once]
-        for rows, task in zip(batch, _solved(matrix, batch, components, size, scale, where), strict=True):
-            yield _scores(rows, task, components, fewer, where)
+        for rows, task in zip(batch, _solved(matrix, batch, components, size, options), strict=True):
+            yield _scores(rows, task, options)
 
 
 def checked_number(components: Components, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> int:
@@ -117,11 +106,7 @@ _NO_PAIRS = _Pairs(np.empty(0), np.empty((0, 0)), np.empty((0, 0)))
 
 @dataclass
 class _Task:
-    """One training set: the columns to be multiplied with K next, and what was summed in the first pass.
-
-    ``total`` is the sum of squares of the centred features, ``size`` that of the features as they are, divided by
-    n_train.
-    """
+    """One training set: the columns to be multiplied with K next, and the sums of the first pass (see `rounding`)."""
 
     solver: Generator[FloatArray, FloatArray, _Pairs]
     columns: FloatArray
@@ -131,7 +116,7 @@ class _Task:
 
 
 def _solved(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], components: int, size: int, scale: bool, where: str
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], components: int, size: int, options: PCAOptions
 ) -> list[_Task]:
     """Pass over the features until all training sets have their eigenpairs."""
     solvers = [_leading(rows, components, size, matrix.shape[1]) for rows in subsets]
@@ -142,14 +127,14 @@ def _solved(
         for block in matrix.blocks(width):
             for (rows, task), products in zip(waiting, sums, strict=True):
                 with np.errstate(invalid="ignore"):  # infinite features, which are refused below
-                    centred = standardise(block, rows, scale=scale)
+                    centred = standardise(block, rows, scale=options.scale)
                     train = centred[rows]
                     products += centred @ (train.T @ task.columns)
                 if first_pass:
                     task.total += float(np.einsum("ij,ij->", train, train))
                     task.size += float(np.square(block[rows]).sum()) / len(rows)
         for (_, task), products in zip(waiting, sums, strict=True):
-            check_products(products, where)
+            check_products(products, options.where)
             try:
                 task.columns = task.solver.send(products)
             except StopIteration as done:
@@ -165,7 +150,7 @@ def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Gener
     the columns, of shape (n_stimuli, n_columns).
     """
     n_train, block = len(rows), n_wanted + _GUARD
-    rounding = 4 * _EPS * np.sqrt(max(n_train, n_features))
+    rounded = 4 * EPS * np.sqrt(max(n_train, n_features))
     new = np.linalg.qr(generator(0, "principal components").standard_normal((n_train, block)))[0]
     basis, square = np.empty((n_train, size)), np.zeros((size, size))
     products, m = np.empty((0, size)), 0
@@ -181,7 +166,7 @@ def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Gener
         vectors, moved = basis[:, :m] @ turn[:, :block], products[:, :m] @ turn[:, :block]
         lacking = moved[rows] - vectors * values[:block]
         lengths = np.linalg.norm(lacking, axis=0)
-        slack = np.maximum(_TOLERANCE * _gaps(values)[:block], rounding * values[0])
+        slack = np.maximum(_TOLERANCE * _gaps(values)[:block], rounded * values[0])
         if (lengths <= slack)[:n_wanted].all():
             return _Pairs(values[:n_wanted], vectors[:, :n_wanted], moved[:, :n_wanted])
         open_ = lengths > slack
@@ -207,12 +192,11 @@ def _gaps(values: FloatArray) -> FloatArray:
     return gaps
 
 
-def _scores(rows: IntArray, task: _Task, components: int, fewer: Fewer, where: str) -> PCAScores:
+def _scores(rows: IntArray, task: _Task, options: PCAOptions) -> PCAScores:
     """Turn eigenpairs into scores, as many as there are above rounding."""
     n_train, values = len(rows), task.pairs.values
-    noise = 10 * np.sqrt(n_train) * _EPS * task.total / n_train + n_train * _EPS * float(values[0])
-    noise += 10 * (n_train * _EPS) ** 2 * task.size
-    kept = kept_components(values, noise, components, n_train, fewer, where)
+    noise = rounding(float(values[0]), task.total, task.size, n_train)
+    kept = kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], task.pairs.vectors[:, :kept]
     turn = signs(vectors)
     scores = task.pairs.products[:, :kept] * (turn / np.sqrt(values))

@@ -1,9 +1,9 @@
-"""A feature matrix too large for memory, read block by block."""
+"""A feature matrix too large for memory: written row by row, read block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +29,17 @@ class FeatureMatrix:
     time_weights : ndarray of shape (n_times,) or None
         Of a weighted sum over time.
 
-    Raises
-    ------
-    MissingFileError, DataError
-        If a file does not exist, or is no plain .npy array of floating-point numbers.
-    ShapeError
-        If there is no shard, or the shards differ in their number of features or of time steps.
+    Raises MissingFileError or DataError if a file does not exist, or is no plain .npy array of floating-point numbers;
+    ShapeError if there is no shard, or the shards differ in their number of features or of time steps.
     """
 
     def __init__(self, shards: Sequence[Path | FloatArray], time_weights: FloatArray | None = None) -> None:
         if not shards:
             raise ShapeError("a feature matrix needs at least one shard; got none")
-        self._sources = tuple(shards)
-        self._shards = [_Shard(source, _opened(source).shape) for source in shards]
-        shapes = sorted({shard.shape[1:] for shard in self._shards})
+        self._shards = tuple(shards)
+        all_shapes = [_opened(shard).shape for shard in shards]
+        self._n_rows = [shape[0] for shape in all_shapes]
+        shapes = sorted({shape[1:] for shape in all_shapes})
         if len({len(shape) for shape in shapes}) > 1 or len({shape[-1] for shape in shapes}) > 1:
             raise ShapeError(
                 f"shards must have the same number of features; got {', '.join(str(shape[-1]) for shape in shapes)}"
@@ -52,7 +49,7 @@ class FeatureMatrix:
                 "with time kept all stimuli must have the same number of time steps; got "
                 f"{', '.join(str(shape[0]) for shape in shapes)}; set frames: {{n: ...}} to as many as all have"
             )
-        self.stored_shape: tuple[int, ...] = (sum(shard.shape[0] for shard in self._shards), *shapes[0])
+        self.stored_shape: tuple[int, ...] = (sum(self._n_rows), *shapes[0])
         self._weights = time_weights
         self.n_times: int | None = shapes[0][0] if len(shapes[0]) == 2 and time_weights is None else None
         self.shape: tuple[int, int] = (self.stored_shape[0], shapes[0][-1] * (self.n_times or 1))
@@ -60,7 +57,7 @@ class FeatureMatrix:
     def over_time(self, weights: FloatArray) -> FeatureMatrix:
         """Return the matrix of weighted sums over time, of shape (n_stimuli, n_features); weights are one per step."""
         check_shape("weights over time", weights, ("n_times",), (self.n_times,))
-        return FeatureMatrix(self._sources, weights)
+        return FeatureMatrix(self._shards, weights)
 
     def columns(self, start: int, stop: int) -> FloatArray:
         """Read columns ``start`` to ``stop - 1`` of all rows: float64, shape (n_stimuli, stop - start)."""
@@ -78,26 +75,20 @@ class FeatureMatrix:
             yield self.columns(start, start + width)
 
     def blocks_over_time(self, width: int) -> Iterator[FloatArray]:
-        """Read all time steps of ``width`` features at a time, where time was kept.
-
-        Yields
-        ------
-        block : ndarray of shape (n_stimuli, n_times, at most width), float64
-        """
+        """Read all time steps of ``width`` features at a time, where time was kept: (n_stimuli, n_times, <= width)."""
         for start in range(0, self.stored_shape[-1], width):
-            parts = (shard.open()[:, :, start : start + width].astype(np.float64) for shard in self._shards)
-            yield np.concatenate(list(parts))
+            parts = [_opened(shard)[:, :, start : start + width].astype(np.float64) for shard in self._shards]
+            yield np.concatenate(parts)
 
     def _read(self, top: int, bottom: int, left: int, right: int) -> FloatArray:
         """Read some rows of some columns; what lies beyond the last is left out."""
         bottom, right = min(bottom, self.shape[0]), min(right, self.shape[1])
         block = np.empty((max(0, bottom - top), max(0, right - left)))
         first = 0
-        for shard in self._shards:
-            n_rows = shard.shape[0]
+        for shard, n_rows in zip(self._shards, self._n_rows, strict=True):
             rows = slice(max(top - first, 0), min(bottom - first, n_rows))
             if rows.start < rows.stop:
-                values = shard.open()[rows]
+                values = _opened(shard)[rows]
                 part = block[first + rows.start - top : first + rows.stop - top]
                 if self._weights is not None:
                     part[:] = np.tensordot(self._weights, values[:, :, left:right].astype(np.float64), axes=(0, 1))
@@ -107,19 +98,8 @@ class FeatureMatrix:
         return block
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """Some rows, in memory or in a file."""
-
-    source: Path | FloatArray
-    shape: tuple[int, ...]
-
-    def open(self) -> FloatArray:
-        """Return the rows; those of a file are mapped as long as the caller holds them."""
-        return _opened(self.source)
-
-
 def _opened(source: Path | FloatArray) -> FloatArray:
+    """Return a shard's rows; those of a file are mapped as long as the caller holds them."""
     if not isinstance(source, Path):
         return _check(source, "an array")
     try:
@@ -140,3 +120,39 @@ def _check(shard: FloatArray, name: str) -> FloatArray:
     if not np.issubdtype(shard.dtype, np.floating):
         raise DataError(f"features must be floating-point numbers; got {shard.dtype} from {name}")
     return shard
+
+
+class RowFile(AbstractContextManager["RowFile"]):
+    """A .npy file of float32 rows of a shape, written row by row; use it in a ``with`` block.
+
+    The number of rows is written into its head at the end. What is there is replaced. Unlike a memory map, what was
+    written does not count as this process' memory.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._n_rows = 0
+        self._file = path.open("wb")
+        self._write_head()
+
+    def append(self, row: FloatArray) -> None:
+        """Write a row; raises ShapeError if it has another shape."""
+        if row.shape != self.shape:
+            raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
+        self._file.write(np.ascontiguousarray(row, dtype="<f4").data)
+        self._n_rows += 1
+
+    def close(self) -> None:
+        """Write the number of rows and close the file."""
+        if not self._file.closed:
+            self._file.seek(0)
+            self._write_head()
+            self._file.close()
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _write_head(self) -> None:
+        # NumPy leaves room for any number of rows: the head's length does not depend on it.
+        head = {"descr": "<f4", "fortran_order": False, "shape": (self._n_rows, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, head)

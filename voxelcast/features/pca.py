@@ -45,19 +45,58 @@ the components is asked for."""
 BLOCK_BYTES = 256 * 2**20
 COLUMNS = 4096
 """Columns of features that are multiplied at a time, at most."""
+EPS = float(np.finfo(np.float64).eps)
 _CORE_ROWS = 1024
+
+
+def check_components(components: Components) -> Components:
+    """Return the number of components, or raise OptionError unless it is a whole number of at least 1, or ``"max"``."""
+    whole = isinstance(components, int | np.integer) and not isinstance(components, bool)
+    if components != "max" and not (whole and components >= 1):
+        raise OptionError(f"compress.components must be a whole number of at least 1, or max; got {components!r}")
+    return components
+
+
+@dataclass(frozen=True)
+class PCAOptions:
+    """How principal components are fitted.
+
+    Parameters
+    ----------
+    components : int or "max"
+        How many; ``"max"``: as many as the rank.
+    scale : bool
+        Divide each feature by its training standard deviation first; one that is constant there becomes 0. A Gram
+        matrix has that behind it.
+    fewer : {"error", "allow"}
+        What happens where the rank is lower than ``components``.
+    where : str
+        For messages, e.g. ``" of layer features.10"``.
+    precision : {"float64", "float32"}
+        Of the products of features (not of their sums over blocks): decides what counts as rank.
+    """
+
+    components: Components = "max"
+    scale: bool = False
+    fewer: Fewer = "error"
+    where: str = ""
+    precision: Precision = "float64"
+
+    def __post_init__(self) -> None:
+        check_components(self.components)
+        check_option("compress.fewer", self.fewer, ("error", "allow"))
+        check_option("precision", self.precision, ("float64", "float32"))
+
+
+_ALL = PCAOptions()
 
 
 @dataclass(frozen=True)
 class PCAScores:
     """Principal components of training stimuli, and all stimuli in their terms.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_stimuli, n_components), float64
-        The training rows of a component sum to 0.
-    explained_variance_ratio : ndarray of shape (n_components,)
-        Share of the training stimuli's variance, in [0, 1].
+    Scores have the shape (n_stimuli, n_components), and the training rows of a component sum to 0; the ratio,
+    (n_components,), is the share of the training stimuli's variance, in [0, 1].
     """
 
     scores: FloatArray
@@ -68,37 +107,27 @@ def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: 
     """Multiply uncentred features with themselves, in one pass over blocks of columns.
 
     In single precision the products (not the sums over blocks) take half the time and are good to about 1e-6 of the
-    features' mean square. A block is narrower where it would take more than 256 MiB.
-
-    Returns
-    -------
-    gram : ndarray of shape (n_stimuli, n_stimuli), float64
+    features' mean square. A block is narrower where it would take more than 256 MiB. The result is float64, of shape
+    (n_stimuli, n_stimuli).
     """
-    check_option("precision", precision, ("float64", "float32"))
-    gram = np.zeros((matrix.shape[0], matrix.shape[0]))
-    for columns in matrix.blocks(columns_at_once(matrix, block)):
-        columns = columns.astype(precision, copy=False)
-        gram += columns @ columns.T
+    (gram,) = gram_matrices(matrix, [None], scale=False, precision=precision, block=block)
     return gram
 
 
 def gram_matrices(
     matrix: FeatureMatrix,
-    subsets: Sequence[IntArray],
+    subsets: Sequence[IntArray | None],
     *,
     scale: bool,
     precision: Precision = "float64",
     block: int = COLUMNS,
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
-    """Give the Gram matrix of features centred (and scaled, see `standardise`) by each of several training sets.
+    """Give the Gram matrix of features as each of several training sets centres (and scales) them, see `standardise`.
 
-    A pass over the features serves as many training sets as fit into ``memory`` bytes (each needs ``8 *
-    n_stimuli**2``), at least one. The cost is one product of n_stimuli**2 * n_features per training set.
-
-    Yields
-    ------
-    gram : ndarray of shape (n_stimuli, n_stimuli), float64
+    For None they are left as they are. Each matrix is float64, (n_stimuli, n_stimuli). A pass over the features serves
+    as many training sets as fit into ``memory`` bytes (each needs ``8 * n_stimuli**2``), at least one; each costs one
+    product of n_stimuli**2 * n_features.
     """
     check_option("precision", precision, ("float64", "float32"))
     n = matrix.shape[0]
@@ -108,8 +137,9 @@ def gram_matrices(
         grams = [np.zeros((n, n)) for _ in batch]
         for columns in matrix.blocks(columns_at_once(matrix, block)):
             for gram, rows in zip(grams, batch, strict=True):
-                centred = standardise(columns, rows, scale=scale).astype(precision, copy=False)
-                gram += centred @ centred.T
+                factors = columns if rows is None else standardise(columns, rows, scale=scale)
+                factors = factors.astype(precision, copy=False)
+                gram += factors @ factors.T
         yield from grams
 
 
@@ -130,67 +160,56 @@ def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> Fl
     return centred
 
 
-def pca_scores(
-    gram: FloatArray,
-    train_rows: IntArray,
-    components: Components,
-    *,
-    fewer: Fewer = "error",
-    where: str = "",
-    precision: Precision = "float64",
-) -> PCAScores:
+def pca_scores(gram: FloatArray, train_rows: IntArray, options: PCAOptions) -> PCAScores:
     """Fit principal components to training stimuli and give the scores of all stimuli.
 
-    Each component's sign is such that its largest training score in size is positive.
-
-    Parameters
-    ----------
-    gram : ndarray of shape (n_stimuli, n_stimuli)
-        Gram matrix of the features, raw or centred on anything.
-    train_rows : ndarray of int, shape (n_train,)
-        Stimuli that the components are fitted to.
-    components : int or "max"
-        How many; ``"max"``: as many as the rank.
-    fewer : {"error", "allow"}
-        What happens where the rank is lower than ``components``.
-    where : str
-        For messages, e.g. ``" of layer features.10"``.
-    precision : {"float64", "float32"}
-        With which the Gram matrix was computed: decides what counts as rank.
-
-    Raises
-    ------
-    OptionError
-        If more components are asked for than the rank, and ``fewer="error"``.
-    DataError
-        If the features do not vary over the training stimuli, or the Gram matrix is not finite.
+    Each component's sign is such that its largest training score in size is positive. The Gram matrix (n_stimuli,
+    n_stimuli) is that of the features, raw or centred on anything; ``train_rows`` (n_train,) are those that the
+    components are fitted to. Raises OptionError if more components are asked for than the rank, and
+    ``fewer="error"``; DataError if the features do not vary over the training stimuli, or are not finite.
     """
-    check_components(components)
-    check_products(gram, where)
-    n_train = len(train_rows)
+    check_products(gram, options.where)
+    n_train, components = len(train_rows), options.components
     centred = _double_centre(gram, train_rows)  # (n_stimuli, n_train)
     core = _core(centred, train_rows)
     total = float(np.trace(core))
     wanted = n_train if components == "max" else min(components, n_train)
     values, vectors = largest_eigenpairs(core, wanted)
     # Below this an eigenvalue is rounding: of the Gram matrix' entries, and of the decomposition.
-    noise = 10 * np.sqrt(n_train) * np.finfo(precision).eps * float(np.diag(gram)[train_rows].max())
-    noise += n_train * np.finfo(np.float64).eps * float(values[0])
+    noise = 10 * np.sqrt(n_train) * np.finfo(options.precision).eps * float(np.diag(gram)[train_rows].max())
+    noise += n_train * EPS * float(values[0])
     if values[wanted - 1] <= noise and len(values) < n_train:
         values, vectors = largest_eigenpairs(_core(centred, train_rows), n_train)
-    kept = kept_components(values, noise, components, n_train, fewer, where)
-    values, vectors = values[:kept], _fix_signs(vectors[:, :kept])
+    kept = kept_components(values, noise, n_train, options)
+    values, vectors = values[:kept], vectors[:, :kept]
+    vectors = vectors * signs(vectors)
     scores = centred @ (vectors / np.sqrt(values))
     scores[train_rows] = vectors * np.sqrt(values)
     return PCAScores(scores, values / total)
 
 
-def check_components(components: Components) -> Components:
-    """Return the number of components, or raise OptionError unless it is a whole number of at least 1, or ``"max"``."""
-    whole = isinstance(components, int | np.integer) and not isinstance(components, bool)
-    if components != "max" and not (whole and components >= 1):
-        raise OptionError(f"compress.components must be a whole number of at least 1, or max; got {components!r}")
-    return components
+def coordinates(gram: FloatArray, train_rows: IntArray, options: PCAOptions = _ALL) -> FloatArray:
+    """Give all stimuli's coordinates in the space that the training stimuli span, and their distance from it.
+
+    n training stimuli of D features, D >> n, span n - 1 dimensions. Their scores on all principal components are a
+    rotation of the features: every distance between two of them is kept. Another stimulus also has a part outside this
+    space; with its length as one more coordinate (0 for training stimuli) its distance to every training stimulus is
+    kept as well. Whatever sees features by distances alone, or by a linear first step that is learnt, loses nothing by
+    working on these. They have the shape (n_stimuli, rank + 1); errors are those of `pca_scores`.
+    """
+    scores = pca_scores(gram, train_rows, options).scores
+    to_train = gram[:, train_rows].mean(axis=1)
+    return with_distances(scores, np.diag(gram) - 2 * to_train + to_train[train_rows].mean(), train_rows)
+
+
+def with_distances(scores: FloatArray, squares: FloatArray, train_rows: IntArray) -> FloatArray:
+    """Append each stimulus' distance from the space of all components to its scores: (n_stimuli, n_components + 1).
+
+    ``squares`` (n_stimuli,) are squared distances from the training mean.
+    """
+    outside = np.sqrt(np.maximum(squares - np.square(scores).sum(axis=1), 0.0))
+    outside[train_rows] = 0.0
+    return np.column_stack([scores, outside])
 
 
 def check_products(products: FloatArray, where: str) -> None:
@@ -199,27 +218,35 @@ def check_products(products: FloatArray, where: str) -> None:
         raise DataError(f"features{where} must be finite; got NaN or infinite values; extract them again")
 
 
-def kept_components(
-    values: FloatArray, noise: float, components: Components, n_train: int, fewer: Fewer, where: str
-) -> int:
+def kept_components(values: FloatArray, noise: float, n_train: int, options: PCAOptions) -> int:
     """Return how many components there are, of those asked for.
 
     ``values`` are the largest eigenvalues, falling; all of them where fewer than ``components`` lie above ``noise``,
-    which is what an eigenvalue of 0 may come to by rounding. The rest and the errors are those of `pca_scores`.
+    which is what an eigenvalue of 0 may come to by rounding. Errors are those of `pca_scores`.
     """
-    check_option("compress.fewer", fewer, ("error", "allow"))
+    components, where = options.components, options.where
     rank = int(np.count_nonzero(values > noise))
     if rank == 0:
         raise DataError(
             f"features{where} must vary over the {n_train} training stimuli; "
             "got the same for all of them; leave this layer out"
         )
-    if components != "max" and components > rank and fewer == "error":
+    if components != "max" and components > rank and options.fewer == "error":
         raise OptionError(
             f"compress.components must be at most {rank}, the rank of the {n_train} training stimuli{where}; "
             f"got {components}; lower it, or set compress.fewer=allow"
         )
     return rank if components == "max" else min(rank, components)
+
+
+def rounding(largest: float, total: float, size: float, n_train: int, precision: Precision = "float64") -> float:
+    """Return what an eigenvalue of 0 may come to: by rounding of the products, of the decomposition, of the means.
+
+    ``largest`` is the largest eigenvalue, ``total`` the sum of squares of the centred features, ``size`` that of the
+    features as they are, divided by n_train.
+    """
+    noise = 10 * np.sqrt(n_train) * float(np.finfo(precision).eps) * total / n_train
+    return float(noise + n_train * EPS * largest + 10 * (n_train * EPS) ** 2 * size)
 
 
 def _double_centre(gram: FloatArray, train_rows: IntArray) -> FloatArray:
@@ -254,12 +281,6 @@ def largest_eigenpairs(square: FloatArray, n_wanted: int) -> tuple[FloatArray, F
         else scipy.linalg.eigh(square, driver="evd", overwrite_a=True)
     )
     return values[::-1], vectors[:, ::-1]
-
-
-def _fix_signs(vectors: FloatArray) -> FloatArray:
-    """Turn each column so that its largest entry in size is positive."""
-    fixed: FloatArray = vectors * signs(vectors)
-    return fixed
 
 
 def signs(columns: FloatArray) -> FloatArray:

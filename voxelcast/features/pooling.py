@@ -12,16 +12,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.core.registry import Registry
-from voxelcast.features.hrf import DoubleGamma, Kernel, MeasuredResponse, kernels
-from voxelcast.features.hrf_table import parse_response
+from voxelcast.features.hrf import DoubleGamma, Kernel, MeasuredResponse, kernels, parse_parameters, parse_response
 
 
 class TemporalPool(ABC):
@@ -47,12 +46,9 @@ class TemporalPool(ABC):
         """
 
     def result(self) -> FloatArray:
-        """Return the features.
+        """Return the features: float32, (n_features,), or (n_times, n_features) where time is kept.
 
-        Returns
-        -------
-        features : ndarray of shape (n_features,), or (n_times, n_features) where time is kept, float32
-            What is left of each time step's axes, flattened in C order.
+        They are what is left of each time step's axes, flattened in C order.
         """
         pooled = self.pooled()
         values = pooled if isinstance(pooled, np.ndarray) else pooled.double().cpu()
@@ -64,8 +60,37 @@ class TemporalPool(ABC):
 
 
 POOLS: Registry[Callable[..., TemporalPool]] = Registry("pool", "voxelcast.pools")
-register_pool = POOLS.register
-"""Decorates a `TemporalPool`, or a function that makes one; of ``"name(...)"`` it takes the text in the brackets."""
+PoolT = TypeVar("PoolT", bound=Callable[..., TemporalPool])
+
+
+def register_pool(name: str) -> Callable[[PoolT], PoolT]:
+    """Return a decorator that enters a pool over time: a `TemporalPool`, or a function that makes one.
+
+    Parameters
+    ----------
+    name : str
+        Of ``"name(...)"`` the function takes the text in the brackets.
+
+    Raises
+    ------
+    OptionError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.features.pooling import TemporalPool, list_pools
+    >>> @vc.register_pool("last")
+    ... class LastPool(TemporalPool):
+    ...     def update(self, chunk, times):
+    ...         self.chunk = chunk
+    ...
+    ...     def pooled(self):
+    ...         return self.chunk[-1]
+    >>> list_pools("last")
+    ('last',)
+    """
+    return POOLS.register(name)
 
 
 @register_pool("mean")
@@ -310,11 +335,8 @@ for _name, _kernel in kernels().items():
 @register_pool("bold(...)")
 def _bold(text: str) -> BoldPool:
     """Make a pool of a double-gamma response, e.g. ``bold(peak=5, under=12)``."""
-    allowed = [field.name for field in fields(DoubleGamma)]
     values: dict[str, float] = {}
-    for part in filter(None, map(str.strip, text.split(","))):
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        check_option("a parameter of pool bold(...)", name, allowed)
+    for name, value in parse_parameters(text, [field.name for field in fields(DoubleGamma)], "bold(...)").items():
         try:
             values[name] = float(value)
         except ValueError as error:
@@ -341,14 +363,10 @@ def make_pool(name: str) -> TemporalPool:
     name : str
         One of :func:`list_pools`; a BOLD kernel with any of the parameters of `voxelcast.features.hrf.DoubleGamma`,
         e.g. ``"bold(peak=5, under=12)"``; or a measured response from a table, e.g. ``"hrf(my_hrf.csv, column=V1)"``,
-        see `voxelcast.features.hrf_table.parse_response`.
+        see `voxelcast.features.hrf.parse_response`.
 
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name; the message lists what there is.
-    OptionError, DataError, MissingFileError
-        If a kernel's parameters cannot be understood, or a table cannot be used.
+    Raises UnknownNameError, which lists what there is, if there is none of that name; OptionError, DataError or
+    MissingFileError if a kernel's parameters cannot be understood, or a table cannot be used.
     """
     base, bracket, text = name.partition("(")
     if name in POOLS and not bracket:

@@ -11,8 +11,7 @@ from voxelcast.core.checks import check_option
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import settings
-from voxelcast.features.compressor import Compressor
-from voxelcast.features.compressors import COMPRESSORS, list_compressors, make_compressor
+from voxelcast.features.compressors import COMPRESSORS, Compressor, list_compressors, make_compressor
 from voxelcast.features.pca import Components, Fewer, check_components
 
 

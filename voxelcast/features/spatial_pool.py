@@ -18,17 +18,9 @@ from voxelcast.core.errors import OptionError, ShapeError
 
 @lru_cache(maxsize=64)
 def parse_spatial_pool(name: str) -> tuple[int, ...]:
-    """Read how each channel is pooled over space.
+    """Return the cells per side of each grid of a spatial pool; empty for ``"none"``.
 
-    Parameters
-    ----------
-    name : str
-        ``"none"``, ``"mean"``, ``"grid(k)"`` or ``"pyramid(1, 2, 4)"`` (any numbers of cells per side).
-
-    Returns
-    -------
-    levels : tuple of int
-        Cells per side of each grid; empty for ``"none"``.
+    Its name is ``"none"``, ``"mean"``, ``"grid(k)"`` or ``"pyramid(1, 2, 4)"`` (any numbers of cells per side).
     """
     plain = {"none": (), "mean": (1,)}
     if name in plain:
@@ -55,7 +47,7 @@ def pool_spatially(chunk: Any, spatial_pool: str) -> Any:
     chunk : ndarray or tensor of shape (n_times, n_channels, height, width), or without space (n_times, n_features)
         Activations of one layer. What has no space is returned as it is.
     spatial_pool : str
-        See :func:`parse_spatial_pool`; ``"none"`` leaves space as it is.
+        See :func:`parse_spatial_pool`.
 
     Returns
     -------
@@ -63,13 +55,8 @@ def pool_spatially(chunk: Any, spatial_pool: str) -> Any:
         Of shape (n_times, n_channels, k, k) for ``"grid(k)"`` and ``"mean"`` (k = 1), and (n_times, n_channels,
         k**2 + l**2 + ...) for ``"pyramid(k, l, ...)"``.
 
-    Raises
-    ------
-    OptionError
-        If ``spatial_pool`` is not understood.
-    ShapeError
-        If the activations have three axes (tokens, as of transformers) or more than four: which of them are space is
-        not known.
+    Raises ShapeError for activations of three axes (tokens, as of transformers) or more than four: which of them are
+    space is not known.
 
     References
     ----------

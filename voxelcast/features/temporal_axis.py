@@ -25,18 +25,9 @@ def temporal_axis(
 ) -> tuple[FloatArray, float]:
     """Fit the first principal axis over time to training stimuli, in one pass over the activations.
 
-    The matrix has time kept; at most ``memory`` bytes of activations are held at a time.
-
-    Returns
-    -------
-    weights : ndarray of shape (n_times,)
-    explained : float
-        Share of the variance over time that is along them, in [0, 1].
-
-    Raises
-    ------
-    DataError
-        If time was pooled already, or activations do not vary over the training stimuli, or are not finite.
+    At most ``memory`` bytes of activations are held at a time. Returns the weights (n_times,), and the share of the
+    variance over time that is along them, in [0, 1]. Raises DataError if time was pooled already, or activations do not
+    vary over the training stimuli, or are not finite.
     """
     if matrix.n_times is None:
         raise DataError(f"a principal axis over time needs activations with their time{where}; got pooled ones")

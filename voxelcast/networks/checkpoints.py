@@ -1,4 +1,4 @@
-"""Weights: read safely from a file, fitted strictly to a network, and known by their hash."""
+"""Weights: read safely from a file, fitted strictly to a network, and known by their hash; and heads for them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, UnsafeFileError
+from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, OptionError, UnsafeFileError
 from voxelcast.networks.families.tensor_bundle import find_bundle, read_bundle
 
 StateDict = dict[str, torch.Tensor]
+_HEAD_SD = 0.01  # of a new head's weights, as Barlow Twins' recipe for semi-supervised learning has it
 
 
 def parameter_hash(module: nn.Module) -> str:
@@ -46,16 +47,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read weights from a file, admitting tensors and plain containers only.
 
     A bare state dict, one under ``"state_dict"``, ``"model"`` or ``"resnet"``, names that all begin with ``module.``,
-    safetensors files, and TensorFlow checkpoints (by the name before ``.index``) are understood.
-
-    Raises
-    ------
-    MissingFileError, MissingPackageError
-        If there is no such file, or it is a safetensors file and that package is not installed.
-    UnsafeFileError
-        If the file would run code.
-    DataError
-        If it is no checkpoint, or holds no state dict.
+    safetensors files, and TensorFlow checkpoints (by the name before ``.index``) are understood. Raises
+    MissingFileError if there is no such file, UnsafeFileError if it would run code, DataError if it is no checkpoint or
+    holds no state dict, and MissingPackageError without the package that a safetensors file needs.
     """
     bundle = None if path.is_file() and path.suffix != ".index" else find_bundle(path)
     if bundle is not None:
@@ -107,10 +101,9 @@ def _read_safetensors(path: Path) -> StateDict:
             f"reading {path} needs the package safetensors ({error}); install it: pip install safetensors"
         ) from error
     try:
-        state: StateDict = safetensors.torch.load_file(path)
+        return dict(safetensors.torch.load_file(path))
     except safetensors.SafetensorError as error:
         raise DataError(f"weights file {path} is no safetensors file, or damaged; fetch it again") from error
-    return state
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:
@@ -155,12 +148,19 @@ def default_state_dict(url: str, network: str) -> StateDict:
                 f"fetch {url} elsewhere and put it there, or set weights to a file or to random"
             ) from error
     if digits:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if not found.startswith(digits[1]):
-            found = found[: len(digits[1])]
-            raise DataError(f"weights file {path} must have a sha256 of {digits[1]}...; got {found}...; fetch it again")
+        check_sha256(path, digits[1], "fetch it again")
     return _with_present_names(read_checkpoint(path).state, network)
+
+
+def check_sha256(path: Path, digits: str, remedy: str) -> None:
+    """Raise DataError unless a file's sha256 begins with these hexadecimal digits."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(digits):
+        more = "..." if len(digits) < len(found) else ""
+        raise DataError(
+            f"weights file {path} must have a sha256 of {digits}{more}; got {found[: len(digits)]}{more}; {remedy}"
+        )
 
 
 def _with_present_names(state: StateDict, network: str) -> StateDict:
@@ -169,3 +169,42 @@ def _with_present_names(state: StateDict, network: str) -> StateDict:
         return state
     old = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.(\d\.\w+)$")
     return {old.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+
+
+def find_head(module: nn.Module, network: str) -> str:
+    """Name the layer that gives the classes' scores: the last linear map or 1 x 1 convolution of the module."""
+    heads: list[str] = [name for name, part in module.named_modules() if name and _is_head(part)]
+    if not heads:
+        raise OptionError(f"'{network}' has no last linear layer to classify with; choose another network")
+    return heads[-1]
+
+
+def _is_head(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and set(part.kernel_size) == {1})
+
+
+def replace_head(module: nn.Module, head: str, n_classes: int) -> None:
+    """Replace the head by a layer for ``n_classes`` classes: weights of deviation 0.01, biases 0.
+
+    Drawn from torch's random state.
+    """
+    old = module.get_submodule(head)
+    new: nn.Linear | nn.Conv2d
+    if isinstance(old, nn.Linear):
+        new = nn.Linear(old.in_features, n_classes, bias=old.bias is not None)
+    else:
+        assert isinstance(old, nn.Conv2d)
+        new = nn.Conv2d(old.in_channels, n_classes, 1, bias=old.bias is not None)
+    nn.init.normal_(new.weight, std=_HEAD_SD)
+    if new.bias is not None:
+        nn.init.zeros_(new.bias)
+    module.set_submodule(head, new)
+
+
+def fit_head(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Give a module the head that a fine-tuned checkpoint has, for as many classes."""
+    head = str(checkpoint.flags["head"])
+    weight = checkpoint.state.get(f"{head}.weight")
+    if weight is not None and head in dict(module.named_modules()) and _is_head(module.get_submodule(head)):
+        with torch.random.fork_rng(devices=[]):
+            replace_head(module, head, len(weight))

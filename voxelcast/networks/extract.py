@@ -11,13 +11,10 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError, StimulusError
 from voxelcast.networks.base import Network
-from voxelcast.networks.decode_processes import DecodeProcesses, decoding
-from voxelcast.networks.delivery import Feature
-from voxelcast.networks.device_frames import DeviceFrames, FrameSource
+from voxelcast.networks.decode_ahead import DecodeProcesses, FrameSource, Prefetcher, decoding
 from voxelcast.networks.frame_batcher import Entry, FrameBatcher
-from voxelcast.networks.prefetch import Prefetcher
+from voxelcast.networks.gpu_copies import DeviceFrames, Feature
 from voxelcast.networks.settings import ExtractionSettings
-from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
 _DEFAULTS = ExtractionSettings()
@@ -109,7 +106,14 @@ def extract(
     check_option("decoders", decoders, ("threads", "processes"))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    with _decoded(network, stimuli, settings.sampling, workers, decoders) as source:
+    sampling = settings.sampling
+    ahead: AbstractContextManager[Prefetcher | DecodeProcesses]
+    if decoders == "threads":
+        ahead = Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers)
+    else:
+        chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
+        ahead = decoding(stimuli, sampling, chunk=chunk, workers=workers)
+    with ahead as source:
         yield from extract_from(source, network, stimuli, settings, batch=batch)
 
 
@@ -121,12 +125,7 @@ def extract_from(
     *,
     batch: int | None = None,
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
-    """Extract features of stimuli whose frames are in memory or come from a decoder of one's own.
-
-    Parameters
-    ----------
-    source : FrameSource
-        Has ``chunks(position)``, which gives the frames of the stimulus at that position, already sampled.
+    """Extract features of stimuli whose frames, already sampled, are in memory or come from a decoder of one's own.
 
     The other parameters, results and errors are those of :func:`extract`.
     """
@@ -159,20 +158,6 @@ def extract_stimulus(
     (result,) = extract(network, [stimulus], replace(settings, on_broken="stop"), workers=1, batch=batch)
     assert isinstance(result, StimulusFeatures)
     return result
-
-
-def _decoded(
-    network: Network,
-    stimuli: Sequence[Stimulus],
-    sampling: FrameSampling,
-    workers: int,
-    decoders: Literal["threads", "processes"],
-) -> AbstractContextManager[Prefetcher | DecodeProcesses]:
-    """Decode stimuli ahead of the network."""
-    if decoders == "threads":
-        return Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers)
-    chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
-    return decoding(stimuli, sampling, chunk=chunk, workers=workers)
 
 
 def _outcome(finished: tuple[Entry, Mapping[Feature, FloatArray]]) -> StimulusFeatures | BrokenStimulus:

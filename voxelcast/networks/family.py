@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar
 
 import torch
 
@@ -14,6 +14,8 @@ from voxelcast.core.registry import Registry
 from voxelcast.networks.base import Network
 from voxelcast.networks.recipe import Recipe, load_recipe
 from voxelcast.networks.settings import NetworkSettings
+
+FamilyT = TypeVar("FamilyT", bound="type[Family]")
 
 
 class Family(ABC):
@@ -45,10 +47,7 @@ class Family(ABC):
     def recipe(self, settings: NetworkSettings) -> Recipe:
         """Say how a network is built, and what its weights expect.
 
-        Raises
-        ------
-        OptionError
-            If a setting is not allowed, or the network is no torch module.
+        Raises OptionError if a setting is not allowed, or the network is no torch module.
         """
         raise OptionError(
             f"'{settings.name}' is no torch module, and that is what is needed here; choose another network"
@@ -68,22 +67,36 @@ SPECIAL_SETTINGS = {
 }
 """Settings that only some networks have, and which."""
 
-_ROOM = "voxelcast.networks.families."
+_MODULES = ["barlow_twins", "motion_energy", "own_network", "simclr", "timm_models", "torchvision_models", "vonenet"]
 FAMILIES: Registry[type[Family]] = Registry(
-    "family of networks",
-    "voxelcast.networks",
-    [
-        _ROOM + module
-        for module in (
-            "barlow_twins",
-            "motion_energy",
-            "own_network",
-            "simclr",
-            "timm_models",
-            "torchvision_models",
-            "vonenet",
-        )
-    ],
+    "family of networks", "voxelcast.networks", [f"voxelcast.networks.families.{module}" for module in _MODULES]
 )
-register_network = FAMILIES.register
-"""Decorates a `Family`: ``@register_network("simclr")``."""
+
+
+def register_network(name: str) -> Callable[[FamilyT], FamilyT]:
+    """Return a decorator that enters a family of networks.
+
+    Parameters
+    ----------
+    name : str
+        Of the family.
+
+    Raises
+    ------
+    OptionError
+        If the name is taken.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.networks.family import Family
+    >>> @vc.register_network("our_lab")
+    ... class OurNetworks(Family):
+    ...     prefix = "our_lab/"
+    ...
+    ...     def names(self):
+    ...         return ("our_lab/small",)
+    >>> vc.list_networks("our_lab/*")
+    ('our_lab/small',)
+    """
+    return FAMILIES.register(name)

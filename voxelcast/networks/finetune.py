@@ -23,24 +23,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as functional
+from annotated_types import Ge, Gt
 from torch import nn
 from torchvision.transforms import RandomResizedCrop
 
-from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError, StoreError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
-from voxelcast.networks.checkpoints import parameter_hash
-from voxelcast.networks.heads import find_head
-from voxelcast.networks.image_folder import LabelledImages
-from voxelcast.networks.module_network import full_precision
+from voxelcast.core.settings import settings
+from voxelcast.networks.base import Triple
+from voxelcast.networks.checkpoints import find_head, parameter_hash, replace_head
+from voxelcast.networks.labelled_images import LabelledImages
+from voxelcast.networks.precision import same_bits
 from voxelcast.networks.prepare import prepare_frames
-from voxelcast.networks.trainee import Trainee
-from voxelcast.networks.validate import check_scores
+from voxelcast.networks.recipe import build_module
+from voxelcast.networks.registry import find_recipe
+from voxelcast.networks.settings import NetworkSettings
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.keys import content_key
 from voxelcast.store.provenance import collect_provenance
@@ -49,6 +51,42 @@ _MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
+class Trainee:
+    """A network to be fine-tuned: the module with its head in place, and how its input is made."""
+
+    name: str
+    weights: str
+    module: nn.Module
+    input_size: int
+    mean: Triple
+    std: Triple
+
+
+def load_trainee(
+    settings: NetworkSettings, images: LabelledImages, *, seed: int = 0, keep_head: bool = False
+) -> Trainee:
+    """Load a network to learn the classes of images; layers do not count.
+
+    ``seed`` is that of random weights and of the new head. With ``keep_head`` the last layer, whose classes must be
+    those of the images, stays. Errors are those of :func:`voxelcast.networks.registry.load_network`; besides,
+    OptionError if the network takes clips, or has no last layer to classify with.
+    """
+    recipe, name = find_recipe(settings), settings.name
+    if recipe.clip:
+        raise OptionError(f"'{name}' takes clips and cannot be fine-tuned on images; choose another")
+    module, called, _ = build_module(recipe, settings, seed)
+    if recipe.add_head and not keep_head:
+        module = recipe.add_head(module)
+    head = find_head(module, name)
+    if not keep_head:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "finetune", "head"))
+            replace_head(module, head, max(images.classes.values()) + 1)
+    size = settings.input_size or recipe.input_size
+    return Trainee(name, called, module, size, settings.mean or recipe.mean, settings.std or recipe.std)
+
+
+@settings
 class FinetuneSettings:
     """How a network is fine-tuned.
 
@@ -62,23 +100,18 @@ class FinetuneSettings:
         Images per step, at least; what would be left over is spread over the steps.
     """
 
-    epochs: int = 20
+    epochs: Annotated[int, Ge(1)] = 20
     trainable: Literal["all", "head"] = "all"
-    lr_head: float = 0.5
-    lr_backbone: float = 0.002
-    weight_decay: float = 0.0
-    batch: int = 256
+    lr_head: Annotated[float, Gt(0)] = 0.5
+    lr_backbone: Annotated[float, Gt(0)] = 0.002
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    batch: Annotated[int, Ge(2)] = 256
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_option("trainable", self.trainable, ("all", "head"))
-        if self.epochs < 1 or self.batch < 2:
-            raise OptionError(f"epochs must be at least 1 and batch at least 2; got {self.epochs} and {self.batch}")
-        for name, value in (("lr_head", self.lr_head), ("lr_backbone", self.lr_backbone)):
-            if not (value > 0 and math.isfinite(value)):
-                raise OptionError(f"{name} must be above 0; got {value}")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise OptionError(f"weight_decay must be 0 or more; got {self.weight_decay}")
+        for name in ("lr_head", "lr_backbone", "weight_decay"):
+            if not math.isfinite(value := getattr(self, name)):
+                raise OptionError(f"{name} must be finite; got {value}")
 
 
 def finetune(
@@ -95,21 +128,10 @@ def finetune(
 
     Writes ``output``, a checkpoint that ``weights: FILE`` understands, and beside it ``.json`` files: ``.classes.json``
     (the map of class folders that ``networks validate`` takes) and ``.provenance.json``. ``.resume``, the state after
-    the last whole epoch, is there until the end. ``workers`` threads read images.
-
-    Returns
-    -------
-    history : list of dict
-        For each epoch its ``loss`` (mean over images) and ``accuracy`` (top-1), while learning.
-
-    Raises
-    ------
-    StoreError
-        If ``output`` or what a killed run left belongs to other settings.
-    DataError
-        If there are fewer than two images, or the loss is no longer finite.
-    StimulusError
-        For an image that cannot be read.
+    the last whole epoch, is there until the end. ``workers`` threads read images. Returns for each epoch its ``loss``
+    (mean over images) and ``accuracy`` (top-1), while learning. Raises StoreError if ``output`` or what a killed run
+    left belongs to other settings; DataError if there are fewer than two images, or the loss is no longer finite;
+    StimulusError for an image that cannot be read.
     """
     if len(images) < 2:
         raise DataError(f"fine-tuning needs at least two images; got {len(images)}")
@@ -130,7 +152,7 @@ def finetune(
         trainee.module.train(settings.trainable == "all")
         for group in optimiser.param_groups:
             group["lr"] = group["first"] * (1 + math.cos(math.pi * epoch / settings.epochs)) / 2
-        with _random_state(derive_seed(settings.seed, "finetune", epoch), device), full_precision():
+        with _random_state(derive_seed(settings.seed, "finetune", epoch), device), same_bits():
             losses = _steps(trainee, optimiser, images, max(len(images) // settings.batch, 1), device, workers)
             loss, right = 0.0, 0
             for n, batch_loss, batch_right in losses:
@@ -206,7 +228,7 @@ def _steps(
         labels = torch.tensor([images.labels[k] for k in rows.tolist()], device=device)
         scores = trainee.module(inputs)
         # Inception and GoogLeNet put out auxiliary scores, too, while they learn; the first are their own.
-        scores = check_scores(scores[0] if isinstance(scores, tuple) else scores, trainee.name, images)
+        scores = images.check_scores(scores[0] if isinstance(scores, tuple) else scores, trainee.name)
         loss = functional.cross_entropy(scores, labels)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

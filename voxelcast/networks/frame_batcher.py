@@ -14,9 +14,8 @@ from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.features.pooling import MeanPool, TemporalPool, make_pool, sum_parts
 from voxelcast.features.spatial_pool import pool_spatially
 from voxelcast.networks.base import Network
-from voxelcast.networks.clip_network import ClipNetwork
-from voxelcast.networks.clips import Clip, ClipCutter
-from voxelcast.networks.delivery import Delivery, Feature
+from voxelcast.networks.clips import Clip, ClipCutter, ClipNetwork
+from voxelcast.networks.gpu_copies import Delivery, Feature
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -113,16 +112,16 @@ class FrameBatcher:
     def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[Feature, FloatArray]]]:
         """Hand out, in order, the stimuli whose frames have all been pooled, without features where they are broken.
 
-        Parameters
-        ----------
-        wait : bool
-            Whether features are waited for that are on their way from a GPU.
+        ``wait`` is whether features are waited for that are on their way from a GPU.
         """
         for entry in self._entries:
             if not entry.ended or (entry.n_pooled < entry.n_fed and not entry.problem):
                 break
             if entry.delivery is None and not entry.problem:
-                entry.delivery = _deliver(entry)
+                try:
+                    entry.delivery = Delivery(entry.pools, entry.stimulus.name)
+                except DataError as error:
+                    raise DataError(f"{entry.stimulus.name}: {error}") from error
                 entry.pools.clear()
                 self._n_under_way += 1
         while self._entries and (self._entries[0].delivery or (self._entries[0].ended and self._entries[0].problem)):
@@ -202,17 +201,9 @@ def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:
     return np.interp(positions, np.arange(len(frame_times)), frame_times)
 
 
-def _deliver(entry: Entry) -> Delivery:
-    try:
-        return Delivery(entry.pools, entry.stimulus.name)
-    except DataError as error:
-        raise DataError(f"{entry.stimulus.name}: {error}") from error
-
-
 def _default_size(network: Network) -> int:
-    if network.device.type == "cpu":
-        return default_batch(network.card.input_size, largest=network.largest_activation)
-    memory = torch.cuda.get_device_properties(network.device).total_memory
+    on_cpu = network.device.type == "cpu"
+    memory = None if on_cpu else torch.cuda.get_device_properties(network.device).total_memory
     return default_batch(network.card.input_size, largest=network.largest_activation, gpu_memory=memory)
 
 
@@ -226,12 +217,8 @@ def default_batch(input_size: int, *, largest: int | None = None, gpu_memory: in
     connected layers gain from 16. On a GPU up to 512, beyond which ResNet-50 gains little, if the largest activation
     then takes no more than an eighth of its memory.
 
-    Parameters
-    ----------
-    largest : int or None
-        Numbers in the network's largest activation for one frame; None where that is not known.
-    gpu_memory : int or None
-        Bytes; None for a CPU.
+    ``largest`` is the numbers in the network's largest activation for one frame, None where that is not known;
+    ``gpu_memory`` is in bytes, None for a CPU.
     """
     if gpu_memory is not None:
         fitting = gpu_memory / 8 / (4 * largest) if largest else 64

@@ -34,10 +34,7 @@ def capture(
     calls: Mapping[str, int] | None = None,
     view: View | None = None,
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Collect copies of the outputs of layers, by layer, while the block runs the module forward once.
-
-    Parameters and errors are those of :func:`read_layers`.
-    """
+    """Collect copies of the outputs of layers, by layer, while the block runs the module once; see `read_layers`."""
     captured: dict[str, torch.Tensor] = {}
 
     def keep(layer: str, output: torch.Tensor) -> None:
@@ -57,7 +54,8 @@ def read_layers(
 ) -> Iterator[None]:
     """Hand the outputs of layers to a function as soon as they are there, while the block runs the module forward once.
 
-    Hooks are gone when the block ends, also by an exception.
+    Hooks are gone when the block ends, also by an exception. Raises DataError if a layer puts out something else than a
+    tensor, or is not reached.
 
     Parameters
     ----------
@@ -70,11 +68,6 @@ def read_layers(
         handed over, and the pass stops after the last of these calls. Otherwise every call is handed over.
     view : callable, optional
         Takes a layer and what it put out; gives the tensor to hand over, or what is wrong.
-
-    Raises
-    ------
-    DataError
-        If a layer puts out something else than a tensor, or is not reached.
     """
     left = dict(calls) if calls is not None else dict.fromkeys(layers, 1)
 
@@ -106,20 +99,11 @@ def read_layers(
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """What one forward pass showed of a module.
+    """What one forward pass showed of a module: its path, its class and how often it is called; the last call counts.
 
-    Parameters
-    ----------
-    name, kind : str
-        Module path, and class of the module.
-    shape : tuple of int
-        Of its output for one frame, or one step of time, without the axes of frames, clips and time.
-    calls : int
-        How often it is called in one pass; the last call counts.
-    problem : str
-        Why it cannot be asked for; empty where it can.
-    n_times : int or None
-        Steps of time in one clip, of a network that takes clips.
+    ``shape`` is that of its output for one frame, or one step of time, without the axes of frames, clips and time;
+    ``n_times`` the steps of time in one clip, of a network that takes clips; ``problem`` why the layer cannot be asked
+    for, empty where it can.
     """
 
     name: str

@@ -42,26 +42,12 @@ def expand_layers(
     network: str,
     sets: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[str, ...]:
-    """Resolve what was asked for to layers, in the order asked, each once.
+    """Resolve what was asked for to layers, of those known, in the order asked, each once.
 
-    Parameters
-    ----------
-    asked : sequence of str
-        Each is the name of a set, ``"depth:0.5"`` (0: first, 1: last of the set ``blocks``, or of all layers where
-        there are no blocks), a layer, or a shell pattern (``"layer2.*"``). A set comes before a layer of its name.
-    known : sequence of str
-        The network's layers, in the order of the forward pass.
-    network : str
-        For messages.
-    sets : mapping from str to sequence of str
-        The network's sets; ``"all"`` is always one.
-
-    Raises
-    ------
-    UnknownNameError
-        For a name that no set or layer has, or a pattern that none matches.
-    OptionError
-        For a depth that is no number from 0 to 1.
+    Each is the name of a set (``"all"`` is always one), ``"depth:0.5"`` (0: first, 1: last of the set ``blocks``, or of
+    all layers where there are no blocks), a layer, or a shell pattern (``"layer2.*"``). A set comes before a layer of
+    its name. Raises UnknownNameError for a name that no set or layer has, or a pattern that none matches; OptionError
+    for a depth that is no number from 0 to 1.
     """
     there = {"all": tuple(known), **(sets or {})}
     chosen: dict[str, None] = {}

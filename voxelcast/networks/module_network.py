@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import torch
 from torch import nn
@@ -12,7 +11,7 @@ from torch import nn
 from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.base import Network, NetworkCard
-from voxelcast.networks.hooks import Consumer, LayerTrace, View, read_layers, trace
+from voxelcast.networks.hooks import Consumer, LayerTrace, View, capture, read_layers, trace
 from voxelcast.networks.layer_sets import expand_layers, layer_sets
 from voxelcast.networks.precision import computing_in, set_precision
 from voxelcast.networks.prepare import prepare_frames
@@ -21,19 +20,10 @@ from voxelcast.networks.prepare import prepare_frames
 class ModuleNetwork(Network):
     """A torch module in eval mode that takes frames of shape (n_frames, 3, input_size, input_size).
 
-    Parameters
-    ----------
-    layers : sequence of str
-        As of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none.
-    view : callable or None
-        Of a network that takes clips: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`).
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such layer, or it cannot be asked for.
-    OptionError
-        If the network cannot take frames of the card's input size.
+    Layers are those of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none. A network that takes clips
+    has a view: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`). Raises UnknownNameError
+    if there is no such layer, or it cannot be asked for; OptionError if the network cannot take frames of the card's
+    input size.
     """
 
     def __init__(
@@ -91,18 +81,7 @@ class ModuleNetwork(Network):
 
     def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
         """Run forward until the last chosen layer; hand over each as soon as it is there."""
-        self._read(prepared.contiguous(memory_format=torch.channels_last), consume)
 
-    def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        captured: dict[str, torch.Tensor] = {}
-
-        def keep(layer: str, values: torch.Tensor) -> None:
-            captured[layer] = values.clone()
-
-        self._read(inputs, keep)
-        return captured
-
-    def _read(self, inputs: torch.Tensor, consume: Consumer) -> None:
         def hand_over(layer: str, values: torch.Tensor) -> None:
             # What is done with activations is not the network's: it keeps the precision it asks for.
             with torch.autocast(self.device.type, enabled=False):
@@ -110,7 +89,13 @@ class ModuleNetwork(Network):
 
         reading = read_layers(self._module, self.layers, hand_over, self._calls, self._view)
         with computing_in(self.card.precision, self.device), reading:
+            self._module(prepared.contiguous(memory_format=torch.channels_last))
+
+    def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        reading = capture(self._module, self.layers, self._calls, self._view)
+        with computing_in(self.card.precision, self.device), reading as captured:
             self._module(inputs)
+        return captured
 
     def _example(self) -> torch.Tensor:
         size = self.card.input_size
@@ -136,14 +121,6 @@ class ModuleNetwork(Network):
                     f"layer {layer!r} of '{self.card.name}' {problems[layer]}; "
                     f"choose another. List them: voxelcast networks layers {self.card.name}"
                 )
-
-
-def full_precision() -> AbstractContextManager[None]:
-    """Ask cuDNN for float32 throughout and for the same bits each time, inside a block."""
-    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return flags
 
 
 def check_device(device: str) -> torch.device:

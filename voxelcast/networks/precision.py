@@ -12,16 +12,13 @@ before them first; on a GPU that was measured to be slower, since the bias then 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import get_args
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from voxelcast.networks.base import Precision
-
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 def set_precision(module: nn.Module, precision: Precision, layers: Sequence[str], device: torch.device) -> nn.Module:
@@ -46,15 +43,21 @@ def computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
     tf32 = precision == "tf32"
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(
-            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32)
-        )
+        stack.enter_context(same_bits(allow_tf32=tf32))
         before = torch.backends.cuda.matmul.allow_tf32
         torch.backends.cuda.matmul.allow_tf32 = tf32
         stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", before)
         if precision == "bfloat16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         yield
+
+
+def same_bits(*, allow_tf32: bool = False) -> AbstractContextManager[None]:
+    """Ask cuDNN for the same bits each time inside a block, and for float32 throughout unless TF32 is allowed."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=allow_tf32
+    )
+    return flags
 
 
 def fold_batch_norms(module: nn.Module, *, keep: Sequence[str] = ()) -> int:

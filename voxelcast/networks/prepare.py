@@ -22,22 +22,8 @@ def prepare_frames(
     """Resize frames to a square, without cropping, and normalise them: ``(rgb / 255 - mean) / std``.
 
     Bilinear with antialiasing, in single precision on the device. Each frame is treated alone, so that chunking changes
-    nothing.
-
-    Parameters
-    ----------
-    frames : ndarray or tensor of uint8, shape (n_frames, height, width, 3)
-    mean, std : tuple of float
-        Per channel of RGB in [0, 1].
-
-    Returns
-    -------
-    prepared : tensor of float32, shape (n_frames, 3, input_size, input_size)
-
-    Raises
-    ------
-    ShapeError
-        If the frames have another shape or type.
+    nothing. Frames are uint8 of shape (n_frames, height, width, 3), else ShapeError is raised; mean and std are per
+    channel of RGB in [0, 1]. The result is float32, (n_frames, 3, input_size, input_size).
     """
     if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype not in (np.uint8, torch.uint8) or 0 in frames.shape:
         raise ShapeError(

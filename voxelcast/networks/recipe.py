@@ -13,9 +13,15 @@ from torch import nn
 from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import NetworkCard, Triple
-from voxelcast.networks.checkpoints import Checkpoint, StateDict, fit_state_dict, parameter_hash, read_checkpoint
-from voxelcast.networks.clip_network import ClipNetwork
-from voxelcast.networks.heads import fit_head
+from voxelcast.networks.checkpoints import (
+    Checkpoint,
+    StateDict,
+    fit_head,
+    fit_state_dict,
+    parameter_hash,
+    read_checkpoint,
+)
+from voxelcast.networks.clips import ClipNetwork, check_clips
 from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.settings import NetworkSettings
@@ -96,6 +102,8 @@ def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device:
             f"mean and std of '{recipe.name}' must stay {recipe.mean} and {recipe.std} ({recipe.fixed_normalisation}); "
             f"got mean={mean}, std={std}; leave them out"
         )
+    if recipe.clip:
+        check_clips(recipe.name, recipe.clip.length, recipe.clip.stride)
     module, called, licence = build_module(recipe, settings, seed)
     digest = parameter_hash(module)
     if not called.startswith(("random", "default")):
@@ -125,11 +133,7 @@ def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device:
 def build_module(recipe: Recipe, settings: NetworkSettings, seed: int) -> tuple[nn.Module, str, str]:
     """Build a module and give it the weights asked for; random ones depend on the seed and the name only.
 
-    Returns
-    -------
-    module : nn.Module
-    called, licence : str
-        What the weights are called, and their licence.
+    Returns the module, what its weights are called, and their licence.
     """
     weights, default = settings.chosen_weights, recipe.default
     path = None if weights in ("default", "random") else Path(weights)
@@ -138,11 +142,11 @@ def build_module(recipe: Recipe, settings: NetworkSettings, seed: int) -> tuple[
         raise OptionError(f"weights of '{recipe.name}' must be default, random or a file; got none")
     if weights == "default" and isinstance(default, str):
         raise MissingFileError(default)
-    checkpoint = read_checkpoint(path) if path else None
+    checkpoint = read_checkpoint(path) if path else Checkpoint({}, {})
     module = _architecture(recipe, settings.input_size or recipe.input_size, seed, random=weights == "random")
     if weights == "random":
         return module, f"random (seed {seed})", "none (random)"
-    if path is not None and checkpoint is not None:
+    if path is not None:
         fit = recipe.fit
         if "head" in checkpoint.flags:  # written by voxelcast networks finetune
             module = recipe.add_head(module) if recipe.add_head else module

@@ -25,6 +25,13 @@ def list_networks(pattern: str = "*") -> tuple[str, ...]:
     ------
     MissingPackageError
         If the pattern asks for the networks of such a package by their prefix.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> vc.list_networks("torchvision/resnet*")
+    ('torchvision/resnet101', 'torchvision/resnet152', 'torchvision/resnet18', 'torchvision/resnet34', \
+'torchvision/resnet50')
     """
     literal = re.split(r"[*?\[]", pattern)[0]
     found: set[str] = set()
@@ -66,30 +73,20 @@ def load_network(settings: NetworkSettings | str, *, seed: int = 0, device: str 
 
     Examples
     --------
-    >>> network = load_network("torchvision/alexnet", layers="algonauts2021", weights="random")
-    >>> network.layers[0], network.card.input_size
-    ('features.0', 224)
+    >>> import voxelcast as vc
+    >>> network = vc.load_network("torchvision/resnet18", layers=["layer1", "layer4"], weights="random")
+    >>> network.layers, network.card.input_size
+    (('layer1', 'layer4'), 224)
     """
     settings = network_settings(settings, **options)
-    family = find_family(settings)
-    return family.load(settings, seed, check_device(device))
+    return find_family(settings).load(settings, seed, check_device(device))
 
 
 def describe_layers(settings: NetworkSettings | str, *, seed: int = 0, **options: Any) -> tuple[LayerTrace, ...]:
     """List the layers that a network offers, found by one forward pass with random weights.
 
-    Parameters
-    ----------
-    settings : NetworkSettings or str
-        As of :func:`load_network`; layers and weights do not count.
-    seed : int
-        Of the random weights.
-
-    Returns
-    -------
-    layers : tuple of LayerTrace
-        Name, kind, shape of the output for one frame (or one step of a clip), and number of calls, in the order of the
-        forward pass.
+    Parameters are those of :func:`load_network`; layers and weights do not count. Each layer has its name, kind, shape
+    of the output for one frame (or one step of a clip), and number of calls, in the order of the forward pass.
     """
     chosen = network_settings(settings, **options, layers="all", weights=None)
     weights = "none" if chosen.chosen_weights == "none" else "random"
@@ -102,15 +99,7 @@ def find_recipe(settings: NetworkSettings) -> Recipe:
 
 
 def find_family(settings: NetworkSettings) -> Family:
-    """Return the family of a network.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such network.
-    OptionError
-        If the network does not have one of the settings.
-    """
+    """Return the family of a network; errors as of :func:`load_network`."""
     name = settings.name
     families = _families()
     family = next((family for family in families if name.startswith(family.prefix)), None)

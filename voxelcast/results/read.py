@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,9 @@ import yaml
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.results.schema import TABLES, Pair
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 ROI_ORDER: Final = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 """From early to late visual cortex; ROIs of other names follow in the order in which they come."""
@@ -78,6 +81,33 @@ class Results:
         return tuple(dict.fromkeys(self.scores["subject"]))
 
     @property
+    def voxel_scores(self) -> xr.Dataset:
+        """Scores, noise ceilings and p-values of all voxels, as a Dataset.
+
+        Returns
+        -------
+        scores : Dataset
+            By ``voxel``: the arrays of ``voxels`` (``pearson_r``, ``noise_ceiling_r``, ...; NaN where an ROI has none),
+            with the coordinates ``subject``, ``roi`` and ``index``, that of the voxel in its ROI.
+        """
+        import xarray as xr
+
+        names = list(dict.fromkeys(name for arrays in self.voxels.values() for name in arrays))
+        sizes = {pair: len(next(iter(arrays.values()))) for pair, arrays in self.voxels.items() if arrays}
+        columns = {
+            name: [self.voxels[pair].get(name, np.full(size, np.nan)) for pair, size in sizes.items()] for name in names
+        }
+        index = [np.arange(size) for size in sizes.values()]
+        return xr.Dataset(
+            {name: ("voxel", np.concatenate(arrays)) for name, arrays in columns.items()},
+            coords={
+                "subject": ("voxel", [subject for (subject, _), size in sizes.items() for _ in range(size)]),
+                "roi": ("voxel", [roi for (_, roi), size in sizes.items() for _ in range(size)]),
+                "index": ("voxel", np.concatenate(index) if index else np.arange(0)),
+            },
+        )
+
+    @property
     def interval_name(self) -> str:
         """What the intervals are called, e.g. ``"95 % interval"``."""
         interval = self.config.get("interval")
@@ -136,12 +166,12 @@ def read_overview(output: Path) -> Results:
     )
 
 
-def read_results(output: Path) -> Results:
+def read_results(output: Path | str) -> Results:
     """Read an output folder.
 
     Parameters
     ----------
-    output : Path
+    output : Path or str
 
     Raises
     ------
@@ -149,7 +179,17 @@ def read_results(output: Path) -> Results:
         If a file of the folder is missing.
     DataError
         If a file cannot be understood: not JSON, YAML or CSV, or without a column that it should have.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> results = vc.read_results("outputs/small")
+    >>> results.scores[["subject", "roi", "layer"]].values.tolist()
+    [['sub01', 'all', 'colour']]
+    >>> results.voxel_scores["pearson_r"].dims
+    ('voxel',)
     """
+    output = Path(output)
     overview = read_overview(output)
     pairs = list(zip(overview.scores["subject"], overview.scores["roi"], strict=True))
     return replace(

@@ -114,6 +114,11 @@ METRICS: dict[Metric, Callable[[FloatArray, FloatArray], float]] = {
 """What models can be compared by, (Y, P) -> float. Performance is always reported as ``pearson_r`` per voxel."""
 
 
+def voxel_scores(Y: FloatArray, P: FloatArray, metric: str) -> FloatArray:
+    """Score predictions: each voxel by Pearson r, ndarray of shape (q,), or all together by that of 2021, (1,)."""
+    return np.array([pooled_2021_r(Y, P)]) if metric == "pooled_2021" else pearson_r(Y, P)
+
+
 def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     """Average over folds the Pearson r of each voxel within each fold.
 

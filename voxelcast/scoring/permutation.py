@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
@@ -21,16 +22,33 @@ _TIE = 1e-12
 _BLOCK_BYTES = 8 * 2**20
 
 
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """Which stimuli may change places in a permutation test; see `permutation_orders`.
+
+    Parameters
+    ----------
+    fold_ids : ndarray of shape (n_stimuli,), int
+        Predictions stay in their fold.
+    groups : sequence of str, optional
+        The group of each stimulus (its movie or run); groups are moved whole.
+    circular : bool
+        Whether groups are runs of a time series, each to be rotated in time.
+    """
+
+    fold_ids: IntArray
+    groups: Sequence[str] | None = None
+    circular: bool = False
+
+
 def permutation_p_values(
     Y: FloatArray,
     P: FloatArray,
-    fold_ids: IntArray,
+    exchange: Exchange,
     n_permutations: int = 1000,
     seed: int = 0,
-    groups: Sequence[str] | None = None,
     *,
     cross_validated: bool,
-    circular: bool = False,
     workers: int = 1,
 ) -> FloatArray:
     """Test for each voxel whether its score is higher than when predictions are assigned to the wrong stimuli.
@@ -54,16 +72,12 @@ def permutation_p_values(
         Measured responses, finite.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
-    fold_ids : ndarray of shape (n_stimuli,)
+    exchange : Exchange
     n_permutations : int
         The least m; see `permutation_grid` (1023 for 1000). The smallest p is 1 / (m + 1).
     seed : int
-    groups : sequence of str, optional
-        The group of each stimulus (its movie or run); groups are moved whole.
     cross_validated : bool
         Whether ``P`` comes from models fitted to the other folds of ``Y``, rather than to other stimuli altogether.
-    circular : bool
-        Whether groups are runs of a time series, each to be rotated in time; see `permutation_orders`.
     workers : int
         Threads; they change nothing in the result.
 
@@ -82,6 +96,7 @@ def permutation_p_values(
     .. [1] Phipson, B. & Smyth, G. K. Permutation p-values should never be zero. Statistical Applications in Genetics
        and Molecular Biology 9, 39 (2010). doi:10.2202/1544-6115.1585
     """
+    fold_ids = exchange.fold_ids
     Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
     if Y.ndim != 2 or Y.shape != P.shape:
         raise ShapeError(f"Y and P must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}")
@@ -90,7 +105,9 @@ def permutation_p_values(
     check_finite("responses", Y)
     check_finite("predictions", P)
     scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_ids)))
-    of_responses, of_predictions = permutation_grid(fold_ids, n_permutations, seed, groups, circular=circular)
+    of_responses, of_predictions = permutation_grid(
+        fold_ids, n_permutations, seed, exchange.groups, circular=exchange.circular
+    )
     p = np.full(Y.shape[1], np.nan)
     size = max(1, _BLOCK_BYTES // (8 * Y.shape[0] * (len(of_responses) + len(of_predictions))))
     widening = np.sqrt(2.0) if cross_validated else 1.0

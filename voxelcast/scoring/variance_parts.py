@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -103,6 +103,12 @@ def variance_parts(
         (low, high), (mean_low, mean_high) = ends[kind, sets], means[kind, sets].tolist()
         parts.append(VariancePart(kind, sets, r2, low, high, mean, mean_low, mean_high))
     return parts
+
+
+def average_parts(parts: Sequence[VariancePart]) -> VariancePart:
+    """Average a part over partitions into folds."""
+    names = ("r2", "low", "high", "mean", "mean_low", "mean_high")
+    return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) / len(parts) for name in names})
 
 
 def _fill_ends(

@@ -13,12 +13,11 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.banded_ridge import BandedRidgeModel, fit_banded_ridge
-from voxelcast.encoders.base import FittedEncoder
+from voxelcast.encoders.linear import LinearModel
 from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.search.base import Candidate, PairResult, Part, Share
-from voxelcast.search.mixture import Sources
 from voxelcast.search.selection import SearchRecord
-from voxelcast.search.training import checked_scores
+from voxelcast.search.training import TrainingCache, checked_scores
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,12 @@ class _Fit:
 
 
 def banded_result(
-    single: PairResult, record: SearchRecord, sources: Sources, outers: Sequence[int | None], draws: int, seed: int
+    single: PairResult,
+    record: SearchRecord,
+    trainings: TrainingCache,
+    outers: Sequence[int | None],
+    draws: int,
+    seed: int,
 ) -> PairResult:
     """Replace the predictions of single layers by those of one banded ridge regression on all layers.
 
@@ -42,7 +46,7 @@ def banded_result(
         What the search found without an ensemble; ``chosen``, ``selection_score``, ``nested_choices`` and
         ``single_out_of_fold`` stay as they are, to compare.
     record : SearchRecord
-    sources : Sources
+    trainings : TrainingCache
     outers : sequence of int or None
         None for the fit to all training stimuli, and the outer folds.
     draws : int
@@ -54,8 +58,8 @@ def banded_result(
     result : PairResult
         ``layer_weights`` and ``shares`` hold the parts of the predicted variance that the layers make.
     """
-    data = sources.data
-    fits = {outer: _fit(sources, outer, draws, seed) for outer in outers}
+    data = trainings.data
+    fits = {outer: _fit(trainings, outer, draws, seed) for outer in outers}
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = None
     if folds:
@@ -65,23 +69,23 @@ def banded_result(
     whole = fits[None]
     return replace(
         single,
-        parts=_parts(whole, sources),
-        shares=_shares(whole.model, record, sources, None),
+        parts=_parts(whole, trainings),
+        shares=_shares(whole.model, record, trainings, None),
         layer_weights=whole.model.shares,
         predictions=whole.predictions,
         out_of_fold=out_of_fold,
-        nested_shares=tuple(_shares(fits[fold].model, record, sources, fold) for fold in folds),
+        nested_shares=tuple(_shares(fits[fold].model, record, trainings, fold) for fold in folds),
         voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_ids),
     )
 
 
-def _fit(sources: Sources, outer: int | None, draws: int, seed: int) -> _Fit:
+def _fit(trainings: TrainingCache, outer: int | None, draws: int, seed: int) -> _Fit:
     """Fit to the training stimuli outside the outer fold and predict it, or to all and predict the held-out stimuli."""
-    data = sources.data
+    data = trainings.data
     excluded = () if outer is None else (outer,)
     kept = np.flatnonzero(~np.isin(data.fold_ids, excluded))
     judged = np.s_[data.n_train :] if outer is None else data.rows[outer]
-    features = [checked_scores(space, excluded, data.n_train) for space in sources.spaces]
+    features = [checked_scores(space, excluded, data.n_train) for space in trainings.spaces]
     Xs, Y = [X[kept] for X in features], data.Y[kept]
     own = derive_seed(seed, "banded ridge", "all" if outer is None else outer)
     model = fit_banded_ridge(Xs, Y, data.fold_ids[kept], n_draws=draws, seed=own)
@@ -89,20 +93,22 @@ def _fit(sources: Sources, outer: int | None, draws: int, seed: int) -> _Fit:
     return _Fit(model, x_means, Y.mean(axis=0), model.predict([X[judged] for X in features]))
 
 
-def _parts(fit: _Fit, sources: Sources) -> tuple[Part, ...]:
+def _parts(fit: _Fit, trainings: TrainingCache) -> tuple[Part, ...]:
     """Divide the model into one per layer, each with the mean response as the prediction for its mean features."""
     parts = []
-    for space, x_mean, B in zip(sources.spaces, fit.x_means, fit.model.coefficients, strict=True):
-        model = FittedEncoder({}, B, fit.y_mean - x_mean @ B)
+    for space, x_mean, B in zip(trainings.spaces, fit.x_means, fit.model.coefficients, strict=True):
+        model = LinearModel({}, B, fit.y_mean - x_mean @ B)
         parts.append(Part(space.network, space.layer, "banded_ridge", model, np.ones(B.shape[1]), space.pool))
     return tuple(parts)
 
 
-def _shares(model: BandedRidgeModel, record: SearchRecord, sources: Sources, outer: int | None) -> tuple[Share, ...]:
+def _shares(
+    model: BandedRidgeModel, record: SearchRecord, trainings: TrainingCache, outer: int | None
+) -> tuple[Share, ...]:
     """Say how much of the predicted variance each layer makes, largest first; its score is its best candidate's."""
     found = []
-    for place, (space, share) in enumerate(zip(sources.spaces, model.shares, strict=True)):
-        members = record.members(outer, place)
+    for index, (space, share) in enumerate(zip(trainings.spaces, model.shares, strict=True)):
+        members = record.members(outer, index)
         if members:
             scores = members[0].candidates[0].fold_scores
             candidate = Candidate(space.network, space.layer, "banded_ridge", {}, scores, pool=space.pool)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Params
-from voxelcast.encoders.sample import FittedModel
+from voxelcast.encoders.base import FittedModel
+from voxelcast.encoders.params import Params
+from voxelcast.search.sharing import Sharing
 
 
 class FeatureSpace(Protocol):
@@ -64,13 +65,36 @@ def space_names(space: FeatureSpace) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class PairContext:
+    """What a search has to know of its responses and feature spaces.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Subject and ROI, say: they make the proposals of one pair independent of another's.
+    truncate : bool
+        Whether a joint search tries the first k components of a layer for every k: they must be principal components.
+    n_delays : int
+        How many features, one behind the other, are the same component at other delays (`voxelcast.features.delays`):
+        a joint search takes or leaves them together.
+    sharing : Sharing, optional
+        Other subjects' responses: models are fitted to responses projected on what all subjects share.
+    """
+
+    names: tuple[str, ...] = ()
+    truncate: bool = True
+    n_delays: int = 1
+    sharing: Sharing | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One model that a search tried on one layer.
 
     Parameters
     ----------
     network, layer, encoder : str
-    setting : Params
+    params : Params
     fold_scores : ndarray of shape (n_folds,)
         Mean over voxels of the score in each fold, from a model fitted to the other folds; NaN from the fold on in
         which it was given up.
@@ -83,7 +107,7 @@ class Candidate:
     network: str
     layer: str
     encoder: str
-    setting: Params
+    params: Params
     fold_scores: FloatArray
     n_features: int | None = None
     pool: str = ""
@@ -146,7 +170,7 @@ class PairResult:
         Every candidate tried, in the order tried.
     chosen : Candidate
         The best single one for the mean over voxels, by the selection's rule. Ties go to the candidate tried first,
-        and within an encoder to the simpler setting.
+        and within an encoder to the simpler parameters.
     selection_score : float
         The score of ``chosen``; where each voxel chose for itself, the mean of the voxels' best scores.
     parts : tuple of Part

@@ -1,4 +1,4 @@
-"""What each voxel, or the ROI as one, takes of the settings tried: the best, or the simplest that is nearly as good.
+"""Choice among the parameters tried, by each voxel or by the ROI: the best, or the simplest that is nearly as good.
 
 References
 ----------
@@ -21,14 +21,14 @@ TIE = 1e-12
 
 @dataclass(frozen=True)
 class Choice:
-    """What several units (voxels, or the ROI as one) take of some settings.
+    """The parameters that each of several units (voxels, or the ROI as one) takes.
 
     Parameters
     ----------
     score : ndarray of shape (n_units,)
-        Of the best setting, its mean over folds; -inf where no setting has one.
+        Of the best parameters, its mean over folds; -inf where no parameters has one.
     pick : ndarray of shape (n_units,), int
-        Place of the setting taken.
+        Place of the parameters taken.
     """
 
     score: FloatArray
@@ -36,16 +36,16 @@ class Choice:
 
 
 def choose(mean: FloatArray, error: FloatArray, order: IntArray, rule: Rule) -> Choice:
-    """Choose a setting for each unit.
+    """Choose a set of parameters for each unit.
 
     Parameters
     ----------
-    mean, error : ndarray of shape (n_settings, n_units)
+    mean, error : ndarray of shape (n_params, n_units)
         Mean score over folds and its standard error; NaN where there is none.
-    order : ndarray of shape (n_settings,)
-        Places of the settings from the simplest to the most complex.
+    order : ndarray of shape (n_params,)
+        Places of the parameters from the simplest to the most complex.
     rule : str
-        ``"best"``, or ``"one_standard_error"`` [1]_; see `voxelcast.search.settings.SelectionSettings`.
+        ``"best"``, or ``"one_standard_error"`` [1]_; see `voxelcast.search.parameters.SelectionSettings`.
     """
     # A NaN compares as worse than anything; of equals the first is taken, here the simplest.
     scores = np.where(np.isnan(mean), -np.inf, mean)[order]
@@ -60,11 +60,11 @@ def choose(mean: FloatArray, error: FloatArray, order: IntArray, rule: Rule) -> 
 
 
 def first_best(scores: FloatArray) -> IntArray:
-    """Return the place of the best along the first axis, the first of equals."""
-    places: IntArray = (scores >= scores.max(axis=0) - TIE).argmax(axis=0)
-    return places
+    """Return the index of the best along the first axis, the first of equals."""
+    best: IntArray = (scores >= scores.max(axis=0) - TIE).argmax(axis=0)
+    return best
 
 
-def simplest_first(complexity: IntArray | None, n_settings: int) -> IntArray:
-    """Return the settings' places from the simplest to the most complex; without ``complexity`` as they are."""
-    return np.arange(n_settings) if complexity is None else np.argsort(complexity, kind="stable")
+def simplest_first(complexity: IntArray | None, n_params: int) -> IntArray:
+    """Return the parameters' places from the simplest to the most complex; without ``complexity`` as they are."""
+    return np.arange(n_params) if complexity is None else np.argsort(complexity, kind="stable")

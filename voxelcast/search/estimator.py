@@ -17,10 +17,11 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.base import FittedEncoder, Params
+from voxelcast.encoders.base import Encoder, FittedModel
 from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.registry import AUTOML_ENCODERS, can_be_exact, get_encoder
-from voxelcast.encoders.sample import AnyEncoder, FittedModel
+from voxelcast.encoders.linear import LinearModel
+from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.registry import ENCODERS, can_be_exact, get_encoder
 from voxelcast.search.base import Candidate, GivenFeatures
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
@@ -62,6 +63,16 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
         Where X has names of columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import voxelcast as vc
+    >>> rng = np.random.default_rng(0)
+    >>> X, Y = rng.standard_normal((60, 10)), rng.standard_normal((60, 4))
+    >>> model = vc.EncodingModel("pls", folds=5).fit(X, Y)
+    >>> list(model.params_), model.predict(X).shape
+    (['n_components'], (60, 4))
     """
 
     def __init__(
@@ -118,7 +129,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         else:
             model = encoder.fit(features, Y, params)
         self.model_: FittedModel = model
-        self.params_ = dict(model.setting)
+        self.params_ = dict(model.params)
         self.candidates_ = tried
         return self
 
@@ -150,10 +161,10 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         intercept = self._linear("intercept_").intercept
         return float(intercept[0]) if self._one_dimensional else intercept
 
-    def _linear(self, wanted: str) -> FittedEncoder:
+    def _linear(self, wanted: str) -> LinearModel:
         # scikit-learn asks by hasattr what an estimator has, so this is an AttributeError and none of our own.
         model = self.__dict__.get("model_")
-        if not isinstance(model, FittedEncoder):
+        if not isinstance(model, LinearModel):
             why = "it is not fitted" if model is None else f"a model of {self.encoder} is not linear"
             raise AttributeError(f"{type(self).__name__} has no {wanted}: {why}")
         return model
@@ -168,10 +179,10 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self._one_dimensional = responses.ndim == 1
         return features, responses.reshape(len(responses), -1)
 
-    def _given_params(self, encoder: AnyEncoder, shape: tuple[int, ...], n_voxels: int) -> Params | None:
+    def _given_params(self, encoder: Encoder, shape: tuple[int, ...], n_voxels: int) -> Params | None:
         """Return the parameters to fit, or None if it has to be searched."""
         if self.params is None:
-            return None if encoder.space(shape[0], shape[1], n_voxels) else {}
+            return None if encoder.search_space(ProblemSize(shape[0], shape[1], n_voxels)) else {}
         if not isinstance(self.params, Mapping):
             raise OptionError(
                 f"params must be a dict of {self.encoder}'s hyper-parameters, or None to search them; "
@@ -180,7 +191,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         return dict(self.params)
 
     def _searched(
-        self, encoder: AnyEncoder, X: FloatArray, Y: FloatArray, groups: Sequence[Any] | None
+        self, encoder: Encoder, X: FloatArray, Y: FloatArray, groups: Sequence[Any] | None
     ) -> tuple[FittedModel, tuple[Candidate, ...]]:
         """Choose the parameters by cross-validation and return the model fitted with it, and what was tried."""
         if self.method == "exact" and not can_be_exact(self.encoder):
@@ -199,5 +210,5 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.non_deterministic = self.encoder in AUTOML_ENCODERS
+        tags.non_deterministic = self.encoder in ENCODERS and ENCODERS.get(self.encoder).uses_automl
         return tags

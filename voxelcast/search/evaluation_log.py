@@ -1,7 +1,7 @@
 """Scores that a search by proposals has computed so far, on disk, so that a killed search goes on where it was.
 
 Proposals follow from the seed and the scores before them. A search that starts again therefore proposes the same
-settings in the same order, takes the scores it finds here, and goes on with the first that is not: it ends with the
+parameters in the same order, takes the scores it finds here, and goes on with the first that is not: it ends with the
 same bits as one that was never killed.
 """
 

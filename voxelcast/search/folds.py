@@ -9,7 +9,8 @@ import numpy as np
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.core.seeds import generator
+from voxelcast.core.seeds import derive_seed, generator
+from voxelcast.search.settings import FoldSettings
 
 _FEWEST = 3  # With two stimuli a correlation is 1 or -1 whatever the model.
 
@@ -100,6 +101,34 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
             f"{names[sizes.argmin()]}; join groups, or make folds of stimuli"
         )
     return np.asarray(fold_ids, dtype=np.intp)
+
+
+def choose_folds(
+    settings: FoldSettings, n: int, seed: int, groups: Sequence[str] | None = None, repeat: int = 0
+) -> IntArray:
+    """Divide stimuli into folds as the settings say; each repeat divides anew.
+
+    Parameters
+    ----------
+    settings : FoldSettings
+    n : int
+        Number of stimuli.
+    seed : int
+        Of the experiment.
+    groups : sequence of str, optional
+        The group of each stimulus.
+    repeat : int
+        From 0.
+
+    Returns
+    -------
+    fold_ids : ndarray of shape (n,), int
+    """
+    if settings.by == "stimulus":
+        return make_folds(n, settings.n, derive_seed(seed, "folds", *([repeat] if repeat else [])), groups)
+    if groups is None:
+        raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
+    return group_folds(groups, fewest=3 if settings.nested else 2)
 
 
 def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:

@@ -22,7 +22,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.side_by_side import mean_squared_norm
-from voxelcast.features.pca import pca_scores
+from voxelcast.features.pca import PCAOptions, pca_scores
 from voxelcast.search.base import FeatureSpace
 
 JOINED, ALL_LAYERS = "joined", "all layers"
@@ -94,4 +94,4 @@ def joined_scores(layers: Iterable[FloatArray], train_rows: IntArray) -> FloatAr
         # Compared exactly: the computed variance of constant features may be rounding instead of 0.
         centred[:, (train == train[:1]).all(axis=0)] = 0.0
         gram += centred @ (centred.T / mean_squared_norm(centred[train_rows]))
-    return pca_scores(gram, train_rows, "max", where=" of all layers joined").scores
+    return pca_scores(gram, train_rows, PCAOptions(where=" of all layers joined")).scores

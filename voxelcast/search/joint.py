@@ -4,120 +4,121 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Params
-from voxelcast.encoders.sample import AnyEncoder
-from voxelcast.search.base import FeatureSpace, space_names
-from voxelcast.search.evaluation_log import EvaluationLog
-from voxelcast.search.exact import Trials, smallest_training, usable_features
-from voxelcast.search.judge import Evaluator
-from voxelcast.search.proposals import nearest_setting, new_study
-from voxelcast.search.settings import Rule, SearchSettings
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.search.base import FeatureSpace, PairContext, space_names
+from voxelcast.search.evaluator import Evaluator
+from voxelcast.search.proposals import nearest_params, new_study
+from voxelcast.search.settings import SearchSettings
 from voxelcast.search.study import suggest_range
-from voxelcast.search.training import PairData, Training
-from voxelcast.search.truncated import truncated
+from voxelcast.search.training import training, truncated
+from voxelcast.search.trials import Task, Trials, usable_features
 
-Found = tuple[int | None, int, AnyEncoder, Trials]
-_Choice = tuple[int, int, int]  # place among the spaces, number of features, encoder
+_Proposal = Mapping[str, Any]
+Found = tuple[int | None, int, Encoder, Trials]
+"""Outer fold, index of the layer, encoder, and what was tried of them."""
 
 
-def joint_trials(
-    spaces: Sequence[FeatureSpace],
-    trainings: Sequence[Training],
-    encoders: Sequence[AnyEncoder],
-    data: PairData,
-    nested: bool,
-    search: SearchSettings,
-    seed: int,
-    *,
-    truncate: bool = True,
-    n_delays: int = 1,
-    voxel_rule: Rule | None = None,
-    log: EvaluationLog | None = None,
-) -> Iterator[Found]:
-    """Search all layers, pools, numbers of components and encoders in one study, and in one more per outer fold.
+class _Choice(NamedTuple):
+    """What a proposal is about, besides the encoder's parameters."""
+
+    space_index: int
+    n_features: int
+    encoder: int
+
+
+class JointSearch:
+    """Search of all layers, pools, numbers of components and encoders in one study, and in one more per outer fold.
 
     Parameters
     ----------
-    spaces, trainings
-        The layers, once for each pool over time, and their training moments, which are all held at once.
-    truncate : bool
-        Whether the number of components is searched; not where components have no order.
-    n_delays : int
-        How many features, one behind the other, are the same component at other delays.
-    encoders, data, nested, search, seed, voxel_rule, log
-        As for `voxelcast.search.proposals.proposed_trials`.
-
-    Yields
-    ------
-    outer, place, encoder, trials
-        The trials of an outer fold (None: plain cross-validation), gathered by layer, pool, features and encoder.
+    spaces : sequence of FeatureSpace
+        The layers, once for each pool over time; the training data of all are held at once.
+    encoders : sequence of Encoder
+    task : Task
+    context : PairContext
+        Whether the number of components is searched (not where components have no order), and how many features are
+        one component at several delays.
     """
-    n_train, q = smallest_training(data, nested), data.Y.shape[1]
-    most = max(training.n_features for training in trainings)
-    most_components = -(-most // n_delays)
-    ranges = [encoder.space(n_train, most, q) for encoder in encoders]
-    layers = _places_by_pool(spaces)
-    pools = list(dict.fromkeys(space.pool for space in spaces if space.pool))
 
-    @cache  # of the layers that are proposed, once each: it takes the moments of all training parts
-    def usable(place: int, which: int) -> int:
-        return usable_features(encoders[which], trainings[place], data, nested)
+    def __init__(
+        self, spaces: Sequence[FeatureSpace], encoders: Sequence[Encoder], task: Task, context: PairContext
+    ) -> None:
+        self._spaces, self._encoders, self._task, self._context = spaces, encoders, task, context
+        self._trainings = [training(space, task.data) for space in spaces]
+        most = max(source.n_features for source in self._trainings)
+        self._most_components = -(-most // context.n_delays)
+        self._ranges = [encoder.search_space(task.size(most)) for encoder in encoders]
+        self._layers = _indices_by_pool(spaces)
+        self._pools = list(dict.fromkeys(space.pool for space in spaces if space.pool))
+        self._usable: dict[tuple[int, int], int] = {}
 
-    def sizes(place: int, k: int, which: int) -> tuple[int, int, int]:
-        return n_train, min(k, usable(place, which)), q
+    def trials(self, search: SearchSettings, seed: int) -> Iterator[Found]:
+        """Yield what was tried in each outer fold, gathered by layer, pool, number of features and encoder."""
+        for outer in self._task.outers:
+            evaluators: dict[_Choice, Evaluator] = {}
 
-    def suggest(trial: Any) -> Mapping[str, Any]:
-        own = layers[int(trial.suggest_categorical("layer", range(len(layers)))) if len(layers) > 1 else 0]
-        pool = str(trial.suggest_categorical("pool", pools)) if pools else ""
-        place = own[pool if pool in own else ""]  # features that come with the dataset have no pool
-        wanted = int(trial.suggest_int("components", 1, most_components, log=True)) if truncate else most_components
+            def score(
+                proposal: _Proposal,
+                fold: int,
+                evaluators: dict[_Choice, Evaluator] = evaluators,
+                outer: int | None = outer,
+            ) -> float:
+                choice = proposal["choice"]
+                if choice not in evaluators:
+                    evaluators[choice] = self._evaluator(choice, outer)
+                return evaluators[choice].score(proposal["params"], fold)
+
+            study = new_study(search, seed, self._suggest, outer)
+            gathered: dict[_Choice, list[tuple[Params, FloatArray]]] = {}
+            for proposal, scores in study.run(search.trials, score, self._task.inner_folds(outer)):
+                gathered.setdefault(proposal["choice"], []).append((proposal["params"], scores))
+            for choice, tried in sorted(gathered.items(), key=lambda item: item[0]):
+                encoder = self._encoders[choice.encoder]
+                trials = evaluators[choice].trials(tried, encoder.param_grid(self._size(choice)))
+                kept = choice.n_features if self._context.truncate else None
+                yield outer, choice.space_index, encoder, replace(trials, n_features=kept)
+
+    def _suggest(self, trial: Any) -> _Proposal:
+        layers, encoders, most = self._layers, self._encoders, self._most_components
+        by_pool = layers[int(trial.suggest_categorical("layer", range(len(layers)))) if len(layers) > 1 else 0]
+        pool = str(trial.suggest_categorical("pool", self._pools)) if self._pools else ""
+        index = by_pool[pool if pool in by_pool else ""]  # features that come with the dataset have no pool
+        components = int(trial.suggest_int("components", 1, most, log=True)) if self._context.truncate else most
         which = int(trial.suggest_categorical("encoder", range(len(encoders)))) if len(encoders) > 1 else 0
-        k = min(wanted * n_delays, trainings[place].n_features)
-        encoder = encoders[which]
+        n_features = min(components * self._context.n_delays, self._trainings[index].n_features)
+        encoder, choice = encoders[which], _Choice(index, n_features, which)
         proposal = {
-            name: suggest_range(trial, f"{encoder.name}.{name}", bounds) for name, bounds in ranges[which].items()
+            name: suggest_range(trial, f"{encoder.name}.{name}", bounds) for name, bounds in self._ranges[which].items()
         }
-        # An encoder's ranges follow the number of features: what is out of range moves to the nearest setting inside.
-        own_sizes = sizes(place, k, which)
-        setting = nearest_setting(proposal, encoder.settings(*own_sizes), encoder.space(*own_sizes))
-        return {"place": place, "features": k, "encoder": which, "setting": setting}
+        # An encoder's ranges follow the number of features: what is out of range moves to the nearest inside.
+        size = self._size(choice)
+        params = nearest_params(proposal, encoder.param_grid(size), encoder.search_space(size))
+        return {"choice": choice, "params": params}
 
-    for outer in (None, *range(data.n_folds if nested else 0)):
-        folds = [fold for fold in range(data.n_folds) if fold != outer]
-        judges: dict[_Choice, Evaluator] = {}
+    def _size(self, choice: _Choice) -> ProblemSize:
+        key = (choice.space_index, choice.encoder)
+        if key not in self._usable:  # it takes the moments of all training parts, so of what is proposed alone
+            encoder, source = self._encoders[choice.encoder], self._trainings[choice.space_index]
+            self._usable[key] = usable_features(encoder, source, self._task)
+        return self._task.size(min(choice.n_features, self._usable[key]))
 
-        def score(
-            proposal: Mapping[str, Any],
-            fold: int,
-            judges: dict[_Choice, Evaluator] = judges,
-            outer: int | None = outer,
-        ) -> float:
-            choice = (proposal["place"], proposal["features"], proposal["encoder"])
-            place, k, which = choice
-            if choice not in judges:
-                source = truncated(trainings[place], k)
-                label = ("joint", *space_names(spaces[place]), str(k), encoders[which].name, str(outer))
-                judges[choice] = Evaluator(encoders[which], source, data, search.metric, outer, voxel_rule, log, label)
-            return judges[choice].score(proposal["setting"], fold)
-
-        tried = new_study(search, seed, suggest, outer).run(search.trials, score, folds)
-        gathered: dict[_Choice, list[tuple[Params, FloatArray]]] = {}
-        for proposal, scores in tried:
-            choice = (proposal["place"], proposal["features"], proposal["encoder"])
-            gathered.setdefault(choice, []).append((proposal["setting"], scores))
-        for (place, k, which), own in sorted(gathered.items()):
-            listed = encoders[which].settings(*sizes(place, k, which))
-            trials = judges[place, k, which].trials(own, listed, folds)
-            yield outer, place, encoders[which], replace(trials, n_features=k if truncate else None)
+    def _evaluator(self, choice: _Choice, outer: int | None) -> Evaluator:
+        encoder, source = (
+            self._encoders[choice.encoder],
+            truncated(self._trainings[choice.space_index], choice.n_features),
+        )
+        names = space_names(self._spaces[choice.space_index])
+        label = ("joint", *names, str(choice.n_features), encoder.name, str(outer))
+        return Evaluator(encoder, source, self._task, outer, label)
 
 
-def _places_by_pool(spaces: Sequence[FeatureSpace]) -> list[dict[str, int]]:
-    """Gather the spaces of each layer: their places among all, by pool."""
+def _indices_by_pool(spaces: Sequence[FeatureSpace]) -> list[dict[str, int]]:
+    """Gather the spaces of each layer: their indices among all, by pool."""
     layers: dict[tuple[str, str], dict[str, int]] = {}
-    for place, space in enumerate(spaces):
-        layers.setdefault((space.network, space.layer), {})[space.pool] = place
+    for index, space in enumerate(spaces):
+        layers.setdefault((space.network, space.layer), {})[space.pool] = index
     return list(layers.values())

@@ -11,41 +11,40 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.sample import FittedModel
-from voxelcast.search.base import FeatureSpace, Part, Share
+from voxelcast.encoders.base import FittedModel
+from voxelcast.search.base import Part, Share
 from voxelcast.search.choice import first_best
 from voxelcast.search.ensemble import StackingSums, average_weights, best_weights
-from voxelcast.search.member_fits import fit_members, training_mean
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import EnsembleSettings
-from voxelcast.search.training import PairData, Training, checked_scores, training
+from voxelcast.search.training import PairData, Training, TrainingCache, checked_scores, training, truncated
 
 Outer = int | None
 
 
-class Sources:
-    """The training moments of the feature spaces, made when they are asked for; only the last one is kept.
+def training_mean(data: PairData, excluded: Sequence[int]) -> FloatArray:
+    """Return the mean responses to the training stimuli outside the folds ``excluded``, ndarray of shape (q,)."""
+    left_out: FloatArray = data.fold_sums[list(excluded)].sum(axis=0) / data.size(tuple(excluded))
+    return np.asarray(data.y_mean - left_out)
 
-    Parameters
-    ----------
-    spaces : sequence of FeatureSpace
-    data : PairData
+
+def fit_members(members: Sequence[Member], training: Training, excluded: tuple[int, ...]) -> list[FittedModel]:
+    """Fit members of one layer to the training stimuli outside the folds ``excluded``.
+
+    Members of the same encoder (two outer folds' choices, say) are fitted together, which may save work.
     """
-
-    def __init__(self, spaces: Sequence[FeatureSpace], data: PairData) -> None:
-        self.spaces, self.data = spaces, data
-        self._last: tuple[int, Training] | None = None
-
-    def __getitem__(self, place: int) -> Training:
-        """Return those of one feature space."""
-        if self._last is None or self._last[0] != place:
-            self._last = None  # frees its memory before the next is made
-            self._last = (place, training(self.spaces[place], self.data))
-        return self._last[1]
+    models: dict[int, FittedModel] = {}
+    groups = [(member.encoder.name, member.n_features) for member in members]
+    for group in dict.fromkeys(groups):
+        indices = [k for k in range(len(members)) if groups[k] == group]
+        picked = [([c.params for c in members[k].candidates], members[k].pick) for k in indices]
+        fitted = members[indices[0]].encoder.fit_members(truncated(training, group[1]), picked, excluded)
+        models |= dict(zip(indices, fitted, strict=True))
+    return [models[k] for k in range(len(members))]
 
 
 def mixture_weights(
-    record: SearchRecord, sources: Sources, ensemble: EnsembleSettings, outers: Sequence[Outer]
+    record: SearchRecord, trainings: TrainingCache, ensemble: EnsembleSettings, outers: Sequence[Outer]
 ) -> dict[Outer, FloatArray]:
     """Weigh the layers, in the plain search (outer None) and in outer folds, by what is outside the outer fold.
 
@@ -55,12 +54,12 @@ def mixture_weights(
     """
     scores = {outer: record.layer_scores(outer) for outer in outers}
     if ensemble.method == "stacking":
-        sums = _stacking_sums(record, sources, ensemble.per, outers)
+        sums = _stacking_sums(record, trainings, ensemble.per, outers)
         weights = {}
         for outer in outers:
             best = np.where(np.isneginf(scores[outer]).all(axis=0), -1, first_best(scores[outer]))
             # One set of weights for the ROI: where it has none, its best layer is that of the best single candidate.
-            units = best if ensemble.per == "voxel" else np.array([record.single(outer).place])
+            units = best if ensemble.per == "voxel" else np.array([record.single(outer).index])
             found = sums[outer].weights(ensemble.sum_to_one, units)
             weights[outer] = np.broadcast_to(found, scores[outer].shape)
         return weights
@@ -70,26 +69,26 @@ def mixture_weights(
 
 
 def _stacking_sums(
-    record: SearchRecord, sources: Sources, per: str, outers: Sequence[Outer]
+    record: SearchRecord, trainings: TrainingCache, per: str, outers: Sequence[Outer]
 ) -> dict[Outer, StackingSums]:
     """Sum over out-of-fold predictions: inner fold i of outer fold j is predicted by models fitted without i and j.
 
-    A model without i and j serves outer fold i as well, with the setting that i chose.
+    A model without i and j serves outer fold i as well, with the parameters that i chose.
     """
-    data, n_spaces = sources.data, len(sources.spaces)
+    data, n_spaces = trainings.data, len(trainings.spaces)
     sums = {outer: StackingSums(n_spaces, data.Y.shape[1], per, _deviations(data, outer)) for outer in outers}
 
     def add(excluded: tuple[int, ...], judged: Mapping[int, Outer]) -> None:
         """``judged`` maps each fold to be predicted to the outer search whose choices predict it."""
         predictions = {fold: np.zeros((n_spaces, *data.Y[data.rows[fold]].shape)) for fold in judged}
-        for place, space in enumerate(sources.spaces):
+        for index, space in enumerate(trainings.spaces):
             # Made anew for every part: no part is asked for twice, and what all layers would keep is gigabytes.
             source = training(space, data)
-            members = {fold: record.members(outer, place) for fold, outer in judged.items()}
-            models = fit_members([m for own in members.values() for m in own], source, data, excluded)
-            for fold, own in members.items():
-                fitted, models = models[: len(own)], models[len(own) :]
-                _add_layer(predictions[fold][place], own, fitted, source.features(excluded, fold), None)
+            members = {fold: record.members(outer, index) for fold, outer in judged.items()}
+            models = fit_members([m for some in members.values() for m in some], source, excluded)
+            for fold, chosen in members.items():
+                fitted, models = models[: len(chosen)], models[len(chosen) :]
+                _add_layer(predictions[fold][index], chosen, fitted, source.features(excluded, fold), None)
         for fold, outer in judged.items():
             sums[outer].add(predictions[fold], data.held_out[fold].centred)
 
@@ -125,47 +124,47 @@ def _add_layer(
 def single_weights(member: Member, n_spaces: int) -> FloatArray:
     """Return weight 1 for the layer of the best single candidate, ndarray of shape (n_spaces, q)."""
     weights = np.zeros((n_spaces, len(member.pick)))
-    weights[member.place] = 1.0
+    weights[member.index] = 1.0
     return weights
 
 
 def members_in_use(record: SearchRecord, outer: Outer, weights: FloatArray) -> dict[int, tuple[Member, ...]]:
     """Return the members of every layer that has a weight somewhere."""
-    return {place: record.members(outer, place) for place in np.flatnonzero(weights.any(axis=1)).tolist()}
+    return {index: record.members(outer, index) for index in np.flatnonzero(weights.any(axis=1)).tolist()}
 
 
 def nested_predictions(
-    sources: Sources, members: Sequence[Mapping[int, Sequence[Member]]], weights: Sequence[FloatArray]
+    trainings: TrainingCache, members: Sequence[Mapping[int, Sequence[Member]]], weights: Sequence[FloatArray]
 ) -> FloatArray:
     """Predict every fold by what was selected and weighted without it, ndarray of shape (n_train, q).
 
     Parameters
     ----------
-    sources : Sources
+    trainings : TrainingCache
     members : sequence of mapping of int to sequence of Member
         Of each outer fold, by layer.
     weights : sequence of ndarray of shape (n_spaces, q)
         Of each outer fold.
     """
-    data = sources.data
+    data = trainings.data
     predictions = np.empty(data.Y.shape)
     for outer, W in enumerate(weights):
         predictions[data.rows[outer]] = (1.0 - W.sum(axis=0)) * training_mean(data, (outer,))
-    for place in sorted({place for own in members for place in own}):
-        source = sources[place]
-        for outer, own in enumerate(members):
-            if place not in own:
+    for index in sorted({index for chosen in members for index in chosen}):
+        source = trainings[index]
+        for outer, chosen in enumerate(members):
+            if index not in chosen:
                 continue
-            models = fit_members(own[place], source, data, (outer,))
+            models = fit_members(chosen[index], source, (outer,))
             rows = data.rows[outer]
             fold = predictions[rows]
-            _add_layer(fold, own[place], models, source.features((outer,), outer), weights[outer][place])
+            _add_layer(fold, chosen[index], models, source.features((outer,), outer), weights[outer][index])
             predictions[rows] = fold
     return predictions
 
 
 def final_parts(
-    sources: Sources, members: Mapping[int, Sequence[Member]], weights: FloatArray
+    trainings: TrainingCache, members: Mapping[int, Sequence[Member]], weights: FloatArray
 ) -> tuple[tuple[Part, ...], FloatArray]:
     """Fit to all training stimuli and predict the held-out stimuli.
 
@@ -174,28 +173,28 @@ def final_parts(
     parts : tuple of Part
     predictions : ndarray of shape (n_test, q)
     """
-    data, parts = sources.data, []
+    data, parts = trainings.data, []
     predictions: FloatArray | None = None
-    for place, own in members.items():
-        space = sources.spaces[place]
+    for index, chosen in members.items():
+        space = trainings.spaces[index]
         test = checked_scores(space, (), data.n_train)[data.n_train :]
         if predictions is None:
             predictions = np.tile((1.0 - weights.sum(axis=0)) * data.y_mean, (len(test), 1))
-        models = fit_members(own, sources[place], data, ())
-        _add_layer(predictions, own, models, test, weights[place])
-        for member, model in zip(own, models, strict=True):
-            own_weights = np.where(member.used, weights[place], 0.0)
-            parts.append(Part(space.network, space.layer, member.encoder.name, model, own_weights, space.pool))
+        models = fit_members(chosen, trainings[index], ())
+        _add_layer(predictions, chosen, models, test, weights[index])
+        for member, model in zip(chosen, models, strict=True):
+            kept_weights = np.where(member.used, weights[index], 0.0)
+            parts.append(Part(space.network, space.layer, member.encoder.name, model, kept_weights, space.pool))
     return tuple(parts), predictions if predictions is not None else np.empty((0, data.Y.shape[1]))
 
 
 def shares(members: Mapping[int, Sequence[Member]], weights: FloatArray) -> tuple[Share, ...]:
     """Say how much each candidate counts, heaviest first; those without any weight are left out."""
     found = []
-    for place, own in members.items():
-        for member in own:
+    for index, chosen in members.items():
+        for member in chosen:
             for k, candidate in enumerate(member.candidates):
-                w = np.where(member.used & (member.pick == k), weights[place], 0.0)
+                w = np.where(member.used & (member.pick == k), weights[index], 0.0)
                 if w.any():
                     found.append(Share(candidate, float(w.mean()), int(np.count_nonzero(w))))
     return tuple(sorted(found, key=lambda share: -share.weight))

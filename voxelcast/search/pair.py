@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,16 +10,15 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.sample import AnyEncoder
-from voxelcast.scoring.correlation import Metric, fold_pearson_r
+from voxelcast.encoders.base import Encoder
+from voxelcast.scoring.correlation import fold_pearson_r
 from voxelcast.search.banded import banded_result
-from voxelcast.search.base import FeatureSpace, PairResult, space_names
+from voxelcast.search.base import FeatureSpace, PairContext, PairResult, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import exact_trials
 from voxelcast.search.folds import check_folds
-from voxelcast.search.joint import joint_trials
+from voxelcast.search.joint import JointSearch
 from voxelcast.search.mixture import (
-    Sources,
     final_parts,
     members_in_use,
     mixture_weights,
@@ -30,39 +28,15 @@ from voxelcast.search.mixture import (
 )
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
-from voxelcast.search.settings import EnsembleSettings, PairSettings, Rule, SearchSettings, SelectionSettings
-from voxelcast.search.sharing import Sharing
-from voxelcast.search.training import PairData, training
-from voxelcast.search.voxelwise import exact_voxel_trials
-
-
-@dataclass(frozen=True)
-class PairContext:
-    """What a search has to know of its responses and feature spaces.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Subject and ROI, say: they make the proposals of one pair independent of another's.
-    truncate : bool
-        Whether a joint search tries the first k components of a layer for every k: they must be principal components.
-    n_delays : int
-        How many features, one behind the other, are the same component at other delays (`voxelcast.features.delays`):
-        a joint search takes or leaves them together.
-    sharing : Sharing, optional
-        Other subjects' responses: models are fitted to responses projected on what all subjects share.
-    """
-
-    names: tuple[str, ...] = ()
-    truncate: bool = True
-    n_delays: int = 1
-    sharing: Sharing | None = None
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SearchSettings, SelectionSettings
+from voxelcast.search.training import PairData, Training, TrainingCache
+from voxelcast.search.trials import OuterTrials, Task
 
 
 def search_pair(
     Y: FloatArray,
     feature_spaces: Sequence[FeatureSpace],
-    encoders: Sequence[AnyEncoder],
+    encoders: Sequence[Encoder],
     fold_ids: IntArray,
     settings: PairSettings = PairSettings(),
     *,
@@ -99,131 +73,79 @@ def search_pair(
     Raises
     ------
     OptionError
-        If a setting is out of range.
+        If a setting does not go with the layers or the folds.
     ShapeError
         If rows do not match.
     DataError
         If a value is not finite, or no candidate has a score.
     """
-    search, selection, ensemble, nested = settings.search, settings.selection, settings.ensemble, settings.nested
+    search, selection, ensemble = settings.search, settings.selection, settings.ensemble
     if ensemble.joined and len(feature_spaces) < 3:
         raise OptionError(
             f"ensemble.joined needs two layers and the space that joins them; got {len(feature_spaces)} spaces; "
             "leave it out"
         )
-    n_folds = _checked(Y, feature_spaces, encoders, fold_ids, nested)
+    n_folds = _checked(Y, feature_spaces, encoders, fold_ids, settings.nested)
     if context.sharing and ensemble.method == "banded_ridge":
         raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
     data = PairData(Y, fold_ids, n_folds, context.sharing)
-    outers: list[int | None] = [None, *range(n_folds if nested else 0)]
-    record = SearchRecord(outers, len(feature_spaces), Y.shape[1], selection, joined=ensemble.joined)
-    sources = Sources(feature_spaces, data)
+    task = Task(data, settings.nested, search.metric, selection.voxel_rule, log)
+    record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, joined=ensemble.joined)
+    trainings = TrainingCache(feature_spaces, data)
     seed = derive_seed(settings.seed, *context.names)
-    if search.method == "exact":
-        _search_exactly(record, sources, encoders, nested, search.metric, selection.voxel_rule)
-    elif search.joint:
-        trainings = [training(space, data) for space in feature_spaces]
-        for outer, place, encoder, tried in joint_trials(
-            feature_spaces,
-            trainings,
-            encoders,
-            data,
-            nested,
-            search,
-            seed,
-            truncate=context.truncate,
-            n_delays=context.n_delays,
-            voxel_rule=selection.voxel_rule,
-            log=log,
-        ):
-            record.enter(outer, place, feature_spaces[place], encoder, tried)
+    if search.joint:
+        for outer, index, encoder, tried in JointSearch(feature_spaces, encoders, task, context).trials(search, seed):
+            record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
-        _search_by_proposals(record, sources, encoders, nested, search, seed, voxel_rule=selection.voxel_rule, log=log)
+        for index, space in enumerate(feature_spaces):
+            for encoder in encoders:
+                for outer, tried in _layer_trials(encoder, trainings[index], task, search, seed, space_names(space)):
+                    record.enter(outer, index, space, encoder, tried)
     if ensemble.method == "banded_ridge":
-        single = _judge(record, sources, selection, EnsembleSettings(), outers)
-        return banded_result(single, record, sources, outers, ensemble.draws, seed)
-    return _judge(record, sources, selection, ensemble, outers)
+        single = _result(record, trainings, selection, EnsembleSettings(), task.outers)
+        return banded_result(single, record, trainings, task.outers, ensemble.draws, seed)
+    return _result(record, trainings, selection, ensemble, task.outers)
 
 
-def _search_exactly(
+def _layer_trials(
+    encoder: Encoder, training: Training, task: Task, search: SearchSettings, seed: int, names: Sequence[str]
+) -> OuterTrials:
+    """Search one encoder on one layer."""
+    if search.method == "exact":
+        return exact_trials(encoder, training, task)
+    own_seed = derive_seed(seed, *names, encoder.name)
+    return proposed_trials(encoder, training, task, search, own_seed, " ".join(names))
+
+
+def _result(
     record: SearchRecord,
-    sources: Sources,
-    encoders: Sequence[AnyEncoder],
-    nested: bool,
-    metric: Metric,
-    voxel_rule: Rule | None,
-) -> None:
-    """Try every setting of every encoder on every layer."""
-    for place, space in enumerate(sources.spaces):
-        for encoder in encoders:
-            runs = (
-                exact_trials(encoder, sources[place], sources.data, nested, metric)
-                if voxel_rule is None
-                else exact_voxel_trials(encoder, sources[place], sources.data, nested, voxel_rule)
-            )
-            for outer, tried in runs:
-                record.enter(outer, place, space, encoder, tried)
-
-
-def _search_by_proposals(
-    record: SearchRecord,
-    sources: Sources,
-    encoders: Sequence[AnyEncoder],
-    nested: bool,
-    search: SearchSettings,
-    seed: int,
-    *,
-    voxel_rule: Rule | None,
-    log: EvaluationLog | None,
-) -> None:
-    """Search every layer and encoder by proposals of its own."""
-    for place, space in enumerate(sources.spaces):
-        for encoder in encoders:
-            own = derive_seed(seed, *space_names(space), encoder.name)
-            runs = proposed_trials(
-                encoder,
-                sources[place],
-                sources.data,
-                nested,
-                search,
-                own,
-                voxel_rule=voxel_rule,
-                log=log,
-                name=" ".join(space_names(space)),
-            )
-            for outer, tried in runs:
-                record.enter(outer, place, space, encoder, tried)
-
-
-def _judge(
-    record: SearchRecord,
-    sources: Sources,
+    trainings: TrainingCache,
     selection: SelectionSettings,
     ensemble: EnsembleSettings,
     outers: Sequence[int | None],
 ) -> PairResult:
     """Weigh and fit what was found, and predict with it."""
-    data = sources.data
+    data = trainings.data
     singles = {outer: record.single(outer) for outer in outers}
     only_one = ensemble.method == "none" and selection.per == "roi"
     if only_one:
-        weights = {outer: single_weights(member, len(sources.spaces)) for outer, member in singles.items()}
+        weights = {outer: single_weights(member, len(trainings.spaces)) for outer, member in singles.items()}
         members: dict[int | None, Mapping[int, Sequence[Member]]] = {
-            outer: {member.place: (member,)} for outer, member in singles.items()
+            outer: {member.index: (member,)} for outer, member in singles.items()
         }
     else:
-        weights = mixture_weights(record, sources, ensemble, outers)
+        weights = mixture_weights(record, trainings, ensemble, outers)
         members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
-    parts, predictions = final_parts(sources, members[None], weights[None])
+    parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = single_out_of_fold = None
     if folds:
-        out_of_fold = nested_predictions(sources, [members[j] for j in folds], [weights[j] for j in folds])
+        out_of_fold = nested_predictions(trainings, [members[j] for j in folds], [weights[j] for j in folds])
         single_out_of_fold = out_of_fold
         if not only_one:
-            alone = [{singles[j].place: (singles[j],)} for j in folds]
-            of_single = [single_weights(singles[j], len(sources.spaces)) for j in folds]
-            single_out_of_fold = nested_predictions(sources, alone, of_single)
+            alone = [{singles[j].index: (singles[j],)} for j in folds]
+            of_single = [single_weights(singles[j], len(trainings.spaces)) for j in folds]
+            single_out_of_fold = nested_predictions(trainings, alone, of_single)
     chosen = singles[None].candidates[0]
     best = record.layer_scores(None).max(axis=0)
     scored = best[~np.isneginf(best)]
@@ -244,7 +166,7 @@ def _judge(
 
 
 def _checked(
-    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[AnyEncoder], fold_ids: IntArray, nested: bool
+    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[Encoder], fold_ids: IntArray, nested: bool
 ) -> int:
     """Check what a search is given and return the number of folds."""
     if Y.ndim != 2 or Y.shape[1] == 0:

@@ -6,7 +6,7 @@ choice nor pruning has seen the outer fold, so the nested score is not biased by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from math import exp, log
 from typing import Any
@@ -14,53 +14,40 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Distribution, Params
-from voxelcast.encoders.sample import AnyEncoder
-from voxelcast.search.evaluation_log import EvaluationLog
-from voxelcast.search.exact import Trials, smallest_training, usable_features
-from voxelcast.search.judge import Evaluator
-from voxelcast.search.settings import Rule, SearchSettings
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.params import Distribution, Params
+from voxelcast.search.evaluator import Evaluator
+from voxelcast.search.settings import SearchSettings
 from voxelcast.search.study import Study, suggest_range
-from voxelcast.search.training import PairData, Training
+from voxelcast.search.training import Training
+from voxelcast.search.trials import OuterTrials, Task, usable_features
 
 
 def new_study(
     search: SearchSettings, seed: int, suggest: Callable[[Any], Mapping[str, Any]], outer: int | None
 ) -> Study:
     """Start the study of an outer fold."""
-    own = derive_seed(seed, "bayes", "all" if outer is None else outer)
+    of_outer = derive_seed(seed, "bayes", "all" if outer is None else outer)
     sampler = search.sampler if search.method == "bayes" else "random"
-    return Study(suggest, sampler=sampler, seed=own, prune=search.prune)
+    return Study(suggest, sampler=sampler, seed=of_outer, prune=search.prune)
 
 
 def proposed_trials(
-    encoder: AnyEncoder,
-    training: Training,
-    data: PairData,
-    nested: bool,
-    search: SearchSettings,
-    seed: int,
-    *,
-    voxel_rule: Rule | None = None,
-    log: EvaluationLog | None = None,
-    name: str = "",
-) -> Iterator[tuple[int | None, Trials]]:
-    """Search the encoder's space by proposals under plain cross-validation and, if nested, in outer folds.
+    encoder: Encoder, training: Training, task: Task, search: SearchSettings, seed: int, name: str = ""
+) -> OuterTrials:
+    """Search the encoder's search space by proposals under plain cross-validation and, if nested, in outer folds.
 
-    A proposal is moved to the nearest setting of the exhaustive search where there is one, so that both searches
-    choose among the same models and a setting proposed twice is fitted once. Every outer fold has a search of its own.
+    A proposal is moved to the nearest parameters of the exhaustive search where there are some, so that both searches
+    choose among the same models and what is proposed twice is fitted once. Every outer fold has a search of its own.
     An encoder without hyper-parameters is fitted once.
 
     Parameters
     ----------
-    encoder, training, data, nested
-        As for `voxelcast.search.exact.exact_trials`.
+    encoder : Encoder
+    training : Training
+    task : Task
     search : SearchSettings
     seed : int
-    voxel_rule : str, optional
-        By which rule each voxel chooses for itself; None: the ROI chooses.
-    log : EvaluationLog, optional
-        What an earlier, killed search has computed.
     name : str
         Of this search in the log.
 
@@ -69,54 +56,56 @@ def proposed_trials(
     outer, trials
         As `voxelcast.search.exact.exact_trials`, with one entry per proposal, repeated ones included.
     """
-    n_features = usable_features(encoder, training, data, nested)
-    sizes = (smallest_training(data, nested), n_features, data.Y.shape[1])
-    listed, space = encoder.settings(*sizes), encoder.space(*sizes)
+    size = task.size(usable_features(encoder, training, task))
+    grid, search_space = encoder.param_grid(size), encoder.search_space(size)
 
     def suggest(trial: Any) -> Params:
-        proposal = {key: suggest_range(trial, key, bounds) for key, bounds in space.items()}
-        return nearest_setting(proposal, listed, space)
+        proposal = {key: suggest_range(trial, key, bounds) for key, bounds in search_space.items()}
+        return nearest_params(proposal, grid, search_space)
 
-    for outer in (None, *range(data.n_folds if nested else 0)):
-        folds = [fold for fold in range(data.n_folds) if fold != outer]
+    for outer in task.outers:
+        folds = task.inner_folds(outer)
         label = (name, encoder.name, "all" if outer is None else str(outer))
-        judge = Evaluator(encoder, training, data, search.metric, outer, voxel_rule, log, label)
+        evaluator = Evaluator(encoder, training, task, outer, label)
         if search.method == "grid":
-            settings = grid_settings(listed, space, search.trials)
-            tried = [(setting, np.array([judge.score(setting, fold) for fold in folds])) for setting in settings]
+            spread = grid_params(grid, search_space, search.trials)
+            tried = [(params, np.array([evaluator.score(params, fold) for fold in folds])) for params in spread]
         else:
-            tried = new_study(search, seed, suggest, outer).run(search.trials if space else 1, judge.score, folds)
-        yield outer, judge.trials(tried, listed, folds)
+            n_trials = search.trials if search_space else 1
+            tried = new_study(search, seed, suggest, outer).run(n_trials, evaluator.score, folds)
+        yield outer, evaluator.trials(tried, grid)
 
 
-def nearest_setting(proposal: Mapping[str, Any], listed: Sequence[Params], space: Mapping[str, Distribution]) -> Params:
-    """Return the listed setting nearest to a proposal, distances measured on each range's own scale.
+def nearest_params(
+    proposal: Mapping[str, Any], grid: Sequence[Params], search_space: Mapping[str, Distribution]
+) -> Params:
+    """Return the parameters of the grid nearest to a proposal, distances measured on each range's own scale.
 
-    Where none are listed, the proposal itself, moved into the ranges.
+    Where there is no grid, the proposal itself, moved into the ranges.
     """
-    if not listed:
-        return {key: min(max(proposal[key], bounds.low), bounds.high) for key, bounds in space.items()}
+    if not grid:
+        return {key: min(max(proposal[key], bounds.low), bounds.high) for key, bounds in search_space.items()}
 
-    def distance(setting: Params) -> float:
+    def distance(params: Params) -> float:
         apart = 0.0
-        for key, bounds in space.items():
-            here, there = float(setting[key]), float(proposal[key])
+        for key, bounds in search_space.items():
+            here, there = float(params[key]), float(proposal[key])
             apart += abs(log(here / there) if bounds.log else here - there)
         return apart
 
-    return min(listed, key=distance)
+    return min(grid, key=distance)
 
 
-def grid_settings(listed: Sequence[Params], space: Mapping[str, Distribution], trials: int) -> list[Params]:
-    """Spread at most ``trials`` settings evenly: over the listed ones, or over the ranges where none are listed."""
-    if listed:
-        places = np.unique(np.linspace(0, len(listed) - 1, min(trials, len(listed))).round().astype(int))
-        return [listed[place] for place in places]
-    if not space:
+def grid_params(grid: Sequence[Params], search_space: Mapping[str, Distribution], trials: int) -> list[Params]:
+    """Spread at most ``trials`` parameters evenly: over those of the grid, or over the ranges where none are grid."""
+    if grid:
+        indices = np.unique(np.linspace(0, len(grid) - 1, min(trials, len(grid))).round().astype(int))
+        return [grid[k] for k in indices]
+    if not search_space:
         return [{}]
-    each = max(1, int(trials ** (1 / len(space)) + 1e-9))
-    values = [_spread_values(bounds, each) for bounds in space.values()]
-    return [dict(zip(space, combination, strict=True)) for combination in product(*values)]
+    each = max(1, int(trials ** (1 / len(search_space)) + 1e-9))
+    values = [_spread_values(bounds, each) for bounds in search_space.values()]
+    return [dict(zip(search_space, combination, strict=True)) for combination in product(*values)]
 
 
 def _spread_values(bounds: Distribution, n: int) -> list[float | int]:

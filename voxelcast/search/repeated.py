@@ -83,7 +83,7 @@ def _merged_shares(shares: Sequence[Share], n: int) -> tuple[Share, ...]:
     merged: dict[tuple[object, ...], Share] = {}
     for share in shares:
         own = share.candidate
-        key = (own.network, own.layer, own.pool, own.encoder, own.n_features, *sorted(own.setting.items()))
+        key = (own.network, own.layer, own.pool, own.encoder, own.n_features, *sorted(own.params.items()))
         known = merged.get(key, replace(share, weight=0.0))
         weight, n_voxels = known.weight + share.weight, max(known.n_voxels, share.n_voxels)
         merged[key] = replace(known, weight=weight, n_voxels=n_voxels)

@@ -1,4 +1,4 @@
-"""Which of the candidates is taken, of one encoder after the other, by a whole ROI or by each voxel."""
+"""The record of a search: every candidate tried, and the best of each layer for the ROI or for each voxel."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError
-from voxelcast.encoders.sample import AnyEncoder
+from voxelcast.encoders.base import Encoder
 from voxelcast.search.base import Candidate, FeatureSpace
 from voxelcast.search.choice import TIE, Choice, choose, first_best, simplest_first
-from voxelcast.search.exact import Trials
 from voxelcast.search.settings import SelectionSettings
+from voxelcast.search.trials import Trials
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,18 @@ class Member:
 
     Parameters
     ----------
-    place : int
+    index : int
         Of the layer in the list of feature spaces.
-    encoder : Encoder or SampleEncoder
+    encoder : Encoder
     candidates : tuple of Candidate
     pick : ndarray of shape (q,)
-        Place in ``candidates``; 0 where ``used`` is False.
+        Index in ``candidates``; 0 where ``used`` is False.
     used : ndarray of shape (q,), bool
         Voxels that take this encoder of the layer.
     """
 
-    place: int
-    encoder: AnyEncoder
+    index: int
+    encoder: Encoder
     candidates: tuple[Candidate, ...]
     pick: IntArray
     used: BoolArray
@@ -50,37 +50,37 @@ class SearchRecord:
     Parameters
     ----------
     outers : sequence of int or None
-    n_places : int
+    n_layers : int
         Number of layers.
     n_voxels : int
     selection : SelectionSettings
     joined : bool
-        Whether the last place is no layer but all of them joined: `single` leaves it out.
+        Whether the last space is no layer but all of them joined: `single` leaves it out.
     """
 
     def __init__(
         self,
         outers: Sequence[int | None],
-        n_places: int,
+        n_layers: int,
         n_voxels: int,
         selection: SelectionSettings,
         *,
         joined: bool = False,
     ) -> None:
         self.candidates: list[Candidate] = []
-        self._selection, self._n_voxels, self._n_layers = selection, n_voxels, n_places - joined
-        self._roi = {outer: [_Best(1) for _ in range(n_places)] for outer in outers}
+        self._selection, self._n_voxels, self._n_layers = selection, n_voxels, n_layers - joined
+        self._roi = {outer: [_Best(1) for _ in range(n_layers)] for outer in outers}
         self._voxel = (
-            {outer: [_Best(n_voxels) for _ in range(n_places)] for outer in outers}
+            {outer: [_Best(n_voxels) for _ in range(n_layers)] for outer in outers}
             if selection.per == "voxel"
             else self._roi
         )
 
-    def enter(self, outer: int | None, place: int, space: FeatureSpace, encoder: AnyEncoder, tried: Trials) -> None:
+    def enter(self, outer: int | None, index: int, space: FeatureSpace, encoder: Encoder, tried: Trials) -> None:
         """Note the candidates of one layer and encoder; only a strictly better one replaces the best."""
         made = [
-            Candidate(space.network, space.layer, encoder.name, setting, scores, tried.n_features, space.pool)
-            for setting, scores in zip(tried.settings, tried.scores, strict=True)
+            Candidate(space.network, space.layer, encoder.name, params, scores, tried.n_features, space.pool)
+            for params, scores in zip(tried.params_list, tried.scores, strict=True)
         ]
         if outer is None:
             self.candidates += made
@@ -89,9 +89,9 @@ class SearchRecord:
         mean = tried.scores.mean(axis=1)[:, None]
         error = tried.scores.std(axis=1, ddof=1)[:, None] / np.sqrt(tried.scores.shape[1])
         order = simplest_first(tried.complexity, len(made))
-        self._roi[outer][place].offer(made, encoder, choose(mean, error, order, self._selection.rule))
+        self._roi[outer][index].offer(made, encoder, choose(mean, error, order, self._selection.rule))
         if tried.voxels is not None:
-            self._voxel[outer][place].offer(made, encoder, tried.voxels)
+            self._voxel[outer][index].offer(made, encoder, tried.voxels)
 
     def single(self, outer: int | None) -> Member:
         """Return the best candidate for the mean over voxels, or raise DataError if none has a score."""
@@ -102,15 +102,15 @@ class SearchRecord:
                 f"no candidate has a score{where}: in some fold all responses or all predictions are constant; "
                 "leave out constant voxels and layers, or ask for fewer folds"
             )
-        place = int(first_best(scores))
-        return self._roi[outer][place].members(place, self._n_voxels)[0]
+        index = int(first_best(scores))
+        return self._roi[outer][index].members(index, self._n_voxels)[0]
 
-    def members(self, outer: int | None, place: int) -> tuple[Member, ...]:
+    def members(self, outer: int | None, index: int) -> tuple[Member, ...]:
         """Return what a layer enters with; nothing where none of its candidates has a score."""
-        return self._voxel[outer][place].members(place, self._n_voxels)
+        return self._voxel[outer][index].members(index, self._n_voxels)
 
     def layer_scores(self, outer: int | None) -> FloatArray:
-        """Return each layer's best score, ndarray of shape (n_places, n_voxels); -inf where it has none."""
+        """Return each layer's best score, ndarray of shape (n_layers, n_voxels); -inf where it has none."""
         scores = np.stack([best.score for best in self._voxel[outer]])
         return np.broadcast_to(scores, (len(scores), self._n_voxels))
 
@@ -121,9 +121,9 @@ class _Best:
     def __init__(self, n_units: int) -> None:
         self.score: FloatArray = np.full(n_units, -np.inf)
         self._pick: IntArray = np.full(n_units, -1)
-        self._known: list[tuple[AnyEncoder, Candidate]] = []
+        self._known: list[tuple[Encoder, Candidate]] = []
 
-    def offer(self, made: Sequence[Candidate], encoder: AnyEncoder, choice: Choice) -> None:
+    def offer(self, made: Sequence[Candidate], encoder: Encoder, choice: Choice) -> None:
         """Compare what the units chose among the candidates of one encoder with the best so far."""
         better = choice.score > self.score + TIE
         chosen, local = np.unique(choice.pick[better], return_inverse=True)
@@ -131,16 +131,16 @@ class _Best:
         self._known += [(encoder, made[k]) for k in chosen]
         self.score[better] = choice.score[better]
 
-    def members(self, place: int, n_voxels: int) -> tuple[Member, ...]:
+    def members(self, index: int, n_voxels: int) -> tuple[Member, ...]:
         """Gather the candidates in use by encoder."""
         pick = np.broadcast_to(self._pick, (n_voxels,))
         kept = [int(k) for k in np.unique(self._pick) if k >= 0]
         members = []
         groups = {k: (self._known[k][0].name, self._known[k][1].n_features) for k in kept}
         for group in dict.fromkeys(groups.values()):
-            own = [k for k in kept if groups[k] == group]
-            used = np.isin(pick, own)
-            local = np.where(used, np.searchsorted(own, pick), 0)
-            candidates = tuple(self._known[k][1] for k in own)
-            members.append(Member(place, self._known[own[0]][0], candidates, local, used))
+            indices = [k for k in kept if groups[k] == group]
+            used = np.isin(pick, indices)
+            local = np.where(used, np.searchsorted(indices, pick), 0)
+            candidates = tuple(self._known[k][1] for k in indices)
+            members.append(Member(index, self._known[indices[0]][0], candidates, local, used))
         return tuple(members)

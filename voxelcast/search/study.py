@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Distribution
+from voxelcast.encoders.params import Distribution
 
 # Before anything is given up: so many proposals have run to their end, and so many folds of this one are known.
 _STARTUP_PROPOSALS, _STARTUP_FOLDS = 5, 2

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import OptionError, ShapeError
-from voxelcast.encoders.base import Moments
+from voxelcast.encoders.moments import HeldOut, Moments, held_out
+from voxelcast.scoring.correlation import voxel_scores
 from voxelcast.search.base import FeatureSpace, space_names
-from voxelcast.search.path_scores import HeldOut, held_out
 from voxelcast.search.sharing import Sharing, shared_components
 
 # Moments of one feature space that are kept for the next encoder, in bytes.
-_KEPT_BYTES = 256 * 2**20
+KEPT_BYTES = 256 * 2**20
 
 
 class PairData:
@@ -140,23 +140,64 @@ class PairData:
         return np.asarray(U @ (U.T @ Y) + Y.mean(axis=0))
 
 
-class Training(Protocol):
-    """What a search asks of a feature space."""
+class Training(ABC):
+    """Features of one layer and the responses, for any folds left out: what an encoder asks for (`FoldData`).
 
-    n_features: int
+    Moments are kept for the next encoder as long as they take little memory: every encoder asks for the same ones.
+
+    Parameters
+    ----------
+    data : PairData
+    n_features : int
+    """
+
+    def __init__(self, data: PairData, n_features: int) -> None:
+        self.data, self.n_features = data, n_features
+        self._kept: dict[tuple[int, ...], Moments] = {}
+        self._bytes = 0
 
     def moments(self, excluded: tuple[int, ...]) -> Moments:
         """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
+        found = self._kept.get(excluded)
+        if found is None:
+            found = self._moments(excluded)
+            size = found.C.nbytes + 2 * found.S.nbytes
+            if self._bytes + size <= KEPT_BYTES:
+                self._kept[excluded] = found
+                self._bytes += size
+        return found
+
+    @abstractmethod
+    def _moments(self, excluded: tuple[int, ...]) -> Moments: ...
+
+    @abstractmethod
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the features of all training stimuli as compressed without the folds ``excluded``, (n_train, p)."""
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features, of shape (n, p), of the training stimuli outside the folds ``excluded``."""
+        samples: FloatArray = self._scores(excluded)[~np.isin(self.data.fold_ids, excluded)]
+        return samples
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
+        return self._scores(excluded)[self.data.rows[fold]]
+
+    def targets(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the responses that models are fitted to, ndarray of shape (n, q)."""
+        return self.data.targets(excluded)
+
+    def held_out(self, fold: int) -> HeldOut:
+        """Return the responses of a fold."""
+        return self.data.held_out[fold]
+
+    def score(self, predictions: FloatArray, fold: int, metric: str) -> FloatArray:
+        """Score predictions of a fold: each voxel, ndarray of shape (q,), or all together, (1,)."""
+        return voxel_scores(self.data.Y[self.data.rows[fold]], predictions, metric)
 
 
 def training(space: FeatureSpace, data: PairData) -> Training:
-    """Return the quickest way to the training moments that the space allows.
+    """Return the quickest way to the training moments that the feature space allows.
 
     Raises
     ------
@@ -166,7 +207,7 @@ def training(space: FeatureSpace, data: PairData) -> Training:
         If a feature is not finite.
     """
     plain = _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
-    return plain if data.sharing is None else _SharedTraining(plain, data)
+    return plain if data.sharing is None else _SharedTraining(plain)
 
 
 def checked_scores(space: FeatureSpace, excluded: tuple[int, ...], n_train: int) -> FloatArray:
@@ -181,26 +222,7 @@ def checked_scores(space: FeatureSpace, excluded: tuple[int, ...], n_train: int)
     return X
 
 
-class _Kept:
-    """Moments that were asked for already, as long as they take little memory: every encoder asks for the same ones."""
-
-    def __init__(self) -> None:
-        self._kept: dict[tuple[int, ...], Moments] = {}
-        self._bytes = 0
-
-    def get(self, excluded: tuple[int, ...], compute: Callable[[tuple[int, ...]], Moments]) -> Moments:
-        """Return the moments without the folds ``excluded``, computed if they were not kept."""
-        found = self._kept.get(excluded)
-        if found is None:
-            found = compute(excluded)
-            size = found.C.nbytes + 2 * found.S.nbytes
-            if self._bytes + size <= _KEPT_BYTES:
-                self._kept[excluded] = found
-                self._bytes += size
-        return found
-
-
-class _RefittedTraining:
+class _RefittedTraining(Training):
     """Moments of features that are compressed anew for every training part.
 
     A training part of lower rank than the whole has fewer components; those it lacks are columns of zeros. One of
@@ -208,26 +230,22 @@ class _RefittedTraining:
     """
 
     def __init__(self, space: FeatureSpace, data: PairData) -> None:
-        self._space, self._data = space, data
+        super().__init__(data, int(checked_scores(space, (), data.n_train).shape[1]))
+        self._space = space
         self._last: tuple[tuple[int, ...], FloatArray] | None = None
-        self._kept = _Kept()
-        self.n_features = int(checked_scores(space, (), data.n_train).shape[1])
 
     def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
         # One set of folds is asked for several times in a row: moments, then the features of each fold.
         if self._last is None or self._last[0] != excluded:
-            found = checked_scores(self._space, excluded, self._data.n_train)[: self._data.n_train, : self.n_features]
-            X = np.zeros((self._data.n_train, self.n_features))
+            found = checked_scores(self._space, excluded, self.data.n_train)[: self.data.n_train, : self.n_features]
+            X = np.zeros((self.data.n_train, self.n_features))
             X[:, : found.shape[1]] = found
             self._last = (excluded, X)
         return self._last[1]
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
-        return self._kept.get(excluded, self._moments)
-
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
-        data, X = self._data, self._scores(excluded)
+        """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
+        data, X = self.data, self._scores(excluded)
         keep = ~np.isin(data.fold_ids, excluded)
         n = data.size(excluded)
         x_mean = X[keep].mean(axis=0)
@@ -236,17 +254,8 @@ class _RefittedTraining:
         S, C = Xc.T @ Xc, Xc.T @ data.Yc
         return data.moments(excluded, x_mean, y_mean, S, C)
 
-    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
-        """Return the rows of the fold."""
-        return self._scores(excluded)[self._data.rows[fold]]
 
-    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
-        """Return the rows outside the folds left out."""
-        samples: FloatArray = self._scores(excluded)[~np.isin(self._data.fold_ids, excluded)]
-        return samples
-
-
-class _FixedTraining:
+class _FixedTraining(Training):
     """Moments of features that are the same in all folds: all stimuli's moments minus those of the folds left out.
 
     The data are centred on the means of all training stimuli first, so that the subtraction loses nothing to large
@@ -255,21 +264,20 @@ class _FixedTraining:
 
     def __init__(self, space: FeatureSpace, data: PairData) -> None:
         X = checked_scores(space, (), data.n_train)[: data.n_train]
-        self._kept = _Kept()
-        self._X, self._data, self._x_mean = X, data, X.mean(axis=0)
-        self.n_features = X.shape[1]
+        super().__init__(data, X.shape[1])
+        self._X, self._x_mean = X, X.mean(axis=0)
         parts = [X[rows] - self._x_mean for rows in data.rows]
         self._sums = np.stack([part.sum(axis=0) for part in parts])
         self._squares = np.stack([part.T @ part for part in parts])
         self._products = np.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
         self._S, self._C = self._squares.sum(axis=0), self._products.sum(axis=0)
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Subtract what the folds left out contribute."""
-        return self._kept.get(excluded, self._moments)
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        return self._X
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
-        data, folds, n = self._data, list(excluded), self._data.size(excluded)
+        """Subtract what the folds left out contribute."""
+        data, folds, n = self.data, list(excluded), self.data.size(excluded)
         x_sum, y_sum = self._sums[folds].sum(axis=0), data.fold_sums[folds].sum(axis=0)
         S, C = self._S.copy(), self._C.copy()
         for fold in folds:
@@ -281,32 +289,22 @@ class _FixedTraining:
         x_mean, y_mean = self._x_mean - x_sum / n, data.y_mean - y_sum / n
         return data.moments(excluded, x_mean, y_mean, S, C)
 
-    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
-        """Return the rows of the fold."""
-        return self._X[self._data.rows[fold]]
 
-    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
-        """Return the rows outside the folds left out."""
-        samples: FloatArray = self._X[~np.isin(self._data.fold_ids, excluded)]
-        return samples
-
-
-class _SharedTraining:
+class _SharedTraining(Training):
     """Moments with responses projected on the components that subjects share, which no fold left out has a part in."""
 
-    def __init__(self, plain: Training, data: PairData) -> None:
-        self._plain, self._data = plain, data
-        self._kept = _Kept()
-        self.n_features = plain.n_features
+    def __init__(self, plain: Training) -> None:
+        super().__init__(plain.data, plain.n_features)
+        self._plain = plain
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Project by way of the components: no copy of the responses is kept."""
-        return self._kept.get(excluded, self._moments)
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        return self._plain._scores(excluded)
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
-        stats, U, data = self._plain.moments(excluded), self._data.shared(excluded), self._data
+        """Project by way of the components: no copy of the responses is kept."""
+        stats, U, data = self._plain.moments(excluded), self.data.shared(excluded), self.data
         loadings = U.T @ data.responses(excluded)
-        C = ((self._plain.samples(excluded) - stats.x_mean).T @ U) @ loadings
+        C = ((self.samples(excluded) - stats.x_mean).T @ U) @ loadings
         return replace(
             stats,
             C=C,
@@ -315,10 +313,87 @@ class _SharedTraining:
             y_squares=np.square(loadings).sum(axis=0),
         )
 
-    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
-        """Return the rows of the fold."""
-        return self._plain.features(excluded, fold)
 
-    def samples(self, excluded: tuple[int, ...]) -> FloatArray:
-        """Return the rows outside the folds left out."""
-        return self._plain.samples(excluded)
+class _TruncatedTraining(Training):
+    """The first k features of a feature space, with their training moments."""
+
+    def __init__(self, whole: Training, n_features: int) -> None:
+        super().__init__(whole.data, n_features)
+        self._whole = whole
+
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        return self._whole._scores(excluded)[:, : self.n_features]
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Cut them out of those of all features; nothing is kept twice."""
+        return self._moments(excluded)
+
+    def _moments(self, excluded: tuple[int, ...]) -> Moments:
+        k, stats = self.n_features, self._whole.moments(excluded)
+        return replace(stats, x_mean=stats.x_mean[:k], S=stats.S[:k, :k], C=stats.C[:k])
+
+
+def truncated(training: Training, n_features: int | None) -> Training:
+    """Return the training data of the first ``n_features`` features; None: of all.
+
+    Principal components are ordered by variance, so that the first k of them are the compression to k components: no
+    other number has to be compressed again.
+    """
+    if n_features is None or n_features >= training.n_features:
+        return training
+    return _TruncatedTraining(training, n_features)
+
+
+class RememberedTraining(Training):
+    """Training data whose moments and held-out features are kept, whatever their size, for one proposal after another.
+
+    Parameters
+    ----------
+    plain : Training
+    """
+
+    def __init__(self, plain: Training) -> None:
+        super().__init__(plain.data, plain.n_features)
+        self._plain = plain
+        self._all: dict[tuple[int, ...], Moments] = {}
+        self._features: dict[tuple[tuple[int, ...], int], FloatArray] = {}
+
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        return self._plain._scores(excluded)
+
+    def _moments(self, excluded: tuple[int, ...]) -> Moments:
+        return self._plain.moments(excluded)
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
+        if excluded not in self._all:
+            self._all[excluded] = self._moments(excluded)
+        return self._all[excluded]
+
+    def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
+        """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
+        key = (excluded, fold)
+        if key not in self._features:
+            self._features[key] = self._plain.features(excluded, fold)
+        return self._features[key]
+
+
+class TrainingCache:
+    """The training data of feature spaces, made when they are asked for; only the last one is kept.
+
+    Parameters
+    ----------
+    spaces : sequence of FeatureSpace
+    data : PairData
+    """
+
+    def __init__(self, spaces: Sequence[FeatureSpace], data: PairData) -> None:
+        self.spaces, self.data = spaces, data
+        self._last: tuple[int, Training] | None = None
+
+    def __getitem__(self, index: int) -> Training:
+        """Return those of one feature space."""
+        if self._last is None or self._last[0] != index:
+            self._last = None  # frees its memory before the next is made
+            self._last = (index, training(self.spaces[index], self.data))
+        return self._last[1]

@@ -16,7 +16,7 @@ from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import settings
-from voxelcast.encoders.joint_ridge import fit_joint_ridge
+from voxelcast.encoders.banded_ridge import fit_banded_ridge
 from voxelcast.encoders.side_by_side import mean_squared_norm
 from voxelcast.scoring.variance_partitioning import Sets
 from voxelcast.search.base import FeatureSpace
@@ -139,11 +139,11 @@ def nested_predictions(
     for fold in np.unique(fold_ids).tolist():
         held = fold_ids == fold
         features = {name: _side_by_side(spaces, fold, ~held) for name, spaces in groups.items()}
-        own = derive_seed(seed, "variance partitioning", fold)
+        fold_seed = derive_seed(seed, "variance partitioning", fold)
         for sets, predicted in predictions.items():
             Xs = [X for name, X in features.items() if name in sets]
             training = [X[~held] for X in Xs], Y[~held], fold_ids[~held]
-            model = fit_joint_ridge(*training, n_draws=draws, seed=own)
+            model = fit_banded_ridge(*training, n_draws=draws, seed=fold_seed, average_over="stimuli")
             predicted[held] = model.predict([X[held] for X in Xs])
     return predictions
 

@@ -1,4 +1,4 @@
-"""One run at a time in a folder of results."""
+"""Folders of results: whose they are, and one run at a time in each."""
 
 from __future__ import annotations
 
@@ -28,3 +28,25 @@ def locked(output: Path) -> Iterator[None]:
                 f"another run is under way in {output}; wait for it, or choose another --output"
             ) from error
         yield
+
+
+_OURS = ("steps", ".lock")  # what a run leaves before it has written its settings
+
+
+def check_folder(output: Path, record: str, what: str) -> Path | None:
+    """Return the file that says which settings a folder of results has; None where the folder is new.
+
+    Raises UnwritableError if it is no folder, and StoreError if it holds other files than ``what`` (``"an
+    experiment's"``); ``record`` is the file's name.
+    """
+    if output.exists() and not output.is_dir():
+        raise UnwritableError(f"output {output} is a file; choose a folder with --output")
+    if (output / record).is_file():
+        return output / record
+    foreign = sorted(path.name for path in output.iterdir() if path.name not in _OURS) if output.exists() else []
+    if foreign:
+        raise StoreError(
+            f"output {output} holds other files, not {what} ({foreign[0]}, ...); choose an empty or new folder with "
+            "--output"
+        )
+    return None

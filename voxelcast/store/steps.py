@@ -24,7 +24,7 @@ from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.store.memory import peak_mb, reset_peak
 
 _KEY_DIGITS = 12
-_LAST_BREATHS = 5  # a killed process may hold its locks a moment longer
+_LOCK_TRIES = 5  # a killed process may hold its locks a moment longer
 _LOCK = ".lock"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems that know no locks answer
 
@@ -174,7 +174,7 @@ class StepStore:
     def _clear_claim(self, step: StepId) -> None:
         """Remove the claim that a killed process left: one that nobody holds a lock on."""
         path = self._claim(step)
-        for _ in range(_LAST_BREATHS):
+        for _ in range(_LOCK_TRIES):
             try:
                 with path.open() as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -143,3 +143,14 @@ def simulation_preset(
         voxels = {subject: {roi: int(rng.integers(8, 15)) for roi in MINI_ROIS} for subject in SUBJECTS}
         plan = SimulationPlan(seed, 160, 40, voxels, drivers)
     return replace(plan, **changes)
+
+
+def resize_plan(plan: SimulationPlan, subjects: int | None, voxels: int | None) -> SimulationPlan:
+    """Give the plan another number of subjects (sub01, sub02, ...) and of voxels in every ROI."""
+    names = plan.subjects if subjects is None else [f"sub{number:02d}" for number in range(1, subjects + 1)]
+    counts = list(plan.voxels.values())
+    table = {
+        name: {roi: n if voxels is None else voxels for roi, n in counts[index % len(counts)].items()}
+        for index, name in enumerate(names)
+    }
+    return replace(plan, voxels=table)

@@ -16,7 +16,7 @@ from voxelcast.core.errors import DataError
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
-from voxelcast.features.rows import RowFile
+from voxelcast.features.matrix import RowFile
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.base import Params
 from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.params import Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers
@@ -23,40 +23,18 @@ from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import mean_responses, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
-from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval
-from voxelcast.scoring.correlation import fold_pearson_r, pearson_r
-from voxelcast.scoring.permutation import benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.scoring.correlation import pearson_r
+from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
-from voxelcast.search.base import Candidate, PairResult, Part, Share
+from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
 from voxelcast.search.evaluation_log import open_log
 from voxelcast.search.joined import JOINED
-from voxelcast.search.pair import PairContext, search_pair
+from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.atomic import save_arrays
 from voxelcast.store.steps import StepId
-
-
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """Predictions to be compared with measured responses.
-
-    Parameters
-    ----------
-    prefix : str
-        Goes before the names of what is computed: ``""`` for cross-validated predictions, or ``"held_out_"``.
-    measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
-    fold_ids : ndarray of shape (n_stimuli,), int
-        Fold whose model predicted a stimulus.
-    groups : sequence of str or None
-    """
-
-    prefix: str
-    measured: FloatArray
-    predicted: FloatArray
-    fold_ids: IntArray
-    groups: Sequence[str] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,21 +102,23 @@ class FitJob(Job):
         self._write_rows(folder / "weights.csv", WEIGHTS, self._weight_rows(result))
         with np.load(responses / "ceilings.npz") as ceilings:
             voxels: dict[str, FloatArray] = dict(ceilings)
-        row = self._candidate_row(_heaviest(result.shares, result.chosen)) | {"selection_score": result.selection_score}
+        row = self._candidate_row(heaviest_candidate(result.shares, result.chosen)) | {
+            "selection_score": result.selection_score
+        }
         row |= {
             "ensemble": self.settings.ensemble.method,
             "selection": self.settings.selection.per,
             "n_models": len(result.shares),
         }
         row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
-        heaviest = map(_heaviest, result.nested_shares, result.nested_choices)
+        heaviest = map(heaviest_candidate, result.nested_shares, result.nested_choices)
         row |= {"nested_choices": [self._candidate_row(candidate) for candidate in heaviest]}
         if result.out_of_fold is not None and result.voxel_scores is not None:
             np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
             voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
-            row |= _averaged(list(self._repeat_rows(train, results)))
+            row |= average_rows(list(self._repeat_rows(train, results)))
             nested = Predicted("", train, result.out_of_fold, self.partitions[0].fold_ids, stimuli.groups)
-            tested, counted = self._significance(nested, valid)
+            tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | counted
         if (responses / "test.npy").is_file():
             measured = np.load(responses / "test.npy")[stimuli.test_rows][:, valid]
@@ -147,8 +127,8 @@ class FitJob(Job):
                 voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
             one_fold = np.zeros(len(measured), dtype=int)
             held_out = Predicted("held_out_", measured, result.predictions, one_fold, stimuli.test_groups)
-            row |= self._score_row(held_out, voxels["held_out_r"][valid])
-            tested, counted = self._significance(held_out, valid)
+            row |= self._scorer.score_row(held_out, voxels["held_out_r"][valid])
+            tested, counted = self._scorer.test_voxels(held_out, valid)
             voxels, row = voxels | tested, row | counted
         save_arrays(folder / "voxels.npz", voxels)
         (folder / "result.json").write_text(json.dumps(row))
@@ -158,6 +138,11 @@ class FitJob(Job):
     def _pools(self) -> tuple[str, ...]:
         """Pools over time, where there are several."""
         return tuple(dict.fromkeys(layer.pool for layer in self.partitions[0].layers if layer.pool))
+
+    @property
+    def _scorer(self) -> PredictionScorer:
+        circular = self.stimuli.delayed_rows is not None  # groups are runs of a time series
+        return PredictionScorer(self.interval, self.significance, self.settings.seed, circular)
 
     @property
     def _n_delays(self) -> int:
@@ -187,85 +172,9 @@ class FitJob(Job):
         for result, folded in zip(results, self.partitions, strict=True):
             if result.voxel_scores is not None and result.out_of_fold is not None:
                 nested = Predicted("", train, result.out_of_fold, folded.fold_ids, self.stimuli.groups)
-                yield self._score_row(nested, result.voxel_scores) | self._gain_row(nested, result.single_out_of_fold)
-
-    def _score_row(self, given: Predicted, voxel_scores: FloatArray) -> dict[str, Any]:
-        """Mean score over voxels with its bootstrap interval over stimuli; None where no voxel has a score."""
-        prefix, there = given.prefix, np.isfinite(voxel_scores)
-        if not there.any():
-            return {f"{prefix}score": None, f"{prefix}score_low": None, f"{prefix}score_high": None}
-        low, high = bootstrap_interval(
-            given.measured,
-            given.predicted,
-            given.fold_ids,
-            groups=given.groups,
-            interval=self.interval,
-            seed=derive_seed(self.settings.seed, "bootstrap", prefix),
-        )
-        return {
-            f"{prefix}score": float(voxel_scores[there].mean()),
-            f"{prefix}score_low": low if np.isfinite(low) else None,
-            f"{prefix}score_high": high if np.isfinite(high) else None,
-            f"{prefix}n_voxels_without_score": int((~there).sum()),
-        }
-
-    def _gain_row(self, given: Predicted, single: FloatArray | None) -> dict[str, Any]:
-        """Compare the nested score with that of the best single candidate; empty where the prediction is just that.
-
-        Returns
-        -------
-        row : dict
-            ``single_score``, and ``gain`` with ``gain_low`` and ``gain_high``, the interval of the difference over
-            stimuli.
-        """
-        if single is None or single is given.predicted:
-            return {}
-        scores = [fold_pearson_r(given.measured, P, given.fold_ids) for P in (given.predicted, single)]
-        both = np.isfinite(scores[0]) & np.isfinite(scores[1])
-        if not both.any():
-            return {}
-        low, high = bootstrap_difference(
-            given.measured,
-            given.predicted,
-            single,
-            given.fold_ids,
-            groups=given.groups,
-            interval=self.interval,
-            seed=derive_seed(self.settings.seed, "bootstrap", ""),
-        )
-        means = [float(score[both].mean()) for score in scores]
-        return {"single_score": means[1], "gain": means[0] - means[1], "gain_low": low, "gain_high": high}
-
-    def _significance(self, given: Predicted, valid: BoolArray) -> tuple[dict[str, FloatArray], dict[str, Any]]:
-        """Test which voxels are predicted better than chance.
-
-        Returns
-        -------
-        voxels : dict of str to ndarray of shape (n_voxels,)
-            ``p_value`` and ``q_value``, NaN for voxels that are not valid; empty without a test.
-        row : dict
-            ``n_significant_voxels``, or ``no_permutation`` where there is nothing to permute.
-        """
-        prefix = given.prefix
-        circular = self.stimuli.delayed_rows is not None  # groups are runs of a time series
-        if not self.significance.permutations:
-            return {}, {}
-        if not circular and not can_permute(given.fold_ids, given.groups):
-            return {}, {f"{prefix}no_permutation": True}
-        p = np.full(len(valid), np.nan)
-        p[valid] = permutation_p_values(
-            given.measured,
-            given.predicted,
-            given.fold_ids,
-            self.significance.permutations,
-            derive_seed(self.settings.seed, "significance", prefix),
-            given.groups,
-            cross_validated=not prefix,
-            circular=circular,
-        )
-        q = benjamini_hochberg(p)
-        voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
-        return voxels, {f"{prefix}n_significant_voxels": int((q <= self.significance.alpha).sum())}
+                yield self._scorer.score_row(nested, result.voxel_scores) | self._scorer.gain_row(
+                    nested, result.single_out_of_fold
+                )
 
     def _candidate_row(self, candidate: Candidate) -> dict[str, Any]:
         """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
@@ -278,7 +187,7 @@ class FitJob(Job):
             "layer": candidate.layer,
             **({"pool": candidate.pool} if self._pools else {}),
             "encoder": candidate.encoder,
-            "hyperparameters": shown_params({**kept, **candidate.setting}),
+            "hyperparameters": shown_params({**kept, **candidate.params}),
             "selection_score": candidate.score,
         }
 
@@ -328,20 +237,9 @@ def _model_arrays(parts: Sequence[Part], valid: BoolArray) -> Mapping[str, np.nd
     return arrays
 
 
-def _heaviest(shares: Sequence[Share], single: Candidate) -> Candidate:
+def heaviest_candidate(shares: Sequence[Share], single: Candidate) -> Candidate:
     """Return the layer that counts most; where all weight is with the model on all layers, the best single one."""
     return next((share.candidate for share in shares if share.candidate.network != JOINED), single)
-
-
-def _averaged(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Average scores over the partitions into folds; counts of voxels without a score are the largest."""
-    if len(rows) == 1:
-        return rows[0]
-    averaged: dict[str, Any] = {"score_of_repeats": [row["score"] for row in rows]}
-    for name in rows[0]:
-        values = [row[name] for row in rows if row.get(name) is not None]
-        averaged[name] = max(values, default=0) if name.startswith("n_") else float(np.mean(values)) if values else None
-    return averaged
 
 
 def _spread(values: FloatArray, valid: BoolArray, fallback: FloatArray | None) -> FloatArray:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_parts import VariancePart, variance_parts
+from voxelcast.scoring.variance_parts import average_parts, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions
 from voxelcast.store.atomic import save_arrays
 from voxelcast.store.steps import StepId
@@ -85,7 +84,7 @@ class PartitionJob(Job):
                     groups=self.stimuli.groups,
                 )
             )
-        parts = [_averaged(of_part) for of_part in zip(*found, strict=True)]
+        parts = [average_parts(of_part) for of_part in zip(*found, strict=True)]
         with np.load(responses / "ceilings.npz") as ceilings:
             ceiling = (
                 ceilings["noise_ceiling_r2"][valid] if "noise_ceiling_r2" in ceilings else np.full(valid.sum(), np.nan)
@@ -112,9 +111,3 @@ def read_parts(folder: Path) -> list[dict[str, Any]]:
     """Read the rows of a finished step: columns of ``variance_partitioning.csv`` but subject and ROI."""
     rows: list[dict[str, Any]] = json.loads((folder / "parts.json").read_text())
     return rows
-
-
-def _averaged(parts: Sequence[VariancePart]) -> VariancePart:
-    """Average a part over partitions into folds."""
-    names = ("r2", "low", "high", "mean", "mean_low", "mean_high")
-    return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) / len(parts) for name in names})

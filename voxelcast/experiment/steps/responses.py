@@ -167,7 +167,7 @@ def _message(train: ResponseSet, reasons: dict[int, str]) -> str:
 
 
 def _ceilings(responses: ResponseSet, seed: int) -> dict[str, FloatArray]:
-    """How well each voxel's mean response could be predicted, each quantity by its own definition."""
+    """Compute how well each voxel's mean response could be predicted, as r, R2 and explainable variance."""
     if responses.n_repetitions < 2:
         unknown = np.full(responses.n_voxels, np.nan)
         return dict.fromkeys(("noise_ceiling_r", "noise_ceiling_r2", "explainable_variance"), unknown)

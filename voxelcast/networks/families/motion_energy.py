@@ -40,6 +40,7 @@ from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.layer_sets import expand_layers
+from voxelcast.networks.precision import same_bits
 from voxelcast.networks.prepare import prepare_frames
 from voxelcast.networks.settings import NetworkSettings
 
@@ -113,9 +114,8 @@ class MotionEnergy(Network):
 
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Compute the chosen layers of one clip, each of shape (n_frames, n_channels, grid, grid)."""
-        full_precision = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         pieces: dict[str, list[torch.Tensor]] = {layer: [] for layer in self.layers}
-        with torch.inference_mode(), full_precision:
+        with torch.inference_mode(), same_bits():
             for start in range(0, len(prepared), _PIECE):
                 for layer, values in self._piece(prepared, start, min(start + _PIECE, len(prepared))).items():
                     pieces[layer].append(values)
@@ -199,9 +199,7 @@ class BuiltIn(Family):
 def spatial_filters() -> FloatArray:
     """Make the even filters of all orientations, then the odd ones; a matching grating of amplitude a drives a.
 
-    Returns
-    -------
-    filters : ndarray of shape (2 * n_orientations, 1, 13, 13), float32
+    They are float32, of shape (2 * n_orientations, 1, 13, 13).
     """
     y, x = np.mgrid[-_RADIUS : _RADIUS + 1, -_RADIUS : _RADIUS + 1].astype(np.float64)
     envelope = np.exp(-(x**2 + y**2) / (2 * _SPATIAL_SD**2))
@@ -216,12 +214,9 @@ def spatial_filters() -> FloatArray:
 
 
 def temporal_filters() -> FloatArray:
-    """Make the cosine and sine filters of each temporal frequency.
+    """Make the cosine and sine filters of each temporal frequency: float32, (n_frequencies, 2, 13).
 
-    Returns
-    -------
-    filters : ndarray of shape (n_frequencies, 2, 13), float32
-        Index ``_RADIUS + s`` weighs the frame s frames ago.
+    Index ``_RADIUS + s`` weighs the frame s frames ago.
     """
     ago = np.arange(-_RADIUS, _RADIUS + 1).astype(np.float64)
     pairs = []

@@ -22,8 +22,7 @@ from torch import nn
 
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import OptionError, UnknownNameError
-from voxelcast.networks.clip_network import channels_first
-from voxelcast.networks.clips import check_clips
+from voxelcast.networks.clips import channels_first
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.module_network import ModuleNetwork, check_device
 from voxelcast.networks.recipe import ClipRule, Recipe, load_recipe
@@ -61,12 +60,8 @@ class OwnNetworks(Family):
     def recipe(self, settings: NetworkSettings) -> Recipe:
         """Say how the user's own network is built.
 
-        Raises
-        ------
-        UnknownNameError
-            If there is no such Python module, or nothing of that name in it.
-        OptionError
-            If it gives no ``nn.Module``, or a setting is missing.
+        Raises UnknownNameError if there is no such Python module, or nothing of that name in it; OptionError if it
+        gives no ``nn.Module``, or a setting is missing.
         """
         module, _, attribute = settings.name.removeprefix(self.prefix).partition(":")
         return _recipe(settings, _find(settings.name, module, attribute))
@@ -94,6 +89,15 @@ def network_from_module(
         If it has no such layer.
     MissingFileError, UnsafeFileError, DataError
         If the weights are absent, refused, or do not fit.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> import voxelcast as vc
+    >>> module = nn.Sequential(nn.Conv2d(3, 4, 5), nn.ReLU())
+    >>> half = (0.5, 0.5, 0.5)
+    >>> vc.network_from_module(module, "small", layers="all", input_size=32, mean=half, std=half).layers
+    ('0', '1')
     """
     settings = network_settings(settings, **options)
     return load_recipe(_recipe(settings, module), settings, seed=0, device=check_device(device))
@@ -129,9 +133,7 @@ def _recipe(settings: NetworkSettings, given: object) -> Recipe:
     if settings.takes == "clip":
         if length is None:
             raise OptionError(f"'{name}' takes clips: say its clip_length, in frames")
-        stride = settings.clip_stride or length
-        check_clips(name, length, stride)
-        clip = ClipRule(length, stride, channels_first)
+        clip = ClipRule(length, settings.clip_stride or length, channels_first)
     elif length is not None or settings.clip_stride is not None:
         raise OptionError(f"clip_length and clip_stride of '{name}' are for takes=clip; leave them out, or set it")
     return Recipe(
@@ -170,14 +172,10 @@ def code_version(version: str | None, module: nn.Module) -> str:
     it are written, without those of torch, torchvision and timm.
     """
     classes = {type(part) for part in module.modules() if type(part).__module__.split(".")[0] not in _PACKAGES}
-    files = set()
-    for kind in classes:
-        # A class that was typed into an interpreter has no file.
-        source = getattr(sys.modules.get(kind.__module__), "__file__", None)
-        if source:
-            files.add(Path(source))
+    # A class that was typed into an interpreter has no file.
+    files = {getattr(sys.modules.get(kind.__module__), "__file__", None) for kind in classes} - {None}
     digest = hashlib.blake2b(digest_size=6)
-    for content in sorted(path.read_bytes() for path in files):
+    for content in sorted(Path(file).read_bytes() for file in files if file):
         digest.update(hashlib.blake2b(content).digest())
     parts = [f"version {version}"] if version else []
     return ", ".join([*parts, *([f"source {digest.hexdigest()}"] if files else [])])

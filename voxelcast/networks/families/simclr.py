@@ -23,6 +23,7 @@ References
 from __future__ import annotations
 
 import itertools
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 
@@ -58,9 +59,6 @@ class SimCLRNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
-            if isinstance(module, Bottleneck):
-                # Training starts from 0 here; at 1 the sums over blocks explode and selective kernels saturate.
-                nn.init.constant_(module.last_norm.weight, 0.25)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         """Classify frames of shape (n_frames, 3, height, width); return (n_frames, 1000)."""
@@ -69,19 +67,13 @@ class SimCLRNet(nn.Module):
         return logits
 
 
-class Stage(nn.Module):
+class Stage(nn.Sequential):
     """Blocks of one resolution; the first has a projection in its shortcut."""
 
     def __init__(self, n_in: int, n_middle: int, n_blocks: int, stride: int, selective: bool) -> None:
-        super().__init__()
         first = Bottleneck(n_in, n_middle, stride, selective, projection=True)
         rest = [Bottleneck(4 * n_middle, n_middle, 1, selective, projection=False) for _ in range(1, n_blocks)]
-        self.blocks = nn.Sequential(first, *rest)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map (n_frames, n_in, height, width) to (n_frames, 4 n_middle, height / stride, width / stride)."""
-        outputs: torch.Tensor = self.blocks(inputs)
-        return outputs
+        super().__init__(OrderedDict(blocks=nn.Sequential(first, *rest)))
 
 
 class Bottleneck(nn.Module):
@@ -95,20 +87,9 @@ class Bottleneck(nn.Module):
             if selective
             else [_convolution(n_middle, n_middle, 3, stride), _norm(n_middle, relu=True)]
         )
-        self.net = nn.Sequential(
-            _convolution(n_in, n_middle, 1),
-            _norm(n_middle, relu=True),
-            *middle,
-            _convolution(n_middle, 4 * n_middle, 1),
-            _norm(4 * n_middle, relu=False),
-        )
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        """The batch norm before the sum with the shortcut."""
-        norm = self.net.get_submodule(f"{len(self.net) - 1}.0")
-        assert isinstance(norm, nn.BatchNorm2d)
-        return norm
+        first = [_convolution(n_in, n_middle, 1), _norm(n_middle, relu=True)]
+        last = [_convolution(n_middle, 4 * n_middle, 1), _norm(4 * n_middle, relu=False, scale=0.25)]
+        self.net = nn.Sequential(*first, *middle, *last)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map (n_frames, n_in, height, width) to (n_frames, 4 n_middle, height / stride, width / stride)."""
@@ -116,34 +97,17 @@ class Bottleneck(nn.Module):
         return functional.relu(self.net(inputs) + shortcut)
 
 
-class Projection(nn.Module):
+class Projection(nn.Sequential):
     """The shortcut where channels or resolution change."""
 
     def __init__(self, n_in: int, n_out: int, stride: int, selective: bool) -> None:
-        super().__init__()
-        self.shortcut: nn.Module = (
-            nn.Sequential(PadAfter(stride), Average2x2(stride), _convolution(n_in, n_out, 1))
+        n_after = 1 if stride > 1 else 0  # zeros that strided windows need at odd sizes
+        shortcut = (
+            nn.Sequential(nn.ZeroPad2d((0, n_after, 0, n_after)), Average2x2(stride), _convolution(n_in, n_out, 1))
             if selective
             else _convolution(n_in, n_out, 1, stride)
         )
-        self.bn = _norm(n_out, relu=False)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map (n_frames, n_in, height, width) to (n_frames, n_out, height / stride, width / stride)."""
-        outputs: torch.Tensor = self.bn(self.shortcut(inputs))
-        return outputs
-
-
-class PadAfter(nn.Module):
-    """A row and a column of zeros after the last, which strided windows need at odd sizes."""
-
-    def __init__(self, stride: int) -> None:
-        super().__init__()
-        self.n_pixels = 1 if stride > 1 else 0
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Pad (n_frames, n_channels, height, width)."""
-        return functional.pad(inputs, (0, self.n_pixels, 0, self.n_pixels))
+        super().__init__(OrderedDict(shortcut=shortcut, bn=_norm(n_out, relu=False)))
 
 
 class Average2x2(nn.Module):
@@ -217,8 +181,10 @@ def _convolution(n_in: int, n_out: int, kernel: int, stride: int = 1) -> nn.Conv
     return nn.Conv2d(n_in, n_out, kernel, stride, padding=(kernel - 1) // 2, bias=False)
 
 
-def _norm(n_channels: int, *, relu: bool) -> nn.Sequential:
+def _norm(n_channels: int, *, relu: bool, scale: float = 1.0) -> nn.Sequential:
     norm = nn.BatchNorm2d(n_channels, eps=1e-5)
+    # Before sums with shortcuts training starts from 0; at 1 these sums explode and selective kernels saturate.
+    nn.init.constant_(norm.weight, scale)
     return nn.Sequential(norm, nn.ReLU()) if relu else nn.Sequential(norm)
 
 

@@ -48,14 +48,9 @@ def find_bundle(path: Path) -> Path | None:
 def read_bundle(index: Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint by its ``.index`` file, without the optimiser's (``.../Momentum``).
 
-    They are as stored: kernels of convolutions have the shape (height, width, n_in, n_out).
-
-    Raises
-    ------
-    DataError
-        If the index is none, is damaged, or speaks of what is not understood.
-    MissingFileError
-        If a data file, which lies beside the index, is missing.
+    They are as stored: kernels of convolutions have the shape (height, width, n_in, n_out). Raises DataError if the
+    index is none, is damaged, or speaks of what is not understood; MissingFileError if a data file, which lies beside
+    the index, is missing.
     """
     try:
         n_shards, locations = _read_index(index.read_bytes())

@@ -7,7 +7,6 @@ frames are resized as for every other network.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from voxelcast.core.errors import DataError, MissingFileError, MissingPackageErr
 from voxelcast.networks.checkpoints import (
     Checkpoint,
     StateDict,
+    check_sha256,
     default_state_dict,
     fit_state_dict,
     read_checkpoint,
@@ -46,13 +46,7 @@ class Timm(Family):
         return [PREFIX + name for name in {*timm.list_models(), *timm.list_pretrained()}]
 
     def recipe(self, settings: NetworkSettings) -> Recipe:
-        """Say how a network is built, and what its weights expect.
-
-        Raises
-        ------
-        OptionError
-            If the network was made for frames that are not square and no ``input_size`` is given.
-        """
+        """Say how a network is built, and what its weights expect."""
         name, short = settings.name, settings.name.removeprefix(PREFIX)
         expected = _timm().get_pretrained_cfg(short)
         _, height, width = expected.input_size
@@ -137,11 +131,5 @@ def _from_hub(repository: str, file: str, network: str) -> StateDict:
             f"({reason}); fetch {file} elsewhere and set weights to it, or copy the cache's folder "
             f"models--{repository.replace('/', '--')} of a machine that has them there, or set weights to random"
         ) from error
-    wanted = path.resolve().name
-    with path.open("rb") as opened:
-        found = hashlib.file_digest(opened, "sha256").hexdigest()
-    if found != wanted:
-        raise DataError(
-            f"weights file {path} must have a sha256 of {wanted}; got {found}; remove it, so that it is fetched again"
-        )
+    check_sha256(path, path.resolve().name, "remove it, so that it is fetched again")
     return read_checkpoint(path).state

@@ -20,8 +20,7 @@ from torch import nn
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.base import Triple
 from voxelcast.networks.checkpoints import default_state_dict
-from voxelcast.networks.clip_network import channels_first
-from voxelcast.networks.clips import check_clips
+from voxelcast.networks.clips import channels_first
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.hooks import View
 from voxelcast.networks.recipe import ClipRule, DefaultWeights, Recipe
@@ -94,8 +93,6 @@ def _build(short: str, input_size: int, random: bool) -> nn.Module:
 def _clip_rule(short: str, settings: NetworkSettings) -> ClipRule:
     usual = next((n for kind, n in _CLIP_LENGTHS.items() if short.startswith(kind)), _USUAL_CLIP_LENGTH)
     length = settings.clip_length or usual
-    stride = settings.clip_stride or length
-    check_clips(settings.name, length, stride)
     view: View = channels_first
     if short.startswith("swin3d"):
         view = _channels_last
@@ -105,7 +102,7 @@ def _clip_rule(short: str, settings: NetworkSettings) -> ClipRule:
             raise OptionError(
                 f"clip_length of '{settings.name}' must be {_MVIT_CLIP_LENGTH}, for which it is made; got {length}"
             )
-    return ClipRule(length, stride, view)
+    return ClipRule(length, settings.clip_stride or length, view)
 
 
 def _channels_last(module: nn.Module, output: object) -> torch.Tensor | str:

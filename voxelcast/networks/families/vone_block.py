@@ -101,10 +101,7 @@ def gabor_filters(parameters: GaborParameters, *, quadrature: bool = False) -> F
 
         g(x, y) = exp(-(x'^2 / a^2 + y'^2 / b^2) / 2) cos(2 pi f x' + phase) / (2 pi a b).
 
-    Returns
-    -------
-    filters : ndarray of shape (n_filters, 3, KERNEL, KERNEL), float32
-        Zero in all input channels but one.
+    They are float32, (n_filters, 3, KERNEL, KERNEL), and zero in all input channels but one.
     """
     steps = np.arange(KERNEL) - KERNEL // 2
     y, x = np.meshgrid(steps, steps, indexing="ij")

@@ -1,0 +1,276 @@
+"""Nested cross-validation of encoding models on arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import xarray as xr
+from annotated_types import Ge
+
+from voxelcast.api.feature_space import compress_spaces, feature_spaces, join_spaces
+from voxelcast.api.labelled import Rows, mean_responses, response_rows, stimulus_coords
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_same_stimuli, check_shape
+from voxelcast.core.errors import DataError, OptionError, VoxelcastWarning
+from voxelcast.core.seeds import derive_seed
+from voxelcast.core.settings import settings
+from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.registry import check_exact, get_encoder
+from voxelcast.experiment.steps.fit import heaviest_candidate, shown_params
+from voxelcast.experiment.steps.responses import invalid_reasons
+from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
+from voxelcast.search.base import FeatureSpace, PairContext, PairResult
+from voxelcast.search.folds import choose_folds
+from voxelcast.search.pair import search_pair
+from voxelcast.search.repeated import combine_repeats
+from voxelcast.search.settings import EnsembleSettings, FoldSettings, PairSettings, SearchSettings, SelectionSettings
+
+
+@settings
+class EvaluationSettings:
+    """How encoding models are searched, chosen, combined and tested: sections of an experiment file.
+
+    Parameters
+    ----------
+    search : SearchSettings
+        How hyper-parameters are searched.
+    selection : SelectionSettings
+        Who chooses among layers and hyper-parameters: the ROI or each voxel.
+    ensemble : EnsembleSettings
+        How several feature spaces are combined.
+    interval : IntervalSettings
+        Bootstrap interval of the score.
+    significance : SignificanceSettings
+        Permutation test of each voxel.
+    automl : AutoMLSettings
+        Time and memory of automatic machine learning.
+    seed : int
+        Of folds, proposals, bootstrap and permutations.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> from voxelcast.search.settings import EnsembleSettings
+    >>> vc.EvaluationSettings(ensemble=EnsembleSettings(method="stacking"), seed=1).ensemble.method
+    'stacking'
+    """
+
+    search: SearchSettings = SearchSettings()
+    selection: SelectionSettings = SelectionSettings()
+    ensemble: EnsembleSettings = EnsembleSettings()
+    interval: IntervalSettings = IntervalSettings()
+    significance: SignificanceSettings = SignificanceSettings()
+    automl: AutoMLSettings = AutoMLSettings()
+    seed: Annotated[int, Ge(0)] = 0
+
+    @property
+    def scorer(self) -> PredictionScorer:
+        """What scores the predictions."""
+        return PredictionScorer(self.interval, self.significance, self.seed)
+
+
+DEFAULTS = EvaluationSettings()
+
+
+def evaluate(
+    features: Any,
+    responses: Any,
+    *,
+    encoders: str | Sequence[str] = "ridge",
+    folds: int | FoldSettings | Sequence[int] | IntArray = 10,
+    groups: Sequence[Any] | Mapping[str, Any] | None = None,
+    settings: EvaluationSettings = DEFAULTS,
+) -> xr.Dataset:
+    """Predict responses from features, and score the predictions by nested cross-validation.
+
+    Each fold is predicted by a model whose compression, hyper-parameters, layer and weights were estimated on the other
+    folds alone. The numbers are those of an experiment (`voxelcast.run`) with the same settings, ids and seed.
+
+    Parameters
+    ----------
+    features : array-like, DataFrame, DataArray or FeatureSpace of shape (n_stimuli, n_features), or several
+        Several in a mapping or a list compete, or are combined as ``settings.ensemble`` says. What is no FeatureSpace
+        is compressed to at most 50 principal components.
+    responses : array-like, DataFrame, DataArray or ResponseSet of shape (n_stimuli, n_voxels)
+        Or (n_stimuli, n_repetitions, n_voxels): models are fitted to the mean over repetitions, and noise ceilings are
+        estimated. In any linear unit; NaN marks a missing repetition.
+    encoders : str or sequence of str
+        Of `voxelcast.list_encoders`; several compete.
+    folds : int, FoldSettings or ndarray of shape (n_stimuli,)
+        Their number, how they are made, or the fold of each stimulus, from 0.
+    groups : sequence of shape (n_stimuli,) or mapping from stimulus id, optional
+        The group of each stimulus, such as its movie or run: none straddles two folds, and intervals and permutations
+        take groups as wholes.
+    settings : EvaluationSettings
+
+    Returns
+    -------
+    scores : Dataset
+        By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses within each fold,
+        averaged over folds; ``noise_ceiling_r``, the highest such r that a model can reach; ``noise_normalised``, the
+        ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value`` (false discovery rate) where they
+        were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
+        that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with ``score_low`` and ``score_high``,
+        the interval at ``level``; ``selection_score``, which chose and is too good an estimate; the chosen
+        ``network``, ``layer``, ``encoder`` and ``hyperparameters``; ``n_significant_voxels``.
+
+    Raises
+    ------
+    AlignmentError
+        If responses have a stimulus without features, or, without ids, the numbers of rows differ.
+    ShapeError, DataError
+        For arrays of another shape, features that are not finite, too few stimuli, or no voxel that varies.
+    OptionError, UnknownNameError
+        For a setting or encoder that is not there.
+
+    Warns
+    -----
+    VoxelcastWarning
+        If some voxels are constant or have no response to some stimulus.
+
+    References
+    ----------
+    Varma, S. & Simon, R. Bias in error estimation when using cross-validation for model selection. BMC Bioinformatics
+    7, 91 (2006). doi:10.1186/1471-2105-7-91
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import voxelcast as vc
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.standard_normal((60, 20))
+    >>> responses = features @ rng.standard_normal((20, 4)) + rng.standard_normal((60, 4))
+    >>> scores = vc.evaluate(features, responses, folds=5)
+    >>> scores["score"].shape, scores.attrs["score"] > 0.8
+    ((4,), True)
+    """
+    rows = response_rows(responses)
+    mean = mean_responses(rows)
+    valid = valid_voxels(mean)
+    chosen = (encoders,) if isinstance(encoders, str) else tuple(encoders)
+    check_exact(chosen, settings.search.method)
+    named_groups = group_names(groups, rows)
+    partitions = choose_partitions(folds, len(mean), settings.seed, named_groups)
+    spaces, names = feature_spaces(features), tuple(str(rows.scalar(name)) for name in ("subject", "roi"))
+    train = np.ascontiguousarray(mean[:, valid])
+    results = []
+    for number, fold_ids in enumerate(partitions):
+        compressed: list[FeatureSpace] = [*compress_spaces(spaces, rows, fold_ids, seed=settings.seed)]
+        if settings.ensemble.joined:
+            compressed.append(join_spaces(compressed, fold_ids))
+        repeat = [f"repeat {number}"] if number else []
+        found = search_pair(
+            train,
+            compressed,
+            [get_encoder(name, derive_seed(settings.seed, *names), settings.automl) for name in chosen],
+            fold_ids,
+            PairSettings(settings.search, settings.selection, settings.ensemble, True, settings.seed),
+            context=PairContext((*names, *repeat), all(space.settings.nested for space in spaces)),
+        )
+        results.append(found)
+    return _labelled(rows, valid, results, partitions, named_groups, settings)
+
+
+def _labelled(
+    rows: Rows,
+    valid: BoolArray,
+    results: Sequence[PairResult],
+    partitions: Sequence[IntArray],
+    groups: Sequence[str] | None,
+    settings: EvaluationSettings,
+) -> xr.Dataset:
+    result = results[0] if len(results) == 1 else combine_repeats(results)
+    train, scorer = np.ascontiguousarray(mean_responses(rows)[:, valid]), settings.scorer
+    predicted = [
+        Predicted("", train, _there(found.out_of_fold), fold_ids, groups)
+        for found, fold_ids in zip(results, partitions, strict=True)
+    ]
+    scored = average_rows(
+        [scorer.score_row(one, _there(found.voxel_scores)) for one, found in zip(predicted, results, strict=True)]
+    )
+    combined = Predicted("", train, _there(result.out_of_fold), partitions[0], groups)
+    tested, counted = scorer.test_voxels(combined, valid)
+    score = _spread(_there(result.voxel_scores), valid)
+    ceiling = np.full(len(valid), np.nan)
+    if rows.values.shape[1] > 1:
+        ceiling = noise_ceiling_r(np.where(np.isfinite(rows.values), rows.values, np.nan), seed=settings.seed)
+    normalised = np.divide(score, ceiling, out=np.full(len(valid), np.nan), where=ceiling > 0)
+    voxels = {"score": score, "noise_ceiling_r": ceiling, "noise_normalised": normalised, **tested}
+    chosen = heaviest_candidate(result.shares, result.chosen)
+    attrs = {
+        **{name: np.nan if value is None else value for name, value in (scored | counted).items()},
+        "level": settings.interval.level,
+        "selection_score": result.selection_score,
+        "network": chosen.network,
+        "layer": chosen.layer,
+        "encoder": chosen.encoder,
+        "hyperparameters": shown_params(chosen.params),
+        "n_models": len(result.shares),
+        "n_voxels": int(valid.sum()),
+        "n_excluded_voxels": int((~valid).sum()),
+        "n_folds": int(partitions[0].max()) + 1,
+        "seed": settings.seed,
+        **({"unit": rows.attrs["unit"]} if "unit" in rows.attrs else {}),
+    }
+    return xr.Dataset(
+        {name: ("voxel", values) for name, values in voxels.items()}
+        | {"prediction": (("stimulus", "voxel"), _spread(_there(result.out_of_fold), valid))},
+        coords={**rows.coords, **stimulus_coords(rows.ids)},
+        attrs=attrs,
+    )
+
+
+def valid_voxels(mean: FloatArray) -> BoolArray:
+    """Find the voxels that can be analysed, and warn of the others."""
+    reasons = invalid_reasons(mean)
+    valid: BoolArray = np.ones(mean.shape[1], dtype=bool)
+    valid[list(reasons)] = False
+    if reasons:
+        voxel, reason = next(iter(reasons.items()))
+        problem = f"{len(reasons)} of {len(valid)} voxels cannot be analysed (voxel {voxel}: {reason})"
+        if not valid.any():
+            raise DataError(f"{problem}; every voxel needs varying, finite responses")
+        warnings.warn(f"{problem}; their scores are NaN", VoxelcastWarning, stacklevel=3)
+    return valid
+
+
+def choose_partitions(folds: Any, n: int, seed: int, groups: Sequence[str] | None) -> list[IntArray]:
+    """Make each partition into folds, as an experiment does."""
+    if isinstance(folds, int | np.integer) and not isinstance(folds, bool):
+        folds = FoldSettings(n=int(folds))
+    if isinstance(folds, FoldSettings):
+        if not folds.nested:
+            raise OptionError("folds.nested must be true: scores are those of nested cross-validation")
+        return [choose_folds(folds, n, seed, groups, repeat) for repeat in range(folds.repeats)]
+    fold_ids = np.asarray(folds)
+    check_shape("folds", fold_ids, ("n_stimuli",), (n,))
+    return [fold_ids]
+
+
+def group_names(given: Sequence[Any] | Mapping[str, Any] | None, rows: Rows) -> tuple[str, ...] | None:
+    """Return the group of each row."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        ids = rows.ids or ()
+        check_same_stimuli("groups", [name for name in ids if name in given], "responses", ids)
+        return tuple(str(given[name]) for name in ids)
+    check_shape("groups", np.asarray(given), ("n_stimuli",), (len(rows.values),))
+    return tuple(map(str, given))
+
+
+def _there(values: FloatArray | None) -> FloatArray:
+    assert values is not None  # nested cross-validation gives both scores and predictions
+    return values
+
+
+def _spread(values: FloatArray, valid: BoolArray) -> FloatArray:
+    """Insert values of the valid voxels, shape (..., n_valid); NaN for the others."""
+    full = np.full((*values.shape[:-1], len(valid)), np.nan)
+    full[..., valid] = values
+    return full

@@ -1,0 +1,170 @@
+"""Noise ceilings of labelled responses, and the variance that groups of features explain alone and together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from voxelcast.api.evaluation import DEFAULTS, EvaluationSettings, choose_partitions, group_names, valid_voxels
+from voxelcast.api.feature_space import compress_spaces, feature_spaces
+from voxelcast.api.labelled import mean_responses, response_rows
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import OptionError
+from voxelcast.core.seeds import derive_seed
+from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
+from voxelcast.scoring.variance_parts import average_parts, variance_parts
+from voxelcast.search.settings import FoldSettings
+from voxelcast.search.variance_partitioning import VariancePartitioningSettings, nested_predictions
+
+
+def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int = 0) -> xr.DataArray:
+    """Estimate the best score that a model can reach, for each voxel, from repeated responses.
+
+    Parameters
+    ----------
+    responses : array-like, DataArray or ResponseSet of shape (n_stimuli, n_repetitions, n_voxels)
+        In any linear unit; NaN marks a missing repetition.
+    kind : {"r", "r2"}
+        Highest Pearson r with the mean over repetitions, from split halves
+        (`voxelcast.scoring.ceiling.noise_ceiling_r` [1]_); or highest share of its variance that can be explained, from
+        the variances of signal and noise (`voxelcast.scoring.variance.noise_ceiling_r2` [2]_). They are different
+        quantities.
+    seed : int
+        Of the split halves, where there are more than 200.
+
+    Returns
+    -------
+    ceiling : DataArray of shape (voxel,)
+        In [0, 1]; NaN with fewer than two repetitions.
+
+    Raises
+    ------
+    OptionError
+        For another kind.
+    ShapeError
+        For responses of another shape.
+
+    References
+    ----------
+    .. [1] Cichy, R. M. et al. The Algonauts Project 2021 Challenge. arXiv:2104.13714 (2021).
+    .. [2] Allen, E. J. et al. A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
+       Nature Neuroscience 25, 116-126 (2022). doi:10.1038/s41593-021-00962-x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import voxelcast as vc
+    >>> rng = np.random.default_rng(0)
+    >>> signal = rng.standard_normal((50, 1, 3))
+    >>> vc.noise_ceiling(signal + rng.standard_normal((50, 4, 3))).dims
+    ('voxel',)
+    """
+    check_option("kind", kind, ("r", "r2"))
+    rows = response_rows(responses)
+    values = np.where(np.isfinite(rows.values), rows.values, np.nan)
+    if values.shape[1] < 2:
+        ceiling = np.full(values.shape[2], np.nan)
+    elif kind == "r":
+        ceiling = noise_ceiling_r(values, seed=seed)
+    else:
+        ceiling = noise_ceiling_r2(ncsnr(values), repetition_counts(values))
+    return xr.DataArray(ceiling, dims=("voxel",), coords=rows.coords, name=f"noise_ceiling_{kind}")
+
+
+def variance_partitioning(
+    groups: Mapping[str, Any],
+    responses: Any,
+    *,
+    folds: int | FoldSettings | Sequence[int] | IntArray = 10,
+    stimulus_groups: Sequence[Any] | Mapping[str, Any] | None = None,
+    draws: int = 10,
+    settings: EvaluationSettings = DEFAULTS,
+) -> xr.Dataset:
+    """Divide the variance that groups of features explain into what each explains alone and what they share.
+
+    A ridge regression on every combination of groups predicts each fold from the others; differences of their R^2 are
+    the unique and shared parts [1]_. The numbers are those of an experiment with the same settings.
+
+    Parameters
+    ----------
+    groups : mapping from name to features
+        Two to four groups, each a feature space or several, as `voxelcast.evaluate` takes them.
+    responses : array-like, DataFrame, DataArray or ResponseSet
+        Of shape (n_stimuli, n_voxels) or (n_stimuli, n_repetitions, n_voxels), in any linear unit.
+    folds : int, FoldSettings or ndarray of shape (n_stimuli,)
+    stimulus_groups : sequence of shape (n_stimuli,) or mapping from stimulus id, optional
+        None of which straddles two folds, such as movies.
+    draws : int
+        How many weights of a model's groups are drawn for voxels to choose from; 0: equal ones.
+    settings : EvaluationSettings
+        Of which the interval and the seed count.
+
+    Returns
+    -------
+    parts : Dataset
+        By ``part`` and ``voxel``: ``r2``, the share of the variance of mean responses, with the ends ``low`` and
+        ``high`` of its interval over stimuli; by ``part``: ``mean``, ``mean_low`` and ``mean_high`` over voxels, and
+        the coordinates ``kind`` (``"model"``, ``"unique"`` or ``"shared"``) and ``groups`` (joined by ``+``). A
+        ``part`` is named ``"<kind> <groups>"``. Unique and shared parts can be negative. Voxels that cannot be
+        analysed are NaN.
+
+    Raises
+    ------
+    OptionError
+        For fewer than two or more than four groups, or a name with ``+``.
+    AlignmentError, ShapeError, DataError
+        As of `voxelcast.evaluate`.
+
+    References
+    ----------
+    .. [1] Borcard, D., Legendre, P. & Drapeau, P. Partialling out the spatial component of ecological variation.
+       Ecology 73, 1045-1055 (1992). doi:10.2307/1940179
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import voxelcast as vc
+    >>> rng = np.random.default_rng(0)
+    >>> colour, edges = rng.standard_normal((2, 60, 5))
+    >>> responses = colour @ rng.standard_normal((5, 3)) + rng.standard_normal((60, 3))
+    >>> parts = vc.variance_partitioning({"colour": colour, "edges": edges}, responses, folds=4, draws=0)
+    >>> float(parts["mean"].sel(part="unique colour")) > float(parts["mean"].sel(part="unique edges"))
+    True
+    """
+    VariancePartitioningSettings(groups={name: name for name in groups}, draws=draws)
+    if len(groups) < 2:
+        raise OptionError(f"groups must be two at least; got {len(groups)}; add one")
+    rows = response_rows(responses)
+    mean = mean_responses(rows)
+    valid = valid_voxels(mean)
+    Y = np.ascontiguousarray(mean[:, valid])
+    named, seed = group_names(stimulus_groups, rows), settings.seed
+    found = []
+    for fold_ids in choose_partitions(folds, len(Y), seed, named):
+        spaces = {
+            name: compress_spaces(feature_spaces(features), rows, fold_ids, nested=False, seed=seed)
+            for name, features in groups.items()
+        }
+        predictions = nested_predictions(spaces, Y, fold_ids, draws=draws, seed=seed)
+        bootstrap_seed = derive_seed(seed, "bootstrap", "")
+        found.append(variance_parts(Y, predictions, fold_ids, settings.interval, bootstrap_seed, named))
+    parts = [average_parts(of_part) for of_part in zip(*found, strict=True)]
+    sets = ["+".join(name for name in groups if name in part.sets) for part in parts]
+    by_voxel = np.full((3, len(parts), len(valid)), np.nan)
+    by_voxel[:, :, valid] = [[part.r2 for part in parts], [part.low for part in parts], [part.high for part in parts]]
+    return xr.Dataset(
+        {name: (("part", "voxel"), values) for name, values in zip(("r2", "low", "high"), by_voxel, strict=True)}
+        | {name: ("part", [getattr(part, name) for part in parts]) for name in ("mean", "mean_low", "mean_high")},
+        coords={
+            **rows.coords,
+            "part": [f"{part.kind} {shown}" for part, shown in zip(parts, sets, strict=True)],
+            "kind": ("part", [part.kind for part in parts]),
+            "groups": ("part", sets),
+        },
+        attrs={"level": settings.interval.level, "seed": seed},
+    )

@@ -1,0 +1,200 @@
+"""Linear encoding models Y = X B + b, which follow from the moments of the training data.
+
+The training moments
+
+    S = X'X  (p, p),   C = X'Y  (p, q)      X, Y centred on the training means
+
+give the models of all parameters (number of components, penalty) in one go, as a solution path
+(`voxelcast.encoders.paths`), and sums over the held-out stimuli give their scores (`voxelcast.encoders.path_scores`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.encoders.base import RATE, Encoder, FittedModel, FoldData, Picked
+from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.moments import Moments, moments
+from voxelcast.encoders.params import Distribution, Params, ProblemSize, checked_count
+from voxelcast.encoders.path_scores import path_scores
+from voxelcast.encoders.paths import LinearPath, SolutionPath
+from voxelcast.encoders.refinement import peak
+
+# Seconds that a path takes whatever the sizes.
+_PATH_SECONDS = 1e-3
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """A fitted linear encoding model: prediction = X @ coefficients + intercept.
+
+    Parameters
+    ----------
+    params : Params
+    coefficients : ndarray of shape (p, q)
+    intercept : ndarray of shape (q,)
+    """
+
+    params: Params
+    coefficients: FloatArray
+    intercept: FloatArray
+
+    def predict(self, X: FloatArray) -> FloatArray:
+        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        check_features(X, len(self.coefficients))
+        prediction: FloatArray = X @ self.coefficients + self.intercept
+        return prediction
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return the arrays that make the model: ``coefficients`` and ``intercept``."""
+        return {"coefficients": self.coefficients, "intercept": self.intercept}
+
+
+class LinearEncoder(Encoder):
+    """An encoder whose models follow from the training moments, all parameters in one go."""
+
+    @abstractmethod
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> SolutionPath:
+        """Solve all parameters from the training moments.
+
+        Raises
+        ------
+        OptionError
+            If parameters lie outside what the moments allow.
+        """
+
+    def order(self, params: Params) -> tuple[float, ...]:
+        """Sort counts, of which fewer are simpler."""
+        return tuple(params.values())
+
+    def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> LinearModel:
+        """Fit one model; see `Encoder.fit`."""
+        stats = moments(X, Y)
+        return _model(params, stats, self.path(stats, [params]).coefficients(0))
+
+    def evaluate(
+        self,
+        data: FoldData,
+        params_list: Sequence[Params],
+        excluded: tuple[int, ...],
+        folds: Sequence[int],
+        metric: str = "pearson_r",
+    ) -> list[FloatArray]:
+        """Score all parameters from one path, without predictions; see `Encoder.evaluate`."""
+        stats = data.moments(excluded)
+        features = [data.features(excluded, fold) - stats.x_mean for fold in folds]
+        responses = [data.held_out(fold) for fold in folds]
+        return path_scores(self.path(stats, tuple(params_list)), features, stats.y_mean, responses, metric)
+
+    def fit_members(
+        self, data: FoldData, members: Sequence[Picked], excluded: tuple[int, ...] = ()
+    ) -> list[FittedModel]:
+        """Fit what was chosen; all members share one path."""
+        distinct = list({tuple(params.items()): params for some, _ in members for params in some}.values())
+        stats = data.moments(excluded)
+        path = self.path(stats, distinct)
+        models: list[FittedModel] = []
+        for params_list, pick in members:
+            indices = np.array([distinct.index(params) for params in params_list])
+            models.append(_model(params_list[0], stats, path.picked_coefficients(indices[pick])))
+        return models
+
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
+        """Count a path and the products of moments."""
+        return 2 * _PATH_SECONDS + 4.0 * size.n_features**2 * size.n_voxels / rate
+
+    def fit_members_seconds(self, size: ProblemSize, n_models: int, rate: float = RATE) -> float:
+        """Count one path, whatever the number of models."""
+        return self.fit_seconds(size, rate)
+
+    def evaluate_seconds(self, size: ProblemSize, n_held_out: int, rate: float = RATE, *, grid: bool = False) -> float:
+        """Count the products of moments and of scoring: of one set of parameters, or of some 50."""
+        p, q = size.n_features, size.n_voxels
+        operations = (2.0 * size.n_train + 100.0 * n_held_out) * p * q if grid else 20.0 * p * q * (p + n_held_out)
+        return _PATH_SECONDS + operations / rate
+
+    def evaluate_bytes(self, size: ProblemSize) -> float:
+        """Count the sums of two folds and their scores, of all parameters."""
+        return 8.0 * 8 * len(self.param_grid(size)) * size.n_voxels
+
+
+class CountEncoder(LinearEncoder):
+    """A linear encoder whose one hyper-parameter counts directions of the features, as many as their rank allows.
+
+    Where the moments have a smaller rank (constant or duplicate features), a model that asks for more *is* the model
+    with the last direction that exists. The scores are then equal to the bit, and a tie goes to the smaller count, so a
+    search never chooses a direction that adds nothing.
+    """
+
+    counted: ClassVar[str] = "n_components"
+    limited_by_rank: ClassVar[bool] = True
+
+    def most(self, size: ProblemSize) -> int:
+        """Return the largest count."""
+        return size.max_rank
+
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
+        """Return the range of the count, from 1."""
+        return {self.counted: Distribution(1, self.most(size), integer=True)}
+
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
+        """List every count, the smallest first."""
+        return tuple({self.counted: k} for k in range(1, self.most(size) + 1))
+
+    def counts(self, moments: Moments, params_list: Sequence[Params]) -> IntArray:
+        """Return the counts of some parameters; raises OptionError if one is not a whole number in its range."""
+        most = self.most(ProblemSize(moments.n, *moments.C.shape))
+        counts = [checked_count(self.name, params, self.counted, most) for params in params_list]
+        return np.array(counts, dtype=np.intp)
+
+
+class ComponentEncoder(CountEncoder):
+    """A linear encoder whose model of k components keeps the first k latent variables."""
+
+    @abstractmethod
+    def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
+        """Return directions, ndarray of shape (p, r), and loadings, (r, q), of at most ``most`` components."""
+
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
+        """Solve every number of components from the training moments."""
+        counts = self.counts(moments, params_list)
+        directions, loadings = self.components(moments, int(counts.max(initial=0)))
+        filters = (np.arange(loadings.shape[0]) < counts[:, None]).astype(np.float64)
+        return LinearPath(tuple(params_list), directions, filters, loadings)
+
+
+class PenaltyEncoder(LinearEncoder):
+    """A linear encoder whose one hyper-parameter is a penalty, ``relative_alpha``."""
+
+    bounds: ClassVar[tuple[float, float]]
+    alphas: ClassVar[tuple[float, ...]]
+    """Penalties of the exhaustive search, largest first; the best is refined between them."""
+    window: ClassVar[int]
+    """Penalties around the best from which the peak in between is estimated."""
+
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
+        """Return the range of ``relative_alpha``, logarithmic."""
+        return {"relative_alpha": Distribution(*self.bounds, log=True)}
+
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
+        """List the penalties, largest first."""
+        return tuple({"relative_alpha": alpha} for alpha in self.alphas)
+
+    def refined(self, params_list: Sequence[Params], scores: FloatArray) -> tuple[Params, ...]:
+        """Return the penalty at the peak of a polynomial through the best scores, in the logarithm of the penalty."""
+        found = peak(np.log([params["relative_alpha"] for params in params_list]), scores, self.window)
+        return () if found is None else ({"relative_alpha": float(np.exp(found[0]))},)
+
+    def order(self, params: Params) -> tuple[float, ...]:
+        """Sort the largest penalty first."""
+        return (-params["relative_alpha"],)
+
+
+def _model(params: Params, stats: Moments, coefficients: FloatArray) -> LinearModel:
+    return LinearModel(params, coefficients, stats.y_mean - stats.x_mean @ coefficients)

@@ -1,0 +1,136 @@
+"""What models and their scores need of the data: moments of a training part, and the responses of a held-out fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.encoders.checks import checked_samples
+
+_EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sufficient statistics of the training part of a fold for every linear encoder.
+
+    Parameters
+    ----------
+    n : int
+        Number of training stimuli.
+    x_mean : ndarray of shape (p,)
+    y_mean : ndarray of shape (q,)
+    S : ndarray of shape (p, p)
+        X'X of the centred features.
+    C : ndarray of shape (p, q)
+        X'Y of the centred features and responses.
+    responses : callable
+        Returns the centred responses Y, ndarray of shape (n, q), for the encoders that need them as well (canonical
+        PLS, CCA). It is a function because the others are not to pay for the copy.
+    response_squares : callable
+        Returns Y'Y, ndarray of shape (q, q); likewise.
+    y_squares : ndarray of shape (q,)
+        Sum of squares of each voxel's centred responses.
+    """
+
+    n: int
+    x_mean: FloatArray
+    y_mean: FloatArray
+    S: FloatArray
+    C: FloatArray
+    responses: Callable[[], FloatArray]
+    response_squares: Callable[[], FloatArray]
+    y_squares: FloatArray
+
+    @cached_property
+    def eigen(self) -> tuple[FloatArray, FloatArray]:
+        """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p)."""
+        values, vectors = np.linalg.eigh(self.S)
+        return np.maximum(values, 0.0), vectors
+
+
+def moments(X: FloatArray, Y: FloatArray) -> Moments:
+    """Compute the moments of training data, in float64 whatever the type of the data.
+
+    Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
+    rank.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, p)
+    Y : ndarray of shape (n_samples, q)
+
+    Raises
+    ------
+    ShapeError, DataError
+        See `voxelcast.encoders.checks.checked_samples`.
+    """
+    X, Y = checked_samples(X, Y)
+    x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
+    Xc, Yc = X - x_mean, Y - y_mean
+    squares = np.einsum("ij,ij->j", Yc, Yc)
+    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Responses of a fold, with what all parameters's score needs of them.
+
+    Parameters
+    ----------
+    centred : ndarray of shape (n, q)
+        Responses minus their means over the fold.
+    mean : ndarray of shape (q,)
+    norm : ndarray of shape (q,)
+        Root of the sum of squares of ``centred``; 0 where the responses are constant up to rounding.
+    """
+
+    centred: FloatArray
+    mean: FloatArray
+    norm: FloatArray
+
+    @property
+    def varies(self) -> BoolArray:
+        """Voxels whose responses are not constant, ndarray of shape (q,)."""
+        return self.norm > 0
+
+
+def held_out(Y: FloatArray) -> HeldOut:
+    """Prepare the responses of a fold, ndarray of shape (n, q)."""
+    Y = np.asarray(Y, dtype=np.float64)
+    mean = Y.mean(axis=0)
+    centred = Y - mean
+    norm = np.linalg.norm(centred, axis=0)
+    norm[norm <= 16 * _EPS * np.sqrt(len(Y)) * np.abs(Y).max(axis=0)] = 0.0
+    return HeldOut(centred, mean, norm)
+
+
+def roi_scores(voxel_scores: FloatArray, responses: HeldOut) -> FloatArray:
+    """Average the scores of voxels, the one way in which an ROI is scored.
+
+    The mean runs over the voxels whose measured responses vary, so that all models are compared on the same voxels;
+    constant predictions count as 0: a model that leaves voxels out must not win on those it kept.
+
+    Parameters
+    ----------
+    voxel_scores : ndarray of shape (n_params, q), or (n_params, 1) of a metric that scores all voxels together
+        NaN where there is no score.
+    responses : HeldOut
+
+    Returns
+    -------
+    scores : ndarray of shape (n_params,)
+        NaN where no voxel has a score.
+    """
+    total = voxel_scores.sum(axis=1)
+    if np.isfinite(total).all():
+        return np.asarray(total / voxel_scores.shape[1])
+    scores = np.full(len(voxel_scores), np.nan)
+    known = ~np.isnan(voxel_scores).all(axis=1)
+    count = max(min(np.count_nonzero(responses.varies), voxel_scores.shape[1]), 1)
+    scores[known] = np.nansum(voxel_scores[known], axis=1) / count
+    return scores

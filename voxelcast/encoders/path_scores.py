@@ -1,0 +1,334 @@
+"""Scores of all parameters of a path on held-out stimuli, from sums over the stimuli.
+
+A linear path needs no predictions. With T = X R the held-out latent variables (centred on their held-out means, as is
+Y) and a filter d::
+
+    sum(y p)  = sum_j d_j A_j Q_j                 A = T'Y
+    sum(p p)  = sum_jk d_j d_k G_jk Q_j Q_k       G = T'T
+
+so all parameters of a voxel cost one small product each. Where the filters keep the first k latent variables (PLS),
+both sums are running sums over k; where they are those of ridge regression, all penalties share the products
+(`_penalty_weights`).
+
+A path whose voxels have coefficients of their own is scored from the predictions of some voxels at a time. With X = Q R
+(QR decomposition of the centred held-out features) they are R B in the basis Q, which has no more rows than features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.checks import check_option
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.moments import HeldOut
+from voxelcast.encoders.paths import LinearPath, ShrinkagePath, SolutionPath, VoxelPath
+
+_BLOCK_BYTES = 16 * 2**20
+# Voxels of a linear path that are scored together.
+_BLOCK_VOXELS = 512
+_EPS = float(np.finfo(np.float64).eps)
+# So few parameters are scored from their predictions.
+_FEW = 2
+# Two eigenvalues are nearly equal where they differ by less than this share; of the pairs of r eigenvalues no more than
+# _MOST_CLOSE * r may be. The smallest eigenvalue must be more than _SMALLEST_SHARE of the largest, or digits are lost.
+_CLOSE, _MOST_CLOSE, _SMALLEST_SHARE = 1e-2, 8, 1e-4
+
+
+def path_scores(
+    path: SolutionPath,
+    features: Sequence[FloatArray],
+    y_mean: FloatArray,
+    responses: Sequence[HeldOut],
+    metric: str = "pearson_r",
+) -> list[FloatArray]:
+    """Score all parameters on several folds that were all left out of the path.
+
+    Parameters
+    ----------
+    path : LinearPath or VoxelPath
+    features : sequence of ndarray of shape (n, p)
+        Of each fold, minus the training means.
+    y_mean : ndarray of shape (q,)
+        Mean responses of the training part.
+    responses : sequence of HeldOut
+    metric : str
+        ``"pearson_r"``, of each voxel, or ``"pooled_2021"``, of all voxels together.
+
+    Returns
+    -------
+    scores : list of ndarray of shape (n_params, q), or (n_params, 1)
+        Of each fold; NaN where the responses or the predictions are constant.
+    """
+    check_option("metric", metric, ("pearson_r", "pooled_2021"))
+    sums = _path_sums(path, features, [fold.centred for fold in responses], means=metric == "pooled_2021")
+    scores = []
+    for fold in responses:
+        of_fold = sums.pop(0)  # freed as soon as it is used
+        means = of_fold.means
+        scores.append(_pearson_r(of_fold, fold) if means is None else _pooled_scores(of_fold, y_mean + means, fold))
+    return scores
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What the scores of a fold need of its predictions p; every array has the shape (n_params, q).
+
+    Parameters
+    ----------
+    cross, squares : ndarray
+        sum(y p) and sum(p p) of the centred responses and predictions.
+    varies : ndarray of bool
+        Whether the predictions vary by more than rounding.
+    means : ndarray or None
+        Mean predictions, less the training means; None where they were not asked for.
+    """
+
+    cross: FloatArray
+    squares: FloatArray
+    varies: BoolArray
+    means: FloatArray | None
+
+
+_Adding = Callable[[FloatArray, FloatArray, _Sums, slice], None]
+"""Takes the loadings and centred responses of some voxels, and writes their sums."""
+
+
+def _pearson_r(sums: _Sums, responses: HeldOut) -> FloatArray:
+    if sums.varies.all() and responses.varies.all():
+        r = np.sqrt(sums.squares)
+        r *= responses.norm
+        np.divide(sums.cross, r, out=r)
+        return np.clip(r, -1.0, 1.0, out=r)
+    known = sums.varies & responses.varies
+    r = np.full(sums.cross.shape, np.nan)
+    np.divide(sums.cross, np.sqrt(np.where(known, sums.squares, 1.0)) * responses.norm, out=r, where=known)
+    return np.clip(r, -1.0, 1.0, out=r)
+
+
+def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatArray:
+    """Score as `voxelcast.scoring.correlation.pooled_2021_r`; voxels' means and their variation enter one sum."""
+    n, q = responses.centred.shape
+    means = means - means.mean(axis=1, keepdims=True)
+    y_means = responses.mean - responses.mean.mean()
+    total_cross = sums.cross.sum(axis=1) + n * (means @ y_means)
+    total_squares = sums.squares.sum(axis=1) + n * np.square(means).sum(axis=1)
+    y_squares = float(np.square(responses.norm).sum() + n * (y_means @ y_means))
+    scores = np.full(len(means), np.nan)
+    product = total_squares * y_squares
+    np.divide(total_cross * (n * q / (n * q - 1)), np.sqrt(np.maximum(product, 0)), out=scores, where=product > 0)
+    return scores[:, None]
+
+
+def _path_sums(
+    path: SolutionPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool = False
+) -> list[_Sums]:
+    """Sum over the stimuli of every fold, given its features and its centred responses."""
+    if isinstance(path, LinearPath):
+        return [_linear_sums(path, X, Yc, means) for X, Yc in zip(features, responses, strict=True)]
+    if isinstance(path, VoxelPath):
+        return _voxel_sums(path, features, responses, means)
+    raise OptionError(f"path must be a LinearPath or a VoxelPath; got {type(path).__name__}; see encoders.base")
+
+
+def _voxel_sums(
+    path: VoxelPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool
+) -> list[_Sums]:
+    """Sum over the stimuli of every fold; the path is solved once, some voxels at a time."""
+    shape = (len(path.params_list), path.shape[1])
+    folds = []
+    for X, Yc in zip(features, responses, strict=True):
+        Q, R = np.linalg.qr(X - X.mean(axis=0))
+        # Rounding of a prediction's variation grows with its parts, that of centring with the uncentred parts.
+        rounding = X.shape[1] * (16 * _EPS) ** 2 * np.einsum("ij,ij->j", X, X)
+        sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+        folds.append((X.mean(axis=0), R, Yc.T @ Q, rounding, sums))
+    for voxels, B in path.blocks():
+        for mean, R, rotated, rounding, sums in folds:
+            # Parameters by parameters: its predictions stay in the cache.
+            for k, coefficients in enumerate(B):
+                P = coefficients @ R.T
+                squares = np.einsum("mr,mr->m", P, P)
+                sums.cross[k, voxels] = np.einsum("mr,mr->m", P, rotated[voxels])
+                sums.squares[k, voxels] = squares
+                sums.varies[k, voxels] = squares > np.square(coefficients) @ rounding
+            if sums.means is not None:
+                sums.means[:, voxels] = B @ mean
+    return [fold[-1] for fold in folds]
+
+
+def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -> _Sums:
+    """Sum over the stimuli of a fold, some voxels at a time (they stay in the cache)."""
+    raw = X @ path.directions
+    x_mean = raw.mean(axis=0)
+    T = raw - x_mean
+    squared = np.einsum("ij,ij->j", T, T)
+    # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
+    rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
+    shape = (len(path.params_list), path.loadings.shape[1])
+    sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+    add = _sums_of_predictions(path, T, rounding) if shape[0] <= _FEW else _sums_of_products(path, T, rounding)
+    for start in range(0, shape[1], _BLOCK_VOXELS):
+        voxels = slice(start, min(start + _BLOCK_VOXELS, shape[1]))
+        Q = path.loadings[:, voxels]
+        add(Q, Yc[:, voxels], sums, voxels)
+        if sums.means is not None:
+            sums.means[:, voxels] = path.filters @ (x_mean[:, None] * Q)
+    return sums
+
+
+def _sums_of_predictions(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
+    """Return what sums over the predictions of a few parameters for some voxels."""
+
+    def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
+        for k, d in enumerate(path.filters):
+            weighted = d[:, None] * Q
+            P = T @ weighted
+            sums.cross[k, voxels] = np.einsum("nq,nq->q", P, Yc)
+            squares = np.einsum("nq,nq->q", P, P)
+            sums.squares[k, voxels] = squares
+            sums.varies[k, voxels] = squares > rounding @ np.square(weighted, out=weighted)
+
+    return add
+
+
+def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
+    """Return what sums for many parameters and some voxels without their predictions."""
+    kept = None if isinstance(path, ShrinkagePath) else _prefix_lengths(path.filters)
+    squares_of, filters_squared = _squares_of(path, T, T.T @ T, kept), np.square(path.filters)
+
+    def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
+        cross = T.T @ Yc
+        cross *= Q
+        squares, floor = squares_of(Q), np.square(Q)
+        floor *= rounding[:, None]
+        sums.cross[:, voxels] = _filtered(path.filters, kept, cross)
+        sums.squares[:, voxels] = squares
+        np.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[:, voxels])
+
+    return add
+
+
+def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) -> FloatArray:
+    """Return ``filters @ values``; where every filter keeps the first k rows, a running sum of the rows."""
+    filtered: FloatArray = filters @ values if kept is None else _running_sum(values, kept)
+    return filtered
+
+
+def _squares_of(
+    path: LinearPath, T: FloatArray, G: FloatArray, kept: IntArray | None
+) -> Callable[[FloatArray], FloatArray]:
+    """Return what takes the loadings of some voxels, (r, m), to sum(p p) of all parameters, (n_params, m)."""
+    if kept is not None:
+        # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
+        below = 2 * np.tril(G, -1) + np.diag(np.diag(G))
+        return lambda Q: _running_sum(Q * (below @ Q), kept)
+    weights = _penalty_weights(path, G) if isinstance(path, ShrinkagePath) else None
+    if weights is None:
+        return lambda loadings: _quadratic(path.filters, T, loadings)
+    near, far, coefficients = weights
+    r = len(G)
+
+    def squares(Q: FloatArray) -> FloatArray:
+        parts = np.empty((coefficients.shape[1], Q.shape[1]))
+        np.multiply(Q[near[0]], Q[near[1]], out=parts[: -2 * r])
+        np.matmul(far, Q, out=parts[-2 * r :])
+        parts[-2 * r : -r] *= Q
+        parts[-r:] *= Q
+        found: FloatArray = coefficients @ parts
+        return found
+
+    return squares
+
+
+def _penalty_weights(path: ShrinkagePath, G: FloatArray) -> tuple[IntArray, FloatArray, FloatArray] | None:
+    """Write sum(p p) of every ridge penalty as a weighted sum of products that do not depend on the penalty.
+
+    For eigenvalues that differ, ``d_j d_k = (d_j - d_k) / (l_k - l_j)``, so that with K_jk = G_jk / (l_k - l_j)::
+
+        sum_jk d_j d_k G_jk Q_j Q_k = sum_j 2 d_j Q_j (K Q)_j
+
+    For a penalty a above all eigenvalues the differences of the d would lose digits. There, with u_j = l_j d_j and
+    hence a d_j = 1 - u_j, the same identity for the u gives::
+
+        1/a^2 sum_j Q_j (G Q)_j (1 - 2 u_j - 2 u_j l_j / a)  -  2/a^3 sum_j u_j l_j^2 Q_j (K Q)_j
+
+    Pairs of eigenvalues that are nearly equal, and j = k, are summed as they are.
+
+    Returns
+    -------
+    near : ndarray of shape (2, m), int
+        The pairs j <= k that are summed as they are.
+    far : ndarray of shape (2 r, r)
+        G without those pairs, then K.
+    coefficients : ndarray of shape (n_params, m + 2 r)
+        Of the products Q_j Q_k, Q_j (G Q)_j and Q_j (K Q)_j.
+        None where eigenvalues differ too much or too many are nearly equal.
+    """
+    values, d, a = path.eigenvalues, path.filters, path.penalties[:, None]
+    if not len(values) or not values[0] > _SMALLEST_SHARE * values[-1] or not (a > 0).all():
+        return None
+    gaps = values[None, :] - values[:, None]
+    close = np.abs(gaps) <= _CLOSE * np.maximum(values[None, :], values[:, None])
+    near: IntArray = np.stack(np.nonzero(np.triu(close)))
+    if near.shape[1] > _MOST_CLOSE * len(values):
+        return None
+    far = np.where(close, 0.0, G)
+    both = np.where(near[0] == near[1], 1.0, 2.0) * G[near[0], near[1]]
+    u, above = values * d, a > values[-1]
+    with_G = np.where(above, (1 - 2 * u - 2 * u * (values / a)) / np.square(a), 0.0)
+    with_K = np.where(above, -2 * u * np.square(values / a) / a, 2 * d)
+    coefficients = np.concatenate([both * d[:, near[0]] * d[:, near[1]], with_G, with_K], axis=1)
+    return near, np.concatenate([far, far / np.where(close, 1.0, gaps)]), coefficients
+
+
+def _prefix_lengths(filters: FloatArray) -> IntArray | None:
+    """Return how many latent variables each filter keeps, or None if some filter does not keep just the first."""
+    kept = np.count_nonzero(filters, axis=1)
+    prefixes = np.arange(filters.shape[1]) < kept[:, None]
+    return kept if np.array_equal(filters, prefixes) else None
+
+
+def _running_sum(values: FloatArray, kept: IntArray) -> FloatArray:
+    """Sum the first ``kept[s]`` rows of values, shape (r, q), for all parameters s."""
+    sums = np.zeros((values.shape[0] + 1, values.shape[1]))
+    # Row by row: numpy.cumsum along the first axis takes ten times as long.
+    for row in range(len(values)):
+        np.add(sums[row], values[row], out=sums[row + 1])
+    return sums[1:] if np.array_equal(kept, np.arange(1, len(sums))) else sums[kept]
+
+
+def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> FloatArray:
+    """Sum the squares of T @ diag(d) @ loadings over the stimuli, for every filter d and voxel, in blocks of voxels.
+
+    The filters of neighbouring penalties are nearly multiples of each other: with d_s = sum_i a_si f_i over the few
+    singular vectors f_i of all filters, ``sum(p p) = sum_ij a_si a_sj P_i'P_j`` with P_i = T diag(f_i) loadings.
+    """
+    r, q = loadings.shape
+    basis = np.linalg.qr(T, mode="r")
+    # Singular values are compared after latent variables, voxels and filters were all brought to one size: what is
+    # left out is then rounding for each of them.
+    lengths, weights = np.linalg.norm(basis, axis=0), np.linalg.norm(loadings, axis=1)
+    there = (lengths > 0) & (weights > 0)
+    scaled, basis = loadings / np.where(there, weights, 1.0)[:, None], basis / np.where(there, lengths, 1.0)
+    weighted = filters * (lengths * weights)
+    rows = np.abs(weighted).max(axis=1, initial=0.0)
+    left, values, right = np.linalg.svd(weighted / np.where(rows > 0, rows, 1.0)[:, None], full_matrices=False)
+    kept = values > _EPS * values.max(initial=0.0)
+    left, right = left[:, kept] * values[kept], right[kept]
+    k = len(right)
+    if k == 0:
+        return np.zeros((filters.shape[0], q))
+    # (r, k * n): one product gives P of every voxel, f and stimulus.
+    spread = (right[:, None, :] * basis).reshape(-1, r).T
+    pairs = (left[:, :, None] * left[:, None, :]).reshape(-1, k * k).T
+    sums = np.empty((q, filters.shape[0]))
+    block = max(1, _BLOCK_BYTES // (8 * max(spread.shape[1], 1)))
+    for start in range(0, q, block):
+        P = (scaled[:, start : start + block].T @ spread).reshape(-1, k, len(basis))
+        sums[start : start + block] = (P @ P.transpose(0, 2, 1)).reshape(-1, k * k) @ pairs
+    squares: FloatArray = sums.T * np.square(rows)[:, None]
+    return squares

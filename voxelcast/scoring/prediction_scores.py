@@ -1,0 +1,142 @@
+"""What is said of predictions: their score with its interval, the gain over a single model, and significance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.seeds import derive_seed
+from voxelcast.scoring.bootstrap import bootstrap_difference, bootstrap_interval
+from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.permutation import Exchange, benjamini_hochberg, can_permute, permutation_p_values
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """Predictions to be compared with measured responses.
+
+    Parameters
+    ----------
+    prefix : str
+        Goes before the names of what is computed: ``""`` for cross-validated predictions, or ``"held_out_"``.
+    measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
+    fold_ids : ndarray of shape (n_stimuli,), int
+        Fold whose model predicted a stimulus.
+    groups : sequence of str or None
+    """
+
+    prefix: str
+    measured: FloatArray
+    predicted: FloatArray
+    fold_ids: IntArray
+    groups: Sequence[str] | None
+
+
+@dataclass(frozen=True)
+class PredictionScorer:
+    """Scores predictions; results are named as in the tables of an experiment.
+
+    Parameters
+    ----------
+    interval : IntervalSettings
+    significance : SignificanceSettings
+    seed : int
+    circular : bool
+        Whether groups are runs of a time series, within which permutations shift.
+    """
+
+    interval: IntervalSettings
+    significance: SignificanceSettings
+    seed: int
+    circular: bool = False
+
+    def score_row(self, given: Predicted, voxel_scores: FloatArray) -> dict[str, Any]:
+        """Mean score over voxels with its bootstrap interval over stimuli; None where no voxel has a score."""
+        prefix, there = given.prefix, np.isfinite(voxel_scores)
+        if not there.any():
+            return {f"{prefix}score": None, f"{prefix}score_low": None, f"{prefix}score_high": None}
+        low, high = bootstrap_interval(
+            given.measured,
+            given.predicted,
+            given.fold_ids,
+            groups=given.groups,
+            interval=self.interval,
+            seed=derive_seed(self.seed, "bootstrap", prefix),
+        )
+        return {
+            f"{prefix}score": float(voxel_scores[there].mean()),
+            f"{prefix}score_low": low if np.isfinite(low) else None,
+            f"{prefix}score_high": high if np.isfinite(high) else None,
+            f"{prefix}n_voxels_without_score": int((~there).sum()),
+        }
+
+    def gain_row(self, given: Predicted, single: FloatArray | None) -> dict[str, Any]:
+        """Compare the nested score with that of the best single candidate; empty where the prediction is just that.
+
+        Returns
+        -------
+        row : dict
+            ``single_score``, and ``gain`` with ``gain_low`` and ``gain_high``, the interval of the difference over
+            stimuli.
+        """
+        if single is None or single is given.predicted:
+            return {}
+        scores = [fold_pearson_r(given.measured, P, given.fold_ids) for P in (given.predicted, single)]
+        both = np.isfinite(scores[0]) & np.isfinite(scores[1])
+        if not both.any():
+            return {}
+        low, high = bootstrap_difference(
+            given.measured,
+            given.predicted,
+            single,
+            given.fold_ids,
+            groups=given.groups,
+            interval=self.interval,
+            seed=derive_seed(self.seed, "bootstrap", ""),
+        )
+        means = [float(score[both].mean()) for score in scores]
+        return {"single_score": means[1], "gain": means[0] - means[1], "gain_low": low, "gain_high": high}
+
+    def test_voxels(self, given: Predicted, valid: BoolArray) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+        """Test which voxels are predicted better than chance.
+
+        Returns
+        -------
+        voxels : dict of str to ndarray of shape (n_voxels,)
+            ``p_value`` and ``q_value``, NaN for voxels that are not valid; empty without a test.
+        row : dict
+            ``n_significant_voxels``, or ``no_permutation`` where there is nothing to permute.
+        """
+        prefix = given.prefix
+        if not self.significance.permutations:
+            return {}, {}
+        if not self.circular and not can_permute(given.fold_ids, given.groups):
+            return {}, {f"{prefix}no_permutation": True}
+        p = np.full(len(valid), np.nan)
+        p[valid] = permutation_p_values(
+            given.measured,
+            given.predicted,
+            Exchange(given.fold_ids, given.groups, self.circular),
+            self.significance.permutations,
+            derive_seed(self.seed, "significance", prefix),
+            cross_validated=not prefix,
+        )
+        q = benjamini_hochberg(p)
+        voxels = {f"{prefix}p_value": p, f"{prefix}q_value": q}
+        return voxels, {f"{prefix}n_significant_voxels": int((q <= self.significance.alpha).sum())}
+
+
+def average_rows(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Average scores over the partitions into folds; counts of voxels without a score are the largest."""
+    if len(rows) == 1:
+        return rows[0]
+    averaged: dict[str, Any] = {"score_of_repeats": [row["score"] for row in rows]}
+    for name in rows[0]:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        averaged[name] = max(values, default=0) if name.startswith("n_") else float(np.mean(values)) if values else None
+    return averaged
