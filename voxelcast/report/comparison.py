@@ -81,9 +81,9 @@ def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
     table = scores[np.isfinite(scores[column])]
     if roi is None and not by_voxel:
         rows = [roi_mean(output, name, by_voxel=False) for name in output.results.rois]
-        return Mean(
-            *(mean_or_nan([getattr(row, name) for row in rows]) for name in ("score", "low", "high", "ceiling"))
-        )
+        names = ("score", "low", "high", "ceiling")
+        score, low, high, ceiling = (mean_or_nan([getattr(row, name) for row in rows]) for name in names)
+        return Mean(score, low, high, ceiling)
     table = table if roi is None else table[table["roi"] == roi]
     if table.empty:
         return Mean()
