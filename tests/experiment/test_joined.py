@@ -14,7 +14,7 @@ from voxelcast.experiment.plan import JOIN
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.report.depth import layer_order
-from voxelcast.report.model_weights import weight_rows
+from voxelcast.report.facts import weight_rows
 from voxelcast.results.read import read_results
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -65,7 +65,7 @@ def test_the_report_shows_its_weight_and_no_depth(images: Path, tmp_path: Path) 
     results = read_results(out)
     (layers,) = layer_order(results).layers.values()
     assert layers == ("colour", "static.4")
-    assert "all layers" in {row.layer for row in weight_rows(results)}
+    assert "all layers" in {layer for _, _, layer, *_ in weight_rows(results)}
     assert "all layers" in (out / "report.html").read_text()
 
 

@@ -23,7 +23,7 @@ from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.experiment.steps.extract import load
 from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
-from voxelcast.report.rsa_figure import draw_layers
+from voxelcast.report.panels import draw_layers
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
@@ -170,7 +170,5 @@ def _write(config: RsaSettings, result: RsaResult, output: Path, measured: Float
         [(row.network, row.layer, row.similarity, row.low, row.high) for row in result.layers],
         (result.ceiling_low, result.ceiling_high),
         config.comparison,
-        measured.mean(axis=0),
-        best,
-        f"{result.best.network} {result.best.layer}",
+        {"measured, mean over subjects": measured.mean(axis=0), f"{result.best.network} {result.best.layer}": best},
     )
