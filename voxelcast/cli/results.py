@@ -16,7 +16,8 @@ from voxelcast.cli.options import DATASET, OUTPUTS, PATH, open_dataset
 @click.option("--output", "path", type=PATH, help="HTML file of the comparison; default comparison.html.")
 def report(outputs: tuple[Path, ...], path: Path | None) -> None:
     """Write OUTPUT/report.html again from the files in OUTPUT; of several OUTPUTs, a page that compares them."""
-    from voxelcast.report import write_comparison, write_report
+    from voxelcast.report.comparison_page import write_comparison
+    from voxelcast.report.page import write_report
 
     if len(outputs) == 1:
         if path is not None:
