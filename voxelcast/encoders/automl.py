@@ -83,12 +83,8 @@ class AutoML(Encoder):
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoMLModel:
         """Search and fit for as long as the budget says.
 
-        Raises
-        ------
-        MissingPackageError
-            If FLAML is not installed.
-        DataError
-            If there are too few stimuli for the cross-validation inside.
+        Raises MissingPackageError if FLAML is not installed; DataError if there are too few stimuli for the
+        cross-validation inside.
         """
         X, Y = self._checked(X, Y, params)
         if len(X) < _FEWEST:

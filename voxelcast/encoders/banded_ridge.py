@@ -87,6 +87,9 @@ def fit_banded_ridge(
 ) -> BandedRidgeModel:
     """Choose each voxel's penalty and weights by cross-validation and fit.
 
+    Raises OptionError if there is no band, or a value is out of range; ShapeError if rows do not match; DataError if a
+    value is NaN or infinite, or there are fewer than two folds.
+
     Parameters
     ----------
     Xs : sequence of ndarray of shape (n_samples, p_b)
@@ -95,25 +98,11 @@ def fit_banded_ridge(
         Folds of the cross-validation.
     n_draws : int
         How many band weights are drawn besides equal ones and every band alone; 0: equal weights alone.
-    seed : int
     alphas : sequence of float
         Penalties to try.
     average_over : str
         The squared error by which they are compared: ``"folds"``, the mean of the folds' means, as in himalaya (of
         equal ones the largest penalty is taken); ``"stimuli"``, the sum over all stimuli (the first of equals).
-
-    Returns
-    -------
-    model : BandedRidgeModel
-
-    Raises
-    ------
-    OptionError
-        If there is no band, or a value is out of range.
-    ShapeError
-        If rows do not match.
-    DataError
-        If a value is NaN or infinite, or there are fewer than two folds.
     """
     candidates = np.asarray(alphas, dtype=np.float64)
     _check(Xs, Y, fold_ids, n_draws, candidates)

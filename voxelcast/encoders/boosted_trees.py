@@ -46,7 +46,6 @@ class TreesModel:
 
     Parameters
     ----------
-    params : Params
     voxels : tuple of HistGradientBoostingRegressor
         They predict standardised responses.
     y_mean, y_scale : ndarray of shape (q,)
@@ -95,12 +94,8 @@ class BoostedTrees(Encoder):
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> TreesModel:
         """Fit one model.
 
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or out of its range.
-        DataError
-            If there are fewer than two stimuli.
+        Raises OptionError if a hyper-parameter is missing or out of its range; DataError if there are fewer than two
+        stimuli.
         """
         X, Y = self._checked(X, Y, params)
         if len(X) < 2:

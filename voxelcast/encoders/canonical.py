@@ -52,11 +52,6 @@ def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray,
     The pair of a component is the leading pair of singular vectors of C = X'Y; with sigma their singular value,
     p = X't / t't and q = Y's / s's, the covariance left is C - sigma (p v' + w q' - p q').
 
-    Parameters
-    ----------
-    moments : Moments
-    n_components : int
-
     Returns
     -------
     directions : ndarray of shape (p, r)

@@ -17,17 +17,13 @@ _NUMBERS = (float, int, np.floating, np.integer)
 def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the features and responses of training stimuli in float64, the same arrays where they are so already.
 
+    Raises ShapeError if one of them does not have two dimensions, or they differ in their number of stimuli; DataError
+    if there is no stimulus, or a value is NaN or infinite.
+
     Parameters
     ----------
     X : ndarray of shape (n_samples, p)
     Y : ndarray of shape (n_samples, q)
-
-    Raises
-    ------
-    ShapeError
-        If one of them does not have two dimensions, or they differ in their number of stimuli.
-    DataError
-        If there is no stimulus, or a value is NaN or infinite.
     """
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     check_shape("features X", X, ("n_samples", "n_features"), (None, None))

@@ -117,10 +117,7 @@ class ElasticNet(LinearEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
         """Solve every penalty from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or not in (0, 1].
+        Raises OptionError if a hyper-parameter is missing or not in (0, 1].
         """
         unit = largest_penalty(moments) * moments.n
         wanted = [_checked_penalty(self.name, params, ("relative_alpha", "l1_ratio")) for params in params_list]
@@ -139,10 +136,7 @@ class Lasso(PenaltyEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
         """Solve every penalty from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If ``relative_alpha`` is not in (0, 1].
+        Raises OptionError if ``relative_alpha`` is not in (0, 1].
         """
         unit = largest_penalty(moments) * moments.n
         wanted = [_checked_penalty(self.name, params, ("relative_alpha",)) for params in params_list]

@@ -53,7 +53,8 @@ _VARIANCE_TOLERANCE = 1e-14
 def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[float, float]]) -> FloatArray:
     """Solve the elastic net for several penalties, each from the solution of the one before.
 
-    They are solved from the largest to the smallest, the next l1_ratio after the last one's.
+    They are solved from the largest to the smallest, the next l1_ratio after the last one's. Raises DataError if a
+    voxel's coefficients do not converge.
 
     Parameters
     ----------
@@ -65,11 +66,6 @@ def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[flo
     Returns
     -------
     coefficients : ndarray of shape (n_penalties, q, p)
-
-    Raises
-    ------
-    DataError
-        If a voxel's coefficients do not converge.
     """
     p, q = C.shape
     coefficients = np.zeros((len(penalties), q, p))
@@ -121,10 +117,7 @@ class _Problem:
 def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
     """Return the minimum of every voxel, shape (q, p), starting from x.
 
-    Raises
-    ------
-    DataError
-        If a voxel does not converge.
+    Raises DataError if a voxel does not converge.
     """
     # Without a lower bound the steps would be endlessly small; there, the direct solution ends the search.
     lowest = max(problem.lowest, _LOWEST_SHARE * problem.highest)

@@ -43,8 +43,6 @@ class KernelModel:
 
     Parameters
     ----------
-    encoder : KernelRidge
-    params : Params
     X : ndarray of shape (n_train, p)
         Centred training features.
     x_mean : ndarray of shape (p,)
@@ -110,10 +108,7 @@ class KernelRidge(Encoder):
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> KernelModel:
         """Fit one model.
 
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or out of its range.
+        Raises OptionError if a hyper-parameter is missing or out of its range.
         """
         X, Y = self._checked(X, Y, params)
         solved = _Solved(self, X, Y, params)

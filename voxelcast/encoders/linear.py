@@ -36,7 +36,6 @@ class LinearModel:
 
     Parameters
     ----------
-    params : Params
     coefficients : ndarray of shape (p, q)
     intercept : ndarray of shape (q,)
     """
@@ -63,10 +62,7 @@ class LinearEncoder(Encoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> SolutionPath:
         """Solve all parameters from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If parameters lie outside what the moments allow.
+        Raises OptionError if parameters lie outside what the moments allow.
         """
 
     def order(self, params: Params) -> tuple[float, ...]:

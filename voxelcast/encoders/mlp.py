@@ -41,9 +41,7 @@ class MLPModel:
 
     Parameters
     ----------
-    params : Params
     x_mean : ndarray of shape (p,)
-    x_scale : float
     weights : tuple of ndarray of shape (n_out, n_in)
     biases : tuple of ndarray of shape (n_out,)
     y_mean, y_scale : ndarray of shape (q,)
@@ -100,12 +98,8 @@ class MLP(Encoder):
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> MLPModel:
         """Fit one model.
 
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or out of its range.
-        DataError
-            If there are fewer than two stimuli.
+        Raises OptionError if a hyper-parameter is missing or out of its range; DataError if there are fewer than two
+        stimuli.
         """
         X, Y = self._checked(X, Y, params)
         # Imported here: torch takes seconds to import, and only this encoder needs it.
@@ -140,12 +134,7 @@ class MLP(Encoder):
 
 
 def set_aside(n: int, seed: int) -> tuple[IntArray, IntArray]:
-    """Divide n stimuli into those that decide when to stop (a tenth, at least one) and those trained on.
-
-    Returns
-    -------
-    aside, kept : ndarray of int
-    """
+    """Divide n stimuli into those that decide when to stop (a tenth, at least one) and those trained on."""
     if n < 2:
         raise DataError(f"early stopping needs at least 2 stimuli; got {n}; ask for fewer folds")
     order = generator(seed, "set aside").permutation(n)

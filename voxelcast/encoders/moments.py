@@ -57,17 +57,12 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     """Compute the moments of training data, in float64 whatever the type of the data.
 
     Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
-    rank.
+    rank. Raises ShapeError or DataError: see `voxelcast.encoders.checks.checked_samples`.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, p)
     Y : ndarray of shape (n_samples, q)
-
-    Raises
-    ------
-    ShapeError, DataError
-        See `voxelcast.encoders.checks.checked_samples`.
     """
     X, Y = checked_samples(X, Y)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
@@ -119,7 +114,6 @@ def roi_scores(voxel_scores: FloatArray, responses: HeldOut) -> FloatArray:
     ----------
     voxel_scores : ndarray of shape (n_params, q), or (n_params, 1) of a metric that scores all voxels together
         NaN where there is no score.
-    responses : HeldOut
 
     Returns
     -------

@@ -39,10 +39,7 @@ class OLS(LinearEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve the one set of parameters from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If parameters name a hyper-parameter.
+        Raises OptionError if parameters name a hyper-parameter.
         """
         for params in params_list:
             check_params(self.name, params, {})

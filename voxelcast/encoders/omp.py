@@ -49,7 +49,6 @@ def omp_path(S: FloatArray, C: FloatArray, most: int) -> FloatArray:
     ----------
     S, C : ndarray of shape (p, p) and (p, q)
         See `voxelcast.encoders.base.Moments`.
-    most : int
 
     Returns
     -------
@@ -107,10 +106,7 @@ class OMP(CountEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
         """Solve every number of non-zero coefficients from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If ``n_nonzero_coefs`` is not a whole number in 1 to min(n_train - 1, n_features).
+        Raises OptionError if ``n_nonzero_coefs`` is not a whole number in 1 to min(n_train - 1, n_features).
         """
         counts, S, C = self.counts(moments, params_list), moments.S, moments.C
         whole = np.array_equal(counts, np.arange(len(counts)) + 1)

@@ -57,10 +57,7 @@ def check_params(encoder: str, params: Params, search_space: Mapping[str, Distri
 def checked_count(encoder: str, params: Params, name: str, most: int) -> int:
     """Return an encoder's one hyper-parameter, a whole number in 1 to ``most``.
 
-    Raises
-    ------
-    OptionError
-        If it is anything else; ``most`` is said to be what the training data allow.
+    Raises OptionError if it is anything else; ``most`` is said to be what the training data allow.
     """
     value = params.get(name)
     if set(params) != {name} or not is_number(value) or value != int(value) or not 1 <= value <= most:

@@ -49,12 +49,10 @@ def path_scores(
 
     Parameters
     ----------
-    path : LinearPath or VoxelPath
     features : sequence of ndarray of shape (n, p)
         Of each fold, minus the training means.
     y_mean : ndarray of shape (q,)
         Mean responses of the training part.
-    responses : sequence of HeldOut
     metric : str
         ``"pearson_r"``, of each voxel, or ``"pooled_2021"``, of all voxels together.
 

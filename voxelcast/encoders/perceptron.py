@@ -49,8 +49,6 @@ def train_perceptron(
         Standardised responses.
     kept, aside : ndarray of int
         Rows.
-    architecture : Architecture
-    seed : int
 
     Returns
     -------

@@ -122,7 +122,6 @@ def _some_components(
         What is left of S; its lower triangle is deflated in place.
     residual : ndarray of shape (m, q)
         What is left of C.
-    most : int
     floor : float
         Variance below which a latent variable is rounding.
 

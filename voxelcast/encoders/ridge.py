@@ -48,10 +48,7 @@ class Ridge(PenaltyEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> ShrinkagePath:
         """Solve every penalty from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If ``relative_alpha`` is not a positive number.
+        Raises OptionError if ``relative_alpha`` is not a positive number.
         """
         alphas = np.array([_checked_alpha(params) for params in params_list])
         values, vectors = moments.eigen

@@ -42,7 +42,6 @@ def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    moments : Moments
     penalties : ndarray of shape (n_penalties,)
         Added to the diagonal of S; above 0.
 
@@ -76,10 +75,7 @@ class RidgePerVoxel(LinearEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Choose the penalties and solve the one set of parameters from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If parameters name a hyper-parameter.
+        Raises OptionError if parameters name a hyper-parameter.
         """
         for params in params_list:
             check_params(self.name, params, {})

@@ -31,7 +31,8 @@ def bootstrap_interval(
     replacement within each fold (whole groups where groups are given; whole folds where a fold has fewer than three,
     such as one run), the same for all voxels, and the interval runs between the (1 - level) / 2 and (1 + level) / 2
     quantiles of the resampled scores [1]_. The models are not fitted again: the interval is that of *these*
-    predictions.
+    predictions. Raises ShapeError, OptionError or DataError if the shapes differ, a setting is out of range, or the
+    values are not finite.
 
     Parameters
     ----------
@@ -42,7 +43,6 @@ def bootstrap_interval(
     fold_ids : ndarray of shape (n_stimuli,)
     interval : IntervalSettings
         Resamples and coverage.
-    seed : int
     groups : sequence of str, optional
         The group of each stimulus; groups are drawn whole.
 
@@ -50,11 +50,6 @@ def bootstrap_interval(
     -------
     low, high : float
         NaN if no voxel has a score, or there is one group only.
-
-    Raises
-    ------
-    ShapeError, OptionError, DataError
-        If the shapes differ, a setting is out of range, or the values are not finite.
 
     References
     ----------

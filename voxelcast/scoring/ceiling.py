@@ -23,6 +23,8 @@ def noise_ceiling_r(values: FloatArray, max_splits: int = 200, seed: int = 0) ->
 
         reliability = mean over splits of  f r / (1 + (f - 1) r),      noise_ceiling_r = sqrt(reliability)
 
+    Raises ShapeError if ``values`` is not three-dimensional; OptionError if ``max_splits`` is below 1.
+
     Parameters
     ----------
     values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
@@ -38,13 +40,6 @@ def noise_ceiling_r(values: FloatArray, max_splits: int = 200, seed: int = 0) ->
     ceiling : ndarray of shape (n_voxels,)
         In [0, 1]; 0 where the mean reliability is negative (no repeatable signal: a normalised score is then
         undefined); NaN with fewer than two repetitions, or where a half is constant in every split.
-
-    Raises
-    ------
-    ShapeError
-        If ``values`` is not three-dimensional.
-    OptionError
-        If ``max_splits`` is below 1.
 
     References
     ----------

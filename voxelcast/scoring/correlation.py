@@ -35,7 +35,8 @@ def constant_columns(values: FloatArray) -> BoolArray:
 def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
     """Correlate measured with predicted responses, voxel by voxel.
 
-    ``r = sum((y - mean(y)) (p - mean(p))) / sqrt(sum((y - mean(y))**2) sum((p - mean(p))**2))``
+    ``r = sum((y - mean(y)) (p - mean(p))) / sqrt(sum((y - mean(y))**2) sum((p - mean(p))**2))`` Raises ShapeError if
+    the shapes differ or there are no stimuli.
 
     Parameters
     ----------
@@ -48,11 +49,6 @@ def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
     -------
     r : ndarray of shape (n_voxels,)
         NaN where the measured or the predicted responses are constant.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ or there are no stimuli.
     """
     Y, P = _checked_pair(Y, P)
     Yc, Pc = Y - Y.mean(axis=0), P - P.mean(axis=0)

@@ -13,9 +13,10 @@ def inter_subject_r(values: FloatArray) -> FloatArray:
     """Correlate each subject's responses with the mean of all other subjects', voxel by voxel (leave one subject out).
 
     With signal shared by all subjects of variance s2, and whatever is a subject's own of variance n2, S subjects give
-    [1]_ ``r = s2 / sqrt((s2 + n2) (s2 + n2 / (S - 1)))``. A model of the shared signal can reach
-    ``sqrt(s2 / (s2 + n2))``, which is higher, and a model of the one subject more still: this is a ceiling for models
-    made from other subjects, and a lower bound otherwise.
+    [1]_ ``r = s2 / sqrt((s2 + n2) (s2 + n2 / (S - 1)))``. A model of the shared signal can reach ``sqrt(s2 / (s2 +
+    n2))``, which is higher, and a model of the one subject more still: this is a ceiling for models made from other
+    subjects, and a lower bound otherwise. Raises ShapeError or DataError if ``values`` is not three-dimensional or
+    infinite, or there is one subject only.
 
     Parameters
     ----------
@@ -27,11 +28,6 @@ def inter_subject_r(values: FloatArray) -> FloatArray:
     -------
     r : ndarray of shape (n_subjects, n_voxels)
         In [-1, 1]; NaN where the subject or the others' mean is constant, or fewer than 2 stimuli remain.
-
-    Raises
-    ------
-    ShapeError, DataError
-        If ``values`` is not three-dimensional or infinite, or there is one subject only.
 
     References
     ----------

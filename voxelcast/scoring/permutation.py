@@ -64,7 +64,9 @@ def permutation_p_values(
     of fold B, and fold B's that of fold A. If predictions are linear in the training responses, the score is a sum over
     pairs of folds, each pair appears in it twice, and on noise it varies up to sqrt(2) times as much as permutation of
     fixed predictions shows (just as much where A predicts B as B predicts A). So with ``cross_validated`` the permuted
-    scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05.
+    scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05. Raises ShapeError,
+    OptionError or DataError if the shapes differ, a setting is out of range, values are not finite, or no permutation
+    is possible.
 
     Parameters
     ----------
@@ -72,10 +74,8 @@ def permutation_p_values(
         Measured responses, finite.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
-    exchange : Exchange
     n_permutations : int
         The least m; see `permutation_grid` (1023 for 1000). The smallest p is 1 / (m + 1).
-    seed : int
     cross_validated : bool
         Whether ``P`` comes from models fitted to the other folds of ``Y``, rather than to other stimuli altogether.
     workers : int
@@ -85,11 +85,6 @@ def permutation_p_values(
     -------
     p : ndarray of shape (n_voxels,)
         NaN for a voxel without a score.
-
-    Raises
-    ------
-    ShapeError, OptionError, DataError
-        If the shapes differ, a setting is out of range, values are not finite, or no permutation is possible.
 
     References
     ----------
@@ -133,16 +128,12 @@ def permutation_grid(
 ) -> tuple[IntArray, IntArray]:
     """Draw A orders of the responses and B of the predictions, nearly as many, A B - 1 at least ``n_permutations``.
 
-    Each is drawn by `permutation_orders` and begins with the order as it is. The scores of all A B combinations are
-    one matrix product per voxel, and A B permutations: as only the order of one relative to the other counts, each is a
+    Each is drawn by `permutation_orders` and begins with the order as it is. The scores of all A B combinations are one
+    matrix product per voxel, and A B permutations: as only the order of one relative to the other counts, each is a
     random permutation, and any two are independent. A test with them is as exact as with A B - 1 random draws: under
     the null hypothesis the rows and columns of the table of scores could come in any order, so its first entry, the
-    measured score, is among the k highest with probability k / (A B).
-
-    Raises
-    ------
-    OptionError
-        If ``n_permutations`` is below 1.
+    measured score, is among the k highest with probability k / (A B). Raises OptionError if ``n_permutations`` is below
+    1.
     """
     if n_permutations < 1:
         raise OptionError(f"n_permutations must be at least 1; got {n_permutations}")
@@ -208,14 +199,8 @@ def permutation_orders(
 
     Volumes of a time series resemble their neighbours, and runs often have the same rhythm, so neither may simply be
     shuffled. With ``circular`` each group, a run whose rows follow in time, is rotated by an amount of its own: what
-    comes after its end goes to its beginning.
-
-    Raises
-    ------
-    ShapeError
-        If the numbers of stimuli differ.
-    DataError
-        If nothing can change places.
+    comes after its end goes to its beginning. Raises ShapeError if the numbers of stimuli differ; DataError if nothing
+    can change places.
     """
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (None if groups is None else len(groups),))
     names = np.arange(len(fold_ids)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -271,7 +256,8 @@ def benjamini_hochberg(p: FloatArray) -> FloatArray:
     """Return the false discovery rate at which each voxel would just be called significant (its q value).
 
     Calling all voxels with q <= alpha significant keeps the expected share of false ones among them at most alpha, for
-    independent or positively dependent tests [1]_: ``q_(i) = min over j >= i of  p_(j) n / j``.
+    independent or positively dependent tests [1]_: ``q_(i) = min over j >= i of  p_(j) n / j``. Raises DataError if a p
+    value lies outside [0, 1].
 
     Parameters
     ----------
@@ -281,11 +267,6 @@ def benjamini_hochberg(p: FloatArray) -> FloatArray:
     Returns
     -------
     q : ndarray of shape (n_voxels,)
-
-    Raises
-    ------
-    DataError
-        If a p value lies outside [0, 1].
 
     References
     ----------

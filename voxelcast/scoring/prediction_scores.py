@@ -27,7 +27,6 @@ class Predicted:
     measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
     fold_ids : ndarray of shape (n_stimuli,), int
         Fold whose model predicted a stimulus.
-    groups : sequence of str or None
     """
 
     prefix: str
@@ -43,9 +42,6 @@ class PredictionScorer:
 
     Parameters
     ----------
-    interval : IntervalSettings
-    significance : SignificanceSettings
-    seed : int
     circular : bool
         Whether groups are runs of a time series, within which permutations shift.
     """

@@ -21,6 +21,9 @@ from voxelcast.scoring.correlation import constant_columns
 def correlation_rdm(values: FloatArray) -> FloatArray:
     """Return 1 - Pearson r between the patterns of each pair of stimuli.
 
+    Raises ShapeError or DataError if ``values`` is not two-dimensional with two stimuli, not finite, or a pattern is
+    constant.
+
     Parameters
     ----------
     values : ndarray of shape (n_stimuli, n_features)
@@ -30,11 +33,6 @@ def correlation_rdm(values: FloatArray) -> FloatArray:
     -------
     rdm : ndarray of shape (n_pairs,)
         In [0, 2].
-
-    Raises
-    ------
-    ShapeError, DataError
-        If ``values`` is not two-dimensional with two stimuli, not finite, or a pattern is constant.
     """
     values = _checked(values)
     flat = np.flatnonzero(constant_columns(values.T))
@@ -65,7 +63,8 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
 
     As the noise of two repetitions is independent, its expectation is the distance of the true patterns, without the
     bias by noise that all other distances have: it is 0 on average where patterns are the same, and then as often
-    negative as positive.
+    negative as positive. Raises ShapeError or DataError if shapes do not fit, values are not finite, or the covariance
+    is not positive definite.
 
     Parameters
     ----------
@@ -77,11 +76,6 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
     Returns
     -------
     rdm : ndarray of shape (n_pairs,)
-
-    Raises
-    ------
-    ShapeError, DataError
-        If shapes do not fit, values are not finite, or the covariance is not positive definite.
 
     References
     ----------
@@ -116,7 +110,8 @@ def noise_covariance(values: FloatArray) -> FloatArray:
     """Estimate the covariance of the noise between voxels from repetitions, shrunk towards a multiple of the identity.
 
     Of the deviations from each stimulus's mean, divided by R / (R - 1) to be unbiased, with Ledoit and Wolf's optimal
-    shrinkage [1]_, so that it can be inverted with more voxels than presentations.
+    shrinkage [1]_, so that it can be inverted with more voxels than presentations. Raises ShapeError or DataError if
+    ``values`` is not three-dimensional, not finite, or there is one repetition only.
 
     Parameters
     ----------
@@ -125,11 +120,6 @@ def noise_covariance(values: FloatArray) -> FloatArray:
     Returns
     -------
     covariance : ndarray of shape (n_voxels, n_voxels)
-
-    Raises
-    ------
-    ShapeError, DataError
-        If ``values`` is not three-dimensional, not finite, or there is one repetition only.
 
     References
     ----------

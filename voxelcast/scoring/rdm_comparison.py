@@ -19,23 +19,18 @@ def compare_rdms(models: FloatArray, measured: FloatArray, method: str = "spearm
 
     ``spearman``: Pearson r of the ranks. ``kendall_tau_a``: (concordant - discordant) / all pairs of dissimilarities;
     it is to be preferred where a model predicts ties, which rank correlations reward [1]_. ``pearson``: of the
-    dissimilarities themselves.
+    dissimilarities themselves. Raises OptionError, ShapeError or DataError if the method is unknown, shapes differ, or
+    values are not finite.
 
     Parameters
     ----------
     models : ndarray of shape (n_models, n_pairs)
     measured : ndarray of shape (n_subjects, n_pairs)
-    method : str
 
     Returns
     -------
     similarity : ndarray of shape (n_models, n_subjects)
         In [-1, 1]; NaN where all dissimilarities of an RDM are the same.
-
-    Raises
-    ------
-    OptionError, ShapeError, DataError
-        If the method is unknown, shapes differ, or values are not finite.
 
     References
     ----------
@@ -80,7 +75,8 @@ def rdm_noise_ceiling(measured: FloatArray, method: str = "spearman") -> tuple[f
 
     Upper: mean similarity of the subjects' RDMs to their average, which no other RDM exceeds, as it is fitted to these
     very subjects (for Kendall's tau-a, nearly so). Lower: of each subject's to the average of the others. Averaged are
-    ranks for Spearman and tau-a, z-scored dissimilarities for Pearson.
+    ranks for Spearman and tau-a, z-scored dissimilarities for Pearson. Raises DataError if there is one subject only,
+    or all dissimilarities of a subject are the same.
 
     Parameters
     ----------
@@ -92,11 +88,6 @@ def rdm_noise_ceiling(measured: FloatArray, method: str = "spearman") -> tuple[f
     -------
     lower, upper : float
         In the unit of ``method``.
-
-    Raises
-    ------
-    DataError
-        If there is one subject only, or all dissimilarities of a subject are the same.
 
     References
     ----------
@@ -129,7 +120,8 @@ def bootstrap_rdms(
 ) -> FloatArray:
     """Resample stimuli (and subjects) with replacement and compare the RDMs again.
 
-    Pairs of a stimulus with itself, which drawing one twice would make, are left out [1]_.
+    Pairs of a stimulus with itself, which drawing one twice would make, are left out [1]_. Raises OptionError if
+    ``n_resamples`` is below 1.
 
     Parameters
     ----------
@@ -137,8 +129,6 @@ def bootstrap_rdms(
     measured : ndarray of shape (n_subjects, n_pairs)
     method : str
         See `compare_rdms`.
-    n_resamples : int
-    seed : int
     subjects : bool
         Resample subjects as well, to speak of the population they come from.
 
@@ -146,11 +136,6 @@ def bootstrap_rdms(
     -------
     scores : ndarray of shape (n_resamples, n_models)
         Mean similarity over the subjects of each resample; the same resamples for all models.
-
-    Raises
-    ------
-    OptionError
-        If ``n_resamples`` is below 1.
 
     References
     ----------

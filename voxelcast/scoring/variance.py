@@ -20,6 +20,8 @@ def signal_and_noise_variance(values: FloatArray) -> tuple[FloatArray, FloatArra
         signal = (sum_i k_i (mean_i - mean)**2 / (n_stimuli - 1) - noise) / k0
         k0     = (N - sum(k_i**2) / N) / (n_stimuli - 1)
 
+    Raises ShapeError if ``values`` is not three-dimensional.
+
     Parameters
     ----------
     values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
@@ -30,11 +32,6 @@ def signal_and_noise_variance(values: FloatArray) -> tuple[FloatArray, FloatArra
     signal, noise : ndarray of shape (n_voxels,)
         In the responses' unit squared. ``signal`` may be negative by chance: it is not clipped, so that its mean over
         voxels is unbiased. NaN where no stimulus has two repetitions, or fewer than two stimuli have one.
-
-    Raises
-    ------
-    ShapeError
-        If ``values`` is not three-dimensional.
 
     References
     ----------
@@ -75,7 +72,8 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
 
     As defined for the Natural Scenes Dataset [1]_; BOLD Moments uses it too. There responses are z-scored, so the
     signal's variance is taken to be 1 minus the noise's: ``total_variance=1`` does that. Without it, the signal's
-    variance is estimated from the data themselves (`signal_and_noise_variance`), in any unit.
+    variance is estimated from the data themselves (`signal_and_noise_variance`), in any unit. Raises ShapeError or
+    OptionError if ``values`` is not three-dimensional, or ``total_variance`` is not positive.
 
     Parameters
     ----------
@@ -88,11 +86,6 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
     -------
     ncsnr : ndarray of shape (n_voxels,)
         At least 0; infinite without noise; NaN where it cannot be estimated, or where responses are constant.
-
-    Raises
-    ------
-    ShapeError, OptionError
-        If ``values`` is not three-dimensional, or ``total_variance`` is not positive.
 
     References
     ----------
@@ -114,9 +107,9 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
 def noise_ceiling_r2(snr: FloatArray, repetitions: int | IntArray) -> FloatArray:
     """Return the highest share of the mean response's variance over stimuli that a model can explain, in [0, 1].
 
-    ``ncsnr**2 / (ncsnr**2 + 1 / n)``; where stimuli have different numbers k_i of repetitions, 1 / n is the mean of
-    the 1 / k_i, which is the rule of the Natural Scenes Dataset and of Algonauts 2023. Its square root, not this
-    number, is the highest correlation.
+    ``ncsnr**2 / (ncsnr**2 + 1 / n)``; where stimuli have different numbers k_i of repetitions, 1 / n is the mean of the
+    1 / k_i, which is the rule of the Natural Scenes Dataset and of Algonauts 2023. Its square root, not this number, is
+    the highest correlation. Raises OptionError if no stimulus has a repetition, or a number is negative.
 
     Parameters
     ----------
@@ -129,11 +122,6 @@ def noise_ceiling_r2(snr: FloatArray, repetitions: int | IntArray) -> FloatArray
     -------
     ceiling : ndarray of shape (n_voxels,)
         In [0, 1].
-
-    Raises
-    ------
-    OptionError
-        If no stimulus has a repetition, or a number is negative.
     """
     counts = np.asarray(repetitions, dtype=np.float64)
     if counts.size == 0 or (counts < 0).any() or not (counts > 0).any():
@@ -189,10 +177,7 @@ def explainable_variance(values: FloatArray) -> FloatArray:
 def repetition_counts(values: FloatArray) -> IntArray:
     """Count the repetitions that are there, ndarray of int, shape (n_stimuli, n_voxels).
 
-    Raises
-    ------
-    ShapeError
-        If ``values`` is not three-dimensional.
+    Raises ShapeError if ``values`` is not three-dimensional.
     """
     _check_values(values)
     return np.asarray((~np.isnan(values)).sum(axis=1))

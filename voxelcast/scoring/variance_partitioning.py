@@ -22,7 +22,7 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     stimuli. Unlike the square of r it falls, below 0 even, where predictions have the wrong scale, so shares of several
     models can be subtracted. Like r within folds it takes no notice of a fold's offset: a model that predicts its
     training mean has 0. Without that it would have -1 / (n - 1) with n stimuli in a fold, and parts that do not cancel
-    it, such as shared variance, would be as much too low.
+    it, such as shared variance, would be as much too low. Raises ShapeError if the shapes differ.
 
     Parameters
     ----------
@@ -34,11 +34,6 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     -------
     r2 : ndarray of shape (n_voxels,)
         At most 1; NaN where responses are constant within every fold.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ.
     """
     Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
     if Y.ndim != 2 or Y.shape != P.shape:
@@ -63,9 +58,10 @@ def partition_variance(r2: Mapping[Sets, FloatArray]) -> dict[Sets, FloatArray]:
 
         part(S) = sum over T within S of  (-1)**(|T| + 1)  R2((U - S) + T),        R2(no set) = 0
 
-    For S = {A} that is unique variance, R2(U) - R2(U without A); for two sets, the shared part is R2(A) + R2(B) -
-    R2(A + B). The parts sum to R2(U). Shared parts may be negative: sets that explain more together than the sum of
-    each alone (suppression), or by chance where R2 are estimates.
+    For S = {A} that is unique variance, R2(U) - R2(U without A); for two sets, the shared part is R2(A) + R2(B) - R2(A
+    + B). The parts sum to R2(U). Shared parts may be negative: sets that explain more together than the sum of each
+    alone (suppression), or by chance where R2 are estimates. Raises OptionError if there are fewer than two sets, or a
+    combination that is needed is missing; DataError if the numbers of voxels differ.
 
     Parameters
     ----------
@@ -77,13 +73,6 @@ def partition_variance(r2: Mapping[Sets, FloatArray]) -> dict[Sets, FloatArray]:
     -------
     parts : dict of frozenset of str to ndarray of shape (n_voxels,)
         The part of each combination; where only those but one are given, the unique parts alone.
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than two sets, or a combination that is needed is missing.
-    DataError
-        If the numbers of voxels differ.
 
     References
     ----------

@@ -26,7 +26,6 @@ class VariancePart:
     kind : str
         ``"model"``: R2 of the model on the sets; ``"unique"``: what no other set explains; ``"shared"``: what exactly
         these sets have in common.
-    sets : frozenset of str
     r2, low, high : ndarray of shape (n_voxels,)
         The share, and the ends of its interval. NaN where responses are constant within every fold; unique and
         shared parts can be negative.
@@ -58,6 +57,7 @@ def variance_parts(
     replacement within each fold, the same for all models and voxels (whole groups where groups are given; whole folds
     where a fold has fewer than three), and everything is computed again from their squared errors and responses; the
     models are not fitted again. With the same seed they are the stimuli that `voxelcast.scoring.bootstrap` draws.
+    Raises OptionError if a combination is missing; ShapeError or DataError if shapes differ, or values are not finite.
 
     Parameters
     ----------
@@ -66,8 +66,6 @@ def variance_parts(
     predictions : mapping of frozenset of str to ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions by the model on each combination of sets; see `partition_variance`.
     fold_ids : ndarray of shape (n_stimuli,)
-    interval : IntervalSettings
-    seed : int
     groups : sequence of str, optional
         The group of each stimulus; groups are drawn whole.
 
@@ -76,13 +74,6 @@ def variance_parts(
     parts : list of VariancePart
         Models first, smallest combinations first, then the unique and the shared parts. Intervals are NaN where there
         is one group only.
-
-    Raises
-    ------
-    OptionError
-        If a combination is missing.
-    ShapeError, DataError
-        If shapes differ, or values are not finite.
     """
     Y = np.asarray(Y, dtype=np.float64)
     if not all(np.isfinite(values).all() for values in (Y, *predictions.values())):

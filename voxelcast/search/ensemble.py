@@ -35,7 +35,6 @@ def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
     ----------
     layer_scores : ndarray of shape (n_layers, q)
         -inf for a layer without a score, which gets no weight.
-    top : int
 
     Returns
     -------
@@ -56,7 +55,6 @@ class StackingSums:
 
     Parameters
     ----------
-    n_layers, n_voxels : int
     per : str
         ``"roi"`` or ``"voxel"``.
     deviations : ndarray of shape (n_voxels,)
@@ -106,7 +104,6 @@ class StackingSums:
 
         Parameters
         ----------
-        sum_to_one : bool
         best : ndarray of shape (n_units,)
             Its best layer; -1 where none has a score.
         """
@@ -133,7 +130,6 @@ def stacking_weights(G: FloatArray, c: FloatArray, squares: float, *, sum_to_one
         P'y.
     squares : float
         y'y.
-    sum_to_one : bool
 
     Returns
     -------

@@ -26,9 +26,6 @@ class Evaluator:
 
     Parameters
     ----------
-    encoder : Encoder
-    training : Training
-    task : Task
     outer : int or None
         The outer fold, which is left out of every fit.
     label : tuple of str

@@ -32,15 +32,11 @@ JOINED, ALL_LAYERS = "joined", "all layers"
 class JoinedSpace:
     """The features of several spaces as one space; its scale and components are fitted to each training part.
 
+    Raises OptionError if there are fewer than two spaces.
+
     Parameters
     ----------
-    spaces : sequence of FeatureSpace
     fold_ids : ndarray of shape (n_train,), int
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than two spaces.
     """
 
     network, layer, pool = JOINED, ALL_LAYERS, ""
@@ -65,6 +61,9 @@ class JoinedSpace:
 def joined_scores(layers: Iterable[FloatArray], train_rows: IntArray) -> FloatArray:
     """Return the principal components of layers side by side, each of mean squared norm 1 over the training stimuli.
 
+    Raises ShapeError if the layers have different numbers of stimuli; DataError if no layer varies over the training
+    stimuli, or features are not finite.
+
     Parameters
     ----------
     layers : iterable of ndarray of shape (n_stimuli, p_b)
@@ -76,13 +75,6 @@ def joined_scores(layers: Iterable[FloatArray], train_rows: IntArray) -> FloatAr
     -------
     scores : ndarray of shape (n_stimuli, rank)
         Of all stimuli; rank is at most n_train - 1.
-
-    Raises
-    ------
-    ShapeError
-        If the layers have different numbers of stimuli.
-    DataError
-        If no layer varies over the training stimuli, or features are not finite.
     """
     gram: FloatArray = np.zeros((0, 0))
     for X in layers:

@@ -37,8 +37,6 @@ class JointSearch:
     ----------
     spaces : sequence of FeatureSpace
         The layers, once for each pool over time; the training data of all are held at once.
-    encoders : sequence of Encoder
-    task : Task
     context : PairContext
         Whether the number of components is searched (not where components have no order), and how many features are
         one component at several delays.

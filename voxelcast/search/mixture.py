@@ -140,7 +140,6 @@ def nested_predictions(
 
     Parameters
     ----------
-    trainings : TrainingCache
     members : sequence of mapping of int to sequence of Member
         Of each outer fold, by layer.
     weights : sequence of ndarray of shape (n_spaces, q)
@@ -170,7 +169,6 @@ def final_parts(
 
     Returns
     -------
-    parts : tuple of Part
     predictions : ndarray of shape (n_test, q)
     """
     data, parts = trainings.data, []

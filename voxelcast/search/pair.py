@@ -45,10 +45,11 @@ def search_pair(
 ) -> PairResult:
     """Find the layer, encoder and parameters that predict the responses of one subject x ROI best.
 
-    Every candidate is scored on every fold by a model fitted to the other folds, and the best mean is chosen and
-    fitted to all training stimuli. If nested, the whole search is repeated for each fold j on the other folds
-    alone (inner fold i is predicted by models fitted without i and j); the winner, fitted without j, predicts j.
-    These predictions, which no choice saw, give ``voxel_scores``.
+    Every candidate is scored on every fold by a model fitted to the other folds, and the best mean is chosen and fitted
+    to all training stimuli. If nested, the whole search is repeated for each fold j on the other folds alone (inner
+    fold i is predicted by models fitted without i and j); the winner, fitted without j, predicts j. These predictions,
+    which no choice saw, give ``voxel_scores``. Raises OptionError if a setting does not go with the layers or the
+    folds; ShapeError if rows do not match; DataError if a value is not finite, or no candidate has a score.
 
     Parameters
     ----------
@@ -58,26 +59,10 @@ def search_pair(
     feature_spaces : sequence of FeatureSpace
         Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli. With ``ensemble.joined``
         the last one joins the others.
-    encoders : sequence of Encoder
     fold_ids : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
-    settings : PairSettings
-    context : PairContext
     log : EvaluationLog, optional
         What an earlier search by proposals has computed before it was killed.
-
-    Returns
-    -------
-    result : PairResult
-
-    Raises
-    ------
-    OptionError
-        If a setting does not go with the layers or the folds.
-    ShapeError
-        If rows do not match.
-    DataError
-        If a value is not finite, or no candidate has a score.
     """
     search, selection, ensemble = settings.search, settings.selection, settings.ensemble
     if ensemble.joined and len(feature_spaces) < 3:

@@ -43,11 +43,6 @@ def proposed_trials(
 
     Parameters
     ----------
-    encoder : Encoder
-    training : Training
-    task : Task
-    search : SearchSettings
-    seed : int
     name : str
         Of this search in the log.
 

@@ -64,10 +64,8 @@ class Study:
 
         Parameters
         ----------
-        n : int
         score : callable
             Score of a proposal on a fold; NaN where there is none.
-        folds : sequence of int
 
         Returns
         -------

@@ -28,7 +28,6 @@ class PairData:
     ----------
     Y : ndarray of shape (n_train, q)
     fold_ids : ndarray of shape (n_train,)
-    n_folds : int
     sharing : Sharing, optional
         Project what models are fitted to on components shared with other subjects; scores stay those of ``Y``.
     """
@@ -144,11 +143,6 @@ class Training(ABC):
     """Features of one layer and the responses, for any folds left out: what an encoder asks for (`FoldData`).
 
     Moments are kept for the next encoder as long as they take little memory: every encoder asks for the same ones.
-
-    Parameters
-    ----------
-    data : PairData
-    n_features : int
     """
 
     def __init__(self, data: PairData, n_features: int) -> None:
@@ -199,12 +193,7 @@ class Training(ABC):
 def training(space: FeatureSpace, data: PairData) -> Training:
     """Return the quickest way to the training moments that the feature space allows.
 
-    Raises
-    ------
-    ShapeError
-        If the space has fewer rows than there are training stimuli.
-    DataError
-        If a feature is not finite.
+    Raises ShapeError if the space has fewer rows than there are training stimuli; DataError if a feature is not finite.
     """
     plain = _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
     return plain if data.sharing is None else _SharedTraining(plain)
@@ -346,10 +335,6 @@ def truncated(training: Training, n_features: int | None) -> Training:
 
 class RememberedTraining(Training):
     """Training data whose moments and held-out features are kept, whatever their size, for one proposal after another.
-
-    Parameters
-    ----------
-    plain : Training
     """
 
     def __init__(self, plain: Training) -> None:
@@ -379,13 +364,7 @@ class RememberedTraining(Training):
 
 
 class TrainingCache:
-    """The training data of feature spaces, made when they are asked for; only the last one is kept.
-
-    Parameters
-    ----------
-    spaces : sequence of FeatureSpace
-    data : PairData
-    """
+    """The training data of feature spaces, made when they are asked for; only the last one is kept."""
 
     def __init__(self, spaces: Sequence[FeatureSpace], data: PairData) -> None:
         self.spaces, self.data = spaces, data

@@ -33,7 +33,6 @@ class VoxelLog:
     ----------
     folder : Path or None
         Of all studies of the search; None: nothing is kept.
-    study : tuple of str
     """
 
     def __init__(self, folder: Path | None, study: Key) -> None:
