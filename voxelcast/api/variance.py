@@ -17,7 +17,7 @@ from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
-from voxelcast.scoring.variance_parts import average_parts, variance_parts
+from voxelcast.scoring.variance_partitioning import average_parts, variance_parts
 from voxelcast.search.settings import FoldSettings
 from voxelcast.search.variance_partitioning import VariancePartitioningSettings, nested_predictions
 

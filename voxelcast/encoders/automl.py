@@ -65,8 +65,7 @@ class AutoMLModel:
         X = np.asarray(X, dtype=np.float64)
         with warnings.catch_warnings(action="ignore"):
             scores = np.stack([search.predict(X) for search in self.searches], axis=1)
-        prediction: FloatArray = self.y_mean + scores @ self.loadings
-        return prediction
+        return np.asarray(self.y_mean + scores @ self.loadings)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return nothing: the models that FLAML finds have no open format in common."""

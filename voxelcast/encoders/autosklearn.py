@@ -65,8 +65,7 @@ class AutoSklearnModel:
         folder = Path(self.folder.name)
         np.save(folder / "test.npy", np.asarray(X, dtype=np.float64))
         _work("predict", folder, _GRACE)
-        predictions: FloatArray = np.load(folder / "predictions.npy")
-        return predictions
+        return np.asarray(np.load(folder / "predictions.npy"))
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return nothing: the pipelines that auto-sklearn finds have no open format."""

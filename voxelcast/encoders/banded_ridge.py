@@ -31,9 +31,8 @@ from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.encoders.base import RATE
-from voxelcast.encoders.moments import moments
+from voxelcast.encoders.moments import mean_squared_norm, moments
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.side_by_side import mean_squared_norm, predict_jointly
 
 ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e-3, 1e5, 25))
 N_DRAWS = 20
@@ -72,7 +71,8 @@ class BandedRidgeModel:
 
     def predict(self, Xs: Sequence[FloatArray]) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from the bands' features of shape (n_samples, p_b)."""
-        return predict_jointly(Xs, self.coefficients, self.intercept)
+        parts = (X @ B for X, B in zip(Xs, self.coefficients, strict=True))
+        return np.asarray(sum(parts, start=np.tile(self.intercept, (len(Xs[0]), 1))))
 
 
 def fit_banded_ridge(
@@ -155,8 +155,7 @@ def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:
         return fixed[:1]
     rng = generator(seed, "band weights", n_bands)
     drawn = [rng.dirichlet(np.full(n_bands, _CONCENTRATIONS[k % 2])) for k in range(n_draws)]
-    weights: FloatArray = np.vstack([fixed, *(draw[None] for draw in drawn)])
-    return weights
+    return np.asarray(np.vstack([fixed, *(draw[None] for draw in drawn)]))
 
 
 def _chosen(

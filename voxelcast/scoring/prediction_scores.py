@@ -111,13 +111,14 @@ class PredictionScorer:
         prefix = given.prefix
         if not self.significance.permutations:
             return {}, {}
-        if not self.circular and not can_permute(given.fold_ids, given.groups):
+        exchange = Exchange(given.fold_ids, given.groups, self.circular)
+        if not can_permute(exchange):
             return {}, {f"{prefix}no_permutation": True}
         p = np.full(len(valid), np.nan)
         p[valid] = permutation_p_values(
             given.measured,
             given.predicted,
-            Exchange(given.fold_ids, given.groups, self.circular),
+            exchange,
             self.significance.permutations,
             derive_seed(self.seed, "significance", prefix),
             cross_validated=not prefix,

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from sklearn.covariance import ledoit_wolf
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_finite
+from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.scoring.correlation import constant_columns
 
@@ -55,7 +55,7 @@ def euclidean_rdm(values: FloatArray) -> FloatArray:
 
 
 def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = None) -> FloatArray:
-    """Return the cross-validated squared Mahalanobis distance between the patterns of each pair of stimuli.
+    """Return the cross-validated squared Mahalanobis distance between the patterns of each pair, shape (n_pairs,).
 
     With d_a = x_ia - x_ja the difference in repetition (or run) a, V voxels and noise covariance S [1]_::
 
@@ -73,10 +73,6 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
     noise_covariance : ndarray of shape (n_voxels, n_voxels), optional
         See `noise_covariance`; left out, the identity: the cross-validated squared Euclidean distance.
 
-    Returns
-    -------
-    rdm : ndarray of shape (n_pairs,)
-
     References
     ----------
     .. [1] Walther, A. et al. Reliability of dissimilarity measures for multi-voxel pattern analysis. NeuroImage 137,
@@ -85,10 +81,7 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
     values = _checked_repetitions(values)
     n_stimuli, n_repetitions, n_voxels = values.shape
     if noise_covariance is not None:
-        if noise_covariance.shape != (n_voxels, n_voxels):
-            raise ShapeError(
-                f"noise_covariance must have shape (n_voxels={n_voxels}, n_voxels); got {noise_covariance.shape}"
-            )
+        check_shape("noise_covariance", noise_covariance, ("n_voxels", "n_voxels"), (n_voxels, n_voxels))
         try:
             root = np.linalg.cholesky(noise_covariance)
         except np.linalg.LinAlgError as error:
@@ -109,17 +102,10 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
 def noise_covariance(values: FloatArray) -> FloatArray:
     """Estimate the covariance of the noise between voxels from repetitions, shrunk towards a multiple of the identity.
 
-    Of the deviations from each stimulus's mean, divided by R / (R - 1) to be unbiased, with Ledoit and Wolf's optimal
+    Of the deviations of ``values`` (n_stimuli, n_repetitions, n_voxels) from each stimulus's mean, divided by
+    R / (R - 1) to be unbiased, with Ledoit and Wolf's optimal
     shrinkage [1]_, so that it can be inverted with more voxels than presentations. Raises ShapeError or DataError if
     ``values`` is not three-dimensional, not finite, or there is one repetition only.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
-
-    Returns
-    -------
-    covariance : ndarray of shape (n_voxels, n_voxels)
 
     References
     ----------

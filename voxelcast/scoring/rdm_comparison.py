@@ -1,4 +1,12 @@
-"""How well model RDMs agree with measured ones, what the best possible model would reach, and how sure that is."""
+"""How well model RDMs agree with measured ones, what the best possible model would reach, and how sure that is.
+
+References
+----------
+.. [1] Nili, H. et al. A toolbox for representational similarity analysis. PLoS Computational Biology 10, e1003553
+   (2014). doi:10.1371/journal.pcbi.1003553
+.. [2] Schütt, H. H. et al. Statistical inference on representational geometries. eLife 12, e82566 (2023).
+   doi:10.7554/eLife.82566
+"""
 
 from __future__ import annotations
 
@@ -31,11 +39,6 @@ def compare_rdms(models: FloatArray, measured: FloatArray, method: str = "spearm
     -------
     similarity : ndarray of shape (n_models, n_subjects)
         In [-1, 1]; NaN where all dissimilarities of an RDM are the same.
-
-    References
-    ----------
-    .. [1] Nili, H. et al. A toolbox for representational similarity analysis. PLoS Computational Biology 10, e1003553
-       (2014). doi:10.1371/journal.pcbi.1003553
     """
     check_option("comparison", method, COMPARISONS)
     models, measured = (np.asarray(rdms, dtype=np.float64) for rdms in (models, measured))
@@ -88,11 +91,6 @@ def rdm_noise_ceiling(measured: FloatArray, method: str = "spearman") -> tuple[f
     -------
     lower, upper : float
         In the unit of ``method``.
-
-    References
-    ----------
-    .. [1] Nili, H. et al. A toolbox for representational similarity analysis. PLoS Computational Biology 10, e1003553
-       (2014). doi:10.1371/journal.pcbi.1003553
     """
     check_option("comparison", method, COMPARISONS)
     measured = np.asarray(measured, dtype=np.float64)
@@ -120,7 +118,7 @@ def bootstrap_rdms(
 ) -> FloatArray:
     """Resample stimuli (and subjects) with replacement and compare the RDMs again.
 
-    Pairs of a stimulus with itself, which drawing one twice would make, are left out [1]_. Raises OptionError if
+    Pairs of a stimulus with itself, which drawing one twice would make, are left out [2]_. Raises OptionError if
     ``n_resamples`` is below 1.
 
     Parameters
@@ -136,11 +134,6 @@ def bootstrap_rdms(
     -------
     scores : ndarray of shape (n_resamples, n_models)
         Mean similarity over the subjects of each resample; the same resamples for all models.
-
-    References
-    ----------
-    .. [1] Schütt, H. H. et al. Statistical inference on representational geometries. eLife 12, e82566 (2023).
-       doi:10.7554/eLife.82566
     """
     if n_resamples < 1:
         raise OptionError(f"n_resamples must be at least 1; got {n_resamples}")

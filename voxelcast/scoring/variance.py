@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError, OptionError
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -41,9 +42,7 @@ def signal_and_noise_variance(values: FloatArray) -> tuple[FloatArray, FloatArra
     _check_values(values)
     n_stimuli, n_repetitions, n_voxels = values.shape
     signal, noise = np.full(n_voxels, np.nan), np.full(n_voxels, np.nan)
-    block = max(1, _BLOCK_BYTES // (8 * max(1, n_stimuli * n_repetitions)))
-    for start in range(0, n_voxels, block):
-        part = slice(start, start + block)
+    for part in blocks(n_voxels, 8 * n_stimuli * n_repetitions, _BLOCK_BYTES):
         signal[part], noise[part] = _variances(np.asarray(values[:, :, part], dtype=np.float64))
     return signal, noise
 
@@ -184,7 +183,6 @@ def repetition_counts(values: FloatArray) -> IntArray:
 
 
 def _check_values(values: FloatArray) -> None:
-    if values.ndim != 3:
-        raise ShapeError(f"values must have shape (n_stimuli, n_repetitions, n_voxels); got {values.shape}")
+    check_shape("values", values, ("n_stimuli", "n_repetitions", "n_voxels"), (None, None, None))
     if np.isinf(values).any():
         raise DataError("responses must not be infinite; mark missing repetitions by NaN, or leave those voxels out")

@@ -109,10 +109,6 @@ def choose_folds(
         The group of each stimulus.
     repeat : int
         From 0.
-
-    Returns
-    -------
-    fold_ids : ndarray of shape (n,), int
     """
     if settings.by == "stimulus":
         return make_folds(n, settings.n, derive_seed(seed, "folds", *([repeat] if repeat else [])), groups)

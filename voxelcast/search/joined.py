@@ -21,7 +21,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.side_by_side import mean_squared_norm
+from voxelcast.encoders.moments import mean_squared_norm
 from voxelcast.features.pca import PCAOptions, pca_scores
 from voxelcast.search.base import FeatureSpace
 
@@ -33,10 +33,6 @@ class JoinedSpace:
     """The features of several spaces as one space; its scale and components are fitted to each training part.
 
     Raises OptionError if there are fewer than two spaces.
-
-    Parameters
-    ----------
-    fold_ids : ndarray of shape (n_train,), int
     """
 
     network, layer, pool = JOINED, ALL_LAYERS, ""
@@ -45,16 +41,11 @@ class JoinedSpace:
     def __init__(self, spaces: Sequence[FeatureSpace], fold_ids: IntArray) -> None:
         if len(spaces) < 2:
             raise OptionError(f"joining takes at least two layers; got {len(spaces)}; name more, or join none")
-        self._spaces, self._fold_of_row = spaces, fold_ids
+        self._spaces, self._fold_ids = spaces, fold_ids
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
-        """Return the joined features, fitted without the folds ``excluded``.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_train + n_test, rank)
-        """
-        train_rows = np.flatnonzero(~np.isin(self._fold_of_row, excluded))
+        """Return the joined features, (n_train + n_test, rank), fitted without the folds ``excluded``."""
+        train_rows = np.flatnonzero(~np.isin(self._fold_ids, excluded))
         return joined_scores((space.scores(excluded) for space in self._spaces), train_rows)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -28,9 +29,9 @@ from voxelcast.search.mixture import (
 )
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
-from voxelcast.search.settings import EnsembleSettings, PairSettings, SearchSettings, SelectionSettings
-from voxelcast.search.training import PairData, Training, TrainingCache
-from voxelcast.search.trials import OuterTrials, Task
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
+from voxelcast.search.training import PairData, TrainingCache
+from voxelcast.search.trials import Task
 
 
 def search_pair(
@@ -82,24 +83,19 @@ def search_pair(
         for outer, index, encoder, tried in JointSearch(feature_spaces, encoders, task, context).trials(search, seed):
             record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
-        for index, space in enumerate(feature_spaces):
-            for encoder in encoders:
-                for outer, tried in _layer_trials(encoder, trainings[index], task, search, seed, space_names(space)):
-                    record.enter(outer, index, space, encoder, tried)
+        for (index, space), encoder in product(enumerate(feature_spaces), encoders):
+            names = space_names(space)
+            if search.method == "exact":
+                found = exact_trials(encoder, trainings[index], task)
+            else:
+                seed_of_encoder = derive_seed(seed, *names, encoder.name)
+                found = proposed_trials(encoder, trainings[index], task, search, seed_of_encoder, " ".join(names))
+            for outer, tried in found:
+                record.enter(outer, index, space, encoder, tried)
     if ensemble.method == "banded_ridge":
         single = _result(record, trainings, selection, EnsembleSettings(), task.outers)
         return banded_result(single, record, trainings, task.outers, ensemble.draws, seed)
     return _result(record, trainings, selection, ensemble, task.outers)
-
-
-def _layer_trials(
-    encoder: Encoder, training: Training, task: Task, search: SearchSettings, seed: int, names: Sequence[str]
-) -> OuterTrials:
-    """Search one encoder on one layer."""
-    if search.method == "exact":
-        return exact_trials(encoder, training, task)
-    own_seed = derive_seed(seed, *names, encoder.name)
-    return proposed_trials(encoder, training, task, search, own_seed, " ".join(names))
 
 
 def _result(

@@ -17,7 +17,7 @@ from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import settings
 from voxelcast.encoders.banded_ridge import fit_banded_ridge
-from voxelcast.encoders.side_by_side import mean_squared_norm
+from voxelcast.encoders.moments import mean_squared_norm
 from voxelcast.scoring.variance_partitioning import Sets
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.training import checked_scores
