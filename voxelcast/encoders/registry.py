@@ -11,15 +11,7 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import AutoMLSettings, ProblemSize
 
 _MODULES = (
-    "automl",
-    "autosklearn",
-    "boosted_trees",
-    "canonical",
-    "elastic_net",
-    "kernel_ridge",
-    "mlp",
-    "omp",
-    "pls",
+    *("automl", "autosklearn", "boosted_trees", "canonical", "elastic_net", "kernel_ridge", "mlp", "omp", "pls"),
     "ridge",
 )
 ENCODERS: Registry[type[Encoder]] = Registry(

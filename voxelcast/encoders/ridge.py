@@ -36,7 +36,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.linear import LinearEncoder, PenaltyEncoder
 from voxelcast.encoders.moments import Moments
-from voxelcast.encoders.params import Params, ProblemSize, check_params, is_number
+from voxelcast.encoders.params import Params, check_params, is_number
 from voxelcast.encoders.paths import LinearPath, ShrinkagePath
 from voxelcast.encoders.registry import register_encoder
 
@@ -126,8 +126,7 @@ def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
 class RidgePerVoxel(LinearEncoder):
     """Ridge regression with a penalty per voxel, the one of fifty with the smallest generalised cross-validation error.
 
-    The penalties are those of `Ridge`. There is no hyper-parameter to search: its only
-    parameters is empty.
+    The penalties are those of `Ridge`. There is no hyper-parameter to search.
     """
 
     name: ClassVar[str] = "ridge_per_voxel"
@@ -141,8 +140,7 @@ class RidgePerVoxel(LinearEncoder):
         if not unit > 0:
             # Features without any variance: the model is the mean response.
             return LinearPath(tuple(params_list), np.empty((p, 0)), np.ones((n_params, 0)), np.empty((0, q)))
-        grid = [unit * params["relative_alpha"] for params in Ridge().param_grid(ProblemSize(moments.n, p, q))]
-        penalties = np.array(grid)
+        penalties = unit * np.array(Ridge.alphas)
         values, vectors = moments.eigen
         # Of equal errors the first, i.e. the largest penalty.
         chosen = penalties[gcv(moments, penalties).argmin(axis=0)]

@@ -95,7 +95,7 @@ class VoxelLog:
     Parameters
     ----------
     folder : Path or None
-        Of all studies of the search; None: nothing is kept.
+        Of all studies of the search; None: scores are kept in memory alone.
     """
 
     def __init__(self, folder: Path | None, study: Key) -> None:

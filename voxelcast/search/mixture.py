@@ -124,30 +124,28 @@ def members_in_use(record: SearchRecord, outer: Outer, weights: FloatArray) -> d
 
 
 def nested_predictions(
-    trainings: TrainingCache, members: Sequence[Mapping[int, Sequence[Member]]], weights: Sequence[FloatArray]
+    trainings: TrainingCache,
+    members: Mapping[Outer, Mapping[int, Sequence[Member]]],
+    weights: Mapping[Outer, FloatArray],
 ) -> FloatArray:
     """Predict every fold by what was selected and weighted without it, ndarray of shape (n_train, q).
 
-    Parameters
-    ----------
-    members : sequence of mapping of int to sequence of Member
-        Of each outer fold, by layer.
-    weights : sequence of ndarray of shape (n_spaces, q)
-        Of each outer fold.
+    ``members``, by layer, and ``weights``, (n_spaces, q), are those of each outer fold.
     """
     data = trainings.data
     predictions = np.empty(data.Y.shape)
-    for outer, W in enumerate(weights):
-        predictions[data.rows[outer]] = (1.0 - W.sum(axis=0)) * data.mean((outer,))
-    for index in sorted({index for chosen in members for index in chosen}):
+    folds = [outer for outer in weights if outer is not None]
+    for outer in folds:
+        predictions[data.rows[outer]] = (1.0 - weights[outer].sum(axis=0)) * data.mean((outer,))
+    for index in sorted({index for outer in folds for index in members[outer]}):
         source = trainings[index]
-        for outer, chosen in enumerate(members):
-            if index not in chosen:
+        for outer in folds:
+            if index not in members[outer]:
                 continue
-            models = fit_members(chosen[index], source, (outer,))
-            rows = data.rows[outer]
+            chosen, rows = members[outer][index], data.rows[outer]
+            models = fit_members(chosen, source, (outer,))
             fold = predictions[rows]
-            _add_layer(fold, chosen[index], models, source.features((outer,), outer), weights[outer][index])
+            _add_layer(fold, chosen, models, source.features((outer,), outer), weights[outer][index])
             predictions[rows] = fold
     return predictions
 

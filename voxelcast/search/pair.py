@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -108,24 +108,20 @@ def _result(
     """Weigh and fit what was found, and predict with it."""
     data = trainings.data
     singles = {outer: record.single(outer) for outer in outers}
-    only_one = ensemble.method == "none" and selection.per == "roi"
-    if only_one:
-        weights = {outer: single_weights(member, len(trainings.spaces)) for outer, member in singles.items()}
-        members: dict[int | None, Mapping[int, Sequence[Member]]] = {
-            outer: {member.index: (member,)} for outer, member in singles.items()
-        }
-    else:
+    of_single = {outer: single_weights(member, len(trainings.spaces)) for outer, member in singles.items()}
+    alone: dict[int | None, dict[int, tuple[Member, ...]]] = {
+        outer: {member.index: (member,)} for outer, member in singles.items()
+    }
+    weights, members = of_single, alone
+    if ensemble.method != "none" or selection.per == "voxel":
         weights = mixture_weights(record, trainings, ensemble, outers)
         members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
     parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = single_out_of_fold = None
     if folds:
-        out_of_fold = nested_predictions(trainings, [members[j] for j in folds], [weights[j] for j in folds])
-        single_out_of_fold = out_of_fold
-        if not only_one:
-            alone = [{singles[j].index: (singles[j],)} for j in folds]
-            of_single = [single_weights(singles[j], len(trainings.spaces)) for j in folds]
+        single_out_of_fold = out_of_fold = nested_predictions(trainings, members, weights)
+        if members is not alone:
             single_out_of_fold = nested_predictions(trainings, alone, of_single)
     chosen = singles[None].candidates[0]
     best = record.layer_scores(None).max(axis=0)
