@@ -12,7 +12,7 @@ import pytest
 import voxelcast as vc
 from tests.experiment.miniature import ENERGY, write_dataset
 from voxelcast.core.errors import AlignmentError, DataError, OptionError, ShapeError, StimulusError
-from voxelcast.core.progress_bars import LineProgress, TerminalProgress, python_progress
+from voxelcast.core.progress import LineProgress, TerminalProgress, python_progress
 from voxelcast.networks.base import Network
 from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.listing import list_stimuli

@@ -169,17 +169,17 @@ def test_side_by_side_counts_voxels_or_subjects(few: Path, tmp_path: Path) -> No
     table.to_csv(tmp_path / "low" / "scores.csv", index=False)
     experiments = Library([tmp_path / "low", other]).experiments()
     both = side_by_side(experiments, by_voxel=True)
-    assert both.labels == ("low (low)", "low (other)")
-    assert [roi for roi, _ in both.rows] == ["V1", "LOC", "all ROIs"]
+    assert both["labels"] == ["low (low)", "low (other)"]
+    assert [roi for roi, *_ in both["rows"]] == ["V1", "LOC", "all ROIs"]
     wanted = np.average(table["score"], weights=table["n_voxels"])
-    assert both.rows[-1][1][0].mean.score == pytest.approx(wanted, abs=1e-12)
+    assert both["rows"][-1][1][0].score == pytest.approx(wanted, abs=1e-12)
     by_subject = side_by_side(experiments, by_voxel=False)
-    assert by_subject.rows[-1][1][0].mean.score == pytest.approx(table.groupby("roi")["score"].mean().mean(), abs=1e-12)
-    assert by_subject.rows[-1][1][0].mean.score != pytest.approx(wanted, abs=1e-6)
-    highest = [[cell.mean.score for cell in cells if cell.is_highest] for _, cells in both.rows]
-    assert highest == [[np.nanmax([cell.mean.score for cell in cells])] for _, cells in both.rows]
-    assert "networks" in [name for name, _ in both.differences]
-    assert any("different subjects" in warning for warning in both.warnings)
+    assert by_subject["rows"][-1][1][0].score == pytest.approx(table.groupby("roi")["score"].mean().mean(), abs=1e-12)
+    assert by_subject["rows"][-1][1][0].score != pytest.approx(wanted, abs=1e-6)
+    highest = [top for *_, top in both["rows"]]
+    assert highest == [np.nanmax([mean.score for mean in means]) for _, means, _ in both["rows"]]
+    assert "networks" in [name for name, _ in both["differences"]]
+    assert any("different subjects" in warning for warning in both["warnings"])
     with pytest.raises(OptionError, match="takes 2 to 20 experiments; got 1"):
         side_by_side(experiments[:1], by_voxel=False)
     (unreadable,) = (e for e in Library([few]).experiments() if e.name == "begun")

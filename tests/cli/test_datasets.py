@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from tests.cli.conftest import Call
-from voxelcast.datasets.formats.algonauts2021_layout import response_path
+from voxelcast.datasets.formats.algonauts2021 import response_path
 from voxelcast.testing.miniatures import MINIATURES
 
 BOLD = ("bold='{subject}/{run}_bold.npy'", "tr=2", "events='{run}_events.tsv'")

@@ -106,7 +106,7 @@ def _break(root: Path, what: str) -> None:
         ("one video less", DataError, r"must hold 9 videos \(6 train \+ 3 test\); got 8"),
         ("no responses", MissingFileError, "no folder participants_data_v2021"),
         ("no file", MissingFileError, r"subject sub02 in ROI V3 not found: expected .*sub02/V3\.pkl"),
-        ("key", DataError, "must hold the key 'train'; got 'test'"),
+        ("key", DataError, "must hold a dict with the key 'train'; got 'test'"),
         ("list", DataError, "must hold a dict"),
         ("no array", DataError, "'train' must be an array"),
         ("stimuli", ShapeError, r"sub02 V3 .*stimulus=6, repetition=3, voxel\); got \(5, 3, 2\)"),

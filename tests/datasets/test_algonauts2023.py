@@ -22,7 +22,7 @@ from voxelcast.core.errors import (
 from voxelcast.datasets.base import VertexIndices
 from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Dataset, Algonauts2023Settings
 from voxelcast.datasets.inventory import take_inventory
-from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.readers.pickles import load_boxed_dict
 from voxelcast.testing.miniatures.algonauts2023 import N_TEST, N_TRAIN, N_VERTICES
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError, UnknownNameError
-from voxelcast.datasets.formats import algonauts2025_layout as layout
+from voxelcast.datasets.formats import algonauts2025 as layout
 from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Dataset, Algonauts2025Settings
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.testing.miniatures.algonauts2025 import LENGTHS, SURPLUS

@@ -23,8 +23,8 @@ from voxelcast.core.errors import (
 )
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.formats.bold_moments import BoldMomentsDataset
+from voxelcast.datasets.formats.bold_moments_files import BoldMomentsSettings, Selection
 from voxelcast.datasets.formats.bold_moments_layout import SUBJECTS, main_rois, published_voxels, roi_parts
-from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings, Selection
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.testing.miniatures.bold_moments import N_GRAYORDINATES, N_TEST, N_TRAIN, N_VERTICES
 

@@ -12,7 +12,7 @@ from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.folder import FolderDataset, FolderSettings
-from voxelcast.datasets.readers.brain_hemispheres import open_responses
+from voxelcast.datasets.readers.brain_images import open_responses
 
 IDS = ("c", "a", "d", "b", "a")
 SHAPE = (4, 3, 2)

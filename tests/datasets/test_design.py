@@ -84,7 +84,7 @@ def test_reads_nuisance_by_name_and_fills_what_is_missing(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("onset\tduration\n1\t2\n", "must have the columns onset, duration and trial_type"),
+        ("onset\tduration\n1\t2\n", "must have the columns onset, duration, trial_type"),
         ("onset\tduration\ttrial_type\nsoon\t2\ta\n", "onset must be seconds; got 'soon' in event 1"),
         ("onset\tduration\ttrial_type\n20\t2\ta\n", "must begin before the run ends"),
         ("onset\tduration\ttrial_type\n2\t-1\ta\n", "last 0 s or longer"),

@@ -26,9 +26,8 @@ from tests.execution.calls import steps
 from voxelcast.core.errors import ExecutionError
 from voxelcast.core.progress import Silent
 from voxelcast.execution.opening import open_engine
-from voxelcast.execution.profile import GoogleProfile, load_profile
+from voxelcast.execution.profile import GoogleProfile, load_profile, profile_template
 from voxelcast.execution.stage import StageRunner
-from voxelcast.execution.templates import profile_template
 from voxelcast.store.steps import StepStore
 
 discovery = pytest.importorskip("googleapiclient.discovery", reason="needs pip install 'voxelcast[google]'")

@@ -10,7 +10,7 @@ import pytest
 CLAIM = """
 import sys
 from voxelcast.core.errors import ExecutionError
-from voxelcast.execution.gpu import claim_gpu
+from voxelcast.execution.machine import claim_gpu
 import os
 try:
     claim_gpu()

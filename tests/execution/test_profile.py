@@ -10,8 +10,14 @@ import yaml
 
 from voxelcast.core.errors import ConfigError, MissingFileError, OptionError
 from voxelcast.execution.opening import worker_device, worker_slots
-from voxelcast.execution.profile import SCHEDULERS, LocalProfile, SlurmProfile, find_profile, load_profile
-from voxelcast.execution.templates import profile_template
+from voxelcast.execution.profile import (
+    SCHEDULERS,
+    LocalProfile,
+    SlurmProfile,
+    find_profile,
+    load_profile,
+    profile_template,
+)
 
 WORKERS = {"jobs": 3, "cores": 2, "memory": "8GB", "time": "01:00:00"}
 SLURM: dict[str, Any] = {"scheduler": "slurm", "shared_folder": "/shared", "workers": WORKERS}

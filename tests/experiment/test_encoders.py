@@ -10,6 +10,7 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, read_table, run, settings
 from voxelcast.core.errors import ConfigError, MissingPackageError
+from voxelcast.experiment.plan import FIT
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 
@@ -62,7 +63,7 @@ def test_an_exact_search_of_a_network_is_refused_with_the_way_out(images: Path) 
 def test_the_estimate_counts_slow_encoders(images: Path, tmp_path: Path) -> None:
     def seconds(**changes: Any) -> float:
         config = parse_config(settings(images, **changes), "miniature")
-        return estimate_experiment(config, tmp_path / "out").fit_seconds
+        return estimate_experiment(config, tmp_path / "out").seconds[FIT]
 
     few = seconds(encoders=["boosted_trees"], search={"method": "bayes", "trials": 10})
     assert few > 50 * seconds(encoders=["ridge"])

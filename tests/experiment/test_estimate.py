@@ -20,8 +20,9 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.ridge import Ridge
-from voxelcast.experiment import costs, fit_estimate
+from voxelcast.experiment import costs
 from voxelcast.experiment.costs import Estimate
+from voxelcast.experiment.plan import COMPRESS, FIT, READ
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.search.folds import make_folds
@@ -49,7 +50,7 @@ class Counting(Encoder):
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     encoder = Counting()
-    monkeypatch.setattr(fit_estimate, "get_encoder", lambda *_: encoder)
+    monkeypatch.setattr(costs, "get_encoder", lambda *_: encoder)
     Counting.fits = 0
     return encoder
 
@@ -69,7 +70,7 @@ def test_fits_are_counted(changes: dict[str, Any], at_most: bool, counting: Coun
     searched = {"method": "random", "trials": TRIALS} | changes.get("search", {})
     plain = settings(images, encoders=["ridge"], folds={"n": N_FOLDS}) | changes | {"search": searched}
     config = parse_config(plain, "miniature")
-    seconds = fit_estimate.FitEstimate(config, 48, N_FOLDS, 20, (8,) * N_LAYERS, 1, 1e12).seconds()
+    seconds = costs.FitEstimate(config, 48, N_FOLDS, 20, (8,) * N_LAYERS, 1, 1e12).cost(0).seconds
     features, Y = simulated(48, 4, 8, 20, layers=N_LAYERS, noise=8.0)
     search(
         Y,
@@ -103,17 +104,17 @@ def test_repeats_multiply_time_and_disk(two: Path, tmp_path: Path) -> None:
         return _estimated(two, tmp_path / "out", folds={"n": 4, "repeats": repeats}, compress=compress)
 
     once, thrice = of(1, "folds"), of(3, "folds")
-    assert thrice.fit_seconds == pytest.approx(3 * once.fit_seconds)
-    assert thrice.compress_seconds == pytest.approx(3 * once.compress_seconds)
+    assert thrice.seconds[FIT] == pytest.approx(3 * once.seconds[FIT])
+    assert thrice.seconds[COMPRESS] == pytest.approx(3 * once.seconds[COMPRESS])
     assert thrice.disk_bytes > once.disk_bytes
     shared = of(1, "once"), of(3, "once")
-    assert shared[1].compress_seconds == pytest.approx(shared[0].compress_seconds)
+    assert shared[1].seconds[COMPRESS] == pytest.approx(shared[0].seconds[COMPRESS])
     assert shared[1].disk_bytes == pytest.approx(shared[0].disk_bytes)
-    assert shared[1].fit_seconds == pytest.approx(3 * shared[0].fit_seconds)
+    assert shared[1].seconds[FIT] == pytest.approx(3 * shared[0].seconds[FIT])
 
 
 def _fit_seconds(two: Path, output: Path, ways: Sequence[dict[str, Any]]) -> list[float]:
-    return [_estimated(two, output, **way).fit_seconds for way in ways]
+    return [_estimated(two, output, **way).seconds[FIT] for way in ways]
 
 
 @pytest.mark.parametrize(
@@ -168,10 +169,10 @@ def test_slow_responses_are_announced(
     with monkeypatch.context() as patch:
         patch.setattr(FolderDataset, "responses", slowly)
         found = _estimated(two, tmp_path / "out")
-    assert found.read_seconds == pytest.approx(0.5, abs=0.2)
+    assert found.seconds[READ] == pytest.approx(0.5, abs=0.2)
     assert "(reading responses " in found.lines()[1]
     run(settings(two), tmp_path / "out")
-    assert _estimated(two, tmp_path / "out").read_seconds == 0
+    assert _estimated(two, tmp_path / "out").seconds[READ] == 0
 
 
 def test_responses_that_cannot_be_read_are_left_to_the_run(
@@ -181,7 +182,7 @@ def test_responses_that_cannot_be_read_are_left_to_the_run(
         raise DataError("nothing to read")
 
     monkeypatch.setattr(FolderDataset, "responses", refuse)
-    assert _estimated(two, tmp_path / "out").read_seconds == 0
+    assert _estimated(two, tmp_path / "out").seconds[READ] == 0
 
 
 def test_memory_grows_with_what_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

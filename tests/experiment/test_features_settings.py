@@ -13,7 +13,7 @@ from tests.experiment.miniature import run, settings, write_dataset
 from voxelcast.core.errors import ConfigError, DataError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.compress import CompressJob, StoredSpace
+from voxelcast.experiment.steps.compress import CompressedSpace, CompressJob, scores_path
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.store.steps import StepId, StepStore
 
@@ -100,7 +100,7 @@ def test_the_seed_is_in_the_compression_only_where_something_is_left_to_chance()
     assert seed("umap", 1) != seed("umap", 2)
 
 
-def _compressed(folder: Path, components: int) -> StoredSpace:
+def _compressed(folder: Path, components: int) -> CompressedSpace:
     store, shard = StepStore(folder), StepId("extract", "net", "0" * 32)
     store.path(shard).mkdir(parents=True)
     features = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
@@ -110,7 +110,8 @@ def _compressed(folder: Path, components: int) -> StoredSpace:
         CompressJob("net", "colour", "", None, (shard,), np.arange(16) % 4, ((), (1,)), compression, 0, axis=False)
     )
     step.run(store)
-    return StoredSpace(store.path(step.step_id), "net", "colour", fitted_in_folds=True)
+    folder = store.path(step.step_id)
+    return CompressedSpace("net", "colour", True, lambda excluded: np.load(scores_path(folder, excluded)))
 
 
 def test_one_fit_of_principal_components_serves_every_number_of_them(tmp_path: Path) -> None:

@@ -144,13 +144,13 @@ def test_responses_that_cannot_be_prepared_cost_their_own_pair_and_its_sharers(
 ) -> None:
     from voxelcast.experiment.steps import responses as responses_step
 
-    ceilings, asked = responses_step._ceilings, []
+    ceilings, asked = responses_step.ceilings, []
 
     def divide(*arguments: Any) -> Any:
         asked.append(arguments)
         return 1 / 0 if len(asked) == 2 else ceilings(*arguments)
 
-    monkeypatch.setattr(responses_step, "_ceilings", divide)
+    monkeypatch.setattr(responses_step, "ceilings", divide)
     with pytest.raises(ExecutionError, match=r"1 of 3 .* bob all: responses of bob_all failed: ZeroDivisionError"):
         run(settings(three), tmp_path / "out")
     assert [row["subject"] for row in read_table(tmp_path / "out" / "scores.csv") if row["missing"]] == ["bob"]
@@ -193,7 +193,7 @@ def test_where_every_pair_fails_no_results_stay(
         (output / name).write_text("mine")
     with monkeypatch.context() as patch, spoiled(root):
         if stage == "responses":
-            patch.setattr(responses_step, "_ceilings", lambda *arguments: 1 / 0)
+            patch.setattr(responses_step, "ceilings", lambda *arguments: 1 / 0)
         with pytest.raises((ExecutionError, ArithmeticError)) as failed:
             run(plain, output)
     assert ("division by zero" if stage == "responses" else "there are no results") in str(failed.value)

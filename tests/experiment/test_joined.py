@@ -10,10 +10,11 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, contents, read_table, run, settings
 from voxelcast.core.errors import ConfigError, OptionError
+from voxelcast.experiment.plan import JOIN
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.report.depth import layer_order
-from voxelcast.report.model_weights import weight_rows
+from voxelcast.report.facts import weight_rows
 from voxelcast.results.read import read_results
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -64,7 +65,7 @@ def test_the_report_shows_its_weight_and_no_depth(images: Path, tmp_path: Path) 
     results = read_results(out)
     (layers,) = layer_order(results).layers.values()
     assert layers == ("colour", "static.4")
-    assert "all layers" in {row.layer for row in weight_rows(results)}
+    assert "all layers" in {layer for _, _, layer, *_ in weight_rows(results)}
     assert "all layers" in (out / "report.html").read_text()
 
 
@@ -88,8 +89,8 @@ def test_the_estimate_counts_it(images: Path, tmp_path: Path) -> None:
         estimate_experiment(parse_config(settings(images, **changes), "miniature"), tmp_path / "out")
         for changes in ({}, JOINED)
     )
-    assert plain.join_seconds == 0
-    assert joined.join_seconds > 0
+    assert JOIN not in plain.seconds
+    assert joined.seconds[JOIN] > 0
     assert joined.disk_bytes > plain.disk_bytes
 
 

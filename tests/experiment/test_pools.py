@@ -11,7 +11,7 @@ import pytest
 from tests.datasets.series_files import N_VOLUMES, RUNS, SETTINGS, TR, write_series
 from tests.experiment.miniature import ENERGY, FRAMES, GRID, read_table, run, settings
 from voxelcast.core.errors import ConfigError, DataError, OptionError
-from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.plan import EXTRACT, Plan
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import load_config, parse_config
 from voxelcast.stimuli.encode import write_video
@@ -139,7 +139,7 @@ def test_a_dry_run_counts_the_pools(flashes: Path, tmp_path: Path) -> None:
     assert [network.features["colour"] for network in two.networks] == [192, 4 * 192]
     assert two.disk_bytes > 2 * one.disk_bytes
     run(_settings(flashes, pool=["mean", "none"], layers=["colour", "static.4"]), tmp_path / "two")
-    assert estimated(["mean", "none"], "two").extract_seconds == 0
+    assert estimated(["mean", "none"], "two").seconds[EXTRACT] == 0
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob, read_parts
+from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import fold_r2, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
+from voxelcast.store.atomic import read_json
 from voxelcast.store.steps import StepId, StepStore
 
 GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
@@ -58,7 +59,7 @@ def divide(
         PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(resamples=200), seed=0)
     )
     step.run(store)
-    return {(row["kind"], row["part"]): row for row in read_parts(store.path(step.step_id))}
+    return {(row["kind"], row["part"]): row for row in read_json(store.path(step.step_id) / "parts.json")}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A lab's package adds a dataset, a network, a pool and a challenge by its entry points, without editing voxelcast."""
+"""A lab's package adds one of each family by its entry points, without editing voxelcast."""
 
 from __future__ import annotations
 

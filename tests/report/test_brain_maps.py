@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import voxelcast.cli.maps as maps_module
+import voxelcast.cli.results as maps_module
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, UnknownNameError
 from voxelcast.datasets.base import Dataset, VertexIndices, VoxelIndices
 from voxelcast.report.brain_maps import (

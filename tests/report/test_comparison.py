@@ -13,7 +13,7 @@ import yaml
 from tests.report.conftest import Page
 from voxelcast.core.errors import MissingFileError, OptionError
 from voxelcast.report import write_comparison
-from voxelcast.report.comparison import all_rois, differences, mean_depth, read_outputs, roi_mean, warnings_of
+from voxelcast.report.comparison import differences, mean_depth, mean_rows, read_outputs, roi_mean, warnings_of
 from voxelcast.testing.results import write_output
 
 ROIS = ["V1", "EBA"]
@@ -88,7 +88,7 @@ def test_outputs_that_cannot_be_compared_as_they_are(folders: list[Path], tmp_pa
         yaml.safe_dump({"dataset": {"kind": "folder"}}, file)
     outputs = read_outputs([folders[0], other])
     assert [output.label for output in outputs] == [f"first ({folders[0]})", f"first ({other})"]
-    assert all_rois(outputs) == ("V1", "EBA", "mine")
+    assert [roi for roi, _ in mean_rows(outputs, by_voxel=False)] == ["V1", "EBA", "mine", "all ROIs"]
     found = " ".join(warnings_of(outputs))
     assert "The outputs have different datasets." in found
     assert "different subjects (" in found

@@ -7,8 +7,10 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 
-from voxelcast.core.arrays import ByteArray
+from voxelcast.core.arrays import ByteArray, IntArray
+from voxelcast.stimuli.container import open_container, video_stream
 from voxelcast.stimuli.decode import FrameChunk, iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
@@ -32,6 +34,22 @@ def as_stimulus(path: Path) -> Stimulus:
 def chunks(path: Path, **options: Any) -> list[FrameChunk]:
     sampling = FrameSampling(**{key: options.pop(key) for key in ("every", "n", "hz") if key in options})
     return list(iter_frames(as_stimulus(path), sampling, **options))
+
+
+def kept_of(sampling: FrameSampling, n_frames: int) -> IntArray:
+    """Frames kept of a video whose times are not known."""
+    return sampling.choose(np.full(n_frames, np.nan), np.nan)[0]
+
+
+def count(path: Path, **options: Any) -> int:
+    """Number of frames that decode."""
+    return sum(len(chunk.indices) for chunk in chunks(path, every=1, **options))
+
+
+def header(path: Path) -> VideoStream:
+    """What the headers say of the first video stream."""
+    with open_container(as_stimulus(path)) as container:
+        return video_stream(container, as_stimulus(path))
 
 
 def remux(source: Path, target: Path, *, shift_s: float = 0.0, **options: str) -> None:

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.stimuli.clips import as_stimulus, chunks, numbers, ramp, remux
+from tests.stimuli.clips import as_stimulus, chunks, count, header, kept_of, numbers, ramp, remux
 from voxelcast.core.errors import MissingFileError, OptionError, StimulusError
-from voxelcast.stimuli.container import probe_video
-from voxelcast.stimuli.decode import count_frames, iter_frames
+from voxelcast.stimuli.decode import iter_frames
 from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import FrameSampling
@@ -30,7 +29,7 @@ def clip(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("chunk", [1, 4, 64])
 def test_sampled_frames_are_the_right_ones(clip: Path, option: str, value: int, chunk: int) -> None:
     got = chunks(clip, **{option: value, "chunk": chunk})
-    wanted = FrameSampling(**{option: value}).indices(40).tolist()
+    wanted = kept_of(FrameSampling(**{option: value}), 40).tolist()
     assert np.concatenate([part.indices for part in got]).tolist() == wanted
     assert [number for part in got for number in numbers(part.frames)] == wanted
     assert np.allclose(np.concatenate([part.times for part in got]), np.array(wanted) / 20)
@@ -74,8 +73,8 @@ def test_transparent_gif_is_on_mid_grey(tmp_path: Path) -> None:
 
 def test_frames_hidden_by_an_edit_list_are_not_missing(clip: Path, tmp_path: Path) -> None:
     remux(clip, tmp_path / "cut.mp4", shift_s=-0.5, avoid_negative_ts="disabled")
-    assert probe_video(as_stimulus(tmp_path / "cut.mp4")).claimed_frames == 40
-    assert count_frames(as_stimulus(tmp_path / "cut.mp4"), tolerate_shortfall=0) == 30
+    assert header(tmp_path / "cut.mp4").frames == 40
+    assert count(tmp_path / "cut.mp4", tolerate_shortfall=0) == 30
 
 
 def test_a_chunk_ends_where_the_frame_size_changes(tmp_path: Path) -> None:
@@ -102,7 +101,7 @@ def test_cut_off_file_says_what_was_claimed_and_decoded(clip: Path, tmp_path: Pa
     write_video(clip, noise, 20)
     whole = tmp_path / f"whole{suffix}"
     remux(clip, whole, movflags="+faststart")
-    assert count_frames(as_stimulus(whole)) == 40
+    assert count(whole) == 40
     broken = tmp_path / f"cut{suffix}"
     broken.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
     claim = r"40 frames" if suffix == ".mp4" else r"2\.\d\d s"
@@ -127,9 +126,9 @@ def test_cut_off_file_says_what_was_claimed_and_decoded(clip: Path, tmp_path: Pa
 )
 def test_what_is_no_video(clip: Path, tmp_path: Path, content: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.mp4").write_bytes(content)
-    for act in (probe_video, count_frames):
+    for act in (header, count):
         with pytest.raises(StimulusError, match=r"^bad\.mp4: .*0 frames decoded; .*broken_stimuli=skip$") as caught:
-            act(as_stimulus(tmp_path / "bad.mp4"))
+            act(tmp_path / "bad.mp4")
         assert "\n" not in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -180,10 +179,10 @@ def test_headers_of_real_videos(real_data: Path) -> None:
     for record in _probed(real_data):
         if "codec" not in record:
             continue
-        facts = probe_video(as_stimulus(real_data / "videos" / str(record["file"])))
-        assert facts.codec == record["codec"]
-        assert f"{facts.width}x{facts.height}" == record["wh"]
-        assert (facts.claimed_frames or 0) == record["hdr"]
+        stream = header(real_data / "videos" / str(record["file"]))
+        assert stream.codec_context.name == record["codec"]
+        assert f"{stream.codec_context.width}x{stream.codec_context.height}" == record["wh"]
+        assert stream.frames == record["hdr"]
 
 
 def test_real_clip_equals_reference_frames_and_times(real_data: Path) -> None:

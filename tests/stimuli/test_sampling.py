@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.stimuli.clips import kept_of
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.stimuli.sampling import FrameSampling, at_rate
@@ -13,7 +14,7 @@ from voxelcast.stimuli.sampling import FrameSampling, at_rate
 @pytest.mark.parametrize("n_frames", [1, 2, 7, 45, 91])
 @pytest.mark.parametrize("n", [1, 3, 8, 16])
 def test_n_samples_lie_at_the_centres_of_equal_parts(n: int, n_frames: int) -> None:
-    indices = FrameSampling(n=n).indices(n_frames)
+    indices = kept_of(FrameSampling(n=n), n_frames)
     if n >= n_frames:
         assert indices.tolist() == list(range(n_frames))
     else:
@@ -25,7 +26,7 @@ def test_n_samples_lie_at_the_centres_of_equal_parts(n: int, n_frames: int) -> N
 @pytest.mark.parametrize("n_frames", [1, 7, 45])
 @pytest.mark.parametrize("every", [1, 2, 5])
 def test_every_kth(every: int, n_frames: int) -> None:
-    assert FrameSampling(every=every).indices(n_frames).tolist() == list(range(0, n_frames, every))
+    assert kept_of(FrameSampling(every=every), n_frames).tolist() == list(range(0, n_frames, every))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_rounding_of_times_to_milliseconds_changes_nothing(fps: float, first: in
         assert FrameSampling(hz=hz).choose(rounded, (exact[-1] + 1 / fps).round(3))[0].tolist() == kept.tolist()
     for n in (5, 45, 200):
         kept = FrameSampling(n=n).choose(rounded, rounded[-1] + 0.03)[0]
-        assert kept.tolist() == FrameSampling(n=n).indices(90).tolist()
+        assert kept.tolist() == kept_of(FrameSampling(n=n), 90).tolist()
 
 
 def test_without_times() -> None:

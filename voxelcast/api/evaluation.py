@@ -11,7 +11,7 @@ import xarray as xr
 from annotated_types import Ge
 
 from voxelcast.api.feature_space import compress_spaces, feature_spaces, join_spaces
-from voxelcast.api.labelled import Rows, mean_responses, response_rows, stimulus_coords
+from voxelcast.api.labelled import Rows, mean_responses, response_rows
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli, check_shape
 from voxelcast.core.errors import DataError, OptionError, VoxelcastWarning
@@ -19,10 +19,9 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import settings
 from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
-from voxelcast.experiment.steps.fit import heaviest_candidate, shown_params
-from voxelcast.experiment.steps.responses import invalid_reasons
-from voxelcast.scoring.ceiling import noise_ceiling_r
-from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
+from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
+from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
+from voxelcast.scoring.prediction_scores import PredictionScorer
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult
 from voxelcast.search.folds import choose_folds
@@ -185,20 +184,12 @@ def _labelled(
     settings: EvaluationSettings,
 ) -> xr.Dataset:
     result = results[0] if len(results) == 1 else combine_repeats(results)
-    train, scorer = np.ascontiguousarray(mean_responses(rows)[:, valid]), settings.scorer
-    predicted = [
-        Predicted("", train, _there(found.out_of_fold), fold_ids, groups)
-        for found, fold_ids in zip(results, partitions, strict=True)
-    ]
-    scored = average_rows(
-        [scorer.score_row(one, _there(found.voxel_scores)) for one, found in zip(predicted, results, strict=True)]
-    )
-    combined = Predicted("", train, _there(result.out_of_fold), partitions[0], groups)
-    tested, counted = scorer.test_voxels(combined, valid)
-    score = _spread(_there(result.voxel_scores), valid)
-    ceiling = np.full(len(valid), np.nan)
-    if rows.values.shape[1] > 1:
-        ceiling = noise_ceiling_r(np.where(np.isfinite(rows.values), rows.values, np.nan), seed=settings.seed)
+    assert result.voxel_scores is not None  # cross-validation is nested
+    train = np.ascontiguousarray(mean_responses(rows)[:, valid])
+    nested, scored = score_nested(settings.scorer, train, results, partitions, groups, gains=False)
+    tested, counted = settings.scorer.test_voxels(nested, valid)
+    score = spread(result.voxel_scores, valid)
+    ceiling = ceilings(rows.values, settings.seed, ["noise_ceiling_r"])["noise_ceiling_r"]
     normalised = np.divide(score, ceiling, out=np.full(len(valid), np.nan), where=ceiling > 0)
     voxels = {"score": score, "noise_ceiling_r": ceiling, "noise_normalised": normalised, **tested}
     chosen = heaviest_candidate(result.shares, result.chosen)
@@ -219,17 +210,15 @@ def _labelled(
     }
     return xr.Dataset(
         {name: ("voxel", values) for name, values in voxels.items()}
-        | {"prediction": (("stimulus", "voxel"), _spread(_there(result.out_of_fold), valid))},
-        coords={**rows.coords, **stimulus_coords(rows.ids)},
+        | {"prediction": (("stimulus", "voxel"), spread(nested.predicted, valid))},
+        coords=rows.coords if rows.ids is None else {**rows.coords, "stimulus": list(rows.ids)},
         attrs=attrs,
     )
 
 
 def valid_voxels(mean: FloatArray) -> BoolArray:
     """Find the voxels that can be analysed, and warn of the others."""
-    reasons = invalid_reasons(mean)
-    valid: BoolArray = np.ones(mean.shape[1], dtype=bool)
-    valid[list(reasons)] = False
+    reasons, valid = invalid_voxels(mean)
     if reasons:
         voxel, reason = next(iter(reasons.items()))
         problem = f"{len(reasons)} of {len(valid)} voxels cannot be analysed (voxel {voxel}: {reason})"
@@ -262,15 +251,3 @@ def group_names(given: Sequence[Any] | Mapping[str, Any] | None, rows: Rows) -> 
         return tuple(str(given[name]) for name in ids)
     check_shape("groups", np.asarray(given), ("n_stimuli",), (len(rows.values),))
     return tuple(map(str, given))
-
-
-def _there(values: FloatArray | None) -> FloatArray:
-    assert values is not None  # nested cross-validation gives both scores and predictions
-    return values
-
-
-def _spread(values: FloatArray, valid: BoolArray) -> FloatArray:
-    """Insert values of the valid voxels, shape (..., n_valid); NaN for the others."""
-    full = np.full((*values.shape[:-1], len(valid)), np.nan)
-    full[..., valid] = values
-    return full

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from voxelcast.core.progress import Progress
-from voxelcast.core.progress_bars import python_progress
+from voxelcast.core.progress import Progress, python_progress
 from voxelcast.results.read import Results, read_results
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import xarray as xr
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import AlignmentError, DataError, OptionError
-from voxelcast.core.progress import Progress
-from voxelcast.core.progress_bars import python_progress
+from voxelcast.core.progress import Progress, python_progress
 from voxelcast.datasets.base import Dataset
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.decode import FrameChunk
@@ -90,7 +89,7 @@ def extract(
     from voxelcast.networks.extract import extract as extract_files
 
     settings = ExtractionSettings(frames, (pool,), spatial_pool, on_broken)
-    told = python_progress(progress, "voxelcast.extract")
+    bar = python_progress(progress, "voxelcast.extract")
     in_memory = isinstance(stimuli, Mapping) or (isinstance(stimuli, np.ndarray) and stimuli.dtype == np.uint8)
     if in_memory:
         source = FramesInMemory.of(stimuli, frames)
@@ -101,16 +100,16 @@ def extract(
         outcomes = extract_files(network, shown, settings)
     ids: list[str] = []
     by_layer: dict[str, list[FloatArray]] = {layer: [] for layer in network.layers}
-    told.start(f"features of {network.card.name}", len(shown), "stimulus")
+    bar.start(f"features of {network.card.name}", len(shown), "stimulus")
     for outcome in outcomes:
-        told.advance()
+        bar.advance()
         if isinstance(outcome, BrokenStimulus):
-            told.note(f"left out: {outcome.reason}")
+            bar.note(f"left out: {outcome.reason}")
             continue
         ids.append(outcome.stimulus_id)
         for layer, values in outcome.features.items():
             by_layer[layer].append(values)
-    told.finish()
+    bar.finish()
     if not ids:
         raise DataError(f"none of {len(shown)} stimuli can be read; check the files")
     attrs = {"network": network.card.name, "weights": network.card.weights, "pool": pool}
@@ -136,15 +135,7 @@ def _labelled(
 
 
 def stimuli_of(given: Any) -> tuple[Stimulus, ...]:
-    """List the stimuli of a data set, a folder or archive, or a list of files.
-
-    Raises
-    ------
-    OptionError
-        If it is none of these.
-    AlignmentError
-        If two files have the same name.
-    """
+    """List the stimuli of a data set, a folder or archive, or a list of files of different names."""
     if isinstance(given, Dataset):
         return (*given.train_stimuli, *given.test_stimuli, *given.context_stimuli)
     if isinstance(given, str | Path):

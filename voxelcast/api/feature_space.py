@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from voxelcast.api.labelled import Rows, feature_rows
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import IntArray
 from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.experiment.steps.compress import excluded_folds
+from voxelcast.experiment.steps.compress import CompressedSpace, excluded_folds
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
@@ -80,21 +80,6 @@ class FeatureSpace:
         return feature_rows(self.features, f"features {self.name}".rstrip())
 
 
-@dataclass(frozen=True, eq=False)
-class CompressedFeatures:
-    """Features as compressed for each set of folds left out: a feature space of the search."""
-
-    network: str
-    layer: str
-    fitted_in_folds: bool
-    by_excluded: Mapping[tuple[int, ...], FloatArray]
-    pool: str = ""
-
-    def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
-        """Return components fitted without some folds, ndarray of shape (n_stimuli, n_components)."""
-        return self.by_excluded[excluded if self.fitted_in_folds else ()]
-
-
 def feature_spaces(given: Any) -> list[FeatureSpace]:
     """Make feature spaces of whatever features are given: one array, or several in a mapping or list."""
     if isinstance(given, Mapping):
@@ -126,19 +111,10 @@ def space_label(space: FeatureSpace) -> tuple[str, str]:
 
 def compress_spaces(
     spaces: Sequence[FeatureSpace], responses: Rows, fold_ids: IntArray, *, nested: bool = True, seed: int = 0
-) -> list[CompressedFeatures]:
+) -> list[CompressedSpace]:
     """Compress features as the folds need them, by the functions and with the seed of an experiment.
 
-    Parameters
-    ----------
-    spaces : sequence of FeatureSpace
-    responses : Rows
-        Their stimuli are those that are used, in their order.
-    fold_ids : ndarray of shape (n_stimuli,), int
-    nested : bool
-        Whether two folds are left out, too.
-    seed : int
-        Of the evaluation.
+    The stimuli of ``responses`` are used, in their order; ``nested``: whether two folds are left out, too.
     """
     compressed = []
     for space in spaces:
@@ -155,12 +131,13 @@ def compress_spaces(
             layer=f"{network} {layer}",
         )
         scores = {left_out: one.scores for left_out, one in zip(excluded, found, strict=True)}
-        compressed.append(CompressedFeatures(network, layer, refit, scores))
+        compressed.append(CompressedSpace(network, layer, refit, scores.__getitem__))
     return compressed
 
 
-def join_spaces(spaces: Sequence[SearchSpace], fold_ids: IntArray) -> CompressedFeatures:
+def join_spaces(spaces: Sequence[SearchSpace], fold_ids: IntArray) -> CompressedSpace:
     """Join features as one space, fitted to each training part."""
     joined = JoinedSpace(tuple(spaces), fold_ids)
     excluded = excluded_folds(int(fold_ids.max()) + 1, nested=True, refit=True)
-    return CompressedFeatures(JOINED, ALL_LAYERS, True, {left_out: joined.scores(left_out) for left_out in excluded})
+    scores = {left_out: joined.scores(left_out) for left_out in excluded}
+    return CompressedSpace(JOINED, ALL_LAYERS, True, scores.__getitem__)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,10 @@ Ids = tuple[str, ...] | None
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """An array with a row for each stimulus.
+    """An array with a row for each stimulus: ``values`` of shape (n_stimuli, ...), and ``what`` it is called.
 
-    Parameters
-    ----------
-    what : str
-        For messages.
-    values : ndarray of shape (n_stimuli, ...), float
-    ids : tuple of str or None
-    attrs : mapping
-        Of the DataArray it came from.
-    coords : mapping of str to DataArray
-        Coordinates of the last dimension, and those without a dimension (subject, roi).
+    ``attrs`` are those of the DataArray it came from, ``coords`` the coordinates of its last dimension, and those
+    without a dimension (subject, roi).
     """
 
     what: str
@@ -51,12 +43,8 @@ class Rows:
     def in_order_of(self, other: Rows) -> FloatArray:
         """Return the values in the order of another array's stimuli, by their ids where both have some.
 
-        Stimuli that the other array does not have are left out.
-
-        Raises
-        ------
-        AlignmentError
-            If a stimulus of the other array is missing here, or, without ids, the numbers of rows differ.
+        Stimuli that the other array does not have are left out; a stimulus of the other array that is missing here, or,
+        without ids, another number of rows is an AlignmentError.
         """
         if self.ids is None or other.ids is None:
             if len(self.values) != len(other.values):
@@ -78,20 +66,10 @@ class Rows:
 
 
 def feature_rows(given: Any, what: str = "features") -> Rows:
-    """Take features as they come.
+    """Take features as they come: array-like, DataFrame or DataArray of shape (n_stimuli, n_features).
 
-    Parameters
-    ----------
-    given : array-like, DataFrame or DataArray of shape (n_stimuli, n_features)
-        A DataArray has a dimension ``stimulus``, and may have ``time`` before that of its features. A DataFrame's
-        index are the ids of the stimuli, unless it only counts.
-    what : str
-        For messages.
-
-    Raises
-    ------
-    ShapeError
-        If it has other dimensions.
+    A DataArray has a dimension ``stimulus``, and may have ``time`` before that of its features. A DataFrame's index are
+    the ids of the stimuli, unless it only counts. Other dimensions are a ShapeError.
     """
     rows = _rows(given, what, last="")
     if rows.values.ndim not in (2, 3):
@@ -102,16 +80,9 @@ def feature_rows(given: Any, what: str = "features") -> Rows:
 def response_rows(given: Any) -> Rows:
     """Take responses as they come, as an array of shape (n_stimuli, n_repetitions, n_voxels), float64.
 
-    Parameters
-    ----------
-    given : array-like, DataFrame, DataArray or ResponseSet
-        Of shape (n_stimuli, n_voxels) or (n_stimuli, n_repetitions, n_voxels). The dimensions of a DataArray are
-        ``stimulus``, ``voxel`` and perhaps ``repetition``, in any order.
-
-    Raises
-    ------
-    ShapeError
-        If it has other dimensions.
+    They are array-like, a DataFrame, a DataArray or a ResponseSet of shape (n_stimuli, n_voxels) or (n_stimuli,
+    n_repetitions, n_voxels). The dimensions of a DataArray are ``stimulus``, ``voxel`` and perhaps ``repetition``, in
+    any order. Other dimensions are a ShapeError.
     """
     rows = _rows(given.labelled() if isinstance(given, ResponseSet) else given, "responses", last="voxel")
     values = rows.values[:, None] if rows.values.ndim == 2 else rows.values
@@ -120,18 +91,13 @@ def response_rows(given: Any) -> Rows:
             "responses must have shape (n_stimuli, n_voxels) or (n_stimuli, n_repetitions, n_voxels); "
             f"got {rows.values.shape}"
         )
-    return Rows(rows.what, values.astype(np.float64), rows.ids, rows.attrs, rows.coords)
+    return replace(rows, values=values.astype(np.float64))
 
 
 def mean_responses(responses: Rows) -> FloatArray:
     """Average responses over the repetitions that are there, ndarray of shape (n_stimuli, n_voxels)."""
     ids = responses.ids or tuple(map(str, range(len(responses.values))))
     return ResponseSet("", "", ids, responses.values).mean()
-
-
-def stimulus_coords(ids: Ids) -> dict[str, Sequence[str]]:
-    """Return the coordinate of the dimension ``stimulus``, where there are ids."""
-    return {} if ids is None else {"stimulus": list(ids)}
 
 
 def _rows(given: Any, what: str, last: str) -> Rows:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from voxelcast.core.progress import Progress
-from voxelcast.core.progress_bars import python_progress
+from voxelcast.core.progress import Progress, python_progress
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.datasets.simulation.plan import Driver, resize_plan, simulation_preset

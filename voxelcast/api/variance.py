@@ -14,12 +14,10 @@ from voxelcast.api.labelled import mean_responses, response_rows
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
-from voxelcast.core.seeds import derive_seed
-from voxelcast.scoring.ceiling import noise_ceiling_r
-from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
-from voxelcast.scoring.variance_partitioning import average_parts, variance_parts
+from voxelcast.experiment.steps.partition import divide_variance, part_name
+from voxelcast.experiment.steps.responses import ceilings, spread
 from voxelcast.search.settings import FoldSettings
-from voxelcast.search.variance_partitioning import VariancePartitioningSettings, nested_predictions
+from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 
 
 def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int = 0) -> xr.DataArray:
@@ -66,14 +64,9 @@ def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int =
     """
     check_option("kind", kind, ("r", "r2"))
     rows = response_rows(responses)
-    values = np.where(np.isfinite(rows.values), rows.values, np.nan)
-    if values.shape[1] < 2:
-        ceiling = np.full(values.shape[2], np.nan)
-    elif kind == "r":
-        ceiling = noise_ceiling_r(values, seed=seed)
-    else:
-        ceiling = noise_ceiling_r2(ncsnr(values), repetition_counts(values))
-    return xr.DataArray(ceiling, dims=("voxel",), coords=rows.coords, name=f"noise_ceiling_{kind}")
+    name = f"noise_ceiling_{kind}"
+    ceiling = ceilings(rows.values, seed, [name])[name]
+    return xr.DataArray(ceiling, dims=("voxel",), coords=rows.coords, name=name)
 
 
 def variance_partitioning(
@@ -144,21 +137,23 @@ def variance_partitioning(
     valid = valid_voxels(mean)
     Y = np.ascontiguousarray(mean[:, valid])
     named, seed = group_names(stimulus_groups, rows), settings.seed
-    found = []
-    for fold_ids in choose_partitions(folds, len(Y), seed, named):
-        spaces = {
-            name: compress_spaces(feature_spaces(features), rows, fold_ids, nested=False, seed=seed)
-            for name, features in groups.items()
-        }
-        predictions = nested_predictions(spaces, Y, fold_ids, draws=draws, seed=seed)
-        bootstrap_seed = derive_seed(seed, "bootstrap", "")
-        found.append(variance_parts(Y, predictions, fold_ids, settings.interval, bootstrap_seed, named))
-    parts = [average_parts(of_part) for of_part in zip(*found, strict=True)]
-    sets = ["+".join(name for name in groups if name in part.sets) for part in parts]
-    by_voxel = np.full((3, len(parts), len(valid)), np.nan)
-    by_voxel[:, :, valid] = [[part.r2 for part in parts], [part.low for part in parts], [part.high for part in parts]]
+    partitions = (
+        (
+            {
+                name: compress_spaces(feature_spaces(features), rows, fold_ids, nested=False, seed=seed)
+                for name, features in groups.items()
+            },
+            fold_ids,
+        )
+        for fold_ids in choose_partitions(folds, len(Y), seed, named)
+    )
+    parts = divide_variance(Y, partitions, draws, settings.interval, seed, named)
+    sets = [part_name(part, groups) for part in parts]
+    by_voxel = {
+        name: spread(np.array([getattr(part, name) for part in parts]), valid) for name in ("r2", "low", "high")
+    }
     return xr.Dataset(
-        {name: (("part", "voxel"), values) for name, values in zip(("r2", "low", "high"), by_voxel, strict=True)}
+        {name: (("part", "voxel"), values) for name, values in by_voxel.items()}
         | {name: ("part", [getattr(part, name) for part in parts]) for name in ("mean", "mean_low", "mean_high")},
         coords={
             **rows.coords,

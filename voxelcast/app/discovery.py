@@ -25,13 +25,7 @@ class Found:
 
 
 def check_folders(outputs: Sequence[Path]) -> tuple[Path, ...]:
-    """Resolve the folders that the user named, each once.
-
-    Raises
-    ------
-    MissingFileError
-        If one of them is no folder.
-    """
+    """Resolve the folders that the user named, each once; raise MissingFileError if one is no folder."""
     for output in outputs:
         if not output.is_dir():
             raise MissingFileError(

@@ -26,41 +26,26 @@ _READ: Final = ("config.yaml", "scores.csv", "notes.json", "provenance.json", FI
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """One experiment as it was when it was read; read again, it is another.
-
-    Parameters
-    ----------
-    key : str
-        Names it in addresses; made from its folder, which itself never comes from an address.
-    folder : Path
-    shown : str
-        The folder below the one that the user named.
-    state : str
-        One of ``STATES``. ``stopped``: a run was begun, is not under way and has no end.
-    reason : str
-        Why there are no results; empty where there are.
-    config : mapping
-        Settings; empty where they cannot be read.
-    results : Results or None
-        Settings, scores, notes and provenance.
-    status : RunStatus or None
-        How far the last run is; None for results of a time when runs kept no journal.
-    has_report : bool
-        Whether ``report.html`` is there.
-    changed : datetime
-        When the newest of its files was written, UTC.
-    """
+    """One experiment as it was when it was read; read again, it is another."""
 
     key: str
+    """Names it in addresses; made from its folder, which itself never comes from an address."""
     folder: Path
     shown: str
+    """The folder below the one that the user named."""
     state: State
+    """``stopped``: a run was begun, is not under way and has no end."""
     reason: str
+    """Why there are no results; empty where there are."""
     config: Mapping[str, Any]
+    """Settings; empty where they cannot be read."""
     results: Results | None
+    """Settings, scores, notes and provenance."""
     status: RunStatus | None
+    """How far the last run is; None for results of a time when runs kept no journal."""
     has_report: bool
     changed: datetime
+    """When the newest of its files was written, UTC."""
 
     @property
     def name(self) -> str:
@@ -181,13 +166,7 @@ def _config(folder: Path) -> Mapping[str, Any]:
 
 
 def need_results(experiment: Experiment) -> Results:
-    """Return the results of an experiment that must have some.
-
-    Raises
-    ------
-    DataError
-        If there are none.
-    """
+    """Return the results of an experiment; raise DataError if there are none."""
     if experiment.results is None:
         raise DataError(
             f"{experiment.name} ({experiment.shown}) is {experiment.state} and has no scores; choose others"

@@ -14,19 +14,9 @@ Mark = tuple[tuple[int, int] | None, ...]
 
 
 class Library:
-    """The experiments below some folders.
+    """The experiments in output folders, or in folders that hold them; raises MissingFileError if one is no folder.
 
     Whatever asks for one names it by its key; a path never comes from outside.
-
-    Parameters
-    ----------
-    outputs : sequence of Path
-        Output folders, or folders that hold them.
-
-    Raises
-    ------
-    MissingFileError
-        If one of them is no folder.
     """
 
     def __init__(self, outputs: Sequence[Path]) -> None:
@@ -49,13 +39,7 @@ class Library:
             return [experiment for _, experiment in kept.values()]
 
     def get(self, key: str) -> Experiment:
-        """Return the experiment of a key.
-
-        Raises
-        ------
-        UnknownNameError
-            If there is none.
-        """
+        """Return the experiment of a key; raise UnknownNameError if there is none."""
         for experiment in self.experiments():
             if experiment.key == key:
                 return experiment

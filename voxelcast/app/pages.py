@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,21 +15,14 @@ from voxelcast.app.library import Library
 from voxelcast.app.side_by_side import side_by_side
 from voxelcast.app.table import Query, choices, table_lines
 from voxelcast.execution.status import RunStatus, StageStatus
+from voxelcast.report.heatmap import roi_table
 from voxelcast.report.page import environment
-from voxelcast.report.strips import strip, strip_axis
+from voxelcast.report.strips import strip_axis
 from voxelcast.report.summary import Measure, choose_measure, chosen_counts, findings, overall_row, roi_rows
 from voxelcast.results.read import Results
 
 _CHOSEN_SHOWN: Final = 5  # the report lists them all
 _SHADES: Final = 10  # of the table by ROI and subject: .h0 to .h9 in app.css
-
-
-@dataclass(frozen=True)
-class Shade:
-    """A number of the table by ROI and subject, and how dark it is."""
-
-    value: float
-    step: int
 
 
 def read_asset(name: str) -> bytes:
@@ -60,15 +52,13 @@ class Pages:
         """Show the table of experiments."""
         everything = self._library.experiments()
         lines = table_lines(everything, query)
-        axis = strip_axis([line.mean for line in lines])
         rois, subjects = choices(everything)
         n_running = sum(experiment.state == "running" for experiment in everything)
         return self._render(
             "index.html.j2",
             query=query,
             lines=lines,
-            axis=axis,
-            strips=[strip(line.mean, axis) for line in lines],
+            axis=strip_axis([line.mean for line in lines]),
             total=len(everything),
             n_running=n_running,
             running=n_running > 0,
@@ -91,7 +81,7 @@ class Pages:
         asked = "?" + "&".join(f"e={experiment.key}" for experiment in experiments)
         return self._render(
             "compare.html.j2",
-            c=side_by_side(experiments, by_voxel=by_voxel),
+            **side_by_side(experiments, by_voxel=by_voxel),
             by_voxel=by_voxel,
             here=f"/compare{asked}",
             figures=f"/compare/figures{asked}",
@@ -110,38 +100,28 @@ def _scores(results: Results) -> dict[str, Any]:
     measure = choose_measure(results.scores)
     rows = roi_rows(results, measure)
     overall = overall_row(rows)
-    axis = strip_axis([*rows, overall])
     return {
         "measure": measure,
         "rows": [*rows, overall],
-        "axis": axis,
-        "strips": [strip(row, axis) for row in [*rows, overall]],
+        "axis": strip_axis([*rows, overall]),
         "findings": findings(results, measure, rows, overall),
-        "chosen": _chosen(results),
+        # What was chosen most often of each kind, and how many more there are.
+        "chosen": [
+            (what, names[:_CHOSEN_SHOWN], len(names[_CHOSEN_SHOWN:])) for what, names in chosen_counts(results).items()
+        ],
         "map": {"subjects": results.subjects, "rows": _shades(results, measure)},
         "settings": results.config_text,
     }
 
 
-def _chosen(results: Results) -> list[tuple[str, list[tuple[str, int]], int]]:
-    """List what was chosen most often of each kind, and how many more there are."""
-    kinds: dict[str, list[tuple[str, int]]] = {}
-    for what, name, count in chosen_counts(results):
-        kinds.setdefault(what, []).append((name, count))
-    return [(what, found[:_CHOSEN_SHOWN], len(found[_CHOSEN_SHOWN:])) for what, found in kinds.items()]
-
-
-def _shades(results: Results, measure: Measure) -> list[tuple[str, list[Shade]]]:
-    """Lay the scores out by ROI and subject; the darkest is the highest, white is 0 or less."""
-    table = results.scores.set_index(["roi", "subject"])[measure.column]
-    top = max((float(value) for value in table if np.isfinite(value)), default=0.0)
-    rows = []
-    for roi in results.rois:
-        values = [float(table.get((roi, subject), np.nan)) for subject in results.subjects]
-        shares = [value / top if np.isfinite(value) and top > 0 else 0.0 for value in values]
-        steps = [int(np.clip(share * _SHADES, 0, _SHADES - 1)) for share in shares]
-        rows.append((roi, [Shade(value, step) for value, step in zip(values, steps, strict=True)]))
-    return rows
+def _shades(results: Results, measure: Measure) -> list[tuple[str, list[tuple[float, int]]]]:
+    """Lay the scores out by ROI and subject, each with how dark it is: the highest the darkest, white 0 or less."""
+    scores = roi_table(results, results.scores[measure.column]).to_numpy()
+    top = float(np.max(scores, initial=0.0, where=np.isfinite(scores)))
+    shares = np.nan_to_num(scores / top) if top > 0 else np.zeros_like(scores)
+    steps = np.clip(shares * _SHADES, 0, _SHADES - 1).astype(int)
+    rows = zip(results.rois, scores.tolist(), steps.tolist(), strict=True)
+    return [(roi, list(zip(*of_roi, strict=True))) for roi, *of_roi in rows]
 
 
 def _stage_now(status: RunStatus | None) -> StageStatus | None:

@@ -16,25 +16,11 @@ DEFAULT_PORT: Final = 8421
 
 
 def serve(outputs: Sequence[Path], *, port: int = DEFAULT_PORT, ready: Callable[[str], None]) -> None:
-    """Serve the page until interrupted.
+    """Serve the page over output folders, or folders that hold them, until interrupted.
 
-    Parameters
-    ----------
-    outputs : sequence of Path
-        Output folders, or folders that hold them.
-    port : int
-        0 takes any that is free.
-    ready : callable
-        Told the address, key included, when the page can be opened.
-
-    Raises
-    ------
-    MissingFileError
-        If one of the folders does not exist.
-    MissingPackageError
-        If Starlette or uvicorn is not installed.
-    OptionError
-        If the port cannot be had.
+    ``port`` 0 takes any that is free; ``ready`` is told the address, key included, when the page can be opened. Raises
+    MissingFileError if a folder does not exist, MissingPackageError if Starlette or uvicorn is not installed, and
+    OptionError if the port cannot be had.
     """
     try:
         import uvicorn
@@ -56,13 +42,7 @@ def serve(outputs: Sequence[Path], *, port: int = DEFAULT_PORT, ready: Callable[
 
 
 def listen(port: int) -> socket.socket:
-    """Listen on the loopback address.
-
-    Raises
-    ------
-    OptionError
-        If the port cannot be had.
-    """
+    """Listen on the loopback address; raise OptionError if the port cannot be had."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -29,23 +29,13 @@ _ASSETS: Final = {
     "live.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
-_STATUS: Final[Sequence[tuple[type[VoxelcastError], int]]] = (
-    (UnknownNameError, 404),
-    (MissingFileError, 404),
-    (UnsafeFileError, 403),
-)
 
 
 class Site:
     """Answers requests from a library."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
-        self._pages = Pages(library)
-
-    def warm_up(self) -> None:
-        """Read every experiment, so that the first page does not keep the user waiting."""
-        self._pages.index(Query())
+    def __init__(self, library: Library, pages: Pages) -> None:
+        self._library, self._pages = library, pages
 
     # Plain functions: Starlette answers them in threads, so that a slow one keeps nobody waiting.
 
@@ -94,7 +84,8 @@ class Site:
             return HTMLResponse(
                 self._pages.problem(str(error.detail), "This address does not exist."), error.status_code, error.headers
             )
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 400)
+        absent = isinstance(error, UnknownNameError | MissingFileError)
+        status = 404 if absent else 403 if isinstance(error, UnsafeFileError) else 400
         return HTMLResponse(self._pages.problem("That cannot be shown", str(error)), status)
 
     def _asked(self, request: Request) -> list[Experiment]:
@@ -102,15 +93,7 @@ class Site:
 
 
 def _read_inside(experiment: Experiment, name: str) -> bytes:
-    """Read a file of an experiment's folder.
-
-    Raises
-    ------
-    UnsafeFileError
-        If it is a link that leads outside the folder.
-    MissingFileError
-        If it is not there.
-    """
+    """Read a file of an experiment's folder; raise UnsafeFileError if it is a link that leads outside the folder."""
     path = experiment.folder / name
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; write it: voxelcast report {experiment.folder}")
@@ -120,26 +103,16 @@ def _read_inside(experiment: Experiment, name: str) -> bytes:
 
 
 def make_site(outputs: Sequence[Path], *, key: str, cookie: str = "voxelcast") -> Starlette:
-    """Return the application over output folders; what they hold is read once already.
+    """Return the application over output folders, or folders that hold them, as :class:`Library` takes them.
 
-    Parameters
-    ----------
-    outputs : sequence of Path
-        Output folders, or folders that hold them.
-    key : str
-        Without it nothing is shown; see :class:`voxelcast.app.gate.Key`.
-    cookie : str
-        Name of the cookie that takes the key's place.
-
-    Raises
-    ------
-    MissingFileError
-        If one of the folders does not exist.
+    Without ``key``, or the cookie of the name ``cookie`` that takes its place, nothing is shown: see
+    :class:`voxelcast.app.gate.Key`.
     """
     library = Library(outputs)
-    site = Site(library)
-    site.warm_up()
-    pages = [
+    pages = Pages(library)
+    pages.index(Query())  # reads every experiment, so that the first page does not keep the user waiting
+    site = Site(library, pages)
+    routes = [
         Route("/", site.index),
         Route("/e/{key:str}", site.experiment),
         Route("/e/{key:str}/report", site.report),
@@ -148,7 +121,7 @@ def make_site(outputs: Sequence[Path], *, key: str, cookie: str = "voxelcast") -
         Route("/compare/figures", site.figures),
     ]
     return Starlette(
-        routes=[*pages, *(Route(f"/{name}", site.asset) for name in _ASSETS)],
+        routes=[*routes, *(Route(f"/{name}", site.asset) for name in _ASSETS)],
         middleware=[
             Middleware(Headers),
             Middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK), www_redirect=False),

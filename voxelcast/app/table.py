@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
@@ -20,21 +20,16 @@ from voxelcast.results.read import Results
 class Query:
     """What the user asked the table for; every part of it is in the page's address.
 
-    Parameters
-    ----------
-    text : str
-        Words that must all occur in an experiment's name, folder, dataset, networks or encoders.
-    state, roi, subject : str
-        Empty: any. With an ROI or a subject the numbers are those of that ROI or subject alone.
-    sort : str
-        One of ``SORTS``; with ``-`` before it, the other way round.
+    What is empty is any; with an ROI or a subject the numbers are those of that ROI or subject alone.
     """
 
     text: str = ""
+    """Words that must all occur in an experiment's name, folder, dataset, networks or encoders."""
     state: str = ""
     roi: str = ""
     subject: str = ""
     sort: str = "-score"
+    """One of ``SORTS``; with ``-`` before it, the other way round."""
 
     @property
     def column(self) -> str:
@@ -60,27 +55,17 @@ class Query:
 
 @dataclass(frozen=True)
 class Line:
-    """One experiment in the table.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    mean : Row
-        Means over what is shown of it; NaN where there are no scores.
-    measure : str
-        What its score is; empty where there are none.
-    n_subjects, n_rois : int
-    """
+    """One experiment in the table, with the means over what is shown of it."""
 
     experiment: Experiment
-    mean: Row
-    measure: str
-    n_subjects: int
-    n_rois: int
+    mean: Row = field(default_factory=Row)
+    measure: str = ""
+    """What its score is; empty where there is none."""
+    n_subjects: int = 0
+    n_rois: int = 0
 
 
-Numbers = tuple[Row, str, int, int]
-"""The last four parameters of a :class:`Line`."""
+Numbers = tuple[Row, str, int, int]  # of a line, after the experiment
 
 # Means of 90 subject x ROI take pandas 20 ms: too long for each of hundreds of experiments, each time they are shown.
 _NUMBERS: Final[WeakKeyDictionary[Experiment, dict[tuple[str, str], Numbers]]] = WeakKeyDictionary()
@@ -100,13 +85,7 @@ _HIGH_FIRST: Final = ("score", "ceiling", "normalised", "held_out", "changed")
 
 
 def read_query(parameters: Mapping[str, str]) -> Query:
-    """Read a query from the parameters of an address.
-
-    Raises
-    ------
-    OptionError
-        If the state or the order does not exist.
-    """
+    """Read a query from the parameters of an address; raise OptionError if the state or order does not exist."""
     query = Query(**{name: parameters[name].strip() for name in asdict(Query()) if name in parameters})
     check_option("state", query.state, ("", *STATES))
     check_option("sort", query.column, tuple(SORTS))
@@ -133,7 +112,7 @@ def _line(experiment: Experiment, query: Query) -> Line | None:
     if (query.state and experiment.state != query.state) or any(w not in about for w in query.text.lower().split()):
         return None
     if experiment.results is None:
-        return None if query.roi or query.subject else Line(experiment, Row(), "", 0, 0)
+        return None if query.roi or query.subject else Line(experiment)
     # An address can ask for any ROI and subject: only those that exist are remembered.
     remembered = _NUMBERS.setdefault(experiment, {})
     asked = query.roi, query.subject

@@ -29,8 +29,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS
-from voxelcast.datasets.formats.algonauts2021_layout import WHOLE_BRAIN
+from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS, WHOLE_BRAIN
 from voxelcast.datasets.readers.pickles import load_pickle
 from voxelcast.scoring.ceiling import noise_ceiling_r
 
@@ -163,10 +162,10 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
         normalised = np.full(r.shape, np.nan)
         np.divide(r, ceiling, out=normalised, where=ceiling > 0)
         voxels[part] = {"pearson_r": r, "noise_ceiling_r": ceiling, "score": normalised, "unclipped": normalised}
-    parts = tuple(part_score(part, values) for part, values in voxels.items())
+    parts = [part_score(part, values) for part, values in voxels.items()]
     rois = dict.fromkeys(part.part for part in parts)
     lines = {roi: mean_of([part.score for part in parts if part.part == roi]) for roi in rois}
     pooled = [mean_of(np.concatenate([v["score"] for (_, of), v in voxels.items() if of == roi])) for roi in rois]
     raw = [mean_of([part.pearson_r for part in parts if part.part == roi]) for roi in rois]
     beside = {"pooled_voxels": mean_of(pooled), "pearson_r": mean_of(raw)}
-    return ChallengeScore(mean_of(list(lines.values())), lines, beside, parts, voxels)
+    return ChallengeScore(mean_of(list(lines.values())), lines, beside, voxels)

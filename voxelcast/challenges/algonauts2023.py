@@ -24,13 +24,12 @@ from voxelcast.challenges.scores import (
     correlation,
     mean_of,
     mean_over_repetitions,
-    part_score,
 )
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2023_layout import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
+from voxelcast.datasets.formats.algonauts2023 import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
 from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
 
 
@@ -149,7 +148,6 @@ def score_2023(
             "score": np.clip(whole, 0.0, 100.0),
             "unclipped": whole,
         }
-    parts = tuple(part_score(part, values) for part, values in voxels.items())
     subjects = dict.fromkeys(subject for subject, _ in voxels)
     lines = {s: mean_of(np.concatenate([v["score"] for (of, _), v in voxels.items() if of == s])) for s in subjects}
     every = {name: np.concatenate([v[name] for v in voxels.values()]) for name in ("score", "unclipped", "pearson_r")}
@@ -159,4 +157,4 @@ def score_2023(
         "unclipped": mean_of(every["unclipped"]),
         "pearson_r": mean_of(every["pearson_r"]),
     }
-    return ChallengeScore(mean_of(every["score"]), lines, beside, parts, voxels)
+    return ChallengeScore(mean_of(every["score"]), lines, beside, voxels)

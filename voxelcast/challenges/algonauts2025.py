@@ -24,13 +24,12 @@ from voxelcast.challenges.scores import (
     check_prediction,
     correlation,
     mean_of,
-    part_score,
 )
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.formats.algonauts2025_layout import N_PARCELS
-from voxelcast.datasets.readers.pickled_boxes import load_boxed_dict
+from voxelcast.datasets.formats.algonauts2025 import N_PARCELS
+from voxelcast.datasets.readers.pickles import load_boxed_dict
 
 EDGE_VOLUMES = 5
 """Volumes dropped at either end of a run."""
@@ -141,7 +140,6 @@ def score_2025(
         r = correlation(subject, *(np.concatenate(both) for both in zip(*kept, strict=True)))
         voxels[subject, "all"] = {"pearson_r": r, "score": r, "unclipped": r}
         by_run[subject] = mean_of([mean_of(correlation(subject, y, p)) for y, p in kept])
-    parts = tuple(part_score(part, values) for part, values in voxels.items())
-    lines = {part.subject: part.score for part in parts}
+    lines = {subject: mean_of(values["score"]) for (subject, _), values in voxels.items()}
     beside = {"mean_of_runs": mean_of(list(by_run.values()))}
-    return ChallengeScore(mean_of(list(lines.values())), lines, beside, parts, voxels)
+    return ChallengeScore(mean_of(list(lines.values())), lines, beside, voxels)

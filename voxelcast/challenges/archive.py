@@ -56,20 +56,8 @@ def pickled(content: object) -> bytes:
 def member_files(path: Path, limits: Mapping[str, int]) -> Iterator[dict[str, Path]]:
     """Find the files of a submission in its zip, in the folder that holds them, or as the one file itself.
 
-    Parameters
-    ----------
-    path : Path
-    limits : mapping of str to int
-        Names of the files, each with the most bytes that it may take.
-
-    Yields
-    ------
-    files : dict of str to Path
-
-    Raises
-    ------
-    MissingFileError, DataError, UnsafeFileError
-        If there is no such file, or as :func:`read_members`.
+    ``limits`` has their names, each with the most bytes that it may take. Raises MissingFileError if there is no such
+    file, else as :func:`read_members`.
     """
     first = next(iter(limits))
     if path.is_dir():
@@ -94,27 +82,18 @@ def member_files(path: Path, limits: Mapping[str, int]) -> Iterator[dict[str, Pa
 
 
 def read_members(path: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
-    """Read the files that a zip must hold, and nothing else.
+    """Read the files that a zip must hold, and nothing else; ``wanted`` has the most bytes that each may take.
 
-    Parameters
-    ----------
-    path : Path
-    wanted : mapping of str to int
-        Names of the files, each with the most bytes that it may take.
-
-    Raises
-    ------
-    DataError
-        If it is no zip, is damaged or encrypted, lacks a file, or holds others.
-    UnsafeFileError
-        If a name leads outside, or a file is larger than it may be.
+    Raises DataError if it is no zip, is damaged or encrypted, lacks a file, or holds others; UnsafeFileError if a name
+    leads outside, or a file is larger than it may be.
     """
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path.name} is not a zip archive; zip {_shown(list(wanted))} without a folder around it")
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist() if not member.is_dir()}
-            _check_names(path.name, [m.filename for m in archive.infolist() if not m.is_dir()], list(wanted))
+            inside = [member for member in archive.infolist() if not member.is_dir()]
+            _check_names(path.name, [member.filename for member in inside], list(wanted))
+            members = {member.filename: member for member in inside}
             for name, limit in wanted.items():
                 check_size(f"{name} in {path.name}", members[name].file_size, limit)
                 if members[name].flag_bits & 1:

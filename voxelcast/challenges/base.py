@@ -273,13 +273,7 @@ def mixed(datasets: Sequence[Dataset]) -> DataError:
 def find_problems(
     content: object, required: Mapping[str, Mapping[str, Shape]], levels: tuple[str, str]
 ) -> list[VoxelcastError]:
-    """Compare what a submission holds with the shapes required, both nested by ``levels``.
-
-    Returns
-    -------
-    problems : list of VoxelcastError
-        Not raised; empty if the submission is in order.
-    """
+    """Compare what a submission holds with the shapes required, both nested by ``levels``; raise nothing."""
     outer, inner = levels
     if not isinstance(content, Mapping):
         got = type(content).__name__
@@ -334,12 +328,9 @@ def _array_problems(name: str, array: object, shape: Shape) -> list[VoxelcastErr
         return [ShapeError(f"predictions of {name} must have shape {wanted}; got {array.shape}")]
     bad = int(array.size - np.count_nonzero(np.isfinite(array)))
     if bad:
-        return [
-            DataError(
-                f"predictions of {name} must be finite; got {bad} of {array.size} values that are NaN or infinite; "
-                "the server would refuse the file or score it NaN"
-            )
-        ]
+        got = f"got {bad} of {array.size} values that are NaN or infinite"
+        why = "the server would refuse the file or score it NaN"
+        return [DataError(f"predictions of {name} must be finite; {got}; {why}")]
     return []
 
 

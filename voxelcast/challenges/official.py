@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, fields
+from collections.abc import Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.challenges.registry import challenge_of, challenge_of_rule
-from voxelcast.challenges.scores import ChallengeScore, Part, PartScore
+from voxelcast.challenges.scores import ChallengeScore, Part
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, MissingFileError
@@ -34,12 +33,8 @@ def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | No
 
     Raises
     ------
-    OptionError
-        For an unknown rule.
-    DataError
-        If a dataset has no responses to held-out stimuli.
-    VoxelcastError
-        For whatever is wrong with the predictions.
+    OptionError, DataError, VoxelcastError
+        For an unknown rule, no responses to held-out stimuli, or whatever is wrong with the predictions.
     """
     challenge = challenge_of(datasets)
     scorer = challenge if rule is None else challenge_of_rule(rule)
@@ -87,13 +82,11 @@ def write_score(folder: Path, score: ChallengeScore) -> None:
     """
     lines = [*score.lines.items(), ("score", score.score)]
     write_text(folder / "scores.txt", "".join(f"{name}: {value!r}\n" for name, value in lines))
-    write_text(folder / "scores.csv", _csv([[f.name for f in fields(PartScore)], *map(astuple, score.parts)]))
-    write_text(folder / "beside.csv", _csv([("name", "value"), *score.beside.items()]))
+    tables = {
+        "scores": pd.DataFrame(score.parts),
+        "beside": pd.DataFrame(score.beside.items(), columns=["name", "value"]),
+    }
+    for name, table in tables.items():
+        write_text(folder / f"{name}.csv", table.to_csv(index=False, na_rep="nan", lineterminator="\n"))
     for (subject, part), voxels in score.voxels.items():
         save_arrays(folder / "voxels" / f"{subject}_{part}.npz", voxels)
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()

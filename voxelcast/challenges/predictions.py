@@ -18,11 +18,7 @@ from voxelcast.datasets.base import Dataset
 def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatArray]:
     """Read the predictions of the held-out stimuli from the output folders of experiments on one dataset.
 
-    Parameters
-    ----------
-    outputs : sequence of Path
-        E.g. one experiment for each subject; each subject and ROI must come from one of them only.
-    dataset : Dataset
+    E.g. of one experiment for each subject; each subject and ROI must come from one of them only.
 
     Returns
     -------
@@ -31,10 +27,8 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
 
     Raises
     ------
-    MissingFileError
-        If a folder holds no predictions.
-    AlignmentError
-        If they are not of the dataset's held-out stimuli, in their order.
+    MissingFileError, AlignmentError
+        If a folder holds no predictions, or they are not of the dataset's held-out stimuli, in their order.
     DataError
         If two outputs predict the same, none predicts anything of this dataset, or one failed to predict a subject and
         ROI that no other predicts.

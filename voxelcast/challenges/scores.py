@@ -21,53 +21,39 @@ Part = tuple[str, str]
 
 @dataclass(frozen=True)
 class PartScore:
-    """The score of one part of a submission.
-
-    Parameters
-    ----------
-    subject, part : str
-        The part is an ROI (2021), a hemisphere (2023) or, in 2025, where all runs are scored together, ``"all"``.
-    n_voxels, n_scored : int
-        Voxels there are, and those whose score is defined.
-    pearson_r : float
-        Mean correlation of the voxels scored, not normalised.
-    score : float
-        Mean of the rule's value per voxel.
-    unclipped : float
-        The same without the rule's clipping; equal to ``score`` where it clips nothing.
-    """
+    """The score of one part of a submission."""
 
     subject: str
     part: str
+    """An ROI (2021), a hemisphere (2023) or, in 2025, where all runs are scored together, ``"all"``."""
     n_voxels: int
     n_scored: int
+    """Voxels whose score is defined."""
     pearson_r: float
+    """Mean correlation of the voxels scored, not normalised."""
     score: float
+    """Mean of the rule's value per voxel."""
     unclipped: float
+    """The same without the rule's clipping; equal to ``score`` where it clips nothing."""
 
 
 @dataclass(frozen=True)
 class ChallengeScore:
-    """An official score and what it is made of.
-
-    Parameters
-    ----------
-    score : float
-        The number of the leader board.
-    lines : mapping of str to float
-        What it is the mean of, in the leader board's order: ROIs (2021), subjects (2023, 2025).
-    beside : mapping of str to float
-        Other ways to put the same voxels together, and values that the rule does not clip.
-    parts : tuple of PartScore
-    voxels : mapping of (subject, part) to mapping of str to ndarray of shape (n_voxels,)
-        ``pearson_r``, ``score``, ``unclipped`` and, where there is one, the ceiling; NaN where undefined.
-    """
+    """An official score and what it is made of."""
 
     score: float
+    """The number of the leader board."""
     lines: Mapping[str, float]
+    """What it is the mean of, in the leader board's order: ROIs (2021), subjects (2023, 2025)."""
     beside: Mapping[str, float]
-    parts: tuple[PartScore, ...]
+    """Other ways to put the same voxels together, and values that the rule does not clip."""
     voxels: Mapping[Part, Mapping[str, FloatArray]]
+    """``pearson_r``, ``score``, ``unclipped`` and any ceiling, each (n_voxels,); NaN where undefined."""
+
+    @property
+    def parts(self) -> tuple[PartScore, ...]:
+        """The score of each part: the mean of its voxels whose score is defined."""
+        return tuple(part_score(part, values) for part, values in self.voxels.items())
 
 
 def check_parts(
@@ -95,18 +81,7 @@ def check_prediction(name: str, measured: FloatArray, predicted: FloatArray) -> 
 
 
 def mean_over_repetitions(values: FloatArray) -> FloatArray:
-    """Average the repetitions that are there.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
-        NaN marks a missing repetition.
-
-    Returns
-    -------
-    mean : ndarray of shape (n_stimuli, n_voxels), float64
-        NaN where a stimulus has no repetition.
-    """
+    """Average (n_stimuli, n_repetitions, n_voxels) over the repetitions that are there; NaN where there is none."""
     there = ~np.isnan(values)
     count = there.sum(axis=1)
     total = np.where(there, values, 0.0).sum(axis=1, dtype=np.float64)

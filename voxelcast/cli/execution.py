@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from voxelcast.core.errors import UnwritableError
+from voxelcast.cli.options import PATH, check_absent
 
 
 @click.group()
@@ -18,17 +18,16 @@ def execution() -> None:
 
 @execution.command()
 @click.argument("scheduler", type=click.Choice(["slurm", "grid-engine", "google", "local"]))
-@click.option("--output", type=click.Path(path_type=Path), help="A new file; default: print.")
+@click.option("--output", type=PATH, help="A new file; default: print.")
 def init(scheduler: str, output: Path | None) -> None:
     """Write a commented profile, to be filled in."""
-    from voxelcast.execution.templates import profile_template
+    from voxelcast.execution.profile import profile_template
     from voxelcast.store.atomic import write_text
 
     if output is None:
         click.echo(profile_template(scheduler), nl=False)
         return
-    if output.exists():
-        raise UnwritableError(f"{output} is there already; choose another --output")
+    check_absent(output, "--output")
     write_text(output, profile_template(scheduler))
     click.echo(f"wrote {output}; fill it in, then: voxelcast execution check {output}")
 
@@ -47,7 +46,7 @@ def check(profile: str) -> None:
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(output: Path, as_json: bool) -> None:
     """Say how far the run in OUTPUT is: what is done, running, waiting and failed, and the time left."""

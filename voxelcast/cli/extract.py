@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import names, take_settings
+from voxelcast.cli.options import ON, PATH, names, take_settings
 from voxelcast.cli.progress import make_progress
 
 
 @click.command()
-@click.argument("source", metavar="STIMULI", type=click.Path(path_type=Path))
+@click.argument("source", metavar="STIMULI", type=PATH)
 @click.option("--network", "name", default="voxelcast/motion_energy", show_default=True)
 @click.option("--weights", help="default, random or a file; built-in networks have none.")
 @click.option(
@@ -32,8 +32,8 @@ from voxelcast.cli.progress import make_progress
 @click.option(
     "--broken-stimuli", "--broken", "on_broken", type=click.Choice(["stop", "skip"]), default="stop", show_default=True
 )
-@click.option("--output", type=click.Path(path_type=Path), required=True)
-@click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
+@click.option("--output", type=PATH, required=True)
+@ON
 def extract(output: Path, on: str | None, **options: Any) -> None:
     """Extract time-pooled features of every video or image in STIMULI (a folder or a zip).
 

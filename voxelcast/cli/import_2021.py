@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from voxelcast.core.errors import UnwritableError
+from voxelcast.cli.options import PATH, check_absent
 
 
 @click.command("import-2021")
-@click.argument("train", type=click.Path(path_type=Path))
-@click.argument("cluster", type=click.Path(path_type=Path), required=False)
-@click.option("--output", type=click.Path(path_type=Path), help="The experiment file; default NAME.yaml of NAME.json.")
-@click.option("--profile", type=click.Path(path_type=Path), help="The profile from CLUSTER; default SCHEDULER.yaml.")
+@click.argument("train", type=PATH)
+@click.argument("cluster", type=PATH, required=False)
+@click.option("--output", type=PATH, help="The experiment file; default NAME.yaml of NAME.json.")
+@click.option("--profile", type=PATH, help="The profile from CLUSTER; default SCHEDULER.yaml.")
 @click.option(
     "--scheduler",
     type=click.Choice(["slurm", "grid-engine"]),
@@ -40,8 +40,7 @@ def import_2021(train: Path, cluster: Path | None, output: Path | None, profile:
     if made.profile is not None:
         files["--profile"] = (profile or Path(f"{options['scheduler']}.yaml"), made.profile)
     for option, (path, _) in files.items():
-        if path.exists():
-            raise UnwritableError(f"{path} is there already; choose another {option}")
+        check_absent(path, option)
     for note in made.notes:
         click.echo(note)
     for path, text in files.values():

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from voxelcast.cli.options import PATH, SETTINGS
 from voxelcast.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from voxelcast.datasets.base import DatasetFacts
-    from voxelcast.datasets.inventory import Finding, Inventory
+    from voxelcast.datasets.inventory import Inventory
 
 _SHOWN = 3
 """Findings of a group that are printed; --json has all."""
@@ -41,14 +42,16 @@ def list_datasets_(pattern: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, as_json: bool) -> None:
     """Print what is known of dataset NAME before its files are opened."""
-    facts = _facts(name)
+    from voxelcast.datasets.registry import DATASETS
+
+    facts = DATASETS.get(name).facts
     click.echo(json.dumps(asdict(facts), indent=2) if as_json else "\n".join(_fact_lines(facts)))
 
 
 @datasets.command("check")
 @click.argument("name")
-@click.argument("root", type=click.Path(path_type=Path))
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("root", type=PATH)
+@SETTINGS
 @click.option("--json", "as_json", is_flag=True, help="Print every finding as JSON.")
 def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> None:
     """Hold the files under ROOT against what dataset NAME should have; exit code 1 where something is missing.
@@ -67,7 +70,9 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
     if inventory.complete:
         dataset = cls(chosen)  # holds what the files say against one another, or says what does not fit
     if as_json:
-        click.echo(json.dumps([_finding_json(finding) for finding in inventory.findings], indent=2))
+        flat = ({**vars(finding.expected), **vars(finding)} for finding in inventory.findings)
+        names = ("group", "path", "state", "detail", "n_bytes")
+        click.echo(json.dumps([{name: one[name] for name in names} for one in flat], indent=2, default=str))
     else:
         miniature = read_miniature(root, name) is not None
         click.echo(f"{name} in {root}{' (a miniature)' if miniature else ''}")
@@ -82,9 +87,9 @@ def check(name: str, root: Path, settings: tuple[str, ...], as_json: bool) -> No
 
 @datasets.command("metadata")
 @click.argument("name")
-@click.argument("root", type=click.Path(path_type=Path))
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The .csv file to write.")
+@click.argument("root", type=PATH)
+@SETTINGS
+@click.option("--output", type=PATH, required=True, help="The .csv file to write.")
 def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> None:
     """Write what else dataset NAME says of its stimuli as a table: a row per stimulus, lists as JSON."""
     import csv
@@ -98,19 +103,19 @@ def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> 
     if not table:
         raise DataError(f"dataset {name} has no metadata of its stimuli; bold_moments has")
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = list(dict.fromkeys(column for facts in table.values() for column in facts))
-    writer.writerow(["stimulus_id", *columns])
+    writer = csv.DictWriter(text, ["stimulus_id", *columns], lineterminator="\n")
+    writer.writeheader()
     for stimulus_id, facts in table.items():
-        cells = (facts.get(column, "") for column in columns)
-        writer.writerow([stimulus_id, *(json.dumps(c) if isinstance(c, list | dict) else c for c in cells)])
+        cells = {name: json.dumps(cell) if isinstance(cell, list | dict) else cell for name, cell in facts.items()}
+        writer.writerow({"stimulus_id": stimulus_id, **cells})
     write_text(output, text.getvalue())
     click.echo(f"{len(table)} stimuli, {len(columns)} columns: {output}")
 
 
 @datasets.command("simulate")
 @click.argument("name")
-@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("root", type=PATH)
 @click.option("--small", is_flag=True, help="A miniature: two subjects, few clips and voxels. Must be given.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def simulate_(name: str, root: Path, small: bool, seed: int) -> None:
@@ -134,12 +139,6 @@ def simulate_(name: str, root: Path, small: bool, seed: int) -> None:
     click.echo(
         f"miniature in {root}; use it with dataset: {{kind: {name}, root: {root}{', ' + shown if shown else ''}}}"
     )
-
-
-def _facts(name: str) -> DatasetFacts:
-    from voxelcast.datasets.registry import DATASETS
-
-    return DATASETS.get(name).facts
 
 
 def _fact_lines(facts: DatasetFacts) -> list[str]:
@@ -172,8 +171,21 @@ def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> l
     lines = []
     for group, findings in inventory.groups().items():
         bad = [finding for finding in findings if finding.state != "found"]
-        lines.append(f"{group}: {_group_state(findings)}")
-        lines += [f"  {_finding_line(finding, root)}" for finding in bad[:_SHOWN]]
+        missing = [finding for finding in findings if finding.state == "missing"]
+        size = sum(finding.expected.n_bytes or 0 for finding in missing)
+        said = []
+        if missing and len(findings) > 1:
+            about = f" (about {shown_size(size)})" if size else ""
+            said.append(f"{len(missing)} of {len(findings)} files missing{about}")
+        elif missing:
+            said.append("missing")
+        if len(bad) > len(missing):
+            said.append(f"{len(bad) - len(missing)} of {len(findings)} wrong")
+        lines.append(f"{group}: {', '.join(said) or 'complete'}")
+        for finding in bad[:_SHOWN]:
+            path = finding.expected.path
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
+            lines.append(f"  {finding.state}: {shown}{f': {finding.detail}' if finding.detail else ''}")
         if len(bad) > _SHOWN:
             lines.append(f"  ... and {len(bad) - _SHOWN} more; --json lists them")
     if not inventory.complete:
@@ -181,37 +193,3 @@ def _inventory_lines(inventory: Inventory, facts: DatasetFacts, root: Path) -> l
     if inventory.missing_bytes:
         lines.append(f"missing in all: about {shown_size(inventory.missing_bytes)}, as far as sizes are known")
     return lines
-
-
-def _group_state(findings: tuple[Finding, ...]) -> str:
-    from voxelcast.datasets.inventory import shown_size
-
-    missing = [finding for finding in findings if finding.state == "missing"]
-    n_wrong = sum(finding.state == "wrong" for finding in findings)
-    size = sum(finding.expected.n_bytes or 0 for finding in missing)
-    said = []
-    if missing and len(findings) > 1:
-        about = f" (about {shown_size(size)})" if size else ""
-        said.append(f"{len(missing)} of {len(findings)} files missing{about}")
-    elif missing:
-        said.append("missing")
-    if n_wrong:
-        said.append(f"{n_wrong} of {len(findings)} wrong")
-    return ", ".join(said) or "complete"
-
-
-def _finding_line(finding: Finding, root: Path) -> str:
-    path = finding.expected.path
-    shown = path.relative_to(root) if path.is_relative_to(root) else path
-    return f"{finding.state}: {shown}{f': {finding.detail}' if finding.detail else ''}"
-
-
-def _finding_json(finding: Finding) -> dict[str, object]:
-    expected = finding.expected
-    return {
-        "group": expected.group,
-        "path": str(expected.path),
-        "state": finding.state,
-        "detail": finding.detail,
-        "n_bytes": expected.n_bytes,
-    }

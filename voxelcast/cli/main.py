@@ -8,21 +8,17 @@ from pathlib import Path
 import click
 
 import voxelcast
-from voxelcast.cli.demo import demo
-from voxelcast.cli.encoders import encoders
 from voxelcast.cli.execution import execution, status
 from voxelcast.cli.extract import extract
 from voxelcast.cli.import_2021 import import_2021
 from voxelcast.cli.listing import datasets
-from voxelcast.cli.maps import maps
-from voxelcast.cli.networks import networks
+from voxelcast.cli.models import encoders, networks
+from voxelcast.cli.options import ON, PATH, SETTINGS
 from voxelcast.cli.progress import make_progress
-from voxelcast.cli.report import report
+from voxelcast.cli.results import maps, report, view
 from voxelcast.cli.rsa import rsa
-from voxelcast.cli.score import score
-from voxelcast.cli.simulate import simulate
-from voxelcast.cli.submission import submission
-from voxelcast.cli.view import view
+from voxelcast.cli.simulate import demo, simulate
+from voxelcast.cli.submission import score, submission
 from voxelcast.core.errors import VoxelcastError
 
 
@@ -33,21 +29,14 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("experiment", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; default outputs/NAME.")
-@click.option(
-    "--store", type=click.Path(path_type=Path), help="Folder of finished steps, shared; default OUTPUT/steps."
-)
-@click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
+@click.argument("experiment", type=PATH)
+@SETTINGS
+@click.option("--output", type=PATH, help="Folder of the results; default outputs/NAME.")
+@click.option("--store", type=PATH, help="Folder of finished steps, shared; default OUTPUT/steps.")
+@ON
 @click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
 def run(
-    experiment: Path,
-    overrides: tuple[str, ...],
-    output: Path | None,
-    store: Path | None,
-    on: str | None,
-    dry_run: bool,
+    experiment: Path, settings: tuple[str, ...], output: Path | None, store: Path | None, on: str | None, dry_run: bool
 ) -> None:
     """Run an experiment file from stimuli and responses to scores, predictions, submission and report.
 
@@ -59,7 +48,7 @@ def run(
     from voxelcast.experiment.run import estimate_experiment, run_experiment
     from voxelcast.experiment.settings_file import load_config
 
-    config = load_config(experiment, overrides)
+    config = load_config(experiment, settings)
     folder = output_folder(config, output)
     if dry_run:
         for line in estimate_experiment(config, folder, store=store).lines():

@@ -1,10 +1,72 @@
-"""Options of commands that are settings elsewhere."""
+"""What the options and arguments of several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from voxelcast.core.errors import OptionError, UnwritableError
+
+if TYPE_CHECKING:
+    from voxelcast.datasets.base import Dataset
+
+PATH = click.Path(path_type=Path)
+OUTPUTS = click.argument("outputs", nargs=-1, required=True, type=PATH, metavar="OUTPUT...")
+SETTINGS = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+ON = click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
+DATASET = "KIND:ROOT|FILE"
+"""How the option ``--dataset`` is shown."""
+
+
+def check_absent(path: Path, option: str) -> None:
+    """Raise UnwritableError if a file to be written is there already; ``option`` names another."""
+    if path.exists():
+        raise UnwritableError(f"{path} is there already; choose another {option}")
+
+
+def open_datasets(sources: Sequence[str], settings: Sequence[str] = ()) -> list[Dataset]:
+    """Open the datasets of several ``KIND:ROOT`` or experiment files.
+
+    Of a kind whose datasets are of one subject each, such as ``algonauts2023:ROOT``, all subjects that ROOT holds.
+    """
+    return [dataset for source in sources for dataset in _open(source, settings)]
+
+
+def open_dataset(source: str, settings: Sequence[str] = ()) -> Dataset:
+    """Open the dataset of one ``KIND:ROOT`` or experiment file.
+
+    Raises
+    ------
+    OptionError
+        Where it is neither, or stands for several.
+    """
+    found = _open(source, settings)
+    if len(found) > 1:
+        subjects = ", ".join(dataset.subjects[0] for dataset in found)
+        raise OptionError(f"{source} holds several subjects ({subjects}); name an experiment file, which has one")
+    return found[0]
+
+
+def _open(source: str, settings: Sequence[str]) -> list[Dataset]:
+    from voxelcast.datasets import registry
+    from voxelcast.experiment.settings_file import load_config, parse_dataset
+
+    kind, _, root = source.partition(":")
+    if kind in registry.DATASETS and root:
+        chosen = any(text.startswith("subject=") for text in settings)
+        subjects = () if chosen else registry.DATASETS.get(kind).separate_subjects(Path(root))
+        each = [[*settings, f"subject={subject}"] for subject in subjects] or [list(settings)]
+        return [registry.open_dataset(parse_dataset(kind, Path(root), overrides)) for overrides in each]
+    if Path(source).suffix not in (".yaml", ".yml"):
+        raise OptionError(
+            f"--dataset must be KIND:ROOT with KIND one of {', '.join(registry.list_datasets())}, or an experiment's "
+            f".yaml; got {source!r}"
+        )
+    return [registry.open_dataset(load_config(Path(source), settings).dataset)]
 
 
 def names(text: str) -> tuple[str, ...]:

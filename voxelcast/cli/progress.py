@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from voxelcast.core.progress_bars import LineProgress, TerminalProgress
+from voxelcast.core.progress import LineProgress, TerminalProgress
 
 
 def make_progress() -> TerminalProgress | LineProgress:

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import click
 
+from voxelcast.cli.options import PATH, SETTINGS
 from voxelcast.cli.progress import make_progress
 
 
 @click.command()
-@click.argument("analysis", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the results; default outputs/NAME.")
-def rsa(analysis: Path, overrides: tuple[str, ...], output: Path | None) -> None:
+@click.argument("analysis", type=PATH)
+@SETTINGS
+@click.option("--output", type=PATH, help="Folder of the results; default outputs/NAME.")
+def rsa(analysis: Path, settings: tuple[str, ...], output: Path | None) -> None:
     """Compare the layers of networks with measured dissimilarity matrices (docs/rsa.md, examples/rdm92.yaml)."""
     from voxelcast.experiment.rsa import load_rsa_settings, run_rsa
 
-    config = load_rsa_settings(analysis, overrides)
+    config = load_rsa_settings(analysis, settings)
     folder = Path("outputs") / config.name if output is None else output
     result = run_rsa(config, folder, progress=make_progress())
     best = result.best

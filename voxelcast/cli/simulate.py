@@ -1,19 +1,20 @@
-"""``voxelcast simulate``: a dataset with a planted truth."""
+"""``voxelcast simulate`` and ``voxelcast demo``: a dataset with a planted truth, and the whole way on a small one."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from voxelcast.cli.options import take_settings
+from voxelcast.cli.options import PATH, take_settings
 from voxelcast.cli.progress import make_progress
 from voxelcast.core.errors import OptionError
 
 
 @click.command()
-@click.argument("root", type=click.Path(path_type=Path))
+@click.argument("root", type=PATH)
 @click.option("--preset", type=click.Choice(["demo", "challenge"]), default="demo", show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--subjects", type=int, help="Number of subjects.")
@@ -62,3 +63,21 @@ def _driver(text: str) -> tuple[str, tuple[str, str]]:
     if not (equals and colon and roi and network and layer):
         raise OptionError(f"--driver must be ROI=NETWORK:LAYER, e.g. V1=voxelcast/motion_energy:static.1; got {text!r}")
     return roi, (network, layer)
+
+
+@click.command()
+@click.argument("folder", type=PATH, default=Path("demo"))
+def demo(folder: Path) -> None:
+    """Simulate a small challenge in FOLDER, fit it, make and check a submission, and compare with the planted truth."""
+    from voxelcast.experiment.demo import all_recovered, demonstrate
+
+    done = demonstrate(folder, make_progress())
+    click.echo(f"{'ROI':4}  {'planted layer':34}  {'found layer':34}  similarity")
+    for row in done.recovered:
+        click.echo(f"{row.roi:4}  {row.planted:34}  {row.found:34}  {row.similarity:.3f}")
+    click.echo(f"mean nested cross-validated r: {done.mean_score:.3f}")
+    click.echo(done.submission)
+    click.echo(f"report: {done.output / 'report.html'}")
+    if not all_recovered(done.recovered):
+        click.echo("voxelcast: a planted layer was not found", err=True)
+        sys.exit(1)

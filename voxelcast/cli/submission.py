@@ -1,4 +1,4 @@
-"""``voxelcast submission``: challenge files."""
+"""``voxelcast submission`` and ``voxelcast score``: challenge files, and what a challenge's server would give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from voxelcast.cli.dataset_option import DATASET, open_datasets
+from voxelcast.cli.options import DATASET, OUTPUTS, PATH, SETTINGS, open_datasets
 
 if TYPE_CHECKING:
     from voxelcast.core.arrays import FloatArray
@@ -19,11 +19,11 @@ def submission() -> None:
 
 
 @submission.command("make")
-@click.argument("outputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="OUTPUT...")
+@OUTPUTS
 @click.option(
     "--dataset", "sources", multiple=True, metavar=DATASET, help="The challenge's data; default: those of the OUTPUTs."
 )
-@click.option("--folder", type=click.Path(path_type=Path), help="Where to write it; default: OUTPUT/submission.")
+@click.option("--folder", type=PATH, help="Where to write it; default: OUTPUT/submission.")
 def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | None) -> None:
     """Make a submission from the predictions in OUTPUT, the folder of a run; several where each did some subjects.
 
@@ -47,8 +47,8 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
 
 
 @submission.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("file", type=PATH)
+@SETTINGS
 @click.option(
     "--dataset",
     "sources",
@@ -67,3 +67,46 @@ def check(file: Path, settings: tuple[str, ...], sources: tuple[str, ...]) -> No
     datasets = open_datasets(sources, settings)
     challenge = challenge_of(datasets) if datasets else challenge_of_file(file)
     click.echo(challenge.check(file, datasets))
+
+
+@click.command()
+@click.argument("predictions", type=PATH)
+@SETTINGS
+@click.option(
+    "--dataset",
+    "sources",
+    required=True,
+    multiple=True,
+    metavar=DATASET,
+    help="The measured responses, e.g. bold_moments:ds005165, or an experiment file; repeat for one of each subject.",
+)
+@click.option(
+    "--rule",
+    metavar="[2021|2023|2025]",
+    help="Of which year, or of a challenge that a package adds; default: the dataset's, or 2021.",
+)
+@click.option("--output", type=PATH, help="Folder for scores.txt, scores.csv and voxels/.")
+def score(
+    predictions: Path, settings: tuple[str, ...], sources: tuple[str, ...], rule: str | None, output: Path | None
+) -> None:
+    """Score PREDICTIONS by a challenge's official rule: a submission file, or the output folder of a run.
+
+    KEY=VALUE are settings of the dataset, e.g. subjects=[sub01], or of the experiment file.
+    """
+    from voxelcast.challenges import challenge_of, score_predictions, write_score
+
+    datasets = open_datasets(sources, settings)
+    result = score_predictions(predictions, datasets, rule=rule)
+    for part in result.parts:
+        left_out = part.n_voxels - part.n_scored
+        if left_out:
+            click.echo(
+                f"{part.subject} {part.part}: {left_out} of {part.n_voxels} voxels have no ceiling and are left out"
+            )
+    for name, value in result.lines.items():
+        click.echo(f"{name}: {value:.4f}")
+    click.echo(f"score: {result.score:.4f} (Algonauts {rule or challenge_of(datasets).rule})")
+    click.echo("beside: " + ", ".join(f"{name} {value:.4f}" for name, value in result.beside.items()))
+    if output is not None:
+        write_score(output, result)
+        click.echo(f"written to {output}: scores.txt, scores.csv, beside.csv, voxels/")

@@ -32,18 +32,8 @@ def check_option(name: str, value: object, allowed: Sequence[object]) -> None:
 def check_known(what: str, name: str, known: Sequence[str], *, where: str = "", remedy: str = "") -> None:
     """Raise UnknownNameError unless ``name`` is in ``known``; the message offers the nearest names.
 
-    Parameters
-    ----------
-    what : str
-        The kind of thing, e.g. ``"layer"``.
-    name : str
-        The name asked for.
-    known : sequence of str
-        The names that exist.
-    where : str
-        Where they exist, e.g. ``"in 'torchvision/resnet18'"``.
-    remedy : str
-        What the user can do, e.g. a command that lists them.
+    ``what`` is the kind of thing, e.g. ``"layer"``; ``where`` they exist, e.g. ``"in 'torchvision/resnet18'"``;
+    ``remedy`` what the user can do, e.g. a command that lists them.
     """
     if name in known:
         return

@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """Time, memory and disk; of several pieces of work, one after the other, the sum.
+    """Time, memory and disk; of several pieces of work, one after the other, the sum, but of memory the most.
 
-    Parameters
-    ----------
-    operations : float
-        Floating-point operations, where the time depends on how fast a machine does them.
-    seconds : float
-        What does not.
-    memory : float
-        Bytes at most at a time; of several pieces that of the largest.
-    disk : float
-        Bytes.
+    ``operations`` are floating-point ones, where the time depends on how fast a machine does them, ``seconds`` what
+    does not; ``memory`` is in bytes at most at a time, ``disk`` in bytes.
     """
 
     operations: float = 0.0

@@ -43,6 +43,11 @@ class VoxelcastError(Exception):
         return str(self.args[0]) if self.args else type(self).__name__
 
 
+def one_line(error: BaseException) -> str:
+    """Return an error's text in one line, for a message of ours."""
+    return " ".join(str(error).split())
+
+
 class OptionError(VoxelcastError, ValueError):
     """A setting lies outside what is allowed."""
 

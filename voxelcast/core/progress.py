@@ -1,8 +1,14 @@
-"""What long work says while it runs: a protocol that rooms call and the command line fills in."""
+"""What long work says while it runs: nothing, bars on a terminal or in a notebook, or lines elsewhere."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress(Protocol):
@@ -35,3 +41,83 @@ class Silent:
 
     def finish(self) -> None:
         """Ignore the end."""
+
+
+class TerminalProgress:
+    """A tqdm bar for each piece of work; notes go above it."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Open a bar."""
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=total, desc=what, unit=f" {unit}", dynamic_ncols=True, file=sys.stderr)
+
+    def advance(self, n: int = 1) -> None:
+        """Move the bar."""
+        self._bar.update(n)
+
+    def note(self, message: str) -> None:
+        """Write a line above the bar."""
+        from tqdm.auto import tqdm
+
+        tqdm.write(message, file=sys.stderr)
+
+    def finish(self) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+class LineProgress:
+    """Plain lines for logs and pipes: the beginning, now and then how far, the end.
+
+    ``say`` takes each line; None prints it to standard error.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None = None) -> None:
+        self._say = say or _print
+        self._what, self._unit, self._total, self._done = "", "", 0, 0
+        self._started = self._said = 0.0
+
+    def start(self, what: str, total: int, unit: str) -> None:
+        """Say what begins."""
+        self._what, self._unit, self._total, self._done = what, unit, total, 0
+        self._started = self._said = time.monotonic()
+        self.note(f"{what}: {total} to do (unit: {unit})")
+
+    def advance(self, n: int = 1) -> None:
+        """Say how far it is, at most every ten seconds."""
+        self._done += n
+        now = time.monotonic()
+        if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._said = now
+            left = (now - self._started) / self._done * (self._total - self._done)
+            self.note(f"{self._what}: {self._done} of {self._total}, about {left:.0f} s left")
+
+    def note(self, message: str) -> None:
+        """Say a line."""
+        self._say(message)
+
+    def finish(self) -> None:
+        """Say how long it took."""
+        seconds = time.monotonic() - self._started
+        self.note(f"{self._what}: {self._done} of {self._total} in {seconds:.1f} s")
+
+
+def python_progress(wanted: Progress | bool, logger: str) -> Progress:
+    """Return the progress of a call from Python, for True one that is shown, for False one that says nothing.
+
+    Bars are shown on a terminal and in a notebook, else lines go to the ``logger`` of that name at level INFO.
+    """
+    if not isinstance(wanted, bool):
+        return wanted
+    if not wanted:
+        return Silent()
+    bars = sys.stderr.isatty() or "ipykernel" in sys.modules
+    return TerminalProgress() if bars else LineProgress(logging.getLogger(logger).info)
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -57,13 +57,7 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str) -> Callable[[MemberT], MemberT]:
-        """Return a decorator that enters what it decorates under a name.
-
-        Raises
-        ------
-        OptionError
-            If the name is taken by something else.
-        """
+        """Return a decorator that enters what it decorates under a name; raises as `add`."""
 
         def enter(member: MemberT) -> MemberT:
             self.add(name, cast(T, member))
@@ -74,11 +68,8 @@ class Registry(Generic[T]):
     def add(self, name: str, member: T) -> None:
         """Enter a member; raises OptionError if the name is taken by something else."""
         there = self._members.setdefault(name, member)
-        same = getattr(there, "__qualname__", there), getattr(there, "__module__", None)
-        if there is not member and same != (
-            getattr(member, "__qualname__", member),
-            getattr(member, "__module__", None),
-        ):
+        origins = [(getattr(one, "__qualname__", one), getattr(one, "__module__", None)) for one in (there, member)]
+        if there is not member and origins[0] != origins[1]:
             raise OptionError(
                 f"the {self.what} {name!r} is there already ({there!r}); register yours under another name"
             )

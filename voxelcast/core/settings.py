@@ -16,6 +16,7 @@ so has no part in the key of a step (`content`).
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -53,8 +54,8 @@ class _NoEffect:
 NO_EFFECT: Final = _NoEffect()
 """Annotates a field that changes no result: ``device: Annotated[str, NO_EFFECT] = "cpu"``."""
 
-_BOUNDS = {Ge: "ge", Gt: "gt", Le: "le", Lt: "lt"}
-_WORDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+_BOUNDS = {Ge: "at least", Gt: "above", Le: "at most", Lt: "below"}
+_INSIDE = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=())
@@ -117,7 +118,8 @@ def _bounds(hint: Any) -> tuple[tuple[str, float], ...]:
     found = []
     for part in (hint, *_members(hint)):
         for mark in get_args(part)[1:] if get_origin(part) is Annotated else ():
-            found += [(name, getattr(mark, name)) for kind, name in _BOUNDS.items() if isinstance(mark, kind)]
+            if type(mark) in _BOUNDS:
+                found.append((_BOUNDS[type(mark)], getattr(mark, type(mark).__name__.lower())))
     return tuple(dict.fromkeys(found))
 
 
@@ -127,9 +129,8 @@ def _check(name: str, value: Any, hint: Any) -> None:
     if allowed := _literals(hint):
         check_option(name, value, allowed)
     for bound, limit in _bounds(hint):
-        inside = {"ge": value >= limit, "gt": value > limit, "le": value <= limit, "lt": value < limit}[bound]
-        if not inside:
-            raise OptionError(f"{name} must be {_WORDS[bound]} {limit}; got {value!r}")
+        if not _INSIDE[bound](value, limit):
+            raise OptionError(f"{name} must be {bound} {limit}; got {value!r}")
 
 
 @cache
@@ -144,12 +145,8 @@ def content(value: Any) -> Any:
     """Return what counts of a value in a key, as plain values that JSON can hold.
 
     Of a dataclass its fields by name, without those marked `NO_EFFECT`; of an array its type, shape and a hash of its
-    bytes; of an object with a method ``content`` what that returns.
-
-    Raises
-    ------
-    TypeError
-        For a path, which says nothing of what lies there, and any other value that has no plain form.
+    bytes; of an object with a method ``content`` what that returns. Raises TypeError for a path, which says nothing of
+    what lies there, and any other value that has no plain form.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -16,16 +16,9 @@ def first_problem(
 ) -> str:
     """Describe the first of some problems: what was wrong, what is allowed, what was got.
 
-    Parameters
-    ----------
-    problems : sequence of mapping
-        As pydantic's ``ValidationError.errors()`` lists them.
-    model : type
-        The pydantic model or dataclass that was validated.
-    section : str
-        Where its settings stand, e.g. ``"dataset"``; empty for the whole file.
-    whole : str
-        Where the user can see whole settings.
+    ``problems`` are listed as by pydantic's ``ValidationError.errors()``, ``model`` is the pydantic model or dataclass
+    that was validated. Its settings stand in ``section``, e.g. ``"dataset"``, empty for the whole file; ``whole`` says
+    where the user can see whole settings.
     """
     # A misspelt setting often leaves another one missing: the misspelling is what to correct.
     first = min(problems, key=lambda problem: problem["type"] not in _UNKNOWN)

@@ -7,10 +7,10 @@ tests of `voxelcast.testing.datasets`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Split = Literal["train", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,10 @@ class VertexIndices:
 class Dataset(ABC):
     """Stimuli, their split, and responses.
 
-    Construction looks at the files' names and headers and raises one-line errors for what is missing or does not fit;
-    responses are read when asked for.
+    Construction looks at the files' names and headers and raises one-line errors for what is missing or does not fit
+    (MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError), and for choices that the dataset does
+    not have (UnknownNameError, OptionError); responses are read when asked for. It sets ``_subjects``, ``_stimuli`` and
+    ``_rois``; or the class replaces the properties and the method that give them.
 
     Parameters
     ----------
@@ -192,6 +195,9 @@ class Dataset(ABC):
     kind: ClassVar[str]
     facts: ClassVar[DatasetFacts]
     _subjects: tuple[str, ...]
+    _stimuli: Mapping[Split, tuple[Stimulus, ...]]
+    _rois: Mapping[str, Iterable[str]]
+    """Names of the ROIs chosen, by subject."""
     challenge: ClassVar[str] = "algonauts2021"
     """Name of the challenge whose submission can be made, and by whose rule predictions are scored."""
 
@@ -218,23 +224,24 @@ class Dataset(ABC):
         return ()
 
     @property
-    @abstractmethod
     def train_stimuli(self) -> tuple[Stimulus, ...]:
         """Stimuli whose responses models are fitted to."""
+        return self._stimuli["train"]
 
     @property
-    @abstractmethod
     def test_stimuli(self) -> tuple[Stimulus, ...]:
         """Held-out stimuli, to be predicted; may be empty."""
+        return self._stimuli["test"]
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """Names of the subjects chosen, which the constructor sets."""
+        """Names of the subjects chosen."""
         return self._subjects
 
-    @abstractmethod
     def rois(self, subject: str) -> tuple[str, ...]:
-        """Names of the ROIs of a subject; raises UnknownNameError for an unknown subject."""
+        """Names of the ROIs of a subject, of those chosen; raises UnknownNameError for an unknown subject."""
+        check_known("subject", subject, self.subjects, where="in this dataset")
+        return tuple(self._rois[subject])
 
     @abstractmethod
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:

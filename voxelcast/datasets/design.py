@@ -11,7 +11,8 @@ import pandas as pd
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, one_line
+from voxelcast.datasets.readers.values import read_table
 
 ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 
@@ -28,11 +29,7 @@ def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
     run_seconds : float
         Length of the run; an event that begins after it belongs to another run.
     """
-    frame = _read_table(path, "events")
-    missing = [name for name in (ONSET, DURATION, CONDITION) if name not in frame.columns]
-    if missing:
-        got = ", ".join(map(str, frame.columns))
-        raise DataError(f"{path.name} must have the columns onset, duration and trial_type; got {got}")
+    frame = _read_columns(path, "events", (ONSET, DURATION, CONDITION))
     events = pd.DataFrame({CONDITION: frame[CONDITION].astype(str).to_numpy()})
     for name in (ONSET, DURATION):
         events[name] = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
@@ -60,8 +57,6 @@ def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_vol
     ----------
     events : DataFrame
         As `read_events` gives it.
-    conditions : sequence of str
-    n_volumes : int
     tr : float
         Seconds from one volume to the next.
 
@@ -93,7 +88,6 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     path : Path
         Numbers in columns, a row per volume: a table with names in its first line (``.tsv``, ``.csv``), or numbers
         alone (any other suffix).
-    n_volumes : int
     columns : sequence of str or None
         Names of the columns taken; None takes all. ``n/a`` (as for the first volume of a derivative) becomes the
         column's mean.
@@ -103,7 +97,7 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     nuisance : ndarray of shape (n_volumes, n_columns)
     """
     if path.suffix in (".tsv", ".csv"):
-        frame = _read_table(path, "nuisance")
+        frame = _read_columns(path, "nuisance")
         for name in columns or ():
             check_known("nuisance column", name, [str(known) for known in frame.columns], where=f"in {path.name}")
         chosen = frame if columns is None else frame[list(columns)]
@@ -128,12 +122,6 @@ def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:
     ``floor(2 n tr / p)`` [1]_. ``polynomial(d)`` are Legendre polynomials up to degree d. ``none``: the constant alone.
 
     Raises OptionError if the drift is none of these, or leaves no signal.
-
-    Parameters
-    ----------
-    drift : str
-    n_volumes : int
-    tr : float
 
     Returns
     -------
@@ -203,13 +191,8 @@ def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     return np.asarray(residuals)
 
 
-def _read_table(path: Path, what: str) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingFileError(f"{what} not found: {path} does not exist")
-    try:
-        return pd.read_csv(path, sep="," if path.suffix == ".csv" else "\t", encoding="utf-8-sig", dtype=str)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a table ({' '.join(str(error).split())})") from error
+def _read_columns(path: Path, what: str, columns: Sequence[str] = ()) -> pd.DataFrame:
+    return read_table(path, columns, what, separator="," if path.suffix == ".csv" else "\t", missing=True)
 
 
 def _read_numbers(path: Path) -> FloatArray:
@@ -218,4 +201,4 @@ def _read_numbers(path: Path) -> FloatArray:
     try:
         return np.loadtxt(path, ndmin=2)
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} must hold numbers in columns ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path} must hold numbers in columns ({one_line(error)})") from error

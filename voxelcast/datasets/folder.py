@@ -10,14 +10,13 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_file_name, check_known
+from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
-from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files, open_responses
+from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.readers.brain_images import brain_suffix, indices_in_volume
-from voxelcast.datasets.readers.brain_masks import mask_files, read_masks
+from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_responses
+from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
@@ -28,9 +27,8 @@ from voxelcast.datasets.readers.response_tables import (
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
-from voxelcast.datasets.tables import check_unique, read_groups, read_ids, read_rois, read_split
+from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.stimulus import Stimulus
 
 ALL_VOXELS = "all"
 
@@ -96,17 +94,6 @@ class FolderDataset(Dataset):
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
             groups.csv          stimulus_id,group   optional; stimuli of one group never straddle a fold
 
-    Parameters
-    ----------
-    settings : FolderSettings
-
-    Raises
-    ------
-    AlignmentError
-        Where no ids are known, ids do not match the stimuli, or a training stimulus has no response.
-    MissingFileError, DataError, ShapeError, OptionError, UnknownNameError, UnsafeFileError
-        Where a file is missing, cannot be read, or does not fit the others.
-
     Examples
     --------
     >>> FolderDataset(FolderSettings("v4", stimuli="images.zip", responses={"monkey": "responses.npy"},
@@ -128,10 +115,9 @@ class FolderDataset(Dataset):
         self._rois_file = self._table(settings.roi_table, "rois.csv")
         groups_file = self._table(settings.groups, "groups.csv")
         splits = read_split(self._split_file, self._ids) if self._split_file else dict.fromkeys(self._ids, "train")
-        self._groups = read_groups(groups_file, self._ids) if groups_file else None
+        self._groups = read_labels(groups_file, "group", self._ids) if groups_file else None
         self._stimuli = {
-            name: tuple(stimulus for stimulus in listed if splits[stimulus.stimulus_id] == name)
-            for name in ("train", "test")
+            split: tuple(stimulus for stimulus in listed if splits[stimulus.stimulus_id] == split) for split in SPLITS
         }
         self._files = self._response_files(settings.responses)
         self._subjects = select_names("subject", settings.subjects, tuple(self._files), f"in {self._root}")
@@ -206,13 +192,10 @@ class FolderDataset(Dataset):
         if self._settings.masks:
             if isinstance(table, ResponseTable):
                 raise OptionError(f"masks are for brain images; got {self._files[subject].name}; give a table of ROIs")
-            return read_masks(self._root, self._masks_of(subject), table.image)
+            return read_masks(self._root, masks_of(self._settings.masks, subject), table.image)
         if self._rois_file:
             return read_rois(self._rois_file, subject, table.n_voxels, table.voxel_names)
         return {ALL_VOXELS: np.arange(table.n_voxels)}
-
-    def _masks_of(self, subject: str) -> dict[str, str]:
-        return {roi: name.replace("{subject}", subject) for roi, name in (self._settings.masks or {}).items()}
 
     def _read_table(self, subject: str, path: Path) -> tuple[ResponseTable, tuple[str, ...]]:
         table = read_response_table(path, self._settings.axes)
@@ -252,21 +235,6 @@ class FolderDataset(Dataset):
             self._id_files[subject] = found[0]
         return read_ids(self._id_files[subject])
 
-    @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """Stimuli marked train, or all of them where there is no split."""
-        return self._stimuli["train"]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Stimuli marked test."""
-        return self._stimuli["test"]
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs of the subject, in the order of the table."""
-        check_known("subject", subject, self._subjects, where="in this dataset")
-        return tuple(self._rois[subject])
-
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Return the responses; values of shape (n_stimuli, n_repetitions, n_voxels)."""
         self.check_roi(subject, roi)
@@ -285,10 +253,8 @@ class FolderDataset(Dataset):
         """Return the response file and the tables that say which rows and voxels are meant."""
         self.check_roi(subject, roi)
         beside = (self._id_files.get(subject), self._rois_file, self._split_file)
-        path = self._files[subject]
-        files = hemisphere_files(path) if "{hemi}" in str(path) else (path,)
-        masks = mask_files(self._root, self._masks_of(subject))
-        return (*files, *masks, *(path for path in beside if path is not None))
+        masks = mask_files(self._root, masks_of(self._settings.masks, subject))
+        return (*image_files(self._files[subject]), *masks, *(path for path in beside if path is not None))
 
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Say where the voxels of an image lie in the volume."""

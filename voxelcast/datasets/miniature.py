@@ -8,7 +8,6 @@ write them: `voxelcast.testing.miniatures`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,8 @@ from voxelcast.core.errors import DataError
 NOTE = "miniature.json"
 
 
-@dataclass(frozen=True)
-class Miniature:
-    """What ``miniature.json`` says.
-
-    Parameters
-    ----------
-    kind : str
-        Of the dataset.
-    seed : int
-    sizes : dict
-        In plain types, as the kind's writer and reader agree: e.g. ``n_train`` and ``voxels``.
-    """
-
-    kind: str
-    seed: int
-    sizes: dict[str, Any] = field(default_factory=dict)
-
-
-def read_miniature(root: Path, kind: str) -> Miniature | None:
-    """Read the sizes of a miniature; None where ``root`` is no miniature, but the real dataset.
+def read_miniature(root: Path, kind: str) -> dict[str, Any] | None:
+    """Read the sizes of a miniature, such as ``n_train``; None where ``root`` is no miniature, but the real dataset.
 
     Raises DataError where it is a miniature of another dataset, or the note cannot be read.
     """
@@ -44,9 +25,10 @@ def read_miniature(root: Path, kind: str) -> Miniature | None:
     if not path.is_file():
         return None
     try:
-        miniature = Miniature(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        found, sizes = note["kind"], dict(note["sizes"])
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} is not a whole note of a miniature; write the miniature again") from error
-    if miniature.kind != kind:
-        raise DataError(f"{root} holds a miniature of {miniature.kind}; got dataset kind {kind}; set kind or root")
-    return miniature
+    if found != kind:
+        raise DataError(f"{root} holds a miniature of {found}; got dataset kind {kind}; set kind or root")
+    return sizes

@@ -52,15 +52,17 @@ class SeriesDataset(Dataset):
             raise DataError("no run is left for training; name fewer test runs, or choose more runs")
         self.series_runs = tuple(runs)
         self._dropped = (drop_first, drop_last)
-        parts: dict[str, list[Stimulus]] = {"train": [], "test": [], "context": []}
+        parts: dict[Split, list[Stimulus]] = {"train": [], "test": []}
+        context: list[Stimulus] = []
         self._series: dict[str, tuple[str, int]] = {}
         for run in runs:
             kept = self.kept_volumes(run)
             for volume in range(run.n_volumes):
                 stimulus = self._stimulus(run, volume)
                 self._series[stimulus.stimulus_id] = (run.name, volume)
-                parts[run.split if volume in kept else "context"].append(stimulus)
-        self._parts = {name: tuple(stimuli) for name, stimuli in parts.items()}
+                (parts[run.split] if volume in kept else context).append(stimulus)
+        self._stimuli = {split: tuple(stimuli) for split, stimuli in parts.items()}
+        self._context = tuple(context)
 
     def _stimulus(self, run: SeriesRun, volume: int) -> Stimulus:
         """Make the stimulus of one volume: of a movie, what was on the screen from its start to that of the next."""
@@ -77,19 +79,9 @@ class SeriesDataset(Dataset):
         return tuple(run for run in self.series_runs if run.split == split)
 
     @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """Volumes of the training runs."""
-        return self._parts["train"]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Volumes of the held-out runs."""
-        return self._parts["test"]
-
-    @property
     def context_stimuli(self) -> tuple[Stimulus, ...]:
         """Volumes that were dropped."""
-        return self._parts["context"]
+        return self._context
 
     @property
     def series(self) -> Mapping[str, tuple[str, int]]:

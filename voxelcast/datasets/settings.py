@@ -78,10 +78,7 @@ class DatasetSettings:
 def select_names(what: str, asked: Names, known: Sequence[str], where: str) -> tuple[str, ...]:
     """Return the names asked for in the order of ``known``.
 
-    Raises
-    ------
-    UnknownNameError
-        For a name that does not exist.
+    Raises UnknownNameError for a name that does not exist.
     """
     if asked == "all":
         return tuple(known)

@@ -11,7 +11,7 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Split
-from voxelcast.datasets.readers.response_tables import read_csv
+from voxelcast.datasets.readers.values import read_table
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -42,30 +42,22 @@ def check_unique(ids: Sequence[str], where: str) -> None:
 def read_split(path: Path, ids: Sequence[str]) -> dict[str, Split]:
     """Read which stimuli are for training and which for test: a CSV ``stimulus_id,split``.
 
-    Raises
-    ------
-    DataError
-        For a split other than ``train`` and ``test``.
-    AlignmentError
-        Where the table and the stimuli differ.
+    Raises DataError for a split other than ``train`` and ``test``; AlignmentError where the table and the stimuli
+    differ.
     """
-    labels = _read_labels(path, "split", ids)
+    labels = read_labels(path, "split", ids)
     for stimulus_id, label in labels.items():
         if label not in ("train", "test"):
             raise DataError(f"{path.name}: split must be train or test; got {label!r} for {stimulus_id!r}")
     return {stimulus_id: "train" if label == "train" else "test" for stimulus_id, label in labels.items()}
 
 
-def read_groups(path: Path, ids: Sequence[str]) -> dict[str, str]:
-    """Read the group of each stimulus: a CSV ``stimulus_id,group``.
+def read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
+    """Read a label of each stimulus, such as its group: a CSV of ``stimulus_id`` and the column.
 
     Raises AlignmentError where the table and the stimuli differ.
     """
-    return _read_labels(path, "group", ids)
-
-
-def _read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
-    frame = read_csv(path, ("stimulus_id", column))
+    frame = read_table(path, ("stimulus_id", column))
     check_unique(frame["stimulus_id"].tolist(), path.name)
     labels = dict(zip(frame["stimulus_id"].tolist(), frame[column].tolist(), strict=True))
     missing = [stimulus_id for stimulus_id in ids if stimulus_id not in labels]
@@ -87,10 +79,8 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
 
     Parameters
     ----------
-    path : Path
     subject : str
         Only its rows are used where there is a column ``subject``.
-    n_voxels : int
     voxel_names : sequence of str or None
         Names of the voxels; a voxel is given by its name where there are names, else by its 0-based number.
 
@@ -99,7 +89,7 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
     rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
         ROIs in the order of the table; voxels ascending. A voxel may be in several ROIs.
     """
-    frame = read_csv(path, ("voxel", "roi"))
+    frame = read_table(path, ("voxel", "roi"))
     if "subject" in frame.columns:
         frame = frame[frame["subject"] == subject]
     if frame.empty:

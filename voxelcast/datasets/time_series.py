@@ -26,9 +26,8 @@ from voxelcast.datasets.design import (
     read_nuisance,
     remove_nuisance,
 )
-from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files, open_responses
-from voxelcast.datasets.readers.brain_images import BrainImage, indices_in_volume
-from voxelcast.datasets.readers.brain_masks import mask_files, read_masks
+from voxelcast.datasets.readers.brain_images import BrainImage, image_files, indices_in_volume, open_responses
+from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
@@ -98,7 +97,7 @@ class TimeSeriesSettings(DatasetSettings):
         parse_drift(self.drift)
         for name in ("bold", "events", "movies", "nuisance"):
             if pattern := getattr(self, name):
-                check_pattern(name, pattern, ["run"])
+                check_pattern(name, pattern)
         if self.nuisance_columns == ():
             raise OptionError("nuisance_columns must name at least one column; leave it out for all")
         if self.events is None and self.movies is None:
@@ -107,17 +106,7 @@ class TimeSeriesSettings(DatasetSettings):
 
 @register_dataset
 class TimeSeriesDataset(SeriesDataset):
-    """BOLD runs of one or several subjects, with the events or movies that they are responses to.
-
-    Parameters
-    ----------
-    settings : TimeSeriesSettings
-
-    Raises
-    ------
-    MissingFileError, DataError, AlignmentError, OptionError, UnknownNameError
-        Where files are missing or do not fit one another, or a setting is not allowed.
-    """
+    """BOLD runs of one or several subjects, with the events or movies that they are responses to."""
 
     Settings = TimeSeriesSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
@@ -168,8 +157,7 @@ class TimeSeriesDataset(SeriesDataset):
             nuisance = self._file("nuisance", subject, run)
             if nuisance is not None and not nuisance.is_file():
                 raise MissingFileError(f"nuisance not found: {nuisance} does not exist")
-        masks = self._settings.masks or {}
-        named = {roi: name.replace("{subject}", subject) for roi, name in masks.items()}
+        named = masks_of(self._settings.masks, subject)
         found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
         chosen = select_names("ROI", self._settings.rois, tuple(found), f"in {self._root}")
         self._images[subject] = images
@@ -207,11 +195,6 @@ class TimeSeriesDataset(SeriesDataset):
             raise MissingFileError(f"movie not found: {path} does not exist")
         return path
 
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen, in the order of the masks."""
-        check_known("subject", subject, self._subjects, where="in this dataset")
-        return tuple(self._rois[subject])
-
     @property
     def has_test_responses(self) -> bool:
         """Whether runs are held out."""
@@ -245,8 +228,7 @@ class TimeSeriesDataset(SeriesDataset):
         self.check_roi(subject, roi)
         files: list[Path] = []
         for run in self.series_runs:
-            path = filled(self._root, self._settings.bold, subject, run.name)
-            files += hemisphere_files(path) if "{hemi}" in self._settings.bold else (path,)
+            files += image_files(filled(self._root, self._settings.bold, subject, run.name))
             nuisance = self._file("nuisance", subject, run.name)
             files += () if nuisance is None else (nuisance,)
         return (*files, *self._mask_files[subject])

@@ -12,16 +12,14 @@ SUBJECT, RUN = "subject", "run"
 _FIELD = re.compile(r"\{(\w*)\}")
 
 
-def check_pattern(setting: str, pattern: str, needed: Sequence[str]) -> str:
-    """Return a pattern whose fields are known and that has those needed; else raise OptionError."""
+def check_pattern(setting: str, pattern: str) -> None:
+    """Raise OptionError unless the fields of a pattern are known, and the run is among them."""
     fields = _FIELD.findall(pattern)
     for field in fields:
         if field not in (SUBJECT, RUN, "hemi"):
             raise OptionError(f"{setting} may have the fields {{subject}}, {{run}} and {{hemi}}; got {{{field}}}")
-    for field in needed:
-        if field not in fields:
-            raise OptionError(f"{setting} must have the field {{{field}}}; got {pattern}")
-    return pattern
+    if RUN not in fields:
+        raise OptionError(f"{setting} must have the field {{{RUN}}}; got {pattern}")
 
 
 def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
@@ -31,7 +29,6 @@ def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
 
     Parameters
     ----------
-    root : Path
     pattern : str
         Relative to ``root``; ``{subject}`` and ``{run}`` stand for part of a name and mean the same wherever they come
         again. Without ``{subject}`` there is one subject, called ``subject``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dask.utils import parse_bytes
 from dask_jobqueue.sge import SGECluster, SGEJob
 from dask_jobqueue.slurm import SLURMCluster, SLURMJob
 from distributed.security import Security
@@ -20,7 +20,7 @@ from voxelcast.execution.dask_engine import WORKER_ENVIRONMENT, DaskEngine, Pool
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.jobs import Jobs, last_lines
 from voxelcast.execution.profile import GridEngineProfile, JobWorkers, SlurmProfile
-from voxelcast.store.atomic import write_json
+from voxelcast.store.atomic import read_json, write_json
 
 _RECORD = "jobs.json"
 _LOOK_SECONDS = 10.0  # between looks at the queue while workers are missing
@@ -30,19 +30,9 @@ _MOST_FAILED_STARTS = 3
 
 
 class BatchSystemEngine(DaskEngine):
-    """An engine over jobs.
+    """An engine over jobs, whose name is noted in ``output``, so that the next run can cancel what a killed one left.
 
-    Parameters
-    ----------
-    profile : SlurmProfile or GridEngineProfile
-    output : Path
-        Where the name of the run's jobs is noted, so that the next run can cancel those that a killed one left.
-    note : callable
-
-    Raises
-    ------
-    ExecutionError
-        If the batch system's commands are not there or do not answer.
+    Raises ExecutionError if the batch system's commands are not there or do not answer.
     """
 
     def __init__(self, profile: SlurmProfile | GridEngineProfile, output: Path, note: Callable[[str], None]) -> None:
@@ -57,7 +47,11 @@ class BatchSystemEngine(DaskEngine):
         self._failed_starts = 0
         self._looked: dict[Kind, float] = {}
         self._gone_since: dict[str, float] = {}
-        _cancel_left_over(self._record, profile.scheduler, note)
+        if self._record.is_file():
+            left = read_json(self._record)
+            if left["scheduler"] == profile.scheduler and (n := Jobs(left["scheduler"], left["name"]).cancel()):
+                note(f"{profile.scheduler}: {n} jobs that an earlier run left were cancelled")
+            self._record.unlink()
         self.logs.mkdir(parents=True, exist_ok=True)
         output.mkdir(parents=True, exist_ok=True)
         write_json(self._record, {"scheduler": profile.scheduler, "name": self.jobs.name})
@@ -89,7 +83,9 @@ class BatchSystemEngine(DaskEngine):
                 try:
                     said: str = await super()._submit_job(script_filename)
                 except RuntimeError as error:
-                    engine._refusals.append(_stderr_of(str(error)))
+                    # What the command itself said, out of dask-jobqueue's message.
+                    reason = str(error).partition("stderr:\n")[2] or str(error)
+                    engine._refusals.append(" ".join(reason.split()))
                     raise
                 engine._submitted[str(self.name)] = self._job_id_from_submit_output(said)
                 return said
@@ -187,38 +183,14 @@ def _grid_engine_resources(profile: GridEngineProfile, workers: JobWorkers) -> l
     """List what goes on the ``-l`` line; Grid Engine counts these for each core."""
     wanted = []
     if profile.memory_resource:
-        megabytes = _megabytes(workers.memory)
+        megabytes = -(-int(parse_bytes(workers.memory)) // 2**20)
         wanted.append(f"{profile.memory_resource}={-(-megabytes // workers.cores)}M")
     if workers.gpus:
         wanted.append(f"{profile.gpu_resource}={workers.gpus // workers.cores}")
     return wanted
 
 
-def _megabytes(size: str) -> int:
-    from dask.utils import parse_bytes
-
-    return -(-int(parse_bytes(size)) // 2**20)
-
-
 async def _forget(cluster: Any, name: Any) -> None:
     """Take a job off a cluster's books, upon which it asks for another."""
     cluster.worker_spec.pop(name, None)
     cluster.workers.pop(name, None)
-
-
-def _stderr_of(text: str) -> str:
-    """Pick what the command itself said out of dask-jobqueue's message."""
-    said = text.partition("stderr:\n")[2] or text
-    return " ".join(said.split())
-
-
-def _cancel_left_over(record: Path, scheduler: str, note: Callable[[str], None]) -> None:
-    """Cancel the jobs of an earlier run that was killed."""
-    if not record.is_file():
-        return
-    left = json.loads(record.read_text())
-    if left["scheduler"] == scheduler:
-        n = Jobs(left["scheduler"], left["name"]).cancel()
-        if n:
-            note(f"{scheduler}: {n} jobs that an earlier run left were cancelled")
-    record.unlink()

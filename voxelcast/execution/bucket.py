@@ -17,17 +17,8 @@ from voxelcast.store.atomic import atomic_path
 def fetch_folder(source: str, target: Path) -> int:
     """Copy the files under a URL into a folder and return how many were copied; those of the same size are kept.
 
-    Parameters
-    ----------
-    source : str
-        ``gs://bucket/folder``, or any other URL that fsspec knows.
-    target : Path
-        Each file appears there whole or not at all.
-
-    Raises
-    ------
-    MissingFileError
-        If there are no files.
+    The URL is ``gs://bucket/folder``, or any other that fsspec knows. Each file appears whole or not at all. Raises
+    MissingFileError if there are no files.
     """
     system, root = _open(source)
     found: dict[str, dict[str, Any]] = system.find(root, detail=True)
@@ -48,12 +39,8 @@ def fetch_folder(source: str, target: Path) -> int:
 def send_folder(source: Path, target: str, *, without: frozenset[str] = frozenset()) -> int:
     """Copy a folder's files to a URL and return how many.
 
-    ``without`` names entries of the folder that stay here. Files that are there already are written again.
-
-    Raises
-    ------
-    UnwritableError
-        If the URL cannot be written to.
+    ``without`` names entries of the folder that stay here. Files that are there already are written again. Raises
+    UnwritableError if the URL cannot be written to.
     """
     system, root = _open(target)
     files = [

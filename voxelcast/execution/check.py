@@ -22,10 +22,7 @@ from voxelcast.store.steps import StepStore
 def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str]:
     """Run a tiny step on each kind of a profile's workers and yield what was found, a line for each.
 
-    Raises
-    ------
-    VoxelcastError
-        With what is wrong, in words.
+    Raises VoxelcastError with what is wrong, in words.
     """
     shared = Path.cwd() if isinstance(profile, LocalProfile) else profile.shared_folder.expanduser()
     shared.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,6 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import dask
@@ -66,12 +65,7 @@ class Pool:
 class DaskEngine(ABC):
     """An engine over Dask clusters; use it in a ``with`` block, whose end ends all that it started.
 
-    Parameters
-    ----------
-    name : str
-        What the user calls it.
-    note : callable
-        Told, in a line each, what the user may want to know.
+    ``note`` is told, in a line each, what the user may want to know.
     """
 
     batch_seconds = 10.0
@@ -174,9 +168,7 @@ class DaskEngine(ABC):
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         while self._pools:
             self._close(self._pools.popitem()[1])
         self._open.close()

@@ -32,10 +32,7 @@ class Engine(Protocol):
     def free(self, kind: Kind) -> int:
         """Batches that a worker would begin at once; 0 while there is no worker yet.
 
-        Raises
-        ------
-        ExecutionError
-            If there are no workers and none will come.
+        Raises ExecutionError if there are no workers and none will come.
         """
 
     def submit(self, kind: Kind, batch: Batch) -> Future[float]:

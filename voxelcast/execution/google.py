@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from voxelcast.core.errors import ExecutionError
 from voxelcast.execution.dask_engine import WORKER_ENVIRONMENT, DaskEngine, Pool
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.profile import GoogleProfile
-from voxelcast.store.atomic import write_json
+from voxelcast.store.atomic import read_json, write_json
 
 _RECORD = "machines.json"
 _ARRIVAL_SECONDS = 1200.0  # a machine that installs Docker and loads an image of some GB takes minutes
@@ -28,14 +27,8 @@ class GoogleEngine(DaskEngine):
     """An engine over virtual machines.
 
     Dask's scheduler runs on a machine of its own beside the workers; this process may be anywhere that reaches it and
-    the shared folder.
-
-    Parameters
-    ----------
-    profile : GoogleProfile
-    output : Path
-        Where the run's label is noted, so that the next run can delete the machines that a killed one left.
-    note : callable
+    the shared folder. The run's label is noted in ``output``, so that the next run can delete the machines that a
+    killed one left.
     """
 
     def __init__(self, profile: GoogleProfile, output: Path, note: Callable[[str], None]) -> None:
@@ -45,9 +38,8 @@ class GoogleEngine(DaskEngine):
         self._record = output / _RECORD
         self._waiting_since: dict[Kind, float] = {}
         if self._record.is_file():
-            left = json.loads(self._record.read_text())
-            n = delete_machines(left["project"], left["zone"], left["label"])
-            if n:
+            left = read_json(self._record)
+            if n := delete_machines(left["project"], left["zone"], left["label"]):
                 note(f"google: {n} machines that an earlier run left were deleted")
         output.mkdir(parents=True, exist_ok=True)
         write_json(self._record, {"project": profile.project, "zone": profile.zone, "label": self._label})

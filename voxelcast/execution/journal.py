@@ -19,16 +19,10 @@ FAILURES = "failures"
 
 
 class Journal:
-    """The lines of one run, added to those of earlier ones.
+    """The lines of one run, added to those of earlier ones in a folder; without a folder nothing is written."""
 
-    Parameters
-    ----------
-    folder : Path
-        Where ``progress.jsonl`` lies.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE_NAME
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
 
     @contextmanager
     def run(self, root: Path, engine: str, stages: Mapping[str, float | None]) -> Iterator[None]:
@@ -37,7 +31,8 @@ class Journal:
         ``root`` is its store, ``engine`` where its work runs, ``stages`` the seconds that each is thought to take (None
         where that is not known). What failed in the run before is tried again, so its logs are removed.
         """
-        shutil.rmtree(self._path.with_name(FAILURES), ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder / FAILURES, ignore_errors=True)
         self._add("begin", root=str(root.resolve()), engine=engine, stages=dict(stages))
         how = "stopped"
         try:
@@ -58,18 +53,22 @@ class Journal:
         """Note that a step will be tried again, and why."""
         self._add("lost", step=step, reason=reason)
 
-    def failed(self, step: str, reason: str, error: BaseException) -> Path:
+    def failed(self, step: str, reason: str, error: BaseException) -> Path | None:
         """Note that a step was given up, and why; write all that is known of the error to a file and return it."""
+        if self._folder is None:
+            return None
         name = f"{FAILURES}/{step.replace('/', '-')}.log"
         when = time.strftime("%Y-%m-%d %H:%M:%S")
-        path = self._path.parent / name
+        path = self._folder / name
         write_text(path, f"{when} {step}\n{reason}\n\n{''.join(traceback.format_exception(error))}")
         self._add("failed", step=step, reason=reason, log=name)
         return path
 
     def _add(self, event: str, **facts: object) -> None:
+        if self._folder is None:
+            return
         line = json.dumps({"event": event, "time": round(time.time(), 3), **facts})
-        with self._path.open("ab+") as file:
+        with (self._folder / FILE_NAME).open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # a kill cut the last line off

@@ -1,12 +1,19 @@
-"""What this machine offers: cores, memory, disk."""
+"""What this machine offers: cores, disk, and GPUs, where a batch system counts them but does not hand them out."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import platform
 import shutil
+import subprocess
+import tempfile
 from pathlib import Path
+from typing import IO
 
-from voxelcast.core.errors import UnwritableError
+from voxelcast.core.errors import ExecutionError, UnwritableError
+
+_held: list[IO[str]] = []  # the lock on this process's GPU, kept as long as the process
 
 # How batch systems say what a job was given, where they do not bind it to cores; the first is that of our workers.
 _ALLOTTED = ("VOXELCAST_CORES", "SLURM_CPUS_PER_TASK", "NSLOTS")
@@ -30,3 +37,44 @@ def check_disk(folder: Path, needed_bytes: int) -> None:
             f"{folder} needs about {needed_bytes / 1e9:.1f} GB but its disk has {free / 1e9:.1f} GB free; "
             "choose another --store, fewer layers, or spatially smaller ones"
         )
+
+
+def visible_gpus() -> list[str]:
+    """List the GPUs this process may use, by what CUDA_VISIBLE_DEVICES would call them."""
+    for variable in ("CUDA_VISIBLE_DEVICES", "SGE_HGR_gpu"):
+        if said := os.environ.get(variable):
+            return said.replace(",", " ").split()
+    if shutil.which("nvidia-smi") is None:
+        return []
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return listed.stdout.split() if listed.returncode == 0 else []
+
+
+def claim_gpu() -> None:
+    """Take one GPU for this process, once, and set CUDA_VISIBLE_DEVICES to it; call it before CUDA begins.
+
+    Slurm gives a job its GPUs, which the job's processes share out; Grid Engine only counts them, so that all jobs on a
+    machine share out all its GPUs. A lock file says which are taken; it ends with its process. Raises ExecutionError if
+    there is no GPU, or none is left.
+    """
+    if _held:
+        return
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    scope = os.environ.get("SLURM_JOB_ID", "machine") if given else "machine"
+    gpus = visible_gpus()
+    for gpu in gpus:
+        path = Path(tempfile.gettempdir()) / f"voxelcast-gpu-{os.getuid()}-{scope}-{gpu.replace('/', '-')}.lock"
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _held.append(file)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+        return
+    raise ExecutionError(
+        f"worker on {platform.node()} found no free GPU (it sees {len(gpus)}); check gpus, queue and directives of "
+        "gpu_workers in the profile"
+    )

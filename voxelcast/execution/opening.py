@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from voxelcast.core.errors import ConfigError, MissingPackageError
@@ -14,40 +14,25 @@ from voxelcast.execution.profile import GoogleProfile, LocalProfile, Profile
 from voxelcast.execution.workers import Workers
 
 
-@contextmanager
 def open_engine(
     profile: Profile, n_local: int, output: Path, note: Callable[[str], None], gpus: int = 0
-) -> Iterator[Engine]:
+) -> AbstractContextManager[Engine]:
     """Open the engine of a profile; when the block ends, everything it started is ended.
 
-    Parameters
-    ----------
-    profile : Profile
-    n_local : int
-        Processes on this machine, where the profile is a local one.
-    output : Path
-        Folder of the run's results, in which the engine notes what it started.
-    note : callable
-        Told, in a line each, what the user may want to know.
-    gpus : int
-        GPUs of this machine to use, where the profile is a local one.
+    A local profile has ``n_local`` processes, unless it says how many, and uses ``gpus`` GPUs. The engine notes in
+    ``output``, the folder of the run's results, what it started; ``note`` is told what the user may want to know.
     """
     if isinstance(profile, LocalProfile):
-        with Workers(profile.workers or n_local, gpus) as workers:
-            yield workers
-        return
+        return Workers(profile.workers or n_local, gpus)
     if isinstance(profile, GoogleProfile):
         _require("dask_cloudprovider.gcp", "google")
         from voxelcast.execution.google import GoogleEngine
 
-        with GoogleEngine(profile, output, note) as machines:
-            yield machines
-        return
+        return GoogleEngine(profile, output, note)
     _require("dask_jobqueue", "cluster")
     from voxelcast.execution.batch_system import BatchSystemEngine
 
-    with BatchSystemEngine(profile, output, note) as jobs:
-        yield jobs
+    return BatchSystemEngine(profile, output, note)
 
 
 def worker_slots(profile: Profile) -> int | None:
@@ -60,19 +45,9 @@ def worker_slots(profile: Profile) -> int | None:
 
 
 def worker_device(profile: Profile, asked: str, setting: str = "compute.device=") -> str:
-    """Return the device on which steps extract features.
+    """Return the device on which steps extract features; ``setting`` is how the user asks for one.
 
-    Parameters
-    ----------
-    profile : Profile
-    asked : str
-    setting : str
-        How the user asks for a device.
-
-    Raises
-    ------
-    ConfigError
-        If a GPU is asked for and the profile has none.
+    Raises ConfigError if a GPU is asked for and the profile has none.
     """
     if isinstance(profile, LocalProfile):
         return asked

@@ -10,25 +10,23 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.core.validation import first_problem
 from voxelcast.execution.engine import Kind
 
 
-def _check_size(value: str) -> str:
-    if not re.fullmatch(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", value):
-        raise ValueError("must be a number and a unit, e.g. 8GB")
-    return value
+def _like(pattern: str, what: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {what}")
+        return value
+
+    return AfterValidator(check)
 
 
-def _check_time(value: str) -> str:
-    if not re.fullmatch(r"(\d+-)?\d+:\d\d:\d\d", value):
-        raise ValueError('must be hours:minutes:seconds in quotes, e.g. "04:00:00"')
-    return value
-
-
-Size = Annotated[str, AfterValidator(_check_size)]
-Time = Annotated[str, AfterValidator(_check_time)]
+Size = Annotated[str, _like(r"\d+(\.\d+)? ?(MB|GB|TB|MiB|GiB|TiB)", "a number and a unit, e.g. 8GB")]
+Time = Annotated[str, _like(r"(\d+-)?\d+:\d\d:\d\d", 'hours:minutes:seconds in quotes, e.g. "04:00:00"')]
 
 
 class _Strict(BaseModel):
@@ -68,9 +66,7 @@ class _ClusterProfile(_Strict):
 
     def of(self, kind: Kind) -> JobWorkers:
         """Return the workers of a kind."""
-        if kind == "gpu" and self.gpu_workers is not None:
-            return self.gpu_workers
-        return self.workers
+        return (self.gpu_workers or self.workers) if kind == "gpu" else self.workers
 
 
 class SlurmProfile(_ClusterProfile):
@@ -132,9 +128,7 @@ class GoogleProfile(_Strict):
 
     def of(self, kind: Kind) -> MachineWorkers:
         """Return the workers of a kind."""
-        if kind == "gpu" and self.gpu_workers is not None:
-            return self.gpu_workers
-        return self.workers
+        return (self.gpu_workers or self.workers) if kind == "gpu" else self.workers
 
 
 class LocalProfile(_Strict):
@@ -162,18 +156,17 @@ def profiles_folder() -> Path:
     return (Path(base) if base else Path.home() / ".config") / "voxelcast"
 
 
-def find_profile(name: str) -> Path:
-    """Return a profile's file: a path, or a name for ``NAME.yaml`` here or in ``~/.config/voxelcast``.
+def profile_template(scheduler: str) -> str:
+    """Return a commented profile; raises OptionError if there is no such scheduler."""
+    check_option("scheduler", scheduler, SCHEDULERS)
+    return (Path(__file__).parent / "templates" / f"{scheduler}.yaml").read_text()
 
-    Raises
-    ------
-    MissingFileError
-        If there is no such file.
-    """
+
+def find_profile(name: str) -> Path:
+    """Return a profile's file, which must exist: a path, or a name for ``NAME.yaml`` here or in `profiles_folder`."""
     candidates = [Path(name), Path(f"{name}.yaml"), profiles_folder() / f"{name}.yaml"]
-    for path in candidates:
-        if path.is_file():
-            return path
+    if found := next(filter(Path.is_file, candidates), None):
+        return found
     raise MissingFileError(
         f"profile {name!r} does not exist; looked for {', '.join(map(str, candidates))}. "
         f"Write one: voxelcast execution init {'|'.join(SCHEDULERS)} --output {name if '.' in name else name + '.yaml'}"
@@ -186,13 +179,7 @@ def chosen_profile(name: str | None) -> Profile:
 
 
 def load_profile(path: Path) -> Profile:
-    """Read a profile.
-
-    Raises
-    ------
-    ConfigError
-        If it is no YAML mapping, or a setting is unknown, missing or not allowed.
-    """
+    """Read a profile; raise ConfigError if it is no YAML mapping, or a setting is unknown, missing or not allowed."""
     try:
         raw = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -22,6 +22,7 @@ from voxelcast.execution.steps import Batch, Step
 from voxelcast.store.steps import StepId, StepStore
 
 DEFAULT_RETRIES = 2
+_NO_JOURNAL = Journal()
 _POLL_SECONDS = 0.5  # how soon a new worker is noticed
 _PATIENCE_SECONDS = 90.0  # in which a network file system must show what another machine wrote
 
@@ -52,22 +53,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class StageRunner:
-    """Runs the stages of one run, one after the other.
-
-    Parameters
-    ----------
-    engine : Engine
-    store : StepStore
-    progress : Progress
-    journal : Journal or None
-    retries : int
-        How often a step whose worker was lost is tried again.
-    """
+    """Runs the stages of a run, one after the other; a step whose worker was lost is tried again ``retries`` times."""
 
     engine: Engine
     store: StepStore
     progress: Progress
-    journal: Journal | None = None
+    journal: Journal = _NO_JOURNAL
     retries: int = DEFAULT_RETRIES
 
     def run(self, what: str, steps: Sequence[Step], unit: str = "step") -> int:
@@ -81,32 +72,18 @@ class StageRunner:
     def attempt(self, what: str, steps: Sequence[Step], unit: str = "step", *, wrong_ends: bool = False) -> Attempt:
         """Run the steps that are not done yet, each for itself, and say which failed.
 
-        A step that fails for good is reported at once; the others go on.
+        A step that fails for good is reported at once; the others go on. Where ``wrong_ends``, wrong data or settings,
+        which a step reports by a VoxelcastError, end the work at once, because correcting them may well change the
+        other steps too; otherwise they are a failure like any other. An error of a step that runs in this process is
+        raised in any case, and an ExecutionError if there are no workers; what other steps finished stays.
 
-        Parameters
-        ----------
-        what : str
-            The stage, e.g. ``"compress layers"``.
-        steps : sequence of Step
-        unit : str
-            What the steps' sizes count.
-        wrong_ends : bool
-            Whether wrong data or settings, which a step reports by a VoxelcastError, end the work at once, because
-            correcting them may well change the other steps too; otherwise they are a failure like any other.
-
-        Raises
-        ------
-        VoxelcastError
-            As a step raised it, where ``wrong_ends``, or if it ran in this process; what other steps finished stays.
-        ExecutionError
-            If there are no workers.
+        ``what`` is the stage, e.g. ``"compress layers"``, ``unit`` what the steps' sizes count.
         """
         store, progress = self.store, self.progress
         waiting = [step for step in steps if not store.is_done(step.step_id)]
         if any(store.is_claimed(step.step_id) for step in waiting):
             waiting.reverse()  # another run on this store is at the first: begin with the last and meet it
-        if self.journal is not None:
-            self.journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
+        self.journal.stage(what, [step.step_id.folder for step in steps], [step.size for step in steps])
         left = sum(step.size for step in waiting)
         finished = sum(step.size for step in steps) - left
         failures: tuple[Failure, ...] = ()
@@ -122,8 +99,7 @@ class StageRunner:
             finally:
                 progress.finish()
                 store.clear_abandoned(step.step_id for step in waiting)
-        if self.journal is not None:
-            self.journal.stage_end(what)
+        self.journal.stage_end(what)
         return Attempt(len(waiting) - len(failures), failures)
 
     def _attempt(self, steps: Sequence[Step], wrong_ends: bool) -> tuple[Failure, ...]:
@@ -215,8 +191,7 @@ class _Stage:
         if may_help and self._losses[name] <= self._runner.retries:
             self._queue.appendleft(step)
             self._progress.note(f"{name}: {reason}; trying again ({self._losses[name]} of {self._runner.retries})")
-            if self._runner.journal is not None:
-                self._runner.journal.lost(name, reason)
+            self._runner.journal.lost(name, reason)
             return
         shown: BaseException = error
         if may_help:
@@ -227,7 +202,7 @@ class _Stage:
                 "or time for each worker if that was short"
             )
             shown.__cause__ = error
-        log = None if self._runner.journal is None else self._runner.journal.failed(name, reason, shown)
+        log = self._runner.journal.failed(name, reason, shown)
         if wrong and self._wrong_ends:
             raise shown
         others = bool(self._queue or self._pending)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from voxelcast.core.errors import MissingFileError
 from voxelcast.execution.journal import FILE_NAME, read_journal
+from voxelcast.store.lock import is_locked
 from voxelcast.store.steps import is_worked_in
 
 
@@ -38,21 +38,10 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run.
+    """A run: ``running``, ``finished`` or ``not running`` (it was stopped or killed), and where (``engine``).
 
-    Parameters
-    ----------
-    state : str
-        ``running``, ``finished`` or ``not running`` (it was stopped or killed).
-    engine : str
-        Where its work runs.
-    seconds : float
-        Since it began; until it ended, if it did.
-    stages : tuple of StageStatus
-    troubles : tuple of str
-        Steps that were lost and tried again, or failed, and why.
-    seconds_left : float or None
-        None where nothing is left to do, and where it is not known.
+    ``seconds`` count from its beginning, until its end if it ended; ``troubles`` are the steps that were lost and tried
+    again, or failed, and why; ``seconds_left`` is None where nothing is left to do, and where it is not known.
     """
 
     state: str
@@ -75,13 +64,7 @@ class RunStatus:
 
 
 def read_status(output: Path) -> RunStatus:
-    """Read how far the last run in a folder is.
-
-    Raises
-    ------
-    MissingFileError
-        If no run was begun there.
-    """
+    """Read how far the last run in a folder is; raises MissingFileError if none was begun there."""
     lines = read_journal(output)
     if not lines:
         raise MissingFileError(
@@ -89,7 +72,7 @@ def read_status(output: Path) -> RunStatus:
             f"in its {FILE_NAME}"
         )
     begin: dict[str, Any] = lines[0]
-    under_way = _is_locked(output / ".lock")
+    under_way = is_locked(output / ".lock")
     ended = next((line for line in lines if line["event"] == "end"), None)
     finished = ended is not None and ended["how"] == "finished" and not under_way
     now = float(str(ended["time"])) if ended is not None and not under_way else time.time()
@@ -165,18 +148,6 @@ def _seconds_left(
                 return None
             left += max(0.0, forecast * to_do / max(1, len(line["steps"])))
     return left
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a run is under way: it holds a lock, which ends with it."""
-    if not path.is_file():
-        return False
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def duration(seconds: float) -> str:

@@ -14,23 +14,16 @@ from typing import ClassVar
 from voxelcast.core.errors import MissingFileError
 from voxelcast.core.progress import Progress
 from voxelcast.core.settings import content
-from voxelcast.execution.gpu import claim_gpu
+from voxelcast.execution.machine import claim_gpu
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a running step finds around it.
+    """What a running step finds around it: the store has the results of the steps that the job refers to.
 
-    Parameters
-    ----------
-    store : StepStore
-        Has the results of the steps that the job refers to.
-    step_id : StepId
-        The running step.
-    progress : Progress or None
-        Where the step runs in the process that drives: it advances the bar by itself.
+    ``progress`` is there where the step runs in the process that drives: it advances the bar by itself.
     """
 
     store: StepStore
@@ -69,16 +62,7 @@ class Job(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A job in an experiment.
-
-    Parameters
-    ----------
-    job : Job
-    uses_gpu : bool
-        Whether it uses a whole GPU.
-    size : int
-        Units of work for the progress bar.
-    """
+    """A job in an experiment; ``size`` is in the units of the progress bar, ``uses_gpu``: it uses a whole GPU."""
 
     job: Job
     uses_gpu: bool = False
@@ -110,11 +94,7 @@ def run_batch(batch: Batch) -> float:
     """Run the steps that are not done yet, in order, and return the seconds: what a worker does.
 
     Each step's result is in the store as soon as it is finished; an error ends the batch at the step that raised it.
-
-    Raises
-    ------
-    MissingFileError
-        If the folder in which relative paths begin is not there on this machine.
+    Raises MissingFileError if the folder in which relative paths begin is not there on this machine.
     """
     started = time.perf_counter()
     if Path.cwd() != batch.folder:

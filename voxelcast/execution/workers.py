@@ -13,7 +13,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from voxelcast.execution.engine import Kind
@@ -62,7 +61,9 @@ class Workers:
 
     def submit(self, kind: Kind, batch: Batch) -> Future[float]:
         """Have a process without work run a batch."""
-        executor = self._idle[kind].pop() if self._idle[kind] else _one_process()
+        spawn = multiprocessing.get_context("spawn")
+        idle = self._idle[kind]
+        executor = idle.pop() if idle else ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin_worker)
         variables = dict.fromkeys(_THREAD_VARIABLES, "1")
         if kind == "gpu":
             variables["VOXELCAST_CORES"] = str(max(1, available_cores() // self._n["gpu"]))
@@ -81,19 +82,13 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             for worker in multiprocessing.active_children():
                 worker.terminate()
         busy = [executor for _, executor in self._busy.values()]
         for executor in (*self._idle["cpu"], *self._idle["gpu"], *busy):
             executor.shutdown(wait=True, cancel_futures=True)
-
-
-def _one_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
 
 
 @contextmanager
@@ -103,16 +98,14 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     BLAS libraries read them when they are loaded, which in a worker may be late: a limit set from inside would miss
     those loaded after it.
     """
-    before = {name: os.environ.get(name) for name in variables}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in variables.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """How long an experiment will take, and how much memory and disk, before it is begun.
 
-Networks, compressions and fits say what they cost; here the costs are added up. One stimulus of each network is
-looked at, the responses of the smallest subject x ROI are read, and one matrix product is timed. The estimate is
-meant to be right within a factor of about three.
+Networks, compressions and encoders say what they cost; here the costs are added up. One stimulus of each network is
+looked at, the responses of the smallest subject x ROI are read, and one matrix product is timed. The estimate, like the
+seconds and operations measured on one core that it counts with, is meant to be right within a factor of about three.
 """
 
 from __future__ import annotations
@@ -10,24 +10,30 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
+from voxelcast.encoders.banded_ridge import banded_ridge_seconds
+from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.params import ProblemSize
+from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.fit_estimate import FitEstimate
-from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.settings import TABLES
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan
+from voxelcast.experiment.settings import TABLES, ExperimentSettings
+from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, network_of, pool_index
-from voxelcast.experiment.steps.responses import n_voxels
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
+from voxelcast.search.memory import FitSize, fit_bytes
+from voxelcast.store.atomic import read_json
 from voxelcast.store.memory import resident_mb
 
 _VOXELS = 200
@@ -36,6 +42,17 @@ _MOST_READ = 1_000_000_000
 """Bytes of files that are read for a measurement; of larger ones a typical rate is taken."""
 _TYPICAL_RATE = 5e7
 """Bytes of files read in a second."""
+_PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
+"""Seconds that making a proposal takes."""
+_PARTS = {
+    READ: "reading responses",
+    EXTRACT: "extraction",
+    COMPRESS: "compression",
+    JOIN: "compression",
+    FIT: "fitting",
+    DIVIDE: "dividing variance",
+}
+"""What the stages are called in the lines of an estimate."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +80,8 @@ class NetworkEstimate:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Reading the responses that are not prepared yet, and the voxels of each subject x ROI where they are known."""
-
-    cost: Cost
-    n_voxels: Mapping[Pair, int]
-
-
-@dataclass(frozen=True)
 class Estimate:
-    """What lies ahead: stimuli, models, seconds and bytes.
+    """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
     ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included.
     """
@@ -82,12 +91,7 @@ class Estimate:
     n_pairs: int
     networks: tuple[NetworkEstimate, ...]
     workers: int
-    read_seconds: float
-    extract_seconds: float
-    compress_seconds: float
-    join_seconds: float
-    fit_seconds: float
-    partition_seconds: float
+    seconds: Mapping[str, float]
     disk_bytes: int
     worker_bytes: int
 
@@ -97,15 +101,9 @@ class Estimate:
         layers = len({(network.shown, layer) for network in self.networks for layer in network.features})
         pools = {network.pool for network in self.networks if network.pool}
         several = f" in {len(pools)} pools: {spaces} feature spaces" if pools else ""
-        compress_seconds = self.compress_seconds + self.join_seconds
-        parts = {
-            "reading responses": self.read_seconds,
-            "extraction": self.extract_seconds,
-            "compression": compress_seconds,
-            "fitting": self.fit_seconds,
-        }
-        if self.partition_seconds:
-            parts["dividing variance"] = self.partition_seconds
+        parts: dict[str, float] = {}
+        for stage, seconds in self.seconds.items():
+            parts[_PARTS[stage]] = parts.get(_PARTS[stage], 0.0) + seconds
         each = ", ".join(f"{what} {duration(seconds)}" for what, seconds in parts.items())
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         return [
@@ -120,78 +118,73 @@ class Estimate:
 
 def estimate(plan: Plan, workers: int) -> Estimate:
     """Estimate the work that is not done yet."""
-    config, n_folds = plan.config, plan.n_folds
-    n_train = len(plan.dataset.train_stimuli)
-    n = n_train + len(plan.dataset.test_stimuli)
+    config, n_folds, n_train = plan.config, plan.n_folds, len(plan.dataset.train_stimuli)
+    n_test = len(plan.dataset.test_stimuli)
+    n, rate = n_train + n_test, _flops_per_second()
     extracted = plan.extract_steps()
-    networks = (
-        *_tables(plan),
-        *(one for network in plan.networks for one in _look(plan, network, extracted[network.shown])),
-    )
+    networks = [*_tables(plan), *(one for network in plan.networks for one in _look(plan, network, extracted))]
     for one in networks:
         _check_features(config.compress, one, n, n_train)
-    extracting = sum((one.cost for one in networks), start=Cost())
-    rate = _flops_per_second()
-    repeats = config.folds.repeats
     sizes = [size for one in networks for size in one.features.values()]
     kept = [config.compress.kept(n_train, size) for size in sizes]
+    compressions = config.folds.repeats if config.compressed_in_folds else 1  # otherwise all partitions share one
     subsets = len(plan.excluded_folds(n_folds))
-    compressions = repeats if config.compressed_in_folds else 1  # otherwise all partitions share one
-    each_layer = (config.compress.cost(n, n_train, size, subsets) for size in sizes)
-    compressing = sum(each_layer, start=Cost()) * compressions
-    joining = Cost()
+    reading, known = _reading(plan)
+    voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
+    costs = {
+        READ: reading,
+        EXTRACT: _total(one.cost for one in networks),
+        COMPRESS: _total(config.compress.cost(n, n_train, size, subsets) for size in sizes) * compressions,
+    }
     if config.ensemble.joined:
         rank, fits = min(n_train - 1, sum(kept)), len(plan.excluded_folds(n_folds, refit=True))
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
-        joining = Cost(operations, memory=memory, disk=8.0 * n * rank) * (repeats * fits)
+        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (config.folds.repeats * fits)
         kept = [*kept, rank]
-    reading = _reading(plan)
-    voxels = {pair: reading.n_voxels.get(pair, _VOXELS) for pair in plan.pairs}
     features = tuple(k * max(len(config.delays), 1) for k in kept)
-    fits_of_each = [
-        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate)
+    costs[FIT] = _total(
+        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
         for pair, q in voxels.items()
-    ]
-    fitting = sum((fit.cost(len(plan.dataset.test_stimuli)) for fit in fits_of_each), start=Cost())
-    dividing = sum((_partition_cost(plan, networks, n_train, q) for q in voxels.values()), start=Cost())
-    side_by_side = min(workers, len(plan.pairs))
-    stages = (reading.cost, extracting, compressing, joining, fitting, dividing)
-    disk = extracting.disk + joining.disk + (compressing.disk if any(one.stimuli_left for one in networks) else 0)
+    )
+    if plan.layer_groups:
+        costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
+    pairs = min(workers, len(plan.pairs))
+    side_by_side = {READ: pairs, COMPRESS: workers, FIT: pairs, DIVIDE: workers}  # extraction's seconds have all cores
+    left = [EXTRACT, JOIN, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
-        n - n_train,
+        n_test,
         len(plan.pairs),
-        networks,
+        tuple(networks),
         workers,
-        read_seconds=reading.cost.seconds / side_by_side,
-        extract_seconds=extracting.seconds,
-        compress_seconds=compressing.operations / rate / workers,
-        join_seconds=joining.operations / rate,  # one step
-        fit_seconds=fitting.seconds / side_by_side,  # one core each
-        partition_seconds=dividing.operations / rate / workers,
-        disk_bytes=int(disk),
-        worker_bytes=int(1e6 * resident_mb() + max(stage.memory for stage in stages)),
+        {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
+        disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
+        worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
     )
 
 
-def _reading(plan: Plan) -> Reading:
-    """Measure how long responses take to be read, on the smallest files that are left.
+def _total(costs: Iterable[Cost]) -> Cost:
+    return sum(costs, start=Cost())
+
+
+def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
+    """Measure how long responses take to be read, on the smallest files that are left; count voxels where it is known.
 
     Datasets may keep files that several ROIs share: of such the second reading counts.
     """
     steps = plan.responses_steps()
     voxels = {
-        pair: n_voxels(plan.store.path(step.step_id))
+        pair: int(read_json(plan.store.path(step.step_id) / "facts.json")["n_voxels"])
         for pair, step in steps.items()
         if plan.store.is_done(step.step_id)
     }
     files = {pair: plan.dataset.response_files(*pair) for pair in steps if pair not in voxels}
     sizes = {pair: sum(path.stat().st_size for path in paths) for pair, paths in files.items()}
     if not sizes:
-        return Reading(Cost(), voxels)
+        return Cost(), voxels
     smallest = min(sizes, key=lambda pair: sizes[pair])
     if sizes[smallest] > _MOST_READ:
-        return Reading(Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels)
+        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
     seconds, held = [], 0
     try:
@@ -204,12 +197,12 @@ def _reading(plan: Plan) -> Reading:
             voxels[pair] = found[0].n_voxels
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
-        return Reading(Cost(), voxels)
+        return Cost(), voxels
     growth = max(sizes.values()) / max(1, sizes[smallest])
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    return Reading(Cost(seconds=total, memory=3.0 * held * growth), voxels)
+    return Cost(seconds=total, memory=3.0 * held * growth), voxels
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
@@ -236,58 +229,62 @@ def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
     return (NetworkEstimate(TABLES, 0.0, 0, sizes, sizes),) if sizes else ()
 
 
-def _look(plan: Plan, network: LoadedNetwork, steps: Sequence[Step]) -> list[NetworkEstimate]:
+def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[Step]]) -> list[NetworkEstimate]:
     """Count what is left; sizes come from a finished step, or from one stimulus, extracted three times."""
     from voxelcast.networks.extract import extract_stimulus
     from voxelcast.networks.frame_batcher import default_batch
     from voxelcast.networks.layer_sizes import extraction_cost
 
-    settings = plan.config.extraction
-    left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
-    done = [plan.store.path(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
+    settings, steps = plan.config.extraction, extracted[network.shown]
+    done = [step for step in steps if plan.store.is_done(step.step_id)]
+    left = sum(step.size for step in steps) - sum(step.size for step in done)
     features = list(product(network.layers, settings.pools))
     shapes = {}
     for layer, pool in features:
-        paths = [layer_path(folder, layer, pool_index(pool, settings.pools)) for folder in done]
+        index = pool_index(pool, settings.pools)
+        paths = [layer_path(plan.store.path(step.step_id), layer, index) for step in done]
         found = next((path for path in paths if path.is_file()), None)
         if found is not None:
             shapes[layer, pool] = np.load(found, mmap_mode="r").shape[1:]
     if not left and len(shapes) == len(features):
-        return _counted(plan, network.shown, shapes, NetworkEstimate(network.shown, 0.0, 0, {}, {}))
+        return _counted(plan, network.shown, shapes)
     loaded = network_of(network.settings, network.seed, plan.config.compute.device)
     for stimulus in plan.stimuli:
         try:
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
                 started = time.perf_counter()
-                extracted = extract_stimulus(loaded, stimulus, settings)
+                looked_at = extract_stimulus(loaded, stimulus, settings)
                 seconds = min(seconds, time.perf_counter() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":
                 raise
             continue
-        shapes = {(layer, pool): extracted.by_pool[pool][layer].shape for layer, pool in features}
+        shapes = {(layer, pool): looked_at.by_pool[pool][layer].shape for layer, pool in features}
         traces = [trace for trace in loaded.layer_traces() if trace.name in network.layers]
         batch = default_batch(loaded.card.input_size, largest=loaded.largest_activation)
-        memory = extraction_cost(traces, settings, extracted.n_frames, batch).memory
-        measured = NetworkEstimate(network.shown, seconds, left, {}, {}, memory=memory)
-        return _counted(plan, network.shown, shapes, measured)
+        memory = extraction_cost(traces, settings, looked_at.n_frames, batch).memory
+        return _counted(plan, network.shown, shapes, left, seconds, memory)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
 
 
 def _counted(
-    plan: Plan, shown: str, shapes: Mapping[tuple[str, str], tuple[int, ...]], measured: NetworkEstimate
+    plan: Plan,
+    shown: str,
+    shapes: Mapping[tuple[str, str], tuple[int, ...]],
+    left: int = 0,
+    seconds: float = 0.0,
+    memory: float = 0.0,
 ) -> list[NetworkEstimate]:
     """Count numbers per stimulus with each pool, from the shapes by layer and pool; the first has what was measured."""
-    pools = plan.config.pools
     counted = []
-    for pool in pools:
+    for pool in plan.config.pools:
         of_pool = {layer: shape for (layer, used), shape in shapes.items() if used == pool}
         stored = {layer: math.prod(shape) for layer, shape in of_pool.items()}
         features = {layer: shape[-1] for layer, shape in of_pool.items()} if pool == "pc1" else stored
-        named, first = pool if len(pools) > 1 else "", pool == pools[0]
-        seconds, memory = (measured.seconds_per_stimulus, measured.memory) if first else (0.0, 0.0)
-        counted.append(NetworkEstimate(shown, seconds, measured.stimuli_left, stored, features, named, memory))
+        named = pool if len(plan.config.pools) > 1 else ""
+        counted.append(NetworkEstimate(shown, seconds, left, stored, features, named, memory))
+        seconds = memory = 0.0
     return counted
 
 
@@ -311,3 +308,124 @@ def _flops_per_second() -> float:
     started = time.perf_counter()
     a @ a
     return 2 * 600.0**3 / (time.perf_counter() - started) / 2  # real work reaches about half of the product's rate
+
+
+@dataclass(frozen=True)
+class FitEstimate:
+    """The work of one subject x ROI: the search, the choice and the fits, counted.
+
+    ``sizes`` has the features of each layer as encoders get them, of all delays; ``n_subjects`` share targets (1: none
+    are shared); ``rate`` is in operations per second of one core.
+    """
+
+    config: ExperimentSettings
+    n_train: int
+    n_folds: int
+    n_voxels: int
+    sizes: tuple[int, ...]
+    n_subjects: int
+    rate: float
+
+    def cost(self, n_test: int) -> Cost:
+        """Return the seconds on one core, of all partitions into folds, and the bytes that one holds at most."""
+        once = self._search() + self._combination() + self._sharing()
+        return Cost(seconds=self.config.folds.repeats * once, memory=self._memory(n_test))
+
+    def _memory(self, n_test: int) -> float:
+        config, n, q = self.config, self.n_train, self.n_voxels
+        fit = FitSize(
+            ProblemSize(n, max(self.sizes), q),
+            n_test=n_test,
+            n_folds=self.n_folds,
+            n_layers=len(self.sizes),
+            encoders=tuple(self._encoders),
+            fitted_in_folds=config.compressed_in_folds,
+            per_voxel=config.selection.per == "voxel",
+            ensemble=config.ensemble.method,
+            n_resamples=config.interval.resamples,
+            proposals=None if self._exact else max(map(self._trials, self._encoders)),
+        )
+        banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
+        shared = (self.n_subjects - 1) * n * q + (3 * n * n if self.n_subjects > 1 else 0)
+        return sum(fit_bytes(fit).values()) + 8.0 * (banded + shared)
+
+    @cached_property
+    def _encoders(self) -> list[Encoder]:
+        return [get_encoder(name, 0, self.config.automl) for name in self.config.encoders]
+
+    @property
+    def _exact(self) -> bool:
+        return self.config.search.method == "exact"
+
+    @property
+    def _outer_folds(self) -> int:
+        return self.n_folds if self.config.folds.nested else 0
+
+    @property
+    def _evaluations(self) -> int:
+        """Folds that one proposal is judged on, inside all outer folds."""
+        return self.n_folds * max(1, self._outer_folds)
+
+    def _search(self) -> float:
+        """Count what scoring the candidates takes."""
+        search, n_layers = self.config.search, len(self.sizes)
+        each = [self._evaluate(encoder) for encoder in self._encoders]
+        if self._exact:
+            return sum(each)
+        proposing = _PROPOSAL[search.sampler if search.method == "bayes" else search.method] * (1 + self._outer_folds)
+        if search.joint:
+            # One study, whose proposals are of all layers and encoders by turns.
+            return search.trials * (proposing + sum(each) / len(each) / n_layers)
+        trials = [self._trials(encoder) for encoder in self._encoders]
+        return sum(n * (n_layers * proposing + seconds) for n, seconds in zip(trials, each, strict=True))
+
+    def _trials(self, encoder: Encoder) -> int:
+        """Proposals for one layer; an encoder without hyper-parameters is tried once."""
+        return self.config.search.trials if encoder.search_space(ProblemSize(self.n_train, 1, 1)) else 1
+
+    def _of_layers(self, seconds: Callable[[ProblemSize], float]) -> float:
+        return sum(seconds(ProblemSize(self.n_train, size, self.n_voxels)) for size in self.sizes)
+
+    def _evaluate(self, encoder: Encoder) -> float:
+        """Seconds of trying on all layers the whole grid, of which two outer folds share fits, or one proposal."""
+        held_out = -(-self.n_train // self.n_folds)
+        each = self._of_layers(lambda size: encoder.evaluate_seconds(size, held_out, self.rate, grid=self._exact))
+        return each * ((self.n_folds + self._evaluations) / 2 if self._exact else self._evaluations)
+
+    def _combination(self) -> float:
+        """Count what fitting the models chosen, and weighing layers, takes."""
+        ensemble, layers, q = self.config.ensemble, len(self.sizes), self.n_voxels
+        outers = 1 + self._outer_folds
+        whole = self.config.selection.per == "voxel" or ensemble.method == "stacking"
+        used = layers if whole else min(ensemble.top, layers) if ensemble.method == "average" else 1
+        # A mixture is compared with the best single candidate, which is fitted as well.
+        alone = self._outer_folds if whole or ensemble.method != "none" else 0
+        seconds = (outers * used + alone) / layers * self._refit()
+        if ensemble.method == "stacking":
+            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
+            weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
+            seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if ensemble.method == "banded_ridge":
+            size = ProblemSize(self.n_train, sum(self.sizes), q)
+            seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)
+        return seconds
+
+    def _refit(self) -> float:
+        """Seconds of fitting and predicting once, on all layers, what was chosen of the one encoder that takes most.
+
+        A layer may be chosen with as many parameters as voxels choose differently.
+        """
+
+        def seconds(encoder: Encoder) -> float:
+            tried = 1 if self._exact else self._trials(encoder)
+            models = 1 if self.config.selection.per == "roi" else min(tried, self.n_voxels)
+            return self._of_layers(lambda size: encoder.fit_members_seconds(size, models, self.rate))
+
+        return max(map(seconds, self._encoders))
+
+    def _sharing(self) -> float:
+        """Count what estimating the components takes that subjects share, in each training part."""
+        if self.n_subjects == 1:
+            return 0.0
+        n, parts = float(self.n_train), excluded_folds(self.n_folds, nested=self.config.folds.nested, refit=True)
+        return len(parts) * (3 * n**3 + 2 * n**2 * self.n_voxels * self.n_subjects) / self.rate

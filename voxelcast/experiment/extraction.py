@@ -13,20 +13,19 @@ import numpy as np
 from voxelcast.core.errors import OptionError, StoreError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.settings import content
-from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
-from voxelcast.execution.machine import available_cores
+from voxelcast.execution.machine import available_cores, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.steps.extract import extract_steps, layer_path, load, read_records
+from voxelcast.experiment.steps.extract import extract_steps, layer_path, load
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.store.atomic import atomic_path, read_json, write_json
 from voxelcast.store.lock import check_folder, locked
 from voxelcast.store.steps import StepStore
 
@@ -35,21 +34,9 @@ _EVERY_FRAME = ExtractionSettings()
 
 @dataclass(frozen=True)
 class FolderExtraction:
-    """What is extracted from a folder of stimuli, and how.
+    """What is extracted from a folder or zip of stimuli, and how; ``seed`` is that of random weights.
 
-    Parameters
-    ----------
-    source : Path
-        Folder or zip of stimuli.
-    network : NetworkSettings
-    settings : ExtractionSettings
-    seed : int
-        Of random weights.
-    device : str
-    recursive : bool
-        Whether folders in the folder are looked into.
-    keep_suffix : bool
-        Whether ids of stimuli keep the suffixes of their files.
+    ``recursive``: whether folders in the folder are looked into; ``keep_suffix``: whether ids keep files' suffixes.
     """
 
     source: Path
@@ -81,16 +68,9 @@ def extract_folder(
     ``stimuli.csv`` (stimulus_id, n_frames, broken) under ``output`` and returns the table's rows. Files are the same
     wherever the work runs (``on``; on a GPU to its rounding): this process reads the shards that workers wrote.
 
-    Raises
-    ------
-    StoreError
-        If ``output`` holds files that no extraction wrote, or another process works in it.
-    StimulusError
-        For a broken stimulus, where ``on_broken`` is ``"stop"``.
-    ConfigError
-        If ``device`` is a GPU and the profile has none.
-    ExecutionError
-        If workers were lost again and again, or could not be had.
+    Raises StoreError if ``output`` holds files that no extraction wrote or another process works in it, StimulusError
+    for a broken stimulus, ConfigError if ``device`` is a GPU and the profile has none, and ExecutionError if workers
+    were lost again and again or could not be had.
     """
     progress = Silent() if progress is None else progress
     settings, device = wanted.plain(), wanted.device
@@ -116,21 +96,21 @@ def extract_folder(
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:
     there = check_folder(output, "settings.json", "an extraction's")
-    if there is not None and json.loads(there.read_text()) != settings:
+    if there is not None and read_json(there) != settings:
         raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
 
 
 def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], output: Path) -> list[dict[str, object]]:
     folders = [store.path(step.step_id) for step in steps]
-    records = [record for folder in folders for record in read_records(folder)]
+    records = [record for folder in folders for record in read_json(folder / "stimuli.json")]
     for layer in layers:
         shards = [layer_path(folder, layer) for folder in folders if layer_path(folder, layer).is_file()]
         if shards:
-            matrix = FeatureMatrix(shards)
+            shape = FeatureMatrix(shards).stored_shape
             with atomic_path(output / f"{layer}.npy") as temporary:
-                target = np.lib.format.open_memmap(temporary, "w+", np.float32, matrix.stored_shape)
+                target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
                 row = 0
-                for shard in shards:
+                for shard in shards:  # one at a time: only so many files may be open
                     values = np.load(shard, mmap_mode="r")
                     target[row : row + len(values)] = values
                     row += len(values)

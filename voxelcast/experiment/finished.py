@@ -12,10 +12,11 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.fit import read_result
 from voxelcast.results.schema import Pair
+from voxelcast.store.atomic import read_json
 
 _NAMED = 3  # in one line; scores.csv has them all
+_GO_ON = "fix the cause and run the same command again: it does just what is missing"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Finished:
 
     def _significance_notes(self) -> list[str]:
         """Say where voxels could not be tested because nothing can change places."""
-        results = {pair: read_result(self.folder(step)) for pair, step in self.fits.items()}
+        results = {pair: read_json(self.folder(step) / "result.json") for pair, step in self.fits.items()}
         untested = [
             " ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)
         ]
@@ -128,19 +129,14 @@ def missing_line(missing: Mapping[Pair, Missing], n_pairs: int, output: Path | N
     """
     named = _first_of([f"{' '.join(pair)}: {one.reason}{_log(one.log)}" for pair, one in missing.items()])
     others = f"the others' results are in {output}, marked as incomplete" if output else "there are no results"
-    return (
-        f"{len(missing)} of {n_pairs} subject x ROI failed: {named}; {others}; fix the cause and run the same command "
-        "again: it does just what is missing"
-    )
+    return f"{len(missing)} of {n_pairs} subject x ROI failed: {named}; {others}; {_GO_ON}"
 
 
 def undivided_line(failures: Sequence[Failure], n_pairs: int, output: Path) -> str:
     """Say to the user at the end of a run that the variance of some pairs was not divided, and how to go on."""
     named = _first_of([f"{one.step_id.name}: {one.reason}{_log(one.log)}" for one in failures])
-    return (
-        f"the variance of {len(failures)} of {n_pairs} subject x ROI was not divided: {named}; all else is in "
-        f"{output}; fix the cause and run the same command again: it does just what is missing"
-    )
+    what = f"the variance of {len(failures)} of {n_pairs} subject x ROI was not divided"
+    return f"{what}: {named}; all else is in {output}; {_GO_ON}"
 
 
 def _log(path: Path | None) -> str:

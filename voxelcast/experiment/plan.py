@@ -20,6 +20,7 @@ from voxelcast.experiment.steps.compress import (
     CompressJob,
     Excluded,
     FoldedLayers,
+    JoinJob,
     excluded_folds,
 )
 from voxelcast.experiment.steps.extract import (
@@ -27,30 +28,31 @@ from voxelcast.experiment.steps.extract import (
     extract_steps,
     load,
     pool_index,
-    read_records,
+    table_step,
 )
 from voxelcast.experiment.steps.fit import FitJob
-from voxelcast.experiment.steps.join import JoinJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.responses import ResponsesJob
-from voxelcast.experiment.steps.tables import table_step
 from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
 from voxelcast.search.folds import choose_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.atomic import read_json
 from voxelcast.store.keys import file_hash
 from voxelcast.store.steps import StepStore
+
+READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
+JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
+"""Stages, in the order of the work; layers are joined and variance is divided by experiments that ask for it."""
 
 
 class Plan:
     """An experiment opened: its dataset and networks are there and fit the settings, nothing has been computed.
 
-    Raises
-    ------
-    VoxelcastError
-        For whatever can be known to be wrong before long work: missing files, unknown layers, too few stimuli.
+    Raises VoxelcastError for what can be known to be wrong before long work: missing files, unknown layers, too few
+    stimuli.
     """
 
     def __init__(self, config: ExperimentSettings, store: StepStore, *, extract_on: str | None = None) -> None:
@@ -69,7 +71,6 @@ class Plan:
         fold_ids = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
         self.n_folds = int(fold_ids.max()) + 1
         self._check_components(fold_ids)
-        self._check_shared(fold_ids)
         self._check_sources()
         for pair in self.pairs:
             self.sharers(pair)
@@ -90,26 +91,21 @@ class Plan:
         return excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
 
     def _check_components(self, fold_ids: IntArray) -> None:
+        """Raise an error if a training part has too few stimuli for the components, whatever their values are."""
         compress = self.config.compress
-        bounded = compress.method not in ("none", "random_projection")  # by the number of stimuli
-        if not bounded or compress.components == "max" or compress.fewer == "allow":
-            return
-        smallest = _smallest_part(fold_ids, self.excluded_folds(self.n_folds))
-        if compress.components >= smallest:
-            raise OptionError(
-                f"compress.components must be below {smallest}, the number of stimuli in the smallest training part; "
-                f"got {compress.components}; lower it, or set compress.fewer=allow"
-            )
-
-    def _check_shared(self, fold_ids: IntArray) -> None:
-        """Raise an error if subjects cannot share so many components, whatever their responses are."""
-        excluded = self.excluded_folds(self.n_folds, refit=True)
-        asked, smallest = self.config.share.components, _smallest_part(fold_ids, excluded)
-        if asked and asked >= smallest:
-            raise OptionError(
-                f"share.components must be below {smallest}, the number of stimuli in the smallest training part; "
-                f"got {asked}; lower it"
-            )
+        # A random projection is not bounded by the number of stimuli.
+        bounded = compress.method not in ("none", "random_projection") and compress.fewer == "error"
+        for name, asked, refit, remedy in (
+            ("compress", compress.components if bounded else 0, None, ", or set compress.fewer=allow"),
+            ("share", self.config.share.components, True, ""),
+        ):
+            excluded = self.excluded_folds(self.n_folds, refit=refit)
+            smallest = len(fold_ids) - max(np.isin(fold_ids, left_out).sum() for left_out in excluded)
+            if isinstance(asked, int) and asked and asked >= smallest:
+                raise OptionError(
+                    f"{name}.components must be below {smallest}, the number of stimuli in the smallest training part; "
+                    f"got {asked}; lower it{remedy}"
+                )
 
     def _check_sources(self) -> None:
         """Raise an error where features or delays do not go with the dataset."""
@@ -177,19 +173,19 @@ class Plan:
     def readable(self, extracted: Mapping[str, Sequence[Step]]) -> Readable:
         """Say which stimuli the finished extraction steps could read.
 
-        Raises
-        ------
-        AlignmentError
-            If a network's features are not of the dataset's stimuli, in their order, or networks read other ones.
-        DataError
-            If no training stimulus is left.
+        Raises AlignmentError if a network's features are not of the dataset's stimuli, in their order, or networks read
+        other ones, and DataError if no training stimulus is left.
         """
-        of_network = {shown: self._records(shown, steps) for shown, steps in extracted.items()}
-        first, records = next(iter(of_network.items()))
-        for shown, others in of_network.items():
-            kept, also = ([str(r["stimulus_id"]) for r in rows if not r["broken"]] for rows in (records, others))
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        broken_of: dict[str, dict[str, str]] = {}
+        for shown, steps in extracted.items():
+            records = [one for step in steps for one in read_json(self.store.path(step.step_id) / "stimuli.json")]
+            check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in records], "the stimuli", ids)
+            broken_of[shown] = {one["stimulus_id"]: one["broken"] for one in records if one["broken"]}
+        first, broken = next(iter(broken_of.items()))
+        for shown, others in broken_of.items():
+            kept, also = ([i for i in ids if i not in left_out] for left_out in (broken, others))
             check_same_stimuli(f"features of {first}", kept, f"features of {shown}", also)
-        broken = {str(r["stimulus_id"]): str(r["broken"]) for r in records if r["broken"]}
         train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in broken]
         test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
         if not train:
@@ -198,18 +194,11 @@ class Plan:
         test_ids = tuple(self.dataset.test_stimuli[i].stimulus_id for i in test)
         delayed = None
         if self.dataset.series is not None:
-            ids = [stimulus.stimulus_id for stimulus in self.stimuli if stimulus.stimulus_id not in broken]
-            delayed = delayed_rows(ids, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
+            kept = [i for i in ids if i not in broken]
+            delayed = delayed_rows(kept, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
         groups = self.groups_of(train_ids), self.groups_of(test_ids)
         return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
-
-    def _records(self, shown: str, steps: Sequence[Step]) -> list[dict[str, object]]:
-        """Read what a network's extraction says of each stimulus, which must be the dataset's, in their order."""
-        records = [r for step in steps for r in read_records(self.store.path(step.step_id))]
-        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-        check_same_stimuli(f"features of {shown}", [str(r["stimulus_id"]) for r in records], "the stimuli", ids)
-        return records
 
     def responses_steps(self) -> dict[Pair, Step]:
         """Make the steps that read, check and average the responses, by subject and ROI."""
@@ -218,18 +207,9 @@ class Plan:
         steps = {}
         for subject, roi in self.pairs:
             files = tuple(file_hash(path) for path in self.dataset.response_files(subject, roi))
-            job = ResponsesJob(
-                config.dataset,
-                files,
-                ids,
-                len(self.dataset.train_stimuli),
-                subject,
-                roi,
-                config.invalid_voxels,
-                config.control,
-                config.seed,
-            )
-            steps[subject, roi] = Step(job)
+            handling = config.invalid_voxels, config.control, config.seed
+            n_train = len(self.dataset.train_stimuli)
+            steps[subject, roi] = Step(ResponsesJob(config.dataset, files, ids, n_train, subject, roi, *handling))
         return steps
 
     def folded_layers(
@@ -256,19 +236,8 @@ class Plan:
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in extracted[shown])
-            job = CompressJob(
-                shown,
-                layer,
-                named,
-                index,
-                shards,
-                fitted_for,
-                excluded,
-                config.compress,
-                config.compress_seed,
-                pool == "pc1",
-            )
-            steps.append(Step(job))
+            how = config.compress, config.compress_seed, pool == "pc1"
+            steps.append(Step(CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *how)))
             layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
         return FoldedLayers(fold_ids, tuple(layers)), steps
 
@@ -325,13 +294,7 @@ class Plan:
         }
 
     def sharers(self, pair: Pair) -> list[Pair]:
-        """Return the other subjects that a pair shares its targets with; none unless ``share`` is set.
-
-        Raises
-        ------
-        OptionError
-            If no other subject has the ROI.
-        """
+        """Return the other subjects that a pair shares its targets with, at least one; none unless ``share`` is set."""
         if not self.config.share.components:
             return []
         others = [other for other in self.pairs if other[1] == pair[1] and other[0] != pair[0]]
@@ -346,12 +309,6 @@ def add_joined(folded: FoldedLayers, step: Step) -> FoldedLayers:
     """Add the model on all layers to those of a partition into folds."""
     joined = CompressedLayer(step.step_id, JOINED, "none", ALL_LAYERS, "", fitted_in_folds=True)
     return FoldedLayers(folded.fold_ids, (*folded.layers, joined))
-
-
-def _smallest_part(fold_ids: IntArray, excluded: Excluded) -> int:
-    """Return how many stimuli the smallest training part has, of those that leave out so many folds."""
-    sizes = np.bincount(fold_ids)
-    return len(fold_ids) - max(int(sizes[list(left_out)].sum()) for left_out in excluded)
 
 
 def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:

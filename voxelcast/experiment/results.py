@@ -12,11 +12,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.steps.compress import read_facts
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.fit import read_result
-from voxelcast.experiment.steps.partition import read_parts
-from voxelcast.experiment.steps.responses import excluded_voxels
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.report.page import write_report
 from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
@@ -30,7 +26,7 @@ from voxelcast.results.write import (
     write_predictions,
     write_table,
 )
-from voxelcast.store.atomic import save_array, save_arrays, write_bytes, write_json
+from voxelcast.store.atomic import read_json, save_array, save_arrays, write_bytes, write_json
 from voxelcast.store.provenance import collect_provenance
 
 QUANTILES: Final = (1.0, 0.75, 0.5)
@@ -56,7 +52,7 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
         write_example_voxels(pair_file(output, "examples/{}.npz", pair), responses, folder, finished.readable)
     _write_partition(finished, output)
     layers = (
-        read_facts(finished.plan.store.path(layer.step))
+        read_json(finished.plan.store.path(layer.step) / "facts.json")
         | {"network": layer.network, "layer": layer.layer, "pool": layer.pool}
         for layer in finished.layers.layers
     )
@@ -76,7 +72,7 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     if pair in finished.missing:
         return named | {"missing": finished.missing[pair].reason}
     folder = finished.folder(finished.fits[pair])
-    result = read_result(folder)
+    result = read_json(folder / "result.json")
     with np.load(folder / "voxels.npz") as voxels:
         nested = _normalised(voxels, "pearson_r", "noise_ceiling_r")
         held_out = _normalised(voxels, "held_out_r", "held_out_noise_ceiling_r")
@@ -119,14 +115,7 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
 
     The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
     held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
-
-    Parameters
-    ----------
-    path : Path
-        A .npz file.
-    responses, fit : Path
-        Folders of the finished steps of the same subject and ROI.
-    readable : Readable
+    ``responses`` and ``fit`` are the folders of the finished steps of one subject and ROI.
     """
     with np.load(fit / "voxels.npz") as voxels:
         nested = "pearson_r" in voxels
@@ -136,13 +125,9 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
     chosen, quantiles = voxels_at_quantiles(scores)
     if not chosen.size:
         return
-    source, rows, predictions = (
-        ("train.npy", readable.train_rows, "out_of_fold.npy")
-        if nested
-        else ("test.npy", readable.test_rows, "predictions.npy")
-    )
+    source, rows = ("train.npy", readable.train_rows) if nested else ("test.npy", readable.test_rows)
     measured = np.load(responses / source, mmap_mode="r")[rows][:, chosen]
-    predicted = np.load(fit / predictions, mmap_mode="r")[:, chosen]
+    predicted = np.load(fit / ("out_of_fold.npy" if nested else "predictions.npy"), mmap_mode="r")[:, chosen]
     arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
     save_arrays(path, arrays | {"measured": measured, "predicted": predicted})
 
@@ -176,7 +161,7 @@ def _write_partition(finished: Finished, output: Path) -> None:
     for pair, step in finished.divided.items():
         folder = finished.folder(step)
         write_bytes(pair_file(output, PARTITION_FILE, pair), (folder / "voxels.npz").read_bytes())
-        rows += [{"subject": pair[0], "roi": pair[1], **row} for row in read_parts(folder)]
+        rows += [{"subject": pair[0], "roi": pair[1], **row} for row in read_json(folder / "parts.json")]
     write_table(output, VARIANCE_PARTITIONING, rows)
 
 
@@ -186,7 +171,7 @@ def _write_exclusions(finished: Finished, output: Path) -> None:
     for (subject, roi), step in finished.responses.items():
         rows += [
             {"kind": "voxel", "subject": subject, "roi": roi, "name": voxel, "reason": reason}
-            for voxel, reason in excluded_voxels(finished.folder(step)).items()
+            for voxel, reason in read_json(finished.folder(step) / "facts.json")["invalid"].items()
         ]
     write_table(output, EXCLUSIONS, rows)
 
@@ -248,10 +233,7 @@ def _remove_submission(plan: Plan, output: Path) -> None:
 
 
 def remove_old_maps(finished: Finished, output: Path) -> bool:
-    """Remove brain maps of values that this run's differ from; return whether any was removed.
-
-    To be called before the new values replace those that the maps show.
-    """
+    """Remove brain maps of other values than the new ones, before these are written; say whether any was removed."""
     if not (output / FOLDER).is_dir():
         return False
     for pair in finished.plan.pairs:

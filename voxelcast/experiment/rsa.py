@@ -23,7 +23,7 @@ from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.experiment.steps.extract import load
 from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
-from voxelcast.report.rsa_figure import draw_layers
+from voxelcast.report.panels import draw_layers
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
@@ -67,17 +67,9 @@ def load_rsa_settings(path: Path, overrides: Sequence[str] = ()) -> RsaSettings:
 
 @dataclass(frozen=True)
 class LayerAgreement:
-    """How well one layer agrees with the measured RDMs.
+    """How well one layer agrees with the measured RDMs: the mean over subjects, and its bootstrap interval.
 
-    Parameters
-    ----------
-    network, layer : str
-    similarity : float
-        Mean over subjects.
-    low, high : float
-        Bootstrap interval over stimuli (and subjects).
-    best_share : float
-        Share of the bootstrap resamples in which this layer is the best.
+    ``best_share`` is the share of the resamples of stimuli (and subjects) in which this layer is the best.
     """
 
     network: str
@@ -108,13 +100,7 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     Writes ``config.yaml``, ``layers.csv``, ``ceiling.json``, ``rdms.npz`` (``measured`` (n_subjects, n_pairs), and one
     RDM per network and layer), ``layers.png``, ``provenance.json``, and the features under ``features/``. Goes on where
     a killed run was.
-
-    Raises
-    ------
-    StoreError
-        If ``output`` holds an analysis of other settings.
-    VoxelcastError
-        For whatever is wrong with settings or data.
+    Raises StoreError if ``output`` holds an analysis of other settings.
     """
     _check_output(config, output)
     stimuli = config.stimuli
@@ -127,14 +113,8 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     names, models = _model_rdms(config, stimuli, ids, output, progress)
     scores = compare_rdms(models, measured, config.comparison).mean(axis=1)
     progress.note(f"bootstrap of {len(names)} layers, {config.interval.resamples} resamples")
-    resampled = bootstrap_rdms(
-        models,
-        measured,
-        config.comparison,
-        config.interval.resamples,
-        derive_seed(config.seed, "rsa"),
-        subjects=config.resample_subjects,
-    )
+    n, seed, subjects = config.interval.resamples, derive_seed(config.seed, "rsa"), config.resample_subjects
+    resampled = bootstrap_rdms(models, measured, config.comparison, n, seed, subjects=subjects)
     tail = (1 - config.interval.level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     share = np.bincount(resampled.argmax(axis=1), minlength=len(names)) / len(resampled)
@@ -190,7 +170,5 @@ def _write(config: RsaSettings, result: RsaResult, output: Path, measured: Float
         [(row.network, row.layer, row.similarity, row.low, row.high) for row in result.layers],
         (result.ceiling_low, result.ceiling_high),
         config.comparison,
-        measured.mean(axis=0),
-        best,
-        f"{result.best.network} {result.best.layer}",
+        {"measured, mean over subjects": measured.mean(axis=0), f"{result.best.network} {result.best.layer}": best},
     )

@@ -11,15 +11,14 @@ import yaml
 
 from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
-from voxelcast.execution.gpu import visible_gpus
 from voxelcast.execution.journal import Journal
-from voxelcast.execution.machine import available_cores, check_disk
+from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
-from voxelcast.experiment.plan import Plan, add_joined
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
@@ -30,17 +29,7 @@ from voxelcast.store.steps import StepStore
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run left.
-
-    Parameters
-    ----------
-    output : Path
-        Folder of the results.
-    steps_run, steps_kept : int
-        Steps done now, and done before.
-    mean_score : float or None
-        Mean over subject x ROI of ``score``.
-    """
+    """What a run left: its folder, the steps done now and before, and the mean over subject x ROI of ``score``."""
 
     output: Path
     steps_run: int
@@ -58,28 +47,9 @@ def run_experiment(
 ) -> Summary:
     """Run every step that is not done yet and write the results.
 
-    A subject x ROI that fails does not cost the others: their results are written, marked as incomplete.
-
-    Parameters
-    ----------
-    settings : ExperimentSettings
-    output : Path
-        Folder of the results; a folder that holds another experiment's is refused.
-    store : Path or None
-        Folder of the finished steps, to be shared between experiments; None: ``output/steps``.
-    on : Profile
-        Where the steps run.
-    progress : Progress or None
-        None: nothing is said.
-
-    Raises
-    ------
-    StoreError
-        If the output holds another experiment, or another process works in it.
-    ExecutionError
-        If a subject x ROI failed, after the results of the others were written; if workers could not be had.
-    VoxelcastError
-        For whatever is wrong with settings or data.
+    A subject x ROI that fails does not cost the others: their results are written, marked as incomplete. A folder
+    that holds another experiment's results is refused; finished steps are kept in ``store``, or in ``output/steps``.
+    Raises as `voxelcast.run`.
     """
     progress = Silent() if progress is None else progress
     check_output(settings, output)
@@ -94,14 +64,7 @@ def run_experiment(
             progress.note(line)
         check_disk(steps_store.root, forecast.disk_bytes)
         journal = Journal(output)
-        seconds = (forecast.read_seconds, forecast.extract_seconds, forecast.compress_seconds, forecast.fit_seconds)
-        stages = dict(zip(STAGES, seconds, strict=True))
-        if settings.ensemble.joined:
-            stages[JOIN] = forecast.join_seconds
-            stages[STAGES[-1]] = stages.pop(STAGES[-1])  # it comes after
-        if plan.layer_groups:
-            stages[DIVIDE] = forecast.partition_seconds
-        with journal.run(steps_store.root, on.scheduler, stages):
+        with journal.run(steps_store.root, on.scheduler, forecast.seconds):
             with open_engine(on, workers, output, progress.note, _gpus(settings)) as engine:
                 runner = StageRunner(engine, steps_store, progress, journal, on.retries)
                 finished, ran = _run(plan, runner, output)
@@ -151,22 +114,17 @@ def _on_driver(settings: ExperimentSettings, on: Profile) -> ExperimentSettings:
     return settings.model_copy(update={"compute": replace(settings.compute, device="cpu")})
 
 
-STAGES = ("read responses", "extract features", "compress layers", "fit encoding models")
-JOIN, DIVIDE = "join layers", "divide variance"  # stages of runs that ask for them
-
-
 def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
-    read, extract, compress, fit = STAGES
     responses = plan.responses_steps()
     # Wrong data end the run here, before long work.
-    prepared = runner.attempt(read, list(responses.values()), wrong_ends=True)
+    prepared = runner.attempt(READ, list(responses.values()), wrong_ends=True)
     if len(prepared.failures) == len(responses):
         remove_all_results(plan, output)
         prepared.all_done()
     ran = prepared.n_run
     extracted = plan.extract_steps()
     shards = [step for steps in extracted.values() for step in steps]
-    ran += runner.run(extract, shards, "stimulus")
+    ran += runner.run(EXTRACT, shards, "stimulus")
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
@@ -174,7 +132,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     partitions = [layers for layers, _ in folded]
     # Without refits all partitions into folds share the steps.
     compressions = list({step.step_id: step for _, steps in folded for step in steps}.values())
-    ran += runner.run(compress, compressions)
+    ran += runner.run(COMPRESS, compressions)
     joins = []
     if plan.config.ensemble.joined:
         joins = [plan.join_step(layers) for layers in partitions]
@@ -182,7 +140,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         partitions = [add_joined(layers, step) for layers, step in zip(partitions, joins, strict=True)]
     fits = plan.fit_steps(responses, readable, partitions)
     unprepared = find_missing(plan, responses, fits, prepared.failures)
-    fitted = runner.attempt(fit, [step for pair, step in fits.items() if pair not in unprepared])
+    fitted = runner.attempt(FIT, [step for pair, step in fits.items() if pair not in unprepared])
     failures = (*prepared.failures, *fitted.failures)
     missing = find_missing(plan, responses, fits, failures)
     failed = {failure.step_id for failure in failures}

@@ -101,14 +101,6 @@ class ExperimentSettings(SettingsFile):
             raise ValueError("must be the name of a pool over time, or a list of names")
         return tuple(names) if len(names) > 1 else names[0]
 
-    @model_validator(mode="after")
-    def _known_pools(self) -> ExperimentSettings:
-        try:
-            self.extraction  # noqa: B018  (its settings must be known)
-        except UnknownNameError as error:
-            raise ValueError(str(error)) from error
-        return self
-
     @field_validator("encoders")
     @classmethod
     def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -119,35 +111,27 @@ class ExperimentSettings(SettingsFile):
         return value
 
     @model_validator(mode="after")
-    def _searchable(self) -> ExperimentSettings:
-        check_exact(self.encoders, self.search.method)
-        return self
-
-    @model_validator(mode="after")
     def _agreeing(self) -> ExperimentSettings:
+        try:
+            self.extraction  # noqa: B018  (its settings must be known)
+        except UnknownNameError as error:
+            raise ValueError(str(error)) from error
+        check_exact(self.encoders, self.search.method)
         self.pair_settings  # noqa: B018  (its settings must go together)
-        return self
-
-    @model_validator(mode="after")
-    def _can_share(self) -> ExperimentSettings:
         if self.share.components and self.ensemble.method == "banded_ridge":
             raise ValueError(
                 f"share.components must be 0 with ensemble.method banded_ridge, got {self.share.components}; "
                 "take stacking, or share none"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _can_join(self) -> ExperimentSettings:
         if self.ensemble.joined and self.delays:
             raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
-        if JOINED in [network.shown for network in self.networks]:
-            raise ValueError(f"networks: {JOINED!r} is how all layers together are called; give another label")
         return self
 
     @model_validator(mode="after")
     def _labels_differ(self) -> ExperimentSettings:
         labels = [network.shown for network in self.networks]
+        if JOINED in labels:
+            raise ValueError(f"networks: {JOINED!r} is how all layers together are called; give another label")
         if not labels and not self.features:
             raise ValueError("networks: name at least one network, or features that come with the dataset")
         if not labels and len(self.pools) > 1:

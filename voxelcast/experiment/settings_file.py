@@ -21,12 +21,8 @@ Settings = TypeVar("Settings", bound=BaseModel)
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentSettings:
     """Read an experiment file and apply overrides such as ``search.method=bayes`` or ``networks.0.weights=random``.
 
-    Raises
-    ------
-    MissingFileError
-        If there is no such file.
-    ConfigError
-        If it is no YAML mapping, or a setting is unknown or not allowed.
+    Raises MissingFileError if there is no such file, and ConfigError if it is no YAML mapping or a setting is unknown
+    or not allowed.
     """
     return parse_config(read_settings(path, overrides), str(path))
 
@@ -54,12 +50,7 @@ def parse_config(raw: dict[str, Any], source: str) -> ExperimentSettings:
 def parse_dataset(kind: str, root: Path, overrides: Sequence[str] = ()) -> DatasetSettings:
     """Check the settings of a dataset that are given on the command line, e.g. ``track=full``.
 
-    Raises
-    ------
-    UnknownNameError
-        For a kind that does not exist.
-    ConfigError
-        If a setting is unknown or not allowed.
+    Raises UnknownNameError for a kind that does not exist, and ConfigError as `load_config`.
     """
     DATASETS.get(kind)
     raw: dict[str, Any] = {"kind": kind, "root": root}

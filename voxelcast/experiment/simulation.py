@@ -54,23 +54,9 @@ def simulate(
 ) -> None:
     """Write videos, look at them with the driving networks, and write responses in the Algonauts 2021 layout.
 
-    Parameters
-    ----------
-    root : Path
-        Folder of the simulation; goes on where an interrupted call was.
-    plan : SimulationPlan
-    networks : sequence of NetworkSettings
-        How each network that drives an ROI is loaded; their ``layers`` are replaced by the driving ones.
-    sampling : FrameSampling
-        Which frames drive the responses.
-    seed : int
-        Of random weights.
-    progress : Progress
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds another simulation.
+    ``root`` goes on where an interrupted call was; one that holds another simulation is refused by a StoreError.
+    ``networks`` say how each network that drives an ROI is loaded (their ``layers`` are replaced by the driving ones),
+    ``sampling`` which frames drive the responses, ``seed`` is that of random weights.
     """
     known = {network.name: network for network in networks}
     layers_of: dict[str, list[str]] = {}
@@ -87,17 +73,15 @@ def simulate(
 
         features: dict[Driver, NDArray[Any]] = {}
         for name in sorted({name for name, _ in needed}):
-            layers = layers_of[name]
             progress.start(f"driving features of {name}", len(stimuli), "stimulus")
-            rows: dict[str, list[NDArray[Any]]] = {layer: [] for layer in layers}
+            rows: list[Mapping[str, NDArray[Any]]] = []
             network = network_of(drivers[name], seed, "cpu")
             for outcome in extract(network, stimuli, ExtractionSettings(sampling), workers=available_cores()):
                 assert isinstance(outcome, StimulusFeatures)  # on_broken="stop": nothing else comes
-                for layer in layers:
-                    rows[layer].append(outcome.features[layer])
+                rows.append(outcome.features)
                 progress.advance()
             progress.finish()
-            features |= {(name, layer): np.stack(rows[layer]) for layer in layers}
+            features |= {(name, layer): np.stack([row[layer] for row in rows]) for layer in layers_of[name]}
         return features
 
     write_simulation(root, plan, extract_drivers, progress=progress)

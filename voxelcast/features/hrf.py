@@ -22,9 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
 from scipy.special import gammainc
-from scipy.stats import gamma
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known, check_option
@@ -106,6 +104,8 @@ class DoubleGamma(Kernel):
 
     def __call__(self, times: FloatArray) -> FloatArray:
         """Give the response at times in seconds after a brief event."""
+        from scipy.stats import gamma  # takes a second to import, and settings are checked without it
+
         rise = gamma.pdf(times, self.peak, scale=self.scale)
         response: FloatArray = rise - self.ratio * gamma.pdf(times, self.under, scale=self.scale)
         return response
@@ -134,6 +134,8 @@ class MeasuredResponse(Kernel):
             )
         self.times = np.asarray(times, dtype=np.float64)
         self.values = np.asarray(values, dtype=np.float64)
+        from scipy.interpolate import make_interp_spline
+
         line = make_interp_spline(self.times, self.values, k=1)
         self._once, self._twice = line.antiderivative(1), line.antiderivative(2)
 

@@ -32,31 +32,18 @@ _GRID = {"subject_id": "dataset.subjects", "roi_type": "dataset.rois (WB: datase
 
 
 def import_cluster(raw: dict[str, Any], source: str, scheduler: str) -> tuple[Draft, dict[str, list[str]]]:
-    """Turn a cluster config into a profile, and return its grid too.
-
-    Parameters
-    ----------
-    raw : dict
-    source : str
-        The file's name, for messages.
-    scheduler : {"slurm", "grid-engine"}
-        Which the file does not say.
+    """Turn a cluster config, read from the file ``source``, into a profile; raise ConfigError for a wrong type.
 
     Returns
     -------
     draft : Draft
         Settings of a profile.
-    grid : dict from str to list of str
+    grid : dict of str to list of str
         ``subject_id`` and ``roi_type`` where the grid has them; ``sampling_rate`` where features are made with one.
-
-    Raises
-    ------
-    ConfigError
-        If a value is of the wrong type.
     """
     draft = Draft(source, {"scheduler": scheduler, "shared_folder": "~/voxelcast"})
-    draft.comment("shared_folder", "Job logs; all machines must see it.")
     whole = Section(draft, raw)
+    whole.comment("shared_folder", "Job logs; all machines must see it.")
     whole.part("meta_job_args").rest(_META)
     search = whole.part("param_search_args")
     resources = search.part("search_resources")
@@ -66,7 +53,7 @@ def import_cluster(raw: dict[str, Any], source: str, scheduler: str) -> tuple[Dr
     grid = _grid(search.part("search_config"))
     search.rest({"search_logging": "what is recorded is always the same: docs/results.md"})
     draft.settings["workers"] = _workers(whole.part("single_job_args"), jobs, scheduler)
-    draft.comment(
+    whole.comment(
         "workers",
         f"2021's file does not say how much memory: {_GB_PER_CORE} GB for each core. A job runs many steps, one "
         "after the other on each core, so fewer jobs may do.",
@@ -128,11 +115,10 @@ def _exclusion(nodes: object, name: str, scheduler: str) -> str:
 
 def _extraction(before: Section, scheduler: str) -> dict[str, list[str]]:
     """Jobs that made features in 2021: workers with GPUs, where those had some."""
-    draft = before.draft
     job = before.part("processing_job_args")
     if job.number("num_gpus", 0, least=0):
-        draft.settings["gpu_workers"] = _workers(job, 1, scheduler)
-        draft.comment("gpu_workers", "Features are extracted on these.")
+        before.draft.settings["gpu_workers"] = _workers(job, 1, scheduler)
+        before.comment("gpu_workers", "Features are extracted on these.")
     elif job.values:
         before.dropped("processing_job_args", "features are extracted on the same workers")
     given = before.part("extra_cmd_line_input")

@@ -14,8 +14,6 @@ from voxelcast.import_2021.cluster import import_cluster
 from voxelcast.import_2021.draft import Note, read_2021
 from voxelcast.import_2021.train import import_train
 
-SCHEDULERS_2021 = ("slurm", "grid-engine")
-
 
 @dataclass(frozen=True)
 class Import2021:
@@ -45,22 +43,20 @@ def import_2021(
 
     Raises
     ------
-    MissingFileError
-        If a file does not exist.
-    ConfigError, OptionError
-        If a file cannot be understood.
+    MissingFileError, ConfigError, OptionError
+        If a file does not exist or cannot be understood.
     """
-    check_option("scheduler", scheduler, SCHEDULERS_2021)
-    notes: tuple[Note, ...] = ()
+    check_option("scheduler", scheduler, ("slurm", "grid-engine"))
+    notes: list[Note] = []
     grid: dict[str, list[str]] = {}
     profile = None
     if cluster is not None:
         draft, grid = import_cluster(read_2021(cluster), str(cluster), scheduler)
         profile = draft.to_yaml(f"From {cluster.name} of 2021. Fill it in, then: voxelcast execution check PROFILE")
         parse_profile(yaml.safe_load(profile), str(cluster))
-        notes = tuple(draft.notes)
+        notes = draft.notes
     draft = import_train(read_2021(train), str(train), grid, as_in_2021)
     draft.settings = {"name": train.stem, **draft.settings}
     experiment = draft.to_yaml(f"From {train.name} of 2021. voxelcast run FILE --dry-run checks it and estimates time.")
     parse_config(yaml.safe_load(experiment), str(train))
-    return Import2021(experiment, profile, tuple(draft.notes) + notes)
+    return Import2021(experiment, profile, (*draft.notes, *notes))

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -15,14 +15,11 @@ from voxelcast.core.errors import ConfigError, MissingFileError
 
 @dataclass(frozen=True)
 class Note:
-    """A key of a 2021 file, its value, and what became of it.
-
-    ``fate`` is ``"became"``, ``"no meaning"`` or ``"unknown"``; ``text`` says what, or why.
-    """
+    """A key of a 2021 file, its value, and what became of it: ``text`` says what, or why."""
 
     key: str
     value: object
-    fate: str
+    fate: Literal["became", "no meaning", "unknown"]
     text: str
 
     def __str__(self) -> str:
@@ -40,10 +37,6 @@ class Draft:
     comments: dict[str, list[str]] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
 
-    def comment(self, setting: str, text: str) -> None:
-        """Add a comment above a setting."""
-        self.comments.setdefault(setting, []).append(text)
-
     def to_yaml(self, head: str) -> str:
         """Return the settings as YAML, one per paragraph where there is a comment."""
         lines = [f"# {line}" for line in textwrap.wrap(head, 110)]
@@ -57,20 +50,10 @@ class Draft:
 
 
 class Section:
-    """A mapping of a 2021 file, whose keys are noted one by one as it becomes clear what became of them.
+    """A mapping of a 2021 file, whose keys are noted in a draft as it becomes clear what became of them.
 
-    Parameters
-    ----------
-    draft : Draft
-        Takes the notes.
-    values : object
-    name : str
-        Its path in the file, e.g. ``train_config.smbo_config``; empty for the whole file.
-
-    Raises
-    ------
-    ConfigError
-        If it is no mapping.
+    ``name`` is its path in the file, e.g. ``train_config.smbo_config``; empty for the whole file. Raises ConfigError if
+    it is no mapping.
     """
 
     def __init__(self, draft: Draft, values: object, name: str = "") -> None:
@@ -78,6 +61,10 @@ class Section:
             raise ConfigError(f"{draft.source}: {name} must be a mapping; got {values!r}")
         self.draft, self.name, self.values = draft, name, values
         self._left = dict.fromkeys(values)
+
+    def comment(self, setting: str, text: str) -> None:
+        """Add a comment above a setting of the draft."""
+        self.draft.comments.setdefault(setting, []).append(text)
 
     def path(self, key: str) -> str:
         """Return a key's path in the file."""
@@ -118,21 +105,13 @@ class Section:
             else:
                 self._note(key, "unknown", "the 2021 code does not read it; left out")
 
-    def _note(self, key: str, fate: str, text: str) -> None:
+    def _note(self, key: str, fate: Literal["became", "no meaning", "unknown"], text: str) -> None:
         self._left.pop(key, None)
         self.draft.notes.append(Note(self.path(key), self.values.get(key, "left out"), fate, text))
 
 
 def read_2021(path: Path) -> dict[str, Any]:
-    """Read a 2021 config: YAML, or JSON with ``#`` comments, which is YAML too.
-
-    Raises
-    ------
-    MissingFileError
-        If there is no such file.
-    ConfigError
-        If it cannot be read or holds no mapping.
-    """
+    """Read a 2021 config: YAML, or JSON with ``#`` comments, which is YAML too; raise ConfigError for anything else."""
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8").replace("\t", " "))
     except (FileNotFoundError, IsADirectoryError) as error:

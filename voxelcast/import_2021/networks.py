@@ -29,80 +29,63 @@ _TIMM_STAGES = {
     "efficientnet_b3": ["blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6"],
     "resnext50_32x4d": ["act1", "layer1", "layer2", "layer3", "layer4"],
 }
-_ALL_2021 = ["algonauts2021"]
+_FILE = "The weights are a file of the 2021 folder: run from there, or name another place."
 
 
 def network_2021(name: str) -> tuple[dict[str, Any], list[str]]:
     """Return a network's settings and what a reader must know of it.
 
-    Raises
-    ------
-    ConfigError
-        For a SimCLR, VOneNet or Barlow Twins name that the 2021 repository did not have.
+    Raises ConfigError for a SimCLR, VOneNet or Barlow Twins name that the 2021 repository did not have.
     """
+    simclr = re.fullmatch(r"simclr_(r(?:50|101|152)_[123]x_sk[01])_(1|10|100)pct", name)
+    comments = []
     if name in _TORCHVISION:
-        return _torchvision(name)
-    if name in _VONE:
-        comments = [
+        network, weights = f"torchvision/{_TORCHVISION[name]}", "default"
+        if name in ("alexnet", "vgg"):
+            comments.append(
+                "2021 kept these layers' numbers by reference, and the ReLU after them overwrote some: it saw them "
+                "after the ReLU, here they are before."
+            )
+    elif name in _VONE:
+        network, weights = f"vonenet/{name.removeprefix('vone-')}", f"weights/{_VONE[name]}"
+        comments.append(
             "The weights of VOneNets are not in the 2021 repository; put the authors' file where weights says, or name "
             "another place."
-        ]
+        )
         if not name.endswith("_ns"):
             comments.append(
                 "The authors' network adds noise to its V1 block, unseeded in 2021. Here there is none unless "
                 "noise_seed is set."
             )
-        return _settings(f"vonenet/{name.removeprefix('vone-')}", f"weights/{_VONE[name]}"), comments
-    if name in _BARLOW:
-        return _settings("barlow_twins/resnet50", _BARLOW[name]), [
-            _FILE,
-            "2021 listed its bn1 and relu as two layers that were the same numbers.",
-        ]
-    simclr = re.fullmatch(r"simclr_(r(?:50|101|152)_[123]x_sk[01])_(1|10|100)pct", name)
-    if simclr:
-        return _simclr(*simclr.groups())
-    if name.startswith(("simclr", "vone", "barlow_twins")):
+    elif name in _BARLOW:
+        network, weights = "barlow_twins/resnet50", _BARLOW[name]
+        comments += [_FILE, "2021 listed its bn1 and relu as two layers that were the same numbers."]
+    elif simclr:
+        variant, percent = simclr.groups()
+        network, weights = f"simclr/{variant}", f"{_SIMCLR_FOLDER}/{variant}_finetuned_{percent}pct.pth"
+        comments.append(_FILE)
+        if variant not in _NOT_NORMALISED_2021:
+            comments.append(
+                "2021 gave this network inputs normalised for ImageNet, which it was not trained with. Here it gets "
+                "RGB in [0, 1], as it should."
+            )
+    elif name.startswith(("simclr", "vone", "barlow_twins")):
         raise ConfigError(
             f"feature_model must be a network of the 2021 repository, e.g. {', '.join(_VONE)}, {', '.join(_BARLOW)} or "
             f"simclr_r50_1x_sk0_100pct; got {name!r}"
         )
-    return _timm(name)
-
-
-_FILE = "The weights are a file of the 2021 folder: run from there, or name another place."
-
-
-def _settings(name: str, weights: str, layers: list[str] | None = None) -> dict[str, Any]:
-    return {"name": name, "weights": weights, "layers": layers or _ALL_2021}
-
-
-def _torchvision(name: str) -> tuple[dict[str, Any], list[str]]:
-    comments = []
-    if name in ("alexnet", "vgg"):
-        comments.append(
-            "2021 kept these layers' numbers by reference, and the ReLU after them overwrote some: it saw them after "
-            "the ReLU, here they are before."
-        )
-    return _settings(f"torchvision/{_TORCHVISION[name]}", "default"), comments
-
-
-def _simclr(variant: str, percent: str) -> tuple[dict[str, Any], list[str]]:
-    comments = [_FILE]
-    if variant not in _NOT_NORMALISED_2021:
-        comments.append(
-            "2021 gave this network inputs normalised for ImageNet, which it was not trained with. Here it gets RGB in "
-            "[0, 1], as it should."
-        )
-    return _settings(f"simclr/{variant}", f"{_SIMCLR_FOLDER}/{variant}_finetuned_{percent}pct.pth"), comments
+    else:
+        return _timm(name)
+    return {"name": network, "weights": weights, "layers": ["algonauts2021"]}, comments
 
 
 def _timm(name: str) -> tuple[dict[str, Any], list[str]]:
-    settings = _settings(f"timm/{name}", "default", _TIMM_STAGES.get(name, ["blocks"]))
     comments = ["Released weights as timm names them today; they may be newer than those of 2021."]
     if name not in _TIMM_STAGES:
         comments.append(
             f"2021 took the stages that timm gives as features; here all blocks. Choose others: voxelcast networks "
             f"layers timm/{name}"
         )
+    settings = {"name": f"timm/{name}", "weights": "default", "layers": _TIMM_STAGES.get(name, ["blocks"])}
     imagenet = {"input_size": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     return {**settings, **imagenet}, comments

@@ -31,17 +31,11 @@ _SUFFIXES: Final = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".png")
 
 @dataclass(frozen=True)
 class VolumeMap:
-    """Values in a volume.
-
-    Parameters
-    ----------
-    values : ndarray of shape (x, y, z), float32
-    affine : ndarray of shape (4, 4) or None
-        None where the dataset does not say where in the brain the volume lies.
-    """
+    """Values in a volume, (x, y, z), float32."""
 
     values: FloatArray
     affine: FloatArray | None
+    """(4, 4); None where the dataset does not say where in the brain the volume lies."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +56,8 @@ def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[
     Returns
     -------
     voxels : dict of subject to dict of ROI to dict of quantity to ndarray of shape (n_voxels,)
-        With ``noise_normalised_r`` = r / noise_ceiling_r, NaN where the ceiling is 0, added.
-
-    Raises
-    ------
-    MissingFileError
-        If they are ``needed`` and there are none of the dataset's subjects and ROIs.
+        With ``noise_normalised_r`` = r / noise_ceiling_r, NaN where the ceiling is 0, added. Raises MissingFileError if
+        they are ``needed`` and there are none of the dataset's subjects and ROIs.
     """
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
@@ -103,13 +93,7 @@ def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 
 
 def choose_quantities(voxels: Mapping[str, Mapping[str, FloatArray]], asked: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the quantities to map: those asked for, or the default ones that have any value.
-
-    Raises
-    ------
-    UnknownNameError
-        For one that no ROI has.
-    """
+    """Return the quantities to map: those asked for (UnknownNameError for one that no ROI has), or the default ones."""
     known = dict.fromkeys(name for values in voxels.values() for name in values)
     for name in asked:
         check_known("quantity", name, tuple(known), where="in voxels/")
@@ -122,21 +106,10 @@ def choose_quantities(voxels: Mapping[str, Mapping[str, FloatArray]], asked: Seq
 
 
 def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -> BrainMap:
-    """Put the values of a subject's ROIs where their voxels are.
+    """Put the values of a subject's ROIs where their voxels are; a voxel in several ROIs gets the mean of its values.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    subject : str
-    values : mapping of ROI to ndarray of shape (n_voxels,)
-        A voxel in several ROIs gets the mean of its values.
-
-    Raises
-    ------
-    DataError
-        If the dataset does not know where its voxels lie.
-    AlignmentError
-        If the number of values is not that of the voxels, or ROIs lie in different volumes.
+    ``values`` maps each ROI to an ndarray of shape (n_voxels,). Raises DataError if the dataset does not know where its
+    voxels lie, AlignmentError if their number is another, or ROIs lie in different volumes.
     """
     found = {roi: dataset.voxel_indices(subject, roi) for roi in values}
     volumes, surfaces = [], []
@@ -183,16 +156,9 @@ def _mean_at(size: int, parts: Sequence[tuple[IntArray, FloatArray]]) -> FloatAr
 
 
 def read_affine(path: Path, shape: tuple[int, ...]) -> FloatArray:
-    """Read the affine of a NIfTI image of the same grid, e.g. the ``example.nii`` of the 2021 development kit.
+    """Read the affine, (4, 4), of a NIfTI image of the same grid, e.g. ``example.nii`` of the 2021 development kit.
 
-    Returns
-    -------
-    affine : ndarray of shape (4, 4)
-
-    Raises
-    ------
-    MissingFileError, DataError, AlignmentError
-        If it is not there, cannot be read, or has another grid.
+    Raises MissingFileError, DataError or AlignmentError if it is not there, cannot be read, or has another grid.
     """
     image = load_image(path, "image")
     if tuple(image.shape[:3]) != tuple(shape):
@@ -204,18 +170,13 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
     """Write ``<name>.nii.gz``, or ``<name>_hemi-L.func.gii`` and ``<name>_hemi-R.func.gii``.
 
     A volume whose position in the brain is not known is written with the identity as affine and without a form code.
-
-    Raises
-    ------
-    MissingPackageError
-        If nibabel is not installed.
     """
     nibabel = import_nibabel()
     if isinstance(brain_map, VolumeMap):
         affine = np.eye(4) if brain_map.affine is None else brain_map.affine
         image = nibabel.Nifti1Image(np.asarray(brain_map.values, dtype=np.float32), affine)
-        image.header.set_sform(affine, code=0 if brain_map.affine is None else "mni")
-        image.header.set_qform(affine, code=0 if brain_map.affine is None else "mni")
+        for set_form in (image.header.set_sform, image.header.set_qform):
+            set_form(affine, code=0 if brain_map.affine is None else "mni")
         path = folder / f"{name}.nii.gz"
         write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))  # no time in it: same map, same bytes
         return [path]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import matplotlib
 import numpy as np
+from matplotlib import pyplot
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError
+from voxelcast.datasets.readers.brain_images import import_nibabel
 from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap
 from voxelcast.store.atomic import atomic_path
 
@@ -26,20 +30,8 @@ def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str) -> Path
     the brain is not known, as three slices through the middle of its values. A surface is drawn inflated, seen from
     outside and inside, on fsaverage5: every finer fsaverage is sampled at the vertices that fsaverage5 has too.
 
-    Parameters
-    ----------
-    path : Path
-    brain_map : VolumeMap or SurfaceMap
-    title : str
-    quantity : str
-        What the values are; p and q values are shown as -log10.
-
-    Raises
-    ------
-    MissingPackageError
-        If nilearn is not installed.
-    DataError
-        If there is no value at all, or a mesh is none of the fsaverage family.
+    ``quantity`` says what the values are; p and q values are shown as -log10. Raises MissingPackageError without
+    nilearn; DataError if there is no value at all, or a mesh is none of the fsaverage family.
     """
     nilearn = _import_nilearn()
     shown, label = _shown(brain_map, quantity)
@@ -55,39 +47,28 @@ def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str) -> Path
     figure.suptitle(f"{title}, {label}", fontsize=10, y=None if figure.get_layout_engine() else 0.99)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    nilearn.pyplot.close(figure)
+    pyplot.close(figure)
     return path
 
 
-class _Nilearn(NamedTuple):
-    """The parts of nilearn and matplotlib that draw."""
-
-    datasets: Any
-    plotting: Any
-    image: Any
-    pyplot: Any
-
-
-def _import_nilearn() -> _Nilearn:
+def _import_nilearn() -> Any:
     try:
-        from nibabel import Nifti1Image
-        from nilearn import datasets, plotting
+        import nilearn.datasets
+        import nilearn.plotting
     except ImportError as error:
         raise MissingPackageError(
             f"pictures of brain maps need nilearn ({error}); install it: pip install 'voxelcast[neuroimaging]'"
         ) from error
-    from matplotlib import pyplot
-
-    return _Nilearn(datasets, plotting, Nifti1Image, pyplot)
+    return nilearn
 
 
 def _shown(brain_map: BrainMap, quantity: str) -> tuple[BrainMap, str]:
     if not quantity.endswith(("p_value", "q_value")):
         return brain_map, quantity
+    label = f"-log10({quantity})"
     if isinstance(brain_map, VolumeMap):
-        return VolumeMap(_minus_log10(brain_map.values), brain_map.affine), f"-log10({quantity})"
-    left, right = _minus_log10(brain_map.left), _minus_log10(brain_map.right)
-    return SurfaceMap(brain_map.mesh, left, right), f"-log10({quantity})"
+        return replace(brain_map, values=_minus_log10(brain_map.values)), label
+    return replace(brain_map, left=_minus_log10(brain_map.left), right=_minus_log10(brain_map.right)), label
 
 
 def _minus_log10(values: FloatArray) -> FloatArray:
@@ -107,11 +88,11 @@ def _scale(values: FloatArray) -> dict[str, Any]:
     return {"cmap": "inferno", "vmin": 0.0, "vmax": top}
 
 
-def _volume(nilearn: _Nilearn, brain_map: VolumeMap, scale: dict[str, Any]) -> Any:
+def _volume(nilearn: Any, brain_map: VolumeMap, scale: dict[str, Any]) -> Any:
     if brain_map.affine is None:
-        return _slices(nilearn, brain_map.values, scale)
-    figure = nilearn.pyplot.figure(figsize=(9.0, 2.7))
-    image = nilearn.image(np.nan_to_num(brain_map.values), brain_map.affine)
+        return _slices(brain_map.values, scale)
+    figure = pyplot.figure(figsize=(9.0, 2.7))
+    image = import_nibabel().Nifti1Image(np.nan_to_num(brain_map.values), brain_map.affine)
     nilearn.plotting.plot_glass_brain(
         image,
         display_mode="lyrz",
@@ -127,10 +108,10 @@ def _volume(nilearn: _Nilearn, brain_map: VolumeMap, scale: dict[str, Any]) -> A
     return figure
 
 
-def _slices(nilearn: _Nilearn, values: FloatArray, scale: dict[str, Any]) -> Any:
+def _slices(values: FloatArray, scale: dict[str, Any]) -> Any:
     """Draw the slices through the middle of the values; which side is left is not known, so none is said."""
     middle = np.median(np.argwhere(np.isfinite(values)), axis=0).astype(int)
-    figure, axes = nilearn.pyplot.subplots(1, 3, figsize=(9.0, 3.0), layout="constrained")
+    figure, axes = pyplot.subplots(1, 3, figsize=(9.0, 3.0), layout="constrained")
     for axis, (ax, name) in enumerate(zip(axes, "xyz", strict=True)):
         shown = ax.imshow(values.take(middle[axis], axis).T, origin="lower", interpolation="nearest", **scale)
         ax.set(xticks=[], yticks=[], facecolor="#d9dce0")
@@ -139,21 +120,20 @@ def _slices(nilearn: _Nilearn, values: FloatArray, scale: dict[str, Any]) -> Any
     return figure
 
 
-def _surface(nilearn: _Nilearn, brain_map: SurfaceMap, scale: dict[str, Any]) -> Any:
+def _surface(nilearn: Any, brain_map: SurfaceMap, scale: dict[str, Any]) -> Any:
     if len(brain_map.left) not in _FSAVERAGE.values() or not brain_map.mesh.startswith("fsaverage"):
         raise DataError(
             f"a picture needs a mesh of {', '.join(_FSAVERAGE)}; got {brain_map.mesh} with {len(brain_map.left)} "
             "vertices; the GIFTI files can be opened in other viewers"
         )
     mesh = nilearn.datasets.fetch_surf_fsaverage("fsaverage5")
-    figure, axes = nilearn.pyplot.subplots(1, 4, figsize=(10.0, 2.6), subplot_kw={"projection": "3d"})
+    figure, axes = pyplot.subplots(1, 4, figsize=(10.0, 2.6), subplot_kw={"projection": "3d"})
     figure.subplots_adjust(left=0.0, right=0.92, bottom=0.0, top=0.84, wspace=0.0)
     views = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
     for ax, (side, view) in zip(axes, views, strict=True):
         values = (brain_map.left if side == "left" else brain_map.right)[:_SHOWN]
-        empty = not np.isfinite(
-            values
-        ).any()  # nilearn warns of a hemisphere of NaN, but hides what is below a threshold
+        # nilearn warns of a hemisphere of NaN, but hides what is below a threshold.
+        empty = not np.isfinite(values).any()
         nilearn.plotting.plot_surf_stat_map(
             mesh[f"infl_{side}"],
             np.zeros_like(values) if empty else values,
@@ -169,8 +149,6 @@ def _surface(nilearn: _Nilearn, brain_map: SurfaceMap, scale: dict[str, Any]) ->
         )
         ax.set_title(f"{side}, {view}", fontsize=8, y=0.98)
         ax.set_box_aspect(None, zoom=1.65)
-    colours = nilearn.pyplot.matplotlib.cm.ScalarMappable(
-        nilearn.pyplot.matplotlib.colors.Normalize(scale["vmin"], scale["vmax"]), scale["cmap"]
-    )
+    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(scale["vmin"], scale["vmax"]), scale["cmap"])
     figure.colorbar(colours, cax=figure.add_axes((0.935, 0.15, 0.012, 0.65)))
     return figure

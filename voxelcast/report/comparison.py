@@ -22,19 +22,10 @@ _NOT_COMPARED: Final = ("name", "compute")
 
 @dataclass(frozen=True)
 class Output:
-    """One output as the comparison shows it.
-
-    Parameters
-    ----------
-    label : str
-        Name of the experiment; with the folder's name where several experiments have the same.
-    folder : str
-    colour : str
-    results : Results
-    measure : Measure
-    """
+    """One output as the comparison shows it."""
 
     label: str
+    """Name of the experiment; with the folder's name where several experiments have the same."""
     folder: str
     colour: str
     results: Results
@@ -50,15 +41,7 @@ def outputs_of(results: Mapping[str, Results], folders: Mapping[str, str] | None
 
 
 def read_outputs(folders: Sequence[Path]) -> list[Output]:
-    """Read several output folders and name each.
-
-    Raises
-    ------
-    OptionError
-        If a folder is given twice.
-    MissingFileError, DataError
-        If a folder or its files are missing or cannot be understood.
-    """
+    """Read several output folders and name each; raise OptionError if one is given twice."""
     whole = [folder.resolve() for folder in folders]
     twice = next((folder for folder in whole if whole.count(folder) > 1), None)
     if twice is not None:
@@ -72,22 +55,28 @@ def read_outputs(folders: Sequence[Path]) -> list[Output]:
     return outputs_of(dict(zip(labels, read, strict=True)), dict(zip(labels, names, strict=True)))
 
 
-def all_rois(outputs: Sequence[Output]) -> tuple[str, ...]:
-    """List the ROIs of any output, from early to late visual cortex, then the others as they come."""
-    return sort_rois(roi for output in outputs for roi in output.results.rois)
-
-
-def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
-    """Average an output's scores over subjects, in one ROI or (None) over all.
+def mean_rows(outputs: Sequence[Output], *, by_voxel: bool) -> list[tuple[str, list[Mean]]]:
+    """Average each output's scores over subjects.
 
     Parameters
     ----------
-    output : Output
-    roi : str or None
+    outputs : sequence of Output
     by_voxel : bool
         Whether every voxel counts the same, so that a subject or ROI counts by its number of voxels; otherwise every
         subject counts the same, and over all ROIs every ROI.
+
+    Returns
+    -------
+    rows : list of (roi, list of Mean)
+        The ROIs of any output, from early to late visual cortex, then the others as they come; at last ``"all ROIs"``.
     """
+    rois = sort_rois(roi for output in outputs for roi in output.results.rois)
+    rows = [(roi, [roi_mean(output, roi, by_voxel=by_voxel) for output in outputs]) for roi in rois]
+    return [*rows, ("all ROIs", [roi_mean(output, None, by_voxel=by_voxel) for output in outputs])]
+
+
+def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
+    """Average an output's scores over subjects as `mean_rows` does, in one ROI or (None) over all."""
     scores, column = output.results.scores, output.measure.column
     table = scores[np.isfinite(scores[column])]
     if roi is None and not by_voxel:
@@ -153,8 +142,8 @@ def warnings_of(outputs: Sequence[Output]) -> list[str]:
         "seeds, and so folds": [str(output.results.config.get("seed")) for output in outputs],
     }.items():
         if len(set(values)) > 1:
-            shown = "; ".join(f"{o.label}: {v}" for o, v in zip(outputs, values, strict=True)) if what in _SHOWN else ""
-            found.append(f"The outputs have different {what}{f' ({shown})' if shown else ''}.")
+            shown = "; ".join(f"{o.label}: {v}" for o, v in zip(outputs, values, strict=True))
+            found.append(f"The outputs have different {what}{f' ({shown})' if what in _SHOWN else ''}.")
     for note in dict.fromkeys(note for output in outputs for note in output.results.notes):
         named = [output.label for output in outputs if note in output.results.notes]
         found.append(f"{'All' if len(named) == len(outputs) else ', '.join(named)}: {note}")

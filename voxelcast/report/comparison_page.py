@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 
 from voxelcast.core.errors import OptionError
-from voxelcast.report.comparison import Output, all_rois, differences, read_outputs, roi_mean, warnings_of
+from voxelcast.report.comparison import Output, differences, mean_rows, read_outputs, warnings_of
 from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import layer_rows
 from voxelcast.report.figures import STYLE
-from voxelcast.report.heatmap import Heatmap, mean_map
+from voxelcast.report.heatmap import heatmap
 from voxelcast.report.page import MOST_PANELS, environment, scripts
 from voxelcast.report.panels import depth_panel, score_panel
-from voxelcast.report.strips import strip, strip_axis
+from voxelcast.report.strips import strip_axis
 from voxelcast.report.summary import Mean, number, plural
 from voxelcast.store.atomic import write_text
 
-_WAYS = {
+_WAYS = {  # the last is the one that the page begins with
     True: ("Every voxel counts the same", "voxel-weighted: a subject counts by the number of its voxels"),
     False: ("Every subject counts the same", "mean over voxels of each subject, then over subjects, then over ROIs"),
 }
@@ -42,10 +43,8 @@ def write_comparison(outputs: Sequence[Path], path: Path) -> Path:
     ------
     OptionError
         If there are fewer than two folders, or one is given twice.
-    MissingFileError, DataError
-        If a folder or its files are missing or cannot be understood.
-    UnwritableError
-        If the file cannot be written.
+    MissingFileError, DataError, UnwritableError
+        If a file is missing or cannot be understood, or ``path`` cannot be written.
     """
     if len(outputs) < 2:
         raise OptionError(f"a comparison needs at least 2 outputs; got {len(outputs)}")
@@ -56,44 +55,37 @@ def write_comparison(outputs: Sequence[Path], path: Path) -> Path:
 
 
 def _content(outputs: Sequence[Output]) -> dict[str, Any]:
-    rois = all_rois(outputs)
-    labels = list(dict.fromkeys(output.measure.label for output in outputs))
-    measure = labels[0] if len(labels) == 1 else "score (of different kinds: see the notes)"
-    shown = rois[:MOST_PANELS]
+    labels = [output.label for output in outputs]
+    measures = list(dict.fromkeys(output.measure.label for output in outputs))
+    measure = measures[0] if len(measures) == 1 else "score (of different kinds: see the notes)"
     ways = []
     with mpl.rc_context(STYLE):
         for by_voxel, (title, explained) in _WAYS.items():
-            means = [[roi_mean(output, roi, by_voxel=by_voxel) for output in outputs] for roi in rois]
-            overall = [roi_mean(output, None, by_voxel=by_voxel) for output in outputs]
-            panel = score_panel(f"Scores by ROI: {title.lower()}", outputs, shown, means[: len(shown)], measure)
-            ways.append({"title": title, "explained": explained, "panel": panel,
-                         "map": _map(outputs, rois, means, overall)})  # fmt: skip
-        depth = depth_panel(outputs, shown)
-    overall = [roi_mean(output, None, by_voxel=False) for output in outputs]
-    axis = strip_axis(overall)
+            rows = mean_rows(outputs, by_voxel=by_voxel)
+            scores = [[mean.score for mean in means] for _, means in rows]
+            table = pd.DataFrame(scores, index=[name for name, _ in rows], columns=labels)
+            panel = score_panel(f"Scores by ROI: {title.lower()}", outputs, rows[:-1][:MOST_PANELS], measure)
+            ways.append(
+                {"title": title, "explained": explained, "panel": panel, "map": heatmap(table, with_mean=False)}
+            )
+        rois, overall = [roi for roi, _ in rows[:-1]], rows[-1][1]
+        depth = depth_panel(outputs, rois[:MOST_PANELS])
     order = sorted(range(len(outputs)), key=lambda k: -overall[k].score if overall[k].score == overall[k].score else 2)
     return {
         "outputs": [outputs[k] for k in order],
         "overall": [overall[k] for k in order],
-        "strips": [strip(overall[k], axis) for k in order],
-        "axis": axis,
+        "axis": strip_axis(overall),
         "rois": rois,
         "measure": measure,
         "lead": _lead(outputs, overall, rois, measure),
         "ways": ways,
         "depth": depth,
-        "n_without_figures": len(rois) - len(shown),
+        "n_without_figures": max(0, len(rois) - MOST_PANELS),
         "differences": differences(outputs),
-        "labels": [output.label for output in outputs],
+        "labels": labels,
         "warnings": warnings_of(outputs),
         "chosen": {output.label: _chosen(output) for output in outputs},
     }
-
-
-def _map(outputs: Sequence[Output], rois: Sequence[str], means: list[list[Mean]], overall: list[Mean]) -> Heatmap:
-    labels = [output.label for output in outputs]
-    scores = [[mean.score for mean in row] for row in [*means, overall]]
-    return mean_map([*rois, "all ROIs"], labels, scores)
 
 
 def _lead(outputs: Sequence[Output], overall: Sequence[Mean], rois: Sequence[str], measure: str) -> str:
@@ -110,6 +102,6 @@ def _lead(outputs: Sequence[Output], overall: Sequence[Mean], rois: Sequence[str
 
 def _chosen(output: Output) -> list[str]:
     """Name the layers chosen for the most pairs of subject and ROI."""
-    rows = [row for row in layer_rows(output.results, layer_order(output.results)) if row.chosen]
-    rows.sort(key=lambda row: -row.chosen)
-    return [f"{row.network}: {row.layer} ({row.chosen} of {len(output.results.scores)})" for row in rows[:3]]
+    rows = [row for row in layer_rows(output.results, layer_order(output.results)) if row["chosen"]]
+    rows.sort(key=lambda row: -row["chosen"])
+    return [f"{row['network']}: {row['layer']} ({row['chosen']} of {len(output.results.scores)})" for row in rows[:3]]

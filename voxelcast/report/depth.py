@@ -32,14 +32,7 @@ def rows_of(table: pd.DataFrame, network: Network) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Depth:
-    """Layers of each network in their order of depth.
-
-    Parameters
-    ----------
-    layers : mapping of Network to tuple of str
-        From the layer nearest the pixels on.
-    colours : mapping of Network to str
-    """
+    """Layers of each network in their order of depth, from the one nearest the pixels on."""
 
     layers: Mapping[Network, tuple[str, ...]]
     colours: Mapping[Network, str]

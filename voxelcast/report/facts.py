@@ -3,108 +3,115 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from voxelcast.report.depth import NETWORK, Depth
-from voxelcast.report.summary import network_label
+from voxelcast.report.summary import mean_or_nan, network_label
 from voxelcast.results.read import Results
 
 _NAMES_SHOWN: Final = 8
+MOST_LAYERS: Final = 6
+"""Layers of each ROI whose weights are shown."""
 
 
-@dataclass(frozen=True)
-class LayerRow:
-    """One layer: its number by depth, its sizes, and for how many pairs it was chosen."""
-
-    network: str
-    colour: str
-    number: int
-    layer: str
-    n_features: float
-    n_components: float
-    explained_variance: float
-    chosen: int
-
-
-def layer_rows(results: Results, depth: Depth) -> list[LayerRow]:
-    """List the layers of every network in their order of depth."""
-    columns = ["network", "pool", "layer", "n_features", "n_components", "explained_variance"]
+def layer_rows(results: Results, depth: Depth) -> list[dict[str, Any]]:
+    """List the layers of every network by depth: number, sizes, and for how many pairs each was chosen."""
+    sizes = ["n_features", "n_components", "explained_variance"]
+    columns = ["network", "pool", "layer", *sizes]
     known = {row[:3]: row[3:] for row in results.layers[columns].itertuples(index=False, name=None)}
     chosen = results.scores.groupby([*NETWORK, "layer"]).size().to_dict()
+    return [
+        {
+            "network": network_label(*network),
+            "colour": depth.colours[network],
+            "number": number,
+            "layer": layer,
+            "chosen": int(chosen.get((*network, layer), 0)),
+            **dict(zip(sizes, known.get((network[0], network[2], layer), (np.nan,) * 3), strict=True)),
+        }
+        for network, layers in depth.layers.items()
+        for number, layer in enumerate(layers, start=1)
+    ]
+
+
+def exclusion_rows(results: Results) -> list[tuple[Any, ...]]:
+    """List the pairs that failed, and gather the exclusions that share kind, subject, ROI and reason.
+
+    Returns
+    -------
+    rows : list of (kind, subject, roi, count, reason, the first names)
+    """
+    rows: list[tuple[Any, ...]] = [("subject x ROI", *pair, 1, reason, "") for pair, reason in results.missing.items()]
+    keys = ["kind", "subject", "roi", "reason"]
+    for (kind, subject, roi, reason), names in results.exclusions.groupby(keys, sort=False)["name"]:
+        named = [name for name in names if name]
+        more = f" and {len(named) - _NAMES_SHOWN} more" if len(named) > _NAMES_SHOWN else ""
+        rows.append((kind, subject, roi, len(names), reason, ", ".join(named[:_NAMES_SHOWN]) + more))
+    return rows
+
+
+def weight_rows(results: Results) -> list[tuple[str, str, str, float, float]]:
+    """List the heaviest layers of each ROI; empty where every prediction comes from one model.
+
+    Weights of a layer's different hyper-parameters are added; a layer without weight in a subject counts 0 there.
+
+    Returns
+    -------
+    rows : list of (roi, network, layer, mean weight over subjects, share of all the ROI's weights)
+    """
+    table = results.weights
+    if table.empty or table.groupby(["subject", "roi"]).size().max() < 2:
+        return []
     rows = []
-    for (network, weights, pool), layers in depth.layers.items():
-        label, colour = network_label(network, weights, pool), depth.colours[network, weights, pool]
-        for number, layer in enumerate(layers, start=1):
-            n_features, n_components, explained = known.get((network, pool, layer), (np.nan, np.nan, np.nan))
-            count = int(chosen.get((network, weights, pool, layer), 0))
-            rows.append(LayerRow(label, colour, number, layer, n_features, n_components, explained, count))
+    for roi in results.rois:
+        mine = table[table["roi"] == roi]
+        summed = mine.groupby([*NETWORK, "layer"], sort=False)["weight"].sum() / mine["subject"].nunique()
+        summed = summed.sort_values(ascending=False, kind="stable")
+        total = float(summed.sum()) or 1.0
+        for *network, layer, weight in summed.head(MOST_LAYERS).reset_index().itertuples(index=False):
+            rows.append((roi, network_label(*network), layer, weight, max(weight / total, 0.0)))
     return rows
 
 
-@dataclass(frozen=True)
-class ExclusionRow:
-    """What was left out for one reason: how many, and the first names."""
+def gain_rows(results: Results) -> list[tuple[Any, ...]]:
+    """List per ROI what combining models gained over the best single one; empty where it was not measured.
 
-    kind: str
-    subject: str
-    roi: str
-    reason: str
-    count: int
-    names: str
-
-
-def exclusion_rows(results: Results) -> list[ExclusionRow]:
-    """List the pairs that failed, and gather the exclusions that share kind, subject, ROI and reason."""
-    rows = [ExclusionRow("subject x ROI", *pair, reason, 1, "") for pair, reason in results.missing.items()]
-    for (kind, subject, roi, reason), group in results.exclusions.groupby(
-        ["kind", "subject", "roi", "reason"], sort=False
-    ):
-        names = [name for name in group["name"] if name]
-        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        shown = ", ".join(names[:_NAMES_SHOWN]) + more
-        rows.append(ExclusionRow(str(kind), str(subject), str(roi), str(reason), len(group), shown))
-    return rows
+    Returns
+    -------
+    rows : list of (roi, models, score of the best single one, gain, its low and high end)
+        Means over subjects; NaN where unknown.
+    """
+    if not results.scores["gain"].notna().any():
+        return []
+    columns = ["n_models", "single_score", "gain", "gain_low", "gain_high"]
+    means = results.scores.groupby("roi")[columns].agg(mean_or_nan)
+    return list(means.loc[list(results.rois)].itertuples(name=None))
 
 
-@dataclass(frozen=True)
-class StepRow:
-    """Time that the steps of one kind took, and the most memory that one of them held (NaN where not measured)."""
-
-    kind: str
-    count: int
-    seconds: float
-    longest: float
-    peak_mb: float
-    share: float
-
-
-def step_rows(provenance: Mapping[str, Any]) -> list[StepRow]:
+def step_rows(provenance: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Sum the seconds of the steps of each kind.
 
     ``provenance["steps"]`` maps ``"<kind>/<name>"`` to ``{"seconds": ..., "peak_mb": ...}``; what has no seconds is
     left to the listing of the whole provenance.
+
+    Returns
+    -------
+    rows : list of (kind, count, seconds, the longest's, most memory that one held in MB, share of the longest kind)
+        The memory is NaN where it was not measured.
     """
-    steps = provenance.get("steps", {})
-    kinds: dict[str, list[Mapping[str, Any]]] = {}
-    for name, facts in steps.items() if isinstance(steps, Mapping) else ():
-        if isinstance(facts, Mapping) and isinstance(facts.get("seconds"), int | float):
-            kinds.setdefault(str(name).partition("/")[0], []).append(facts)
-    totals = {kind: sum(float(step["seconds"]) for step in found) for kind, found in kinds.items()}
-    most = max(totals.values(), default=0.0)
-    return [
-        StepRow(
-            kind=kind,
-            count=len(found),
-            seconds=totals[kind],
-            longest=max(float(step["seconds"]) for step in found),
-            peak_mb=max((float(step["peak_mb"]) for step in found if step.get("peak_mb") is not None), default=np.nan),
-            share=totals[kind] / most if most else 0.0,
-        )
-        for kind, found in kinds.items()
+    steps = provenance.get("steps")
+    timed = [
+        (str(name).partition("/")[0], float(facts["seconds"]), facts.get("peak_mb"))
+        for name, facts in (steps.items() if isinstance(steps, Mapping) else ())
+        if isinstance(facts, Mapping) and isinstance(facts.get("seconds"), int | float)
     ]
+    table = pd.DataFrame(timed, columns=["kind", "seconds", "peak_mb"]).astype({"peak_mb": float})
+    kinds = table.groupby("kind", sort=False)
+    rows = kinds["seconds"].agg(["size", "sum", "max"]).assign(peak_mb=kinds["peak_mb"].max())
+    return list(rows.assign(share=rows["sum"] / (rows["sum"].max() or 1.0)).itertuples(name=None))
 
 
 def flatten(value: object, name: str = "") -> list[tuple[str, str]]:

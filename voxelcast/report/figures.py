@@ -55,22 +55,13 @@ _FONTS: Final = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue',
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure as the page needs it.
-
-    Parameters
-    ----------
-    title : str
-    uri : str
-        The SVG (or PNG) as a data URI: nothing is fetched, and the ids of two figures cannot clash.
-    alt : str
-        What a reader who does not see the figure should know.
-    width, height : int
-        In CSS pixels.
-    """
+    """One figure as the page needs it; width and height in CSS pixels."""
 
     title: str
     uri: str
+    """The SVG (or PNG) as a data URI: nothing is fetched, and the ids of two figures cannot clash."""
     alt: str
+    """What a reader who does not see the figure should know."""
     width: int
     height: int
 

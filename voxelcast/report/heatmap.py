@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import matplotlib
@@ -11,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex, to_rgb
 
-from voxelcast.core.arrays import FloatArray
 from voxelcast.report.depth import Depth, network_of
 from voxelcast.report.summary import mean_or_nan, network_label, number
 from voxelcast.results.read import Results
@@ -34,94 +34,49 @@ class Cell:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A table of ROI x subject whose cells are coloured by value.
-
-    Parameters
-    ----------
-    subjects : tuple of str
-    rows : tuple of (roi, cells, mean)
-        The mean over subjects is a cell of its own, or None for a single subject.
-    low, high : str
-        Ends of the colour scale.
-    gradient : str
-        CSS colours of the scale, low to high.
-    n_missing : int
-        Cells without a number.
-    """
+    """A table of ROI x subject (or experiment) with cells coloured by value, on a scale from ``low`` to ``high``."""
 
     subjects: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...], Cell | None], ...]
+    """ROI, cells, and the mean over subjects or None."""
     low: str
     high: str
-    gradient: str
     n_missing: int
+    """Cells without a number."""
 
-    @property
-    def has_mean(self) -> bool:
-        """Whether there is a column of means over subjects."""
-        return any(mean is not None for _, _, mean in self.rows)
+
+def roi_table(results: Results, values: pd.Series) -> pd.DataFrame:
+    """Lay out a value of each row of scores.csv as (n_rois, n_subjects), in the report's order; NaN where missing."""
+    table = results.scores.assign(value=values).pivot(index="roi", columns="subject", values="value")
+    return table.reindex(index=list(results.rois), columns=list(results.subjects)).astype(np.float64)
 
 
 def heatmap(
-    scores: pd.DataFrame,
-    column: str,
-    rois: Sequence[str],
-    subjects: Sequence[str],
+    table: pd.DataFrame,
     *,
-    top: float | None = None,
-    titles: Mapping[Pair, str] | None = None,
+    top: float = 0.0,
+    titles: Mapping[Pair, str] = MappingProxyType({}),
     show: Callable[[float], str] = number,
-) -> Heatmap | None:
-    """Lay out one column of scores.csv as ROI x subject.
+    with_mean: bool = True,
+) -> Heatmap:
+    """Colour a table of ROI x subject, or ROI x experiment.
 
     Parameters
     ----------
-    scores : DataFrame
-    column : str
-    rois, subjects : sequence of str
-        In the order to be shown.
-    top : float, optional
+    table : DataFrame of shape (n_rois, n_subjects)
+    top : float
         Least upper end of the colour scale, e.g. 1 for noise-normalised scores.
-    titles : mapping of (subject, roi) to str, optional
-        What hovering over a cell tells.
+    titles : mapping of (subject, roi) to str
+        What hovering over a cell tells; by default ROI and subject.
     show : callable
         Turns a value into a cell's text.
+    with_mean : bool
+        Whether to add the mean over several subjects.
 
-    Returns
-    -------
-    heatmap : Heatmap or None
-        None if the column holds no finite value.
     """
-    values = (
-        scores.pivot(index="roi", columns="subject", values=column)
-        .reindex(index=list(rois), columns=list(subjects))
-        .to_numpy(dtype=np.float64)
-    )
-    if not np.isfinite(values).any():
-        return None
-    names = {} if titles is None else titles
-    hints = [[names.get((subject, roi), f"{roi}, {subject}") for subject in subjects] for roi in rois]
-    return _layout(rois, subjects, values, hints, top, show, with_mean=len(subjects) > 1)
-
-
-def mean_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]]) -> Heatmap:
-    """Lay out numbers that are means already, e.g. ROI x experiment."""
-    hints = [[f"{row}, {column}" for column in columns] for row in rows]
-    return _layout(rows, columns, np.asarray(values, dtype=np.float64), hints, None, number, with_mean=False)
-
-
-def _layout(
-    rois: Sequence[str],
-    subjects: Sequence[str],
-    values: FloatArray,
-    hints: Sequence[Sequence[str]],
-    top: float | None,
-    show: Callable[[float], str],
-    *,
-    with_mean: bool,
-) -> Heatmap:
+    values = table.to_numpy(dtype=np.float64)
     finite = values[np.isfinite(values)]
-    low, high = min(0.0, float(finite.min(initial=0.0))), max(float(finite.max(initial=0.0)), top or 0.0)
+    low, high = min(0.0, float(finite.min(initial=0.0))), max(float(finite.max(initial=0.0)), top)
     high = high if high > low else low + 1.0
 
     def cell(value: float, title: str) -> Cell:
@@ -130,17 +85,11 @@ def _layout(
         return coloured(show(value), (value - low) / (high - low), title)
 
     rows = []
-    for roi, line, titles in zip(rois, values, hints, strict=True):
-        mean = cell(mean_or_nan(line.tolist()), f"{roi}: mean over subjects") if with_mean else None
-        rows.append((roi, tuple(map(cell, line.tolist(), titles)), mean))
-    return Heatmap(
-        subjects=tuple(subjects),
-        rows=tuple(rows),
-        low=show(low),
-        high=show(high),
-        gradient=GRADIENT,
-        n_missing=int(values.size - finite.size),
-    )
+    for roi, line in zip(table.index, values.tolist(), strict=True):
+        named = [titles.get((subject, roi), f"{roi}, {subject}") for subject in table.columns]
+        mean = cell(mean_or_nan(line), f"{roi}: mean over subjects") if with_mean and len(line) > 1 else None
+        rows.append((roi, tuple(map(cell, line, named)), mean))
+    return Heatmap(tuple(table.columns), tuple(rows), show(low), show(high), values.size - finite.size)
 
 
 def layer_map(results: Results, depth: Depth) -> Heatmap:
@@ -159,13 +108,19 @@ def layer_map(results: Results, depth: Depth) -> Heatmap:
         cells[pair] = coloured(text, position, f"{row['roi']}, {row['subject']}: {named}")
     missing = Cell("—", "", "")
     rows = tuple((roi, tuple(cells.get((subject, roi), missing) for subject in subjects), None) for roi in rois)
-    return Heatmap(subjects, rows, "first layer", "last layer", GRADIENT, len(rois) * len(subjects) - len(cells))
+    return Heatmap(subjects, rows, "first layer", "last layer", len(rois) * len(subjects) - len(cells))
 
 
 def coloured(text: str, position: float, title: str = "") -> Cell:
-    """Make a cell in the colour of a position between 0 and 1 on the scale, with ink that can be read on it."""
+    """Make a cell in the colour of a position between 0 and 1 on the scale.
+
+    Its ink, black or white, is the one of higher contrast (WCAG 2 relative luminance).
+    """
     background = _colour(position)
-    return Cell(text, background, _ink(background), title)
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(background)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    # (luminance + 0.05) / 0.05 is the contrast to black, 1.05 / (luminance + 0.05) that to white.
+    return Cell(text, background, _DARK if (luminance + 0.05) ** 2 >= 0.05 * 1.05 else _LIGHT, title)
 
 
 def _colour(position: float) -> str:
@@ -173,19 +128,4 @@ def _colour(position: float) -> str:
 
 
 GRADIENT: Final = ", ".join(_colour(position) for position in np.linspace(0, 1, 9))
-
-
-def _ink(background: str) -> str:
-    """Choose the text colour of higher contrast (WCAG 2 relative luminance)."""
-    luminance = _luminance(background)
-    contrast = {ink: _contrast(luminance, _luminance(ink)) for ink in (_DARK, _LIGHT)}
-    return max(contrast, key=lambda ink: contrast[ink])
-
-
-def _luminance(colour: str) -> float:
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _contrast(a: float, b: float) -> float:
-    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
+"""CSS colours of the scale, low to high."""

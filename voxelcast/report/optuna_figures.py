@@ -57,9 +57,9 @@ def _parameters(tried: pd.DataFrame, depth: Depth) -> pd.DataFrame:
     table = pd.DataFrame([parse_hyperparameters(text) for text in tried["hyperparameters"]], index=tried.index)
     one_network = len({key[:2] for key in depth.layers}) == 1
     rows = tried.to_dict("records")
-    n_layers = [1 if one_network else len(depth.layers[network_of(row)]) for row in rows]
     numbers = [depth.index(row) + 1 for row in rows]
-    table[_DEPTH] = numbers if one_network else [k / n for k, n in zip(numbers, n_layers, strict=True)]
+    deepest = [len(depth.layers[network_of(row)]) for row in rows]
+    table[_DEPTH] = numbers if one_network else np.divide(numbers, deepest)
     table["pool"] = tried["pool"]
     varying = [name for name in table.columns if table[name].notna().all() and table[name].nunique() > 1]
     return table[varying]
@@ -78,7 +78,7 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
 
     keep = np.unique(np.linspace(0, len(table) - 1, min(len(table), _MOST_CANDIDATES)).round().astype(int))
     name = "selection score (r) − subject's mean"
-    with _pictures_only(), _quietly(optuna):
+    with _pictures_only(optuna):
         study = _study(table.iloc[keep], score[keep])
         importances = optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=seed))
         axes: Any = pictures.plot_param_importances(study, evaluator=_Known())
@@ -97,22 +97,14 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
 
 def _study(table: pd.DataFrame, score: FloatArray) -> Any:
     import optuna
+    from optuna.distributions import IntDistribution
 
     distributions = {str(name): _distribution(table[name]) for name in table.columns}
+    whole = [name for name, bounds in distributions.items() if isinstance(bounds, IntDistribution)]
+    rows: list[Any] = table.astype(dict.fromkeys(whole, int)).to_dict("records")
     study = optuna.create_study(direction="maximize")
-    kinds = {"CategoricalDistribution": str, "FloatDistribution": float, "IntDistribution": int}
-    convert = {name: kinds[type(bounds).__name__] for name, bounds in distributions.items()}
-    rows = table.to_dict("records")
-    study.add_trials(
-        [
-            optuna.trial.create_trial(
-                params={str(k): convert[str(k)](v) for k, v in row.items()},
-                distributions=distributions,
-                value=float(value),
-            )
-            for row, value in zip(rows, score, strict=True)
-        ]
-    )
+    for row, value in zip(rows, score.tolist(), strict=True):
+        study.add_trial(optuna.trial.create_trial(params=row, distributions=distributions, value=value))
     return study
 
 
@@ -153,29 +145,18 @@ def _finish(axes: Any, title: str, alt: str) -> Panel:
 
 
 @contextmanager
-def _pictures_only() -> Iterator[None]:
-    """Optuna draws through pyplot: have it open no window, and give the user's backend back."""
+def _pictures_only(optuna: Any) -> Iterator[None]:
+    """Have Optuna, which draws through pyplot, open no window, say nothing, and leave backend and style alone."""
     import matplotlib.pyplot as plt
 
-    style = dict(mpl.rcParams)
-    before = plt.get_backend()
+    backend, level = plt.get_backend(), optuna.logging.get_verbosity()
     plt.switch_backend("agg")
-    try:
-        # Optuna sets the style "ggplot" globally before it draws.
-        yield
-    finally:
-        plt.switch_backend(before)
-        mpl.rcParams.update({key: value for key, value in style.items() if key != "backend"})
-
-
-@contextmanager
-def _quietly(optuna: Any) -> Iterator[None]:
-    """Keep Optuna's notes on studies and experimental features off the terminal."""
-    level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # Optuna sets the style "ggplot" globally before it draws, and warns that its pictures are experimental.
+        with mpl.rc_context(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
         optuna.logging.set_verbosity(level)
+        plt.switch_backend(backend)

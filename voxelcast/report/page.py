@@ -13,17 +13,28 @@ from typing import Any, Final
 import jinja2
 import markupsafe
 import matplotlib
+import numpy as np
 
 from voxelcast.report.depth import Depth, layer_order
-from voxelcast.report.explorer import explorer_data
-from voxelcast.report.facts import citations, duration, exclusion_rows, flatten, layer_rows, memory, step_rows
+from voxelcast.report.facts import (
+    MOST_LAYERS,
+    citations,
+    duration,
+    exclusion_rows,
+    flatten,
+    gain_rows,
+    layer_rows,
+    memory,
+    step_rows,
+    weight_rows,
+)
 from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, STYLE, SUBJECT_COLOUR, picture
-from voxelcast.report.heatmap import heatmap, layer_map
-from voxelcast.report.model_weights import MOST_LAYERS, gain_rows, weight_rows
+from voxelcast.report.heatmap import GRADIENT, Heatmap, heatmap, layer_map, roi_table
 from voxelcast.report.optuna_figures import optuna_panels
 from voxelcast.report.panels import example_panels, layer_profiles, partition_panel, search_histories, voxel_histograms
+from voxelcast.report.plot_data import explorer_data
 from voxelcast.report.significance import significance
-from voxelcast.report.strips import strip, strip_axis
+from voxelcast.report.strips import strip_axis
 from voxelcast.report.summary import (
     Measure,
     choose_measure,
@@ -56,12 +67,8 @@ def write_report(output: Path) -> Path:
 
     Raises
     ------
-    MissingFileError
-        If the folder or one of its files is missing.
-    DataError
-        If a file cannot be understood.
-    UnwritableError
-        If the folder cannot be written to.
+    MissingFileError, DataError, UnwritableError
+        If a file is missing or cannot be understood, or the folder cannot be written to.
     """
     output = Path(output)
     results = read_results(output)
@@ -92,6 +99,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["gradient"] = GRADIENT
     made.filters |= {
         "number": number,
         "duration": duration,
@@ -107,7 +115,6 @@ def _content(results: Results) -> dict[str, Any]:
     measure = choose_measure(results.scores)
     rows = roi_rows(results, measure)
     overall = overall_row(rows)
-    axis = strip_axis(rows)
     depth = layer_order(results)
     scores = results.scores.sort_values("roi", kind="stable", key=lambda column: column.map(results.rois.index))
     return _figures(results, depth) | {
@@ -115,13 +122,10 @@ def _content(results: Results) -> dict[str, Any]:
         "measure": measure,
         "rows": rows,
         "overall": overall,
-        "axis": axis,
-        "strips": [strip(row, axis) for row in rows],
+        "axis": strip_axis(rows),
         "findings": findings(results, measure, rows, overall),
-        "score_map": heatmap(
-            results.scores, measure.column, results.rois, results.subjects, titles=_pair_titles(results, measure)
-        ),
-        "normalised_map": heatmap(results.scores, "noise_normalised_r", results.rois, results.subjects, top=1.0),
+        "score_map": _map(results, measure.column, titles=_pair_titles(results, measure)),
+        "normalised_map": _map(results, "noise_normalised_r", top=1.0),
         "has_ceiling": bool(results.scores["noise_ceiling_r"].notna().any()),
         "has_unscored": bool((results.scores["n_voxels_without_score"] > 0).any()),
         "has_tests": bool(results.scores["n_significant_voxels"].notna().any()),
@@ -140,9 +144,7 @@ def _content(results: Results) -> dict[str, Any]:
         "citations": citations(results),
         "explorer": explorer_data(results, depth),
         "network_label": network_label,
-        "n_candidates": len(results.search),
         "partition_colours": {"shared": SHARED_COLOUR, "ink": "#1b1f24"},
-        "n_without_voxels": len(results.scores) - len(results.voxels),
         "exclusions": exclusion_rows(results),
         "steps": step_rows(results.provenance),
         "provenance": flatten(results.provenance),
@@ -151,7 +153,6 @@ def _content(results: Results) -> dict[str, Any]:
             "chosen": PALETTE[1],
             "subject": SUBJECT_COLOUR,
             "neutral": "#57606a",
-            "score": PALETTE[0],
             "ceiling": CEILING_COLOUR,
             "held_out": HELD_OUT_COLOUR,
         },
@@ -186,6 +187,12 @@ def _partition(results: Results, rois: Sequence[str]) -> dict[str, Any] | None:
         "panels": {roi: partition_panel(results, roi) for roi in rois if roi in divided},
         "n_negative": sum(row.kind != "model" and row.r2 < 0 for row in rows),
     }
+
+
+def _map(results: Results, column: str, **options: Any) -> Heatmap | None:
+    """Lay out a column of scores.csv by ROI and subject; None if it holds no finite value."""
+    table = roi_table(results, results.scores[column])
+    return heatmap(table, **options) if np.isfinite(table).any(axis=None) else None
 
 
 def _pair_titles(results: Results, measure: Measure) -> dict[Pair, str]:

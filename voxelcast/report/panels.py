@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -11,7 +13,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.report import plot
 from voxelcast.report.comparison import Output, mean_depth
 from voxelcast.report.depth import Depth, Network
-from voxelcast.report.figures import PANEL_INCHES, Panel, inline
+from voxelcast.report.figures import PANEL_INCHES, STYLE, Panel, inline
 from voxelcast.report.plot_data import (
     HyperparameterScores,
     best_so_far,
@@ -23,6 +25,7 @@ from voxelcast.report.plot_data import (
 from voxelcast.report.summary import Mean, network_label, number, plural
 from voxelcast.report.variance_parts import PartRow, group_colours, part_rows, partition_ceiling
 from voxelcast.results.read import Results
+from voxelcast.store.atomic import atomic_path
 
 
 def layer_profiles(results: Results, depth: Depth, rois: Sequence[str]) -> dict[str, Panel]:
@@ -161,21 +164,20 @@ def _with_interval(row: PartRow) -> str:
     return number(row.r2) + (f" ({number(row.low)} to {number(row.high)})" if np.isfinite(row.low) else "")
 
 
-def score_panel(
-    title: str, outputs: Sequence[Output], rois: Sequence[str], means: Sequence[Sequence[Mean]], measure: str
-) -> Panel:
-    """Draw each output's score in each ROI; ``means`` is by ROI, then by output, ``measure`` names the axis."""
+def score_panel(title: str, outputs: Sequence[Output], rows: Sequence[tuple[str, list[Mean]]], measure: str) -> Panel:
+    """Draw each output's score in each ROI; ``rows`` as `mean_rows` gives them, ``measure`` names the axis."""
+    rois, means = [roi for roi, _ in rows], [of_roi for _, of_roi in rows]
     figure = Figure(figsize=plot.comparison_inches(len(rois), len(outputs)))
     axes = figure.add_subplot()
     plot.draw_roi_scores(axes, outputs, rois, means)
     axes.set_ylabel(measure)
     figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
-    best = [
-        f"{roi}: {max(zip(row, outputs, strict=True), key=lambda pair: np.nan_to_num(pair[0].score, nan=-2))[1].label}"
-        f" {number(max((mean.score for mean in row if np.isfinite(mean.score)), default=float('nan')))}"
-        for roi, row in zip(rois, means, strict=True)
-    ]
-    return inline(figure, title, f"{title}. The highest of each ROI: {'; '.join(best)}.")
+    said = []
+    for roi, of_roi in rows:
+        scores = [mean.score if np.isfinite(mean.score) else -2.0 for mean in of_roi]
+        best = int(np.argmax(scores))
+        said.append(f"{roi}: {outputs[best].label} {number(of_roi[best].score)}")
+    return inline(figure, title, f"{title}. The highest of each ROI: {'; '.join(said)}.")
 
 
 def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
@@ -195,3 +197,25 @@ def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
         if np.isfinite(depths[:, k]).any()
     ]
     return inline(figure, title, f"{title}, mean over ROIs: {', '.join(means)}.")
+
+
+def draw_layers(
+    path: Path,
+    layers: Sequence[tuple[str, str, float, float, float]],
+    ceiling: tuple[float, float],
+    comparison: str,
+    rdms: Mapping[str, FloatArray],
+) -> None:
+    """Draw a representational similarity analysis as a PNG: layers against the noise ceiling, and the ranks of RDMs.
+
+    ``layers``, ``ceiling`` and ``comparison`` as :func:`voxelcast.report.plot.layer_similarity` takes them; ``rdms``
+    are two arrays of shape (n_pairs,) by their titles.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(7.5, 3.6 + 0.22 * len(layers)), 5.6))
+        grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1))
+        plot.layer_similarity(layers, ceiling=ceiling, comparison=comparison, ax=figure.add_subplot(grid[0, :]))
+        for column, (title, rdm) in enumerate(rdms.items()):
+            plot.rdm(rdm, title=title, ax=figure.add_subplot(grid[1, column]))
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})

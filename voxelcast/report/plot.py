@@ -20,7 +20,7 @@ from scipy.stats import rankdata
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError
-from voxelcast.report.comparison import Output, all_rois, outputs_of, roi_mean
+from voxelcast.report.comparison import Output, mean_rows, outputs_of
 from voxelcast.report.depth import Depth, layer_order, rows_of
 from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, PANEL_INCHES, STYLE, SUBJECT_COLOUR
 from voxelcast.report.heatmap import COLORMAP
@@ -68,27 +68,18 @@ RANKS: Final = {1.0: "best", 0.75: "upper quartile", 0.5: "median"}
 
 
 @contextmanager
-def _drawing(
-    ax: Axes | None, x_label: str = "", y_label: str = "", inches: tuple[float, float] = PANEL_INCHES
-) -> Iterator[Axes]:
-    """Draw into ``ax``, or into new axes in the report's style."""
+def _drawing(ax: Axes | None, inches: tuple[float, float] = PANEL_INCHES, **labels: str) -> Iterator[Axes]:
+    """Draw into ``ax``, or into new axes in the report's style; ``labels`` are ``xlabel`` and ``ylabel``."""
     if ax is not None:
-        _label(ax, x_label, y_label)
+        ax.set(**labels)
         yield ax
         return
     from matplotlib import pyplot
 
     with matplotlib.rc_context(STYLE):
         axes = pyplot.figure(figsize=inches).add_subplot()
-        _label(axes, x_label, y_label)
+        axes.set(**labels)
         yield axes
-
-
-def _label(axes: Axes, x_label: str, y_label: str) -> None:
-    if x_label:
-        axes.set_xlabel(x_label)
-    if y_label:
-        axes.set_ylabel(y_label)
 
 
 def _check_roi(results: Results, roi: str) -> None:
@@ -131,7 +122,7 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
     depth = layer_order(results) if depth is None else depth
     chosen = results.scores[results.scores["roi"] == roi]
     tables = layer_scores(results, roi, depth)
-    with _drawing(ax, "layer, by depth", "selection score (r)") as axes:
+    with _drawing(ax, xlabel="layer, by depth", ylabel="selection score (r)") as axes:
         for lane, (network, layers) in enumerate(depth.layers.items()):
             if network not in tables:
                 continue
@@ -198,8 +189,7 @@ def roi_scores(results: Results | Mapping[str, Results], *, by_voxel: bool = Fal
     ['V1']
     """
     outputs = outputs_of({results.name: results} if isinstance(results, Results) else results)
-    rois = all_rois(outputs)
-    means = [[roi_mean(output, roi, by_voxel=by_voxel) for output in outputs] for roi in rois]
+    rois, means = zip(*mean_rows(outputs, by_voxel=by_voxel)[:-1], strict=True)
     with _drawing(ax, inches=comparison_inches(len(rois), len(outputs))) as axes:
         draw_roi_scores(axes, outputs, rois, means)
         axes.set_ylabel(" / ".join(dict.fromkeys(output.measure.label for output in outputs)))
@@ -217,13 +207,7 @@ def draw_roi_scores(
 ) -> None:
     """Draw scores with intervals beside each other in each ROI, and the mean noise ceiling as a bar over it.
 
-    Parameters
-    ----------
-    axes : matplotlib Axes
-    outputs : sequence of Output
-    rois : sequence of str
-    means : sequence of sequence of Mean
-        By ROI, then by output.
+    ``means`` is by ROI, then by output.
     """
     for index, output in enumerate(outputs):
         mine = [row[index] for row in means]
@@ -298,7 +282,7 @@ def search_history(results: Results, roi: str, *, ax: Axes | None = None) -> Axe
     if not (results.search["roi"] == roi).any():
         raise DataError(f"no candidate was recorded for {roi} in search.csv; choose another ROI")
     steps, mean = best_so_far(results, roi)
-    with _drawing(ax, "candidates tried", "best selection score so far (r)") as axes:
+    with _drawing(ax, xlabel="candidates tried", ylabel="best selection score so far (r)") as axes:
         if len(steps) > 1:
             for some in steps:
                 axes.plot(*_corners(some), drawstyle="steps-post", color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55)
@@ -356,7 +340,7 @@ def hyperparameter(
 
 def draw_hyperparameter(scores: HyperparameterScores, *, ax: Axes | None = None) -> Axes:
     """Draw scores as `hyperparameter` does."""
-    with _drawing(ax, scores.name, "selection score (r)") as axes:
+    with _drawing(ax, xlabel=scores.name, ylabel="selection score (r)") as axes:
         table = scores.best()
         x = table.index.to_numpy(dtype=np.float64)
         if bool((x > 0).all()) and x.max() / x.min() > _LOG_RATIO:
@@ -418,7 +402,7 @@ def voxel_histogram(results: Results, roi: str, *, edges: FloatArray | None = No
     edges = histogram_edges({roi: arrays}) if edges is None else edges
     if not edges.size:
         raise DataError(f"the experiment left no scores of single voxels in {roi}; choose another ROI")
-    with _drawing(ax, "Pearson r", "voxels") as axes:
+    with _drawing(ax, xlabel="Pearson r", ylabel="voxels") as axes:
         scores = arrays["pearson_r"]
         if scores.size:
             axes.hist(scores, bins=edges.tolist(), color=PALETTE[0], alpha=0.75, linewidth=0)
@@ -469,7 +453,7 @@ def measured_and_predicted(
     here = np.flatnonzero(example["quantile"] == quantile)
     if not here.size:
         raise DataError(f"the results hold no example voxel of {subject} {roi} at the quantile {quantile:g}")
-    with _drawing(ax, "predicted response", "measured response", (2.4, 2.4)) as axes:
+    with _drawing(ax, (2.4, 2.4), xlabel="predicted response", ylabel="measured response") as axes:
         draw_example(axes, example, int(here[0]))
     return axes
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from matplotlib.colors import to_hex
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.report.depth import NETWORK, Depth, Network, rows_of
+from voxelcast.report.depth import NETWORK, Depth, Network, network_of, rows_of
+from voxelcast.report.summary import network_label
 from voxelcast.results.read import Results
 
 _N_BINS: Final = 40
+_DIGITS: Final = 4
+"""Decimals of the interactive chart's numbers."""
 
 
 def layer_scores(results: Results, roi: str, depth: Depth) -> dict[Network, pd.DataFrame]:
@@ -61,21 +65,14 @@ def parse_hyperparameters(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class HyperparameterScores:
-    """Selection scores in an ROI against one hyper-parameter of an encoder, in the layer and pool chosen.
-
-    Parameters
-    ----------
-    encoder, name : str
-    points : DataFrame
-        ``subject``, ``value`` and ``score`` of each candidate.
-    chosen : ndarray of shape (n_chosen,)
-        Values of the models chosen.
-    """
+    """Selection scores in an ROI against one hyper-parameter of an encoder, in the layer and pool chosen."""
 
     encoder: str
     name: str
     points: pd.DataFrame
+    """``subject``, ``value`` and ``score`` of each candidate."""
     chosen: FloatArray
+    """Values of the models chosen, (n_chosen,)."""
 
     def best(self) -> pd.DataFrame:
         """Give the best score over the other hyper-parameters, (n_values, n_subjects)."""
@@ -129,3 +126,43 @@ def histogram_edges(pooled: Mapping[str, Mapping[str, FloatArray]]) -> FloatArra
     width = max(high - min(low, 0.0), 1e-3) / _N_BINS
     edges: FloatArray = width * np.arange(np.floor(min(low, 0.0) / width), np.ceil(high / width) + 1)
     return edges
+
+
+def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
+    """Gather what the page's interactive chart draws.
+
+    Returns
+    -------
+    data : dict
+        ``rois``, ``subjects``; ``networks``: list of ``{label, colour, layers}``; ``scores``: by ROI, subject and
+        network, the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI
+        and subject, the numbers of network and layer.
+    """
+    networks, rois, subjects = list(depth.layers), results.rois, results.subjects
+    chosen = {
+        (row["roi"], row["subject"]): (networks.index(network_of(row)), depth.index(row))
+        for row in results.scores.to_dict("records")
+    }
+    tables = [layer_scores(results, roi, depth) for roi in rois]
+    return {
+        "rois": rois,
+        "subjects": subjects,
+        "networks": [
+            {"label": network_label(*network), "colour": to_hex(depth.colours[network]), "layers": layers}
+            for network, layers in depth.layers.items()
+        ],
+        "scores": [
+            [
+                [_column(of_roi.get(network), subject, len(layers)) for network, layers in depth.layers.items()]
+                for subject in subjects
+            ]
+            for of_roi in tables
+        ],
+        "chosen": [[chosen.get((roi, subject)) for subject in subjects] for roi in rois],
+    }
+
+
+def _column(table: pd.DataFrame | None, subject: str, n_layers: int) -> list[float | None]:
+    if table is None or subject not in table:
+        return [None] * n_layers
+    return [round(float(value), _DIGITS) if np.isfinite(value) else None for value in table[subject]]

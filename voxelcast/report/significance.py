@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.report.heatmap import Heatmap, heatmap
+from voxelcast.report.heatmap import Heatmap, heatmap, roi_table
 from voxelcast.results.read import Results
 
 
-@dataclass(frozen=True)
-class Significance:
-    """Share of significant voxels, ROI by subject, and how they were tested, in words."""
-
-    shares: Heatmap
-    sentence: str
-
-
-def significance(results: Results) -> Significance | None:
-    """Lay out the share of voxels with a significant score; None where none were tested."""
-    table = results.scores.assign(share=results.scores["n_significant_voxels"] / results.scores["n_voxels"])
+def significance(results: Results) -> tuple[Heatmap, str] | None:
+    """Lay out the share of significant voxels, and say how they were tested; None where none were."""
+    scores = results.scores
+    shares = scores["n_significant_voxels"] / scores["n_voxels"]
+    tested = scores[np.isfinite(shares)]
+    if tested.empty:
+        return None
     titles = {
         (str(row["subject"]), str(row["roi"])): f"{row['roi']}, {row['subject']}: "
         f"{row['n_significant_voxels']:,.0f} of {row['n_voxels']:,.0f} voxels"
-        for row in table.to_dict("records")
-        if np.isfinite(row["share"])
+        for row in tested.to_dict("records")
     }
-    shares = heatmap(table, "share", results.rois, results.subjects, top=1.0, titles=titles, show=percent)
-    if shares is None:
-        return None
-    tested = table[np.isfinite(table["share"])]
     found, of = int(tested["n_significant_voxels"].sum()), int(tested["n_voxels"].sum())
     settings = results.config.get("significance")
     alpha = settings.get("alpha") if isinstance(settings, Mapping) else None
     rate = f" at a false discovery rate of {alpha:g}" if isinstance(alpha, float) else ""
-    return Significance(
-        shares,
+    return (
+        heatmap(roi_table(results, shares), top=1.0, titles=titles, show=percent),
         f"{found:,} of {of:,} voxels ({percent(found / of)}) are predicted better than chance{rate}: a one-sided "
         "permutation test of each voxel, corrected over the voxels of its ROI (Benjamini-Hochberg).",
     )

@@ -11,25 +11,6 @@ from voxelcast.report.summary import Mean, number
 
 
 @dataclass(frozen=True)
-class Strip:
-    """Positions on the axis in percent of its length; None where there is no number.
-
-    Parameters
-    ----------
-    dots : tuple of float
-        The subjects.
-    mean, low, high, ceiling, zero : float or None
-    """
-
-    dots: tuple[float, ...]
-    mean: float | None
-    low: float | None
-    high: float | None
-    ceiling: float | None
-    zero: float | None
-
-
-@dataclass(frozen=True)
 class StripAxis:
     """Ends of the axis that all strips share."""
 
@@ -42,7 +23,7 @@ class StripAxis:
         return number(self.low), number(self.high)
 
     def position(self, value: float) -> float | None:
-        """Return where a value lies, in percent; None for NaN."""
+        """Return where a value lies, in percent of the axis' length; None for NaN."""
         if not np.isfinite(value):
             return None
         # 2 % at either end keep a dot at the end whole.
@@ -55,16 +36,3 @@ def strip_axis(rows: Sequence[Mean]) -> StripAxis:
     finite = [value for value in numbers if np.isfinite(value)] or [1.0]
     low, high = min(0.0, *finite), max(0.0, *finite)
     return StripAxis(low, high if high > low else low + 1.0)
-
-
-def strip(row: Mean, axis: StripAxis) -> Strip:
-    """Lay the numbers of one row on the axis."""
-    dots = [axis.position(value) for value in row.values] if len(row.values) > 1 else []
-    return Strip(
-        dots=tuple(dot for dot in dots if dot is not None),
-        mean=axis.position(row.score),
-        low=axis.position(row.low),
-        high=axis.position(row.high),
-        ceiling=axis.position(row.ceiling),
-        zero=axis.position(0.0),
-    )

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from voxelcast.core.arrays import FloatArray
 from voxelcast.results.read import ROI_ORDER, Results
 
 _LABELS: Final = {
@@ -18,6 +19,14 @@ _LABELS: Final = {
 }
 _MIXED: Final = "Pearson r (nested cross-validated for some pairs, on held-out stimuli for others)"
 _SELECTION: Final = "selection score"
+_MEANS: Final = {
+    "ceiling": "noise_ceiling_r",
+    "normalised": "noise_normalised_r",
+    "selection": "selection_score",
+    "held_out": "held_out_score",
+    "held_out_ceiling": "held_out_noise_ceiling_r",
+}
+"""Fields of a `Row` that are means of a column of scores.csv."""
 _NAN: Final = float("nan")
 _MOST_NAMED: Final = 3
 """Layers that share the first place and are named; of more, the number is said."""
@@ -25,18 +34,12 @@ _MOST_NAMED: Final = 3
 
 @dataclass(frozen=True)
 class Measure:
-    """Which column of scores.csv the report calls the score.
-
-    Parameters
-    ----------
-    column : str
-        ``"score"``, or ``"selection_score"`` where no pair has a score that no choice saw.
-    label : str
-        What it is, to go into a sentence.
-    """
+    """Which column of scores.csv the report calls the score."""
 
     column: str
+    """``"score"``, or ``"selection_score"`` where no pair has a score that no choice saw."""
     label: str
+    """What it is, to go into a sentence."""
 
     @property
     def is_selection(self) -> bool:
@@ -48,15 +51,8 @@ class Measure:
 class Mean:
     """A mean score with its interval and the mean noise ceiling; NaN where unknown.
 
-    Parameters
-    ----------
-    score : float
-    low, high : float
-        Mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over subjects varies
-        less than its terms, so this interval is, if anything, too wide.
-    ceiling : float
-    values : tuple of float
-        The subjects' scores, finite ones only.
+    The interval is the mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over
+    subjects varies less than its terms, so it is, if anything, too wide. ``values``: the subjects' finite scores.
     """
 
     score: float = _NAN
@@ -86,11 +82,11 @@ def choose_measure(scores: pd.DataFrame) -> Measure:
     return Measure("score", _LABELS.get(frozenset(with_score["score_from"]), _MIXED))
 
 
-def mean_or_nan(values: Sequence[float] | pd.Series) -> float:
+def mean_or_nan(values: Sequence[float] | pd.Series | FloatArray) -> float:
     """Average the finite values; NaN if there are none."""
     array = np.asarray(values, dtype=np.float64)
     array = array[np.isfinite(array)]
-    return float(array.mean()) if array.size else float("nan")
+    return float(array.mean()) if array.size else _NAN
 
 
 def roi_rows(results: Results, measure: Measure) -> list[Row]:
@@ -103,50 +99,25 @@ def _roi_row(roi: str, table: pd.DataFrame, measure: Measure) -> Row:
     ends = finite[["score_low", "score_high"]].to_numpy(dtype=np.float64)
     # An interval of fewer subjects than the mean beside it would be about something else; selection scores have none.
     interval = bool(np.isfinite(ends).all()) and not measure.is_selection
-    return Row(
-        name=roi,
-        n_subjects=len(finite),
-        score=mean_or_nan(finite[measure.column]),
-        low=mean_or_nan(ends[:, 0].tolist()) if interval else _NAN,
-        high=mean_or_nan(ends[:, 1].tolist()) if interval else _NAN,
-        values=tuple(float(value) for value in finite[measure.column]),
-        ceiling=mean_or_nan(table["noise_ceiling_r"]),
-        normalised=mean_or_nan(table["noise_normalised_r"]),
-        selection=mean_or_nan(table["selection_score"]),
-        held_out=mean_or_nan(table["held_out_score"]),
-        held_out_ceiling=mean_or_nan(table["held_out_noise_ceiling_r"]),
-    )
+    low, high = (mean_or_nan(end) if interval else _NAN for end in ends.T)
+    values = tuple(float(value) for value in finite[measure.column])
+    means = {name: mean_or_nan(table[column]) for name, column in _MEANS.items()}
+    return Row(mean_or_nan(values), low, high, values=values, name=roi, n_subjects=len(finite), **means)
 
 
 def overall_row(rows: Sequence[Row]) -> Row:
     """Average the ROIs, each counting the same."""
-    scored = [row for row in rows if np.isfinite(row.score)]
-    bounded = all(np.isfinite(row.low) and np.isfinite(row.high) for row in scored)
-    names = ("ceiling", "normalised", "selection", "held_out", "held_out_ceiling")
-    ceiling, normalised, selection, held_out, held_out_ceiling = (
-        mean_or_nan([getattr(row, name) for row in rows]) for name in names
-    )
-    return Row(
-        name="mean over ROIs",
-        n_subjects=max((row.n_subjects for row in rows), default=0),
-        score=mean_or_nan([row.score for row in scored]),
-        low=mean_or_nan([row.low for row in scored]) if bounded else _NAN,
-        high=mean_or_nan([row.high for row in scored]) if bounded else _NAN,
-        ceiling=ceiling,
-        normalised=normalised,
-        selection=selection,
-        held_out=held_out,
-        held_out_ceiling=held_out_ceiling,
-    )
+    means = {name: mean_or_nan([getattr(row, name) for row in rows]) for name in ("score", "low", "high", *_MEANS)}
+    if not all(np.isfinite(row.low) and np.isfinite(row.high) for row in rows if np.isfinite(row.score)):
+        means |= {"low": _NAN, "high": _NAN}
+    n_subjects = max((row.n_subjects for row in rows), default=0)
+    return Row(name="mean over ROIs", n_subjects=n_subjects, values=(), **means)
 
 
-def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
-    """Count how often each layer, encoder and network was chosen, and each pool where there are several.
+def chosen_counts(results: Results) -> dict[str, list[tuple[str, int]]]:
+    """Count how often each network, layer (``network: layer``), encoder, and pool of several was chosen, by kind.
 
-    Returns
-    -------
-    counts : list of (what, name, count)
-        The most frequent first within each kind; a layer is named ``network: layer``.
+    The most frequent come first.
     """
     scores = results.scores
     columns = {
@@ -155,7 +126,7 @@ def chosen_counts(results: Results) -> list[tuple[str, str, int]]:
         "pool": [pool for pool in scores["pool"] if pool],
         "encoder": list(scores["encoder"]),
     }
-    return [(what, name, count) for what, names in columns.items() for name, count in Counter(names).most_common()]
+    return {what: Counter(names).most_common() for what, names in columns.items() if names}
 
 
 def sort_rois(rois: Iterable[str]) -> tuple[str, ...]:
@@ -228,7 +199,7 @@ def _chosen_sentence(results: Results) -> str:
     counts = chosen_counts(results)
     n_pairs = len(results.scores)
     (layers, layer_count), (pools, pool_count), (encoders, encoder_count) = (
-        _most_frequent(counts, what) for what in ("layer", "pool", "encoder")
+        _most_frequent(counts.get(what, [])) for what in ("layer", "pool", "encoder")
     )
     if n_pairs == 1:
         return f"Chosen: {layers[0]}, with {f'the pool {pools[0]} and ' if pools else ''}the encoder {encoders[0]}."
@@ -251,11 +222,10 @@ def _s(names: Sequence[str]) -> str:
     return "" if len(names) == 1 else "s"
 
 
-def _most_frequent(counts: Sequence[tuple[str, str, int]], what: str) -> tuple[list[str], int]:
+def _most_frequent(counts: Sequence[tuple[str, int]]) -> tuple[list[str], int]:
     """Return the names that share the highest count, and that count."""
-    of_kind = [(name, count) for kind, name, count in counts if kind == what]
-    most = max((count for _, count in of_kind), default=0)
-    return [name for name, count in of_kind if count == most], most
+    most = counts[0][1] if counts else 0
+    return [name for name, count in counts if count == most], most
 
 
 def listed(names: Sequence[str]) -> str:

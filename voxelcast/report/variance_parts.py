@@ -18,27 +18,17 @@ SHARED_COLOUR: Final = "#6b7580"
 
 @dataclass(frozen=True)
 class PartRow:
-    """One part of the variance in an ROI: means over subjects; NaN where there is nothing.
-
-    Parameters
-    ----------
-    roi : str
-    kind : str
-        ``"model"``, ``"unique"`` or ``"shared"``.
-    groups : tuple of str
-    r2, low, high : float
-        Mean over subjects of the share and of the ends of its interval.
-    values : tuple of float
-        The subjects' shares.
-    """
+    """One part of the variance in an ROI: means over subjects, of the ends of its interval too; NaN where unknown."""
 
     roi: str
     kind: str
+    """``"model"``, ``"unique"`` or ``"shared"``."""
     groups: tuple[str, ...]
     r2: float
     low: float
     high: float
     values: tuple[float, ...]
+    """The subjects' shares."""
 
     @property
     def label(self) -> str:

@@ -123,18 +123,7 @@ class Results:
 def read_overview(output: Path) -> Results:
     """Read settings, scores, notes and provenance; candidates, layers, voxels and pictures stay out.
 
-    Takes milliseconds where :func:`read_results` takes seconds.
-
-    Parameters
-    ----------
-    output : Path
-
-    Raises
-    ------
-    MissingFileError
-        If a file of the folder is missing.
-    DataError
-        If a file cannot be understood: not JSON, YAML or CSV, or without a column that it should have.
+    Takes milliseconds where :func:`read_results`, which raises the same errors, takes seconds.
     """
     if not output.is_dir():
         raise MissingFileError(f"{output} does not exist or is no folder; give the output folder of an experiment")
@@ -147,7 +136,6 @@ def read_overview(output: Path) -> Results:
     scores = scores[scores["missing"] == ""].drop(columns="missing").reset_index(drop=True)
     if scores.empty:
         raise DataError(f"{output / 'scores.csv'} has no results; a report needs at least one subject and ROI")
-    notes = _parse(output / "notes.json", json.loads, list)
     return Results(
         config_text=config_text,
         config=_parse(output / "config.yaml", yaml.safe_load, dict),
@@ -157,7 +145,7 @@ def read_overview(output: Path) -> Results:
         exclusions=_no_rows("exclusions.csv"),
         layers=_no_rows("layers.csv"),
         voxels={},
-        notes=tuple(str(note) for note in notes),
+        notes=tuple(map(str, _parse(output / "notes.json", json.loads, list))),
         weights=_no_rows("weights.csv"),
         partition=_no_rows("variance_partitioning.csv"),
         examples={},
@@ -192,14 +180,15 @@ def read_results(output: Path | str) -> Results:
     output = Path(output)
     overview = read_overview(output)
     pairs = list(zip(overview.scores["subject"], overview.scores["roi"], strict=True))
+    weights = _read_table(output / "weights.csv", needed=False)
     return replace(
         overview,
         search=_of_layers(_read_table(output / "search.csv")),
         exclusions=_read_table(output / "exclusions.csv"),
         layers=_of_layers(_read_table(output / "layers.csv")),
         voxels=_read_arrays(output / "voxels", pairs),
-        weights=_read_weights(output / "weights.csv"),
-        partition=_read_if_there(output / "variance_partitioning.csv"),
+        weights=weights[weights["fold"] == "all"],
+        partition=_read_table(output / "variance_partitioning.csv", needed=False),
         examples=_read_arrays(output / "examples", pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
@@ -210,9 +199,13 @@ def _no_rows(name: str) -> pd.DataFrame:
 
 
 def _read_text(path: Path) -> str:
+    _check_there(path)
+    return path.read_text(encoding="utf-8")
+
+
+def _check_there(path: Path) -> None:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
-    return path.read_text(encoding="utf-8")
 
 
 def _parse(path: Path, parse: Callable[[str], Any], wanted: type) -> Any:
@@ -226,9 +219,11 @@ def _parse(path: Path, parse: Callable[[str], Any], wanted: type) -> Any:
     return value
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
+def _read_table(path: Path, *, needed: bool = True) -> pd.DataFrame:
+    """Read a table; one that is not needed has no rows where there is no file."""
+    if not needed and not path.is_file():
+        return _no_rows(path.name)
+    _check_there(path)
     columns = TABLES[path.name].columns
     # A subject "01" or a layer "nan" stays text; only numbers may be missing.
     texts = [column.name for column in columns if column.type == "text"]
@@ -243,10 +238,10 @@ def _read_table(path: Path) -> pd.DataFrame:
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise DataError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]})") from error
-    needed = [column.name for column in columns if column.needed]
-    missing = [name for name in needed if name not in table.columns]
+    asked = [column.name for column in columns if column.needed]
+    missing = [name for name in asked if name not in table.columns]
     if missing:
-        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(needed)}")
+        raise DataError(f"{path} lacks the column(s) {', '.join(missing)}; it must have {', '.join(asked)}")
     absent = [column for column in columns if column.name not in table.columns]
     table = table.assign(**{column.name: "" if column.type == "text" else np.nan for column in absent})
     for name in numbers:
@@ -255,20 +250,9 @@ def _read_table(path: Path) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numbers, float))
 
 
-def _read_if_there(path: Path) -> pd.DataFrame:
-    return _read_table(path) if path.is_file() else _no_rows(path.name)
-
-
 def _of_layers(table: pd.DataFrame) -> pd.DataFrame:
     """Leave out the model on all layers together, which has no depth: the weights alone speak of it."""
     return table[(table["network"] != _JOINED[0]) | (table["layer"] != _JOINED[1])]
-
-
-def _read_weights(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        return _no_rows(path.name)
-    table = _read_table(path)
-    return table[table["fold"] == "all"]
 
 
 def _read_arrays(folder: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:

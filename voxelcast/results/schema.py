@@ -52,16 +52,7 @@ class Table:
     folds: bool = False
 
     def names(self, *, pools: Sequence[str] = (), missing: bool = False, n_folds: int = 0) -> tuple[str, ...]:
-        """Return the names of the columns of one output.
-
-        Parameters
-        ----------
-        pools : sequence of str
-            Pools over time of the experiment.
-        missing : bool
-            Whether a subject x ROI failed.
-        n_folds : int
-        """
+        """Return the columns of one output: with these pools over time, and folds, and where a subject x ROI failed."""
         there = {"": True, "pools": len(pools) > 1, "missing": missing}
         folds = [f"fold_{k + 1}" for k in range(n_folds if self.folds else 0)]
         return (*(column.name for column in self.columns if there[column.only]), *folds)

@@ -25,18 +25,15 @@ def pair_file(output: Path, name: str, pair: Pair) -> Path:
 
 
 def table_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:
-    """Write a table as CSV text.
+    """Write a table as CSV text; a value of a row that is None or absent is left empty.
 
-    Parameters
-    ----------
-    table : Table
-    rows : iterable of mapping from column to value
-        A value that is None or absent is left empty.
-    **there
-        What `Table.names` takes: ``pools``, ``missing``, ``n_folds``.
+    ``there`` is what `Table.names` takes: ``pools``, ``missing``, ``n_folds``.
     """
-    names = table.names(**there)
-    return _csv([names, *([row.get(name) for name in names] for row in rows)])
+    names, text = table.names(**there), io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(["" if row.get(name) is None else row[name] for name in names] for row in rows)
+    return text.getvalue()
 
 
 def row_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:
@@ -73,10 +70,3 @@ def remove_tables(output: Path) -> None:
     """Remove the tables, notes, provenance and report of an earlier run."""
     for name in (*TABLES, "notes.json", "provenance.json", "report.html"):
         (output / name).unlink(missing_ok=True)
-
-
-def _csv(rows: Iterable[Iterable[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows(["" if value is None else value for value in row] for row in rows)
-    return text.getvalue()

@@ -57,6 +57,10 @@ def iter_frames(
     Of a part of a video (``stimulus.seconds``) only what is on the screen in that time counts, from the frame that is
     on at its beginning; see :mod:`voxelcast.stimuli.segment`.
 
+    Raises StimulusError where the file is broken: it cannot be opened, decoding fails, no frame is decoded, or more
+    than ``tolerate_shortfall`` fewer than claimed. A file that ends too early is found out after its last frame, so
+    chunks already given are to be thrown away.
+
     Parameters
     ----------
     stimulus : Stimulus
@@ -73,13 +77,6 @@ def iter_frames(
     Yields
     ------
     chunk : FrameChunk
-
-    Raises
-    ------
-    StimulusError
-        Where the file is broken: it cannot be opened, decoding fails, no frame is decoded, or more than
-        ``tolerate_shortfall`` fewer than claimed. A file that ends too early is found out after its last frame, so
-        chunks already given are to be thrown away.
     """
     if chunk < 1 or tolerate_shortfall < 0:
         raise OptionError(f"chunk must be >= 1 and tolerate_shortfall >= 0; got {chunk} and {tolerate_shortfall}")
@@ -143,16 +140,6 @@ def _rising(timed: Iterator[tuple[Any, float, float]], stimulus: Stimulus) -> It
             )
         before = time
         yield frame, time, duration
-
-
-def count_frames(stimulus: Stimulus, *, tolerate_shortfall: int = 1, stream: int | None = None) -> int:
-    """Count the frames that decode, by decoding them all.
-
-    Raises StimulusError where the file is broken; see :func:`iter_frames`.
-    """
-    if stimulus.is_image:
-        return len(read_image(stimulus)[np.newaxis])
-    return sum(1 for _ in _needs_pyav("video").decode_video(stimulus, tolerate_shortfall, stream))
 
 
 def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:

@@ -23,6 +23,9 @@ def write_video(path: Path, frames: ByteArray, fps: int) -> None:
 
     One encoder thread, no look ahead and no time stamp: the same frames give the same bytes.
 
+    Raises ShapeError where ``frames`` has another shape, no frame, or an odd size; DataError where it is not uint8;
+    OptionError where ``fps`` is below 1; UnwritableError where the file cannot be written.
+
     Parameters
     ----------
     path : Path
@@ -31,17 +34,6 @@ def write_video(path: Path, frames: ByteArray, fps: int) -> None:
         RGB; ``h`` and ``w`` even, since colour is stored at half resolution.
     fps : int
         Frames per second.
-
-    Raises
-    ------
-    ShapeError
-        Where ``frames`` has another shape, no frame, or an odd size.
-    DataError
-        Where it is not uint8.
-    OptionError
-        Where ``fps`` is below 1.
-    UnwritableError
-        Where the file cannot be written.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ShapeError(f"frames must have shape (n >= 1, h, w, 3); got {frames.shape}")

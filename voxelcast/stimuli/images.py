@@ -16,19 +16,6 @@ _FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP")
 _BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def image_facts(stimulus: Stimulus) -> tuple[str, int, int]:
-    """Read format, width and height from an image's header.
-
-    Raises StimulusError where the file cannot be opened as an image.
-    """
-    check_there(stimulus)
-    try:
-        with stimulus.open() as file, Image.open(file, formats=_FORMATS) as image:
-            return (image.format or "image").lower(), image.width, image.height
-    except _BROKEN as error:
-        raise StimulusError(_broken(stimulus, error)) from error
-
-
 def read_image(stimulus: Stimulus) -> ByteArray:
     """Read an image as RGB, upright, on mid-grey where it is transparent.
 
@@ -49,7 +36,9 @@ def read_image(stimulus: Stimulus) -> ByteArray:
             upright = ImageOps.exif_transpose(image)
             upright.load()
     except _BROKEN as error:
-        raise StimulusError(_broken(stimulus, error)) from error
+        raise StimulusError(
+            f"{shown_name(stimulus)}: cannot be read as an image ({reason(error)}), 0 of 1 frames decoded; {REMEDY}"
+        ) from error
     if several:
         raise StimulusError(
             f"{shown_name(stimulus)}: an image must hold one picture; got several; store it as a video, {REMEDY}"
@@ -82,7 +71,3 @@ def on_mid_grey(rgba: ByteArray) -> ByteArray:
     alpha = rgba[..., 3:].astype(np.uint32)
     blended = alpha * rgba[..., :3] + (255 - alpha) * MID_GREY
     return ((blended + 127) // 255).astype(np.uint8)
-
-
-def _broken(stimulus: Stimulus, error: Exception) -> str:
-    return f"{shown_name(stimulus)}: cannot be read as an image ({reason(error)}), 0 of 1 frames decoded; {REMEDY}"

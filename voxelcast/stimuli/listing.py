@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from voxelcast.core.checks import check_inside
@@ -23,6 +22,10 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
 
     Files are recognised by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
 
+    Raises MissingFileError where ``source`` does not exist; DataError where it is neither a folder nor a zip archive,
+    or holds no video or image; AlignmentError where two files would get the same id; UnsafeFileError where the archive
+    has a member whose name leads outside it; nothing of it is read.
+
     Parameters
     ----------
     source : Path
@@ -37,17 +40,6 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     -------
     stimuli : tuple of Stimulus
         Sorted by file name (``recursive``: by relative path).
-
-    Raises
-    ------
-    MissingFileError
-        Where ``source`` does not exist.
-    DataError
-        Where it is neither a folder nor a zip archive, or holds no video or image.
-    AlignmentError
-        Where two files would get the same id.
-    UnsafeFileError
-        Where the archive has a member whose name leads outside it; nothing of it is read.
     """
     source = Path(source)
     if not source.exists():
@@ -55,36 +47,34 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     if source.is_dir():
         found = _in_folder(source, recursive)
     elif zipfile.is_zipfile(source):
-        found = _in_archive(source, recursive)
+        found = _in_archive(source)
     else:
         raise DataError(f"stimuli must be a folder or a .zip archive; got {source}, which is neither")
     if not found:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
         raise DataError(f"no video or image in {source}; looked for files ending in {suffixes}")
-    if keep_suffix:
-        found = [replace(each, stimulus_id=each.stimulus_id + PurePosixPath(each.name).suffix) for each in found]
-    _check_unique(found, source)
-    return tuple(found)
+    found.sort(key=str if recursive else lambda path: (path.name, str(path)))
+    stimuli = []
+    for path in found:
+        stimulus_id = str(path.with_suffix("")) if recursive else path.stem
+        stimulus_id += path.suffix if keep_suffix else ""
+        is_file = source.is_dir()
+        stimuli.append(Stimulus(stimulus_id, source / path if is_file else source, None if is_file else str(path)))
+    _check_unique(stimuli, source)
+    return tuple(stimuli)
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[Stimulus]:
-    if not recursive:
-        files = [path for path in folder.iterdir() if is_media(path.name) and path.is_file()]
-        return [Stimulus(path.stem, path) for path in sorted(files, key=lambda path: path.name)]
-    relative = [path.relative_to(folder) for path in folder.rglob("*") if is_media(path.name) and path.is_file()]
-    shown = [path for path in relative if not any(part.startswith(".") for part in path.parts)]
-    shown.sort(key=lambda path: path.as_posix())
-    return [Stimulus(path.with_suffix("").as_posix(), folder / path) for path in shown]
+def _in_folder(folder: Path, recursive: bool) -> list[PurePosixPath]:
+    files = folder.rglob("*") if recursive else folder.iterdir()
+    media = [path.relative_to(folder) for path in files if is_media(path.name) and path.is_file()]
+    return [PurePosixPath(path) for path in media if not any(part.startswith(".") for part in path.parts)]
 
 
-def _in_archive(archive: Path, recursive: bool) -> list[Stimulus]:
+def _in_archive(archive: Path) -> list[PurePosixPath]:
     with zipfile.ZipFile(archive) as opened:
         # Every name is checked before any is used: one bad name makes the whole archive untrustworthy.
         members = [check_inside(info.filename, archive.name) for info in opened.infolist() if not info.is_dir()]
-    paths = [PurePosixPath(name) for name in members if is_media(name) and not name.startswith("__MACOSX/")]
-    if recursive:
-        return [Stimulus(path.with_suffix("").as_posix(), archive, str(path)) for path in sorted(paths, key=str)]
-    return [Stimulus(path.stem, archive, str(path)) for path in sorted(paths, key=lambda path: (path.name, str(path)))]
+    return [PurePosixPath(name) for name in members if is_media(name) and not name.startswith("__MACOSX/")]
 
 
 def _check_unique(stimuli: Iterable[Stimulus], source: Path) -> None:

@@ -50,17 +50,6 @@ class FrameSampling:
                 f"often per second); got every={self.every}, n={self.n}, hz={self.hz}"
             )
 
-    def indices(self, n_frames: int) -> IntArray:
-        """Return the frames kept, ascending, of a video of ``n_frames`` frames whose times are not known.
-
-        Raises OptionError if ``hz`` is asked for.
-
-        Returns
-        -------
-        indices : ndarray of int, shape (n_kept,)
-        """
-        return self.choose(np.full(n_frames, np.nan), np.nan)[0]
-
     def choose(self, times: FloatArray, end: float) -> tuple[IntArray, FloatArray]:
         """Choose frames of a video.
 
@@ -97,13 +86,8 @@ class FrameSampling:
             indices = (centres * n_frames // (2 * parts)).astype(np.int64)
             return indices, times[indices]
         moments = times[0] + centres * (end - times[0]) / (2 * parts)
-        return on_screen(times, moments), moments
-
-
-def on_screen(times: FloatArray, moments: FloatArray) -> IntArray:
-    """Return the frame on the screen at each moment, of frames that come on at rising times."""
-    found: IntArray = np.searchsorted(times, np.asarray(moments) + CLOCK_S, side="right") - 1
-    return found.clip(min=0)
+        on_screen: IntArray = np.searchsorted(times, moments + CLOCK_S, side="right") - 1
+        return on_screen.clip(min=0), moments
 
 
 def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterator[tuple[FrameT, int, float]]:

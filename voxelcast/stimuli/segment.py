@@ -37,7 +37,7 @@ def sampled_segment(
     sampling : FrameSampling
         Of the frames of the part.
     stream : int or None
-        Index of the video stream among all streams; None takes the first video stream.
+        As for :func:`voxelcast.stimuli.decode.iter_frames`.
 
     Yields
     ------

@@ -19,18 +19,7 @@ from voxelcast.stimuli.stimulus import Stimulus
 
 
 def decode_video(stimulus: Stimulus, tolerate_shortfall: int, index: int | None) -> Iterator[VideoFrame]:
-    """Decode every frame of a video.
-
-    Raises StimulusError where the file is broken; see :func:`voxelcast.stimuli.decode.iter_frames`.
-
-    Parameters
-    ----------
-    stimulus : Stimulus
-    tolerate_shortfall : int
-        How many frames fewer than the container claims may be decoded.
-    index : int or None
-        Index of the video stream among all streams; None takes the first video stream.
-    """
+    """Decode every frame of a video; arguments and errors are those of :func:`voxelcast.stimuli.decode.iter_frames`."""
     with open_container(stimulus) as container:
         stream = video_stream(container, stimulus, index)
         stream.codec_context.thread_count = 1

@@ -21,10 +21,7 @@ from voxelcast.core.errors import UnwritableError
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it to ``path`` when the block ends without error.
 
-    Raises
-    ------
-    UnwritableError
-        If the folder cannot be written to.
+    Raises UnwritableError if the folder cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -54,6 +51,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file atomically, indented, keys as given."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:

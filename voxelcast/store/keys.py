@@ -11,25 +11,13 @@ from voxelcast.core.errors import MissingFileError
 
 
 def content_key(value: object) -> str:
-    """Hash a JSON-able value (32 hex digits); mappings count the same in any order.
-
-    Raises
-    ------
-    TypeError
-        For a value that JSON cannot express.
-    """
+    """Hash a value that JSON can express (32 hex digits); mappings count the same in any order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def file_hash(path: Path) -> str:
-    """Hash a file's bytes (32 hex digits); read once per process while its size and time stay the same.
-
-    Raises
-    ------
-    MissingFileError
-        If there is no such file.
-    """
+    """Hash the bytes of a file, which must exist (32 hex digits); read once while its size and time stay the same."""
     try:
         facts = path.stat()
     except FileNotFoundError as error:

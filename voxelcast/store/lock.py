@@ -30,6 +30,18 @@ def locked(output: Path) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of a file; OSError on a file system that knows no locks."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
 _OURS = ("steps", ".lock")  # what a run leaves before it has written its settings
 
 

@@ -16,11 +16,13 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.store.atomic import read_json
+from voxelcast.store.lock import is_locked
 from voxelcast.store.memory import peak_mb, reset_peak
 
 _KEY_DIGITS = 12
@@ -48,19 +50,9 @@ class StepId:
 
 
 class StepStore:
-    """A folder of finished steps.
+    """A folder of finished steps, made if it does not exist; ``read_only``: they are only looked at, nothing is made.
 
-    Parameters
-    ----------
-    root : Path
-        Made if it does not exist.
-    read_only : bool
-        Whether the steps are only looked at: then nothing is made.
-
-    Raises
-    ------
-    UnwritableError
-        If it cannot be written to.
+    Raises UnwritableError if it cannot be written to.
     """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
@@ -86,25 +78,18 @@ class StepStore:
         return final.with_name(f".scratch-{final.name}")
 
     def is_done(self, step: StepId) -> bool:
-        """Whether the step is finished.
-
-        Raises
-        ------
-        StoreError
-            If the folder holds a result of another key.
-        """
+        """Whether the step is finished; raises StoreError if the folder holds a result of another key."""
         done = self.path(step) / "DONE"
         if not done.is_file():
             return False
-        found = json.loads(done.read_text())["key"]
+        found = read_json(done)["key"]
         if found != step.key:
             raise StoreError(f"{done.parent} holds a result of key {found}, not {step.key}; move it away and run again")
         return True
 
     def facts(self, step: StepId) -> dict[str, object]:
         """Read how a finished step was made: seconds, peak memory where it can be measured, host, time."""
-        facts: dict[str, object] = json.loads((self.path(step) / "DONE").read_text())
-        return facts
+        return dict(read_json(self.path(step) / "DONE"))
 
     @contextmanager
     def writing(self, step: StepId) -> Iterator[Path]:
@@ -124,7 +109,7 @@ class StepStore:
                 "seconds": round(time.time() - started, 3),
                 "peak_mb": peak_mb() if memory_known else None,
                 "host": platform.node(),
-                "ended": _now(),
+                "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             }
             (temporary / "DONE").write_text(json.dumps(done))
             (temporary / _LOCK).unlink()
@@ -161,14 +146,9 @@ class StepStore:
                 path.unlink(missing_ok=True)
 
     def is_claimed(self, step: StepId) -> bool:
-        """Whether another process is doing the step."""
-        try:
-            with self._claim(step).open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False  # nobody has claimed it, or there are no locks
+        """Whether another process is doing the step; False where there are no locks."""
+        with suppress(OSError):
+            return is_locked(self._claim(step))
         return False
 
     def _clear_claim(self, step: StepId) -> None:
@@ -221,17 +201,11 @@ def is_worked_in(folder: Path) -> bool:
     On a file system without locks every such folder counts as worked in.
     """
     try:
-        with (folder / _LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False  # killed before it had a lock, or after it had given it up
+        return is_locked(folder / _LOCK)  # there is none if it was killed before it had one, or had given it up
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
         return True
-    return False
 
 
 def _lock(file: int) -> None:
@@ -250,7 +224,3 @@ def _check_writable(root: Path) -> None:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UnwritableError(f"{root} cannot be written (because of {there}); choose another --output")
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

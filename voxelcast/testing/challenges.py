@@ -21,7 +21,7 @@ from voxelcast.challenges import Challenge, Part, challenge_of, challenge_of_fil
 from voxelcast.challenges.registry import CHALLENGES
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError, VoxelcastError
-from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.base import Dataset, ResponseSet
 
 
 class ChallengeConformance:
@@ -42,24 +42,21 @@ class ChallengeConformance:
         """Return the challenge of the datasets."""
         return challenge_of(datasets)
 
-    @pytest.fixture
-    def predictions(self, datasets: Sequence[Dataset]) -> dict[Part, FloatArray]:
-        """Return predictions as a run leaves them, (n_test, n_voxels) by subject and ROI: the measured means."""
+    @pytest.fixture(scope="class")
+    @classmethod
+    def held_out(cls, datasets: Sequence[Dataset]) -> dict[Part, ResponseSet]:
+        """Return the measured responses to the held-out stimuli, by subject and ROI."""
         return {
-            (subject, roi): np.nan_to_num(dataset.responses(subject, roi, "test").mean())
+            (subject, roi): dataset.responses(subject, roi, "test")
             for dataset in datasets
             for subject in dataset.subjects
             for roi in dataset.rois(subject)
         }
 
-    def _measured(self, challenge: Challenge, datasets: Sequence[Dataset]) -> dict[Part, FloatArray]:
-        measured = {
-            (subject, roi): dataset.responses(subject, roi, "test").values
-            for dataset in datasets
-            for subject in dataset.subjects
-            for roi in dataset.rois(subject)
-        }
-        return challenge.split(measured, datasets)
+    @pytest.fixture
+    def predictions(self, held_out: dict[Part, ResponseSet]) -> dict[Part, FloatArray]:
+        """Return predictions as a run leaves them, (n_test, n_voxels) by subject and ROI: the measured means."""
+        return {part: np.nan_to_num(responses.mean()) for part, responses in held_out.items()}
 
     def test_is_registered_under_its_name(self, challenge: Challenge, datasets: Sequence[Dataset]) -> None:
         """The registry knows it, its track has files, and its rule's name is its own."""
@@ -134,10 +131,14 @@ class ChallengeConformance:
             challenge.check(tmp_path / "none.zip", datasets)
 
     def test_perfect_predictions_score_best(
-        self, challenge: Challenge, datasets: Sequence[Dataset], predictions: dict[Part, FloatArray]
+        self,
+        challenge: Challenge,
+        datasets: Sequence[Dataset],
+        held_out: dict[Part, ResponseSet],
+        predictions: dict[Part, FloatArray],
     ) -> None:
         """The measured means correlate 1 with themselves; shuffled, they score less."""
-        measured = self._measured(challenge, datasets)
+        measured = challenge.split({part: responses.values for part, responses in held_out.items()}, datasets)
         best = challenge.score(measured, challenge.split(predictions, datasets))
         rng = np.random.default_rng(0)
         shuffled = {part: rng.permutation(values) for part, values in predictions.items()}

@@ -104,7 +104,11 @@ def _write_partition(output: Path, made: MadeUp) -> None:
                 name = "+".join(group for group in groups if group in one)
                 rows.append((subject, roi, kind, name, value, value - 0.02, value + 0.03, 40, made.partition_ceiling))
     columns = ["subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2"]
-    pd.DataFrame(rows, columns=columns).to_csv(output / "variance_partitioning.csv", index=False)
+    _write_csv(output / "variance_partitioning.csv", columns, rows)
+
+
+def _write_csv(path: Path, columns: list[str], rows: list[Any]) -> None:
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
 
 
 def _write_tables(output: Path, made: MadeUp) -> None:
@@ -143,10 +147,14 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             m = float(r.mean())
             measured = rng.standard_normal((60, 3))
             predicted = 0.5 * measured + rng.standard_normal((60, 3))
-            example: dict[str, Any] = {"voxel": np.array([3, 1, 2]), "quantile": np.array([1, 0.75, 0.5])}
-            example |= {"score": np.quantile(r, [1, 0.75, 0.5])}
-            example |= {"measured": measured, "predicted": predicted}
-            np.savez(output / "examples" / f"{subject}_{roi}.npz", **example)
+            quantile = np.array([1, 0.75, 0.5])
+            example: dict[str, Any] = {
+                "voxel": np.array([3, 1, 2]),
+                "quantile": quantile,
+                "score": np.quantile(r, quantile),
+            }
+            path = output / "examples" / f"{subject}_{roi}.npz"
+            np.savez(path, **example, measured=measured, predicted=predicted)
             for fold in ("all", "1"):
                 for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
                     chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
@@ -159,29 +167,23 @@ def _write_tables(output: Path, made: MadeUp) -> None:
                  limit[0] + 0.1 if made.held_out else np.nan)
             )  # fmt: skip
     columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]
-    pd.DataFrame(
-        scores,
-        columns=[*columns, "n_voxels", "selection_score", "score", "score_low", "score_high", "score_from",
-                 "n_voxels_without_score", "n_significant_voxels", "noise_ceiling_r", "noise_normalised_r",
-                 "held_out_score", "held_out_low", "held_out_high", "held_out_noise_ceiling_r"],
-    ).to_csv(output / "scores.csv", index=False)  # fmt: skip
-    pd.DataFrame(
-        weights, columns=["subject", "roi", "fold", *columns[2:], "selection_score", "weight", "n_voxels"]
-    ).to_csv(output / "weights.csv", index=False)
-    pd.DataFrame(search, columns=[*columns, "score", "fold_1", "fold_2"]).to_csv(output / "search.csv", index=False)
-    pd.DataFrame(
-        [
-            (network, layer, 64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i)
-            for network in networks
-            for i, layer in enumerate(layers)
-        ],
-        columns=["network", "layer", "n_features", "n_components", "explained_variance"],
-    ).to_csv(output / "layers.csv", index=False)
-    pd.DataFrame(
-        [("stimulus", "", "", "0007_broken.mp4", "the container claims 90 frames, 31 decoded")]
-        + [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)],
-        columns=["kind", "subject", "roi", "name", "reason"],
-    ).to_csv(output / "exclusions.csv", index=False)
+    measures = [
+        "n_voxels", "selection_score", "score", "score_low", "score_high", "score_from", "n_voxels_without_score",
+        "n_significant_voxels", "noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low",
+        "held_out_high", "held_out_noise_ceiling_r",
+    ]  # fmt: skip
+    sizes = [(64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i in range(n_layers)]
+    described = [(name, layer, *size) for name in networks for layer, size in zip(layers, sizes, strict=True)]
+    excluded = [("stimulus", "", "", "0007_broken.mp4", "the container claims 90 frames, 31 decoded")]
+    excluded += [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)]
+    weighted = ["subject", "roi", "fold", *columns[2:], "selection_score", "weight", "n_voxels"]
+    _write_csv(output / "scores.csv", [*columns, *measures], scores)
+    _write_csv(output / "weights.csv", weighted, weights)
+    _write_csv(output / "search.csv", [*columns, "score", "fold_1", "fold_2"], search)
+    _write_csv(
+        output / "layers.csv", ["network", "layer", "n_features", "n_components", "explained_variance"], described
+    )
+    _write_csv(output / "exclusions.csv", ["kind", "subject", "roi", "name", "reason"], excluded)
     settings_text = f"interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: {made.method}\n"
     (output / "config.yaml").write_text(f"name: {made.name}\nseed: 0\n{settings_text}")
     notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]

@@ -15,12 +15,14 @@ from voxelcast.core.progress import Silent
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import list_datasets, open_dataset
 from voxelcast.datasets.settings import DatasetSettings
+from voxelcast.encoders.registry import list_encoders
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.networks.registry import list_networks
 from voxelcast.networks.settings import NetworkSettings
 from voxelcast.testing.challenges import ChallengeConformance
 from voxelcast.testing.datasets import DatasetConformance
+from voxelcast.testing.encoders import EncoderSuite
 from voxelcast.testing.miniatures import write_miniature
 from voxelcast.testing.networks import NetworkConformance
 
@@ -44,6 +46,10 @@ class TestOurChallenge(ChallengeConformance):
         return [open_dataset(lab_settings)]
 
 
+class TestOurEncoder(EncoderSuite):
+    names = ("lab_shrunk",)
+
+
 class TestOurNetwork(NetworkConformance):
     @pytest.fixture(scope="module")
     def network_settings(self) -> NetworkSettings:
@@ -53,6 +59,7 @@ class TestOurNetwork(NetworkConformance):
 def test_they_are_listed_beside_those_of_voxelcast() -> None:
     assert {"folder", "lab"} <= set(list_datasets())
     assert "lab/small" in list_networks()
+    assert {"ridge", "lab_shrunk"} <= set(list_encoders())
     assert {"algonauts2023", "lab"} <= set(list_challenges())
 
 
@@ -63,7 +70,7 @@ def test_an_experiment_over_all_of_them(lab_settings: DatasetSettings, tmp_path:
         "networks": [{"name": "lab/small", "layers": "0", "weights": "random"}],
         "pool": "lab_first",
         "compress": {"components": 3},
-        "encoders": "ridge",
+        "encoders": ["ridge", "lab_shrunk"],
         "folds": {"n": 3},
         "interval": {"resamples": 100},
         "significance": {"permutations": 0},

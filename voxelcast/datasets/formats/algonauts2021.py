@@ -9,36 +9,32 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Ge
 
-from voxelcast.core.arrays import BoolArray
-from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError
+from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.checks import check_known, check_shape
+from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
-from voxelcast.datasets.formats.algonauts2021_layout import (
-    RESPONSE_FOLDER,
-    VIDEO_FOLDER,
-    WHOLE_BRAIN,
-    Track,
-    VideoOrderDataset,
-    check_response_file,
-    find_folder,
-    find_or_expect,
-    list_videos,
-    open_train_responses,
-    read_train_responses,
-    read_voxel_mask,
-    response_path,
-    true_test_path,
-)
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
+from voxelcast.datasets.readers.pickled_arrays import StoredArray
+from voxelcast.datasets.readers.pickles import open_entry
+from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
+from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.stimulus import Stimulus
+
+Track = Literal["mini", "full"]
+
+VIDEO_FOLDER = "AlgonautsVideos268_All_30fpsmax"
+RESPONSE_FOLDER = "participants_data_v2021"
+WHOLE_BRAIN = "WB"
+MASK_SHAPE = (78, 93, 71)
 
 N_TRAIN, N_TEST, N_REPETITIONS = 1000, 102, 3
 
@@ -105,21 +101,8 @@ class _Chosen:
 
 
 @register_dataset
-class Algonauts2021Dataset(VideoOrderDataset):
+class Algonauts2021Dataset(Dataset):
     """The challenge's data as they are unpacked.
-
-    Parameters
-    ----------
-    settings : Algonauts2021Settings
-
-    Raises
-    ------
-    MissingFileError
-        For a missing folder or response file; the message names subject, ROI and path.
-    DataError
-        For another number of videos.
-    UnknownNameError
-        For a subject or ROI that the challenge does not have.
 
     References
     ----------
@@ -146,12 +129,10 @@ class Algonauts2021Dataset(VideoOrderDataset):
 
     def __init__(self, settings: Algonauts2021Settings) -> None:
         self._settings, self._root, self._chosen = settings, settings.root, _choose(settings)
-        self._subjects, self._n_train = self._chosen.subjects, self._chosen.n_train
-        self._videos = list_videos(self._root, self._n_train, self._chosen.n_test)
+        self._subjects, self._rois = self._chosen.subjects, dict.fromkeys(self._chosen.subjects, self._chosen.rois)
+        self._stimuli = list_videos(self._root, self._chosen.n_train, self._chosen.n_test)
         self._folder = find_folder(self._root, RESPONSE_FOLDER, "responses")
-        for subject in self._subjects:
-            for roi in self._chosen.rois:
-                check_response_file(response_path(self._folder, settings.track, subject, roi), subject, roi)
+        check_response_files(self)
 
     @classmethod
     def expected_files(cls, settings: Algonauts2021Settings) -> tuple[Expected, ...]:
@@ -171,16 +152,11 @@ class Algonauts2021Dataset(VideoOrderDataset):
         ]
         return Expected("videos", videos, count=chosen.n_train + chosen.n_test), *files
 
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen; the same for every subject."""
-        check_known("subject", subject, self._subjects, where="in this dataset")
-        return self._chosen.rois
-
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the training responses: values of shape (1000, 3, n_voxels); of a miniature also the test responses."""
         path, *truth = self.response_files(subject, roi)
         if split == "train":
-            values = read_train_responses(path, subject, roi, self._n_train, N_REPETITIONS)
+            values = read_train_responses(path, subject, roi, self._chosen.n_train, N_REPETITIONS)
         elif truth:
             values = np.load(truth[0], allow_pickle=False)
         else:
@@ -202,14 +178,13 @@ class Algonauts2021Dataset(VideoOrderDataset):
         return self._chosen.is_miniature
 
     def voxel_mask(self, subject: str) -> BoolArray:
-        """Read where the subject's whole-brain voxels lie in the volume.
-
-        Returns
-        -------
-        mask : ndarray of shape (78, 93, 71), bool
-        """
+        """Read where the subject's whole-brain voxels lie in the volume, in C order; shape (78, 93, 71)."""
         check_known("subject", subject, self._subjects, where="in this dataset")
-        return read_voxel_mask(response_path(self._folder, "full", subject, WHOLE_BRAIN), subject)
+        path = response_path(self._folder, "full", subject, WHOLE_BRAIN)
+        check_response_file(path, subject, WHOLE_BRAIN)
+        mask = open_entry(path, "voxel_mask").read()
+        check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), MASK_SHAPE)
+        return np.asarray(mask == 1)
 
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Read where the voxels of the whole brain lie; None on the mini track, which does not say.
@@ -235,9 +210,7 @@ class Algonauts2021Dataset(VideoOrderDataset):
 
 def _choose(settings: Algonauts2021Settings) -> _Chosen:
     miniature = read_miniature(settings.root, settings.kind)
-    sizes: dict[str, Any] = (
-        miniature.sizes if miniature else {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
-    )
+    sizes = miniature or {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
     track = settings.track
     known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
     return _Chosen(
@@ -253,3 +226,95 @@ def _choose(settings: Algonauts2021Settings) -> _Chosen:
 def _problem(subject: str, roi: str, n_train: int, n_voxels: int, path: Path) -> str | None:
     got = open_train_responses(path, subject, roi, n_train, N_REPETITIONS).shape[2]
     return None if got == n_voxels else f"holds {got} voxels; published: {n_voxels}"
+
+
+def find_folder(root: Path, name: str, what: str) -> Path:
+    """Find a folder of the challenge: ``root`` itself or up to two folders below it.
+
+    Raises MissingFileError where it is not there.
+    """
+    if root.name == name and root.is_dir():
+        return root
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        found = sorted(path for path in root.glob(pattern) if path.is_dir())
+        if found:
+            return found[0]
+    raise MissingFileError(f"{what} not found: no folder {name} in {root} or two levels below; unpack the data there")
+
+
+def find_or_expect(root: Path, name: str) -> Path:
+    """Find a folder of the challenge, or say where it should be."""
+    try:
+        return find_folder(root, name, name)
+    except MissingFileError:
+        return root / name
+
+
+def list_videos(root: Path, n_train: int, n_test: int) -> dict[Split, tuple[Stimulus, ...]]:
+    """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
+
+    Raises MissingFileError, DataError where the folder of videos is not there, or holds another number of them.
+    """
+    folder = find_folder(root, VIDEO_FOLDER, "videos")
+    n_found = sum(1 for _ in folder.glob("*.mp4"))
+    if n_found != n_train + n_test:
+        raise DataError(
+            f"{folder} must hold {n_train + n_test} videos ({n_train} train + {n_test} test); got {n_found} .mp4; "
+            "unpack the whole archive, or set n_train and n_test"
+        )
+    videos = tuple(stimulus for stimulus in list_stimuli(folder) if stimulus.path.suffix == ".mp4")
+    return {"train": videos[:n_train], "test": videos[n_train:]}
+
+
+def response_path(folder: Path, track: Track, subject: str, roi: str) -> Path:
+    """Return where the responses of one subject in one ROI are kept."""
+    return folder / f"{track}_track" / subject / f"{roi}.pkl"
+
+
+def true_test_path(root: Path, subject: str, roi: str) -> Path:
+    """Return where simulations keep the test responses of one subject in one ROI, which the challenge does not give."""
+    return root / "truth" / f"{subject}_{roi}_test.npy"
+
+
+def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> FloatArray:
+    """Read the training responses of one subject in one ROI.
+
+    Returns
+    -------
+    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32 or float64
+        May be read-only.
+
+    Raises as `open_pickle`, and ShapeError for another shape.
+    """
+    stored = open_train_responses(path, subject, roi, n_stimuli, n_repetitions)
+    if stored.shape[2] == 0:
+        raise DataError(f"{path}: responses of {subject} {roi} hold no voxel; leave this ROI out")
+    return as_response_values(stored.read(), str(path))
+
+
+def open_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> StoredArray:
+    """Find the training responses of one subject in one ROI and check their shape, without reading them.
+
+    Raises as `open_pickle`, and ShapeError for another shape.
+    """
+    stored = open_entry(path, "train")
+    dims = ("stimulus", "repetition", "voxel")
+    stored.check_shape(f"'train' of {subject} {roi} ({path})", dims, (n_stimuli, n_repetitions, None))
+    return stored
+
+
+def check_response_files(dataset: Dataset) -> None:
+    """Raise MissingFileError unless the files of all subjects and ROIs are there."""
+    for subject in dataset.subjects:
+        for roi in dataset.rois(subject):
+            for path in dataset.response_files(subject, roi):
+                check_response_file(path, subject, roi)
+
+
+def check_response_file(path: Path, subject: str, roi: str) -> None:
+    """Raise MissingFileError unless the file of one subject and ROI is there."""
+    if not path.is_file():
+        raise MissingFileError(
+            f"responses of subject {subject} in ROI {roi} not found: expected {path}; unpack the data there, "
+            "or choose other subjects or rois"
+        )

@@ -3,28 +3,135 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
 from voxelcast.core.settings import settings
-from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split, VertexIndices
-from voxelcast.datasets.formats import algonauts2023_layout as layout
+from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VertexIndices
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
+from voxelcast.datasets.readers.pickles import load_boxed_dict
 from voxelcast.datasets.readers.values import as_response_values, open_npy
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.stimuli.stimulus import Stimulus
 
-_SPLITS: tuple[Split, ...] = ("train", "test")
+Hemisphere = Literal["lh", "rh"]
+HEMISPHERES: Final[tuple[Hemisphere, ...]] = ("lh", "rh")
+
+SUBJECTS: Final = tuple(f"subj{number:02d}" for number in range(1, 9))
+N_TRAIN: Final = dict(zip(SUBJECTS, (9841, 9841, 9082, 8779, 9841, 9082, 9841, 8779), strict=True))
+N_TEST: Final = dict(zip(SUBJECTS, (159, 159, 293, 395, 159, 293, 159, 395), strict=True))
+N_VERTICES: Final = {
+    subject: {"subj06": (18978, 20220), "subj08": (18981, 20530)}.get(subject, (19004, 20544)) for subject in SUBJECTS
+}
+"""Vertices of the left and the right hemisphere in challenge space."""
+
+ROI_CLASSES: Final = {
+    "prf-visualrois": ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"),
+    "floc-bodies": ("EBA", "FBA-1", "FBA-2", "mTL-bodies"),
+    "floc-faces": ("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"),
+    "floc-places": ("OPA", "PPA", "RSC"),
+    "floc-words": ("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"),
+    "streams": ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"),
+}
+"""ROIs of each class; an ROI of one class may overlap with one of another."""
+
+JOINED: Final = {
+    **{area: (f"{area}v", f"{area}d") for area in ("V1", "V2", "V3")},
+    "FFA": ("FFA-1", "FFA-2"),
+    "FBA": ("FBA-1", "FBA-2"),
+    "VWFA": ("VWFA-1", "VWFA-2"),
+}
+"""ROIs that are the union of others."""
+
+NAMES: Final = (*JOINED, *(roi for rois in ROI_CLASSES.values() for roi in rois))
+ROIS: Final = (*HEMISPHERES, *NAMES, *(f"{side}_{roi}" for side in HEMISPHERES for roi in NAMES))
+"""``lh`` and ``rh`` are all vertices of a hemisphere; ``V1v`` is on both, ``lh_V1v`` on one."""
+
+
+def image_folder(folder: Path, split: Split) -> Path:
+    """Name the folder of a subject's images."""
+    name = "training" if split == "train" else "test"
+    return folder / f"{name}_split" / f"{name}_images"
+
+
+def response_path(folder: Path, side: Hemisphere, split: Split) -> Path:
+    """Name the file of a subject's responses in one hemisphere; those to test images are not part of the release."""
+    name = "training" if split == "train" else "test"
+    return folder / f"{name}_split" / f"{name}_fmri" / f"{side}_{name}_fmri.npy"
+
+
+def mask_path(folder: Path, side: Hemisphere, name: str, mesh: str = "challenge") -> Path:
+    """Name the file that says which vertices belong to which ROI of a class (or to ``all-vertices``)."""
+    return folder / "roi_masks" / f"{side}.{name}_{mesh}_space.npy"
+
+
+def mapping_path(folder: Path, roi_class: str) -> Path:
+    """Name the file that says which number stands for which ROI."""
+    return folder / "roi_masks" / f"mapping_{roi_class}.npy"
+
+
+@dataclass(frozen=True)
+class RoiParts:
+    """What an ROI consists of: hemispheres, and ROIs of the challenge's own (None: all vertices)."""
+
+    sides: tuple[Hemisphere, ...]
+    areas: tuple[str, ...] | None
+
+
+def parts_of(roi: str) -> RoiParts:
+    """Say what an ROI consists of; raise UnknownNameError for none of `ROIS`."""
+    check_known("ROI", roi, ROIS, where="in Algonauts 2023")
+    if roi in HEMISPHERES:
+        return RoiParts(tuple(side for side in HEMISPHERES if side == roi), None)
+    sides = tuple(side for side in HEMISPHERES if roi.startswith(f"{side}_")) or HEMISPHERES
+    area = roi.removeprefix(f"{sides[0]}_") if len(sides) == 1 else roi
+    return RoiParts(sides, JOINED.get(area, (area,)))
+
+
+def class_of(area: str) -> str:
+    """Name the class of an area."""
+    return next(name for name, areas in ROI_CLASSES.items() if area in areas)
+
+
+def vertices_of(folder: Path, roi: str, n_vertices: tuple[int, int]) -> dict[Hemisphere, IntArray]:
+    """Find the vertices of an ROI in challenge space, by hemisphere.
+
+    Raises MissingFileError, DataError, AlignmentError, UnsafeFileError where masks are missing or do not fit the
+    responses, or the subject does not have the ROI.
+    """
+    parts = parts_of(roi)
+    found: dict[Hemisphere, IntArray] = {}
+    for side in parts.sides:
+        n = n_vertices[HEMISPHERES.index(side)]
+        found[side] = np.arange(n) if parts.areas is None else _masked(folder, side, parts.areas, n)
+    if not any(len(vertices) for vertices in found.values()):
+        raise DataError(f"{folder.name} has no vertex in ROI {roi}; leave this ROI out")
+    return found
+
+
+def _masked(folder: Path, side: Hemisphere, areas: tuple[str, ...], n_vertices: int) -> IntArray:
+    inside = np.zeros(n_vertices, dtype=bool)
+    for area in areas:
+        roi_class = class_of(area)
+        mapping = load_boxed_dict(mapping_path(folder, roi_class))
+        numbers = [number for number, name in mapping.items() if name == area]
+        labels = open_npy(mask_path(folder, side, roi_class), "ROI mask")
+        if labels.shape != (n_vertices,):
+            raise AlignmentError(
+                f"{mask_path(folder, side, roi_class)} must have the {n_vertices} vertices of the responses; "
+                f"got shape {labels.shape}; get the subject's folder again"
+            )
+        inside |= np.isin(labels, numbers)
+    return np.flatnonzero(inside)
 
 
 @settings
@@ -39,7 +146,7 @@ class Algonauts2023Settings(DatasetSettings):
         Of ``subj01`` to ``subj08``.
     rois : "all", str or sequence of str
         ``all``: the two hemispheres, ``lh`` and ``rh``, whole, as the challenge scores them. Else names of
-        `voxelcast.datasets.formats.algonauts2023_layout.ROIS`: ``V1v``, ``EBA``, ``lh_EBA``; ``V1`` is V1v and V1d.
+        `ROIS`: ``V1v``, ``EBA``, ``lh_EBA``; ``V1`` is V1v and V1d.
     """
 
     _: KW_ONLY
@@ -48,7 +155,7 @@ class Algonauts2023Settings(DatasetSettings):
 
     def folder(self) -> Path:
         """Return the subject's folder; raise UnknownNameError for a subject that the challenge does not have."""
-        check_known("subject", self.subject, layout.SUBJECTS, where="in Algonauts 2023")
+        check_known("subject", self.subject, SUBJECTS, where="in Algonauts 2023")
         return self.root / self.subject
 
 
@@ -58,15 +165,6 @@ class Algonauts2023Dataset(Dataset):
 
     Rows of the responses are the images in the order of their names. The arrays are mapped into memory: what is read
     are the vertices asked for.
-
-    Parameters
-    ----------
-    settings : Algonauts2023Settings
-
-    Raises
-    ------
-    MissingFileError, DataError, ShapeError, AlignmentError, UnknownNameError
-        For missing files, and files that do not fit one another.
 
     Notes
     -----
@@ -87,15 +185,11 @@ class Algonauts2023Dataset(Dataset):
         unit="beta, z-scored",
         licence="terms of the Natural Scenes Dataset; access on request",
         citation="Gifford et al. (2023), doi:10.48550/arXiv.2301.03198",
-        subjects=layout.SUBJECTS,
-        voxels={
-            subject: dict(zip(layout.HEMISPHERES, counts, strict=True)) for subject, counts in layout.N_VERTICES.items()
-        },
+        subjects=SUBJECTS,
+        voxels={subject: dict(zip(HEMISPHERES, counts, strict=True)) for subject, counts in N_VERTICES.items()},
         how_to_get="agree to the terms of NSD in the challenge's form at algonauts.csail.mit.edu/challenge.html; it "
         "links a folder per subject.",
-        n_bytes=sum(
-            layout.N_TRAIN[subject] * (4 * sum(layout.N_VERTICES[subject]) + 65_000) for subject in layout.SUBJECTS
-        ),
+        n_bytes=sum(N_TRAIN[subject] * (4 * sum(N_VERTICES[subject]) + 65_000) for subject in SUBJECTS),
     )
 
     def __init__(self, settings: Algonauts2023Settings) -> None:
@@ -104,20 +198,21 @@ class Algonauts2023Dataset(Dataset):
             raise MissingFileError(
                 f"subject {settings.subject} not found: {self.subject_folder} is not a folder; unpack it there"
             )
-        rois: Names = layout.HEMISPHERES if settings.rois == "all" else settings.rois
-        self._rois = select_names("ROI", rois, layout.ROIS, f"of {settings.subject}")
-        self._stimuli = {split: list_stimuli(layout.image_folder(self.subject_folder, split)) for split in _SPLITS}
+        rois: Names = HEMISPHERES if settings.rois == "all" else settings.rois
+        chosen = select_names("ROI", rois, ROIS, f"of {settings.subject}")
+        self._rois = {settings.subject: chosen}
+        self._stimuli = {split: list_stimuli(image_folder(self.subject_folder, split)) for split in SPLITS}
         self._arrays = {
-            split: tuple(self._open(side, split) for side in layout.HEMISPHERES)
-            for split in _SPLITS
-            if split == "train" or layout.response_path(self.subject_folder, "lh", split).is_file()
+            split: tuple(self._open(side, split) for side in HEMISPHERES)
+            for split in SPLITS
+            if split == "train" or response_path(self.subject_folder, "lh", split).is_file()
         }
         left, right = (int(array.shape[-1]) for array in self._arrays["train"])
         self._n_vertices = (left, right)
-        self._vertices = {roi: layout.vertices_of(self.subject_folder, roi, self._n_vertices) for roi in self._rois}
+        self._vertices = {roi: vertices_of(self.subject_folder, roi, self._n_vertices) for roi in chosen}
 
-    def _open(self, side: layout.Hemisphere, split: Split) -> NDArray[np.generic]:
-        path = layout.response_path(self.subject_folder, side, split)
+    def _open(self, side: Hemisphere, split: Split) -> NDArray[np.generic]:
+        path = response_path(self.subject_folder, side, split)
         array = open_npy(path, "responses", mapped=True)
         n_images = len(self._stimuli[split])
         if array.ndim not in (2, 3) or array.shape[0] != n_images or (split == "train" and array.ndim != 2):
@@ -131,46 +226,31 @@ class Algonauts2023Dataset(Dataset):
     @classmethod
     def separate_subjects(cls, root: Path) -> tuple[str, ...]:
         """List the subjects that have a folder."""
-        return tuple(subject for subject in layout.SUBJECTS if (root / subject).is_dir())
+        return tuple(subject for subject in SUBJECTS if (root / subject).is_dir())
 
     @classmethod
     def expected_files(cls, settings: Algonauts2023Settings) -> tuple[Expected, ...]:
         """List the images, responses, masks and mappings of the subject."""
         folder, subject = settings.folder(), settings.subject
         miniature = read_miniature(settings.root, settings.kind)
-        counts = {"train": layout.N_TRAIN[subject], "test": layout.N_TEST[subject]}
-        vertices = layout.N_VERTICES[subject]
+        counts = {"train": N_TRAIN[subject], "test": N_TEST[subject]}
+        vertices = N_VERTICES[subject]
         if miniature is not None:
-            counts = {split: int(miniature.sizes[f"n_{split}"]) for split in counts}
-            vertices = tuple(miniature.sizes["n_vertices"])
+            counts = {split: int(miniature[f"n_{split}"]) for split in counts}
+            vertices = tuple(miniature["n_vertices"])
         size = 0 if miniature else 65_000
         listed = [
-            Expected("images", layout.image_folder(folder, split) / "*.png", counts[split], size * counts[split])
-            for split in _SPLITS
+            Expected("images", image_folder(folder, split) / "*.png", counts[split], size * counts[split])
+            for split in SPLITS
         ]
-        for side, n_vertices in zip(layout.HEMISPHERES, vertices, strict=True):
+        for side, n_vertices in zip(HEMISPHERES, vertices, strict=True):
             n_bytes = 4 * counts["train"] * n_vertices
-            listed.append(Expected("responses", layout.response_path(folder, side, "train"), n_bytes=n_bytes))
-            names = ("all-vertices", *layout.ROI_CLASSES)
+            listed.append(Expected("responses", response_path(folder, side, "train"), n_bytes=n_bytes))
+            names = ("all-vertices", *ROI_CLASSES)
             for mesh, needed in (("challenge", names[1:]), ("fsaverage", names[:1])):
-                listed += [Expected("ROI masks", layout.mask_path(folder, side, name, mesh)) for name in needed]
-        listed += [Expected("ROI masks", layout.mapping_path(folder, name)) for name in layout.ROI_CLASSES]
+                listed += [Expected("ROI masks", mask_path(folder, side, name, mesh)) for name in needed]
+        listed += [Expected("ROI masks", mapping_path(folder, name)) for name in ROI_CLASSES]
         return tuple(listed)
-
-    @property
-    def train_stimuli(self) -> tuple[Stimulus, ...]:
-        """Training images, in the order of their names."""
-        return self._stimuli["train"]
-
-    @property
-    def test_stimuli(self) -> tuple[Stimulus, ...]:
-        """Test images, in the order of their names."""
-        return self._stimuli["test"]
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen."""
-        check_known("subject", subject, self.subjects, where="in this dataset")
-        return self._rois
 
     @property
     def has_test_responses(self) -> bool:
@@ -187,10 +267,10 @@ class Algonauts2023Dataset(Dataset):
             )
         parts = []
         for side, vertices in self._vertices[roi].items():
-            array = self._arrays[split][layout.HEMISPHERES.index(side)]
+            array = self._arrays[split][HEMISPHERES.index(side)]
             whole = len(vertices) == array.shape[-1]
             part = np.asarray(array if whole else array[..., vertices])
-            where = str(layout.response_path(self.subject_folder, side, split))
+            where = str(response_path(self.subject_folder, side, split))
             parts.append(as_response_values(part if part.ndim == 3 else part[:, None], where))
         values: FloatArray = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
@@ -198,36 +278,34 @@ class Algonauts2023Dataset(Dataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the responses of the hemispheres that the ROI lies on, and the masks that it is read from."""
         self.check_roi(subject, roi)
-        parts = layout.parts_of(roi)
+        parts = parts_of(roi)
         folder = self.subject_folder
-        files = [layout.response_path(folder, side, split) for split in self._arrays for side in parts.sides]
-        for roi_class in dict.fromkeys(layout.class_of(area) for area in parts.areas or ()):
-            files += [layout.mask_path(folder, side, roi_class) for side in parts.sides]
-            files.append(layout.mapping_path(folder, roi_class))
+        files = [response_path(folder, side, split) for split in self._arrays for side in parts.sides]
+        for roi_class in dict.fromkeys(class_of(area) for area in parts.areas or ()):
+            files += [mask_path(folder, side, roi_class) for side in parts.sides]
+            files.append(mapping_path(folder, roi_class))
         return tuple(files)
 
     @property
     def submission_track(self) -> Literal["2023"] | None:
         """The challenge of 2023, where both hemispheres are predicted whole."""
-        return "2023" if set(self._rois) == set(layout.HEMISPHERES) else None
+        return "2023" if set(self._vertices) == set(HEMISPHERES) else None
 
     @property
     def submission_voxels(self) -> Mapping[str, Mapping[str, int]]:
         """Vertices of the two hemispheres."""
-        return {self._subjects[0]: dict(zip(layout.HEMISPHERES, self._n_vertices, strict=True))}
+        return {self._subjects[0]: dict(zip(HEMISPHERES, self._n_vertices, strict=True))}
 
     def voxel_indices(self, subject: str, roi: str) -> VertexIndices | None:
         """Find the ROI's vertices on fsaverage, where the masks of all vertices are there."""
         self.check_roi(subject, roi)
-        files = [
-            layout.mask_path(self.subject_folder, side, "all-vertices", "fsaverage") for side in layout.HEMISPHERES
-        ]
+        files = [mask_path(self.subject_folder, side, "all-vertices", "fsaverage") for side in HEMISPHERES]
         if not all(path.is_file() for path in files):
             return None
         masks = [open_npy(path, "ROI mask") for path in files]
         none = np.zeros(0, dtype=np.int64)
         left, right = (
             np.flatnonzero(mask)[self._vertices[roi].get(side, none)]
-            for side, mask in zip(layout.HEMISPHERES, masks, strict=True)
+            for side, mask in zip(HEMISPHERES, masks, strict=True)
         )
         return VertexIndices("fsaverage", int(masks[0].shape[0]), left, right)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -12,19 +13,18 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, OptionError
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, one_line
+from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
-from voxelcast.datasets.formats.algonauts2021_layout import VideoOrderDataset, check_response_file, find_folder
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, check_response_files, find_folder
 from voxelcast.datasets.formats.bold_moments_files import (
+    BoldMomentsSettings,
     Gathered,
-    open_roi_file,
-    open_whole_brain,
+    Selection,
+    expected_files,
     read_indices,
     read_mask,
 )
-from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings, Selection, expected_files
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
@@ -32,21 +32,8 @@ from voxelcast.stimuli.stimulus import Stimulus
 
 
 @register_dataset
-class BoldMomentsDataset(VideoOrderDataset):
+class BoldMomentsDataset(Dataset):
     """The dataset as it lies on OpenNeuro, with the videos (a separate download) anywhere up to two folders down.
-
-    Parameters
-    ----------
-    settings : BoldMomentsSettings
-
-    Raises
-    ------
-    MissingFileError
-        For a missing folder or response file; the message names subject, ROI and path.
-    OptionError, UnknownNameError
-        For choices that the dataset does not have.
-    DataError
-        Where a video is missing.
 
     Notes
     -----
@@ -82,22 +69,14 @@ class BoldMomentsDataset(VideoOrderDataset):
         self._root, self._selection = settings.root, Selection(settings)
         self._subjects = self._selection.subjects
         self._derivatives = find_folder(self._root, "derivatives", "BOLD Moments")
-        self._n_train = self._selection.n_train
-        self._videos = self._find_videos()
-        for subject in self._subjects:
-            for roi in self.rois(subject):
-                for path in self.response_files(subject, roi):
-                    check_response_file(path, subject, roi)
+        self._rois = {subject: self._selection.rois_of(subject) for subject in self._subjects}
+        self._stimuli = self._find_videos()
+        check_response_files(self)
 
     @classmethod
     def expected_files(cls, settings: BoldMomentsSettings) -> tuple[Expected, ...]:
         """List the videos, their annotations, and the response files of the subjects and ROIs chosen."""
         return expected_files(settings)
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen, of those that the subject has."""
-        check_known("subject", subject, self._subjects, where="in this dataset")
-        return self._selection.rois_of(subject)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the responses: values of shape (1000, 3, n_voxels), or (102, 10, n_voxels) for the test videos.
@@ -119,7 +98,8 @@ class BoldMomentsDataset(VideoOrderDataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the files of the ROI's parts, or of the whole brain and the ROI's voxels in it."""
         self.check_roi(subject, roi)
-        return tuple(self._derivatives / source.path for source in self._selection.sources(subject, roi))
+        files = [source.path for source in self._selection.sources(subject, roi)]
+        return tuple(self._derivatives / path for path in (*files, *self._selection.chosen_by(subject, roi)))
 
     @property
     def has_test_responses(self) -> bool:
@@ -134,8 +114,10 @@ class BoldMomentsDataset(VideoOrderDataset):
         try:
             annotations: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise DataError(f"{path} is not whole JSON ({' '.join(str(error).split())}); get it again") from error
-        return {video.stimulus_id: annotations[video.stimulus_id] for video in self._videos}
+            raise DataError(f"{path} is not whole JSON ({one_line(error)}); get it again") from error
+        return {
+            video.stimulus_id: annotations[video.stimulus_id] for video in (*self.train_stimuli, *self.test_stimuli)
+        }
 
     def voxel_mask(self, subject: str) -> BoolArray:
         """Read where the whole-brain voxels of version B lie in the MNI152 volume; shape (x, y, z)."""
@@ -150,8 +132,11 @@ class BoldMomentsDataset(VideoOrderDataset):
         mask, affine = self._mask(subject)
         if roi == layout.WHOLE_BRAIN:
             return VoxelIndices(mask.shape, np.argwhere(mask), affine)
-        parts = [read_indices(self._derivatives / path) for path in self._selection.index_files(subject, roi)]
-        return VoxelIndices(mask.shape, np.concatenate(parts), affine)
+        return VoxelIndices(mask.shape, self._read_indices(subject, roi), affine)
+
+    def _read_indices(self, subject: str, roi: str) -> IntArray:
+        files = self._selection.index_files(subject, roi)
+        return np.concatenate([read_indices(self._derivatives / path) for path in files])
 
     @property
     def submission_track(self) -> Literal["mini", "full"] | None:
@@ -171,34 +156,30 @@ class BoldMomentsDataset(VideoOrderDataset):
             for subject in self._subjects
         }
 
-    def _find_videos(self) -> tuple[Stimulus, ...]:
+    def _find_videos(self) -> dict[Split, tuple[Stimulus, ...]]:
         folder = find_folder(self._root, layout.VIDEO_FOLDER, "videos")
-        numbers = self._selection.numbers
-        paths = [folder / f"{number}.mp4" for number in (*numbers["train"], *numbers["test"])]
+        ids = self._selection.stimulus_ids
+        paths = [folder / f"{number}.mp4" for split in SPLITS for number in ids[split]]
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise DataError(
                 f"{folder} must hold the videos {paths[0].name} to {paths[-1].name}; {len(missing)} of {len(paths)} "
                 f"are missing, first {missing[0].name}; get the whole stimulus set"
             )
-        return tuple(Stimulus(path.stem, path) for path in paths)
+        return {
+            split: tuple(Stimulus(number, folder / f"{number}.mp4") for number in numbers)
+            for split, numbers in ids.items()
+        }
 
     def _gather(self, subject: str, roi: str, split: Split) -> list[Gathered]:
         """Open the files of an ROI and say which voxels to take of each."""
         self.check_roi(subject, roi)
-        selection = self._selection
-        numbers, parts = selection.numbers[split], selection.parts(roi)
-        if selection.files == "roi":
-            paths = [self._derivatives / selection.roi_file(subject, name) for name in parts]
-            return [open_roi_file(path, split, len(numbers)) for path in paths]
-        if selection.template == "fsaverage":
-            paths = [self._derivatives / layout.whole_brain_file("fsaverage", subject, split, side) for side in parts]
-            return [open_whole_brain(path, split, numbers) for path in paths]
-        path = self._derivatives / layout.whole_brain_file(selection.template, subject, split)
-        whole = open_whole_brain(path, split, numbers)
-        if roi == layout.WHOLE_BRAIN:
-            return [whole]
-        return [whole.only(self._chosen_voxels(subject, roi, whole, path))]
+        sources = [source for source in self._selection.sources(subject, roi) if split in source.stimulus_ids]
+        opened = [source.open(self._derivatives, split) for source in sources]
+        if self._selection.files == "roi" or self._selection.template == "fsaverage" or roi == layout.WHOLE_BRAIN:
+            return opened
+        (whole,) = opened
+        return [replace(whole, voxels=self._chosen_voxels(subject, roi, whole, self._derivatives / sources[0].path))]
 
     def _chosen_voxels(self, subject: str, roi: str, whole: Gathered, path: Path) -> IntArray:
         if self._selection.template == "fsLR32k":
@@ -211,8 +192,7 @@ class BoldMomentsDataset(VideoOrderDataset):
         if mask.sum() != whole.n_voxels:
             raise DataError(f"{path} holds {whole.n_voxels} voxels, but its mask {mask.sum()}; get the file again")
         index_of: IntArray = np.where(mask.ravel(), np.cumsum(mask.ravel()) - 1, -1)
-        parts = [read_indices(self._derivatives / file) for file in self._selection.index_files(subject, roi)]
-        chosen: IntArray = index_of[np.ravel_multi_index(tuple(np.concatenate(parts).T), mask.shape)]
+        chosen: IntArray = index_of[np.ravel_multi_index(tuple(self._read_indices(subject, roi).T), mask.shape)]
         if (chosen < 0).any():
             n_outside = int((chosen < 0).sum())
             raise DataError(f"{n_outside} voxels of {subject} {roi} lie outside the mask of {path}; get the file again")

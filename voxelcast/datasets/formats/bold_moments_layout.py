@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from voxelcast.datasets.base import Split
+
 Version = Literal["A", "B"]
 Template = Literal["MNI152", "fsLR32k", "fsaverage"]
 Files = Literal["roi", "whole_brain"]
 Voxels = Literal["allvoxel", "reliable"]
-Part = Literal["train", "test"]
 
 N_TRAIN, N_TEST = 1000, 102
-REPETITIONS: dict[Part, int] = {"train": 3, "test": 10}
+REPETITIONS: dict[Split, int] = {"train": 3, "test": 10}
 FIRST_TEST_NUMBER = 1001
 """Videos 0001 to 1000 are for training, 1001 to 1102 for test."""
 
@@ -119,10 +120,10 @@ def roi_file(version: Version, subject: str, name: str, voxels: Voxels = "allvox
     return _FOLDER["A"] / f"prepared_{voxels}_pkl" / times / subject / f"{name}_{label}_{voxels}.pkl"
 
 
-def whole_brain_file(template: Template, subject: str, part: Part, hemisphere: str = "") -> Path:
+def whole_brain_file(template: Template, subject: str, split: Split, hemisphere: str = "") -> Path:
     """Return the file of all betas of version B, relative to ``derivatives``; ``hemisphere`` in fsaverage only."""
     side = f"_hemi-{hemisphere}" if hemisphere else ""
-    name = f"{subject}_organized_betas_task-{part}{side}_normalized.pkl"
+    name = f"{subject}_organized_betas_task-{split}{side}_normalized.pkl"
     return _FOLDER["B"] / template / "GLM" / subject / "prepared_betas" / name
 
 
@@ -143,6 +144,6 @@ def roi_file_bytes(version: Version, name: str, n_voxels: int) -> int:
     return n_voxels * 32_184 + 4_662_349
 
 
-def whole_brain_bytes(n_voxels: int, part: Part) -> int:
+def whole_brain_bytes(n_voxels: int, split: Split) -> int:
     """Say how large a file of all betas is, but for a mask of 2.3 MB: 8 bytes for each response."""
-    return n_voxels * 8 * REPETITIONS[part] * (N_TRAIN if part == "train" else N_TEST)
+    return n_voxels * 8 * REPETITIONS[split] * (N_TRAIN if split == "train" else N_TEST)

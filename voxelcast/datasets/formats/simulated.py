@@ -9,30 +9,20 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError, one_line
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
+from voxelcast.datasets.formats import algonauts2021 as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
-from voxelcast.datasets.formats.algonauts2021_layout import (
-    RESPONSE_FOLDER,
-    VIDEO_FOLDER,
-    VideoOrderDataset,
-    check_response_file,
-    list_videos,
-    read_train_responses,
-    response_path,
-    true_test_path,
-)
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.datasets.simulation.plan import Driver, SimulationPlan
@@ -50,18 +40,12 @@ _PLAN, _TRUTH = Path("truth") / "plan.json", Path("truth") / "truth.json"
 def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None) -> None:
     """Write the videos, have the driving features extracted from them, and write the responses.
 
+    Raises StoreError where ``root`` already holds another simulation.
+
     Parameters
     ----------
-    root : Path
-    plan : SimulationPlan
     extract : callable
         Given the stimuli and the (network, layer) pairs needed, returns their features.
-    progress : Progress or None
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` already holds another simulation.
     """
     stimuli = write_videos(plan, root, progress=progress)
     needed = frozenset(plan.drivers[roi] for roi in plan.rois)
@@ -71,40 +55,34 @@ def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, prog
 def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None = None) -> tuple[Stimulus, ...]:
     """Write the videos that are not there yet; each is whole or absent, so an interrupted call can be repeated.
 
+    Raises StoreError where ``root`` already holds another simulation, or other data.
+
     Returns
     -------
     stimuli : tuple of Stimulus
         Training videos, then test videos.
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` already holds another simulation, or other data.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
     shown = progress or Silent()
-    folder = root / VIDEO_FOLDER
-    stored = json.loads(json.dumps(plan.to_dict()))
-    if (root / _PLAN).is_file():
-        if _read_json(root / _PLAN) != stored:
-            raise StoreError(
-                f"{root} holds another simulation; nothing was written; choose another folder or remove that"
-            )
-    elif folder.exists() or (root / RESPONSE_FOLDER).exists():
-        raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
-    else:
-        write_json(root / _PLAN, stored)
+    folder = root / layout.VIDEO_FOLDER
+    if not (root / _PLAN).is_file():
+        if folder.exists() or (root / layout.RESPONSE_FOLDER).exists():
+            raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
+        write_json(root / _PLAN, asdict(plan))
+    elif not _holds(root, plan):
+        raise StoreError(f"{root} holds another simulation; nothing was written; choose another folder or remove that")
     n_videos = plan.n_train + plan.n_test
     shown.start("writing videos", n_videos, "video")
     for number in range(1, n_videos + 1):
-        path = folder / _video_name(plan, number)
+        path = folder / f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
         if not path.is_file():
             with atomic_path(path) as temporary:
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
         shown.advance()
     shown.finish()
-    return list_videos(root, plan.n_train, plan.n_test)
+    stimuli = layout.list_videos(root, plan.n_train, plan.n_test)
+    return stimuli["train"] + stimuli["test"]
 
 
 def write_responses(
@@ -116,23 +94,17 @@ def write_responses(
     test responses to ``truth/<subject>_<ROI>_test.npy`` of shape (n_test, n_test_repetitions, n_voxels); what was
     planted to ``truth/truth.json``. The model stands in :mod:`voxelcast.datasets.simulation.responses`.
 
+    Raises StoreError where ``root`` holds another simulation or none; ShapeError, DataError where features are missing,
+    or do not fit the number of videos.
+
     Parameters
     ----------
-    plan : SimulationPlan
     root : Path
         Where :func:`write_videos` wrote the videos of the same plan.
     signals : mapping of (network, layer) to ndarray of shape (n_train + n_test, n_features)
         Features of every layer that drives an ROI, for the videos in sorted order.
-    progress : Progress or None
-
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds another simulation or none.
-    ShapeError, DataError
-        Where features are missing, or do not fit the number of videos.
     """
-    if not (root / _PLAN).is_file() or _read_json(root / _PLAN) != json.loads(json.dumps(plan.to_dict())):
+    if not (root / _PLAN).is_file() or not _holds(root, plan):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
     shown = progress or Silent()
     components = _components(plan, signals)
@@ -144,12 +116,16 @@ def write_responses(
         shares = {"signal_share": plan.signal_share(roi), "shared_noise": plan.shared_noise}
         train = add_noise(signal[: plan.n_train], plan.n_repetitions, seed=seed, part="train", **shares)
         test = add_noise(signal[plan.n_train :], plan.n_test_repetitions, seed=seed, part="test", **shares)
-        path = response_path(root / RESPONSE_FOLDER, "mini", subject, roi)
+        path = layout.response_path(root / layout.RESPONSE_FOLDER, "mini", subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
-        save_array(true_test_path(root, subject, roi), test)
+        save_array(layout.true_test_path(root, subject, roi), test)
         shown.advance()
     shown.finish()
     write_json(root / _TRUTH, _truth(plan, pairs))
+
+
+def _holds(root: Path, plan: SimulationPlan) -> bool:
+    return bool(_read_json(root / _PLAN) == json.loads(json.dumps(asdict(plan))))
 
 
 def _components(plan: SimulationPlan, signals: Mapping[Driver, NDArray[Any]]) -> dict[Driver, NDArray[Any]]:
@@ -168,7 +144,7 @@ def _components(plan: SimulationPlan, signals: Mapping[Driver, NDArray[Any]]) ->
 
 def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {
-        "plan": plan.to_dict(),
+        "plan": asdict(plan),
         "pairs": [
             {
                 "subject": subject,
@@ -185,15 +161,11 @@ def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, 
     }
 
 
-def _video_name(plan: SimulationPlan, number: int) -> str:
-    return f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
-
-
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise StoreError(f"{path} is not whole JSON ({' '.join(str(error).split())}); remove the simulation") from error
+        raise StoreError(f"{path} is not whole JSON ({one_line(error)}); remove the simulation") from error
 
 
 @settings
@@ -206,20 +178,8 @@ class SimulatedSettings(DatasetSettings):
 
 
 @register_dataset
-class SimulatedDataset(VideoOrderDataset):
-    """A simulation written by :func:`write_simulation`; its test responses and its truth are known.
-
-    Parameters
-    ----------
-    settings : SimulatedSettings
-
-    Raises
-    ------
-    MissingFileError
-        Where ``root`` holds no finished simulation.
-    UnknownNameError
-        For a subject or ROI that it does not have.
-    """
+class SimulatedDataset(Dataset):
+    """A simulation written by :func:`write_simulation`; its test responses and its truth are known."""
 
     Settings = SimulatedSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
@@ -237,28 +197,22 @@ class SimulatedDataset(VideoOrderDataset):
             )
         self._truth: dict[str, Any] = _read_json(self._root / _TRUTH)
         plan = self._truth["plan"]
-        self._n_train, self._n_test = int(plan["n_train"]), int(plan["n_test"])
         self._repetitions = {"train": int(plan["n_repetitions"]), "test": int(plan["n_test_repetitions"])}
         self._voxels: dict[str, dict[str, int]] = plan["voxels"]
         self._subjects = select_names("subject", settings.subjects, tuple(self._voxels), f"in {self._root}")
         known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
-        self._rois = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
-        self._videos = list_videos(self._root, self._n_train, self._n_test)
-        for subject in self._subjects:
-            for roi in self.rois(subject):
-                for path in self.response_files(subject, roi):
-                    check_response_file(path, subject, roi)
-
-    def rois(self, subject: str) -> tuple[str, ...]:
-        """ROIs chosen, of those that the subject has."""
-        check_known("subject", subject, self._subjects, where="in this simulation")
-        return tuple(roi for roi in self._rois if roi in self._voxels[subject])
+        chosen = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
+        self._rois = {name: [roi for roi in chosen if roi in self._voxels[name]] for name in self._subjects}
+        self._stimuli = layout.list_videos(self._root, int(plan["n_train"]), int(plan["n_test"]))
+        layout.check_response_files(self)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the responses; values of shape (n_stimuli, n_repetitions, n_voxels), float32."""
         train_path, test_path = self.response_files(subject, roi)
         if split == "train":
-            values = read_train_responses(train_path, subject, roi, self._n_train, self._repetitions["train"])
+            values = layout.read_train_responses(
+                train_path, subject, roi, len(self.train_stimuli), self._repetitions["train"]
+            )
         else:
             values = np.load(test_path, allow_pickle=False)
         return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
@@ -267,14 +221,14 @@ class SimulatedDataset(VideoOrderDataset):
         """Return the pickle of training responses and the array of test responses."""
         self.check_roi(subject, roi)
         return (
-            response_path(self._root / RESPONSE_FOLDER, "mini", subject, roi),
-            true_test_path(self._root, subject, roi),
+            layout.response_path(self._root / layout.RESPONSE_FOLDER, "mini", subject, roi),
+            layout.true_test_path(self._root, subject, roi),
         )
 
     @property
     def has_test_responses(self) -> bool:
         """Whether there are test videos; their responses are part of the truth."""
-        return self._n_test > 0
+        return bool(self.test_stimuli)
 
     def truth(self) -> dict[str, Any]:
         """Return what was planted: the plan, and per subject and ROI the driver, signal share and noise ceilings."""

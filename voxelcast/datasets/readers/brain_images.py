@@ -1,4 +1,7 @@
-"""Responses in brain images: 4-D NIfTI, CIFTI (dscalar, dtseries) and GIFTI, read for the voxels asked for."""
+"""Responses in brain images: 4-D NIfTI, CIFTI (dscalar, dtseries) and GIFTI, read for the voxels asked for.
+
+Surface files come in pairs, one per hemisphere; ``{hemi}`` in a name stands for both.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError, one_line
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.readers.values import open_npy
 
 SUFFIXES = (".dscalar.nii", ".dtseries.nii", ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 
 _BLOCK_BYTES = 64 * 2**20
+_HEMISPHERES = (("L", "R"), ("lh", "rh"), ("left", "right"))
 
 
 def brain_suffix(path: Path) -> str | None:
@@ -78,10 +82,9 @@ class NiftiImage(BrainImage):
     def read(self, voxels: IntArray) -> FloatArray:
         """Read volume by volume; values of shape (n_maps, n_chosen)."""
         indices = np.unravel_index(voxels, self._image.shape[:3])
-        proxy = self._image.dataobj
         values = np.empty((self.n_maps, len(voxels)), dtype=_exact(self._image.get_data_dtype()))
         for number in range(self.n_maps):
-            values[number] = np.asarray(proxy[..., number])[indices]
+            values[number] = np.asarray(self._image.dataobj[..., number])[indices]
         return values
 
     def geometry(self) -> tuple[Any, ...]:
@@ -190,13 +193,37 @@ def open_brain_image(path: Path) -> BrainImage:
     """
     if path.suffix == ".npy":
         return ArrayImage(path)
-    nibabel = import_nibabel()
     image = load_image(path, "responses")
+    nibabel = import_nibabel()
     if isinstance(image, nibabel.cifti2.Cifti2Image):
         return CiftiImage(path, image)
     if isinstance(image, nibabel.gifti.GiftiImage):
         return GiftiImage(path, image)
     return NiftiImage(path, image)
+
+
+def hemisphere_files(path: Path) -> tuple[Path, Path]:
+    """Find the files of the left and the right hemisphere: ``{hemi}`` is L and R, lh and rh, or left and right.
+
+    Raises MissingFileError where no such pair is there.
+    """
+    for left, right in _HEMISPHERES:
+        pair = Path(str(path).replace("{hemi}", left)), Path(str(path).replace("{hemi}", right))
+        if all(file.is_file() for file in pair):
+            return pair
+    shown = " or ".join(f"{left} and {right}" for left, right in _HEMISPHERES)
+    raise MissingFileError(f"surface files not found: {path}, with {{hemi}} being {shown}, does not exist")
+
+
+def image_files(path: Path) -> tuple[Path, ...]:
+    """Return the file of a brain image, or of both hemispheres."""
+    return hemisphere_files(path) if "{hemi}" in str(path) else (path,)
+
+
+def open_responses(path: Path) -> BrainImage:
+    """Open a brain image, or the pair of files of both hemispheres."""
+    images = [open_brain_image(file) for file in image_files(path)]
+    return images[0] if len(images) == 1 else JoinedHemispheres(*images)
 
 
 def import_nibabel() -> ModuleType:
@@ -223,8 +250,9 @@ def load_image(path: Path, what: str) -> Any:
     try:
         image = nibabel.load(path)
     except (nibabel.filebasedimages.ImageFileError, OSError, ValueError, EOFError) as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read as a brain image ({text}); get or write it again") from error
+        raise DataError(
+            f"{path.name} cannot be read as a brain image ({one_line(error)}); get or write it again"
+        ) from error
     known = (nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.cifti2.Cifti2Image, nibabel.gifti.GiftiImage)
     if not isinstance(image, known):
         raise DataError(f"{path.name} must be NIfTI, CIFTI or GIFTI; got {type(image).__name__}; convert it")

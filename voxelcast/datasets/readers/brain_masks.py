@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import AlignmentError, DataError, ShapeError
-from voxelcast.datasets.readers.brain_hemispheres import hemisphere_files
-from voxelcast.datasets.readers.brain_images import BrainImage, JoinedHemispheres, load_image
+from voxelcast.datasets.readers.brain_images import (
+    BrainImage,
+    JoinedHemispheres,
+    hemisphere_files,
+    image_files,
+    load_image,
+)
 from voxelcast.datasets.readers.values import open_npy
 
 _LABELLED = re.compile(r"(?P<name>.+)\[(?P<labels>\s*-?\d+(?:\s*,\s*-?\d+)*\s*)\]")
@@ -44,12 +49,16 @@ def read_masks(root: Path, masks: Mapping[str, str], image: BrainImage) -> dict[
     return {check_file_name(roi, "ROI"): _read_mask(root, roi, name, image) for roi, name in masks.items()}
 
 
+def masks_of(masks: Mapping[str, str] | None, subject: str) -> dict[str, str]:
+    """Put a subject's name into the names of masks, for ``{subject}``."""
+    return {roi: name.replace("{subject}", subject) for roi, name in (masks or {}).items()}
+
+
 def mask_files(root: Path, masks: Mapping[str, str]) -> tuple[Path, ...]:
     """Return the files of masks, each once."""
     files: dict[Path, None] = {}
     for name in masks.values():
-        path = root / _split_name(name)[0]
-        files |= dict.fromkeys(hemisphere_files(path) if "{hemi}" in name else (path,))
+        files |= dict.fromkeys(image_files(root / _split_name(name)[0]))
     return tuple(files)
 
 

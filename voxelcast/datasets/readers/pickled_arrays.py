@@ -42,37 +42,17 @@ class Block:
         """Return itself: the unpickler decodes Python 2 strings, and what is here stands for bytes anyway."""
         return self
 
-    def pieces_into(self, buffer: ByteArray) -> Iterator[int]:
-        """Fill the buffer again and again with the bytes themselves; yield how many it holds.
-
-        Raises DataError where the file has become shorter.
-        """
-        left = self.length
-        # Unbuffered: straight into the buffer.
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(self.offset)
-            while left:
-                wanted = min(left, buffer.size)
-                filled = 0
-                while filled < wanted:
-                    n_read = file.readinto(buffer[filled:wanted].data)
-                    if not n_read:
-                        raise DataError(f"{self.path} became shorter while it was read; get the file again")
-                    filled += n_read
-                left -= filled
-                yield filled
-
-    def pieces(self) -> Iterator[bytes]:
-        """Read the bytes that the block stands for, some at a time.
+    def pieces(self) -> Iterator[bytes | memoryview]:
+        """Read the bytes that the block stands for, some at a time; each piece is overwritten by the next.
 
         Raises DataError where the file has become shorter, or text does not stand for bytes.
         """
         decoder = codecs.getincrementaldecoder("utf-8")()
-        left = self.length
-        with self.path.open("rb") as file:
+        left, held = self.length, memoryview(bytearray(min(self.length, BUFFER_BYTES // 8)))
+        with self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             while left:
-                piece = file.read(min(left, BUFFER_BYTES // 4))
+                piece = held[: file.readinto(held[:left])]
                 if not piece:
                     raise DataError(f"{self.path} became shorter while it was read; get the file again")
                 left -= len(piece)
@@ -161,9 +141,8 @@ class StoredArray:
         """
         row_bytes = width * self._stored.itemsize
         buffer = np.empty(max(row_bytes, BUFFER_BYTES // 2 // max(row_bytes, 1) * row_bytes), np.uint8)
-        pieces = block.pieces_into(buffer) if not block.escaped else _refilled(block.pieces(), buffer)
         start = 0
-        for n_bytes in pieces:
+        for n_bytes in _refilled(block.pieces(), buffer):
             n_here, left_over = divmod(n_bytes, row_bytes)
             if left_over or start + n_here > n_rows:
                 break
@@ -176,7 +155,7 @@ class StoredArray:
             raise DataError(f"{block.path} holds an array that does not fit its shape {self.shape}; get it again")
 
 
-def _refilled(pieces: Iterator[bytes], buffer: ByteArray) -> Iterator[int]:
+def _refilled(pieces: Iterator[bytes | memoryview], buffer: ByteArray) -> Iterator[int]:
     """Fill the buffer again and again from pieces of any length; yield how many bytes it holds."""
     filled = 0
     for piece in pieces:

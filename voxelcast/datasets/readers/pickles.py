@@ -9,12 +9,20 @@ are given and do nothing; nibabel itself never sees them.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
-from voxelcast.datasets.readers.pickle_reader import ArrayUnpickler, BlockFile, damage_reported
-from voxelcast.datasets.readers.pickle_stand_ins import ArrayStandIn, FieldsStandIn, Record
+from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError, one_line
+from voxelcast.datasets.readers.pickle_reader import (
+    ArrayStandIn,
+    ArrayUnpickler,
+    BlockFile,
+    BoxUnpickler,
+    FieldsStandIn,
+    Record,
+    damage_reported,
+)
 from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray, StoredImage
 
 _MAX_DEPTH = 100
@@ -28,24 +36,13 @@ def load_pickle(path: Path, shown: str | None = None) -> object:
 
     Parameters
     ----------
-    path : Path
     shown : str or None
         What messages call it; None: the file's name.
 
-    Returns
-    -------
-    content : object
-
-    Raises
-    ------
-    MissingFileError
-        Where the file is not there.
-    UnsafeFileError
-        Where the pickle asks for anything else, e.g. a function or an array of objects; nothing of it was run.
-    DataError
-        Where the file is not a whole pickle.
+    Raises MissingFileError; UnsafeFileError where the pickle asks for anything else, e.g. a function or an array of
+    objects (nothing of it was run); DataError where the file is not a whole pickle.
     """
-    return read_arrays(open_pickle(path, shown))
+    return _read_arrays(open_pickle(path, shown))
 
 
 def open_pickle(path: Path, shown: str | None = None) -> object:
@@ -58,10 +55,49 @@ def open_pickle(path: Path, shown: str | None = None) -> object:
         raise MissingFileError(f"pickle not found: {path} does not exist")
     shown = shown or path.name
     with damage_reported(shown), path.open("rb") as file:
-        return plain_content(ArrayUnpickler(BlockFile(file, path), shown).load(), shown)
+        return _plain_content(ArrayUnpickler(BlockFile(file, path), shown).load(), shown)
 
 
-def plain_content(value: object, file: str, depth: int = 0) -> object:
+def open_entry(path: Path, key: str) -> StoredArray:
+    """Find the array under a key of a pickled dict, without reading it.
+
+    Raises as :func:`open_pickle`, and DataError where the pickle holds something else.
+    """
+    content = open_pickle(path, str(path))  # files of many subjects have one name
+    if not isinstance(content, dict) or key not in content:
+        got = ", ".join(map(repr, content)) or "no key" if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise DataError(f"{path} must hold a dict with the key {key!r}; got {got}; get the file again")
+    stored = content[key]
+    if not isinstance(stored, StoredArray):
+        raise DataError(f"{path}: {key!r} must be an array; got a {type(stored).__name__}")
+    return stored
+
+
+def load_boxed_dict(path: Path) -> dict[Any, Any]:
+    """Read a dict of plain values and arrays of numbers from a .npy file.
+
+    ``np.save`` makes such a file of a dict: an array of one Python object, pickled. Raises as :func:`load_pickle`.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist")
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read_header = np.lib.format.read_array_header_1_0
+            shape, _, dtype = (read_header if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
+        except (ValueError, EOFError, SyntaxError) as error:
+            raise DataError(f"{path.name} is no .npy file ({one_line(error)}); get the file again") from error
+        if dtype != np.dtype(object) or shape != ():
+            raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {dtype} of shape {shape}")
+        with damage_reported(path.name, "a dict"):
+            box = BoxUnpickler(BlockFile(file, path), path.name).load()
+    content = _read_arrays(_plain_content(box.content, path.name)) if hasattr(box, "content") else None
+    if not isinstance(content, dict):
+        raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {type(content).__name__}")
+    return content
+
+
+def _plain_content(value: object, file: str, depth: int = 0) -> object:
     """Put stored arrays and images instead of their stand-ins, through plain containers."""
     if depth > _MAX_DEPTH:
         raise DataError(f"{file} nests its containers more than {_MAX_DEPTH} deep or in a circle; get the file again")
@@ -69,10 +105,10 @@ def plain_content(value: object, file: str, depth: int = 0) -> object:
         return _stored(value, file)
     if isinstance(value, dict):
         return {
-            plain_content(key, file, depth + 1): plain_content(item, file, depth + 1) for key, item in value.items()
+            _plain_content(key, file, depth + 1): _plain_content(item, file, depth + 1) for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)(plain_content(item, file, depth + 1) for item in value)
+        return type(value)(_plain_content(item, file, depth + 1) for item in value)
     if value is None or isinstance(value, (str, bytes, bytearray, bool, int, float, complex, np.generic)):
         return value
     if isinstance(value, Record) and value.name.endswith("Image"):
@@ -104,12 +140,12 @@ def _image(record: Record, file: str) -> StoredImage:
     return StoredImage(values, None if affine is None else affine.read().astype(np.float64))
 
 
-def read_arrays(value: object) -> object:
+def _read_arrays(value: object) -> object:
     """Read all arrays in plain containers."""
     if isinstance(value, StoredArray):
         return value.read()
     if isinstance(value, dict):
-        return {key: read_arrays(item) for key, item in value.items()}
+        return {key: _read_arrays(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(read_arrays(item) for item in value)
+        return type(value)(_read_arrays(item) for item in value)
     return value

@@ -15,7 +15,7 @@ from scipy.spatial.distance import squareform
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite, check_same_stimuli
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError, one_line
 
 SUFFIXES = (".npy", ".npz", ".mat")
 
@@ -73,7 +73,7 @@ def _from_arrays(path: Path) -> tuple[FloatArray, tuple[str, ...] | None]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path.name} cannot be read as {path.suffix} ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path.name} cannot be read as {path.suffix} ({one_line(error)})") from error
 
 
 def _from_structs(path: Path) -> FloatArray:
@@ -124,7 +124,7 @@ def _struct_array(path: Path, field: str) -> NDArray[Any]:
     try:
         found = scipy.io.loadmat(path)
     except (ValueError, TypeError, IndexError, OSError, NotImplementedError, MatReadError) as error:
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise DataError(
             f"{path.name} cannot be read as a MATLAB file of version 5 to 7.2 ({text}); save it so"
         ) from error

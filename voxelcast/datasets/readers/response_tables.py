@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_option
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError, UnsafeFileError
+from voxelcast.core.errors import (
+    AlignmentError,
+    DataError,
+    MissingFileError,
+    OptionError,
+    ShapeError,
+    UnsafeFileError,
+    one_line,
+)
 from voxelcast.datasets.readers.brain_images import BrainImage
-from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.readers.values import as_response_values, read_table
 
 SUFFIXES = (".npy", ".npz", ".csv", ".h5")
 _DIMS = ("stimulus", "repetition", "voxel")
@@ -89,18 +97,14 @@ class ImageTable:
         return values
 
 
-def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
-    """Return the axes as a tuple, else raise OptionError.
-
-    They are ``stimulus`` and ``voxel`` and, where stimuli were repeated, ``repetition``, in any order.
-    """
+def check_axes(axes: Sequence[str]) -> None:
+    """Raise OptionError unless they are ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order."""
     for axis in axes:
         check_option("axes", axis, _DIMS)
     if sorted(axes) not in (["stimulus", "voxel"], ["repetition", "stimulus", "voxel"]):
         raise OptionError(
             f"axes must name stimulus and voxel once each, and repetition where there is one; got [{', '.join(axes)}]"
         )
-    return tuple(axes)
 
 
 def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
@@ -159,7 +163,7 @@ def _read_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         if isinstance(error, (DataError, UnsafeFileError)):
             raise
-        text = " ".join(str(error).split())
+        text = one_line(error)
         if "allow_pickle" in text or "Python objects" in text:
             raise UnsafeFileError(
                 f"{path.name} holds Python objects; only plain arrays are read; save it so"
@@ -177,7 +181,7 @@ def _pick(path: Path, found: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], tup
 
 
 def _read_csv(path: Path) -> ResponseTable:
-    frame = read_csv(path)
+    frame = read_table(path)
     if frame.columns[0] != "stimulus_id":
         raise DataError(f"{path.name} must have the first column stimulus_id; got {frame.columns[0]!r}")
     voxel_names = [name for name in frame.columns if name not in ("stimulus_id", "repetition")]
@@ -194,29 +198,9 @@ def _read_csv(path: Path) -> ResponseTable:
     try:
         numbers = frame[voxel_names].replace("", "nan").to_numpy(dtype=np.float64)
     except ValueError as error:
-        raise DataError(f"{path.name}: voxel columns must hold numbers ({' '.join(str(error).split())})") from error
+        raise DataError(f"{path.name}: voxel columns must hold numbers ({one_line(error)})") from error
     ids, rows = np.unique(frame["stimulus_id"].to_numpy(dtype=str), return_inverse=True)
     names, columns = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
     values = np.full((len(ids), len(names), len(voxel_names)), np.nan)
     values[rows, columns] = numbers
     return ResponseTable(as_response_values(values, path.name), tuple(ids.tolist()), tuple(voxel_names))
-
-
-def read_csv(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a CSV as text, every field as written, and check that it has ``columns``.
-
-    Raises MissingFileError, DataError where the file is missing, is no CSV, or lacks a column.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"table not found: {path} does not exist")
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{path.name} cannot be read as a CSV ({text}); write it again") from error
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path.name} must have the columns {', '.join(columns)}; got {', '.join(map(str, frame.columns))}"
-        )
-    return frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -107,14 +107,6 @@ class SimulationPlan:
         """Best correlation with the mean of k repetitions: ``sqrt(s / (s + (1 - s) / k))``."""
         share = self.signal_share(roi)
         return float(np.sqrt(share / (share + (1 - share) / n_repetitions)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the plan in plain types, as it is stored."""
-        plain = asdict(self)
-        plain["voxels"] = {subject: dict(rois) for subject, rois in self.voxels.items()}
-        plain["drivers"] = {roi: list(driver) for roi, driver in self.drivers.items()}
-        plain["signal"] = dict(self.signal) if isinstance(self.signal, Mapping) else self.signal
-        return plain
 
 
 def simulation_preset(

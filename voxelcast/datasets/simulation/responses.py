@@ -82,8 +82,6 @@ def planted_signal(components: FloatArray, n_voxels: int, *, seed: int) -> Float
     ----------
     components : ndarray of shape (n_stimuli, n_components)
         Uncorrelated, of unit variance over the training stimuli.
-    n_voxels : int
-    seed : int
 
     Returns
     -------

@@ -20,7 +20,6 @@ def draw_clip(seed: int, number: int, n_frames: int, size: int) -> ByteArray:
         Of the whole simulation.
     number : int
         Of the clip; each depends on ``seed`` and its own number only.
-    n_frames, size : int
 
     Returns
     -------

@@ -1,13 +1,13 @@
-"""The step that compresses one layer's features, once for every training part that a fold will need."""
+"""The steps that compress each layer's features, and join all layers', for every training part a fold will need."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
+from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
 from voxelcast.store.steps import StepId
 
 Excluded = tuple[tuple[int, ...], ...]
@@ -37,22 +38,9 @@ def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> Excluded:
 class CompressJob(Job):
     """Compress a layer.
 
-    Parameters
-    ----------
-    network, layer : str
-    pool : str
-        Empty unless there are several.
-    pool_index : int or None
-        Which of the pools' files to read, where there are several.
-    shards : tuple of StepId
-        Steps that extracted the layer.
-    fold_ids : ndarray of shape (n_train,), int
-    excluded : tuple of tuple of int
-    compression : CompressionSettings
-    seed : int
-        Counts only where the method leaves something to chance.
-    axis : bool
-        Whether time steps are weighed by their first principal axis first (pool ``pc1``).
+    ``pool`` is empty unless there are several, of whose files ``pool_index`` says which to read. ``shards`` extracted
+    the layer; ``fold_ids`` has the shape (n_train,); ``seed`` counts only where the method leaves something to chance;
+    ``axis``: whether time steps are weighed by their first principal axis first (pool ``pc1``).
     """
 
     kind = "compress"
@@ -94,20 +82,14 @@ def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
     return folder / ("_".join(["scores", *map(str, excluded)]) + ".npy")
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Read ``n_features``, ``n_components`` and ``explained_variance`` of a finished step."""
-    facts: dict[str, Any] = json.loads((folder / "facts.json").read_text())
-    return facts
-
-
 @dataclass(frozen=True, eq=False)
-class StoredSpace:
-    """The compressed features of a layer as a finished step left them: a FeatureSpace for the search."""
+class CompressedSpace:
+    """The compressed features of a layer, read for each set of folds left out: a FeatureSpace for the search."""
 
-    folder: Path
     network: str
     layer: str
     fitted_in_folds: bool
+    read: Callable[[tuple[int, ...]], FloatArray]
     pool: str = ""
     delayed_rows: IntArray | None = None
 
@@ -116,7 +98,7 @@ class StoredSpace:
 
         Of time series each component at all delays, (n_train + n_test, n_components * n_delays).
         """
-        scores: FloatArray = np.load(scores_path(self.folder, excluded if self.fitted_in_folds else ()))
+        scores = self.read(excluded if self.fitted_in_folds else ())
         return scores if self.delayed_rows is None else delay(scores, self.delayed_rows)
 
 
@@ -134,10 +116,15 @@ class CompressedLayer:
     pool: str
     fitted_in_folds: bool
 
-    def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> StoredSpace:
+    def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> CompressedSpace:
         """Return the features."""
         folder = context.path(self.step)
-        return StoredSpace(folder, self.network, self.layer, self.fitted_in_folds, self.pool, delayed_rows)
+
+        def read(excluded: tuple[int, ...]) -> FloatArray:
+            scores: FloatArray = np.load(scores_path(folder, excluded))
+            return scores
+
+        return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, delayed_rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,3 +133,31 @@ class FoldedLayers:
 
     fold_ids: IntArray
     layers: tuple[CompressedLayer, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class JoinJob(Job):
+    """Join the compressed features of all layers."""
+
+    kind = "join"
+    version = 1
+    folded: FoldedLayers
+    excluded: Excluded
+
+    @property
+    def name(self) -> str:
+        """What is joined."""
+        return "all-layers"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``scores[_i[_j]].npy`` (n_stimuli, rank) for each set of excluded folds, and ``facts.json``."""
+        spaces = [layer.open(context) for layer in self.folded.layers]
+        joined = JoinedSpace(spaces, self.folded.fold_ids)
+        facts: dict[str, object] = {"layer": ALL_LAYERS, "explained_variance": None, "nested": True}
+        for left_out in self.excluded:
+            scores = joined.scores(left_out)
+            np.save(scores_path(folder, left_out), scores)
+            if left_out == ():
+                n_features = sum(space.scores().shape[1] for space in spaces)
+                facts |= {"n_features": n_features, "n_components": scores.shape[1]}
+        (folder / "facts.json").write_text(json.dumps(facts))

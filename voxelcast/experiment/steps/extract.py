@@ -1,4 +1,4 @@
-"""The step that turns some stimuli into the time-pooled activations of one network's layers."""
+"""The steps that turn some stimuli into time-pooled activations of a network, or take features from the dataset."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_file_name
-from voxelcast.core.errors import DataError
-from voxelcast.core.settings import NO_EFFECT
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_file_name, check_finite
+from voxelcast.core.errors import DataError, ShapeError
+from voxelcast.core.settings import NO_EFFECT, content
+from voxelcast.datasets.base import Dataset
+from voxelcast.datasets.registry import open_once
+from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.features.matrix import RowFile
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.keys import content_key
 
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
@@ -100,7 +106,12 @@ class ExtractJob(Job):
                             path = layer_path(folder, layer, pool_index(pool, self.extraction.pools))
                             if path not in files:
                                 files[path] = stack.enter_context(RowFile(path, feature.shape))
-                            _check_times(outcome.stimulus.name, layer, feature.shape, files[path].shape)
+                            if feature.shape != files[path].shape:
+                                raise DataError(
+                                    f"{outcome.stimulus.name}: with time kept (pool none or pc1) all stimuli must have "
+                                    f"the same number of time steps; got {feature.shape[0]} of layer {layer} after "
+                                    f"{files[path].shape[0]}; set frames: {{n: ...}} to as many as all have"
+                                )
                             files[path].append(feature)
                 records.append(record)
                 if context.progress is not None:
@@ -135,15 +146,6 @@ def network_of(settings: NetworkSettings, seed: int, device: str) -> Network:
     return load_network(settings, seed=seed, device=device)
 
 
-def _check_times(stimulus: str, layer: str, got: tuple[int, ...], before: tuple[int, ...]) -> None:
-    """Raise DataError where a stimulus' features have another shape than those before: with time kept, other steps."""
-    if got != before:
-        raise DataError(
-            f"{stimulus}: with time kept (pool none or pc1) all stimuli must have the same number of time steps; got "
-            f"{got[0]} of layer {layer} after {before[0]}; set frames: {{n: ...}} to as many as all have"
-        )
-
-
 def pool_index(pool: str, pools: Sequence[str]) -> int | None:
     """Return the index of a pool among several, from 0; None where there is only one."""
     return pools.index(pool) if len(pools) > 1 else None
@@ -154,26 +156,59 @@ def layer_path(folder: Path, layer: str, pool: int | None = None) -> Path:
     return folder / (f"{layer}.npy" if pool is None else f"{layer}-pool{pool + 1}.npy")
 
 
-def read_records(folder: Path) -> list[dict[str, object]]:
-    """Read what a finished extraction step says of each of its stimuli."""
-    records: list[dict[str, object]] = json.loads((folder / "stimuli.json").read_text())
-    return records
+@dataclass(frozen=True)
+class FeatureTable:
+    """A table of features by its name, and the hash of its values."""
+
+    name: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class TableJob(Job):
+    """Write some tables of features that come with the dataset, as if a network's layers had been extracted."""
+
+    kind = "extract"
+    version = 1
+    dataset: Annotated[DatasetSettings, NO_EFFECT]
+    tables: tuple[FeatureTable, ...]
+    ids: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What stands for a network's name."""
+        return "dataset"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``<table>.npy`` (n_stimuli, n_features) float64 of each table; ``stimuli.json`` as `ExtractJob`."""
+        source = open_once(self.dataset)
+        for table in self.tables:
+            np.save(layer_path(folder, table.name), _checked(source, table.name, len(self.ids)))
+        records = [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
+        (folder / "stimuli.json").write_text(json.dumps(records))
+
+
+def table_step(settings: DatasetSettings, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
+    """Make the step that writes some tables, which must have a row of finite values for each stimulus."""
+    tables = [FeatureTable(name, content_key(content(_checked(dataset, name, len(ids))))) for name in names]
+    return Step(TableJob(settings, tuple(tables), tuple(ids)), size=len(ids))
+
+
+def _checked(dataset: Dataset, table: str, n_stimuli: int) -> FloatArray:
+    features = np.asarray(dataset.features(table), dtype=np.float64)
+    if features.ndim != 2 or len(features) != n_stimuli:
+        raise ShapeError(f"features {table} must have shape (n_stimuli={n_stimuli}, n_features); got {features.shape}")
+    check_finite(f"features {table}", features)
+    return features
 
 
 @dataclass(frozen=True, eq=False)
 class Readable:
     """The stimuli that could be read, once extraction is over.
 
-    Parameters
-    ----------
-    train_ids, test_ids : tuple of str
-    train_rows, test_rows : ndarray of int
-        Their indices among the dataset's training and held-out stimuli.
-    groups, test_groups : tuple of str or None
-    delayed_rows : ndarray of shape (n_train + n_test, n_delays), int, or None
-        Rows of the features that delays reach; None where stimuli are no volumes.
-    broken : mapping of str to str
-        Ids of the others, and why they could not be read.
+    ``train_rows`` and ``test_rows`` are their indices among the dataset's training and held-out stimuli, int;
+    ``delayed_rows``, int (n_train + n_test, n_delays), the rows of the features that delays reach, None where stimuli
+    are no volumes; ``broken`` the ids of the others, and why they could not be read.
     """
 
     train_ids: tuple[str, ...]

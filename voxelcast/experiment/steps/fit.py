@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.params import AutoMLSettings, Params
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.execution.steps import Job, StepContext
+from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.responses import mean_responses, valid_responses
+from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
 from voxelcast.scoring.correlation import pearson_r
@@ -37,24 +37,13 @@ from voxelcast.store.steps import StepId
 
 
 @dataclass(frozen=True, eq=False)
-class FitJob(Job):
+class FitJob(PairJob):
     """Search, evaluate, refit and predict.
 
-    Parameters
-    ----------
-    subject, roi : str
-    responses : StepId
-        Prepared responses.
-    sharers : tuple of StepId
-        Prepared responses of the subjects that targets are shared with.
-    stimuli : Readable
-    partitions : tuple of FoldedLayers
-        Partitions into folds over which the whole search is done; with ``ensemble.joined`` the last layer of each
-        joins the others.
-    automl : AutoMLSettings or None
-        None where no encoder uses it.
-    truncate : bool
-        Whether the first k components of a layer are those of a compression to k.
+    ``sharers`` are the prepared responses of the subjects that targets are shared with. The whole search is done over
+    each of the ``partitions`` into folds; with ``ensemble.joined`` the last layer of each joins the others. ``automl``
+    is None where no encoder uses it; ``truncate``: whether the first k components of a layer are those of a compression
+    to k.
     """
 
     kind = "fit"
@@ -73,11 +62,6 @@ class FitJob(Job):
     interval: IntervalSettings
     significance: SignificanceSettings
 
-    @property
-    def name(self) -> str:
-        """Subject and ROI."""
-        return f"{self.subject}_{self.roi}"
-
     def run(self, folder: Path, context: StepContext) -> None:
         """Write what was found.
 
@@ -95,33 +79,32 @@ class FitJob(Job):
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
         np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
-        np.save(folder / "layer_weights.npy", _spread_scores(result.layer_weights, valid))
+        np.save(folder / "layer_weights.npy", spread(result.layer_weights, valid))
         save_arrays(folder / "model.npz", _model_arrays(result.parts, valid))
         self._write_rows(folder / "search.csv", SEARCH, self._search_rows(result.candidates))
         self._write_rows(folder / "weights.csv", WEIGHTS, self._weight_rows(result))
         with np.load(responses / "ceilings.npz") as ceilings:
             voxels: dict[str, FloatArray] = dict(ceilings)
+        heaviest = map(heaviest_candidate, result.nested_shares, result.nested_choices)
         row = self._candidate_row(heaviest_candidate(result.shares, result.chosen)) | {
-            "selection_score": result.selection_score
-        }
-        row |= {
+            "selection_score": result.selection_score,
             "ensemble": self.settings.ensemble.method,
             "selection": self.settings.selection.per,
             "n_models": len(result.shares),
+            "n_voxels": int(valid.sum()),
+            "n_excluded_voxels": int((~valid).sum()),
+            "nested_choices": [self._candidate_row(candidate) for candidate in heaviest],
         }
-        row |= {"n_voxels": int(valid.sum()), "n_excluded_voxels": int((~valid).sum())}
-        heaviest = map(heaviest_candidate, result.nested_shares, result.nested_choices)
-        row |= {"nested_choices": [self._candidate_row(candidate) for candidate in heaviest]}
         if result.out_of_fold is not None and result.voxel_scores is not None:
+            fold_ids = [folded.fold_ids for folded in self.partitions]
+            nested, scored = score_nested(self._scorer, train, results, fold_ids, stimuli.groups, gains=True)
             np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
-            voxels["pearson_r"] = _spread_scores(result.voxel_scores, valid)
-            row |= average_rows(list(self._repeat_rows(train, results)))
-            nested = Predicted("", train, result.out_of_fold, self.partitions[0].fold_ids, stimuli.groups)
+            voxels["pearson_r"] = spread(result.voxel_scores, valid)
             tested, counted = self._scorer.test_voxels(nested, valid)
-            voxels, row = voxels | tested, row | counted
+            voxels, row = voxels | tested, row | scored | counted
         if (responses / "test.npy").is_file():
             measured = np.load(responses / "test.npy")[stimuli.test_rows][:, valid]
-            voxels["held_out_r"] = _spread_scores(pearson_r(measured, result.predictions), valid)
+            voxels["held_out_r"] = spread(pearson_r(measured, result.predictions), valid)
             with np.load(responses / "test_ceilings.npz") as ceilings:
                 voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
             one_fold = np.zeros(len(measured), dtype=int)
@@ -166,15 +149,6 @@ class FitJob(Job):
                 log=log,
             )
 
-    def _repeat_rows(self, train: FloatArray, results: Sequence[PairResult]) -> Iterator[dict[str, Any]]:
-        """Score the nested predictions of each partition into folds."""
-        for result, folded in zip(results, self.partitions, strict=True):
-            if result.voxel_scores is not None and result.out_of_fold is not None:
-                nested = Predicted("", train, result.out_of_fold, folded.fold_ids, self.stimuli.groups)
-                yield self._scorer.score_row(nested, result.voxel_scores) | self._scorer.gain_row(
-                    nested, result.single_out_of_fold
-                )
-
     def _candidate_row(self, candidate: Candidate) -> dict[str, Any]:
         """Name a candidate by the columns of the tables; only with several pools there is one for the pool."""
         n_features = candidate.n_features
@@ -210,15 +184,33 @@ class FitJob(Job):
         path.write_text(row_text(table, named, pools=self._pools, n_folds=n_folds), newline="")
 
 
+def score_nested(
+    scorer: PredictionScorer,
+    train: FloatArray,
+    results: Sequence[PairResult],
+    partitions: Sequence[IntArray],
+    groups: Sequence[str] | None,
+    *,
+    gains: bool,
+) -> tuple[Predicted, dict[str, Any]]:
+    """Score the nested predictions of each partition into folds; return the first's, and the mean of all scores.
+
+    ``gains``: whether they are compared with the best single candidate, too.
+    """
+    nested, rows = [], []
+    for result, fold_ids in zip(results, partitions, strict=True):
+        assert result.out_of_fold is not None  # nested cross-validation gives both predictions
+        assert result.voxel_scores is not None  # and scores
+        predicted = Predicted("", train, result.out_of_fold, fold_ids, groups)
+        gain = scorer.gain_row(predicted, result.single_out_of_fold) if gains else {}
+        nested.append(predicted)
+        rows.append(scorer.score_row(predicted, result.voxel_scores) | gain)
+    return nested[0], average_rows(rows)
+
+
 def shown_params(params: Params) -> str:
     """Write hyper-parameters as text: ``n_components=4``; several joined by ``"; "``."""
     return "; ".join(f"{name}={value!r}" for name, value in params.items())
-
-
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read what a finished fit step found."""
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
 
 
 def _model_arrays(parts: Sequence[Part], valid: BoolArray) -> Mapping[str, np.ndarray]:
@@ -247,11 +239,4 @@ def _spread(values: FloatArray, valid: BoolArray, fallback: FloatArray | None) -
         return values
     full = np.tile(np.nan_to_num(fallback), (len(values), 1))
     full[:, valid] = values
-    return full
-
-
-def _spread_scores(scores: FloatArray, valid: BoolArray) -> FloatArray:
-    """Insert values of the valid voxels, shape (..., n_valid); NaN for the others."""
-    full = np.full((*scores.shape[:-1], len(valid)), np.nan)
-    full[..., valid] = scores
     return full

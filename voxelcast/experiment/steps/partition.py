@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import IntArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.execution.steps import Job, StepContext
+from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.responses import valid_responses
+from voxelcast.experiment.steps.responses import PairJob, spread, valid_responses
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_partitioning import average_parts, variance_parts
+from voxelcast.scoring.variance_partitioning import VariancePart, average_parts, variance_parts
+from voxelcast.search.base import FeatureSpace
 from voxelcast.search.variance_partitioning import nested_predictions
 from voxelcast.store.atomic import save_arrays
 from voxelcast.store.steps import StepId
@@ -39,7 +40,7 @@ class FoldedGroups:
 
 
 @dataclass(frozen=True, eq=False)
-class PartitionJob(Job):
+class PartitionJob(PairJob):
     """Fit a model to every combination of groups, score it on folds that it never saw, and divide what they explain.
 
     Parts and the ends of their intervals are averaged over the partitions into folds.
@@ -56,11 +57,6 @@ class PartitionJob(Job):
     interval: IntervalSettings
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Subject and ROI."""
-        return f"{self.subject}_{self.roi}"
-
     def run(self, folder: Path, context: StepContext) -> None:
         """Write ``parts.json``, a row for each part, and ``voxels.npz``, arrays (n_voxels,) named ``<kind>_<part>``.
 
@@ -68,31 +64,21 @@ class PartitionJob(Job):
         """
         responses = context.path(self.responses)
         Y, valid = valid_responses(responses, self.stimuli.train_rows)
-        found = []
+        partitions = []
         for folded in self.partitions:
             groups = {
                 group.name: [layer.open(context, self.stimuli.delayed_rows) for layer in group.layers]
                 for group in folded.groups
             }
-            found.append(
-                variance_parts(
-                    Y,
-                    nested_predictions(groups, Y, folded.fold_ids, draws=self.draws, seed=self.seed),
-                    folded.fold_ids,
-                    interval=self.interval,
-                    seed=derive_seed(self.seed, "bootstrap", ""),
-                    groups=self.stimuli.groups,
-                )
-            )
-        parts = [average_parts(of_part) for of_part in zip(*found, strict=True)]
+            partitions.append((groups, folded.fold_ids))
+        parts = divide_variance(Y, partitions, self.draws, self.interval, self.seed, self.stimuli.groups)
         with np.load(responses / "ceilings.npz") as ceilings:
             ceiling = (
                 ceilings["noise_ceiling_r2"][valid] if "noise_ceiling_r2" in ceilings else np.full(valid.sum(), np.nan)
             )
-        names = [group.name for group in self.partitions[0].groups]
         rows, voxels = [], {}
         for part in parts:
-            shown = "+".join(name for name in names if name in part.sets)
+            shown = part_name(part, [group.name for group in self.partitions[0].groups])
             known = np.isfinite(part.r2) & np.isfinite(ceiling)
             numbers = {"r2": part.mean, "low": part.mean_low, "high": part.mean_high}
             numbers["noise_ceiling_r2"] = float(ceiling[known].mean()) if known.any() else np.nan
@@ -101,13 +87,28 @@ class PartitionJob(Job):
                 | {name: value if np.isfinite(value) else None for name, value in numbers.items()}
             )
             for end, values in (("", part.r2), ("_low", part.low), ("_high", part.high)):
-                voxels[f"{part.kind}_{shown}{end}"] = np.full(len(valid), np.nan)
-                voxels[f"{part.kind}_{shown}{end}"][valid] = values
+                voxels[f"{part.kind}_{shown}{end}"] = spread(values, valid)
         (folder / "parts.json").write_text(json.dumps(rows))
         save_arrays(folder / "voxels.npz", voxels)
 
 
-def read_parts(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows of a finished step: columns of ``variance_partitioning.csv`` but subject and ROI."""
-    rows: list[dict[str, Any]] = json.loads((folder / "parts.json").read_text())
-    return rows
+def divide_variance(
+    Y: FloatArray,
+    partitions: Iterable[tuple[Mapping[str, Sequence[FeatureSpace]], IntArray]],
+    draws: int,
+    interval: IntervalSettings,
+    seed: int,
+    stimulus_groups: Sequence[str] | None,
+) -> list[VariancePart]:
+    """Divide variance between groups of feature spaces; ``partitions`` are groups and fold ids of each partition."""
+    found = []
+    for spaces, fold_ids in partitions:
+        predictions = nested_predictions(spaces, Y, fold_ids, draws=draws, seed=seed)
+        bootstrap_seed = derive_seed(seed, "bootstrap", "")
+        found.append(variance_parts(Y, predictions, fold_ids, interval, bootstrap_seed, stimulus_groups))
+    return [average_parts(of_part) for of_part in zip(*found, strict=True)]
+
+
+def part_name(part: VariancePart, groups: Iterable[str]) -> str:
+    """Name a part by its groups, in their order."""
+    return "+".join(name for name in groups if name in part.sets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,8 +25,20 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.atomic import save_arrays
 
 
+class PairJob(Job):
+    """A job on one subject x ROI, which it is named by."""
+
+    subject: str
+    roi: str
+
+    @property
+    def name(self) -> str:
+        """Subject and ROI."""
+        return f"{self.subject}_{self.roi}"
+
+
 @dataclass(frozen=True)
-class ResponsesJob(Job):
+class ResponsesJob(PairJob):
     """Write the mean responses and noise ceilings of a subject x ROI.
 
     Of the dataset count its settings without paths, and the hashes of the files of the responses.
@@ -44,45 +56,38 @@ class ResponsesJob(Job):
     control: Literal["none", "shuffle"]
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Subject and ROI."""
-        return f"{self.subject}_{self.roi}"
-
     def run(self, folder: Path, context: StepContext) -> None:
         """Write the responses.
 
         ``train.npy`` (n_train, n_voxels) and ``test.npy`` where there are test responses, float64; ``ceilings.npz`` and
         ``test_ceilings.npz`` with arrays (n_voxels,); ``valid.npy`` (n_voxels,) bool; ``facts.json``.
 
-        Raises
-        ------
-        DataError
-            If a voxel is constant or has no response to some stimulus and ``invalid_voxels`` is ``"stop"``.
-        AlignmentError
-            If the responses' stimulus ids are not those of the dataset's stimuli, in their order.
+        Raises DataError if a voxel is constant or has no response to some stimulus and ``invalid_voxels`` is
+        ``"stop"``, and AlignmentError if the stimulus ids are not those of the dataset's stimuli, in their order.
         """
         source, subject, roi = open_once(self.dataset), self.subject, self.roi
         train = _aligned(source.responses(subject, roi), source.train_stimuli)
         mean = train.mean()
-        reasons = invalid_reasons(mean)
+        reasons, valid = invalid_voxels(mean)
+        first = next((f"voxel {voxel}: {reason}" for voxel, reason in reasons.items()), "")
         if reasons and self.invalid_voxels == "stop":
-            raise DataError(_message(train, reasons))
-        valid: BoolArray = np.ones(train.n_voxels, dtype=bool)
-        valid[list(reasons)] = False
+            raise DataError(
+                f"{subject} {roi}: {len(reasons)} of {train.n_voxels} voxels cannot be analysed ({first}); every voxel "
+                "needs varying, finite responses; correct the data, or leave them out with invalid_voxels=exclude"
+            )
         if not valid.any():
             raise DataError(
-                f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({_first(reasons)}); leave this ROI out"
+                f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({first}); leave this ROI out"
             )
         if self.control == "shuffle":
             mean = mean[generator(self.seed, "control", subject, roi).permutation(len(mean))]
         np.save(folder / "train.npy", mean)
         np.save(folder / "valid.npy", valid)
-        save_arrays(folder / "ceilings.npz", _ceilings(train, self.seed))
+        save_arrays(folder / "ceilings.npz", ceilings(train.values, self.seed))
         if source.has_test_responses:
             test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
             np.save(folder / "test.npy", test.mean())
-            save_arrays(folder / "test_ceilings.npz", _ceilings(test, self.seed))
+            save_arrays(folder / "test_ceilings.npz", ceilings(test.values, self.seed))
         facts = {
             "subject": subject,
             "roi": roi,
@@ -114,66 +119,60 @@ def mean_responses(folder: Path, train_rows: IntArray) -> FloatArray:
     return np.asarray(np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0))
 
 
-def excluded_voxels(folder: Path) -> dict[str, str]:
-    """Read which voxels cannot be analysed, by their indices, and why."""
-    found: dict[str, str] = json.loads((folder / "facts.json").read_text())["invalid"]
-    return found
-
-
-def n_voxels(folder: Path) -> int:
-    """Read how many voxels a finished step prepared."""
-    return int(json.loads((folder / "facts.json").read_text())["n_voxels"])
-
-
 def _aligned(responses: ResponseSet, stimuli: Sequence[Stimulus]) -> ResponseSet:
     ids = [stimulus.stimulus_id for stimulus in stimuli]
     check_same_stimuli(f"responses of {responses.subject} {responses.roi}", responses.stimulus_ids, "the stimuli", ids)
     return responses
 
 
-def invalid_reasons(mean: FloatArray) -> dict[int, str]:
-    """Say which voxels cannot be analysed and why.
+def invalid_voxels(mean: FloatArray) -> tuple[dict[int, str], BoolArray]:
+    """Say which voxels cannot be analysed and why, and which can.
 
     Parameters
     ----------
     mean : ndarray of shape (n_stimuli, n_voxels)
         Mean responses; NaN where a stimulus has none.
+
+    Returns
+    -------
+    reasons : dict of int to str
+    valid : ndarray of shape (n_voxels,), bool
     """
     missing = np.isnan(mean).sum(axis=0)
     infinite = np.asarray(np.isinf(mean).any(axis=0))
     constant = constant_columns(np.where(np.isfinite(mean), mean, 0.0))
+    valid = ~((missing > 0) | infinite | constant)
     reasons: dict[int, str] = {}
-    for voxel in range(mean.shape[1]):
+    for voxel in np.flatnonzero(~valid).tolist():
         if missing[voxel]:
             reasons[voxel] = f"no response (NaN) to {missing[voxel]} of {len(mean)} stimuli"
-        elif infinite[voxel]:
-            reasons[voxel] = "infinite responses"
-        elif constant[voxel]:
-            reasons[voxel] = f"the same response to all {len(mean)} stimuli"
-    return reasons
+        else:
+            reasons[voxel] = (
+                "infinite responses" if infinite[voxel] else f"the same response to all {len(mean)} stimuli"
+            )
+    return reasons, valid
 
 
-def _first(reasons: dict[int, str]) -> str:
-    voxel, reason = next(iter(reasons.items()))
-    return f"voxel {voxel}: {reason}"
+def spread(values: FloatArray, valid: BoolArray) -> FloatArray:
+    """Insert values of the valid voxels, shape (..., n_valid); NaN for the others."""
+    full = np.full((*values.shape[:-1], len(valid)), np.nan)
+    full[..., valid] = values
+    return full
 
 
-def _message(train: ResponseSet, reasons: dict[int, str]) -> str:
-    return (
-        f"{train.subject} {train.roi}: {len(reasons)} of {train.n_voxels} voxels cannot be analysed "
-        f"({_first(reasons)}); "
-        "every voxel needs varying, finite responses; correct the data, or leave them out with invalid_voxels=exclude"
-    )
+_CEILINGS: dict[str, Callable[[FloatArray, int], FloatArray]] = {
+    "noise_ceiling_r": lambda values, seed: noise_ceiling_r(values, seed=seed),
+    "noise_ceiling_r2": lambda values, _: noise_ceiling_r2(ncsnr(values), repetition_counts(values)),
+    "explainable_variance": lambda values, _: explainable_variance(values),
+}
 
 
-def _ceilings(responses: ResponseSet, seed: int) -> dict[str, FloatArray]:
-    """Compute how well each voxel's mean response could be predicted, as r, R2 and explainable variance."""
-    if responses.n_repetitions < 2:
-        unknown = np.full(responses.n_voxels, np.nan)
-        return dict.fromkeys(("noise_ceiling_r", "noise_ceiling_r2", "explainable_variance"), unknown)
-    values = np.where(np.isfinite(responses.values), responses.values, np.nan)
-    return {
-        "noise_ceiling_r": noise_ceiling_r(values, seed=seed),
-        "noise_ceiling_r2": noise_ceiling_r2(ncsnr(values), repetition_counts(values)),
-        "explainable_variance": explainable_variance(values),
-    }
+def ceilings(values: FloatArray, seed: int, names: Sequence[str] = tuple(_CEILINGS)) -> dict[str, FloatArray]:
+    """Compute how well each voxel's mean response could be predicted, as r, R2 and explainable variance.
+
+    ``values`` has the shape (n_stimuli, n_repetitions, n_voxels); with fewer than two repetitions nothing is known.
+    """
+    if values.shape[1] < 2:
+        return {name: np.full(values.shape[2], np.nan) for name in names}
+    values = np.where(np.isfinite(values), values, np.nan)
+    return {name: _CEILINGS[name](values, seed) for name in names}

@@ -31,16 +31,11 @@ register_miniature = MINIATURES.register
 def write_miniature(kind: str, root: Path, seed: int = 0) -> DatasetSettings:
     """Write a miniature of a kind of dataset to a new folder.
 
+    Raises UnknownNameError for a kind that has no miniature; StoreError where ``root`` holds anything else.
+
     Returns
     -------
     settings : DatasetSettings
         That read it.
-
-    Raises
-    ------
-    UnknownNameError
-        For a kind that has no miniature.
-    StoreError
-        Where ``root`` holds anything else.
     """
     return MINIATURES.get(kind)(root, seed)

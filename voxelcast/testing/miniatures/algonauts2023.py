@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.datasets.formats import algonauts2023_layout as layout
+from voxelcast.datasets.base import SPLITS
+from voxelcast.datasets.formats import algonauts2023 as layout
 from voxelcast.datasets.formats.algonauts2023 import Algonauts2023Settings
-from voxelcast.datasets.miniature import Miniature
-from voxelcast.datasets.simulation.videos import draw_clip
-from voxelcast.store.atomic import atomic_path, save_array
+from voxelcast.store.atomic import save_array
 from voxelcast.testing.miniatures import register_miniature
-from voxelcast.testing.miniatures.writing import begin_miniature, look, plant_responses
+from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips, write_dict
 
 N_TRAIN, N_TEST, N_VERTICES, N_MESH = 40, 12, (36, 42), 163_842
 SUBJECTS = layout.SUBJECTS[:2]
@@ -30,7 +28,7 @@ def write_algonauts2023(root: Path, seed: int) -> Algonauts2023Settings:
     ``test_split/test_fmri`` holds three presentations of each test image, which the challenge does not give away.
     """
     sizes = {"n_train": N_TRAIN, "n_test": N_TEST, "n_vertices": list(N_VERTICES), "subjects": list(SUBJECTS)}
-    begin_miniature(root, Miniature("algonauts2023", seed, sizes))
+    begin_miniature(root, "algonauts2023", seed, **sizes)
     for subject in SUBJECTS:
         _write_subject(root / subject, subject, seed)
     return Algonauts2023Settings(root)
@@ -38,30 +36,25 @@ def write_algonauts2023(root: Path, seed: int) -> Algonauts2023Settings:
 
 def _write_subject(folder: Path, subject: str, seed: int) -> None:
     looks = _write_images(folder, derive_seed(seed, subject))
-    for place, side in enumerate(layout.HEMISPHERES):
-        train, test = plant_responses(looks, N_TRAIN, N_VERTICES[place], (1, 3), seed, subject, side)
+    for index, side in enumerate(layout.HEMISPHERES):
+        train, test = plant_responses(looks, N_TRAIN, N_VERTICES[index], (1, 3), seed, subject, side)
         save_array(layout.response_path(folder, side, "train"), train[:, 0])
         save_array(layout.response_path(folder, side, "test"), test)
-        _write_masks(folder, side, N_VERTICES[place], derive_seed(seed, subject, side))
+        _write_masks(folder, side, N_VERTICES[index], derive_seed(seed, subject, side))
     for name, areas in layout.ROI_CLASSES.items():
-        mapping = {0: "Unknown"} | dict(enumerate(areas, start=1))
-        with atomic_path(layout.mapping_path(folder, name)) as temporary, temporary.open("wb") as file:
-            np.save(file, np.array(mapping, dtype=object), allow_pickle=True)
+        write_dict(layout.mapping_path(folder, name), {0: "Unknown"} | dict(enumerate(areas, start=1)))
 
 
 def _write_images(folder: Path, seed: int) -> FloatArray:
     """Write the images; return what drives the responses, a row per image."""
     numbers = np.sort(generator(seed, "nsd numbers").choice(73_000, N_TRAIN + N_TEST, replace=False))
-    looks = []
-    for place, number in enumerate(numbers):
-        frames = draw_clip(seed, place + 1, 1, 32)
-        split, first, name = ("train", 0, "train") if place < N_TRAIN else ("test", N_TRAIN, "test")
-        path = layout.image_folder(folder, "train" if split == "train" else "test")
-        path.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path / f"{name}-{place - first + 1:04d}_nsd-{number:05d}.png") as temporary:
-            Image.fromarray(frames[0]).save(temporary, format="png")
-        looks.append(look(frames))
-    return np.stack(looks)
+    names = {"train": numbers[:N_TRAIN], "test": numbers[N_TRAIN:]}
+    paths = [
+        layout.image_folder(folder, split) / f"{split}-{position:04d}_nsd-{number:05d}.png"
+        for split in SPLITS
+        for position, number in enumerate(names[split], start=1)
+    ]
+    return write_clips(paths, seed)
 
 
 def _write_masks(folder: Path, side: layout.Hemisphere, n_vertices: int, seed: int) -> None:

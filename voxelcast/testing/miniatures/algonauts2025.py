@@ -9,13 +9,12 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.datasets.formats import algonauts2025_layout as layout
+from voxelcast.datasets.formats import algonauts2025 as layout
 from voxelcast.datasets.formats.algonauts2025 import Algonauts2025Settings
-from voxelcast.datasets.miniature import Miniature
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path
 from voxelcast.testing.miniatures import register_miniature
-from voxelcast.testing.miniatures.writing import begin_miniature, look
+from voxelcast.testing.miniatures.writing import begin_miniature, look, write_dict
 
 SUBJECTS = layout.SUBJECTS[:2]
 LENGTHS = {"s01e01a": 30, "s01e01b": 32, "s01e02a": 30, "s05e20a": 30, "bourne01": 30, "figures01": 30, "s07e01a": 24}
@@ -35,22 +34,18 @@ def write_algonauts2025(root: Path, seed: int) -> Algonauts2025Settings:
     As in the challenge, sub-02 lacks s05e20a, and its recordings are a little longer than the other's. Parcels follow
     the movie by two to four volumes. ``..._desc-s7_bold.h5`` holds what the challenge does not give away.
     """
-    begin_miniature(root, Miniature("algonauts2025", seed, {"subjects": list(SUBJECTS), "runs": LENGTHS}))
+    begin_miniature(root, "algonauts2025", seed, subjects=list(SUBJECTS), runs=LENGTHS)
     looks = {run: _write_movie(root, run, seed) for run in LENGTHS}
     for subject in SUBJECTS:
         mixing = generator(seed, "mixing", subject).standard_normal((next(iter(looks.values())).shape[1], 1000))
         for what in ("friends", "movie10", "friends-s7"):
             path = layout.response_path(root, subject, what)
-            path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
                 for number, run in enumerate(_runs_of(what)):
                     if run not in layout.MISSING.get(subject, ()):
                         _write_run(file, number + 1, run, looks[run] @ mixing, (seed, subject))
-        path = layout.samples_path(root, subject, "friends-s7")
-        path.parent.mkdir(parents=True, exist_ok=True)
         samples = {run: LENGTHS[run] for run in _runs_of("friends-s7")}
-        with atomic_path(path) as temporary, temporary.open("wb") as opened:
-            np.save(opened, np.array(samples, dtype=object), allow_pickle=True)
+        write_dict(layout.samples_path(root, subject, "friends-s7"), samples)
     return Algonauts2025Settings(root)
 
 
@@ -68,11 +63,9 @@ def _write_movie(root: Path, run: str, seed: int) -> FloatArray:
     scenes = [draw_clip(own, number + 1, FPS * 2, 32) for number in range(LENGTHS[run])]
     volume_of_frame = (np.arange(n_frames) / FPS / layout.TR_SECONDS).astype(int).clip(max=LENGTHS[run] - 1)
     within = [int(np.sum(volume_of_frame[:frame] == volume)) for frame, volume in enumerate(volume_of_frame)]
-    frames = np.stack([scenes[volume][place] for volume, place in zip(volume_of_frame, within, strict=True)])
-    path = layout.movie_path(root, run)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = np.stack([scenes[volume][frame] for volume, frame in zip(volume_of_frame, within, strict=True)])
     # The name decides nothing for FFmpeg: an mp4 inside is read as well.
-    with atomic_path(path) as temporary:
+    with atomic_path(layout.movie_path(root, run)) as temporary:
         write_video(temporary, frames, FPS)
     return np.stack([look(scene) for scene in scenes])
 

@@ -12,9 +12,9 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import MissingPackageError
 from voxelcast.core.seeds import generator
+from voxelcast.datasets.base import Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.bold_moments_settings import BoldMomentsSettings
-from voxelcast.datasets.miniature import Miniature
+from voxelcast.datasets.formats.bold_moments_files import BoldMomentsSettings
 from voxelcast.store.atomic import write_bytes, write_json
 from voxelcast.testing.miniatures import register_miniature
 from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips
@@ -22,7 +22,6 @@ from voxelcast.testing.miniatures.writing import begin_miniature, plant_response
 N_SUBJECTS, N_TRAIN, N_TEST = 2, 60, 12
 N_GRAYORDINATES, N_VERTICES = (14, 16, 10), 18
 _GRID, _MILLIMETRES, _VOXELS_PER_AREA, _UNNAMED_VOXELS = (14, 16, 12), 12.0, 3, 20
-_KIND = "bold_moments"
 _REPETITIONS = (layout.REPETITIONS["train"], layout.REPETITIONS["test"])
 
 
@@ -38,10 +37,10 @@ class _Responses:
         parts = {"train_data_allvoxel": self.train[..., voxels], "test_data_allvoxel": self.test[..., voxels]}
         return pickle.dumps(parts | others, protocol=pickle.HIGHEST_PROTOCOL)
 
-    def whole_brain_files(self, *mask: Any) -> dict[layout.Part, bytes]:
+    def whole_brain_files(self, *mask: Any) -> dict[Split, bytes]:
         """Express all voxels as the files of betas of each split."""
         names = [f"vid{number:04d}" for number in _numbers()]
-        parts: dict[layout.Part, tuple[Any, ...]] = {
+        parts: dict[Split, tuple[Any, ...]] = {
             "train": (self.train, names[:N_TRAIN], *mask),
             "test": (self.test, names[N_TRAIN:], *mask),
         }
@@ -52,12 +51,8 @@ class _Responses:
 def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
     """Write two subjects with three voxels per area and hemisphere, and 60 + 12 clips.
 
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds anything else.
-    MissingPackageError
-        Where nibabel is not installed, in whose objects the dataset keeps its masks.
+    Raises StoreError where ``root`` holds anything else; MissingPackageError where nibabel is not installed, in whose
+    objects the dataset keeps its masks.
     """
     try:
         import nibabel
@@ -67,7 +62,7 @@ def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
         ) from error
     subjects = layout.SUBJECTS[:N_SUBJECTS]
     sizes = {"n_train": N_TRAIN, "n_test": N_TEST, "subjects": subjects, "grayordinates": N_GRAYORDINATES}
-    begin_miniature(root, Miniature(_KIND, seed, sizes))
+    begin_miniature(root, "bold_moments", seed, **sizes)
     derivatives = root / "derivatives"
     metadata = derivatives / "stimuli_metadata"
     looks = write_clips([metadata / layout.VIDEO_FOLDER / f"{number:04d}.mp4" for number in _numbers()], seed)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.seeds import generator
-from voxelcast.datasets.miniature import Miniature
 from voxelcast.datasets.time_series import TimeSeriesSettings
 from voxelcast.store.atomic import save_array, write_text
 from voxelcast.testing.miniatures import register_miniature
@@ -19,7 +18,7 @@ SUBJECTS, RUNS, N_VOLUMES, N_VOXELS, TR, DELAY = ("ann", "bob"), ("run1", "run2"
 @register_miniature("time_series")
 def write_time_series(root: Path, seed: int) -> TimeSeriesSettings:
     """Write three runs of two subjects, the last to be held out, whose voxels follow ``face`` by two volumes."""
-    begin_miniature(root, Miniature("time_series", seed, {"runs": list(RUNS), "subjects": list(SUBJECTS)}))
+    begin_miniature(root, "time_series", seed, runs=list(RUNS), subjects=list(SUBJECTS))
     for run in RUNS:
         rng = generator(seed, run)
         starts = np.sort(rng.choice(np.arange(1, N_VOLUMES - DELAY), 8, replace=False))

@@ -4,58 +4,63 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import StoreError
 from voxelcast.core.seeds import derive_seed
-from voxelcast.datasets.miniature import NOTE, Miniature
+from voxelcast.datasets.miniature import NOTE
 from voxelcast.datasets.simulation.responses import add_noise, driving_components, planted_signal
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.store.atomic import atomic_path, write_json
 
+FPS = 12
 SIGNAL_SHARE = 0.5
 """Share of signal in the variance of one presentation."""
 
 
-def begin_miniature(root: Path, miniature: Miniature) -> None:
+def begin_miniature(root: Path, kind: str, seed: int, **sizes: Any) -> None:
     """Write ``miniature.json`` into a new or empty folder; called before anything else is written.
 
-    Raises
-    ------
-    StoreError
-        Where ``root`` holds anything but the same miniature.
+    Raises StoreError where ``root`` holds anything but the same miniature.
     """
+    miniature = {"kind": kind, "seed": seed, "sizes": sizes}
     if (root / NOTE).is_file():
-        if (root / NOTE).read_text(encoding="utf-8") != _text(miniature):
+        if (root / NOTE).read_text(encoding="utf-8") != json.dumps(miniature, indent=2) + "\n":
             raise StoreError(f"{root} holds another miniature; nothing was written; choose another folder")
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise StoreError(f"{root} holds other data; nothing was written; choose a new folder")
-    write_json(root / NOTE, asdict(miniature))
+    write_json(root / NOTE, miniature)
 
 
-def _text(miniature: Miniature) -> str:
-    return json.dumps(asdict(miniature), indent=2) + "\n"
+def write_dict(path: Path, content: dict[Any, Any]) -> None:
+    """Write a dict as ``np.save`` does: pickled, in an array of one Python object."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.array(content, dtype=object), allow_pickle=True)
 
 
-def write_clips(paths: Sequence[Path], seed: int, *, n_frames: int = 12, size: int = 32, fps: int = 12) -> FloatArray:
-    """Write a synthetic video to each path.
+def write_clips(paths: Sequence[Path], seed: int) -> FloatArray:
+    """Write a synthetic video of a second to each path, or a picture where it ends in ``.png``; 32 x 32 pixels.
 
     Returns
     -------
-    looks : ndarray of shape (n_clips, n_features), float64
+    looks : ndarray of shape (n_clips, 80), float64
         What drives the responses: see :func:`look`.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a miniature's responses does not
 
     looks = []
     for number, path in enumerate(paths, start=1):
-        frames = draw_clip(seed, number, n_frames, size)
+        frames = draw_clip(seed, number, 1 if path.suffix == ".png" else FPS, 32)
         with atomic_path(path) as temporary:
-            write_video(temporary, frames, fps)
+            if path.suffix == ".png":
+                Image.fromarray(frames[0]).save(temporary, format="png")
+            else:
+                write_video(temporary, frames, FPS)
         looks.append(look(frames))
     return np.stack(looks)
 
@@ -93,10 +98,8 @@ def plant_responses(
     ----------
     looks : ndarray of shape (n_stimuli, n_features)
         Training stimuli first.
-    n_train, n_voxels : int
     repetitions : tuple of int
         Of the training and of the test stimuli.
-    seed : int
     *names : str
         Whose responses, e.g. subject and ROI.
 

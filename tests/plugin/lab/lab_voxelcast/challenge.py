@@ -17,7 +17,6 @@ from voxelcast.challenges.scores import (
     correlation,
     mean_of,
     mean_over_repetitions,
-    part_score,
 )
 from voxelcast.core.arrays import FloatArray
 from voxelcast.datasets.base import Dataset
@@ -56,4 +55,4 @@ class LabChallenge(Challenge):
         part = ("monkey", "IT")
         r = correlation("monkey IT", mean_over_repetitions(measured[part]), predicted[part])
         voxels = {"pearson_r": r, "score": r, "unclipped": r}
-        return ChallengeScore(mean_of(r), {"monkey": mean_of(r)}, {}, (part_score(part, voxels),), {part: voxels})
+        return ChallengeScore(mean_of(r), {"monkey": mean_of(r)}, {}, {part: voxels})

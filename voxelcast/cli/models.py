@@ -1,4 +1,4 @@
-"""``voxelcast networks``: what there is, how big it is, and its training on labelled images."""
+"""``voxelcast networks`` and ``voxelcast encoders``: what there is, training, and auto-sklearn's place."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import take_settings
+from voxelcast.cli.options import PATH, take_settings
 from voxelcast.cli.progress import make_progress
 
 
@@ -58,11 +58,9 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: An
         click.echo(f"for {stimuli} stimuli, pooled over time, float32")
 
 
-_IMAGES = click.argument("images", type=click.Path(path_type=Path))
+_IMAGES = click.argument("images", type=PATH)
 _WEIGHTS = click.option("--weights", default="default", show_default=True, help="default, random or a file.")
-_CLASSES = click.option(
-    "--classes", type=click.Path(path_type=Path), help="JSON file: {folder name: class index}; default: sorted folders."
-)
+_CLASSES = click.option("--classes", type=PATH, help="JSON file: {folder name: class index}; default: sorted folders.")
 _DEVICE = click.option("--device", default="cpu", show_default=True)
 _SIZE = click.option("--input-size", type=int, help="Height and width of the input in pixels.")
 _MEAN = click.option("--mean", type=float, nargs=3, help="Normalisation of RGB in [0, 1]; left out: the network's.")
@@ -99,7 +97,7 @@ def validate_(images: Path, classes: Path | None, batch: int, workers: int, devi
 @networks.command("finetune")
 @click.argument("name")
 @_IMAGES
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="Checkpoint to write, e.g. tuned.pth.")
+@click.option("--output", type=PATH, required=True, help="Checkpoint to write, e.g. tuned.pth.")
 @_WEIGHTS
 @_CLASSES
 @click.option("--fraction", default=1.0, show_default=True, help="Of each class' images.")
@@ -142,3 +140,45 @@ def finetune_(
     click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epoch{plural}")
     click.echo(f"loss {history[0]['loss']:.4f} to {last['loss']:.4f}, top-1 while learning {last['accuracy']:.4f}")
     click.echo(f"weights: {output}")
+
+
+@click.group()
+def encoders() -> None:
+    """List the encoding models; make auto-sklearn's environment."""
+
+
+@encoders.command("list")
+@click.argument("pattern", default="*")
+def list_encoders_(pattern: str) -> None:
+    """List the encoders that match PATTERN, and how their hyper-parameters are found."""
+    from voxelcast.encoders.params import ProblemSize
+    from voxelcast.encoders.registry import get_encoder, list_encoders
+
+    for name in list_encoders(pattern):
+        encoder = get_encoder(name)
+        found = "exact or searched" if encoder.param_grid(ProblemSize(100, 10, 10)) else "searched"
+        if not encoder.search_space(ProblemSize(100, 10, 10)):
+            found = "no search"
+        click.echo(f"{name}\t{found}\t{', '.join(encoder.search_space(ProblemSize(100, 10, 10))) or '-'}")
+
+
+@encoders.command("install-autosklearn")
+@click.argument("folder", type=PATH, required=False)
+@click.option("--python", help="An interpreter of Python 3.9; default: python3.9 of the search path, or pyenv's.")
+def install_autosklearn(folder: Path | None, python: str | None) -> None:
+    """Make the environment of the encoder autosklearn in FOLDER (default: the user's cache).
+
+    Needs Python 3.9 on Linux (x86-64), half a gigabyte, and half a minute.
+    """
+    from voxelcast.encoders.autosklearn_environment.install import (
+        VARIABLE,
+        environment_folder,
+        find_python39,
+        install_environment,
+    )
+
+    place = (folder or environment_folder()).absolute()
+    install_environment(place, find_python39(python), click.echo)
+    click.echo(f"the encoder autosklearn is ready: {place}")
+    if place != environment_folder().absolute():
+        click.echo(f"let voxelcast find it: export {VARIABLE}={place}")

@@ -1,0 +1,93 @@
+"""``voxelcast report``, ``maps`` and ``view``: pages and pictures of the results of experiments."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from voxelcast.cli.options import DATASET, OUTPUTS, PATH, open_dataset
+
+
+@click.command()
+@OUTPUTS
+@click.option("--output", "path", type=PATH, help="HTML file of the comparison; default comparison.html.")
+def report(outputs: tuple[Path, ...], path: Path | None) -> None:
+    """Write OUTPUT/report.html again from the files in OUTPUT; of several OUTPUTs, a page that compares them."""
+    from voxelcast.report import write_comparison, write_report
+
+    if len(outputs) == 1:
+        if path is not None:
+            raise click.UsageError("--output is for comparisons; the report of one experiment lies in its own folder")
+        click.echo(f"report: {write_report(outputs[0])}")
+        return
+    click.echo(f"comparison: {write_comparison(outputs, path or Path('comparison.html'))}")
+
+
+@click.command()
+@click.argument("output", type=PATH)
+@click.option(
+    "--quantity", "quantities", multiple=True, help="E.g. pearson_r; repeat for several. Default: the main ones."
+)
+@click.option("--dataset", "source", metavar=DATASET, help="Default: that of OUTPUT/config.yaml.")
+@click.option(
+    "--affine",
+    "image",
+    type=PATH,
+    help="A NIfTI file of the same grid, where the dataset does not say where it lies (Algonauts 2021: example.nii).",
+)
+@click.option("--pictures/--no-pictures", default=True, help="Draw each map as PNG too, for the report.")
+def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: Path | None, pictures: bool) -> None:
+    """Write OUTPUT/brain_maps/<subject>_<quantity>.nii.gz (volumes) or _hemi-L/R.func.gii (surfaces), and pictures.
+
+    OUTPUT is the output folder of a run or of voxelcast score. The report, where there is one, is written again with
+    the pictures in it.
+    """
+    from voxelcast.report import brain_maps
+    from voxelcast.report.page import write_report
+
+    dataset = open_dataset(source or str(output / "config.yaml"))
+    found = brain_maps.read_voxels(output, dataset)
+    for subject, voxels in found.items():
+        for quantity in brain_maps.choose_quantities(voxels, quantities):
+            there = {roi: values[quantity] for roi, values in voxels.items() if quantity in values}
+            brain_map = brain_maps.make_map(dataset, subject, there)
+            if image is not None and isinstance(brain_map, brain_maps.VolumeMap):
+                brain_map = replace(brain_map, affine=brain_maps.read_affine(image, brain_map.values.shape))
+            name = f"{subject}_{quantity}"
+            written = brain_maps.write_map(output / brain_maps.FOLDER, name, brain_map)
+            if pictures:
+                from voxelcast.report.brain_pictures import draw_map
+
+                written.append(draw_map(output / brain_maps.FOLDER / f"{name}.png", brain_map, subject, quantity))
+            click.echo(f"{subject} {quantity}: {', '.join(path.name for path in written)}")
+    absent = [f"{s} {roi}" for s in dataset.subjects for roi in dataset.rois(s) if roi not in found.get(s, {})]
+    if absent:
+        click.echo(f"not on the maps, as {output / 'voxels'} has no values of them: {', '.join(absent)}", err=True)
+    click.echo(f"maps in {output / brain_maps.FOLDER}")
+    if (output / "report.html").is_file():
+        click.echo(f"report: {write_report(output)}")
+
+
+@click.command()
+@OUTPUTS
+@click.option("--port", type=int, default=8421, show_default=True, help="0: any that is free.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in your browser.")
+def view(outputs: tuple[Path, ...], port: int, open_browser: bool) -> None:
+    """Serve a page over the experiments in OUTPUTs: filter, sort, compare, open reports, watch runs.
+
+    OUTPUT is an experiment's folder, or a folder that holds many. The page can be opened on this machine only and
+    changes nothing (docs/app.md). Ctrl-C ends it.
+    """
+    from voxelcast.app.server import serve
+
+    def ready(address: str) -> None:
+        click.echo(f"open {address}")
+        click.echo("Ctrl-C ends it", err=True)
+        if open_browser:
+            click.launch(address)
+
+    with suppress(KeyboardInterrupt):  # its usual end, not a failure
+        serve(outputs, port=port, ready=ready)
