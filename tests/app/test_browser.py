@@ -14,7 +14,7 @@ from tests.app.conftest import serving, write_outputs
 from tests.browser import Visit
 from tests.experiment.miniature import settings, write_settings
 from voxelcast.execution.journal import Journal
-from voxelcast.report import write_report
+from voxelcast.report.page import write_report
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
 from voxelcast.testing.results import write_output

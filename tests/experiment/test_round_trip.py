@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process", "no_report
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the report out, which has tests of its own and takes most of the time here."""
-    monkeypatch.setattr("voxelcast.experiment.results.write_report", lambda output: output)
+    monkeypatch.setattr("voxelcast.report.page.write_report", lambda output: output)
 
 
 def _voxelcast(*arguments: object) -> str:

@@ -11,8 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from tests.browser import browser, visit
-from voxelcast.report import optuna_figures, panels, write_report
+from voxelcast.report import optuna_figures, panels
 from voxelcast.report.figures import Panel
+from voxelcast.report.page import write_report
 from voxelcast.testing.results import write_output
 
 __all__ = ["browser", "visit"]

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from tests.browser import Visit
-from voxelcast.report import write_comparison, write_report
+from voxelcast.report.comparison_page import write_comparison
+from voxelcast.report.page import write_report
 from voxelcast.testing.results import ROIS, write_output
 
 Visiting = Callable[..., Visit]

@@ -12,8 +12,8 @@ import yaml
 
 from tests.report.conftest import Page
 from voxelcast.core.errors import MissingFileError, OptionError
-from voxelcast.report import write_comparison
 from voxelcast.report.comparison import differences, mean_depth, mean_rows, read_outputs, roi_mean, warnings_of
+from voxelcast.report.comparison_page import write_comparison
 from voxelcast.testing.results import write_output
 
 ROIS = ["V1", "EBA"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.report.conftest import read_page
 from voxelcast.core.errors import DataError, MissingFileError, VoxelcastError
-from voxelcast.report import write_report
+from voxelcast.report.page import write_report
 from voxelcast.testing.results import write_output
 
 pytestmark = pytest.mark.usefixtures("unrendered")

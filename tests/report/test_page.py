@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.conftest import Page, read_page
-from voxelcast.report import write_report
+from voxelcast.report.page import write_report
 from voxelcast.testing.results import ROIS, write_output
 
 
@@ -103,7 +103,9 @@ def test_same_folder_same_bytes(tmp_path: Path) -> None:
     output = write_output(tmp_path / "output", subjects=["sub01", "sub02"], n_layers=1, n_settings=2)
     first = write_report(output).read_bytes()
     assert write_report(output).read_bytes() == first
-    code = "import sys, pathlib; from voxelcast.report import write_report; write_report(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib; from voxelcast.report.page import write_report; write_report(pathlib.Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", code, str(output)], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
     assert (output / "report.html").read_bytes() == first
     assert sorted(path.name for path in output.iterdir() if path.name.startswith(".")) == []

@@ -14,7 +14,6 @@ from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.report.brain_maps import FOLDER, remove_maps
-from voxelcast.report.page import write_report
 from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
 from voxelcast.results.write import (
     PARTITION_FILE,
@@ -63,6 +62,8 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
         notes.append(no_submission)
     write_json(output / "notes.json", notes)
     _write_provenance(finished, output)
+    from voxelcast.report.page import write_report  # Matplotlib takes seconds to import
+
     write_report(output)
     return rows
 

@@ -23,7 +23,6 @@ from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.experiment.steps.extract import load
 from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
-from voxelcast.report.panels import draw_layers
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
@@ -165,6 +164,8 @@ def _write(config: RsaSettings, result: RsaResult, output: Path, measured: Float
     bounds = {"lower": result.ceiling_low, "upper": result.ceiling_high, "comparison": config.comparison}
     write_json(output / "ceiling.json", bounds)
     write_json(output / "provenance.json", collect_provenance() | {"seed": config.seed, "device": config.device})
+    from voxelcast.report.panels import draw_layers  # Matplotlib takes seconds to import
+
     draw_layers(
         output / "layers.png",
         [(row.network, row.layer, row.similarity, row.low, row.high) for row in result.layers],
