@@ -75,7 +75,7 @@ def benchmark_permutation(
     permutation_p_values(Y, P, Exchange(one_fold), n_permutations, seed, cross_validated=False, workers=workers)
     seconds = time.perf_counter() - started
     observed, exceeded, each = pearson_r(Y, P), np.zeros(n_voxels), []
-    of_responses, of_predictions = permutation_grid(one_fold, n_looped, seed)
+    of_responses, of_predictions = permutation_grid(Exchange(one_fold), n_looped, seed)
     # The order of the predictions relative to the responses, in each but the first cell of the grid.
     relative = [second[np.argsort(first)] for first in of_responses for second in of_predictions][1:]
     for order in relative:

@@ -17,8 +17,7 @@ from voxelcast.core.errors import DataError, MissingPackageError, OptionError, U
 from voxelcast.encoders.automl import AutoML
 from voxelcast.encoders.autosklearn import AutoSklearn
 from voxelcast.encoders.autosklearn_environment import install
-from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.params import ProblemSize
+from voxelcast.encoders.params import AutoMLSettings, ProblemSize
 from voxelcast.encoders.registry import ENCODERS, check_ready, get_encoder, list_encoders
 
 needs_flaml = pytest.mark.skipif(

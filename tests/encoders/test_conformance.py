@@ -8,9 +8,8 @@ import pytest
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.banded_ridge import fit_banded_ridge
-from voxelcast.encoders.checks import checked_samples
 from voxelcast.encoders.linear import LinearEncoder
-from voxelcast.encoders.moments import moments
+from voxelcast.encoders.moments import checked_samples, moments
 from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.testing.encoders import BAD_DATA, EncoderSuite, encoder_data

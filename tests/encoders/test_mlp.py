@@ -67,15 +67,15 @@ def test_weight_decay_shrinks_weights_and_leaves_biases(monkeypatch: pytest.Monk
     X, Y, rows = rng.standard_normal((72, 3)), rng.standard_normal((72, 2)), np.arange(72)
     # One epoch of one batch is one step, whose gradient is the same with and without decay.
     monkeypatch.setattr("voxelcast.encoders.perceptron._MOST_EPOCHS", 1)
-    initial, plain, decayed = (
+    (initial, initial_biases, _), (plain, biases, _), (decayed, decayed_biases, _) = (
         train_perceptron(X, Y, rows[:64], rows[64:], Architecture((8,), rate, 0.0, decay), 1)
         for rate, decay in ((0.0, 0.0), (1e-2, 0.0), (1e-2, 10.0))
     )
     for layer in range(2):
-        shrunk = plain.weights[layer] - 1e-2 * 10.0 * initial.weights[layer]
-        np.testing.assert_allclose(decayed.weights[layer], shrunk, atol=1e-6)
-        assert (plain.biases[layer] != initial.biases[layer]).any()
-        np.testing.assert_array_equal(decayed.biases[layer], plain.biases[layer])
+        shrunk = plain[layer] - 1e-2 * 10.0 * initial[layer]
+        np.testing.assert_allclose(decayed[layer], shrunk, atol=1e-6)
+        assert (biases[layer] != initial_biases[layer]).any()
+        np.testing.assert_array_equal(decayed_biases[layer], biases[layer])
 
 
 def test_a_voxel_that_is_constant_in_training_leaves_the_others_as_they_are() -> None:

@@ -9,7 +9,7 @@ from sklearn.linear_model import LinearRegression
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import moments
-from voxelcast.encoders.ols import OLS
+from voxelcast.encoders.ridge import OLS
 
 
 def _data(n: int, p: int, q: int) -> tuple[FloatArray, FloatArray]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from voxelcast.encoders.elastic_net import ElasticNet, Lasso
+from voxelcast.encoders.linear import peak
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.refinement import peak
 from voxelcast.encoders.ridge import Ridge
 
 

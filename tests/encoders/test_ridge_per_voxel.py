@@ -9,8 +9,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.ridge import Ridge, ridge_penalty
-from voxelcast.encoders.ridge_per_voxel import RidgePerVoxel, gcv
+from voxelcast.encoders.ridge import Ridge, RidgePerVoxel, gcv, ridge_penalty
 
 
 def _data(n: int, p: int, q: int) -> tuple[FloatArray, FloatArray]:

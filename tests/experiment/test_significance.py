@@ -16,7 +16,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.scoring.correlation import fold_pearson_r
-from voxelcast.scoring.permutation import permutation_grid
+from voxelcast.scoring.permutation import Exchange, permutation_grid
 from voxelcast.store.steps import StepStore
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -29,7 +29,7 @@ def _measured(root: Path) -> FloatArray:
 
 
 def _explicit(Y: FloatArray, P: FloatArray, folds: IntArray, prefix: str, groups: Any, widening: float) -> FloatArray:
-    first, second = permutation_grid(folds, 60, derive_seed(0, "significance", prefix), groups)
+    first, second = permutation_grid(Exchange(folds, groups), 60, derive_seed(0, "significance", prefix))
     scores = np.array([fold_pearson_r(Y[a], P[b], folds) for a in first for b in second])
     scores[1:] *= widening
     return np.asarray((scores >= scores[0] - 1e-12).mean(axis=0))

@@ -24,8 +24,7 @@ from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, Parti
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_partitioning import fold_r2
-from voxelcast.scoring.variance_parts import variance_parts
+from voxelcast.scoring.variance_partitioning import fold_r2, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
 from voxelcast.store.atomic import read_json
 from voxelcast.store.steps import StepId, StepStore

@@ -75,7 +75,7 @@ def test_voxels_without_a_score_are_left_out() -> None:
 def test_refuses_bad_input() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
-    with pytest.raises(ShapeError, match=r"\(30, 4\), \(30, 3\)"):
+    with pytest.raises(ShapeError, match=r"\(30, 4\) and \(30, 3\)"):
         bootstrap_interval(Y, P[:, :3], folds)
     with pytest.raises(OptionError, match="level"):
         IntervalSettings(level=95)

@@ -39,7 +39,7 @@ def _explicit(
     widening: float = 1.0,
 ) -> FloatArray:
     """p values from the score of every cell of the grid, computed from the reordered responses and predictions."""
-    of_responses, of_predictions = permutation_grid(folds, n_permutations, seed, groups)
+    of_responses, of_predictions = permutation_grid(Exchange(folds, groups), n_permutations, seed)
     scores = np.array([fold_pearson_r(Y[a], P[b], folds) for a in of_responses for b in of_predictions])
     scores[1:] *= widening
     return np.asarray((scores >= scores[0] - 1e-12).mean(axis=0))
@@ -63,7 +63,7 @@ def test_equals_explicit_permutation(grouped: bool) -> None:
 
 @pytest.mark.parametrize("asked", [1, 2, 3, 8, 50, 99, 1000])
 def test_there_are_at_least_as_many_permutations_as_asked(asked: int) -> None:
-    first, second = permutation_grid(np.zeros(9, dtype=int), asked)
+    first, second = permutation_grid(Exchange(np.zeros(9, dtype=int)), asked)
     assert asked <= len(first) * len(second) - 1 < asked + len(first)
     assert (first[0] == np.arange(9)).all()
     assert (second[0] == np.arange(9)).all()
@@ -99,7 +99,7 @@ def test_ties_count_as_reached() -> None:
     rng = np.random.default_rng(0)
     Y, P = rng.integers(0, 2, (12, 20)).astype(float) * 0.1, rng.integers(0, 2, (12, 20)).astype(float) / 3
     folds = np.zeros(12, dtype=int)
-    of_responses, of_predictions = permutation_grid(folds, 399, 5)
+    of_responses, of_predictions = permutation_grid(Exchange(folds), 399, 5)
     overlap = np.array([((Y[a] > 0) & (P[b] > 0)).sum(axis=0) for a in of_responses for b in of_predictions])
     expected = (overlap >= overlap[0]).mean(axis=0)
     np.testing.assert_array_equal(permutation_p_values(Y, P, Exchange(folds), 399, 5, cross_validated=False), expected)
@@ -149,7 +149,7 @@ def test_a_fold_of_constant_responses_is_left_out_as_in_the_score() -> None:
 def test_stimuli_stay_in_their_fold_and_groups_stay_whole() -> None:
     folds = np.repeat([0, 1], [9, 8])
     groups = list("aaabbbccc" + "xxxyyyzz")
-    rows = permutation_orders(folds, 200, 0, groups)
+    rows = permutation_orders(Exchange(folds, groups), 200)
     assert (np.sort(rows, axis=1) == np.arange(17)).all()
     assert (folds[rows] == folds).all()
     for order in rows:
@@ -157,27 +157,27 @@ def test_stimuli_stay_in_their_fold_and_groups_stay_whole() -> None:
         assert all(name * groups.count(name) in runs for name in "abcxyz")
         assert all((np.diff(order[[runs[k] == name for k in range(17)]]) == 1).all() for name in "abcxyz")
     assert len(np.unique(rows[:, :9], axis=0)) == 6
-    assert (permutation_orders(folds, 200, 0, groups) == rows).all()
-    assert len({tuple(order) for order in permutation_orders(np.zeros(4, dtype=int), 2000)}) == 24
+    assert (permutation_orders(Exchange(folds, groups), 200) == rows).all()
+    assert len({tuple(order) for order in permutation_orders(Exchange(np.zeros(4, dtype=int)), 2000)}) == 24
 
 
 def test_groups_need_not_be_neighbours() -> None:
     groups = ["a", "b", "a", "b"]
-    orders = {tuple(order) for order in permutation_orders(np.zeros(4, dtype=int), 50, 0, groups)}
+    orders = {tuple(order) for order in permutation_orders(Exchange(np.zeros(4, dtype=int), groups), 50)}
     assert orders == {(0, 1, 2, 3), (1, 0, 3, 2)}
 
 
 def test_runs_as_folds_change_places_whole() -> None:
     folds = np.repeat([0, 1, 2], 4)
     groups = [f"run {fold}" for fold in folds]
-    rows = permutation_orders(folds, 100, 0, groups)
+    rows = permutation_orders(Exchange(folds, groups), 100)
     assert {tuple(order[::4] // 4) for order in rows} == set(permutations(range(3)))
     assert (rows.reshape(100, 3, 4) % 4 == np.arange(4)).all()
     uneven = np.repeat([0, 1, 2], [4, 4, 3])
-    assert can_permute(folds, groups)
-    assert not can_permute(uneven, [f"run {fold}" for fold in uneven])
+    assert can_permute(Exchange(folds, groups))
+    assert not can_permute(Exchange(uneven, [f"run {fold}" for fold in uneven]))
     with pytest.raises(DataError, match="3 folds of one group each, of 3 to 4 stimuli"):
-        permutation_orders(uneven, 1, 0, [f"run {fold}" for fold in uneven])
+        permutation_orders(Exchange(uneven, [f"run {fold}" for fold in uneven]), 1)
 
 
 def test_grouped_responses_need_grouped_permutation() -> None:

@@ -15,7 +15,7 @@ NAMES = [f"run {run}" for run in RUNS]
 
 
 def test_each_run_is_rotated_by_an_amount_of_its_own() -> None:
-    orders = permutation_orders(RUNS, 300, 1, NAMES, circular=True)
+    orders = permutation_orders(Exchange(RUNS, NAMES, circular=True), 300, 1)
     assert (orders[0] == np.arange(300)).all()
     shifts = np.empty((300, 6), dtype=int)
     for run in range(6):

@@ -10,11 +10,10 @@ import pytest
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
-from voxelcast.scoring import variance_parts as module
+from voxelcast.scoring import variance_partitioning as module
 from voxelcast.scoring.bootstrap import resampling_weights
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance
-from voxelcast.scoring.variance_parts import variance_parts
+from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance, variance_parts
 
 N, FOLDS = 60, np.arange(60) % 3
 

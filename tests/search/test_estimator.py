@@ -24,10 +24,9 @@ from sklearn.utils.estimator_checks import check_estimator
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnknownNameError
 from voxelcast.encoders.automl import AutoML
-from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.moments import moments
-from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.params import AutoMLSettings, Params, ProblemSize
 from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import ridge_penalty
 from voxelcast.scoring.correlation import mean_pearson_r

@@ -20,8 +20,8 @@ from voxelcast.features.delays import BEFORE, delay
 from voxelcast.scoring.correlation import mean_pearson_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.evaluation_log import EvaluationLog, open_log
-from voxelcast.search.evaluator import Evaluator
 from voxelcast.search.folds import make_folds
+from voxelcast.search.proposals import Evaluator
 from voxelcast.search.settings import SelectionSettings
 
 from .spaces import LINEAR, Fixed, layer_names, simulated

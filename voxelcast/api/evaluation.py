@@ -17,7 +17,7 @@ from voxelcast.core.checks import check_same_stimuli, check_shape
 from voxelcast.core.errors import DataError, OptionError, VoxelcastWarning
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import settings
-from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
 from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread

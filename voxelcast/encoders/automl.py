@@ -65,8 +65,7 @@ class AutoMLModel:
         X = np.asarray(X, dtype=np.float64)
         with warnings.catch_warnings(action="ignore"):
             scores = np.stack([search.predict(X) for search in self.searches], axis=1)
-        prediction: FloatArray = self.y_mean + scores @ self.loadings
-        return prediction
+        return np.asarray(self.y_mean + scores @ self.loadings)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return nothing: the models that FLAML finds have no open format in common."""
@@ -83,12 +82,8 @@ class AutoML(Encoder):
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoMLModel:
         """Search and fit for as long as the budget says.
 
-        Raises
-        ------
-        MissingPackageError
-            If FLAML is not installed.
-        DataError
-            If there are too few stimuli for the cross-validation inside.
+        Raises MissingPackageError if FLAML is not installed; DataError if there are too few stimuli for the
+        cross-validation inside.
         """
         X, Y = self._checked(X, Y, params)
         if len(X) < _FEWEST:

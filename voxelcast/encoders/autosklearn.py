@@ -46,7 +46,6 @@ class AutoSklearnModel:
     ----------
     params : Params
         Empty: auto-sklearn chose everything.
-    n_voxels : int
     runs, successful_runs : int
         How many models were tried, and how many of those could be fitted.
     folder : TemporaryDirectory
@@ -66,8 +65,7 @@ class AutoSklearnModel:
         folder = Path(self.folder.name)
         np.save(folder / "test.npy", np.asarray(X, dtype=np.float64))
         _work("predict", folder, _GRACE)
-        predictions: FloatArray = np.load(folder / "predictions.npy")
-        return predictions
+        return np.asarray(np.load(folder / "predictions.npy"))
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return nothing: the pipelines that auto-sklearn finds have no open format."""
@@ -84,14 +82,8 @@ class AutoSklearn(Encoder):
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoSklearnModel:
         """Search and fit for as long as the budget says.
 
-        Raises
-        ------
-        MissingPackageError
-            If the environment is missing.
-        OptionError
-            If the budget is below 30 seconds.
-        DataError
-            If there are too few stimuli, or auto-sklearn found no model.
+        Raises MissingPackageError if the environment is missing; OptionError if the budget is below 30 seconds;
+        DataError if there are too few stimuli, or auto-sklearn found no model.
         """
         X, Y = self._checked(X, Y, params)
         if self.automl.seconds < _LEAST_SECONDS:

@@ -31,9 +31,8 @@ from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
 from voxelcast.encoders.base import RATE
-from voxelcast.encoders.moments import moments
+from voxelcast.encoders.moments import mean_squared_norm, moments
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.side_by_side import mean_squared_norm, predict_jointly
 
 ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e-3, 1e5, 25))
 N_DRAWS = 20
@@ -72,7 +71,8 @@ class BandedRidgeModel:
 
     def predict(self, Xs: Sequence[FloatArray]) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from the bands' features of shape (n_samples, p_b)."""
-        return predict_jointly(Xs, self.coefficients, self.intercept)
+        parts = (X @ B for X, B in zip(Xs, self.coefficients, strict=True))
+        return np.asarray(sum(parts, start=np.tile(self.intercept, (len(Xs[0]), 1))))
 
 
 def fit_banded_ridge(
@@ -87,6 +87,9 @@ def fit_banded_ridge(
 ) -> BandedRidgeModel:
     """Choose each voxel's penalty and weights by cross-validation and fit.
 
+    Raises OptionError if there is no band, or a value is out of range; ShapeError if rows do not match; DataError if a
+    value is NaN or infinite, or there are fewer than two folds.
+
     Parameters
     ----------
     Xs : sequence of ndarray of shape (n_samples, p_b)
@@ -95,25 +98,11 @@ def fit_banded_ridge(
         Folds of the cross-validation.
     n_draws : int
         How many band weights are drawn besides equal ones and every band alone; 0: equal weights alone.
-    seed : int
     alphas : sequence of float
         Penalties to try.
     average_over : str
         The squared error by which they are compared: ``"folds"``, the mean of the folds' means, as in himalaya (of
         equal ones the largest penalty is taken); ``"stimuli"``, the sum over all stimuli (the first of equals).
-
-    Returns
-    -------
-    model : BandedRidgeModel
-
-    Raises
-    ------
-    OptionError
-        If there is no band, or a value is out of range.
-    ShapeError
-        If rows do not match.
-    DataError
-        If a value is NaN or infinite, or there are fewer than two folds.
     """
     candidates = np.asarray(alphas, dtype=np.float64)
     _check(Xs, Y, fold_ids, n_draws, candidates)
@@ -166,8 +155,7 @@ def band_weights(n_bands: int, n_draws: int, seed: int) -> FloatArray:
         return fixed[:1]
     rng = generator(seed, "band weights", n_bands)
     drawn = [rng.dirichlet(np.full(n_bands, _CONCENTRATIONS[k % 2])) for k in range(n_draws)]
-    weights: FloatArray = np.vstack([fixed, *(draw[None] for draw in drawn)])
-    return weights
+    return np.asarray(np.vstack([fixed, *(draw[None] for draw in drawn)]))
 
 
 def _chosen(

@@ -15,10 +15,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.checks import checked_samples
-from voxelcast.encoders.moments import HeldOut, Moments
-from voxelcast.encoders.params import Distribution, Params, ProblemSize, check_params
+from voxelcast.encoders.moments import HeldOut, Moments, checked_samples
+from voxelcast.encoders.params import AutoMLSettings, Distribution, Params, ProblemSize, check_params
 
 RATE = 1e10
 """Floating-point operations per second of one core, where nothing better is known."""
@@ -163,7 +161,7 @@ class Encoder(ABC):
         Raises
         ------
         ShapeError, DataError
-            See `voxelcast.encoders.checks.checked_samples`.
+            See `voxelcast.encoders.moments.checked_samples`.
         OptionError
             If the parameters lie outside what the data allow.
         """

@@ -31,7 +31,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import RATE, Encoder
-from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.registry import register_encoder
 
@@ -46,7 +46,6 @@ class TreesModel:
 
     Parameters
     ----------
-    params : Params
     voxels : tuple of HistGradientBoostingRegressor
         They predict standardised responses.
     y_mean, y_scale : ndarray of shape (q,)
@@ -65,8 +64,7 @@ class TreesModel:
         X = np.asarray(X, dtype=np.float64)
         check_features(X, self.voxels[0].n_features_in_)
         scores = np.stack([trees.predict(X) for trees in self.voxels], axis=1)
-        prediction: FloatArray = self.y_mean + self.y_scale * scores
-        return prediction
+        return np.asarray(self.y_mean + self.y_scale * scores)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return nothing: scikit-learn has no open format for its trees."""
@@ -93,15 +91,7 @@ class BoostedTrees(Encoder):
         return (params["max_leaf_nodes"], -params["min_samples_leaf"], -params["l2"])
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> TreesModel:
-        """Fit one model.
-
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or out of its range.
-        DataError
-            If there are fewer than two stimuli.
-        """
+        """Fit one model; see `Encoder.fit`. Raises DataError if there are fewer than two stimuli as well."""
         X, Y = self._checked(X, Y, params)
         if len(X) < 2:
             raise DataError(f"early stopping needs at least 2 stimuli; got {len(X)}; ask for fewer folds")
@@ -110,24 +100,22 @@ class BoostedTrees(Encoder):
         y_mean, y_scale = responses.mean(axis=1), responses.std(axis=1)
         y_scale[y_scale == 0] = 1.0
         scores = (responses - y_mean[:, None]) / y_scale[:, None]
-        voxels = tuple(unfitted_trees(params, seed).fit(X, y) for y in scores)
+        voxels = tuple(
+            HistGradientBoostingRegressor(
+                learning_rate=params["learning_rate"],
+                max_leaf_nodes=int(params["max_leaf_nodes"]),
+                min_samples_leaf=int(params["min_samples_leaf"]),
+                l2_regularization=params["l2"],
+                max_iter=_MOST_TREES,
+                early_stopping=True,
+                n_iter_no_change=_PATIENCE,
+                validation_fraction=_SET_ASIDE,
+                random_state=seed,
+            ).fit(X, y)
+            for y in scores
+        )
         return TreesModel(params, voxels, y_mean, y_scale)
 
     def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
         """Guess the seconds of one fit, from 50 features and 900 stimuli on one core: 0.25 s per voxel."""
         return size.n_voxels * (0.05 + 0.2 * (size.n_features / 50) * (0.5 + 0.5 * size.n_train / 900))
-
-
-def unfitted_trees(params: Params, seed: int) -> HistGradientBoostingRegressor:
-    """Return the trees of one voxel, not fitted yet."""
-    return HistGradientBoostingRegressor(
-        learning_rate=params["learning_rate"],
-        max_leaf_nodes=int(params["max_leaf_nodes"]),
-        min_samples_leaf=int(params["min_samples_leaf"]),
-        l2_regularization=params["l2"],
-        max_iter=_MOST_TREES,
-        early_stopping=True,
-        n_iter_no_change=_PATIENCE,
-        validation_fraction=_SET_ASIDE,
-        random_state=seed,
-    )

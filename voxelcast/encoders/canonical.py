@@ -37,12 +37,15 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.linear import ComponentEncoder
 from voxelcast.encoders.moments import Moments
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.pls import SHRINK_EVERY, leading_left_singular_vector, shrink_basis
+from voxelcast.encoders.pls import (
+    COVARIANCE_TOLERANCE,
+    SHRINK_EVERY,
+    VARIANCE_TOLERANCE,
+    leading_left_singular_vector,
+    shrink_basis,
+)
 from voxelcast.encoders.registry import register_encoder
 
-# Shares of the first covariance or correlation, and of the total variance, below which what is left is rounding.
-_COVARIANCE_TOLERANCE = 1e-12
-_VARIANCE_TOLERANCE = 1e-14
 _EIGENVALUE_TOLERANCE = 1e-12
 
 
@@ -51,11 +54,6 @@ def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray,
 
     The pair of a component is the leading pair of singular vectors of C = X'Y; with sigma their singular value,
     p = X't / t't and q = Y's / s's, the covariance left is C - sigma (p v' + w q' - p q').
-
-    Parameters
-    ----------
-    moments : Moments
-    n_components : int
 
     Returns
     -------
@@ -78,13 +76,13 @@ def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray,
             basis, S, C = shrink_basis(basis, weights[r - SHRINK_EVERY : r], S, C)
         w, sigma = leading_left_singular_vector(C)
         first = max(first, sigma)
-        if sigma <= _COVARIANCE_TOLERANCE * first:
+        if sigma <= COVARIANCE_TOLERANCE * first:
             break
         v = (w @ C) / sigma
         Sw, Yv = S @ w, squares(v)
         Yv -= (sizes[:r] * (loadings[:r] @ v)) @ loadings[:r]
         t_size, s_size = float(w @ Sw), float(v @ Yv)
-        if t_size <= _VARIANCE_TOLERANCE * total_x or s_size <= _VARIANCE_TOLERANCE * total_y:
+        if t_size <= VARIANCE_TOLERANCE * total_x or s_size <= VARIANCE_TOLERANCE * total_y:
             break
         feature_loading = Sw / t_size
         weights[r], feature_loadings[r] = basis @ w, basis @ feature_loading
@@ -132,7 +130,7 @@ def cca_path(S: FloatArray, C: FloatArray, Y: FloatArray) -> tuple[FloatArray, F
         B, values = _whitening(Y.T @ Y)
         V = B * np.sqrt(values)
     left_vectors, correlations, right_vectors_t = np.linalg.svd(A.T @ C @ B, full_matrices=False)
-    r = int(np.count_nonzero(correlations > _COVARIANCE_TOLERANCE * correlations.max(initial=0.0)))
+    r = int(np.count_nonzero(correlations > COVARIANCE_TOLERANCE * correlations.max(initial=0.0)))
     x_weights, y_weights = A @ left_vectors[:, :r], B @ right_vectors_t[:r].T
     x_lengths = np.abs(np.diag(np.linalg.qr(x_weights, mode="r")))
     y_lengths = np.abs(np.diag(np.linalg.qr(y_weights, mode="r")))

@@ -25,13 +25,11 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.checks import is_number
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
-from voxelcast.encoders.linear import LinearEncoder, PenaltyEncoder
+from voxelcast.encoders.linear import LinearEncoder, PenaltyEncoder, peak
 from voxelcast.encoders.moments import Moments
-from voxelcast.encoders.params import Distribution, Params, ProblemSize
+from voxelcast.encoders.params import Distribution, Params, ProblemSize, is_number
 from voxelcast.encoders.paths import VoxelPath
-from voxelcast.encoders.refinement import peak
 from voxelcast.encoders.registry import register_encoder
 
 _LOWEST, _HIGHEST = 1e-3, 1.0
@@ -115,16 +113,9 @@ class ElasticNet(LinearEncoder):
         return (-params["relative_alpha"], params["l1_ratio"])
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
-        """Solve every penalty from the training moments.
-
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or not in (0, 1].
-        """
-        unit = largest_penalty(moments) * moments.n
-        wanted = [_checked_penalty(self.name, params, ("relative_alpha", "l1_ratio")) for params in params_list]
-        return _penalty_path(moments, params_list, [(unit * alpha, l1_ratio) for alpha, l1_ratio in wanted])
+        """Solve every penalty from the training moments."""
+        checked = [_checked_penalty(self.name, params, ("relative_alpha", "l1_ratio")) for params in params_list]
+        return _penalty_path(moments, params_list, checked)
 
 
 @register_encoder
@@ -137,16 +128,9 @@ class Lasso(PenaltyEncoder):
     window: ClassVar[int] = _WINDOW
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
-        """Solve every penalty from the training moments.
-
-        Raises
-        ------
-        OptionError
-            If ``relative_alpha`` is not in (0, 1].
-        """
-        unit = largest_penalty(moments) * moments.n
-        wanted = [_checked_penalty(self.name, params, ("relative_alpha",)) for params in params_list]
-        return _penalty_path(moments, params_list, [(unit * alpha, 1.0) for (alpha,) in wanted])
+        """Solve every penalty from the training moments."""
+        checked = [_checked_penalty(self.name, params, ("relative_alpha",)) for params in params_list]
+        return _penalty_path(moments, params_list, [(alpha, 1.0) for (alpha,) in checked])
 
 
 def _checked_penalty(encoder: str, params: Params, names: tuple[str, ...]) -> tuple[float, ...]:
@@ -159,10 +143,10 @@ def _checked_penalty(encoder: str, params: Params, names: tuple[str, ...]) -> tu
     return values
 
 
-def _penalty_path(moments: Moments, params_list: Sequence[Params], wanted: list[tuple[float, float]]) -> VoxelPath:
-    """Return the path of parameters with (n * alpha * l1_ratio, l1_ratio)."""
-    S, (C, deviations) = moments.S, _standardised(moments)
-    penalties = [(absolute, absolute * (1 / l1_ratio - 1)) for absolute, l1_ratio in wanted]
+def _penalty_path(moments: Moments, params_list: Sequence[Params], wanted: list[tuple[float, ...]]) -> VoxelPath:
+    """Return the path of parameters with (relative_alpha, l1_ratio)."""
+    S, (C, deviations), unit = moments.S, _standardised(moments), largest_penalty(moments) * moments.n
+    penalties = [(unit * alpha, unit * alpha * (1 / l1_ratio - 1)) for alpha, l1_ratio in wanted]
 
     def solve(voxels: slice) -> FloatArray:
         found = elastic_net_path(S, C[:, voxels], penalties)

@@ -35,7 +35,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lars_path_gram
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.core.errors import DataError
 
 _TOLERANCE = 1e-9
@@ -44,16 +44,17 @@ _TINY = float(np.finfo(np.float64).tiny)
 _BLOCK_BYTES = 16 * 2**20
 _LOWEST_SHARE = 1e-3
 _DIRECT_ROUNDS = 10
-_FIRST_CHECK_SHARE, _LATEST_FIRST_CHECK = 1.0, 16
+_LATEST_FIRST_CHECK = 16
 _FIRST_DIRECT, _FIRST_FOLLOWED, _MOST_STEPS = 24, 64, 65_536
 # Features with less than this share of the largest variance are constant but for rounding.
 _VARIANCE_TOLERANCE = 1e-14
 
 
 def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[float, float]]) -> FloatArray:
-    """Solve the elastic net for several penalties, each from the solution of the one before.
+    """Solve the elastic net for several penalties, ndarray of shape (n_penalties, q, p), each from the one before.
 
-    They are solved from the largest to the smallest, the next l1_ratio after the last one's.
+    They are solved from the largest to the smallest, the next l1_ratio after the last one's. Raises DataError if a
+    voxel's coefficients do not converge.
 
     Parameters
     ----------
@@ -61,15 +62,6 @@ def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[flo
         See `voxelcast.encoders.base.Moments`.
     penalties : sequence of (float, float)
         n * alpha * l1_ratio and n * alpha * (1 - l1_ratio) of each set of parameters, in any order.
-
-    Returns
-    -------
-    coefficients : ndarray of shape (n_penalties, q, p)
-
-    Raises
-    ------
-    DataError
-        If a voxel's coefficients do not converge.
     """
     p, q = C.shape
     coefficients = np.zeros((len(penalties), q, p))
@@ -99,16 +91,9 @@ def elastic_net_path(S: FloatArray, C: FloatArray, penalties: Sequence[tuple[flo
 
 @dataclass(frozen=True)
 class _Problem:
-    """Minimise x'Hx / 2 - c'x + sum(t |x|) for every voxel.
+    """Minimise x'Hx / 2 - c'x + sum(t |x|) for every voxel, with H (p, p), c (q, p) and t (p,).
 
-    Parameters
-    ----------
-    H : ndarray of shape (p, p)
-        Diagonal of ones.
-    c : ndarray of shape (q, p)
-    t : ndarray of shape (p,)
-    lowest, highest : float
-        Bounds of the eigenvalues of H.
+    H has a diagonal of ones, and eigenvalues between ``lowest`` and ``highest``.
     """
 
     H: FloatArray
@@ -121,10 +106,7 @@ class _Problem:
 def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
     """Return the minimum of every voxel, shape (q, p), starting from x.
 
-    Raises
-    ------
-    DataError
-        If a voxel does not converge.
+    Raises DataError if a voxel does not converge.
     """
     # Without a lower bound the steps would be endlessly small; there, the direct solution ends the search.
     lowest = max(problem.lowest, _LOWEST_SHARE * problem.highest)
@@ -144,7 +126,9 @@ def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
     v = x[todo] + _clip((problem.c[todo] - x[todo] @ problem.H) / r, lower, upper, np.empty_like(c))
     reflection = 2 * r * inverse - np.eye(len(problem.t))
     before, clipped = np.empty_like(v), np.empty_like(v)
-    check, direct, follow = _first_check(factor), _FIRST_DIRECT, max(_FIRST_FOLLOWED, 2 * len(problem.t))
+    # The first look is not long before all voxels may be done.
+    check = int(np.clip(np.log10(_TOLERANCE) / np.log10(max(factor, 0.1)), 1, _LATEST_FIRST_CHECK))
+    direct, follow = _FIRST_DIRECT, max(_FIRST_FOLLOWED, 2 * len(problem.t))
     for step in range(1, _MOST_STEPS + 1):
         if not len(todo):
             return found
@@ -185,11 +169,6 @@ def _minimise(problem: _Problem, x: FloatArray) -> FloatArray:
     )
 
 
-def _first_check(factor: float) -> int:
-    """Return the step at which to look first: not long before all voxels may be done."""
-    return int(np.clip(_FIRST_CHECK_SHARE * np.log10(_TOLERANCE) / np.log10(max(factor, 0.1)), 1, _LATEST_FIRST_CHECK))
-
-
 def _clip(values: FloatArray, lower: FloatArray, upper: FloatArray, out: FloatArray) -> FloatArray:
     """Clip into ``out``, in half the time of `numpy.clip`."""
     np.maximum(values, lower, out=out)
@@ -200,16 +179,11 @@ def _clip(values: FloatArray, lower: FloatArray, upper: FloatArray, out: FloatAr
 def _solve_directly(problem: _Problem, c: FloatArray, x: FloatArray) -> BoolArray:
     """Solve H x = c - t sign(x) on the features in use, and a few times more with those that should be in use.
 
-    Where a solution is the minimum it is written to ``x``, shape (m, p).
-
-    Returns
-    -------
-    solved : ndarray of shape (m,), bool
+    Where a solution is the minimum it is written to ``x``, shape (m, p). Returns for which voxels it is, shape (m,).
     """
     solved = np.zeros(len(x), dtype=bool)
-    size = max(1, _BLOCK_BYTES // (8 * problem.H.size))
-    for start in range(0, len(x), size):
-        todo = np.arange(start, min(start + size, len(x)))
+    for voxels in blocks(len(x), 8 * problem.H.size, _BLOCK_BYTES):
+        todo = np.arange(voxels.start, voxels.stop)
         signs = np.sign(x[todo])
         for _ in range(_DIRECT_ROUNDS):
             solution, slope = _solve_signed(problem, c[todo], signs)

@@ -28,7 +28,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Encoder
-from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.registry import register_encoder
 
@@ -43,8 +43,6 @@ class KernelModel:
 
     Parameters
     ----------
-    encoder : KernelRidge
-    params : Params
     X : ndarray of shape (n_train, p)
         Centred training features.
     x_mean : ndarray of shape (p,)
@@ -65,8 +63,7 @@ class KernelModel:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
         check_features(X, len(self.x_mean))
         values = self.encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self.params)
-        prediction: FloatArray = values @ self.dual + self.intercept
-        return prediction
+        return np.asarray(values @ self.dual + self.intercept)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return training features and dual coefficients."""
@@ -84,12 +81,7 @@ class KernelRidge(Encoder):
 
     @abstractmethod
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
-        """Return the kernel values of centred features, of shape (n_a, p), with training features, (n_train, p).
-
-        Returns
-        -------
-        values : ndarray of shape (n_a, n_train)
-        """
+        """Return kernel values, (n_a, n_train), of centred features (n_a, p) with training features (n_train, p)."""
 
     def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges of the kernel's parameters and of ``relative_alpha`` (1e-5 to 1e5, logarithmic)."""
@@ -108,13 +100,7 @@ class KernelRidge(Encoder):
         )
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> KernelModel:
-        """Fit one model.
-
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or out of its range.
-        """
+        """Fit one model; see `Encoder.fit`."""
         X, Y = self._checked(X, Y, params)
         solved = _Solved(self, X, Y, params)
         dual = (solved.vectors * solved.filters([params])[0]) @ solved.loadings
@@ -159,16 +145,14 @@ class _Solved:
     def filters(self, params_list: Sequence[Params]) -> FloatArray:
         """Return 1 / (l + a) of each set of parameters, ndarray of shape (n_params, r)."""
         penalties = np.array([params["relative_alpha"] for params in params_list]) * self._mean_value
-        filters: FloatArray = 1.0 / (self.values + penalties[:, None])
-        return filters
+        return np.asarray(1.0 / (self.values + penalties[:, None]))
 
     def project(self, X: FloatArray) -> FloatArray:
         """Return (k(x) - k_mean)'V, ndarray of shape (n_samples, r)."""
         K = self._encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self._params)
         K -= self.k_mean
         # Eigenvectors of small values are not quite orthogonal to the constant vector: rows are centred as well.
-        projected: FloatArray = (K - K.mean(axis=1, keepdims=True)) @ self.vectors
-        return projected
+        return np.asarray((K - K.mean(axis=1, keepdims=True)) @ self.vectors)
 
 
 @register_encoder
@@ -179,8 +163,7 @@ class LinearKernelRidge(KernelRidge):
 
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return x'z."""
-        values: FloatArray = A @ B.T
-        return values
+        return np.asarray(A @ B.T)
 
 
 @register_encoder
@@ -195,8 +178,7 @@ class RBFKernelRidge(KernelRidge):
         a, b = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
         squared = np.maximum(a[:, None] + b - 2 * (A @ B.T), 0.0)
         # The training features are centred: their squared distances are twice their squared norms on average.
-        values: FloatArray = np.exp(-params["relative_gamma"] * squared / _unit(2 * b.mean()))
-        return values
+        return np.asarray(np.exp(-params["relative_gamma"] * squared / _unit(2 * b.mean())))
 
 
 @register_encoder
@@ -209,8 +191,7 @@ class PolynomialKernelRidge(KernelRidge):
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return (1 + g x'z)^degree."""
         g = params["relative_gamma"] / _unit(np.einsum("ij,ij->i", B, B).mean())
-        values: FloatArray = (1 + g * (A @ B.T)) ** int(params["degree"])
-        return values
+        return np.asarray((1 + g * (A @ B.T)) ** int(params["degree"]))
 
 
 def _unit(variance: float) -> float:

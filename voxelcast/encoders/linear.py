@@ -19,27 +19,20 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.encoders.base import RATE, Encoder, FittedModel, FoldData, Picked
-from voxelcast.encoders.checks import check_features
-from voxelcast.encoders.moments import Moments, moments
+from voxelcast.encoders.moments import Moments, check_features, moments
 from voxelcast.encoders.params import Distribution, Params, ProblemSize, checked_count
 from voxelcast.encoders.path_scores import path_scores
 from voxelcast.encoders.paths import LinearPath, SolutionPath
-from voxelcast.encoders.refinement import peak
 
 # Seconds that a path takes whatever the sizes.
 _PATH_SECONDS = 1e-3
+# A peak that is expected to raise the score by less is not worth a fit.
+SMALLEST_GAIN = 1e-9
 
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A fitted linear encoding model: prediction = X @ coefficients + intercept.
-
-    Parameters
-    ----------
-    params : Params
-    coefficients : ndarray of shape (p, q)
-    intercept : ndarray of shape (q,)
-    """
+    """A fitted linear encoding model: prediction = X @ coefficients (p, q) + intercept (q,)."""
 
     params: Params
     coefficients: FloatArray
@@ -48,8 +41,7 @@ class LinearModel:
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
         check_features(X, len(self.coefficients))
-        prediction: FloatArray = X @ self.coefficients + self.intercept
-        return prediction
+        return np.asarray(X @ self.coefficients + self.intercept)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays that make the model: ``coefficients`` and ``intercept``."""
@@ -63,10 +55,7 @@ class LinearEncoder(Encoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> SolutionPath:
         """Solve all parameters from the training moments.
 
-        Raises
-        ------
-        OptionError
-            If parameters lie outside what the moments allow.
+        Raises OptionError if parameters lie outside what the moments allow.
         """
 
     def order(self, params: Params) -> tuple[float, ...]:
@@ -194,6 +183,50 @@ class PenaltyEncoder(LinearEncoder):
     def order(self, params: Params) -> tuple[float, ...]:
         """Sort the largest penalty first."""
         return (-params["relative_alpha"],)
+
+
+def peak(
+    places: Sequence[float] | FloatArray, scores: Sequence[float] | FloatArray, window: int = 11
+) -> tuple[float, float] | None:
+    """Find the peak of a smooth curve of which some points are known.
+
+    The polynomial goes through the best point and its nearest neighbours, up to ``window`` points in all, and its
+    peak is sought between the neighbours of the best point.
+
+    Parameters
+    ----------
+    places, scores : sequence of float, of equal length
+        In any order; a score that is NaN is left out.
+    window : int
+        Few for a curve with kinks, as that of the lasso, whose features come and go.
+
+    Returns
+    -------
+    place, score : float or None
+        None where the best point is the peak already, or the first or last of all and the curve falls from there.
+    """
+    x, y = np.asarray(places, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    known = np.argsort(x)
+    known = known[np.isfinite(y[known])]
+    x, y = x[known], y[known]
+    if len(x) < 3:
+        return None
+    best = int(y.argmax())
+    before, after = max(best - 1, 0), min(best + 1, len(x) - 1)
+    start = int(np.clip(best - window // 2, 0, max(len(x) - window, 0)))
+    used = slice(start, start + window)
+    # Centred on the best point and scaled by its neighbours, the powers of the places stay of one size.
+    unit = (x[after] - x[before]) / (after - before)
+    at = (x[used] - x[best]) / unit
+    curve = np.polynomial.Polynomial.fit(at, y[used] - y[best], len(at) - 1)
+    roots = curve.deriv().roots()
+    roots = roots[np.isreal(roots)].real
+    inside = roots[(roots > (x[before] - x[best]) / unit) & (roots < (x[after] - x[best]) / unit)]
+    if not len(inside):
+        return None
+    top = float(inside[np.argmax(curve(inside))])
+    gain = float(curve(top))
+    return None if gain < SMALLEST_GAIN else (float(x[best] + top * unit), float(y[best] + gain))
 
 
 def _model(params: Params, stats: Moments, coefficients: FloatArray) -> LinearModel:

@@ -28,7 +28,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.encoders.base import RATE, Encoder
-from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.registry import register_encoder
 
@@ -41,9 +41,7 @@ class MLPModel:
 
     Parameters
     ----------
-    params : Params
     x_mean : ndarray of shape (p,)
-    x_scale : float
     weights : tuple of ndarray of shape (n_out, n_in)
     biases : tuple of ndarray of shape (n_out,)
     y_mean, y_scale : ndarray of shape (q,)
@@ -66,8 +64,7 @@ class MLPModel:
         hidden: FloatArray = (np.asarray(X, dtype=np.float64) - self.x_mean) / self.x_scale
         for W, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
             hidden = np.maximum(hidden @ W.T + b, 0.0)
-        prediction: FloatArray = self.y_mean + self.y_scale * (hidden @ self.weights[-1].T + self.biases[-1])
-        return prediction
+        return np.asarray(self.y_mean + self.y_scale * (hidden @ self.weights[-1].T + self.biases[-1]))
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return weights, biases and scales."""
@@ -98,15 +95,7 @@ class MLP(Encoder):
         return (params["layers"], params["width"], -params["weight_decay"], -params["dropout"])
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> MLPModel:
-        """Fit one model.
-
-        Raises
-        ------
-        OptionError
-            If a hyper-parameter is missing or out of its range.
-        DataError
-            If there are fewer than two stimuli.
-        """
+        """Fit one model; see `Encoder.fit`. Raises DataError if there are fewer than two stimuli as well."""
         X, Y = self._checked(X, Y, params)
         # Imported here: torch takes seconds to import, and only this encoder needs it.
         from voxelcast.encoders.perceptron import Architecture, train_perceptron
@@ -116,22 +105,16 @@ class MLP(Encoder):
         x_scale = x_scale if x_scale > 0 else 1.0
         y_scale[y_scale == 0] = 1.0
         aside, kept = set_aside(len(X), self.seed)
-        trained = train_perceptron(
+        hidden = (int(params["width"]),) * int(params["layers"])
+        weights, biases, errors = train_perceptron(
             (X - x_mean) / x_scale,
             (Y - y_mean) / y_scale,
             kept,
             aside,
-            Architecture(
-                (int(params["width"]),) * int(params["layers"]),
-                params["learning_rate"],
-                params["dropout"],
-                params["weight_decay"],
-            ),
+            Architecture(hidden, params["learning_rate"], params["dropout"], params["weight_decay"]),
             derive_seed(self.seed, "mlp"),
         )
-        return MLPModel(
-            params, x_mean, x_scale, trained.weights, trained.biases, y_mean, y_scale, np.array(trained.errors)
-        )
+        return MLPModel(params, x_mean, x_scale, weights, biases, y_mean, y_scale, errors)
 
     def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
         """Guess the seconds of one fit: some 60 epochs of 1 ms per step and 6 operations per weight and stimulus."""
@@ -140,12 +123,7 @@ class MLP(Encoder):
 
 
 def set_aside(n: int, seed: int) -> tuple[IntArray, IntArray]:
-    """Divide n stimuli into those that decide when to stop (a tenth, at least one) and those trained on.
-
-    Returns
-    -------
-    aside, kept : ndarray of int
-    """
+    """Divide n stimuli into those that decide when to stop (a tenth, at least one) and those trained on."""
     if n < 2:
         raise DataError(f"early stopping needs at least 2 stimuli; got {n}; ask for fewer folds")
     order = generator(seed, "set aside").permutation(n)

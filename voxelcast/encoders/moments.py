@@ -9,9 +9,31 @@ from functools import cached_property
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray
-from voxelcast.encoders.checks import checked_samples
+from voxelcast.core.checks import check_finite, check_shape
+from voxelcast.core.errors import DataError
 
 _EPS = float(np.finfo(np.float64).eps)
+
+
+def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return features (n, p) and responses (n, q) of training in float64, the same arrays where they are so already.
+
+    Raises ShapeError if one of them does not have two dimensions, or they differ in their number of stimuli; DataError
+    if there is no stimulus, or a value is NaN or infinite.
+    """
+    X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    check_shape("features X", X, ("n_samples", "n_features"), (None, None))
+    check_shape("responses Y", Y, ("n_samples", "n_voxels"), (len(X), None))
+    if len(X) == 0:
+        raise DataError("an encoder needs at least 1 training stimulus; got 0; ask for fewer folds")
+    check_finite("features X", X)
+    check_finite("responses Y", Y)
+    return X, Y
+
+
+def check_features(X: FloatArray, n_features: int) -> None:
+    """Raise ShapeError unless ``X`` has two dimensions and the number of features that a model was fitted to."""
+    check_shape("features X", X, ("n_samples", "n_features"), (None, n_features))
 
 
 @dataclass(frozen=True)
@@ -54,26 +76,27 @@ class Moments:
 
 
 def moments(X: FloatArray, Y: FloatArray) -> Moments:
-    """Compute the moments of training data, in float64 whatever the type of the data.
+    """Compute the moments of training data, (n_samples, p) and (n_samples, q), in float64 whatever their type.
 
     Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
-    rank.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, p)
-    Y : ndarray of shape (n_samples, q)
-
-    Raises
-    ------
-    ShapeError, DataError
-        See `voxelcast.encoders.checks.checked_samples`.
+    rank. Raises ShapeError or DataError: see `checked_samples`.
     """
     X, Y = checked_samples(X, Y)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
     squares = np.einsum("ij,ij->j", Yc, Yc)
     return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
+
+
+def mean_squared_norm(X: FloatArray) -> float:
+    """Return |X|^2 / n of centred features, by which groups are brought to one scale; 1 where all of them are 0.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, p)
+        Divided by the root of what is returned, they have mean squared norm 1 (or stay 0).
+    """
+    return float(np.square(X).sum()) / len(X) or 1.0
 
 
 @dataclass(frozen=True)
@@ -119,7 +142,6 @@ def roi_scores(voxel_scores: FloatArray, responses: HeldOut) -> FloatArray:
     ----------
     voxel_scores : ndarray of shape (n_params, q), or (n_params, 1) of a metric that scores all voxels together
         NaN where there is no score.
-    responses : HeldOut
 
     Returns
     -------

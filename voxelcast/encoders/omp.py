@@ -27,7 +27,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, blocks
 from voxelcast.encoders.linear import CountEncoder
 from voxelcast.encoders.moments import Moments
 from voxelcast.encoders.params import Params
@@ -49,7 +49,6 @@ def omp_path(S: FloatArray, C: FloatArray, most: int) -> FloatArray:
     ----------
     S, C : ndarray of shape (p, p) and (p, q)
         See `voxelcast.encoders.base.Moments`.
-    most : int
 
     Returns
     -------
@@ -58,9 +57,8 @@ def omp_path(S: FloatArray, C: FloatArray, most: int) -> FloatArray:
     """
     p, q = C.shape
     coefficients = np.empty((most, q, p))
-    size = max(1, _CACHE_BYTES // (16 * max(most, 1) * p))
-    for start in range(0, q, size):
-        _pursue(S, C[:, start : start + size], coefficients[:, start : start + size])
+    for voxels in blocks(q, 16 * max(most, 1) * p, _CACHE_BYTES):
+        _pursue(S, C[:, voxels], coefficients[:, voxels])
     return coefficients
 
 
@@ -105,13 +103,7 @@ class OMP(CountEncoder):
     name: ClassVar[str] = "omp"
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
-        """Solve every number of non-zero coefficients from the training moments.
-
-        Raises
-        ------
-        OptionError
-            If ``n_nonzero_coefs`` is not a whole number in 1 to min(n_train - 1, n_features).
-        """
+        """Solve every number of non-zero coefficients from the training moments."""
         counts, S, C = self.counts(moments, params_list), moments.S, moments.C
         whole = np.array_equal(counts, np.arange(len(counts)) + 1)
 

@@ -1,15 +1,28 @@
-"""Hyper-parameters: their values, the ranges in which they are searched, and the sizes that ranges depend on."""
+"""Hyper-parameters, their ranges, the sizes that these depend on, and the budget of encoders that search themselves."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, TypeGuard
+
+import numpy as np
+from annotated_types import Ge
 
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.checks import is_number
+from voxelcast.core.settings import settings
 
 Params = Mapping[str, float | int]
 """Values of an encoder's hyper-parameters by name."""
+
+
+@settings
+class AutoMLSettings:
+    """Time (wall-clock) and memory (units of 2**20 bytes) of one fit of automatic machine learning."""
+
+    seconds: Annotated[float, Ge(1)] = 60.0
+    memory_mb: Annotated[int, Ge(256)] = 3072
 
 
 @dataclass(frozen=True)
@@ -57,10 +70,7 @@ def check_params(encoder: str, params: Params, search_space: Mapping[str, Distri
 def checked_count(encoder: str, params: Params, name: str, most: int) -> int:
     """Return an encoder's one hyper-parameter, a whole number in 1 to ``most``.
 
-    Raises
-    ------
-    OptionError
-        If it is anything else; ``most`` is said to be what the training data allow.
+    Raises OptionError if it is anything else; ``most`` is said to be what the training data allow.
     """
     value = params.get(name)
     if set(params) != {name} or not is_number(value) or value != int(value) or not 1 <= value <= most:
@@ -69,3 +79,12 @@ def checked_count(encoder: str, params: Params, name: str, most: int) -> int:
             f"got {dict(params)}; ask for fewer"
         )
     return int(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Say whether the value of a hyper-parameter is a finite number, Python's or NumPy's; a truth value is none."""
+    return (
+        isinstance(value, float | int | np.floating | np.integer)
+        and not isinstance(value, bool)
+        and bool(-math.inf < value < math.inf)
+    )

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import HeldOut
@@ -49,12 +49,10 @@ def path_scores(
 
     Parameters
     ----------
-    path : LinearPath or VoxelPath
     features : sequence of ndarray of shape (n, p)
         Of each fold, minus the training means.
     y_mean : ndarray of shape (q,)
         Mean responses of the training part.
-    responses : sequence of HeldOut
     metric : str
         ``"pearson_r"``, of each voxel, or ``"pooled_2021"``, of all voxels together.
 
@@ -64,7 +62,13 @@ def path_scores(
         Of each fold; NaN where the responses or the predictions are constant.
     """
     check_option("metric", metric, ("pearson_r", "pooled_2021"))
-    sums = _path_sums(path, features, [fold.centred for fold in responses], means=metric == "pooled_2021")
+    centred, pooled = [fold.centred for fold in responses], metric == "pooled_2021"
+    if isinstance(path, LinearPath):
+        sums = [_linear_sums(path, X, Yc, pooled) for X, Yc in zip(features, centred, strict=True)]
+    elif isinstance(path, VoxelPath):
+        sums = _voxel_sums(path, features, centred, pooled)
+    else:
+        raise OptionError(f"path must be a LinearPath or a VoxelPath; got {type(path).__name__}; see encoders.base")
     scores = []
     for fold in responses:
         of_fold = sums.pop(0)  # freed as soon as it is used
@@ -77,20 +81,18 @@ def path_scores(
 class _Sums:
     """What the scores of a fold need of its predictions p; every array has the shape (n_params, q).
 
-    Parameters
-    ----------
-    cross, squares : ndarray
-        sum(y p) and sum(p p) of the centred responses and predictions.
-    varies : ndarray of bool
-        Whether the predictions vary by more than rounding.
-    means : ndarray or None
-        Mean predictions, less the training means; None where they were not asked for.
+    ``cross`` and ``squares`` are sum(y p) and sum(p p) of the centred responses and predictions; ``varies`` is whether
+    predictions vary by more than rounding; ``means`` are mean predictions, less the training means, if asked for.
     """
 
     cross: FloatArray
     squares: FloatArray
     varies: BoolArray
     means: FloatArray | None
+
+    @staticmethod
+    def empty(shape: tuple[int, int], means: bool) -> _Sums:
+        return _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
 
 
 _Adding = Callable[[FloatArray, FloatArray, _Sums, slice], None]
@@ -123,28 +125,16 @@ def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatA
     return scores[:, None]
 
 
-def _path_sums(
-    path: SolutionPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool = False
-) -> list[_Sums]:
-    """Sum over the stimuli of every fold, given its features and its centred responses."""
-    if isinstance(path, LinearPath):
-        return [_linear_sums(path, X, Yc, means) for X, Yc in zip(features, responses, strict=True)]
-    if isinstance(path, VoxelPath):
-        return _voxel_sums(path, features, responses, means)
-    raise OptionError(f"path must be a LinearPath or a VoxelPath; got {type(path).__name__}; see encoders.base")
-
-
 def _voxel_sums(
     path: VoxelPath, features: Sequence[FloatArray], responses: Sequence[FloatArray], means: bool
 ) -> list[_Sums]:
     """Sum over the stimuli of every fold; the path is solved once, some voxels at a time."""
-    shape = (len(path.params_list), path.shape[1])
     folds = []
     for X, Yc in zip(features, responses, strict=True):
         Q, R = np.linalg.qr(X - X.mean(axis=0))
         # Rounding of a prediction's variation grows with its parts, that of centring with the uncentred parts.
         rounding = X.shape[1] * (16 * _EPS) ** 2 * np.einsum("ij,ij->j", X, X)
-        sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+        sums = _Sums.empty((len(path.params_list), path.shape[1]), means)
         folds.append((X.mean(axis=0), R, Yc.T @ Q, rounding, sums))
     for voxels, B in path.blocks():
         for mean, R, rotated, rounding, sums in folds:
@@ -169,10 +159,9 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
     rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
     shape = (len(path.params_list), path.loadings.shape[1])
-    sums = _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+    sums = _Sums.empty(shape, means)
     add = _sums_of_predictions(path, T, rounding) if shape[0] <= _FEW else _sums_of_products(path, T, rounding)
-    for start in range(0, shape[1], _BLOCK_VOXELS):
-        voxels = slice(start, min(start + _BLOCK_VOXELS, shape[1]))
+    for voxels in blocks(shape[1], 1, _BLOCK_VOXELS):
         Q = path.loadings[:, voxels]
         add(Q, Yc[:, voxels], sums, voxels)
         if sums.means is not None:
@@ -214,8 +203,7 @@ def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> 
 
 def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) -> FloatArray:
     """Return ``filters @ values``; where every filter keeps the first k rows, a running sum of the rows."""
-    filtered: FloatArray = filters @ values if kept is None else _running_sum(values, kept)
-    return filtered
+    return np.asarray(filters @ values if kept is None else _running_sum(values, kept))
 
 
 def _squares_of(
@@ -238,8 +226,7 @@ def _squares_of(
         np.matmul(far, Q, out=parts[-2 * r :])
         parts[-2 * r : -r] *= Q
         parts[-r:] *= Q
-        found: FloatArray = coefficients @ parts
-        return found
+        return np.asarray(coefficients @ parts)
 
     return squares
 
@@ -326,9 +313,7 @@ def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> Floa
     spread = (right[:, None, :] * basis).reshape(-1, r).T
     pairs = (left[:, :, None] * left[:, None, :]).reshape(-1, k * k).T
     sums = np.empty((q, filters.shape[0]))
-    block = max(1, _BLOCK_BYTES // (8 * max(spread.shape[1], 1)))
-    for start in range(0, q, block):
-        P = (scaled[:, start : start + block].T @ spread).reshape(-1, k, len(basis))
-        sums[start : start + block] = (P @ P.transpose(0, 2, 1)).reshape(-1, k * k) @ pairs
-    squares: FloatArray = sums.T * np.square(rows)[:, None]
-    return squares
+    for voxels in blocks(q, 8 * spread.shape[1], _BLOCK_BYTES):
+        P = (scaled[:, voxels].T @ spread).reshape(-1, k, len(basis))
+        sums[voxels] = (P @ P.transpose(0, 2, 1)).reshape(-1, k * k) @ pairs
+    return np.asarray(sums.T * np.square(rows)[:, None])

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
 from voxelcast.encoders.params import Params
 
 _BLOCK_BYTES = 16 * 2**20
@@ -33,13 +33,7 @@ class SolutionPath(ABC):
         """Return B of parameters ``index``, ndarray of shape (p, q)."""
 
     def picked_coefficients(self, pick: IntArray) -> FloatArray:
-        """Return the coefficients of voxels that each take parameters of their own, ndarray of shape (p, q).
-
-        Parameters
-        ----------
-        pick : ndarray of shape (q,)
-            Index of each voxel's parameters.
-        """
+        """Return the coefficients of voxels that each take parameters ``pick``, (q,), of their own; shape (p, q)."""
         if (pick == pick[0]).all():
             return self.coefficients(int(pick[0]))
         return self._mixed_coefficients(pick)
@@ -68,12 +62,10 @@ class LinearPath(SolutionPath):
 
     def coefficients(self, index: int) -> FloatArray:
         """Return B of parameters ``index``, ndarray of shape (p, q)."""
-        coefficients: FloatArray = (self.directions * self.filters[index]) @ self.loadings
-        return coefficients
+        return np.asarray((self.directions * self.filters[index]) @ self.loadings)
 
     def _mixed_coefficients(self, pick: IntArray) -> FloatArray:
-        mixed: FloatArray = self.directions @ (self.filters[pick].T * self.loadings)
-        return mixed
+        return np.asarray(self.directions @ (self.filters[pick].T * self.loadings))
 
 
 @dataclass(frozen=True)
@@ -113,25 +105,14 @@ class VoxelPath(SolutionPath):
     solve: Callable[[slice], FloatArray]
 
     def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
-        """Solve some voxels at a time.
-
-        Yields
-        ------
-        voxels : slice
-        coefficients : ndarray of shape (n_params, m, p)
-        """
+        """Solve some voxels at a time; yield their slice and coefficients, ndarray of shape (n_params, m, p)."""
         p, q = self.shape
-        size = max(1, _BLOCK_BYTES // (8 * max(len(self.params_list), 1) * p))
-        for start in range(0, q, size):
-            voxels = slice(start, min(start + size, q))
+        for voxels in blocks(q, 8 * max(len(self.params_list), 1) * p, _BLOCK_BYTES):
             yield voxels, self.solve(voxels)
 
     def coefficients(self, index: int) -> FloatArray:
         """Return B of parameters ``index``, ndarray of shape (p, q); solves the whole path."""
-        B: FloatArray = np.empty(self.shape)
-        for voxels, found in self.blocks():
-            B[:, voxels] = found[index].T
-        return B
+        return self._mixed_coefficients(np.full(self.shape[1], index))
 
     def _mixed_coefficients(self, pick: IntArray) -> FloatArray:
         B: FloatArray = np.empty(self.shape)

@@ -18,15 +18,6 @@ _PATIENCE = 10
 
 
 @dataclass(frozen=True)
-class Trained:
-    """Weights and biases of the best epoch, and the error after every epoch."""
-
-    weights: tuple[FloatArray, ...]
-    biases: tuple[FloatArray, ...]
-    errors: list[float]
-
-
-@dataclass(frozen=True)
 class Architecture:
     """Widths of the hidden layers, and how they are regularised and trained."""
 
@@ -38,7 +29,7 @@ class Architecture:
 
 def train_perceptron(
     X: FloatArray, Y: FloatArray, kept: IntArray, aside: IntArray, architecture: Architecture, seed: int
-) -> Trained:
+) -> tuple[tuple[FloatArray, ...], tuple[FloatArray, ...], FloatArray]:
     """Train on the stimuli ``kept`` until the error on those ``aside`` has not fallen for ten epochs.
 
     Parameters
@@ -49,13 +40,12 @@ def train_perceptron(
         Standardised responses.
     kept, aside : ndarray of int
         Rows.
-    architecture : Architecture
-    seed : int
 
     Returns
     -------
-    trained : Trained
-        Weights in float64; they were trained in float32.
+    weights, biases : tuple of ndarray
+        Of the best epoch, in float64; they were trained in float32.
+    errors : ndarray of shape (n_epochs,)
     """
     with deterministic(seed):
         network = _network(X.shape[1], architecture.widths, Y.shape[1], architecture.dropout)
@@ -82,7 +72,7 @@ def train_perceptron(
             if _place_of_least(errors) == len(errors):
                 best = [parameter.detach().clone() for parameter in network.parameters()]
     arrays = [parameter.numpy().astype(np.float64) for parameter in best]
-    return Trained(tuple(arrays[::2]), tuple(arrays[1::2]), errors)
+    return tuple(arrays[::2]), tuple(arrays[1::2]), np.array(errors)
 
 
 def _network(n_in: int, widths: Sequence[int], n_out: int, dropout: float) -> nn.Sequential:

@@ -33,10 +33,10 @@ from voxelcast.encoders.linear import ComponentEncoder
 from voxelcast.encoders.moments import Moments
 from voxelcast.encoders.registry import register_encoder
 
-# Below these shares of the first covariance and of the total variance, what is left is rounding: measured on
-# rank-deficient features, residues of the covariance lie below 1e-14.
-_COVARIANCE_TOLERANCE = 1e-12
-_VARIANCE_TOLERANCE = 1e-14
+# Below these shares of the first covariance (or correlation) and of the total variance, what is left is rounding:
+# measured on rank-deficient features, residues of the covariance lie below 1e-14.
+COVARIANCE_TOLERANCE = 1e-12
+VARIANCE_TOLERANCE = 1e-14
 # Share of the first eigenvalue of C C' below which an eigenvector has lost too many digits to be taken from it.
 _SQUARES_TOLERANCE = 1e-3
 # Components after which the features are rotated anew.
@@ -70,14 +70,14 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
     # BLAS updates matrices in Fortran order in place.
     left: FloatArray = np.array(S, dtype=np.float64, order="F")
     residual: FloatArray = _small_factor(C) if q > p else np.asarray(C, dtype=np.float64)
-    floor, first_value = _VARIANCE_TOLERANCE * float(np.trace(S)), 0.0
+    floor, first_value = VARIANCE_TOLERANCE * float(np.trace(S)), 0.0
     basis: FloatArray = np.eye(p)
     weights, feature_loadings, variances = np.empty((0, p)), np.empty((0, p)), np.empty(0)
     while len(variances) < n_components:
         most = min(SHRINK_EVERY, n_components - len(variances))
         value, W, P, found = _some_components(left, residual, most, floor)
         first_value = max(first_value, value)
-        if value <= _COVARIANCE_TOLERANCE * first_value or not len(found):
+        if value <= COVARIANCE_TOLERANCE * first_value or not len(found):
             break
         weights, feature_loadings = np.vstack([weights, W @ basis.T]), np.vstack([feature_loadings, P @ basis.T])
         variances = np.concatenate([variances, found])
@@ -95,8 +95,7 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
 def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray:
     """Return R' = (W'P)^-1 W'; W and P are given as rows, and W'P is lower triangular with a diagonal of ones."""
     # BLAS is called directly: for some small matrices SciPy's checks cost more than the solution.
-    directions_t: FloatArray = dtrsm(1.0, weights @ feature_loadings.T, weights, lower=1, diag=1)
-    return directions_t
+    return np.asarray(dtrsm(1.0, weights @ feature_loadings.T, weights, lower=1, diag=1))
 
 
 def _complement(weights: FloatArray) -> FloatArray:
@@ -104,8 +103,7 @@ def _complement(weights: FloatArray) -> FloatArray:
     b, m = weights.shape
     Q: FloatArray = np.zeros((m, m), order="F")
     Q[:, :b], tau, _, _ = dgeqrf(weights.T)
-    complement: FloatArray = dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:]
-    return complement
+    return np.asarray(dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:])
 
 
 def _some_components(
@@ -122,7 +120,6 @@ def _some_components(
         What is left of S; its lower triangle is deflated in place.
     residual : ndarray of shape (m, q)
         What is left of C.
-    most : int
     floor : float
         Variance below which a latent variable is rounding.
 

@@ -8,12 +8,11 @@ from typing import TypeVar
 from voxelcast.core.errors import OptionError
 from voxelcast.core.registry import Registry
 from voxelcast.encoders.base import Encoder
-from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.params import ProblemSize
+from voxelcast.encoders.params import AutoMLSettings, ProblemSize
 
 _MODULES = (
-    *("automl", "autosklearn", "boosted_trees", "canonical", "elastic_net", "kernel_ridge", "mlp", "ols", "omp", "pls"),
-    *("ridge", "ridge_per_voxel"),
+    *("automl", "autosklearn", "boosted_trees", "canonical", "elastic_net", "kernel_ridge", "mlp", "omp", "pls"),
+    "ridge",
 )
 ENCODERS: Registry[type[Encoder]] = Registry(
     "encoder", "voxelcast.encoders", [f"voxelcast.encoders.{name}" for name in _MODULES]

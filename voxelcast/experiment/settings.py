@@ -16,7 +16,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
-from voxelcast.encoders.budget import AutoMLSettings
+from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, list_encoders
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
-from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
+from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
-from voxelcast.scoring.correlation import constant_columns, fold_pearson_r
+from voxelcast.scoring.correlation import checked_pair, constant_columns, fold_pearson_r
 from voxelcast.scoring.settings import IntervalSettings
 
 _BLOCK_BYTES = 32 * 2**20
@@ -31,7 +31,8 @@ def bootstrap_interval(
     replacement within each fold (whole groups where groups are given; whole folds where a fold has fewer than three,
     such as one run), the same for all voxels, and the interval runs between the (1 - level) / 2 and (1 + level) / 2
     quantiles of the resampled scores [1]_. The models are not fitted again: the interval is that of *these*
-    predictions.
+    predictions. Raises ShapeError, OptionError or DataError if the shapes differ, a setting is out of range, or the
+    values are not finite.
 
     Parameters
     ----------
@@ -42,7 +43,6 @@ def bootstrap_interval(
     fold_ids : ndarray of shape (n_stimuli,)
     interval : IntervalSettings
         Resamples and coverage.
-    seed : int
     groups : sequence of str, optional
         The group of each stimulus; groups are drawn whole.
 
@@ -50,11 +50,6 @@ def bootstrap_interval(
     -------
     low, high : float
         NaN if no voxel has a score, or there is one group only.
-
-    Raises
-    ------
-    ShapeError, OptionError, DataError
-        If the shapes differ, a setting is out of range, or the values are not finite.
 
     References
     ----------
@@ -120,37 +115,44 @@ def bootstrap_scores(
     Voxels without a score (see `fold_pearson_r`) are left out, and so is a voxel that becomes constant in a resample
     of a fold from that fold's mean.
     """
-    Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
-    if Y.ndim != 2 or Y.shape != P.shape or fold_ids.shape != Y.shape[:1]:
-        raise ShapeError(
-            "Y, P and fold_ids must have shapes (n_stimuli, n_voxels), the same, and (n_stimuli,); "
-            f"got {Y.shape}, {P.shape} and {fold_ids.shape}"
-        )
+    Y, P = checked_pair(Y, P)
     if n_resamples < 1:
         raise OptionError(f"n_resamples must be at least 1; got {n_resamples}")
     if not (np.isfinite(Y).all() and np.isfinite(P).all()):
         raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
     scored = np.isfinite(fold_pearson_r(Y, P, fold_ids))
     Y, P = _columns(Y, scored), _columns(P, scored)
-    if groups is not None and len(set(groups)) == 1:
-        return np.full(n_resamples, np.nan)  # one run or movie says nothing of how much others would differ
-    if groups is not None and draws_whole_folds(fold_ids, groups):
+    if _draws_whole_folds(fold_ids, groups):
         return _whole_fold_scores(Y, P, fold_ids, n_resamples, seed)
     sums, folds = np.zeros((n_resamples, Y.shape[1])), np.zeros((n_resamples, Y.shape[1]))
-    for fold in np.unique(fold_ids):
-        rows = np.flatnonzero(fold_ids == fold)
-        fold_groups = None if groups is None else [groups[int(k)] for k in rows]
-        weights = resampling_weights(fold_groups, len(rows), n_resamples, seed, int(fold))
+    for rows, weights in drawn_stimuli(fold_ids, groups, n_resamples, seed):
         _add_weighted_r(Y[rows], P[rows], weights, sums, folds)
     return _mean_scores(sums, folds)
+
+
+def drawn_stimuli(
+    fold_ids: IntArray, groups: Sequence[str] | None, n_resamples: int, seed: int
+) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Yield each fold's rows with how often each is drawn in each resample, ndarray of shape (n_resamples, n_rows).
+
+    Nothing where there is one group: one run or movie says nothing of how much others would differ.
+    """
+    if groups is not None and len(set(groups)) == 1:
+        return
+    folds = [np.flatnonzero(fold_ids == fold) for fold in np.unique(fold_ids)]
+    if _draws_whole_folds(fold_ids, groups):
+        counts = _resampled_folds(len(folds), n_resamples, seed)
+        yield from ((rows, np.repeat(counts[:, [k]], len(rows), axis=1)) for k, rows in enumerate(folds))
+        return
+    for rows in folds:
+        in_fold = None if groups is None else [groups[int(row)] for row in rows]
+        yield rows, resampling_weights(in_fold, len(rows), n_resamples, seed, int(fold_ids[rows[0]]))
 
 
 def _mean_scores(sums: FloatArray, folds: FloatArray) -> FloatArray:
     """Average over folds and then voxels; ``sums`` of r and numbers of ``folds`` have shape (n_resamples, n_voxels)."""
     means = np.full(len(sums), np.nan)
-    block = max(1, _BLOCK_BYTES // (8 * max(sums.shape[1], 1)))
-    for start in range(0, len(sums), block):
-        some = slice(start, start + block)
+    for some in blocks(len(sums), 8 * max(sums.shape[1], 1), _BLOCK_BYTES):
         score = np.full(sums[some].shape, np.nan)
         np.divide(sums[some], folds[some], out=score, where=folds[some] > 0)
         known = np.isfinite(score)
@@ -164,11 +166,13 @@ def _columns(values: FloatArray, chosen: BoolArray) -> FloatArray:
     return values if chosen.all() else values[:, chosen]
 
 
-def draws_whole_folds(fold_ids: IntArray, groups: Sequence[str]) -> bool:
-    """Tell whether some fold has too few groups to draw from.
+def _draws_whole_folds(fold_ids: IntArray, groups: Sequence[str] | None) -> bool:
+    """Tell whether there are several groups, but in some fold too few to draw from.
 
     Drawn within a fold, n groups show (n - 1) / n of the variance between groups: one shows none, two show half.
     """
+    if groups is None or len(set(groups)) == 1:
+        return False
     groups_of_fold = Counter(fold for fold, _ in set(zip(fold_ids.tolist(), groups, strict=True)))
     return min(groups_of_fold.values()) < _FEWEST_GROUPS
 
@@ -181,11 +185,11 @@ def _whole_fold_scores(Y: FloatArray, P: FloatArray, fold_ids: IntArray, n_resam
         held = fold_ids == fold
         ones = np.ones((1, int(held.sum())))
         _add_weighted_r(Y[held], P[held], ones, r[place : place + 1], known[place : place + 1])
-    counts = resampled_folds(len(folds), n_resamples, seed)
+    counts = _resampled_folds(len(folds), n_resamples, seed)
     return _mean_scores(counts @ r, counts @ known)
 
 
-def resampled_folds(n_folds: int, n_resamples: int, seed: int) -> FloatArray:
+def _resampled_folds(n_folds: int, n_resamples: int, seed: int) -> FloatArray:
     """Draw how often each whole fold appears in each resample, ndarray of shape (n_resamples, n_folds)."""
     return _draw_units(generator(seed, "bootstrap", "folds"), n_folds, n_resamples)
 
@@ -209,10 +213,9 @@ def _add_weighted_r(Y: FloatArray, P: FloatArray, weights: FloatArray, sums: Flo
     """
     varies = ~(constant_columns(Y) | constant_columns(P))
     W = weights.sum(axis=1, keepdims=True)
-    block = max(1, _BLOCK_BYTES // (8 * 5 * max(weights.shape[0], Y.shape[0])))
     columns = np.flatnonzero(varies)
-    for start in range(0, len(columns), block):
-        chosen = columns[start : start + block]
+    for some in blocks(len(columns), 8 * 5 * max(weights.shape[0], Y.shape[0]), _BLOCK_BYTES):
+        chosen = columns[some]
         # Unit variance as well as centred: one threshold then tells a constant resample from a varying one.
         y, p = (part - part.mean(axis=0) for part in (Y[:, chosen], P[:, chosen]))
         y, p = y / y.std(axis=0), p / p.std(axis=0)

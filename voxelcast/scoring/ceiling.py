@@ -7,8 +7,9 @@ from math import comb
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import OptionError, ShapeError
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import generator
 
 _BLOCK_BYTES = 64 * 2**20
@@ -22,6 +23,8 @@ def noise_ceiling_r(values: FloatArray, max_splits: int = 200, seed: int = 0) ->
     f = R / h gives the reliability of the mean of all R repetitions::
 
         reliability = mean over splits of  f r / (1 + (f - 1) r),      noise_ceiling_r = sqrt(reliability)
+
+    Raises ShapeError if ``values`` is not three-dimensional; OptionError if ``max_splits`` is below 1.
 
     Parameters
     ----------
@@ -39,20 +42,12 @@ def noise_ceiling_r(values: FloatArray, max_splits: int = 200, seed: int = 0) ->
         In [0, 1]; 0 where the mean reliability is negative (no repeatable signal: a normalised score is then
         undefined); NaN with fewer than two repetitions, or where a half is constant in every split.
 
-    Raises
-    ------
-    ShapeError
-        If ``values`` is not three-dimensional.
-    OptionError
-        If ``max_splits`` is below 1.
-
     References
     ----------
     .. [1] Cichy, R. M. et al. The Algonauts Project 2021 Challenge: how the human brain makes sense of a world in
        motion. arXiv:2104.13714 (2021). doi:10.48550/arXiv.2104.13714
     """
-    if values.ndim != 3:
-        raise ShapeError(f"values must have shape (n_stimuli, n_repetitions, n_voxels); got {values.shape}")
+    check_shape("values", values, ("n_stimuli", "n_repetitions", "n_voxels"), (None, None, None))
     if max_splits < 1:
         raise OptionError(f"max_splits must be at least 1; got {max_splits}")
     n_stimuli, n_repetitions, n_voxels = values.shape
@@ -60,9 +55,7 @@ def noise_ceiling_r(values: FloatArray, max_splits: int = 200, seed: int = 0) ->
     if n_repetitions < 2 or n_stimuli < 2:
         return ceiling
     splits = half_splits(n_repetitions, max_splits, seed)
-    block = max(1, _BLOCK_BYTES // (8 * n_stimuli * n_repetitions))
-    for start in range(0, n_voxels, block):
-        part = slice(start, start + block)
+    for part in blocks(n_voxels, 8 * n_stimuli * n_repetitions, _BLOCK_BYTES):
         ceiling[part] = _block_ceiling(np.asarray(values[:, :, part], dtype=np.float64), splits)
     return ceiling
 

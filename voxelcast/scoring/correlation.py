@@ -18,16 +18,7 @@ _CONSTANT = 16 * float(np.finfo(np.float64).eps)
 
 
 def constant_columns(values: FloatArray) -> BoolArray:
-    """Tell which columns vary no more than their rounding.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_stimuli, n_voxels)
-
-    Returns
-    -------
-    constant : ndarray of shape (n_voxels,), bool
-    """
+    """Tell which columns of an array of shape (n_stimuli, n_voxels) vary no more than their rounding."""
     values = np.asarray(values, dtype=np.float64)
     return np.asarray(values.std(axis=0) <= _CONSTANT * np.abs(values).max(axis=0), dtype=bool)
 
@@ -36,6 +27,8 @@ def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
     """Correlate measured with predicted responses, voxel by voxel.
 
     ``r = sum((y - mean(y)) (p - mean(p))) / sqrt(sum((y - mean(y))**2) sum((p - mean(p))**2))``
+
+    Raises ShapeError if the shapes differ or there are no stimuli.
 
     Parameters
     ----------
@@ -48,13 +41,8 @@ def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
     -------
     r : ndarray of shape (n_voxels,)
         NaN where the measured or the predicted responses are constant.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ or there are no stimuli.
     """
-    Y, P = _checked_pair(Y, P)
+    Y, P = checked_pair(Y, P)
     Yc, Pc = Y - Y.mean(axis=0), P - P.mean(axis=0)
     undefined = constant_columns(Y) | constant_columns(P)
     # Norms are taken one by one: the product of the two sums of squares could underflow.
@@ -66,40 +54,22 @@ def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
 
 
 def pooled_2021_r(Y: FloatArray, P: FloatArray) -> float:
-    """Correlate all voxels and stimuli as one long list, as the 2021 pipeline did; kept to reproduce its numbers.
+    """Correlate all voxels and stimuli as one long list, as the 2021 pipeline did; NaN if either is constant.
 
-    Differences between the voxels' means alone raise this number, so it is no measure of how well responses to
-    stimuli are predicted. As in 2021, the covariance is divided by N - 1 and the standard deviations by N, so a
-    perfect prediction scores N / (N - 1), N = n_stimuli * n_voxels.
-
-    Parameters
-    ----------
-    Y, P : ndarray of shape (n_stimuli, n_voxels)
-
-    Returns
-    -------
-    r : float
-        NaN if either is constant.
+    It is kept to reproduce its numbers. Differences between the voxels' means alone raise this number, so it is no
+    measure of how well responses to stimuli are predicted. As in 2021, the covariance is divided by N - 1 and the
+    standard deviations by N, so a perfect prediction scores N / (N - 1), N = n_stimuli * n_voxels.
     """
-    Y, P = _checked_pair(Y, P)
+    Y, P = checked_pair(Y, P)
     y, p = Y.reshape(-1, 1), P.reshape(-1, 1)
     return float(pearson_r(y, p)[0] * (y.size / (y.size - 1))) if y.size > 1 else float("nan")
 
 
 def mean_pearson_r(Y: FloatArray, P: FloatArray) -> float:
-    """Average the voxels' Pearson r to compare models.
+    """Average the voxels' Pearson r to compare models; NaN if no voxel has one.
 
     The mean runs over the voxels whose measured responses vary, so that all models are compared on the same voxels;
     one with constant predictions counts as 0: a model that leaves voxels out must not win on those it kept.
-
-    Parameters
-    ----------
-    Y, P : ndarray of shape (n_stimuli, n_voxels)
-
-    Returns
-    -------
-    score : float
-        NaN if no voxel has a correlation.
     """
     r = pearson_r(Y, P)
     if np.isnan(r).all():
@@ -141,7 +111,7 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArr
         A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; NaN where
         that is so in all folds, or where the predictions of another fold are constant.
     """
-    Y, P = _checked_pair(Y, P)
+    Y, P = checked_pair(Y, P)
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
     total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
     for fold in np.unique(fold_ids):
@@ -154,7 +124,8 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArr
     return r
 
 
-def _checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:
+def checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return measured and predicted responses in float64; raises ShapeError or DataError if they do not fit."""
     Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
     if Y.ndim != 2 or Y.shape != P.shape:
         raise ShapeError(

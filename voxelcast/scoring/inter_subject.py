@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, ShapeError
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError
 from voxelcast.scoring.correlation import constant_columns
 
 
@@ -13,9 +14,10 @@ def inter_subject_r(values: FloatArray) -> FloatArray:
     """Correlate each subject's responses with the mean of all other subjects', voxel by voxel (leave one subject out).
 
     With signal shared by all subjects of variance s2, and whatever is a subject's own of variance n2, S subjects give
-    [1]_ ``r = s2 / sqrt((s2 + n2) (s2 + n2 / (S - 1)))``. A model of the shared signal can reach
-    ``sqrt(s2 / (s2 + n2))``, which is higher, and a model of the one subject more still: this is a ceiling for models
-    made from other subjects, and a lower bound otherwise.
+    [1]_ ``r = s2 / sqrt((s2 + n2) (s2 + n2 / (S - 1)))``. A model of the shared signal can reach sqrt(s2 / (s2 + n2)),
+    which is higher, and a model of the one subject more still: this is a ceiling for models made from other
+    subjects, and a lower bound otherwise. Raises ShapeError or DataError if ``values`` is not three-dimensional or
+    infinite, or there is one subject only.
 
     Parameters
     ----------
@@ -28,18 +30,12 @@ def inter_subject_r(values: FloatArray) -> FloatArray:
     r : ndarray of shape (n_subjects, n_voxels)
         In [-1, 1]; NaN where the subject or the others' mean is constant, or fewer than 2 stimuli remain.
 
-    Raises
-    ------
-    ShapeError, DataError
-        If ``values`` is not three-dimensional or infinite, or there is one subject only.
-
     References
     ----------
     .. [1] Nastase, S. A. et al. Measuring shared responses across subjects using intersubject correlation. Social
        Cognitive and Affective Neuroscience 14, 667-685 (2019). doi:10.1093/scan/nsz037
     """
-    if values.ndim != 3:
-        raise ShapeError(f"values must have shape (n_subjects, n_stimuli, n_voxels); got {values.shape}")
+    check_shape("values", values, ("n_subjects", "n_stimuli", "n_voxels"), (None, None, None))
     n_subjects = values.shape[0]
     if n_subjects < 2:
         raise DataError(f"leaving a subject out needs at least 2 subjects; got {n_subjects}")

@@ -11,11 +11,11 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from threadpoolctl import threadpool_limits
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_finite, check_shape
-from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.scoring.correlation import constant_columns, fold_pearson_r
+from voxelcast.scoring.correlation import checked_pair, constant_columns, fold_pearson_r
 
 # Two permutations that come to the same order of values may differ by the rounding of their sums.
 _TIE = 1e-12
@@ -64,7 +64,9 @@ def permutation_p_values(
     of fold B, and fold B's that of fold A. If predictions are linear in the training responses, the score is a sum over
     pairs of folds, each pair appears in it twice, and on noise it varies up to sqrt(2) times as much as permutation of
     fixed predictions shows (just as much where A predicts B as B predicts A). So with ``cross_validated`` the permuted
-    scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05.
+    scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05. Raises ShapeError,
+    OptionError or DataError if the shapes differ, a setting is out of range, values are not finite, or no permutation
+    is possible.
 
     Parameters
     ----------
@@ -72,10 +74,8 @@ def permutation_p_values(
         Measured responses, finite.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
-    exchange : Exchange
     n_permutations : int
         The least m; see `permutation_grid` (1023 for 1000). The smallest p is 1 / (m + 1).
-    seed : int
     cross_validated : bool
         Whether ``P`` comes from models fitted to the other folds of ``Y``, rather than to other stimuli altogether.
     workers : int
@@ -86,70 +86,50 @@ def permutation_p_values(
     p : ndarray of shape (n_voxels,)
         NaN for a voxel without a score.
 
-    Raises
-    ------
-    ShapeError, OptionError, DataError
-        If the shapes differ, a setting is out of range, values are not finite, or no permutation is possible.
-
     References
     ----------
     .. [1] Phipson, B. & Smyth, G. K. Permutation p-values should never be zero. Statistical Applications in Genetics
        and Molecular Biology 9, 39 (2010). doi:10.2202/1544-6115.1585
     """
     fold_ids = exchange.fold_ids
-    Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
-    if Y.ndim != 2 or Y.shape != P.shape:
-        raise ShapeError(f"Y and P must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}")
+    Y, P = checked_pair(Y, P)
     if workers < 1:
         raise OptionError(f"workers must be at least 1; got {workers}")
     check_finite("responses", Y)
     check_finite("predictions", P)
     scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_ids)))
-    of_responses, of_predictions = permutation_grid(
-        fold_ids, n_permutations, seed, exchange.groups, circular=exchange.circular
-    )
+    of_responses, of_predictions = permutation_grid(exchange, n_permutations, seed)
     p = np.full(Y.shape[1], np.nan)
-    size = max(1, _BLOCK_BYTES // (8 * Y.shape[0] * (len(of_responses) + len(of_predictions))))
+    each = 8 * Y.shape[0] * (len(of_responses) + len(of_predictions))
     widening = np.sqrt(2.0) if cross_validated else 1.0
-    blocks = [scored[start : start + size] for start in range(0, len(scored), size)]
+    parts = [scored[part] for part in blocks(len(scored), each, _BLOCK_BYTES)]
 
     def count(voxels: IntArray) -> IntArray:
         return _reached(Y[:, voxels], P[:, voxels], fold_ids, of_responses, of_predictions, widening)
 
     # The products are small: threads of the linear algebra library would only get in each other's way.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
-        for voxels, reached in zip(blocks, pool.map(count, blocks), strict=True):
+        for voxels, reached in zip(parts, pool.map(count, parts), strict=True):
             p[voxels] = reached / (len(of_responses) * len(of_predictions))
     return p
 
 
-def permutation_grid(
-    fold_ids: IntArray,
-    n_permutations: int,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
-    *,
-    circular: bool = False,
-) -> tuple[IntArray, IntArray]:
+def permutation_grid(exchange: Exchange, n_permutations: int, seed: int = 0) -> tuple[IntArray, IntArray]:
     """Draw A orders of the responses and B of the predictions, nearly as many, A B - 1 at least ``n_permutations``.
 
-    Each is drawn by `permutation_orders` and begins with the order as it is. The scores of all A B combinations are
-    one matrix product per voxel, and A B permutations: as only the order of one relative to the other counts, each is a
+    Each is drawn by `permutation_orders` and begins with the order as it is. The scores of all A B combinations are one
+    matrix product per voxel, and A B permutations: as only the order of one relative to the other counts, each is a
     random permutation, and any two are independent. A test with them is as exact as with A B - 1 random draws: under
     the null hypothesis the rows and columns of the table of scores could come in any order, so its first entry, the
-    measured score, is among the k highest with probability k / (A B).
-
-    Raises
-    ------
-    OptionError
-        If ``n_permutations`` is below 1.
+    measured score, is among the k highest with probability k / (A B). Raises OptionError if ``n_permutations`` is below
+    1.
     """
     if n_permutations < 1:
         raise OptionError(f"n_permutations must be at least 1; got {n_permutations}")
     n_first = isqrt(n_permutations) + 1
     n_second = -(-(n_permutations + 1) // n_first)
     first, second = (
-        permutation_orders(fold_ids, n_orders, derive_seed(seed, what), groups, circular=circular)
+        permutation_orders(exchange, n_orders, derive_seed(seed, what))
         for what, n_orders in (("responses", n_first), ("predictions", n_second))
     )
     return first, second
@@ -191,14 +171,7 @@ def _unit_columns(values: FloatArray) -> FloatArray:
     return np.asarray(np.divide(centred, norms, out=np.zeros_like(centred), where=~constant_columns(values)))
 
 
-def permutation_orders(
-    fold_ids: IntArray,
-    n_orders: int,
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
-    *,
-    circular: bool = False,
-) -> IntArray:
+def permutation_orders(exchange: Exchange, n_orders: int, seed: int = 0) -> IntArray:
     """Draw orders of the stimuli, ndarray of shape (n_orders, n_stimuli); the first is the order as it is.
 
     Without groups, stimuli are shuffled within each fold. With groups, whole groups are: in each fold they are laid
@@ -208,18 +181,13 @@ def permutation_orders(
 
     Volumes of a time series resemble their neighbours, and runs often have the same rhythm, so neither may simply be
     shuffled. With ``circular`` each group, a run whose rows follow in time, is rotated by an amount of its own: what
-    comes after its end goes to its beginning.
-
-    Raises
-    ------
-    ShapeError
-        If the numbers of stimuli differ.
-    DataError
-        If nothing can change places.
+    comes after its end goes to its beginning. Raises ShapeError if the numbers of stimuli differ; DataError if nothing
+    can change places.
     """
+    fold_ids, groups = exchange.fold_ids, exchange.groups
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (None if groups is None else len(groups),))
     names = np.arange(len(fold_ids)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if circular:
+    if exchange.circular:
         return _rotations(names, n_orders, generator(seed, "permutation"))
     blocks = []
     for fold in np.unique(fold_ids):
@@ -258,10 +226,10 @@ def _whole_folds(blocks: list[list[IntArray]]) -> list[list[IntArray]]:
     return [[in_fold[0] for in_fold in blocks]]
 
 
-def can_permute(fold_ids: IntArray, groups: Sequence[str] | None) -> bool:
+def can_permute(exchange: Exchange) -> bool:
     """Tell whether anything can change places: see `permutation_orders`."""
     try:
-        permutation_orders(fold_ids, 1, 0, groups)
+        permutation_orders(exchange, 1)
     except DataError:
         return False
     return True
@@ -271,21 +239,13 @@ def benjamini_hochberg(p: FloatArray) -> FloatArray:
     """Return the false discovery rate at which each voxel would just be called significant (its q value).
 
     Calling all voxels with q <= alpha significant keeps the expected share of false ones among them at most alpha, for
-    independent or positively dependent tests [1]_: ``q_(i) = min over j >= i of  p_(j) n / j``.
+    independent or positively dependent tests [1]_: ``q_(i) = min over j >= i of  p_(j) n / j``. Raises DataError if a p
+    value lies outside [0, 1].
 
     Parameters
     ----------
     p : ndarray of shape (n_voxels,)
         NaN voxels are no tests: they count for nothing and stay NaN.
-
-    Returns
-    -------
-    q : ndarray of shape (n_voxels,)
-
-    Raises
-    ------
-    DataError
-        If a p value lies outside [0, 1].
 
     References
     ----------

@@ -27,7 +27,6 @@ class Predicted:
     measured, predicted : ndarray of shape (n_stimuli, n_valid_voxels)
     fold_ids : ndarray of shape (n_stimuli,), int
         Fold whose model predicted a stimulus.
-    groups : sequence of str or None
     """
 
     prefix: str
@@ -43,9 +42,6 @@ class PredictionScorer:
 
     Parameters
     ----------
-    interval : IntervalSettings
-    significance : SignificanceSettings
-    seed : int
     circular : bool
         Whether groups are runs of a time series, within which permutations shift.
     """
@@ -115,13 +111,14 @@ class PredictionScorer:
         prefix = given.prefix
         if not self.significance.permutations:
             return {}, {}
-        if not self.circular and not can_permute(given.fold_ids, given.groups):
+        exchange = Exchange(given.fold_ids, given.groups, self.circular)
+        if not can_permute(exchange):
             return {}, {f"{prefix}no_permutation": True}
         p = np.full(len(valid), np.nan)
         p[valid] = permutation_p_values(
             given.measured,
             given.predicted,
-            Exchange(given.fold_ids, given.groups, self.circular),
+            exchange,
             self.significance.permutations,
             derive_seed(self.seed, "significance", prefix),
             cross_validated=not prefix,

@@ -13,13 +13,16 @@ from scipy.spatial.distance import pdist
 from sklearn.covariance import ledoit_wolf
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_finite
+from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.scoring.correlation import constant_columns
 
 
 def correlation_rdm(values: FloatArray) -> FloatArray:
     """Return 1 - Pearson r between the patterns of each pair of stimuli.
+
+    Raises ShapeError or DataError if ``values`` is not two-dimensional with two stimuli, not finite, or a pattern is
+    constant.
 
     Parameters
     ----------
@@ -30,11 +33,6 @@ def correlation_rdm(values: FloatArray) -> FloatArray:
     -------
     rdm : ndarray of shape (n_pairs,)
         In [0, 2].
-
-    Raises
-    ------
-    ShapeError, DataError
-        If ``values`` is not two-dimensional with two stimuli, not finite, or a pattern is constant.
     """
     values = _checked(values)
     flat = np.flatnonzero(constant_columns(values.T))
@@ -57,7 +55,7 @@ def euclidean_rdm(values: FloatArray) -> FloatArray:
 
 
 def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = None) -> FloatArray:
-    """Return the cross-validated squared Mahalanobis distance between the patterns of each pair of stimuli.
+    """Return the cross-validated squared Mahalanobis distance between the patterns of each pair, shape (n_pairs,).
 
     With d_a = x_ia - x_ja the difference in repetition (or run) a, V voxels and noise covariance S [1]_::
 
@@ -65,7 +63,8 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
 
     As the noise of two repetitions is independent, its expectation is the distance of the true patterns, without the
     bias by noise that all other distances have: it is 0 on average where patterns are the same, and then as often
-    negative as positive.
+    negative as positive. Raises ShapeError or DataError if shapes do not fit, values are not finite, or the covariance
+    is not positive definite.
 
     Parameters
     ----------
@@ -73,15 +72,6 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
         Finite, at least two repetitions.
     noise_covariance : ndarray of shape (n_voxels, n_voxels), optional
         See `noise_covariance`; left out, the identity: the cross-validated squared Euclidean distance.
-
-    Returns
-    -------
-    rdm : ndarray of shape (n_pairs,)
-
-    Raises
-    ------
-    ShapeError, DataError
-        If shapes do not fit, values are not finite, or the covariance is not positive definite.
 
     References
     ----------
@@ -91,10 +81,7 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
     values = _checked_repetitions(values)
     n_stimuli, n_repetitions, n_voxels = values.shape
     if noise_covariance is not None:
-        if noise_covariance.shape != (n_voxels, n_voxels):
-            raise ShapeError(
-                f"noise_covariance must have shape (n_voxels={n_voxels}, n_voxels); got {noise_covariance.shape}"
-            )
+        check_shape("noise_covariance", noise_covariance, ("n_voxels", "n_voxels"), (n_voxels, n_voxels))
         try:
             root = np.linalg.cholesky(noise_covariance)
         except np.linalg.LinAlgError as error:
@@ -115,21 +102,10 @@ def crossnobis_rdm(values: FloatArray, noise_covariance: FloatArray | None = Non
 def noise_covariance(values: FloatArray) -> FloatArray:
     """Estimate the covariance of the noise between voxels from repetitions, shrunk towards a multiple of the identity.
 
-    Of the deviations from each stimulus's mean, divided by R / (R - 1) to be unbiased, with Ledoit and Wolf's optimal
-    shrinkage [1]_, so that it can be inverted with more voxels than presentations.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
-
-    Returns
-    -------
-    covariance : ndarray of shape (n_voxels, n_voxels)
-
-    Raises
-    ------
-    ShapeError, DataError
-        If ``values`` is not three-dimensional, not finite, or there is one repetition only.
+    Of the deviations of ``values`` (n_stimuli, n_repetitions, n_voxels) from each stimulus's mean, divided by
+    R / (R - 1) to be unbiased, with Ledoit and Wolf's optimal
+    shrinkage [1]_, so that it can be inverted with more voxels than presentations. Raises ShapeError or DataError if
+    ``values`` is not three-dimensional, not finite, or there is one repetition only.
 
     References
     ----------

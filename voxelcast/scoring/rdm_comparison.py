@@ -1,4 +1,12 @@
-"""How well model RDMs agree with measured ones, what the best possible model would reach, and how sure that is."""
+"""How well model RDMs agree with measured ones, what the best possible model would reach, and how sure that is.
+
+References
+----------
+.. [1] Nili, H. et al. A toolbox for representational similarity analysis. PLoS Computational Biology 10, e1003553
+   (2014). doi:10.1371/journal.pcbi.1003553
+.. [2] Schütt, H. H. et al. Statistical inference on representational geometries. eLife 12, e82566 (2023).
+   doi:10.7554/eLife.82566
+"""
 
 from __future__ import annotations
 
@@ -19,28 +27,18 @@ def compare_rdms(models: FloatArray, measured: FloatArray, method: str = "spearm
 
     ``spearman``: Pearson r of the ranks. ``kendall_tau_a``: (concordant - discordant) / all pairs of dissimilarities;
     it is to be preferred where a model predicts ties, which rank correlations reward [1]_. ``pearson``: of the
-    dissimilarities themselves.
+    dissimilarities themselves. Raises OptionError, ShapeError or DataError if the method is unknown, shapes differ, or
+    values are not finite.
 
     Parameters
     ----------
     models : ndarray of shape (n_models, n_pairs)
     measured : ndarray of shape (n_subjects, n_pairs)
-    method : str
 
     Returns
     -------
     similarity : ndarray of shape (n_models, n_subjects)
         In [-1, 1]; NaN where all dissimilarities of an RDM are the same.
-
-    Raises
-    ------
-    OptionError, ShapeError, DataError
-        If the method is unknown, shapes differ, or values are not finite.
-
-    References
-    ----------
-    .. [1] Nili, H. et al. A toolbox for representational similarity analysis. PLoS Computational Biology 10, e1003553
-       (2014). doi:10.1371/journal.pcbi.1003553
     """
     check_option("comparison", method, COMPARISONS)
     models, measured = (np.asarray(rdms, dtype=np.float64) for rdms in (models, measured))
@@ -80,7 +78,8 @@ def rdm_noise_ceiling(measured: FloatArray, method: str = "spearman") -> tuple[f
 
     Upper: mean similarity of the subjects' RDMs to their average, which no other RDM exceeds, as it is fitted to these
     very subjects (for Kendall's tau-a, nearly so). Lower: of each subject's to the average of the others. Averaged are
-    ranks for Spearman and tau-a, z-scored dissimilarities for Pearson.
+    ranks for Spearman and tau-a, z-scored dissimilarities for Pearson. Raises DataError if there is one subject only,
+    or all dissimilarities of a subject are the same.
 
     Parameters
     ----------
@@ -92,16 +91,6 @@ def rdm_noise_ceiling(measured: FloatArray, method: str = "spearman") -> tuple[f
     -------
     lower, upper : float
         In the unit of ``method``.
-
-    Raises
-    ------
-    DataError
-        If there is one subject only, or all dissimilarities of a subject are the same.
-
-    References
-    ----------
-    .. [1] Nili, H. et al. A toolbox for representational similarity analysis. PLoS Computational Biology 10, e1003553
-       (2014). doi:10.1371/journal.pcbi.1003553
     """
     check_option("comparison", method, COMPARISONS)
     measured = np.asarray(measured, dtype=np.float64)
@@ -129,7 +118,8 @@ def bootstrap_rdms(
 ) -> FloatArray:
     """Resample stimuli (and subjects) with replacement and compare the RDMs again.
 
-    Pairs of a stimulus with itself, which drawing one twice would make, are left out [1]_.
+    Pairs of a stimulus with itself, which drawing one twice would make, are left out [2]_. Raises OptionError if
+    ``n_resamples`` is below 1.
 
     Parameters
     ----------
@@ -137,8 +127,6 @@ def bootstrap_rdms(
     measured : ndarray of shape (n_subjects, n_pairs)
     method : str
         See `compare_rdms`.
-    n_resamples : int
-    seed : int
     subjects : bool
         Resample subjects as well, to speak of the population they come from.
 
@@ -146,16 +134,6 @@ def bootstrap_rdms(
     -------
     scores : ndarray of shape (n_resamples, n_models)
         Mean similarity over the subjects of each resample; the same resamples for all models.
-
-    Raises
-    ------
-    OptionError
-        If ``n_resamples`` is below 1.
-
-    References
-    ----------
-    .. [1] Schütt, H. H. et al. Statistical inference on representational geometries. eLife 12, e82566 (2023).
-       doi:10.7554/eLife.82566
     """
     if n_resamples < 1:
         raise OptionError(f"n_resamples must be at least 1; got {n_resamples}")

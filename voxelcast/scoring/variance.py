@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError, OptionError
 
 _BLOCK_BYTES = 64 * 2**20
 
@@ -20,6 +21,8 @@ def signal_and_noise_variance(values: FloatArray) -> tuple[FloatArray, FloatArra
         signal = (sum_i k_i (mean_i - mean)**2 / (n_stimuli - 1) - noise) / k0
         k0     = (N - sum(k_i**2) / N) / (n_stimuli - 1)
 
+    Raises ShapeError if ``values`` is not three-dimensional.
+
     Parameters
     ----------
     values : ndarray of shape (n_stimuli, n_repetitions, n_voxels)
@@ -31,11 +34,6 @@ def signal_and_noise_variance(values: FloatArray) -> tuple[FloatArray, FloatArra
         In the responses' unit squared. ``signal`` may be negative by chance: it is not clipped, so that its mean over
         voxels is unbiased. NaN where no stimulus has two repetitions, or fewer than two stimuli have one.
 
-    Raises
-    ------
-    ShapeError
-        If ``values`` is not three-dimensional.
-
     References
     ----------
     .. [1] Searle, S. R., Casella, G. & McCulloch, C. E. Variance Components, section 3.6. Wiley (1992).
@@ -44,9 +42,7 @@ def signal_and_noise_variance(values: FloatArray) -> tuple[FloatArray, FloatArra
     _check_values(values)
     n_stimuli, n_repetitions, n_voxels = values.shape
     signal, noise = np.full(n_voxels, np.nan), np.full(n_voxels, np.nan)
-    block = max(1, _BLOCK_BYTES // (8 * max(1, n_stimuli * n_repetitions)))
-    for start in range(0, n_voxels, block):
-        part = slice(start, start + block)
+    for part in blocks(n_voxels, 8 * n_stimuli * n_repetitions, _BLOCK_BYTES):
         signal[part], noise[part] = _variances(np.asarray(values[:, :, part], dtype=np.float64))
     return signal, noise
 
@@ -75,7 +71,8 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
 
     As defined for the Natural Scenes Dataset [1]_; BOLD Moments uses it too. There responses are z-scored, so the
     signal's variance is taken to be 1 minus the noise's: ``total_variance=1`` does that. Without it, the signal's
-    variance is estimated from the data themselves (`signal_and_noise_variance`), in any unit.
+    variance is estimated from the data themselves (`signal_and_noise_variance`), in any unit. Raises ShapeError or
+    OptionError if ``values`` is not three-dimensional, or ``total_variance`` is not positive.
 
     Parameters
     ----------
@@ -88,11 +85,6 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
     -------
     ncsnr : ndarray of shape (n_voxels,)
         At least 0; infinite without noise; NaN where it cannot be estimated, or where responses are constant.
-
-    Raises
-    ------
-    ShapeError, OptionError
-        If ``values`` is not three-dimensional, or ``total_variance`` is not positive.
 
     References
     ----------
@@ -114,9 +106,9 @@ def ncsnr(values: FloatArray, total_variance: float | None = None) -> FloatArray
 def noise_ceiling_r2(snr: FloatArray, repetitions: int | IntArray) -> FloatArray:
     """Return the highest share of the mean response's variance over stimuli that a model can explain, in [0, 1].
 
-    ``ncsnr**2 / (ncsnr**2 + 1 / n)``; where stimuli have different numbers k_i of repetitions, 1 / n is the mean of
-    the 1 / k_i, which is the rule of the Natural Scenes Dataset and of Algonauts 2023. Its square root, not this
-    number, is the highest correlation.
+    ``ncsnr**2 / (ncsnr**2 + 1 / n)``; where stimuli have different numbers k_i of repetitions, 1 / n is the mean of the
+    1 / k_i, which is the rule of the Natural Scenes Dataset and of Algonauts 2023. Its square root, not this number, is
+    the highest correlation. Raises OptionError if no stimulus has a repetition, or a number is negative.
 
     Parameters
     ----------
@@ -129,11 +121,6 @@ def noise_ceiling_r2(snr: FloatArray, repetitions: int | IntArray) -> FloatArray
     -------
     ceiling : ndarray of shape (n_voxels,)
         In [0, 1].
-
-    Raises
-    ------
-    OptionError
-        If no stimulus has a repetition, or a number is negative.
     """
     counts = np.asarray(repetitions, dtype=np.float64)
     if counts.size == 0 or (counts < 0).any() or not (counts > 0).any():
@@ -189,17 +176,13 @@ def explainable_variance(values: FloatArray) -> FloatArray:
 def repetition_counts(values: FloatArray) -> IntArray:
     """Count the repetitions that are there, ndarray of int, shape (n_stimuli, n_voxels).
 
-    Raises
-    ------
-    ShapeError
-        If ``values`` is not three-dimensional.
+    Raises ShapeError if ``values`` is not three-dimensional.
     """
     _check_values(values)
     return np.asarray((~np.isnan(values)).sum(axis=1))
 
 
 def _check_values(values: FloatArray) -> None:
-    if values.ndim != 3:
-        raise ShapeError(f"values must have shape (n_stimuli, n_repetitions, n_voxels); got {values.shape}")
+    check_shape("values", values, ("n_stimuli", "n_repetitions", "n_voxels"), (None, None, None))
     if np.isinf(values).any():
         raise DataError("responses must not be infinite; mark missing repetitions by NaN, or leave those voxels out")

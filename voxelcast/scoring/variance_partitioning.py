@@ -1,16 +1,22 @@
-"""Which part of the explained variance belongs to one set of features alone, and which to several in common."""
+"""Which part of the explained variance belongs to one set of features alone, and which to several; with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_shape
-from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.scoring.correlation import constant_columns
+from voxelcast.core.errors import DataError, OptionError
+from voxelcast.scoring.bootstrap import drawn_stimuli
+from voxelcast.scoring.correlation import checked_pair, constant_columns
+from voxelcast.scoring.settings import IntervalSettings
+
+_BLOCK_BYTES = 128 * 2**20
+_TINY = 1e-12
 
 Sets = frozenset[str]
 
@@ -22,7 +28,7 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     stimuli. Unlike the square of r it falls, below 0 even, where predictions have the wrong scale, so shares of several
     models can be subtracted. Like r within folds it takes no notice of a fold's offset: a model that predicts its
     training mean has 0. Without that it would have -1 / (n - 1) with n stimuli in a fold, and parts that do not cancel
-    it, such as shared variance, would be as much too low.
+    it, such as shared variance, would be as much too low. Raises ShapeError if the shapes differ.
 
     Parameters
     ----------
@@ -34,15 +40,8 @@ def fold_r2(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
     -------
     r2 : ndarray of shape (n_voxels,)
         At most 1; NaN where responses are constant within every fold.
-
-    Raises
-    ------
-    ShapeError
-        If the shapes differ.
     """
-    Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
-    if Y.ndim != 2 or Y.shape != P.shape:
-        raise ShapeError(f"Y and P must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}")
+    Y, P = checked_pair(Y, P)
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
     total, left, varies = np.zeros(Y.shape[1]), np.zeros(Y.shape[1]), np.zeros(Y.shape[1], dtype=bool)
     for fold in np.unique(fold_ids):
@@ -63,9 +62,10 @@ def partition_variance(r2: Mapping[Sets, FloatArray]) -> dict[Sets, FloatArray]:
 
         part(S) = sum over T within S of  (-1)**(|T| + 1)  R2((U - S) + T),        R2(no set) = 0
 
-    For S = {A} that is unique variance, R2(U) - R2(U without A); for two sets, the shared part is R2(A) + R2(B) -
-    R2(A + B). The parts sum to R2(U). Shared parts may be negative: sets that explain more together than the sum of
-    each alone (suppression), or by chance where R2 are estimates.
+    For S = {A} that is unique variance, R2(U) - R2(U without A); for two sets, the shared part is R2(A) + R2(B) - R2(A
+    + B). The parts sum to R2(U). Shared parts may be negative: sets that explain more together than the sum of each
+    alone (suppression), or by chance where R2 are estimates. Raises OptionError if there are fewer than two sets, or a
+    combination that is needed is missing; DataError if the numbers of voxels differ.
 
     Parameters
     ----------
@@ -77,13 +77,6 @@ def partition_variance(r2: Mapping[Sets, FloatArray]) -> dict[Sets, FloatArray]:
     -------
     parts : dict of frozenset of str to ndarray of shape (n_voxels,)
         The part of each combination; where only those but one are given, the unique parts alone.
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than two sets, or a combination that is needed is missing.
-    DataError
-        If the numbers of voxels differ.
 
     References
     ----------
@@ -117,3 +110,151 @@ def _part(chosen: Sets, everything: Sets, r2: Mapping[Sets, FloatArray]) -> Floa
     rest = everything - chosen
     within = (frozenset(part) for size in range(len(chosen) + 1) for part in combinations(sorted(chosen), size))
     return np.asarray(sum((-1) ** (len(part) + 1) * np.asarray(r2[rest | part], dtype=np.float64) for part in within))
+
+
+@dataclass(frozen=True)
+class VariancePart:
+    """A share of the variance of the responses, of each voxel and of all together.
+
+    Parameters
+    ----------
+    kind : str
+        ``"model"``: R2 of the model on the sets; ``"unique"``: what no other set explains; ``"shared"``: what exactly
+        these sets have in common.
+    r2, low, high : ndarray of shape (n_voxels,)
+        The share, and the ends of its interval. NaN where responses are constant within every fold; unique and
+        shared parts can be negative.
+    mean, mean_low, mean_high : float
+        The mean over voxels and its interval; NaN if no voxel has a share.
+    """
+
+    kind: str
+    sets: Sets
+    r2: FloatArray
+    low: FloatArray
+    high: FloatArray
+    mean: float
+    mean_low: float
+    mean_high: float
+
+
+def variance_parts(
+    Y: FloatArray,
+    predictions: Mapping[Sets, FloatArray],
+    fold_ids: IntArray,
+    interval: IntervalSettings = IntervalSettings(),
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
+) -> list[VariancePart]:
+    """Divide what models on combinations of feature sets explain, with intervals.
+
+    R2 is that of `fold_r2` and the parts are those of `partition_variance`. For the intervals, stimuli are drawn with
+    replacement within each fold, the same for all models and voxels (whole groups where groups are given; whole folds
+    where a fold has fewer than three), and everything is computed again from their squared errors and responses; the
+    models are not fitted again. With the same seed they are the stimuli that `voxelcast.scoring.bootstrap` draws.
+    Raises OptionError if a combination is missing; ShapeError or DataError if shapes differ, or values are not finite.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_stimuli, n_voxels)
+        Measured responses.
+    predictions : mapping of frozenset of str to ndarray of shape (n_stimuli, n_voxels)
+        Out-of-fold predictions by the model on each combination of sets; see `partition_variance`.
+    fold_ids : ndarray of shape (n_stimuli,)
+    groups : sequence of str, optional
+        The group of each stimulus; groups are drawn whole.
+
+    Returns
+    -------
+    parts : list of VariancePart
+        Models first, smallest combinations first, then the unique and the shared parts. Intervals are NaN where there
+        is one group only.
+    """
+    Y = np.asarray(Y, dtype=np.float64)
+    if not all(np.isfinite(values).all() for values in (Y, *predictions.values())):
+        raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
+    models = {sets: fold_r2(Y, predictions[sets], fold_ids) for sets in sorted(predictions, key=_order)}
+    values = _named(models)
+    known = np.isfinite(next(iter(models.values())))
+    drawn = list(drawn_stimuli(fold_ids, groups, interval.resamples, seed))
+    ends = {name: np.full((2, Y.shape[1]), np.nan) for name in values}
+    means = {name: np.full(2, np.nan) for name in values}
+    if drawn and known.any():
+        quantiles = [(1 - interval.level) / 2, (1 + interval.level) / 2]
+        own = {sets: predictions[sets] for sets in models}
+        means = _fill_ends(ends, Y, own, drawn, np.flatnonzero(known), quantiles)
+    parts = []
+    for (kind, sets), r2 in values.items():
+        mean = float(r2[known].mean()) if known.any() else float("nan")
+        (low, high), (mean_low, mean_high) = ends[kind, sets], means[kind, sets].tolist()
+        parts.append(VariancePart(kind, sets, r2, low, high, mean, mean_low, mean_high))
+    return parts
+
+
+def average_parts(parts: Sequence[VariancePart]) -> VariancePart:
+    """Average a part over partitions into folds."""
+    names = ("r2", "low", "high", "mean", "mean_low", "mean_high")
+    return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) / len(parts) for name in names})
+
+
+def _fill_ends(
+    ends: Mapping[tuple[str, Sets], FloatArray],
+    Y: FloatArray,
+    predictions: Mapping[Sets, FloatArray],
+    drawn: Sequence[tuple[IntArray, FloatArray]],
+    voxels: IntArray,
+    quantiles: Sequence[float],
+) -> dict[tuple[str, Sets], FloatArray]:
+    """Fill in the ends of the voxels' intervals, (2, n_voxels), and return those of their means, (2,)."""
+    n_resamples = len(drawn[0][1])
+    sums, counts = {name: np.zeros(n_resamples) for name in ends}, np.zeros(n_resamples)
+    for part in blocks(len(voxels), 8 * n_resamples * 2 * len(ends), _BLOCK_BYTES):
+        block = voxels[part]
+        resampled = _named(_resampled_r2(Y[:, block], {sets: P[:, block] for sets, P in predictions.items()}, drawn))
+        there = np.isfinite(next(iter(resampled.values())))
+        counts += there.sum(axis=1)
+        quantile = np.quantile if there.all() else np.nanquantile  # the latter goes voxel by voxel
+        for name, shares in resampled.items():
+            ends[name][:, block] = quantile(shares, quantiles, axis=0)
+            sums[name] += np.where(there, shares, 0.0).sum(axis=1)
+    some = counts > 0
+    return {name: np.asarray(np.quantile(own[some] / counts[some], quantiles)) for name, own in sums.items()}
+
+
+def _order(sets: Sets) -> tuple[int, list[str]]:
+    return len(sets), sorted(sets)
+
+
+def _named(models: Mapping[Sets, FloatArray]) -> dict[tuple[str, Sets], FloatArray]:
+    """Add the parts to the models' R2, by kind and sets."""
+    parts = partition_variance(models)
+    named = {("model", sets): r2 for sets, r2 in models.items()}
+    return named | {("unique" if len(sets) == 1 else "shared", sets): parts[sets] for sets in sorted(parts, key=_order)}
+
+
+def _resampled_r2(
+    Y: FloatArray, predictions: Mapping[Sets, FloatArray], drawn: Sequence[tuple[IntArray, FloatArray]]
+) -> dict[Sets, FloatArray]:
+    """Compute R2 again for each resample, ndarray of shape (n_resamples, m) for each model.
+
+    With weights w of a fold's stimuli, W their sum, and v = y for the whole or y - p for what is left unexplained:
+    sum(w v^2) - sum(w v)^2 / W.
+    """
+    shape = (len(drawn[0][1]), Y.shape[1])
+    total, whole = np.zeros(shape), np.zeros(Y.shape[1])
+    left = {sets: np.zeros(shape) for sets in predictions}
+    for rows, weights in drawn:
+        total += _squares(Y[rows], weights)
+        whole += np.square(Y[rows] - Y[rows].mean(axis=0)).sum(axis=0)
+        for sets, P in predictions.items():
+            left[sets] += _squares(Y[rows] - P[rows], weights)
+    varies = total > _TINY * whole
+    nan = np.full(shape, np.nan)
+    return {sets: 1.0 - np.divide(own, total, out=nan.copy(), where=varies) for sets, own in left.items()}
+
+
+def _squares(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Sum the weighted squares about the weighted means, ndarray of shape (n_resamples, m)."""
+    centred = values - values.mean(axis=0)
+    size = np.maximum(weights.sum(axis=1, keepdims=True), 1.0)  # a fold may not be drawn at all
+    return np.asarray(weights @ centred**2 - (weights @ centred) ** 2 / size)

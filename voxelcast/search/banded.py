@@ -45,13 +45,10 @@ def banded_result(
     single : PairResult
         What the search found without an ensemble; ``chosen``, ``selection_score``, ``nested_choices`` and
         ``single_out_of_fold`` stay as they are, to compare.
-    record : SearchRecord
-    trainings : TrainingCache
     outers : sequence of int or None
         None for the fit to all training stimuli, and the outer folds.
     draws : int
         How many weights of the layers are drawn.
-    seed : int
 
     Returns
     -------

@@ -93,8 +93,6 @@ class Candidate:
 
     Parameters
     ----------
-    network, layer, encoder : str
-    params : Params
     fold_scores : ndarray of shape (n_folds,)
         Mean over voxels of the score in each fold, from a model fitted to the other folds; NaN from the fold on in
         which it was given up.
@@ -124,7 +122,6 @@ class Share:
 
     Parameters
     ----------
-    candidate : Candidate
     weight : float
         Its weight, averaged over all voxels.
     n_voxels : int
@@ -142,8 +139,6 @@ class Part:
 
     Parameters
     ----------
-    network, layer, encoder : str
-    model : FittedModel
     weights : ndarray of shape (n_voxels,)
     pool : str
         Of the layer over time; empty where all layers have the same.

@@ -18,14 +18,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import nnls
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, blocks
 
 _BLOCK_BYTES = 16 * 2**20
-
-
-def best_weights(layer_scores: FloatArray) -> FloatArray:
-    """Return weight 1 for each voxel's best layer, the first of equals, and 0 for the others; see `average_weights`."""
-    return average_weights(layer_scores, 1)
 
 
 def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
@@ -35,7 +30,6 @@ def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
     ----------
     layer_scores : ndarray of shape (n_layers, q)
         -inf for a layer without a score, which gets no weight.
-    top : int
 
     Returns
     -------
@@ -45,8 +39,7 @@ def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
     # Rounded, so that of layers that differ by rounding the first is the better.
     rank = np.argsort(np.argsort(-layer_scores.round(11), axis=0, kind="stable"), axis=0, kind="stable")
     chosen = (rank < top) & ~np.isneginf(layer_scores)
-    weights: FloatArray = chosen / np.maximum(chosen.sum(axis=0), 1)
-    return weights
+    return np.asarray(chosen / np.maximum(chosen.sum(axis=0), 1))
 
 
 class StackingSums:
@@ -56,7 +49,6 @@ class StackingSums:
 
     Parameters
     ----------
-    n_layers, n_voxels : int
     per : str
         ``"roi"`` or ``"voxel"``.
     deviations : ndarray of shape (n_voxels,)
@@ -90,9 +82,7 @@ class StackingSums:
             self.squares[0] += responses @ responses
             return
         self.squares += np.square(responses).sum(axis=0)
-        block = max(1, _BLOCK_BYTES // (8 * n_layers * n))
-        for start in range(0, q, block):
-            voxels = slice(start, start + block)
+        for voxels in blocks(q, 8 * n_layers * n, _BLOCK_BYTES):
             P = np.ascontiguousarray(predictions[:, :, voxels].transpose(2, 0, 1))
             P -= P.mean(axis=2, keepdims=True)
             self.G[voxels] += P @ P.transpose(0, 2, 1)
@@ -106,7 +96,6 @@ class StackingSums:
 
         Parameters
         ----------
-        sum_to_one : bool
         best : ndarray of shape (n_units,)
             Its best layer; -1 where none has a score.
         """
@@ -133,7 +122,6 @@ def stacking_weights(G: FloatArray, c: FloatArray, squares: float, *, sum_to_one
         P'y.
     squares : float
         y'y.
-    sum_to_one : bool
 
     Returns
     -------

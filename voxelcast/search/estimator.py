@@ -18,9 +18,8 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder, FittedModel
-from voxelcast.encoders.budget import AutoMLSettings
 from voxelcast.encoders.linear import LinearModel
-from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.params import AutoMLSettings, Params, ProblemSize
 from voxelcast.encoders.registry import ENCODERS, can_be_exact, get_encoder
 from voxelcast.search.base import Candidate, GivenFeatures
 from voxelcast.search.folds import make_folds

@@ -3,17 +3,31 @@
 Proposals follow from the seed and the scores before them. A search that starts again therefore proposes the same
 parameters in the same order, takes the scores it finds here, and goes on with the first that is not: it ends with the
 same bits as one that was never killed.
+
+Where voxels choose for themselves, every evaluation leaves the scores of all voxels while a study runs; once it is
+over, what each voxel chose takes their place. For q voxels that is 8 q bytes for each evaluation of the one study under
+way, and 16 q bytes for each study that is over: with 20,000 voxels 40 MB for 25 proposals on ten folds, and 176 MB for
+25 layers, two encoders and eleven studies of each.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from voxelcast.search.voxel_log import Key, VoxelLog
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.search.choice import Choice
+
+Key = tuple[str, ...]
 
 
 class EvaluationLog:
@@ -71,3 +85,57 @@ def open_log(folder: Path) -> Iterator[EvaluationLog]:
             yield EvaluationLog()
             return
         yield EvaluationLog(folder)
+
+
+class VoxelLog:
+    """The voxels' scores of one study: of one encoder on one layer in one outer fold.
+
+    A file is whole or absent. One that is absent costs a fit and changes nothing.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Of all studies of the search; None: scores are kept in memory alone.
+    """
+
+    def __init__(self, folder: Path | None, study: Key) -> None:
+        self._folder = None if folder is None else folder / _digest(study)
+        self._known: dict[Key, FloatArray] = {}
+
+    def get(self, key: Key) -> FloatArray | None:
+        """Return the voxels' scores of an evaluation, ndarray of shape (q,), or None."""
+        if key not in self._known and self._folder and (path := self._folder / f"{_digest(key)}.npy").is_file():
+            self._known[key] = np.load(path)
+        return self._known.get(key)
+
+    def put(self, key: Key, scores: FloatArray) -> None:
+        """Note the voxels' scores of an evaluation."""
+        self._known[key] = scores
+        if self._folder is not None:
+            _write(self._folder / f"{_digest(key)}.npy", lambda file: np.save(file, scores))
+
+    def choice(self) -> Choice | None:
+        """Return what the voxels chose when the study was over, or None."""
+        if self._folder is None or not (path := self._folder.with_suffix(".npz")).is_file():
+            return None
+        with np.load(path) as stored:
+            return Choice(stored["score"], stored["pick"])
+
+    def finish(self, choice: Choice) -> None:
+        """Note what the voxels chose in place of their scores."""
+        if self._folder is not None:
+            path = self._folder.with_suffix(".npz")
+            _write(path, lambda file: np.savez(file, score=choice.score, pick=choice.pick))
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _digest(key: Key) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
+
+
+def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")  # the log's lock keeps other processes away
+    with temporary.open("wb") as file:
+        write(file)
+    os.replace(temporary, path)

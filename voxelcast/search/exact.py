@@ -22,12 +22,8 @@ def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrial
     """Score the whole grid under plain cross-validation and, if nested, inside every outer fold.
 
     The model that outer fold j needs for inner fold i is fitted without i and j, and so is the one that outer fold i
-    needs for inner fold j: n (n - 1) / 2 evaluations serve all inner folds.
-
-    Raises
-    ------
-    OptionError
-        If the encoder has too many parameters to list them.
+    needs for inner fold j: n (n - 1) / 2 evaluations serve all inner folds. Raises OptionError if the encoder has too
+    many parameters to list them.
     """
     n_folds, responses = task.data.n_folds, task.data.held_out
     grid = encoder.param_grid(task.size(training.n_features))

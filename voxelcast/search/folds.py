@@ -19,6 +19,8 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
     """Divide stimuli into shuffled folds of equal size; a group never straddles two folds.
 
     Groups are shuffled, then given out from the largest to the smallest, each to the fold that is smallest so far.
+    Raises OptionError if there are fewer than 2 folds; DataError if there are fewer stimuli or groups than folds, or a
+    fold would get fewer than three stimuli.
 
     Parameters
     ----------
@@ -26,7 +28,6 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
         Number of stimuli.
     n_folds : int
         At least 2.
-    seed : int
     groups : sequence of str, optional
         The group of each stimulus: the movie of a frame, the run of a volume. None: each stimulus by itself.
 
@@ -34,13 +35,6 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
     -------
     fold_ids : ndarray of shape (n,), int
         In 0 to ``n_folds`` - 1.
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than 2 folds.
-    DataError
-        If there are fewer stimuli or groups than folds, or a fold would get fewer than three stimuli.
     """
     if n_folds < 2:
         raise OptionError(f"the number of folds must be at least 2; got {n_folds}; give e.g. 10")
@@ -71,6 +65,8 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
 def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
     """Make each group a fold of its own: leave one run, movie or session out.
 
+    Raises DataError if there are too few groups, or one has fewer than three stimuli.
+
     Parameters
     ----------
     groups : sequence of str
@@ -82,11 +78,6 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
     -------
     fold_ids : ndarray of shape (n,), int
         Groups are numbered in the order of their names.
-
-    Raises
-    ------
-    DataError
-        If there are too few groups, or one has fewer than three stimuli.
     """
     names, fold_ids = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < fewest:
@@ -110,7 +101,6 @@ def choose_folds(
 
     Parameters
     ----------
-    settings : FoldSettings
     n : int
         Number of stimuli.
     seed : int
@@ -119,10 +109,6 @@ def choose_folds(
         The group of each stimulus.
     repeat : int
         From 0.
-
-    Returns
-    -------
-    fold_ids : ndarray of shape (n,), int
     """
     if settings.by == "stimulus":
         return make_folds(n, settings.n, derive_seed(seed, "folds", *([repeat] if repeat else [])), groups)
@@ -145,12 +131,8 @@ def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) ->
 def check_folds(fold_ids: IntArray, n: int) -> int:
     """Return the number of folds of a partition made elsewhere, or raise an error.
 
-    Raises
-    ------
-    ShapeError
-        If there is not one fold per stimulus.
-    DataError
-        If the folds are not numbered 0 to n_folds - 1, or one has fewer than three stimuli.
+    Raises ShapeError if there is not one fold per stimulus; DataError if the folds are not numbered 0 to n_folds - 1,
+    or one has fewer than three stimuli.
     """
     check_shape("fold_ids", fold_ids, ("n_train",), (n,))
     if n == 0 or not np.issubdtype(fold_ids.dtype, np.integer) or int(fold_ids.min()) < 0:

@@ -21,7 +21,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.side_by_side import mean_squared_norm
+from voxelcast.encoders.moments import mean_squared_norm
 from voxelcast.features.pca import PCAOptions, pca_scores
 from voxelcast.search.base import FeatureSpace
 
@@ -32,15 +32,7 @@ JOINED, ALL_LAYERS = "joined", "all layers"
 class JoinedSpace:
     """The features of several spaces as one space; its scale and components are fitted to each training part.
 
-    Parameters
-    ----------
-    spaces : sequence of FeatureSpace
-    fold_ids : ndarray of shape (n_train,), int
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than two spaces.
+    Raises OptionError if there are fewer than two spaces.
     """
 
     network, layer, pool = JOINED, ALL_LAYERS, ""
@@ -49,21 +41,19 @@ class JoinedSpace:
     def __init__(self, spaces: Sequence[FeatureSpace], fold_ids: IntArray) -> None:
         if len(spaces) < 2:
             raise OptionError(f"joining takes at least two layers; got {len(spaces)}; name more, or join none")
-        self._spaces, self._fold_of_row = spaces, fold_ids
+        self._spaces, self._fold_ids = spaces, fold_ids
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
-        """Return the joined features, fitted without the folds ``excluded``.
-
-        Returns
-        -------
-        scores : ndarray of shape (n_train + n_test, rank)
-        """
-        train_rows = np.flatnonzero(~np.isin(self._fold_of_row, excluded))
+        """Return the joined features, (n_train + n_test, rank), fitted without the folds ``excluded``."""
+        train_rows = np.flatnonzero(~np.isin(self._fold_ids, excluded))
         return joined_scores((space.scores(excluded) for space in self._spaces), train_rows)
 
 
 def joined_scores(layers: Iterable[FloatArray], train_rows: IntArray) -> FloatArray:
     """Return the principal components of layers side by side, each of mean squared norm 1 over the training stimuli.
+
+    Raises ShapeError if the layers have different numbers of stimuli; DataError if no layer varies over the training
+    stimuli, or features are not finite.
 
     Parameters
     ----------
@@ -76,13 +66,6 @@ def joined_scores(layers: Iterable[FloatArray], train_rows: IntArray) -> FloatAr
     -------
     scores : ndarray of shape (n_stimuli, rank)
         Of all stimuli; rank is at most n_train - 1.
-
-    Raises
-    ------
-    ShapeError
-        If the layers have different numbers of stimuli.
-    DataError
-        If no layer varies over the training stimuli, or features are not finite.
     """
     gram: FloatArray = np.zeros((0, 0))
     for X in layers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,14 +10,11 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.search.base import FeatureSpace, PairContext, space_names
-from voxelcast.search.evaluator import Evaluator
-from voxelcast.search.proposals import nearest_params, new_study
+from voxelcast.search.proposals import Evaluator, Proposal, nearest_params, run_study, suggest_range
 from voxelcast.search.settings import SearchSettings
-from voxelcast.search.study import suggest_range
 from voxelcast.search.training import training, truncated
 from voxelcast.search.trials import Task, Trials, usable_features
 
-_Proposal = Mapping[str, Any]
 Found = tuple[int | None, int, Encoder, Trials]
 """Outer fold, index of the layer, encoder, and what was tried of them."""
 
@@ -37,8 +34,6 @@ class JointSearch:
     ----------
     spaces : sequence of FeatureSpace
         The layers, once for each pool over time; the training data of all are held at once.
-    encoders : sequence of Encoder
-    task : Task
     context : PairContext
         Whether the number of components is searched (not where components have no order), and how many features are
         one component at several delays.
@@ -62,7 +57,7 @@ class JointSearch:
             evaluators: dict[_Choice, Evaluator] = {}
 
             def score(
-                proposal: _Proposal,
+                proposal: Proposal,
                 fold: int,
                 evaluators: dict[_Choice, Evaluator] = evaluators,
                 outer: int | None = outer,
@@ -72,9 +67,8 @@ class JointSearch:
                     evaluators[choice] = self._evaluator(choice, outer)
                 return evaluators[choice].score(proposal["params"], fold)
 
-            study = new_study(search, seed, self._suggest, outer)
             gathered: dict[_Choice, list[tuple[Params, FloatArray]]] = {}
-            for proposal, scores in study.run(search.trials, score, self._task.inner_folds(outer)):
+            for proposal, scores in run_study(search, seed, outer, self._suggest, score, self._task.inner_folds(outer)):
                 gathered.setdefault(proposal["choice"], []).append((proposal["params"], scores))
             for choice, tried in sorted(gathered.items(), key=lambda item: item[0]):
                 encoder = self._encoders[choice.encoder]
@@ -82,7 +76,7 @@ class JointSearch:
                 kept = choice.n_features if self._context.truncate else None
                 yield outer, choice.space_index, encoder, replace(trials, n_features=kept)
 
-    def _suggest(self, trial: Any) -> _Proposal:
+    def _suggest(self, trial: Any) -> Proposal:
         layers, encoders, most = self._layers, self._encoders, self._most_components
         by_pool = layers[int(trial.suggest_categorical("layer", range(len(layers)))) if len(layers) > 1 else 0]
         pool = str(trial.suggest_categorical("pool", self._pools)) if self._pools else ""
@@ -107,10 +101,8 @@ class JointSearch:
         return self._task.size(min(choice.n_features, self._usable[key]))
 
     def _evaluator(self, choice: _Choice, outer: int | None) -> Evaluator:
-        encoder, source = (
-            self._encoders[choice.encoder],
-            truncated(self._trainings[choice.space_index], choice.n_features),
-        )
+        encoder = self._encoders[choice.encoder]
+        source = truncated(self._trainings[choice.space_index], choice.n_features)
         names = space_names(self._spaces[choice.space_index])
         label = ("joint", *names, str(choice.n_features), encoder.name, str(outer))
         return Evaluator(encoder, source, self._task, outer, label)

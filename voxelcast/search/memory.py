@@ -21,13 +21,10 @@ class FitSize:
     ----------
     size : ProblemSize
         All training stimuli, the voxels, and the features of a layer after compression, delays included.
-    n_test, n_folds, n_layers : int
-    encoders : tuple of Encoder
     fitted_in_folds : bool
         Whether the compression is.
     per_voxel : bool
         Whether each voxel chooses for itself.
-    ensemble : str
     n_resamples : int
         Of the bootstrap.
     proposals : int, optional

@@ -14,18 +14,12 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import FittedModel
 from voxelcast.search.base import Part, Share
 from voxelcast.search.choice import first_best
-from voxelcast.search.ensemble import StackingSums, average_weights, best_weights
+from voxelcast.search.ensemble import StackingSums, average_weights
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import EnsembleSettings
 from voxelcast.search.training import PairData, Training, TrainingCache, checked_scores, training, truncated
 
 Outer = int | None
-
-
-def training_mean(data: PairData, excluded: Sequence[int]) -> FloatArray:
-    """Return the mean responses to the training stimuli outside the folds ``excluded``, ndarray of shape (q,)."""
-    left_out: FloatArray = data.fold_sums[list(excluded)].sum(axis=0) / data.size(tuple(excluded))
-    return np.asarray(data.y_mean - left_out)
 
 
 def fit_members(members: Sequence[Member], training: Training, excluded: tuple[int, ...]) -> list[FittedModel]:
@@ -46,11 +40,9 @@ def fit_members(members: Sequence[Member], training: Training, excluded: tuple[i
 def mixture_weights(
     record: SearchRecord, trainings: TrainingCache, ensemble: EnsembleSettings, outers: Sequence[Outer]
 ) -> dict[Outer, FloatArray]:
-    """Weigh the layers, in the plain search (outer None) and in outer folds, by what is outside the outer fold.
+    """Weigh the layers, each weight of shape (n_spaces, q), in the plain search (outer None) and in each outer fold.
 
-    Returns
-    -------
-    weights : dict of ndarray of shape (n_spaces, q)
+    Weights are chosen by what is outside the outer fold.
     """
     scores = {outer: record.layer_scores(outer) for outer in outers}
     if ensemble.method == "stacking":
@@ -63,9 +55,8 @@ def mixture_weights(
             found = sums[outer].weights(ensemble.sum_to_one, units)
             weights[outer] = np.broadcast_to(found, scores[outer].shape)
         return weights
-    if ensemble.method == "average":
-        return {outer: average_weights(scores[outer], ensemble.top) for outer in outers}
-    return {outer: best_weights(scores[outer]) for outer in outers}
+    top = ensemble.top if ensemble.method == "average" else 1
+    return {outer: average_weights(scores[outer], top) for outer in outers}
 
 
 def _stacking_sums(
@@ -104,8 +95,7 @@ def _stacking_sums(
 def _deviations(data: PairData, outer: Outer) -> FloatArray:
     """Return the standard deviations of the responses outside the outer fold, ndarray of shape (q,)."""
     excluded = () if outer is None else (outer,)
-    deviations: FloatArray = np.sqrt(np.maximum(data.squares(excluded), 0.0) / data.size(excluded))
-    return deviations
+    return np.asarray(np.sqrt(np.maximum(data.squares(excluded), 0.0) / data.size(excluded)))
 
 
 def _add_layer(
@@ -134,31 +124,28 @@ def members_in_use(record: SearchRecord, outer: Outer, weights: FloatArray) -> d
 
 
 def nested_predictions(
-    trainings: TrainingCache, members: Sequence[Mapping[int, Sequence[Member]]], weights: Sequence[FloatArray]
+    trainings: TrainingCache,
+    members: Mapping[Outer, Mapping[int, Sequence[Member]]],
+    weights: Mapping[Outer, FloatArray],
 ) -> FloatArray:
     """Predict every fold by what was selected and weighted without it, ndarray of shape (n_train, q).
 
-    Parameters
-    ----------
-    trainings : TrainingCache
-    members : sequence of mapping of int to sequence of Member
-        Of each outer fold, by layer.
-    weights : sequence of ndarray of shape (n_spaces, q)
-        Of each outer fold.
+    ``members``, by layer, and ``weights``, (n_spaces, q), are those of each outer fold.
     """
     data = trainings.data
     predictions = np.empty(data.Y.shape)
-    for outer, W in enumerate(weights):
-        predictions[data.rows[outer]] = (1.0 - W.sum(axis=0)) * training_mean(data, (outer,))
-    for index in sorted({index for chosen in members for index in chosen}):
+    folds = [outer for outer in weights if outer is not None]
+    for outer in folds:
+        predictions[data.rows[outer]] = (1.0 - weights[outer].sum(axis=0)) * data.mean((outer,))
+    for index in sorted({index for outer in folds for index in members[outer]}):
         source = trainings[index]
-        for outer, chosen in enumerate(members):
-            if index not in chosen:
+        for outer in folds:
+            if index not in members[outer]:
                 continue
-            models = fit_members(chosen[index], source, (outer,))
-            rows = data.rows[outer]
+            chosen, rows = members[outer][index], data.rows[outer]
+            models = fit_members(chosen, source, (outer,))
             fold = predictions[rows]
-            _add_layer(fold, chosen[index], models, source.features((outer,), outer), weights[outer][index])
+            _add_layer(fold, chosen, models, source.features((outer,), outer), weights[outer][index])
             predictions[rows] = fold
     return predictions
 
@@ -166,13 +153,7 @@ def nested_predictions(
 def final_parts(
     trainings: TrainingCache, members: Mapping[int, Sequence[Member]], weights: FloatArray
 ) -> tuple[tuple[Part, ...], FloatArray]:
-    """Fit to all training stimuli and predict the held-out stimuli.
-
-    Returns
-    -------
-    parts : tuple of Part
-    predictions : ndarray of shape (n_test, q)
-    """
+    """Fit to all training stimuli and predict the held-out stimuli, ndarray of shape (n_test, q)."""
     data, parts = trainings.data, []
     predictions: FloatArray | None = None
     for index, chosen in members.items():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
@@ -28,9 +29,9 @@ from voxelcast.search.mixture import (
 )
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
-from voxelcast.search.settings import EnsembleSettings, PairSettings, SearchSettings, SelectionSettings
-from voxelcast.search.training import PairData, Training, TrainingCache
-from voxelcast.search.trials import OuterTrials, Task
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
+from voxelcast.search.training import PairData, TrainingCache
+from voxelcast.search.trials import Task
 
 
 def search_pair(
@@ -45,10 +46,11 @@ def search_pair(
 ) -> PairResult:
     """Find the layer, encoder and parameters that predict the responses of one subject x ROI best.
 
-    Every candidate is scored on every fold by a model fitted to the other folds, and the best mean is chosen and
-    fitted to all training stimuli. If nested, the whole search is repeated for each fold j on the other folds
-    alone (inner fold i is predicted by models fitted without i and j); the winner, fitted without j, predicts j.
-    These predictions, which no choice saw, give ``voxel_scores``.
+    Every candidate is scored on every fold by a model fitted to the other folds, and the best mean is chosen and fitted
+    to all training stimuli. If nested, the whole search is repeated for each fold j on the other folds alone (inner
+    fold i is predicted by models fitted without i and j); the winner, fitted without j, predicts j. These predictions,
+    which no choice saw, give ``voxel_scores``. Raises OptionError if a setting does not go with the layers or the
+    folds; ShapeError if rows do not match; DataError if a value is not finite, or no candidate has a score.
 
     Parameters
     ----------
@@ -58,26 +60,10 @@ def search_pair(
     feature_spaces : sequence of FeatureSpace
         Their rows are the training stimuli in the order of ``Y``, then the held-out stimuli. With ``ensemble.joined``
         the last one joins the others.
-    encoders : sequence of Encoder
     fold_ids : ndarray of shape (n_train,), int
         See `voxelcast.search.folds.make_folds`.
-    settings : PairSettings
-    context : PairContext
     log : EvaluationLog, optional
         What an earlier search by proposals has computed before it was killed.
-
-    Returns
-    -------
-    result : PairResult
-
-    Raises
-    ------
-    OptionError
-        If a setting does not go with the layers or the folds.
-    ShapeError
-        If rows do not match.
-    DataError
-        If a value is not finite, or no candidate has a score.
     """
     search, selection, ensemble = settings.search, settings.selection, settings.ensemble
     if ensemble.joined and len(feature_spaces) < 3:
@@ -97,24 +83,19 @@ def search_pair(
         for outer, index, encoder, tried in JointSearch(feature_spaces, encoders, task, context).trials(search, seed):
             record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
-        for index, space in enumerate(feature_spaces):
-            for encoder in encoders:
-                for outer, tried in _layer_trials(encoder, trainings[index], task, search, seed, space_names(space)):
-                    record.enter(outer, index, space, encoder, tried)
+        for (index, space), encoder in product(enumerate(feature_spaces), encoders):
+            names = space_names(space)
+            if search.method == "exact":
+                found = exact_trials(encoder, trainings[index], task)
+            else:
+                seed_of_encoder = derive_seed(seed, *names, encoder.name)
+                found = proposed_trials(encoder, trainings[index], task, search, seed_of_encoder, " ".join(names))
+            for outer, tried in found:
+                record.enter(outer, index, space, encoder, tried)
     if ensemble.method == "banded_ridge":
         single = _result(record, trainings, selection, EnsembleSettings(), task.outers)
         return banded_result(single, record, trainings, task.outers, ensemble.draws, seed)
     return _result(record, trainings, selection, ensemble, task.outers)
-
-
-def _layer_trials(
-    encoder: Encoder, training: Training, task: Task, search: SearchSettings, seed: int, names: Sequence[str]
-) -> OuterTrials:
-    """Search one encoder on one layer."""
-    if search.method == "exact":
-        return exact_trials(encoder, training, task)
-    own_seed = derive_seed(seed, *names, encoder.name)
-    return proposed_trials(encoder, training, task, search, own_seed, " ".join(names))
 
 
 def _result(
@@ -127,24 +108,20 @@ def _result(
     """Weigh and fit what was found, and predict with it."""
     data = trainings.data
     singles = {outer: record.single(outer) for outer in outers}
-    only_one = ensemble.method == "none" and selection.per == "roi"
-    if only_one:
-        weights = {outer: single_weights(member, len(trainings.spaces)) for outer, member in singles.items()}
-        members: dict[int | None, Mapping[int, Sequence[Member]]] = {
-            outer: {member.index: (member,)} for outer, member in singles.items()
-        }
-    else:
+    of_single = {outer: single_weights(member, len(trainings.spaces)) for outer, member in singles.items()}
+    alone: dict[int | None, dict[int, tuple[Member, ...]]] = {
+        outer: {member.index: (member,)} for outer, member in singles.items()
+    }
+    weights, members = of_single, alone
+    if ensemble.method != "none" or selection.per == "voxel":
         weights = mixture_weights(record, trainings, ensemble, outers)
         members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
     parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = single_out_of_fold = None
     if folds:
-        out_of_fold = nested_predictions(trainings, [members[j] for j in folds], [weights[j] for j in folds])
-        single_out_of_fold = out_of_fold
-        if not only_one:
-            alone = [{singles[j].index: (singles[j],)} for j in folds]
-            of_single = [single_weights(singles[j], len(trainings.spaces)) for j in folds]
+        single_out_of_fold = out_of_fold = nested_predictions(trainings, members, weights)
+        if members is not alone:
             single_out_of_fold = nested_predictions(trainings, alone, of_single)
     chosen = singles[None].candidates[0]
     best = record.layer_scores(None).max(axis=0)

@@ -24,8 +24,6 @@ class Member:
     ----------
     index : int
         Of the layer in the list of feature spaces.
-    encoder : Encoder
-    candidates : tuple of Candidate
     pick : ndarray of shape (q,)
         Index in ``candidates``; 0 where ``used`` is False.
     used : ndarray of shape (q,), bool
@@ -49,11 +47,8 @@ class SearchRecord:
 
     Parameters
     ----------
-    outers : sequence of int or None
     n_layers : int
         Number of layers.
-    n_voxels : int
-    selection : SelectionSettings
     joined : bool
         Whether the last space is no layer but all of them joined: `single` leaves it out.
     """

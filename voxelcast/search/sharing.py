@@ -44,16 +44,12 @@ class Sharing:
 def shared_components(Ys: Sequence[FloatArray], k: int) -> FloatArray:
     """Return the first k components that the subjects share, ndarray of shape (n, k), orthonormal and of mean 0.
 
+    Raises OptionError if the responses do not span k components.
+
     Parameters
     ----------
     Ys : sequence of ndarray of shape (n, q_s)
         Training responses of each subject to the same n stimuli. A constant voxel counts for nothing.
-    k : int
-
-    Raises
-    ------
-    OptionError
-        If the responses do not span k components.
     """
     for Y in Ys:
         check_shape("responses of each subject", Y, ("n_train", "n_voxels"), (len(Ys[0]), None))

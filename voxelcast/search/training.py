@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,7 +29,6 @@ class PairData:
     ----------
     Y : ndarray of shape (n_train, q)
     fold_ids : ndarray of shape (n_train,)
-    n_folds : int
     sharing : Sharing, optional
         Project what models are fitted to on components shared with other subjects; scores stay those of ``Y``.
     """
@@ -84,8 +84,7 @@ class PairData:
 
     @cached_property
     def _all_products(self) -> FloatArray:
-        products: FloatArray = self.Yc.T @ self.Yc
-        return products
+        return np.asarray(self.Yc.T @ self.Yc)
 
     def products(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return Y'Y, ndarray of shape (q, q), of the responses outside the folds ``excluded``, minus their means."""
@@ -99,27 +98,21 @@ class PairData:
         products[constant], products[:, constant] = 0.0, 0.0
         return products
 
-    def moments(
-        self, excluded: tuple[int, ...], x_mean: FloatArray, y_mean: FloatArray, S: FloatArray, C: FloatArray
-    ) -> Moments:
+    def mean(self, excluded: tuple[int, ...]) -> FloatArray:
+        """Return the mean responses to the training stimuli outside the folds ``excluded``, ndarray of shape (q,)."""
+        return np.asarray(self.y_mean - self.fold_sums[list(excluded)].sum(axis=0) / self.size(excluded))
+
+    def moments(self, excluded: tuple[int, ...], x_mean: FloatArray, S: FloatArray, C: FloatArray) -> Moments:
         """Join what the responses add to the moments of the training stimuli outside the folds ``excluded``.
 
-        ``y_mean`` and ``C`` become exact for voxels that are constant there, in place.
+        The mean and ``C``, in place, become exact for voxels that are constant there.
         """
-        constant = self.constant(excluded)
+        constant, y_mean = self.constant(excluded), self.mean(excluded)
         if constant.size:
             kept = next(fold for fold in range(self.n_folds) if fold not in excluded)
             y_mean[constant], C[:, constant] = self._low[kept, constant], 0.0
-        return Moments(
-            n=self.size(excluded),
-            x_mean=x_mean,
-            y_mean=y_mean,
-            S=S,
-            C=C,
-            responses=lambda: self.responses(excluded),
-            response_squares=lambda: self.products(excluded),
-            y_squares=self.squares(excluded),
-        )
+        responses, products = partial(self.responses, excluded), partial(self.products, excluded)
+        return Moments(self.size(excluded), x_mean, y_mean, S, C, responses, products, self.squares(excluded))
 
     def shared(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the shared components, (n, k), estimated on the training stimuli outside the folds ``excluded``."""
@@ -133,10 +126,10 @@ class PairData:
 
     def targets(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return what models are fitted to: responses outside the folds ``excluded``, projected if subjects share."""
+        Y: FloatArray = self.Y[~np.isin(self.fold_ids, excluded)]
         if self.sharing is None:
-            targets: FloatArray = self.Y[~np.isin(self.fold_ids, excluded)]
-            return targets
-        U, Y = self.shared(excluded), self.Y[~np.isin(self.fold_ids, excluded)]
+            return Y
+        U = self.shared(excluded)
         return np.asarray(U @ (U.T @ Y) + Y.mean(axis=0))
 
 
@@ -144,12 +137,9 @@ class Training(ABC):
     """Features of one layer and the responses, for any folds left out: what an encoder asks for (`FoldData`).
 
     Moments are kept for the next encoder as long as they take little memory: every encoder asks for the same ones.
-
-    Parameters
-    ----------
-    data : PairData
-    n_features : int
     """
+
+    most_bytes: ClassVar[float] = KEPT_BYTES
 
     def __init__(self, data: PairData, n_features: int) -> None:
         self.data, self.n_features = data, n_features
@@ -162,7 +152,7 @@ class Training(ABC):
         if found is None:
             found = self._moments(excluded)
             size = found.C.nbytes + 2 * found.S.nbytes
-            if self._bytes + size <= KEPT_BYTES:
+            if self._bytes + size <= self.most_bytes:
                 self._kept[excluded] = found
                 self._bytes += size
         return found
@@ -176,8 +166,7 @@ class Training(ABC):
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features, of shape (n, p), of the training stimuli outside the folds ``excluded``."""
-        samples: FloatArray = self._scores(excluded)[~np.isin(self.data.fold_ids, excluded)]
-        return samples
+        return np.asarray(self._scores(excluded)[~np.isin(self.data.fold_ids, excluded)])
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
@@ -199,12 +188,7 @@ class Training(ABC):
 def training(space: FeatureSpace, data: PairData) -> Training:
     """Return the quickest way to the training moments that the feature space allows.
 
-    Raises
-    ------
-    ShapeError
-        If the space has fewer rows than there are training stimuli.
-    DataError
-        If a feature is not finite.
+    Raises ShapeError if the space has fewer rows than there are training stimuli; DataError if a feature is not finite.
     """
     plain = _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
     return plain if data.sharing is None else _SharedTraining(plain)
@@ -247,12 +231,9 @@ class _RefittedTraining(Training):
         """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
         data, X = self.data, self._scores(excluded)
         keep = ~np.isin(data.fold_ids, excluded)
-        n = data.size(excluded)
         x_mean = X[keep].mean(axis=0)
         Xc = np.where(keep[:, None], X - x_mean, 0.0)
-        y_mean = data.y_mean - data.fold_sums[list(excluded)].sum(axis=0) / n
-        S, C = Xc.T @ Xc, Xc.T @ data.Yc
-        return data.moments(excluded, x_mean, y_mean, S, C)
+        return data.moments(excluded, x_mean, Xc.T @ Xc, Xc.T @ data.Yc)
 
 
 class _FixedTraining(Training):
@@ -286,19 +267,22 @@ class _FixedTraining(Training):
         # The sums over the remaining stimuli are minus those over the stimuli left out.
         S -= np.outer(x_sum, x_sum) / n
         C -= np.outer(x_sum, y_sum) / n
-        x_mean, y_mean = self._x_mean - x_sum / n, data.y_mean - y_sum / n
-        return data.moments(excluded, x_mean, y_mean, S, C)
+        return data.moments(excluded, self._x_mean - x_sum / n, S, C)
 
 
-class _SharedTraining(Training):
-    """Moments with responses projected on the components that subjects share, which no fold left out has a part in."""
+class _DerivedTraining(Training):
+    """Training data with the features of others, all or the first ones."""
 
-    def __init__(self, plain: Training) -> None:
-        super().__init__(plain.data, plain.n_features)
+    def __init__(self, plain: Training, n_features: int | None = None) -> None:
+        super().__init__(plain.data, plain.n_features if n_features is None else n_features)
         self._plain = plain
 
     def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
-        return self._plain._scores(excluded)
+        return self._plain._scores(excluded)[:, : self.n_features]
+
+
+class _SharedTraining(_DerivedTraining):
+    """Moments with responses projected on the components that subjects share, which no fold left out has a part in."""
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         """Project by way of the components: no copy of the responses is kept."""
@@ -314,22 +298,13 @@ class _SharedTraining(Training):
         )
 
 
-class _TruncatedTraining(Training):
-    """The first k features of a feature space, with their training moments."""
+class _TruncatedTraining(_DerivedTraining):
+    """The first k features of a feature space; their moments are cut out of those of all, and not kept twice."""
 
-    def __init__(self, whole: Training, n_features: int) -> None:
-        super().__init__(whole.data, n_features)
-        self._whole = whole
-
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
-        return self._whole._scores(excluded)[:, : self.n_features]
-
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Cut them out of those of all features; nothing is kept twice."""
-        return self._moments(excluded)
+    most_bytes = 0
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
-        k, stats = self.n_features, self._whole.moments(excluded)
+        k, stats = self.n_features, self._plain.moments(excluded)
         return replace(stats, x_mean=stats.x_mean[:k], S=stats.S[:k, :k], C=stats.C[:k])
 
 
@@ -344,31 +319,17 @@ def truncated(training: Training, n_features: int | None) -> Training:
     return _TruncatedTraining(training, n_features)
 
 
-class RememberedTraining(Training):
-    """Training data whose moments and held-out features are kept, whatever their size, for one proposal after another.
+class RememberedTraining(_DerivedTraining):
+    """Training data whose moments and held-out features are kept, whatever their size, for all proposals."""
 
-    Parameters
-    ----------
-    plain : Training
-    """
+    most_bytes = float("inf")
 
     def __init__(self, plain: Training) -> None:
-        super().__init__(plain.data, plain.n_features)
-        self._plain = plain
-        self._all: dict[tuple[int, ...], Moments] = {}
+        super().__init__(plain)
         self._features: dict[tuple[tuple[int, ...], int], FloatArray] = {}
-
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
-        return self._plain._scores(excluded)
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         return self._plain.moments(excluded)
-
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
-        if excluded not in self._all:
-            self._all[excluded] = self._moments(excluded)
-        return self._all[excluded]
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
@@ -379,13 +340,7 @@ class RememberedTraining(Training):
 
 
 class TrainingCache:
-    """The training data of feature spaces, made when they are asked for; only the last one is kept.
-
-    Parameters
-    ----------
-    spaces : sequence of FeatureSpace
-    data : PairData
-    """
+    """The training data of feature spaces, made when they are asked for; only the last one is kept."""
 
     def __init__(self, spaces: Sequence[FeatureSpace], data: PairData) -> None:
         self.spaces, self.data = spaces, data

@@ -25,7 +25,6 @@ class Task:
 
     Parameters
     ----------
-    data : PairData
     nested : bool
         Whether the search is repeated inside every outer fold.
     metric : str
@@ -64,7 +63,6 @@ class Trials:
 
     Parameters
     ----------
-    params_list : tuple of Params
     scores : ndarray of shape (n_params, n_folds), or (n_params, n_folds - 1) inside an outer fold
         On each fold, from a model fitted without it. Inside an outer fold j, only on the other folds, ascending, and
         fitted without j too.
@@ -90,7 +88,6 @@ class Tally:
     ----------
     shape : tuple of int
         (n_params, n_voxels).
-    per_voxel : bool
     """
 
     def __init__(self, shape: tuple[int, int], *, per_voxel: bool) -> None:

@@ -17,7 +17,7 @@ from voxelcast.core.errors import OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import settings
 from voxelcast.encoders.banded_ridge import fit_banded_ridge
-from voxelcast.encoders.side_by_side import mean_squared_norm
+from voxelcast.encoders.moments import mean_squared_norm
 from voxelcast.scoring.variance_partitioning import Sets
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.training import checked_scores
@@ -67,6 +67,9 @@ class VariancePartitioningSettings:
 def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer]) -> dict[str, tuple[Layer, ...]]:
     """Find the layers that each group means.
 
+    Raises UnknownNameError for a member that no layer of the experiment matches; OptionError if a layer is in two
+    groups.
+
     Parameters
     ----------
     groups : mapping of str to sequence of str
@@ -79,13 +82,6 @@ def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer])
     -------
     resolved : dict of str to tuple of (network, layer)
         In the order of ``layers``.
-
-    Raises
-    ------
-    UnknownNameError
-        For a member that no layer of the experiment matches.
-    OptionError
-        If a layer is in two groups.
     """
     known = list(dict.fromkeys([*(layer for _, layer in layers), *(network for network, _ in layers)]))
     group_of_layer: dict[Layer, str] = {}
@@ -127,7 +123,6 @@ def nested_predictions(
     fold_ids : ndarray of shape (n_train,)
     draws : int
         0: the groups of a model weigh the same; else how many weights are drawn for voxels to choose from.
-    seed : int
 
     Returns
     -------

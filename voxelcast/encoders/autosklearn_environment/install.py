@@ -26,10 +26,7 @@ def environment_folder() -> Path:
 def environment_python() -> Path:
     """Return the environment's interpreter.
 
-    Raises
-    ------
-    MissingPackageError
-        If there is none.
+    Raises MissingPackageError if there is none.
     """
     python = environment_folder() / "bin" / "python"
     if not python.is_file():
@@ -43,10 +40,7 @@ def environment_python() -> Path:
 def find_python39(asked: str | None = None) -> Path:
     """Return an interpreter of Python 3.9: the one asked for, or one from the search path or pyenv.
 
-    Raises
-    ------
-    MissingPackageError
-        If there is none.
+    Raises MissingPackageError if there is none.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = [asked] if asked else [shutil.which("python3.9"), *sorted(map(str, pyenv.glob("3.9*/bin/python")))]
@@ -70,6 +64,9 @@ def _version(python: str) -> str:
 def install_environment(folder: Path, python: Path, say: Callable[[str], None]) -> None:
     """Make the environment: Python 3.9 with the pinned packages, each checked against its hash.
 
+    Raises UnwritableError if the folder exists already or cannot be made; MissingPackageError if a package cannot be
+    installed; the message ends with pip's last line.
+
     Parameters
     ----------
     folder : Path
@@ -78,13 +75,6 @@ def install_environment(folder: Path, python: Path, say: Callable[[str], None]) 
         An interpreter of Python 3.9.
     say : callable
         Gets a line of text when something begins.
-
-    Raises
-    ------
-    UnwritableError
-        If the folder exists already or cannot be made.
-    MissingPackageError
-        If a package cannot be installed; the message ends with pip's last line.
     """
     if folder.exists():
         raise UnwritableError(f"{folder} exists already; delete it, or give another folder")

@@ -14,8 +14,7 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.budget import AutoMLSettings
-from voxelcast.encoders.params import Params
+from voxelcast.encoders.params import AutoMLSettings, Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers

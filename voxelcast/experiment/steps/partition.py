@@ -16,7 +16,7 @@ from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import PairJob, spread, valid_responses
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_parts import VariancePart, average_parts, variance_parts
+from voxelcast.scoring.variance_partitioning import VariancePart, average_parts, variance_parts
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.variance_partitioning import nested_predictions
 from voxelcast.store.atomic import save_arrays

@@ -8,7 +8,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import Encoder
-from voxelcast.encoders.checks import check_features
+from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.registry import register_encoder
 
