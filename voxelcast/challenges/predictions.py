@@ -83,6 +83,9 @@ def _rows(table: Path) -> list[dict[str, str]]:
 def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | None = None) -> ChallengeScore:
     """Score a submission, or the output folder of an experiment, against measured responses.
 
+    Raises OptionError for an unknown rule, DataError for no responses to held-out stimuli, and another VoxelcastError
+    for whatever is wrong with the predictions.
+
     Parameters
     ----------
     path : Path
@@ -92,11 +95,6 @@ def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | No
         With responses to held-out stimuli; several where each is of one subject (2023).
     rule : {"2021", "2023", "2025"} or None
         Or that of another challenge registered; None: that of the datasets' challenge.
-
-    Raises
-    ------
-    OptionError, DataError, VoxelcastError
-        For an unknown rule, no responses to held-out stimuli, or whatever is wrong with the predictions.
     """
     challenge = challenge_of(datasets)
     scorer = challenge if rule is None else challenge_of_rule(rule)
