@@ -34,8 +34,8 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
     """Reduce features to their leading principal components, as estimated on the training stimuli.
 
     Features (n_stimuli, n_features), of the ``n_train`` >= 2 training stimuli first, are standardised with the training
-    mean and standard deviation; those that are constant there are left out. The components (n_stimuli, n_kept) have
-    zero mean and unit variance over the training stimuli; they are fewer than ``n_components`` where the training
+    mean and standard deviation; those that are constant there are left out. The components (n_stimuli, n_kept),
+    float64, have zero mean and unit variance over the training stimuli; they are fewer than ``n_components`` where the training
     features have a lower rank.
 
     Raises ShapeError, DataError where the features are no matrix, not finite, or all constant.
@@ -65,7 +65,7 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
 
 
 def planted_signal(components: FloatArray, n_voxels: int, *, seed: int) -> FloatArray:
-    """Mix components into the noise-free responses of voxels, (n_stimuli, n_voxels).
+    """Mix components into the noise-free responses of voxels, (n_stimuli, n_voxels), float64.
 
     Both have unit variance over the training stimuli; the components (n_stimuli, n_components) are uncorrelated there.
     """

@@ -46,7 +46,7 @@ def write_dict(path: Path, content: dict[Any, Any]) -> None:
 def write_clips(paths: Sequence[Path], seed: int) -> FloatArray:
     """Write a synthetic video of a second to each path, or a picture where it ends in ``.png``; 32 x 32 pixels.
 
-    Returns what drives the responses, (n_clips, 80): see :func:`look`.
+    Returns what drives the responses, (n_clips, 80), float64: see :func:`look`.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a miniature's responses does not
 
