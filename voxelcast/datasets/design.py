@@ -20,14 +20,8 @@ ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
     """Read the events of a run: a table with the columns ``onset``, ``duration`` (s) and ``trial_type``, as in BIDS.
 
-    Raises MissingFileError, DataError where the file is missing, lacks a column, or a time is none.
-
-    Parameters
-    ----------
-    path : Path
-        Tab-separated; a ``.csv`` has commas.
-    run_seconds : float
-        Length of the run; an event that begins after it belongs to another run.
+    Tab-separated; a ``.csv`` has commas. An event that begins after the run ends belongs to another run. Raises
+    MissingFileError, DataError where the file is missing, lacks a column, or a time is none.
     """
     frame = _read_columns(path, "events", (ONSET, DURATION, CONDITION))
     events = pd.DataFrame({CONDITION: frame[CONDITION].astype(str).to_numpy()})
@@ -47,22 +41,11 @@ def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
 
 
 def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_volumes: int, tr: float) -> FloatArray:
-    """Say how much of each volume's time each condition was on.
+    """Say how much of each volume's time each condition was on; shape (n_volumes, n_conditions).
 
-    With overlap the length of what two intervals have in common, the value of volume k is
+    ``tr`` is in seconds. With overlap the length of what two intervals have in common, the value of volume k is
     ``sum over events of overlap([onset, onset + duration], [k tr, (k + 1) tr]) / tr``. An event of duration 0 counts as
     one whole volume: the one in which it begins.
-
-    Parameters
-    ----------
-    events : DataFrame
-        As `read_events` gives it.
-    tr : float
-        Seconds from one volume to the next.
-
-    Returns
-    -------
-    design : ndarray of shape (n_volumes, n_conditions)
     """
     design = np.zeros((n_volumes, len(conditions)))
     starts = np.arange(n_volumes) * tr
@@ -78,7 +61,7 @@ def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_vol
 
 
 def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> FloatArray:
-    """Read what is to be taken out of a run's signal, such as head motion.
+    """Read what is to be taken out of a run's signal, such as head motion; shape (n_volumes, n_columns).
 
     Raises MissingFileError, DataError, ShapeError, UnknownNameError where the file is missing, holds something else,
     has another number of rows, or lacks a column.
@@ -91,10 +74,6 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     columns : sequence of str or None
         Names of the columns taken; None takes all. ``n/a`` (as for the first volume of a derivative) becomes the
         column's mean.
-
-    Returns
-    -------
-    nuisance : ndarray of shape (n_volumes, n_columns)
     """
     if path.suffix in (".tsv", ".csv"):
         frame = _read_columns(path, "nuisance")
@@ -116,16 +95,12 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
 
 
 def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:
-    """Make the columns of slow drifts of a run, the constant first.
+    """Make the columns of slow drifts of a run, the constant first; shape (n_volumes, n_columns).
 
     ``cosine(p)`` are the discrete cosines ``cos(pi k (2 t + 1) / (2 n))`` of periods of ``p`` seconds and more, k up to
     ``floor(2 n tr / p)`` [1]_. ``polynomial(d)`` are Legendre polynomials up to degree d. ``none``: the constant alone.
 
     Raises OptionError if the drift is none of these, or leaves no signal.
-
-    Returns
-    -------
-    columns : ndarray of shape (n_volumes, n_columns)
 
     References
     ----------
@@ -162,18 +137,10 @@ def parse_drift(drift: str) -> tuple[str, float]:
 def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     """Take nuisance out of a run's signal by ordinary least squares.
 
+    The columns (n_volumes, n_columns), drifts and nuisance, may depend on one another. The residuals (n_volumes,
+    n_voxels) are float64, and exactly 0 for a voxel of which nothing is left but rounding.
+
     Raises DataError if there are as many independent columns as volumes.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_volumes, n_voxels)
-    columns : ndarray of shape (n_volumes, n_columns)
-        Drifts and nuisance; they may depend on one another.
-
-    Returns
-    -------
-    residuals : ndarray of shape (n_volumes, n_voxels), float64
-        Exactly 0 for a voxel of which nothing is left but rounding.
     """
     signal = np.asarray(values, dtype=np.float64)
     scale = np.sqrt(np.square(columns).sum(axis=0))

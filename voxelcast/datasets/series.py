@@ -13,16 +13,7 @@ from voxelcast.stimuli.stimulus import Stimulus
 
 @dataclass(frozen=True)
 class SeriesRun:
-    """One run.
-
-    Parameters
-    ----------
-    name : str
-    n_volumes : int
-    path : Path
-        The movie that was shown, or the file that says what happened.
-    split : {"train", "test"}
-    """
+    """One run; ``path`` is the movie that was shown, or the file that says what happened."""
 
     name: str
     n_volumes: int
@@ -58,16 +49,13 @@ class SeriesDataset(Dataset):
         for run in runs:
             kept = self.kept_volumes(run)
             for volume in range(run.n_volumes):
-                stimulus = self._stimulus(run, volume)
+                # Of a movie, what was on the screen from the volume's start to that of the next.
+                seconds = (volume * self.tr, (volume + 1) * self.tr) if self.can_be_shown else None
+                stimulus = Stimulus(f"{run.name}/tr{volume:04d}", run.path, seconds=seconds)
                 self._series[stimulus.stimulus_id] = (run.name, volume)
                 (parts[run.split] if volume in kept else context).append(stimulus)
         self._stimuli = {split: tuple(stimuli) for split, stimuli in parts.items()}
         self._context = tuple(context)
-
-    def _stimulus(self, run: SeriesRun, volume: int) -> Stimulus:
-        """Make the stimulus of one volume: of a movie, what was on the screen from its start to that of the next."""
-        seconds = (volume * self.tr, (volume + 1) * self.tr) if self.can_be_shown else None
-        return Stimulus(f"{run.name}/tr{volume:04d}", run.path, seconds=seconds)
 
     def kept_volumes(self, run: SeriesRun) -> range:
         """Volumes of a run that are fitted or predicted."""

@@ -73,21 +73,11 @@ def read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
 
 
 def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str] | None) -> dict[str, IntArray]:
-    """Read the ROIs of one subject: a CSV ``voxel,roi`` with an optional column ``subject``.
+    """Read the ROIs of one subject, in the order of the table, each as its voxels' indices, ascending.
 
-    Raises DataError for a voxel that does not exist, or a table that has no row for the subject.
-
-    Parameters
-    ----------
-    subject : str
-        Only its rows are used where there is a column ``subject``.
-    voxel_names : sequence of str or None
-        Names of the voxels; a voxel is given by its name where there are names, else by its 0-based number.
-
-    Returns
-    -------
-    rois : dict of str to ndarray of int, shape (n_voxels_in_roi,)
-        ROIs in the order of the table; voxels ascending. A voxel may be in several ROIs.
+    A CSV ``voxel,roi`` with an optional column ``subject``: then only the subject's rows are used. A voxel is given by
+    its name where there are ``voxel_names``, else by its 0-based number; it may be in several ROIs. Raises DataError
+    for a voxel that does not exist, or a table that has no row for the subject.
     """
     frame = read_table(path, ("voxel", "roi"))
     if "subject" in frame.columns:

@@ -23,19 +23,12 @@ def check_pattern(setting: str, pattern: str) -> None:
 
 
 def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
-    """Find which runs of which subjects are there.
+    """Find which runs of which subjects are there, both in natural order (run2 before run10).
+
+    In ``pattern``, relative to ``root``, ``{subject}`` and ``{run}`` stand for part of a name and mean the same
+    wherever they come again. Without ``{subject}`` there is one subject, called ``subject``.
 
     Raises MissingFileError where no file fits.
-
-    Parameters
-    ----------
-    pattern : str
-        Relative to ``root``; ``{subject}`` and ``{run}`` stand for part of a name and mean the same wherever they come
-        again. Without ``{subject}`` there is one subject, called ``subject``.
-
-    Returns
-    -------
-    runs : dict of subject to tuple of run, both in natural order (run2 before run10)
     """
     expression, seen = "", set()
     for i, text in enumerate(_FIELD.split(pattern)):

@@ -65,18 +65,12 @@ def iter_frames(
     ----------
     stimulus : Stimulus
         A video, or an image, which is one frame at 0 s.
-    sampling : FrameSampling
-        Which frames are kept.
     chunk : int
         The most frames per chunk. A chunk is also closed where the size of the frames changes.
     tolerate_shortfall : int
         How many frames fewer than the container claims may be decoded.
     stream : int or None
         Index of the video stream among all streams; None takes the first video stream.
-
-    Yields
-    ------
-    chunk : FrameChunk
     """
     if chunk < 1 or tolerate_shortfall < 0:
         raise OptionError(f"chunk must be >= 1 and tolerate_shortfall >= 0; got {chunk} and {tolerate_shortfall}")

@@ -19,21 +19,13 @@ _SAME_BYTES = "mbtree=0:rc-lookahead=0:sync-lookahead=0:b-adapt=0:bframes=0:scen
 
 
 def write_video(path: Path, frames: ByteArray, fps: int) -> None:
-    """Write frames as an H.264 mp4 (yuv420p, BT.601 limited range, constant quality 18).
+    """Write RGB frames (n, h, w, 3) as an H.264 mp4 (yuv420p, BT.601 limited range, constant quality 18).
 
-    One encoder thread, no look ahead and no time stamp: the same frames give the same bytes.
+    Height and width are even, since colour is stored at half resolution. One encoder thread, no look ahead and no time
+    stamp: the same frames give the same bytes. What is at ``path`` is replaced.
 
     Raises ShapeError where ``frames`` has another shape, no frame, or an odd size; DataError where it is not uint8;
     OptionError where ``fps`` is below 1; UnwritableError where the file cannot be written.
-
-    Parameters
-    ----------
-    path : Path
-        File to write; what is there is replaced.
-    frames : ndarray of shape (n, h, w, 3), uint8
-        RGB; ``h`` and ``w`` even, since colour is stored at half resolution.
-    fps : int
-        Frames per second.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise ShapeError(f"frames must have shape (n >= 1, h, w, 3); got {frames.shape}")

@@ -17,16 +17,12 @@ _BROKEN = (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, I
 
 
 def read_image(stimulus: Stimulus) -> ByteArray:
-    """Read an image as RGB, upright, on mid-grey where it is transparent.
+    """Read an image as RGB (h, w, 3), upright, on mid-grey where it is transparent.
 
     The EXIF orientation is applied; transparency is composited on grey 128, the usual background of such
     experiments; 16-bit grey is brought to 8 bits by ``round(v / 257)``; palettes, grey and CMYK become RGB.
 
     Raises StimulusError where the file is not a whole image, holds several pictures or 32-bit values.
-
-    Returns
-    -------
-    frame : ndarray of shape (h, w, 3), uint8
     """
     check_there(stimulus)
     try:
@@ -57,16 +53,9 @@ def read_image(stimulus: Stimulus) -> ByteArray:
 
 
 def on_mid_grey(rgba: ByteArray) -> ByteArray:
-    """Composite on grey 128: ``round(alpha * colour + (1 - alpha) * 128)``.
+    """Composite straight (not premultiplied) alpha on grey 128: ``round(alpha * colour + (1 - alpha) * 128)``.
 
-    Parameters
-    ----------
-    rgba : ndarray of shape (h, w, 4), uint8
-        Straight (not premultiplied) alpha.
-
-    Returns
-    -------
-    rgb : ndarray of shape (h, w, 3), uint8
+    From shape (h, w, 4) to (h, w, 3).
     """
     alpha = rgba[..., 3:].astype(np.uint32)
     blended = alpha * rgba[..., :3] + (255 - alpha) * MID_GREY

@@ -18,7 +18,7 @@ def is_media(name: str) -> bool:
 
 
 def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = False) -> tuple[Stimulus, ...]:
-    """List the videos and images in a folder or a zip archive, sorted by name.
+    """List the videos and images in a folder or a zip archive, sorted by file name (``recursive``: by relative path).
 
     Files are recognised by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
 
@@ -35,11 +35,6 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
         so that files of one name in two folders stay apart. Without it the id is the file's name without its suffix.
     keep_suffix : bool
         Whether ids keep the suffix, so that ``clip.mp4`` and ``clip.webm`` stay apart.
-
-    Returns
-    -------
-    stimuli : tuple of Stimulus
-        Sorted by file name (``recursive``: by relative path).
     """
     source = Path(source)
     if not source.exists():

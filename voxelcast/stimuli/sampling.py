@@ -93,18 +93,11 @@ class FrameSampling:
 def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterator[tuple[FrameT, int, float]]:
     """Sample what is on the screen every 1/hz seconds, from frames that come one by one.
 
-    Parameters
-    ----------
-    frames : iterable of (frame, time, duration)
-        In order of time, in seconds. Of the durations only the last counts: the video ends after it. Where it is 0 or
-        below, the last frame stays for as long as the one before it.
-    hz : float
-        Samples per second.
+    Each is given as (frame, time, duration), in order of time, in seconds. Of the durations only the last counts: the
+    video ends after it. Where it is 0 or below, the last frame stays for as long as the one before it.
 
-    Yields
-    ------
-    sample : (frame, index, moment)
-        The frame, its index in the video, and the moment at which it is looked at, on the clock of ``time``.
+    Yields (frame, index, moment): the frame, its index in the video, and the moment at which it is looked at, on the
+    clock of ``time``.
     """
     held: FrameT | None = None
     start = since = step = last = 0.0

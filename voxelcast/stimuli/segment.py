@@ -25,24 +25,12 @@ def sampled_segment(
 ) -> Iterator[tuple[VideoFrame, int, float]]:
     """Sample the frames of a part of a video.
 
-    It begins with the frame that is on the screen at its first moment and ends before the frame that comes on at its
-    last. A part after the video's end is its last frame.
+    The part (``stimulus.seconds``) begins with the frame that is on the screen at its first moment and ends before the
+    frame that comes on at its last. A part after the video's end is its last frame.
 
-    Raises StimulusError where the file is broken, its frames have no times, or it ends long before the part begins.
-
-    Parameters
-    ----------
-    stimulus : Stimulus
-        With ``seconds``.
-    sampling : FrameSampling
-        Of the frames of the part.
-    stream : int or None
-        As for :func:`voxelcast.stimuli.decode.iter_frames`.
-
-    Yields
-    ------
-    sample : (frame, index, moment)
-        The frame, its index in the part, and when it is looked at, in seconds after the video's first frame.
+    Yields (frame, index, moment): the frame, its index in the part, and when it is looked at, in seconds after the
+    video's first frame. Raises StimulusError where the file is broken, its frames have no times, or it ends long before
+    the part begins.
     """
     start, stop = stimulus.seconds or (0.0, 0.0)
     if not 0 <= start < stop:

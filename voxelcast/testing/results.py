@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from voxelcast.results.read import Results, read_results
+from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Table
 from voxelcast.scoring.variance_partitioning import partition_variance
 
 ROIS: Final = ("LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4")
@@ -93,22 +94,19 @@ def _write_partition(output: Path, made: MadeUp) -> None:
     for subject in made.subjects:
         for roi in made.rois:
             worth = dict(zip(groups, [*rng.uniform(0.08, 0.2, len(groups) - 1), -0.01], strict=True))
-            r2 = {
-                one: np.array([sum(worth[name] for name in groups if name in one) * 0.8 ** (len(one) - 1)])
-                for one in sets
-            }
+            total = {one: sum(worth[name] for name in groups if name in one) for one in sets}
+            r2 = {one: np.array([total[one] * 0.8 ** (len(one) - 1)]) for one in sets}
             parts = [("model", one, r2[one][0]) for one in sets]
             divided = partition_variance(r2)
             parts += [("unique" if len(one) == 1 else "shared", one, divided[one][0]) for one in sets]
             for kind, one, value in parts:
                 name = "+".join(group for group in groups if group in one)
                 rows.append((subject, roi, kind, name, value, value - 0.02, value + 0.03, 40, made.partition_ceiling))
-    columns = ["subject", "roi", "kind", "part", "r2", "low", "high", "n_voxels", "noise_ceiling_r2"]
-    _write_csv(output / "variance_partitioning.csv", columns, rows)
+    _write_csv(output, VARIANCE_PARTITIONING, rows)
 
 
-def _write_csv(path: Path, columns: list[str], rows: list[Any]) -> None:
-    pd.DataFrame(rows, columns=columns).to_csv(path, index=False)
+def _write_csv(output: Path, table: Table, rows: list[Any], n_folds: int = 0) -> None:
+    pd.DataFrame(rows, columns=list(table.names(n_folds=n_folds))).to_csv(output / table.file, index=False)
 
 
 def _write_tables(output: Path, made: MadeUp) -> None:
@@ -148,13 +146,10 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             measured = rng.standard_normal((60, 3))
             predicted = 0.5 * measured + rng.standard_normal((60, 3))
             quantile = np.array([1, 0.75, 0.5])
-            example: dict[str, Any] = {
-                "voxel": np.array([3, 1, 2]),
-                "quantile": quantile,
-                "score": np.quantile(r, quantile),
-            }
-            path = output / "examples" / f"{subject}_{roi}.npz"
-            np.savez(path, **example, measured=measured, predicted=predicted)
+            np.savez(
+                output / "examples" / f"{subject}_{roi}.npz", voxel=np.array([3, 1, 2]), quantile=quantile,
+                score=np.quantile(r, quantile), measured=measured, predicted=predicted,
+            )  # fmt: skip
             for fold in ("all", "1"):
                 for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
                     chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
@@ -166,24 +161,17 @@ def _write_tables(output: Path, made: MadeUp) -> None:
                  *((test.mean(), test.mean() - 0.05, test.mean() + 0.05) if made.held_out else [np.nan] * 3),
                  limit[0] + 0.1 if made.held_out else np.nan)
             )  # fmt: skip
-    columns = ["subject", "roi", "network", "weights", "layer", "encoder", "hyperparameters"]
-    measures = [
-        "n_voxels", "selection_score", "score", "score_low", "score_high", "score_from", "n_voxels_without_score",
-        "n_significant_voxels", "noise_ceiling_r", "noise_normalised_r", "held_out_score", "held_out_low",
-        "held_out_high", "held_out_noise_ceiling_r",
-    ]  # fmt: skip
+
     sizes = [(64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i in range(n_layers)]
     described = [(name, layer, *size) for name in networks for layer, size in zip(layers, sizes, strict=True)]
     excluded = [("stimulus", "", "", "0007_broken.mp4", "the container claims 90 frames, 31 decoded")]
     excluded += [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)]
-    weighted = ["subject", "roi", "fold", *columns[2:], "selection_score", "weight", "n_voxels"]
-    _write_csv(output / "scores.csv", [*columns, *measures], scores)
-    _write_csv(output / "weights.csv", weighted, weights)
-    _write_csv(output / "search.csv", [*columns, "score", "fold_1", "fold_2"], search)
-    _write_csv(
-        output / "layers.csv", ["network", "layer", "n_features", "n_components", "explained_variance"], described
-    )
-    _write_csv(output / "exclusions.csv", ["kind", "subject", "roi", "name", "reason"], excluded)
+    needed = replace(SCORES, columns=tuple(column for column in SCORES.columns if column.needed))
+    _write_csv(output, needed, scores)
+    _write_csv(output, WEIGHTS, weights)
+    _write_csv(output, SEARCH, search, n_folds=2)
+    _write_csv(output, LAYERS, described)
+    _write_csv(output, EXCLUSIONS, excluded)
     settings_text = f"interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: {made.method}\n"
     (output / "config.yaml").write_text(f"name: {made.name}\nseed: 0\n{settings_text}")
     notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]

@@ -277,12 +277,7 @@ def true_test_path(root: Path, subject: str, roi: str) -> Path:
 
 
 def read_train_responses(path: Path, subject: str, roi: str, n_stimuli: int, n_repetitions: int) -> FloatArray:
-    """Read the training responses of one subject in one ROI.
-
-    Returns
-    -------
-    values : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32 or float64
-        May be read-only.
+    """Read the training responses of one subject in one ROI; (n_stimuli, n_repetitions, n_voxels), maybe read-only.
 
     Raises as `open_pickle`, and ShapeError for another shape.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -43,6 +43,7 @@ ROI_CLASSES: Final = {
     "streams": ("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"),
 }
 """ROIs of each class; an ROI of one class may overlap with one of another."""
+CLASS_OF: Final = {area: name for name, areas in ROI_CLASSES.items() for area in areas}
 
 JOINED: Final = {
     **{area: (f"{area}v", f"{area}d") for area in ("V1", "V2", "V3")},
@@ -79,27 +80,17 @@ def mapping_path(folder: Path, roi_class: str) -> Path:
     return folder / "roi_masks" / f"mapping_{roi_class}.npy"
 
 
-@dataclass(frozen=True)
-class RoiParts:
-    """What an ROI consists of: hemispheres, and ROIs of the challenge's own (None: all vertices)."""
+def parts_of(roi: str) -> tuple[tuple[Hemisphere, ...], tuple[str, ...] | None]:
+    """Say what an ROI consists of: hemispheres, and ROIs of the challenge's own (None: all vertices).
 
-    sides: tuple[Hemisphere, ...]
-    areas: tuple[str, ...] | None
-
-
-def parts_of(roi: str) -> RoiParts:
-    """Say what an ROI consists of; raise UnknownNameError for none of `ROIS`."""
+    Raises UnknownNameError for none of `ROIS`.
+    """
     check_known("ROI", roi, ROIS, where="in Algonauts 2023")
     if roi in HEMISPHERES:
-        return RoiParts(tuple(side for side in HEMISPHERES if side == roi), None)
+        return tuple(side for side in HEMISPHERES if side == roi), None
     sides = tuple(side for side in HEMISPHERES if roi.startswith(f"{side}_")) or HEMISPHERES
     area = roi.removeprefix(f"{sides[0]}_") if len(sides) == 1 else roi
-    return RoiParts(sides, JOINED.get(area, (area,)))
-
-
-def class_of(area: str) -> str:
-    """Name the class of an area."""
-    return next(name for name, areas in ROI_CLASSES.items() if area in areas)
+    return sides, JOINED.get(area, (area,))
 
 
 def vertices_of(folder: Path, roi: str, n_vertices: tuple[int, int]) -> dict[Hemisphere, IntArray]:
@@ -108,11 +99,11 @@ def vertices_of(folder: Path, roi: str, n_vertices: tuple[int, int]) -> dict[Hem
     Raises MissingFileError, DataError, AlignmentError, UnsafeFileError where masks are missing or do not fit the
     responses, or the subject does not have the ROI.
     """
-    parts = parts_of(roi)
+    sides, areas = parts_of(roi)
     found: dict[Hemisphere, IntArray] = {}
-    for side in parts.sides:
+    for side in sides:
         n = n_vertices[HEMISPHERES.index(side)]
-        found[side] = np.arange(n) if parts.areas is None else _masked(folder, side, parts.areas, n)
+        found[side] = np.arange(n) if areas is None else _masked(folder, side, areas, n)
     if not any(len(vertices) for vertices in found.values()):
         raise DataError(f"{folder.name} has no vertex in ROI {roi}; leave this ROI out")
     return found
@@ -121,7 +112,7 @@ def vertices_of(folder: Path, roi: str, n_vertices: tuple[int, int]) -> dict[Hem
 def _masked(folder: Path, side: Hemisphere, areas: tuple[str, ...], n_vertices: int) -> IntArray:
     inside = np.zeros(n_vertices, dtype=bool)
     for area in areas:
-        roi_class = class_of(area)
+        roi_class = CLASS_OF[area]
         mapping = load_boxed_dict(mapping_path(folder, roi_class))
         numbers = [number for number, name in mapping.items() if name == area]
         labels = open_npy(mask_path(folder, side, roi_class), "ROI mask")
@@ -278,11 +269,11 @@ class Algonauts2023Dataset(Dataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the responses of the hemispheres that the ROI lies on, and the masks that it is read from."""
         self.check_roi(subject, roi)
-        parts = parts_of(roi)
+        sides, areas = parts_of(roi)
         folder = self.subject_folder
-        files = [response_path(folder, side, split) for split in self._arrays for side in parts.sides]
-        for roi_class in dict.fromkeys(class_of(area) for area in parts.areas or ()):
-            files += [mask_path(folder, side, roi_class) for side in parts.sides]
+        files = [response_path(folder, side, split) for split in self._arrays for side in sides]
+        for roi_class in dict.fromkeys(CLASS_OF[area] for area in areas or ()):
+            files += [mask_path(folder, side, roi_class) for side in sides]
             files.append(mapping_path(folder, roi_class))
         return tuple(files)
 

@@ -16,12 +16,12 @@ from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, one_line
 from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, check_response_files, find_folder
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, check_response_files, find_folder, find_or_expect
 from voxelcast.datasets.formats.bold_moments_files import (
     BoldMomentsSettings,
     Gathered,
     Selection,
-    expected_files,
+    index_problem,
     read_indices,
     read_mask,
 )
@@ -76,7 +76,26 @@ class BoldMomentsDataset(Dataset):
     @classmethod
     def expected_files(cls, settings: BoldMomentsSettings) -> tuple[Expected, ...]:
         """List the videos, their annotations, and the response files of the subjects and ROIs chosen."""
-        return expected_files(settings)
+        selection = Selection(settings)
+        derivatives = find_or_expect(settings.root, "derivatives")
+        metadata = derivatives / "stimuli_metadata"
+        videos = find_or_expect(settings.root, layout.VIDEO_FOLDER)
+        if not videos.is_dir():
+            videos = metadata / layout.VIDEO_FOLDER
+        listed = [
+            Expected("videos", videos / "*.mp4", count=sum(map(len, selection.stimulus_ids.values()))),
+            Expected("annotations", metadata / "annotations.json", n_bytes=1_640_000),
+        ]
+        for subject in selection.subjects:
+            group, files = f"responses of {subject}", {}
+            for roi in selection.rois_of(subject):
+                for source in selection.sources(subject, roi):
+                    path = derivatives / source.path
+                    files[path] = Expected(group, path, n_bytes=source.n_bytes, problem=source.problem)
+                for path in (derivatives / file for file in selection.chosen_by(subject, roi)):
+                    files[path] = Expected(group, path, n_bytes=4_670_000, problem=index_problem)
+            listed += files.values()
+        return tuple(listed)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Read the responses: values of shape (1000, 3, n_voxels), or (102, 10, n_voxels) for the test videos.
@@ -175,7 +194,7 @@ class BoldMomentsDataset(Dataset):
         """Open the files of an ROI and say which voxels to take of each."""
         self.check_roi(subject, roi)
         sources = [source for source in self._selection.sources(subject, roi) if split in source.stimulus_ids]
-        opened = [source.open(self._derivatives, split) for source in sources]
+        opened = [source.open(self._derivatives / source.path, split) for source in sources]
         if self._selection.files == "roi" or self._selection.template == "fsaverage" or roi == layout.WHOLE_BRAIN:
             return opened
         (whole,) = opened

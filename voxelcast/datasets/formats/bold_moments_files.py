@@ -17,8 +17,7 @@ from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import SPLITS, Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
-from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, find_or_expect
-from voxelcast.datasets.inventory import Expected
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.miniature import read_miniature
 from voxelcast.datasets.readers.brain_images import load_image
 from voxelcast.datasets.readers.pickled_arrays import StoredArray, StoredImage
@@ -103,11 +102,8 @@ class Source:
     stimulus_ids: Mapping[Split, Sequence[str]]
     find: Callable[[Path, Split, Sequence[str]], StoredArray]
 
-    def open(self, derivatives: Path, split: Split) -> Gathered:
+    def open(self, path: Path, split: Split) -> Gathered:
         """Open the responses to a split's stimuli; raises as `open_pickle`, and ShapeError for another shape."""
-        return self._open(derivatives / self.path, split)
-
-    def _open(self, path: Path, split: Split) -> Gathered:
         stored = self.find(path, split, self.stimulus_ids[split])
         sizes = (len(self.stimulus_ids[split]), layout.REPETITIONS[split], None)
         stored.check_shape(f"{split} responses of {path}", ("stimulus", "repetition", "voxel"), sizes)
@@ -115,7 +111,7 @@ class Source:
 
     def problem(self, path: Path) -> str | None:
         """Compare the number of voxels in the file with the published one."""
-        counts = {self._open(path, split).n_voxels for split in self.stimulus_ids}
+        counts = {self.open(path, split).n_voxels for split in self.stimulus_ids}
         if len(counts) == 1 and (self.n_voxels is None or counts == {self.n_voxels}):
             return None
         return f"holds {' and '.join(map(str, sorted(counts)))} voxels; published: {self.n_voxels}"
@@ -193,32 +189,9 @@ class Selection:
         )
 
 
-def expected_files(settings: BoldMomentsSettings) -> tuple[Expected, ...]:
-    """List the videos, their annotations, and the response files chosen."""
-    selection = Selection(settings)
-    derivatives = find_or_expect(settings.root, "derivatives")
-    metadata = derivatives / "stimuli_metadata"
-    videos = find_or_expect(settings.root, layout.VIDEO_FOLDER)
-    if not videos.is_dir():
-        videos = metadata / layout.VIDEO_FOLDER
-    listed = [
-        Expected("videos", videos / "*.mp4", count=sum(map(len, selection.stimulus_ids.values()))),
-        Expected("annotations", metadata / "annotations.json", n_bytes=1_640_000),
-    ]
-    for subject in selection.subjects:
-        group, files = f"responses of {subject}", {}
-        for roi in selection.rois_of(subject):
-            for source in selection.sources(subject, roi):
-                path = derivatives / source.path
-                files[path] = Expected(group, path, n_bytes=source.n_bytes, problem=source.problem)
-            for path in (derivatives / file for file in selection.chosen_by(subject, roi)):
-                files[path] = Expected(group, path, n_bytes=4_670_000, problem=_index_problem)
-        listed += files.values()
-    return tuple(listed)
-
-
-def _index_problem(path: Path) -> str | None:
-    read_indices(path)  # raises what is wrong
+def index_problem(path: Path) -> str | None:
+    """Read the voxels of an ROI, which raises what is wrong with the file."""
+    read_indices(path)
     return None
 
 

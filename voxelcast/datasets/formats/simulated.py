@@ -40,12 +40,8 @@ _PLAN, _TRUTH = Path("truth") / "plan.json", Path("truth") / "truth.json"
 def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None) -> None:
     """Write the videos, have the driving features extracted from them, and write the responses.
 
-    Raises StoreError where ``root`` already holds another simulation.
-
-    Parameters
-    ----------
-    extract : callable
-        Given the stimuli and the (network, layer) pairs needed, returns their features.
+    ``extract`` is given the stimuli and the (network, layer) pairs needed. Raises StoreError where ``root`` already
+    holds another simulation.
     """
     stimuli = write_videos(plan, root, progress=progress)
     needed = frozenset(plan.drivers[roi] for roi in plan.rois)
@@ -53,14 +49,10 @@ def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, prog
 
 
 def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None = None) -> tuple[Stimulus, ...]:
-    """Write the videos that are not there yet; each is whole or absent, so an interrupted call can be repeated.
+    """Write the videos that are not there yet, and return them: training videos, then test videos.
 
-    Raises StoreError where ``root`` already holds another simulation, or other data.
-
-    Returns
-    -------
-    stimuli : tuple of Stimulus
-        Training videos, then test videos.
+    Each is whole or absent, so an interrupted call can be repeated. Raises StoreError where ``root`` already holds
+    another simulation, or other data.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
@@ -94,15 +86,9 @@ def write_responses(
     test responses to ``truth/<subject>_<ROI>_test.npy`` of shape (n_test, n_test_repetitions, n_voxels); what was
     planted to ``truth/truth.json``. The model stands in :mod:`voxelcast.datasets.simulation.responses`.
 
-    Raises StoreError where ``root`` holds another simulation or none; ShapeError, DataError where features are missing,
-    or do not fit the number of videos.
-
-    Parameters
-    ----------
-    root : Path
-        Where :func:`write_videos` wrote the videos of the same plan.
-    signals : mapping of (network, layer) to ndarray of shape (n_train + n_test, n_features)
-        Features of every layer that drives an ROI, for the videos in sorted order.
+    ``signals`` are the features (n_train + n_test, n_features) of every layer that drives an ROI, for the videos in
+    sorted order. Raises StoreError where ``root`` holds another simulation or none, ShapeError, DataError where
+    features are missing, or do not fit the number of videos.
     """
     if not (root / _PLAN).is_file() or not _holds(root, plan):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")

@@ -31,13 +31,7 @@ def brain_suffix(path: Path) -> str | None:
 
 
 class BrainImage(ABC):
-    """Maps over the same voxels: volumes of a run, or one map of betas per stimulus.
-
-    Parameters
-    ----------
-    path : Path
-    n_maps, n_voxels : int
-    """
+    """Maps over the same voxels: volumes of a run, or one map of betas per stimulus."""
 
     support: ClassVar[str]
     """What the voxels are part of."""
@@ -47,17 +41,9 @@ class BrainImage(ABC):
 
     @abstractmethod
     def read(self, voxels: IntArray) -> FloatArray:
-        """Read all maps for some voxels.
+        """Read all maps for some voxels, given by their indices (n_chosen,).
 
-        Parameters
-        ----------
-        voxels : ndarray of int, shape (n_chosen,)
-            Indices among ``n_voxels``.
-
-        Returns
-        -------
-        values : ndarray of shape (n_maps, n_chosen), float32
-            float64 where the file holds more digits.
+        Values of shape (n_maps, n_chosen), float32, or float64 where the file holds more digits.
         """
 
     def geometry(self) -> tuple[Any, ...]:

@@ -33,13 +33,9 @@ def read_masks(root: Path, masks: Mapping[str, str], image: BrainImage) -> dict[
 
     Parameters
     ----------
-    root : Path
-        Folder that the files' names are relative to.
-    masks : mapping of ROI to file name
+    masks : mapping of ROI to file name, relative to ``root``
         All voxels of the mask that are not 0; ``"atlas.nii.gz[36]"`` or ``"atlas.nii.gz[17, 18]"``: those that have one
         of these labels. Of surfaces a name with ``{hemi}`` stands for both hemispheres' files.
-    image : BrainImage
-        The responses.
 
     Returns
     -------

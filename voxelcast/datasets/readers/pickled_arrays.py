@@ -90,14 +90,9 @@ class StoredArray:
         check_shape(name, np.broadcast_to(np.zeros((), np.int8), self.shape), dims, sizes)
 
     def read(self, voxels: IntArray | None = None) -> NDArray[Any]:
-        """Read the values, native and maybe read-only.
+        """Read the values of ``voxels`` (indices along the last axis, in any order) or all, native, maybe read-only.
 
         Raises DataError where the file has changed meanwhile or its bytes are damaged.
-
-        Parameters
-        ----------
-        voxels : ndarray of int, shape (n_voxels,), or None
-            Indices along the last axis, in any order; None reads all.
         """
         if not isinstance(self._data, Block):
             whole = self._data.reshape(self._sizes).transpose(self._axes).astype(self.dtype, copy=False)
@@ -173,14 +168,9 @@ def _refilled(pieces: Iterator[bytes | memoryview], buffer: ByteArray) -> Iterat
 
 @dataclass(frozen=True)
 class StoredImage:
-    """A nibabel image inside a pickle; its values are None where the pickle holds only the name of a file.
+    """A nibabel image inside a pickle: values (x, y, z), and affine (4, 4) from voxel indices to millimetres.
 
-    Parameters
-    ----------
-    values : StoredArray or None
-        Of shape (x, y, z).
-    affine : ndarray of shape (4, 4) or None
-        From voxel indices to millimetres.
+    The values are None where the pickle holds only the name of a file.
     """
 
     values: StoredArray | None

@@ -32,12 +32,7 @@ def load_pickle(path: Path, shown: str | None = None) -> object:
     """Read a pickle of NumPy arrays in plain containers, of Python 2 (latin1) or 3, any protocol.
 
     Admitted are arrays and scalars of booleans, numbers and strings; dict, list, tuple, set, numbers, text, bytes and
-    None. Arrays come in native byte order and may be read-only.
-
-    Parameters
-    ----------
-    shown : str or None
-        What messages call it; None: the file's name.
+    None. Arrays come in native byte order and may be read-only. Messages call the file ``shown``, or by its name.
 
     Raises MissingFileError; UnsafeFileError where the pickle asks for anything else, e.g. a function or an array of
     objects (nothing of it was run); DataError where the file is not a whole pickle.

@@ -21,7 +21,7 @@ SUFFIXES = (".npy", ".npz", ".mat")
 
 
 def read_rdms(path: Path, stimulus_ids: Sequence[str]) -> FloatArray:
-    """Read the dissimilarity matrices of several subjects.
+    """Read the dissimilarity matrices of several subjects; shape (n_subjects, n_pairs), see `voxelcast.scoring.rdm`.
 
     ``.npy``: (n_subjects, n_stimuli, n_stimuli), rows in the sorted order of the stimuli. ``.npz``: the same as
     ``rdms``, with the ids of its rows as ``stimulus_id``, which are put in order. ``.mat``: a struct array of
@@ -30,21 +30,12 @@ def read_rdms(path: Path, stimulus_ids: Sequence[str]) -> FloatArray:
 
     Raises MissingFileError, DataError, ShapeError, AlignmentError if the file is missing, holds something else, or is
     not of these stimuli.
-
-    Returns
-    -------
-    rdms : ndarray of shape (n_subjects, n_pairs)
-        See `voxelcast.scoring.rdm`.
     """
     if not path.is_file():
         raise MissingFileError(f"RDM file not found: {path} does not exist")
     if path.suffix not in SUFFIXES:
         raise DataError(f"RDMs must be in a file ending in {', '.join(SUFFIXES)}; got {path.name}")
-    ids: tuple[str, ...] | None = None
-    if path.suffix == ".mat":
-        squares = _from_structs(path)
-    else:
-        squares, ids = _from_arrays(path)
+    squares, ids = (_from_structs(path), None) if path.suffix == ".mat" else _from_arrays(path)
     n = len(stimulus_ids)
     if squares.ndim != 3 or squares.shape[1:] != (n, n):
         raise ShapeError(f"{path.name} must hold RDMs of shape (n_subjects, {n}, {n}); got {squares.shape}")

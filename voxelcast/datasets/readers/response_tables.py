@@ -62,13 +62,8 @@ class ResponseTable:
 class ImageTable:
     """Responses in a brain image: one map per presentation, read for the voxels asked for.
 
-    Raises ShapeError if there is not one id per map.
-
-    Parameters
-    ----------
-    image : BrainImage
-    shown : sequence of str
-        Stimulus id of each map; one that comes again is a repetition.
+    ``shown`` is the stimulus id of each map; one that comes again is a repetition. Raises ShapeError if there is not
+    one id per map.
     """
 
     voxel_names = None

@@ -17,14 +17,8 @@ from voxelcast.core.errors import DataError, MissingFileError, one_line
 def as_response_values(values: NDArray[Any], where: str) -> FloatArray:
     """Return responses as float32 or float64, whichever holds them exactly.
 
-    Raises DataError where they are not real numbers, or infinite.
-
-    Parameters
-    ----------
-    values : ndarray
-        Real numbers; NaN marks a missing repetition.
-    where : str
-        File they come from, for the message.
+    NaN marks a missing repetition; ``where`` is the file they come from, for the message. Raises DataError where they
+    are not real numbers, or infinite.
     """
     if values.dtype.kind not in "fiu":
         raise DataError(f"{where}: responses must be real numbers; got {values.dtype}")
@@ -54,17 +48,8 @@ def read_table(
 ) -> pd.DataFrame:
     """Read a table as text, every field as written, and check that it has ``columns``.
 
-    Raises MissingFileError, DataError where the file is missing, is no table, or lacks a column.
-
-    Parameters
-    ----------
-    path : Path
-    columns : sequence of str
-    what : str
-        What a message calls it.
-    separator : str
-    missing : bool
-        Whether empty fields and ``n/a`` become NaN.
+    With ``missing``, empty fields and ``n/a`` become NaN; ``what`` is what a message calls it. Raises MissingFileError,
+    DataError where the file is missing, is no table, or lacks a column.
     """
     if not path.is_file():
         raise MissingFileError(f"{what} not found: {path} does not exist")

@@ -122,7 +122,6 @@ def simulation_preset(
         videos (1000 + 102 of three seconds).
     drivers : mapping of ROI to (network, layer)
         For each of the nine ROIs of the mini track.
-    seed : int
     **changes
         Other fields of :class:`SimulationPlan` to set.
     """

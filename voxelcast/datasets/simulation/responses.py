@@ -33,23 +33,12 @@ N_NOISE_FACTORS = 5
 def driving_components(features: NDArray[Any], n_train: int, n_components: int = 20) -> FloatArray:
     """Reduce features to their leading principal components, as estimated on the training stimuli.
 
-    Features are standardised with the training mean and standard deviation; those that are constant there are left out.
+    Features (n_stimuli, n_features), of the ``n_train`` >= 2 training stimuli first, are standardised with the training
+    mean and standard deviation; those that are constant there are left out. The components (n_stimuli, n_kept),
+    float64, have zero mean and unit variance over the training stimuli; they are fewer than ``n_components`` where the training
+    features have a lower rank.
 
     Raises ShapeError, DataError where the features are no matrix, not finite, or all constant.
-
-    Parameters
-    ----------
-    features : ndarray of shape (n_stimuli, n_features)
-        Training stimuli first.
-    n_train : int
-        Number of training stimuli, at least 2.
-    n_components : int
-        At most as many components; fewer where the training features have a lower rank.
-
-    Returns
-    -------
-    components : ndarray of shape (n_stimuli, n_kept), float64
-        Zero mean and unit variance over the training stimuli.
     """
     if features.ndim != 2 or not 2 <= n_train <= len(features):
         raise ShapeError(
@@ -76,17 +65,9 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
 
 
 def planted_signal(components: FloatArray, n_voxels: int, *, seed: int) -> FloatArray:
-    """Mix components into the noise-free responses of voxels.
+    """Mix components into the noise-free responses of voxels, (n_stimuli, n_voxels), float64.
 
-    Parameters
-    ----------
-    components : ndarray of shape (n_stimuli, n_components)
-        Uncorrelated, of unit variance over the training stimuli.
-
-    Returns
-    -------
-    signal : ndarray of shape (n_stimuli, n_voxels), float64
-        Unit variance over the training stimuli.
+    Both have unit variance over the training stimuli; the components (n_stimuli, n_components) are uncorrelated there.
     """
     weights = generator(seed, "weights").standard_normal((components.shape[1], n_voxels))
     signal: FloatArray = components @ (weights / np.linalg.norm(weights, axis=0))
@@ -96,13 +77,12 @@ def planted_signal(components: FloatArray, n_voxels: int, *, seed: int) -> Float
 def add_noise(
     signal: FloatArray, n_repetitions: int, *, signal_share: float, shared_noise: float, seed: int, part: str = ""
 ) -> FloatArray:
-    """Present each stimulus several times to noisy voxels.
+    """Present each stimulus several times to noisy voxels; (n_stimuli, n_repetitions, n_voxels), float32.
 
     Parameters
     ----------
     signal : ndarray of shape (n_stimuli, n_voxels)
         Noise-free responses of unit variance.
-    n_repetitions : int
     signal_share : float
         Share of a presentation's variance that is signal, in (0, 1].
     shared_noise : float
@@ -111,10 +91,6 @@ def add_noise(
         The voxels' loadings on the shared noise depend on it alone, the noise on ``part`` too.
     part : str
         Name of these presentations, e.g. ``"train"``.
-
-    Returns
-    -------
-    responses : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32
     """
     if not 0 < signal_share <= 1 or not 0 <= shared_noise <= 1 or n_repetitions < 1:
         raise OptionError(

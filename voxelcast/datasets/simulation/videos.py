@@ -13,17 +13,7 @@ def draw_clip(seed: int, number: int, n_frames: int, size: int) -> ByteArray:
 
     Backgrounds are drifting gratings and plaids, 1/f noise, expanding rings or rays; objects are discs, squares and
     stripes with textures of their own. Spatial frequency, orientation, speed, colour and contrast are drawn at random.
-
-    Parameters
-    ----------
-    seed : int
-        Of the whole simulation.
-    number : int
-        Of the clip; each depends on ``seed`` and its own number only.
-
-    Returns
-    -------
-    frames : ndarray of shape (n_frames, size, size, 3), uint8
+    The frames (n_frames, size, size, 3) depend on the simulation's ``seed`` and the clip's own ``number`` only.
     """
     rng = generator(seed, "clip", number)
     cut = int(rng.integers(n_frames // 4, 3 * n_frames // 4 + 1)) if rng.random() < 0.3 else n_frames

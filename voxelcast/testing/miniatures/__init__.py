@@ -29,13 +29,8 @@ register_miniature = MINIATURES.register
 
 
 def write_miniature(kind: str, root: Path, seed: int = 0) -> DatasetSettings:
-    """Write a miniature of a kind of dataset to a new folder.
+    """Write a miniature of a kind of dataset to a new folder, and return the settings that read it.
 
     Raises UnknownNameError for a kind that has no miniature; StoreError where ``root`` holds anything else.
-
-    Returns
-    -------
-    settings : DatasetSettings
-        That read it.
     """
     return MINIATURES.get(kind)(root, seed)

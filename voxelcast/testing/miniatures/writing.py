@@ -46,10 +46,7 @@ def write_dict(path: Path, content: dict[Any, Any]) -> None:
 def write_clips(paths: Sequence[Path], seed: int) -> FloatArray:
     """Write a synthetic video of a second to each path, or a picture where it ends in ``.png``; 32 x 32 pixels.
 
-    Returns
-    -------
-    looks : ndarray of shape (n_clips, 80), float64
-        What drives the responses: see :func:`look`.
+    Returns what drives the responses, (n_clips, 80), float64: see :func:`look`.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a miniature's responses does not
 
@@ -68,18 +65,8 @@ def write_clips(paths: Sequence[Path], seed: int) -> FloatArray:
 def look(frames: ByteArray, cells: int = 4) -> FloatArray:
     """Describe a clip by plain numbers that features of many networks carry too.
 
-    Per cell of a grid over the picture: mean colour, contrast and change from frame to frame.
-
-    Parameters
-    ----------
-    frames : ndarray of shape (n_frames, height, width, 3), uint8
-        Height and width divisible by ``cells``.
-    cells : int
-        Cells along each side.
-
-    Returns
-    -------
-    description : ndarray of shape (5 * cells**2,), float64
+    Per cell of a grid over the picture, with ``cells`` along each side: mean colour, contrast and change from frame to
+    frame; shape (5 * cells**2,). Frames (n_frames, height, width, 3) have a height and width divisible by ``cells``.
     """
     n_frames, height, width, _ = frames.shape
     picture = frames.reshape(n_frames, cells, height // cells, cells, width // cells, 3) / 255.0
@@ -94,18 +81,9 @@ def plant_responses(
 ) -> tuple[FloatArray, FloatArray]:
     """Make responses that the looks of the stimuli drive (model: :mod:`voxelcast.datasets.simulation.responses`).
 
-    Parameters
-    ----------
-    looks : ndarray of shape (n_stimuli, n_features)
-        Training stimuli first.
-    repetitions : tuple of int
-        Of the training and of the test stimuli.
-    *names : str
-        Whose responses, e.g. subject and ROI.
-
-    Returns
-    -------
-    train, test : ndarray of shape (n_stimuli, n_repetitions, n_voxels), float32
+    ``looks`` (n_stimuli, n_features) are those of the training stimuli first; ``repetitions`` those of the training and
+    of the test stimuli; ``names`` say whose responses, e.g. subject and ROI. Returns those to the training and to the
+    test stimuli, each (n_stimuli, n_repetitions, n_voxels), float32.
     """
     own = derive_seed(seed, "miniature", *names)
     signal = planted_signal(driving_components(looks, n_train, 5), n_voxels, seed=own)
