@@ -55,6 +55,7 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     exec(compile(offline, README.name, "exec"), {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_figures_are_drawn_by_their_scripts(script: Path, tmp_path: Path) -> None:
     walk(script, tmp_path)

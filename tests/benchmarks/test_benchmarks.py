@@ -29,6 +29,7 @@ def test_pls_scores_are_equal_by_the_same_definition() -> None:
     assert "120 stimuli, 12 features, 20 voxels, 4 folds" in lines[0]
 
 
+@pytest.mark.slow
 def test_mini_track_finds_the_true_layers_in_workers_as_in_this_process() -> None:
     counts = {"sub01": {"V1": 12, "EBA": 8}, "sub02": {"V1": 5}}
     track = MiniTrack(2, counts, replace(SMALL, n_layers=6), nested=True)
@@ -43,6 +44,7 @@ def test_mini_track_finds_the_true_layers_in_workers_as_in_this_process() -> Non
         assert (here.layer, here.selection_score, here.score) == (pair.layer, pair.selection_score, pair.score)
 
 
+@pytest.mark.slow
 def test_mini_track_in_outer_folds_of_their_own() -> None:
     found = benchmark_mini_track(MiniTrack(1, {"sub01": {"V1": 30}}, SMALL, n_outer=4))
     (pair,) = found.pairs

@@ -565,6 +565,7 @@ def test_a_wrong_command(
     assert contents(tmp_path) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["components", "video"])
 def test_the_real_command_says_the_same(case: str, clips: Path, tmp_path: Path) -> None:
     """Through the interpreter and worker processes, as a user would."""

@@ -111,6 +111,7 @@ def test_a_run_leaves_its_files(kind: str, tmp_path: Path, request: pytest.Fixtu
     assert contents(root) == before
 
 
+@pytest.mark.slow
 def test_a_challenge_ends_in_a_submission(simulation: Path, tmp_path: Path) -> None:
     plain = settings(simulation, dataset={"kind": "simulated", "root": str(simulation)}, frames={"every": 2})
     plain["networks"] = [{"name": ENERGY, "layers": ["static.3", "static.5", "colour"]}]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.experiment.miniature import read_table, settings, write_dataset
 
 _SCRIPT = """
@@ -23,6 +25,7 @@ print("end", summary.steps_run)
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_runs_an_experiment_once(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", n=24)
     plain = settings(root, compute={"workers": 2}, compress={"components": 4})

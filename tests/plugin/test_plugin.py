@@ -9,6 +9,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 LAB = Path(__file__).parent / "lab"
 
 
@@ -26,6 +28,7 @@ def install(target: Path) -> None:
     (described / "entry_points.txt").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_a_labs_package_adds_one_of_each(tmp_path: Path) -> None:
     install(tmp_path / "site")
     shutil.copy(LAB / "checks.py", tmp_path)

@@ -29,6 +29,7 @@ def bayes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_importance_and_contours(bayes: Path) -> None:
     before, backend = dict(mpl.rcParams), mpl.get_backend()
     page = read_page(bayes)

@@ -99,6 +99,7 @@ def test_contrast_of_heatmap_cells(page: Page) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
+@pytest.mark.slow
 def test_same_folder_same_bytes(tmp_path: Path) -> None:
     output = write_output(tmp_path / "output", subjects=["sub01", "sub02"], n_layers=1, n_settings=2)
     first = write_report(output).read_bytes()

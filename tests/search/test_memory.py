@@ -61,6 +61,7 @@ def _peak(n_folds: int, n_layers: int, refitted: bool, per: str, method: str) ->
     return peak, fit_bytes(size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refitted", [False, True])
 @pytest.mark.parametrize(
     ("n_layers", "per", "method"), [(1, "roi", "none"), (3, "voxel", "none"), (4, "voxel", "stacking")]
@@ -72,11 +73,13 @@ def test_the_peak_is_what_is_stated(n_layers, per, method, refitted):
     assert peak >= 0.5 * sum(stated.values())
 
 
+@pytest.mark.slow
 def test_folds_cost_no_copies_of_the_responses():
     few, many = (_peak(n_folds, 1, True, "roi", "none")[0] for n_folds in (3, 9))
     assert many - few < 8 * N * Q
 
 
+@pytest.mark.slow
 def test_stacking_keeps_the_moments_of_one_layer_at_a_time():
     few, many = (_peak(4, n_layers, False, "voxel", "stacking")[0] for n_layers in (2, 6))
     # Two folds' predictions and the sums over the layers; not every layer's moments of every part.
