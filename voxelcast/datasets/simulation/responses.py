@@ -35,8 +35,8 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
 
     Features (n_stimuli, n_features), of the ``n_train`` >= 2 training stimuli first, are standardised with the training
     mean and standard deviation; those that are constant there are left out. The components (n_stimuli, n_kept),
-    float64, have zero mean and unit variance over the training stimuli; they are fewer than ``n_components`` where the training
-    features have a lower rank.
+    float64, have zero mean and unit variance over the training stimuli; they are fewer than ``n_components`` where the
+    training features have a lower rank.
 
     Raises ShapeError, DataError where the features are no matrix, not finite, or all constant.
     """
