@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.clips import ClipFrames, make_clips
 from voxelcast.execution.machine import check_disk
 from voxelcast.features.matrix import FeatureMatrix, RowFile
-from voxelcast.features.pca import PCAOptions, pca_scores, raw_gram
+from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores
 from voxelcast.networks.base import Network, Precision
 from voxelcast.networks.extract import StimulusFeatures, extract_from
 from voxelcast.networks.registry import load_network
@@ -134,7 +134,7 @@ def benchmark_memory(
         used = sum(path.stat().st_size for paths in shards.values() for path in paths)
         started = time.perf_counter()
         for paths in shards.values():
-            pca_scores(raw_gram(FeatureMatrix(paths)), np.arange(e.stimuli), PCAOptions(kept))
+            pca_scores(next(gram_matrices(FeatureMatrix(paths), [None])), np.arange(e.stimuli), PCAOptions(kept))
         compress_seconds = time.perf_counter() - started
     return MemoryBenchmark(
         e, len(clips[0]), features, kept, needed, used, extracted_mb, peak_mb(), extract_seconds, compress_seconds

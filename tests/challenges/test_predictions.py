@@ -9,8 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from voxelcast.challenges.official import score_predictions
-from voxelcast.challenges.predictions import read_outputs
+from voxelcast.challenges.predictions import read_outputs, score_predictions
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
 

@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores, raw_gram
+from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores
 from voxelcast.features.settings import CompressionSettings
 
 
@@ -87,10 +87,11 @@ def test_order_of_training_rows_changes_nothing_beyond_rounding():
     np.testing.assert_allclose(first.scores, second.scores, atol=1e-9 * np.abs(first.scores).max())
 
 
-def test_memory_bound_changes_nothing():
+def test_memory_bound_changes_nothing(monkeypatch):
+    monkeypatch.setattr("voxelcast.features.pca.COLUMNS", 64)
     matrix = FeatureMatrix([_features()])
-    one_by_one = list(gram_matrices(matrix, SUBSETS, scale=True, memory=1.0, block=64))
-    at_once = list(gram_matrices(matrix, SUBSETS, scale=True, block=64))
+    one_by_one = list(gram_matrices(matrix, SUBSETS, scale=True, memory=1.0))
+    at_once = list(gram_matrices(matrix, SUBSETS, scale=True))
     for a, b in zip(one_by_one, at_once, strict=True):
         assert np.array_equal(a, b)
 
@@ -139,7 +140,7 @@ def test_features_that_do_not_vary_are_refused(value):
 def test_centred_and_raw_gram_matrices_give_the_same_components():
     features = _features().astype(np.float64)
     centred = features - features[:50].mean(0)
-    raw = pca_scores(raw_gram(FeatureMatrix([features])), np.arange(45), PCAOptions(8))
+    raw = pca_scores(next(gram_matrices(FeatureMatrix([features]), [None])), np.arange(45), PCAOptions(8))
     twice = pca_scores(centred @ centred.T, np.arange(45), PCAOptions(8))
     np.testing.assert_allclose(raw.scores, twice.scores, atol=1e-10 * np.abs(raw.scores).max())
 

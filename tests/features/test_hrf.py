@@ -7,17 +7,17 @@ import pytest
 from scipy.integrate import quad
 
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
-from voxelcast.features.hrf import DoubleGamma, kernels
+from voxelcast.features.hrf import KERNELS, DoubleGamma
 from voxelcast.features.pooling import make_pool
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("bold", 5.0), ("bold_2021_1", 0.57), ("bold_2021_2", 1.77)])
 def test_kernels_are_largest_where_they_say(name, seconds):
     times = np.arange(0, 30, 0.001)
-    assert times[kernels()[name](times).argmax()] == pytest.approx(seconds, abs=0.02)
+    assert times[KERNELS[name](times).argmax()] == pytest.approx(seconds, abs=0.02)
 
 
-@pytest.mark.parametrize("kernel", [*kernels().values(), DoubleGamma(5, 12, 0.2, 0.9)])
+@pytest.mark.parametrize("kernel", [*KERNELS.values(), DoubleGamma(5, 12, 0.2, 0.9)])
 @pytest.mark.parametrize("times", [[0, 0.5, 1.0, 1.5, 2.0, 2.5], [0, 0.1, 0.9, 1.0, 2.2]], ids=["steady", "variable"])
 def test_weights_are_those_of_a_convolution_on_a_fine_grid(kernel, times):
     """Hold each frame, convolve with the kernel, and average over the clip."""

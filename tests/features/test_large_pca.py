@@ -16,7 +16,7 @@ from voxelcast.features.compressors import make_compressor
 from voxelcast.features.covariance import covariance_coordinates, covariance_scores
 from voxelcast.features.krylov import krylov_scores
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import PCAOptions, pca_scores, raw_gram
+from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores
 from voxelcast.features.settings import CompressionSettings
 
 
@@ -166,7 +166,7 @@ def test_coordinates_from_the_covariance_keep_every_distance():
 
 def test_the_smallest_matrix_is_chosen(monkeypatch):
     wide, narrow = _features(), _features(n_features=40)
-    grams = [raw_gram(FeatureMatrix([features])) for features in (wide, narrow)]
+    grams = [next(gram_matrices(FeatureMatrix([features]), [None])) for features in (wide, narrow)]
     wanted = [pca_scores(gram, SUBSETS[0], PCAOptions(5)).scores for gram in grams]
 
     def largest(features, method="pca", components=4):

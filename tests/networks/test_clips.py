@@ -10,7 +10,7 @@ from voxelcast.networks.clips import ClipCutter
 from voxelcast.networks.extract import extract
 from voxelcast.networks.families.own_network import network_from_module
 from voxelcast.networks.hooks import capture
-from voxelcast.networks.registry import find_recipe, load_network
+from voxelcast.networks.registry import find_family, load_network
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.decode import iter_frames
 
@@ -86,7 +86,8 @@ def test_clips_that_cannot_be_are_refused(name, options, error, message):
 
 
 def test_video_cards_carry_the_kinetics_preprocessing():
-    recipe = find_recipe(NetworkSettings("torchvision/r3d_18", "fc"))
+    settings = NetworkSettings("torchvision/r3d_18", "fc")
+    recipe = find_family(settings).recipe(settings)
     assert recipe.clip is not None
     assert (recipe.input_size, recipe.clip.length, recipe.clip.stride) == (112, 16, 16)
     assert recipe.mean == (0.43216, 0.394666, 0.37645)
@@ -133,8 +134,8 @@ def test_layers_are_torchvisions_own_output_with_time_first(r3d):
         "fc": (2, 400),
     }
     clips = torch.stack([frames[:8], frames[6:]]).transpose(1, 2)
-    with torch.inference_mode(), capture(r3d._module, ["stem", "layer2.0"]) as plain:
-        logits = r3d._module(clips)
+    with torch.inference_mode(), capture(r3d.module, ["stem", "layer2.0"]) as plain:
+        logits = r3d.module(clips)
     torch.testing.assert_close(activations["fc"], logits, rtol=1e-4, atol=1e-5)
     stem, second = plain["stem"], plain["layer2.0"]
     expected = torch.cat([stem[0].transpose(0, 1), stem[1].transpose(0, 1)[2:]])
@@ -151,7 +152,7 @@ def test_tokens_of_mvit_lie_where_their_pixels_are(name):
     network = load_network(name, weights="random", layers=["conv_proj", "pos_encoding", "blocks.0"])
     frames = network.prepare(np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8))
     found = network.activations(frames)
-    encoding = network._module.pos_encoding
+    encoding = network.module.pos_encoding
     expected = found["conv_proj"]
     if encoding.spatial_pos is not None:
         places = encoding.spatial_pos.reshape(56, 56, -1).permute(2, 0, 1)

@@ -14,7 +14,7 @@ from voxelcast.features.pooling import POOLS, MeanPool, list_pools, make_pool, r
 from voxelcast.networks.family import FAMILIES, Family, register_network
 from voxelcast.networks.layer_sizes import extraction_cost
 from voxelcast.networks.recipe import Recipe
-from voxelcast.networks.registry import find_recipe, list_networks, load_network
+from voxelcast.networks.registry import find_family, list_networks, load_network
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 
 
@@ -57,8 +57,9 @@ def test_a_family_is_one_class(lab):
 
 
 def test_what_is_no_torch_module_has_no_recipe():
+    settings = NetworkSettings("voxelcast/motion_energy", "all")
     with pytest.raises(OptionError, match="is no torch module"):
-        find_recipe(NetworkSettings("voxelcast/motion_energy", "all"))
+        find_family(settings).recipe(settings)
 
 
 def test_a_pool_is_one_class(monkeypatch):

@@ -57,7 +57,7 @@ def test_an_own_network_is_its_module(written):
     frames = np.random.default_rng(0).integers(0, 256, (5, 24, 24, 3), dtype=np.uint8)
     found = network.activations(network.prepare(frames))
     module = sys.modules["my_small_nets"].Small()
-    module.load_state_dict(network._module.state_dict())
+    module.load_state_dict(network.module.state_dict())
     # Made of the card alone.
     rgb = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
     inputs = (rgb - torch.tensor(CARD["mean"])[:, None, None]) / torch.tensor(CARD["std"])[:, None, None]
@@ -87,11 +87,11 @@ def test_same_code_and_seed_give_the_same_card_and_other_code_another(written):
 def test_weights_come_from_a_file_by_the_usual_rules(written, tmp_path):
     name = written()
     network = load_network(name, layers=["conv"], seed=1, **CARD)
-    torch.save(network._module.state_dict(), tmp_path / "w.pth")
+    torch.save(network.module.state_dict(), tmp_path / "w.pth")
     loaded = load_network(name, layers=["conv"], weights="w.pth", seed=2, **CARD)
     assert loaded.card.weights_hash == network.card.weights_hash
     assert loaded.card.weights.startswith("file w.pth (blake2b ")
-    torch.save(network._module, tmp_path / "whole.pth")
+    torch.save(network.module, tmp_path / "whole.pth")
     with pytest.raises(UnsafeFileError, match=r"save the network's state_dict"):
         load_network(name, layers=["conv"], weights="whole.pth", **CARD)
     with pytest.raises(MissingFileError, match=r"none\.pth does not exist"):

@@ -8,7 +8,7 @@ from torch import nn
 
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.families.own_network import network_from_module
-from voxelcast.networks.registry import describe_layers, find_recipe, list_networks, load_network
+from voxelcast.networks.registry import describe_layers, find_family, list_networks, load_network
 from voxelcast.networks.settings import NetworkSettings
 
 MOBILENET = "mobilenet_v2_1.0_224_coral_tv.pth"
@@ -97,7 +97,8 @@ def test_random_weights_follow_the_seed_and_leave_torch_alone():
 
 
 def test_cards_carry_the_released_weights_preprocessing():
-    recipe = find_recipe(NetworkSettings("torchvision/inception_v3", "fc"))
+    settings = NetworkSettings("torchvision/inception_v3", "fc")
+    recipe = find_family(settings).recipe(settings)
     assert (recipe.input_size, recipe.mean, recipe.std) == (299, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     card = load_network("torchvision/squeezenet1_1", weights="random", layers=["*.0"]).card
     assert (card.input_size, card.mean, card.std) == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

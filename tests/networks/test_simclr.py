@@ -16,7 +16,7 @@ from voxelcast.networks.families.simclr import (
     SelectiveKernel,
     SimCLRNet,
 )
-from voxelcast.networks.registry import find_recipe, list_networks, load_network
+from voxelcast.networks.registry import find_family, list_networks, load_network
 from voxelcast.networks.settings import NetworkSettings
 
 # Millions, without the classifier: Chen et al. (2020), table 1, and the original's list of checkpoints.
@@ -173,7 +173,8 @@ def test_activations_are_those_of_the_original(tmp_path, sk, size):
 
 @pytest.mark.parametrize("name", ["simclr/r50_1x_sk0", "simclr/r152_3x_sk1"])
 def test_input_is_never_normalised(name):
-    recipe = find_recipe(NetworkSettings(name, "fc"))
+    settings = NetworkSettings(name, "fc")
+    recipe = find_family(settings).recipe(settings)
     assert (recipe.mean, recipe.std) == ((0.0,) * 3, (1.0,) * 3)
     for override in ({"mean": (0.5,) * 3}, {"std": (0.229, 0.224, 0.225)}, {"mean": (0.0,) * 3}):
         with pytest.raises(OptionError, match=r"must stay .* in \[0, 1\] as it is"):

@@ -10,7 +10,7 @@ from tests.networks.loading import loaded
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
 from voxelcast.networks.families.vone_block import GaborParameters, VOneBlock, draw_parameters, gabor_filters
 from voxelcast.networks.families.vonenet import Area
-from voxelcast.networks.registry import find_recipe, load_network
+from voxelcast.networks.registry import find_family, load_network
 from voxelcast.networks.settings import NetworkSettings
 
 LISTS = {
@@ -34,7 +34,8 @@ FLAGS = {
 
 @pytest.mark.parametrize("name", LISTS)
 def test_tensors_have_the_names_and_shapes_of_released_checkpoints(released_names, name):
-    module = find_recipe(NetworkSettings(name, "fc")).build(224, True)
+    settings = NetworkSettings(name, "fc")
+    module = find_family(settings).recipe(settings).build(224, True)
     expected = released_names(f"{LISTS[name]}.state_dict.json")
     assert {key: tensor.shape for key, tensor in module.state_dict().items()} == expected
 

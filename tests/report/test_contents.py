@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import Page, read_page
-from voxelcast.report.significance import percent
+from voxelcast.report.heatmap import percent
 from voxelcast.report.summary import choose_measure, findings, overall_row, roi_rows
 from voxelcast.results.read import read_results
 from voxelcast.testing.results import write_output

@@ -16,8 +16,7 @@ from voxelcast.report import page
 from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import duration, flatten, memory, step_rows
 from voxelcast.report.plot_data import parse_hyperparameters, staircase
-from voxelcast.report.strips import strip_axis
-from voxelcast.report.summary import Mean, mean_or_nan, number
+from voxelcast.report.summary import Mean, mean_or_nan, number, strip_axis
 from voxelcast.results.read import read_results
 from voxelcast.testing.results import write_output
 

@@ -17,8 +17,7 @@ from voxelcast.app.table import Query, choices, table_lines
 from voxelcast.execution.status import RunStatus, StageStatus
 from voxelcast.report.heatmap import roi_table
 from voxelcast.report.page import environment
-from voxelcast.report.strips import strip_axis
-from voxelcast.report.summary import Measure, choose_measure, chosen_counts, findings, overall_row, roi_rows
+from voxelcast.report.summary import Measure, choose_measure, chosen_counts, findings, overall_row, roi_rows, strip_axis
 from voxelcast.results.read import Results
 
 _CHOSEN_SHOWN: Final = 5  # the report lists them all

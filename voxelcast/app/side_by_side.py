@@ -13,7 +13,7 @@ from voxelcast.app.experiment import Experiment, need_results
 from voxelcast.core.errors import OptionError
 from voxelcast.report.comparison import differences, mean_rows, outputs_of, warnings_of
 from voxelcast.report.comparison_page import write_comparison
-from voxelcast.report.strips import strip_axis
+from voxelcast.report.summary import strip_axis
 
 MOST = 20
 """Experiments in one comparison; a table of more is not read but sorted, which the list does."""
@@ -22,12 +22,9 @@ MOST = 20
 def side_by_side(experiments: Sequence[Experiment], *, by_voxel: bool) -> dict[str, Any]:
     """Compare experiments that have scores; raise OptionError for too few or many, DataError if one has none.
 
-    Returns
-    -------
-    content : dict
-        ``experiments``; their ``labels``, with the folder where several have the same name; ``rows``: (ROI, its
-        `Mean` for each experiment, the highest score) as :func:`voxelcast.report.comparison.mean_rows` has them; the
-        ``axis`` that all share; ``differences`` of settings, and ``warnings``.
+    Gives ``experiments``; their ``labels``, with the folder where several have the same name; ``rows``: (ROI, its
+    `Mean` for each experiment, the highest score) as :func:`voxelcast.report.comparison.mean_rows` has them; the
+    ``axis`` that all share; ``differences`` of settings, and ``warnings``.
     """
     _check_count(experiments)
     names = [experiment.name for experiment in experiments]

@@ -126,7 +126,9 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
 
     The page does not say whether voxels of different subjects are pooled (``beside`` has that number as
     ``pooled_voxels``), nor what becomes of a voxel whose mean reliability is not positive: here it is left out. A
-    voxel with constant predictions counts as 0.
+    voxel with constant predictions counts as 0. Raises AlignmentError if measured and predicted do not hold the same
+    subjects and ROIs, ShapeError or DataError if arrays do not fit one another, hold NaN, or have fewer than two
+    repetitions.
 
     Parameters
     ----------
@@ -134,13 +136,6 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
         NaN marks a missing repetition.
     predicted : mapping of (subject, roi) to ndarray of shape (n_stimuli, n_voxels)
         The same subjects and ROIs.
-
-    Raises
-    ------
-    AlignmentError
-        If the two do not hold the same subjects and ROIs.
-    ShapeError, DataError
-        If arrays do not fit one another, hold NaN, or have fewer than two repetitions.
 
     References
     ----------

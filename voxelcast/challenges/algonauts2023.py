@@ -109,7 +109,8 @@ def score_2023(
     and all subjects together. How the organisers put vertices together is not stated where it could be found:
     ``beside`` has the median (``median``), the mean of the subjects' means (``mean_of_subjects``) and the mean of
     ``r |r| / noise_ceiling_r2`` in percent, in which nothing is clipped (``unclipped``). A vertex whose ceiling is 0
-    or NaN is left out; one with constant predictions counts as 0.
+    or NaN is left out; one with constant predictions counts as 0. Raises AlignmentError, ShapeError or DataError if the
+    three do not fit one another, or hold NaN where they must not.
 
     Parameters
     ----------
@@ -118,11 +119,6 @@ def score_2023(
     ceiling_r2 : mapping of (subject, hemisphere) to ndarray of shape (n_vertices,)
         Share of the mean responses' variance that is signal, between 0 and 1:
         ``ncsnr**2 / (ncsnr**2 + mean(1 / n_repetitions))``.
-
-    Raises
-    ------
-    AlignmentError, ShapeError, DataError
-        If the three do not fit one another, or hold NaN where they must not.
 
     References
     ----------

@@ -17,14 +17,7 @@ import numpy as np
 from voxelcast.challenges.archive import pickled
 from voxelcast.challenges.base import Challenge, Shape
 from voxelcast.challenges.registry import register_challenge
-from voxelcast.challenges.scores import (
-    ChallengeScore,
-    Part,
-    check_parts,
-    check_prediction,
-    correlation,
-    mean_of,
-)
+from voxelcast.challenges.scores import ChallengeScore, Part, check_parts, check_prediction, correlation, mean_of
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset
@@ -105,18 +98,12 @@ def score_2025(
     The first and the last ``edge`` volumes of every run are dropped. Per subject and parcel, r runs over the volumes
     of all runs one after the other; whether the organisers correlate so or run by run could not be found: ``beside``
     has the mean of the runs' r as ``mean_of_runs``. A parcel with constant predictions counts as 0, and there is no
-    noise ceiling.
+    noise ceiling. Raises AlignmentError, ShapeError or DataError if the two do not fit one another, hold NaN, or a run
+    is too short.
 
     Parameters
     ----------
     measured, predicted : mapping of (subject, run) to ndarray of shape (n_volumes, n_parcels)
-    edge : int
-        Volumes to drop at either end of a run.
-
-    Raises
-    ------
-    AlignmentError, ShapeError, DataError
-        If the two do not fit one another, hold NaN, or a run is too short.
 
     References
     ----------

@@ -13,9 +13,7 @@ from voxelcast.core.registry import Registry
 from voxelcast.datasets.base import Dataset
 
 CHALLENGES: Final[Registry[type[Challenge]]] = Registry(
-    "challenge",
-    "voxelcast.challenges",
-    [f"voxelcast.challenges.algonauts{year}" for year in (2021, 2023, 2025)],
+    "challenge", "voxelcast.challenges", [f"voxelcast.challenges.algonauts{year}" for year in (2021, 2023, 2025)]
 )
 
 C = TypeVar("C", bound=type[Challenge])

@@ -21,7 +21,6 @@ from voxelcast.execution.journal import Journal
 from voxelcast.execution.steps import Batch, Step
 from voxelcast.store.steps import StepId, StepStore
 
-DEFAULT_RETRIES = 2
 _NO_JOURNAL = Journal()
 _POLL_SECONDS = 0.5  # how soon a new worker is noticed
 _PATIENCE_SECONDS = 90.0  # in which a network file system must show what another machine wrote
@@ -59,7 +58,7 @@ class StageRunner:
     store: StepStore
     progress: Progress
     journal: Journal = _NO_JOURNAL
-    retries: int = DEFAULT_RETRIES
+    retries: int = 2
 
     def run(self, what: str, steps: Sequence[Step], unit: str = "step") -> int:
         """Run the steps that are not done yet, all of which are needed, and return how many were run.

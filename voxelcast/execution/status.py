@@ -117,12 +117,7 @@ def _stage(root: Path, line: dict[str, Any], failed: set[str]) -> StageStatus:
 
 
 def _seconds_left(
-    root: Path,
-    begin: dict[str, Any],
-    begun: dict[str, Any],
-    stages: list[StageStatus],
-    *,
-    tried_again: bool,
+    root: Path, begin: dict[str, Any], begun: dict[str, Any], stages: list[StageStatus], *, tried_again: bool
 ) -> float | None:
     """Go on at the speed of the stage under way; of stages not begun, take what was forecast; None if nothing was.
 

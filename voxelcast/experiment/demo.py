@@ -119,11 +119,7 @@ def _kernel(matrix: FeatureMatrix) -> FloatArray:
 
 
 def linear_cka(K: FloatArray, L: FloatArray) -> float:
-    """Similarity of two feature spaces: ``<K, L> / (|K| |L|)`` of their centred Gram matrices.
-
-    Parameters
-    ----------
-    K, L : ndarray of shape (n_stimuli, n_stimuli)
+    """Similarity of two feature spaces: ``<K, L> / (|K| |L|)`` of their centred Gram matrices (n_stimuli, n_stimuli).
 
     References
     ----------

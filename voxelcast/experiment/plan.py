@@ -23,13 +23,7 @@ from voxelcast.experiment.steps.compress import (
     JoinJob,
     excluded_folds,
 )
-from voxelcast.experiment.steps.extract import (
-    Readable,
-    extract_steps,
-    load,
-    pool_index,
-    table_step,
-)
+from voxelcast.experiment.steps.extract import Readable, extract_steps, load, pool_index, table_step
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.responses import ResponsesJob

@@ -134,17 +134,10 @@ def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Reada
 
 
 def voxels_at_quantiles(scores: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Pick the voxels whose scores lie nearest to `QUANTILES` of the finite ones; each voxel once.
+    """Pick the voxels whose scores, (n_voxels,), lie nearest to `QUANTILES` of the finite ones; each voxel once.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_voxels,)
-        NaN where a voxel has none.
-
-    Returns
-    -------
-    voxels, quantiles : ndarray of shape (n_examples,)
-        From the best on; empty where no score is finite. A voxel that is nearest to two quantiles has the higher one.
+    The voxels and their quantiles, (n_examples,), go from the best on and are empty where no score is finite. A voxel
+    that is nearest to two quantiles has the higher one.
     """
     order = np.argsort(scores, kind="stable")[: int(np.isfinite(scores).sum())]  # NaN sorts behind
     quantile_of_rank: dict[int, float] = {}

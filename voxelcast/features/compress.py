@@ -24,7 +24,6 @@ from voxelcast.features.pca import (
     coordinates,
     gram_matrices,
     pca_scores,
-    raw_gram,
     standardise,
 )
 from voxelcast.features.settings import CompressionSettings
@@ -78,7 +77,7 @@ def compress_folds(
     layer: str = "",
     precision: Precision = "float64",
 ) -> Iterator[Compressed]:
-    """Fit a compression to each of several training sets and give all stimuli's components, in order.
+    """Fit a compression to each of several training sets, rows of the matrix; give all stimuli's components, in order.
 
     Wide features are never in memory, and no matrix is larger than `voxelcast.features.pca.MOST_SQUARE` squared.
     Principal components, UMAP, MDS and the autoencoder work on the Gram matrix, for which the features are read once,
@@ -87,27 +86,10 @@ def compress_folds(
     than stimuli come from the features' covariance; where there are more of both than `MOST_SQUARE`, from block Krylov
     iteration. Both are exact. The other methods work on the covariance where stimuli are too many, or refuse.
 
-    Parameters
-    ----------
-    matrix : FeatureMatrix of shape (n_stimuli, n_features)
-    subsets : sequence of ndarray of int
-        Rows of each training set, e.g. of each fold.
-    seed : int
-        Of what the method leaves to chance.
-    axis : bool
-        Weigh time steps by their first principal axis first; see `voxelcast.features.temporal_axis`.
-    layer : str
-        For messages.
-    precision : {"float64", "float32"}
-        Of the products of features.
-
-    Raises
-    ------
-    OptionError
-        If more components are asked for than a training set allows, and ``fewer="error"``, or the method would need
-        too large a matrix.
-    DataError
-        If the features do not vary over a training set, or are not finite.
+    With ``axis`` time steps are weighed by their first principal axis first; see `voxelcast.features.temporal_axis`.
+    ``layer`` is for messages. Raises OptionError if more components are asked for than a training set allows, and
+    ``fewer="error"``, or the method would need too large a matrix; DataError if the features do not vary over a
+    training set, or are not finite.
     """
     for rows in subsets:
         _check_rows(rows, matrix.shape[0])
@@ -125,7 +107,9 @@ def compress_folds(
 def _compress(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[Compressed]:
     method = fit.settings.method
     if method == "none":
-        plain = _plain_features(matrix, fit.pca.where)
+        check_plain(matrix.shape[1], fit.pca.where)
+        plain = matrix.columns(0, matrix.shape[1])
+        check_finite(f"features{fit.pca.where}", plain, "extract them again")
         yield from (Compressed(plain, 1.0) for _ in subsets)
         return
     if method == RandomProjection.name:
@@ -198,13 +182,6 @@ def _project(matrix: FeatureMatrix, rows: IntArray, fit: _Fit) -> FloatArray:
     return scores
 
 
-def _plain_features(matrix: FeatureMatrix, where: str) -> FloatArray:
-    check_plain(matrix.shape[1], where)
-    features = matrix.columns(0, matrix.shape[1])
-    check_finite(f"features{where}", features, "extract them again")
-    return features
-
-
 def check_plain(n_features: int, where: str = "") -> None:
     """Raise OptionError where there are too many features to leave them uncompressed."""
     if n_features > MOST_PLAIN_FEATURES:
@@ -239,7 +216,7 @@ def _check_rows(rows: IntArray, n_stimuli: int) -> None:
 
 
 def _raw_gram_if_sound(matrix: FeatureMatrix, subsets: Sequence[IntArray], precision: Precision) -> FloatArray | None:
-    gram = raw_gram(matrix, precision=precision)
+    (gram,) = gram_matrices(matrix, [None], precision=precision)
     for rows in subsets:
         taken = np.zeros(len(gram))
         taken[rows] = 1.0

@@ -91,7 +91,6 @@ class Compressor(ABC):
 
     def work(self, n_stimuli: int, n_features: int) -> Cost:
         """State what fitting and applying it to features in memory costs."""
-        del n_features
         return Cost(memory=8.0 * n_stimuli * self.components)
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
@@ -112,12 +111,8 @@ def _check(X: FloatArray, n_features: int | None) -> None:
     check_finite("features", X, "extract them again")
 
 
-_ROOM = "voxelcast.features."
-COMPRESSORS: Registry[type[Compressor]] = Registry(
-    "compression",
-    "voxelcast.compressions",
-    [_ROOM + name for name in ("linear", "manifold", "autoencoder")],
-)
+_MODULES = [f"voxelcast.features.{module}" for module in ("linear", "manifold", "autoencoder")]
+COMPRESSORS: Registry[type[Compressor]] = Registry("compression", "voxelcast.compressions", _MODULES)
 list_compressors = COMPRESSORS.names
 
 

@@ -6,8 +6,7 @@ from voxelcast.core.cost import Cost
 from voxelcast.features import covariance, krylov
 from voxelcast.features.pca import BLOCK_BYTES, COLUMNS, MOST_SQUARE
 
-_PASSES = 20
-"""Over the features, that block Krylov iteration usually takes."""
+_PASSES = 20  # over the features, that block Krylov iteration usually takes
 
 
 def compress_bytes(n_stimuli: int, n_features: int, components: int, *, scale: bool = False) -> dict[str, float]:

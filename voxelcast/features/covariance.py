@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import (
     PCAOptions,
@@ -107,9 +107,8 @@ def _training_means(matrix: FeatureMatrix, train_rows: IntArray, where: str) -> 
 
 def _blocks(matrix: FeatureMatrix) -> Iterator[tuple[int, FloatArray]]:
     """Read all rows, some at a time, with the number of the first."""
-    height = max(1, BLOCK_BYTES // (8 * matrix.shape[1]))
-    for start in range(0, matrix.shape[0], height):
-        yield start, matrix.rows(start, start + height)
+    for rows in blocks(matrix.shape[0], 8 * matrix.shape[1], BLOCK_BYTES):
+        yield rows.start, matrix.rows(rows.start, rows.stop)
 
 
 def _train_blocks(matrix: FeatureMatrix, train_rows: IntArray) -> Iterator[FloatArray]:

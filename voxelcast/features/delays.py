@@ -9,8 +9,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import AlignmentError, OptionError
 
-BEFORE = -1
-"""Stands for a moment before the run began, or one of which nothing is known."""
+BEFORE = -1  # stands for a moment before the run began, or one of which nothing is known
 
 
 def delayed_rows(
@@ -18,18 +17,10 @@ def delayed_rows(
 ) -> IntArray:
     """Find for each volume the rows of the features that were there so many volumes before, in the same run.
 
-    Parameters
-    ----------
-    ids, wanted : sequence of str
-        Stimulus ids of the rows of the features, and of the volumes to be predicted or fitted.
-    series : mapping of stimulus id to (run, position in the run)
-    delays : sequence of int
-        In volumes (TR), at least one, from 0, which is the volume itself.
-
-    Returns
-    -------
-    rows : ndarray of int, shape (n_wanted, n_delays)
-        Of the features; `BEFORE` where the run had not begun, whatever other run came before it.
+    ``ids`` are stimulus ids of the rows of the features, ``wanted`` of the volumes to be predicted or fitted;
+    ``series`` gives the run of each and its position in it; ``delays`` are in volumes (TR), at least one, from 0, which
+    is the volume itself. The rows have the shape (n_wanted, n_delays), with `BEFORE` where the run had not begun,
+    whatever other run came before it.
     """
     if not delays or min(delays) < 0:
         raise OptionError(f"delays must be whole numbers of TR from 0; got {list(delays)}; give e.g. [1, 2, 3, 4]")

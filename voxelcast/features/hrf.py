@@ -73,8 +73,7 @@ class Kernel(ABC):
                 f"a clip of {left[0]:.3g} s ends before the BOLD kernel (largest near {self.latency:.3g} s) responds; "
                 "choose an earlier peak or pool=mean"
             )
-        scaled: FloatArray = weights / total
-        return scaled
+        return np.asarray(weights / total)
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,13 @@ class DoubleGamma(Kernel):
         from scipy.stats import gamma  # takes a second to import, and settings are checked without it
 
         rise = gamma.pdf(times, self.peak, scale=self.scale)
-        response: FloatArray = rise - self.ratio * gamma.pdf(times, self.under, scale=self.scale)
-        return response
+        return np.asarray(rise - self.ratio * gamma.pdf(times, self.under, scale=self.scale))
 
     def twice_integrated(self, times: FloatArray) -> FloatArray:
         """Integrate twice from 0: of a gamma density that is t P(k, t/s) - k s P(k + 1, t/s)."""
         t = times / self.scale
         rise, fall = (t * gammainc(k, t) - k * gammainc(k + 1, t) for k in (self.peak, self.under))
-        integral: FloatArray = rise - self.ratio * fall
-        return integral
+        return np.asarray(rise - self.ratio * fall)
 
 
 class MeasuredResponse(Kernel):
@@ -146,27 +143,22 @@ class MeasuredResponse(Kernel):
 
     def __call__(self, times: FloatArray) -> FloatArray:
         """Give the response at times in seconds after a brief event."""
-        response: FloatArray = np.interp(times, self.times, self.values, left=0.0, right=0.0)
-        return response
+        return np.asarray(np.interp(times, self.times, self.values, left=0.0, right=0.0))
 
     def twice_integrated(self, times: FloatArray) -> FloatArray:
         """Integrate twice from 0; after the last time the first integral stays what it is."""
         inside = np.clip(times, self.times[0], self.times[-1])
-        integral: FloatArray = self._twice(inside) + self._once(inside) * np.maximum(times - self.times[-1], 0.0)
-        return integral
+        return np.asarray(self._twice(inside) + self._once(inside) * np.maximum(times - self.times[-1], 0.0))
 
 
-def kernels() -> dict[str, DoubleGamma]:
-    """Name the kernels: the canonical one, and the three of the 2021 pipeline.
-
-    Those of 2021 were laid over a 3-second clip in steps of 0.03 s, so that they peak at 0.6, 1.8 and 1.2 s.
-    """
-    return {
-        "bold": DoubleGamma(),
-        "bold_2021_1": DoubleGamma(20, 40, 0.35, 0.03),
-        "bold_2021_2": DoubleGamma(60, 80, 0.5, 0.03),
-        "bold_2021_3": DoubleGamma(40, 60, 0.35, 0.03),
-    }
+# The canonical kernel, and the three of the 2021 pipeline, which were laid over a 3-second clip in steps of 0.03 s, so
+# that they peak at 0.6, 1.8 and 1.2 s.
+KERNELS = {
+    "bold": DoubleGamma(),
+    "bold_2021_1": DoubleGamma(20, 40, 0.35, 0.03),
+    "bold_2021_2": DoubleGamma(60, 80, 0.5, 0.03),
+    "bold_2021_3": DoubleGamma(40, 60, 0.35, 0.03),
+}
 
 
 def parse_parameters(text: str, allowed: Sequence[str], pool: str) -> dict[str, str]:
@@ -198,17 +190,10 @@ def parse_response(text: str) -> MeasuredResponse:
 def read_response(path: Path, column: str | None = None, step: float | None = None) -> MeasuredResponse:
     """Read a measured response from a table with a row for each time.
 
-    Parameters
-    ----------
-    path : Path
-        A .csv (commas) or .tsv (tabs) with or without a row of names, or a .npy of shape (n_times,) or (n_times,
-        n_columns).
-    column : str or None
-        Name of the response's column, or its number from 0 where there are no names; may be left out where there is
-        only one.
-    step : float or None
-        Seconds between rows, the first of them at 0 s; left out where a column named time, times, time_s, seconds or t
-        says when each row is.
+    That is a .csv (commas) or .tsv (tabs) with or without a row of names, or a .npy of shape (n_times,) or (n_times,
+    n_columns). ``column`` is the name of the response's column, or its number from 0 where there are no names; it may
+    be left out where there is only one. ``step`` is seconds between rows, the first of them at 0 s; it is left out
+    where a column named time, times, time_s, seconds or t says when each row is.
 
     Raises MissingFileError or DataError if there is no such file, or it is no table of numbers, and OptionError or
     UnknownNameError if ``column`` or ``step`` are missing, superfluous or not there.

@@ -188,8 +188,7 @@ def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Gener
 def _gaps(values: FloatArray) -> FloatArray:
     """Return the distance of each of some falling values to the nearest other one."""
     steps = -np.diff(values)
-    gaps: FloatArray = np.minimum(np.append(np.inf, steps), np.append(steps, np.inf))
-    return gaps
+    return np.asarray(np.minimum(np.append(np.inf, steps), np.append(steps, np.inf)))
 
 
 def _scores(rows: IntArray, task: _Task, options: PCAOptions) -> PCAScores:

@@ -56,8 +56,7 @@ class PrincipalComponents(Compressor):
         return fitted.scores
 
     def _transform(self, X: FloatArray) -> FloatArray:
-        scores: FloatArray = (X - self._mean) @ self._basis
-        return scores
+        return np.asarray((X - self._mean) @ self._basis)
 
 
 @COMPRESSORS.register("random_projection")

@@ -91,10 +91,7 @@ class MetricMDS(Compressor):
 
     def _transform(self, X: FloatArray) -> FloatArray:
         wanted = cdist(X.astype(np.float64), self._X)
-        points = np.empty((len(X), self.components))
-        for row, to_train in enumerate(wanted):
-            points[row] = self._point(to_train)
-        return points
+        return np.array([self._point(to_train) for to_train in wanted]).reshape(len(X), self.components)
 
     def _point(self, wanted: FloatArray) -> FloatArray:
         """Find the point of one stimulus by its distances to the training stimuli, of shape (n_train,)."""
@@ -108,8 +105,7 @@ class MetricMDS(Compressor):
             if before - stress < self.tolerance * total:
                 break
             x = centre + _ratio(wanted, distances) @ away / len(Y)
-        point: FloatArray = x
-        return point
+        return np.asarray(x)
 
 
 def _ratio(wanted: FloatArray, distances: FloatArray) -> FloatArray:

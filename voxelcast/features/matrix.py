@@ -19,15 +19,9 @@ class FeatureMatrix:
     A file is mapped while a block is read and let go: what was read does not count as this process' memory, and the
     number of shards is not bounded by the number of files that may be open.
 
-    Where time was kept, shards have an axis of it, and each step's features are columns of their own, first step
-    first; :meth:`over_time` gives a matrix of weighted sums over time instead.
-
-    Parameters
-    ----------
-    shards : sequence of Path or ndarray of shape (n_i, n_features) or (n_i, n_times, n_features), float
-        The rows, in order.
-    time_weights : ndarray of shape (n_times,) or None
-        Of a weighted sum over time.
+    Shards are float, of shape (n_i, n_features), or (n_i, n_times, n_features) where time was kept: each step's
+    features are then columns of their own, first step first; :meth:`over_time` gives a matrix of weighted sums over
+    time instead.
 
     Raises MissingFileError or DataError if a file does not exist, or is no plain .npy array of floating-point numbers;
     ShapeError if there is no shard, or the shards differ in their number of features or of time steps.

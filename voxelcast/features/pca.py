@@ -43,8 +43,7 @@ MOST_SQUARE = 10_240
 """Most rows of a square matrix in memory: 0.84 GB. Three of them are held at a time, five where more than a quarter of
 the components is asked for."""
 BLOCK_BYTES = 256 * 2**20
-COLUMNS = 4096
-"""Columns of features that are multiplied at a time, at most."""
+COLUMNS = 4096  # of features, that are multiplied at a time, at most
 EPS = float(np.finfo(np.float64).eps)
 _CORE_ROWS = 1024
 
@@ -59,21 +58,10 @@ def check_components(components: Components) -> Components:
 
 @dataclass(frozen=True)
 class PCAOptions:
-    """How principal components are fitted.
+    """How principal components are fitted; see `voxelcast.features.settings.CompressionSettings` for the first three.
 
-    Parameters
-    ----------
-    components : int or "max"
-        How many; ``"max"``: as many as the rank.
-    scale : bool
-        Divide each feature by its training standard deviation first; one that is constant there becomes 0. A Gram
-        matrix has that behind it.
-    fewer : {"error", "allow"}
-        What happens where the rank is lower than ``components``.
-    where : str
-        For messages, e.g. ``" of layer features.10"``.
-    precision : {"float64", "float32"}
-        Of the products of features (not of their sums over blocks): decides what counts as rank.
+    A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of layer features.10"``; ``precision``
+    is of the products of features (not of their sums over blocks) and decides what counts as rank.
     """
 
     components: Components = "max"
@@ -103,31 +91,20 @@ class PCAScores:
     explained_variance_ratio: FloatArray
 
 
-def raw_gram(matrix: FeatureMatrix, *, precision: Precision = "float64", block: int = COLUMNS) -> FloatArray:
-    """Multiply uncentred features with themselves, in one pass over blocks of columns.
-
-    In single precision the products (not the sums over blocks) take half the time and are good to about 1e-6 of the
-    features' mean square. A block is narrower where it would take more than 256 MiB. The result is float64, of shape
-    (n_stimuli, n_stimuli).
-    """
-    (gram,) = gram_matrices(matrix, [None], scale=False, precision=precision, block=block)
-    return gram
-
-
 def gram_matrices(
     matrix: FeatureMatrix,
     subsets: Sequence[IntArray | None],
     *,
-    scale: bool,
+    scale: bool = False,
     precision: Precision = "float64",
-    block: int = COLUMNS,
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
     """Give the Gram matrix of features as each of several training sets centres (and scales) them, see `standardise`.
 
     For None they are left as they are. Each matrix is float64, (n_stimuli, n_stimuli). A pass over the features serves
     as many training sets as fit into ``memory`` bytes (each needs ``8 * n_stimuli**2``), at least one; each costs one
-    product of n_stimuli**2 * n_features.
+    product of n_stimuli**2 * n_features. In single precision the products (not their sums over blocks of columns) take
+    half the time and are good to about 1e-6 of the features' mean square.
     """
     check_option("precision", precision, ("float64", "float32"))
     n = matrix.shape[0]
@@ -135,7 +112,7 @@ def gram_matrices(
     for first in range(0, len(subsets), at_once):
         batch = subsets[first : first + at_once]
         grams = [np.zeros((n, n)) for _ in batch]
-        for columns in matrix.blocks(columns_at_once(matrix, block)):
+        for columns in matrix.blocks(columns_at_once(matrix)):
             for gram, rows in zip(grams, batch, strict=True):
                 factors = columns if rows is None else standardise(columns, rows, scale=scale)
                 factors = factors.astype(precision, copy=False)
@@ -143,9 +120,9 @@ def gram_matrices(
         yield from grams
 
 
-def columns_at_once(matrix: FeatureMatrix, most: int = COLUMNS) -> int:
-    """Return how many columns of all stimuli take no more than 256 MiB; at most ``most``."""
-    return max(1, min(most, BLOCK_BYTES // (8 * matrix.shape[0])))
+def columns_at_once(matrix: FeatureMatrix) -> int:
+    """Return how many columns of all stimuli take no more than 256 MiB; at most `COLUMNS`."""
+    return max(1, min(COLUMNS, BLOCK_BYTES // (8 * matrix.shape[0])))
 
 
 def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> FloatArray:

@@ -20,7 +20,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.core.registry import Registry
-from voxelcast.features.hrf import DoubleGamma, Kernel, MeasuredResponse, kernels, parse_parameters, parse_response
+from voxelcast.features.hrf import KERNELS, DoubleGamma, Kernel, MeasuredResponse, parse_parameters, parse_response
 
 
 class TemporalPool(ABC):
@@ -66,15 +66,7 @@ PoolT = TypeVar("PoolT", bound=Callable[..., TemporalPool])
 def register_pool(name: str) -> Callable[[PoolT], PoolT]:
     """Return a decorator that enters a pool over time: a `TemporalPool`, or a function that makes one.
 
-    Parameters
-    ----------
-    name : str
-        Of ``"name(...)"`` the function takes the text in the brackets.
-
-    Raises
-    ------
-    OptionError
-        If the name is taken.
+    Of ``"name(...)"`` the function takes the text in the brackets. Raises OptionError if the name is taken.
 
     Examples
     --------
@@ -328,7 +320,7 @@ def _double(values: Any) -> Any:
     return values if isinstance(values, np.ndarray) else values.double()
 
 
-for _name, _kernel in kernels().items():
+for _name, _kernel in KERNELS.items():
     POOLS.add(_name, partial(BoldPool, _kernel))
 
 
@@ -358,12 +350,9 @@ def list_pools(pattern: str = "*") -> tuple[str, ...]:
 def make_pool(name: str) -> TemporalPool:
     """Make a fresh pool.
 
-    Parameters
-    ----------
-    name : str
-        One of :func:`list_pools`; a BOLD kernel with any of the parameters of `voxelcast.features.hrf.DoubleGamma`,
-        e.g. ``"bold(peak=5, under=12)"``; or a measured response from a table, e.g. ``"hrf(my_hrf.csv, column=V1)"``,
-        see `voxelcast.features.hrf.parse_response`.
+    Its name is one of :func:`list_pools`; a BOLD kernel with any of the parameters of
+    `voxelcast.features.hrf.DoubleGamma`, e.g. ``"bold(peak=5, under=12)"``; or a measured response from a table, e.g.
+    ``"hrf(my_hrf.csv, column=V1)"``, see `voxelcast.features.hrf.parse_response`.
 
     Raises UnknownNameError, which lists what there is, if there is none of that name; OptionError, DataError or
     MissingFileError if a kernel's parameters cannot be understood, or a table cannot be used.

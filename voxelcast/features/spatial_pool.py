@@ -36,24 +36,15 @@ def parse_spatial_pool(name: str) -> tuple[int, ...]:
 
 
 def pool_spatially(chunk: Any, spatial_pool: str) -> Any:
-    """Average each channel over the cells of one grid or of several.
+    """Average each channel over the cells of one grid or of several, which :func:`parse_spatial_pool` names.
 
     Cell i of k of an axis of n pixels has those from ``floor(i n / k)`` to ``ceil((i + 1) n / k) - 1``: neighbours
     share a pixel where k does not divide n, and an axis shorter than k repeats pixels. A pyramid [1]_ lists the cells
     of its grids one grid after the other, each row by row.
 
-    Parameters
-    ----------
-    chunk : ndarray or tensor of shape (n_times, n_channels, height, width), or without space (n_times, n_features)
-        Activations of one layer. What has no space is returned as it is.
-    spatial_pool : str
-        See :func:`parse_spatial_pool`.
-
-    Returns
-    -------
-    pooled : ndarray or tensor
-        Of shape (n_times, n_channels, k, k) for ``"grid(k)"`` and ``"mean"`` (k = 1), and (n_times, n_channels,
-        k**2 + l**2 + ...) for ``"pyramid(k, l, ...)"``.
+    Activations of one layer are of shape (n_times, n_channels, height, width), or without space (n_times, n_features):
+    these are returned as they are. The result is of shape (n_times, n_channels, k, k) for ``"grid(k)"`` and ``"mean"``
+    (k = 1), and (n_times, n_channels, k**2 + l**2 + ...) for ``"pyramid(k, l, ...)"``.
 
     Raises ShapeError for activations of three axes (tokens, as of transformers) or more than four: which of them are
     space is not known.
@@ -77,7 +68,6 @@ def pool_spatially(chunk: Any, spatial_pool: str) -> Any:
     flat = [grid.reshape(*grid.shape[:2], -1) for grid in grids]
     if isinstance(chunk, np.ndarray):
         return np.concatenate(flat, axis=2)
-    # A tensor's own way to join, since this room does not import torch.
     pooled = chunk.new_empty((*chunk.shape[:2], sum(level.shape[2] for level in flat)))
     start = 0
     for level in flat:

@@ -29,16 +29,13 @@ Triple = tuple[float, float, float]
 class NetworkCard:
     """What a network is and what it expects.
 
+    Other fields are as in `voxelcast.networks.settings.NetworkSettings`, with None for what a network does not have; a
+    network that takes clips but has no ``clip_length`` looks at all of a stimulus at once.
+
     Parameters
     ----------
-    name : str
-        E.g. ``"torchvision/resnet18"``.
     takes : {"frames", "clip"}
         Whether it looks at frames one by one or at several at once.
-    input_size : int
-        Height and width, in pixels, to which frames are resized.
-    mean, std : tuple of float
-        Per-channel normalisation of RGB in [0, 1].
     weights : str
         What is shown: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
         ``"none (built in)"``.
@@ -46,16 +43,8 @@ class NetworkCard:
         Hash of every parameter and buffer; part of step keys and provenance.
     licence : str
         Licence of the weights, ``"unknown"`` where nobody said.
-    noise_seed : int or None
-        Of a network that adds noise to its activations; None where there is none.
-    clip_length : int or None
-        Frames that a network that takes clips looks at at once; None for all of a stimulus.
-    clip_stride : int or None
-        Frames from the beginning of one clip to that of the next.
     code : str
         Of the user's own network: the version that they gave it and the hash of its source file; part of step keys.
-    precision : {"float32", "tf32", "bfloat16"}
-        With which it computes; see :mod:`voxelcast.networks.precision`.
     """
 
     name: str
@@ -93,13 +82,15 @@ class Network(ABC):
         """All layers that can be asked for, in the order of the forward pass."""
         return tuple(layer.name for layer in self.layer_traces())
 
-    @abstractmethod
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize and normalise frames.
 
         Takes uint8 RGB at native size, of shape (n_frames, height, width, 3); gives float32 of shape (n_frames, 3,
         input_size, input_size) on the network's device.
         """
+        from voxelcast.networks.prepare import prepare_frames  # needs torch, and settings are checked without it
+
+        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self.device)
 
     @abstractmethod
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:

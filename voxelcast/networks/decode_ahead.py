@@ -24,6 +24,7 @@ from typing import IO, Any, Protocol, TypeVar
 
 import numpy as np
 
+from voxelcast.core.arrays import blocks
 from voxelcast.core.errors import ExecutionError, VoxelcastError
 from voxelcast.stimuli.decode import FrameChunk, iter_frames
 from voxelcast.stimuli.sampling import FrameSampling
@@ -227,9 +228,7 @@ def _work(pipe: Connection, shared: Any, room: Any) -> None:
 
 def _fitting(chunk: FrameChunk) -> Iterator[FrameChunk]:
     """Cut a chunk so that each part fits into a slot, if a frame does."""
-    size = max(1, _SLOT_BYTES // chunk.frames[0].nbytes)
-    for start in range(0, len(chunk.frames), size):
-        part = slice(start, start + size)
+    for part in blocks(len(chunk.frames), chunk.frames[0].nbytes, _SLOT_BYTES):
         yield FrameChunk(chunk.frames[part], chunk.indices[part], chunk.times[part])
 
 

@@ -24,14 +24,9 @@ _GPU_CHUNK = 64  # fewer, larger copies
 
 @dataclass(frozen=True)
 class StimulusFeatures:
-    """Features of one stimulus.
+    """Features of one stimulus, of which the network saw ``n_frames``.
 
-    Parameters
-    ----------
-    n_frames : int
-        Frames that the network saw.
-    by_pool : mapping from pool to mapping from layer to ndarray of shape (n_features,), float32
-        In the order of the pools asked for and of the network's layers.
+    They are float32, (n_features,), by pool and layer, in the order of the pools asked for and of the network's layers.
     """
 
     stimulus: Stimulus

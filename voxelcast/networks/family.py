@@ -36,7 +36,6 @@ class Family(ABC):
 
     def takes(self, name: str) -> Sequence[str]:
         """Name the settings that this network has and most have not; the keys of `SPECIAL_SETTINGS`."""
-        del name
         return ()
 
     def check(self, name: str) -> None:
@@ -74,17 +73,7 @@ FAMILIES: Registry[type[Family]] = Registry(
 
 
 def register_network(name: str) -> Callable[[FamilyT], FamilyT]:
-    """Return a decorator that enters a family of networks.
-
-    Parameters
-    ----------
-    name : str
-        Of the family.
-
-    Raises
-    ------
-    OptionError
-        If the name is taken.
+    """Return a decorator that enters a family of networks by its name; raises OptionError if that is taken.
 
     Examples
     --------

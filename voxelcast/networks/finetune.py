@@ -41,13 +41,11 @@ from voxelcast.networks.labelled_images import LabelledImages
 from voxelcast.networks.precision import same_bits
 from voxelcast.networks.prepare import prepare_frames
 from voxelcast.networks.recipe import build_module
-from voxelcast.networks.registry import find_recipe
+from voxelcast.networks.registry import find_family
 from voxelcast.networks.settings import NetworkSettings
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.keys import content_key
 from voxelcast.store.provenance import collect_provenance
-
-_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def load_trainee(
     those of the images, stays. Errors are those of :func:`voxelcast.networks.registry.load_network`; besides,
     OptionError if the network takes clips, or has no last layer to classify with.
     """
-    recipe, name = find_recipe(settings), settings.name
+    recipe, name = find_family(settings).recipe(settings), settings.name
     if recipe.clip:
         raise OptionError(f"'{name}' takes clips and cannot be fine-tuned on images; choose another")
     module, called, _ = build_module(recipe, settings, seed)
@@ -194,7 +192,7 @@ def _optimiser(module: nn.Module, head: str, settings: FinetuneSettings) -> torc
     groups: list[dict[str, Any]] = [{"params": last, "lr": settings.lr_head, "first": settings.lr_head}]
     if settings.trainable == "all":
         groups.append({"params": others, "lr": settings.lr_backbone, "first": settings.lr_backbone})
-    return torch.optim.SGD(groups, momentum=_MOMENTUM, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(groups, momentum=0.9, weight_decay=settings.weight_decay)
 
 
 def _restore(

@@ -19,8 +19,7 @@ from voxelcast.features.pooling import KeepingPool, TemporalPool
 from voxelcast.networks.decode_ahead import FrameSource, put
 
 _CHUNKS_AHEAD = 32
-Feature = tuple[str, str]
-"""Layer and pool."""
+Feature = tuple[str, str]  # layer and pool
 
 
 @dataclass(frozen=True)
@@ -48,18 +47,15 @@ class DeviceFrames:
         self._thread = threading.Thread(target=self._copy_all, name="copy-frames", daemon=True)
 
     def __enter__(self) -> DeviceFrames:
-        """Start copying."""
         self._thread.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        """Stop copying."""
         self._stopped.set()
         self._thread.join()
 
     def chunks(self, position: int) -> Iterator[DeviceChunk]:
         """Give the chunks of a stimulus; see `FrameSource`."""
-        del position
         stream = torch.cuda.current_stream(self._device)
         while not isinstance(given := self._queue.get(), _End):
             frames, copied, times = given

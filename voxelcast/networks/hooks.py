@@ -1,10 +1,10 @@
 """Reading the layers of a torch module during one forward pass.
 
 Three rules. *Outputs are used or copied at once*, because a later in-place operation (AlexNet's ReLUs) would overwrite
-them.
-*A module that is called several times in one pass* (the ReLU inside a ResNet block) *counts with its last call*. *A
-layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name. For networks
-that take clips a *view* says how an output becomes one tensor with one entry per clip and time as its second axis.
+them. *A module that is called several times in one pass* (the ReLU inside a ResNet block) *counts with its last call*.
+*A layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name. For
+networks that take clips a *view* says how an output becomes one tensor with one entry per clip and time as its second
+axis.
 """
 
 from __future__ import annotations
@@ -57,17 +57,10 @@ def read_layers(
     Hooks are gone when the block ends, also by an exception. Raises DataError if a layer puts out something else than a
     tensor, or is not reached.
 
-    Parameters
-    ----------
-    layers : sequence of str
-        Module paths, e.g. ``"layer4.1"``.
-    consume : callable
-        Takes a layer and its output, which may be overwritten later in the pass: it copies what it keeps.
-    calls : mapping from str to int, optional
-        How often each of the layers is called in one pass (see :func:`trace`). If given, only the last call of each is
-        handed over, and the pass stops after the last of these calls. Otherwise every call is handed over.
-    view : callable, optional
-        Takes a layer and what it put out; gives the tensor to hand over, or what is wrong.
+    Layers are module paths, e.g. ``"layer4.1"``. An output may be overwritten later in the pass: ``consume`` copies
+    what it keeps. ``calls`` says how often each of the layers is called in one pass (see :func:`trace`): only the last
+    call of each is then handed over, and the pass stops after the last of these calls. Otherwise every call is handed
+    over. The view gives the tensor to hand over, or what is wrong.
     """
     left = dict(calls) if calls is not None else dict.fromkeys(layers, 1)
 

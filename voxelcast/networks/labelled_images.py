@@ -47,8 +47,7 @@ class LabelledImages:
             n = max(1, round(fraction * len(rows)))
             kept += generator(seed, "finetune", "fraction", name).permutation(rows)[:n].tolist()
         kept.sort()
-        stimuli, labels_ = tuple(self.stimuli[k] for k in kept), tuple(self.labels[k] for k in kept)
-        return replace(self, stimuli=stimuli, labels=labels_)
+        return replace(self, stimuli=tuple(self.stimuli[k] for k in kept), labels=tuple(self.labels[k] for k in kept))
 
     def read(self, indices: Sequence[int], workers: int) -> Iterator[ByteArray]:
         """Read images by index, in their order, in threads, a few ahead.
@@ -110,8 +109,7 @@ def _read_map(path: Path, names: Sequence[str]) -> dict[str, int]:
         raise MissingFileError(f"class map {path} does not exist; write one: {{'folder name': index}}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"class map {path} is not JSON ({error}); write {{'folder name': index}}") from error
-    whole = isinstance(content, dict) and all(type(k) is int and k >= 0 for k in content.values())
-    if not whole:
+    if not isinstance(content, dict) or not all(type(k) is int and k >= 0 for k in content.values()):
         raise DataError(f"class map {path} must map folder names to class indices from 0; got something else")
     unknown = [name for name in names if name not in content]
     if unknown:

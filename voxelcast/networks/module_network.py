@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import OptionError, UnknownNameError
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.hooks import Consumer, LayerTrace, View, capture, read_layers, trace
 from voxelcast.networks.layer_sets import expand_layers, layer_sets
 from voxelcast.networks.precision import computing_in, set_precision
-from voxelcast.networks.prepare import prepare_frames
 
 
 class ModuleNetwork(Network):
@@ -41,17 +39,18 @@ class ModuleNetwork(Network):
         flat = all(tensor.ndim < 5 for tensor in module.state_dict().values())
         layout = torch.channels_last if flat else torch.contiguous_format
         module = module.eval().requires_grad_(False)
-        self._module: nn.Module = module.to(device, memory_format=layout)  # type: ignore[call-overload]
-        self.traces = self._trace()
+        self.module: nn.Module = module.to(device, memory_format=layout)  # type: ignore[call-overload]
+        try:
+            self.traces = trace(self.module, self._example(), view)
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise OptionError(
+                f"'{card.name}' cannot take {self._taken()} ({' '.join(str(error).split())[:120]}); "
+                "leave that setting out"
+            ) from error
         self._check_asked(layers)
         self.layers = expand_layers(layers, self.layer_names(), card.name, self.layer_sets()) if layers else ()
         self._calls = {seen.name: seen.calls for seen in self.traces if seen.name in self.layers}
-        set_precision(self._module, card.precision, self.layers, device)
-
-    @property
-    def module(self) -> nn.Module:
-        """The torch module, in eval mode and its precision."""
-        return self._module
+        set_precision(self.module, card.precision, self.layers, device)
 
     @property
     def largest_activation(self) -> int | None:
@@ -64,11 +63,7 @@ class ModuleNetwork(Network):
 
     def layer_sets(self) -> dict[str, tuple[str, ...]]:
         """Name the sets of layers that can be asked for by one name."""
-        return layer_sets(self.card.name, self._module, self.layer_names())
-
-    def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
-        """Resize and normalise frames of shape (n_frames, height, width, 3) for this network."""
-        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self.device)
+        return layer_sets(self.card.name, self.module, self.layer_names())
 
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Run forward until the last chosen layer; return all of them, each of shape (n_frames, ...)."""
@@ -77,7 +72,7 @@ class ModuleNetwork(Network):
     def output(self, prepared: torch.Tensor) -> object:
         """Run the whole network on frames; return what it puts out, of a classifier (n_frames, n_classes)."""
         with computing_in(self.card.precision, self.device):
-            return self._module(prepared.contiguous(memory_format=torch.channels_last))
+            return self.module(prepared.contiguous(memory_format=torch.channels_last))
 
     def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
         """Run forward until the last chosen layer; hand over each as soon as it is there."""
@@ -87,28 +82,19 @@ class ModuleNetwork(Network):
             with torch.autocast(self.device.type, enabled=False):
                 consume(layer, values)
 
-        reading = read_layers(self._module, self.layers, hand_over, self._calls, self._view)
+        reading = read_layers(self.module, self.layers, hand_over, self._calls, self._view)
         with computing_in(self.card.precision, self.device), reading:
-            self._module(prepared.contiguous(memory_format=torch.channels_last))
+            self.module(prepared.contiguous(memory_format=torch.channels_last))
 
     def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
-        reading = capture(self._module, self.layers, self._calls, self._view)
+        reading = capture(self.module, self.layers, self._calls, self._view)
         with computing_in(self.card.precision, self.device), reading as captured:
-            self._module(inputs)
+            self.module(inputs)
         return captured
 
     def _example(self) -> torch.Tensor:
         size = self.card.input_size
         return torch.zeros(2, 3, size, size, device=self.device)
-
-    def _trace(self) -> tuple[LayerTrace, ...]:
-        try:
-            return trace(self._module, self._example(), self._view)
-        except (RuntimeError, AssertionError, ValueError) as error:
-            raise OptionError(
-                f"'{self.card.name}' cannot take {self._taken()} ({' '.join(str(error).split())[:120]}); "
-                "leave that setting out"
-            ) from error
 
     def _taken(self) -> str:
         return f"frames of input_size {self.card.input_size}"

@@ -89,12 +89,7 @@ def fold_batch_norms(module: nn.Module, *, keep: Sequence[str] = ()) -> int:
         assert isinstance(norm, nn.BatchNorm2d)
         if norm.running_mean is None or norm.training:
             continue
-        _put(module, source, fuse_conv_bn_eval(convolution, norm))
-        _put(module, name, nn.Identity())
+        module.set_submodule(source, fuse_conv_bn_eval(convolution, norm))
+        module.set_submodule(name, nn.Identity())
         folded += 1
     return folded
-
-
-def _put(module: nn.Module, path: str, part: nn.Module) -> None:
-    owner, _, name = path.rpartition(".")
-    setattr(module.get_submodule(owner), name, part)

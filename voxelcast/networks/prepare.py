@@ -10,14 +10,11 @@ import torch.nn.functional as functional
 
 from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import ShapeError
+from voxelcast.networks.base import Triple
 
 
 def prepare_frames(
-    frames: ByteArray | torch.Tensor,
-    input_size: int,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    device: torch.device,
+    frames: ByteArray | torch.Tensor, input_size: int, mean: Triple, std: Triple, device: torch.device
 ) -> torch.Tensor:
     """Resize frames to a square, without cropping, and normalise them: ``(rgb / 255 - mean) / std``.
 
@@ -39,6 +36,6 @@ def prepare_frames(
 
 
 @lru_cache(maxsize=16)
-def _per_channel(values: tuple[float, float, float], device: torch.device) -> torch.Tensor:
+def _per_channel(values: Triple, device: torch.device) -> torch.Tensor:
     """Give values for RGB in [0, 1] as a tensor of shape (3, 1, 1) for RGB in [0, 255]; made once for all chunks."""
     return torch.tensor(values, device=device).view(3, 1, 1) * 255

@@ -70,10 +70,6 @@ class Recipe:
         weights.
     fixed_normalisation : str
         Why mean and std must not be changed; empty where they may.
-    noise_seed : int or None
-        Of the module's noise.
-    clip : ClipRule or None
-        Of a module that takes clips.
     code : callable or None
         Takes the module; names the version of its code where that is not part of voxelcast.
     add_head : callable or None

@@ -12,7 +12,6 @@ from voxelcast.networks.base import Network
 from voxelcast.networks.family import FAMILIES, SPECIAL_SETTINGS, Family
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.module_network import check_device
-from voxelcast.networks.recipe import Recipe
 from voxelcast.networks.settings import NetworkSettings, network_settings
 
 
@@ -91,11 +90,6 @@ def describe_layers(settings: NetworkSettings | str, *, seed: int = 0, **options
     chosen = network_settings(settings, **options, layers="all", weights=None)
     weights = "none" if chosen.chosen_weights == "none" else "random"
     return load_network(chosen, seed=seed, weights=weights).layer_traces()
-
-
-def find_recipe(settings: NetworkSettings) -> Recipe:
-    """Say how a network that is a torch module is built; errors as of :func:`load_network`."""
-    return find_family(settings).recipe(settings)
 
 
 def find_family(settings: NetworkSettings) -> Family:

@@ -53,11 +53,9 @@ BrainMap = VolumeMap | SurfaceMap
 def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
-    Returns
-    -------
-    voxels : dict of subject to dict of ROI to dict of quantity to ndarray of shape (n_voxels,)
-        With ``noise_normalised_r`` = r / noise_ceiling_r, NaN where the ceiling is 0, added. Raises MissingFileError if
-        they are ``needed`` and there are none of the dataset's subjects and ROIs.
+    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` = r / noise_ceiling_r,
+    NaN where the ceiling is 0, added. Raises MissingFileError if they are ``needed`` and there are none of the
+    dataset's subjects and ROIs.
     """
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:

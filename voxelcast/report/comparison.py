@@ -56,19 +56,11 @@ def read_outputs(folders: Sequence[Path]) -> list[Output]:
 
 
 def mean_rows(outputs: Sequence[Output], *, by_voxel: bool) -> list[tuple[str, list[Mean]]]:
-    """Average each output's scores over subjects.
+    """Average each output's scores over subjects: for each ROI its name and the mean of every output.
 
-    Parameters
-    ----------
-    outputs : sequence of Output
-    by_voxel : bool
-        Whether every voxel counts the same, so that a subject or ROI counts by its number of voxels; otherwise every
-        subject counts the same, and over all ROIs every ROI.
-
-    Returns
-    -------
-    rows : list of (roi, list of Mean)
-        The ROIs of any output, from early to late visual cortex, then the others as they come; at last ``"all ROIs"``.
+    The ROIs are those of any output, from early to late visual cortex, then the others as they come; at last comes
+    ``"all ROIs"``. ``by_voxel``: whether every voxel counts the same, so that a subject or ROI counts by its number of
+    voxels; otherwise every subject counts the same, and over all ROIs every ROI.
     """
     rois = sort_rois(roi for output in outputs for roi in output.results.rois)
     rows = [(roi, [roi_mean(output, roi, by_voxel=by_voxel) for output in outputs]) for roi in rois]

@@ -17,8 +17,7 @@ from voxelcast.report.figures import STYLE
 from voxelcast.report.heatmap import heatmap
 from voxelcast.report.page import MOST_PANELS, environment, scripts
 from voxelcast.report.panels import depth_panel, score_panel
-from voxelcast.report.strips import strip_axis
-from voxelcast.report.summary import Mean, number, plural
+from voxelcast.report.summary import Mean, number, plural, strip_axis
 from voxelcast.store.atomic import write_text
 
 _WAYS = {  # the last is the one that the page begins with
@@ -30,21 +29,9 @@ _WAYS = {  # the last is the one that the page begins with
 def write_comparison(outputs: Sequence[Path], path: Path) -> Path:
     """Write one page that shows several experiments side by side, named by their names.
 
-    The same folders give the same bytes.
-
-    Parameters
-    ----------
-    outputs : sequence of Path
-        At least two output folders.
-    path : Path
-        The HTML file.
-
-    Raises
-    ------
-    OptionError
-        If there are fewer than two folders, or one is given twice.
-    MissingFileError, DataError, UnwritableError
-        If a file is missing or cannot be understood, or ``path`` cannot be written.
+    The same folders give the same bytes. Raises OptionError if there are fewer than two folders, or one is given twice;
+    MissingFileError, DataError or UnwritableError if a file is missing or cannot be understood, or ``path`` cannot be
+    written.
     """
     if len(outputs) < 2:
         raise OptionError(f"a comparison needs at least 2 outputs; got {len(outputs)}")
@@ -65,9 +52,8 @@ def _content(outputs: Sequence[Output]) -> dict[str, Any]:
             scores = [[mean.score for mean in means] for _, means in rows]
             table = pd.DataFrame(scores, index=[name for name, _ in rows], columns=labels)
             panel = score_panel(f"Scores by ROI: {title.lower()}", outputs, rows[:-1][:MOST_PANELS], measure)
-            ways.append(
-                {"title": title, "explained": explained, "panel": panel, "map": heatmap(table, with_mean=False)}
-            )
+            scores_map = heatmap(table, with_mean=False)
+            ways.append({"title": title, "explained": explained, "panel": panel, "map": scores_map})
         rois, overall = [roi for roi, _ in rows[:-1]], rows[-1][1]
         depth = depth_panel(outputs, rois[:MOST_PANELS])
     order = sorted(range(len(outputs)), key=lambda k: -overall[k].score if overall[k].score == overall[k].score else 2)

@@ -40,9 +40,7 @@ def layer_rows(results: Results, depth: Depth) -> list[dict[str, Any]]:
 def exclusion_rows(results: Results) -> list[tuple[Any, ...]]:
     """List the pairs that failed, and gather the exclusions that share kind, subject, ROI and reason.
 
-    Returns
-    -------
-    rows : list of (kind, subject, roi, count, reason, the first names)
+    Rows are (kind, subject, roi, count, reason, the first names).
     """
     rows: list[tuple[Any, ...]] = [("subject x ROI", *pair, 1, reason, "") for pair, reason in results.missing.items()]
     keys = ["kind", "subject", "roi", "reason"]
@@ -56,11 +54,8 @@ def exclusion_rows(results: Results) -> list[tuple[Any, ...]]:
 def weight_rows(results: Results) -> list[tuple[str, str, str, float, float]]:
     """List the heaviest layers of each ROI; empty where every prediction comes from one model.
 
-    Weights of a layer's different hyper-parameters are added; a layer without weight in a subject counts 0 there.
-
-    Returns
-    -------
-    rows : list of (roi, network, layer, mean weight over subjects, share of all the ROI's weights)
+    Rows are (roi, network, layer, mean weight over subjects, share of all the ROI's weights). Weights of a layer's
+    different hyper-parameters are added; a layer without weight in a subject counts 0 there.
     """
     table = results.weights
     if table.empty or table.groupby(["subject", "roi"]).size().max() < 2:
@@ -79,10 +74,8 @@ def weight_rows(results: Results) -> list[tuple[str, str, str, float, float]]:
 def gain_rows(results: Results) -> list[tuple[Any, ...]]:
     """List per ROI what combining models gained over the best single one; empty where it was not measured.
 
-    Returns
-    -------
-    rows : list of (roi, models, score of the best single one, gain, its low and high end)
-        Means over subjects; NaN where unknown.
+    Rows are (roi, models, score of the best single one, gain, its low and high end), means over subjects; NaN where
+    unknown.
     """
     if not results.scores["gain"].notna().any():
         return []
@@ -95,12 +88,8 @@ def step_rows(provenance: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Sum the seconds of the steps of each kind.
 
     ``provenance["steps"]`` maps ``"<kind>/<name>"`` to ``{"seconds": ..., "peak_mb": ...}``; what has no seconds is
-    left to the listing of the whole provenance.
-
-    Returns
-    -------
-    rows : list of (kind, count, seconds, the longest's, most memory that one held in MB, share of the longest kind)
-        The memory is NaN where it was not measured.
+    left to the listing of the whole provenance. Rows are (kind, count, seconds, the longest's, most memory that one
+    held in MB, share of the longest kind); the memory is NaN where it was not measured.
     """
     steps = provenance.get("steps")
     timed = [

@@ -59,20 +59,11 @@ def heatmap(
     show: Callable[[float], str] = number,
     with_mean: bool = True,
 ) -> Heatmap:
-    """Colour a table of ROI x subject, or ROI x experiment.
+    """Colour a table of ROI x subject, or ROI x experiment, (n_rois, n_subjects).
 
-    Parameters
-    ----------
-    table : DataFrame of shape (n_rois, n_subjects)
-    top : float
-        Least upper end of the colour scale, e.g. 1 for noise-normalised scores.
-    titles : mapping of (subject, roi) to str
-        What hovering over a cell tells; by default ROI and subject.
-    show : callable
-        Turns a value into a cell's text.
-    with_mean : bool
-        Whether to add the mean over several subjects.
-
+    ``top`` is the least upper end of the colour scale, e.g. 1 for noise-normalised scores. ``titles``, by (subject,
+    roi), are what hovering over a cell tells, by default ROI and subject; ``show`` turns a value into a cell's text;
+    ``with_mean`` adds the mean over several subjects.
     """
     values = table.to_numpy(dtype=np.float64)
     finite = values[np.isfinite(values)]
@@ -109,6 +100,39 @@ def layer_map(results: Results, depth: Depth) -> Heatmap:
     missing = Cell("—", "", "")
     rows = tuple((roi, tuple(cells.get((subject, roi), missing) for subject in subjects), None) for roi in rois)
     return Heatmap(subjects, rows, "first layer", "last layer", len(rois) * len(subjects) - len(cells))
+
+
+def significance(results: Results) -> tuple[Heatmap, str] | None:
+    """Lay out the share of significant voxels, and say how they were tested; None where none were."""
+    scores = results.scores
+    shares = scores["n_significant_voxels"] / scores["n_voxels"]
+    tested = scores[np.isfinite(shares)]
+    if tested.empty:
+        return None
+    titles = {
+        (str(row["subject"]), str(row["roi"])): f"{row['roi']}, {row['subject']}: "
+        f"{row['n_significant_voxels']:,.0f} of {row['n_voxels']:,.0f} voxels"
+        for row in tested.to_dict("records")
+    }
+    found, of = int(tested["n_significant_voxels"].sum()), int(tested["n_voxels"].sum())
+    settings = results.config.get("significance")
+    alpha = settings.get("alpha") if isinstance(settings, Mapping) else None
+    rate = f" at a false discovery rate of {alpha:g}" if isinstance(alpha, float) else ""
+    return (
+        heatmap(roi_table(results, shares), top=1.0, titles=titles, show=percent),
+        f"{found:,} of {of:,} voxels ({percent(found / of)}) are predicted better than chance{rate}: a one-sided "
+        "permutation test of each voxel, corrected over the voxels of its ROI (Benjamini-Hochberg).",
+    )
+
+
+def percent(value: float) -> str:
+    """Show a share in percent; a dash for NaN. 100 % means all and 0 % none, not nearly so."""
+    if not np.isfinite(value):
+        return "—"
+    rounded = f"{100 * value:.0f} %"
+    if rounded == "100 %" and value < 1:
+        return "over 99 %"
+    return "under 1 %" if rounded == "0 %" and value > 0 else rounded
 
 
 def coloured(text: str, position: float, title: str = "") -> Cell:

@@ -29,12 +29,10 @@ from voxelcast.report.facts import (
     weight_rows,
 )
 from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, STYLE, SUBJECT_COLOUR, picture
-from voxelcast.report.heatmap import GRADIENT, Heatmap, heatmap, layer_map, roi_table
+from voxelcast.report.heatmap import GRADIENT, Heatmap, heatmap, layer_map, roi_table, significance
 from voxelcast.report.optuna_figures import optuna_panels
 from voxelcast.report.panels import example_panels, layer_profiles, partition_panel, search_histories, voxel_histograms
 from voxelcast.report.plot_data import explorer_data
-from voxelcast.report.significance import significance
-from voxelcast.report.strips import strip_axis
 from voxelcast.report.summary import (
     Measure,
     choose_measure,
@@ -44,6 +42,7 @@ from voxelcast.report.summary import (
     overall_row,
     plural,
     roi_rows,
+    strip_axis,
 )
 from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, part_rows
 from voxelcast.results.read import Results, read_results
@@ -57,18 +56,9 @@ MOST_PANELS: Final = 60
 def write_report(output: Path) -> Path:
     """Write ``report.html`` into an experiment's output folder and return its path.
 
-    The same folder gives the same bytes.
-
-    Parameters
-    ----------
-    output : Path
-        Folder with config.yaml, provenance.json, scores.csv, search.csv, exclusions.csv, layers.csv, notes.json and
-        voxels/.
-
-    Raises
-    ------
-    MissingFileError, DataError, UnwritableError
-        If a file is missing or cannot be understood, or the folder cannot be written to.
+    The folder holds config.yaml, provenance.json, scores.csv, search.csv, exclusions.csv, layers.csv, notes.json and
+    voxels/; the same folder gives the same bytes. Raises MissingFileError or DataError if a file is missing or cannot
+    be understood, UnwritableError if the folder cannot be written to.
     """
     output = Path(output)
     results = read_results(output)

@@ -1,7 +1,9 @@
 """The figures of the report, one by one, as matplotlib axes: ``vc.plot``.
 
-Every function draws into ``ax`` and returns it. Without ``ax`` it makes a small figure in the report's style, through
-pyplot, so that a notebook shows it.
+Every function draws into ``ax``, matplotlib Axes, and returns it. Without ``ax`` it makes a small figure in the
+report's style, through pyplot, so that a notebook shows it. ``results`` is what
+:func:`voxelcast.results.read.read_results` returns, and ``roi`` the name of one of its ROIs; any other raises
+UnknownNameError.
 """
 
 from __future__ import annotations
@@ -90,26 +92,8 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
     """Draw the best candidate's selection score of each layer in an ROI, against depth.
 
     A line for each network, the mean over subjects, and thin grey lines for the subjects. A bar stands for each layer
-    that was chosen, as high as the share of subjects for whom it was.
-
-    Parameters
-    ----------
-    results : Results
-        As :func:`voxelcast.results.read.read_results` returns it.
-    roi : str
-    depth : Depth, optional
-        Order and colours of the layers; by default that of :func:`voxelcast.report.depth.layer_order`.
-    ax : matplotlib Axes, optional
-        Where to draw; by default a new figure.
-
-    Returns
-    -------
-    ax : matplotlib Axes
-
-    Raises
-    ------
-    UnknownNameError
-        If the results do not have the ROI.
+    that was chosen, as high as the share of subjects for whom it was. ``depth`` has order and colours of the layers; by
+    default it is that of :func:`voxelcast.report.depth.layer_order`.
 
     Examples
     --------
@@ -175,11 +159,6 @@ def roi_scores(results: Results | Mapping[str, Results], *, by_voxel: bool = Fal
         Several by the name that the legend gives them.
     by_voxel : bool
         Whether every voxel counts the same in a mean; otherwise every subject.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
 
     Examples
     --------
@@ -255,21 +234,7 @@ def _name_rois(axes: Axes, rois: Sequence[str]) -> None:
 def search_history(results: Results, roi: str, *, ax: Axes | None = None) -> Axes:
     """Draw the best selection score so far in an ROI against the number of candidates tried.
 
-    Parameters
-    ----------
-    results : Results
-    roi : str
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        The mean over subjects, and thin grey lines for the subjects.
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        If the results do not have the ROI, or no candidates of it.
+    The line is the mean over subjects, thin grey lines are the subjects. Raises DataError if no candidate was recorded.
 
     Examples
     --------
@@ -305,25 +270,8 @@ def hyperparameter(
 ) -> Axes:
     """Draw the selection score in an ROI against one hyper-parameter, in the layer chosen for each subject.
 
-    Parameters
-    ----------
-    results : Results
-    roi : str
-    name : str
-        E.g. ``"n_components"``.
-    encoder : str, optional
-        By default the first that has it.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        Triangles on the axis mark the values chosen.
-
-    Raises
-    ------
-    UnknownNameError
-        If several values of that name were not tried.
+    Triangles on the axis mark the values chosen. ``name`` is e.g. ``"n_components"``, ``encoder`` by default the first
+    that has it. Raises UnknownNameError if several values of that name were not tried.
 
     Examples
     --------
@@ -372,23 +320,13 @@ def draw_hyperparameter(scores: HyperparameterScores, *, ax: Axes | None = None)
 def voxel_histogram(results: Results, roi: str, *, edges: FloatArray | None = None, ax: Axes | None = None) -> Axes:
     """Draw how the scores are spread over the voxels of an ROI, all subjects together.
 
+    Filled: nested scores; lines: noise ceiling and scores on held-out stimuli. Vertical lines are means. Raises
+    DataError if the results have no scores of the ROI's voxels.
+
     Parameters
     ----------
-    results : Results
-    roi : str
     edges : ndarray of shape (n_bins + 1,), optional
         Of the bins; by default 40 that hold the voxels of this ROI.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        Filled: nested scores; lines: noise ceiling and scores on held-out stimuli. Vertical lines are means.
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        If the results do not have the ROI, or no scores of its voxels.
 
     Examples
     --------
@@ -424,23 +362,13 @@ def measured_and_predicted(
 ) -> Axes:
     """Draw measured against predicted responses of one voxel, a dot for each stimulus that the model had not seen.
 
+    Raises DataError if the results hold no examples of the subject and ROI, or not that one.
+
     Parameters
     ----------
-    results : Results
-    subject, roi : str
     quantile : {1.0, 0.75, 0.5}
         Which of the voxels kept as examples: the best of the ROI, the one at the upper quartile of the scores, or the
         median one.
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
-
-    Raises
-    ------
-    DataError
-        If the results hold no examples of the subject and ROI, or not that one.
 
     Examples
     --------
@@ -479,22 +407,8 @@ def draw_example(axes: Axes, example: Mapping[str, FloatArray], voxel: int) -> N
 def variance_partitioning(results: Results, roi: str, *, ax: Axes | None = None) -> Axes:
     """Draw the variance of the responses that each group of layers explains alone, and that several share.
 
-    Parameters
-    ----------
-    results : Results
-    roi : str
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        A bar for each part, mean over subjects, with its interval; the dashed line is what all groups explain
-        together, and the full line the noise ceiling (R²).
-
-    Raises
-    ------
-    UnknownNameError, DataError
-        If the results do not have the ROI, or variance was not divided.
+    A bar stands for each part, mean over subjects, with its interval; the dashed line is what all groups explain
+    together, and the full line the noise ceiling (R²). Raises DataError if variance was not divided.
 
     Examples
     --------
@@ -573,11 +487,6 @@ def layer_similarity(
     ceiling : tuple of float
         Lower and upper bound of the noise ceiling; NaN where there is none.
     comparison : {"spearman", "kendall_tau_a", "pearson"}
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
 
     Examples
     --------
@@ -610,12 +519,6 @@ def rdm(dissimilarities: FloatArray, *, title: str = "", ax: Axes | None = None)
     ----------
     dissimilarities : ndarray of shape (n_pairs,)
         The upper triangle, row by row, as :func:`scipy.spatial.distance.pdist` gives it.
-    title : str
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
 
     Examples
     --------
@@ -634,16 +537,8 @@ def rdm(dissimilarities: FloatArray, *, title: str = "", ax: Axes | None = None)
 def layer_map(results: Results, *, ax: Axes | None = None) -> Axes:
     """Draw which layer was chosen, ROI by subject, coloured by its depth in its network.
 
-    Parameters
-    ----------
-    results : Results
-    ax : matplotlib Axes, optional
-
-    Returns
-    -------
-    ax : matplotlib Axes
-        The numbers count layers by depth; with several networks a letter before them names the network, in the order
-        of the results.
+    The numbers count layers by depth; with several networks a letter before them names the network, in the order of the
+    results.
 
     Examples
     --------

@@ -131,12 +131,9 @@ def histogram_edges(pooled: Mapping[str, Mapping[str, FloatArray]]) -> FloatArra
 def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
     """Gather what the page's interactive chart draws.
 
-    Returns
-    -------
-    data : dict
-        ``rois``, ``subjects``; ``networks``: list of ``{label, colour, layers}``; ``scores``: by ROI, subject and
-        network, the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI
-        and subject, the numbers of network and layer.
+    ``rois``, ``subjects``; ``networks``: list of ``{label, colour, layers}``; ``scores``: by ROI, subject and network,
+    the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI and subject,
+    the numbers of network and layer.
     """
     networks, rois, subjects = list(depth.layers), results.rois, results.subjects
     chosen = {

@@ -1,4 +1,4 @@
-"""The numbers of the report's first screen: means over subjects, and in words."""
+"""The numbers of the report's first screen: means over subjects, on an axis and in words."""
 
 from __future__ import annotations
 
@@ -112,6 +112,34 @@ def overall_row(rows: Sequence[Row]) -> Row:
         means |= {"low": _NAN, "high": _NAN}
     n_subjects = max((row.n_subjects for row in rows), default=0)
     return Row(name="mean over ROIs", n_subjects=n_subjects, values=(), **means)
+
+
+@dataclass(frozen=True)
+class StripAxis:
+    """Ends of the axis that all strips share: a strip beside a score shows subjects, mean, interval and ceiling."""
+
+    low: float
+    high: float
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The ends as text."""
+        return number(self.low), number(self.high)
+
+    def position(self, value: float) -> float | None:
+        """Return where a value lies, in percent of the axis' length; None for NaN."""
+        if not np.isfinite(value):
+            return None
+        # 2 % at either end keep a dot at the end whole.
+        return round(2 + 96 * (value - self.low) / (self.high - self.low), 2)
+
+
+def strip_axis(rows: Sequence[Mean]) -> StripAxis:
+    """Fit the axis to the numbers of all rows; zero is always on it."""
+    numbers = [value for row in rows for value in (row.score, row.low, row.high, row.ceiling, *row.values)]
+    finite = [value for value in numbers if np.isfinite(value)] or [1.0]
+    low, high = min(0.0, *finite), max(0.0, *finite)
+    return StripAxis(low, high if high > low else low + 1.0)
 
 
 def chosen_counts(results: Results) -> dict[str, list[tuple[str, int]]]:

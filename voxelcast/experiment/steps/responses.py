@@ -100,12 +100,9 @@ class ResponsesJob(PairJob):
 
 
 def valid_responses(folder: Path, train_rows: IntArray) -> tuple[FloatArray, BoolArray]:
-    """Read a subject's responses to the readable training stimuli, in the voxels that are analysed.
+    """Read a subject's responses to the readable training stimuli in the voxels that are analysed, and say which are.
 
-    Returns
-    -------
-    train : ndarray of shape (n_train, n_valid_voxels)
-    valid : ndarray of shape (n_voxels,), bool
+    Shapes are (n_train, n_valid_voxels) and (n_voxels,).
     """
     valid: BoolArray = np.load(folder / "valid.npy")
     # Mapped: only the rows wanted come into memory.
@@ -126,17 +123,9 @@ def _aligned(responses: ResponseSet, stimuli: Sequence[Stimulus]) -> ResponseSet
 
 
 def invalid_voxels(mean: FloatArray) -> tuple[dict[int, str], BoolArray]:
-    """Say which voxels cannot be analysed and why, and which can.
+    """Say which voxels cannot be analysed and why, and which can, shape (n_voxels,).
 
-    Parameters
-    ----------
-    mean : ndarray of shape (n_stimuli, n_voxels)
-        Mean responses; NaN where a stimulus has none.
-
-    Returns
-    -------
-    reasons : dict of int to str
-    valid : ndarray of shape (n_voxels,), bool
+    ``mean`` responses have the shape (n_stimuli, n_voxels), NaN where a stimulus has none.
     """
     missing = np.isnan(mean).sum(axis=0)
     infinite = np.asarray(np.isinf(mean).any(axis=0))

@@ -44,8 +44,8 @@ class BarlowTwins(Family):
             std=(0.229, 0.224, 0.225),
             default=(
                 f"the weights of '{settings.name}' were released without a hash to check a download by; "
-                "fetch resnet50.pth from "
-                "https://github.com/facebookresearch/barlowtwins and set weights to it, or set weights=random"
+                "fetch resnet50.pth from https://github.com/facebookresearch/barlowtwins and set weights to it, "
+                "or set weights=random"
             ),
             fit=_fit,
             add_head=_add_head,

@@ -34,14 +34,13 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
-from voxelcast.core.arrays import ByteArray, FloatArray
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.hooks import LayerTrace
 from voxelcast.networks.layer_sets import expand_layers
 from voxelcast.networks.precision import same_bits
-from voxelcast.networks.prepare import prepare_frames
 from voxelcast.networks.settings import NetworkSettings
 
 NAME = "voxelcast/motion_energy"
@@ -107,10 +106,6 @@ class MotionEnergy(Network):
             LayerTrace(layer, _KINDS[layer.split(".")[0]], tuple(output.shape[1:]), 1)
             for layer, output in outputs.items()
         )
-
-    def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
-        """Resize frames of shape (n_frames, height, width, 3) to RGB in [0, 1]."""
-        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self.device)
 
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Compute the chosen layers of one clip, each of shape (n_frames, n_channels, grid, grid)."""
@@ -185,7 +180,6 @@ class BuiltIn(Family):
 
     def load(self, settings: NetworkSettings, seed: int, device: torch.device) -> Network:
         """Make the filters; there are no weights that a seed or a file could give."""
-        del seed
         if settings.precision != "float32":
             raise OptionError(f"precision of '{NAME}' must be float32; got {settings.precision!r}; leave it out")
         weights, mean, std = settings.chosen_weights, settings.mean, settings.std

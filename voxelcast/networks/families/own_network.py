@@ -1,9 +1,8 @@
 """The user's own network: a torch module that a callable of theirs gives, or that they hold in Python.
 
 In an experiment file its name is ``module:PACKAGE.MODULE:CALLABLE``; the module is imported from what is installed or
-from the folder in which voxelcast runs. What it takes and how its input is normalised cannot be known and has to be
-said. Its results are kept under the hash of its parameters, the ``version`` that the user gives it and the hash of the
-source files in which the classes of its modules are written.
+from the folder in which voxelcast runs. How its input is normalised cannot be known and has to be said. Its results are
+kept under the hash of its parameters and the version of its code (see :func:`code_version`).
 """
 
 from __future__ import annotations
@@ -48,7 +47,6 @@ class OwnNetworks(Family):
 
     def takes(self, name: str) -> Sequence[str]:
         """Name what only the user can know."""
-        del name
         return ("clip_length", "clip_stride", "takes", "version")
 
     def check(self, name: str) -> None:
@@ -81,14 +79,8 @@ def network_from_module(
         Or what its results are called, with the other settings as ``options``: ``layers``, ``input_size``, ``mean`` and
         ``std`` must be given. Without ``weights`` the module keeps its own.
 
-    Raises
-    ------
-    OptionError
-        If it is no ``nn.Module``, or cannot take such frames.
-    UnknownNameError
-        If it has no such layer.
-    MissingFileError, UnsafeFileError, DataError
-        If the weights are absent, refused, or do not fit.
+    Raises OptionError if it is no ``nn.Module``, or cannot take such frames; other errors are those of
+    :func:`voxelcast.networks.registry.load_network`.
 
     Examples
     --------

@@ -25,7 +25,6 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as functional
@@ -205,23 +204,18 @@ class SimCLR(Family):
         options = (int(depth[1:]), int(width[:-1]), sk == "sk1")
         return Recipe(
             name=settings.name,
-            build=partial(_build, *options),
+            build=lambda _size, _random: SimCLRNet(*options),
             input_size=224,
             mean=(0.0, 0.0, 0.0),
             std=(1.0, 1.0, 1.0),
             default=(
                 f"the weights of '{settings.name}' were released without a hash to check a download by; "
-                "fetch the checkpoint that "
-                "https://github.com/google-research/simclr names and set weights to it "
+                "fetch the checkpoint that https://github.com/google-research/simclr names and set weights to it "
                 "(model.ckpt-NUMBER), or to a .pth converted from it, or to random"
             ),
             fit=_fit,
             fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
         )
-
-
-def _build(depth: int, width: int, selective: bool, _input_size: int, _random: bool) -> nn.Module:
-    return SimCLRNet(depth, width, selective)
 
 
 def _fit(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -> nn.Module:

@@ -107,11 +107,8 @@ def _clip_rule(short: str, settings: NetworkSettings) -> ClipRule:
 
 def _channels_last(module: nn.Module, output: object) -> torch.Tensor | str:
     """Read a layer of Swin: (n_clips, n_times, height, width, n_channels), but for convolution and pooling."""
-    if (
-        isinstance(output, torch.Tensor)
-        and output.ndim == 5
-        and not isinstance(module, nn.Conv3d | nn.AdaptiveAvgPool3d)
-    ):
+    convolutional = isinstance(module, nn.Conv3d | nn.AdaptiveAvgPool3d)
+    if isinstance(output, torch.Tensor) and output.ndim == 5 and not convolutional:
         return output.permute(0, 1, 4, 2, 3)
     return channels_first(module, output)
 

@@ -73,9 +73,7 @@ class GaborParameters:
 
 def draw_parameters(rng: np.random.Generator, n_filters: int) -> GaborParameters:
     """Draw Gabor functions as of macaque V1 (see the module's text)."""
-    mixing = np.linalg.cholesky(
-        [[1, _CORRELATION, _CORRELATION], [_CORRELATION, 1, _CORRELATION], [_CORRELATION, _CORRELATION, 1]]
-    )
+    mixing = np.linalg.cholesky(np.where(np.eye(3, dtype=bool), 1.0, _CORRELATION))
     centre, octaves = np.log2([2.8, 0.35, 0.4]), np.array([1.0, 0.7, 0.7])
     low, high = np.array([_FREQUENCIES, _ENVELOPES, _ENVELOPES]).T
     kept = np.empty((0, 3))

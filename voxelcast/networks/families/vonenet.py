@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as functional
@@ -147,7 +146,6 @@ class VOneNets(Family):
 
     def takes(self, name: str) -> Sequence[str]:
         """Name the seed of the V1 stage's noise."""
-        del name
         return ("noise_seed",)
 
     def recipe(self, settings: NetworkSettings) -> Recipe:
@@ -157,22 +155,18 @@ class VOneNets(Family):
             raise OptionError(f"noise_seed of '{settings.name}' must be left out (it has no noise); got {noise_seed}")
         return Recipe(
             name=settings.name,
-            build=partial(_build, short, noise_seed),
+            build=lambda _size, _random: VOneNet(_BACKS[short](), noise_seed),
             input_size=224,
             mean=(0.5, 0.5, 0.5),
             std=(0.5, 0.5, 0.5),
             default=(
                 f"the weights of '{settings.name}' were released without a hash to check a download by; "
-                "fetch the .pth.tar that "
-                "https://github.com/dicarlolab/vonenet names and set weights to it, or set weights=random"
+                "fetch the .pth.tar that https://github.com/dicarlolab/vonenet names and set weights to it, "
+                "or set weights=random"
             ),
             fit=_fit,
             noise_seed=noise_seed,
         )
-
-
-def _build(short: str, noise_seed: int | None, _input_size: int, _random: bool) -> nn.Module:
-    return VOneNet(_BACKS[short](), noise_seed)
 
 
 def _fit(module: nn.Module, checkpoint: Checkpoint, network: str, source: str) -> nn.Module:
