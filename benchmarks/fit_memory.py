@@ -22,7 +22,7 @@ from voxelcast.core.seeds import generator
 from voxelcast.core.settings import settings
 from voxelcast.encoders.linear import LinearEncoder
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.registry import get_encoder, list_encoders
 from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, excluded_folds
 from voxelcast.experiment.steps.extract import Readable, layer_path
@@ -299,6 +299,7 @@ def _measured(step: Step, root: Path) -> tuple[int, int, float]:
     """Run a step; return the resident memory before, its peak, and the seconds."""
     if not reset_peak():
         raise ExecutionError("the peak of a step's memory can be measured on Linux alone; run this on a Linux machine")
+    list_encoders()  # imports what steps import when they are first run: that is the process' memory, not the step's
     before, started = peak_mb(), time.perf_counter()
     with threadpool_limits(limits=1):
         step.run(StepStore(root))
