@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import posixpath
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -16,6 +17,11 @@ def _shown(names: Iterable[object], limit: int = 12) -> str:
     listed = [str(name) for name in names]
     tail = f", ... ({len(listed)} in all)" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + tail
+
+
+def nfc(text: str) -> str:
+    """Return text in composed Unicode: names are joined in this form, however their files write them."""
+    return unicodedata.normalize("NFC", text)
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -155,8 +155,8 @@ class TimeSeriesDataset(SeriesDataset):
                     "realign the runs"
                 )
             nuisance = self._file("nuisance", subject, run)
-            if nuisance is not None and not nuisance.is_file():
-                raise MissingFileError(f"nuisance not found: {nuisance} does not exist")
+            if nuisance is not None:  # so that a wrong table, and what is filled in, is said at once
+                read_nuisance(nuisance, image.n_maps, self._settings.nuisance_columns)
         named = masks_of(self._settings.masks, subject)
         found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
         chosen = select_names("ROI", self._settings.rois, tuple(found), f"in {self._root}")

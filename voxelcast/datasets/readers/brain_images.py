@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError, one_line
 from voxelcast.datasets.base import VoxelIndices
-from voxelcast.datasets.readers.values import open_npy
+from voxelcast.store.readers.arrays import open_npy
 
 SUFFIXES = (".dscalar.nii", ".dtseries.nii", ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 

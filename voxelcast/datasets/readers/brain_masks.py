@@ -20,7 +20,7 @@ from voxelcast.datasets.readers.brain_images import (
     image_files,
     load_image,
 )
-from voxelcast.datasets.readers.values import open_npy
+from voxelcast.store.readers.arrays import open_npy
 
 _LABELLED = re.compile(r"(?P<name>.+)\[(?P<labels>\s*-?\d+(?:\s*,\s*-?\d+)*\s*)\]")
 
