@@ -148,5 +148,5 @@ def test_boxed_dicts_hold_plain_values_and_arrays(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must hold one dict"):
         load_boxed_dict(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"is no \.npy file"):
+    with pytest.raises(DataError, match=r"cannot be read as \.npy"):
         load_boxed_dict(path)

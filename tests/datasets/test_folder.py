@@ -45,7 +45,9 @@ def _write(path: Path, values: np.ndarray, ids: bool = True) -> None:
             if ids:
                 file["stimulus_id"] = list(IDS)
     elif path.suffix == ".mat":
-        scipy.io.savemat(path, {"responses": values, **{k: v.astype(object) for k, v in extra.items()}}, do_compression=True)
+        scipy.io.savemat(
+            path, {"responses": values, **{k: v.astype(object) for k, v in extra.items()}}, do_compression=True
+        )
     else:
         lines = ["stimulus_id,repetition,x,y,z"]
         for i, stimulus_id in enumerate(IDS):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import read_page
-from voxelcast.core.errors import DataError, MissingFileError, VoxelcastError
+from voxelcast.core.errors import ConfigError, DataError, MissingFileError, VoxelcastError
 from voxelcast.report.page import write_report
 from voxelcast.testing.results import write_output
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,16 +102,16 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
         values = _read_numbers(path)
     if len(values) != n_volumes:
         raise ShapeError(f"{path} must have {n_volumes} rows, one per volume; got {len(values)}")
-    known = np.isfinite(values)
+    known: BoolArray = np.isfinite(values)
     if not known.any(axis=0).all():
         raise DataError(f"{path}: every nuisance column must hold numbers; one has none; choose nuisance_columns")
     means = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
     if not known.all():
-        _warn(f"{path}: {int((~known).sum())} missing values became their column's mean", ~known.all(axis=1))
+        _warn(f"{path}: {int((~known).sum())} missing values became their column's mean", np.isnan(values).any(axis=1))
     return np.asarray(np.where(known, values, means))
 
 
-def _warn(message: str, of_rows: BoolArray) -> None:
+def _warn(message: str, of_rows: Any) -> None:
     """Warn of something in some rows of a table; ``of_rows`` (n_rows,) says which."""
     rows = [str(number) for number in np.flatnonzero(of_rows) + 1]
     shown = f"row {', '.join(rows[:5])}{', ...' if len(rows) > 5 else ''}"

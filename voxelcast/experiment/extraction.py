@@ -27,6 +27,7 @@ from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import atomic_path, read_json, write_json
 from voxelcast.store.lock import check_folder, locked
+from voxelcast.store.readers.plain import read_json as read_plain
 from voxelcast.store.steps import StepStore
 
 _EVERY_FRAME = ExtractionSettings()
@@ -96,7 +97,7 @@ def extract_folder(
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:
     there = check_folder(output, "settings.json", "an extraction's")
-    if there is not None and read_json(there) != settings:
+    if there is not None and read_plain(there, "settings") != settings:
         raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
 
 

@@ -32,6 +32,7 @@ from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.lock import check_folder
 from voxelcast.store.provenance import collect_provenance
+from voxelcast.store.readers.guard import read_text
 
 
 class RsaSettings(SettingsFile):
@@ -133,7 +134,7 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
 def _check_output(config: RsaSettings, output: Path) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json", exclude={"device"}), sort_keys=False, allow_unicode=True)
     there = check_folder(output, "config.yaml", "an analysis'")
-    if there is not None and there.read_text() != text:
+    if there is not None and read_text(there, "settings") != text:
         raise StoreError(f"output {output} holds another analysis; choose another folder with --output")
     write_text(output / "config.yaml", text)
 

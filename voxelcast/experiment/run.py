@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
+from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
@@ -24,6 +24,7 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import check_folder, locked
+from voxelcast.store.readers.plain import read_yaml
 from voxelcast.store.steps import StepStore
 
 
@@ -176,8 +177,8 @@ def check_output(settings: ExperimentSettings, output: Path) -> None:
 def _read_settings(path: Path) -> dict[str, Any]:
     """Read all settings that can change a result; those that came later have their defaults, which is what was done."""
     try:
-        found = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(path, "settings")
+    except ConfigError:
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")

@@ -10,7 +10,8 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_shape
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError
+from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.store.readers.arrays import open_npy
 
 
 class FeatureMatrix:
@@ -96,13 +97,7 @@ def _opened(source: Path | FloatArray) -> FloatArray:
     """Return a shard's rows; those of a file are mapped as long as the caller holds them."""
     if not isinstance(source, Path):
         return _check(source, "an array")
-    try:
-        mapped = np.load(source, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"feature file {source} does not exist; extract the features again") from error
-    except (ValueError, EOFError) as error:
-        raise DataError(f"feature file {source} is no plain .npy array; extract the features again") from error
-    return _check(mapped, str(source))
+    return _check(open_npy(source, "feature file", mapped=True), str(source))
 
 
 def _check(shard: FloatArray, name: str) -> FloatArray:

@@ -19,6 +19,7 @@ from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
 from voxelcast.store.atomic import write_bytes
+from voxelcast.store.readers.arrays import read_npz
 
 FOLDER: Final = "brain_maps"
 
@@ -76,8 +77,7 @@ def _read_arrays(path: Path) -> dict[str, FloatArray]:
     """Read named arrays; none where there is no such file."""
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
+    return {name: values.astype(np.float64) for name, values in read_npz(path, "voxels").items()}
 
 
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

@@ -161,6 +161,27 @@ class BlockFile:
         return self._file.readline()
 
 
+_HASHED: dict[int, slice] = {
+    pickle.SETITEM[0]: slice(-2, -1),
+    pickle.SETITEMS[0]: slice(None, None, 2),
+    pickle.DICT[0]: slice(None, None, 2),
+    pickle.ADDITEMS[0]: slice(None),
+    pickle.FROZENSET[0]: slice(None),
+}
+"""Opcodes that hash what lies on the stack, and what of it."""
+
+
+def _guarded(opcode: int, keys: slice) -> Callable[[Any], None]:
+    """Return the opcode's function, but for containers, which it refuses as keys."""
+    plain: Callable[[Any], None] = cast(Any, pickle._Unpickler).dispatch[opcode]
+
+    def load(unpickler: ArrayUnpickler) -> None:
+        unpickler._hashable(unpickler.stack[keys])
+        plain(unpickler)
+
+    return load
+
+
 class ArrayUnpickler(pickle._Unpickler):
     """Unpickler that knows the constructors of arrays and plain values, by stand-ins that hold no state to alter."""
 
@@ -209,31 +230,8 @@ class ArrayUnpickler(pickle._Unpickler):
             if isinstance(item, tuple | frozenset):
                 raise UnsafeFileError(f"{self._name} has a {type(item).__name__} as a key; only plain values are read")
 
-    def _load_setitem(self) -> None:
-        self._hashable(self.stack[-2:-1])
-        pickle._Unpickler.dispatch[pickle.SETITEM[0]](self)
-
-    def _load_setitems(self) -> None:
-        self._hashable(self.stack[::2])
-        pickle._Unpickler.dispatch[pickle.SETITEMS[0]](self)
-
-    def _load_members(self) -> None:
-        self._hashable(self.stack)
-        pickle._Unpickler.dispatch[pickle.ADDITEMS[0]](self)
-
-    def _load_frozenset(self) -> None:
-        self._hashable(self.stack)
-        pickle._Unpickler.dispatch[pickle.FROZENSET[0]](self)
-
-    def _load_dict(self) -> None:
-        self._hashable(self.stack[::2])
-        pickle._Unpickler.dispatch[pickle.DICT[0]](self)
-
-    dispatch[pickle.SETITEM[0]] = _load_setitem
-    dispatch[pickle.SETITEMS[0]] = _load_setitems
-    dispatch[pickle.ADDITEMS[0]] = _load_members
-    dispatch[pickle.FROZENSET[0]] = _load_frozenset
-    dispatch[pickle.DICT[0]] = _load_dict
+    for _opcode, _keys in _HASHED.items():
+        dispatch[_opcode] = _guarded(_opcode, _keys)
     dispatch[pickle.FRAME[0]] = _skip_frame
     dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
     dispatch[pickle.BINUNICODE[0]] = _load_text

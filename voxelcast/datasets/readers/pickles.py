@@ -127,7 +127,9 @@ class _Content:
         if isinstance(value, Record) and value.name.endswith("Image"):
             return _image(value, file)
         if isinstance(value, Block):
-            raise DataError(f"{file} holds a text of {len(value)} bytes; only arrays may be that long; get the file again")
+            raise DataError(
+                f"{file} holds a text of {len(value)} bytes; only arrays may be that long; get the file again"
+            )
         what = value.name if isinstance(value, Record) else type(value).__name__
         raise UnsafeFileError(f"{file} holds a {what}; only arrays, images and plain values are read")
 

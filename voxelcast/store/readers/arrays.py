@@ -19,18 +19,19 @@ _PIECE = 2**20
 _MAGIC = b"\x93NUMPY"
 
 
-def open_npy(path: Path, what: str, *, mapped: bool = False) -> NDArray[Any]:
-    """Read a .npy file, or map it into memory.
+def open_npy(path: Path, what: str, *, mapped: bool = False, shown: str | None = None) -> NDArray[Any]:
+    """Read a .npy file, or map it into memory; messages call it ``shown``, or by its path.
 
     Raises MissingFileError, DataError where it is missing, is none, or has another length than its head says;
     UnsafeFileError where it holds Python objects.
     """
     check_file(path, what)
-    with reading(path, ".npy"), path.open("rb") as file:
+    called = shown or str(path)
+    with reading(called, ".npy"), path.open("rb") as file:
         size = path.stat().st_size
         if not mapped:
-            return _read(file, size, path)
-        _, _, dtype, _ = _head(file, size, path)
+            return _read(file, size, called)
+        _, _, dtype, _ = _head(file, size, called)
         return cast(NDArray[Any], np.load(path, mmap_mode="r" if dtype.itemsize else None, allow_pickle=False))
 
 
@@ -57,13 +58,13 @@ def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> dic
 def _read(stream: BinaryIO, size: int, shown: object) -> NDArray[Any]:
     shape, fortran, dtype, n_bytes = _head(stream, size, shown)
     flat = np.empty(prod(shape), dtype)
-    target = memoryview(flat.view(np.uint8)) if n_bytes else memoryview(bytearray())
+    target = flat.view(np.uint8) if n_bytes else flat
     start = 0
     while start < n_bytes:
         piece = stream.read(min(_PIECE, n_bytes - start))
         if not piece:
             raise EOFError("it ends too early")
-        target[start : start + len(piece)] = piece
+        target[start : start + len(piece)] = np.frombuffer(piece, np.uint8)
         start += len(piece)
     stream.read(1)  # the end of a packed stream, where its check sum is compared
     return flat.reshape(shape, order="F" if fortran else "C")
@@ -77,10 +78,12 @@ def _head(stream: BinaryIO, size: int, shown: object) -> tuple[tuple[int, ...], 
     shape, fortran, dtype = read_header(stream)
     if dtype.hasobject:
         raise UnsafeFileError(f"{shown} holds Python objects; only plain arrays are read; save it so")
-    if dtype.fields or dtype.subdtype or any(type(length) is not int or length < 0 for length in shape):
+    lengths: tuple[Any, ...] = shape
+    if dtype.fields or dtype.subdtype or not all(type(n) is int and n >= 0 for n in lengths):
         raise DataError(f"{shown} must hold a plain array; got shape {shape} of {dtype}")
-    claimed, there = prod(shape) * dtype.itemsize, size - stream.tell()
-    if claimed != there or (prod(shape) and not dtype.itemsize):
+    n_values = prod(int(n) for n in lengths)
+    claimed, there = n_values * dtype.itemsize, size - stream.tell()
+    if claimed != there or (n_values and not dtype.itemsize):
         raise DataError(
             f"{shown} must have {claimed} bytes after its head, for shape {shape} of {dtype}; got {there}; it is cut "
             "off or damaged: write it again"

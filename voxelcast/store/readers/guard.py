@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from voxelcast.core.checks import nfc
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError, VoxelcastError, one_line
@@ -92,8 +92,8 @@ def check_claim(shown: object, claimed: int, stored: int) -> None:
     """Raise UnsafeFileError where ``stored`` bytes claim to unpack to far more than measured data could."""
     if claimed > max(FREE_BYTES, MOST_RATIO * stored):
         raise UnsafeFileError(
-            f"{shown} claims to hold {claimed} bytes in {stored}; at most {MOST_RATIO} times its size is read; write it "
-            "again without compression"
+            f"{shown} claims to hold {claimed} bytes in {stored}; at most {MOST_RATIO} times its size is read; "
+            "write it again without compression"
         )
 
 
@@ -113,7 +113,7 @@ def read_bytes(path: Path, what: str) -> bytes:
         with reading(path, what):
             return path.read_bytes()
     with reading(path, "gzip"), gzip.open(path) as file:
-        return b"".join(copy_whole(file, path, path.stat().st_size))
+        return b"".join(copy_whole(cast(BinaryIO, file), path, path.stat().st_size))
 
 
 def read_text(path: Path, what: str) -> str:

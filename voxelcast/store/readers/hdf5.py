@@ -16,9 +16,7 @@ from voxelcast.store.readers.guard import check_claim, check_file, reading
 
 
 @contextmanager
-def opened_hdf5(
-    path: Path, what: str, remedy: str = "get or write it again", kind: str = "HDF5"
-) -> Iterator[Any]:
+def opened_hdf5(path: Path, what: str, remedy: str = "get or write it again", kind: str = "HDF5") -> Iterator[Any]:
     """Open an HDF5 file for reading; what goes wrong inside the block is one line. See `dataset_of`."""
     import h5py
 

@@ -68,8 +68,13 @@ def read_table(path: Path, columns: Sequence[str] = (), what: str = "table", *, 
     return Table(path, tuple(names), [row for _, row in numbered], [line for line, _ in numbered])
 
 
-def table_rows(path: Path, what: str = "table", *, separator: str | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Yield the head of a table and each row, with the number of the line; raises as `read_table`."""
+def table_rows(
+    path: Path, what: str = "table", *, separator: str | None = None, titled: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the head of a table and each row, with the number of the line; raises as `read_table`.
+
+    One that is not ``titled`` may have no head, so that the first row may hold anything.
+    """
     text = read_text(path, what)
     separator = separator or ("\t" if ".tsv" in path.suffixes[-2:] else ",")
     kind = "a table" if separator == "\t" else "a CSV"
@@ -83,7 +88,7 @@ def table_rows(path: Path, what: str = "table", *, separator: str | None = None)
             if not names:
                 names = row
                 twice = [name for name in names if name and names.count(name) > 1]
-                if twice:
+                if twice and titled:
                     raise DataError(f"{path} names the column {twice[0]!r} twice; rename one of them")
             elif len(row) != len(names):
                 raise DataError(
