@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError, UnsafeFileError
 from voxelcast.features.matrix import FeatureMatrix, _opened
 
 
@@ -63,7 +63,7 @@ def test_what_is_no_plain_array_is_refused(tmp_path, content):
         path.write_bytes(content)
     else:
         np.save(path, content, allow_pickle=True)
-    with pytest.raises(DataError, match=r"a\.npy"):
+    with pytest.raises((DataError, UnsafeFileError), match=r"a\.npy"):
         FeatureMatrix([path])
 
 

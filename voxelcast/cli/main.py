@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import traceback
+import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -19,7 +24,10 @@ from voxelcast.cli.results import maps, report, view
 from voxelcast.cli.rsa import rsa
 from voxelcast.cli.simulate import demo, simulate
 from voxelcast.cli.submission import score, submission
-from voxelcast.core.errors import VoxelcastError
+from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
+
+_STOPPED: Final = "stopped; run the same command again to go on"
+_SHOW_WARNING: Final = warnings.showwarning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -71,6 +79,7 @@ for command in _COMMANDS:
 
 def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
     """Run a command line and exit; an error is one line on standard error."""
+    warnings.showwarning = _say_warning
     try:
         commands(standalone_mode=False, prog_name=program)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -80,14 +89,46 @@ def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else program
         _stop(f"{error.format_message().rstrip('.')}; see {command} --help", error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _stop("stopped; run the same command again to go on", 130)
+    except KeyboardInterrupt:
+        _stop(_STOPPED, 130)
+    except click.Abort as error:  # click makes it of Ctrl-C, and of an EOFError, which is no wish of the user's
+        if isinstance(error.__cause__, EOFError):
+            _log(error.__cause__)
+        _stop(_STOPPED, 130)
     except VoxelcastError as error:
         _stop(str(error), 1)
     except OSError as error:
         _stop(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+    except Exception as error:
+        _log(error)
 
 
-def _stop(message: str, code: int) -> None:
-    print(f"voxelcast: {' '.join(message.split())}", file=sys.stderr)
+def _log(error: BaseException) -> None:
+    """Stop over what nobody foresaw: a line for the user, the traceback in a file of theirs."""
+    said = f"{type(error).__name__}: {error}"[:300]
+    with suppress(OSError):
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="voxelcast-", suffix=".log", delete=False, errors="replace"
+        ) as file:
+            file.write(f"voxelcast {voxelcast.__version__}: {sys.argv}\n{''.join(traceback.format_exception(error))}")
+        _stop(f"unforeseen error ({said}); please report it with its log: {file.name}", 1)
+    _stop(f"unforeseen error ({said}), of which no log can be written in {tempfile.gettempdir()}; please report it", 1)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"voxelcast: {_one_line(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _one_line(message: str) -> str:
+    """Return a message in one line, without characters that a terminal would obey."""
+    line = " ".join(message.split())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
+def _say_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Say a warning of ours in one line; others as Python does."""
+    if issubclass(category, VoxelcastWarning):
+        print(f"warning: {_one_line(str(message))}", file=sys.stderr)
+    else:
+        _SHOW_WARNING(message, category, *where, **more)

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.special import gammainc
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_known, check_option
+from voxelcast.core.checks import check_known, check_option, home_expanded
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.store.keys import file_hash
 from voxelcast.store.readers.arrays import open_npy
@@ -184,7 +184,7 @@ def parse_response(text: str) -> MeasuredResponse:
         step = float(given["step"]) if "step" in given else None
     except ValueError as error:
         raise OptionError(f"step of pool hrf(...) must be a number of seconds; got {given['step']!r}") from error
-    table = Path(path.strip())
+    table = home_expanded(Path(path.strip()))
     return _read(table, given.get("column"), step, file_hash(table))
 
 

@@ -60,7 +60,7 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     shown = progress or Silent()
     folder = root / layout.VIDEO_FOLDER
     if not (root / _PLAN).is_file():
-        if folder.exists() or (root / layout.RESPONSE_FOLDER).exists():
+        if any((root / name).exists() for name in (layout.VIDEO_FOLDER, layout.RESPONSE_FOLDER, Path(_PLAN).parts[0])):
             raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
         write_json(root / _PLAN, asdict(plan))
     elif not _holds(root, plan):
