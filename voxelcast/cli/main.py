@@ -27,7 +27,7 @@ from voxelcast.cli.submission import score, submission
 from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
 
 _STOPPED: Final = "stopped; run the same command again to go on"
-_SHOW_WARNING: Final = warnings.showwarning
+_PYTHONS: Final = warnings.showwarning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -78,8 +78,9 @@ for command in _COMMANDS:
 
 
 def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
-    """Run a command line and exit; an error is one line on standard error."""
-    warnings.showwarning = _say_warning
+    """Run a command line and exit; an error or a warning is one line on standard error."""
+    warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that are not needed
     try:
         commands(standalone_mode=False, prog_name=program)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -106,11 +107,10 @@ def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
 def _log(error: BaseException) -> None:
     """Stop over what nobody foresaw: a line for the user, the traceback in a file of theirs."""
     said = f"{type(error).__name__}: {error}"[:300]
+    log = f"voxelcast {voxelcast.__version__}: {sys.argv}\n{''.join(traceback.format_exception(error))}"
     with suppress(OSError):
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="voxelcast-", suffix=".log", delete=False, errors="replace"
-        ) as file:
-            file.write(f"voxelcast {voxelcast.__version__}: {sys.argv}\n{''.join(traceback.format_exception(error))}")
+        with tempfile.NamedTemporaryFile("wb", prefix="voxelcast-", suffix=".log", delete=False) as file:
+            file.write(log.encode(errors="backslashreplace"))
         _stop(f"unforeseen error ({said}); please report it with its log: {file.name}", 1)
     _stop(f"unforeseen error ({said}), of which no log can be written in {tempfile.gettempdir()}; please report it", 1)
 
@@ -126,9 +126,9 @@ def _one_line(message: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
 
 
-def _say_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Say a warning of ours in one line; others as Python does."""
     if issubclass(category, VoxelcastWarning):
-        print(f"warning: {_one_line(str(message))}", file=sys.stderr)
+        print(f"voxelcast: warning: {_one_line(str(message))}", file=sys.stderr)
     else:
-        _SHOW_WARNING(message, category, *where, **more)
+        _PYTHONS(message, category, *where, **more)

@@ -1,4 +1,4 @@
-"""Folders of results: one command at a time in each, and nothing left behind by one that failed before it did anything."""
+"""Folders of results: one command at a time in each, and nothing left of one that failed at once."""
 
 from __future__ import annotations
 

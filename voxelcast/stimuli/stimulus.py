@@ -14,7 +14,7 @@ from voxelcast.core.errors import DataError, StimulusError, UnsafeFileError
 from voxelcast.store.readers.archives import unpack
 from voxelcast.store.readers.guard import reading
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".jp2"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif", ".m4v", ".mpg", ".mpeg", ".h264", ".264", ".h265", ".265", ".wmv"}
 )
