@@ -20,7 +20,7 @@ class _Path(click.Path):
     """A path; ``~`` stands for the home folder also where the shell left it."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
-        path = Path(super().convert(value, parameter, context))
+        path = Path(str(super().convert(value, parameter, context)))
         check_utf8(str(path), "path")
         return home_expanded(path)
 

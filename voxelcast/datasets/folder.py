@@ -44,7 +44,7 @@ class FolderSettings(DatasetSettings):
         Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
     responses : dict of subject to file name, or None
         None takes every ``responses/<subject>.npy|npz|csv|h5|mat|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image
-        has a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both hemispheres.
+        has a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both sides.
     axes : sequence of str
         What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
     stimulus_ids : str or None
