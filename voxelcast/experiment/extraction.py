@@ -20,13 +20,13 @@ from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.steps.extract import extract_steps, layer_path, load
+from voxelcast.experiment.steps.extract import extract_steps, feature_name, load
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.store.atomic import atomic_path, read_json, write_json
+from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.lock import check_folder
 from voxelcast.store.readers.plain import read_json as read_plain
 from voxelcast.store.steps import StepStore
@@ -103,19 +103,18 @@ def _check_output(output: Path, settings: Mapping[str, object]) -> None:
 
 
 def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], output: Path) -> list[dict[str, object]]:
-    folders = [store.path(step.step_id) for step in steps]
-    records = [record for folder in folders for record in read_json(folder / "stimuli.json")]
+    results = [store.read(step.step_id) for step in steps]
+    records = [record for result in results for record in result.json("stimuli")]
     for layer in layers:
-        shards = [layer_path(folder, layer) for folder in folders if layer_path(folder, layer).is_file()]
+        shards = [result.stored(feature_name(layer)) for result in results if feature_name(layer) in result]
         if shards:
             shape = FeatureMatrix(shards).stored_shape
             with atomic_path(output / f"{layer}.npy") as temporary:
                 target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
                 row = 0
                 for shard in shards:  # one at a time: only so many files may be open
-                    values = np.load(shard, mmap_mode="r")
-                    target[row : row + len(values)] = values
-                    row += len(values)
+                    target[row : row + shard.shape[0]] = shard.map()
+                    row += shard.shape[0]
                 target.flush()
     write_table(output, EXTRACTED_STIMULI, records)
     return records

@@ -13,6 +13,7 @@ import pandas as pd
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.results.schema import TABLES, Pair
+from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.readers.arrays import read_npz
 from voxelcast.store.readers.guard import read_text, reading
 from voxelcast.store.readers.plain import read_json, read_yaml
@@ -189,10 +190,10 @@ def read_results(output: Path | str) -> Results:
         search=_of_layers(_read_table(output / "search.csv")),
         exclusions=_read_table(output / "exclusions.csv"),
         layers=_of_layers(_read_table(output / "layers.csv")),
-        voxels=_read_arrays(output / "voxels", pairs),
+        voxels=_read_pairs(output, pairs, VOXEL_FILE),
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
-        examples=_read_arrays(output / "examples", pairs),
+        examples=_read_pairs(output, pairs, EXAMPLE_FILE),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
@@ -250,12 +251,14 @@ def _of_layers(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["network"] != _JOINED[0]) | (table["layer"] != _JOINED[1])]
 
 
-def _read_arrays(folder: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
-    found: dict[Pair, dict[str, FloatArray]] = {}
-    for subject, roi in pairs:
-        path = folder / f"{subject}_{roi}.npz"
-        if not path.is_file():
-            continue  # the report says for how many pairs there are none
-        arrays = read_npz(path, "voxels")
-        found[subject, roi] = {key: values.astype(np.float64) for key, values in arrays.items()}
-    return found
+def _read_pairs(output: Path, pairs: list[Pair], name: str) -> dict[Pair, dict[str, FloatArray]]:
+    found = {pair: read_arrays(pair_file(output, name, pair)) for pair in pairs}
+    return {pair: arrays for pair, arrays in found.items() if arrays}  # the report says for how many there are none
+
+
+def read_arrays(path: Path) -> dict[str, FloatArray]:
+    """Read the named arrays of an .npz file; none where there is no such file. Raises DataError if it is damaged."""
+    if not path.is_file():
+        return {}
+    with reading(path, "arrays of numbers", "run the experiment again"):
+        return {name: values.astype(np.float64) for name, values in read_npz(path, "voxels").items()}
