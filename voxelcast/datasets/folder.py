@@ -110,8 +110,8 @@ class FolderDataset(Dataset):
         self._settings, self._root = settings, settings.root
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
-        given = home_expanded(Path(settings.stimuli)) if settings.stimuli else self._default_stimuli()
-        listed = list_stimuli(self._root / given)
+        given = settings.stimuli and self._root / home_expanded(Path(settings.stimuli))
+        listed = list_stimuli(given or self._default_stimuli())
         self._ids = tuple(stimulus.stimulus_id for stimulus in listed)
         self._split_file = self._table(settings.split, "split.csv")
         self._rois_file = self._table(settings.roi_table, "rois.csv")

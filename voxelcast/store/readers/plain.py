@@ -64,9 +64,9 @@ def read_yaml(path: Path, what: str) -> Any:
 
 def parse_yaml(text: str, shown: str) -> Any:
     """Read YAML text; ``shown`` is what a message calls it. Raises ConfigError."""
-    loader = _Loader(text)
     try:
         with reading(shown, "YAML", "correct it"):
+            loader = _Loader(text)
             node = loader.get_single_node()
             if node is None:
                 return None
@@ -77,8 +77,6 @@ def parse_yaml(text: str, shown: str) -> Any:
             problem, mark = error.__cause__.problem, error.__cause__.problem_mark
             raise ConfigError(f"{shown} is not YAML ({problem} in line {mark.line + 1}); correct it") from error
         raise ConfigError(str(error)) from error
-    finally:
-        loader.dispose()
 
 
 def _check_nodes(loader: _Loader, top: yaml.Node, shown: str) -> None:
