@@ -1,4 +1,4 @@
-"""Hostile, damaged and odd inputs, generated from a seed: each is a command in a small project in which one file is bad.
+"""Hostile, damaged and odd inputs, generated from a seed: each a command in a small project in which one file is bad.
 
 `projects` writes the whole projects, `inputs` says what is done to a copy of one of them and which command is run.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import random
 import zipfile
@@ -124,7 +123,13 @@ def projects(root: Path) -> None:
         (series / f"ann_{run}_motion.tsv").write_text(f"dx\tx\n{rows}")
     dataset = {"kind": "time_series", "root": ".", "bold": "{subject}_{run}_bold.npy", "tr": 2.0}
     dataset |= {"events": "{run}_events.tsv", "nuisance": "{subject}_{run}_motion.tsv", "drift": "none"}
-    plain = {**common, "dataset": dataset, "features": ["conditions"], "folds": {"n": 3, "by": "group"}}
+    plain = {
+        **common,
+        "dataset": dataset,
+        "features": ["conditions"],
+        "delays": [1, 2],
+        "folds": {"n": 3, "by": "group"},
+    }
     del plain["networks"]
     (series / "series.yaml").write_text(yaml.safe_dump(plain))
 
@@ -274,7 +279,7 @@ ODD_TEXTS = (
 
 
 def inputs() -> Iterator[Input]:
-    """Yield every input, the same ones in the same order each time; first the whole projects, which must be in order."""
+    """Yield every input, each time the same; first the whole projects, which must work."""
     rsa, mini = "rsa rsa.yaml --output out", "--dataset algonauts2021:MINI"
     for project, command in (
         ("folder", DRY),
@@ -305,8 +310,22 @@ def _settings() -> Iterator[Input]:
     for k in range(30):
         for name in ("cut", "flip"):
             yield Input(f"settings {name} {k}", "folder", DAMAGES[name]("x.yaml"), DRY)
-    keys = ("name", "dataset", "dataset.root", "dataset.responses", "dataset.axes", "networks", "frames", "compress.method",
-            "encoders", "folds.n", "compute.workers", "search", "interval", "nmae")  # fmt: skip
+    keys = (
+        "name",
+        "dataset",
+        "dataset.root",
+        "dataset.responses",
+        "dataset.axes",
+        "networks",
+        "frames",
+        "compress.method",
+        "encoders",
+        "folds.n",
+        "compute.workers",
+        "search",
+        "interval",
+        "nmae",
+    )
     for k, key in enumerate(keys):
         for j, value in enumerate(ODD_VALUES):
             if (j + k) % 3 == 0:
@@ -325,15 +344,26 @@ def _responses() -> Iterator[Input]:
                 change = both(_with(suffix), damage(path))
                 yield Input(f"responses {suffix} {name} {k}", "folder", change, DRY, same=packed)
     arrays: dict[str, Any] = {
-        "objects": np.array([{}] * N, dtype=object), "complex": np.ones((N, 4), complex), "text": np.full((N, 4), "a"),
-        "empty": np.zeros((0, 4)), "3-D": np.zeros((N, 1, 4)), "swapped": np.ones((4, N)), "fields": np.zeros(N, "i4,f8"),
-        "infinite": np.full((N, 4), np.inf), "NaN": np.full((N, 4), np.nan), "dates": np.zeros((N, 4), "M8[s]"),
-    }  # fmt: skip
+        "objects": np.array([{}] * N, dtype=object),
+        "complex": np.ones((N, 4), complex),
+        "text": np.full((N, 4), "a"),
+        "empty": np.zeros((0, 4)),
+        "3-D": np.zeros((N, 1, 4)),
+        "swapped": np.ones((4, N)),
+        "fields": np.zeros(N, "i4,f8"),
+        "infinite": np.full((N, 4), np.inf),
+        "NaN": np.full((N, 4), np.nan),
+        "dates": np.zeros((N, 4), "M8[s]"),
+    }
     for name, values in arrays.items():
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=True)
         yield Input(
-            f"responses {name}", "folder", content("responses/ann.npy", buffer.getvalue()), DRY, refused=name not in ("NaN", "infinite")
+            f"responses {name}",
+            "folder",
+            content("responses/ann.npy", buffer.getvalue()),
+            DRY,
+            refused=name not in ("NaN", "infinite"),
         )
     for cell in ("error", "1_000", "0,5", "inf", "\u0661", "0x1", "NA", "--1"):
         text = f"stimulus_id,a,b,c,d\n{''.join(f'{i},1,2,3,4{chr(10)}' for i in IDS)}".replace("s3,1", f'"s3","{cell}"')
@@ -404,8 +434,16 @@ def _rsa_and_submissions() -> Iterator[Input]:
             for k in range(8):
                 command = f"submission check {file} --dataset algonauts2021:MINI"
                 yield Input(f"{file} {name} {k}", "submission", damage(file), command)
-    for k, data in enumerate((b"cos\nsystem\n(S'touch hacked'\ntR.", b"\x80\x04" + b"]" * 10**5, b"\x80\x04\x8e" + b"\xff" * 8,
-                              b"\x80\x02](" + b"\x86q\x00h\x00" * 60, b"\x80\x04K\x01K\x02" + b"\x86\x94h\x00" * 70 + b"."), 1):  # fmt: skip
+    for k, data in enumerate(
+        (
+            b"cos\nsystem\n(S'touch hacked'\ntR.",
+            b"\x80\x04" + b"]" * 10**5,
+            b"\x80\x04\x8e" + b"\xff" * 8,
+            b"\x80\x02](" + b"\x86q\x00h\x00" * 60,
+            b"\x80\x04K\x01K\x02" + b"\x86\x94h\x00" * 70 + b".",
+        ),
+        1,
+    ):
         command = "submission check mini_track.pkl --dataset algonauts2021:MINI"
         yield Input(f"pickle {k}", "submission", content("mini_track.pkl", data), command, refused=True)
 
@@ -432,24 +470,61 @@ def _results_and_others() -> Iterator[Input]:
             yield Input(f"profile {name} {k}", "folder", DAMAGES[name]("profile.yaml"), f"{DRY} --on profile.yaml")
             command = "networks validate voxelcast/motion_energy classes --classes classes.json"
             yield Input(f"classes {name} {k}", "folder", DAMAGES[name]("classes.json"), command, refused=True)
-    for command in ("networks layers nothing", "networks list [", "datasets show x", "datasets check folder nowhere",
-                    "datasets check algonauts2021 .", "datasets check folder . axes=[x]", "encoders list \u0661",
-                    "datasets metadata folder . --output out.csv", "run nothing.yaml", "run .", "extract nowhere --output out",
-                    "score nothing --dataset folder:.", "score . --dataset folder:.", "maps .", "maps nothing", "view nothing",
-                    "status .", "submission make . --dataset folder:.", "simulate x.yaml", "demo x.yaml", "report nothing",
-                    "execution check nothing", "rsa x.yaml", "import-2021 stimuli", "datasets simulate folder . --small",
-                    "simulate out --driver x", "simulate out --subjects -1", "extract stimuli --layers zzz --output out",
-                    "run x.yaml a", "run x.yaml =1", "run x.yaml networks.7.name=x", "run x.yaml folds.n=[",
-                    "score submission --dataset x:y", "run ~nobody/x.yaml", "view x.yaml"):  # fmt: skip
+    for command in (
+        "networks layers nothing",
+        "networks list [",
+        "datasets show x",
+        "datasets check folder nowhere",
+        "datasets check algonauts2021 .",
+        "datasets check folder . axes=[x]",
+        "encoders list \u0661",
+        "datasets metadata folder . --output out.csv",
+        "run nothing.yaml",
+        "run .",
+        "extract nowhere --output out",
+        "score nothing --dataset folder:.",
+        "score . --dataset folder:.",
+        "maps .",
+        "maps nothing",
+        "view nothing",
+        "status .",
+        "submission make . --dataset folder:.",
+        "simulate x.yaml",
+        "demo x.yaml",
+        "report nothing",
+        "execution check nothing",
+        "rsa x.yaml",
+        "import-2021 stimuli",
+        "datasets simulate folder . --small",
+        "simulate out --driver x",
+        "simulate out --subjects -1",
+        "extract stimuli --layers zzz --output out",
+        "run x.yaml a",
+        "run x.yaml =1",
+        "run x.yaml networks.7.name=x",
+        "run x.yaml folds.n=[",
+        "score submission --dataset x:y",
+        "run ~nobody/x.yaml",
+        "view x.yaml",
+    ):
         yield Input(f"command {command}", "folder", lambda folder, rng: None, command, refused="list" not in command)
 
 
 def _specials() -> Iterator[Input]:
-    files = {"x.yaml": DRY, "responses/ann.npy": DRY, "stimulus_ids.txt": DRY, "split.csv": DRY, "rois.csv": DRY,
-             "rdms.npy": "rsa rsa.yaml --output out", "stimuli/s4.png": EXTRACT, "train.json": "import-2021 train.json",
-             "profile.yaml": "run x.yaml --output out --on profile.yaml", "stimuli.zip": EXTRACT.replace("stimuli", "stimuli.zip", 1),
-             "classes.json": "networks validate voxelcast/motion_energy classes --classes classes.json",
-             "w.pth": "extract stimuli --network torchvision/resnet18 --weights w.pth --output out"}  # fmt: skip
+    files = {
+        "x.yaml": DRY,
+        "responses/ann.npy": DRY,
+        "stimulus_ids.txt": DRY,
+        "split.csv": DRY,
+        "rois.csv": DRY,
+        "rdms.npy": "rsa rsa.yaml --output out",
+        "stimuli/s4.png": EXTRACT,
+        "train.json": "import-2021 train.json",
+        "profile.yaml": "run x.yaml --output out --on profile.yaml",
+        "stimuli.zip": EXTRACT.replace("stimuli", "stimuli.zip", 1),
+        "classes.json": "networks validate voxelcast/motion_energy classes --classes classes.json",
+        "w.pth": "extract stimuli --network torchvision/resnet18 --weights w.pth --output out",
+    }
     for file, command in files.items():
         for kind in ("pipe", "folder", "dangling", "circle", "device"):
             # A stimulus that is no file is none of the stimuli, as any other that is not there.
@@ -471,8 +546,13 @@ def _outputs_and_names() -> Iterator[Input]:
             "datasets simulate folder out --small",
         ):
             yield Input(f"{path} {command.split()[0]}", "folder", content(path, text), command, refused=True)
-    for command in ("import-2021 train.json --output mine.txt", "execution init slurm --output mine.txt",
-                    "run x.yaml --output mine.txt", f"{EXTRACT}.txt", "rsa rsa.yaml --output mine.txt"):  # fmt: skip
+    for command in (
+        "import-2021 train.json --output mine.txt",
+        "execution init slurm --output mine.txt",
+        "run x.yaml --output mine.txt",
+        f"{EXTRACT}.txt",
+        "rsa rsa.yaml --output mine.txt",
+    ):
         command = command.replace("out.txt", "mine.txt")
         yield Input(f"mine.txt {command.split()[0]}", "folder", content("mine.txt", "mine"), command, refused=True)
     yield Input(

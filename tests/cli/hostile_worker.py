@@ -1,4 +1,4 @@
-"""Run every k-th hostile input in this process and write a line of JSON of each: ``python -m tests.cli.hostile_worker``."""
+"""Run every k-th hostile input in this process and write a line of JSON of each."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,21 @@ def opened_zip(path: Path, kind: str = "a zip archive", remedy: str = "make it a
                 check_inside(member.filename, path.name)
                 if member.flag_bits & 1:
                     raise DataError(f"{path} is encrypted; make it without a password")
+            _check_heads(path, members)
             yield archive
+
+
+def _check_heads(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Raise BadZipFile where a member's own head names another check sum or size than the archive's list of them."""
+    with path.open("rb") as file:
+        for member in members:
+            file.seek(member.header_offset)
+            head = file.read(30)
+            flags, *found = struct.unpack("<6xH6xIII4x", head) if len(head) == 30 else (0, 0, 0, 0)
+            wanted = [member.CRC, member.compress_size, member.file_size]
+            follows = flags & 8 and not any(found)  # they stand behind the content
+            if not follows and any(one != two for one, two in zip(found, wanted, strict=True) if one != 2**32 - 1):
+                raise zipfile.BadZipFile(f"{member.filename} has another size or check sum than is listed")
 
 
 def unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, shown: str) -> Iterator[bytes]:
