@@ -57,12 +57,13 @@ fuzzed = settings(
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, a file that it reads, and whether that file's content is under a check sum."""
+    """A reader, a file that it reads, whether that has a check sum, and its share of the number of examples."""
 
     name: str
     write: Callable[[Path], None]
     read: Callable[[Path], Any]
     checked: bool = False
+    share: float = 1.0
 
 
 def saved(save: Callable[..., None], *arguments: Any, **arrays: Any) -> Callable[[Path], None]:
@@ -109,10 +110,10 @@ READERS = [
     Reader("mapped.npy", saved(np.save, VALUES), lambda path: np.array(open_npy(path, "array", mapped=True))),
     Reader("a.npz", saved(np.savez, x=VALUES), lambda path: list(read_npz(path, "arrays").values()), True),
     Reader("packed.npz", saved(np.savez_compressed, x=VALUES), lambda p: list(read_npz(p, "arrays").values()), True),
-    Reader("a.h5", write_hdf5, lambda path: read_hdf5(path, "arrays", ("x",))),
+    Reader("a.h5", write_hdf5, lambda path: read_hdf5(path, "arrays", ("x",)), share=0.2),
     Reader("5.mat", write_matlab, lambda path: read_matlab(path, "arrays", ("x", "i")), True),
     Reader("73.mat", lambda path: write_matlab_73(path, VALUES, NAMES),
-           lambda path: read_matlab(path, "arrays", ("responses", "stimulus_id"))),
+           lambda path: read_matlab(path, "arrays", ("responses", "stimulus_id")), share=0.2),
     Reader("rdms.npz", saved(np.savez, rdms=np.abs(np.subtract.outer(range(6), range(6)))[None], stimulus_id=NAMES),
            lambda path: read_rdms(path, NAMES), True),
     Reader("t.csv", text("id,x\na,1\nb,2.5\n"), lambda path: read_table(path, ("id", "x")).numbers(["x"])),
@@ -195,7 +196,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_edited_files(reader: Reader, folder: Path) -> None:
     data, right = whole(reader.name, folder)
 
-    @fuzzed
+    @settings(fuzzed, max_examples=max(10, int(reader.share * N_EXAMPLES)))
     @given(EDITS)
     def run(edits: list[tuple[str, float, bytes, float]]) -> None:
         path = folder / reader.name
