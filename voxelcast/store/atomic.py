@@ -72,13 +72,17 @@ def open_new(path: Path) -> int:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Give a file, or a folder of files, the permissions of a new one, and its name when it is on the disk."""
-    mask = _umask()
-    for file in sorted(temporary.iterdir()) if temporary.is_dir() else ():
+    """Give a file, or a folder of files, the permissions of a new one, and its name when it is on the disk.
+
+    The name of a file is on the disk, too, in the end.
+    """
+    mask, is_folder = _umask(), temporary.is_dir()
+    for file in sorted(temporary.iterdir()) if is_folder else ():
         _settle(file, 0o666 & ~mask)
-    _settle(temporary, (0o777 if temporary.is_dir() else 0o666) & ~mask)
+    _settle(temporary, (0o777 if is_folder else 0o666) & ~mask)
     os.replace(temporary, path)
-    _settle(path.parent)
+    if not is_folder:
+        _settle(path.parent)
 
 
 def _settle(path: Path, mode: int | None = None) -> None:
