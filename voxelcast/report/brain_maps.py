@@ -19,6 +19,8 @@ from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
 from voxelcast.results.read import read_arrays
+from voxelcast.results.schema import pair_name
+from voxelcast.results.write import PARTITION_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -61,9 +63,9 @@ def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
         for roi in dataset.rois(subject):
-            path = output / "voxels" / f"{subject}_{roi}.npz"
-            if path.is_file():
-                values = read_arrays(path) | read_arrays(output / "variance_partitioning" / path.name)
+            values = read_arrays(pair_file(output, VOXEL_FILE, (subject, roi)))
+            if values:
+                values |= read_arrays(pair_file(output, PARTITION_FILE, (subject, roi)))
                 found.setdefault(subject, {})[roi] = values | _normalised(values)
     if needed and not found:
         raise MissingFileError(
@@ -188,7 +190,7 @@ def remove_maps(output: Path, dataset: Dataset) -> bool:
     folder, removed = output / FOLDER, False
     for subject, rois in read_voxels(output, dataset, needed=False).items() if folder.is_dir() else ():
         for quantity in {name for values in rois.values() for name in values}:
-            for path in (folder / f"{subject}_{quantity}{suffix}" for suffix in _SUFFIXES):
+            for path in (folder / f"{pair_name(subject, quantity)}{suffix}" for suffix in _SUFFIXES):
                 removed |= path.is_file()
                 path.unlink(missing_ok=True)
     return removed
