@@ -43,7 +43,8 @@ def test_a_group_whose_arrays_another_could_have_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("second", [{"name": "a/b"}, {"name": "other/net", "label": "a-b"}])
 def test_two_networks_of_an_rsa_in_one_folder_are_refused(second: dict[str, str], tmp_path: Path) -> None:
-    plain = {"stimuli": "x", "rdms": "y.npy", "networks": [{"name": "a/b"}, second]}
+    networks = [{"layers": ["x"], **network} for network in ({"name": "a/b"}, second)]
+    plain = {"name": "x", "stimuli": "x", "rdms": "y.npy", "networks": networks}
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(plain))
     with pytest.raises(VoxelcastError, match="two would be kept as a-b"):
         load_rsa_settings(tmp_path / "x.yaml")
