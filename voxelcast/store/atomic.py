@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import uuid
@@ -20,6 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.errors import StoreError, UnwritableError, one_line
+
+PART: Final = ".part"
+"""What the names of temporary files end with."""
 
 _STATUS: Final = Path("/proc/self/status")
 _NO_SYNC: Final = (errno.EINVAL, errno.ENOTSUP)  # what file systems answer that keep no folders of their own
@@ -52,17 +56,20 @@ def said_unwritable(path: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it to ``path`` when the block ends without error.
 
-    Raises UnwritableError if the folder cannot be written to.
+    It is locked meanwhile, so that one that a kill left is known (`voxelcast.store.lock.locked` removes it). Raises
+    UnwritableError if the folder cannot be written to.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with said_unwritable(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(open_new(temporary))
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PART}")
+    with said_unwritable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open_new(temporary)
+        try:
+            with contextlib.suppress(OSError):  # there are file systems that know no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield temporary
             publish(temporary, path)
-    finally:
-        with contextlib.suppress(NotADirectoryError):
+        finally:
+            os.close(file)
             temporary.unlink(missing_ok=True)
 
 

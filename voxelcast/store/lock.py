@@ -6,16 +6,20 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TextIO
 
 from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.store.atomic import PART
 
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keep a second run out of the folder; the lock ends with the process, however that ends."""
+    """Keep a second run out of the folder; the lock ends with the process, however that ends.
+
+    Temporary files that killed runs left in it are removed.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
         file = open_lock(output / ".lock")
@@ -30,6 +34,10 @@ def locked(output: Path) -> Iterator[None]:
             raise StoreError(
                 f"another run is under way in {output}; wait for it, or choose another --output"
             ) from error
+        for path in (*output.glob(f".*{PART}"), *output.glob(f"*/.*{PART}")):
+            with suppress(OSError):
+                if not is_locked(path):
+                    path.unlink()
         yield
 
 

@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -76,9 +77,7 @@ class StepStore:
             return
         try:
             root.mkdir(parents=True, exist_ok=True)
-            probe = root / f".write-{uuid.uuid4().hex[:8]}"
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=root).close()
         except OSError as error:
             raise UnwritableError(f"{root} cannot be written ({error.strerror}); choose another --output") from error
 
