@@ -1,4 +1,4 @@
-"""Subjects and ROIs whose names could be taken for one another."""
+"""The files of an output: few, and none for two things."""
 
 from __future__ import annotations
 
@@ -33,3 +33,18 @@ def test_each_has_its_own_files(tmp_path: Path) -> None:
     assert {pair: arrays["measured"].shape[0] for pair, arrays in results.examples.items()} == dict.fromkeys(pairs, 42)
     assert not np.array_equal(predicted["a", "b_c"][:, :2], predicted["a_b", "c"])
     assert len(list((tmp_path / "out" / "variance_partitioning").iterdir())) == 2
+
+
+def test_they_are_few(tmp_path: Path) -> None:
+    """Counted by parts, 90 subjects x ROI, 25 layers and the 1,102 videos of the challenge leave fewer than 1,000."""
+    root = write_dataset(tmp_path / "data", n=40, subjects=("ann", "bob", "cat"))
+    run(settings(root, encoders=["ridge"]), tmp_path / "out")
+    files = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    steps = [path for path in files if path.parts[0] == "steps"]
+    assert len(steps) == 2 * (3 + 2 + 2 + 3)  # responses, shards of 32 stimuli, layers, fits
+    of_pairs = [path for path in files if len(path.parts) == 2]
+    others = [path for path in files if len(path.parts) == 1]
+    assert len(of_pairs) + len(others) + len(steps) == len(files)
+    assert len(of_pairs) == 3 * 5
+    submission = 3
+    assert 90 * (2 + 2 + 5) + 25 * 2 + -(-1102 // 32) * 2 + len(others) + submission < 1000
