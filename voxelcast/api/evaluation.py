@@ -21,6 +21,7 @@ from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
 from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.prediction_scores import PredictionScorer
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult
@@ -131,7 +132,7 @@ def evaluate(
     Warns
     -----
     VoxelcastWarning
-        If some voxels are constant or have no response to some stimulus.
+        If some voxels are constant or have no response to some stimulus, or a fold has fewer than 8 stimuli.
 
     References
     ----------
@@ -156,6 +157,8 @@ def evaluate(
     check_exact(chosen, settings.search.method)
     named_groups = group_names(groups, rows)
     partitions = choose_partitions(folds, len(mean), settings.seed, named_groups)
+    if few := few_stimuli(partitions[0]):
+        warnings.warn(few, VoxelcastWarning, stacklevel=2)
     spaces, names = feature_spaces(features), tuple(str(rows.scalar(name)) for name in ("subject", "roi"))
     train = np.ascontiguousarray(mean[:, valid])
     results = []

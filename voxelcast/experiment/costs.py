@@ -32,6 +32,7 @@ from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, networ
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.store.atomic import read_json
 from voxelcast.store.memory import resident_mb
@@ -94,6 +95,7 @@ class Estimate:
     seconds: Mapping[str, float]
     disk_bytes: int
     worker_bytes: int
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in plain lines."""
@@ -113,6 +115,7 @@ class Estimate:
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *(f"warning: {warning}" for warning in self.warnings),
         ]
 
 
@@ -160,6 +163,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
+        warnings=tuple(filter(None, [few_stimuli(plan.folds([one.stimulus_id for one in plan.dataset.train_stimuli]))])),
     )
 
 
@@ -342,7 +346,6 @@ class FitEstimate:
             fitted_in_folds=config.compressed_in_folds,
             per_voxel=config.selection.per == "voxel",
             ensemble=config.ensemble.method,
-            n_resamples=config.interval.resamples,
             proposals=None if self._exact else max(map(self._trials, self._encoders)),
         )
         banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
@@ -405,6 +408,8 @@ class FitEstimate:
             sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
+            seconds += self._evaluations * used / layers * self._refit()
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)
