@@ -28,7 +28,7 @@ from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import fold_r2, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
-from voxelcast.store.atomic import read_json
+from voxelcast.store.result import StepResult
 from voxelcast.store.steps import StepId, StepStore
 
 GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
@@ -39,29 +39,26 @@ def divide(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Do the step on features and responses given, and return its rows by kind and part."""
     store, prepared = StepStore(tmp_path), StepId("responses", "ann_all", "0" * 32)
-    responses = store.path(prepared)
-    responses.mkdir(parents=True)
-    np.save(responses / "train.npy", Y)
-    np.save(responses / "valid.npy", np.ones(Y.shape[1], dtype=bool))
-    np.savez(responses / "ceilings.npz", noise_ceiling_r2=np.linspace(0.5, 0.7, Y.shape[1]))
+    with store.writing(prepared) as writer:
+        writer.array("train", Y)
+        writer.array("valid", np.ones(Y.shape[1], dtype=bool))
+        writer.array("ceilings/noise_ceiling_r2", np.linspace(0.5, 0.7, Y.shape[1]))
     stored = []
     for name, layers in groups.items():
         compressed = []
         for index, X in enumerate(layers):
             step_id = StepId("compress", f"{name}{index}", "0" * 32)
-            store.path(step_id).mkdir(parents=True)
-            np.save(store.path(step_id) / "scores.npy", X)
+            with store.writing(step_id) as writer:
+                writer.array("scores", X)
             compressed.append(CompressedLayer(step_id, "net", "none", f"{name}{index}", "", fitted_in_folds=False))
         stored.append(LayerGroup(name, tuple(compressed)))
     n = len(Y)
     ids = tuple(f"s{row}" for row in range(n))
     readable = Readable(ids, (), np.arange(n), np.arange(0), None, None, None, {})
     folded = FoldedGroups(np.arange(n) % n_folds, tuple(stored))
-    step = Step(
-        PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(), seed=0)
-    )
+    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(), seed=0))
     step.run(store)
-    return {(row["kind"], row["part"]): row for row in read_json(store.path(step.step_id) / "parts.json")}
+    return {(row["kind"], row["part"]): row for row in store.read(step.step_id).json("parts")}
 
 
 @pytest.mark.parametrize(
@@ -114,9 +111,8 @@ def test_equals_stacked_ridge_cv_in_loops(tmp_path: Path) -> None:
     rows = divide(tmp_path, layers, Y, n_folds=n_folds)
     assert len(rows) == 7 + 7
     folds = np.arange(n) % n_folds
-    (voxels,) = tmp_path.glob("partition/*/voxels.npz")
-    with np.load(voxels) as arrays:
-        voxels = dict(arrays)
+    (file,) = tmp_path.glob("partition/*/result.npz")
+    voxels = StepResult(file).arrays("voxels")
 
     def regression(name: str, known: BoolArray, fitted: BoolArray) -> FloatArray:
         scaled = []
@@ -147,7 +143,9 @@ def test_equals_stacked_ridge_cv_in_loops(tmp_path: Path) -> None:
                 stacked = np.vstack([A[voxel], *(factor * part for part in A)])
                 y = np.concatenate([measured[known, voxel], *(factor * measured[known, v] for v in range(q))])
                 weights = nnls(stacked, y)[0]
-                predicted[name][~known, voxel] = sum(w * alone[o][:, voxel] for w, o in zip(weights, names, strict=True))
+                predicted[name][~known, voxel] = sum(
+                    w * alone[o][:, voxel] for w, o in zip(weights, names, strict=True)
+                )
     for name, P in predicted.items():
         np.testing.assert_allclose(voxels[f"model_{name}"], fold_r2(Y, P, folds), atol=1e-6)
     total = sum(values for key, values in voxels.items() if key.startswith(("unique", "shared")) and "_" not in key[7:])
