@@ -17,6 +17,7 @@ import numpy as np
 
 import voxelcast as vc
 from benchmarks.honesty.check import Check, in_processes
+from benchmarks.honesty.shuffled import REAL, measure_shuffled
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import VoxelcastWarning
 from voxelcast.core.seeds import generator
@@ -293,4 +294,6 @@ def checks(draws: int, seed: int) -> Iterator[Check]:
     """Measure all cells, in two processes; with fewer than 1000 draws every third of the grid."""
     listed = [cell for k, cell in enumerate(cells()) if draws >= _ALL or k >= _GRID or k % 3 == 0]
     for found in in_processes(partial(measure, draws=draws, seed=seed), listed):
+        yield from found
+    for found in in_processes(partial(measure_shuffled, draws=draws, seed=seed), REAL):
         yield from found
