@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import hyp2f1
 import yaml
 from PIL import Image
+from scipy.special import hyp2f1
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
