@@ -33,7 +33,6 @@ def _settings(root: Path, **changes: Any) -> dict[str, Any]:
         "encoders": ["ridge"],
         "folds": {"by": "group"},
         "significance": {"permutations": 200},
-        "interval": {"resamples": 100},
         "compute": {"workers": 1},
     }
     return {**base, **changes}

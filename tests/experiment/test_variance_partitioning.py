@@ -253,7 +253,6 @@ def test_time_series_draw_whole_runs(tmp_path: Path, in_process: None) -> None:
         "compress": {"method": "none"},
         "encoders": ["ridge"],
         "folds": {"by": "group"},
-        "interval": {"resamples": 100},
         "significance": {"permutations": 0},
         "variance_partitioning": {"groups": {"which": ["conditions"], "whether": ["dataset:onoff"]}},
         "compute": {"workers": 1},

@@ -22,6 +22,7 @@ from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
 from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
 from voxelcast.scoring.exchangeability import dependence_warnings, sketch
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
 from voxelcast.scoring.prediction_scores import PredictionScorer
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
@@ -135,7 +136,7 @@ def evaluate(
     Warns
     -----
     VoxelcastWarning
-        If some voxels are constant or have no response to some stimulus; stimuli in different folds depend on each
+        If some voxels are constant or have no response to some stimulus; a fold has fewer than 8 stimuli; stimuli in different folds depend on each
         other (`voxelcast.scoring.exchangeability.dependence_warnings`); or no voxel can be significant, as too few
         groups can change places.
 
@@ -163,6 +164,8 @@ def evaluate(
     named_groups = group_names(groups, rows)
     partitions = choose_partitions(folds, rows, settings.seed, named_groups)
     units = exchanged_groups(folds, named_groups)
+    if few := few_stimuli(partitions[0]):
+        warnings.warn(few, VoxelcastWarning, stacklevel=2)
     spaces, names = feature_spaces(features), tuple(str(rows.scalar(name)) for name in ("subject", "roi"))
     train = np.ascontiguousarray(mean[:, valid])
     results, said = [], list[str]()

@@ -358,7 +358,6 @@ class FitEstimate:
             fitted_in_folds=config.compressed_in_folds,
             per_voxel=config.selection.per == "voxel",
             ensemble=config.ensemble.method,
-            n_resamples=config.interval.resamples,
             proposals=None if self._exact else max(map(self._trials, self._encoders)),
         )
         banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
@@ -421,6 +420,8 @@ class FitEstimate:
             sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
+            seconds += self._evaluations * used / layers * self._refit()
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

@@ -15,6 +15,7 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.store.atomic import read_json
 
 _NUMBERS = re.compile(r"[\d.]+|\(.*?\)")
@@ -72,7 +73,7 @@ class Finished:
             notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
-        notes += [*self.warnings(), *self._exchanged()]
+        notes += [*self._interval_notes(), *self.warnings(), *self._exchanged()]
         if config.selection.per == "voxel" or config.ensemble.method != "none":
             notes.append(_mixture_note(config))
         if config.search.metric != "pearson_r":
@@ -103,6 +104,14 @@ class Finished:
 
     def _results(self) -> list[tuple[Pair, dict[str, Any]]]:
         return [(pair, read_json(self.folder(step) / "result.json")) for pair, step in self.fits.items()]
+
+    def _interval_notes(self) -> list[str]:
+        """Say where folds are small, and where no honest interval can be had."""
+        few = few_stimuli(self.layers.fold_ids) if self.plan.config.folds.nested else ""
+        rows = [read_json(self.folder(step) / "result.json") for step in self.fits.values()]
+        reasons = {"Scores": "no_interval", "Held-out scores": "held_out_no_interval"}
+        found = {what: next(filter(None, (row.get(name) for row in rows)), "") for what, name in reasons.items()}
+        return [few] * bool(few) + [f"{what} have no interval: {why}." for what, why in found.items() if why]
 
 
 def find_missing(

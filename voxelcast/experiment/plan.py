@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, Parti
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
 from voxelcast.search.folds import choose_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
@@ -77,7 +78,7 @@ class Plan:
                     f"{fold_ids.max() + 1} of {subject}; run them as experiments of their own"
                 )
             self._check_components(fold_ids)
-        self.warnings = self._exchange_warnings(partitions.values())
+        self.warnings = self._exchange_warnings(list(partitions.values()))
         self._check_sources()
         for pair in self.pairs:
             self.sharers(pair)
@@ -114,8 +115,8 @@ class Plan:
             settings.root / settings.folds, self.dataset.stimulus_ids("train"), runs, self.dataset.subjects
         )
 
-    def _exchange_warnings(self, partitions: Iterable[IntArray]) -> tuple[str, ...]:
-        """Say where no voxel can be significant, whatever the responses are."""
+    def _exchange_warnings(self, partitions: Sequence[IntArray]) -> tuple[str, ...]:
+        """Say where no voxel can be significant, whatever the responses are, and where folds are small."""
         if self.config.folds.unit == "stimulus" and self.dataset.series is not None:
             raise OptionError(
                 "folds.unit must be group for a time series, whose volumes resemble their neighbours; got stimulus; "
@@ -130,6 +131,7 @@ class Plan:
             exchange = Exchange(np.zeros(len(test_ids), dtype=int), self.units_of(test_ids), circular)
             warning = exchange.warning(asked.permutations, asked.alpha)
             said.append(warning and f"Held-out stimuli: {warning}")
+        said += [few_stimuli(fold_ids) for fold_ids in partitions]
         return tuple(dict.fromkeys(warning for warning in said if warning))
 
     def excluded_folds(self, n_folds: int, *, refit: bool | None = None) -> Excluded:
@@ -328,12 +330,12 @@ class Plan:
         """Make the steps that divide explained variance, by subject and ROI; none where no groups are asked for."""
         if not self.layer_groups:
             return {}
-        draws, config = self.config.variance_partitioning.draws, self.config
-        how = draws, config.interval, config.seed
-        return {
-            pair: Step(PartitionJob(*pair, prepared.step_id, readable, self._grouped(partitions[pair[0]]), *how))
-            for pair, prepared in responses.items()
-        }
+        draws, interval, seed = self.config.variance_partitioning.draws, self.config.interval, self.config.seed
+        steps = {}
+        for pair, prepared in responses.items():
+            grouped = self._grouped(partitions[pair[0]])
+            steps[pair] = Step(PartitionJob(*pair, prepared.step_id, readable, grouped, draws, interval, seed))
+        return steps
 
     def _grouped(self, partitions: Sequence[FoldedLayers]) -> tuple[FoldedGroups, ...]:
         return tuple(

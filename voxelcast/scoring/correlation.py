@@ -16,6 +16,7 @@ Metric = Literal["pearson_r", "pooled_2021"]
 
 # A column counts as constant if its standard deviation is below this multiple of the rounding of its largest value.
 _TINY = 1e-7
+_MANY, _TERMS = 14, 60  # of c, and of the series, whose terms fall faster than k^-c
 _CONSTANT = 16 * float(np.finfo(np.float64).eps)
 
 
@@ -153,8 +154,14 @@ def olkin_pratt(r: FloatArray, n: int) -> FloatArray:
     near_zero = np.abs(r) < _TINY  # of few observations the series diverges at 0, but not its product with r
     if n < 3:
         return r
-    corrected = r * hyp2f1(0.5, 0.5, (n - 2) / 2, 1 - np.where(near_zero, 1.0, r) ** 2)
-    return np.asarray(np.where(near_zero, r, corrected))
+    x, c = 1 - np.where(near_zero, 1.0, r) ** 2, (n - 2) / 2
+    if c < _MANY:
+        return np.asarray(np.where(near_zero, r, r * hyp2f1(0.5, 0.5, c, x)))
+    term, series = np.ones_like(r), np.ones_like(r)  # SciPy's gamma functions overflow from c of about 170 on
+    for k in range(_TERMS):
+        term = term * ((k + 0.5) ** 2 / ((c + k) * (k + 1))) * x
+        series += term
+    return np.asarray(r * series)
 
 
 def centred_pair(

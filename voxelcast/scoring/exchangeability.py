@@ -1,6 +1,6 @@
 """Are stimuli exchangeable between folds? Neighbours in time and look-alikes make cross-validation too optimistic.
 
-What is judged are pairs of stimuli in *different* folds: where neighbours or look-alikes lie in one fold, nothing leaks.
+What is judged are pairs of stimuli in *different* folds: where neighbours or look-alikes lie in one, nothing leaks.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _centred(X: FloatArray) -> FloatArray:
     """Centre columns and give them a mean variance of 1; they keep their variances' ratios."""
     centred = X - X.mean(axis=0)
     scale = float(np.sqrt(np.mean(centred**2)))
-    return centred / scale if scale > 0 else centred
+    return np.asarray(centred / scale if scale > 0 else centred)
 
 
 def sketch(parts: Iterable[FloatArray]) -> FloatArray:
@@ -216,8 +216,8 @@ def _look_alikes(X: FloatArray, fold_ids: IntArray, names: Sequence[str]) -> lis
     closest = int(np.argmin(distances))
     pair = names[queries[closest]], names[int(twins[closest])]
     return [
-        f"{count} of {len(queries)} stimuli look almost the same as one in another fold ({pair[0]} as {pair[1]}, say): a "
-        "model that was fitted to its twin need not generalise to predict it, so score, interval and p-values are too "
+        f"{count} of {len(queries)} stimuli look almost the same as one in another fold ({pair[0]} as {pair[1]}, say): "
+        "a model that was fitted to its twin need not generalise to predict it, so score, interval and p-values are too "
         "good. Frames of one movie, or one picture under several ids, belong into one group: give groups."
     ]
 

@@ -40,6 +40,9 @@ from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.scoring.correlation import centred_pair, checked_pair, cross_validated_r
 
 _BLOCK_BYTES = 32 * 2**20
+_TINY = 1e-12
+FEWEST = 8
+"""Stimuli of a fold from which on the score's bias is below .005."""
 NO_INNER = 2.0
 """Factor of the variance where nothing is known of how far the models would differ."""
 
@@ -138,6 +141,17 @@ def units_of(judged: Judged) -> Units:
     return Units(of_row, len(names), n_folds, reason)
 
 
+def few_stimuli(fold_ids: IntArray) -> str:
+    """Say in a sentence that folds are small, where one has fewer than eight stimuli; else return an empty string."""
+    smallest = int(np.unique(fold_ids, return_counts=True)[1].min())
+    if smallest >= FEWEST:
+        return ""
+    return (
+        f"The smallest fold has {smallest} stimuli: with fewer than {FEWEST} the score within a fold is uncertain and "
+        "its bias is not fully corrected; ask for fewer folds (folds.n)."
+    )
+
+
 def score_interval(
     Y: FloatArray, P: FloatArray, judged: Judged, level: float = 0.95, inner: FloatArray | None = None
 ) -> Interval:
@@ -180,10 +194,9 @@ def score_interval(
     without, influence = _replicates(Y, P, judged, units, scored)
     shared = NO_INNER if inner is None else _sharing(inner / int(scored.sum()), judged.fold_ids, units, influence)
     half, score = float(units.half_width(without, level, shared)), float(r[scored].mean())
-    if half == 0:
+    if abs(score) > 1 - _TINY:
         return Interval(score, score)
-    with np.errstate(divide="ignore"):
-        z, half = np.arctanh(score), np.divide(half, 1 - score**2)
+    z, half = np.arctanh(score), half / (1 - score**2)
     return Interval(float(np.tanh(z - half)), float(np.tanh(z + half)))
 
 

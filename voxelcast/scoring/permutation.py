@@ -111,13 +111,13 @@ class Exchange:
         if count <= n_permutations:
             why = f"{why} of whole {'folds' if self.moves_folds else 'groups'}"
             remedy = (
-                "make fewer folds of several groups each, or more and smaller groups; if stimuli of a group may change "
-                "places with one another, set folds.unit=stimulus; folds alone are given in dataset.folds, not as groups"
+                "make fewer folds of several groups each, or smaller groups; if stimuli of a group may change places "
+                "with one another, set folds.unit=stimulus; folds alone are given as folds, not as groups"
             )
         uneven = " (folds of different sizes cannot change places)" if count == 1 and self.moves_folds else ""
         return (
-            f"No voxel can be significant: {why}{uneven}, so no p-value is below {smallest:.2g}, and alpha is {alpha:g}; "
-            f"{remedy}."
+            f"No voxel can be significant: {why}{uneven}, so no p-value is below {smallest:.2g}, and alpha is "
+            f"{alpha:g}; {remedy}."
         )
 
 

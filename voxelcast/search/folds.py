@@ -96,7 +96,7 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
 
 
 def given_folds(folds: Sequence[Any] | IntArray, groups: Sequence[str] | None = None, fewest: int = 2) -> IntArray:
-    """Number folds that were made elsewhere; what is exchanged and resampled stays a stimulus, or a group if given.
+    """Give numbers to folds that were made elsewhere.
 
     Raises DataError if there are too few folds, one has fewer than three stimuli, or a group lies in two of them.
 
@@ -162,8 +162,8 @@ def choose_folds(
         for name, default in (("n", None), ("by", "stimulus"), ("repeats", 1)):
             if getattr(settings, name) != default:
                 raise OptionError(
-                    f"folds.{name} must be left out where folds are given; got {getattr(settings, name)}; leave it out, "
-                    "or the given folds"
+                    f"folds.{name} does not go with given folds; got {getattr(settings, name)}; leave it out, or the "
+                    "given folds"
                 )
         return given_folds(given, groups, fewest)
     if settings.by == "stimulus":
