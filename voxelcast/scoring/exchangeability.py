@@ -218,7 +218,7 @@ def _look_alikes(X: FloatArray, fold_ids: IntArray, names: Sequence[str]) -> lis
     return [
         f"{count} of {len(queries)} stimuli look almost the same as one in another fold ({pair[0]} as {pair[1]}, say): "
         "a model that was fitted to its twin need not generalise to predict it, so score, interval and p-values are too "
-        "good. Frames of one movie, or one picture under several ids, belong into one group: give groups."
+        "good. Frames of one movie, or one picture under several ids, belong in one group: give groups."
     ]
 
 
