@@ -1,7 +1,7 @@
 """Intervals of scores: how often they hold the truth, for few stimuli, many voxels, and no to strong signal.
 
-A cell is a population with fixed weights; each draw takes stimuli and noise from it. The truth is the mean over draws of
-the r that models, fitted anew to as many stimuli as a fold's model sees, reach on thousands of new stimuli.
+A cell is a population with fixed weights; each draw takes stimuli and noise from it. The truth is the mean r that
+models, fitted anew to as many stimuli as a fold's model sees, reach on thousands of new stimuli.
 """
 
 from __future__ import annotations
@@ -173,9 +173,7 @@ def _difference(cell: Cell, population: Population, rng: np.random.Generator, se
         return [X + size * rng.standard_normal(X.shape) for size in (0.5, 1.0)], Y
 
     views, Y = layers(cell.n)
-    evaluated = [
-        vc.evaluate(vc.FeatureSpace(X, compression=None), Y, folds=cell.folds, settings=_PLAIN) for X in views
-    ]
+    evaluated = [vc.evaluate(vc.FeatureSpace(X, compression=None), Y, folds=cell.folds, settings=_PLAIN) for X in views]
     P, Q = (one["prediction"].values for one in evaluated)
     judged = Judged(make_folds_of(cell, 0))
     interval = difference_interval(Y, P, Q, judged)
@@ -244,9 +242,7 @@ _MEASURES = {
 def measure(cell: Cell, draws: int, seed: int) -> list[Check]:
     """Draw a cell many times."""
     population = Population(cell, generator(seed, cell.name, "population"))
-    outcomes = [
-        _MEASURES[cell.kind](cell, population, generator(seed, cell.name, draw), draw) for draw in range(draws)
-    ]
+    outcomes = [_MEASURES[cell.kind](cell, population, generator(seed, cell.name, draw), draw) for draw in range(draws)]
     estimates, truths, low, high = (
         np.array(values)
         for values in (
@@ -282,7 +278,9 @@ def cells(signals: Sequence[float] = SIGNALS) -> list[Cell]:
     listed += [Cell(80, 5, 8, s, features=80, allowed=some) for s in (0.0, 0.3, 0.7)]
     other = (0.93, 0.98)
     listed += [Cell(n, 1, q, s, kind="held out", allowed=other) for n in (20, 100) for q in (1, 50) for s in (0.0, 0.3)]
-    listed += [Cell(n, 5, q, s, kind="difference", allowed=other) for n in (60, 200) for q in (8, 50) for s in (0.0, 0.3)]
+    listed += [
+        Cell(n, 5, q, s, kind="difference", allowed=other) for n in (60, 200) for q in (8, 50) for s in (0.0, 0.3)
+    ]
     listed += [Cell(n, 5, 8, s, kind="gain", allowed=other) for n in (60, 200) for s in (0.3, 0.7)]
     null = (0.93, 1.0)
     listed += [

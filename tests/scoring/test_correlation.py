@@ -106,7 +106,9 @@ def test_the_cross_validated_score_equals_the_loop() -> None:
         held = folds == fold
         known = Y[~held].mean(axis=0)
         y, p = Y[held] - known, P[held] - known
-        expected.append(olkin_pratt((y * p).sum(axis=0) / np.sqrt((y**2).sum(axis=0) * (p**2).sum(axis=0)), held.sum() + 1))
+        expected.append(
+            olkin_pratt((y * p).sum(axis=0) / np.sqrt((y**2).sum(axis=0) * (p**2).sum(axis=0)), held.sum() + 1)
+        )
     np.testing.assert_allclose(cross_validated_r(Y, P, folds), np.mean(expected, axis=0))
     own = [olkin_pratt(pearson_r(Y[folds == k], P[folds == k]), (folds == k).sum()) for k in range(4)]
     np.testing.assert_allclose(cross_validated_r(Y, P, folds, own_baseline=True), np.mean(own, axis=0))

@@ -25,7 +25,7 @@ def pair(n: int = 48, q: int = 5, seed: int = 0) -> tuple[FloatArray, FloatArray
 def standardised(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:
     y, p = np.empty_like(Y), np.empty_like(P)
     for fold in range(4):
-        held = FOLDS == fold
+        held = fold == FOLDS
         known = Y[~held].mean(axis=0)
         y[held], p[held] = Y[held] - known, P[held] - known
         p[held] /= np.sqrt((p[held] ** 2).mean(axis=0))
@@ -48,7 +48,7 @@ def test_the_jackknife_equals_explicit_deletion(groups: list[str] | None, monkey
     half = t.ppf(0.95, n - 1) * np.sqrt(variance) / (1 - score**2)
     monkeypatch.setattr(module, "_BLOCK_BYTES", 1)  # a voxel at a time
     found = score_interval(Y, P, Judged(FOLDS, groups), level=0.9)
-    np.testing.assert_allclose((found.low, found.high), np.tanh(np.arctanh(score) + [-half, half]), rtol=1e-9)
+    np.testing.assert_allclose((found.low, found.high), np.tanh(np.arctanh(score) + np.array([-half, half])), rtol=1e-9)
     assert found.reason == ""
 
 
@@ -59,7 +59,7 @@ def test_what_folds_share_follows_from_models_that_leave_out_one_more() -> None:
     r = (y * p).mean(axis=0)
     scale = np.ones_like(P)
     for fold in range(4):
-        held = FOLDS == fold
+        held = fold == FOLDS
         scale[held] = np.sqrt(((P[held] - Y[~held].mean(axis=0)) ** 2).mean(axis=0))
     models = P + 0.5 * rng.standard_normal((4, *P.shape))  # the prediction without a fold more
     weights = influence_weights(Y, P, Judged(FOLDS))
@@ -94,11 +94,13 @@ def test_held_out_stimuli_of_one_voxel_have_fishers_interval(rho: float) -> None
 def test_held_out_deletion_takes_the_mean_away_too() -> None:
     Y, P = pair(30, 3)
     one = np.zeros(30, dtype=int)
-    without = [np.mean([np.corrcoef(np.delete(Y[:, v], i), np.delete(P[:, v], i))[0, 1] for v in range(3)]) for i in range(30)]
+    without = [
+        np.mean([np.corrcoef(np.delete(Y[:, v], i), np.delete(P[:, v], i))[0, 1] for v in range(3)]) for i in range(30)
+    ]
     score = np.mean([olkin_pratt(np.corrcoef(Y[:, v], P[:, v])[0, 1], 30) for v in range(3)])
     half = t.ppf(0.975, 29) * np.sqrt(29 / 30 * np.sum((without - np.mean(without)) ** 2)) / (1 - score**2)
     found = score_interval(Y, P, Judged(one))
-    np.testing.assert_allclose((found.low, found.high), np.tanh(np.arctanh(score) + [-half, half]))
+    np.testing.assert_allclose((found.low, found.high), np.tanh(np.arctanh(score) + np.array([-half, half])))
 
 
 def test_the_interval_of_a_difference_is_paired() -> None:

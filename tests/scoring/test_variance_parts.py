@@ -83,9 +83,7 @@ def test_constant_voxels_have_no_part_and_spoil_no_mean() -> None:
         assert np.isnan([one.r2[0], one.low[0], one.high[0]]).all()
         assert (one.mean, one.mean_low) == pytest.approx((other.mean, other.mean_low))
     Y[:] = 3.0
-    assert all(
-        np.isnan([p.mean, p.mean_low]).all() for p in variance_parts(Y, predictions, Judged(FOLDS))
-    )
+    assert all(np.isnan([p.mean, p.mean_low]).all() for p in variance_parts(Y, predictions, Judged(FOLDS)))
 
 
 def test_one_group_has_no_interval() -> None:

@@ -116,13 +116,14 @@ def evaluate(
     -------
     scores : Dataset
         By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses, averaged over folds
-        (`voxelcast.scoring.correlation.cross_validated_r`); ``noise_ceiling_r``, the highest such r that a model can reach; ``noise_normalised``, the
-        ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value`` (false discovery rate) where they
-        were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
+        (`voxelcast.scoring.correlation.cross_validated_r`); ``noise_ceiling_r``, the highest such r that a model can
+        reach; ``noise_normalised``, the ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value``
+        (false discovery rate) where they were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
         that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with ``score_low`` and ``score_high``,
-        the interval at ``level``, or ``no_interval``, why there is none; ``selection_score``, which chose and is too good an estimate; the chosen
-        ``network``, ``layer``, ``encoder`` and ``hyperparameters``; ``n_significant_voxels``; ``exchanged``, what
-        permutations exchanged and intervals resampled; ``warnings``, those of exchange below, a line each.
+        the interval at ``level``, or ``no_interval``, why there is none; ``selection_score``, which chose and is too
+        good an estimate; the chosen ``network``, ``layer``, ``encoder`` and ``hyperparameters``;
+        ``n_significant_voxels``; ``exchanged``, what permutations exchanged and intervals resampled; ``warnings``,
+        those of exchange below, a line each.
 
     Raises
     ------
@@ -136,9 +137,9 @@ def evaluate(
     Warns
     -----
     VoxelcastWarning
-        If some voxels are constant or have no response to some stimulus; a fold has fewer than 8 stimuli; stimuli in different folds depend on each
-        other (`voxelcast.scoring.exchangeability.dependence_warnings`); or no voxel can be significant, as too few
-        groups can change places.
+        If some voxels are constant or have no response to some stimulus; a fold has fewer than 8 stimuli; stimuli in
+        different folds depend on each other (`voxelcast.scoring.exchangeability.dependence_warnings`); or no voxel can
+        be significant, as too few groups can change places.
 
     References
     ----------

@@ -16,7 +16,7 @@ from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
-from voxelcast.store.atomic import read_json
+from voxelcast.store.result import StepResult
 
 _NUMBERS = re.compile(r"[\d.]+|\(.*?\)")
 _NAMED = 3  # in one line; scores.csv has them all
@@ -49,9 +49,9 @@ class Finished:
     undivided: Sequence[Failure]
     steps: Sequence[Step]
 
-    def folder(self, step: Step) -> Path:
-        """Where a step's result lies."""
-        return self.plan.store.path(step.step_id)
+    def read(self, step: Step) -> StepResult:
+        """Return a step's result."""
+        return self.plan.store.read(step.step_id)
 
     def notes(self) -> list[str]:
         """Return what a reader of the scores has to know, a sentence or two each."""
@@ -103,12 +103,12 @@ class Finished:
         return [one for one in dict.fromkeys(said) if one]
 
     def _results(self) -> list[tuple[Pair, dict[str, Any]]]:
-        return [(pair, read_json(self.folder(step) / "result.json")) for pair, step in self.fits.items()]
+        return [(pair, self.read(step).json("scores")) for pair, step in self.fits.items()]
 
     def _interval_notes(self) -> list[str]:
         """Say where folds are small, and where no honest interval can be had."""
         few = few_stimuli(self.layers.fold_ids) if self.plan.config.folds.nested else ""
-        rows = [read_json(self.folder(step) / "result.json") for step in self.fits.values()]
+        rows = [self.read(step).json("scores") for step in self.fits.values()]
         reasons = {"Scores": "no_interval", "Held-out scores": "held_out_no_interval"}
         found = {what: next(filter(None, (row.get(name) for row in rows)), "") for what, name in reasons.items()}
         return [few] * bool(few) + [f"{what} have no interval: {why}." for what, why in found.items() if why]

@@ -217,8 +217,8 @@ def _look_alikes(X: FloatArray, fold_ids: IntArray, names: Sequence[str]) -> lis
     pair = names[queries[closest]], names[int(twins[closest])]
     return [
         f"{count} of {len(queries)} stimuli look almost the same as one in another fold ({pair[0]} as {pair[1]}, say): "
-        "a model that was fitted to its twin need not generalise to predict it, so score, interval and p-values are too "
-        "good. Frames of one movie, or one picture under several ids, belong in one group: give groups."
+        "a model that was fitted to its twin need not generalise to predict it, so score, interval and p-values are "
+        "too good. Frames of one movie, or one picture under several ids, belong in one group: give groups."
     ]
 
 
