@@ -112,6 +112,15 @@ def test_false_alarms_are_at_most_one_in_a_hundred(kind: str, n: int, draws: int
     assert alarms / draws <= 0.01 + 2 * np.sqrt(0.01 * 0.99 / draws)
 
 
+def test_neither_scale_nor_projection_matters() -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        X, Y, folds = rng.standard_normal((48, 8)), rng.standard_normal((48, 6)), np.arange(48) % 3
+        for scale in (1e-6, 1.0, 1e6):
+            assert dependence_warnings(Y, scale * X, folds) == []
+            assert dependence_warnings(Y, sketch([scale * X[:, :4], X[:, 4:]]), folds) == []
+
+
 def test_sketch_keeps_distances() -> None:
     rng = np.random.default_rng(6)
     few = rng.standard_normal((30, 12))

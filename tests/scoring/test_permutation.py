@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from tests.scoring.permuted import explicit_p_values
 from tests.search.spaces import Fixed, search
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
@@ -32,47 +33,15 @@ def _pair(n: int, q: int, effect: float = 0.2, seed: int = 0) -> tuple[FloatArra
     return effect * P + rng.standard_normal((n, q)), P
 
 
-def _explicit(
-    Y: FloatArray,
-    P: FloatArray,
-    folds: IntArray,
-    n_permutations: int,
-    seed: int,
-    groups: list[str] | None = None,
-    widening: float = 1.0,
-) -> FloatArray:
-    """p values from the score of every cell of the grid, computed from the reordered responses and predictions.
-
-    Responses, centred and of unit norm in each fold, lose a part along the predictions, so that their score is divided
-    by the widening: a least squares fit of the one on the other tells it.
-    """
-    of_responses, of_predictions = permutation_grid(Exchange(folds, groups), n_permutations, seed)
-    y, p = (np.empty_like(Y) for _ in range(2))
-    for fold in np.unique(folds):
-        for unit, values in ((y, Y), (p, P)):
-            centred = values[folds == fold] - values[folds == fold].mean(axis=0)
-            varies = centred.std(axis=0) > 1e-9
-            unit[folds == fold] = np.where(varies, centred / np.linalg.norm(centred, axis=0).clip(1e-9), 0)
-    for voxel in range(Y.shape[1]):
-        known = np.repeat(False, len(folds))
-        for fold in np.unique(folds):
-            known |= (folds == fold) & (y[folds == fold, voxel] != 0).any()
-        p[~known, voxel] = 0
-        slope = np.linalg.lstsq(p[:, [voxel]], y[:, voxel], rcond=None)[0][0]
-        y[:, voxel] -= (1 - 1 / widening) * slope * p[:, voxel]
-    scores = np.array([(y[a] * p[b]).sum(axis=0) for a in of_responses for b in of_predictions])
-    return np.asarray((scores >= scores[0] - 1e-12).mean(axis=0))
-
-
 @pytest.mark.parametrize("grouped", [False, True])
 def test_equals_explicit_permutation(grouped: bool) -> None:
     Y, P = _pair(60, 7)
     folds = np.repeat([0, 1, 2], 20)
     Y += 10 * folds[:, None]
     groups = [f"movie {k // 4}" for k in range(60)] if grouped else None
-    expected = _explicit(Y, P, folds, 50, 3, groups)
+    expected = explicit_p_values(Y, P, folds, 50, 3, groups)
     np.testing.assert_array_equal(permutation_p_values(Y, P, Exchange(folds, groups), 50, 3), expected)
-    wider = _explicit(Y, -P, folds, 50, 3, groups, np.sqrt(2))
+    wider = explicit_p_values(Y, -P, folds, 50, 3, groups, np.sqrt(2))
     np.testing.assert_array_equal(
         permutation_p_values(Y, -P, Exchange(folds, groups), 50, 3, widening=np.sqrt(2)), wider
     )
@@ -149,7 +118,9 @@ def test_a_fold_of_constant_responses_is_left_out_as_in_the_score() -> None:
     Y, P = _pair(60, 3, 0.3)
     folds = np.repeat([0, 1, 2], 20)
     Y[folds == 1, 0] = 5.0
-    np.testing.assert_array_equal(permutation_p_values(Y, P, Exchange(folds), 80, 0), _explicit(Y, P, folds, 80, 0))
+    np.testing.assert_array_equal(
+        permutation_p_values(Y, P, Exchange(folds), 80, 0), explicit_p_values(Y, P, folds, 80, 0)
+    )
 
 
 def test_stimuli_stay_in_their_fold_and_groups_stay_whole() -> None:
@@ -329,7 +300,7 @@ def test_false_positives_of_whole_groups_are_as_many_as_stated(n_groups: int, n_
 def test_false_positives_of_voxels_that_choose_are_within_what_is_said(n_folds: int) -> None:
     found = []
     settings = PairSettings(selection=SelectionSettings(per="voxel"))
-    for draw in range(30):
+    for draw in range(15):
         rng = np.random.default_rng(draw)
         layers = [Fixed(rng.standard_normal((100, 10)), layer=f"l{k}") for k in range(4)]
         Y, folds = rng.standard_normal((100, 60)), make_folds(100, n_folds, draw)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.seeds import generator
 from voxelcast.scoring.correlation import constant_columns
@@ -38,9 +38,10 @@ def dependence_warnings(
     must be higher than all but .4 % for responses and for features, and at lag 1 at least .05. Orders are that of the
     rows and, if another, that of the numbers in the ids (``frame_2`` before ``frame_10``).
 
-    **Look-alikes.** Features are nearly those of a stimulus in another fold: nearer than half of what the 1 % quantile
-    of nearest neighbours would be, were the columns (and the principal components) independent. It takes 3 % of the
-    stimuli, and five. Features with more than five stimuli to each distinct row are labels, and not judged.
+    **Look-alikes.** Features are nearly those of a stimulus in another fold: nearer than 60 % of what the 1 % quantile
+    of nearest neighbours would be, were the columns (and the principal components) independent, in 5 % of the stimuli,
+    and five; or nearer than 6 % of it in 1 %, and four. Features with more than five stimuli to each distinct row are
+    labels, and not judged.
 
     On exchangeable stimuli each has at most 1 % false alarms. Raises ShapeError if the numbers of stimuli differ.
 
@@ -200,31 +201,25 @@ def sketch(parts: Iterable[FloatArray]) -> FloatArray:
 
 
 def _look_alikes(X: FloatArray, fold_ids: IntArray, names: Sequence[str]) -> list[str]:
-    n = len(X)
+    n, X = len(X), _centred(X)
     if len(np.unique(X, axis=0)) * _LABELS <= n:
         return []
     rng = generator(0, "look-alikes")
     queries = np.sort(rng.permutation(n)[:_QUERIES])
-    components = np.linalg.svd(_centred(X), full_matrices=False)
+    components = np.linalg.svd(X, full_matrices=False)
     bases = (X, components[0] * components[1])
-    near = min(float(np.quantile(_nearest(_independent(B, rng), fold_ids, queries)[0], 0.01)) for B in bases) / 2
+    chance = min(float(np.quantile(_nearest(rng.permuted(B, axis=0), fold_ids, queries)[0], 0.01)) for B in bases)
     distances, twins = _nearest(X, fold_ids, queries)
-    alike: BoolArray = distances < near
-    count = int(np.count_nonzero(alike))
-    if count < max(5, 0.03 * len(queries)):
+    near, same = (int(np.count_nonzero(distances < share * chance)) for share in (0.6, 0.06))
+    if near < max(5, 0.05 * len(queries)) and same < max(4, 0.01 * len(queries)):
         return []
     closest = int(np.argmin(distances))
     pair = names[queries[closest]], names[int(twins[closest])]
     return [
-        f"{count} of {len(queries)} stimuli look almost the same as one in another fold ({pair[0]} as {pair[1]}, say): "
+        f"{near} of {len(queries)} stimuli look almost the same as one in another fold ({pair[0]} as {pair[1]}, say): "
         "a model that was fitted to its twin need not generalise to predict it, so score, interval and p-values are "
         "too good. Frames of one movie, or one picture under several ids, belong in one group: give groups."
     ]
-
-
-def _independent(X: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Shuffle each column by itself."""
-    return np.asarray(rng.permuted(X, axis=0))
 
 
 def _nearest(X: FloatArray, fold_ids: IntArray, queries: IntArray) -> tuple[FloatArray, IntArray]:

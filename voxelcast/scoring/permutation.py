@@ -98,6 +98,7 @@ class Exchange:
         if self.circular:
             return f"Permutations rotate each of {n_groups} runs in time; intervals resample whole runs."
         moved = "whole folds, each one group" if self.moves_folds else f"whole groups{within}"
+        moved = "nothing" if self.n_arrangements == 1 else moved
         return f"Permutations exchange {moved}; intervals resample whole groups, of which there are {n_groups}."
 
     def warning(self, n_permutations: int, alpha: float) -> str:
@@ -106,17 +107,19 @@ class Exchange:
         if smallest <= alpha or not n_permutations:
             return ""
         count = self.n_arrangements
-        why = f"there are {count:.0f} arrangements" if count <= n_permutations else f"{n_permutations} are drawn"
+        why = f"{n_permutations} permutations are drawn"
         remedy = "ask for more permutations"
         if count <= n_permutations:
-            why = f"{why} of whole {'folds' if self.moves_folds else 'groups'}"
+            why = f"there are {count:.0f} arrangements of whole {'folds' if self.moves_folds else 'groups'}"
             remedy = (
                 "make fewer folds of several groups each, or smaller groups; if stimuli of a group may change places "
                 "with one another, set folds.unit=stimulus; folds alone are given as folds, not as groups"
             )
-        uneven = " (folds of different sizes cannot change places)" if count == 1 and self.moves_folds else ""
+        if count == 1:
+            sizes = ", each one group, as these are of different sizes" if self.moves_folds else ""
+            why = f"no {'folds' if self.moves_folds else 'groups'} can change places{sizes}"
         return (
-            f"No voxel can be significant: {why}{uneven}, so no p-value is below {smallest:.2g}, and alpha is "
+            f"No voxel can be significant: {why}, so no p-value is below {smallest:.2g}, and alpha is "
             f"{alpha:g}; {remedy}."
         )
 
