@@ -124,7 +124,7 @@ DEPENDENCE = (
 def checks(draws: int, seed: int) -> Iterator[Check]:
     """Yield the checks of this section."""
     for noise, shares in zip(NOISE, in_processes(_false_positives, [(n, draws, seed) for n in NOISE]), strict=True):
-        low, high = (0.03, 0.08) if noise.choose else (0.04, 0.06)
+        low, high = (0.03, 0.08) if noise.choose else (0.03, 0.06)
         error = float(np.std(shares) / np.sqrt(draws))
         yield Check("exchangeability", noise.shown, "p <= .05", float(np.mean(shares)), low, high, draws, error)
     told = in_processes(_told, [(one, draws, seed) for one in DEPENDENCE])

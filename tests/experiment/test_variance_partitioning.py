@@ -136,16 +136,9 @@ def test_equals_stacked_ridge_cv_in_loops(tmp_path: Path) -> None:
                 column[own] = (P - P.mean(axis=0)) / Y[known].std(axis=0)
         alone = {name: regression(name, known, known)[~known] - Y[known].mean(axis=0) for name in of_part}
         for name, names in of_part.items():
-            for voxel in range(q):
-                # A voxel's own rows, and those of all voxels, which count as three voxels more.
-                A = [np.stack([design[one][known, v] for one in names], axis=1) for v in range(q)]
-                factor = np.sqrt(3 / q)
-                stacked = np.vstack([A[voxel], *(factor * part for part in A)])
-                y = np.concatenate([measured[known, voxel], *(factor * measured[known, v] for v in range(q))])
-                weights = nnls(stacked, y)[0]
-                predicted[name][~known, voxel] = sum(
-                    w * alone[o][:, voxel] for w, o in zip(weights, names, strict=True)
-                )
+            A = np.stack([design[one][known].ravel() for one in names], axis=1)
+            weights = nnls(A, measured[known].ravel())[0]
+            predicted[name][~known] = sum(w * alone[one] for w, one in zip(weights, names, strict=True))
     for name, P in predicted.items():
         np.testing.assert_allclose(voxels[f"model_{name}"], fold_r2(Y, P, folds), atol=1e-6)
     total = sum(values for key, values in voxels.items() if key.startswith(("unique", "shared")) and "_" not in key[7:])

@@ -118,12 +118,12 @@ def evaluate(
         By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses, averaged over folds
         (`voxelcast.scoring.correlation.cross_validated_r`); ``noise_ceiling_r``, the highest such r that a model can
         reach; ``noise_normalised``, the ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value``
-        (false discovery rate) where they were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
-        that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with ``score_low`` and ``score_high``,
-        the interval at ``level``, or ``no_interval``, why there is none; ``selection_score``, which chose and is too
-        good an estimate; the chosen ``network``, ``layer``, ``encoder`` and ``hyperparameters``;
-        ``n_significant_voxels``; ``exchanged``, what permutations exchanged and intervals resampled; ``warnings``,
-        those of exchange below, a line each.
+        (false discovery rate) where they were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in
+        the unit of the responses. Voxels that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with
+        ``score_low`` and ``score_high``, the interval at ``level``, or ``no_interval``, why there is none;
+        ``selection_score``, which chose and is too good an estimate; the chosen ``network``, ``layer``, ``encoder`` and
+        ``hyperparameters``; ``n_significant_voxels``; ``exchanged``, what permutations exchanged and intervals
+        resampled; ``warnings``, those of exchange below, a line each.
 
     Raises
     ------

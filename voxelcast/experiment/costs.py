@@ -221,7 +221,7 @@ def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
-    """Count what it takes to divide one ROI's variance: an eigendecomposition per combination and pair of folds."""
+    """Count what it takes to divide one ROI's variance: four fits per combination and fold, each cross-validated."""
     sizes: Counter[tuple[str, str]] = Counter()
     kept, n_folds = plan.config.compress.kept, plan.n_folds
     for one in networks:
@@ -233,7 +233,7 @@ def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: in
         draws = plan.config.variance_partitioning.draws if len(together) > 1 else 0
         tries, p = draws + len(together) + 1 if draws else 1, min(sum(together), n_train)
         # Moments, eigenvectors, and the errors of some 25 penalties.
-        operations += n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
+        operations += 4 * n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
         memory = 8.0 * (2 * n_train * sum(together) + 3 * p * p + (chosen + 3) * n_train * q)
     return Cost(operations, memory=memory)
 

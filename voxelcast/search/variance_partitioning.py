@@ -23,7 +23,7 @@ from voxelcast.search.base import FeatureSpace
 from voxelcast.search.ensemble import StackingSums, stacking_weights
 from voxelcast.search.training import checked_scores
 
-_PARTS, _POOLED = 3, 3.0
+_PARTS = 3
 MOST_GROUPS = 4
 """Four groups have fifteen combinations, each a model; five would have thirty-one."""
 
@@ -117,8 +117,8 @@ def nested_predictions(
     Fold j is predicted by models whose compression, scaling, penalties and coefficients were estimated on the other
     folds alone; penalties are chosen by cross-validation over these. A group that adds nothing costs the regression on
     it more than it gives. So a combination is predicted by stacking [1]_ the regressions on it and on all its parts:
-    non-negative weights, estimated on predictions of three parts of the other folds, each by models fitted to the rest
-    of them, for each voxel and with the mean over voxels counting as three voxels more.
+    non-negative weights, the same for all voxels, estimated on predictions of three parts of the other folds, each by
+    models fitted to the rest of them.
 
     Parameters
     ----------
@@ -163,29 +163,19 @@ def nested_predictions(
                 found.append(model.predict([X[judged] for X in Xs]))
             return np.stack(found)
 
-        unit = Y[~held].std(axis=0)
-        unit[unit == 0] = 1.0
-        sums = StackingSums(len(combined), Y.shape[1], "voxel", unit)
+        sums = StackingSums(len(combined), Y.shape[1], "roi", Y[~held].std(axis=0))
         others = np.unique(fold_ids[~held])
         for part in (others[k::_PARTS] for k in range(min(_PARTS, len(others)))):
             inner = predicted(~held & ~np.isin(fold_ids, part), ~held)
             for other in part:
                 rows, responses = fold_ids[~held] == other, Y[fold_ids == other]
-                sums.add(inner[:, rows] / unit, (responses - responses.mean(axis=0)) / unit)
+                sums.add(inner[:, rows], responses - responses.mean(axis=0))
         mean, alone = Y[~held].mean(axis=0), predicted(~held, held)
         for sets, own in predictions.items():
             within = [k for k, part in enumerate(combined) if part <= sets]
-            weights = _pooled_weights(sums, within)
-            own[held] = mean + np.einsum("lnv,vl->nv", alone[within] - mean, weights)
+            weights = stacking_weights(sums.G[0][np.ix_(within, within)], sums.c[0, within], float(sums.squares[0]))
+            own[held] = mean + np.einsum("lnv,l->nv", alone[within] - mean, weights)
     return predictions
-
-
-def _pooled_weights(sums: StackingSums, within: Sequence[int]) -> FloatArray:
-    """Return each voxel's weights of some regressions, ndarray of shape (n_voxels, n_within)."""
-    G, c = sums.G[np.ix_(range(len(sums.G)), within, within)], sums.c[:, within]
-    of_all = _POOLED * G.mean(axis=0), _POOLED * c.mean(axis=0), _POOLED * float(sums.squares.mean())
-    units = zip(G + of_all[0], c + of_all[1], sums.squares + of_all[2], strict=True)
-    return np.array([stacking_weights(own, with_y, float(squares)) for own, with_y, squares in units])
 
 
 def _side_by_side(spaces: Sequence[FeatureSpace], fold: int, kept: BoolArray) -> FloatArray:
