@@ -43,8 +43,8 @@ def test_given_folds_and_groups_of_v4(real_data: Path) -> None:
     assert abs(given.attrs["score"] - made.attrs["score"]) < 0.03
     # Folds given as groups are exchanged whole: of four, no p-value is below 1 / 24.
     four = [f"part {k % 4}" for k in range(len(responses))]
+    settings = vc.EvaluationSettings(significance=SignificanceSettings(alpha=0.01))
     with pytest.warns(VoxelcastWarning, match="no p-value is below 0.042, and alpha is 0.01"):
-        settings = vc.EvaluationSettings(significance=SignificanceSettings(alpha=0.01))
         whole = vc.evaluate(features, responses, folds=FoldSettings(by="group"), groups=four, settings=settings)
     assert whole.attrs["n_significant_voxels"] == 0
     single = vc.evaluate(
