@@ -94,7 +94,8 @@ class Population:
         own, shared = rng.standard_normal((p, q)), rng.standard_normal((p, 8)) @ rng.standard_normal((8, q)) / 8**0.5
         weights = own + shared if q > 1 else own
         self.weights = weights / np.linalg.norm(weights, axis=0) * cell.signal**0.5
-        self.loadings = rng.standard_normal((_LATENT, q)) / _LATENT**0.5
+        loadings = rng.standard_normal((_LATENT, q))
+        self.loadings = loadings / np.linalg.norm(loadings, axis=0)
 
     def draw(self, rng: np.random.Generator, n: int) -> tuple[FloatArray, FloatArray, list[str] | None]:
         """Return features, responses and groups of n stimuli."""

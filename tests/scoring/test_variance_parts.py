@@ -47,11 +47,11 @@ def test_intervals_equal_explicit_deletion(names: str, groups: list[str] | None)
     n = len(np.unique(units))
     for name, part in found.items():
         np.testing.assert_allclose(part.r2, expected[name], atol=1e-12)
-        variance = (n - 1) ** 2 / n * np.var(without[name], axis=0, ddof=1) * 2 * n / (n - 3)
+        variance = (n - 1) ** 2 / n * np.var(without[name], axis=0, ddof=1) * 2 * N / (N - 3)
         half = t.ppf(0.9, n - 1) * np.sqrt(variance)
         np.testing.assert_allclose([part.low, part.high], expected[name] + [-half, half], atol=1e-9)
         of_mean = t.ppf(0.9, n - 1) * np.sqrt(
-            (n - 1) ** 2 / n * np.var(np.mean(without[name], axis=1), ddof=1) * 2 * n / (n - 3)
+            (n - 1) ** 2 / n * np.var(np.mean(without[name], axis=1), ddof=1) * 2 * N / (N - 3)
         )
         assert part.mean == pytest.approx(expected[name].mean())
         assert (part.mean_low, part.mean_high) == pytest.approx((part.mean - of_mean, part.mean + of_mean))

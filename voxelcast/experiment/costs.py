@@ -419,7 +419,7 @@ class FitEstimate:
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
         if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
-            seconds += self._evaluations * used / layers * self._refit()
+            seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

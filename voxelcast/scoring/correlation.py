@@ -223,7 +223,7 @@ def cross_validated_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_b
         r = np.full(Y.shape[1], np.nan)
         defined = known & ~constant_columns(P[held]) & (norms > 0)
         np.divide(np.einsum("ij,ij->j", y[held], p[held]), norms, out=r, where=defined)
-        n = np.count_nonzero(held) + (not own_baseline and len(folds) > 1)
+        n = int(np.count_nonzero(held)) + (not own_baseline and len(folds) > 1)
         total[known] += olkin_pratt(np.clip(r[known], -1.0, 1.0), n)
         count += known
     score = np.full(Y.shape[1], np.nan)

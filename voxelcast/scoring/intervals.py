@@ -15,11 +15,11 @@ part of it that comes from the other folds' stimuli in the models, by the jackkn
     V_e = sum_i (K - 2) / (K - 1) sum_j (u_ij - mean_j u_ij)^2,      u_ij = mean over voxels of (y - r p)_i p_ij
 
 with p_ij the prediction of i by the model fitted without its fold and fold j. Where no such models are there, e = 1.
-The interval is one of Student's t in Fisher's z, with N stimuli (or groups) in K folds:
+The interval is one of Student's t in Fisher's z, with N stimuli or groups, and n stimuli in K folds:
 
-    tanh(atanh(S) +- t(N - 1) se sqrt(f N / (N - K)) / (1 - S^2))
+    tanh(atanh(S) +- t(N - 1) se sqrt(f n / (n - K)) / (1 - S^2))
 
-Held-out stimuli are one fold of which no model knows anything: f N / (N - K) is 1.
+Held-out stimuli are one fold of which no model knows anything: f n / (n - K) is 1.
 
 References
 ----------
@@ -121,7 +121,8 @@ class Units:
         squares = np.square(replicates - replicates.mean(axis=0)).sum(axis=0)
         variance = (self.n - 1) / self.n * squares
         if self.n_folds > 1:
-            variance = variance * (shared * self.n / (self.n - self.n_folds))
+            n_stimuli = len(self.of_row)
+            variance = variance * (shared * n_stimuli / (n_stimuli - self.n_folds))
         return np.asarray(student_t.ppf((1 + level) / 2, self.n - 1) * np.sqrt(variance))
 
 

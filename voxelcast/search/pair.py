@@ -95,7 +95,7 @@ def search_pair(
             for outer, tried in found:
                 record.enter(outer, index, space, encoder, tried)
     if ensemble.method == "banded_ridge":
-        single = _result(record, trainings, selection, EnsembleSettings(), task.outers, judged)
+        single = _result(record, trainings, selection, EnsembleSettings(), task.outers, judged, inner=False)
         return banded_result(single, record, trainings, task.outers, ensemble.draws, seed, judged)
     return _result(record, trainings, selection, ensemble, task.outers, judged)
 
@@ -107,6 +107,8 @@ def _result(
     ensemble: EnsembleSettings,
     outers: Sequence[int | None],
     judged: Judged,
+    *,
+    inner: bool = True,
 ) -> PairResult:
     """Weigh and fit what was found, and predict with it."""
     data = trainings.data
@@ -121,13 +123,14 @@ def _result(
         members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
     parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
-    out_of_fold = single_out_of_fold = scores = inner = None
+    out_of_fold = single_out_of_fold = scores = of_inner = None
     if folds:
         single_out_of_fold = out_of_fold = nested_predictions(trainings, members, weights)
         if members is not alone:
             single_out_of_fold = nested_predictions(trainings, alone, of_single)
         scores = cross_validated_r(data.Y, out_of_fold, judged.fold_ids, own_baseline=judged.own_baseline)
-        inner = inner_influence(trainings, members, weights, influence_weights(data.Y, out_of_fold, judged))
+        if inner:
+            of_inner = inner_influence(trainings, members, weights, influence_weights(data.Y, out_of_fold, judged))
     chosen = singles[None].candidates[0]
     best = record.layer_scores(None).max(axis=0)
     scored = best[~np.isneginf(best)]
@@ -144,7 +147,7 @@ def _result(
         nested_choices=tuple(singles[j].candidates[0] for j in folds),
         nested_shares=tuple(shares(members[j], weights[j]) for j in folds),
         voxel_scores=scores,
-        inner=inner,
+        inner=of_inner,
     )
 
 
