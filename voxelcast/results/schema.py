@@ -118,6 +118,7 @@ SCORES: Final = Table(
         Column("gain_low", "number", "lower end of the interval of the gain", "Pearson r", needed=False),
         Column("gain_high", "number", "upper end of the interval of the gain", "Pearson r", needed=False),
         Column("n_significant_voxels", "count", "voxels with `q_value` at most `significance.alpha`", "voxels"),
+        Column("exchanged", "text", "what permutations exchanged and intervals resampled", needed=False),
         Column("noise_ceiling_r", "number", "the highest r a model could reach given the noise", "Pearson r"),
         Column("noise_normalised_r", "number", "mean score over mean ceiling"),
         Column("held_out_score", "number", "`score` on held-out stimuli", "Pearson r"),
