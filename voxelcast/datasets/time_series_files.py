@@ -1,4 +1,4 @@
-"""Find the files of subjects and runs by patterns such as ``{subject}/{session}/func/{subject}_*_{run}_bold.nii.gz``."""
+"""Find the files of subjects and runs by patterns such as ``{subject}/{session}/func/*_{run}_bold.nii.gz``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def check_patterns(patterns: Mapping[str, str]) -> None:
                     "write * for what varies otherwise"
                 )
             if field not in known:
-                raise OptionError(f"{setting} may have the fields of bold alone; got {{{field}}} and {patterns['bold']}")
+                raise OptionError(
+                    f"{setting} may have the fields of bold alone; got {{{field}}} and {patterns['bold']}"
+                )
         if not {RUN, SESSION} & set(fields):
             raise OptionError(f"{setting} must have the field {{run}}, or {{session}}; got {pattern}")
         if "**" in pattern:
@@ -65,16 +67,16 @@ def find_runs(root: Path, pattern: str) -> dict[str, dict[str, RunFile]]:
     """
     expression = _expression(pattern)
     found: dict[str, dict[str, RunFile]] = {}
-    for path in sorted(root.glob(_glob(pattern))):
-        match = re.fullmatch(expression, path.relative_to(root).as_posix())
+    for name in sorted(glob.glob(_glob(pattern), root_dir=root)):
+        match = re.fullmatch(expression, name)
         if not match:
             continue
-        if not path.is_file():
-            raise DataError(f"responses {path} must be a file; got a folder, pipe or device; correct root or bold")
-        named = {field: text for field, text in match.groupdict().items() if field != HEMI and not field[0] == "_"}
-        stars = iter([text for field, text in match.groupdict().items() if field[0] == "_"])
-        run = RunFile(root / _PART.sub(lambda part: next(stars) if part[2] else _kept(part[1], named), pattern), named)
-        there = found.setdefault(named.get(SUBJECT, SUBJECT), {}).setdefault(run.name, run)
+        if not (root / name).is_file():
+            raise DataError(
+                f"responses {root / name} must be a file; got a folder, pipe or device; correct root or bold"
+            )
+        run = _run_file(root, pattern, match.groupdict())
+        there = found.setdefault(run.fields.get(SUBJECT, SUBJECT), {}).setdefault(run.name, run)
         if there.path != run.path:
             raise AlignmentError(
                 f"bold must fit one file of run {run.name}; got {there.path} and {run.path}; write out more of the name"
@@ -95,7 +97,7 @@ def find_file(root: Path, what: str, pattern: str, run: RunFile) -> Path:
     if "*" not in pattern:
         return root / _PART.sub(lambda part: _kept(part[1], run.fields), pattern)
     searched = _PART.sub(lambda part: part[2] or glob.escape(_kept(part[1], run.fields)), pattern)
-    found = sorted(root.glob(searched))
+    found = [root / name for name in sorted(glob.glob(searched, root_dir=root))]
     if len(found) > 1:
         raise AlignmentError(
             f"{what} must fit one file of run {run.name}; got {found[0]} and {found[1]}; write out more of the name"
@@ -155,6 +157,13 @@ def same_runs(runs: Mapping[str, Iterable[str]], asked: Sequence[str]) -> tuple[
                 "have, or the subjects one by one"
             )
     return tuple(asked)
+
+
+def _run_file(root: Path, pattern: str, found: Mapping[str, str]) -> RunFile:
+    """Put what was found for fields and each ``*`` into the pattern, but for the hemisphere."""
+    fields = {field: text for field, text in found.items() if field != HEMI and field[0] != "_"}
+    stars = iter([text for field, text in found.items() if field[0] == "_"])
+    return RunFile(root / _PART.sub(lambda part: next(stars) if part[2] else _kept(part[1], fields), pattern), fields)
 
 
 def _fields(pattern: str) -> list[str]:

@@ -129,7 +129,7 @@ class _Stored:
             stream.seek(self.offset)
             for start in range(0, self.n_blocks, len(buffer)):
                 part = buffer[: self.n_blocks - start]
-                self._fill(stream, memoryview(part).cast("B"))
+                self._fill(stream, part.data.cast("B"))
                 yield start, part
             left = self.dtype.itemsize * self.n_after
             while more := stream.read(_BLOCK_BYTES):
@@ -196,9 +196,10 @@ class CiftiImage(BrainImage):
     """A CIFTI file of scalars or of a time series: one row per map, one column per grayordinate or parcel."""
 
     def __init__(self, path: Path, image: Any, what: str) -> None:
-        maps, columns = (image.header.get_axis(k) for k in range(2)) if image.ndim == 2 else (None, None)
-        if not hasattr(columns, "voxels") and not hasattr(columns, "iter_structures"):
-            got = [type(image.header.get_axis(k)).__name__ for k in range(image.ndim)]
+        axes: list[Any] = [image.header.get_axis(k) for k in range(image.ndim)]
+        maps, columns = axes[0], axes[-1]
+        if len(axes) != 2 or not (hasattr(columns, "voxels") or hasattr(columns, "iter_structures")):
+            got = [type(axis).__name__ for axis in axes]
             raise DataError(
                 f"{what} {path} must have maps in rows and brain models or parcels in columns; got {' x '.join(got)}"
             )
@@ -243,13 +244,17 @@ class GiftiImage(BrainImage):
 
     def _maps(self, path: Path, image: Any) -> list[NDArray[Any]]:
         if any(array.ext_fname for array in image.darrays):
-            raise DataError(f"{self._what} {path} must hold its numbers itself; got links to other files; write it again")
+            raise DataError(
+                f"{self._what} {path} must hold its numbers itself; got links to other files; write it again"
+            )
         maps = [np.asarray(array.data) for array in image.darrays]
         if len({values.shape for values in maps}) != 1 or maps[0].ndim != 1 or not len(maps[0]):
             shown = ", ".join(map(str, sorted({values.shape for values in maps}))) or "no map"
             raise DataError(f"{self._what} {path} must hold maps of one shape (n_vertices,); got {shown}")
         if any(values.dtype.kind not in "fiu" for values in maps):
-            raise DataError(f"{self._what} {path} must hold real numbers; got {maps[0].dtype}; save e.g. their magnitude")
+            raise DataError(
+                f"{self._what} {path} must hold real numbers; got {maps[0].dtype}; save e.g. their magnitude"
+            )
         return maps
 
     def read(self, *rois: IntArray) -> tuple[FloatArray, ...]:
@@ -404,7 +409,8 @@ def load_image(path: Path, what: str) -> Any:
         raise MissingFileError(f"{what} not found: {path} does not exist")
     if not path.is_file():
         raise DataError(f"{what} {path} must be a file; got a folder, pipe or device; correct the name")
-    with reading(path, what):
+    # What nibabel logs is in the error, or was mended.
+    with reading(path, what), nibabel.imageglobals.LoggingOutputSuppressor():
         image = nibabel.load(path)
         if isinstance(image, nibabel.Nifti2Image):
             extensions = image.header.extensions
@@ -418,7 +424,7 @@ def load_image(path: Path, what: str) -> Any:
 
 
 def _check_scale(path: Path, what: str, image: Any) -> None:
-    """Raise DataError where the header scales by something that is no number, which readers take for different things."""
+    """Raise DataError where the header scales by what is no number: programs take that for different things."""
     kind = type(getattr(image, "nifti_header", image.header))
     with _opened(path) as stream:
         stored = kind(stream.read(kind.template_dtype.itemsize), check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -110,11 +111,29 @@ def check_same_geometry(what: str, path: Path, here: Geometry, there: tuple[Path
         )
 
 
+def geometry_note(subjects: Mapping[str, tuple[Path, Geometry]], *, volumes: bool = True) -> tuple[str, ...]:
+    """Say in a line which subject has as many voxels as the first one, but in other places; nothing if there is none.
+
+    ``volumes``: whether it is said of volumes too.
+    """
+    (first, (_, expected)), *others = subjects.items()
+    for subject, (path, geometry) in others:
+        difference = expected.difference(geometry) if volumes or geometry.support != "volume" else None
+        if difference and expected.n_voxels == geometry.n_voxels:
+            return (
+                f"{first} and {subject} have as many voxels, but in other places ({difference}, in {path}): voxels of "
+                "one number are not the same place of the brain",
+            )
+    return ()
+
+
 def volume_geometry(path: Path, shape: tuple[int, ...], image: Any) -> Geometry:
     """Return the geometry of a NIfTI image of nibabel; raise AlignmentError where its affine has no sense."""
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or not np.linalg.det(affine[:3, :3]):
-        raise AlignmentError(f"{path}: the affine must be finite and invertible; got {affine.tolist()}; mend the header")
+        raise AlignmentError(
+            f"{path}: the affine must be finite and invertible; got {affine.tolist()}; mend the header"
+        )
     form = int(image.header["sform_code"]) or int(image.header["qform_code"])
     return Geometry("volume", shape, affine, spaces=(_named_space(path), _TEMPLATES.get(form, "")))
 

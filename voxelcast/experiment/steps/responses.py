@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,7 +46,7 @@ class ResponsesJob(PairJob):
     """
 
     kind = "responses"
-    version = 2
+    version = 3
     dataset: DatasetSettings
     files: tuple[str, ...]
     stimuli: tuple[str, ...]
@@ -69,7 +70,16 @@ class ResponsesJob(PairJob):
         train = _aligned(source.responses(subject, roi), source.train_stimuli)
         mean = train.mean()
         reasons, valid = invalid_voxels(mean)
-        first = next((f"voxel {voxel}: {reason}" for voxel, reason in reasons.items()), "")
+        reasons |= train.faults
+        test = None
+        if source.has_test_responses:
+            test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
+            missing = np.isnan(test.mean()).sum(axis=0)
+            for voxel in np.flatnonzero(missing).tolist():
+                why = test.faults.get(voxel, f"no response (NaN) to {missing[voxel]} of {len(test.values)} stimuli")
+                reasons.setdefault(voxel, f"{why}, held out")
+        valid[list(reasons)] = False
+        first = _first_reasons(reasons)
         if reasons and self.invalid_voxels == "stop":
             raise DataError(
                 f"{subject} {roi}: {len(reasons)} of {train.n_voxels} voxels cannot be analysed ({first}); every voxel "
@@ -84,8 +94,7 @@ class ResponsesJob(PairJob):
         np.save(folder / "train.npy", mean)
         np.save(folder / "valid.npy", valid)
         save_arrays(folder / "ceilings.npz", ceilings(train.values, self.seed))
-        if source.has_test_responses:
-            test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
+        if test is not None:
             np.save(folder / "test.npy", test.mean())
             save_arrays(folder / "test_ceilings.npz", ceilings(test.values, self.seed))
         facts = {
@@ -140,6 +149,16 @@ def invalid_voxels(mean: FloatArray) -> tuple[dict[int, str], BoolArray]:
                 "infinite responses" if infinite[voxel] else f"the same response to all {len(mean)} stimuli"
             )
     return reasons, valid
+
+
+def _first_reasons(reasons: Mapping[int, str]) -> str:
+    """Say the most frequent reasons, with the first voxel of each."""
+    counts = Counter(reasons.values())
+    voxels = {reason: voxel for voxel, reason in reversed(list(reasons.items()))}
+    return "; ".join(
+        f"voxel {voxels[reason]}{f' and {count - 1} more' if count > 1 else ''}: {reason}"
+        for reason, count in counts.most_common(3)
+    )
 
 
 def spread(values: FloatArray, valid: BoolArray) -> FloatArray:
