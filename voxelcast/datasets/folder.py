@@ -17,7 +17,7 @@ from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, Extent, Respo
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
 from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
-from voxelcast.datasets.readers.geometry import geometry_note
+from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
@@ -26,7 +26,7 @@ from voxelcast.datasets.readers.response_tables import (
     read_response_table,
 )
 from voxelcast.datasets.readers.shared_reading import SharedReading
-from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.readers.values import as_response_values, read_table
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
 from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
@@ -131,6 +131,7 @@ class FolderDataset(Dataset):
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
             self._open_subject(subject)
+        self._check_places()
         known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
         chosen = select_names("ROI", settings.rois, known, f"in {self._root}")
         for subject, rois in self._rois.items():
@@ -190,6 +191,15 @@ class FolderDataset(Dataset):
             )
         self._tables[subject] = table
         self._rois[subject] = self._read_rois(subject, table)
+
+    def _check_places(self) -> None:
+        """Raise AlignmentError where a table gives voxels by one number for subjects whose voxels lie elsewhere."""
+        images = [table.image for table in self._tables.values() if isinstance(table, ImageTable)]
+        if images and self._rois_file and "subject" not in read_table(self._rois_file).columns:
+            for image in images:
+                remedy = f"give {self._rois_file.name} a column subject, or take masks"
+                there = images[0].path, images[0].geometry
+                check_same_geometry("responses", image.path, image.geometry, there, remedy)
 
     def _read_rois(self, subject: str, table: ResponseTable | ImageTable) -> dict[str, IntArray]:
         if self._settings.masks:

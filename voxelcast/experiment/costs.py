@@ -87,7 +87,7 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``data`` has a line for each subject (stimuli, repetitions, voxels, space), and one for what is odd. ``worker_bytes``
+    ``data`` has a line for each subject (stimuli, repetitions, voxels, space), and for what is odd. ``worker_bytes``
     is the most memory that a worker holds at a time, its libraries included.
     """
 

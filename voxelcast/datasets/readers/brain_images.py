@@ -411,11 +411,20 @@ def load_image(path: Path, what: str) -> Any:
         raise DataError(f"{what} {path} must be a file; got a folder, pipe or device; correct the name")
     # What nibabel logs is in the error, or was mended.
     with reading(path, what), nibabel.imageglobals.LoggingOutputSuppressor():
-        image = nibabel.load(path)
+        try:
+            image = nibabel.load(path)
+        except nibabel.filebasedimages.ImageFileError:
+            if _is_compressed(path):  # a damaged file is not one of another type
+                with _opened(path) as stream:
+                    while stream.read(_BLOCK_BYTES):
+                        pass
+            raise
         if isinstance(image, nibabel.Nifti2Image):
             extensions = image.header.extensions
             if any(isinstance(one, nibabel.cifti2.parse_cifti2.Cifti2Extension) for one in extensions):
-                image = nibabel.cifti2.Cifti2Image.from_filename(path)  # its name alone does not tell nibabel
+                # A name that ends in .gz does not tell nibabel.
+                file_map = {"image": nibabel.FileHolder(filename=str(path))}
+                image = nibabel.cifti2.Cifti2Image.from_file_map(file_map)
         if isinstance(image, (nibabel.Nifti1Image, nibabel.Nifti2Image, nibabel.cifti2.Cifti2Image)):
             _check_scale(path, what, image)
         elif not isinstance(image, nibabel.gifti.GiftiImage):
