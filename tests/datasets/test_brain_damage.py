@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 import struct
 import zlib
@@ -39,7 +40,10 @@ def _with(offset: int, form: str, *values: float) -> Callable[[], bytes]:
 
 
 def _cifti() -> bytes:
-    series, models = nib.cifti2.SeriesAxis(0, 2, 6), nib.cifti2.BrainModelAxis.from_mask(np.ones(60), name="thalamus_left")
+    series, models = (
+        nib.cifti2.SeriesAxis(0, 2, 6),
+        nib.cifti2.BrainModelAxis.from_mask(np.ones(60), name="thalamus_left"),
+    )
     return nib.Cifti2Image(ROWS, (series, models)).to_bytes()
 
 
@@ -52,6 +56,12 @@ def _flipped(data: bytes, place: float) -> bytes:
     changed = bytearray(data)
     changed[int(place * len(data))] ^= 0x10
     return bytes(changed)
+
+
+def _npy_of_objects() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{}, []], dtype=object))
+    return buffer.getvalue()
 
 
 def _trailer(data: bytes, crc: int = 0, length: int = 0) -> bytes:
@@ -124,7 +134,8 @@ DAMAGED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "cifti with axes swapped": (
         ".dtseries.nii",
         lambda: nib.Cifti2Image(
-            ROWS.T, (nib.cifti2.BrainModelAxis.from_mask(np.ones(60), name="thalamus_left"), nib.cifti2.SeriesAxis(0, 2, 6))
+            ROWS.T,
+            (nib.cifti2.BrainModelAxis.from_mask(np.ones(60), name="thalamus_left"), nib.cifti2.SeriesAxis(0, 2, 6)),
         ).to_bytes(),
     ),
     "gifti cut": (".func.gii", lambda: _gifti()[:-30]),
@@ -145,7 +156,7 @@ DAMAGED: dict[str, tuple[str, Callable[[], bytes]]] = {
         ".func.gii",
         lambda: nib.gifti.GiftiImage(darrays=[nib.gifti.GiftiDataArray(ROWS[:, :3].copy())]).to_bytes(),
     ),
-    "objects": (".npy", lambda: b"\x93NUMPY\x01\x00" + struct.pack("<H", 54) + b"{'descr': '|O', 'fortran_order': False, 'shape': (6, 60)}"),
+    "objects": (".npy", _npy_of_objects),
     "npy cut": (".npy", lambda: b"\x93NUMPY\x01\x00"),
 }  # fmt: skip
 

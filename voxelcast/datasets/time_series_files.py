@@ -46,7 +46,7 @@ def check_patterns(patterns: Mapping[str, str]) -> None:
                 )
             if field not in known:
                 raise OptionError(
-                    f"{setting} may have the fields of bold alone; got {{{field}}} and {patterns['bold']}"
+                    f"{setting} may have the fields that bold has; got {{{field}}} and {patterns['bold']}"
                 )
         if not {RUN, SESSION} & set(fields):
             raise OptionError(f"{setting} must have the field {{run}}, or {{session}}; got {pattern}")

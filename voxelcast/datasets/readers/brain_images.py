@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -409,8 +410,9 @@ def load_image(path: Path, what: str) -> Any:
         raise MissingFileError(f"{what} not found: {path} does not exist")
     if not path.is_file():
         raise DataError(f"{what} {path} must be a file; got a folder, pipe or device; correct the name")
-    # What nibabel logs is in the error, or was mended.
-    with reading(path, what), nibabel.imageglobals.LoggingOutputSuppressor():
+    # What nibabel logs and warns of is in the error, or was mended.
+    quiet = nibabel.imageglobals.LoggingOutputSuppressor()
+    with reading(path, what), quiet, warnings.catch_warnings(action="ignore"):
         try:
             image = nibabel.load(path)
         except nibabel.filebasedimages.ImageFileError:
