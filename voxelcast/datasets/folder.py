@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_file_name
+from voxelcast.core.checks import check_file_name, check_utf8, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, Extent, ResponseSet, Split, VoxelIndices
@@ -26,11 +27,12 @@ from voxelcast.datasets.readers.response_tables import (
     read_response_table,
 )
 from voxelcast.datasets.readers.shared_reading import SharedReading
-from voxelcast.datasets.readers.values import as_response_values, read_table
+from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
 from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
 from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.store.readers.tables import read_table
 
 ALL_VOXELS = "all"
 
@@ -44,8 +46,8 @@ class FolderSettings(DatasetSettings):
     stimuli : str or None
         Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
     responses : dict of subject to file name, or None
-        None takes every ``responses/<subject>.npy|npz|csv|h5|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image has
-        a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both hemispheres.
+        None takes every ``responses/<subject>.npy|npz|csv|h5|mat|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image
+        has a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both sides.
     axes : sequence of str
         What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
     stimulus_ids : str or None
@@ -90,7 +92,7 @@ class FolderDataset(Dataset):
         root/
             stimuli/            videos or images, or stimuli.zip; the id is the file's name without its suffix
             responses/
-                sub01.csv       one file per subject: .npy, .npz, .csv, .h5 or a brain image
+                sub01.csv       one file per subject: .npy, .npz, .csv, .h5, .mat or a brain image
             stimulus_ids.txt    ids of the rows of .npy files, one per line
             rois.csv            voxel,roi           optional; without it, one ROI called "all"
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
@@ -111,7 +113,8 @@ class FolderDataset(Dataset):
         self._settings, self._root = settings, settings.root
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
-        listed = list_stimuli(self._root / settings.stimuli if settings.stimuli else self._default_stimuli())
+        given = settings.stimuli and self._root / home_expanded(Path(settings.stimuli))
+        listed = list_stimuli(given or self._default_stimuli())
         self._ids = tuple(stimulus.stimulus_id for stimulus in listed)
         self._split_file = self._table(settings.split, "split.csv")
         self._rois_file = self._table(settings.roi_table, "rois.csv")
@@ -146,12 +149,13 @@ class FolderDataset(Dataset):
 
     def _table(self, name: str | None, default: str) -> Path | None:
         if name is not None:
-            return self._root / name
-        return self._root / default if (self._root / default).is_file() else None
+            return self._root / home_expanded(Path(name))
+        return self._root / default if os.path.lexists(self._root / default) else None
 
     def _response_files(self, responses: Mapping[str, str] | None) -> dict[str, Path]:
         if responses is not None:
-            return {check_file_name(subject, "subject"): self._root / name for subject, name in responses.items()}
+            named = {check_file_name(subject, "subject"): Path(name) for subject, name in responses.items()}
+            return {subject: self._root / home_expanded(name) for subject, name in named.items()}
         folder = self._root / "responses"
         known = (*SUFFIXES, *(suffix for suffix in BRAIN_SUFFIXES if not suffix.endswith(".gii")))
         found = sorted(path for path in folder.glob("*") if path.name.endswith(known) and not path.name.startswith("."))
@@ -159,7 +163,8 @@ class FolderDataset(Dataset):
             raise MissingFileError(f"responses not found: no {', '.join(known)} file in {folder}; set responses")
         files: dict[str, Path] = {}
         for path in found:
-            subject = path.name.removesuffix(brain_suffix(path) or path.suffix)
+            check_utf8(path.name, "response file")
+            subject = nfc(path.name.removesuffix(brain_suffix(path) or path.suffix))
             if subject in files:
                 raise AlignmentError(
                     f"each subject must have one file in {folder}; got {files[subject].name}, {path.name}; remove one"
@@ -195,7 +200,7 @@ class FolderDataset(Dataset):
     def _check_places(self) -> None:
         """Raise AlignmentError where a table gives voxels by one number for subjects whose voxels lie elsewhere."""
         images = [table.image for table in self._tables.values() if isinstance(table, ImageTable)]
-        if images and self._rois_file and "subject" not in read_table(self._rois_file).columns:
+        if images and self._rois_file and "subject" not in read_table(self._rois_file).names:
             for image in images:
                 remedy = f"give {self._rois_file.name} a column subject, or take masks"
                 there = images[0].path, images[0].geometry
@@ -233,7 +238,7 @@ class FolderDataset(Dataset):
         if stimulus_ids == "sorted":
             return self._ids
         if stimulus_ids is not None:
-            self._id_files[subject] = self._root / stimulus_ids
+            self._id_files[subject] = self._root / home_expanded(Path(stimulus_ids))
         elif inside is not None:
             return inside
         else:

@@ -171,6 +171,9 @@ class TimeSeriesDataset(SeriesDataset):
         for image in images.values():
             there = first.path, first.geometry
             check_same_geometry("run", image.path, image.geometry, there, "realign the runs, or leave one out")
+        for run, path in self._files.get("nuisance", {}).get(subject, {}).items():
+            # So that a wrong table, and what is filled in, is said at once.
+            read_nuisance(path, images[run].n_maps, self._settings.nuisance_columns)
         named = masks_of(self._settings.masks, subject)
         found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
         chosen = select_names("ROI", self._settings.rois, tuple(found), f"in {self._root}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import glob
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastError
 from voxelcast.datasets.readers.brain_images import brain_suffix
+from voxelcast.store.readers.plain import read_json
 
 SUBJECT, SESSION, RUN, HEMI = "subject", "session", "run", "hemi"
 _PART = re.compile(r"\{(\w*)\}|(\*+)")
@@ -129,9 +129,10 @@ def sidecar_tr(path: Path, root: Path) -> tuple[float, Path] | None:
         for beside in sorted(folder.glob(f"*{glob.escape(suffix)}.json"), key=lambda file: -len(file.name)):
             if set(beside.stem.split("_")) <= entities and beside.is_file():
                 try:
-                    seconds = json.loads(beside.read_text(encoding="utf-8"))["RepetitionTime"]
-                except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                    found = read_json(beside, "sidecar")
+                except VoxelcastError:
                     continue
+                seconds = found.get("RepetitionTime") if isinstance(found, dict) else None
                 if isinstance(seconds, int | float) and seconds > 0:
                     return float(seconds), beside
         if folder == root or folder == folder.parent or root not in folder.parents:

@@ -27,8 +27,6 @@ from voxelcast.core.errors import (
     MissingFileError,
     MissingPackageError,
     ShapeError,
-    VoxelcastError,
-    one_line,
 )
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.readers.geometry import (
@@ -37,11 +35,13 @@ from voxelcast.datasets.readers.geometry import (
     surface_geometry,
     volume_geometry,
 )
-from voxelcast.datasets.readers.values import open_npy
+from voxelcast.store.readers.arrays import open_npy
+from voxelcast.store.readers.guard import check_file, reading
 
 _CIFTI = (".dscalar.nii", ".dtseries.nii")
 SUFFIXES = (*(f"{suffix}.gz" for suffix in _CIFTI), *_CIFTI, ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 
+_KIND = "a brain image"
 _BLOCK_BYTES = 4 * 2**20
 _MOST_INFLATED = 1032  # times the size of a file: deflate shrinks no further
 _HEMISPHERES = (("L", "R"), ("lh", "rh"), ("left", "right"))
@@ -126,7 +126,7 @@ class _Stored:
         """
         block_bytes = self.dtype.itemsize * self.n_items
         buffer = np.empty((min(self.n_blocks, max(1, _BLOCK_BYTES // block_bytes)), self.n_items), self.dtype)
-        with reading(self.path, self.what), _opened(self.path) as stream:
+        with reading(f"{self.what} {self.path}", _KIND), _opened(self.path) as stream:
             stream.seek(self.offset)
             for start in range(0, self.n_blocks, len(buffer)):
                 part = buffer[: self.n_blocks - start]
@@ -343,7 +343,7 @@ def open_brain_image(path: Path, what: str = "responses") -> BrainImage:
         return ArrayImage(path, what)
     image = load_image(path, what)
     nibabel = import_nibabel()
-    with reading(path, what):
+    with reading(f"{what} {path}", _KIND):
         if isinstance(image, nibabel.cifti2.Cifti2Image):
             return CiftiImage(path, image, what)
         if isinstance(image, nibabel.gifti.GiftiImage):
@@ -387,18 +387,6 @@ def import_nibabel() -> ModuleType:
     return module
 
 
-@contextmanager
-def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn whatever a library raises while it reads a file into one DataError that names the file."""
-    try:
-        yield
-    except VoxelcastError:
-        raise
-    except Exception as error:  # nibabel, NumPy, expat and zlib raise what they like on damaged files
-        fault = one_line(error) or type(error).__name__
-        raise DataError(f"{what} {path} cannot be read as a brain image ({fault}); get or write it again") from error
-
-
 def load_image(path: Path, what: str) -> Any:
     """Open a NIfTI, CIFTI or GIFTI file with nibabel.
 
@@ -406,13 +394,10 @@ def load_image(path: Path, what: str) -> Any:
     installed.
     """
     nibabel = import_nibabel()
-    if not path.exists():
-        raise MissingFileError(f"{what} not found: {path} does not exist")
-    if not path.is_file():
-        raise DataError(f"{what} {path} must be a file; got a folder, pipe or device; correct the name")
+    check_file(path, what)
     # What nibabel logs and warns of is in the error, or was mended.
     quiet = nibabel.imageglobals.LoggingOutputSuppressor()
-    with reading(path, what), quiet, warnings.catch_warnings(action="ignore"):
+    with reading(f"{what} {path}", _KIND), quiet, warnings.catch_warnings(action="ignore"):
         try:
             image = nibabel.load(path)
         except nibabel.filebasedimages.ImageFileError:
