@@ -62,7 +62,7 @@ def test_a_hemisphere_is_not_the_other(tmp_path: Path) -> None:
     _gifti(tmp_path / "mask.shape.gii", None, n_maps=1)
     _gifti(tmp_path / "mask_hemi-L.shape.gii", None, n_maps=1)
     for mask in ("mask_a.shape.gii", "mask_R.shape.gii"):
-        _refused(AlignmentError, "got right against left hemisphere", tmp_path / "left.func.gii", mask)
+        _refused(AlignmentError, "got hemisphere CortexRight against CortexLeft", tmp_path / "left.func.gii", mask)
     for mask in ("mask.shape.gii", "mask_hemi-L.shape.gii"):
         assert len(read_masks(tmp_path, {"ROI": mask}, open_image(tmp_path / "left.func.gii"))["ROI"]) == N - 1
 
@@ -71,16 +71,16 @@ def test_names_and_contents_of_hemispheres_agree(tmp_path: Path) -> None:
     _gifti(tmp_path / "sub01_L.func.gii", "CortexRight")
     _gifti(tmp_path / "sub01_R.func.gii", "CortexLeft")
     for name in ("sub01_L.func.gii", "sub01_{hemi}.func.gii"):
-        with pytest.raises(AlignmentError, match="left in the name and CortexRight inside"):
+        with pytest.raises(AlignmentError, match="CortexLeft in the name and CortexRight inside"):
             open_image(tmp_path / name)
     _gifti(tmp_path / "left" / "bold.func.gii", "CortexRight")
     _gifti(tmp_path / "right" / "bold.func.gii", "CortexLeft")
-    with pytest.raises(AlignmentError, match="left and the right hemisphere; got right and left"):
+    with pytest.raises(AlignmentError, match="left and the right hemisphere; got CortexRight and CortexLeft"):
         open_image(tmp_path / "{hemi}" / "bold.func.gii")
     _gifti(tmp_path / "lh.func.gii", "CortexLeft", 5)
     _gifti(tmp_path / "rh.func.gii", "CortexRight", 7)
     both = open_image(tmp_path / "{hemi}.func.gii")
-    assert both.geometry.shown() == "surface: left 5, right 7 vertices"
+    assert both.geometry.shown() == "surface: CortexLeft 5, CortexRight 7 vertices"
     image = nib.load(tmp_path / "lh.func.gii")
     image.darrays[1].meta["AnatomicalStructurePrimary"] = "CortexRight"
     nib.save(image, tmp_path / "both.func.gii")
@@ -91,10 +91,10 @@ def test_names_and_contents_of_hemispheres_agree(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "side"),
     [
-        ("lh.V1.label.gii", "left"),
-        ("sub-01_hemi-R_bold.func.gii", "right"),
-        ("sub-R_hemi-L_bold.func.gii", "left"),
-        ("S01.R.midthickness.func.gii", "right"),
+        ("lh.V1.label.gii", "CortexLeft"),
+        ("sub-01_hemi-R_bold.func.gii", "CortexRight"),
+        ("sub-R_hemi-L_bold.func.gii", "CortexLeft"),
+        ("S01.R.midthickness.func.gii", "CortexRight"),
         ("sub-R01_bold.func.gii", ""),
         ("sub01.func.gii", ""),
         ("L_R_mean.func.gii", ""),
@@ -157,9 +157,11 @@ def _folder(tmp_path: Path, suffix: str, **settings: Any) -> Dataset:
 def test_subjects_with_as_many_voxels_elsewhere_are_named(tmp_path: Path) -> None:
     _gifti(tmp_path / "responses" / "ann.func.gii", "CortexLeft")
     _gifti(tmp_path / "responses" / "bob.func.gii", "CortexRight")
-    with pytest.warns(VoxelcastWarning, match=r"ann and bob .* in other places \(left against right hemisphere"):
+    with pytest.warns(
+        VoxelcastWarning, match=r"ann and bob .* in other places \(hemisphere CortexLeft against CortexRight"
+    ):
         dataset = _folder(tmp_path, ".func.gii")
-    assert dataset.extent("bob").shown() == "3 stimuli, 1 repetition, voxels: all 12; surface: right 12 vertices"
+    assert dataset.extent("bob").shown() == "3 stimuli, 1 repetition, voxels: all 12; surface: CortexRight 12 vertices"
 
 
 def test_voxel_numbers_of_one_table_mean_one_place(tmp_path: Path) -> None:

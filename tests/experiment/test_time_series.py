@@ -13,7 +13,7 @@ import pytest
 
 from tests.datasets.series_files import RUNS, SETTINGS, write_series
 from tests.experiment.miniature import read_table
-from voxelcast.core.errors import ConfigError, DataError, OptionError, UnknownNameError
+from voxelcast.core.errors import ConfigError, DataError, OptionError, UnknownNameError, VoxelcastWarning
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.run import estimate_experiment, run_experiment
 from voxelcast.experiment.settings_file import load_config, parse_config
@@ -216,9 +216,9 @@ def test_a_voxel_that_a_run_lacks_stops_or_is_left_out(
 
 def test_a_dry_run_says_what_it_found(root: Path, tmp_path: Path) -> None:
     plain = _settings(root, dataset={**_settings(root)["dataset"], "subjects": "all"})
-    lines = estimate_experiment(parse_config(plain, "test"), tmp_path / "out").lines()
+    with pytest.warns(VoxelcastWarning, match="tr is 2 s in the settings and 1 s in "):
+        lines = estimate_experiment(parse_config(plain, "test"), tmp_path / "out").lines()
     n_inside = int(np.count_nonzero(nib.load(root / "mask.nii").dataobj))
     for subject in ("ann", "bob"):
         line = f"{subject}: 120 stimuli, 1 repetition, voxels: all_voxels {n_inside}, four 4; "
         assert f"{line}volume 3 x 4 x 2 of 3 x 3 x 3 mm" in lines
-    assert any(line.startswith("warning: tr is 2 s in the settings and 1 s in ") for line in lines)

@@ -146,15 +146,10 @@ def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None,
         DATASETS.get(dataset)
         given = settings if root is None else {"root": root, **settings}
         dataset = dataset_settings({"kind": dataset, **given}, section="")
-    opened = construct_dataset(dataset)
+    opened = DATASETS.get(dataset.kind)(dataset)
     for note in opened.notes():
         warnings.warn(note, VoxelcastWarning, stacklevel=2)
     return opened
-
-
-def construct_dataset(settings: DatasetSettings) -> Dataset:
-    """Open a dataset, whose `Dataset.notes` the caller shows."""
-    return DATASETS.get(settings.kind)(settings)
 
 
 def open_once(settings: DatasetSettings) -> Dataset:
@@ -164,7 +159,8 @@ def open_once(settings: DatasetSettings) -> Dataset:
 
 @lru_cache(maxsize=2)
 def _opened(settings: bytes) -> Dataset:
-    return construct_dataset(pickle.loads(settings))
+    loaded = pickle.loads(settings)
+    return DATASETS.get(loaded.kind)(loaded)
 
 
 def close_all() -> None:

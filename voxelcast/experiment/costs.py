@@ -19,7 +19,6 @@ import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
-from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
@@ -86,8 +85,8 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``data`` has a line for each subject (stimuli, repetitions, voxels, space), and for what is odd. ``worker_bytes``
-    is the most memory that a worker holds at a time, its libraries included.
+    ``data`` has a line for each subject: stimuli, repetitions, voxels, space. ``worker_bytes`` is the most memory that
+    a worker holds at a time, its libraries included.
     """
 
     n_train: int
@@ -161,18 +160,13 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         n_train,
         n_test,
         len(plan.pairs),
-        _data_lines(plan.dataset),
+        tuple(f"{subject}: {plan.dataset.extent(subject).shown()}" for subject in plan.dataset.subjects),
         tuple(networks),
         workers,
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
     )
-
-
-def _data_lines(dataset: Dataset) -> tuple[str, ...]:
-    sizes = (f"{subject}: {dataset.extent(subject).shown()}" for subject in dataset.subjects)
-    return (*sizes, *(f"warning: {note}" for note in dataset.notes()))
 
 
 def _total(costs: Iterable[Cost]) -> Cost:

@@ -11,7 +11,7 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.registry import construct_dataset
+from voxelcast.datasets.registry import open_dataset
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
@@ -52,7 +52,7 @@ class Plan:
         self.config = config
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
-        self.dataset: Dataset = construct_dataset(config.dataset)
+        self.dataset: Dataset = open_dataset(config.dataset)
         self.stimuli: tuple[Stimulus, ...] = (
             *self.dataset.train_stimuli,
             *self.dataset.test_stimuli,

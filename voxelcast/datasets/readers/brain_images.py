@@ -30,6 +30,8 @@ from voxelcast.core.errors import (
 )
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.readers.geometry import (
+    LEFT,
+    RIGHT,
     Geometry,
     grayordinates_geometry,
     surface_geometry,
@@ -278,12 +280,12 @@ class JoinedHemispheres(BrainImage):
         if (left.geometry.support, right.geometry.support) != ("surface", "surface"):
             raise DataError(f"{left.path} and {right.path} must be surfaces, as {{hemi}} is for GIFTI files alone")
         sides = left.geometry.sides + right.geometry.sides
-        if "right" in sides[:1] or "left" in sides[1:]:
+        if RIGHT in sides[:1] or LEFT in sides[1:]:
             raise AlignmentError(
                 f"{left.path} and {right.path} must be of the left and the right hemisphere; got {' and '.join(sides)}"
             )
         sizes = left.geometry.sizes + right.geometry.sizes
-        geometry = Geometry("surface", sizes, sides=("left", "right"), spaces=left.geometry.spaces)
+        geometry = Geometry("surface", sizes, sides=(LEFT, RIGHT), spaces=left.geometry.spaces)
         super().__init__(left.path, left.n_maps, geometry)
         self._left, self._right = left, right
 

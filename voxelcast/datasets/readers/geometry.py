@@ -18,8 +18,10 @@ from voxelcast.core.errors import AlignmentError, ShapeError
 
 Support = Literal["volume", "surface", "grayordinates", "array"]
 
-_SIDES = {"L": "left", "lh": "left", "LH": "left", "left": "left", "Left": "left"}
-_SIDES |= {"R": "right", "rh": "right", "RH": "right", "right": "right", "Right": "right"}
+LEFT, RIGHT = "CortexLeft", "CortexRight"
+_SIDES = dict.fromkeys(("L", "lh", "LH", "left", "Left"), LEFT) | dict.fromkeys(
+    ("R", "rh", "RH", "right", "Right"), RIGHT
+)
 _TEMPLATES = {3: "Talairach", 4: "MNI"}  # codes of a NIfTI header's form; 1 and 2 are the subject's own
 
 
@@ -34,7 +36,7 @@ class Geometry:
         The grid of a volume, the vertices of each mesh, or the number of columns.
     affine : ndarray of shape (4, 4) or None
         From indices to millimetres.
-    sides : tuple of {"left", "right", ""}
+    sides : tuple of {"CortexLeft", "CortexRight", ""}
         Hemisphere of each mesh; empty text where it is not said.
     models : tuple of str
         Brain models of grayordinates in their order, with their sizes.
@@ -83,7 +85,7 @@ class Geometry:
             return f"{what} {_times(self.sizes)} against {_times(other.sizes)}"
         for mine, theirs in zip(self.sides, other.sides, strict=True):
             if mine and theirs and mine != theirs:
-                return f"{mine} against {theirs} hemisphere"
+                return f"hemisphere {mine} against {theirs}"
         if self.models != other.models:
             return f"brain models {_listed(self.models)} against {_listed(other.models)}"
         if self.order and other.order and self.order != other.order:
@@ -142,7 +144,7 @@ def surface_geometry(path: Path, n_vertices: int, image: Any) -> Geometry:
     """Return the geometry of a GIFTI image of nibabel; raise AlignmentError where it contradicts itself or its name."""
     metas = (image.meta, *(array.meta for array in image.darrays))
     structures = {str(meta["AnatomicalStructurePrimary"]) for meta in metas if "AnatomicalStructurePrimary" in meta}
-    said = {side for name in structures for side in ("left", "right") if side in name.lower()}
+    said = {side for name in structures for side in (LEFT, RIGHT) if side.removeprefix("Cortex") in name}
     named = side_in_name(path.name)
     if len(said) > 1 and len(structures) > 1:
         raise AlignmentError(f"{path}: all maps must be of one hemisphere; got {', '.join(sorted(structures))}")
@@ -170,12 +172,12 @@ def grayordinates_geometry(path: Path, axis: Any) -> Geometry:
 
 
 def side_in_name(name: str) -> str:
-    """Read the hemisphere in a file's name, ``left`` or ``right``; empty where it says none, or both.
+    """Read the hemisphere in a file's name, ``CortexLeft`` or ``CortexRight``; empty where it says none, or both.
 
     Examples
     --------
     >>> side_in_name("sub-01_hemi-L_bold.func.gii"), side_in_name("rh.V1.label.gii"), side_in_name("sub01.func.gii")
-    ('left', 'right', '')
+    ('CortexLeft', 'CortexRight', '')
     """
     entity = re.search(r"(?:^|_)hemi-([A-Za-z]+)", name)
     parts = [entity[1]] if entity else re.split(r"[._-]", re.sub(r"(?:^|_)sub-[^_]*", "", name))
