@@ -14,10 +14,11 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_utf8, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, Extent, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_responses
+from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
+from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
@@ -25,11 +26,13 @@ from voxelcast.datasets.readers.response_tables import (
     check_axes,
     read_response_table,
 )
+from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
 from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
 from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.store.readers.tables import read_table
 
 ALL_VOXELS = "all"
 
@@ -131,10 +134,12 @@ class FolderDataset(Dataset):
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
             self._open_subject(subject)
+        self._check_places()
         known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
         chosen = select_names("ROI", settings.rois, known, f"in {self._root}")
         for subject, rois in self._rois.items():
             self._rois[subject] = {roi: voxels for roi, voxels in rois.items() if roi in chosen}
+        self._reading = SharedReading(uses=2 if self.has_test_responses else 1)
 
     def _default_stimuli(self) -> Path:
         for name in ("stimuli", "stimuli.zip"):
@@ -171,7 +176,7 @@ class FolderDataset(Dataset):
         path = self._files[subject]
         table: ResponseTable | ImageTable
         if brain_suffix(path):
-            table = ImageTable(open_responses(path), self._row_ids(subject, None))
+            table = ImageTable(open_image(path), self._row_ids(subject, None))
             ids = table.stimulus_ids
         else:
             table, ids = self._read_table(subject, path)
@@ -191,6 +196,15 @@ class FolderDataset(Dataset):
             )
         self._tables[subject] = table
         self._rois[subject] = self._read_rois(subject, table)
+
+    def _check_places(self) -> None:
+        """Raise AlignmentError where a table gives voxels by one number for subjects whose voxels lie elsewhere."""
+        images = [table.image for table in self._tables.values() if isinstance(table, ImageTable)]
+        if images and self._rois_file and "subject" not in read_table(self._rois_file).names:
+            for image in images:
+                remedy = f"give {self._rois_file.name} a column subject, or take masks"
+                there = images[0].path, images[0].geometry
+                check_same_geometry("responses", image.path, image.geometry, there, remedy)
 
     def _read_rois(self, subject: str, table: ResponseTable | ImageTable) -> dict[str, IntArray]:
         if self._settings.masks:
@@ -249,8 +263,11 @@ class FolderDataset(Dataset):
             )
         ids = self.stimulus_ids(split)
         rows = [self._rows[subject][stimulus_id] for stimulus_id in ids]
-        voxels = self._rois[subject][roi]
-        part = self._tables[subject].read(rows, voxels)
+        table, rois = self._tables[subject], self._rois[subject]
+        if isinstance(table, ImageTable):
+            part = table.arrange(self._reading.read(subject, table.image, roi, rois), rows)
+        else:
+            part = table.read(rows, rois[roi])
         return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._settings.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
@@ -265,6 +282,25 @@ class FolderDataset(Dataset):
         self.check_roi(subject, roi)
         table = self._tables[subject]
         return indices_in_volume(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
+
+    def extent(self, subject: str) -> Extent:
+        """Say how large the subject's responses are, from the headers."""
+        table = self._tables[subject]
+        voxels = {roi: len(self._rois[subject][roi]) for roi in self.rois(subject)}
+        space = table.image.geometry.shown() if isinstance(table, ImageTable) else "plain array"
+        return Extent(len(self._rows[subject]), table.n_repetitions, voxels, space)
+
+    def notes(self) -> tuple[str, ...]:
+        """Say where subjects whose voxels are chosen by number differ in space."""
+        images = {subject: table.image for subject, table in self._tables.items() if isinstance(table, ImageTable)}
+        if len(images) < 2 or any("{subject}" in name for name in (self._settings.masks or {}).values()):
+            return ()
+        return geometry_note({subject: (image.path, image.geometry) for subject, image in images.items()})
+
+    @property
+    def reads_together(self) -> bool:
+        """Whether reading one ROI costs as much as reading all of a subject."""
+        return any(isinstance(table, ImageTable) for table in self._tables.values())
 
     @property
     def has_test_responses(self) -> bool:

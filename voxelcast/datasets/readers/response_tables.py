@@ -48,6 +48,11 @@ class ResponseTable:
         """Number of voxels."""
         return int(self.values.shape[2])
 
+    @property
+    def n_repetitions(self) -> int:
+        """Number of repetitions (the most any stimulus has)."""
+        return int(self.values.shape[1])
+
     def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
         """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels)."""
         part: FloatArray = np.ascontiguousarray(self.values[list(stimuli)][:, :, voxels])
@@ -79,10 +84,18 @@ class ImageTable:
         for row, numbers in enumerate(maps.values()):
             self._maps[row, : len(numbers)] = numbers
 
-    def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
-        """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels); NaN if missing."""
+    @property
+    def n_repetitions(self) -> int:
+        """Number of repetitions (the most any stimulus has)."""
+        return int(self._maps.shape[1])
+
+    def arrange(self, maps: FloatArray, stimuli: Sequence[int]) -> FloatArray:
+        """Give the values of all maps (n_maps, n_voxels) by stimulus: (n_chosen, n_repetitions, n_voxels).
+
+        NaN where a repetition is missing.
+        """
         chosen = self._maps[list(stimuli)]
-        values: FloatArray = self.image.read(voxels)[chosen]
+        values: FloatArray = maps[chosen]
         values[chosen < 0] = np.nan
         return values
 
