@@ -102,7 +102,7 @@ def test_depth_of_the_chosen_layers(folders: list[Path]) -> None:
     order = ["layer1.0.conv", "layer1.1.conv", "layer1.2.conv"]
     for roi in ROIS:
         chosen = output.results.scores.loc[output.results.scores["roi"] == roi, "layer"]
-        assert mean_depth(output, roi) == pytest.approx(np.mean([order.index(layer) / 2 for layer in chosen]))
+        assert mean_depth(output, roi) == pytest.approx(np.mean([(order.index(layer) + 1) / 4 for layer in chosen]))
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,11 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
         responses = finished.read(finished.responses[pair])
         write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, finished.readable)
     _write_partition(finished, output)
+    depths = {network.shown: network.depths for network in finished.plan.networks}
     layers = (
         finished.plan.store.read(layer.step).json("facts")
         | {"network": layer.network, "layer": layer.layer, "pool": layer.pool}
+        | {"depth": depths.get(layer.network, {}).get(layer.layer)}
         for layer in finished.layers.layers
     )
     write_table(output, LAYERS, layers, pools=pools)

@@ -95,7 +95,7 @@ def _weighted(values: pd.Series, weights: pd.Series) -> float:
 
 
 def mean_depth(output: Output, roi: str) -> float:
-    """Return how deep the chosen layers lie: 0 for a network's first layer searched, 1 for its last; NaN for none."""
+    """Return how deep in their networks the chosen layers lie, mean over subjects; NaN where none has a depth."""
     depth, scores = layer_order(output.results), output.results.scores
     return mean_or_nan([depth.position(row) for row in scores[scores["roi"] == roi].to_dict("records")])
 
