@@ -82,10 +82,12 @@ def read_journal(folder: Path) -> list[dict[str, object]]:
     if not path.is_file():
         return []
     lines: list[dict[str, object]] = []
-    for text in path.read_text().splitlines():
+    for text in path.read_text(errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(line, dict) or "event" not in line:
             continue
         if line["event"] == "begin":
             lines = [line]

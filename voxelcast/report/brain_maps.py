@@ -152,8 +152,9 @@ def read_affine(path: Path, shape: tuple[int, ...]) -> FloatArray:
     Raises MissingFileError, DataError or AlignmentError if it is not there, cannot be read, or has another grid.
     """
     image = load_image(path, "image")
-    if tuple(image.shape[:3]) != tuple(shape):
-        raise AlignmentError(f"{path.name} must have the grid {shape} of the dataset; got {image.shape[:3]}")
+    got = tuple(getattr(image, "shape", ()))[:3]
+    if got != tuple(shape):
+        raise AlignmentError(f"{path.name} must have the grid {shape} of the dataset; got {got}")
     return np.asarray(image.affine, dtype=np.float64)
 
 

@@ -15,10 +15,9 @@ from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import layer_rows
 from voxelcast.report.figures import STYLE
 from voxelcast.report.heatmap import heatmap
-from voxelcast.report.page import MOST_PANELS, environment, scripts
+from voxelcast.report.page import MOST_PANELS, environment, scripts, write_page
 from voxelcast.report.panels import depth_panel, score_panel
 from voxelcast.report.summary import Mean, number, plural, strip_axis
-from voxelcast.store.atomic import write_text
 
 _WAYS = {  # the last is the one that the page begins with
     True: ("Every voxel counts the same", "voxel-weighted: a subject counts by the number of its voxels"),
@@ -37,7 +36,7 @@ def write_comparison(outputs: Sequence[Path], path: Path) -> Path:
         raise OptionError(f"a comparison needs at least 2 outputs; got {len(outputs)}")
     read = read_outputs([Path(output) for output in outputs])
     text = environment().get_template("comparison.html.j2").render(_content(read) | scripts("pick"))
-    write_text(path, text)
+    write_page(path, text)
     return path
 
 
