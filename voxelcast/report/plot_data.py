@@ -132,8 +132,8 @@ def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
     """Gather what the page's interactive chart draws.
 
     ``rois``, ``subjects``; ``networks``: list of ``{label, colour, layers, depths}``; ``scores``: by ROI, subject and
-    network, the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI and subject,
-    the numbers of network and layer.
+    network, the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI and
+    subject, the numbers of network and layer.
     """
     networks, rois, subjects = list(depth.layers), results.rois, results.subjects
     chosen = {
