@@ -21,6 +21,7 @@ from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
 from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.prediction_scores import PredictionScorer
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult
@@ -43,13 +44,13 @@ class EvaluationSettings:
     ensemble : EnsembleSettings
         How several feature spaces are combined.
     interval : IntervalSettings
-        Bootstrap interval of the score.
+        Interval of the score.
     significance : SignificanceSettings
         Permutation test of each voxel.
     automl : AutoMLSettings
         Time and memory of automatic machine learning.
     seed : int
-        Of folds, proposals, bootstrap and permutations.
+        Of folds, proposals and permutations.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def evaluate(
     responses: Any,
     *,
     encoders: str | Sequence[str] = "ridge",
-    folds: int | FoldSettings | Sequence[int] | IntArray = 10,
+    folds: int | FoldSettings | Sequence[int] | IntArray | None = None,
     groups: Sequence[Any] | Mapping[str, Any] | None = None,
     settings: EvaluationSettings = DEFAULTS,
 ) -> xr.Dataset:
@@ -100,8 +101,9 @@ def evaluate(
         estimated. In any linear unit; NaN marks a missing repetition.
     encoders : str or sequence of str
         Of `voxelcast.list_encoders`; several compete.
-    folds : int, FoldSettings or ndarray of shape (n_stimuli,)
-        Their number, how they are made, or the fold of each stimulus, from 0.
+    folds : int, FoldSettings or ndarray of shape (n_stimuli,), optional
+        Their number, how they are made, or the fold of each stimulus, from 0. None: 5 below 100 stimuli (or groups), 10
+        from there.
     groups : sequence of shape (n_stimuli,) or mapping from stimulus id, optional
         The group of each stimulus, such as its movie or run: none straddles two folds, and intervals and permutations
         take groups as wholes.
@@ -110,13 +112,14 @@ def evaluate(
     Returns
     -------
     scores : Dataset
-        By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses within each fold,
-        averaged over folds; ``noise_ceiling_r``, the highest such r that a model can reach; ``noise_normalised``, the
-        ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value`` (false discovery rate) where they
-        were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
-        that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with ``score_low`` and ``score_high``,
-        the interval at ``level``; ``selection_score``, which chose and is too good an estimate; the chosen
-        ``network``, ``layer``, ``encoder`` and ``hyperparameters``; ``n_significant_voxels``.
+        By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses, averaged over folds
+        (`voxelcast.scoring.correlation.cross_validated_r`); ``noise_ceiling_r``, the highest such r that a model can
+        reach; ``noise_normalised``, the ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value``
+        (false discovery rate) where they were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in
+        the unit of the responses. Voxels that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with
+        ``score_low`` and ``score_high``, the interval at ``level``, or ``no_interval``, why there is none;
+        ``selection_score``, which chose and is too good an estimate; the chosen ``network``, ``layer``, ``encoder`` and
+        ``hyperparameters``; ``n_significant_voxels``.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def evaluate(
     Warns
     -----
     VoxelcastWarning
-        If some voxels are constant or have no response to some stimulus.
+        If some voxels are constant or have no response to some stimulus, or a fold has fewer than 8 stimuli.
 
     References
     ----------
@@ -155,6 +158,8 @@ def evaluate(
     check_exact(chosen, settings.search.method)
     named_groups = group_names(groups, rows)
     partitions = choose_partitions(folds, len(mean), settings.seed, named_groups)
+    if few := few_stimuli(partitions[0]):
+        warnings.warn(few, VoxelcastWarning, stacklevel=2)
     spaces, names = feature_spaces(features), tuple(str(rows.scalar(name)) for name in ("subject", "roi"))
     train = np.ascontiguousarray(mean[:, valid])
     results = []
@@ -230,6 +235,8 @@ def valid_voxels(mean: FloatArray) -> BoolArray:
 
 def choose_partitions(folds: Any, n: int, seed: int, groups: Sequence[str] | None) -> list[IntArray]:
     """Make each partition into folds, as an experiment does."""
+    if folds is None:
+        folds = FoldSettings()
     if isinstance(folds, int | np.integer) and not isinstance(folds, bool):
         folds = FoldSettings(n=int(folds))
     if isinstance(folds, FoldSettings):

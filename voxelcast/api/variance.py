@@ -73,7 +73,7 @@ def variance_partitioning(
     groups: Mapping[str, Any],
     responses: Any,
     *,
-    folds: int | FoldSettings | Sequence[int] | IntArray = 10,
+    folds: int | FoldSettings | Sequence[int] | IntArray | None = None,
     stimulus_groups: Sequence[Any] | Mapping[str, Any] | None = None,
     draws: int = 10,
     settings: EvaluationSettings = DEFAULTS,
@@ -89,7 +89,7 @@ def variance_partitioning(
         Two to four groups, each a feature space or several, as `voxelcast.evaluate` takes them.
     responses : array-like, DataFrame, DataArray or ResponseSet
         Of shape (n_stimuli, n_voxels) or (n_stimuli, n_repetitions, n_voxels), in any linear unit.
-    folds : int, FoldSettings or ndarray of shape (n_stimuli,)
+    folds : int, FoldSettings or ndarray of shape (n_stimuli,), optional
     stimulus_groups : sequence of shape (n_stimuli,) or mapping from stimulus id, optional
         None of which straddles two folds, such as movies.
     draws : int

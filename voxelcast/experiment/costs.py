@@ -33,6 +33,7 @@ from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, netw
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.store.memory import resident_mb
 
@@ -98,6 +99,7 @@ class Estimate:
     seconds: Mapping[str, float]
     disk_bytes: int
     worker_bytes: int
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in plain lines."""
@@ -118,6 +120,7 @@ class Estimate:
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *(f"warning: {warning}" for warning in self.warnings),
         ]
 
 
@@ -166,6 +169,9 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
+        warnings=tuple(
+            filter(None, [few_stimuli(plan.folds([one.stimulus_id for one in plan.dataset.train_stimuli]))])
+        ),
     )
 
 
@@ -226,7 +232,7 @@ def _reading_together(plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, 
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
-    """Count what it takes to divide one ROI's variance: an eigendecomposition per combination and pair of folds."""
+    """Count what it takes to divide one ROI's variance: four fits per combination and fold, each cross-validated."""
     sizes: Counter[tuple[str, str]] = Counter()
     kept, n_folds = plan.config.compress.kept, plan.n_folds
     for one in networks:
@@ -238,7 +244,7 @@ def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: in
         draws = plan.config.variance_partitioning.draws if len(together) > 1 else 0
         tries, p = draws + len(together) + 1 if draws else 1, min(sum(together), n_train)
         # Moments, eigenvectors, and the errors of some 25 penalties.
-        operations += n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
+        operations += 4 * n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
         memory = 8.0 * (2 * n_train * sum(together) + 3 * p * p + (chosen + 3) * n_train * q)
     return Cost(operations, memory=memory)
 
@@ -361,7 +367,6 @@ class FitEstimate:
             fitted_in_folds=config.compressed_in_folds,
             per_voxel=config.selection.per == "voxel",
             ensemble=config.ensemble.method,
-            n_resamples=config.interval.resamples,
             proposals=None if self._exact else max(map(self._trials, self._encoders)),
         )
         banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
@@ -424,6 +429,8 @@ class FitEstimate:
             sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
+            seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

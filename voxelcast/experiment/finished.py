@@ -13,6 +13,7 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.store.result import StepResult
 
 _NAMED = 3  # in one line; scores.csv has them all
@@ -69,6 +70,7 @@ class Finished:
             notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
+        notes += self._interval_notes()
         notes += self._significance_notes()
         if config.selection.per == "voxel" or config.ensemble.method != "none":
             notes.append(_mixture_note(config))
@@ -83,6 +85,14 @@ class Finished:
         if self.readable.broken:
             notes.append(f"{len(self.readable.broken)} stimuli could not be read and were left out.")
         return notes
+
+    def _interval_notes(self) -> list[str]:
+        """Say where folds are small, and where no honest interval can be had."""
+        few = few_stimuli(self.layers.fold_ids) if self.plan.config.folds.nested else ""
+        rows = [self.read(step).json("scores") for step in self.fits.values()]
+        reasons = {"Scores": "no_interval", "Held-out scores": "held_out_no_interval"}
+        found = {what: next(filter(None, (row.get(name) for row in rows)), "") for what, name in reasons.items()}
+        return [few] * bool(few) + [f"{what} have no interval: {why}." for what, why in found.items() if why]
 
     def _significance_notes(self) -> list[str]:
         """Say where voxels could not be tested because nothing can change places."""

@@ -24,7 +24,7 @@ from voxelcast.encoders.registry import ENCODERS, can_be_exact, get_encoder
 from voxelcast.search.base import Candidate, GivenFeatures
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
-from voxelcast.search.settings import Method, PairSettings, SearchSettings
+from voxelcast.search.settings import FoldSettings, Method, PairSettings, SearchSettings
 
 
 class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,8 +41,8 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         The encoder's hyper-parameters. None: those with the best mean Pearson r in cross-validation over the data that
         are fitted (which says nothing about the scale of predictions, as R^2 would). An encoder that has none, or
         chooses them itself, is fitted at once.
-    folds : int
-        Of that cross-validation; each has at least three stimuli.
+    folds : int, optional
+        Of that cross-validation; each has at least three stimuli. None: 5 below 100 stimuli (or groups), 10 from there.
     method : str
         ``"exact"`` tries the encoder's whole grid; ``"bayes"``, ``"random"`` and ``"grid"`` try ``trials`` of them.
     trials : int
@@ -79,7 +79,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         encoder: str = "ridge",
         *,
         params: Params | None = None,
-        folds: int = 10,
+        folds: int | None = None,
         method: Method = "exact",
         trials: int = 25,
         seed: int = 0,
@@ -202,7 +202,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             Y,
             [GivenFeatures("given", "features", X)],
             [encoder],
-            make_folds(len(X), self.folds, self.seed, groups),
+            make_folds(len(X), FoldSettings(self.folds, nested=False).number(len(X), groups), self.seed, groups),
             PairSettings(self._search, nested=False, seed=self.seed),
         )
         return found.parts[0].model, found.candidates
