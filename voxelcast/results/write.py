@@ -16,9 +16,10 @@ from voxelcast.store.readers.tables import shown_cell
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
 EXAMPLE_FILE: Final = "examples/{}.npz"
+JACKKNIFE_FILE: Final = "jackknife/{}.npz"
 WEIGHT_FILE: Final = "weights/{}.npy"
 _PREDICTIONS, _STIMULI = "predictions/{}.npy", "predictions/{}_stimuli.csv"
-PAIR_FILES: Final = (_PREDICTIONS, _STIMULI, VOXEL_FILE, EXAMPLE_FILE, WEIGHT_FILE, PARTITION_FILE)
+PAIR_FILES: Final = (_PREDICTIONS, _STIMULI, VOXEL_FILE, EXAMPLE_FILE, JACKKNIFE_FILE, WEIGHT_FILE, PARTITION_FILE)
 """Files of each subject x ROI."""
 
 
