@@ -101,15 +101,15 @@ def paired_differences(outputs: Sequence[Output]) -> list[tuple[str, list[tuple[
     Returns
     -------
     rows : list of (label, list of (ROI, Difference or str))
-        For each further output; at last ``"all ROIs"``, every ROI counting the same. Where a difference cannot be
+        For each further output; at first ``"all ROIs"``, every ROI counting the same. Where a difference cannot be
         judged, the reason stands.
     """
     first, *others = outputs
     rois = [roi for roi in sort_rois(first.results.rois) if all(roi in one.results.rois for one in others)]
     rows = []
     for other in others:
-        found = [(roi, _paired(other, first, [roi])) for roi in rois]
-        rows.append((other.label, [*found, ("all ROIs", _paired(other, first, rois))]))
+        whole = ("all ROIs", _paired(other, first, rois))
+        rows.append((other.label, [whole, *((roi, _paired(other, first, [roi])) for roi in rois)]))
     return rows
 
 

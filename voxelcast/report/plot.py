@@ -193,7 +193,7 @@ def draw_roi_scores(
         scores, low, high = (np.array([getattr(m, name) for m in mine]) for name in ("score", "low", "high"))
         axes.vlines(_beside(rois, index, outputs), low, high, color=output.colour, linewidth=1.4, alpha=0.6)
         _draw_dots(axes, outputs, index, rois, scores)
-        half = 0.35 / len(outputs)
+        half = 0.42 * min(0.18, 0.75 / len(outputs))  # of what lies between two experiments
         ceilings, places = np.array([m.ceiling for m in mine]), np.asarray(_beside(rois, index, outputs), dtype=float)
         there = np.isfinite(ceilings)
         axes.hlines(ceilings[there], places[there] - half, places[there] + half, color=output.colour, linewidth=2,
