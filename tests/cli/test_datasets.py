@@ -49,7 +49,7 @@ def test_check_says_what_is_missing_and_wrong(call: Call, miniature: Callable[[s
     assert lines[3] == "  missing: participants_data_v2021/mini_track/sub01/V3.pkl"
     assert lines[4] == "responses of sub02: 2 of 9 wrong"
     assert "LOC.pkl: holds 99 voxels; published: " in lines[5]
-    assert "V1.pkl: V1.pkl is not a whole pickle of arrays" in lines[6]
+    assert "V1.pkl: V1.pkl cannot be read as a whole pickle of arrays" in lines[6]
     assert lines[7].startswith("how to get it: ")
     found = json.loads(call("datasets", "check", "algonauts2021", tmp_path / "mini", "--json").out)
     assert [f["state"] for f in found].count("found") == 16

@@ -154,7 +154,7 @@ def test_a_fraction_is_balanced_and_follows_the_seed(folder):
     ("content", "error", "message"),
     [
         (None, MissingFileError, "does not exist"),
-        ("{", DataError, "is not JSON"),
+        ("{", DataError, "cannot be read as JSON"),
         ('{"red": 0, "green": 1}', DataError, "1 of 3 are not in it (first 'blue')"),
         ('{"red": 0, "green": 1, "blue": 1}', DataError, "got 1 twice"),
         ('{"red": 0, "green": 1, "blue": "2"}', DataError, "must map folder names to class indices"),

@@ -261,7 +261,8 @@ class Plan:
             files = tuple(file_hash(path) for path in self.dataset.response_files(subject, roi))
             handling = config.invalid_voxels, config.control, config.seed
             n_train = len(self.dataset.train_stimuli)
-            steps[subject, roi] = Step(ResponsesJob(config.dataset, files, ids, n_train, subject, roi, *handling))
+            job = ResponsesJob(config.dataset, files, ids, n_train, subject, roi, *handling)
+            steps[subject, roi] = Step(job, together=subject if self.dataset.reads_together else "")
         return steps
 
     def folded_layers(

@@ -47,6 +47,8 @@ from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.keys import content_key
 from voxelcast.store.provenance import collect_provenance
 
+_CLASSES, _PROVENANCE = ".classes.json", ".provenance.json"  # of files beside the checkpoint
+
 
 @dataclass(frozen=True)
 class Trainee:
@@ -135,8 +137,10 @@ def finetune(
         raise DataError(f"fine-tuning needs at least two images; got {len(images)}")
     key = _key(trainee, images, settings)
     resume = output.with_name(f"{output.name}.resume")
-    if output.exists():
-        raise StoreError(f"{output} exists already; choose another output, or remove it")
+    for ending in ("", _CLASSES, _PROVENANCE):
+        there = output.with_name(f"{output.name}{ending}")
+        if there.exists() and not (ending and resume.is_file()):
+            raise StoreError(f"{there} exists already; choose another output, or remove it")
     module = trainee.module.to(device)
     head = find_head(module, trainee.name)
     optimiser = _optimiser(module, head, settings)
@@ -271,7 +275,7 @@ def _write(
         "weights_hash": parameter_hash(trainee.module),
         "history": history,
     }
-    write_json(output.with_name(f"{output.name}.classes.json"), images.classes)
-    write_json(output.with_name(f"{output.name}.provenance.json"), {**facts, **collect_provenance()})
+    write_json(output.with_name(f"{output.name}{_CLASSES}"), images.classes)
+    write_json(output.with_name(f"{output.name}{_PROVENANCE}"), {**facts, **collect_provenance()})
     with atomic_path(output) as temporary:
         torch.save({"model": state, "flags": {"head": head, "network": trainee.name}}, temporary)

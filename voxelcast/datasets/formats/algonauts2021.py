@@ -28,6 +28,7 @@ from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.readers.arrays import open_npy
 
 Track = Literal["mini", "full"]
 
@@ -158,7 +159,7 @@ class Algonauts2021Dataset(Dataset):
         if split == "train":
             values = read_train_responses(path, subject, roi, self._chosen.n_train, N_REPETITIONS)
         elif truth:
-            values = np.load(truth[0], allow_pickle=False)
+            values = open_npy(truth[0], "test responses")
         else:
             raise DataError(
                 "Algonauts 2021 has no public test responses; make a submission, score with nested cross-validation, "

@@ -97,6 +97,7 @@ class FitJob(PairJob):
             nested, scored = score_nested(self._scorer, train, results, fold_ids, stimuli.groups, gains=True)
             writer.array("out_of_fold", _spread(result.out_of_fold, valid, fallback))
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
+            writer.arrays("jackknife", self._scorer.jackknife(nested, stimuli.train_ids))
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
             row["dependence"] = self._dependence(train, context)
