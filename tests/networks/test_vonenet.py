@@ -43,12 +43,13 @@ def test_tensors_have_the_names_and_shapes_of_released_checkpoints(released_name
 @pytest.mark.parametrize(
     ("name", "prefix", "flags"),
     [
-        ("vonenet/cornets", "module.", FLAGS),
+        pytest.param("vonenet/cornets", "module.", FLAGS, marks=pytest.mark.slow),
         ("vonenet/resnet50", "module.", argparse.Namespace(**FLAGS)),
         ("vonenet/resnet50_at", "", FLAGS),
+        pytest.param("vonenet/resnet50_ns", "module.", FLAGS | {"noise_mode": None}, marks=pytest.mark.slow),
         pytest.param("vonenet/alexnet", "module.", FLAGS, marks=pytest.mark.slow),
     ],
-    ids=["cornets", "resnet50", "resnet50_at", "alexnet"],
+    ids=["cornets", "resnet50", "resnet50_at", "resnet50_ns", "alexnet"],
 )
 def test_released_checkpoints_load_and_run(tmp_path, released_names, made_up, name, prefix, flags):
     state = made_up(released_names(f"{LISTS[name]}.state_dict.json"))
