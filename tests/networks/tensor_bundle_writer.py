@@ -6,7 +6,6 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 _TYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9}
@@ -19,7 +18,7 @@ def write_bundle(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     offset = 0
     with path.with_name(f"{path.name}.data-00000-of-00001").open("wb") as file:
         for name, tensor in sorted(tensors.items()):
-            values = np.ascontiguousarray(tensor.numpy())
+            values = tensor.contiguous().numpy()
             size = file.write(values.tobytes())
             shape = b"".join(_message(2, _field(1, n)) for n in values.shape)
             place = _field(4, offset) + _field(5, size)
