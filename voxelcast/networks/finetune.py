@@ -169,7 +169,7 @@ def finetune(
     if history[-1]["accuracy"] <= commonest:
         progress.note(
             f"nothing was learnt: top-1 is no better than always naming one class ({commonest:.4f}); change learning "
-            "rates or batch, or train the head alone (weights whose batch norms were folded into convolutions need that)"
+            "rates or batch, or train the head alone (weights with batch norms folded into convolutions need that)"
         )
     progress.finish()
     _write(output, trainee, head, images, settings, history)
