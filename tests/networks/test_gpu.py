@@ -91,7 +91,8 @@ two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two C
 def test_every_gpu_gives_the_same_features(stimuli):
     first, second = (list(extract(_load(device), stimuli, EVERY_2)) for device in ("cuda:0", "cuda:1"))
     for left, right in zip(first, second, strict=True):
-        assert all(np.array_equal(left.features[layer], right.features[layer]) for layer in LAYERS[:3])
+        for layer, values in left.features.items():
+            assert np.abs(right.features[layer] - values).max() <= 1e-5 * np.abs(values).max(), layer
 
 
 @two_gpus
