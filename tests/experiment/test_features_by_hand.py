@@ -60,7 +60,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("videos"), n=12, n_voxels=2, videos=True)
 
 
-@pytest.mark.parametrize("frames", [{"hz": 4}, {"hz": 9.5}, {"every": 2}], ids=["hz 4", "hz 9.5", "every 2"])
+@pytest.mark.parametrize(
+    "frames",
+    [{"hz": 4}, *(pytest.param(frames, marks=pytest.mark.slow) for frames in ({"hz": 9.5}, {"every": 2}))],
+    ids=["hz 4", "hz 9.5", "every 2"],
+)
 def test_median_kernels_and_rates(videos: Path, tmp_path: Path, frames: dict[str, float]) -> None:
     av = pytest.importorskip("av")
     pools = ["median", *BOLD]
