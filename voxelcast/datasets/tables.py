@@ -122,7 +122,8 @@ def read_folds(
     rows = list(zip(table.column(column), table.column("fold"), strict=True))
     folds = {}
     for subject in subjects if own else ("",):
-        mine = [row for row, of in zip(rows, table.column("subject"), strict=True) if of == nfc(subject)] if own else rows
+        whose = table.column("subject") if own else [""] * len(rows)
+        mine = [row for row, of in zip(rows, whose, strict=True) if of == nfc(subject)]
         where = f"{path.name}{f' (subject {subject})' if own else ''}"
         check_unique([name for name, _ in mine], where)
         given = dict(mine)
