@@ -143,8 +143,9 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
-        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
-        for pair, q in voxels.items()
+        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
+        for pair in voxels
+        for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
@@ -405,6 +406,10 @@ class FitEstimate:
             sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if ensemble.method == "experts":
+            members = 1 + len(ensemble.experts)
+            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * members * (members + max(self.sizes))
+            seconds += self._evaluations * self._refit() / layers + sums / self.rate + 5e-5 * (members + 4) * q * outers
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

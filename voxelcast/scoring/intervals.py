@@ -187,9 +187,7 @@ def score_interval(
     return Interval(float(np.tanh(z - half)), float(np.tanh(z + half)))
 
 
-def difference_interval(
-    Y: FloatArray, P: FloatArray, Q: FloatArray, judged: Judged, level: float = 0.95
-) -> Interval:
+def difference_interval(Y: FloatArray, P: FloatArray, Q: FloatArray, judged: Judged, level: float = 0.95) -> Interval:
     """Estimate between which ends the expected difference of two models' scores lies, score(P) - score(Q).
 
     The same stimuli are left out for both, so that what is common to both cancels. Only voxels that both have a score

@@ -111,7 +111,9 @@ def choose_folds(
         From 0.
     """
     if settings.by == "stimulus":
-        return make_folds(n, settings.number(n, groups), derive_seed(seed, "folds", *([repeat] if repeat else [])), groups)
+        return make_folds(
+            n, settings.number(n, groups), derive_seed(seed, "folds", *([repeat] if repeat else [])), groups
+        )
     if groups is None:
         raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
     return group_folds(groups, fewest=3 if settings.nested else 2)
