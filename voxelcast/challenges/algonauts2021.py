@@ -104,8 +104,8 @@ class Algonauts2021(Challenge):
 
     def split(self, values: Mapping[Part, FloatArray], datasets: Sequence[Dataset]) -> dict[Part, FloatArray]:
         """Leave out the ROIs of the mini track that stand beside the whole brain."""
-        asked = TRACK_ROIS[self.track(datasets)]
-        return {part: array for part, array in values.items() if part[1] in asked}
+        beside = TRACK_ROIS["mini"] if self.track(datasets) == "full" else ()
+        return {part: array for part, array in values.items() if part[1] not in beside}
 
     def summary(self, shapes: Mapping[Part, Shape]) -> str:
         """Count subjects, ROIs and voxels."""
