@@ -182,7 +182,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     voxels = {
         pair: int(plan.store.read(step.step_id).json("facts")["n_voxels"])
         for pair, step in steps.items()
-        if plan.store.is_done(step.step_id)
+        if plan.store.is_sound(step.step_id)
     }
     files = {pair: plan.dataset.response_files(*pair) for pair in steps if pair not in voxels}
     sizes = {pair: sum(path.stat().st_size for path in paths) for pair, paths in files.items()}
@@ -251,8 +251,8 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
     from voxelcast.networks.layer_sizes import extraction_cost
 
     settings, steps = plan.config.extraction, extracted[network.shown]
-    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
-    left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
+    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_sound(step.step_id)]
+    left = sum(step.size for step in steps if not plan.store.is_sound(step.step_id))
     features = list(product(network.layers, settings.pools))
     shapes = {}
     for layer, pool in features:

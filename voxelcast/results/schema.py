@@ -13,6 +13,17 @@ Pair = tuple[str, str]
 """Subject and ROI."""
 
 
+def pair_name(subject: str, part: str) -> str:
+    """Join a subject and one of its ROIs (or quantities) in the name of a file, so that no two pairs share it.
+
+    An underscore of the subject's is written ``%5F``, for the first one ends it, and a percent sign ``%25``.
+
+    >>> pair_name("sub-01", "V1_left"), pair_name("sub_01", "V1_left")
+    ('sub-01_V1_left', 'sub%5F01_V1_left')
+    """
+    return f"{subject.replace('%', '%25').replace('_', '%5F')}_{part}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
