@@ -122,7 +122,6 @@ CHANGES: dict[str, Change] = {
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
     "folds.by": Change("group", ("compress", "join", "fit", "partition")),
     "folds.repeats": Change(2, ("fit", "partition")),
-    "interval.resamples": Change(200, ("fit", "partition")),
     "interval.level": Change(0.9, ("fit", "partition")),
     "significance.permutations": Change(50, FIT),
     "significance.alpha": Change(0.1, FIT),
@@ -139,6 +138,13 @@ CHANGES: dict[str, Change] = {
     "networks.takes": Change("frames", EXTRACT, CLIPS),
     "networks.clip_length": Change(3, EXTRACT, CLIPS),
     "networks.clip_stride": Change(2, EXTRACT, CLIPS),
+    "networks.padding": Change(
+        "port",
+        EXTRACT,
+        PLAIN
+        | {"networks": [{"name": "simclr/r50_1x_sk0", "layers": ["net.0.2"], "weights": "random", "input_size": 32}]}
+        | {"variance_partitioning": {"groups": {}}},
+    ),
     "networks.noise_seed": Change(
         1,
         EXTRACT,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 
 from pydantic import BeforeValidator
 
-from voxelcast.core.checks import check_known
+from voxelcast.core.checks import check_known, home_expanded, nfc
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
 
@@ -26,7 +26,7 @@ def _as_tuple(value: object) -> object:
 
 
 def _as_path(value: object) -> object:
-    return Path(value) if isinstance(value, str) else value
+    return home_expanded(Path(value)) if isinstance(value, str | Path) else value
 
 
 def _converted(name: str, value: object, mark: BeforeValidator) -> object:
@@ -59,12 +59,16 @@ class DatasetSettings:
         Under which the dataset is registered.
     rois : "all", str or sequence of str
         ROIs to use.
+    folds : str or None
+        Table of given folds, relative to ``root``: ``stimulus_id,fold``, or ``run,fold`` of a time series; with a
+        column ``subject``, each subject's own. None: folds are made.
     """
 
     root: Annotated[Path, BeforeValidator(_as_path), NO_EFFECT]
     _: KW_ONLY
     kind: str
     rois: Annotated[Names, NO_EFFECT] = "all"
+    folds: FileName = None
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)
@@ -82,6 +86,8 @@ def select_names(what: str, asked: Names, known: Sequence[str], where: str) -> t
     """
     if asked == "all":
         return tuple(known)
-    for name in asked:
+    composed = {nfc(name): name for name in known}
+    chosen = [composed.get(nfc(name), name) for name in asked]
+    for name in chosen:
         check_known(what, name, known, where=where)
-    return tuple(name for name in known if name in asked)
+    return tuple(name for name in known if name in chosen)

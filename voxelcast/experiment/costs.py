@@ -19,6 +19,7 @@ import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
+from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
@@ -32,6 +33,7 @@ from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, netw
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.exchangeability import response_warnings
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.store.memory import resident_mb
 
@@ -39,6 +41,8 @@ _VOXELS = 200
 """Of a typical ROI, where responses cannot be read."""
 _MOST_READ = 1_000_000_000
 """Bytes of files that are read for a measurement; of larger ones a typical rate is taken."""
+_MOST_READ_TOGETHER = 20_000_000
+"""The same where the reading of one ROI is that of all, so that it would be done twice."""
 _TYPICAL_RATE = 5e7
 """Bytes of files read in a second."""
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
@@ -82,17 +86,20 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included.
+    ``data`` has a line for each subject: stimuli, repetitions, voxels, space. ``worker_bytes`` is the most memory that
+    a worker holds at a time, its libraries included; ``warnings`` say what is wrong with the folds.
     """
 
     n_train: int
     n_test: int
     n_pairs: int
+    data: tuple[str, ...]
     networks: tuple[NetworkEstimate, ...]
     workers: int
     seconds: Mapping[str, float]
     disk_bytes: int
     worker_bytes: int
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in plain lines."""
@@ -108,10 +115,12 @@ class Estimate:
         return [
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
             f"{layers} layers{several}",
+            *self.data,
             f"estimate: {duration(sum(parts.values()))} ({each}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *(f"warning: {warning}" for warning in self.warnings),
         ]
 
 
@@ -126,9 +135,10 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         _check_features(config.compress, one, n, n_train)
     sizes = [size for one in networks for size in one.features.values()]
     kept = [config.compress.kept(n_train, size) for size in sizes]
-    compressions = config.folds.repeats if config.compressed_in_folds else 1  # otherwise all partitions share one
+    partitions = config.folds.repeats * len(plan.fold_tables)
+    compressions = partitions if config.compressed_in_folds else 1  # otherwise all partitions share one
     subsets = len(plan.excluded_folds(n_folds))
-    reading, known = _reading(plan)
+    reading, known, warnings = _reading(plan)
     voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
     costs = {
         READ: reading,
@@ -138,12 +148,13 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     if config.ensemble.joined:
         rank, fits = min(n_train - 1, sum(kept)), len(plan.excluded_folds(n_folds, refit=True))
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
-        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (config.folds.repeats * fits)
+        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
-        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
-        for pair, q in voxels.items()
+        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
+        for pair in voxels
+        for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
@@ -154,11 +165,13 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         n_train,
         n_test,
         len(plan.pairs),
+        tuple(f"{subject}: {plan.dataset.extent(subject).shown()}" for subject in plan.dataset.subjects),
         tuple(networks),
         workers,
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
+        warnings=(*plan.warnings, *warnings),
     )
 
 
@@ -166,10 +179,11 @@ def _total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, start=Cost())
 
 
-def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
+def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     """Measure how long responses take to be read, on the smallest files that are left; count voxels where it is known.
 
-    Datasets may keep files that several ROIs share: of such the second reading counts.
+    Datasets may keep files that several ROIs share: of such the second reading counts. What was read is looked at for
+    responses that depend on each other.
     """
     steps = plan.responses_steps()
     voxels = {
@@ -180,10 +194,12 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
     files = {pair: plan.dataset.response_files(*pair) for pair in steps if pair not in voxels}
     sizes = {pair: sum(path.stat().st_size for path in paths) for pair, paths in files.items()}
     if not sizes:
-        return Cost(), voxels
+        return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
+    if plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
+        return _reading_together(plan, sizes, voxels)
     if sizes[smallest] > _MOST_READ:
-        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels
+        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
     seconds, held = [], 0
     try:
@@ -196,16 +212,39 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
             voxels[pair] = found[0].n_voxels
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
-        return Cost(), voxels
+        return Cost(), voxels, []
     growth = max(sizes.values()) / max(1, sizes[smallest])
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    return Cost(seconds=total, memory=3.0 * held * growth), voxels
+    warnings = [] if plan.dataset.series is not None else _response_warnings(plan, smallest)
+    return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
+
+
+def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
+    responses = plan.dataset.responses(*pair)
+    mean, subject = responses.mean(), pair[0] if pair[0] in plan.fold_tables else ""
+    known = np.isfinite(mean).all(axis=0)
+    said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
+    return [f"{' '.join(pair)}: {warning}" for warning in said]
+
+
+def _reading_together(
+    plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, int]
+) -> tuple[Cost, dict[Pair, int], list[str]]:
+    """Count what it takes to read each subject's files once, by their headers."""
+    seconds = memory = 0.0
+    for subject in dict.fromkeys(subject for subject, _ in sizes):
+        extent = plan.dataset.extent(subject)
+        one = 8.0 * extent.n_stimuli * (extent.n_repetitions or 1)
+        memory = max(memory, min(MOST_KEPT, one * sum(extent.voxels.values())) + 3 * one * max(extent.voxels.values()))
+        seconds += max(size for pair, size in sizes.items() if pair[0] == subject) / _TYPICAL_RATE
+        voxels = {(subject, roi): size for roi, size in extent.voxels.items()} | voxels
+    return Cost(seconds=seconds, memory=memory), voxels, []
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
-    """Count what it takes to divide one ROI's variance: an eigendecomposition per combination and pair of folds."""
+    """Count what it takes to divide one ROI's variance: four fits per combination and fold, each cross-validated."""
     sizes: Counter[tuple[str, str]] = Counter()
     kept, n_folds = plan.config.compress.kept, plan.n_folds
     for one in networks:
@@ -217,7 +256,7 @@ def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: in
         draws = plan.config.variance_partitioning.draws if len(together) > 1 else 0
         tries, p = draws + len(together) + 1 if draws else 1, min(sum(together), n_train)
         # Moments, eigenvectors, and the errors of some 25 penalties.
-        operations += n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
+        operations += 4 * n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
         memory = 8.0 * (2 * n_train * sum(together) + 3 * p * p + (chosen + 3) * n_train * q)
     return Cost(operations, memory=memory)
 
@@ -340,7 +379,6 @@ class FitEstimate:
             fitted_in_folds=config.compressed_in_folds,
             per_voxel=config.selection.per == "voxel",
             ensemble=config.ensemble.method,
-            n_resamples=config.interval.resamples,
             proposals=None if self._exact else max(map(self._trials, self._encoders)),
         )
         banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
@@ -403,6 +441,12 @@ class FitEstimate:
             sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
+            seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
+        if ensemble.method == "experts":
+            members = 1 + len(ensemble.experts)
+            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * members * (members + max(self.sizes))
+            seconds += self._evaluations * self._refit() / layers + sums / self.rate + 5e-5 * (members + 4) * q * outers
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

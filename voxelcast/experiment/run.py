@@ -9,21 +9,23 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
+from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
-from voxelcast.execution.journal import Journal
+from voxelcast.execution.journal import FILE_NAME, Journal
 from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
+from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
-from voxelcast.store.lock import check_folder, locked
+from voxelcast.store.lock import check_folder
+from voxelcast.store.readers.plain import read_yaml
 from voxelcast.store.steps import StepStore
 
 
@@ -53,8 +55,8 @@ def run_experiment(
     """
     progress = Silent() if progress is None else progress
     check_output(settings, output)
-    steps_store = StepStore(store or output / "steps")
-    with locked(output):
+    with working_in(output):
+        steps_store = StepStore(store or output / "steps")
         fetch_inputs(on, progress.note)
         workers = worker_slots(on) or settings.compute.workers or available_cores()
         plan = Plan(_on_driver(settings, on), steps_store, extract_on=worker_device(on, settings.compute.device))
@@ -74,6 +76,8 @@ def run_experiment(
             if remove_old_maps(finished, output):
                 progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
             scores = write_results(finished, output)
+            for warning in finished.warnings():
+                progress.note(f"warning: {warning}")
             progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
             send_results(on, output, progress.note)
             if finished.missing:
@@ -128,16 +132,24 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
-    folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(plan.config.folds.repeats)]
-    partitions = [layers for layers, _ in folded]
+    repeats = range(plan.config.folds.repeats)
+    folded = {
+        table: [plan.folded_layers(extracted, readable, repeat, table) for repeat in repeats]
+        for table in plan.fold_tables
+    }
+    tables = {table: [layers for layers, _ in found] for table, found in folded.items()}
     # Without refits all partitions into folds share the steps.
-    compressions = list({step.step_id: step for _, steps in folded for step in steps}.values())
+    compressions = list(
+        {step.step_id: step for found in folded.values() for _, steps in found for step in steps}.values()
+    )
     ran += runner.run(COMPRESS, compressions)
     joins = []
     if plan.config.ensemble.joined:
-        joins = [plan.join_step(layers) for layers in partitions]
+        joined = {table: [(layers, plan.join_step(layers)) for layers in found] for table, found in tables.items()}
+        joins = [step for found in joined.values() for _, step in found]
         ran += runner.run(JOIN, joins)
-        partitions = [add_joined(layers, step) for layers, step in zip(partitions, joins, strict=True)]
+        tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
+    partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
     fits = plan.fit_steps(responses, readable, partitions)
     unprepared = find_missing(plan, responses, fits, prepared.failures)
     fitted = runner.attempt(FIT, [step for pair, step in fits.items() if pair not in unprepared])
@@ -151,7 +163,8 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
     steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *divisions.values()]
-    finished = Finished(plan, readable, responses, partitions[0], fits, missing, divisions, divided.failures, steps)
+    layers = next(iter(tables.values()))[0]
+    finished = Finished(plan, readable, responses, layers, fits, missing, divisions, divided.failures, steps)
     return finished, ran + fitted.n_run + divided.n_run
 
 
@@ -165,6 +178,8 @@ def check_output(settings: ExperimentSettings, output: Path) -> None:
     there = check_folder(output, "config.yaml", "an experiment's")
     if there is None:
         return
+    if not any((output / name).exists() for name in (FILE_NAME, "provenance.json", "steps")):
+        raise StoreError(f"output {output} holds a config.yaml that no run wrote; choose another folder with --output")
     difference = _first_difference(_read_settings(there), json.loads(json.dumps(settings.results_config())))
     if difference:
         raise StoreError(
@@ -176,8 +191,8 @@ def check_output(settings: ExperimentSettings, output: Path) -> None:
 def _read_settings(path: Path) -> dict[str, Any]:
     """Read all settings that can change a result; those that came later have their defaults, which is what was done."""
     try:
-        found = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(path, "settings")
+    except ConfigError:
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -84,7 +85,9 @@ class EnsembleSettings:
     method : str
         ``"none"``: the best layer alone; ``"stacking"``: non-negative weights estimated on out-of-fold predictions of
         the training folds (`voxelcast.search.ensemble`); ``"average"``: the mean prediction of the ``top`` best layers;
-        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each.
+        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each; ``"experts"``: the best layer
+        and the models of the ROIs ``experts``, stacked; ``"atlases"``: each cluster of voxels has its best layer,
+        averaged over ``atlases`` (`voxelcast.search.experts`).
     per : str
         ``"roi"``: one set of stacking weights for all voxels; ``"voxel"``: one for each.
     top : int
@@ -98,16 +101,29 @@ class EnsembleSettings:
     joined : bool
         Whether the last feature space is that of all layers joined (`voxelcast.search.joined`): it enters stacking and
         averages as one layer more, and is never the best single layer.
+    experts : sequence of str
+        ROIs, fitted by themselves, whose models predict the others' voxels, too.
+    atlases : sequence of int or str
+        Numbers of clusters, found by k-means of the voxels' coefficients in the best single model; or files (.npy) of
+        the cluster of every voxel, in whose path ``{subject}`` and ``{roi}`` are replaced.
     """
 
-    method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
+    method: Literal["none", "stacking", "average", "banded_ridge", "experts", "atlases"] = "none"
     per: Literal["roi", "voxel"] = "voxel"
     top: Annotated[int, Ge(1)] = 3
     sum_to_one: bool = True
     draws: Annotated[int, Ge(0)] = 20
     joined: bool = False
+    experts: tuple[str, ...] = ()
+    atlases: tuple[Annotated[int, Ge(2)] | str, ...] = ()
 
     def __post_init__(self) -> None:
+        for method in ("experts", "atlases"):
+            if bool(getattr(self, method)) != (self.method == method):
+                raise OptionError(
+                    f"method {method} and {method} go together; got method {self.method} and {method} "
+                    f"{list(getattr(self, method))}; set both, or neither"
+                )
         if self.joined and self.method not in JOINING:
             raise OptionError(f"joined needs method {' or '.join(JOINING)}, got method {self.method}; set joined=false")
 
@@ -125,24 +141,41 @@ class FoldSettings:
 
     Parameters
     ----------
-    n : int
+    n : int, optional
+        None: see `number`.
     nested : bool
     by : str
         ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
     repeats : int
         Partitions into folds over which the whole search is done.
+    unit : str
+        What permutations exchange and intervals resample: ``"group"``, the groups of stimuli where there are some, else
+        each stimulus; ``"stimulus"``: each stimulus, though groups are kept in one fold.
     """
 
-    n: Annotated[int, Ge(2)] = 10
+    n: Annotated[int, Ge(2)] | None = None
     nested: bool = True
     by: Literal["stimulus", "group"] = "stimulus"
     repeats: Annotated[int, Ge(1)] = 1
+    unit: Literal["group", "stimulus"] = "group"
 
     def __post_init__(self) -> None:
         if self.by == "group" and self.repeats > 1:
             raise OptionError(f"repeats must be 1 where by is group, which leaves one partition; got {self.repeats}")
-        if self.nested and self.n < 3:
+        if self.nested and self.n is not None and self.n < 3:
             raise OptionError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
+
+    def number(self, n_stimuli: int, groups: Sequence[str] | None = None) -> int:
+        """Return the number of folds: ``n``, or 5 below 100 stimuli and 10 from there.
+
+        Groups count as stimuli do, and an interval needs two in every fold: of fewer than 10 groups there are half as
+        many folds, and 3 at least.
+        """
+        if self.n is not None:
+            return self.n
+        units = n_stimuli if groups is None else len(set(groups))
+        folds = 5 if units < 100 else 10
+        return folds if groups is None else max(3, min(folds, units // 2))
 
 
 @dataclass(frozen=True)
@@ -166,11 +199,20 @@ class PairSettings:
     nested: bool = True
     seed: int = 0
 
+    @property
+    def voxels_choose(self) -> bool:
+        """Whether each voxel is predicted by one candidate that it chose for itself."""
+        return self.selection.per == "voxel" and self.ensemble.method == "none"
+
     def __post_init__(self) -> None:
         if self.selection.per == "voxel" and self.search.metric != "pearson_r":
             raise OptionError(
                 f"selection.per: voxels choose by search.metric pearson_r, got {self.search.metric}; "
                 "set selection.per=roi"
+            )
+        if self.ensemble.method == "atlases" and self.selection.per != "voxel":
+            raise OptionError(
+                "ensemble.method atlases needs selection.per voxel, by whose scores clusters choose; got roi; set it"
             )
         if self.ensemble.joined and self.search.joint:
             raise OptionError("ensemble.joined must be false with search.joint, whose studies choose among layers")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,12 @@ from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
-from voxelcast.scoring.correlation import pearson_r
+from voxelcast.scoring.exchangeability import dependence_warnings, sketch
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
 from voxelcast.search.evaluation_log import open_log
+from voxelcast.search.experts import checked_atlas
 from voxelcast.search.joined import JOINED
 from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
@@ -38,18 +39,21 @@ from voxelcast.store.steps import StepId
 class FitJob(PairJob):
     """Search, evaluate, refit and predict.
 
-    ``sharers`` are the prepared responses of the subjects that targets are shared with. The whole search is done over
+    ``sharers`` are the prepared responses of the subjects that targets are shared with, ``experts`` those of the ROIs
+    whose models take part, and ``atlases`` the cluster of every voxel. The whole search is done over
     each of the ``partitions`` into folds; with ``ensemble.joined`` the last layer of each joins the others. ``automl``
     is None where no encoder uses it; ``truncate``: whether the first k components of a layer are those of a compression
     to k.
     """
 
     kind = "fit"
-    version = 5
+    version = 6
     subject: str
     roi: str
     responses: StepId
     sharers: tuple[StepId, ...]
+    experts: tuple[tuple[str, StepId], ...]
+    atlases: tuple[IntArray, ...]
     stimuli: Readable
     partitions: tuple[FoldedLayers, ...]
     encoders: tuple[str, ...]
@@ -73,7 +77,16 @@ class FitJob(PairJob):
         if self.share.components:
             others = [valid_responses(context.read(one), stimuli.train_rows)[0] for one in self.sharers]
             sharing = Sharing(self.share.components, others)
-        results = [self._searched(train, number, sharing, context) for number in range(len(self.partitions))]
+        around = PairContext(
+            (self.subject, self.roi),
+            self.truncate,
+            self._n_delays,
+            sharing,
+            {roi: valid_responses(context.read(one), stimuli.train_rows)[0] for roi, one in self.experts},
+            [checked_atlas(atlas, len(valid), self.name)[valid] for atlas in self.atlases],
+            self._is_series,
+        )
+        results = [self._searched(train, number, around, context) for number in range(len(self.partitions))]
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
         writer.array("predictions", _spread(result.predictions, valid, fallback))
@@ -97,16 +110,18 @@ class FitJob(PairJob):
             nested, scored = score_nested(self._scorer, train, results, fold_ids, stimuli.groups, gains=True)
             writer.array("out_of_fold", _spread(result.out_of_fold, valid, fallback))
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
+            writer.arrays("jackknife", self._scorer.jackknife(nested, stimuli.train_ids))
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
+            row["dependence"] = self._dependence(train, context)
         if "test" in responses:
             measured = responses.array("test")[stimuli.test_rows][:, valid]
-            voxels["held_out_r"] = spread(pearson_r(measured, result.predictions), valid)
             ceilings = responses.arrays("test_ceilings")
             voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
-            one_fold = np.zeros(len(measured), dtype=int)
-            held_out = Predicted("held_out_", measured, result.predictions, one_fold, stimuli.test_groups)
-            row |= self._scorer.score_row(held_out, voxels["held_out_r"][valid])
+            one_fold = self._scorer.judged(np.zeros(len(measured), dtype=int), stimuli.test_groups)
+            held_out = Predicted("held_out_", measured, result.predictions, one_fold)
+            voxels["held_out_r"] = spread(held_out.voxel_scores, valid)
+            row |= self._scorer.score_row(held_out)
             tested, counted = self._scorer.test_voxels(held_out, valid)
             voxels, row = voxels | tested, row | counted
         writer.arrays("voxels", voxels)
@@ -120,20 +135,32 @@ class FitJob(PairJob):
 
     @property
     def _scorer(self) -> PredictionScorer:
-        circular = self.stimuli.delayed_rows is not None  # groups are runs of a time series
-        return PredictionScorer(self.interval, self.significance, self.settings.seed, circular)
+        how = self.settings.seed, self._is_series, self.settings.voxels_choose
+        return PredictionScorer(self.interval, self.significance, *how)
+
+    def _dependence(self, train: FloatArray, context: StepContext) -> list[str]:
+        """Say where stimuli of different folds depend on each other; the runs of a time series lie in one fold."""
+        if self._is_series:
+            return []
+        folded, n = self.partitions[0], len(train)
+        spaces = (layer.open(context, None).scores()[:n] for layer in folded.layers if layer.network != JOINED)
+        return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
+
+    @property
+    def _is_series(self) -> bool:
+        """Whether groups are runs of a time series."""
+        return self.stimuli.delayed_rows is not None
 
     @property
     def _n_delays(self) -> int:
         rows = self.stimuli.delayed_rows
         return 1 if rows is None else rows.shape[1]
 
-    def _searched(self, train: FloatArray, number: int, sharing: Sharing | None, context: StepContext) -> PairResult:
+    def _searched(self, train: FloatArray, number: int, around: PairContext, context: StepContext) -> PairResult:
         """Search with one partition into folds."""
         folded = self.partitions[number]
         repeat = [f"repeat {number}"] if number else []
-        names = (self.subject, self.roi)
-        seed, budget = derive_seed(self.settings.seed, *names), self.automl or AutoMLSettings()
+        seed, budget = derive_seed(self.settings.seed, *around.names), self.automl or AutoMLSettings()
         scratch = context.scratch.joinpath(*repeat)
         with open_log(scratch) if self.settings.search.method != "exact" else nullcontext() as log:
             return search_pair(
@@ -142,7 +169,7 @@ class FitJob(PairJob):
                 [get_encoder(name, seed, budget) for name in self.encoders],
                 folded.fold_ids,
                 self.settings,
-                context=PairContext((*names, *repeat), self.truncate, self._n_delays, sharing),
+                context=replace(around, names=(*around.names, *repeat)),
                 log=log,
             )
 
@@ -196,12 +223,11 @@ def score_nested(
     """
     nested, rows = [], []
     for result, fold_ids in zip(results, partitions, strict=True):
-        assert result.out_of_fold is not None  # nested cross-validation gives both predictions
-        assert result.voxel_scores is not None  # and scores
-        predicted = Predicted("", train, result.out_of_fold, fold_ids, groups)
+        assert result.out_of_fold is not None  # cross-validation is nested
+        predicted = Predicted("", train, result.out_of_fold, scorer.judged(fold_ids, groups), result.inner)
         gain = scorer.gain_row(predicted, result.single_out_of_fold) if gains else {}
         nested.append(predicted)
-        rows.append(scorer.score_row(predicted, result.voxel_scores) | gain)
+        rows.append(scorer.score_row(predicted) | gain)
     return nested[0], average_rows(rows)
 
 
