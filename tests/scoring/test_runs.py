@@ -29,10 +29,10 @@ def test_slow_noise_and_a_common_rhythm_give_no_false_positives() -> None:
     rhythm = np.tile(np.sin(2 * np.pi * np.arange(50) / 12), 6)[:, None]
     noise = np.concatenate([lfilter([1], [1, -0.8], rng.standard_normal((50, 2000)), axis=0) for _ in range(6)])
     P = np.repeat(rhythm, 2000, axis=1)
-    p = permutation_p_values(noise, P, Exchange(RUNS, NAMES, circular=True), 400, cross_validated=False)
+    p = permutation_p_values(noise, P, Exchange(RUNS, NAMES, circular=True), 400)
     assert 0.03 < (p < 0.05).mean() < 0.065
-    shuffled = permutation_p_values(noise, P, Exchange(RUNS), 400, cross_validated=False)
+    shuffled = permutation_p_values(noise, P, Exchange(RUNS), 400)
     assert (shuffled < 0.05).mean() > 0.1
     driven, runs = noise[:, :50] + 2 * rhythm, Exchange(RUNS, NAMES, circular=True)
-    found = permutation_p_values(driven, P[:, :50], runs, 400, cross_validated=False)
+    found = permutation_p_values(driven, P[:, :50], runs, 400)
     assert (found < 0.01).all()

@@ -8,7 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from voxelcast.api.evaluation import DEFAULTS, EvaluationSettings, choose_partitions, group_names, valid_voxels
+from voxelcast.api.evaluation import (
+    DEFAULTS,
+    EvaluationSettings,
+    choose_partitions,
+    exchanged_groups,
+    group_names,
+    valid_voxels,
+)
 from voxelcast.api.feature_space import compress_spaces, feature_spaces
 from voxelcast.api.labelled import mean_responses, response_rows
 from voxelcast.core.arrays import IntArray
@@ -145,9 +152,9 @@ def variance_partitioning(
             },
             fold_ids,
         )
-        for fold_ids in choose_partitions(folds, len(Y), seed, named)
+        for fold_ids in choose_partitions(folds, rows, seed, named)
     )
-    parts = divide_variance(Y, partitions, draws, settings.interval, seed, named)
+    parts = divide_variance(Y, partitions, draws, settings.interval, seed, exchanged_groups(folds, named))
     sets = [part_name(part, groups) for part in parts]
     by_voxel = {
         name: spread(np.array([getattr(part, name) for part in parts]), valid) for name in ("r2", "low", "high")

@@ -32,7 +32,7 @@ from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, netw
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
-from voxelcast.scoring.intervals import few_stimuli
+from voxelcast.scoring.exchangeability import response_warnings
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.store.memory import resident_mb
 
@@ -83,7 +83,8 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included.
+    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included; ``warnings`` say what is
+    wrong with the folds.
     """
 
     n_train: int
@@ -129,9 +130,10 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         _check_features(config.compress, one, n, n_train)
     sizes = [size for one in networks for size in one.features.values()]
     kept = [config.compress.kept(n_train, size) for size in sizes]
-    compressions = config.folds.repeats if config.compressed_in_folds else 1  # otherwise all partitions share one
+    partitions = config.folds.repeats * len(plan.fold_tables)
+    compressions = partitions if config.compressed_in_folds else 1  # otherwise all partitions share one
     subsets = len(plan.excluded_folds(n_folds))
-    reading, known = _reading(plan)
+    reading, known, warnings = _reading(plan)
     voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
     costs = {
         READ: reading,
@@ -141,7 +143,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     if config.ensemble.joined:
         rank, fits = min(n_train - 1, sum(kept)), len(plan.excluded_folds(n_folds, refit=True))
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
-        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (config.folds.repeats * fits)
+        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
@@ -162,9 +164,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
-        warnings=tuple(
-            filter(None, [few_stimuli(plan.folds([one.stimulus_id for one in plan.dataset.train_stimuli]))])
-        ),
+        warnings=(*plan.warnings, *warnings),
     )
 
 
@@ -172,24 +172,25 @@ def _total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, start=Cost())
 
 
-def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
+def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     """Measure how long responses take to be read, on the smallest files that are left; count voxels where it is known.
 
-    Datasets may keep files that several ROIs share: of such the second reading counts.
+    Datasets may keep files that several ROIs share: of such the second reading counts. What was read is looked at for
+    responses that depend on each other.
     """
     steps = plan.responses_steps()
     voxels = {
         pair: int(plan.store.read(step.step_id).json("facts")["n_voxels"])
         for pair, step in steps.items()
-        if plan.store.is_done(step.step_id)
+        if plan.store.is_sound(step.step_id)
     }
     files = {pair: plan.dataset.response_files(*pair) for pair in steps if pair not in voxels}
     sizes = {pair: sum(path.stat().st_size for path in paths) for pair, paths in files.items()}
     if not sizes:
-        return Cost(), voxels
+        return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
     if sizes[smallest] > _MOST_READ:
-        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels
+        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
     seconds, held = [], 0
     try:
@@ -202,12 +203,21 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
             voxels[pair] = found[0].n_voxels
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
-        return Cost(), voxels
+        return Cost(), voxels, []
     growth = max(sizes.values()) / max(1, sizes[smallest])
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    return Cost(seconds=total, memory=3.0 * held * growth), voxels
+    warnings = [] if plan.dataset.series is not None else _response_warnings(plan, smallest)
+    return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
+
+
+def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
+    responses = plan.dataset.responses(*pair)
+    mean, subject = responses.mean(), pair[0] if pair[0] in plan.fold_tables else ""
+    known = np.isfinite(mean).all(axis=0)
+    said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
+    return [f"{' '.join(pair)}: {warning}" for warning in said]
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
@@ -241,8 +251,8 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
     from voxelcast.networks.layer_sizes import extraction_cost
 
     settings, steps = plan.config.extraction, extracted[network.shown]
-    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
-    left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
+    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_sound(step.step_id)]
+    left = sum(step.size for step in steps if not plan.store.is_sound(step.step_id))
     features = list(product(network.layers, settings.pools))
     shapes = {}
     for layer, pool in features:

@@ -58,6 +58,20 @@ class RsaSettings(SettingsFile):
         parse_spatial_pool(value)
         return value
 
+    @field_validator("networks")
+    @classmethod
+    def _folders_differ(cls, value: tuple[NetworkSettings, ...]) -> tuple[NetworkSettings, ...]:
+        folders = [_folder(network) for network in value]
+        twice = sorted({folder for folder in folders if folders.count(folder) > 1})
+        if twice:
+            raise ValueError(f"networks: two would be kept as {twice[0]}; give one of them a label of its own")
+        return value
+
+
+def _folder(network: NetworkSettings) -> str:
+    """Name the folder of a network's features."""
+    return network.shown.replace("/", "-")
+
 
 def load_rsa_settings(path: Path, overrides: Sequence[str] = ()) -> RsaSettings:
     """Read the settings of an analysis of dissimilarities; errors as `load_config`."""
@@ -144,7 +158,7 @@ def _model_rdms(
     """Return the names (network, layer) and their RDMs (n_layers, n_pairs)."""
     names, rdms = [], []
     for network in config.networks:
-        folder = output / "features" / network.shown.replace("/", "-")
+        folder = output / "features" / _folder(network)
         extraction = ExtractionSettings(spatial_pool=config.spatial_pool)
         wanted = FolderExtraction(stimuli, network, extraction, config.seed, config.device)
         records = extract_folder(wanted, folder, progress=progress)

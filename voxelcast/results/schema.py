@@ -13,6 +13,17 @@ Pair = tuple[str, str]
 """Subject and ROI."""
 
 
+def pair_name(subject: str, part: str) -> str:
+    """Join a subject and one of its ROIs (or quantities) in the name of a file, so that no two pairs share it.
+
+    An underscore of the subject's is written ``%5F``, for the first one ends it, and a percent sign ``%25``.
+
+    >>> pair_name("sub-01", "V1_left"), pair_name("sub_01", "V1_left")
+    ('sub-01_V1_left', 'sub%5F01_V1_left')
+    """
+    return f"{subject.replace('%', '%25').replace('_', '%5F')}_{part}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
@@ -107,6 +118,7 @@ SCORES: Final = Table(
         Column("gain_low", "number", "lower end of the interval of the gain", "Pearson r", needed=False),
         Column("gain_high", "number", "upper end of the interval of the gain", "Pearson r", needed=False),
         Column("n_significant_voxels", "count", "voxels with `q_value` at most `significance.alpha`", "voxels"),
+        Column("exchanged", "text", "what permutations exchanged and intervals resampled", needed=False),
         Column("noise_ceiling_r", "number", "the highest r a model could reach given the noise", "Pearson r"),
         Column("noise_normalised_r", "number", "mean score over mean ceiling"),
         Column("held_out_score", "number", "`score` on held-out stimuli", "Pearson r"),

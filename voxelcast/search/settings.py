@@ -133,12 +133,16 @@ class FoldSettings:
         ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
     repeats : int
         Partitions into folds over which the whole search is done.
+    unit : str
+        What permutations exchange and intervals resample: ``"group"``, the groups of stimuli where there are some, else
+        each stimulus; ``"stimulus"``: each stimulus, though groups are kept in one fold.
     """
 
     n: Annotated[int, Ge(2)] | None = None
     nested: bool = True
     by: Literal["stimulus", "group"] = "stimulus"
     repeats: Annotated[int, Ge(1)] = 1
+    unit: Literal["group", "stimulus"] = "group"
 
     def __post_init__(self) -> None:
         if self.by == "group" and self.repeats > 1:
@@ -179,6 +183,11 @@ class PairSettings:
     ensemble: EnsembleSettings = EnsembleSettings()
     nested: bool = True
     seed: int = 0
+
+    @property
+    def voxels_choose(self) -> bool:
+        """Whether each voxel is predicted by one candidate that it chose for itself."""
+        return self.selection.per == "voxel" and self.ensemble.method == "none"
 
     def __post_init__(self) -> None:
         if self.selection.per == "voxel" and self.search.metric != "pearson_r":

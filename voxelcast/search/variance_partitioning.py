@@ -55,10 +55,10 @@ class VariancePartitioningSettings:
             )
         for name, members in several.items():
             check_file_name(name, "variance_partitioning.groups: the name")
-            if "+" in name:
+            if "+" in name or name.endswith(("_low", "_high")):
                 raise OptionError(
-                    f"variance_partitioning.groups: a name must have no '+', which joins groups in the results; "
-                    f"rename {name!r}"
+                    "variance_partitioning.groups: a name must have no '+', which joins groups in the results, and not "
+                    f"end with _low or _high, as the ends of intervals do; rename {name!r}"
                 )
             if not members:
                 raise OptionError(

@@ -20,6 +20,7 @@ from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
+from voxelcast.scoring.exchangeability import dependence_warnings, sketch
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
@@ -98,6 +99,7 @@ class FitJob(PairJob):
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
+            row["dependence"] = self._dependence(train, context)
         if "test" in responses:
             measured = responses.array("test")[stimuli.test_rows][:, valid]
             ceilings = responses.arrays("test_ceilings")
@@ -119,7 +121,16 @@ class FitJob(PairJob):
 
     @property
     def _scorer(self) -> PredictionScorer:
-        return PredictionScorer(self.interval, self.significance, self.settings.seed, self._is_series)
+        how = self.settings.seed, self._is_series, self.settings.voxels_choose
+        return PredictionScorer(self.interval, self.significance, *how)
+
+    def _dependence(self, train: FloatArray, context: StepContext) -> list[str]:
+        """Say where stimuli of different folds depend on each other; the runs of a time series lie in one fold."""
+        if self._is_series:
+            return []
+        folded, n = self.partitions[0], len(train)
+        spaces = (layer.open(context, None).scores()[:n] for layer in folded.layers if layer.network != JOINED)
+        return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
 
     @property
     def _is_series(self) -> bool:
