@@ -31,7 +31,9 @@ from tests.experiment.miniature import (
 )
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, N_TEST, N_TRAIN, SUBJECTS
 
-PROGRESS = re.compile(r"\d+ training and \d+ held-out|estimate: |(read responses|extract|compress layers|fit)")
+PROGRESS = re.compile(
+    r"\d+ training and \d+ held-out|estimate: |(read responses|extract|compress layers|fit)|warning: The smallest fold"
+)
 
 
 def check_refusal(done: Done, *said: str, code: int = 1) -> None:
