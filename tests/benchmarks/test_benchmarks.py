@@ -120,17 +120,6 @@ def test_permutation_counts_the_same_as_the_loop() -> None:
         benchmark_permutation(50, 30, 9, n_looped=10)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("plain", ["nibabel", "stream"])
-def test_reading_has_both_sides(plain: Literal["nibabel", "stream"]) -> None:
-    reading = Reading(maps=20, shape=(9, 8, 7), rois=(1, 2), voxels=5, rounds=1, plain=plain)
-    result = benchmark_reading(reading)
-    assert set(result.ours) == {1, 2}
-    assert result.ratio(2) == result.ours[2].cpu / result.plain.cpu
-    assert result.lines()[0].startswith("20 volumes of 9 x 8 x 7 int16")
-    assert [line.split(":")[0] for line in result.lines()[2:]] == ["1 ROI of 5 voxels", "2 ROI of 5 voxels"]
-
-
 def test_a_check_allows_for_the_error_of_its_draws() -> None:
     def check(measured: float, draws: int, error: float | None = None) -> bool:
         return Check("intervals", "cell", "claim", measured, 0.93, 0.97, draws, error).holds
@@ -158,3 +147,14 @@ def test_honesty_draws_from_the_population_that_it_says() -> None:
         list(benchmark_honesty(["intervals"], draws=3))
     with pytest.raises(OptionError, match="section must be one of intervals"):
         list(benchmark_honesty(["interval"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plain", ["nibabel", "stream"])
+def test_reading_has_both_sides(plain: Literal["nibabel", "stream"]) -> None:
+    reading = Reading(maps=20, shape=(9, 8, 7), rois=(1, 2), voxels=5, rounds=1, plain=plain)
+    result = benchmark_reading(reading)
+    assert set(result.ours) == {1, 2}
+    assert result.ratio(2) == result.ours[2].cpu / result.plain.cpu
+    assert result.lines()[0].startswith("20 volumes of 9 x 8 x 7 int16")
+    assert [line.split(":")[0] for line in result.lines()[2:]] == ["1 ROI of 5 voxels", "2 ROI of 5 voxels"]

@@ -56,6 +56,7 @@ PATHS_AND_CHOICES = {
     "responses": "files of responses count by their content",
     "roi_table": "counts by its content",
     "split": "the stimuli of both parts count by their ids",
+    "folds": "the fold of each stimulus counts in the steps that use it",
     "groups": "groups of stimuli count in the steps that use them",
     "rois": "an ROI's responses do not depend on which others are used",
     "subjects": "a subject's responses do not depend on which others are used",
@@ -121,6 +122,7 @@ CHANGES: dict[str, Change] = {
     "folds.n": Change(5, ("compress", "join", "fit", "partition")),
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
     "folds.by": Change("group", ("compress", "join", "fit", "partition")),
+    "folds.unit": Change("stimulus", ("fit", "partition")),
     "folds.repeats": Change(2, ("fit", "partition")),
     "interval.level": Change(0.9, ("fit", "partition")),
     "significance.permutations": Change(50, FIT),
@@ -138,6 +140,13 @@ CHANGES: dict[str, Change] = {
     "networks.takes": Change("frames", EXTRACT, CLIPS),
     "networks.clip_length": Change(3, EXTRACT, CLIPS),
     "networks.clip_stride": Change(2, EXTRACT, CLIPS),
+    "networks.padding": Change(
+        "port",
+        EXTRACT,
+        PLAIN
+        | {"networks": [{"name": "simclr/r50_1x_sk0", "layers": ["net.0.2"], "weights": "random", "input_size": 32}]}
+        | {"variance_partitioning": {"groups": {}}},
+    ),
     "networks.noise_seed": Change(
         1,
         EXTRACT,
@@ -223,13 +232,14 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     if config.ensemble.joined:
         joins = [plan.join_step(one) for one in layers]
         layers = [add_joined(one, step) for one, step in zip(layers, joins, strict=True)]
+    partitions = dict.fromkeys(plan.dataset.subjects, layers)
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
         "extract": [step for steps in extracted.values() for step in steps],
         "compress": [step for _, steps in folded for step in steps],
         "join": joins,
-        "fit": list(plan.fit_steps(responses, readable, layers).values()),
-        "partition": list(plan.partition_steps(responses, readable, layers).values()),
+        "fit": list(plan.fit_steps(responses, readable, partitions).values()),
+        "partition": list(plan.partition_steps(responses, readable, partitions).values()),
     }
     return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}
 

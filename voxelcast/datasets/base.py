@@ -174,11 +174,14 @@ class VoxelIndices:
         From 0.
     affine : ndarray of shape (4, 4) or None
         From indices to millimetres; None where the dataset does not say.
+    space : str
+        Coordinate system, e.g. ``"MNI152NLin2009cAsym"``; empty where the dataset does not say, or it is the subject's.
     """
 
     shape: tuple[int, ...]
     indices: IntArray
     affine: FloatArray | None = None
+    space: str = ""
 
     @property
     def n_voxels(self) -> int:

@@ -119,20 +119,20 @@ def read_folds(
     column = "run" if runs and "run" in table.names else "stimulus_id"
     table = read_table(path, (column, "fold"))
     own = "subject" in table.names
-    whose = table.column("subject") if own else [""] * len(table.rows)
-    listed = list(zip(whose, table.column(column), table.column("fold"), strict=True))
+    rows = list(zip(table.column(column), table.column("fold"), strict=True))
     folds = {}
     for subject in subjects if own else ("",):
-        rows = [(name, fold) for who, name, fold in listed if who == subject]
+        whose = table.column("subject") if own else [""] * len(rows)
+        mine = [row for row, of in zip(rows, whose, strict=True) if of == nfc(subject)]
         where = f"{path.name}{f' (subject {subject})' if own else ''}"
-        check_unique([name for name, _ in rows], where)
-        given = dict(rows)
+        check_unique([name for name, _ in mine], where)
+        given = dict(mine)
         wanted = {stimulus: runs[stimulus] if column == "run" else stimulus for stimulus in stimuli}
-        missing = [name for name in dict.fromkeys(wanted.values()) if not given.get(name, "").strip()]
+        missing = [name for name in dict.fromkeys(wanted.values()) if not given.get(name)]
         if missing:
             raise AlignmentError(
                 f"{where} must give the fold of every training {column.removesuffix('_id')}; {len(missing)} have none, "
                 f"first {missing[0]!r}; add them"
             )
-        folds[subject] = {stimulus: given[name].strip() for stimulus, name in wanted.items()}
+        folds[subject] = {stimulus: given[name] for stimulus, name in wanted.items()}
     return folds

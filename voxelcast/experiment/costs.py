@@ -153,8 +153,9 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
-        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
-        for pair, q in voxels.items()
+        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
+        for pair in voxels
+        for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
@@ -228,7 +229,9 @@ def _response_warnings(plan: Plan, responses: ResponseSet) -> list[str]:
     return [f"{responses.subject} {responses.roi}: {warning}" for warning in said]
 
 
-def _reading_together(plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, int]) -> tuple[Cost, dict[Pair, int]]:
+def _reading_together(
+    plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, int]
+) -> tuple[Cost, dict[Pair, int], list[str]]:
     """Count what it takes to read each subject's files once, by their headers."""
     seconds = memory = 0.0
     for subject in dict.fromkeys(subject for subject, _ in sizes):
@@ -237,7 +240,7 @@ def _reading_together(plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, 
         memory = max(memory, min(MOST_KEPT, one * sum(extent.voxels.values())) + 3 * one * max(extent.voxels.values()))
         seconds += max(size for pair, size in sizes.items() if pair[0] == subject) / _TYPICAL_RATE
         voxels = {(subject, roi): size for roi, size in extent.voxels.items()} | voxels
-    return Cost(seconds=seconds, memory=memory), voxels
+    return Cost(seconds=seconds, memory=memory), voxels, []
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
@@ -440,6 +443,10 @@ class FitEstimate:
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
         if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
             seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
+        if ensemble.method == "experts":
+            members = 1 + len(ensemble.experts)
+            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * members * (members + max(self.sizes))
+            seconds += self._evaluations * self._refit() / layers + sums / self.rate + 5e-5 * (members + 4) * q * outers
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

@@ -19,6 +19,7 @@ References
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -168,6 +169,12 @@ def finetune(
             state = {"key": key, "model": module.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
             with atomic_path(resume) as temporary:
                 torch.save(state, temporary)
+    commonest = max(Counter(images.labels).values()) / len(images)
+    if history[-1]["accuracy"] <= commonest:
+        progress.note(
+            f"nothing was learnt: top-1 is no better than always naming one class ({commonest:.4f}); change learning "
+            "rates or batch, or train the head alone (weights with batch norms folded into convolutions need that)"
+        )
     progress.finish()
     _write(output, trainee, head, images, settings, history)
     resume.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 
 from voxelcast.core.errors import OptionError
-from voxelcast.report.comparison import Output, differences, mean_rows, read_outputs, warnings_of
+from voxelcast.report.comparison import Output, differences, mean_rows, paired_differences, read_outputs, warnings_of
 from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import layer_rows
 from voxelcast.report.figures import STYLE
@@ -67,6 +67,8 @@ def _content(outputs: Sequence[Output]) -> dict[str, Any]:
         "depth": depth,
         "n_without_figures": max(0, len(rois) - MOST_PANELS),
         "differences": differences(outputs),
+        "paired": paired_differences(outputs),
+        "first": outputs[0].label,
         "labels": labels,
         "warnings": warnings_of(outputs),
         "chosen": {output.label: _chosen(output) for output in outputs},

@@ -13,7 +13,7 @@ import pandas as pd
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.results.schema import TABLES, Pair
-from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
+from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.readers.arrays import read_npz
 from voxelcast.store.readers.guard import read_text, reading
 from voxelcast.store.readers.plain import read_json, read_yaml
@@ -51,6 +51,8 @@ class Results:
         Rows of variance_partitioning.csv; empty where there is no such file.
     examples : mapping of (subject, roi) to mapping of str to ndarray
         ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
+    jackknife : mapping of (subject, roi) to mapping of str to ndarray
+        `voxelcast.scoring.intervals.Jackknife`, as far as there are intervals.
     brain_maps : tuple of Path
         Pictures in ``brain_maps/``.
     missing : mapping of (subject, roi) to str
@@ -69,6 +71,7 @@ class Results:
     weights: pd.DataFrame
     partition: pd.DataFrame
     examples: Mapping[Pair, Mapping[str, FloatArray]]
+    jackknife: Mapping[Pair, Mapping[str, Any]]
     brain_maps: tuple[Path, ...]
     missing: Mapping[Pair, str]
 
@@ -153,6 +156,7 @@ def read_overview(output: Path) -> Results:
         weights=_no_rows("weights.csv"),
         partition=_no_rows("variance_partitioning.csv"),
         examples={},
+        jackknife={},
         brain_maps=(),
         missing=missing,
     )
@@ -194,6 +198,7 @@ def read_results(output: Path | str) -> Results:
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
         examples=_read_pairs(output, pairs, EXAMPLE_FILE),
+        jackknife=_read_pairs(output, pairs, JACKKNIFE_FILE),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 

@@ -16,10 +16,14 @@ from voxelcast.store.readers.tables import shown_cell
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
 EXAMPLE_FILE: Final = "examples/{}.npz"
+JACKKNIFE_FILE: Final = "jackknife/{}.npz"
 WEIGHT_FILE: Final = "weights/{}.npy"
 PREDICTION_FILE: Final = "predictions/{}.npy"
 STIMULUS_FILE: Final = "predictions/{}_stimuli.csv"
-PAIR_FILES: Final = (PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, EXAMPLE_FILE, WEIGHT_FILE, PARTITION_FILE)
+PAIR_FILES: Final = (
+    *(PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, EXAMPLE_FILE),
+    *(JACKKNIFE_FILE, WEIGHT_FILE, PARTITION_FILE),
+)
 """Files of each subject x ROI."""
 
 

@@ -149,8 +149,8 @@ class BoldMomentsDataset(Dataset):
             return None
         mask, affine = self._mask(subject)
         if roi == layout.WHOLE_BRAIN:
-            return VoxelIndices(mask.shape, np.argwhere(mask), affine)
-        return VoxelIndices(mask.shape, self._read_indices(subject, roi), affine)
+            return VoxelIndices(mask.shape, np.argwhere(mask), affine, "MNI152")
+        return VoxelIndices(mask.shape, self._read_indices(subject, roi), affine, "MNI152")
 
     def _read_indices(self, subject: str, roi: str) -> IntArray:
         files = self._selection.index_files(subject, roi)

@@ -103,7 +103,7 @@ def write_responses(
         shares = {"signal_share": plan.signal_share(roi), "shared_noise": plan.shared_noise}
         train = add_noise(signal[: plan.n_train], plan.n_repetitions, seed=seed, part="train", **shares)
         test = add_noise(signal[plan.n_train :], plan.n_test_repetitions, seed=seed, part="test", **shares)
-        path = layout.response_path(root / layout.RESPONSE_FOLDER, "mini", subject, roi)
+        path = layout.response_path(root / layout.RESPONSE_FOLDER, subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
         save_array(layout.true_test_path(root, subject, roi), test)
         shown.advance()
@@ -208,7 +208,7 @@ class SimulatedDataset(Dataset):
         """Return the pickle of training responses and the array of test responses."""
         self.check_roi(subject, roi)
         return (
-            layout.response_path(self._root / layout.RESPONSE_FOLDER, "mini", subject, roi),
+            layout.response_path(self._root / layout.RESPONSE_FOLDER, subject, roi),
             layout.true_test_path(self._root, subject, roi),
         )
 

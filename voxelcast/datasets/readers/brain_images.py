@@ -332,7 +332,9 @@ def indices_in_volume(image: BrainImage, voxels: IntArray) -> VoxelIndices | Non
     shape = image.geometry.sizes
     if not isinstance(image, NiftiImage):
         return None
-    return VoxelIndices(shape, np.stack(np.unravel_index(voxels, shape), axis=1), image.geometry.affine)
+    named, said = image.geometry.spaces
+    indices = np.stack(np.unravel_index(voxels, shape), axis=1)
+    return VoxelIndices(shape, indices, image.geometry.affine, named or said)
 
 
 def open_brain_image(path: Path, what: str = "responses") -> BrainImage:
