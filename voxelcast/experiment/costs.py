@@ -198,7 +198,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
     if plan.dataset.series is not None and plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
-        return *_reading_together(plan, sizes, voxels), []
+        return _reading_together(plan, sizes, voxels)
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
