@@ -118,6 +118,12 @@ CHANGES: dict[str, Change] = {
     "ensemble.sum_to_one": Change(False, FIT),
     "ensemble.draws": Change(3, FIT),
     "ensemble.joined": Change(False, FIT),
+    "ensemble.experts": Change(
+        ["all_voxels"], FIT, {"ensemble": {"method": "experts", "experts": ["four"]}}, base="series"
+    ),
+    "ensemble.atlases": Change(
+        [3], FIT, {"ensemble": {"method": "atlases", "atlases": [2]}, "selection": {"per": "voxel"}}
+    ),
     "share.components": Change(3, FIT, {"share": {"components": 2}}),
     "folds.n": Change(5, ("compress", "join", "fit", "partition")),
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
