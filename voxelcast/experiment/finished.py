@@ -70,6 +70,8 @@ class Finished:
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
         notes += self._significance_notes()
+        drifts = {pair: read_json(self.folder(step) / "facts.json")["drift"] for pair, step in self.responses.items()}
+        notes += [f"{' '.join(pair)}: {drift}" for pair, drift in drifts.items() if drift][:_NAMED]
         if config.selection.per == "voxel" or config.ensemble.method != "none":
             notes.append(_mixture_note(config))
         if config.search.metric != "pearson_r":

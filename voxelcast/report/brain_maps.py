@@ -18,6 +18,7 @@ from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
+from voxelcast.scoring.ceiling import noise_normalised_r
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -53,9 +54,9 @@ BrainMap = VolumeMap | SurfaceMap
 def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
-    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` = r / noise_ceiling_r,
-    NaN where the ceiling is 0, added. Raises MissingFileError if they are ``needed`` and there are none of the
-    dataset's subjects and ROIs.
+    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` added
+    (:func:`voxelcast.scoring.ceiling.noise_normalised_r`). Raises MissingFileError if they are ``needed`` and there are
+    none of the dataset's subjects and ROIs.
     """
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
@@ -83,10 +84,9 @@ def _read_arrays(path: Path) -> dict[str, FloatArray]:
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     normalised = {}
     for prefix, score in (("", "pearson_r"), ("held_out_", "held_out_r")):
-        ceiling = values.get(f"{prefix}noise_ceiling_r")
-        if ceiling is not None and score in values:
-            out = np.full(ceiling.shape, np.nan)
-            normalised[f"{prefix}noise_normalised_r"] = np.divide(values[score], ceiling, out=out, where=ceiling > 0)
+        if f"{prefix}reliability" in values and score in values:
+            reliability = values[f"{prefix}reliability"], values[f"{prefix}reliability_se"]
+            normalised[f"{prefix}noise_normalised_r"] = noise_normalised_r(values[score], *reliability)
     return normalised
 
 

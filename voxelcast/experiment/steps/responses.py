@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,9 @@ from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.ceiling import reliability
 from voxelcast.scoring.correlation import constant_columns
-from voxelcast.scoring.variance import explainable_variance, ncsnr, noise_ceiling_r2, repetition_counts
+from voxelcast.scoring.variance import explainable_variance
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.atomic import save_arrays
 
@@ -45,7 +45,7 @@ class ResponsesJob(PairJob):
     """
 
     kind = "responses"
-    version = 2
+    version = 3
     dataset: DatasetSettings
     files: tuple[str, ...]
     stimuli: tuple[str, ...]
@@ -83,17 +83,21 @@ class ResponsesJob(PairJob):
             mean = mean[generator(self.seed, "control", subject, roi).permutation(len(mean))]
         np.save(folder / "train.npy", mean)
         np.save(folder / "valid.npy", valid)
-        save_arrays(folder / "ceilings.npz", ceilings(train.values, self.seed))
+        found, drift = ceilings(train.values)
+        save_arrays(folder / "ceilings.npz", found)
         if source.has_test_responses:
             test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
             np.save(folder / "test.npy", test.mean())
-            save_arrays(folder / "test_ceilings.npz", ceilings(test.values, self.seed))
+            found, held_out_drift = ceilings(test.values)
+            drift = drift or held_out_drift
+            save_arrays(folder / "test_ceilings.npz", found)
         facts = {
             "subject": subject,
             "roi": roi,
             "unit": train.unit,
             "n_voxels": train.n_voxels,
             "n_repetitions": train.n_repetitions,
+            "drift": drift,
             "invalid": {str(voxel): reason for voxel, reason in reasons.items()},
         }
         (folder / "facts.json").write_text(json.dumps(facts))
@@ -149,19 +153,20 @@ def spread(values: FloatArray, valid: BoolArray) -> FloatArray:
     return full
 
 
-_CEILINGS: dict[str, Callable[[FloatArray, int], FloatArray]] = {
-    "noise_ceiling_r": lambda values, seed: noise_ceiling_r(values, seed=seed),
-    "noise_ceiling_r2": lambda values, _: noise_ceiling_r2(ncsnr(values), repetition_counts(values)),
-    "explainable_variance": lambda values, _: explainable_variance(values),
-}
+def ceilings(values: FloatArray) -> tuple[dict[str, FloatArray], str]:
+    """Estimate how well each voxel's mean response could be predicted, and say where it drifts over repetitions.
 
-
-def ceilings(values: FloatArray, seed: int, names: Sequence[str] = tuple(_CEILINGS)) -> dict[str, FloatArray]:
-    """Compute how well each voxel's mean response could be predicted, as r, R2 and explainable variance.
-
-    ``values`` has the shape (n_stimuli, n_repetitions, n_voxels); with fewer than two repetitions nothing is known.
+    ``values`` has the shape (n_stimuli, n_repetitions, n_voxels). The arrays, (n_voxels,), are ``noise_ceiling_r`` and
+    its square, ``noise_ceiling_r2``, the ``reliability`` that they are clipped from with its standard error, and
+    ``explainable_variance``; NaN with fewer than two repetitions.
     """
-    if values.shape[1] < 2:
-        return {name: np.full(values.shape[2], np.nan) for name in names}
     values = np.where(np.isfinite(values), values, np.nan)
-    return {name: _CEILINGS[name](values, seed) for name in names}
+    found = reliability(values)
+    arrays = {
+        "noise_ceiling_r": found.ceiling_r,
+        "noise_ceiling_r2": found.ceiling_r**2,
+        "explainable_variance": explainable_variance(values),
+        "reliability": found.share,
+        "reliability_se": found.se,
+    }
+    return arrays, found.drift()
