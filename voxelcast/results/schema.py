@@ -202,5 +202,9 @@ RSA_LAYERS: Final = Table(
         Column("low", "number", "lower end of the bootstrap interval over stimuli (and subjects)"),
         Column("high", "number", "upper end of that interval"),
         Column("best_share", "number", "share of the resamples in which this layer is the best"),
+        Column("shuffled_low", "number", "lower end of the similarity with the stimuli shuffled"),
+        Column("shuffled_high", "number", "upper end of that interval"),
+        Column("p_value", "number", "permutation test of this layer"),
+        Column("p_best", "number", "the same against the best of all layers in each permutation"),
     ),
 )
