@@ -90,6 +90,10 @@ class ResponsesJob(PairJob):
             np.save(folder / "test.npy", test.mean())
             found, held_out_drift = ceilings(test.values)
             drift = drift or held_out_drift
+            published = source.published_ceiling_r2(subject, roi)
+            if published is not None:
+                shares = {"noise_ceiling_r2": published, "reliability": published}
+                found |= shares | {"noise_ceiling_r": np.sqrt(published), "reliability_se": np.zeros(len(published))}
             save_arrays(folder / "test_ceilings.npz", found)
         facts = {
             "subject": subject,
