@@ -14,7 +14,7 @@ from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.report.brain_maps import FOLDER, remove_maps
-from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
+from voxelcast.results.schema import CONTROL, EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
 from voxelcast.results.write import (
     PARTITION_FILE,
     VOXEL_FILE,
@@ -58,6 +58,8 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     )
     write_table(output, LAYERS, layers, pools=pools)
     _write_exclusions(finished, output)
+    if finished.controls:
+        write_table(output, CONTROL, finished.control_rows())
     notes = finished.notes()
     if no_submission := _write_submission(finished, output):
         notes.append(no_submission)

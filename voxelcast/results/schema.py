@@ -172,7 +172,23 @@ VARIANCE_PARTITIONING: Final = Table(
         Column("noise_ceiling_r2", "number", "the most that any model can explain, same voxels", "R2"),
     ),
 )
-TABLES: Final = {table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING)}
+CONTROL: Final = Table(
+    "control.csv",
+    "a subject x ROI with `control: shuffle`",
+    (
+        *_PAIR,
+        Column("score", "number", "of the responses as they are", "Pearson r"),
+        Column("n_shuffles", "count", "shuffles of the responses; 0 where nothing could change places"),
+        Column("shuffled_mean", "number", "mean score of the shuffles", "Pearson r"),
+        Column("shuffled_sd", "number", "their standard deviation", "Pearson r"),
+        Column("shuffled_low", "number", "the lowest", "Pearson r"),
+        Column("shuffled_high", "number", "the highest", "Pearson r"),
+        Column("p_value", "number", "(shuffles that score at least as high + 1) / (shuffles + 1)"),
+    ),
+)
+TABLES: Final = {
+    table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, CONTROL)
+}
 """Tables of an experiment's output, by file."""
 
 PREDICTED_STIMULI: Final = Table(

@@ -71,11 +71,7 @@ class FitJob(PairJob):
         """
         responses, stimuli = context.path(self.responses), self.stimuli
         train, valid = valid_responses(responses, stimuli.train_rows)
-        sharing = None
-        if self.share.components:
-            others = [valid_responses(context.path(one), stimuli.train_rows)[0] for one in self.sharers]
-            sharing = Sharing(self.share.components, others)
-        results = [self._searched(train, number, sharing, context) for number in range(len(self.partitions))]
+        results = self.search(train, context)
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
         np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
@@ -115,6 +111,14 @@ class FitJob(PairJob):
         save_arrays(folder / "voxels.npz", voxels)
         (folder / "result.json").write_text(json.dumps(row))
         shutil.rmtree(context.scratch, ignore_errors=True)
+
+    def search(self, train: FloatArray, context: StepContext) -> list[PairResult]:
+        """Search with each partition into folds for what predicts ``train``, (n_train, n_valid_voxels)."""
+        sharing = None
+        if self.share.components:
+            others = [valid_responses(context.path(one), self.stimuli.train_rows)[0] for one in self.sharers]
+            sharing = Sharing(self.share.components, others)
+        return [self._searched(train, number, sharing, context) for number in range(len(self.partitions))]
 
     @property
     def _pools(self) -> tuple[str, ...]:

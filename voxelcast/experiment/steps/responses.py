@@ -13,7 +13,6 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
-from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
@@ -53,8 +52,6 @@ class ResponsesJob(PairJob):
     subject: str
     roi: str
     invalid_voxels: Literal["stop", "exclude"]
-    control: Literal["none", "shuffle"]
-    seed: int
 
     def run(self, folder: Path, context: StepContext) -> None:
         """Write the responses.
@@ -79,8 +76,6 @@ class ResponsesJob(PairJob):
             raise DataError(
                 f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({first}); leave this ROI out"
             )
-        if self.control == "shuffle":
-            mean = mean[generator(self.seed, "control", subject, roi).permutation(len(mean))]
         np.save(folder / "train.npy", mean)
         np.save(folder / "valid.npy", valid)
         found, drift = ceilings(train.values)

@@ -1,0 +1,48 @@
+"""The step that fits models to shuffled responses: what scores come out where there is nothing to predict."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from voxelcast.core.errors import DataError
+from voxelcast.core.seeds import derive_seed
+from voxelcast.execution.steps import StepContext
+from voxelcast.experiment.steps.fit import FitJob, score_nested
+from voxelcast.experiment.steps.responses import valid_responses
+from voxelcast.scoring.permutation import Exchange, permutation_orders
+from voxelcast.store.atomic import write_json
+
+
+@dataclass(frozen=True, eq=False)
+class ControlJob(FitJob):
+    """Search, choose, fit and score like `FitJob` after the responses changed places; ``shuffle`` numbers the draws.
+
+    Responses are exchanged as in the permutation test: within folds, groups as wholes, runs of a time series rotated.
+    """
+
+    kind = "control"
+    version = FitJob.version
+    shuffle: int
+
+    @property
+    def name(self) -> str:
+        """Subject, ROI and number."""
+        return f"{super().name}_{self.shuffle}"
+
+    def run(self, folder: Path, context: StepContext) -> None:
+        """Write ``score.json``, the nested score; null where nothing can change places."""
+        fold_ids = [folded.fold_ids for folded in self.partitions]
+        train, _ = valid_responses(context.path(self.responses), self.stimuli.train_rows)
+        exchange = Exchange(fold_ids[0], self.stimuli.groups, self.stimuli.delayed_rows is not None)
+        try:
+            _, order = permutation_orders(exchange, 2, derive_seed(self.settings.seed, "control", self.shuffle))
+        except DataError:
+            write_json(folder / "score.json", None)
+            return
+        train = train[order]
+        results = self.search(train, context)
+        _, scored = score_nested(self._scorer, train, results, fold_ids, self.stimuli.groups, gains=False)
+        write_json(folder / "score.json", scored["score"])
+        shutil.rmtree(context.scratch, ignore_errors=True)
