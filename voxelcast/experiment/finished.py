@@ -16,7 +16,7 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
-from voxelcast.store.atomic import read_json
+from voxelcast.store.result import StepResult
 
 _NAMED = 3  # in one line; scores.csv has them all
 _GO_ON = "fix the cause and run the same command again: it does just what is missing"
@@ -49,9 +49,9 @@ class Finished:
     undivided: Sequence[Failure]
     steps: Sequence[Step]
 
-    def folder(self, step: Step) -> Path:
-        """Where a step's result lies."""
-        return self.plan.store.path(step.step_id)
+    def read(self, step: Step) -> StepResult:
+        """Return a step's result."""
+        return self.plan.store.read(step.step_id)
 
     def notes(self) -> list[str]:
         """Return what a reader of the scores has to know, a sentence or two each."""
@@ -73,7 +73,7 @@ class Finished:
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
         notes += self._significance_notes()
-        drifts = {pair: read_json(self.folder(step) / "facts.json")["drift"] for pair, step in self.responses.items()}
+        drifts = {pair: self.read(step).json("facts")["drift"] for pair, step in self.responses.items()}
         notes += [f"{' '.join(pair)}: {drift}" for pair, drift in drifts.items() if drift][:_NAMED]
         if config.selection.per == "voxel" or config.ensemble.method != "none":
             notes.append(_mixture_note(config))
@@ -93,8 +93,8 @@ class Finished:
         """Compare each score with those of shuffled responses; None where nothing could change places."""
         rows = []
         for pair, steps in self.controls.items():
-            score = read_json(self.folder(self.fits[pair]) / "result.json")["score"]
-            scores = [read_json(self.folder(step) / "score.json") for step in steps]
+            score = self.read(self.fits[pair]).json("scores")["score"]
+            scores = [self.read(step).json("score") for step in steps]
             there = np.array([one for one in scores if one is not None])
             row: dict[str, Any] = {"subject": pair[0], "roi": pair[1], "score": score, "n_shuffles": len(there)}
             if score is not None and there.size:
@@ -128,7 +128,7 @@ class Finished:
 
     def _significance_notes(self) -> list[str]:
         """Say where voxels could not be tested because nothing can change places."""
-        results = {pair: read_json(self.folder(step) / "result.json") for pair, step in self.fits.items()}
+        results = {pair: self.read(step).json("scores") for pair, step in self.fits.items()}
         untested = [
             " ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
@@ -12,7 +11,7 @@ from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.fit import FitJob, score_nested
 from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.scoring.permutation import Exchange, permutation_orders
-from voxelcast.store.atomic import write_json
+from voxelcast.store.result import ResultWriter
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,18 +30,18 @@ class ControlJob(FitJob):
         """Subject, ROI and number."""
         return f"{super().name}_{self.shuffle}"
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``score.json``, the nested score; null where nothing can change places."""
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write ``score``, the nested score; null where nothing can change places."""
         fold_ids = [folded.fold_ids for folded in self.partitions]
-        train, _ = valid_responses(context.path(self.responses), self.stimuli.train_rows)
+        train, _ = valid_responses(context.read(self.responses), self.stimuli.train_rows)
         exchange = Exchange(fold_ids[0], self.stimuli.groups, self.stimuli.delayed_rows is not None)
         try:
             _, order = permutation_orders(exchange, 2, derive_seed(self.settings.seed, "control", self.shuffle))
         except DataError:
-            write_json(folder / "score.json", None)
+            writer.json("score", None)
             return
         train = train[order]
         results = self.search(train, context)
         _, scored = score_nested(self._scorer, train, results, fold_ids, self.stimuli.groups, gains=False)
-        write_json(folder / "score.json", scored["score"])
+        writer.json("score", scored["score"])
         shutil.rmtree(context.scratch, ignore_errors=True)

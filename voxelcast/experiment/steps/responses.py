@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,7 +19,7 @@ from voxelcast.scoring.ceiling import reliability
 from voxelcast.scoring.correlation import constant_columns
 from voxelcast.scoring.variance import explainable_variance
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.atomic import save_arrays
+from voxelcast.store.result import ResultWriter, StepResult
 
 
 class PairJob(Job):
@@ -53,11 +51,11 @@ class ResponsesJob(PairJob):
     roi: str
     invalid_voxels: Literal["stop", "exclude"]
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the responses.
 
-        ``train.npy`` (n_train, n_voxels) and ``test.npy`` where there are test responses, float64; ``ceilings.npz`` and
-        ``test_ceilings.npz`` with arrays (n_voxels,); ``valid.npy`` (n_voxels,) bool; ``facts.json``.
+        ``train`` (n_train, n_voxels) and ``test`` where there are test responses, float64; groups ``ceilings`` and
+        ``test_ceilings`` of arrays (n_voxels,); ``valid`` (n_voxels,) bool; ``facts``.
 
         Raises DataError if a voxel is constant or has no response to some stimulus and ``invalid_voxels`` is
         ``"stop"``, and AlignmentError if the stimulus ids are not those of the dataset's stimuli, in their order.
@@ -76,20 +74,20 @@ class ResponsesJob(PairJob):
             raise DataError(
                 f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({first}); leave this ROI out"
             )
-        np.save(folder / "train.npy", mean)
-        np.save(folder / "valid.npy", valid)
+        writer.array("train", mean)
+        writer.array("valid", valid)
         found, drift = ceilings(train.values)
-        save_arrays(folder / "ceilings.npz", found)
+        writer.arrays("ceilings", found)
         if source.has_test_responses:
             test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
-            np.save(folder / "test.npy", test.mean())
+            writer.array("test", test.mean())
             found, held_out_drift = ceilings(test.values)
             drift = drift or held_out_drift
             published = source.published_ceiling_r2(subject, roi)
             if published is not None:
                 shares = {"noise_ceiling_r2": published, "reliability": published}
                 found |= shares | {"noise_ceiling_r": np.sqrt(published), "reliability_se": np.zeros(len(published))}
-            save_arrays(folder / "test_ceilings.npz", found)
+            writer.arrays("test_ceilings", found)
         facts = {
             "subject": subject,
             "roi": roi,
@@ -99,23 +97,23 @@ class ResponsesJob(PairJob):
             "drift": drift,
             "invalid": {str(voxel): reason for voxel, reason in reasons.items()},
         }
-        (folder / "facts.json").write_text(json.dumps(facts))
+        writer.json("facts", facts)
 
 
-def valid_responses(folder: Path, train_rows: IntArray) -> tuple[FloatArray, BoolArray]:
+def valid_responses(responses: StepResult, train_rows: IntArray) -> tuple[FloatArray, BoolArray]:
     """Read a subject's responses to the readable training stimuli in the voxels that are analysed, and say which are.
 
     Shapes are (n_train, n_valid_voxels) and (n_voxels,).
     """
-    valid: BoolArray = np.load(folder / "valid.npy")
+    valid: BoolArray = responses.array("valid")
     # Mapped: only the rows wanted come into memory.
-    train: FloatArray = np.load(folder / "train.npy", mmap_mode="r")[train_rows]
+    train: FloatArray = responses.mapped("train")[train_rows]
     return (train if valid.all() else np.ascontiguousarray(train[:, valid])), valid
 
 
-def mean_responses(folder: Path, train_rows: IntArray) -> FloatArray:
+def mean_responses(responses: StepResult, train_rows: IntArray) -> FloatArray:
     """Return the mean of the finite responses of each voxel, shape (n_voxels,): the prediction of one left out."""
-    train = np.load(folder / "train.npy", mmap_mode="r")[train_rows]
+    train = responses.mapped("train")[train_rows]
     return np.asarray(np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0))
 
 
