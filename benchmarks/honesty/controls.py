@@ -27,7 +27,7 @@ def checks(draws: int, seed: int) -> Iterator[Check]:
     rsa = [(n, method) for method in ("spearman", "pearson") for n in (8, 20)]
     for found in in_processes(partial(_rsa, 4 * draws, seed), rsa):
         yield from found
-    yield from in_processes(partial(_control, draws, seed), [(40, 1), (40, 20), (100, 20)])
+    yield from in_processes(partial(_control, draws, seed), [(40, 20), (100, 1)])
 
 
 def _rsa(draws: int, seed: int, cell: tuple[int, str]) -> list[Check]:
