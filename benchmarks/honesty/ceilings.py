@@ -15,13 +15,11 @@ from benchmarks.honesty.check import Check, in_processes
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import generator
 from voxelcast.scoring.ceiling import mean_noise_ceiling_r, noise_normalised_r, normalised_mean, reliability
-from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
+from voxelcast.scoring.settings import SignificanceSettings
 
 _VOXELS = 40
 _SPREADS = {"all .5": (0.5, 0.5), ".1 to .9": (0.1, 0.9)}
-_QUICK = vc.EvaluationSettings(
-    interval=IntervalSettings(resamples=100), significance=SignificanceSettings(permutations=0)
-)
+_QUICK = vc.EvaluationSettings(significance=SignificanceSettings(permutations=0))
 
 
 @dataclass(frozen=True)

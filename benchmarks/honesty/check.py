@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
-_Cell, _Result = TypeVar("_Cell"), TypeVar("_Result")
+_Cell = TypeVar("_Cell")
+_Result = TypeVar("_Result")
 _ERRORS = 2.0
 
 

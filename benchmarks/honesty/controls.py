@@ -14,12 +14,10 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.scoring.permutation import Exchange, permutation_orders
 from voxelcast.scoring.rdm_comparison import compare_rdms, permute_rdms, rdm_p_values
-from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
+from voxelcast.scoring.settings import SignificanceSettings
 
 _SHUFFLES = 19
-_QUICK = vc.EvaluationSettings(
-    interval=IntervalSettings(resamples=100), significance=SignificanceSettings(permutations=0)
-)
+_QUICK = vc.EvaluationSettings(significance=SignificanceSettings(permutations=0))
 
 
 def checks(draws: int, seed: int) -> Iterator[Check]:

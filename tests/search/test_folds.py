@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.search.folds import check_folds, group_folds, make_folds
+from voxelcast.search.folds import check_folds, choose_folds, group_folds, make_folds
+from voxelcast.search.settings import FoldSettings
 
 
 @pytest.mark.parametrize(("n", "k"), [(1000, 10), (103, 10), (30, 10), (6, 2), (17, 5)])
@@ -78,3 +79,13 @@ def test_each_group_is_a_fold() -> None:
         group_folds(groups, fewest=4)
     with pytest.raises(DataError, match="got 2 in group run 4"):
         group_folds([*groups, "run 4", "run 4"])
+
+
+def test_the_number_of_folds_follows_from_the_number_of_stimuli() -> None:
+    assert [FoldSettings().number(n) for n in (20, 99, 100, 1000)] == [5, 5, 10, 10]
+    assert FoldSettings(n=7).number(1000) == 7
+    of_groups = {4: 3, 6: 3, 8: 4, 12: 5, 99: 5, 100: 10}
+    for n_groups, folds in of_groups.items():
+        groups = [f"g{row % n_groups}" for row in range(600)]
+        assert FoldSettings().number(600, groups) == folds
+        assert len(np.unique(choose_folds(FoldSettings(), 600, 0, groups))) == folds

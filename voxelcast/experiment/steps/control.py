@@ -34,7 +34,7 @@ class ControlJob(FitJob):
         """Write ``score``, the nested score; null where nothing can change places."""
         fold_ids = [folded.fold_ids for folded in self.partitions]
         train, _ = valid_responses(context.read(self.responses), self.stimuli.train_rows)
-        exchange = Exchange(fold_ids[0], self.stimuli.groups, self.stimuli.delayed_rows is not None)
+        exchange = Exchange(fold_ids[0], self.stimuli.groups, self._is_series)
         try:
             _, order = permutation_orders(exchange, 2, derive_seed(self.settings.seed, "control", self.shuffle))
         except DataError:
