@@ -224,7 +224,8 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     if config.ensemble.joined:
         joins = [plan.join_step(one) for one in layers]
         layers = [add_joined(one, step) for one, step in zip(layers, joins, strict=True)]
-    fits = plan.fit_steps(responses, readable, layers)
+    by_subject = dict.fromkeys(plan.dataset.subjects, layers)
+    fits = plan.fit_steps(responses, readable, by_subject)
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
         "extract": [step for steps in extracted.values() for step in steps],
@@ -232,7 +233,7 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
         "join": joins,
         "fit": list(fits.values()),
         "control": [step for steps in plan.control_steps(fits).values() for step in steps],
-        "partition": list(plan.partition_steps(responses, readable, layers).values()),
+        "partition": list(plan.partition_steps(responses, readable, by_subject).values()),
     }
     return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}
 
