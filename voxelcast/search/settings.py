@@ -128,14 +128,15 @@ class FoldSettings:
     n : int
     nested : bool
     by : str
-        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
+        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``; ``"stimulus_2021"`` makes the folds
+        of the 2021 code, scikit-learn's ``RepeatedKFold(random_state=1)``.
     repeats : int
         Partitions into folds over which the whole search is done.
     """
 
     n: Annotated[int, Ge(2)] = 10
     nested: bool = True
-    by: Literal["stimulus", "group"] = "stimulus"
+    by: Literal["stimulus", "group", "stimulus_2021"] = "stimulus"
     repeats: Annotated[int, Ge(1)] = 1
 
     def __post_init__(self) -> None:
