@@ -25,16 +25,16 @@ from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder, list_encoders
 from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, excluded_folds
-from voxelcast.experiment.steps.extract import Readable, layer_path
+from voxelcast.experiment.steps.extract import Readable, feature_name
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
-from voxelcast.features.matrix import RowFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings, SharingSettings
 from voxelcast.store.memory import peak_mb, reset_peak
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId, StepStore
 
 _SHARD = 32
@@ -207,12 +207,12 @@ class FeaturesJob(Job):
         """Layer and first sample."""
         return f"{self.layer}-{self.start:06d}"
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Draw and write them."""
         rng = generator(self.seed, "features", self.layer, self.start)
-        with RowFile(layer_path(folder, self.layer), (self.features,)) as file:
-            for row in rng.standard_normal((self.samples, self.features)):
-                file.append(row)
+        rows = writer.rows(feature_name(self.layer), (self.features,))
+        for row in rng.standard_normal((self.samples, self.features)):
+            rows.append(row)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,12 +231,12 @@ class SimulatedResponsesJob(Job):
         """The one subject and ROI."""
         return "sub-01_all"
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Draw and write them."""
         scores = self.layer.open(context, self.delayed_rows).scores()
-        np.save(folder / "train.npy", simulate_responses(scores, self.voxels, self.seed))
-        np.save(folder / "valid.npy", np.ones(self.voxels, dtype=bool))
-        np.savez(folder / "ceilings.npz", noise_ceiling_r=np.full(self.voxels, np.nan))
+        writer.array("train", simulate_responses(scores, self.voxels, self.seed))
+        writer.array("valid", np.ones(self.voxels, dtype=bool))
+        writer.array("ceilings/noise_ceiling_r", np.full(self.voxels, np.nan))
 
 
 def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:

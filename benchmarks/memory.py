@@ -5,21 +5,22 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.clips import ClipFrames, make_clips
 from voxelcast.execution.machine import check_disk
-from voxelcast.features.matrix import FeatureMatrix, RowFile
+from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores
 from voxelcast.networks.base import Network, Precision
 from voxelcast.networks.extract import StimulusFeatures, extract_from
 from voxelcast.networks.registry import load_network
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.memory import peak_mb
+from voxelcast.store.result import ResultWriter, StepResult
 
 _SHARD = 32
 _DISTINCT = 8
@@ -131,29 +132,28 @@ def benchmark_memory(
         started = time.perf_counter()
         shards = _extract(network, source, e.stimuli, Path(folder))
         extracted_mb, extract_seconds = peak_mb(), time.perf_counter() - started
-        used = sum(path.stat().st_size for paths in shards.values() for path in paths)
+        used = sum(path.stat().st_size for path in shards)
         started = time.perf_counter()
-        for paths in shards.values():
-            pca_scores(next(gram_matrices(FeatureMatrix(paths), [None])), np.arange(e.stimuli), PCAOptions(kept))
+        for layer in network.layers:
+            matrix = FeatureMatrix([StepResult(path).stored(layer) for path in shards])
+            pca_scores(next(gram_matrices(matrix, [None])), np.arange(e.stimuli), PCAOptions(kept))
         compress_seconds = time.perf_counter() - started
     return MemoryBenchmark(
         e, len(clips[0]), features, kept, needed, used, extracted_mb, peak_mb(), extract_seconds, compress_seconds
     )
 
 
-def _extract(network: Network, source: ClipFrames, n_stimuli: int, folder: Path) -> dict[str, list[Path]]:
-    """Write each layer's features, a file for every 32 stimuli as an experiment does; return the files by layer."""
-    paths: dict[str, list[Path]] = {layer: [] for layer in network.layers}
+def _extract(network: Network, source: ClipFrames, n_stimuli: int, folder: Path) -> list[Path]:
+    """Write all layers' features, a file for every 32 stimuli as an experiment does; return the files."""
     stimuli = [Stimulus(f"clip{k:04d}", Path("clip")) for k in range(n_stimuli)]
-    with ExitStack() as stack:
-        files: dict[str, RowFile] = {}
-        for index, result in enumerate(extract_from(source, network, stimuli)):
+    paths: list[Path] = []
+    results = extract_from(source, network, stimuli)
+    for shard in range(0, n_stimuli, _SHARD):
+        writer = ResultWriter(folder / f"{shard:04d}.npz")
+        for result in islice(results, _SHARD):
             assert isinstance(result, StimulusFeatures)
-            if index % _SHARD == 0:
-                stack.pop_all().close()
-                for layer, values in result.features.items():
-                    paths[layer].append(folder / f"{layer}-{index // _SHARD:04d}.npy")
-                    files[layer] = stack.enter_context(RowFile(paths[layer][-1], values.shape))
             for layer, values in result.features.items():
-                files[layer].append(values)
+                writer.rows(layer, values.shape).append(values)
+        writer.close()
+        paths.append(writer.path)
     return paths

@@ -15,6 +15,7 @@ from voxelcast.execution.opening import open_engine, worker_slots
 from voxelcast.execution.profile import LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 _SIZE = 200
@@ -73,7 +74,7 @@ def benchmark_steps(n_steps: int, workers: int, solves: int, on: Profile | None 
         with open_engine(profile, workers, Path(scratch), lambda _: None) as engine:
             StageRunner(engine, store, Silent()).run("small steps", steps)
         wall = time.perf_counter() - started
-        work = sum(float((store.path(step.step_id) / "seconds").read_text()) for step in steps)
+        work = sum(store.read(step.step_id).json("seconds") for step in steps)
     return StepsBenchmark(n_steps, workers, wall, work)
 
 
@@ -91,12 +92,12 @@ class SmallJob(Job):
         """Number of the step."""
         return f"s{self.seed:05d}"
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the result and the seconds it took."""
         started = time.perf_counter()
         draws = generator(self.seed).standard_normal((_SIZE, _SIZE))
         values = draws
         for _ in range(self.solves):
             values = np.linalg.eigh(draws @ draws.T)[0]
-        np.save(folder / "values.npy", values)
-        (folder / "seconds").write_text(repr(time.perf_counter() - started))
+        writer.array("values", values)
+        writer.json("seconds", time.perf_counter() - started)

@@ -19,17 +19,18 @@ from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.execution.status import read_status
 from voxelcast.execution.steps import Step
 from voxelcast.execution.workers import Workers
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 
-def fail_in_three_ways(folder: Path, *, value: int, mended: bool) -> None:
+def fail_in_three_ways(writer: ResultWriter, *, value: int, mended: bool) -> None:
     if not mended and value == 2:
         raise DataError("two is not allowed")
     if not mended and value == 4:
         1 / (value - 4)
     if not mended and value == 6:
         os.kill(os.getpid(), signal.SIGKILL)
-    (folder / "value").write_text(str(value))
+    writer.text("value", str(value))
 
 
 class Notes(Silent):

@@ -28,6 +28,7 @@ from voxelcast.core.progress import Silent
 from voxelcast.execution.opening import open_engine
 from voxelcast.execution.profile import GoogleProfile, load_profile, profile_template
 from voxelcast.execution.stage import StageRunner
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 discovery = pytest.importorskip("googleapiclient.discovery", reason="needs pip install 'voxelcast[google]'")
@@ -149,16 +150,16 @@ def profile(tmp_path: Path) -> GoogleProfile:
     return found
 
 
-def write_host(folder: Path, *, value: int) -> None:
-    (folder / "value").write_text(f"{value} {os.environ['OMP_NUM_THREADS']}")
+def write_host(writer: ResultWriter, *, value: int) -> None:
+    writer.text("value", f"{value} {os.environ['OMP_NUM_THREADS']}")
 
 
-def fatal(folder: Path, *, value: int) -> None:
-    mark = folder.parents[1] / "died"
+def fatal(writer: ResultWriter, *, value: int) -> None:
+    mark = writer.path.parents[2] / "died"
     if value == 3 and not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    write_host(folder, value=value)
+    write_host(writer, value=value)
 
 
 @pytest.mark.slow
@@ -172,7 +173,7 @@ def test_steps_run_on_machines_that_are_deleted_afterwards(
     with open_engine(profile, 1, tmp_path / "out", notes.append) as engine:
         assert StageRunner(engine, store, Silent()).run("test", made) == 8
         assert json.loads((tmp_path / "out" / "machines.json").read_text())["zone"] == "europe-west4-a"
-    assert [(store.path(s.step_id) / "value").read_text() for s in made] == [f"{v} 1" for v in range(8)]
+    assert [store.read(s.step_id).text("value") for s in made] == [f"{v} 1" for v in range(8)]
     assert compute.machines == {}
     assert sorted(compute.deleted) == sorted(body["name"] for body in compute.inserted)
     assert not (tmp_path / "out" / "machines.json").exists()

@@ -22,22 +22,23 @@ from voxelcast.execution.journal import Journal, read_journal
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Batch, Step, run_batch
 from voxelcast.execution.workers import Workers
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 
-def write_value(folder: Path, *, value: int, **_: Any) -> None:
-    (folder / "value").write_text(str(value))
-    (folder / "pid").write_text(str(os.getpid()))
-    (folder / "threads").write_text(str(max(info["num_threads"] for info in threadpool_info())))
+def write_value(writer: ResultWriter, *, value: int, **_: Any) -> None:
+    writer.text("value", str(value))
+    writer.text("pid", str(os.getpid()))
+    writer.text("threads", str(max(info["num_threads"] for info in threadpool_info())))
 
 
-def refuse_three(folder: Path, *, value: int) -> None:
+def refuse_three(writer: ResultWriter, *, value: int) -> None:
     if value == 3:
         raise DataError("three is not allowed")
-    write_value(folder, value=value)
+    write_value(writer, value=value)
 
 
-def die(folder: Path, *, value: int) -> None:
+def die(writer: ResultWriter, *, value: int) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -54,35 +55,35 @@ def test_steps_run_once_in_other_processes_with_one_thread(tmp_path: Path) -> No
     made = steps(write_value, range(4))
     assert run(made, store) == 4
     assert run(made, store) == 0
-    folders = [store.path(step.step_id) for step in made]
-    assert [(folder / "value").read_text() for folder in folders] == ["0", "1", "2", "3"]
-    assert {(folder / "threads").read_text() for folder in folders} == {"1"}
-    assert str(os.getpid()) not in {(folder / "pid").read_text() for folder in folders}
+    results = [store.read(step.step_id) for step in made]
+    assert [result.text("value") for result in results] == ["0", "1", "2", "3"]
+    assert {result.text("threads") for result in results} == {"1"}
+    assert str(os.getpid()) not in {result.text("pid") for result in results}
 
 
-def one_dies(folder: Path, *, value: int) -> None:
+def one_dies(writer: ResultWriter, *, value: int) -> None:
     if value == 1:
-        die(folder, value=value)
-    write_value(folder, value=value)
+        die(writer, value=value)
+    write_value(writer, value=value)
 
 
-def dies_once(folder: Path, *, value: int) -> None:
-    mark = folder.parents[1] / f"died-{value}"
+def dies_once(writer: ResultWriter, *, value: int) -> None:
+    mark = writer.path.parents[2] / f"died-{value}"
     if value in (1, 2) and not mark.exists():
         mark.touch()
-        die(folder, value=value)
-    write_value(folder, value=value)
+        die(writer, value=value)
+    write_value(writer, value=value)
 
 
 def test_gpu_steps_run_in_this_process(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
     made = steps(write_value, range(2), uses_gpu=True)
     assert run(made, store) == 2
-    assert (store.path(made[0].step_id) / "pid").read_text() == str(os.getpid())
+    assert store.read(made[0].step_id).text("pid") == str(os.getpid())
 
 
-def divide_by_three(folder: Path, *, value: int) -> None:
-    write_value(folder, value=value)
+def divide_by_three(writer: ResultWriter, *, value: int) -> None:
+    write_value(writer, value=value)
     1 / (value - 3)
 
 
@@ -190,8 +191,8 @@ def test_steps_go_to_workers_of_their_kind(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(engine.batches) == [(0,), (1,), (2,), (3,), (4,)]
 
 
-def sleep_long(folder: Path, *, value: int) -> None:
-    (folder.parent / f"started-{value}").touch()
+def sleep_long(writer: ResultWriter, *, value: int) -> None:
+    (writer.path.parents[1] / f"started-{value}").touch()
     time.sleep(60)
 
 

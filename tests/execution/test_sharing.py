@@ -16,6 +16,7 @@ from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.execution.workers import Workers
+from voxelcast.store.result import ResultWriter, StepResult
 from voxelcast.store.steps import StepStore
 
 N = 12
@@ -33,11 +34,11 @@ class Nap(Job):
     def name(self) -> str:
         return f"n{self.number:02d}"
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         with self.log.open("a") as file:
             file.write(self.name + "\n")
         time.sleep(self.seconds)
-        (folder / "name.txt").write_text(self.name)
+        writer.text("name.txt", self.name)
 
 
 def run(root: Path, log: Path, seconds: float) -> None:
@@ -82,5 +83,5 @@ def test_a_killed_one_leaves_its_step_to_the_other(tmp_path):
     assert sorted(counts) == [f"n{k:02d}" for k in range(N)]
     assert sum(counts.values()) <= N + 1  # the step that was under way
     assert len(done(root)) == N
-    assert all((root / "nap" / name / "name.txt").read_text() == name[:3] for name in done(root))
+    assert all(StepResult(root / "nap" / name / "result.npz").text("name.txt") == name[:3] for name in done(root))
     assert list(root.glob("nap/.*")) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.experiment.miniature import ENERGY, read_table, run, settings
@@ -13,6 +12,7 @@ from voxelcast.core.errors import ConfigError, MissingPackageError
 from voxelcast.experiment.plan import FIT
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -20,8 +20,8 @@ SMALL: dict[str, Any] = {"folds": {"n": 3, "nested": True}, "significance": {"pe
 
 
 def _model(output: Path) -> dict[str, Any]:
-    (file,) = (output / "steps").rglob("model.npz")
-    return dict(np.load(file))
+    (file,) = (output / "steps" / "fit").rglob("result.npz")
+    return StepResult(file).arrays("model")
 
 
 def test_a_searched_encoder_is_nested_and_its_model_is_stored_as_arrays(images: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.experiment.results import voxels_at_quantiles, write_example_voxels
 from voxelcast.experiment.steps.extract import Readable
+from voxelcast.store.result import ResultWriter, StepResult
 
 
 @pytest.mark.parametrize(
@@ -38,11 +39,14 @@ def test_rows_are_those_of_the_score(tmp_path: Path, nested: bool) -> None:
     train, test = rng.normal(size=(6, 5)), rng.normal(size=(5, 5))
     readable = _readable(np.array([0, 1, 3, 5]), np.array([0, 2, 4]))
     out_of_fold, predictions = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
-    for name, array in (("train", train), ("test", test), ("out_of_fold", out_of_fold), ("predictions", predictions)):
-        np.save(tmp_path / f"{name}.npy", array)
     scores: FloatArray = np.array([0.1, 0.4, 0.2, 0.3, 0.0])
-    np.savez(tmp_path / "voxels.npz", **{"pearson_r" if nested else "held_out_r": scores})
-    write_example_voxels(tmp_path / "example.npz", tmp_path, tmp_path, readable)
+    writer = ResultWriter(tmp_path / "result.npz")
+    for name, array in (("train", train), ("test", test), ("out_of_fold", out_of_fold), ("predictions", predictions)):
+        writer.array(name, array)
+    writer.array("voxels/pearson_r" if nested else "voxels/held_out_r", scores)
+    writer.close()
+    result = StepResult(tmp_path / "result.npz")
+    write_example_voxels(tmp_path / "example.npz", result, result, readable)
     with np.load(tmp_path / "example.npz") as found:
         assert found["voxel"].tolist() == [1, 3, 2]
         np.testing.assert_array_equal(found["score"], scores[[1, 3, 2]])
@@ -52,6 +56,9 @@ def test_rows_are_those_of_the_score(tmp_path: Path, nested: bool) -> None:
 
 
 def test_no_score_no_file(tmp_path: Path) -> None:
-    np.savez(tmp_path / "voxels.npz", noise_ceiling_r=np.ones(3))
-    write_example_voxels(tmp_path / "example.npz", tmp_path, tmp_path, _readable(np.arange(2), np.arange(0)))
+    writer = ResultWriter(tmp_path / "result.npz")
+    writer.array("voxels/noise_ceiling_r", np.ones(3))
+    writer.close()
+    result = StepResult(tmp_path / "result.npz")
+    write_example_voxels(tmp_path / "example.npz", result, result, _readable(np.arange(2), np.arange(0)))
     assert not (tmp_path / "example.npz").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from tests.experiment.miniature import run, settings, write_dataset
 from voxelcast.core.errors import ConfigError, DataError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.compress import CompressedSpace, CompressJob, scores_path
+from voxelcast.experiment.steps.compress import CompressedSpace, CompressJob, scores_name
 from voxelcast.features.settings import CompressionSettings
+from voxelcast.store.result import StepResult
 from voxelcast.store.steps import StepId, StepStore
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -43,7 +43,7 @@ def test_a_run(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ch
     plain = settings(videos, encoders=["ridge"], folds={"n": 3, "nested": True}, compress=compress) | changes
     plain["networks"][0]["layers"] = ["colour"]
     run(plain, tmp_path / "out")
-    facts = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("facts.json") if "compress" in str(path)]
+    facts = [StepResult(path).json("facts") for path in (tmp_path / "out" / "steps" / "compress").rglob("result.npz")]
     features = {"pyramid(1, 2)": 3 * 5}.get(
         plain.get("spatial_pool", ""), 192 * (3 if plain.get("pool") == "none" else 1)
     )
@@ -102,16 +102,15 @@ def test_the_seed_is_in_the_compression_only_where_something_is_left_to_chance()
 
 def _compressed(folder: Path, components: int) -> CompressedSpace:
     store, shard = StepStore(folder), StepId("extract", "net", "0" * 32)
-    store.path(shard).mkdir(parents=True)
-    features = np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32)
-    np.save(store.path(shard) / "colour.npy", features)
+    with store.writing(shard) as writer:
+        writer.array("features/colour", np.random.default_rng(0).standard_normal((20, 50)).astype(np.float32))
     compression = CompressionSettings(components=components)
     step = Step(
         CompressJob("net", "colour", "", None, (shard,), np.arange(16) % 4, ((), (1,)), compression, 0, axis=False)
     )
     step.run(store)
-    folder = store.path(step.step_id)
-    return CompressedSpace("net", "colour", True, lambda excluded: np.load(scores_path(folder, excluded)))
+    result = store.read(step.step_id)
+    return CompressedSpace("net", "colour", True, lambda excluded: result.array(scores_name(excluded)))
 
 
 def test_one_fit_of_principal_components_serves_every_number_of_them(tmp_path: Path) -> None:

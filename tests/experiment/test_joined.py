@@ -16,6 +16,7 @@ from voxelcast.experiment.settings_file import parse_config
 from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import weight_rows
 from voxelcast.results.read import read_results
+from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -52,9 +53,8 @@ def test_all_layers_joined_are_one_row_more(images: Path, tmp_path: Path, change
     assert sum(of_joined) > 0
     tried = {(line["network"], line["weights"], line["layer"]) for line in read_table(out / "search.csv")}
     assert ("joined", "none", "all layers") in tried
-    (model,) = (out / "steps" / "fit").rglob("model.npz")
-    with np.load(model) as arrays:
-        names = [arrays[name][0] for name in arrays.files if name.endswith("_model")]
+    (fit,) = (out / "steps" / "fit").rglob("result.npz")
+    names = [array[0] for name, array in StepResult(fit).arrays("model").items() if name.endswith("_model")]
     assert "joined" in names
     assert "together with a model on all of them joined" in (out / "notes.json").read_text()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -216,9 +215,9 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     for step in (step for steps in extracted.values() for step in steps):
         job: Any = step.job
         ids = [one.stimulus_id for one in job.stimuli] if isinstance(job, ExtractJob) else job.ids
-        store.path(step.step_id).mkdir(parents=True, exist_ok=True)
-        records = [{"stimulus_id": name, "n_frames": 1, "broken": None} for name in ids]
-        (store.path(step.step_id) / "stimuli.json").write_text(json.dumps(records))
+        if not store.is_done(step.step_id):
+            with store.writing(step.step_id) as writer:
+                writer.json("stimuli", [{"stimulus_id": name, "n_frames": 1, "broken": None} for name in ids])
     readable = plan.readable(extracted)
     folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(config.folds.repeats)]
     layers, joins = [one for one, _ in folded], list[Step]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from tests.experiment.miniature import read_table, run, settings, stimulus_ids, 
 from voxelcast.core.errors import ConfigError, OptionError
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -66,7 +66,7 @@ def test_repeats_average_the_score_over_partitions(images: Path, tmp_path: Path,
     run(plain, tmp_path / "once", store=store)
     summary = run(plain | {"folds": {"n": 4, "repeats": 3}}, tmp_path / "thrice", store=store)
     (once,), (thrice,) = (read_table(tmp_path / name / "scores.csv") for name in ("once", "thrice"))
-    found = [json.loads(path.read_text()) for path in (store / "fit").glob("ann*/result.json")]
+    found = [StepResult(path).json("scores") for path in (store / "fit").glob("ann*/result.npz")]
     (scores,) = [row["score_of_repeats"] for row in found if "score_of_repeats" in row]
     assert scores[0] == float(once["score"])
     assert len(set(scores)) == 3

@@ -40,6 +40,7 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.fit import shown_params
+from voxelcast.store.result import StepResult
 from voxelcast.store.steps import StepStore
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -207,11 +208,11 @@ def test_scores_equal_plain_loops_over_sklearn(encoder: str, images: Path, tmp_p
     run(plain, tmp_path / "out")
     out = tmp_path / "out"
     ids, predictions = predicted(out)
-    shards = sorted((out / "steps" / "extract").iterdir())
-    listed = [record["stimulus_id"] for s in shards for record in json.loads((s / "stimuli.json").read_text())]
+    shards = [StepResult(path) for path in sorted((out / "steps" / "extract").glob("*/result.npz"))]
+    listed = [record["stimulus_id"] for shard in shards for record in shard.json("stimuli")]
     places = [listed.index(i) for i in ids]
     features = {
-        layer: np.concatenate([np.load(s / f"{layer}.npy") for s in shards])[places].astype(float)
+        layer: np.concatenate([shard.array(f"features/{layer}") for shard in shards])[places].astype(float)
         for layer in ("colour", "static.4")
     }
     rows = read_table(out / "search.csv")

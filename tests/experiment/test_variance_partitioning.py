@@ -26,7 +26,7 @@ from voxelcast.report.page import write_report
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import fold_r2, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
-from voxelcast.store.atomic import read_json
+from voxelcast.store.result import StepResult
 from voxelcast.store.steps import StepId, StepStore
 
 GROUPS = {"colour": ["colour"], "edges": ["static.*"]}
@@ -37,18 +37,17 @@ def divide(
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Do the step on features and responses given, and return its rows by kind and part."""
     store, prepared = StepStore(tmp_path), StepId("responses", "ann_all", "0" * 32)
-    responses = store.path(prepared)
-    responses.mkdir(parents=True)
-    np.save(responses / "train.npy", Y)
-    np.save(responses / "valid.npy", np.ones(Y.shape[1], dtype=bool))
-    np.savez(responses / "ceilings.npz", noise_ceiling_r2=np.linspace(0.5, 0.7, Y.shape[1]))
+    with store.writing(prepared) as writer:
+        writer.array("train", Y)
+        writer.array("valid", np.ones(Y.shape[1], dtype=bool))
+        writer.array("ceilings/noise_ceiling_r2", np.linspace(0.5, 0.7, Y.shape[1]))
     stored = []
     for name, layers in groups.items():
         compressed = []
         for index, X in enumerate(layers):
             step_id = StepId("compress", f"{name}{index}", "0" * 32)
-            store.path(step_id).mkdir(parents=True)
-            np.save(store.path(step_id) / "scores.npy", X)
+            with store.writing(step_id) as writer:
+                writer.array("scores", X)
             compressed.append(CompressedLayer(step_id, "net", "none", f"{name}{index}", "", fitted_in_folds=False))
         stored.append(LayerGroup(name, tuple(compressed)))
     n = len(Y)
@@ -59,7 +58,7 @@ def divide(
         PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(resamples=200), seed=0)
     )
     step.run(store)
-    return {(row["kind"], row["part"]): row for row in read_json(store.path(step.step_id) / "parts.json")}
+    return {(row["kind"], row["part"]): row for row in store.read(step.step_id).json("parts")}
 
 
 @pytest.mark.parametrize(
@@ -111,9 +110,8 @@ def test_equals_ridge_cv_in_loops(tmp_path: Path) -> None:
     rows = divide(tmp_path, layers, Y, n_folds=3)
     assert len(rows) == 7 + 7
     folds = np.arange(n) % 3
-    (voxels,) = tmp_path.glob("partition/*/voxels.npz")
-    with np.load(voxels) as arrays:
-        voxels = dict(arrays)
+    (file,) = tmp_path.glob("partition/*/result.npz")
+    voxels = StepResult(file).arrays("voxels")
     for name in ("a", "b", "a+c", "a+b+c"):
         predicted = np.empty(Y.shape)
         for fold in range(3):

@@ -33,12 +33,46 @@ def test_image_is_one_frame_at_time_zero(tmp_path: Path) -> None:
 # Truth: how each EXIF orientation is to be shown, as array operations on what is stored.
 @pytest.mark.parametrize(
     ("orientation", "shown"),
-    [(1, RGB), (2, RGB[:, ::-1]), (3, RGB[::-1, ::-1]), (6, np.rot90(RGB, -1)), (8, np.rot90(RGB, 1))],
+    [
+        (1, RGB),
+        (2, RGB[:, ::-1]),
+        (3, RGB[::-1, ::-1]),
+        (4, RGB[::-1]),
+        (5, RGB.transpose(1, 0, 2)),
+        (6, np.rot90(RGB, -1)),
+        (7, RGB[::-1, ::-1].transpose(1, 0, 2)),
+        (8, np.rot90(RGB, 1)),
+        (0, RGB),
+        (9, RGB),
+    ],
 )
-def test_exif_orientation(tmp_path: Path, orientation: int, shown: ByteArray) -> None:
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
+def test_exif_orientation(tmp_path: Path, suffix: str, orientation: int, shown: ByteArray) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert np.array_equal(_read(tmp_path, Image.fromarray(RGB), exif=exif), shown)
+    read = _read(tmp_path, Image.fromarray(RGB), f"a.{suffix}", exif=exif, lossless=True)
+    assert np.array_equal(read, shown)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tiff", "avif"])
+def test_damaged_exif_costs_no_picture(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", 72.0
+    exif[0x8769] = {0x9000: b"0230", 0x829A: 0.5}
+    whole, n_read = exif.tobytes(), 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        for place in rng.integers(6, len(whole), rng.integers(1, 4)):
+            damaged[place] = rng.integers(256)
+        try:
+            Image.fromarray(RGB).save(tmp_path / f"a.{suffix}", exif=bytes(damaged))
+        except Exception:
+            continue  # the encoder would not write it
+        assert read_image(as_stimulus(tmp_path / f"a.{suffix}")).shape in ((6, 10, 3), (10, 6, 3))
+        n_read += 1
+    assert n_read > 100
 
 
 def test_transparency_is_composited_on_mid_grey(tmp_path: Path) -> None:

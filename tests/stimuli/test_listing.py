@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, UnsafeFileError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, UnsafeFileError, VoxelcastWarning
 from voxelcast.stimuli.listing import list_stimuli
 
 
@@ -76,3 +76,23 @@ def test_a_suffix_keeps_two_files_of_one_name_apart(tmp_path: Path) -> None:
         list_stimuli(tmp_path, recursive=True)
     ids = [stimulus.stimulus_id for stimulus in list_stimuli(tmp_path, recursive=True, keep_suffix=True)]
     assert ids == ["deep/clip.mp4", "deep/clip.webm"]
+
+
+def test_files_passed_over_for_their_suffix_are_named(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jfif", "c.AVIF", "d.heic", "e.3gp", "f.HEIC", "notes.txt", "table.csv", ".hidden.flv"):
+        (tmp_path / name).write_bytes(b"")
+    said = r"3 files are no stimuli by their suffix \(.*1 \.heic.*\): d\.heic, e\.3gp, f\.HEIC; .*convert"
+    with pytest.warns(VoxelcastWarning, match=said):
+        listed = list_stimuli(tmp_path)
+    assert [stimulus.stimulus_id for stimulus in listed] == ["a", "b", "c"]
+    assert all(stimulus.is_image for stimulus in listed)
+    archive = _zip(tmp_path / "s.zip", "in/a.png", "in/b.flv", "in/notes.txt", "__MACOSX/c.flv")
+    with pytest.warns(VoxelcastWarning, match=r"1 files .* \(1 \.flv\): in/b\.flv;"):
+        assert len(list_stimuli(archive)) == 1
+
+
+def test_nothing_is_said_of_tables_and_texts(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for name in ("a.png", "README", "responses.npy", "stimuli.csv", "sub01.nii.gz", "metadata.json", "Thumbs.db"):
+        (tmp_path / name).write_bytes(b"")
+    assert len(list_stimuli(tmp_path)) == 1
+    assert not recwarn.list

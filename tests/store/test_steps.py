@@ -18,18 +18,19 @@ STEP = StepId("fit", "sub01_V1", "0123456789abcdef0123456789abcdef")
 def test_a_step_appears_whole_with_its_mark(tmp_path: Path) -> None:
     store = StepStore(tmp_path / "steps")
     assert not store.is_done(STEP)
-    with store.writing(STEP) as folder:
-        (folder / "a.txt").write_text("x")
+    with store.writing(STEP) as writer:
+        writer.text("a.txt", "x")
         assert not store.path(STEP).exists()
     assert store.is_done(STEP)
-    assert (store.path(STEP) / "a.txt").read_text() == "x"
+    assert store.read(STEP).text("a.txt") == "x"
+    assert sorted(path.name for path in store.path(STEP).iterdir()) == ["DONE", "result.npz"]
     assert store.facts(STEP)["key"] == STEP.key
 
 
 def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
-    with pytest.raises(RuntimeError, match="on purpose"), store.writing(STEP) as folder:
-        (folder / "half").write_text("x")
+    with pytest.raises(RuntimeError, match="on purpose"), store.writing(STEP) as writer:
+        writer.text("half", "x")
         raise RuntimeError("on purpose")
     assert not store.is_done(STEP)
     assert list((tmp_path / "fit").iterdir()) == []
@@ -39,7 +40,8 @@ def test_what_a_killed_step_left_is_cleared(tmp_path: Path) -> None:
     store = StepStore(tmp_path)
     left = store.path(STEP).with_name(f".{store.path(STEP).name}.dead")
     left.mkdir(parents=True)
-    with store.writing(STEP) as folder:
+    with store.writing(STEP) as writer:
+        folder = writer.path.parent
         (found,) = store.unfinished([STEP]).values()
         assert set(found) == {left, folder}
         assert (is_worked_in(folder), is_worked_in(left)) == (True, False)
@@ -110,10 +112,10 @@ def test_two_runs_that_share_a_store_do_not_disturb_each_other(tmp_path: Path) -
     first, second = StepStore(tmp_path), StepStore(tmp_path)
     with first.writing(STEP) as one:
         with second.writing(STEP) as two:
-            (one / "value").write_text("x")
-            (two / "value").write_text("x")
+            one.text("value", "x")
+            two.text("value", "x")
         assert second.is_done(STEP)
         mark = (second.path(STEP) / "DONE").stat().st_ino
     assert (first.path(STEP) / "DONE").stat().st_ino == mark
-    assert sorted(p.name for p in first.path(STEP).iterdir()) == ["DONE", "value"]
+    assert sorted(p.name for p in first.path(STEP).iterdir()) == ["DONE", "result.npz"]
     assert sorted(p.name for p in (tmp_path / "fit").iterdir()) == [first.path(STEP).name]

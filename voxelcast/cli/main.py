@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -19,7 +21,7 @@ from voxelcast.cli.results import maps, report, view
 from voxelcast.cli.rsa import rsa
 from voxelcast.cli.simulate import demo, simulate
 from voxelcast.cli.submission import score, submission
-from voxelcast.core.errors import VoxelcastError
+from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,7 +72,9 @@ for command in _COMMANDS:
 
 
 def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
-    """Run a command line and exit; an error is one line on standard error."""
+    """Run a command line and exit; an error or a warning is one line on standard error."""
+    warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that are not needed
     try:
         commands(standalone_mode=False, prog_name=program)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -86,6 +90,21 @@ def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
         _stop(str(error), 1)
     except OSError as error:
         _stop(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show what is said to users as a line, and other packages' warnings as Python does."""
+    if issubclass(category, VoxelcastWarning):
+        print(f"voxelcast: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=file or sys.stderr, end="")
 
 
 def _stop(message: str, code: int) -> None:

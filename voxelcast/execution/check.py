@@ -16,6 +16,7 @@ from voxelcast.execution.opening import open_engine
 from voxelcast.execution.profile import LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 
@@ -36,9 +37,9 @@ def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str
             with open_engine(profile, 1, Path(folder), note) as engine:
                 step = Step(CheckJob(kind), uses_gpu=kind == "gpu")
                 StageRunner(engine, store, Silent(), retries=0).run("check", [step])
-            host, cores = (store.path(step.step_id) / "found").read_text().splitlines()
+            host, cores = store.read(step.step_id).json("found")
             yield (
-                f"{kind} workers: a step ran on {host} ({cores} {'core' if cores == '1' else 'cores'} for it"
+                f"{kind} workers: a step ran on {host} ({cores} {'core' if cores == 1 else 'cores'} for it"
                 f"{' and a GPU' if kind == 'gpu' else ''}) and its result came back, "
                 f"{time.monotonic() - started:.0f} s in all"
             )
@@ -57,6 +58,6 @@ class CheckJob(Job):
         """Kind of worker."""
         return self.worker
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``found``: host and cores, a line each."""
-        (folder / "found").write_text(f"{platform.node()}\n{available_cores()}\n")
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write ``found``: host and cores."""
+        writer.json("found", [platform.node(), available_cores()])

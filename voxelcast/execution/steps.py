@@ -16,7 +16,8 @@ from voxelcast.core.progress import Progress
 from voxelcast.core.settings import content
 from voxelcast.execution.machine import claim_gpu
 from voxelcast.store.keys import content_key
-from voxelcast.store.steps import StepId, StepStore
+from voxelcast.store.result import ResultWriter, StepResult
+from voxelcast.store.steps import LAYOUT, StepId, StepStore
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class StepContext:
     step_id: StepId
     progress: Progress | None = None
 
-    def path(self, step: StepId) -> Path:
-        """Return the folder of a finished step."""
-        return self.store.path(step)
+    def read(self, step: StepId) -> StepResult:
+        """Return the result of a finished step."""
+        return self.store.read(step)
 
     @property
     def scratch(self) -> Path:
@@ -56,8 +57,8 @@ class Job(ABC):
         """What the step is called, e.g. ``"sub01_V1"``; part of its folder's name."""
 
     @abstractmethod
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Do the work and write the result into a folder."""
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Do the work and write the result."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,15 +71,15 @@ class Step:
 
     @cached_property
     def step_id(self) -> StepId:
-        """Kind, name and the key: the hash of the job's kind, version and content."""
+        """Kind, name and the key: the hash of the store's layout and the job's kind, version and content."""
         job = self.job
-        key = content_key({"kind": job.kind, "version": job.version, "job": content(job)})
+        key = content_key({"store": LAYOUT, "kind": job.kind, "version": job.version, "job": content(job)})
         return StepId(job.kind, job.name, key)
 
     def run(self, store: StepStore, progress: Progress | None = None) -> None:
         """Do the job and keep its result in the store."""
-        with store.writing(self.step_id) as folder:
-            self.job.run(folder, StepContext(store, self.step_id, progress))
+        with store.writing(self.step_id) as writer:
+            self.job.run(writer, StepContext(store, self.step_id, progress))
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,11 @@ from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
-from voxelcast.experiment.steps.extract import LoadedNetwork, layer_path, network_of, pool_index
+from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, network_of, pool_index
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.search.memory import FitSize, fit_bytes
-from voxelcast.store.atomic import read_json
 from voxelcast.store.memory import resident_mb
 
 _VOXELS = 200
@@ -174,7 +173,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
     """
     steps = plan.responses_steps()
     voxels = {
-        pair: int(read_json(plan.store.path(step.step_id) / "facts.json")["n_voxels"])
+        pair: int(plan.store.read(step.step_id).json("facts")["n_voxels"])
         for pair, step in steps.items()
         if plan.store.is_done(step.step_id)
     }
@@ -236,16 +235,15 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
     from voxelcast.networks.layer_sizes import extraction_cost
 
     settings, steps = plan.config.extraction, extracted[network.shown]
-    done = [step for step in steps if plan.store.is_done(step.step_id)]
-    left = sum(step.size for step in steps) - sum(step.size for step in done)
+    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
+    left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
     features = list(product(network.layers, settings.pools))
     shapes = {}
     for layer, pool in features:
-        index = pool_index(pool, settings.pools)
-        paths = [layer_path(plan.store.path(step.step_id), layer, index) for step in done]
-        found = next((path for path in paths if path.is_file()), None)
+        name = feature_name(layer, pool_index(pool, settings.pools))
+        found = next((one for one in done if name in one), None)
         if found is not None:
-            shapes[layer, pool] = np.load(found, mmap_mode="r").shape[1:]
+            shapes[layer, pool] = found.stored(name).shape[1:]
     if not left and len(shapes) == len(features):
         return _counted(plan, network.shown, shapes)
     loaded = network_of(network.settings, network.seed, plan.config.compute.device)

@@ -21,7 +21,7 @@ from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
-from voxelcast.experiment.steps.extract import layer_path
+from voxelcast.experiment.steps.extract import feature_name
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.networks.settings import NetworkSettings
 from voxelcast.stimuli.sampling import FrameSampling
@@ -101,7 +101,7 @@ def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]
     extracted = plan.extract_steps()
 
     def features(network: str, layer: str) -> FeatureMatrix:
-        return FeatureMatrix([layer_path(plan.store.path(step.step_id), layer) for step in extracted[network]])
+        return FeatureMatrix([plan.store.read(step.step_id).stored(feature_name(layer)) for step in extracted[network]])
 
     rows = []
     for roi, (network, layer) in truth["plan"]["drivers"].items():

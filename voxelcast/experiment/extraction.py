@@ -19,7 +19,7 @@ from voxelcast.execution.opening import fetch_inputs, open_engine, send_results,
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.steps.extract import extract_steps, layer_path, load
+from voxelcast.experiment.steps.extract import extract_steps, feature_name, load
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
@@ -101,19 +101,18 @@ def _check_output(output: Path, settings: Mapping[str, object]) -> None:
 
 
 def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], output: Path) -> list[dict[str, object]]:
-    folders = [store.path(step.step_id) for step in steps]
-    records = [record for folder in folders for record in read_json(folder / "stimuli.json")]
+    results = [store.read(step.step_id) for step in steps]
+    records = [record for result in results for record in result.json("stimuli")]
     for layer in layers:
-        shards = [layer_path(folder, layer) for folder in folders if layer_path(folder, layer).is_file()]
+        shards = [result.stored(feature_name(layer)) for result in results if feature_name(layer) in result]
         if shards:
             shape = FeatureMatrix(shards).stored_shape
             with atomic_path(output / f"{layer}.npy") as temporary:
                 target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
                 row = 0
                 for shard in shards:  # one at a time: only so many files may be open
-                    values = np.load(shard, mmap_mode="r")
-                    target[row : row + len(values)] = values
-                    row += len(values)
+                    target[row : row + shard.shape[0]] = shard.map()
+                    row += shard.shape[0]
                 target.flush()
     write_table(output, EXTRACTED_STIMULI, records)
     return records

@@ -13,7 +13,7 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
-from voxelcast.store.atomic import read_json
+from voxelcast.store.result import StepResult
 
 _NAMED = 3  # in one line; scores.csv has them all
 _GO_ON = "fix the cause and run the same command again: it does just what is missing"
@@ -45,9 +45,9 @@ class Finished:
     undivided: Sequence[Failure]
     steps: Sequence[Step]
 
-    def folder(self, step: Step) -> Path:
-        """Where a step's result lies."""
-        return self.plan.store.path(step.step_id)
+    def read(self, step: Step) -> StepResult:
+        """Return a step's result."""
+        return self.plan.store.read(step.step_id)
 
     def notes(self) -> list[str]:
         """Return what a reader of the scores has to know, a sentence or two each."""
@@ -86,7 +86,7 @@ class Finished:
 
     def _significance_notes(self) -> list[str]:
         """Say where voxels could not be tested because nothing can change places."""
-        results = {pair: read_json(self.folder(step) / "result.json") for pair, step in self.fits.items()}
+        results = {pair: self.read(step).json("scores") for pair, step in self.fits.items()}
         untested = [
             " ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)
         ]

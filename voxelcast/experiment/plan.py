@@ -33,7 +33,6 @@ from voxelcast.search.folds import choose_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.atomic import read_json
 from voxelcast.store.keys import file_hash
 from voxelcast.store.steps import StepStore
 
@@ -173,7 +172,7 @@ class Plan:
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         broken_of: dict[str, dict[str, str]] = {}
         for shown, steps in extracted.items():
-            records = [one for step in steps for one in read_json(self.store.path(step.step_id) / "stimuli.json")]
+            records = [one for step in steps for one in self.store.read(step.step_id).json("stimuli")]
             check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in records], "the stimuli", ids)
             broken_of[shown] = {one["stimulus_id"]: one["broken"] for one in records if one["broken"]}
         first, broken = next(iter(broken_of.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,15 +10,18 @@ import numpy as np
 
 from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import VoxelcastError
+from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.report.brain_maps import FOLDER, remove_maps
+from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
 from voxelcast.results.write import (
+    EXAMPLE_FILE,
     PARTITION_FILE,
     VOXEL_FILE,
+    WEIGHT_FILE,
     pair_file,
     remove_pairs,
     remove_tables,
@@ -25,8 +29,9 @@ from voxelcast.results.write import (
     write_predictions,
     write_table,
 )
-from voxelcast.store.atomic import read_json, save_array, save_arrays, write_bytes, write_json
+from voxelcast.store.atomic import save_array, save_arrays, write_json
 from voxelcast.store.provenance import collect_provenance
+from voxelcast.store.result import StepResult
 
 QUANTILES: Final = (1.0, 0.75, 0.5)
 """The voxels of the examples: that with the best score, the one at the upper quartile, and the median one."""
@@ -38,20 +43,20 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
     remove_pairs(output, finished.missing)
     write_table(output, SCORES, rows, pools=pools, missing=bool(finished.missing))
-    folders = {pair: finished.folder(step) for pair, step in finished.fits.items()}
+    fits = {pair: finished.read(step) for pair, step in finished.fits.items()}
     n_folds = int(finished.layers.fold_ids.max()) + 1
     for table, file in ((SEARCH, "search.csv"), (WEIGHTS, "weights.csv")):
-        parts = [folder / file for folder in folders.values()]
+        parts = [fit.text(file) for fit in fits.values()]
         write_joined(output, table, parts, pools=pools, n_folds=n_folds)
-    for pair, folder in folders.items():
-        save_array(pair_file(output, "weights/{}.npy", pair), np.load(folder / "layer_weights.npy"))
-        write_bytes(pair_file(output, VOXEL_FILE, pair), (folder / "voxels.npz").read_bytes())
-        _write_predictions(output, pair, folder, finished.readable)
-        responses = finished.folder(finished.responses[pair])
-        write_example_voxels(pair_file(output, "examples/{}.npz", pair), responses, folder, finished.readable)
+    for pair, fit in fits.items():
+        save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
+        save_arrays(pair_file(output, VOXEL_FILE, pair), fit.arrays("voxels"))
+        _write_predictions(output, pair, fit, finished.readable)
+        responses = finished.read(finished.responses[pair])
+        write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, finished.readable)
     _write_partition(finished, output)
     layers = (
-        read_json(finished.plan.store.path(layer.step) / "facts.json")
+        finished.plan.store.read(layer.step).json("facts")
         | {"network": layer.network, "layer": layer.layer, "pool": layer.pool}
         for layer in finished.layers.layers
     )
@@ -72,11 +77,10 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     named = {"subject": pair[0], "roi": pair[1]}
     if pair in finished.missing:
         return named | {"missing": finished.missing[pair].reason}
-    folder = finished.folder(finished.fits[pair])
-    result = read_json(folder / "result.json")
-    with np.load(folder / "voxels.npz") as voxels:
-        nested = _normalised(voxels, "pearson_r", "noise_ceiling_r")
-        held_out = _normalised(voxels, "held_out_r", "held_out_noise_ceiling_r")
+    fit = finished.read(finished.fits[pair])
+    result, voxels = fit.json("scores"), fit.arrays("voxels")
+    nested = _normalised(voxels, "pearson_r", "noise_ceiling_r")
+    held_out = _normalised(voxels, "held_out_r", "held_out_noise_ceiling_r")
     row: dict[str, Any] = {**dict.fromkeys(SCORES.names()), **result, **named}
     row["held_out_low"], row["held_out_high"] = result.get("held_out_score_low"), result.get("held_out_score_high")
     row["noise_ceiling_r"], row["noise_normalised_r"] = nested
@@ -90,7 +94,7 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     return row
 
 
-def _normalised(voxels: Any, score: str, ceiling: str) -> tuple[float | None, float | None]:
+def _normalised(voxels: Mapping[str, FloatArray], score: str, ceiling: str) -> tuple[float | None, float | None]:
     """Mean ceiling over voxels, and mean score over mean ceiling (of the voxels that have both)."""
     if ceiling not in voxels or not np.isfinite(voxels[ceiling]).any():
         return None, None
@@ -103,32 +107,31 @@ def _normalised(voxels: Any, score: str, ceiling: str) -> tuple[float | None, fl
     return mean_ceiling, float(voxels[score][both].mean() / voxels[ceiling][both].mean())
 
 
-def _write_predictions(output: Path, pair: Pair, folder: Path, readable: Readable) -> None:
+def _write_predictions(output: Path, pair: Pair, fit: StepResult, readable: Readable) -> None:
     """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
-    ids, split, source = readable.test_ids, "test", folder / "predictions.npy"
-    if not ids and (folder / "out_of_fold.npy").is_file():
-        ids, split, source = readable.train_ids, "train (out of fold)", folder / "out_of_fold.npy"
-    write_predictions(output, pair, np.load(source), ids, split)
+    ids, split, name = readable.test_ids, "test", "predictions"
+    if not ids and "out_of_fold" in fit:
+        ids, split, name = readable.train_ids, "train (out of fold)", "out_of_fold"
+    write_predictions(output, pair, fit.array(name), ids, split)
 
 
-def write_example_voxels(path: Path, responses: Path, fit: Path, readable: Readable) -> None:
+def write_example_voxels(path: Path, responses: StepResult, fit: StepResult, readable: Readable) -> None:
     """Write ``voxel``, ``quantile``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
 
     The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
     held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
-    ``responses`` and ``fit`` are the folders of the finished steps of one subject and ROI.
+    ``responses`` and ``fit`` are the results of the finished steps of one subject and ROI.
     """
-    with np.load(fit / "voxels.npz") as voxels:
-        nested = "pearson_r" in voxels
-        if not nested and "held_out_r" not in voxels:
-            return
-        scores = voxels["pearson_r" if nested else "held_out_r"]
+    nested = "voxels/pearson_r" in fit
+    if not nested and "voxels/held_out_r" not in fit:
+        return
+    scores = fit.array("voxels/pearson_r" if nested else "voxels/held_out_r")
     chosen, quantiles = voxels_at_quantiles(scores)
     if not chosen.size:
         return
-    source, rows = ("train.npy", readable.train_rows) if nested else ("test.npy", readable.test_rows)
-    measured = np.load(responses / source, mmap_mode="r")[rows][:, chosen]
-    predicted = np.load(fit / ("out_of_fold.npy" if nested else "predictions.npy"), mmap_mode="r")[:, chosen]
+    source, rows = ("train", readable.train_rows) if nested else ("test", readable.test_rows)
+    measured = responses.mapped(source)[rows][:, chosen]
+    predicted = fit.mapped("out_of_fold" if nested else "predictions")[:, chosen]
     arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
     save_arrays(path, arrays | {"measured": measured, "predicted": predicted})
 
@@ -153,9 +156,9 @@ def _write_partition(finished: Finished, output: Path) -> None:
     remove_pairs(output, finished.fits.keys() - finished.divided.keys(), [PARTITION_FILE])
     rows = []
     for pair, step in finished.divided.items():
-        folder = finished.folder(step)
-        write_bytes(pair_file(output, PARTITION_FILE, pair), (folder / "voxels.npz").read_bytes())
-        rows += [{"subject": pair[0], "roi": pair[1], **row} for row in read_json(folder / "parts.json")]
+        divided = finished.read(step)
+        save_arrays(pair_file(output, PARTITION_FILE, pair), divided.arrays("voxels"))
+        rows += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("parts")]
     write_table(output, VARIANCE_PARTITIONING, rows)
 
 
@@ -165,7 +168,7 @@ def _write_exclusions(finished: Finished, output: Path) -> None:
     for (subject, roi), step in finished.responses.items():
         rows += [
             {"kind": "voxel", "subject": subject, "roi": roi, "name": voxel, "reason": reason}
-            for voxel, reason in read_json(finished.folder(step) / "facts.json")["invalid"].items()
+            for voxel, reason in finished.read(step).json("facts")["invalid"].items()
         ]
     write_table(output, EXCLUSIONS, rows)
 
@@ -184,7 +187,7 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     if broken:
         return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
     predictions: dict[Pair, FloatArray] = {
-        pair: np.load(finished.folder(step) / "predictions.npy") for pair, step in finished.fits.items()
+        pair: finished.read(step).array("predictions") for pair, step in finished.fits.items()
     }
     try:
         challenge_of([dataset]).write(predictions, [dataset], output / "submission")
@@ -232,11 +235,16 @@ def remove_old_maps(finished: Finished, output: Path) -> bool:
         return False
     for pair in finished.plan.pairs:
         for steps, name in ((finished.fits, VOXEL_FILE), (finished.divided, PARTITION_FILE)):
-            new = finished.folder(steps[pair]) / "voxels.npz" if pair in steps else None
-            if _bytes_of(new) != _bytes_of(pair_file(output, name, pair)):
+            new = finished.read(steps[pair]).arrays("voxels") if pair in steps else {}
+            if not _same(new, pair_file(output, name, pair)):
                 return remove_maps(output, finished.plan.dataset)
     return False
 
 
-def _bytes_of(path: Path | None) -> bytes | None:
-    return path.read_bytes() if path is not None and path.is_file() else None
+def _same(arrays: Mapping[str, FloatArray], path: Path) -> bool:
+    """Whether a file holds just these arrays; one that is damaged does not."""
+    try:
+        there = read_arrays(path)
+    except DataError:
+        return False
+    return arrays.keys() == there.keys() and all(arrays[name].tobytes() == there[name].tobytes() for name in arrays)

@@ -1,20 +1,19 @@
-"""A feature matrix too large for memory: written row by row, read block by block."""
+"""A feature matrix too large for memory, read block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_shape
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError
+from voxelcast.core.errors import DataError, OptionError, ShapeError
+from voxelcast.store.result import StoredArray
 
 
 class FeatureMatrix:
-    """Rows of features stacked over shards; a shard is an array or a .npy file, which is mapped, not read.
+    """Rows of features stacked over shards; a shard is an array, or one in a file, which is mapped, not read.
 
     A file is mapped while a block is read and let go: what was read does not count as this process' memory, and the
     number of shards is not bounded by the number of files that may be open.
@@ -23,11 +22,11 @@ class FeatureMatrix:
     features are then columns of their own, first step first; :meth:`over_time` gives a matrix of weighted sums over
     time instead.
 
-    Raises MissingFileError or DataError if a file does not exist, or is no plain .npy array of floating-point numbers;
-    ShapeError if there is no shard, or the shards differ in their number of features or of time steps.
+    Raises DataError if a shard does not hold floating-point numbers; ShapeError if there is no shard, or the shards
+    differ in their number of features or of time steps.
     """
 
-    def __init__(self, shards: Sequence[Path | FloatArray], time_weights: FloatArray | None = None) -> None:
+    def __init__(self, shards: Sequence[StoredArray | FloatArray], time_weights: FloatArray | None = None) -> None:
         if not shards:
             raise ShapeError("a feature matrix needs at least one shard; got none")
         self._shards = tuple(shards)
@@ -92,17 +91,9 @@ class FeatureMatrix:
         return block
 
 
-def _opened(source: Path | FloatArray) -> FloatArray:
+def _opened(source: StoredArray | FloatArray) -> FloatArray:
     """Return a shard's rows; those of a file are mapped as long as the caller holds them."""
-    if not isinstance(source, Path):
-        return _check(source, "an array")
-    try:
-        mapped = np.load(source, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"feature file {source} does not exist; extract the features again") from error
-    except (ValueError, EOFError) as error:
-        raise DataError(f"feature file {source} is no plain .npy array; extract the features again") from error
-    return _check(mapped, str(source))
+    return _check(source.map(), str(source.path)) if isinstance(source, StoredArray) else _check(source, "an array")
 
 
 def _check(shard: FloatArray, name: str) -> FloatArray:
@@ -114,39 +105,3 @@ def _check(shard: FloatArray, name: str) -> FloatArray:
     if not np.issubdtype(shard.dtype, np.floating):
         raise DataError(f"features must be floating-point numbers; got {shard.dtype} from {name}")
     return shard
-
-
-class RowFile(AbstractContextManager["RowFile"]):
-    """A .npy file of float32 rows of a shape, written row by row; use it in a ``with`` block.
-
-    The number of rows is written into its head at the end. What is there is replaced. Unlike a memory map, what was
-    written does not count as this process' memory.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self._n_rows = 0
-        self._file = path.open("wb")
-        self._write_head()
-
-    def append(self, row: FloatArray) -> None:
-        """Write a row; raises ShapeError if it has another shape."""
-        if row.shape != self.shape:
-            raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
-        self._file.write(np.ascontiguousarray(row, dtype="<f4").data)
-        self._n_rows += 1
-
-    def close(self) -> None:
-        """Write the number of rows and close the file."""
-        if not self._file.closed:
-            self._file.seek(0)
-            self._write_head()
-            self._file.close()
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def _write_head(self) -> None:
-        # NumPy leaves room for any number of rows: the head's length does not depend on it.
-        head = {"descr": "<f4", "fortran_order": False, "shape": (self._n_rows, *self.shape)}
-        np.lib.format.write_array_header_1_0(self._file, head)

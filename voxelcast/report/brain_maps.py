@@ -18,6 +18,7 @@ from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
+from voxelcast.results.read import read_arrays
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -62,7 +63,7 @@ def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[
         for roi in dataset.rois(subject):
             path = output / "voxels" / f"{subject}_{roi}.npz"
             if path.is_file():
-                values = _read_arrays(path) | _read_arrays(output / "variance_partitioning" / path.name)
+                values = read_arrays(path) | read_arrays(output / "variance_partitioning" / path.name)
                 found.setdefault(subject, {})[roi] = values | _normalised(values)
     if needed and not found:
         raise MissingFileError(
@@ -70,14 +71,6 @@ def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[
             "finished run on it"
         )
     return found
-
-
-def _read_arrays(path: Path) -> dict[str, FloatArray]:
-    """Read named arrays; none where there is no such file."""
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
 
 
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +15,9 @@ import pandas as pd
 import yaml
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.core.errors import DataError, MissingFileError, one_line
 from voxelcast.results.schema import TABLES, Pair
+from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -186,10 +189,10 @@ def read_results(output: Path | str) -> Results:
         search=_of_layers(_read_table(output / "search.csv")),
         exclusions=_read_table(output / "exclusions.csv"),
         layers=_of_layers(_read_table(output / "layers.csv")),
-        voxels=_read_arrays(output / "voxels", pairs),
+        voxels=_read_pairs(output, pairs, VOXEL_FILE),
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
-        examples=_read_arrays(output / "examples", pairs),
+        examples=_read_pairs(output, pairs, EXAMPLE_FILE),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
@@ -255,12 +258,17 @@ def _of_layers(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["network"] != _JOINED[0]) | (table["layer"] != _JOINED[1])]
 
 
-def _read_arrays(folder: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
-    found: dict[Pair, dict[str, FloatArray]] = {}
-    for subject, roi in pairs:
-        path = folder / f"{subject}_{roi}.npz"
-        if not path.is_file():
-            continue  # the report says for how many pairs there are none
+def _read_pairs(output: Path, pairs: list[Pair], name: str) -> dict[Pair, dict[str, FloatArray]]:
+    found = {pair: read_arrays(pair_file(output, name, pair)) for pair in pairs}
+    return {pair: arrays for pair, arrays in found.items() if arrays}  # the report says for how many there are none
+
+
+def read_arrays(path: Path) -> dict[str, FloatArray]:
+    """Read the named arrays of an .npz file; none where there is no such file. Raises DataError if it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
         with np.load(path, allow_pickle=False) as arrays:
-            found[subject, roi] = {key: np.asarray(arrays[key], dtype=np.float64) for key in arrays.files}
-    return found
+            return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({one_line(error)}); run the experiment again") from error

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.results.schema import PREDICTED_STIMULI, TABLES, Pair, Table
-from voxelcast.store.atomic import save_array, write_bytes, write_text
+from voxelcast.store.atomic import save_array, write_text
 
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
+EXAMPLE_FILE: Final = "examples/{}.npz"
+WEIGHT_FILE: Final = "weights/{}.npy"
 _PREDICTIONS, _STIMULI = "predictions/{}.npy", "predictions/{}_stimuli.csv"
-PAIR_FILES: Final = (_PREDICTIONS, _STIMULI, VOXEL_FILE, "examples/{}.npz", "weights/{}.npy", PARTITION_FILE)
+PAIR_FILES: Final = (_PREDICTIONS, _STIMULI, VOXEL_FILE, EXAMPLE_FILE, WEIGHT_FILE, PARTITION_FILE)
 """Files of each subject x ROI."""
 
 
@@ -46,10 +48,9 @@ def write_table(output: Path, table: Table, rows: Iterable[Mapping[str, Any]], *
     write_text(output / table.file, table_text(table, rows, **there))
 
 
-def write_joined(output: Path, table: Table, parts: Iterable[Path], **there: Any) -> None:
-    """Write a table from the files of its parts, which have no header."""
-    header = table_text(table, [], **there).encode()
-    write_bytes(output / table.file, b"".join([header, *(part.read_bytes() for part in parts)]))
+def write_joined(output: Path, table: Table, parts: Iterable[str], **there: Any) -> None:
+    """Write a table from the texts of its parts, which have no header."""
+    write_text(output / table.file, "".join([table_text(table, [], **there), *parts]))
 
 
 def write_predictions(output: Path, pair: Pair, predictions: FloatArray, ids: Sequence[str], split: str) -> None:

@@ -17,7 +17,9 @@ from voxelcast.stimuli.stimulus import Stimulus
 # FFmpeg goes by content, not by suffix: a playlist or script that is named .mp4 could make it open other files or
 # network addresses. Only containers that hold their own frames are admitted, and only local files.
 _FORMATS = "mov,matroska,avi,gif,mpeg,mpegvideo,mpegts,m4v,h264,hevc,asf,ivf,obu,ogg"
-_SAFE_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+# Without this FFmpeg conceals what is damaged: the frame is grey, or a mixture of others.
+REPORT_DAMAGE = {"err_detect": "crccheck+bitstream+buffer+explode"}
+_SAFE_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **REPORT_DAMAGE}
 
 
 @contextmanager
@@ -30,8 +32,8 @@ def open_container(stimulus: Stimulus) -> Iterator[InputContainer]:
     # The prefix keeps a name such as "http:x.mp4" from being taken for an address.
     source: str | BinaryIO = f"file:{stimulus.path}" if stimulus.member is None else stimulus.open()
     try:
-        container = av.open(source, mode="r", options=dict(_SAFE_OPTIONS))
-    except av.FFmpegError as error:
+        container = av.open(source, mode="r", options=dict(_SAFE_OPTIONS), metadata_errors="replace")
+    except Exception as error:  # FFmpeg's own, and what damaged numbers and texts lead PyAV to
         raise StimulusError(
             f"{shown_name(stimulus)}: cannot be opened as a video ({reason(error)}), 0 frames decoded; {REMEDY}"
         ) from error
@@ -54,4 +56,8 @@ def video_stream(container: InputContainer, stimulus: Stimulus, index: int | Non
             )
     if not videos:
         raise StimulusError(f"{shown_name(stimulus)}: container claims no video stream, 0 frames decoded; {REMEDY}")
+    if videos[0].codec_context is None:
+        raise StimulusError(
+            f"{shown_name(stimulus)}: the video's codec is not known to FFmpeg, 0 frames decoded; {REMEDY}"
+        )
     return videos[0]

@@ -26,7 +26,7 @@ class FrameChunk:
     Parameters
     ----------
     frames : ndarray of shape (k, h, w, 3), uint8
-        RGB, upright, at the size of the file.
+        RGB, as a player shows them: upright, with square pixels, on mid-grey where they are transparent.
     indices : ndarray of shape (k,), int64
         Index of each frame in the video, from 0.
     times : ndarray of shape (k,), float64
@@ -57,9 +57,10 @@ def iter_frames(
     Of a part of a video (``stimulus.seconds``) only what is on the screen in that time counts, from the frame that is
     on at its beginning; see :mod:`voxelcast.stimuli.segment`.
 
-    Raises StimulusError where the file is broken: it cannot be opened, decoding fails, no frame is decoded, or more
-    than ``tolerate_shortfall`` fewer than claimed. A file that ends too early is found out after its last frame, so
-    chunks already given are to be thrown away.
+    Raises StimulusError where the file is broken: it cannot be opened, decoding fails, a frame is found damaged, no
+    frame is decoded, or ``tolerate_shortfall`` is passed; or where it is to be shown at an odd angle.
+    Damage is what the decoder sees: holes in all formats but VP9 and Windows Media, single wrong bytes in about half.
+    A file that ends too early is found out after its last frame, so chunks already given are to be thrown away.
 
     Parameters
     ----------
@@ -78,11 +79,10 @@ def iter_frames(
         yield FrameChunk(read_image(stimulus)[np.newaxis], np.zeros(1, np.int64), np.zeros(1))
         return
     video = _needs_pyav("video")
-    convert = video.RGBConverter()
     kept: list[tuple[ByteArray, int, float]] = []
     for frame, index, time in _sampled(video, stimulus, sampling, tolerate_shortfall, stream):
         # A frame that stays on the screen may be sampled several times; it is converted once.
-        picture = kept[-1][0] if kept and kept[-1][1] == index else convert(frame)
+        picture = kept[-1][0] if kept and kept[-1][1] == index else frame.picture()
         if kept and (len(kept) == chunk or kept[0][0].shape != picture.shape):
             yield _as_chunk(kept)
             kept = []
@@ -102,12 +102,15 @@ def _sampled(
         yield from _needs_pyav("segment").sampled_segment(stimulus, sampling, stream)
         return
     if sampling.hz is not None:
-        timed = ((frame, *_clock(frame)) for frame in video.decode_video(stimulus, tolerate_shortfall, stream))
+        timed = (
+            (frame, frame.time, frame.duration) for frame in video.decode_video(stimulus, tolerate_shortfall, stream)
+        )
         yield from at_rate(_rising(timed, stimulus), sampling.hz)
         return
     wanted: dict[int, list[float]] | None = None
     if sampling.n is not None:
-        clock = np.array([_clock(frame) for frame in video.decode_video(stimulus, tolerate_shortfall, stream)])
+        frames = video.decode_video(stimulus, tolerate_shortfall, stream)
+        clock = np.array([(frame.time, frame.duration) for frame in frames])
         times, last = clock[:, 0], clock[-1, 1] or float(np.diff(clock[-2:, 0]).sum())
         wanted = defaultdict(list)
         for index, moment in zip(*sampling.choose(times, times[-1] + last), strict=True):
@@ -116,13 +119,7 @@ def _sampled(
         if wanted is not None:
             yield from ((frame, index, moment) for moment in wanted.get(index, ()))
         elif sampling.counts(index):
-            yield frame, index, _clock(frame)[0]
-
-
-def _clock(frame: Any) -> tuple[float, float]:
-    """Give a decoded frame's time and duration in seconds: NaN and 0 where the file does not say."""
-    time = np.nan if frame.time is None else float(frame.time)
-    return time, float(frame.duration * frame.time_base) if frame.duration and frame.time_base else 0.0
+            yield frame, index, frame.time
 
 
 def _rising(timed: Iterator[tuple[Any, float, float]], stimulus: Stimulus) -> Iterator[tuple[Any, float, float]]:

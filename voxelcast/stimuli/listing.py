@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from voxelcast.core.checks import check_inside
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, VoxelcastWarning
 from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Stimulus
+
+# What lies beside stimuli and is none; other suffixes may be of pictures and videos that are not read.
+_TABLES = {".csv", ".tsv", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".parquet", ".xlsx", ".db"}
+_BRAIN = {".nii", ".gz", ".gii"}
+_TEXTS = {"", ".txt", ".json", ".md", ".yaml", ".yml", ".ini", ".html", ".pdf", ".py", ".log"}
+_BESIDE = _TABLES | _BRAIN | _TEXTS | {".zip", ".wav", ".mp3"}
 
 
 def is_media(name: str) -> bool:
@@ -20,7 +28,8 @@ def is_media(name: str) -> bool:
 def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = False) -> tuple[Stimulus, ...]:
     """List the videos and images in a folder or a zip archive, sorted by file name (``recursive``: by relative path).
 
-    Files are recognised by their suffix; hidden files and other kinds of file (text, JSON) are passed over.
+    Files are recognised by their suffix; hidden files, texts and tables are passed over, others with a VoxelcastWarning
+    that names them.
 
     Raises MissingFileError where ``source`` does not exist; DataError where it is neither a folder nor a zip archive,
     or holds no video or image; AlignmentError where two files would get the same id; UnsafeFileError where the archive
@@ -40,11 +49,13 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     if not source.exists():
         raise MissingFileError(f"stimuli not found: {source} does not exist; give a folder or .zip of videos or images")
     if source.is_dir():
-        found = _in_folder(source, recursive)
+        there = _in_folder(source, recursive)
     elif zipfile.is_zipfile(source):
-        found = _in_archive(source)
+        there = _in_archive(source)
     else:
         raise DataError(f"stimuli must be a folder or a .zip archive; got {source}, which is neither")
+    found = [path for path in there if is_media(path.name)]
+    _name_others(source, [path for path in there if path.suffix.lower() not in _BESIDE and not is_media(path.name)])
     if not found:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
         raise DataError(f"no video or image in {source}; looked for files ending in {suffixes}")
@@ -61,15 +72,30 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
 
 def _in_folder(folder: Path, recursive: bool) -> list[PurePosixPath]:
     files = folder.rglob("*") if recursive else folder.iterdir()
-    media = [path.relative_to(folder) for path in files if is_media(path.name) and path.is_file()]
-    return [PurePosixPath(path) for path in media if not any(part.startswith(".") for part in path.parts)]
+    there = [PurePosixPath(path.relative_to(folder)) for path in files if path.is_file()]
+    return [path for path in there if not any(part.startswith(".") for part in path.parts)]
 
 
 def _in_archive(archive: Path) -> list[PurePosixPath]:
     with zipfile.ZipFile(archive) as opened:
         # Every name is checked before any is used: one bad name makes the whole archive untrustworthy.
         members = [check_inside(info.filename, archive.name) for info in opened.infolist() if not info.is_dir()]
-    return [PurePosixPath(name) for name in members if is_media(name) and not name.startswith("__MACOSX/")]
+    there = [PurePosixPath(name) for name in members if not name.startswith("__MACOSX/")]
+    return [path for path in there if not path.name.startswith(".")]
+
+
+def _name_others(source: Path, others: list[PurePosixPath]) -> None:
+    """Say which files were passed over for their suffix."""
+    if others:
+        counts = Counter(path.suffix for path in sorted(others))
+        shown = ", ".join(f"{number} {suffix}" for suffix, number in counts.most_common())
+        some = ", ".join(str(path) for path in sorted(others)[:5]) + (", ..." if len(others) > 5 else "")
+        warnings.warn(
+            f"{source}: {len(others)} files are no stimuli by their suffix ({shown}): {some}; if they are pictures or "
+            "videos, convert them to .png or .mp4",
+            VoxelcastWarning,
+            stacklevel=3,
+        )
 
 
 def _check_unique(stimuli: Iterable[Stimulus], source: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from voxelcast.core.errors import OptionError, StimulusError
@@ -15,6 +14,7 @@ from voxelcast.stimuli.broken import REMEDY, reason, shown_name
 from voxelcast.stimuli.container import open_container, video_stream
 from voxelcast.stimuli.sampling import CLOCK_S, FrameSampling, at_rate
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.stimuli.video import FrameDecoder, ShownFrame
 
 LONGEST_AFTER_S = 30.0
 """Seconds after the last frame for which that frame still counts as being on the screen: scans outlast movies a bit."""
@@ -22,7 +22,7 @@ LONGEST_AFTER_S = 30.0
 
 def sampled_segment(
     stimulus: Stimulus, sampling: FrameSampling, stream: int | None
-) -> Iterator[tuple[VideoFrame, int, float]]:
+) -> Iterator[tuple[ShownFrame, int, float]]:
     """Sample the frames of a part of a video.
 
     The part (``stimulus.seconds``) begins with the frame that is on the screen at its first moment and ends before the
@@ -49,9 +49,9 @@ def sampled_segment(
                 yield frame, index, time
 
 
-def _on_screen(stimulus: Stimulus, index: int | None, start: float, stop: float) -> Iterator[tuple[VideoFrame, float]]:
+def _on_screen(stimulus: Stimulus, index: int | None, start: float, stop: float) -> Iterator[tuple[ShownFrame, float]]:
     """Give the frames on the screen from ``start`` to ``stop``, each with when it came on, the first at ``start``."""
-    held: tuple[VideoFrame, float] | None = None
+    held: tuple[ShownFrame, float] | None = None
     for frame, time in _timed_frames(stimulus, index, start):
         if time >= stop - CLOCK_S:
             break
@@ -68,21 +68,40 @@ def _on_screen(stimulus: Stimulus, index: int | None, start: float, stop: float)
     yield held[0], max(held[1], start)
 
 
-def _timed_frames(stimulus: Stimulus, index: int | None, start: float) -> Iterator[tuple[VideoFrame, float]]:
-    """Decode from the last key frame that comes on at ``start`` or before."""
+def _timed_frames(stimulus: Stimulus, index: int | None, start: float) -> Iterator[tuple[ShownFrame, float]]:
+    """Decode from the last key frame that comes on at ``start`` or before.
+
+    Frames right after it may need some from before it; where the decoder misses those, it starts at the beginning.
+    """
+    reached = False
+    try:
+        for frame, time in _decoded(stimulus, index, start):
+            reached = reached or time >= start - CLOCK_S
+            yield frame, time
+        return
+    except StimulusError:
+        if reached or start <= 0:
+            raise
+    yield from _decoded(stimulus, index, 0.0)
+
+
+def _decoded(stimulus: Stimulus, index: int | None, start: float) -> Iterator[tuple[ShownFrame, float]]:
     with open_container(stimulus) as container:
         stream = video_stream(container, stimulus, index)
-        stream.codec_context.thread_count = 1
+        decoder = FrameDecoder(stream, stimulus)
         zero = float((stream.start_time or 0) * (stream.time_base or 0))
         _seek(container, stream, start + zero)
         try:
-            for frame in container.decode(stream):
-                if frame.time is None:
-                    raise StimulusError(
-                        f"{shown_name(stimulus)}: parts of a video need frames with times; remux the file"
-                    )
-                yield frame, float(frame.time) - zero
-        except av.FFmpegError as error:
+            for packet in container.demux(stream):
+                for frame in decoder.decode(packet):
+                    if np.isnan(frame.time):
+                        raise StimulusError(
+                            f"{shown_name(stimulus)}: parts of a video need frames with times; remux the file"
+                        )
+                    yield frame, frame.time - zero
+        except StimulusError:
+            raise
+        except Exception as error:  # FFmpeg's own, and what damaged numbers lead PyAV to
             raise StimulusError(f"{shown_name(stimulus)}: decoding fails ({reason(error)}); {REMEDY}") from error
 
 

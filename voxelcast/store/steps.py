@@ -1,8 +1,9 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
-``STORE/<kind>/<name>-<key>/`` holds what the step wrote and ``DONE`` (JSON: key, seconds, peak memory, host, time). A
-step writes into a temporary folder that is renamed when it is finished, so a kill at any moment leaves no half of a
-result; what killed steps left behind is removed when a run begins the next time.
+``STORE/<kind>/<name>-<key>/`` holds the step's result, ``result.npz`` (:mod:`voxelcast.store.result`), and ``DONE``
+(JSON: key, seconds, peak memory, host, time). A step writes into a temporary folder that is renamed when it is
+finished, so a kill at any moment leaves no half of a result; what killed steps left behind is removed when a run begins
+the next time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,12 @@ from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.store.atomic import read_json
 from voxelcast.store.lock import is_locked
 from voxelcast.store.memory import peak_mb, reset_peak
+from voxelcast.store.result import ResultWriter, StepResult
 
+LAYOUT = 2
+"""Rises when results lie in the store in another way; it counts in every key, so that older ones are not found."""
+
+_RESULT = "result.npz"
 _KEY_DIGITS = 12
 _LOCK_TRIES = 5  # a killed process may hold its locks a moment longer
 _LOCK = ".lock"
@@ -87,13 +93,17 @@ class StepStore:
             raise StoreError(f"{done.parent} holds a result of key {found}, not {step.key}; move it away and run again")
         return True
 
+    def read(self, step: StepId) -> StepResult:
+        """Return the result of a finished step."""
+        return StepResult(self.path(step) / _RESULT)
+
     def facts(self, step: StepId) -> dict[str, object]:
         """Read how a finished step was made: seconds, peak memory where it can be measured, host, time."""
         return dict(read_json(self.path(step) / "DONE"))
 
     @contextmanager
-    def writing(self, step: StepId) -> Iterator[Path]:
-        """Yield an empty temporary folder; when the block ends without error it becomes the step's folder."""
+    def writing(self, step: StepId) -> Iterator[ResultWriter]:
+        """Yield what a result is written with; when the block ends without error the step is finished."""
         final = self.path(step)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
@@ -101,9 +111,11 @@ class StepStore:
         started = time.time()
         memory_known = reset_peak()
         lock = (temporary / _LOCK).open("w")
+        result = ResultWriter(temporary / _RESULT)
         try:
             _lock(lock.fileno())
-            yield temporary
+            yield result
+            result.close()
             done = {
                 "key": step.key,
                 "seconds": round(time.time() - started, 3),
@@ -121,6 +133,7 @@ class StepStore:
                     raise
         finally:
             lock.close()
+            result.abandon()
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
 

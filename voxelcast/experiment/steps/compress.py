@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,12 +12,13 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.steps.extract import layer_path
+from voxelcast.experiment.steps.extract import feature_name
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId
 
 Excluded = tuple[tuple[int, ...], ...]
@@ -61,25 +60,25 @@ class CompressJob(Job):
         """Network, layer and pool."""
         return "-".join(filter(None, (self.network.replace("/", "-"), self.layer, self.pool.partition("(")[0])))
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``scores[_i[_j]].npy`` (n_stimuli, n_components) for each set of excluded folds, and ``facts.json``."""
-        matrix = FeatureMatrix([layer_path(context.path(shard), self.layer, self.pool_index) for shard in self.shards])
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write ``scores[_i[_j]]`` (n_stimuli, n_components) for each set of excluded folds, and ``facts``."""
+        name = feature_name(self.layer, self.pool_index)
+        matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
         subsets = [np.flatnonzero(~np.isin(self.fold_ids, left_out)) for left_out in self.excluded]
         shown = " ".join(filter(None, (self.network, self.layer, self.pool)))
         compressed = compress_folds(matrix, subsets, self.compression, seed=self.seed, axis=self.axis, layer=shown)
         facts: dict[str, object] = {}
         for left_out, result in zip(self.excluded, compressed, strict=True):
-            np.save(scores_path(folder, left_out), result.scores)
+            writer.array(scores_name(left_out), result.scores)
             if left_out == ():
                 facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
         n_features = matrix.stored_shape[-1] if self.axis else matrix.shape[1]
-        facts |= {"layer": self.layer, "n_features": n_features}
-        (folder / "facts.json").write_text(json.dumps(facts))
+        writer.json("facts", facts | {"layer": self.layer, "n_features": n_features})
 
 
-def scores_path(folder: Path, excluded: Sequence[int]) -> Path:
-    """File of the scores fitted without some folds."""
-    return folder / ("_".join(["scores", *map(str, excluded)]) + ".npy")
+def scores_name(excluded: Sequence[int]) -> str:
+    """Name of the scores fitted without some folds."""
+    return "_".join(["scores", *map(str, excluded)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +117,10 @@ class CompressedLayer:
 
     def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> CompressedSpace:
         """Return the features."""
-        folder = context.path(self.step)
+        compressed = context.read(self.step)
 
         def read(excluded: tuple[int, ...]) -> FloatArray:
-            scores: FloatArray = np.load(scores_path(folder, excluded))
-            return scores
+            return compressed.array(scores_name(excluded))
 
         return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, delayed_rows)
 
@@ -149,15 +147,15 @@ class JoinJob(Job):
         """What is joined."""
         return "all-layers"
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``scores[_i[_j]].npy`` (n_stimuli, rank) for each set of excluded folds, and ``facts.json``."""
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write ``scores[_i[_j]]`` (n_stimuli, rank) for each set of excluded folds, and ``facts``."""
         spaces = [layer.open(context) for layer in self.folded.layers]
         joined = JoinedSpace(spaces, self.folded.fold_ids)
         facts: dict[str, object] = {"layer": ALL_LAYERS, "explained_variance": None, "nested": True}
         for left_out in self.excluded:
             scores = joined.scores(left_out)
-            np.save(scores_path(folder, left_out), scores)
+            writer.array(scores_name(left_out), scores)
             if left_out == ():
                 n_features = sum(space.scores().shape[1] for space in spaces)
                 facts |= {"n_features": n_features, "n_components": scores.shape[1]}
-        (folder / "facts.json").write_text(json.dumps(facts))
+        writer.json("facts", facts)

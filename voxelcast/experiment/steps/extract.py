@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,11 +18,11 @@ from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
-from voxelcast.features.matrix import RowFile
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key
+from voxelcast.store.result import ResultWriter
 
 SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
 
@@ -77,13 +74,13 @@ class ExtractJob(Job):
         """Network and number of the shard."""
         return f"{self.network.shown.replace('/', '-')}-{self.number:04d}"
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``<layer>.npy`` (n_readable, n_features) float32 for each layer and ``stimuli.json``.
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write each layer's features, (n_readable, n_features) float32, and ``stimuli``.
 
         Where the pool keeps time, features have the shape (n_readable, n_times, n_features). Of several pools each has
-        files of its own; see :func:`layer_path`.
+        features of its own; see :func:`feature_name`.
 
-        ``stimuli.json``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
+        ``stimuli``: for each stimulus in order its id, the frames used, and the reason where it is broken; broken
         stimuli have no row.
         """
         from voxelcast.networks.extract import BrokenStimulus, extract
@@ -94,29 +91,26 @@ class ExtractJob(Job):
             options = {"workers": available_cores(), "decoders": "processes" if videos else "threads"}
         network = network_of(self.network, self.seed, self.device)
         records: list[dict[str, object]] = []
-        with ExitStack() as stack:
-            files: dict[Path, RowFile] = {}
-            for outcome in extract(network, self.stimuli, self.extraction, **options):
-                if isinstance(outcome, BrokenStimulus):
-                    record = {"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason}
-                else:
-                    record = {"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None}
-                    for pool, layers in outcome.by_pool.items():
-                        for layer, feature in layers.items():
-                            path = layer_path(folder, layer, pool_index(pool, self.extraction.pools))
-                            if path not in files:
-                                files[path] = stack.enter_context(RowFile(path, feature.shape))
-                            if feature.shape != files[path].shape:
-                                raise DataError(
-                                    f"{outcome.stimulus.name}: with time kept (pool none or pc1) all stimuli must have "
-                                    f"the same number of time steps; got {feature.shape[0]} of layer {layer} after "
-                                    f"{files[path].shape[0]}; set frames: {{n: ...}} to as many as all have"
-                                )
-                            files[path].append(feature)
-                records.append(record)
-                if context.progress is not None:
-                    context.progress.advance()
-        (folder / "stimuli.json").write_text(json.dumps(records))
+        for outcome in extract(network, self.stimuli, self.extraction, **options):
+            if isinstance(outcome, BrokenStimulus):
+                record = {"stimulus_id": outcome.stimulus.stimulus_id, "n_frames": 0, "broken": outcome.reason}
+            else:
+                record = {"stimulus_id": outcome.stimulus_id, "n_frames": outcome.n_frames, "broken": None}
+                for pool, layers in outcome.by_pool.items():
+                    for layer, feature in layers.items():
+                        name = feature_name(layer, pool_index(pool, self.extraction.pools))
+                        rows = writer.rows(name, feature.shape)
+                        if feature.shape != rows.shape:
+                            raise DataError(
+                                f"{outcome.stimulus.name}: with time kept (pool none or pc1) all stimuli must have "
+                                f"the same number of time steps; got {feature.shape[0]} of layer {layer} after "
+                                f"{rows.shape[0]}; set frames: {{n: ...}} to as many as all have"
+                            )
+                        rows.append(feature)
+            records.append(record)
+            if context.progress is not None:
+                context.progress.advance()
+        writer.json("stimuli", records)
 
 
 def extract_steps(
@@ -151,9 +145,9 @@ def pool_index(pool: str, pools: Sequence[str]) -> int | None:
     return pools.index(pool) if len(pools) > 1 else None
 
 
-def layer_path(folder: Path, layer: str, pool: int | None = None) -> Path:
-    """File of a layer's features in a step's folder; ``pool`` is the index of the pool where there are several."""
-    return folder / (f"{layer}.npy" if pool is None else f"{layer}-pool{pool + 1}.npy")
+def feature_name(layer: str, pool: int | None = None) -> str:
+    """Name of a layer's features in the result; ``pool`` is the index of the pool where there are several."""
+    return f"features/{layer}" if pool is None else f"features/{layer}-pool{pool + 1}"
 
 
 @dataclass(frozen=True)
@@ -179,13 +173,14 @@ class TableJob(Job):
         """What stands for a network's name."""
         return "dataset"
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``<table>.npy`` (n_stimuli, n_features) float64 of each table; ``stimuli.json`` as `ExtractJob`."""
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write the features of each table, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
         source = open_once(self.dataset)
         for table in self.tables:
-            np.save(layer_path(folder, table.name), _checked(source, table.name, len(self.ids)))
-        records = [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
-        (folder / "stimuli.json").write_text(json.dumps(records))
+            writer.array(feature_name(table.name), _checked(source, table.name, len(self.ids)))
+        writer.json(
+            "stimuli", [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
+        )
 
 
 def table_step(settings: DatasetSettings, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:

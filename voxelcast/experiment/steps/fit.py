@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +30,7 @@ from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
-from voxelcast.store.atomic import save_arrays
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId
 
 
@@ -62,29 +60,28 @@ class FitJob(PairJob):
     interval: IntervalSettings
     significance: SignificanceSettings
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write what was found.
 
-        ``result.json``; ``search.csv`` and ``weights.csv``, both without header; ``layer_weights.npy`` (n_layers,
-        n_voxels), ``predictions.npy``, ``out_of_fold.npy``, ``voxels.npz`` and ``model.npz``. A search by proposals
+        ``scores``, a row; ``search.csv`` and ``weights.csv``, both without header; ``layer_weights`` (n_layers,
+        n_voxels), ``predictions``, ``out_of_fold``, and the groups ``voxels`` and ``model``. A search by proposals
         keeps its scores in the scratch folder until it is done.
         """
-        responses, stimuli = context.path(self.responses), self.stimuli
+        responses, stimuli = context.read(self.responses), self.stimuli
         train, valid = valid_responses(responses, stimuli.train_rows)
         sharing = None
         if self.share.components:
-            others = [valid_responses(context.path(one), stimuli.train_rows)[0] for one in self.sharers]
+            others = [valid_responses(context.read(one), stimuli.train_rows)[0] for one in self.sharers]
             sharing = Sharing(self.share.components, others)
         results = [self._searched(train, number, sharing, context) for number in range(len(self.partitions))]
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
-        np.save(folder / "predictions.npy", _spread(result.predictions, valid, fallback))
-        np.save(folder / "layer_weights.npy", spread(result.layer_weights, valid))
-        save_arrays(folder / "model.npz", _model_arrays(result.parts, valid))
-        self._write_rows(folder / "search.csv", SEARCH, self._search_rows(result.candidates))
-        self._write_rows(folder / "weights.csv", WEIGHTS, self._weight_rows(result))
-        with np.load(responses / "ceilings.npz") as ceilings:
-            voxels: dict[str, FloatArray] = dict(ceilings)
+        writer.array("predictions", _spread(result.predictions, valid, fallback))
+        writer.array("layer_weights", spread(result.layer_weights, valid))
+        writer.arrays("model", _model_arrays(result.parts, valid))
+        writer.text("search.csv", self._text(SEARCH, self._search_rows(result.candidates)))
+        writer.text("weights.csv", self._text(WEIGHTS, self._weight_rows(result)))
+        voxels: dict[str, FloatArray] = responses.arrays("ceilings")
         heaviest = map(heaviest_candidate, result.nested_shares, result.nested_choices)
         row = self._candidate_row(heaviest_candidate(result.shares, result.chosen)) | {
             "selection_score": result.selection_score,
@@ -98,22 +95,22 @@ class FitJob(PairJob):
         if result.out_of_fold is not None and result.voxel_scores is not None:
             fold_ids = [folded.fold_ids for folded in self.partitions]
             nested, scored = score_nested(self._scorer, train, results, fold_ids, stimuli.groups, gains=True)
-            np.save(folder / "out_of_fold.npy", _spread(result.out_of_fold, valid, fallback))
+            writer.array("out_of_fold", _spread(result.out_of_fold, valid, fallback))
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
-        if (responses / "test.npy").is_file():
-            measured = np.load(responses / "test.npy")[stimuli.test_rows][:, valid]
+        if "test" in responses:
+            measured = responses.array("test")[stimuli.test_rows][:, valid]
             voxels["held_out_r"] = spread(pearson_r(measured, result.predictions), valid)
-            with np.load(responses / "test_ceilings.npz") as ceilings:
-                voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
+            ceilings = responses.arrays("test_ceilings")
+            voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
             one_fold = np.zeros(len(measured), dtype=int)
             held_out = Predicted("held_out_", measured, result.predictions, one_fold, stimuli.test_groups)
             row |= self._scorer.score_row(held_out, voxels["held_out_r"][valid])
             tested, counted = self._scorer.test_voxels(held_out, valid)
             voxels, row = voxels | tested, row | counted
-        save_arrays(folder / "voxels.npz", voxels)
-        (folder / "result.json").write_text(json.dumps(row))
+        writer.arrays("voxels", voxels)
+        writer.json("scores", row)
         shutil.rmtree(context.scratch, ignore_errors=True)
 
     @property
@@ -178,10 +175,10 @@ class FitJob(PairJob):
                 counted = {"fold": fold, "weight": share.weight, "n_voxels": share.n_voxels}
                 yield self._candidate_row(share.candidate) | counted
 
-    def _write_rows(self, path: Path, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+    def _text(self, table: Table, rows: Iterator[dict[str, Any]]) -> str:
         n_folds = int(self.partitions[0].fold_ids.max()) + 1
         named = ({"subject": self.subject, "roi": self.roi, **row} for row in rows)
-        path.write_text(row_text(table, named, pools=self._pools, n_folds=n_folds), newline="")
+        return row_text(table, named, pools=self._pools, n_folds=n_folds)
 
 
 def score_nested(

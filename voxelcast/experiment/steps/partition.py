@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import VariancePart, average_parts, variance_parts
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.variance_partitioning import nested_predictions
-from voxelcast.store.atomic import save_arrays
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId
 
 
@@ -57,12 +55,12 @@ class PartitionJob(PairJob):
     interval: IntervalSettings
     seed: int
 
-    def run(self, folder: Path, context: StepContext) -> None:
-        """Write ``parts.json``, a row for each part, and ``voxels.npz``, arrays (n_voxels,) named ``<kind>_<part>``.
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write ``parts``, a row for each part, and ``voxels``, arrays (n_voxels,) named ``<kind>_<part>``.
 
         Those with ``_low`` and ``_high`` are the ends of the interval.
         """
-        responses = context.path(self.responses)
+        responses = context.read(self.responses)
         Y, valid = valid_responses(responses, self.stimuli.train_rows)
         partitions = []
         for folded in self.partitions:
@@ -72,10 +70,7 @@ class PartitionJob(PairJob):
             }
             partitions.append((groups, folded.fold_ids))
         parts = divide_variance(Y, partitions, self.draws, self.interval, self.seed, self.stimuli.groups)
-        with np.load(responses / "ceilings.npz") as ceilings:
-            ceiling = (
-                ceilings["noise_ceiling_r2"][valid] if "noise_ceiling_r2" in ceilings else np.full(valid.sum(), np.nan)
-            )
+        ceiling = responses.arrays("ceilings").get("noise_ceiling_r2", np.full(len(valid), np.nan))[valid]
         rows, voxels = [], {}
         for part in parts:
             shown = part_name(part, [group.name for group in self.partitions[0].groups])
@@ -88,8 +83,8 @@ class PartitionJob(PairJob):
             )
             for end, values in (("", part.r2), ("_low", part.low), ("_high", part.high)):
                 voxels[f"{part.kind}_{shown}{end}"] = spread(values, valid)
-        (folder / "parts.json").write_text(json.dumps(rows))
-        save_arrays(folder / "voxels.npz", voxels)
+        writer.json("parts", rows)
+        writer.arrays("voxels", voxels)
 
 
 def divide_variance(

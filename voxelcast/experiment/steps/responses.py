@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -22,7 +20,7 @@ from voxelcast.scoring.ceiling import noise_ceiling_r
 from voxelcast.scoring.correlation import constant_columns
 from voxelcast.scoring.variance import explainable_variance, ncsnr, noise_ceiling_r2, repetition_counts
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.atomic import save_arrays
+from voxelcast.store.result import ResultWriter, StepResult
 
 
 class PairJob(Job):
@@ -56,11 +54,11 @@ class ResponsesJob(PairJob):
     control: Literal["none", "shuffle"]
     seed: int
 
-    def run(self, folder: Path, context: StepContext) -> None:
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the responses.
 
-        ``train.npy`` (n_train, n_voxels) and ``test.npy`` where there are test responses, float64; ``ceilings.npz`` and
-        ``test_ceilings.npz`` with arrays (n_voxels,); ``valid.npy`` (n_voxels,) bool; ``facts.json``.
+        ``train`` (n_train, n_voxels) and ``test`` where there are test responses, float64; groups ``ceilings`` and
+        ``test_ceilings`` of arrays (n_voxels,); ``valid`` (n_voxels,) bool; ``facts``.
 
         Raises DataError if a voxel is constant or has no response to some stimulus and ``invalid_voxels`` is
         ``"stop"``, and AlignmentError if the stimulus ids are not those of the dataset's stimuli, in their order.
@@ -81,13 +79,13 @@ class ResponsesJob(PairJob):
             )
         if self.control == "shuffle":
             mean = mean[generator(self.seed, "control", subject, roi).permutation(len(mean))]
-        np.save(folder / "train.npy", mean)
-        np.save(folder / "valid.npy", valid)
-        save_arrays(folder / "ceilings.npz", ceilings(train.values, self.seed))
+        writer.array("train", mean)
+        writer.array("valid", valid)
+        writer.arrays("ceilings", ceilings(train.values, self.seed))
         if source.has_test_responses:
             test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
-            np.save(folder / "test.npy", test.mean())
-            save_arrays(folder / "test_ceilings.npz", ceilings(test.values, self.seed))
+            writer.array("test", test.mean())
+            writer.arrays("test_ceilings", ceilings(test.values, self.seed))
         facts = {
             "subject": subject,
             "roi": roi,
@@ -96,23 +94,23 @@ class ResponsesJob(PairJob):
             "n_repetitions": train.n_repetitions,
             "invalid": {str(voxel): reason for voxel, reason in reasons.items()},
         }
-        (folder / "facts.json").write_text(json.dumps(facts))
+        writer.json("facts", facts)
 
 
-def valid_responses(folder: Path, train_rows: IntArray) -> tuple[FloatArray, BoolArray]:
+def valid_responses(responses: StepResult, train_rows: IntArray) -> tuple[FloatArray, BoolArray]:
     """Read a subject's responses to the readable training stimuli in the voxels that are analysed, and say which are.
 
     Shapes are (n_train, n_valid_voxels) and (n_voxels,).
     """
-    valid: BoolArray = np.load(folder / "valid.npy")
+    valid: BoolArray = responses.array("valid")
     # Mapped: only the rows wanted come into memory.
-    train: FloatArray = np.load(folder / "train.npy", mmap_mode="r")[train_rows]
+    train: FloatArray = responses.mapped("train")[train_rows]
     return (train if valid.all() else np.ascontiguousarray(train[:, valid])), valid
 
 
-def mean_responses(folder: Path, train_rows: IntArray) -> FloatArray:
+def mean_responses(responses: StepResult, train_rows: IntArray) -> FloatArray:
     """Return the mean of the finite responses of each voxel, shape (n_voxels,): the prediction of one left out."""
-    train = np.load(folder / "train.npy", mmap_mode="r")[train_rows]
+    train = responses.mapped("train")[train_rows]
     return np.asarray(np.nanmean(np.where(np.isfinite(train), train, np.nan), axis=0))
 
 
