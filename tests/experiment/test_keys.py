@@ -139,6 +139,13 @@ CHANGES: dict[str, Change] = {
     "networks.takes": Change("frames", EXTRACT, CLIPS),
     "networks.clip_length": Change(3, EXTRACT, CLIPS),
     "networks.clip_stride": Change(2, EXTRACT, CLIPS),
+    "networks.padding": Change(
+        "port",
+        EXTRACT,
+        PLAIN
+        | {"networks": [{"name": "simclr/r50_1x_sk0", "layers": ["net.0.2"], "weights": "random", "input_size": 32}]}
+        | {"variance_partitioning": {"groups": {}}},
+    ),
     "networks.noise_seed": Change(
         1,
         EXTRACT,

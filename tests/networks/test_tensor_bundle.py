@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tests.networks.tensor_bundle_writer import write_bundle
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.networks.families.tensor_bundle import find_bundle, read_bundle
 
@@ -35,6 +37,16 @@ def test_every_tensor_is_what_tensorflow_wrote(path):
             expected = (np.arange(np.prod(shape)).reshape(shape) * 0.5 + k).astype(dtype)
             assert tensors[name].numpy().dtype == dtype
             np.testing.assert_array_equal(tensors[name].numpy(), expected)
+
+
+def test_what_the_tests_write_is_read_as_what_tensorflow_wrote(tmp_path):
+    tensors = read_bundle(find_bundle(TINY))
+    write_bundle(tmp_path / "model.ckpt-1", tensors)
+    again = read_bundle(find_bundle(tmp_path / "model.ckpt-1"))
+    assert list(again) == list(tensors)
+    assert all(
+        torch.equal(again[name], tensor) and again[name].dtype == tensor.dtype for name, tensor in tensors.items()
+    )
 
 
 @pytest.fixture

@@ -44,7 +44,8 @@ class NetworkCard:
     licence : str
         Licence of the weights, ``"unknown"`` where nobody said.
     code : str
-        Of the user's own network: the version that they gave it and the hash of its source file; part of step keys.
+        Of the user's own network: the version that they gave it and the hash of its source file. Of others what varies
+        beside weights, e.g. ``padding=port``. Part of step keys.
     """
 
     name: str

@@ -71,7 +71,7 @@ class Recipe:
     fixed_normalisation : str
         Why mean and std must not be changed; empty where they may.
     code : callable or None
-        Takes the module; names the version of its code where that is not part of voxelcast.
+        Takes the module; names the version of its code where that is not part of voxelcast, or what varies in it.
     add_head : callable or None
         Gives a module without a classifier one, for fine-tuning.
     """
