@@ -186,9 +186,9 @@ def memory(scratch: str | None, **options: Any) -> None:
 @benchmark.command("repository-2021")
 @click.argument("checkout", type=PATH)
 @click.option("--networks", type=names, default="alexnet,resnet18,simclr_r50_1x_sk0_100pct", show_default=True)
-@click.option("--train", "n_train", default=80, show_default=True, help="Videos.")
-@click.option("--test", "n_test", default=12, show_default=True, help="Videos.")
-@click.option("--trials", default=6, show_default=True, help="Proposals that the repository tries for each layer.")
+@click.option("--train", "n_train", default=70, show_default=True, help="Videos.")
+@click.option("--test", "n_test", default=10, show_default=True, help="Videos.")
+@click.option("--trials", default=3, show_default=True, help="Proposals that the repository tries for each layer.")
 def repository_2021(checkout: Path, **options: Any) -> None:
     """Compare the numbers of CHECKOUT, of RobertTLange/algonauts-2021, with those of voxelcast."""
     from benchmarks.repository_2021 import Comparison, compare

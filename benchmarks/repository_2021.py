@@ -30,7 +30,7 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.extract import load
+from voxelcast.experiment.steps.extract import network_of
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.import_2021.convert import import_2021
@@ -58,10 +58,10 @@ class Comparison:
     """What is compared: a checkout of the repository, simulated videos, and the networks whose features are."""
 
     checkout: Path
-    n_train: int = 80
-    n_test: int = 12
+    n_train: int = 70
+    n_test: int = 10
     n_voxels: int = 40
-    trials: int = 6
+    trials: int = 3
     networks: tuple[str, ...] = ("alexnet", "resnet18", "simclr_r50_1x_sk0_100pct")
     shown: int = 4
     """Videos of which the features of the networks after the first are compared."""
@@ -69,7 +69,7 @@ class Comparison:
     def plan(self) -> SimulationPlan:
         """Return the simulation: one subject x ROI, whose responses follow from the repository's own features."""
         driver = {"V1": ("alexnet", "layer_4")}
-        size = {"fps": 15, "seconds": 1.0, "size": 268}
+        size = {"fps": 8, "seconds": 1.0, "size": 268}
         return SimulationPlan(0, self.n_train, self.n_test, {"sub01": {"V1": self.n_voxels}}, driver, signal=0.5, **size)
 
 
@@ -183,9 +183,9 @@ class _Comparing:
 
     def _features(self, name: str, settings: ExperimentSettings, layers: Sequence[FloatArray]) -> None:
         """Compare the features of a network, layer by layer."""
-        network = load(settings.networks[0], settings.seed, "cpu")
+        network = network_of(settings.networks[0], settings.seed, "cpu")
         videos = sorted((self.data / _VIDEOS).glob("*.mp4"))[: len(layers[0])]
-        ours = extract(videos, network.network, frames=settings.frames, pool="mean")
+        ours = extract(videos, network, frames=settings.frames, pool="mean")
         if [len(one[0]) for one in layers] != [one.shape[1] for one in ours.values()]:
             there, here = ([int(one.shape[-1]) for one in some] for some in (layers, ours.values()))
             self.found.add(f"features of {name}: sizes of the layers", f"{there} there, {here} here")
