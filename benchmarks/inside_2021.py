@@ -1,9 +1,9 @@
 """Runs parts of a checkout of the 2021 repository, in a process of its own: ``python inside_2021.py TASKS.json``.
 
 It works in the current folder, a copy of that checkout, whose packages are imported as they are. What they import and
-today is not there (MLE-Toolbox, JAX, DotMap, the VOneNet gitlink) is replaced by the little that is used of it; released
-weights are read from files; what today's scikit-learn refuses (more components than the rank) is cut to what 2021's
-made of it.
+is not there today (MLE-Toolbox, JAX, DotMap, the VOneNet gitlink) is replaced by the little that is used of it;
+released weights are read from files; what today's scikit-learn refuses (more components than the rank) is cut to what
+2021's made of it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def _vmap(function: Callable[..., Any], in_axes: tuple[int | None, ...], out_axe
     """Do what ``jax.vmap`` does, one index after the other."""
 
     def mapped(*arguments: Any) -> Any:
-        mapped_over = [(np.asarray(one), axis) for one, axis in zip(arguments, in_axes, strict=True) if axis is not None]
+        mapped_over = [
+            (np.asarray(one), axis) for one, axis in zip(arguments, in_axes, strict=True) if axis is not None
+        ]
         size = mapped_over[0][0].shape[mapped_over[0][1]]
         taken = (
             [one if axis is None else np.take(one, index, axis) for one, axis in zip(arguments, in_axes, strict=True)]
@@ -66,7 +68,7 @@ def replace_missing() -> None:
     _module("dotmap", DotMap=dict)
     _module("feature_extraction.vonenet", load_vonenet=ignore)
     sys.modules["jax"] = _module("jax", vmap=_vmap, numpy=_module("jax.numpy", **vars(np)))
-    np.Inf = np.inf  # type: ignore[attr-defined]
+    vars(np)["Inf"] = np.inf
     cross = importlib.import_module("sklearn.cross_decomposition")
     for name in ("PLSRegression", "PLSCanonical", "CCA"):
         setattr(cross, name, _clamped(getattr(cross, name), of_responses=name != "PLSRegression"))
@@ -169,7 +171,10 @@ def search(train_config: dict[str, Any], encoder: str, into: str) -> None:
     """Do what ``run_bayes_opt.py`` does, and write what was tried and the predictions for the test videos."""
     experiment = Experiment(train_config, encoder)
     importlib.import_module("run_bayes_opt").main(experiment)
-    tried = [{key: value if isinstance(value, str) else float(value) for key, value in one.items()} for one in experiment.tried]
+    tried = [
+        {key: value if isinstance(value, str) else float(value) for key, value in one.items()}
+        for one in experiment.tried
+    ]
     Path(into).write_text(json.dumps(tried))
     ((name, predictions),) = experiment.saved.items()
     np.save(Path(into).with_suffix(".npy"), predictions)
@@ -177,9 +182,11 @@ def search(train_config: dict[str, Any], encoder: str, into: str) -> None:
 
 
 def score(encoder: str, settings: list[dict[str, Any]], data: str, into: str) -> None:
-    """Cross-validate one encoder with each of some hyper-parameters, and predict, on features and responses in a file."""
+    """Cross-validate one encoder with each of some hyper-parameters, and predict, on data in a file."""
     given = np.load(data)
-    fitter = importlib.import_module("encoding_models").EncoderFitter(encoder, 10, given["X"], given["Y"], given["X_test"])
+    fitter = importlib.import_module("encoding_models").EncoderFitter(
+        encoder, 10, given["X"], given["Y"], given["X_test"]
+    )
     scores = [float(fitter.cv_fit(one)[0]["corr_mean"]) for one in settings]
     predictions = [np.asarray(fitter.predict_on_test(one)[1]) for one in settings]
     np.savez(into, scores=scores, predictions=np.stack(predictions))

@@ -48,7 +48,10 @@ _SETTINGS: dict[str, tuple[str, list[dict[str, float]]]] = {
     "pls_canonical": ("pls_canonical_2021", [{"n_components": k} for k in (1, 2, 5, 20)]),
     "cca": ("cca_2021", [{"n_components": k} for k in (1, 2, 5, 20)]),
     "omp": ("omp", [{"n_nonzero_coefs": k} for k in (1, 5, 20, 50)]),
-    "elastic_net": ("elastic_net_2021", [{"alpha": a, "l1_ratio": s} for a in (0.01, 0.13, 0.25) for s in (0.01, 0.505)]),
+    "elastic_net": (
+        "elastic_net_2021",
+        [{"alpha": a, "l1_ratio": s} for a in (0.01, 0.13, 0.25) for s in (0.01, 0.505)],
+    ),
     "linear_regression": ("ols", [{"lambda_reg": 1e-7}, {"lambda_reg": 0.1}]),
 }
 
@@ -70,7 +73,9 @@ class Comparison:
         """Return the simulation: one subject x ROI, whose responses follow from the repository's own features."""
         driver = {"V1": ("alexnet", "layer_4")}
         size = {"fps": 8, "seconds": 1.0, "size": 268}
-        return SimulationPlan(0, self.n_train, self.n_test, {"sub01": {"V1": self.n_voxels}}, driver, signal=0.5, **size)
+        return SimulationPlan(
+            0, self.n_train, self.n_test, {"sub01": {"V1": self.n_voxels}}, driver, signal=0.5, **size
+        )
 
 
 @dataclass
@@ -94,7 +99,9 @@ def compare(comparison: Comparison) -> Differences:
     Raises MissingFileError if the folder is no checkout of the repository; DataError if it fails, with what it said.
     """
     if not (comparison.checkout / _CONFIG).is_file():
-        raise MissingFileError(f"{comparison.checkout} has no {_CONFIG}; name a checkout of RobertTLange/algonauts-2021")
+        raise MissingFileError(
+            f"{comparison.checkout} has no {_CONFIG}; name a checkout of RobertTLange/algonauts-2021"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         return _Comparing(comparison, Path(scratch)).run()
 
@@ -121,7 +128,16 @@ class _Comparing:
         folder = Path("data/features/alexnet/mean/sr_2")
         random, exact = self.copy / folder / f"pca_{_COMPONENTS}_random", self.copy / folder / f"pca_{_COMPONENTS}"
         first = {"folder": str(folder), "components": _COMPONENTS}
-        self._inside({"task": "extract", "model_type": "alexnet", "rate": _RATE, "videos": f"data/{_VIDEOS}", "into": str(folder)}, {"task": "compress", "exact": False, **first})
+        self._inside(
+            {
+                "task": "extract",
+                "model_type": "alexnet",
+                "rate": _RATE,
+                "videos": f"data/{_VIDEOS}",
+                "into": str(folder),
+            },
+            {"task": "compress", "exact": False, **first},
+        )
         exact.rename(random)
         layers = self._activations(self.copy / folder)
         write_responses(self.plan, self.data, {("alexnet", "layer_4"): layers[3]})
@@ -129,8 +145,16 @@ class _Comparing:
         searched = config["train_config"] | {"sampling_rate": _RATE, "bo_opt_iters": self.asked.trials}
         self._inside(
             {"task": "compress", "exact": True, **first},
-            *({"task": "components", "folder": str(path), "layer": "layer_4", "into": str(self.scratch / path.name)} for path in (random, exact)),
-            {"task": "search", "train_config": searched, "encoder": "partial_ls", "into": str(self.scratch / "search.json")},
+            *(
+                {"task": "components", "folder": str(path), "layer": "layer_4", "into": str(self.scratch / path.name)}
+                for path in (random, exact)
+            ),
+            {
+                "task": "search",
+                "train_config": searched,
+                "encoder": "partial_ls",
+                "into": str(self.scratch / "search.json"),
+            },
         )
         settings = self._imported(_CONFIG, {"weights": str(self.weights / "alexnet.pth")})
         self._features("alexnet", settings, layers)
@@ -170,7 +194,13 @@ class _Comparing:
         for path in sorted((self.data / _VIDEOS).glob("*.mp4"))[: self.asked.shown]:
             (few / path.name).symlink_to(path)
         simclr = name.startswith("simclr")
-        task = {"task": "extract", "model_type": name, "rate": _RATE, "videos": f"data/{few.name}", "into": f"data/{name}"}
+        task = {
+            "task": "extract",
+            "model_type": name,
+            "rate": _RATE,
+            "videos": f"data/{few.name}",
+            "into": f"data/{name}",
+        }
         self._inside(*([{"task": "make_simclr", "model_type": name}] if simclr else []), task)
         written = json.loads(re.sub(r"#.*", "", (self.copy / _CONFIG).read_text()))
         written["train_config"]["feature_model"] = name
@@ -179,7 +209,9 @@ class _Comparing:
         file = f"{name}.pth" if name not in _TORCHVISION else f"{_TORCHVISION[name]}.pth"
         raw = yaml.safe_load(import_2021(config, as_in_2021=True).experiment)["networks"][0]
         weights = str(self.copy / raw["weights"]) if simclr else str(self.weights / file)
-        self._features(name, self._imported(config, {"weights": weights}), self._activations(self.data / name, self.asked.shown))
+        self._features(
+            name, self._imported(config, {"weights": weights}), self._activations(self.data / name, self.asked.shown)
+        )
 
     def _features(self, name: str, settings: ExperimentSettings, layers: Sequence[FloatArray]) -> None:
         """Compare the features of a network, layer by layer."""
@@ -195,7 +227,9 @@ class _Comparing:
             f"features of {name}, {len(layers)} layers, in their standard deviations",
             max(float(np.abs(here - there).max() / there.std()) for there, here in pairs),
         )
-        self.found.add(f"the same, 1 - r", max(1 - float(np.corrcoef(here.ravel(), there.ravel())[0, 1]) for there, here in pairs))
+        self.found.add(
+            "the same, 1 - r", max(1 - float(np.corrcoef(here.ravel(), there.ravel())[0, 1]) for there, here in pairs)
+        )
 
     def _components(self, layer: FloatArray, settings: ExperimentSettings, random: Path, exact: Path) -> None:
         """Compare the components of the same features."""
@@ -206,7 +240,9 @@ class _Comparing:
             signs = np.sign((whole[self.train] * ours.scores[self.train]).sum(axis=0))
             off = np.abs(whole * signs - ours.scores)
             for part, rows in (("training", self.train), ("test", np.arange(len(self.train), self.rows))):
-                self.found.add(f"{_COMPONENTS} components of the same features, {part} videos, {what}", float(off[rows].max()))
+                self.found.add(
+                    f"{_COMPONENTS} components of the same features, {part} videos, {what}", float(off[rows].max())
+                )
 
     def _encoders(self, components: Mapping[str, FloatArray]) -> None:
         """Compare every encoder on the same components."""
@@ -215,16 +251,29 @@ class _Comparing:
         given = self.scratch / "given.npz"
         np.savez(given, X=X, Y=Y, X_test=X_test)
         task = {"task": "score", "data": str(given)}
-        self._inside(*({**task, "encoder": name, "settings": some, "into": str(self.scratch / f"{name}.npz")} for name, (_, some) in _SETTINGS.items()))
+        self._inside(
+            *(
+                {**task, "encoder": name, "settings": some, "into": str(self.scratch / f"{name}.npz")}
+                for name, (_, some) in _SETTINGS.items()
+            )
+        )
         data = PairData(Y, folds_2021(len(X), _FOLDS), _FOLDS)
         parts = training(GivenFeatures("", "", X), data)
         for name, (ours, settings) in _SETTINGS.items():
             encoder, theirs = get_encoder(ours), np.load(self.scratch / f"{name}.npz")
             wanted = [{} for _ in settings] if ours == "ols" else settings
-            folds = [encoder.evaluate(parts, wanted, (fold,), (fold,), "pooled_2021")[0][:, 0] for fold in range(_FOLDS)]
+            folds = [
+                encoder.evaluate(parts, wanted, (fold,), (fold,), "pooled_2021")[0][:, 0] for fold in range(_FOLDS)
+            ]
             predicted = np.stack([encoder.fit(X, Y, params).predict(X_test) for params in wanted])
-            self.found.add(f"{name}: mean of fold scores, same components", float(np.abs(np.mean(folds, axis=0) - theirs["scores"]).max()))
-            self.found.add(f"{name}: predictions for test videos, in their standard deviations", float(np.abs(predicted - theirs["predictions"]).max() / theirs["predictions"].std()))
+            self.found.add(
+                f"{name}: mean of fold scores, same components",
+                float(np.abs(np.mean(folds, axis=0) - theirs["scores"]).max()),
+            )
+            self.found.add(
+                f"{name}: predictions for test videos, in their standard deviations",
+                float(np.abs(predicted - theirs["predictions"]).max() / theirs["predictions"].std()),
+            )
 
     def _whole(self, settings: ExperimentSettings) -> None:
         """Compare whole runs, from videos to predictions."""
@@ -236,15 +285,24 @@ class _Comparing:
         scores = {(layers.index(row.layer), int(_count(row))): row.score for row in ours.itertuples()}
         places = tried["layer_id"].str.removeprefix("layer_").astype(int) - 1
         counts = np.minimum(tried["n_components"].astype(int), _COMPONENTS)
-        off = [abs(scores[place, count] - score) for place, count, score in zip(places, counts, tried["corr_mean"], strict=True)]
+        off = [
+            abs(scores[place, count] - score)
+            for place, count, score in zip(places, counts, tried["corr_mean"], strict=True)
+        ]
         self.found.add(f"whole run: scores of {len(off)} proposals, from videos on", max(off))
         best = float(tried["corr_mean"].max())
         self.found.add("whole run: best score, there and here", f"{best:.6f}, {max(scores.values()):.6f}")
         at = tried["corr_mean"].idxmax()
-        self.found.add("whole run: chosen layer and components, there and here", f"{places[at] + 1}, {counts[at]}; {_shown(scores)}")
+        self.found.add(
+            "whole run: chosen layer and components, there and here",
+            f"{places[at] + 1}, {counts[at]}; {_shown(scores)}",
+        )
         predictions = np.load(self.scratch / "search.npy")
         here = np.load(output / "predictions" / "sub01_V1.npy")
-        self.found.add("whole run: submission, in its standard deviations", float(np.abs(here - predictions).max() / predictions.std()))
+        self.found.add(
+            "whole run: submission, in its standard deviations",
+            float(np.abs(here - predictions).max() / predictions.std()),
+        )
 
 
 def _count(row: Any) -> int:
@@ -265,6 +323,8 @@ def _make_weights(networks: Iterator[str] | Sequence[str], folder: Path) -> None
     torch.manual_seed(0)
     for name in dict.fromkeys(networks):
         if name in _TORCHVISION:
-            torch.save(models.get_model(_TORCHVISION[name], weights=None).state_dict(), folder / f"{_TORCHVISION[name]}.pth")
+            torch.save(
+                models.get_model(_TORCHVISION[name], weights=None).state_dict(), folder / f"{_TORCHVISION[name]}.pth"
+            )
         elif not name.startswith("simclr"):
             torch.save(timm.create_model(name, pretrained=False).state_dict(), folder / f"{name}.pth")

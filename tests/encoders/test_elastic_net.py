@@ -226,5 +226,5 @@ def test_2021_takes_sklearns_penalty_as_it_is() -> None:
     for params in ElasticNet2021().param_grid(ProblemSize(120, 8, 5))[::6]:
         expected = linear_model.ElasticNet(**params, tol=1e-10, max_iter=50_000).fit(X, Y).predict(X)
         np.testing.assert_allclose(ElasticNet2021().fit(X, Y, params).predict(X), expected, atol=1e-5)
-    with pytest.raises(OptionError, match="alpha, a number in 0.01 to 0.25"):
+    with pytest.raises(OptionError, match=r"alpha, a number in 0\.01 to 0\.25"):
         ElasticNet2021().fit(X, Y, {"alpha": 1.0, "l1_ratio": 0.5})

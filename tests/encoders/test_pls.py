@@ -78,7 +78,9 @@ def test_units_of_features_and_voxels_do_not_matter_once_scaled(encoder: PLS) ->
     X, Y = _features(60, 8, "full"), _responses(_features(60, 8, "full"), 5)
     units = np.geomspace(1e-4, 1e3, 8), np.geomspace(1e5, 1e-2, 5)
     plain = encoder.fit(X, Y, {"n_components": 3}).predict(X)
-    np.testing.assert_allclose(encoder.fit(X * units[0], Y * units[1], {"n_components": 3}).predict(X * units[0]) / units[1], plain, rtol=1e-7)
+    np.testing.assert_allclose(
+        encoder.fit(X * units[0], Y * units[1], {"n_components": 3}).predict(X * units[0]) / units[1], plain, rtol=1e-7
+    )
 
 
 def test_constant_features_and_voxels_change_nothing_once_scaled() -> None:

@@ -136,12 +136,20 @@ def test_the_last_lines_of_a_job_are_found(tmp_path: Path) -> None:
     ("said", "directives", "expected"),
     [
         ("sbatch: unrecognized option '--nosuch=1'", ["--qos=low", "--nosuch=1"], "check the directive --nosuch=1 of"),
-        ("sbatch: error: Invalid qos specification", ["--qos=low"], "check queue, account, time, memory and directives"),
-        ("sbatch: error: Invalid constraint: gpu80", ["--qos=low", "--constraint=gpu80"], "directive --constraint=gpu80 of"),
+        (
+            "sbatch: error: Invalid qos specification",
+            ["--qos=low"],
+            "check queue, account, time, memory and directives",
+        ),
+        (
+            "sbatch: error: Invalid constraint: gpu80",
+            ["--qos=low", "--constraint=gpu80"],
+            "directive --constraint=gpu80 of",
+        ),
         (
             "sbatch: error: Batch job submission failed: Invalid node name specified",
             ["--qos=low", "--exclude=cognition13"],
-            "check the directive --exclude=cognition13 of the profile; it names machines that this cluster does not have",
+            "--exclude=cognition13 of the profile; it names machines that this cluster does not have",
         ),
         ("sbatch: error: Invalid partition", [], "check queue, account, time, memory and directives of the profile"),
     ],
@@ -179,6 +187,10 @@ def test_a_refused_directive_is_the_one_line_of_the_error(cancels: bool, tmp_pat
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.rstrip().splitlines()[-1].startswith(
-        "voxelcast: slurm refused a job: sbatch: unrecognized option '--nosuch=1'; check the directive --nosuch=1"
+    assert (
+        done.stderr.rstrip()
+        .splitlines()[-1]
+        .startswith(
+            "voxelcast: slurm refused a job: sbatch: unrecognized option '--nosuch=1'; check the directive --nosuch=1"
+        )
     )

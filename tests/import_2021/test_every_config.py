@@ -108,7 +108,12 @@ def _overrides(config: Config2021, root: Path) -> list[str]:
     if config.encoder in ("elastic_net", "mlp_network") or config.merged is None:
         changes.append("search.trials=2")
     if config.merged is not None:
-        changes += ["networks.0.layers=['depth:0.5', 'depth:1']", "encoders=[flaml]", "automl.seconds=1", "folds.nested=false"]
+        changes += [
+            "networks.0.layers=['depth:0.5', 'depth:1']",
+            "encoders=[flaml]",
+            "automl.seconds=1",
+            "folds.nested=false",
+        ]
     if config.model.startswith("simclr_r152"):
         changes.append("networks.0.layers=['depth:0', 'depth:1']")
     if not config.reduction.startswith("pca"):

@@ -121,7 +121,7 @@ class ElasticNet(LinearEncoder):
 
 @register_encoder
 class ElasticNet2021(LinearEncoder):
-    """scikit-learn's ``ElasticNet(alpha, l1_ratio)`` over the range of 2021: ``alpha`` .01 to .25, ``l1_ratio`` .01 to 1.
+    """scikit-learn's ``ElasticNet(alpha, l1_ratio)`` in the range of 2021: ``alpha`` .01 to .25, ``l1_ratio`` .01 to 1.
 
     ``alpha`` is in the units of features and responses: it is strict with a voxel of small variance. Prefer
     `ElasticNet`.

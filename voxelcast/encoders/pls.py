@@ -267,7 +267,7 @@ class ScaledPLS(PLS):
 
 @register_encoder
 class PLS2021(ScaledPLS):
-    """scikit-learn's ``PLSRegression(n_components)`` with its default tolerance, as 2021 fitted it; prefer `ScaledPLS`."""
+    """scikit-learn's ``PLSRegression(n_components)`` with its default tolerance, as in 2021; prefer `ScaledPLS`."""
 
     name: ClassVar[str] = "pls_2021"
 

@@ -156,7 +156,11 @@ def refused(scheduler: str, said: str, workers: JobWorkers) -> str:
     named = [
         directive
         for directive in workers.directives
-        if any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", said) for word in re.split(r"[=\s,]+", directive) if word)
+        if any(
+            re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", said)
+            for word in re.split(r"[=\s,]+", directive)
+            if word
+        )
         or (nodes and re.match(r"(--exclude|--nodelist|-x|-w|-l hostname)", directive))
     ]
     shown = ", ".join(named or workers.directives)

@@ -60,8 +60,9 @@ def check_components(components: Components) -> Components:
 class PCAOptions:
     """How principal components are fitted; see `voxelcast.features.settings.CompressionSettings` for the first three.
 
-    ``apart`` is its ``scale_apart``. A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of layer features.10"``; ``precision``
-    is of the products of features (not of their sums over blocks) and decides what counts as rank.
+    ``apart`` is its ``scale_apart``. A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of
+    layer features.10"``; ``precision`` is of the products of features (not of their sums over blocks) and decides what
+    counts as rank.
     """
 
     components: Components = "max"

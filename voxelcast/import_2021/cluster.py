@@ -103,7 +103,9 @@ def _workers(job: Section, jobs: int, scheduler: str) -> dict[str, Any]:
             names = ", ".join(map(str, job.values[key]))
             said = f"directives: {names} was left out on 2021's cluster; take it out where there is no such machine"
             if said not in job.draft.comments.get("workers", []):
-                job.comment("workers", said + (": Slurm refuses names it does not know." if scheduler == "slurm" else "."))
+                job.comment(
+                    "workers", said + (": Slurm refuses names it does not know." if scheduler == "slurm" else ".")
+                )
             job.became(key, f"directives: {workers['directives'][0]}")
     job.rest(_JOB)
     return workers

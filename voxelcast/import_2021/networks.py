@@ -38,7 +38,8 @@ _IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 def network_2021(name: str, as_in_2021: bool) -> tuple[dict[str, Any], list[str]]:
     """Return a network's settings and what a reader must know of it.
 
-    ``as_in_2021``: SimCLR networks are padded, and some normalised, as they were then. Raises ConfigError for a SimCLR, VOneNet or Barlow Twins name that the 2021 repository did not have.
+    ``as_in_2021``: SimCLR networks are padded, and some normalised, as they were then. Raises ConfigError for a SimCLR,
+    VOneNet or Barlow Twins name that the 2021 repository did not have.
     """
     simclr = re.fullmatch(r"simclr_(r(?:50|101|152)_[123]x_sk[01])_(1|10|100)pct", name)
     comments, more = [], dict[str, Any]()

@@ -251,7 +251,8 @@ def _search(train: Section, encoder: str, as_in_2021: bool) -> None:
     if as_in_2021 and encoder in _COUNTS:
         train.draft.settings["search"] = {"method": "exact"}
         train.comment(
-            "search", f"2021 tried {trials} numbers at most; here all of its range are tried, so the best may be higher."
+            "search",
+            f"2021 tried {trials} numbers at most; here all of its range are tried, so the best may be higher.",
         )
         train.became("bo_opt_iters", "search.method: exact, which tries all")
         train.dropped("smbo_config", "likewise")

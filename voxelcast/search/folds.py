@@ -148,7 +148,9 @@ def choose_folds(
         return make_folds(n, settings.n, derive_seed(seed, "folds", *([repeat] if repeat else [])), groups)
     if settings.by == "stimulus_2021":
         if groups is not None:
-            raise OptionError("folds.by=stimulus_2021 pays no heed to groups, and the dataset has some; set by=stimulus")
+            raise OptionError(
+                "folds.by=stimulus_2021 pays no heed to groups, and the dataset has some; set by=stimulus"
+            )
         return folds_2021(n, settings.n, repeat)
     if groups is None:
         raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")

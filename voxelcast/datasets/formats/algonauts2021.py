@@ -258,7 +258,8 @@ def list_videos(
 ) -> dict[Split, tuple[Stimulus, ...]]:
     """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
 
-    ``remedy`` is for messages. Raises MissingFileError, DataError where the folder of videos is not there, or holds another number of them.
+    ``remedy`` is for messages. Raises MissingFileError, DataError where the folder of videos is not there, or holds
+    another number of them.
     """
     folder = find_folder(root, VIDEO_FOLDER, "videos")
     n_found = sum(1 for _ in folder.glob("*.mp4"))
