@@ -101,7 +101,7 @@ def _workers(job: Section, jobs: int, scheduler: str) -> dict[str, Any]:
         if key in job.values:
             workers["directives"] = [_exclusion(job.values[key], job.path(key), scheduler)]
             names = ", ".join(map(str, job.values[key]))
-            said = f"directives: {names} was left out on 2021's cluster; take it out where there is no such machine"
+            said = f"directives: {names} left out on 2021's cluster; take out what is no machine here"
             if said not in job.draft.comments.get("workers", []):
                 job.comment(
                     "workers", said + (": Slurm refuses names it does not know." if scheduler == "slurm" else ".")
