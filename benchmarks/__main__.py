@@ -193,7 +193,7 @@ def repository_2021(checkout: Path, **options: Any) -> None:
     """Compare the numbers of CHECKOUT, of RobertTLange/algonauts-2021, with those of voxelcast."""
     from benchmarks.repository_2021 import Comparison, compare
 
-    _say(compare(Comparison(checkout, **options)).lines())
+    compare(Comparison(checkout, **options), click.echo)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,19 +82,20 @@ class Comparison:
 class Differences:
     """Rows of the table, in the order of the work."""
 
+    say: Callable[[str], None]
     rows: list[tuple[str, str]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.say("| what is compared | largest difference |\n|---|---|")
+
     def add(self, what: str, difference: float | str) -> None:
-        """Add one."""
+        """Add one, and say it."""
         self.rows.append((what, difference if isinstance(difference, str) else f"{difference:.1e}"))
-
-    def lines(self) -> list[str]:
-        """Return them as a table of Markdown."""
-        return ["| what is compared | largest difference |", "|---|---|", *(f"| {a} | {b} |" for a, b in self.rows)]
+        self.say("| {} | {} |".format(*self.rows[-1]))
 
 
-def compare(comparison: Comparison) -> Differences:
-    """Run both codes and return how far apart they are.
+def compare(comparison: Comparison, say: Callable[[str], None]) -> Differences:
+    """Run both codes and return how far apart they are, each row said as a line of Markdown as soon as it is known.
 
     Raises MissingFileError if the folder is no checkout of the repository; DataError if it fails, with what it said.
     """
@@ -103,16 +104,16 @@ def compare(comparison: Comparison) -> Differences:
             f"{comparison.checkout} has no {_CONFIG}; name a checkout of RobertTLange/algonauts-2021"
         )
     with tempfile.TemporaryDirectory() as scratch:
-        return _Comparing(comparison, Path(scratch)).run()
+        return _Comparing(comparison, Path(scratch), Differences(say)).run()
 
 
 class _Comparing:
     """One comparison under way in a scratch folder."""
 
-    def __init__(self, comparison: Comparison, scratch: Path) -> None:
+    def __init__(self, comparison: Comparison, scratch: Path, found: Differences) -> None:
         self.asked, self.plan, self.scratch = comparison, comparison.plan(), scratch
         self.copy, self.data, self.weights = scratch / "copy", scratch / "data", scratch / "weights"
-        self.found = Differences()
+        self.found = found
         self.train, self.rows = np.arange(comparison.n_train), comparison.n_train + comparison.n_test
         self.weights.mkdir()
         shutil.copytree(comparison.checkout, self.copy, ignore=shutil.ignore_patterns(".git"))
@@ -141,29 +142,21 @@ class _Comparing:
         exact.rename(random)
         layers = self._activations(self.copy / folder)
         write_responses(self.plan, self.data, {("alexnet", "layer_4"): layers[3]})
-        config = json.loads(re.sub(r"#.*", "", (self.copy / _CONFIG).read_text()))
-        searched = config["train_config"] | {"sampling_rate": _RATE, "bo_opt_iters": self.asked.trials}
         self._inside(
             {"task": "compress", "exact": True, **first},
             *(
                 {"task": "components", "folder": str(path), "layer": "layer_4", "into": str(self.scratch / path.name)}
                 for path in (random, exact)
             ),
-            {
-                "task": "search",
-                "train_config": searched,
-                "encoder": "partial_ls",
-                "into": str(self.scratch / "search.json"),
-            },
         )
         settings = self._imported(_CONFIG, {"weights": str(self.weights / "alexnet.pth")})
         self._features("alexnet", settings, layers)
-        for name in self.asked.networks:
-            if name != "alexnet":
-                self._features_of(name)
         self._components(layers[3], settings, random, exact)
         self._encoders(np.load(self.scratch / f"{exact.name}.npz"))
         self._whole(settings)
+        for name in self.asked.networks:
+            if name != "alexnet":
+                self._features_of(name)
         return self.found
 
     def _inside(self, *tasks: Mapping[str, Any]) -> None:
@@ -277,6 +270,10 @@ class _Comparing:
 
     def _whole(self, settings: ExperimentSettings) -> None:
         """Compare whole runs, from videos to predictions."""
+        config = json.loads(re.sub(r"#.*", "", (self.copy / _CONFIG).read_text()))
+        searched = config["train_config"] | {"sampling_rate": _RATE, "bo_opt_iters": self.asked.trials}
+        into = str(self.scratch / "search.json")
+        self._inside({"task": "search", "train_config": searched, "encoder": "partial_ls", "into": into})
         output = self.scratch / "output"
         run_experiment(settings, output)
         ours = pd.read_csv(output / "search.csv")
@@ -306,7 +303,7 @@ class _Comparing:
 
 
 def _count(row: Any) -> int:
-    return int(json.loads(row.params)["n_components"])
+    return int(row.hyperparameters.removeprefix("n_components="))
 
 
 def _shown(scores: Mapping[tuple[int, int], float]) -> str:
@@ -314,7 +311,7 @@ def _shown(scores: Mapping[tuple[int, int], float]) -> str:
     return f"{layer + 1}, {count}"
 
 
-def _make_weights(networks: Iterator[str] | Sequence[str], folder: Path) -> None:
+def _make_weights(networks: Sequence[str], folder: Path) -> None:
     """Save random weights of torchvision's and timm's networks."""
     import timm
     import torch
