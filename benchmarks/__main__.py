@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmarks.honesty import SECTIONS, benchmark_honesty
 from voxelcast.cli.main import main
 from voxelcast.cli.options import PATH, names
 
@@ -194,6 +195,16 @@ def repository_2021(checkout: Path, **options: Any) -> None:
     from benchmarks.repository_2021 import Comparison, compare
 
     compare(Comparison(checkout, **options), click.echo)
+
+
+@benchmark.command("honesty")
+@click.option("--draws", default=300, show_default=True, help="Simulated data sets a cell.")
+@click.option("--section", "sections", multiple=True, type=click.Choice(SECTIONS), help="Repeatable; default: all.")
+@click.option("--seed", default=0, show_default=True)
+def honesty(draws: int, sections: tuple[str, ...], seed: int) -> None:
+    """Hold what is claimed of scores, intervals, ceilings and tests against simulations with a known truth."""
+    for line in benchmark_honesty(sections or SECTIONS, draws, seed):
+        click.echo(line)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def benchmark_permutation(
     Y = 0.05 * P + rng.standard_normal((n_stimuli, n_voxels))
     one_fold = np.zeros(n_stimuli, dtype=int)
     started = time.perf_counter()
-    permutation_p_values(Y, P, Exchange(one_fold), n_permutations, seed, cross_validated=False, workers=workers)
+    permutation_p_values(Y, P, Exchange(one_fold), n_permutations, seed, workers=workers)
     seconds = time.perf_counter() - started
     observed, exceeded, each = pearson_r(Y, P), np.zeros(n_voxels), []
     of_responses, of_predictions = permutation_grid(Exchange(one_fold), n_looped, seed)
@@ -82,7 +82,7 @@ def benchmark_permutation(
         started = time.perf_counter()
         exceeded += pearson_r(Y, P[order]) >= observed - 1e-12
         each.append(time.perf_counter() - started)
-    few = permutation_p_values(Y, P, Exchange(one_fold), n_looped, seed, cross_validated=False, workers=workers)
+    few = permutation_p_values(Y, P, Exchange(one_fold), n_looped, seed, workers=workers)
     same = bool(np.array_equal(few, (exceeded + 1) / (len(relative) + 1)))
     return PermutationRace(
         n_stimuli, n_voxels, n_permutations, workers, seconds, float(np.median(each)), len(relative), same

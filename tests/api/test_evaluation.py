@@ -15,10 +15,10 @@ from tests.experiment.conftest import _Here
 from tests.experiment.miniature import ENERGY, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.core.errors import AlignmentError, DataError, OptionError, UnknownNameError, VoxelcastWarning
 from voxelcast.features.settings import CompressionSettings
-from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
+from voxelcast.scoring.settings import SignificanceSettings
 from voxelcast.search.settings import EnsembleSettings, FoldSettings, SearchSettings, SelectionSettings
 
-FEW = vc.EvaluationSettings(interval=IntervalSettings(100), significance=SignificanceSettings(100))
+FEW = vc.EvaluationSettings(significance=SignificanceSettings(100))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_numbers_are_those_of_an_experiment(
         spaces,
         opened.responses("ann", "all"),
         groups=opened.groups,
-        settings=vc.EvaluationSettings(interval=FEW.interval, significance=FEW.significance, **chosen),
+        settings=vc.EvaluationSettings(significance=FEW.significance, **chosen),
         **options,
     )
     (row,) = results.scores.to_dict("records")

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.encoders import ENCODERS, benchmark_encoders
+from benchmarks.honesty import benchmark_honesty
+from benchmarks.honesty.check import Check
+from benchmarks.honesty.intervals import Cell, Population
 from benchmarks.mini_track import MiniTrack, benchmark_mini_track, search_one, start_worker
 from benchmarks.permutation import benchmark_permutation
 from benchmarks.pls import benchmark_pls
@@ -113,3 +116,32 @@ def test_permutation_counts_the_same_as_the_loop() -> None:
     assert any(line.startswith("ratio: ") for line in found.lines())
     with pytest.raises(OptionError, match="n_looped"):
         benchmark_permutation(50, 30, 9, n_looped=10)
+
+
+def test_a_check_allows_for_the_error_of_its_draws() -> None:
+    def check(measured: float, draws: int, error: float | None = None) -> bool:
+        return Check("intervals", "cell", "claim", measured, 0.93, 0.97, draws, error).holds
+
+    assert check(0.95, 20)
+    assert check(0.90, 100)  # two standard errors below .93 are .879
+    assert not check(0.87, 100)
+    assert not check(0.90, 10_000)
+    assert not check(float("nan"), 100)
+    assert check(0.92, 100, error=0.01)
+    assert not check(0.90, 100, error=0.01)
+
+
+def test_honesty_draws_from_the_population_that_it_says() -> None:
+    cell = Cell(60, voxels=40, signal=0.3, groups=20)
+    X, Y, groups = Population(cell, np.random.default_rng(0)).draw(np.random.default_rng(1), 60_000)
+    assert groups is not None
+    assert len(set(groups)) == 20_000
+    assert Y.var(axis=0) == pytest.approx(np.ones(40), abs=0.1)
+    residual = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
+    assert (1 - residual.var(axis=0) / Y.var(axis=0)).mean() == pytest.approx(0.3, abs=0.01)
+    of_groups = np.stack([X[k::3] for k in range(3)])  # three stimuli a group share half of the variance
+    assert np.corrcoef(of_groups[0].ravel(), of_groups[1].ravel())[0, 1] == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(OptionError, match="draws must be at least 20; got 3"):
+        list(benchmark_honesty(["intervals"], draws=3))
+    with pytest.raises(OptionError, match="section must be one of intervals"):
+        list(benchmark_honesty(["interval"]))

@@ -3,8 +3,10 @@ from __future__ import annotations
 import fcntl
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from voxelcast.core.errors import MissingFileError
@@ -89,3 +91,16 @@ def test_the_time_left_goes_on_at_the_speed_so_far(tmp_path: Path) -> None:
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="is not the output of voxelcast run"):
         read_status(tmp_path)
+
+
+def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
+    journal, rng = Journal(tmp_path), np.random.default_rng(0)
+    with journal.run(tmp_path / "steps", "local", {"fit": 1.0}):
+        journal.stage("fit", [step.folder for step in STEPS], [1] * 6)
+        journal.lost(STEPS[0].folder, "died")
+    whole = (tmp_path / "progress.jsonl").read_bytes()
+    for place in rng.choice(len(whole), 150, replace=False):
+        bit = bytes([whole[place] ^ 1 << int(rng.integers(8))])
+        (tmp_path / "progress.jsonl").write_bytes(whole[:place] + bit + whole[place + 1 :])
+        with suppress(MissingFileError):  # where the beginning is gone
+            read_status(tmp_path).lines()

@@ -101,7 +101,6 @@ def settings(root: Path, **changes: Any) -> dict[str, Any]:
         "compress": {"method": "pca", "components": 8},
         "encoders": ["pls", "ridge"],
         "folds": {"n": 4, "nested": True},
-        "interval": {"resamples": 100},
         "compute": {"workers": 1},
     }
     return plain | changes

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.experiment.miniature import run, settings, write_dataset
@@ -143,17 +142,15 @@ def test_what_takes_longer_is_said_to(ways: list[dict[str, Any]], two: Path, tmp
 def test_the_proposals_of_a_joint_search_are_for_all_layers_and_encoders(two: Path, tmp_path: Path) -> None:
     ways = [{"search": {"method": "random", "trials": 40, "joint": joint}} for joint in (False, True)]
     alone, joint = _fit_seconds(two, tmp_path / "out", ways)
-    assert alone == pytest.approx(4 * joint, rel=0.02)  # two layers, two encoders
+    assert alone == pytest.approx(4 * joint, rel=0.06)  # two layers, two encoders; what was chosen is fitted as often
 
 
 def test_banded_ridge_counts_its_draws(two: Path, tmp_path: Path) -> None:
     ways: list[dict[str, Any]] = [
-        {"encoders": ["ridge"]},
-        *({"encoders": ["ridge"], "ensemble": {"method": "banded_ridge", "draws": draws}} for draws in (0, 20)),
+        {"encoders": ["ridge"], "ensemble": {"method": "banded_ridge", "draws": draws}} for draws in (0, 20, 40)
     ]
-    none, even, drawn = _fit_seconds(two, tmp_path / "out", ways)
-    assert (drawn - none) > 5 * (even - none) > 0
-    assert np.isfinite(drawn)
+    even, drawn, more = _fit_seconds(two, tmp_path / "out", ways)
+    assert (more - drawn) / (drawn - even) == pytest.approx(20 / 22)  # the two layers alone are tried as well
 
 
 def test_slow_responses_are_announced(

@@ -122,7 +122,6 @@ CHANGES: dict[str, Change] = {
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
     "folds.by": Change("group", ("compress", "join", "fit", "partition")),
     "folds.repeats": Change(2, ("fit", "partition")),
-    "interval.resamples": Change(200, ("fit", "partition")),
     "interval.level": Change(0.9, ("fit", "partition")),
     "significance.permutations": Change(50, FIT),
     "significance.alpha": Change(0.1, FIT),

@@ -20,7 +20,7 @@ from voxelcast.testing.miniatures import write_miniature
 
 BASELINE = Path(__file__).resolve().parents[2] / "examples" / "algonauts2021_baseline.yaml"
 SMALL = ["networks.0.weights=random", "networks.0.input_size=64", "frames={n: 2}", "compress.components=12"]
-SMALL += ["folds.n=3", "interval.resamples=100", "significance.permutations=0", "compute.workers=1"]
+SMALL += ["folds.n=3", "significance.permutations=0", "compute.workers=1"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process", "no_report")]
 

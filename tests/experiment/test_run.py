@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from scipy.special import hyp2f1
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
@@ -66,6 +67,11 @@ def measured(root: Path, ids: list[str]) -> FloatArray:
 def mean_r(Y: FloatArray, P: FloatArray) -> float:
     """Mean over voxels of Pearson's r, by NumPy's own function."""
     return float(np.mean([np.corrcoef(Y[:, voxel], P[:, voxel])[0, 1] for voxel in range(Y.shape[1])]))
+
+
+def unbiased(r: FloatArray, n: int) -> FloatArray:
+    """Correct correlations of n stimuli as Olkin and Pratt do."""
+    return np.asarray(r * hyp2f1(0.5, 0.5, (n - 2) / 2, 1 - r**2))
 
 
 def folds_of(plain: dict[str, Any], store: Path, ids: list[str]) -> IntArray:
@@ -225,8 +231,12 @@ def test_scores_equal_plain_loops_over_sklearn(encoder: str, images: Path, tmp_p
     np.testing.assert_allclose([[float(r[f"fold_{k}"]) for k in (1, 2, 3)] for r in rows], fold_scores, atol=1e-8)
     np.testing.assert_allclose(predictions, nested, atol=1e-8)
     (row,) = scores(out)
-    expected = np.mean([mean_r(Y[folds == fold], nested[folds == fold]) for fold in range(3)])
-    assert float(row["score"]) == pytest.approx(expected, abs=1e-8)
+    expected = []
+    for held in (folds == fold for fold in range(3)):
+        y, p = (part[held] - Y[~held].mean(axis=0) for part in (Y, nested))
+        r = (y * p).sum(axis=0) / np.sqrt((y**2).sum(axis=0) * (p**2).sum(axis=0))
+        expected.append(unbiased(r, held.sum() + 1))
+    assert float(row["score"]) == pytest.approx(np.mean(expected), abs=1e-8)
 
 
 def test_held_out_responses_give_held_out_scores(images: Path, tmp_path: Path) -> None:
@@ -237,7 +247,8 @@ def test_held_out_responses_give_held_out_scores(images: Path, tmp_path: Path) -
     (row,) = scores(tmp_path / "out")
     shown, predictions = predicted(tmp_path / "out")
     assert set(shown) == test
-    assert float(row["held_out_score"]) == pytest.approx(mean_r(measured(images, shown), predictions), abs=1e-10)
+    r = [np.corrcoef(pair)[0, 1] for pair in zip(measured(images, shown).T, predictions.T, strict=True)]
+    assert float(row["held_out_score"]) == pytest.approx(unbiased(np.array(r), len(test)).mean(), abs=1e-10)
     assert float(row["held_out_low"]) < float(row["held_out_score"]) < float(row["held_out_high"])
     assert row["score_from"] == "nested_cv"
     assert float(row["score"]) != float(row["held_out_score"])

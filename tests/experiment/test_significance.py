@@ -11,12 +11,14 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
-from voxelcast.core.arrays import FloatArray, IntArray
+from tests.scoring.permuted import explicit_p_values
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.scoring.correlation import fold_pearson_r
-from voxelcast.scoring.permutation import Exchange, permutation_grid
+from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.store.steps import StepStore
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -26,13 +28,6 @@ TESTED = {"permutations": 60, "alpha": 0.05}
 def _measured(root: Path) -> FloatArray:
     """Responses in the order of the stimuli."""
     return np.asarray(np.load(root / "responses" / "ann.npy")[np.argsort(stimulus_ids(root))])
-
-
-def _explicit(Y: FloatArray, P: FloatArray, folds: IntArray, prefix: str, groups: Any, widening: float) -> FloatArray:
-    first, second = permutation_grid(Exchange(folds, groups), 60, derive_seed(0, "significance", prefix))
-    scores = np.array([fold_pearson_r(Y[a], P[b], folds) for a in first for b in second])
-    scores[1:] *= widening
-    return np.asarray((scores >= scores[0] - 1e-12).mean(axis=0))
 
 
 @pytest.mark.parametrize("grouped", [False, True])
@@ -46,7 +41,8 @@ def test_p_and_q_are_those_of_the_out_of_fold_predictions(tmp_path: Path, groupe
     run(plain, tmp_path / "out")
     folds = Plan(parse_config(plain, "test"), StepStore(tmp_path / "none", read_only=True)).folds(ids)
     predicted = np.load(tmp_path / "out" / "predictions" / "ann_all.npy")
-    expected = _explicit(_measured(root), predicted, folds, "", groups if grouped else None, np.sqrt(2))
+    seed = derive_seed(0, "significance", "")
+    expected = explicit_p_values(_measured(root), predicted, folds, 60, seed, groups if grouped else None, np.sqrt(2))
     with np.load(tmp_path / "out" / "voxels" / "ann_all.npz") as voxels:
         np.testing.assert_array_equal(voxels["p_value"], expected)
         q = false_discovery_control(expected)
@@ -63,7 +59,8 @@ def test_held_out_stimuli_are_tested_as_they_are(tmp_path: Path) -> None:
     write_table(root / "split.csv", ["stimulus_id", "split"], split)
     run(settings(root, significance=TESTED), tmp_path / "out")
     predicted = np.load(tmp_path / "out" / "predictions" / "ann_all.npy")
-    expected = _explicit(_measured(root)[::4], predicted, np.zeros(12, dtype=int), "held_out_", None, 1.0)
+    seed = derive_seed(0, "significance", "held_out_")
+    expected = explicit_p_values(_measured(root)[::4], predicted, np.zeros(12, dtype=int), 60, seed)
     with np.load(tmp_path / "out" / "voxels" / "ann_all.npz") as voxels:
         np.testing.assert_array_equal(voxels["held_out_p_value"], expected)
     (row,) = read_table(tmp_path / "out" / "scores.csv")
@@ -78,12 +75,85 @@ def test_off_and_impossible(tmp_path: Path) -> None:
     # Four groups of unequal size, one to a fold: nothing can change places.
     sizes = [(k // 11, i) for k, i in enumerate(sorted(stimulus_ids(root)))]
     write_table(root / "groups.csv", ["stimulus_id", "group"], [[i, f"run {min(run_, 3)}"] for run_, i in sizes])
-    run(settings(root, significance=TESTED), tmp_path / "runs")
+    tested = settings(root, significance=TESTED)
+    run(tested, tmp_path / "runs")
     assert read_table(tmp_path / "runs" / "scores.csv")[0]["n_significant_voxels"] == ""
-    assert any(
-        "ann all" in note and "not tested" in note
-        for note in json.loads((tmp_path / "runs" / "notes.json").read_text())
-    )
+    notes = json.loads((tmp_path / "runs" / "notes.json").read_text())
+    assert any(note.startswith("ann all: No voxel can be significant: no folds can change places") for note in notes)
+    said = "Permutations exchange nothing; intervals resample whole groups, of which there are 4."
+    assert said in notes
+    assert read_table(tmp_path / "runs" / "scores.csv")[0]["exchanged"] == said
+    assert said in (tmp_path / "runs" / "report.html").read_text()
+    (said,) = [
+        line
+        for line in estimate_experiment(parse_config(tested, "test"), tmp_path / "dry").lines()
+        if "warning" in line
+    ]
+    assert "No voxel can be significant" in said
+
+
+def test_given_folds_leave_stimuli_the_unit(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", subjects=("ann", "bob"))
+    ids = sorted(stimulus_ids(root))
+    parts = {"ann": [k // 12 for k in range(48)], "bob": [k % 4 for k in range(48)]}
+    rows = [[i, f"part {part}", subject] for subject in parts for i, part in zip(ids, parts[subject], strict=True)]
+    write_table(root / "mine.csv", ["stimulus_id", "fold", "subject"], rows)
+    given = settings(root, significance=TESTED)
+    given["folds"].pop("n", None)
+    given["dataset"]["folds"] = "mine.csv"
+    run(given, tmp_path / "out")
+    for subject, folds in parts.items():
+        predicted = np.load(tmp_path / "out" / "predictions" / f"{subject}_all.npy")
+        Y = np.asarray(np.load(root / "responses" / f"{subject}.npy")[np.argsort(stimulus_ids(root))])
+        with np.load(tmp_path / "out" / "voxels" / f"{subject}_all.npz") as voxels:
+            np.testing.assert_allclose(voxels["pearson_r"], cross_validated_r(Y, predicted, np.array(folds)))
+            seed = derive_seed(0, "significance", "")
+            expected = explicit_p_values(Y, predicted, np.array(folds), 60, seed, None, np.sqrt(2))
+            np.testing.assert_array_equal(voxels["p_value"], expected)
+    for row in read_table(tmp_path / "out" / "scores.csv"):
+        assert row["exchanged"].startswith("Permutations exchange single stimuli within each of 4 folds")
+        assert int(row["n_significant_voxels"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        (lambda ids: [[i, "a"] for i in ids[1:]], {}, r"first .*add them"),
+        (lambda ids: [[i, str(k % 2)] for k, i in enumerate(ids)], {}, "given folds must be at least 3"),
+        (lambda ids: [[i, str(min(k, 4))] for k, i in enumerate(ids)], {}, "each of at least 3 stimuli"),
+        (lambda ids: [[i, str(k % 4)] for k, i in enumerate([ids[0], *ids])], {}, "more than once"),
+        (lambda ids: [[i, str(k % 4)] for k, i in enumerate(ids)], {"n": 5}, "folds.n does not go with given folds"),
+        (lambda ids: [[i, str(k % 4)] for k, i in enumerate(ids)], {"by": "group"}, "folds.by does not go with"),
+    ],
+)
+def test_wrong_folds_are_refused(tmp_path: Path, rows: Any, changes: dict[str, Any], message: str) -> None:
+    root = write_dataset(tmp_path / "data")
+    write_table(root / "mine.csv", ["stimulus_id", "fold"], rows(sorted(stimulus_ids(root))))
+    given = settings(root)
+    given["folds"] = changes
+    given["dataset"]["folds"] = "mine.csv"
+    with pytest.raises(VoxelcastError, match=message):
+        Plan(parse_config(given, "test"), StepStore(tmp_path / "none", read_only=True))
+
+
+def test_groups_in_given_folds(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data")
+    ids = sorted(stimulus_ids(root))
+    write_table(root / "groups.csv", ["stimulus_id", "group"], [[i, f"movie {k // 4}"] for k, i in enumerate(ids)])
+    write_table(root / "mine.csv", ["stimulus_id", "fold"], [[i, k // 16] for k, i in enumerate(ids)])
+    given = settings(root, significance=TESTED)
+    given["folds"], given["dataset"]["folds"] = {}, "mine.csv"
+
+    def plan() -> Plan:
+        return Plan(parse_config(given, "test"), StepStore(tmp_path / "none", read_only=True))
+
+    assert plan().units_of(ids) == tuple(f"movie {k // 4}" for k in range(48))
+    given["folds"] = {"unit": "stimulus"}
+    assert plan().units_of(ids) is None
+    assert (plan().folds(ids) == np.arange(48) // 16).all()
+    write_table(root / "mine.csv", ["stimulus_id", "fold"], [[i, k // 18] for k, i in enumerate(ids)])
+    with pytest.raises(DataError, match=r"group 'movie 4' in folds 0 and 1"):
+        plan()
 
 
 def test_ceilings_of_single_trials_with_gaps(tmp_path: Path) -> None:

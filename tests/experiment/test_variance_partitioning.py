@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import PredefinedSplit
 
 from tests.datasets.series_files import SETTINGS, write_series
 from tests.experiment.miniature import ENERGY, contents, read_table, run, settings, write_dataset
 from tests.search.spaces import Fixed, Refitted
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, UnknownNameError
 from voxelcast.encoders.banded_ridge import ALPHAS
 from voxelcast.execution.steps import Step
@@ -23,6 +24,7 @@ from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
+from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import fold_r2, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
@@ -54,9 +56,7 @@ def divide(
     ids = tuple(f"s{row}" for row in range(n))
     readable = Readable(ids, (), np.arange(n), np.arange(0), None, None, None, {})
     folded = FoldedGroups(np.arange(n) % n_folds, tuple(stored))
-    step = Step(
-        PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(resamples=200), seed=0)
-    )
+    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(), seed=0))
     step.run(store)
     return {(row["kind"], row["part"]): row for row in store.read(step.step_id).json("parts")}
 
@@ -99,33 +99,48 @@ def test_two_correlated_groups_have_the_parts_of_the_closed_form(
         assert rows[name]["noise_ceiling_r2"] == pytest.approx(0.6)
 
 
-def test_equals_ridge_cv_in_loops(tmp_path: Path) -> None:
-    """Every combination of three groups, fold and voxel by itself, scaled by the training stimuli."""
+@pytest.mark.slow
+def test_equals_stacked_ridge_cv_in_loops(tmp_path: Path) -> None:
+    """Every combination, fold and voxel by itself; groups scaled by the training stimuli, regressions stacked."""
     rng = np.random.default_rng(1)
-    n, q = 60, 2
+    n, q, n_folds = 60, 2, 4
     latent = rng.standard_normal((n, 5))
     layers = {name: [latent @ rng.standard_normal((5, p)) + rng.standard_normal((n, p)) for p in sizes]
               for name, sizes in {"a": (3, 70), "b": (6,), "c": (4, 2)}.items()}  # fmt: skip
     Y = latent @ rng.standard_normal((5, q)) + 2 * rng.standard_normal((n, q)) + 4
-    rows = divide(tmp_path, layers, Y, n_folds=3)
+    rows = divide(tmp_path, layers, Y, n_folds=n_folds)
     assert len(rows) == 7 + 7
-    folds = np.arange(n) % 3
+    folds = np.arange(n) % n_folds
     (file,) = tmp_path.glob("partition/*/result.npz")
     voxels = StepResult(file).arrays("voxels")
-    for name in ("a", "b", "a+c", "a+b+c"):
-        predicted = np.empty(Y.shape)
-        for fold in range(3):
-            held = folds == fold
-            parts = []
-            for group in name.split("+"):
-                scaled = [X / np.sqrt(X[~held].var(axis=0).sum()) for X in layers[group]]
-                parts.append(np.hstack(scaled) / np.sqrt(len(scaled) * len(name.split("+"))))
-            X = np.hstack(parts)
-            for voxel in range(q):
-                inner = PredefinedSplit(folds[~held])
-                model = RidgeCV(ALPHAS, cv=inner, scoring="neg_mean_squared_error").fit(X[~held], Y[~held, voxel])
-                predicted[held, voxel] = model.predict(X[held])
-        np.testing.assert_allclose(voxels[f"model_{name}"], fold_r2(Y, predicted, folds), atol=1e-8)
+
+    def regression(name: str, known: BoolArray, fitted: BoolArray) -> FloatArray:
+        scaled = []
+        for group in name.split("+"):
+            parts = np.hstack([X / np.sqrt(X[known].var(axis=0).sum()) for X in layers[group]])
+            scaled.append(parts / np.sqrt(parts[fitted].var(axis=0).sum() * len(name.split("+"))))
+        X, inner = np.hstack(scaled), PredefinedSplit(folds[fitted])
+        models = [RidgeCV(ALPHAS, cv=inner, scoring="neg_mean_squared_error").fit(X[fitted], y[fitted]) for y in Y.T]
+        return np.stack([model.predict(X) for model in models], axis=1)
+
+    of_part = {"a": ["a"], "b": ["b"], "a+b": ["a", "b", "a+b"]}
+    predicted = {name: np.empty(Y.shape) for name in of_part}
+    for fold in range(n_folds):
+        known = folds != fold
+        design, measured = {name: np.empty(Y.shape) for name in of_part}, np.empty(Y.shape)
+        for other in set(range(n_folds)) - {fold}:
+            own = folds == other
+            measured[own] = (Y[own] - Y[own].mean(axis=0)) / Y[known].std(axis=0)
+            for name, column in design.items():
+                P = regression(name, known, known & ~own)[own]
+                column[own] = (P - P.mean(axis=0)) / Y[known].std(axis=0)
+        alone = {name: regression(name, known, known)[~known] - Y[known].mean(axis=0) for name in of_part}
+        for name, names in of_part.items():
+            A = np.stack([design[one][known].ravel() for one in names], axis=1)
+            weights = nnls(A, measured[known].ravel())[0]
+            predicted[name][~known] = sum(w * alone[one] for w, one in zip(weights, names, strict=True))
+    for name, P in predicted.items():
+        np.testing.assert_allclose(voxels[f"model_{name}"], fold_r2(Y, P, folds), atol=1e-6)
     total = sum(values for key, values in voxels.items() if key.startswith(("unique", "shared")) and "_" not in key[7:])
     np.testing.assert_allclose(total, voxels["model_a+b+c"], atol=1e-10)
     np.testing.assert_allclose(voxels["unique_a"], voxels["model_a+b+c"] - voxels["model_b+c"], atol=1e-10)
@@ -159,7 +174,7 @@ def test_noise_has_no_variance_to_divide() -> None:
     folds = np.arange(200) % 5
     groups = {name: [Fixed(rng.standard_normal((200, 20)))] for name in "ab"}
     Y = rng.standard_normal((200, 50))
-    for part in variance_parts(Y, nested_predictions(groups, Y, folds), folds, IntervalSettings(100)):
+    for part in variance_parts(Y, nested_predictions(groups, Y, folds), Judged(folds)):
         assert abs(part.mean) < 0.01, part.kind
 
 
@@ -239,7 +254,7 @@ def test_a_failure_costs_no_score(divided: dict[str, Any], tmp_path: Path, monke
     assert len(read_table(out / "variance_partitioning.csv")) == 6
 
 
-def test_time_series_draw_whole_runs(tmp_path: Path, in_process: None) -> None:
+def test_time_series_of_a_run_a_fold_have_no_interval(tmp_path: Path, in_process: None) -> None:
     """Features of events: which condition was shown says all that whether something was shown does."""
     (tmp_path / "series").mkdir()
     write_series(tmp_path / "series")
@@ -251,17 +266,17 @@ def test_time_series_draw_whole_runs(tmp_path: Path, in_process: None) -> None:
         "compress": {"method": "none"},
         "encoders": ["ridge"],
         "folds": {"by": "group"},
-        "interval": {"resamples": 100},
         "significance": {"permutations": 0},
         "variance_partitioning": {"groups": {"which": ["conditions"], "whether": ["dataset:onoff"]}},
         "compute": {"workers": 1},
     }
     run(plain, tmp_path / "out")
     rows = [row for row in read_table(tmp_path / "out" / "variance_partitioning.csv") if row["roi"] == "four"]
-    r2, low, high = ({(r["kind"], r["part"]): float(r[name]) for r in rows} for name in ("r2", "low", "high"))
+    r2 = {(row["kind"], row["part"]): float(row["r2"]) for row in rows}
     assert r2["unique", "which"] > 0.1
     assert r2["unique", "whether"] == pytest.approx(0, abs=0.02)
-    assert all(low[name] <= r2[name] + 1e-9 <= high[name] + 2e-9 for name in r2)
+    assert {row["low"] + row["high"] for row in rows} == {""}  # a fold is one run: no interval
+    assert "Scores have no interval: 3 of 3 folds have one group" in (tmp_path / "out" / "notes.json").read_text()
 
 
 def test_repeats_are_averaged(divided: dict[str, Any], tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.scoring.correlation import METRICS, fold_pearson_r, mean_pearson_r, pearson_r, pooled_2021_r
+from voxelcast.scoring.correlation import (
+    METRICS,
+    cross_validated_r,
+    fold_pearson_r,
+    mean_pearson_r,
+    olkin_pratt,
+    pearson_r,
+    pooled_2021_r,
+)
 
 
 def _pair(n: int = 30, q: int = 6, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -88,6 +96,57 @@ def test_a_model_that_knows_only_the_mean_would_score_below_zero_if_folds_were_j
     P = np.stack([Y[folds != fold].mean(axis=0) for fold in folds]) + tiny
     assert pearson_r(Y, P).mean() < -0.2
     assert abs(fold_pearson_r(Y, P, folds).mean()) < 0.02
+
+
+def test_the_cross_validated_score_equals_the_loop() -> None:
+    Y, P = _pair(31)
+    folds = np.random.default_rng(1).integers(0, 4, 31)
+    expected = []
+    for fold in range(4):
+        held = folds == fold
+        known = Y[~held].mean(axis=0)
+        y, p = Y[held] - known, P[held] - known
+        expected.append(
+            olkin_pratt((y * p).sum(axis=0) / np.sqrt((y**2).sum(axis=0) * (p**2).sum(axis=0)), held.sum() + 1)
+        )
+    np.testing.assert_allclose(cross_validated_r(Y, P, folds), np.mean(expected, axis=0))
+    own = [olkin_pratt(pearson_r(Y[folds == k], P[folds == k]), (folds == k).sum()) for k in range(4)]
+    np.testing.assert_allclose(cross_validated_r(Y, P, folds, own_baseline=True), np.mean(own, axis=0))
+    np.testing.assert_allclose(cross_validated_r(Y, P, 0 * folds), olkin_pratt(pearson_r(Y, P), 31))
+
+
+def test_the_cross_validated_score_has_no_bias_in_small_folds() -> None:
+    # Folds of 8, and an intercept known from the other stimuli: the expected r is .5.
+    rng = np.random.default_rng(4)
+    P = rng.standard_normal((80, 4000))
+    Y = 0.5 * P + np.sqrt(0.75) * rng.standard_normal(P.shape) + 3
+    folds = np.arange(80) % 10
+    P = np.stack([Y[folds != fold].mean(axis=0) for fold in folds]) + P
+    assert cross_validated_r(Y, P, folds).mean() == pytest.approx(0.5, abs=0.005)
+    assert fold_pearson_r(Y, P, folds).mean() < 0.475
+
+
+def test_constant_folds_void_a_score_as_they_void_r() -> None:
+    Y, P = _pair(40, 5)
+    folds = np.repeat(np.arange(4), 10)
+    Y[folds == 2, 0], P[folds == 2, 1], Y[:, 2] = 3.0, 3.0, 1.0
+    Y[folds == 1, 4], P[folds == 1, 4] = 2.0, 2.0
+    for own_baseline in (False, True):
+        r = cross_validated_r(Y, P, folds, own_baseline=own_baseline)
+        assert np.isnan(r).tolist() == [False, True, True, False, False]
+
+
+def test_olkin_and_pratt_is_unbiased() -> None:
+    assert olkin_pratt(np.array([-1.0, 0.0, 1.0]), 8).tolist() == [-1.0, 0.0, 1.0]
+    assert np.isnan(olkin_pratt(np.array([np.nan]), 8)).all()
+    assert olkin_pratt(np.array([1.0, -1.0]), 2).tolist() == [1.0, -1.0]
+    r = np.linspace(-0.99, 0.99, 21)
+    np.testing.assert_allclose(olkin_pratt(r, 3), np.sign(r))
+    np.testing.assert_allclose(olkin_pratt(r, 1000), r * (1 + (1 - r**2) / (2 * 998)), atol=1e-5)
+    rng = np.random.default_rng(0)
+    x, e = rng.standard_normal((2, 8, 100_000))
+    for rho in (0.3, 0.8):
+        assert olkin_pratt(pearson_r(rho * x + np.sqrt(1 - rho**2) * e, x), 8).mean() == pytest.approx(rho, abs=0.004)
 
 
 def test_refuses_other_shapes_and_no_stimuli() -> None:

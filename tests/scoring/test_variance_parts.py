@@ -1,4 +1,4 @@
-"""Intervals of unique and shared variance against explicit resampling."""
+"""Intervals of unique and shared variance against explicit deletion."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.core.seeds import generator
 from voxelcast.scoring import variance_partitioning as module
-from voxelcast.scoring.bootstrap import resampling_weights
+from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance, variance_parts
 
@@ -31,49 +31,35 @@ def shares(Y: FloatArray, predictions: dict[Sets, FloatArray], folds: IntArray) 
     return {("model", s): own for s, own in r2.items()} | parts
 
 
-def drawn_rows(folds: IntArray, groups: list[str] | None, b: int, n_resamples: int, seed: int) -> IntArray:
-    """Write every stimulus as often as resample ``b`` draws it."""
-    rows: list[int] = []
-    if groups is not None and len(set(groups)) == len(np.unique(folds)):  # each fold is a group
-        k = len(np.unique(folds))
-        counts = generator(seed, "bootstrap", "folds").multinomial(k, np.full(k, 1 / k), size=n_resamples)[b]
-        return np.concatenate([np.tile(np.flatnonzero(folds == f), counts[f]) for f in range(k)])
-    for fold in np.unique(folds):
-        own = np.flatnonzero(folds == fold)
-        of_fold = None if groups is None else [groups[row] for row in own]
-        weights = resampling_weights(of_fold, len(own), n_resamples, seed, int(fold))[b]
-        rows += np.repeat(own, weights.astype(int)).tolist()
-    return np.array(rows)
-
-
 @pytest.mark.parametrize("names", ["AB", "ABC"])
-@pytest.mark.parametrize(
-    "groups",
-    [None, [f"{row % 3}-{row // 6}" for row in range(N)], [str(row % 3) for row in range(N)]],
-    ids=["stimuli", "groups", "folds"],
-)
-def test_intervals_equal_explicit_resampling(names: str, groups: list[str] | None) -> None:
+@pytest.mark.parametrize("groups", [None, [f"{row % 3}-{row // 6}" for row in range(N)]], ids=["stimuli", "groups"])
+def test_intervals_equal_explicit_deletion(names: str, groups: list[str] | None) -> None:
     Y, predictions = predictions_of(names)
-    found = {(p.kind, p.sets): p for p in variance_parts(Y, predictions, FOLDS, IntervalSettings(100, 0.8), 7, groups)}
+    found = {(p.kind, p.sets): p for p in variance_parts(Y, predictions, Judged(FOLDS, groups), 0.8)}
     expected = shares(Y, predictions, FOLDS)
     assert found.keys() == expected.keys()
-    again: dict[tuple[str, Sets], list[FloatArray]] = {name: [] for name in expected}
-    for b in range(100):
-        rows = drawn_rows(FOLDS, groups, b, 100, 7)
-        # A fold that is drawn twice is its stimuli twice, about the fold's mean: the same sums of squares, doubled.
-        for name, values in shares(Y[rows], {s: P[rows] for s, P in predictions.items()}, FOLDS[rows]).items():
-            again[name].append(values)
+    units = np.array(groups or [str(row) for row in range(N)])
+    without: dict[tuple[str, Sets], list[FloatArray]] = {name: [] for name in expected}
+    for unit in np.unique(units):
+        kept = units != unit
+        for name, values in shares(Y[kept], {s: P[kept] for s, P in predictions.items()}, FOLDS[kept]).items():
+            without[name].append(values)
+    n = len(np.unique(units))
     for name, part in found.items():
         np.testing.assert_allclose(part.r2, expected[name], atol=1e-12)
-        np.testing.assert_allclose([part.low, part.high], np.quantile(again[name], [0.1, 0.9], axis=0), atol=1e-9)
-        means = np.mean(again[name], axis=1)
-        np.testing.assert_allclose([part.mean_low, part.mean_high], np.quantile(means, [0.1, 0.9]), atol=1e-9)
+        variance = (n - 1) ** 2 / n * np.var(without[name], axis=0, ddof=1) * 2 * N / (N - 3)
+        half = t.ppf(0.9, n - 1) * np.sqrt(variance)
+        np.testing.assert_allclose([part.low, part.high], expected[name] + [-half, half], atol=1e-9)
+        of_mean = t.ppf(0.9, n - 1) * np.sqrt(
+            (n - 1) ** 2 / n * np.var(np.mean(without[name], axis=1), ddof=1) * 2 * N / (N - 3)
+        )
         assert part.mean == pytest.approx(expected[name].mean())
+        assert (part.mean_low, part.mean_high) == pytest.approx((part.mean - of_mean, part.mean + of_mean))
 
 
 def test_models_come_first_and_small_combinations_before_large_ones() -> None:
     Y, predictions = predictions_of("AB")
-    found = variance_parts(Y, dict(reversed(predictions.items())), FOLDS, IntervalSettings(100))
+    found = variance_parts(Y, dict(reversed(predictions.items())), Judged(FOLDS))
     assert [(p.kind, "".join(sorted(p.sets))) for p in found] == [
         *(("model", "A"), ("model", "B"), ("model", "AB")),
         *(("unique", "A"), ("unique", "B"), ("shared", "AB")),
@@ -82,29 +68,27 @@ def test_models_come_first_and_small_combinations_before_large_ones() -> None:
 
 def test_blocks_of_voxels_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     Y, predictions = predictions_of("AB", q=7)
-    whole = variance_parts(Y, predictions, FOLDS, IntervalSettings(100))
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * 100 * 12 * 2)
-    for one, other in zip(whole, variance_parts(Y, predictions, FOLDS, IntervalSettings(100)), strict=True):
+    whole = variance_parts(Y, predictions, Judged(FOLDS))
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * N * 12 * 2)
+    for one, other in zip(whole, variance_parts(Y, predictions, Judged(FOLDS)), strict=True):
         np.testing.assert_allclose(one.low, other.low, atol=1e-12)
         assert one.mean_high == pytest.approx(other.mean_high)
 
 
 def test_constant_voxels_have_no_part_and_spoil_no_mean() -> None:
     Y, predictions = predictions_of("AB")
-    alone = variance_parts(Y[:, 1:], {s: P[:, 1:] for s, P in predictions.items()}, FOLDS, IntervalSettings(100))
+    alone = variance_parts(Y[:, 1:], {s: P[:, 1:] for s, P in predictions.items()}, Judged(FOLDS))
     Y[:, 0] = 3.0
-    for one, other in zip(variance_parts(Y, predictions, FOLDS, IntervalSettings(100)), alone, strict=True):
+    for one, other in zip(variance_parts(Y, predictions, Judged(FOLDS)), alone, strict=True):
         assert np.isnan([one.r2[0], one.low[0], one.high[0]]).all()
         assert (one.mean, one.mean_low) == pytest.approx((other.mean, other.mean_low))
     Y[:] = 3.0
-    assert all(
-        np.isnan([p.mean, p.mean_low]).all() for p in variance_parts(Y, predictions, FOLDS, IntervalSettings(100))
-    )
+    assert all(np.isnan([p.mean, p.mean_low]).all() for p in variance_parts(Y, predictions, Judged(FOLDS)))
 
 
 def test_one_group_has_no_interval() -> None:
     Y, predictions = predictions_of("AB")
-    for part in variance_parts(Y, predictions, FOLDS, IntervalSettings(100), groups=["run"] * N):
+    for part in variance_parts(Y, predictions, Judged(FOLDS, ["run"] * N)):
         assert np.isfinite(part.r2).all()
         assert np.isnan(part.low).all()
         assert np.isnan(part.mean_high)
@@ -115,7 +99,7 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(OptionError, match="level must be below 1"):
         IntervalSettings(level=1.0)
     with pytest.raises(OptionError, match=r"R2 of A \+ B is missing"):
-        variance_parts(Y, {s: P for s, P in predictions.items() if len(s) == 1}, FOLDS)
+        variance_parts(Y, {s: P for s, P in predictions.items() if len(s) == 1}, Judged(FOLDS))
     predictions[frozenset("A")][0, 0] = np.nan
     with pytest.raises(DataError, match="must be finite"):
-        variance_parts(Y, predictions, FOLDS)
+        variance_parts(Y, predictions, Judged(FOLDS))

@@ -11,7 +11,7 @@ from tests.search.spaces import search
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.search.ensemble import StackingSums, average_weights, stacking_weights
 from voxelcast.search.folds import make_folds
 from voxelcast.search.settings import EnsembleSettings, SelectionSettings
@@ -96,7 +96,7 @@ def test_nested_stacking_equals_plain_loops(per: str, monkeypatch: pytest.Monkey
         expected[folds == outer] = mean + np.einsum("lv,lnv->nv", weights, predict((outer,), outer) - mean)
     assert result.out_of_fold is not None
     np.testing.assert_allclose(result.out_of_fold, expected, atol=1e-8)
-    np.testing.assert_allclose(result.voxel_scores, fold_pearson_r(Y, expected, folds), atol=1e-8)
+    np.testing.assert_allclose(result.voxel_scores, cross_validated_r(Y, expected, folds), atol=1e-8)
     final = sum(part.weights for part in result.parts)
     np.testing.assert_allclose(final, result.layer_weights.sum(axis=0), atol=1e-12)
 

@@ -7,8 +7,10 @@ import fcntl
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from voxelcast.search.choice import Choice
 from voxelcast.search.evaluation_log import open_log
 
 
@@ -36,3 +38,28 @@ def test_without_the_lock_nothing_is_written_down(code: int, tmp_path: Path, mon
         log.put(("layer", "0"), 0.5)
         assert log.get(("layer", "0")) == 0.5
     assert not (tmp_path / "log" / "scores.jsonl").exists()
+
+
+def test_damaged_scores_are_computed_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with open_log(tmp_path) as log:
+        for name in "abc":
+            log.put((name,), 0.125)
+        log.of_voxels(("running",)).put(("a",), np.arange(4.0))
+        log.of_voxels(("over",)).finish(Choice(np.arange(4.0), np.arange(4)))
+    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file() and path.stat().st_size]
+    assert len(files) == 3
+    found = 0
+    for path in files:
+        whole = path.read_bytes()
+        for place in rng.choice(len(whole), min(len(whole), 100), replace=False):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << int(place) % 8]) + whole[place + 1 :])
+            with open_log(tmp_path) as log:
+                scores = [log.get((name,)) for name in "abc"]
+                running, over = log.of_voxels(("running",)).get(("a",)), log.of_voxels(("over",)).choice()
+            assert set(scores) <= {0.125, None}
+            assert running is None or running.tolist() == [0, 1, 2, 3]
+            assert over is None or (over.score.tolist(), over.pick.tolist()) == ([0, 1, 2, 3], [0, 1, 2, 3])
+            found += None in scores or running is None or over is None
+            path.write_bytes(whole)
+    assert found > 100  # the other bits lie between the parts

@@ -97,3 +97,13 @@ def test_folds_of_2021_refuse_groups_and_too_few_stimuli() -> None:
     for n in (1, 8):
         with pytest.raises(DataError, match="at least 3 stimuli"):
             folds_2021(n, 3)
+
+
+def test_the_number_of_folds_follows_from_the_number_of_stimuli() -> None:
+    assert [FoldSettings().number(n) for n in (20, 99, 100, 1000)] == [5, 5, 10, 10]
+    assert FoldSettings(n=7).number(1000) == 7
+    of_groups = {4: 3, 6: 3, 8: 4, 12: 5, 99: 5, 100: 10}
+    for n_groups, folds in of_groups.items():
+        groups = [f"g{row % n_groups}" for row in range(600)]
+        assert FoldSettings().number(600, groups) == folds
+        assert len(np.unique(choose_folds(FoldSettings(), 600, 0, groups))) == folds

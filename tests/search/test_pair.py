@@ -17,7 +17,7 @@ from voxelcast.encoders.moments import moments
 from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.encoders.ridge import ridge_penalty
-from voxelcast.scoring.correlation import METRICS, fold_pearson_r
+from voxelcast.scoring.correlation import METRICS, cross_validated_r
 from voxelcast.search.base import FeatureSpace, PairResult
 from voxelcast.search.folds import make_folds
 
@@ -87,7 +87,7 @@ def test_equals_plain_loops_over_sklearn(
     assert result.voxel_scores is not None
     np.testing.assert_allclose(result.predictions, test, atol=1e-9)
     np.testing.assert_allclose(result.out_of_fold, nested, atol=1e-9)
-    np.testing.assert_allclose(result.voxel_scores, fold_pearson_r(Y, nested, folds), atol=1e-9)
+    np.testing.assert_allclose(result.voxel_scores, cross_validated_r(Y, nested, folds), atol=1e-9)
 
 
 def _search(Y: FloatArray, folds: IntArray, features: list[FloatArray], **options: object) -> PairResult:

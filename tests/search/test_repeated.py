@@ -6,7 +6,7 @@ import numpy as np
 
 from tests.search.spaces import search
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.repeated import combine_repeats
@@ -26,7 +26,7 @@ def _results(noise: float, ensemble: EnsembleSettings) -> tuple[np.ndarray, list
 def test_scores_are_averaged_over_partitions() -> None:
     Y, results = _results(6.0, EnsembleSettings())
     combined = combine_repeats(results)
-    of_each = [fold_pearson_r(Y, r.out_of_fold, f) for r, f in zip(results, PARTITIONS, strict=True)]
+    of_each = [cross_validated_r(Y, r.out_of_fold, f) for r, f in zip(results, PARTITIONS, strict=True)]
     assert not np.allclose(of_each[0], of_each[1])
     np.testing.assert_allclose(combined.voxel_scores, np.mean(of_each, axis=0))
     assert len(combined.nested_choices) == len(combined.nested_shares) == 12

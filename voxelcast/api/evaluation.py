@@ -21,10 +21,13 @@ from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
 from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
+from voxelcast.scoring.exchangeability import dependence_warnings, sketch
+from voxelcast.scoring.intervals import few_stimuli
+from voxelcast.scoring.permutation import Exchange
 from voxelcast.scoring.prediction_scores import PredictionScorer
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult
-from voxelcast.search.folds import choose_folds
+from voxelcast.search.folds import choose_folds, given_folds
 from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import EnsembleSettings, FoldSettings, PairSettings, SearchSettings, SelectionSettings
@@ -43,13 +46,13 @@ class EvaluationSettings:
     ensemble : EnsembleSettings
         How several feature spaces are combined.
     interval : IntervalSettings
-        Bootstrap interval of the score.
+        Interval of the score.
     significance : SignificanceSettings
         Permutation test of each voxel.
     automl : AutoMLSettings
         Time and memory of automatic machine learning.
     seed : int
-        Of folds, proposals, bootstrap and permutations.
+        Of folds, proposals and permutations.
 
     Examples
     --------
@@ -70,7 +73,8 @@ class EvaluationSettings:
     @property
     def scorer(self) -> PredictionScorer:
         """What scores the predictions."""
-        return PredictionScorer(self.interval, self.significance, self.seed)
+        voxels_choose = PairSettings(self.search, self.selection, self.ensemble).voxels_choose
+        return PredictionScorer(self.interval, self.significance, self.seed, voxels_choose=voxels_choose)
 
 
 DEFAULTS = EvaluationSettings()
@@ -81,7 +85,7 @@ def evaluate(
     responses: Any,
     *,
     encoders: str | Sequence[str] = "ridge",
-    folds: int | FoldSettings | Sequence[int] | IntArray = 10,
+    folds: int | FoldSettings | Sequence[Any] | Mapping[str, Any] | IntArray | None = None,
     groups: Sequence[Any] | Mapping[str, Any] | None = None,
     settings: EvaluationSettings = DEFAULTS,
 ) -> xr.Dataset:
@@ -100,23 +104,26 @@ def evaluate(
         estimated. In any linear unit; NaN marks a missing repetition.
     encoders : str or sequence of str
         Of `voxelcast.list_encoders`; several compete.
-    folds : int, FoldSettings or ndarray of shape (n_stimuli,)
-        Their number, how they are made, or the fold of each stimulus, from 0.
+    folds : int, FoldSettings, sequence of shape (n_stimuli,) or mapping from stimulus id, optional
+        Their number, how they are made, or the fold of each stimulus: a name or number. None: 5 below 100 stimuli (or
+        groups), 10 from there.
     groups : sequence of shape (n_stimuli,) or mapping from stimulus id, optional
         The group of each stimulus, such as its movie or run: none straddles two folds, and intervals and permutations
-        take groups as wholes.
+        take groups as wholes (unless ``FoldSettings(unit="stimulus")``). Given folds alone leave them stimuli.
     settings : EvaluationSettings
 
     Returns
     -------
     scores : Dataset
-        By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses within each fold,
-        averaged over folds; ``noise_ceiling_r``, the highest such r that a model can reach; ``noise_normalised``, the
-        ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value`` (false discovery rate) where they
-        were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
-        that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with ``score_low`` and ``score_high``,
-        the interval at ``level``; ``selection_score``, which chose and is too good an estimate; the chosen
-        ``network``, ``layer``, ``encoder`` and ``hyperparameters``; ``n_significant_voxels``.
+        By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses, averaged over folds
+        (`voxelcast.scoring.correlation.cross_validated_r`); ``noise_ceiling_r``, the highest such r that a model can
+        reach; ``noise_normalised``, the ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value``
+        (false discovery rate) where they were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in
+        the unit of the responses. Voxels that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with
+        ``score_low`` and ``score_high``, the interval at ``level``, or ``no_interval``, why there is none;
+        ``selection_score``, which chose and is too good an estimate; the chosen ``network``, ``layer``, ``encoder`` and
+        ``hyperparameters``; ``n_significant_voxels``; ``exchanged``, what permutations exchanged and intervals
+        resampled; ``warnings``, those of exchange below, a line each.
 
     Raises
     ------
@@ -130,7 +137,9 @@ def evaluate(
     Warns
     -----
     VoxelcastWarning
-        If some voxels are constant or have no response to some stimulus.
+        If some voxels are constant or have no response to some stimulus; a fold has fewer than 8 stimuli; stimuli in
+        different folds depend on each other (`voxelcast.scoring.exchangeability.dependence_warnings`); or no voxel can
+        be significant, as too few groups can change places.
 
     References
     ----------
@@ -154,12 +163,17 @@ def evaluate(
     chosen = (encoders,) if isinstance(encoders, str) else tuple(encoders)
     check_exact(chosen, settings.search.method)
     named_groups = group_names(groups, rows)
-    partitions = choose_partitions(folds, len(mean), settings.seed, named_groups)
+    partitions = choose_partitions(folds, rows, settings.seed, named_groups)
+    units = exchanged_groups(folds, named_groups)
+    if few := few_stimuli(partitions[0]):
+        warnings.warn(few, VoxelcastWarning, stacklevel=2)
     spaces, names = feature_spaces(features), tuple(str(rows.scalar(name)) for name in ("subject", "roi"))
     train = np.ascontiguousarray(mean[:, valid])
-    results = []
+    results, said = [], list[str]()
     for number, fold_ids in enumerate(partitions):
         compressed: list[FeatureSpace] = [*compress_spaces(spaces, rows, fold_ids, seed=settings.seed)]
+        if not number:
+            said = _warnings(train, partitions[0], compressed, rows, units, settings.significance)
         if settings.ensemble.joined:
             compressed.append(join_spaces(compressed, fold_ids))
         repeat = [f"repeat {number}"] if number else []
@@ -172,7 +186,26 @@ def evaluate(
             context=PairContext((*names, *repeat), all(space.settings.nested for space in spaces)),
         )
         results.append(found)
-    return _labelled(rows, valid, results, partitions, named_groups, settings)
+    scores = _labelled(rows, valid, results, partitions, units, settings)
+    scores.attrs["warnings"] = "\n".join(said)
+    return scores
+
+
+def _warnings(
+    train: FloatArray,
+    fold_ids: IntArray,
+    spaces: Sequence[FeatureSpace],
+    rows: Rows,
+    groups: Sequence[str] | None,
+    asked: SignificanceSettings,
+) -> list[str]:
+    """Warn where no voxel can be significant, or stimuli of different folds depend on each other."""
+    untestable = Exchange(fold_ids, groups).warning(asked.permutations, asked.alpha)
+    features = sketch(space.scores() for space in spaces)
+    said = [*([untestable] if untestable else []), *dependence_warnings(train, features, fold_ids, rows.ids)]
+    for warning in said:
+        warnings.warn(warning, VoxelcastWarning, stacklevel=3)
+    return said
 
 
 def _labelled(
@@ -228,26 +261,35 @@ def valid_voxels(mean: FloatArray) -> BoolArray:
     return valid
 
 
-def choose_partitions(folds: Any, n: int, seed: int, groups: Sequence[str] | None) -> list[IntArray]:
+def exchanged_groups(folds: Any, groups: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the groups that are exchanged and resampled whole; None where each stimulus is by itself."""
+    return None if isinstance(folds, FoldSettings) and folds.unit == "stimulus" else groups
+
+
+def choose_partitions(folds: Any, rows: Rows, seed: int, groups: Sequence[str] | None) -> list[IntArray]:
     """Make each partition into folds, as an experiment does."""
+    n = len(rows.values)
+    if folds is None:
+        folds = FoldSettings()
     if isinstance(folds, int | np.integer) and not isinstance(folds, bool):
         folds = FoldSettings(n=int(folds))
     if isinstance(folds, FoldSettings):
         if not folds.nested:
             raise OptionError("folds.nested must be true: scores are those of nested cross-validation")
         return [choose_folds(folds, n, seed, groups, repeat) for repeat in range(folds.repeats)]
-    fold_ids = np.asarray(folds)
-    check_shape("folds", fold_ids, ("n_stimuli",), (n,))
-    return [fold_ids]
+    return [given_folds(labels_of_rows("folds", folds, rows), groups, fewest=3)]
 
 
 def group_names(given: Sequence[Any] | Mapping[str, Any] | None, rows: Rows) -> tuple[str, ...] | None:
     """Return the group of each row."""
-    if given is None:
-        return None
+    return None if given is None else tuple(map(str, labels_of_rows("groups", given, rows)))
+
+
+def labels_of_rows(what: str, given: Sequence[Any] | Mapping[str, Any], rows: Rows) -> Sequence[Any]:
+    """Return the label of each row, given in their order or by stimulus id."""
     if isinstance(given, Mapping):
         ids = rows.ids or ()
-        check_same_stimuli("groups", [name for name in ids if name in given], "responses", ids)
-        return tuple(str(given[name]) for name in ids)
-    check_shape("groups", np.asarray(given), ("n_stimuli",), (len(rows.values),))
-    return tuple(map(str, given))
+        check_same_stimuli(what, [name for name in ids if name in given], "responses", ids)
+        return [given[name] for name in ids]
+    check_shape(what, np.asarray(given), ("n_stimuli",), (len(rows.values),))
+    return given

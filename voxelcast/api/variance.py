@@ -8,7 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from voxelcast.api.evaluation import DEFAULTS, EvaluationSettings, choose_partitions, group_names, valid_voxels
+from voxelcast.api.evaluation import (
+    DEFAULTS,
+    EvaluationSettings,
+    choose_partitions,
+    exchanged_groups,
+    group_names,
+    valid_voxels,
+)
 from voxelcast.api.feature_space import compress_spaces, feature_spaces
 from voxelcast.api.labelled import mean_responses, response_rows
 from voxelcast.core.arrays import IntArray
@@ -73,7 +80,7 @@ def variance_partitioning(
     groups: Mapping[str, Any],
     responses: Any,
     *,
-    folds: int | FoldSettings | Sequence[int] | IntArray = 10,
+    folds: int | FoldSettings | Sequence[int] | IntArray | None = None,
     stimulus_groups: Sequence[Any] | Mapping[str, Any] | None = None,
     draws: int = 10,
     settings: EvaluationSettings = DEFAULTS,
@@ -89,7 +96,7 @@ def variance_partitioning(
         Two to four groups, each a feature space or several, as `voxelcast.evaluate` takes them.
     responses : array-like, DataFrame, DataArray or ResponseSet
         Of shape (n_stimuli, n_voxels) or (n_stimuli, n_repetitions, n_voxels), in any linear unit.
-    folds : int, FoldSettings or ndarray of shape (n_stimuli,)
+    folds : int, FoldSettings or ndarray of shape (n_stimuli,), optional
     stimulus_groups : sequence of shape (n_stimuli,) or mapping from stimulus id, optional
         None of which straddles two folds, such as movies.
     draws : int
@@ -145,9 +152,9 @@ def variance_partitioning(
             },
             fold_ids,
         )
-        for fold_ids in choose_partitions(folds, len(Y), seed, named)
+        for fold_ids in choose_partitions(folds, rows, seed, named)
     )
-    parts = divide_variance(Y, partitions, draws, settings.interval, seed, named)
+    parts = divide_variance(Y, partitions, draws, settings.interval, seed, exchanged_groups(folds, named))
     sets = [part_name(part, groups) for part in parts]
     by_voxel = {
         name: spread(np.array([getattr(part, name) for part in parts]), valid) for name in ("r2", "low", "high")

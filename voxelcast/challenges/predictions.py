@@ -16,6 +16,7 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.datasets.base import Dataset
 from voxelcast.results.read import ROI_ORDER
+from voxelcast.results.write import PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.atomic import save_arrays, write_text
 
 
@@ -32,18 +33,17 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
     ids = [stimulus.stimulus_id for stimulus in dataset.test_stimuli]
     found: dict[Part, tuple[Path, FloatArray]] = {}
     for output in outputs:
-        folder = output / "predictions"
-        if not folder.is_dir():
+        if not (output / "predictions").is_dir():
             raise MissingFileError(f"{output} holds no predictions/; give the output folder of a finished experiment")
         for subject in dataset.subjects:
             for roi in dataset.rois(subject):
-                path = folder / f"{subject}_{roi}.npy"
+                path = pair_file(output, PREDICTION_FILE, (subject, roi))
                 if not path.is_file():
                     continue
                 if (subject, roi) in found:
                     first = found[subject, roi][0].parent.parent
                     raise DataError(f"{subject} {roi} is predicted in both {first} and {output}; give one of them")
-                table = folder / f"{subject}_{roi}_stimuli.csv"
+                table = pair_file(output, STIMULUS_FILE, (subject, roi))
                 check_same_stimuli(f"predictions in {path}", _ids(table), "the held-out stimuli of the dataset", ids)
                 found[subject, roi] = (path, np.load(path, allow_pickle=False))
     for output in outputs:
@@ -149,4 +149,4 @@ def write_score(folder: Path, score: ChallengeScore) -> None:
     for name, table in tables.items():
         write_text(folder / f"{name}.csv", table.to_csv(index=False, na_rep="nan", lineterminator="\n"))
     for (subject, part), voxels in score.voxels.items():
-        save_arrays(folder / "voxels" / f"{subject}_{part}.npz", voxels)
+        save_arrays(pair_file(folder, VOXEL_FILE, (subject, part)), voxels)

@@ -48,6 +48,7 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
     """
     from voxelcast.report import brain_maps
     from voxelcast.report.page import write_report
+    from voxelcast.results.schema import pair_name
 
     dataset = open_dataset(source or str(output / "config.yaml"))
     found = brain_maps.read_voxels(output, dataset)
@@ -57,7 +58,7 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
             brain_map = brain_maps.make_map(dataset, subject, there)
             if image is not None and isinstance(brain_map, brain_maps.VolumeMap):
                 brain_map = replace(brain_map, affine=brain_maps.read_affine(image, brain_map.values.shape))
-            name = f"{subject}_{quantity}"
+            name = pair_name(subject, quantity)
             written = brain_maps.write_map(output / brain_maps.FOLDER, name, brain_map)
             if pictures:
                 from voxelcast.report.brain_pictures import draw_map

@@ -59,12 +59,16 @@ class DatasetSettings:
         Under which the dataset is registered.
     rois : "all", str or sequence of str
         ROIs to use.
+    folds : str or None
+        Table of given folds, relative to ``root``: ``stimulus_id,fold``, or ``run,fold`` of a time series; with a
+        column ``subject``, each subject's own. None: folds are made.
     """
 
     root: Annotated[Path, BeforeValidator(_as_path), NO_EFFECT]
     _: KW_ONLY
     kind: str
     rois: Annotated[Names, NO_EFFECT] = "all"
+    folds: FileName = None
 
     def __post_init__(self) -> None:
         hints = get_type_hints(type(self), include_extras=True)

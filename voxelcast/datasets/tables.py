@@ -94,3 +94,46 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
             )
         indices.setdefault(check_file_name(roi, f"ROI in {path.name}"), set()).add(index_of[voxel])
     return {roi: np.array(sorted(members), dtype=np.int64) for roi, members in indices.items()}
+
+
+def read_folds(
+    path: Path, stimuli: Sequence[str], runs: Mapping[str, str], subjects: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    """Read given folds: a CSV ``stimulus_id,fold``, or ``run,fold``, with an optional column ``subject``.
+
+    Raises AlignmentError where a stimulus or run is missing or there twice; DataError for an empty fold or a subject
+    without rows.
+
+    Parameters
+    ----------
+    stimuli : sequence of str
+        Ids of the training stimuli, each of which must have a fold; others may be there.
+    runs : mapping of stimulus id to run
+        Empty where stimuli are no volumes of runs.
+    subjects : sequence of str
+
+    Returns
+    -------
+    folds : dict of subject to dict of stimulus id to fold
+        The subject is empty where the table holds for all.
+    """
+    frame = read_table(path, ("fold",))
+    column = "run" if runs and "run" in frame.columns else "stimulus_id"
+    frame = read_table(path, (column, "fold"))
+    own = "subject" in frame.columns
+    folds = {}
+    for subject in subjects if own else ("",):
+        rows = frame[frame["subject"] == subject] if own else frame
+        where = f"{path.name}{f' (subject {subject})' if own else ''}"
+        names = rows[column].tolist()
+        check_unique(names, where)
+        given = dict(zip(names, rows["fold"].tolist(), strict=True))
+        wanted = {stimulus: runs[stimulus] if column == "run" else stimulus for stimulus in stimuli}
+        missing = [name for name in dict.fromkeys(wanted.values()) if not given.get(name, "").strip()]
+        if missing:
+            raise AlignmentError(
+                f"{where} must give the fold of every training {column.removesuffix('_id')}; {len(missing)} have none, "
+                f"first {missing[0]!r}; add them"
+            )
+        folds[subject] = {stimulus: given[name].strip() for stimulus, name in wanted.items()}
+    return folds

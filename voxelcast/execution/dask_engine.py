@@ -166,7 +166,12 @@ class DaskEngine(ABC):
     def __enter__(self) -> DaskEngine:
         self._open.enter_context(_interrupts())
         self._open.enter_context(dask.config.set(_SETTINGS))
-        for name in ("distributed", "tornado", "tornado.application", "asyncio"):  # what goes wrong is said by what is raised
+        for name in (
+            "distributed",
+            "tornado",
+            "tornado.application",
+            "asyncio",
+        ):  # what goes wrong is said by what is raised
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self
 

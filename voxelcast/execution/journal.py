@@ -10,12 +10,23 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from voxelcast.store.atomic import write_text
 
 FILE_NAME = "progress.jsonl"
 FAILURES = "failures"
 """Folder beside it: what is known of each step that failed in the last run."""
+
+_FACTS: Final[Mapping[object, Sequence[str]]] = {
+    "begin": ("root", "engine", "stages"),
+    "stage": ("what", "steps", "units"),
+    "stage_end": ("what",),
+    "lost": ("step", "reason"),
+    "failed": ("step", "reason", "log"),
+    "end": ("how",),
+}
+"""What a line says of each event; one that does not is damaged."""
 
 
 class Journal:
@@ -77,15 +88,17 @@ class Journal:
 
 
 def read_journal(folder: Path) -> list[dict[str, object]]:
-    """Read the lines of the last run in a folder; one that a kill cut off is left out."""
+    """Read the lines of the last run in a folder; one that a kill cut off, or that is damaged, is left out."""
     path = folder / FILE_NAME
     if not path.is_file():
         return []
     lines: list[dict[str, object]] = []
-    for text in path.read_text().splitlines():
+    for text in path.read_bytes().splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except ValueError:
+            continue
+        if not isinstance(line, dict) or not {"time", *_FACTS.get(line.get("event"), ["?"])} <= line.keys():
             continue
         if line["event"] == "begin":
             lines = [line]

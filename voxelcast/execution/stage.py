@@ -1,8 +1,8 @@
 """Running steps: what is done is skipped, the rest goes to an engine's workers in batches.
 
-A step writes files into a folder. It stores its own result (see
-:class:`voxelcast.store.steps.StepStore`); nothing but success or failure travels back. Steps last from milliseconds to
-hours: small ones are grouped, by how long those before them took, so that sending them to a worker is worth while.
+A step stores its own result (see :class:`voxelcast.store.steps.StepStore`); nothing but success or failure travels
+back. What was done before is verified when its stage begins. Steps last from milliseconds to hours: small ones are
+grouped, by how long those before them took, so that sending them to a worker is worth while.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class StageRunner:
         ``what`` is the stage, e.g. ``"compress layers"``, ``unit`` what the steps' sizes count.
         """
         store, progress = self.store, self.progress
+        for line in store.set_aside_damaged(step.step_id for step in steps):
+            progress.note(line)
         waiting = [step for step in steps if not store.is_done(step.step_id)]
         if any(store.is_claimed(step.step_id) for step in waiting):
             waiting.reverse()  # another run on this store is at the first: begin with the last and meet it

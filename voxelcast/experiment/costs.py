@@ -32,6 +32,7 @@ from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, netw
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.exchangeability import response_warnings
 from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.store.memory import resident_mb
 
@@ -82,7 +83,8 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included.
+    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included; ``warnings`` say what is
+    wrong with the folds.
     """
 
     n_train: int
@@ -93,6 +95,7 @@ class Estimate:
     seconds: Mapping[str, float]
     disk_bytes: int
     worker_bytes: int
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """Say it in plain lines."""
@@ -112,6 +115,7 @@ class Estimate:
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *(f"warning: {warning}" for warning in self.warnings),
         ]
 
 
@@ -126,9 +130,10 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         _check_features(config.compress, one, n, n_train)
     sizes = [size for one in networks for size in one.features.values()]
     kept = [config.compress.kept(n_train, size) for size in sizes]
-    compressions = config.folds.repeats if config.compressed_in_folds else 1  # otherwise all partitions share one
+    partitions = config.folds.repeats * len(plan.fold_tables)
+    compressions = partitions if config.compressed_in_folds else 1  # otherwise all partitions share one
     subsets = len(plan.excluded_folds(n_folds))
-    reading, known = _reading(plan)
+    reading, known, warnings = _reading(plan)
     voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
     costs = {
         READ: reading,
@@ -138,7 +143,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     if config.ensemble.joined:
         rank, fits = min(n_train - 1, sum(kept)), len(plan.excluded_folds(n_folds, refit=True))
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
-        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (config.folds.repeats * fits)
+        costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
@@ -159,6 +164,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
+        warnings=(*plan.warnings, *warnings),
     )
 
 
@@ -166,24 +172,25 @@ def _total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, start=Cost())
 
 
-def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
+def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     """Measure how long responses take to be read, on the smallest files that are left; count voxels where it is known.
 
-    Datasets may keep files that several ROIs share: of such the second reading counts.
+    Datasets may keep files that several ROIs share: of such the second reading counts. What was read is looked at for
+    responses that depend on each other.
     """
     steps = plan.responses_steps()
     voxels = {
         pair: int(plan.store.read(step.step_id).json("facts")["n_voxels"])
         for pair, step in steps.items()
-        if plan.store.is_done(step.step_id)
+        if plan.store.is_sound(step.step_id)
     }
     files = {pair: plan.dataset.response_files(*pair) for pair in steps if pair not in voxels}
     sizes = {pair: sum(path.stat().st_size for path in paths) for pair, paths in files.items()}
     if not sizes:
-        return Cost(), voxels
+        return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
     if sizes[smallest] > _MOST_READ:
-        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels
+        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
     seconds, held = [], 0
     try:
@@ -196,16 +203,25 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int]]:
             voxels[pair] = found[0].n_voxels
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
-        return Cost(), voxels
+        return Cost(), voxels, []
     growth = max(sizes.values()) / max(1, sizes[smallest])
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    return Cost(seconds=total, memory=3.0 * held * growth), voxels
+    warnings = [] if plan.dataset.series is not None else _response_warnings(plan, smallest)
+    return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
+
+
+def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
+    responses = plan.dataset.responses(*pair)
+    mean, subject = responses.mean(), pair[0] if pair[0] in plan.fold_tables else ""
+    known = np.isfinite(mean).all(axis=0)
+    said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
+    return [f"{' '.join(pair)}: {warning}" for warning in said]
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
-    """Count what it takes to divide one ROI's variance: an eigendecomposition per combination and pair of folds."""
+    """Count what it takes to divide one ROI's variance: four fits per combination and fold, each cross-validated."""
     sizes: Counter[tuple[str, str]] = Counter()
     kept, n_folds = plan.config.compress.kept, plan.n_folds
     for one in networks:
@@ -217,7 +233,7 @@ def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: in
         draws = plan.config.variance_partitioning.draws if len(together) > 1 else 0
         tries, p = draws + len(together) + 1 if draws else 1, min(sum(together), n_train)
         # Moments, eigenvectors, and the errors of some 25 penalties.
-        operations += n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
+        operations += 4 * n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
         memory = 8.0 * (2 * n_train * sum(together) + 3 * p * p + (chosen + 3) * n_train * q)
     return Cost(operations, memory=memory)
 
@@ -235,8 +251,8 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[S
     from voxelcast.networks.layer_sizes import extraction_cost
 
     settings, steps = plan.config.extraction, extracted[network.shown]
-    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_done(step.step_id)]
-    left = sum(step.size for step in steps if not plan.store.is_done(step.step_id))
+    done = [plan.store.read(step.step_id) for step in steps if plan.store.is_sound(step.step_id)]
+    left = sum(step.size for step in steps if not plan.store.is_sound(step.step_id))
     features = list(product(network.layers, settings.pools))
     shapes = {}
     for layer, pool in features:
@@ -340,7 +356,6 @@ class FitEstimate:
             fitted_in_folds=config.compressed_in_folds,
             per_voxel=config.selection.per == "voxel",
             ensemble=config.ensemble.method,
-            n_resamples=config.interval.resamples,
             proposals=None if self._exact else max(map(self._trials, self._encoders)),
         )
         banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
@@ -403,6 +418,8 @@ class FitEstimate:
             sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
             weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
+        if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
+            seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

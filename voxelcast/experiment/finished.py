@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
@@ -13,8 +15,10 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.store.result import StepResult
 
+_NUMBERS = re.compile(r"[\d.]+|\(.*?\)")
 _NAMED = 3  # in one line; scores.csv has them all
 _GO_ON = "fix the cause and run the same command again: it does just what is missing"
 
@@ -69,7 +73,7 @@ class Finished:
             notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
-        notes += self._significance_notes()
+        notes += [*self._interval_notes(), *self.warnings(), *self._exchanged()]
         if config.selection.per == "voxel" or config.ensemble.method != "none":
             notes.append(_mixture_note(config))
         if config.search.metric != "pearson_r":
@@ -84,18 +88,30 @@ class Finished:
             notes.append(f"{len(self.readable.broken)} stimuli could not be read and were left out.")
         return notes
 
-    def _significance_notes(self) -> list[str]:
-        """Say where voxels could not be tested because nothing can change places."""
-        results = {pair: self.read(step).json("scores") for pair, step in self.fits.items()}
-        untested = [
-            " ".join(pair) for pair, result in results.items() if any("no_permutation" in key for key in result)
-        ]
-        if not untested:
-            return []
-        return [
-            f"The voxels of {len(untested)} subject x ROI ({untested[0]}, ...) were not tested: groups are moved "
-            "whole, and no fold holds two of them, nor are all folds of one size."
-        ]
+    def warnings(self) -> list[str]:
+        """Say where stimuli depend on each other, and where no voxel can be significant; once, if of several pairs."""
+        found: dict[str, list[str]] = {}
+        for pair, result in self._results():
+            for said in (*result.get("dependence", ()), result.get("untestable"), result.get("held_out_untestable")):
+                if said:
+                    found.setdefault(_NUMBERS.sub("", said), []).append(f"{' '.join(pair)}: {said}")
+        return [f"{said[0]} So of {len(said)} subject x ROI." if len(said) > 1 else said[0] for said in found.values()]
+
+    def _exchanged(self) -> list[str]:
+        """Say what permutations exchanged and intervals resampled."""
+        said = [result.get("exchanged", result.get("held_out_exchanged", "")) for _, result in self._results()]
+        return [one for one in dict.fromkeys(said) if one]
+
+    def _results(self) -> list[tuple[Pair, dict[str, Any]]]:
+        return [(pair, self.read(step).json("scores")) for pair, step in self.fits.items()]
+
+    def _interval_notes(self) -> list[str]:
+        """Say where folds are small, and where no honest interval can be had."""
+        few = few_stimuli(self.layers.fold_ids) if self.plan.config.folds.nested else ""
+        rows = [self.read(step).json("scores") for step in self.fits.values()]
+        reasons = {"Scores": "no_interval", "Held-out scores": "held_out_no_interval"}
+        found = {what: next(filter(None, (row.get(name) for row in rows)), "") for what, name in reasons.items()}
+        return [few] * bool(few) + [f"{what} have no interval: {why}." for what, why in found.items() if why]
 
 
 def find_missing(

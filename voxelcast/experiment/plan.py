@@ -12,6 +12,7 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
+from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
@@ -29,6 +30,8 @@ from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, Parti
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.intervals import few_stimuli
+from voxelcast.scoring.permutation import Exchange
 from voxelcast.search.folds import choose_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
@@ -37,6 +40,8 @@ from voxelcast.store.keys import file_hash
 from voxelcast.store.steps import StepStore
 
 READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
+Partitions = Mapping[str, Sequence[FoldedLayers]]
+"""The compressed layers for each partition into folds, by subject."""
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
 """Stages, in the order of the work; layers are joined and variance is divided by experiments that ask for it."""
 
@@ -61,9 +66,18 @@ class Plan:
         self.pairs = tuple((s, roi) for s in self.dataset.subjects for roi in self.dataset.rois(s))
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
-        fold_ids = self.folds([stimulus.stimulus_id for stimulus in self.dataset.train_stimuli])
-        self.n_folds = int(fold_ids.max()) + 1
-        self._check_components(fold_ids)
+        self._given_folds = self._read_folds()
+        train_ids = self.dataset.stimulus_ids("train")
+        partitions = {subject: self.folds(train_ids, subject=subject) for subject in self.fold_tables}
+        self.n_folds = int(partitions[self.fold_tables[0]].max()) + 1
+        for subject, fold_ids in partitions.items():
+            if int(fold_ids.max()) + 1 != self.n_folds:
+                raise DataError(
+                    f"every subject must have as many folds; got {self.n_folds} of {self.fold_tables[0]} and "
+                    f"{fold_ids.max() + 1} of {subject}; run them as experiments of their own"
+                )
+            self._check_components(fold_ids)
+        self.warnings = self._exchange_warnings(list(partitions.values()))
         self._check_sources()
         for pair in self.pairs:
             self.sharers(pair)
@@ -74,9 +88,50 @@ class Plan:
         if config.ensemble.joined and n_layers < 2:
             raise OptionError(f"ensemble.joined needs at least two layers; got {n_layers}; name more, or join none")
 
-    def folds(self, train_ids: Sequence[str], repeat: int = 0) -> IntArray:
-        """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew."""
-        return choose_folds(self.config.folds, len(train_ids), self.config.seed, self.groups_of(train_ids), repeat)
+    def folds(self, train_ids: Sequence[str], repeat: int = 0, subject: str = "") -> IntArray:
+        """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew.
+
+        ``subject``: one of `fold_tables`.
+        """
+        given = self._given_folds.get(subject or self.fold_tables[0])
+        named = None if given is None else [given[i] for i in train_ids]
+        return choose_folds(
+            self.config.folds, len(train_ids), self.config.seed, self.groups_of(train_ids), repeat, named
+        )
+
+    @property
+    def fold_tables(self) -> tuple[str, ...]:
+        """Subjects that were given folds of their own; an empty name where all have the same."""
+        return tuple(self._given_folds) or ("",)
+
+    def _read_folds(self) -> dict[str, dict[str, str]]:
+        """Read the folds that were given, by subject and stimulus id; nothing where folds are to be made."""
+        settings = self.config.dataset
+        if settings.folds is None:
+            return {}
+        runs = {stimulus_id: run for stimulus_id, (run, _) in (self.dataset.series or {}).items()}
+        return read_folds(
+            settings.root / settings.folds, self.dataset.stimulus_ids("train"), runs, self.dataset.subjects
+        )
+
+    def _exchange_warnings(self, partitions: Sequence[IntArray]) -> tuple[str, ...]:
+        """Say where no voxel can be significant, whatever the responses are, and where folds are small."""
+        if self.config.folds.unit == "stimulus" and self.dataset.series is not None:
+            raise OptionError(
+                "folds.unit must be group for a time series, whose volumes resemble their neighbours; got stimulus; "
+                "leave it out"
+            )
+        asked, circular = self.config.significance, self.dataset.series is not None
+        groups = self.units_of(self.dataset.stimulus_ids("train"))
+        exchanges = [Exchange(fold_ids, groups, circular) for fold_ids in partitions if self.config.folds.nested]
+        said = [exchange.warning(asked.permutations, asked.alpha) for exchange in exchanges]
+        if self.dataset.has_test_responses:
+            test_ids = self.dataset.stimulus_ids("test")
+            exchange = Exchange(np.zeros(len(test_ids), dtype=int), self.units_of(test_ids), circular)
+            warning = exchange.warning(asked.permutations, asked.alpha)
+            said.append(warning and f"Held-out stimuli: {warning}")
+        said += [few_stimuli(fold_ids) for fold_ids in partitions]
+        return tuple(dict.fromkeys(warning for warning in said if warning))
 
     def excluded_folds(self, n_folds: int, *, refit: bool | None = None) -> Excluded:
         """List the sets of folds without which the compression is fitted; ``refit``: whether it is fitted in folds."""
@@ -149,6 +204,10 @@ class Plan:
         groups = self.dataset.groups
         return None if groups is None else tuple(groups[i] for i in ids)
 
+    def units_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
+        """Return the groups that are exchanged and resampled whole, in order; None where each stimulus is by itself."""
+        return None if self.config.folds.unit == "stimulus" else self.groups_of(ids)
+
     def extract_steps(self) -> dict[str, list[Step]]:
         """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
 
@@ -190,7 +249,7 @@ class Plan:
             kept = [i for i in ids if i not in broken]
             delayed = delayed_rows(kept, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
-        groups = self.groups_of(train_ids), self.groups_of(test_ids)
+        groups = self.units_of(train_ids), self.units_of(test_ids)
         return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
 
     def responses_steps(self) -> dict[Pair, Step]:
@@ -206,15 +265,17 @@ class Plan:
         return steps
 
     def folded_layers(
-        self, extracted: Mapping[str, Sequence[Step]], readable: Readable, repeat: int
+        self, extracted: Mapping[str, Sequence[Step]], readable: Readable, repeat: int, subject: str = ""
     ) -> tuple[FoldedLayers, list[Step]]:
         """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat.
+
+        ``subject``: one of `fold_tables`.
 
         Without a compression fitted in folds, all repeats share one.
         """
         config = self.config
         refit = config.compressed_in_folds
-        fold_ids = self.folds(readable.train_ids, repeat)
+        fold_ids = self.folds(readable.train_ids, repeat, subject)
         fitted_for = fold_ids if refit else self.folds(readable.train_ids)
         excluded = self.excluded_folds(int(fitted_for.max()) + 1)
         sources = [
@@ -238,9 +299,7 @@ class Plan:
         """Make the step that joins layers; unlike the compression it is fitted to each training part in any case."""
         return Step(JoinJob(folded, self.excluded_folds(int(folded.fold_ids.max()) + 1, refit=True)))
 
-    def fit_steps(
-        self, responses: Mapping[Pair, Step], readable: Readable, partitions: Sequence[FoldedLayers]
-    ) -> dict[Pair, Step]:
+    def fit_steps(self, responses: Mapping[Pair, Step], readable: Readable, partitions: Partitions) -> dict[Pair, Step]:
         """Make the steps that search, evaluate and refit the models, by subject and ROI."""
         config = self.config
         uses_automl = any(get_encoder(name).uses_automl for name in config.encoders)
@@ -251,7 +310,7 @@ class Plan:
                     responses=prepared.step_id,
                     sharers=tuple(responses[other].step_id for other in self.sharers(pair)),
                     stimuli=readable,
-                    partitions=tuple(partitions),
+                    partitions=tuple(partitions[pair[0]]),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
                     settings=config.pair_settings,
@@ -265,12 +324,20 @@ class Plan:
         }
 
     def partition_steps(
-        self, responses: Mapping[Pair, Step], readable: Readable, partitions: Sequence[FoldedLayers]
+        self, responses: Mapping[Pair, Step], readable: Readable, partitions: Partitions
     ) -> dict[Pair, Step]:
         """Make the steps that divide explained variance, by subject and ROI; none where no groups are asked for."""
         if not self.layer_groups:
             return {}
-        grouped = tuple(
+        draws, interval, seed = self.config.variance_partitioning.draws, self.config.interval, self.config.seed
+        steps = {}
+        for pair, prepared in responses.items():
+            grouped = self._grouped(partitions[pair[0]])
+            steps[pair] = Step(PartitionJob(*pair, prepared.step_id, readable, grouped, draws, interval, seed))
+        return steps
+
+    def _grouped(self, partitions: Sequence[FoldedLayers]) -> tuple[FoldedGroups, ...]:
+        return tuple(
             FoldedGroups(
                 folded.fold_ids,
                 tuple(
@@ -280,11 +347,6 @@ class Plan:
             )
             for folded in partitions
         )
-        draws, config = self.config.variance_partitioning.draws, self.config
-        return {
-            pair: Step(PartitionJob(*pair, prepared.step_id, readable, grouped, draws, config.interval, config.seed))
-            for pair, prepared in responses.items()
-        }
 
     def sharers(self, pair: Pair) -> list[Pair]:
         """Return the other subjects that a pair shares its targets with, at least one; none unless ``share`` is set."""

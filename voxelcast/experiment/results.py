@@ -88,7 +88,8 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     row["score_from"] = "nested_cv" if "score" in result else "none"
     if "score" not in result and "held_out_score" in result:
         row["score_from"] = "held_out"
-        for name in ("score", "score_low", "score_high", "n_voxels_without_score", "n_significant_voxels"):
+        told = "score", "score_low", "score_high", "no_interval", "n_voxels_without_score", "n_significant_voxels"
+        for name in (*told, "exchanged"):
             row[name] = result.get(f"held_out_{name}")
         row["noise_ceiling_r"], row["noise_normalised_r"] = held_out
     return row

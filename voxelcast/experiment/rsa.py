@@ -27,7 +27,7 @@ from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
-from voxelcast.scoring.settings import IntervalSettings
+from voxelcast.scoring.settings import ResamplingSettings
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.lock import check_folder
@@ -47,7 +47,7 @@ class RsaSettings(SettingsFile):
     dissimilarity: Literal["correlation", "euclidean"] = "correlation"
     comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
     spatial_pool: str = "none"
-    interval: IntervalSettings = IntervalSettings()
+    interval: ResamplingSettings = ResamplingSettings()
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
@@ -57,6 +57,20 @@ class RsaSettings(SettingsFile):
     def _known_spatial_pool(cls, value: str) -> str:
         parse_spatial_pool(value)
         return value
+
+    @field_validator("networks")
+    @classmethod
+    def _folders_differ(cls, value: tuple[NetworkSettings, ...]) -> tuple[NetworkSettings, ...]:
+        folders = [_folder(network) for network in value]
+        twice = sorted({folder for folder in folders if folders.count(folder) > 1})
+        if twice:
+            raise ValueError(f"networks: two would be kept as {twice[0]}; give one of them a label of its own")
+        return value
+
+
+def _folder(network: NetworkSettings) -> str:
+    """Name the folder of a network's features."""
+    return network.shown.replace("/", "-")
 
 
 def load_rsa_settings(path: Path, overrides: Sequence[str] = ()) -> RsaSettings:
@@ -144,7 +158,7 @@ def _model_rdms(
     """Return the names (network, layer) and their RDMs (n_layers, n_pairs)."""
     names, rdms = [], []
     for network in config.networks:
-        folder = output / "features" / network.shown.replace("/", "-")
+        folder = output / "features" / _folder(network)
         extraction = ExtractionSettings(spatial_pool=config.spatial_pool)
         wanted = FolderExtraction(stimuli, network, extraction, config.seed, config.device)
         records = extract_folder(wanted, folder, progress=progress)

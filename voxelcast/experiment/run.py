@@ -74,6 +74,8 @@ def run_experiment(
             if remove_old_maps(finished, output):
                 progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
             scores = write_results(finished, output)
+            for warning in finished.warnings():
+                progress.note(f"warning: {warning}")
             progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
             send_results(on, output, progress.note)
             if finished.missing:
@@ -128,16 +130,24 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
-    folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(plan.config.folds.repeats)]
-    partitions = [layers for layers, _ in folded]
+    repeats = range(plan.config.folds.repeats)
+    folded = {
+        table: [plan.folded_layers(extracted, readable, repeat, table) for repeat in repeats]
+        for table in plan.fold_tables
+    }
+    tables = {table: [layers for layers, _ in found] for table, found in folded.items()}
     # Without refits all partitions into folds share the steps.
-    compressions = list({step.step_id: step for _, steps in folded for step in steps}.values())
+    compressions = list(
+        {step.step_id: step for found in folded.values() for _, steps in found for step in steps}.values()
+    )
     ran += runner.run(COMPRESS, compressions)
     joins = []
     if plan.config.ensemble.joined:
-        joins = [plan.join_step(layers) for layers in partitions]
+        joined = {table: [(layers, plan.join_step(layers)) for layers in found] for table, found in tables.items()}
+        joins = [step for found in joined.values() for _, step in found]
         ran += runner.run(JOIN, joins)
-        partitions = [add_joined(layers, step) for layers, step in zip(partitions, joins, strict=True)]
+        tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
+    partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
     fits = plan.fit_steps(responses, readable, partitions)
     unprepared = find_missing(plan, responses, fits, prepared.failures)
     fitted = runner.attempt(FIT, [step for pair, step in fits.items() if pair not in unprepared])
@@ -151,7 +161,8 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
     steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *divisions.values()]
-    finished = Finished(plan, readable, responses, partitions[0], fits, missing, divisions, divided.failures, steps)
+    layers = next(iter(tables.values()))[0]
+    finished = Finished(plan, readable, responses, layers, fits, missing, divisions, divided.failures, steps)
     return finished, ran + fitted.n_run + divided.n_run
 
 

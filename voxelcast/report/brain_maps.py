@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
 from voxelcast.results.read import read_arrays
+from voxelcast.results.schema import Pair, pair_name
+from voxelcast.results.write import PARTITION_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -51,26 +54,30 @@ class SurfaceMap:
 BrainMap = VolumeMap | SurfaceMap
 
 
-def read_voxels(output: Path, dataset: Dataset, *, needed: bool = True) -> dict[str, dict[str, dict[str, FloatArray]]]:
+def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
     Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` = r / noise_ceiling_r,
-    NaN where the ceiling is 0, added. Raises MissingFileError if they are ``needed`` and there are none of the
-    dataset's subjects and ROIs.
+    NaN where the ceiling is 0, added. Raises MissingFileError if there are none of the dataset's
+    subjects and ROIs.
     """
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
     for subject in dataset.subjects:
         for roi in dataset.rois(subject):
-            path = output / "voxels" / f"{subject}_{roi}.npz"
-            if path.is_file():
-                values = read_arrays(path) | read_arrays(output / "variance_partitioning" / path.name)
-                found.setdefault(subject, {})[roi] = values | _normalised(values)
-    if needed and not found:
+            values = _read_pair(output, (subject, roi))
+            if values:
+                found.setdefault(subject, {})[roi] = values
+    if not found:
         raise MissingFileError(
             f"{output / 'voxels'} has no values of this dataset's subjects and ROIs; give the output folder of a "
             "finished run on it"
         )
     return found
+
+
+def _read_pair(output: Path, pair: Pair) -> dict[str, FloatArray]:
+    values = read_arrays(pair_file(output, VOXEL_FILE, pair))
+    return values and values | read_arrays(pair_file(output, PARTITION_FILE, pair)) | _normalised(values)
 
 
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
@@ -186,9 +193,16 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
 def remove_maps(output: Path, dataset: Dataset) -> bool:
     """Remove the maps and pictures of an output's values, not files of other names; return whether there was any."""
     folder, removed = output / FOLDER, False
-    for subject, rois in read_voxels(output, dataset, needed=False).items() if folder.is_dir() else ():
-        for quantity in {name for values in rois.values() for name in values}:
-            for path in (folder / f"{subject}_{quantity}{suffix}" for suffix in _SUFFIXES):
+    if not folder.is_dir():
+        return removed
+    quantities = {f"{prefix}{name}" for name in (*DEFAULT_QUANTITIES, "r") for prefix in ("", "held_out_")}
+    for subject in dataset.subjects:
+        for roi in dataset.rois(subject):
+            with suppress(DataError):  # damaged: the others' values have the same names
+                quantities |= _read_pair(output, (subject, roi)).keys()
+    for subject in dataset.subjects:
+        for quantity in quantities:
+            for path in (folder / f"{pair_name(subject, quantity)}{suffix}" for suffix in _SUFFIXES):
                 removed |= path.is_file()
                 path.unlink(missing_ok=True)
     return removed

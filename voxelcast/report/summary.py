@@ -51,7 +51,7 @@ class Measure:
 class Mean:
     """A mean score with its interval and the mean noise ceiling; NaN where unknown.
 
-    The interval is the mean over subjects of the ends of each subject's bootstrap interval over stimuli. The mean over
+    The interval is the mean over subjects of the ends of each subject's interval. The mean over
     subjects varies less than its terms, so it is, if anything, too wide. ``values``: the subjects' finite scores.
     """
 

@@ -13,6 +13,17 @@ Pair = tuple[str, str]
 """Subject and ROI."""
 
 
+def pair_name(subject: str, part: str) -> str:
+    """Join a subject and one of its ROIs (or quantities) in the name of a file, so that no two pairs share it.
+
+    An underscore of the subject's is written ``%5F``, for the first one ends it, and a percent sign ``%25``.
+
+    >>> pair_name("sub-01", "V1_left"), pair_name("sub_01", "V1_left")
+    ('sub-01_V1_left', 'sub%5F01_V1_left')
+    """
+    return f"{subject.replace('%', '%25').replace('_', '%5F')}_{part}"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table.
@@ -97,8 +108,9 @@ SCORES: Final = Table(
         Column("n_excluded_voxels", "count", "voxels with constant or missing responses", "voxels", needed=False),
         Column("selection_score", "number", "the score by which it was chosen: the best of many, so too high"),
         Column("score", "number", "performance: r per voxel, mean over voxels", "Pearson r"),
-        Column("score_low", "number", "lower end of the bootstrap interval over stimuli", "Pearson r"),
-        Column("score_high", "number", "upper end of the bootstrap interval over stimuli", "Pearson r"),
+        Column("score_low", "number", "lower end of its interval", "Pearson r"),
+        Column("score_high", "number", "upper end of its interval", "Pearson r"),
+        Column("no_interval", "text", "why there is none", needed=False),
         Column("score_from", "text", "`nested_cv`, `held_out` or `none`"),
         Column("n_voxels_without_score", "count", "voxels whose predictions are constant", "voxels"),
         Column("single_score", "number", "nested score of the best single candidate", "Pearson r", needed=False),
@@ -106,6 +118,7 @@ SCORES: Final = Table(
         Column("gain_low", "number", "lower end of the interval of the gain", "Pearson r", needed=False),
         Column("gain_high", "number", "upper end of the interval of the gain", "Pearson r", needed=False),
         Column("n_significant_voxels", "count", "voxels with `q_value` at most `significance.alpha`", "voxels"),
+        Column("exchanged", "text", "what permutations exchanged and intervals resampled", needed=False),
         Column("noise_ceiling_r", "number", "the highest r a model could reach given the noise", "Pearson r"),
         Column("noise_normalised_r", "number", "mean score over mean ceiling"),
         Column("held_out_score", "number", "`score` on held-out stimuli", "Pearson r"),
@@ -166,8 +179,8 @@ VARIANCE_PARTITIONING: Final = Table(
         Column("kind", "text", "`model`: R2 of the model on these groups; `unique`, `shared`: parts of R2 of all"),
         Column("part", "text", "the groups, joined by `+`"),
         Column("r2", "number", "mean over voxels", "R2"),
-        Column("low", "number", "lower end of the bootstrap interval over stimuli", "R2"),
-        Column("high", "number", "upper end of the bootstrap interval over stimuli", "R2"),
+        Column("low", "number", "lower end of its interval", "R2"),
+        Column("high", "number", "upper end of its interval", "R2"),
         Column("n_voxels", "count", "voxels with a value", "voxels", needed=False),
         Column("noise_ceiling_r2", "number", "the most that any model can explain, same voxels", "R2"),
     ),

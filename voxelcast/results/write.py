@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.results.schema import PREDICTED_STIMULI, TABLES, Pair, Table
+from voxelcast.results.schema import PREDICTED_STIMULI, TABLES, Pair, Table, pair_name
 from voxelcast.store.atomic import save_array, write_text
 
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
 EXAMPLE_FILE: Final = "examples/{}.npz"
 WEIGHT_FILE: Final = "weights/{}.npy"
-_PREDICTIONS, _STIMULI = "predictions/{}.npy", "predictions/{}_stimuli.csv"
-PAIR_FILES: Final = (_PREDICTIONS, _STIMULI, VOXEL_FILE, EXAMPLE_FILE, WEIGHT_FILE, PARTITION_FILE)
+PREDICTION_FILE: Final = "predictions/{}.npy"
+STIMULUS_FILE: Final = "predictions/{}_stimuli.csv"
+PAIR_FILES: Final = (PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, EXAMPLE_FILE, WEIGHT_FILE, PARTITION_FILE)
 """Files of each subject x ROI."""
 
 
 def pair_file(output: Path, name: str, pair: Pair) -> Path:
     """Return the path of one of `PAIR_FILES`."""
-    return output / name.format("_".join(pair))
+    return output / name.format(pair_name(*pair))
 
 
 def table_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:
@@ -55,9 +56,9 @@ def write_joined(output: Path, table: Table, parts: Iterable[str], **there: Any)
 
 def write_predictions(output: Path, pair: Pair, predictions: FloatArray, ids: Sequence[str], split: str) -> None:
     """Write the predictions of a subject x ROI, ndarray of shape (n_stimuli, n_voxels), and whose they are."""
-    save_array(pair_file(output, _PREDICTIONS, pair), predictions)
+    save_array(pair_file(output, PREDICTION_FILE, pair), predictions)
     rows = [{"stimulus_id": stimulus_id, "split": split} for stimulus_id in ids]
-    write_text(pair_file(output, _STIMULI, pair), table_text(PREDICTED_STIMULI, rows))
+    write_text(pair_file(output, STIMULUS_FILE, pair), table_text(PREDICTED_STIMULI, rows))
 
 
 def remove_pairs(output: Path, pairs: Iterable[Pair], files: Sequence[str] = PAIR_FILES) -> None:

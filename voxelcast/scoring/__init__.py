@@ -1,1 +1,1 @@
-"""Metrics, noise ceilings, bootstrap intervals."""
+"""Metrics, noise ceilings, intervals."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+from scipy.special import hyp2f1
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_shape
@@ -14,6 +15,8 @@ from voxelcast.core.errors import DataError, ShapeError
 Metric = Literal["pearson_r", "pooled_2021"]
 
 # A column counts as constant if its standard deviation is below this multiple of the rounding of its largest value.
+_TINY = 1e-7
+_MANY, _TERMS = 14, 60  # of c, and of the series, whose terms fall faster than k^-c
 _CONSTANT = 16 * float(np.finfo(np.float64).eps)
 
 
@@ -122,6 +125,110 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArr
     r = np.full(Y.shape[1], np.nan)
     np.divide(total, count, out=r, where=count > 0)
     return r
+
+
+def olkin_pratt(r: FloatArray, n: int) -> FloatArray:
+    """Correct correlations of n normal observations for their bias, about -r (1 - r^2) / (2 n).
+
+    ``G(r) = r 2F1(1/2, 1/2; (n - 2) / 2; 1 - r^2)``, the unbiased estimator of smallest variance [1]_.
+
+    Parameters
+    ----------
+    r : ndarray
+        In [-1, 1], or NaN.
+    n : int
+        Of fewer than 3, r is returned as it is.
+
+    References
+    ----------
+    .. [1] Olkin, I. & Pratt, J. W. Unbiased estimation of certain correlation coefficients. Annals of Mathematical
+       Statistics 29, 201-211 (1958). doi:10.1214/aoms/1177706717
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> olkin_pratt(np.array([0.0, 0.5, 1.0]), 10).round(3).tolist()
+    [0.0, 0.525, 1.0]
+    """
+    r = np.asarray(r, dtype=np.float64)
+    near_zero = np.abs(r) < _TINY  # of few observations the series diverges at 0, but not its product with r
+    if n < 3:
+        return r
+    x, c = 1 - np.where(near_zero, 1.0, r) ** 2, (n - 2) / 2
+    if c < _MANY:
+        return np.asarray(np.where(near_zero, r, r * hyp2f1(0.5, 0.5, c, x)))
+    term, series = np.ones_like(r), np.ones_like(r)  # SciPy's gamma functions overflow from c of about 170 on
+    for k in range(_TERMS):
+        term = term * ((k + 0.5) ** 2 / ((c + k) * (k + 1))) * x
+        series += term
+    return np.asarray(r * series)
+
+
+def centred_pair(
+    Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_baseline: bool = False
+) -> tuple[FloatArray, FloatArray]:
+    """Subtract from responses and predictions the mean response to the stimuli outside a stimulus's fold.
+
+    With ``own_baseline``, or one fold alone, the mean over the fold is subtracted from each instead.
+    """
+    folds = np.unique(fold_ids)
+    y, p = Y - Y.mean(axis=0), P - Y.mean(axis=0)
+    for fold in folds:
+        held = fold_ids == fold
+        if own_baseline or len(folds) == 1:
+            y[held] -= y[held].mean(axis=0)
+            p[held] -= p[held].mean(axis=0)
+        else:
+            known = -y[held].sum(axis=0) / (len(y) - np.count_nonzero(held))  # y sums to 0 until its fold is centred
+            y[held] -= known
+            p[held] -= known
+    return y, p
+
+
+def cross_validated_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_baseline: bool = False) -> FloatArray:
+    """Score each voxel: Pearson r in each fold, about the mean that the fold's model knew, averaged over folds.
+
+    In a fold of m stimuli, with y and p minus the mean response to the *other* folds' stimuli,
+    ``r = sum(y p) / sqrt(sum(y**2) sum(p**2))``, corrected for its bias as a correlation of m + 1 observations about
+    their mean (`olkin_pratt`). About the fold's own means r would be the lower the smaller the folds. Raises ShapeError
+    or DataError if shapes do not fit, or a fold is too small.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_stimuli, n_voxels)
+        Measured responses.
+    P : ndarray of shape (n_stimuli, n_voxels)
+        Out-of-fold predictions, or those of held-out stimuli, which are one fold.
+    fold_ids : ndarray of shape (n_stimuli,)
+        The fold that each stimulus was held out in.
+    own_baseline : bool
+        Subtract the fold's own means, and correct for m observations: of folds that are runs with a baseline of their
+        own. Always so with one fold.
+
+    Returns
+    -------
+    r : ndarray of shape (n_voxels,)
+        A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; NaN where
+        that is so in all folds, or where the predictions of another fold are constant.
+    """
+    Y, P = checked_pair(Y, P)
+    check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
+    folds = np.unique(fold_ids)
+    y, p = centred_pair(Y, P, fold_ids, own_baseline=own_baseline)
+    total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
+    for fold in folds:
+        held = fold_ids == fold
+        known = ~constant_columns(Y[held])
+        norms = np.linalg.norm(y[held], axis=0) * np.linalg.norm(p[held], axis=0)
+        r = np.full(Y.shape[1], np.nan)
+        defined = known & ~constant_columns(P[held]) & (norms > 0)
+        np.divide(np.einsum("ij,ij->j", y[held], p[held]), norms, out=r, where=defined)
+        n = int(np.count_nonzero(held)) + (not own_baseline and len(folds) > 1)
+        total[known] += olkin_pratt(np.clip(r[known], -1.0, 1.0), n)
+        count += known
+    score = np.full(Y.shape[1], np.nan)
+    np.divide(total, count, out=score, where=count > 0)
+    return score
 
 
 def checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:

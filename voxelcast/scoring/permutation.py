@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations, product
 from math import isqrt
 
 import numpy as np
@@ -24,7 +27,16 @@ _BLOCK_BYTES = 8 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Exchange:
-    """Which stimuli may change places in a permutation test; see `permutation_orders`.
+    """Which stimuli may change places in a permutation test.
+
+    Without groups, stimuli are shuffled within each fold. With groups, whole groups are: in each fold they are laid
+    end to end in a new order, and stimuli keep their order within a group; of groups of equal size, each then takes
+    another's place exactly. Where every fold is one group (runs as folds, say) and all are of one size, whole folds
+    change places. A fold that is one group among folds of several stays as it is, which makes p larger, never smaller.
+
+    Volumes of a time series resemble their neighbours, and runs often have the same rhythm, so neither may simply be
+    shuffled. With ``circular`` each group, a run whose rows follow in time, is rotated by an amount of its own: what
+    comes after its end goes to its beginning.
 
     Parameters
     ----------
@@ -40,6 +52,77 @@ class Exchange:
     groups: Sequence[str] | None = None
     circular: bool = False
 
+    @cached_property
+    def blocks(self) -> list[list[IntArray]]:
+        """Rows that may change places: blocks of parts, each of which can take the place of another of its block."""
+        fold_ids, groups = self.fold_ids, self.groups
+        check_shape("fold_ids", fold_ids, ("n_stimuli",), (None if groups is None else len(groups),))
+        names = np.arange(len(fold_ids)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+        if self.circular:
+            return [[np.array([row]) for row in np.flatnonzero(names == name)] for name in np.unique(names)]
+        blocks = []
+        for fold in np.unique(fold_ids):
+            held = np.flatnonzero(fold_ids == fold)
+            # In order of first appearance, so that the rows of a group need not be neighbours.
+            first = dict.fromkeys(names[held].tolist())
+            blocks.append([held[names[held] == name] for name in first])
+        if self.moves_folds and len({len(in_fold[0]) for in_fold in blocks}) == 1:
+            return [[in_fold[0] for in_fold in blocks]]
+        return blocks
+
+    @cached_property
+    def moves_folds(self) -> bool:
+        """Whether every fold is one group, and only whole folds can change places."""
+        if self.groups is None or self.circular:
+            return False
+        return len(set(zip(self.fold_ids.tolist(), self.groups, strict=True))) == len(np.unique(self.fold_ids))
+
+    @cached_property
+    def n_arrangements(self) -> float:
+        """How many orders there are; 1 if nothing can change places."""
+        each = ((len(block) if self.circular else math.factorial(min(len(block), 150))) for block in self.blocks)
+        return math.prod(map(float, each))
+
+    def smallest_p(self, n_permutations: int) -> float:
+        """Return the smallest p-value that a test with so many permutations can give; 1 if nothing can move."""
+        return max(1.0 / self.n_arrangements, 1.0 / (n_permutations + 1))
+
+    @property
+    def units(self) -> str:
+        """Say what permutations exchange and intervals resample."""
+        n_folds = len(np.unique(self.fold_ids))
+        within = f" within each of {n_folds} folds" if n_folds > 1 else ""
+        if self.groups is None:
+            return f"Permutations exchange single stimuli{within}; intervals resample single stimuli."
+        n_groups = len(set(self.groups))
+        if self.circular:
+            return f"Permutations rotate each of {n_groups} runs in time; intervals resample whole runs."
+        moved = "whole folds, each one group" if self.moves_folds else f"whole groups{within}"
+        moved = "nothing" if self.n_arrangements == 1 else moved
+        return f"Permutations exchange {moved}; intervals resample whole groups, of which there are {n_groups}."
+
+    def warning(self, n_permutations: int, alpha: float) -> str:
+        """Say where no voxel can be significant, why and what to do; empty where some can, or nothing is tested."""
+        smallest = self.smallest_p(n_permutations)
+        if smallest <= alpha or not n_permutations:
+            return ""
+        count = self.n_arrangements
+        why = f"{n_permutations} permutations are drawn"
+        remedy = "ask for more permutations"
+        if count <= n_permutations:
+            why = f"there are {count:.0f} arrangements of whole {'folds' if self.moves_folds else 'groups'}"
+            remedy = (
+                "make fewer folds of several groups each, or smaller groups; if stimuli of a group may change places "
+                "with one another, set folds.unit=stimulus; folds alone are given as folds, not as groups"
+            )
+        if count == 1:
+            sizes = ", each one group, as these are of different sizes" if self.moves_folds else ""
+            why = f"no {'folds' if self.moves_folds else 'groups'} can change places{sizes}"
+        return (
+            f"No voxel can be significant: {why}, so no p-value is below {smallest:.2g}, and alpha is "
+            f"{alpha:g}; {remedy}."
+        )
+
 
 def permutation_p_values(
     Y: FloatArray,
@@ -48,7 +131,7 @@ def permutation_p_values(
     n_permutations: int = 1000,
     seed: int = 0,
     *,
-    cross_validated: bool,
+    widening: float = 1.0,
     workers: int = 1,
 ) -> FloatArray:
     """Test for each voxel whether its score is higher than when predictions are assigned to the wrong stimuli.
@@ -58,15 +141,15 @@ def permutation_p_values(
     measured one. One-sided, with the measured order counted as one of the permutations [1]_: ``p = (b + 1) / (m + 1)``.
 
     Predictions stay in their fold because models of different folds predict different means (each the mean of its
-    training part); see `permutation_orders` for groups. The models are not fitted again.
+    training part). The models are not fitted again.
 
     Cross-validated predictions are not independent of the responses of other folds: fold A's responses train the model
     of fold B, and fold B's that of fold A. If predictions are linear in the training responses, the score is a sum over
     pairs of folds, each pair appears in it twice, and on noise it varies up to sqrt(2) times as much as permutation of
-    fixed predictions shows (just as much where A predicts B as B predicts A). So with ``cross_validated`` the permuted
-    scores are multiplied by sqrt(2); without that, 12 % of noise voxels would have p < 0.05. Raises ShapeError,
-    OptionError or DataError if the shapes differ, a setting is out of range, values are not finite, or no permutation
-    is possible.
+    fixed predictions shows. So of the responses, the part along the predictions (both centred and of unit norm in each
+    fold) is divided by the ``widening``; what is left is as wide along the predictions as in all
+    other directions, as the responses of held-out stimuli are, and is permuted. Raises ShapeError, OptionError or
+    DataError if the shapes differ, a setting is out of range, values are not finite, or no permutation is possible.
 
     Parameters
     ----------
@@ -75,9 +158,11 @@ def permutation_p_values(
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
     n_permutations : int
-        The least m; see `permutation_grid` (1023 for 1000). The smallest p is 1 / (m + 1).
-    cross_validated : bool
-        Whether ``P`` comes from models fitted to the other folds of ``Y``, rather than to other stimuli altogether.
+        The least m; see `permutation_grid` (1023 for 1000). Where there are no more arrangements than these, each is
+        counted once and p is exact. The smallest p is 1 / (m + 1).
+    widening : float
+        How many times as much the score varies on noise as with fixed predictions: 1 for held-out stimuli,
+        `cross_validated_widening` where ``P`` comes from models fitted to the other folds of ``Y``.
     workers : int
         Threads; they change nothing in the result.
 
@@ -90,28 +175,53 @@ def permutation_p_values(
     ----------
     .. [1] Phipson, B. & Smyth, G. K. Permutation p-values should never be zero. Statistical Applications in Genetics
        and Molecular Biology 9, 39 (2010). doi:10.2202/1544-6115.1585
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> P = rng.standard_normal((40, 2))
+    >>> Y = P * [1, 0] + rng.standard_normal((40, 2))
+    >>> permutation_p_values(Y, P, Exchange(np.zeros(40, dtype=int)), 99).round(2)
+    array([0.01, 0.96])
     """
     fold_ids = exchange.fold_ids
     Y, P = checked_pair(Y, P)
     if workers < 1:
         raise OptionError(f"workers must be at least 1; got {workers}")
+    if not widening >= 1:
+        raise OptionError(f"widening must be at least 1; got {widening}")
     check_finite("responses", Y)
     check_finite("predictions", P)
     scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_ids)))
     of_responses, of_predictions = permutation_grid(exchange, n_permutations, seed)
     p = np.full(Y.shape[1], np.nan)
     each = 8 * Y.shape[0] * (len(of_responses) + len(of_predictions))
-    widening = np.sqrt(2.0) if cross_validated else 1.0
     parts = [scored[part] for part in blocks(len(scored), each, _BLOCK_BYTES)]
 
     def count(voxels: IntArray) -> IntArray:
-        return _reached(Y[:, voxels], P[:, voxels], fold_ids, of_responses, of_predictions, widening)
+        y, p = _unit_in_folds(Y[:, voxels], P[:, voxels], fold_ids)
+        y -= (1 - 1 / widening) * (y * p).sum(axis=0) / (p * p).sum(axis=0) * p
+        scores = _scores_of_grid(y, p, of_responses, of_predictions)
+        return np.asarray((scores >= scores[:, :1, :1] - _TIE).sum(axis=(1, 2)))
 
     # The products are small: threads of the linear algebra library would only get in each other's way.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         for voxels, reached in zip(parts, pool.map(count, parts), strict=True):
             p[voxels] = reached / (len(of_responses) * len(of_predictions))
     return p
+
+
+def cross_validated_widening(exchange: Exchange, *, voxels_choose: bool = False) -> float:
+    """Return how many times as much cross-validated scores vary on noise as with fixed predictions.
+
+    sqrt(2) where predictions are nearly linear in the training responses (see `permutation_p_values`), which their
+    length, large where they agree with all folds, makes 1.3 where few stimuli in each run count: with whole folds and
+    rotated runs. Where each voxel chooses one of several layers (``voxels_choose``), all folds of a voxel tend to
+    choose the same, the more so the more folds: then 1.5, or 1.7 from eight folds on. Measured on noise (decision 5).
+    """
+    if voxels_choose:
+        return 1.5 if len(np.unique(exchange.fold_ids)) < 8 else 1.7
+    return 1.3 if exchange.circular or exchange.moves_folds else math.sqrt(2.0)
 
 
 def permutation_grid(exchange: Exchange, n_permutations: int, seed: int = 0) -> tuple[IntArray, IntArray]:
@@ -121,11 +231,13 @@ def permutation_grid(exchange: Exchange, n_permutations: int, seed: int = 0) -> 
     matrix product per voxel, and A B permutations: as only the order of one relative to the other counts, each is a
     random permutation, and any two are independent. A test with them is as exact as with A B - 1 random draws: under
     the null hypothesis the rows and columns of the table of scores could come in any order, so its first entry, the
-    measured score, is among the k highest with probability k / (A B). Raises OptionError if ``n_permutations`` is below
-    1.
+    measured score, is among the k highest with probability k / (A B). Where there are fewer arrangements, responses
+    keep their order and predictions take each once. Raises OptionError if ``n_permutations`` is below 1.
     """
     if n_permutations < 1:
         raise OptionError(f"n_permutations must be at least 1; got {n_permutations}")
+    if 1 < exchange.n_arrangements <= n_permutations:
+        return np.arange(len(exchange.fold_ids))[None], _all_orders(exchange)
     n_first = isqrt(n_permutations) + 1
     n_second = -(-(n_permutations + 1) // n_first)
     first, second = (
@@ -135,33 +247,27 @@ def permutation_grid(exchange: Exchange, n_permutations: int, seed: int = 0) -> 
     return first, second
 
 
-def _reached(
-    Y: FloatArray,
-    P: FloatArray,
-    fold_ids: IntArray,
-    of_responses: IntArray,
-    of_predictions: IntArray,
-    widening: float,
-) -> IntArray:
-    """Count for each voxel the scores, the measured one among them, that are at least the measured one.
+def _unit_in_folds(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Centre both in each fold and give them such norms that the score is ``sum(y p)``, whatever order they take.
 
-    With y and p centred and of unit norm within each fold, the fold-wise score is sum(y p) / n_folds, and stays so
-    when their rows change places.
+    A fold in which a voxel's responses are constant is 0 in both.
     """
     folds = np.unique(fold_ids)
-    y, p, voids = np.zeros_like(Y), np.zeros_like(P), np.zeros(Y.shape[1])
+    y, p, known = np.zeros_like(Y), np.zeros_like(P), np.zeros(Y.shape[1])
     for fold in folds:
         held = fold_ids == fold
-        y[held], p[held] = _unit_columns(Y[held]), _unit_columns(P[held])
-        voids += constant_columns(Y[held])
-    y /= len(folds) - voids
-    n, q = Y.shape
-    ordered_y = np.take(np.ascontiguousarray(y.T), of_responses.ravel(), axis=1).reshape(q, len(of_responses), n)
-    ordered_p = np.take(np.ascontiguousarray(p.T), of_predictions.ravel(), axis=1).reshape(q, len(of_predictions), n)
-    scores = ordered_y @ ordered_p.transpose(0, 2, 1)  # (q, A, B)
-    reached = (widening * scores >= scores[:, :1, :1] - _TIE).sum(axis=(1, 2))
-    # The measured score reaches itself, whatever the others are multiplied by.
-    return np.asarray(reached + (widening * scores[:, 0, 0] < scores[:, 0, 0] - _TIE))
+        varies = ~constant_columns(Y[held])
+        y[held], p[held] = _unit_columns(Y[held]), _unit_columns(P[held]) * varies
+        known += varies
+    return y / known, p
+
+
+def _scores_of_grid(y: FloatArray, p: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
+    """Score every order of the responses with every one of the predictions, ndarray of shape (n_voxels, A, B)."""
+    n, q = y.shape
+    ordered_y = np.take(np.ascontiguousarray(y.T), first.ravel(), axis=1).reshape(q, len(first), n)
+    ordered_p = np.take(np.ascontiguousarray(p.T), second.ravel(), axis=1).reshape(q, len(second), n)
+    return np.asarray(ordered_y @ ordered_p.transpose(0, 2, 1))
 
 
 def _unit_columns(values: FloatArray) -> FloatArray:
@@ -174,65 +280,37 @@ def _unit_columns(values: FloatArray) -> FloatArray:
 def permutation_orders(exchange: Exchange, n_orders: int, seed: int = 0) -> IntArray:
     """Draw orders of the stimuli, ndarray of shape (n_orders, n_stimuli); the first is the order as it is.
 
-    Without groups, stimuli are shuffled within each fold. With groups, whole groups are: in each fold they are laid
-    end to end in a new order, and stimuli keep their order within a group; of groups of equal size, each then takes
-    another's place exactly. Where every fold is one group (runs as folds, say) and all are of one size, whole folds
-    change places. A fold that is one group among folds of several stays as it is, which makes p larger, never smaller.
-
-    Volumes of a time series resemble their neighbours, and runs often have the same rhythm, so neither may simply be
-    shuffled. With ``circular`` each group, a run whose rows follow in time, is rotated by an amount of its own: what
-    comes after its end goes to its beginning. Raises ShapeError if the numbers of stimuli differ; DataError if nothing
-    can change places.
+    Raises ShapeError if the numbers of stimuli differ; DataError if nothing can change places.
     """
-    fold_ids, groups = exchange.fold_ids, exchange.groups
-    check_shape("fold_ids", fold_ids, ("n_stimuli",), (None if groups is None else len(groups),))
-    names = np.arange(len(fold_ids)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    if exchange.circular:
-        return _rotations(names, n_orders, generator(seed, "permutation"))
-    blocks = []
-    for fold in np.unique(fold_ids):
-        held = np.flatnonzero(fold_ids == fold)
-        # In order of first appearance, so that the rows of a group need not be neighbours.
-        first = {int(names[row]): None for row in held}
-        blocks.append([held[names[held] == name] for name in first])
-    if all(len(in_fold) == 1 for in_fold in blocks):
-        blocks = _whole_folds(blocks)
-    rng = generator(seed, "permutation")
-    orders = np.tile(np.arange(len(fold_ids)), (n_orders, 1))
-    for in_fold in blocks:
-        places = np.concatenate(in_fold)
-        for order in orders[1:]:
-            order[places] = np.concatenate([in_fold[k] for k in rng.permutation(len(in_fold))])
-    return orders
-
-
-def _rotations(group_of_row: IntArray, n_orders: int, rng: np.random.Generator) -> IntArray:
-    """Rotate the rows of each group by a random amount; the first order is the order as it is."""
-    orders = np.tile(np.arange(len(group_of_row)), (n_orders, 1))
-    for group in np.unique(group_of_row):
-        held = np.flatnonzero(group_of_row == group)
-        for order in orders[1:]:
-            order[held] = np.roll(held, rng.integers(len(held)))
-    return orders
-
-
-def _whole_folds(blocks: list[list[IntArray]]) -> list[list[IntArray]]:
-    sizes = {len(in_fold[0]) for in_fold in blocks}
-    if len(blocks) < 2 or len(sizes) > 1:
+    if exchange.n_arrangements == 1:
+        sizes = [len(part) for block in exchange.blocks for part in block]
         raise DataError(
             "a permutation test needs two groups or stimuli in some fold, or folds of one size that can change places; "
-            f"got {len(blocks)} folds of one group each, of {min(sizes)} to {max(sizes)} stimuli; use fewer folds"
+            f"got {len(sizes)} folds of one group each, of {min(sizes)} to {max(sizes)} stimuli; use fewer folds"
         )
-    return [[in_fold[0] for in_fold in blocks]]
+    rng = generator(seed, "permutation")
+    orders = np.tile(np.arange(len(exchange.fold_ids)), (n_orders, 1))
+    for block in exchange.blocks:
+        k, places = len(block), np.concatenate(block)
+        for order in orders[1:]:
+            taken = (np.arange(k) - rng.integers(k)) % k if exchange.circular else rng.permutation(k)
+            order[places] = np.concatenate([block[i] for i in taken])
+    return orders
 
 
-def can_permute(exchange: Exchange) -> bool:
-    """Tell whether anything can change places: see `permutation_orders`."""
-    try:
-        permutation_orders(exchange, 1)
-    except DataError:
-        return False
-    return True
+def _all_orders(exchange: Exchange) -> IntArray:
+    """List every order that the stimuli can take; the first is the order as it is."""
+    choices = [
+        [np.roll(range(len(block)), shift) for shift in range(len(block))]
+        if exchange.circular
+        else [np.array(order) for order in permutations(range(len(block)))]
+        for block in exchange.blocks
+    ]
+    orders = np.tile(np.arange(len(exchange.fold_ids)), (math.prod(map(len, choices)), 1))
+    for order, taken in zip(orders, product(*choices), strict=True):
+        for block, chosen in zip(exchange.blocks, taken, strict=True):
+            order[np.concatenate(block)] = np.concatenate([block[i] for i in chosen])
+    return orders
 
 
 def benjamini_hochberg(p: FloatArray) -> FloatArray:

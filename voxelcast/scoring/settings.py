@@ -11,7 +11,14 @@ from voxelcast.core.settings import settings
 
 @settings
 class IntervalSettings:
-    """Bootstrap interval of the score over stimuli."""
+    """Interval of the score: the share of intervals that are to hold the truth."""
+
+    level: Annotated[float, Gt(0), Lt(1)] = 0.95
+
+
+@settings
+class ResamplingSettings:
+    """Bootstrap interval over stimuli, of agreement between dissimilarities."""
 
     resamples: Annotated[int, Ge(100)] = 1000
     level: Annotated[float, Gt(0), Lt(1)] = 0.95

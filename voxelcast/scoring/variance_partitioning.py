@@ -9,14 +9,12 @@ from itertools import combinations
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray, blocks
-from voxelcast.core.checks import check_shape
+from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.scoring.bootstrap import drawn_stimuli
 from voxelcast.scoring.correlation import checked_pair, constant_columns
-from voxelcast.scoring.settings import IntervalSettings
+from voxelcast.scoring.intervals import NO_INNER, Judged, Units, units_of
 
 _BLOCK_BYTES = 128 * 2**20
-_TINY = 1e-12
 
 Sets = frozenset[str]
 
@@ -139,20 +137,14 @@ class VariancePart:
 
 
 def variance_parts(
-    Y: FloatArray,
-    predictions: Mapping[Sets, FloatArray],
-    fold_ids: IntArray,
-    interval: IntervalSettings = IntervalSettings(),
-    seed: int = 0,
-    groups: Sequence[str] | None = None,
+    Y: FloatArray, predictions: Mapping[Sets, FloatArray], judged: Judged, level: float = 0.95
 ) -> list[VariancePart]:
     """Divide what models on combinations of feature sets explain, with intervals.
 
-    R2 is that of `fold_r2` and the parts are those of `partition_variance`. For the intervals, stimuli are drawn with
-    replacement within each fold, the same for all models and voxels (whole groups where groups are given; whole folds
-    where a fold has fewer than three), and everything is computed again from their squared errors and responses; the
-    models are not fitted again. With the same seed they are the stimuli that `voxelcast.scoring.bootstrap` draws.
-    Raises OptionError if a combination is missing; ShapeError or DataError if shapes differ, or values are not finite.
+    R2 is that of `fold_r2` and the parts are those of `partition_variance`. The intervals are those of Student's t, by
+    the jackknife over stimuli or groups (`voxelcast.scoring.intervals`): everything is computed again from the squared
+    errors and responses of the others, and the variance is doubled for what folds share. Raises OptionError if a
+    combination is missing; ShapeError or DataError if shapes differ, or values are not finite.
 
     Parameters
     ----------
@@ -160,34 +152,40 @@ def variance_parts(
         Measured responses.
     predictions : mapping of frozenset of str to ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions by the model on each combination of sets; see `partition_variance`.
-    fold_ids : ndarray of shape (n_stimuli,)
-    groups : sequence of str, optional
-        The group of each stimulus; groups are drawn whole.
+    judged : Judged
+        Folds and groups.
 
     Returns
     -------
     parts : list of VariancePart
-        Models first, smallest combinations first, then the unique and the shared parts. Intervals are NaN where there
-        is one group only.
+        Models first, smallest combinations first, then the unique and the shared parts. Intervals are NaN where a fold
+        has fewer than two groups.
     """
     Y = np.asarray(Y, dtype=np.float64)
-    if not all(np.isfinite(values).all() for values in (Y, *predictions.values())):
-        raise DataError("responses and predictions must be finite; got NaN or infinite values; remove those stimuli")
-    models = {sets: fold_r2(Y, predictions[sets], fold_ids) for sets in sorted(predictions, key=_order)}
+    for name, values in (("responses", Y), *(("predictions", P) for P in predictions.values())):
+        check_finite(name, values, "leave out those stimuli")
+    models = {sets: fold_r2(Y, predictions[sets], judged.fold_ids) for sets in sorted(predictions, key=_order)}
     values = _named(models)
     known = np.isfinite(next(iter(models.values())))
-    drawn = list(drawn_stimuli(fold_ids, groups, interval.resamples, seed))
-    ends = {name: np.full((2, Y.shape[1]), np.nan) for name in values}
-    means = {name: np.full(2, np.nan) for name in values}
-    if drawn and known.any():
-        quantiles = [(1 - interval.level) / 2, (1 + interval.level) / 2]
-        own = {sets: predictions[sets] for sets in models}
-        means = _fill_ends(ends, Y, own, drawn, np.flatnonzero(known), quantiles)
+    half = {name: np.full(Y.shape[1], np.nan) for name in values}
+    of_means = dict.fromkeys(values, float("nan"))
+    units = units_of(judged)
+    if not units.reason and known.any():
+        sums = {name: np.zeros(units.n) for name in values}
+        voxels = np.flatnonzero(known)
+        for part in blocks(len(voxels), 8 * len(Y) * 2 * len(values), _BLOCK_BYTES):
+            block = voxels[part]
+            without = _r2_without(Y[:, block], {sets: predictions[sets][:, block] for sets in models}, judged, units)
+            for name, replicates in _named(without).items():
+                half[name][block] = units.half_width(replicates, level, NO_INNER)
+                sums[name] += replicates.sum(axis=1)
+        of_means = {n: float(units.half_width(total / len(voxels), level, NO_INNER)) for n, total in sums.items()}
     parts = []
     for (kind, sets), r2 in values.items():
         mean = float(r2[known].mean()) if known.any() else float("nan")
-        (low, high), (mean_low, mean_high) = ends[kind, sets], means[kind, sets].tolist()
-        parts.append(VariancePart(kind, sets, r2, low, high, mean, mean_low, mean_high))
+        width, of_mean = half[kind, sets], of_means[kind, sets]
+        ends = r2 - width, r2 + width, mean, mean - of_mean, mean + of_mean
+        parts.append(VariancePart(kind, sets, r2, *ends))
     return parts
 
 
@@ -195,30 +193,6 @@ def average_parts(parts: Sequence[VariancePart]) -> VariancePart:
     """Average a part over partitions into folds."""
     names = ("r2", "low", "high", "mean", "mean_low", "mean_high")
     return replace(parts[0], **{name: sum(getattr(part, name) for part in parts) / len(parts) for name in names})
-
-
-def _fill_ends(
-    ends: Mapping[tuple[str, Sets], FloatArray],
-    Y: FloatArray,
-    predictions: Mapping[Sets, FloatArray],
-    drawn: Sequence[tuple[IntArray, FloatArray]],
-    voxels: IntArray,
-    quantiles: Sequence[float],
-) -> dict[tuple[str, Sets], FloatArray]:
-    """Fill in the ends of the voxels' intervals, (2, n_voxels), and return those of their means, (2,)."""
-    n_resamples = len(drawn[0][1])
-    sums, counts = {name: np.zeros(n_resamples) for name in ends}, np.zeros(n_resamples)
-    for part in blocks(len(voxels), 8 * n_resamples * 2 * len(ends), _BLOCK_BYTES):
-        block = voxels[part]
-        resampled = _named(_resampled_r2(Y[:, block], {sets: P[:, block] for sets, P in predictions.items()}, drawn))
-        there = np.isfinite(next(iter(resampled.values())))
-        counts += there.sum(axis=1)
-        quantile = np.quantile if there.all() else np.nanquantile  # the latter goes voxel by voxel
-        for name, shares in resampled.items():
-            ends[name][:, block] = quantile(shares, quantiles, axis=0)
-            sums[name] += np.where(there, shares, 0.0).sum(axis=1)
-    some = counts > 0
-    return {name: np.asarray(np.quantile(own[some] / counts[some], quantiles)) for name, own in sums.items()}
 
 
 def _order(sets: Sets) -> tuple[int, list[str]]:
@@ -232,29 +206,21 @@ def _named(models: Mapping[Sets, FloatArray]) -> dict[tuple[str, Sets], FloatArr
     return named | {("unique" if len(sets) == 1 else "shared", sets): parts[sets] for sets in sorted(parts, key=_order)}
 
 
-def _resampled_r2(
-    Y: FloatArray, predictions: Mapping[Sets, FloatArray], drawn: Sequence[tuple[IntArray, FloatArray]]
+def _r2_without(
+    Y: FloatArray, predictions: Mapping[Sets, FloatArray], judged: Judged, units: Units
 ) -> dict[Sets, FloatArray]:
-    """Compute R2 again for each resample, ndarray of shape (n_resamples, m) for each model.
-
-    With weights w of a fold's stimuli, W their sum, and v = y for the whole or y - p for what is left unexplained:
-    sum(w v^2) - sum(w v)^2 / W.
-    """
-    shape = (len(drawn[0][1]), Y.shape[1])
-    total, whole = np.zeros(shape), np.zeros(Y.shape[1])
-    left = {sets: np.zeros(shape) for sets in predictions}
-    for rows, weights in drawn:
-        total += _squares(Y[rows], weights)
-        whole += np.square(Y[rows] - Y[rows].mean(axis=0)).sum(axis=0)
-        for sets, P in predictions.items():
-            left[sets] += _squares(Y[rows] - P[rows], weights)
-    varies = total > _TINY * whole
-    nan = np.full(shape, np.nan)
-    return {sets: 1.0 - np.divide(own, total, out=nan.copy(), where=varies) for sets, own in left.items()}
+    """Compute R2 again without each unit, ndarray of shape (n_units, m) for each model."""
+    total = _squares_without(Y, judged.fold_ids, units)
+    nan = np.full(total.shape, np.nan)
+    left = {sets: _squares_without(Y - P, judged.fold_ids, units) for sets, P in predictions.items()}
+    return {sets: 1.0 - np.divide(own, total, out=nan.copy(), where=total > 0) for sets, own in left.items()}
 
 
-def _squares(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Sum the weighted squares about the weighted means, ndarray of shape (n_resamples, m)."""
-    centred = values - values.mean(axis=0)
-    size = np.maximum(weights.sum(axis=1, keepdims=True), 1.0)  # a fold may not be drawn at all
-    return np.asarray(weights @ centred**2 - (weights @ centred) ** 2 / size)
+def _squares_without(values: FloatArray, fold_ids: IntArray, units: Units) -> FloatArray:
+    """Sum the squares about the folds' means, these too without each unit, ndarray of shape (n_units, m)."""
+    centred = values.copy()
+    for fold in np.unique(fold_ids):
+        centred[fold_ids == fold] -= centred[fold_ids == fold].mean(axis=0)
+    squares = np.square(centred)
+    left = units.others_in_fold(fold_ids)[:, None]
+    return np.asarray(squares.sum(axis=0) - units.sums(squares) - np.square(units.sums(centred)) / left)

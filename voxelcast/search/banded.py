@@ -14,7 +14,8 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.banded_ridge import BandedRidgeModel, fit_banded_ridge
 from voxelcast.encoders.linear import LinearModel
-from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.correlation import cross_validated_r
+from voxelcast.scoring.intervals import Judged
 from voxelcast.search.base import Candidate, PairResult, Part, Share
 from voxelcast.search.selection import SearchRecord
 from voxelcast.search.training import TrainingCache, checked_scores
@@ -37,6 +38,7 @@ def banded_result(
     outers: Sequence[int | None],
     draws: int,
     seed: int,
+    judged: Judged,
 ) -> PairResult:
     """Replace the predictions of single layers by those of one banded ridge regression on all layers.
 
@@ -58,11 +60,12 @@ def banded_result(
     data = trainings.data
     fits = {outer: _fit(trainings, outer, draws, seed) for outer in outers}
     folds = [outer for outer in outers if outer is not None]
-    out_of_fold = None
+    out_of_fold = scores = None
     if folds:
         out_of_fold = np.empty(data.Y.shape)
         for fold in folds:
             out_of_fold[data.rows[fold]] = fits[fold].predictions
+        scores = cross_validated_r(data.Y, out_of_fold, data.fold_ids, own_baseline=judged.own_baseline)
     whole = fits[None]
     return replace(
         single,
@@ -72,7 +75,8 @@ def banded_result(
         predictions=whole.predictions,
         out_of_fold=out_of_fold,
         nested_shares=tuple(_shares(fits[fold].model, record, trainings, fold) for fold in folds),
-        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_ids),
+        voxel_scores=scores,
+        inner=None,
     )
 
 

@@ -79,12 +79,15 @@ class PairContext:
         a joint search takes or leaves them together.
     sharing : Sharing, optional
         Other subjects' responses: models are fitted to responses projected on what all subjects share.
+    own_baseline : bool
+        Whether folds have a baseline of their own, as runs do; see `voxelcast.scoring.correlation.cross_validated_r`.
     """
 
     names: tuple[str, ...] = ()
     truncate: bool = True
     n_delays: int = 1
     sharing: Sharing | None = None
+    own_baseline: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,11 @@ class PairResult:
     nested_shares : tuple of tuple of Share
         As ``shares``, of each outer fold.
     voxel_scores : ndarray of shape (n_voxels,) or None
-        Score of the nested predictions: Pearson r per voxel and outer fold, averaged over outer folds; NaN for a
-        voxel whose responses or predictions are constant.
+        Score of the nested predictions (`voxelcast.scoring.correlation.cross_validated_r`).
+    inner : ndarray of shape (n_train, n_folds) or None
+        What the score's interval needs of models that leave out one fold more
+        (`voxelcast.scoring.intervals.score_interval`); None of encoders whose fit is a search against the clock, of
+        banded ridge, and where partitions were put together.
     """
 
     candidates: tuple[Candidate, ...]
@@ -204,3 +210,4 @@ class PairResult:
     nested_choices: tuple[Candidate, ...]
     nested_shares: tuple[tuple[Share, ...], ...]
     voxel_scores: FloatArray | None
+    inner: FloatArray | None

@@ -7,6 +7,7 @@ part.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -15,16 +16,17 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import OptionError
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import OptionError, ShapeError, VoxelcastWarning
 from voxelcast.encoders.base import Encoder, FittedModel
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.params import AutoMLSettings, Params, ProblemSize
 from voxelcast.encoders.registry import ENCODERS, can_be_exact, get_encoder
+from voxelcast.scoring.exchangeability import dependence_warnings, sketch
 from voxelcast.search.base import Candidate, GivenFeatures
-from voxelcast.search.folds import make_folds
+from voxelcast.search.folds import given_folds, make_folds
 from voxelcast.search.pair import search_pair
-from voxelcast.search.settings import Method, PairSettings, SearchSettings
+from voxelcast.search.settings import FoldSettings, Method, PairSettings, SearchSettings
 
 
 class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,8 +43,8 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         The encoder's hyper-parameters. None: those with the best mean Pearson r in cross-validation over the data that
         are fitted (which says nothing about the scale of predictions, as R^2 would). An encoder that has none, or
         chooses them itself, is fitted at once.
-    folds : int
-        Of that cross-validation; each has at least three stimuli.
+    folds : int, optional
+        Of that cross-validation; each has at least three stimuli. None: 5 below 100 stimuli (or groups), 10 from there.
     method : str
         ``"exact"`` tries the encoder's whole grid; ``"bayes"``, ``"random"`` and ``"grid"`` try ``trials`` of them.
     trials : int
@@ -79,7 +81,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         encoder: str = "ridge",
         *,
         params: Params | None = None,
-        folds: int = 10,
+        folds: int | None = None,
         method: Method = "exact",
         trials: int = 25,
         seed: int = 0,
@@ -93,7 +95,9 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self.seed = seed
         self.automl = automl
 
-    def fit(self, X: ArrayLike, y: ArrayLike, groups: Sequence[Any] | None = None) -> Self:
+    def fit(
+        self, X: ArrayLike, y: ArrayLike, groups: Sequence[Any] | None = None, fold_ids: Sequence[Any] | None = None
+    ) -> Self:
         """Fit the model, after a search for its hyper-parameters if none are given.
 
         Parameters
@@ -102,6 +106,8 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         y : array-like of shape (n_samples, n_voxels) or (n_samples,)
         groups : sequence of shape (n_samples,), optional
             The group of each stimulus (its movie, its run): none straddles two folds of the search.
+        fold_ids : sequence of shape (n_samples,), optional
+            The fold of each stimulus in the search, a name or number, instead of ``folds``.
 
         Returns
         -------
@@ -117,6 +123,12 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             If there are too few stimuli or groups for the folds, or no parameters have a score.
         ValueError
             scikit-learn's own, if X or y has the wrong shape or a value that is not finite.
+
+        Warns
+        -----
+        VoxelcastWarning
+            If stimuli in different folds of the search depend on each other, so that it trusts the features too much
+            (`voxelcast.scoring.exchangeability.dependence_warnings`).
         """
         features, Y = self._validated(X, y)
         encoder = get_encoder(self.encoder, self.seed, self.automl or AutoMLSettings())
@@ -124,7 +136,7 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         params = self._given_params(encoder, features.shape, Y.shape[1])
         tried: tuple[Candidate, ...] = ()
         if params is None:
-            model, tried = self._searched(encoder, features, Y, groups)
+            model, tried = self._searched(encoder, features, Y, self._fold_ids(len(features), groups, fold_ids))
         else:
             model = encoder.fit(features, Y, params)
         self.model_: FittedModel = model
@@ -189,8 +201,15 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             )
         return dict(self.params)
 
+    def _fold_ids(self, n: int, groups: Sequence[Any] | None, given: Sequence[Any] | None) -> IntArray:
+        if given is None:
+            return make_folds(n, FoldSettings(self.folds, nested=False).number(n, groups), self.seed, groups)
+        if len(given) != n:
+            raise ShapeError(f"fold_ids must have shape (n_samples={n}); got {len(given)}")
+        return given_folds(given, None if groups is None else list(map(str, groups)))
+
     def _searched(
-        self, encoder: Encoder, X: FloatArray, Y: FloatArray, groups: Sequence[Any] | None
+        self, encoder: Encoder, X: FloatArray, Y: FloatArray, fold_ids: IntArray
     ) -> tuple[FittedModel, tuple[Candidate, ...]]:
         """Choose the parameters by cross-validation and return the model fitted with it, and what was tried."""
         if self.method == "exact" and not can_be_exact(self.encoder):
@@ -198,11 +217,13 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
                 f"method must be bayes, random or grid for {self.encoder}, whose settings cannot all be tried; "
                 "got exact; name one of these or give params"
             )
+        for warning in dependence_warnings(Y, sketch([X]), fold_ids):
+            warnings.warn(warning, VoxelcastWarning, stacklevel=3)
         found = search_pair(
             Y,
             [GivenFeatures("given", "features", X)],
             [encoder],
-            make_folds(len(X), self.folds, self.seed, groups),
+            fold_ids,
             PairSettings(self._search, nested=False, seed=self.seed),
         )
         return found.parts[0].model, found.candidates

@@ -17,15 +17,19 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import StoreError
 from voxelcast.search.choice import Choice
+from voxelcast.store.lock import open_lock
+from voxelcast.store.result import ResultWriter, StepResult
 
 Key = tuple[str, ...]
 
@@ -45,14 +49,16 @@ class EvaluationLog:
         self._scores: dict[Key, float] = {}
         if path is None or not path.is_file():
             return
-        text = path.read_text()
+        text = path.read_bytes()
         # A kill may have cut the last line short.
-        whole = text[: text.rfind("\n") + 1]
+        whole = text[: text.rfind(b"\n") + 1]
         if whole != text:
-            path.write_text(whole)
+            path.write_bytes(whole)
         for line in whole.splitlines():
-            *key, score = json.loads(line)
-            self._scores[tuple(key)] = float(score)
+            crc, _, entry = line.partition(b" ")
+            if crc == _crc(entry):  # a line that is damaged costs a fit
+                *key, score = json.loads(entry)
+                self._scores[tuple(key)] = float(score)
 
     def get(self, key: Key) -> float | None:
         """Return the score of a key, or None."""
@@ -62,8 +68,9 @@ class EvaluationLog:
         """Note a score."""
         self._scores[key] = score
         if self._path is not None:
-            with self._path.open("a") as file:
-                file.write(json.dumps([*key, score]) + "\n")
+            entry = json.dumps([*key, score]).encode()
+            with self._path.open("ab") as file:
+                file.write(b"%b %b\n" % (_crc(entry), entry))
 
     def of_voxels(self, study: Key) -> VoxelLog:
         """Return the log of the voxels' scores of one study."""
@@ -78,7 +85,7 @@ def open_log(folder: Path) -> Iterator[EvaluationLog]:
     a file system that knows no locks: the result is the same, but a killed search starts again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    with open_lock(folder / ".lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -90,7 +97,7 @@ def open_log(folder: Path) -> Iterator[EvaluationLog]:
 class VoxelLog:
     """The voxels' scores of one study: of one encoder on one layer in one outer fold.
 
-    A file is whole or absent. One that is absent costs a fit and changes nothing.
+    A file is whole or absent. One that is absent or damaged costs a fit and changes nothing.
 
     Parameters
     ----------
@@ -104,28 +111,25 @@ class VoxelLog:
 
     def get(self, key: Key) -> FloatArray | None:
         """Return the voxels' scores of an evaluation, ndarray of shape (q,), or None."""
-        if key not in self._known and self._folder and (path := self._folder / f"{_digest(key)}.npy").is_file():
-            self._known[key] = np.load(path)
+        if key not in self._known and self._folder and (found := _read(self._folder / f"{_digest(key)}.npz")):
+            self._known[key] = found["scores"]
         return self._known.get(key)
 
     def put(self, key: Key, scores: FloatArray) -> None:
         """Note the voxels' scores of an evaluation."""
         self._known[key] = scores
         if self._folder is not None:
-            _write(self._folder / f"{_digest(key)}.npy", lambda file: np.save(file, scores))
+            _write(self._folder / f"{_digest(key)}.npz", {"scores": scores})
 
     def choice(self) -> Choice | None:
         """Return what the voxels chose when the study was over, or None."""
-        if self._folder is None or not (path := self._folder.with_suffix(".npz")).is_file():
-            return None
-        with np.load(path) as stored:
-            return Choice(stored["score"], stored["pick"])
+        found = None if self._folder is None else _read(self._folder.with_suffix(".npz"))
+        return None if found is None else Choice(found["score"], found["pick"])
 
     def finish(self, choice: Choice) -> None:
         """Note what the voxels chose in place of their scores."""
         if self._folder is not None:
-            path = self._folder.with_suffix(".npz")
-            _write(path, lambda file: np.savez(file, score=choice.score, pick=choice.pick))
+            _write(self._folder.with_suffix(".npz"), {"score": choice.score, "pick": choice.pick})
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -133,9 +137,23 @@ def _digest(key: Key) -> str:
     return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 
-def _write(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def _crc(entry: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(entry)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Read arrays; None where they are not there or damaged."""
+    try:
+        return StepResult(path).arrays("voxels") if path.is_file() else None
+    except StoreError:
+        return None
+
+
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")  # the log's lock keeps other processes away
-    with temporary.open("wb") as file:
-        write(file)
+    temporary.unlink(missing_ok=True)
+    writer = ResultWriter(temporary)
+    writer.arrays("voxels", arrays)
+    writer.close()
     os.replace(temporary, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -128,10 +129,54 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
     return np.asarray(fold_ids, dtype=np.intp)
 
 
+def given_folds(folds: Sequence[Any] | IntArray, groups: Sequence[str] | None = None, fewest: int = 2) -> IntArray:
+    """Give numbers to folds that were made elsewhere.
+
+    Raises DataError if there are too few folds, one has fewer than three stimuli, or a group lies in two of them.
+
+    Parameters
+    ----------
+    folds : sequence of shape (n,)
+        Name or number of the fold of each stimulus.
+    groups : sequence of str, optional
+        The group of each stimulus.
+    fewest : int
+        The least number of folds.
+
+    Returns
+    -------
+    fold_ids : ndarray of shape (n,), int
+        Folds are numbered in the order of their names or numbers.
+    """
+    names, fold_ids = np.unique(np.asarray(folds), return_inverse=True)
+    sizes = np.bincount(fold_ids)
+    if len(names) < fewest or int(sizes.min()) < _FEWEST:
+        raise DataError(
+            f"given folds must be at least {fewest}, each of at least {_FEWEST} stimuli; got {len(names)} folds, the "
+            f"smallest ({names[sizes.argmin()]}) of {sizes.min()}; join folds, or leave them out to have them made"
+        )
+    fold_of_group: dict[str, int] = {}
+    for group, fold in zip(groups or (), fold_ids.tolist(), strict=groups is not None):
+        if fold_of_group.setdefault(group, fold) != fold:
+            raise DataError(
+                f"a group must lie in one fold; got group {group!r} in folds {names[fold_of_group[group]]} and "
+                f"{names[fold]}; correct the folds or the groups"
+            )
+    return np.asarray(fold_ids, dtype=np.intp)
+
+
 def choose_folds(
-    settings: FoldSettings, n: int, seed: int, groups: Sequence[str] | None = None, repeat: int = 0
+    settings: FoldSettings,
+    n: int,
+    seed: int,
+    groups: Sequence[str] | None = None,
+    repeat: int = 0,
+    given: Sequence[str] | None = None,
 ) -> IntArray:
-    """Divide stimuli into folds as the settings say; each repeat divides anew.
+    """Divide stimuli into folds as the settings say, or as ``given``; each repeat divides anew.
+
+    Raises OptionError where the settings do not go with groups or given folds, else as `make_folds`, `group_folds` and
+    `given_folds`.
 
     Parameters
     ----------
@@ -143,18 +188,31 @@ def choose_folds(
         The group of each stimulus.
     repeat : int
         From 0.
+    given : sequence of str, optional
+        The fold of each stimulus.
     """
+    fewest = 3 if settings.nested else 2
+    if given is not None:
+        for name, default in (("n", None), ("by", "stimulus"), ("repeats", 1)):
+            if getattr(settings, name) != default:
+                raise OptionError(
+                    f"folds.{name} does not go with given folds; got {getattr(settings, name)}; leave it out, or the "
+                    "given folds"
+                )
+        return given_folds(given, groups, fewest)
     if settings.by == "stimulus":
-        return make_folds(n, settings.n, derive_seed(seed, "folds", *([repeat] if repeat else [])), groups)
+        return make_folds(
+            n, settings.number(n, groups), derive_seed(seed, "folds", *([repeat] if repeat else [])), groups
+        )
     if settings.by == "stimulus_2021":
         if groups is not None:
             raise OptionError(
                 "folds.by=stimulus_2021 pays no heed to groups, and the dataset has some; set by=stimulus"
             )
-        return folds_2021(n, settings.n, repeat)
+        return folds_2021(n, settings.number(n), repeat)
     if groups is None:
         raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
-    return group_folds(groups, fewest=3 if settings.nested else 2)
+    return group_folds(groups, fewest)
 
 
 def _folds_of_groups(sizes: IntArray, n_folds: int, rng: np.random.Generator) -> IntArray:

@@ -25,8 +25,6 @@ class FitSize:
         Whether the compression is.
     per_voxel : bool
         Whether each voxel chooses for itself.
-    n_resamples : int
-        Of the bootstrap.
     proposals : int, optional
         Parameters that a search by proposals tries of an encoder; None: its whole grid.
     """
@@ -39,7 +37,6 @@ class FitSize:
     fitted_in_folds: bool = True
     per_voxel: bool = False
     ensemble: str = "none"
-    n_resamples: int = 1000
     proposals: int | None = None
 
 
@@ -56,8 +53,7 @@ def fit_bytes(fit: FitSize) -> dict[str, float]:
     - stacking: ``(F + 1) L (L + 1) q + 2 L m q``;
     - models: ``p q`` each;
     - predictions: ``n q``, twice where the best single candidate is judged too, and ``n_test q``;
-    - judging: ``8 m q``; the bootstrap, ``3 n_resamples q``, comes when the search is over and counts where it holds
-      more than what is gone by then.
+    - judging: ``8 m q + n q``.
     """
     n, q, p = fit.size.n_train, fit.size.n_voxels, fit.size.n_features
     folds, layers = fit.n_folds, fit.n_layers
@@ -71,12 +67,10 @@ def fit_bytes(fit: FitSize) -> dict[str, float]:
         "scores": max(encoder.evaluate_bytes(fit.size) for encoder in fit.encoders) / 8,
         "models": p * q * (layers * len(fit.encoders) if mixed else 1),
         "predictions": (2 if mixed else 1) * n * q + fit.n_test * q,
-        "judging": 8 * m * q,
+        "judging": 8 * m * q + n * q,
     }
     if fit.per_voxel:
         parts["scores"] += (2 * folds + 4) * n_params * q + 2 * layers * (folds + 1) * q
     if fit.ensemble == "stacking":
         parts["stacking"] = (folds + 1) * layers * (layers + 1) * q + 2 * layers * m * q
-    searched = sum(parts[name] for name in ("moments", "one layer", "scores")) + parts.get("stacking", 0) + 2 * n * q
-    parts["bootstrap"] = max(0.0, 3 * fit.n_resamples * q - searched)
     return {name: 8.0 * held for name, held in parts.items()}

@@ -7,6 +7,7 @@ each voxel and the training mean of the responses.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from voxelcast.search.ensemble import StackingSums, average_weights
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import EnsembleSettings
 from voxelcast.search.training import PairData, Training, TrainingCache, checked_scores, training, truncated
+from voxelcast.search.trials import without
 
 Outer = int | None
 
@@ -148,6 +150,52 @@ def nested_predictions(
             _add_layer(fold, chosen, models, source.features((outer,), outer), weights[outer][index])
             predictions[rows] = fold
     return predictions
+
+
+def inner_influence(
+    trainings: TrainingCache,
+    members: Mapping[Outer, Mapping[int, Sequence[Member]]],
+    weights: Mapping[Outer, FloatArray],
+    influence: FloatArray,
+) -> FloatArray | None:
+    """Predict every fold i again by what was selected without it, fitted without i and one fold j more.
+
+    Parameters
+    ----------
+    members, weights
+        As of `nested_predictions`.
+    influence : ndarray of shape (n_train, q)
+        See `voxelcast.scoring.intervals.influence_weights`.
+
+    Returns
+    -------
+    inner : ndarray of shape (n_train, n_folds) or None
+        Sum over voxels of influence and prediction, of each j; 0 in a stimulus's own fold. None where an encoder's fit
+        is a search against the clock.
+    """
+    data, folds = trainings.data, [outer for outer in weights if outer is not None]
+    used = {index for outer in folds for index in members[outer]}
+    if any(m.encoder.uses_automl for outer in folds for some in members[outer].values() for m in some):
+        return None
+    inner = np.zeros((data.n_train, data.n_folds))
+    for outer in folds:
+        rows, left = data.rows[outer], 1.0 - weights[outer].sum(axis=0)
+        for other in folds if left.any() else ():
+            if other != outer:
+                inner[rows, other] = influence[rows] @ (left * data.mean(without(other, outer)))
+    for index, i in product(sorted(used), folds):
+        for j in range(i + 1, data.n_folds):
+            chosen = {fold: members[fold].get(index, ()) for fold in (i, j)}
+            if not any(chosen.values()):
+                continue
+            models = fit_members([m for some in chosen.values() for m in some], trainings[index], (i, j))
+            for fold, other in ((i, j), (j, i)):
+                fitted, models = models[: len(chosen[fold])], models[len(chosen[fold]) :]
+                predicted, rows = np.zeros((len(data.rows[fold]), data.Y.shape[1])), data.rows[fold]
+                X = trainings[index].features((i, j), fold)
+                _add_layer(predicted, chosen[fold], fitted, X, weights[fold][index])
+                inner[rows, other] += np.einsum("iv,iv->i", influence[rows], predicted)
+    return inner
 
 
 def final_parts(

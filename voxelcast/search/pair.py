@@ -12,7 +12,8 @@ from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.base import Encoder
-from voxelcast.scoring.correlation import fold_pearson_r
+from voxelcast.scoring.correlation import cross_validated_r
+from voxelcast.scoring.intervals import Judged, influence_weights
 from voxelcast.search.banded import banded_result
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
@@ -21,6 +22,7 @@ from voxelcast.search.folds import check_folds
 from voxelcast.search.joint import JointSearch
 from voxelcast.search.mixture import (
     final_parts,
+    inner_influence,
     members_in_use,
     mixture_weights,
     nested_predictions,
@@ -77,7 +79,7 @@ def search_pair(
     data = PairData(Y, fold_ids, n_folds, context.sharing)
     task = Task(data, settings.nested, search.metric, selection.voxel_rule, log)
     record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, joined=ensemble.joined)
-    trainings = TrainingCache(feature_spaces, data)
+    trainings, judged = TrainingCache(feature_spaces, data), Judged(fold_ids, own_baseline=context.own_baseline)
     seed = derive_seed(settings.seed, *context.names)
     if search.joint:
         for outer, index, encoder, tried in JointSearch(feature_spaces, encoders, task, context).trials(search, seed):
@@ -93,9 +95,9 @@ def search_pair(
             for outer, tried in found:
                 record.enter(outer, index, space, encoder, tried)
     if ensemble.method == "banded_ridge":
-        single = _result(record, trainings, selection, EnsembleSettings(), task.outers)
-        return banded_result(single, record, trainings, task.outers, ensemble.draws, seed)
-    return _result(record, trainings, selection, ensemble, task.outers)
+        single = _result(record, trainings, selection, EnsembleSettings(), task.outers, judged, inner=False)
+        return banded_result(single, record, trainings, task.outers, ensemble.draws, seed, judged)
+    return _result(record, trainings, selection, ensemble, task.outers, judged)
 
 
 def _result(
@@ -104,6 +106,9 @@ def _result(
     selection: SelectionSettings,
     ensemble: EnsembleSettings,
     outers: Sequence[int | None],
+    judged: Judged,
+    *,
+    inner: bool = True,
 ) -> PairResult:
     """Weigh and fit what was found, and predict with it."""
     data = trainings.data
@@ -118,11 +123,14 @@ def _result(
         members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
     parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
-    out_of_fold = single_out_of_fold = None
+    out_of_fold = single_out_of_fold = scores = of_inner = None
     if folds:
         single_out_of_fold = out_of_fold = nested_predictions(trainings, members, weights)
         if members is not alone:
             single_out_of_fold = nested_predictions(trainings, alone, of_single)
+        scores = cross_validated_r(data.Y, out_of_fold, judged.fold_ids, own_baseline=judged.own_baseline)
+        if inner:
+            of_inner = inner_influence(trainings, members, weights, influence_weights(data.Y, out_of_fold, judged))
     chosen = singles[None].candidates[0]
     best = record.layer_scores(None).max(axis=0)
     scored = best[~np.isneginf(best)]
@@ -138,7 +146,8 @@ def _result(
         single_out_of_fold=single_out_of_fold,
         nested_choices=tuple(singles[j].candidates[0] for j in folds),
         nested_shares=tuple(shares(members[j], weights[j]) for j in folds),
-        voxel_scores=None if out_of_fold is None else fold_pearson_r(data.Y, out_of_fold, data.fold_ids),
+        voxel_scores=scores,
+        inner=of_inner,
     )
 
 

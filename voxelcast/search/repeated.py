@@ -43,6 +43,7 @@ def combine_repeats(results: Sequence[PairResult]) -> PairResult:
         nested_choices=tuple(choice for result in results for choice in result.nested_choices),
         nested_shares=tuple(shares for result in results for shares in result.nested_shares),
         voxel_scores=_mean(scores) if scores else None,
+        inner=None,
     )
 
 

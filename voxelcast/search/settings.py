@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -125,25 +126,42 @@ class FoldSettings:
 
     Parameters
     ----------
-    n : int
+    n : int, optional
+        None: see `number`.
     nested : bool
     by : str
         ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``; ``"stimulus_2021"`` makes the folds
         of the 2021 code, scikit-learn's ``RepeatedKFold(random_state=1)``.
     repeats : int
         Partitions into folds over which the whole search is done.
+    unit : str
+        What permutations exchange and intervals resample: ``"group"``, the groups of stimuli where there are some, else
+        each stimulus; ``"stimulus"``: each stimulus, though groups are kept in one fold.
     """
 
-    n: Annotated[int, Ge(2)] = 10
+    n: Annotated[int, Ge(2)] | None = None
     nested: bool = True
     by: Literal["stimulus", "group", "stimulus_2021"] = "stimulus"
     repeats: Annotated[int, Ge(1)] = 1
+    unit: Literal["group", "stimulus"] = "group"
 
     def __post_init__(self) -> None:
         if self.by == "group" and self.repeats > 1:
             raise OptionError(f"repeats must be 1 where by is group, which leaves one partition; got {self.repeats}")
-        if self.nested and self.n < 3:
+        if self.nested and self.n is not None and self.n < 3:
             raise OptionError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
+
+    def number(self, n_stimuli: int, groups: Sequence[str] | None = None) -> int:
+        """Return the number of folds: ``n``, or 5 below 100 stimuli and 10 from there.
+
+        Groups count as stimuli do, and an interval needs two in every fold: of fewer than 10 groups there are half as
+        many folds, and 3 at least.
+        """
+        if self.n is not None:
+            return self.n
+        units = n_stimuli if groups is None else len(set(groups))
+        folds = 5 if units < 100 else 10
+        return folds if groups is None else max(3, min(folds, units // 2))
 
 
 @dataclass(frozen=True)
@@ -166,6 +184,11 @@ class PairSettings:
     ensemble: EnsembleSettings = EnsembleSettings()
     nested: bool = True
     seed: int = 0
+
+    @property
+    def voxels_choose(self) -> bool:
+        """Whether each voxel is predicted by one candidate that it chose for itself."""
+        return self.selection.per == "voxel" and self.ensemble.method == "none"
 
     def __post_init__(self) -> None:
         if self.selection.per == "voxel" and self.search.metric != "pearson_r":

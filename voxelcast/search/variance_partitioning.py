@@ -20,8 +20,10 @@ from voxelcast.encoders.banded_ridge import fit_banded_ridge
 from voxelcast.encoders.moments import mean_squared_norm
 from voxelcast.scoring.variance_partitioning import Sets
 from voxelcast.search.base import FeatureSpace
+from voxelcast.search.ensemble import StackingSums, stacking_weights
 from voxelcast.search.training import checked_scores
 
+_PARTS = 3
 MOST_GROUPS = 4
 """Four groups have fifteen combinations, each a model; five would have thirty-one."""
 
@@ -53,10 +55,10 @@ class VariancePartitioningSettings:
             )
         for name, members in several.items():
             check_file_name(name, "variance_partitioning.groups: the name")
-            if "+" in name:
+            if "+" in name or name.endswith(("_low", "_high")):
                 raise OptionError(
-                    f"variance_partitioning.groups: a name must have no '+', which joins groups in the results; "
-                    f"rename {name!r}"
+                    "variance_partitioning.groups: a name must have no '+', which joins groups in the results, and not "
+                    f"end with _low or _high, as the ends of intervals do; rename {name!r}"
                 )
             if not members:
                 raise OptionError(
@@ -113,7 +115,10 @@ def nested_predictions(
     """Predict every fold by ridge regressions on each combination of groups.
 
     Fold j is predicted by models whose compression, scaling, penalties and coefficients were estimated on the other
-    folds alone; penalties are chosen by cross-validation over these.
+    folds alone; penalties are chosen by cross-validation over these. A group that adds nothing costs the regression on
+    it more than it gives. So a combination is predicted by stacking [1]_ the regressions on it and on all its parts:
+    non-negative weights, the same for all voxels, estimated on predictions of three parts of the other folds, each by
+    models fitted to the rest of them.
 
     Parameters
     ----------
@@ -128,6 +133,11 @@ def nested_predictions(
     -------
     predictions : dict of frozenset of str to ndarray of shape (n_train, n_voxels)
         Of every combination, smallest first.
+
+    References
+    ----------
+    .. [1] Lin, R., Naselaris, T., Kay, K. & Wehbe, L. Stacked regressions and structured variance partitioning for
+       interpretable brain maps. NeuroImage 298, 120772 (2024). doi:10.1016/j.neuroimage.2024.120772
     """
     combined = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
     predictions: dict[Sets, FloatArray] = {sets: np.empty(Y.shape) for sets in combined}
@@ -135,11 +145,36 @@ def nested_predictions(
         held = fold_ids == fold
         features = {name: _side_by_side(spaces, fold, ~held) for name, spaces in groups.items()}
         fold_seed = derive_seed(seed, "variance partitioning", fold)
-        for sets, predicted in predictions.items():
-            Xs = [X for name, X in features.items() if name in sets]
-            training = [X[~held] for X in Xs], Y[~held], fold_ids[~held]
-            model = fit_banded_ridge(*training, n_draws=draws, seed=fold_seed, average_over="stimuli")
-            predicted[held] = model.predict([X[held] for X in Xs])
+
+        def predicted(
+            fitted: BoolArray,
+            judged: BoolArray,
+            features: Mapping[str, FloatArray] = features,
+            fold_seed: int = fold_seed,
+        ) -> FloatArray:
+            """Predict rows by the regressions on each combination, (n_combined, n_judged, n_voxels)."""
+            found, folds = [], fold_ids[fitted]
+            if len(np.unique(folds)) == 1:  # of three folds: penalties are chosen by its halves
+                folds = 2 * np.arange(len(folds)) // len(folds)
+            for sets in combined:
+                Xs = [X for name, X in features.items() if name in sets]
+                training = [X[fitted] for X in Xs], Y[fitted], folds
+                model = fit_banded_ridge(*training, n_draws=draws, seed=fold_seed, average_over="stimuli")
+                found.append(model.predict([X[judged] for X in Xs]))
+            return np.stack(found)
+
+        sums = StackingSums(len(combined), Y.shape[1], "roi", Y[~held].std(axis=0))
+        others = np.unique(fold_ids[~held])
+        for part in (others[k::_PARTS] for k in range(min(_PARTS, len(others)))):
+            inner = predicted(~held & ~np.isin(fold_ids, part), ~held)
+            for other in part:
+                rows, responses = fold_ids[~held] == other, Y[fold_ids == other]
+                sums.add(inner[:, rows], responses - responses.mean(axis=0))
+        mean, alone = Y[~held].mean(axis=0), predicted(~held, held)
+        for sets, own in predictions.items():
+            within = [k for k, part in enumerate(combined) if part <= sets]
+            weights = stacking_weights(sums.G[0][np.ix_(within, within)], sums.c[0, within], float(sums.squares[0]))
+            own[held] = mean + np.einsum("lnv,l->nv", alone[within] - mean, weights)
     return predictions
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal, TextIO
 
 from voxelcast.core.errors import StoreError, UnwritableError
+from voxelcast.store.atomic import PART
 
 
 @contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keep a second run out of the folder; the lock ends with the process, however that ends."""
+    """Keep a second run out of the folder; the lock ends with the process, however that ends.
+
+    Temporary files that killed runs left in it are removed.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
+        file = open_lock(output / ".lock")
     except OSError as error:
         raise UnwritableError(
             f"output {output} cannot be written ({error.strerror}); choose another --output"
@@ -27,19 +34,35 @@ def locked(output: Path) -> Iterator[None]:
             raise StoreError(
                 f"another run is under way in {output}; wait for it, or choose another --output"
             ) from error
+        for path in (*output.glob(f".*{PART}"), *output.glob(f"*/.*{PART}")):
+            with suppress(OSError):
+                if not is_locked(path):
+                    path.unlink()
         yield
+
+
+def open_lock(path: Path, mode: Literal["a", "r"] = "a") -> TextIO:
+    """Open a lock file; OSError where it is a link, which is not followed. Mode ``"a"`` makes it if it is not there."""
+    return open(path, mode, opener=_open_plain)
 
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of a file; OSError on a file system that knows no locks."""
     try:
-        with path.open() as file:
+        with open_lock(path, "r") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except FileNotFoundError:
         pass
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link is no lock of ours
+            raise
     return False
+
+
+def _open_plain(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
 
 
 _OURS = ("steps", ".lock")  # what a run leaves before it has written its settings

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 import zipfile
 import zlib
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ShapeError, StoreError
+from voxelcast.store.atomic import open_new
 
 _ALIGNED: Final = 64  # bytes: where arrays begin, as in .npy files
 _CHUNK: Final = 1 << 22
@@ -39,7 +41,7 @@ class ResultWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = _Forwards(path.open("xb"))
+        self._file = _Forwards(os.fdopen(open_new(path), "wb"))
         self._zip = zipfile.ZipFile(self._file, "w")
         self._rows: dict[str, RowFile] = {}
 
@@ -127,7 +129,7 @@ class RowFile:
         self.path = path
         self.shape = shape
         self._n_rows = 0
-        self._file = path.open("xb")
+        self._file = os.fdopen(open_new(path), "wb")
         self._write_head()
 
     def append(self, row: FloatArray) -> None:

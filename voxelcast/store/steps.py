@@ -1,40 +1,48 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
 ``STORE/<kind>/<name>-<key>/`` holds the step's result, ``result.npz`` (:mod:`voxelcast.store.result`), and ``DONE``
-(JSON: key, seconds, peak memory, host, time). A step writes into a temporary folder that is renamed when it is
-finished, so a kill at any moment leaves no half of a result; what killed steps left behind is removed when a run begins
-the next time.
+(JSON: key, seconds, peak memory, host, time; size and SHA-256 of the result; a hash of all that). A step writes into a
+temporary folder that is renamed when all of it is on the disk, so a kill at any moment leaves no half of a result; what
+killed steps left behind is removed when a run begins the next time. A step that is not as its ``DONE`` says is no
+result: it is set aside, once a run asks for it, and done again.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import platform
 import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from voxelcast.core.errors import StoreError, UnwritableError
-from voxelcast.store.atomic import read_json
-from voxelcast.store.lock import is_locked
+from voxelcast.core.errors import UnwritableError
+from voxelcast.store.atomic import open_new, publish, said_unwritable
+from voxelcast.store.keys import content_key
+from voxelcast.store.lock import is_locked, open_lock
 from voxelcast.store.memory import peak_mb, reset_peak
 from voxelcast.store.result import ResultWriter, StepResult
 
 LAYOUT = 2
 """Rises when results lie in the store in another way; it counts in every key, so that older ones are not found."""
 
-_RESULT = "result.npz"
+_RESULT, _DONE = "result.npz", "DONE"
+_READERS = 4  # threads that hash files side by side
 _KEY_DIGITS = 12
 _LOCK_TRIES = 5  # a killed process may hold its locks a moment longer
 _LOCK = ".lock"
-_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems that know no locks answer
+# What file systems that know no locks answer, and what another user's folder does.
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EACCES)
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,13 @@ class StepStore:
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         self.root = root
+        self._sound: set[StepId] = set()
         if read_only:
             _check_writable(root)
             return
         try:
             root.mkdir(parents=True, exist_ok=True)
-            probe = root / f".write-{uuid.uuid4().hex[:8]}"
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=root).close()
         except OSError as error:
             raise UnwritableError(f"{root} cannot be written ({error.strerror}); choose another --output") from error
 
@@ -84,14 +91,56 @@ class StepStore:
         return final.with_name(f".scratch-{final.name}")
 
     def is_done(self, step: StepId) -> bool:
-        """Whether the step is finished; raises StoreError if the folder holds a result of another key."""
-        done = self.path(step) / "DONE"
-        if not done.is_file():
-            return False
-        found = read_json(done)["key"]
-        if found != step.key:
-            raise StoreError(f"{done.parent} holds a result of key {found}, not {step.key}; move it away and run again")
-        return True
+        """Whether the step is finished, as far as ``DONE`` and the sizes of the files say."""
+        return not self._fault(step)
+
+    def is_sound(self, step: StepId) -> bool:
+        """Whether the step is finished and its files have the bytes that were written; they are read once."""
+        if step not in self._sound and not self._fault(step, read=True):
+            self._sound.add(step)
+        return step in self._sound
+
+    def set_aside_damaged(self, steps: Iterable[StepId]) -> list[str]:
+        """Move what lies in the place of some steps and is not as it was written; return a line for each."""
+        there = [step for step in steps if os.path.lexists(self.path(step))]
+        with ThreadPoolExecutor(_READERS) as readers:
+            sound = list(readers.map(self.is_sound, there))
+        lines = []
+        for step in (step for step, whole in zip(there, sound, strict=True) if not whole):
+            with self.claiming(step):  # unless another run has done it anew meanwhile
+                if fault := self._fault(step, read=True):
+                    aside = self._set_aside(step)
+                    lines.append(f"{step.folder} is damaged ({fault}); it is done again, and what was there is {aside}")
+        return lines
+
+    def _set_aside(self, step: StepId) -> Path:
+        final = self.path(step)
+        aside = final.with_name(f".damaged-{final.name}")
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink(missing_ok=True)
+        final.rename(aside)
+        return aside
+
+    def _fault(self, step: StepId, *, read: bool = False) -> str:
+        """Say what is wrong with a step's folder; empty where nothing is. ``read``: whether its files are read."""
+        folder = self.path(step)
+        try:
+            mark = _read_mark(folder / _DONE)
+            if mark["key"] != step.key:
+                return f"{_DONE} is of another key"
+            for name, known in mark["files"].items():
+                with (folder / name).open("rb") as file:
+                    if os.fstat(file.fileno()).st_size != known["bytes"]:
+                        return f"{name} has another size"
+                    if read and hashlib.file_digest(file, "sha256").hexdigest() != known["sha256"]:
+                        return f"bytes of {name} have changed"
+        except OSError as error:
+            return f"{Path(error.filename or folder).name} cannot be read: {error.strerror}"
+        except ValueError:
+            return f"{_DONE} is not as it was written"
+        return ""
 
     def read(self, step: StepId) -> StepResult:
         """Return the result of a finished step."""
@@ -99,7 +148,7 @@ class StepStore:
 
     def facts(self, step: StepId) -> dict[str, object]:
         """Read how a finished step was made: seconds, peak memory where it can be measured, host, time."""
-        return dict(read_json(self.path(step) / "DONE"))
+        return _read_mark(self.path(step) / _DONE)
 
     @contextmanager
     def writing(self, step: StepId) -> Iterator[ResultWriter]:
@@ -107,35 +156,45 @@ class StepStore:
         final = self.path(step)
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")
-        temporary.mkdir()
+        temporary.mkdir(mode=0o700)
         started = time.time()
         memory_known = reset_peak()
-        lock = (temporary / _LOCK).open("w")
-        result = ResultWriter(temporary / _RESULT)
+        lock = open_lock(temporary / _LOCK)
+        writer = ResultWriter(temporary / _RESULT)
         try:
-            _lock(lock.fileno())
-            yield result
-            result.close()
-            done = {
-                "key": step.key,
-                "seconds": round(time.time() - started, 3),
-                "peak_mb": peak_mb() if memory_known else None,
-                "host": platform.node(),
-                "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            }
-            (temporary / "DONE").write_text(json.dumps(done))
-            (temporary / _LOCK).unlink()
-            try:
-                os.replace(temporary, final)
-            except OSError:
-                # Another run that shares the store may have finished the same step meanwhile: its result is as good.
-                if not self.is_done(step):
-                    raise
+            with said_unwritable(self.root):
+                _lock(lock.fileno())
+                yield writer
+                size, digest = writer.close()
+                mark: dict[str, Any] = {
+                    "key": step.key,
+                    "seconds": round(time.time() - started, 3),
+                    "peak_mb": peak_mb() if memory_known else None,
+                    "host": platform.node(),
+                    "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "files": {_RESULT: {"bytes": size, "sha256": digest}},
+                }
+                with os.fdopen(open_new(temporary / _DONE), "w") as done:
+                    done.write(json.dumps(mark | {"hash": content_key(mark)}))
+                (temporary / _LOCK).unlink()
+                self._publish(temporary, step)
         finally:
             lock.close()
-            result.abandon()
+            writer.abandon()
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
+
+    def _publish(self, temporary: Path, step: StepId) -> None:
+        final = self.path(step)
+        try:
+            publish(temporary, final)
+        except OSError:
+            if not os.path.lexists(final):
+                raise
+            # Another run that shares the store may have finished the same step meanwhile: its result is as good.
+            if not self.is_sound(step):
+                self._set_aside(step)
+                publish(temporary, final)
 
     @contextmanager
     def claiming(self, step: StepId) -> Iterator[bool]:
@@ -146,7 +205,8 @@ class StepStore:
         path = self._claim(step)
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            file = path.open("w")
+            with said_unwritable(path):
+                file = open_lock(path)
             _lock(file.fileno())
             # Who had it before removes the file; then the lock is on nothing, and the next one has a new file.
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -169,7 +229,7 @@ class StepStore:
         path = self._claim(step)
         for _ in range(_LOCK_TRIES):
             try:
-                with path.open() as file:
+                with open_lock(path, "r") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink(missing_ok=True)
                 return
@@ -219,6 +279,14 @@ def is_worked_in(folder: Path) -> bool:
         if error.errno not in _NO_LOCKS:
             raise
         return True
+
+
+def _read_mark(path: Path) -> dict[str, Any]:
+    """Read a step's ``DONE``; raises ValueError if it is not as it was written."""
+    mark = json.loads(path.read_bytes())
+    if not isinstance(mark, dict) or mark.pop("hash", None) != content_key(mark):
+        raise ValueError(f"{path} is damaged")
+    return mark
 
 
 def _lock(file: int) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from voxelcast.results.read import Results, read_results
 from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Table
+from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
 from voxelcast.scoring.variance_partitioning import partition_variance
 
 ROIS: Final = ("LOC", "FFA", "STS", "EBA", "PPA", "V1", "V2", "V3", "V4")
@@ -141,13 +142,13 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             arrays: dict[str, Any] = {"pearson_r": r}
             arrays |= {"noise_ceiling_r": ceiling} if made.ceilings else {}
             arrays |= {"held_out_r": test} if made.held_out else {}
-            np.savez(output / "voxels" / f"{subject}_{roi}.npz", **arrays)
+            np.savez(pair_file(output, VOXEL_FILE, (subject, roi)), **arrays)
             m = float(r.mean())
             measured = rng.standard_normal((60, 3))
             predicted = 0.5 * measured + rng.standard_normal((60, 3))
             quantile = np.array([1, 0.75, 0.5])
             np.savez(
-                output / "examples" / f"{subject}_{roi}.npz", voxel=np.array([3, 1, 2]), quantile=quantile,
+                pair_file(output, EXAMPLE_FILE, (subject, roi)), voxel=np.array([3, 1, 2]), quantile=quantile,
                 score=np.quantile(r, quantile), measured=measured, predicted=predicted,
             )  # fmt: skip
             for fold in ("all", "1"):

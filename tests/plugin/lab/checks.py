@@ -72,7 +72,6 @@ def test_an_experiment_over_all_of_them(lab_settings: DatasetSettings, tmp_path:
         "compress": {"components": 3},
         "encoders": ["ridge", "lab_shrunk"],
         "folds": {"n": 3},
-        "interval": {"resamples": 100},
         "significance": {"permutations": 0},
         "compute": {"workers": 1},
     }

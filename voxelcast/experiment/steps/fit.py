@@ -20,7 +20,7 @@ from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
-from voxelcast.scoring.correlation import pearson_r
+from voxelcast.scoring.exchangeability import dependence_warnings, sketch
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
@@ -45,7 +45,7 @@ class FitJob(PairJob):
     """
 
     kind = "fit"
-    version = 5
+    version = 6
     subject: str
     roi: str
     responses: StepId
@@ -99,14 +99,15 @@ class FitJob(PairJob):
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
+            row["dependence"] = self._dependence(train, context)
         if "test" in responses:
             measured = responses.array("test")[stimuli.test_rows][:, valid]
-            voxels["held_out_r"] = spread(pearson_r(measured, result.predictions), valid)
             ceilings = responses.arrays("test_ceilings")
             voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
-            one_fold = np.zeros(len(measured), dtype=int)
-            held_out = Predicted("held_out_", measured, result.predictions, one_fold, stimuli.test_groups)
-            row |= self._scorer.score_row(held_out, voxels["held_out_r"][valid])
+            one_fold = self._scorer.judged(np.zeros(len(measured), dtype=int), stimuli.test_groups)
+            held_out = Predicted("held_out_", measured, result.predictions, one_fold)
+            voxels["held_out_r"] = spread(held_out.voxel_scores, valid)
+            row |= self._scorer.score_row(held_out)
             tested, counted = self._scorer.test_voxels(held_out, valid)
             voxels, row = voxels | tested, row | counted
         writer.arrays("voxels", voxels)
@@ -120,8 +121,21 @@ class FitJob(PairJob):
 
     @property
     def _scorer(self) -> PredictionScorer:
-        circular = self.stimuli.delayed_rows is not None  # groups are runs of a time series
-        return PredictionScorer(self.interval, self.significance, self.settings.seed, circular)
+        how = self.settings.seed, self._is_series, self.settings.voxels_choose
+        return PredictionScorer(self.interval, self.significance, *how)
+
+    def _dependence(self, train: FloatArray, context: StepContext) -> list[str]:
+        """Say where stimuli of different folds depend on each other; the runs of a time series lie in one fold."""
+        if self._is_series:
+            return []
+        folded, n = self.partitions[0], len(train)
+        spaces = (layer.open(context, None).scores()[:n] for layer in folded.layers if layer.network != JOINED)
+        return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
+
+    @property
+    def _is_series(self) -> bool:
+        """Whether groups are runs of a time series."""
+        return self.stimuli.delayed_rows is not None
 
     @property
     def _n_delays(self) -> int:
@@ -142,7 +156,7 @@ class FitJob(PairJob):
                 [get_encoder(name, seed, budget) for name in self.encoders],
                 folded.fold_ids,
                 self.settings,
-                context=PairContext((*names, *repeat), self.truncate, self._n_delays, sharing),
+                context=PairContext((*names, *repeat), self.truncate, self._n_delays, sharing, self._is_series),
                 log=log,
             )
 
@@ -196,12 +210,11 @@ def score_nested(
     """
     nested, rows = [], []
     for result, fold_ids in zip(results, partitions, strict=True):
-        assert result.out_of_fold is not None  # nested cross-validation gives both predictions
-        assert result.voxel_scores is not None  # and scores
-        predicted = Predicted("", train, result.out_of_fold, fold_ids, groups)
+        assert result.out_of_fold is not None  # cross-validation is nested
+        predicted = Predicted("", train, result.out_of_fold, scorer.judged(fold_ids, groups), result.inner)
         gain = scorer.gain_row(predicted, result.single_out_of_fold) if gains else {}
         nested.append(predicted)
-        rows.append(scorer.score_row(predicted, result.voxel_scores) | gain)
+        rows.append(scorer.score_row(predicted) | gain)
     return nested[0], average_rows(rows)
 
 

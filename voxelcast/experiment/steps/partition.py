@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.seeds import derive_seed
 from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import PairJob, spread, valid_responses
+from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import VariancePart, average_parts, variance_parts
 from voxelcast.search.base import FeatureSpace
@@ -45,7 +45,7 @@ class PartitionJob(PairJob):
     """
 
     kind = "partition"
-    version = 2
+    version = 3
     subject: str
     roi: str
     responses: StepId
@@ -99,8 +99,7 @@ def divide_variance(
     found = []
     for spaces, fold_ids in partitions:
         predictions = nested_predictions(spaces, Y, fold_ids, draws=draws, seed=seed)
-        bootstrap_seed = derive_seed(seed, "bootstrap", "")
-        found.append(variance_parts(Y, predictions, fold_ids, interval, bootstrap_seed, stimulus_groups))
+        found.append(variance_parts(Y, predictions, Judged(fold_ids, stimulus_groups), interval.level))
     return [average_parts(of_part) for of_part in zip(*found, strict=True)]
 
 
