@@ -146,6 +146,22 @@ def extraction(**options: Any) -> None:
     _say(benchmark_extract(Extraction(**options)).lines())
 
 
+@benchmark.command()
+@click.option("--maps", default=320, show_default=True, help="Volumes of the file.")
+@click.option("--shape", type=click.IntRange(2), nargs=3, default=(91, 109, 91), show_default=True)
+@click.option("--dtype", type=click.Choice(["int16", "float32"]), default="int16", show_default=True)
+@click.option("--rois", type=click.IntRange(1), multiple=True, default=(1, 3, 9), show_default=True)
+@click.option("--voxels", default=500, show_default=True, help="Of each ROI.")
+@click.option("--rounds", default=2, show_default=True, help="How often both sides read, in turns.")
+@click.option("--plain", type=click.Choice(["nibabel", "stream"]), default="nibabel", show_default=True)
+@_SCRATCH
+def reading(scratch: str | None, **options: Any) -> None:
+    """Read several ROIs' responses from one .nii.gz, and the whole file once with nibabel."""
+    from benchmarks.reading import Reading, benchmark_reading
+
+    _say(benchmark_reading(Reading(**options), scratch=scratch).lines())
+
+
 @benchmark.command("fit-memory")
 @click.option("--kind", type=click.Choice(["series", "brain"]), default="series", show_default=True)
 @click.option("--samples", type=click.IntRange(50), help="Volumes or stimuli; default of all sizes: KIND's.")

@@ -500,7 +500,7 @@ def test_a_stored_step_of_another_key(images: Path, tmp_path: Path, call: Call) 
         ("- a list", ("x.yaml must hold settings", "got list")),
         ("", ("x.yaml must hold settings",)),
         ("nmae: x", ("nmae is not a setting", "did you mean name")),
-        (b"\xff\xfe\x00", ("x.yaml is not YAML",)),
+        (b"\xff\xfe\x00", ("x.yaml cannot be read as text",)),
     ],
     ids=["missing", "not YAML", "a list", "empty", "misspelt", "bytes"],
 )

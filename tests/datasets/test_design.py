@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 from scipy.fft import dct
 
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, UnknownNameError
+from voxelcast.core.errors import (
+    DataError,
+    MissingFileError,
+    OptionError,
+    ShapeError,
+    UnknownNameError,
+    VoxelcastWarning,
+)
 from voxelcast.datasets.design import (
     conditions_per_volume,
     drift_columns,
@@ -66,10 +73,13 @@ def test_refuses_unknown_drifts(drift: str) -> None:
 
 def test_reads_nuisance_by_name_and_fills_what_is_missing(tmp_path: Path) -> None:
     table = tmp_path / "confounds.tsv"
-    table.write_text("x\tdx\ttext\n1\tn/a\tq\n2\t1\tq\n3\t3\tq\n")
-    assert read_nuisance(table, 3, ["dx", "x"]).tolist() == [[2.0, 1.0], [1.0, 2.0], [3.0, 3.0]]
-    with pytest.raises(DataError, match="every nuisance column must hold numbers"):
+    table.write_text("x\tdx\ttext\tnone\n1\tn/a\tq\t\n2\t1\tq\tNaN\n3\t3\tq\tn/a\n")
+    with pytest.warns(VoxelcastWarning, match=r"1 missing values became their column's mean \(row 1\)"):
+        assert read_nuisance(table, 3, ["dx", "x"]).tolist() == [[2.0, 1.0], [1.0, 2.0], [3.0, 3.0]]
+    with pytest.raises(DataError, match=r"column 'text' must hold numbers, or n/a .* got 'q' in line 2"):
         read_nuisance(table, 3, None)
+    with pytest.raises(DataError, match="every nuisance column must hold numbers"):
+        read_nuisance(table, 3, ["none"])
     with pytest.raises(UnknownNameError, match="nuisance column 'y' does not exist"):
         read_nuisance(table, 3, ["y"])
     with pytest.raises(ShapeError, match="must have 4 rows, one per volume; got 3"):

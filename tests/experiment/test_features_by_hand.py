@@ -5,7 +5,7 @@ Pools and rates that the 2021 repository names, checkpoints in all their forms, 
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from voxelcast.networks.registry import find_family, load_network
 from voxelcast.networks.settings import NetworkSettings
 from voxelcast.stimuli.images import read_image
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -35,15 +36,12 @@ BOLD = {  # peak, undershoot, its size, and the unit of time in seconds
 }
 
 
-def features(output: Path, layer: str) -> dict[str, list[FloatArray]]:
-    """What a run extracted, by stimulus: one array for each pool."""
-    found: dict[str, list[FloatArray]] = {}
+def extracted(output: Path) -> Iterator[tuple[str, list[str], dict[str, FloatArray]]]:
+    """Network, ids of the stimuli, and features, of each finished extraction."""
     for step in sorted((output / "steps" / "extract").iterdir()):
-        ids = [record["stimulus_id"] for record in json.loads((step / "stimuli.json").read_text())]
-        names = sorted(path.name for path in step.glob(f"{layer}*.npy"))
-        arrays = [np.load(step / name) for name in names]
-        found |= {each: [values[row] for values in arrays] for row, each in enumerate(ids)}
-    return found
+        result = StepResult(step / "result.npz")
+        ids = [record["stimulus_id"] for record in result.json("stimuli")]
+        yield step.name.split("-")[0], ids, result.arrays("features")
 
 
 def convolved(activations: FloatArray, times: FloatArray, name: str) -> FloatArray:
@@ -62,7 +60,11 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("videos"), n=12, n_voxels=2, videos=True)
 
 
-@pytest.mark.parametrize("frames", [{"hz": 4}, {"hz": 9.5}, {"every": 2}], ids=["hz 4", "hz 9.5", "every 2"])
+@pytest.mark.parametrize(
+    "frames",
+    [{"hz": 4}, *(pytest.param(frames, marks=pytest.mark.slow) for frames in ({"hz": 9.5}, {"every": 2}))],
+    ids=["hz 4", "hz 9.5", "every 2"],
+)
 def test_median_kernels_and_rates(videos: Path, tmp_path: Path, frames: dict[str, float]) -> None:
     av = pytest.importorskip("av")
     pools = ["median", *BOLD]
@@ -70,8 +72,8 @@ def test_median_kernels_and_rates(videos: Path, tmp_path: Path, frames: dict[str
     plain |= {"compress": {"components": 3}}
     plain["networks"][0]["layers"] = ["colour"]
     run(plain, tmp_path / "out")
-    found = features(tmp_path / "out", "colour")
-    assert len(found) == 12
+    ((_, ids, found),) = extracted(tmp_path / "out")
+    assert len(ids) == 12
     network = load_network(ENERGY, weights=None, layers=["colour"], input_size=64)
     if "hz" in frames:
         times = np.arange(0, SECONDS, 1 / frames["hz"])
@@ -79,7 +81,8 @@ def test_median_kernels_and_rates(videos: Path, tmp_path: Path, frames: dict[str
     else:
         shown = np.arange(0, int(SECONDS * FPS), 2)
         times = shown / FPS
-    for stimulus_id, pooled in found.items():
+    for row, stimulus_id in enumerate(ids):
+        pooled = [found[f"colour-pool{k}"][row] for k in range(1, 6)]
         with av.open(str(videos / "stimuli" / f"{stimulus_id}.mp4")) as video:
             decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
         activations = network.activations(network.prepare(decoded[shown]))["colour"].double().numpy()
@@ -102,24 +105,19 @@ def random_weights(name: str) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]
     return module, module.state_dict()
 
 
-def run_networks(root: Path, output: Path, *networks: dict[str, Any]) -> dict[str, dict[str, list[FloatArray]]]:
+def run_networks(root: Path, output: Path, *networks: dict[str, Any]) -> list[dict[str, FloatArray]]:
     """Run an experiment on all layers of 2021, and return the features of each network's layers."""
     both = [
         {"layers": ["algonauts2021"], "input_size": 64, "label": f"net{k}"} | each for k, each in enumerate(networks)
     ]
     plain = settings(root, networks=both, encoders=["ridge"], folds={"n": 3, "nested": False})
     run(plain | {"compress": {"components": 3}}, output)
-    found: dict[str, dict[str, list[FloatArray]]] = {}
-    for step in sorted((output / "steps" / "extract").iterdir()):
-        for path in step.glob("*.npy"):
-            found.setdefault(step.name.split("-")[0], {})[path.stem] = list(np.load(path))
-    return found
+    return [found for _, _, found in sorted(extracted(output), key=lambda step: step[0])]
 
 
 def shown(root: Path, output: Path, mean: float, std: float) -> torch.Tensor:
     """Frames of the stimuli in the order of the features, as a network with this mean and deviation takes them."""
-    (step, *_) = sorted((output / "steps" / "extract").iterdir())
-    ids = [record["stimulus_id"] for record in json.loads((step / "stimuli.json").read_text())]
+    _, ids, _ = next(extracted(output))
     frames = np.stack([read_image(Stimulus(each, root / "stimuli" / f"{each}.png")) for each in ids])
     return prepare_frames(frames, 64, (mean,) * 3, (std,) * 3, torch.device("cpu"))
 
@@ -140,13 +138,13 @@ def test_simclr_from_both_forms_of_checkpoint_and_with_both_paddings(
         {"name": name, "weights": str(tmp_path / "model.ckpt-7")},
         pth,
         pth | {"padding": "port"},
-    ).values()
+    )
     frames = shown(pictures, tmp_path / "out", 0.0, 1.0)
     for found, padding in ((converted, "same"), (port, "port")):
         expected = ByHand(state, padding).run(frames)
         assert set(found) == set(expected)
         for layer, values in expected.items():
-            got, wanted = np.stack(found[layer]), values.flatten(1).numpy()
+            got, wanted = found[layer], values.flatten(1).numpy()
             np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max(), err_msg=f"{padding} {layer}")
     assert all(np.array_equal(tensorflow[layer], converted[layer]) for layer in converted)
     last = {"r50_1x_sk0": "net.0.2", "r50_1x_sk1": "net.0.6"}[variant]
@@ -168,7 +166,7 @@ def test_vonenets_from_released_forms_of_checkpoint(pictures: Path, tmp_path: Pa
     saved = {prefix + key: tensor for key, tensor in (state | saved).items()}
     torch.save({"flags": flags, "state_dict": saved}, tmp_path / "released.pth.tar")
     weights = {"name": name, "weights": str(tmp_path / "released.pth.tar")}
-    (found,) = run_networks(pictures, tmp_path / "out", weights).values()
+    (found,) = run_networks(pictures, tmp_path / "out", weights)
     x = shown(pictures, tmp_path / "out", 0.5, 0.5)
     conv = torch.nn.functional.conv2d
     with torch.inference_mode():
@@ -177,7 +175,7 @@ def test_vonenets_from_released_forms_of_checkpoint(pictures: Path, tmp_path: Pa
         rates = 25 * torch.cat([torch.relu(q0[:, :256]), complex_cells], dim=1)
         bottleneck = conv(rates, state["bottleneck.weight"])
         scores = module.get_submodule("model")(bottleneck)
-    last = next(layer for layer in found if np.stack(found[layer]).shape[1] == 1000)
+    last = next(layer for layer in found if found[layer].shape[1] == 1000)
     for layer, values in {"vone_block": rates, "bottleneck": bottleneck, last: scores}.items():
         wanted = values.flatten(1).numpy()
-        np.testing.assert_allclose(np.stack(found[layer]), wanted, atol=1e-5 * np.abs(wanted).max(), err_msg=layer)
+        np.testing.assert_allclose(found[layer], wanted, atol=1e-5 * np.abs(wanted).max(), err_msg=layer)

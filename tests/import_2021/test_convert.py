@@ -230,5 +230,5 @@ def test_files_that_are_absent_or_no_config_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="does not exist"):
         import_2021(tmp_path / "none.json")
     (tmp_path / "broken.json").write_text('{"train_config": {')
-    with pytest.raises(ConfigError, match="neither JSON"):
+    with pytest.raises(ConfigError, match="is not YAML"):
         import_2021(tmp_path / "broken.json")

@@ -102,6 +102,11 @@ class Algonauts2021(Challenge):
         asked = TRACK_ROIS[self.track_of_file(path)]
         return [(subject, roi) for subject, roi in super().rois_of(path, dataset) if roi in asked]
 
+    def split(self, values: Mapping[Part, FloatArray], datasets: Sequence[Dataset]) -> dict[Part, FloatArray]:
+        """Leave out the ROIs of the mini track that stand beside the whole brain."""
+        beside = TRACK_ROIS["mini"] if self.track(datasets) == "full" else ()
+        return {part: array for part, array in values.items() if part[1] not in beside}
+
     def summary(self, shapes: Mapping[Part, Shape]) -> str:
         """Count subjects, ROIs and voxels."""
         n_subjects, n_rois = (len({part[k] for part in shapes}) for k in (0, 1))

@@ -31,6 +31,7 @@ from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.formats.algonauts2023 import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
 from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
+from voxelcast.store.readers.arrays import open_npy
 
 
 @register_challenge
@@ -74,11 +75,7 @@ class Algonauts2023(Challenge):
         content: dict[str, dict[str, Any]] = {}
         for name, path in files.items():
             subject, _, rest = name.partition("/")
-            try:
-                content.setdefault(subject, {})[rest.partition("_")[0]] = np.load(path, allow_pickle=False)
-            except (ValueError, OSError, EOFError) as error:
-                text = " ".join(str(error).split())
-                raise DataError(f"{name} is no plain .npy file ({text}); write it again") from error
+            content.setdefault(subject, {})[rest.partition("_")[0]] = open_npy(path, name, shown=name)
         return content
 
     def score(self, measured: Mapping[Part, FloatArray], predicted: Mapping[Part, FloatArray]) -> ChallengeScore:

@@ -19,6 +19,7 @@ import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
+from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
@@ -40,6 +41,8 @@ _VOXELS = 200
 """Of a typical ROI, where responses cannot be read."""
 _MOST_READ = 1_000_000_000
 """Bytes of files that are read for a measurement; of larger ones a typical rate is taken."""
+_MOST_READ_TOGETHER = 20_000_000
+"""The same where the reading of one ROI is that of all, so that it would be done twice."""
 _TYPICAL_RATE = 5e7
 """Bytes of files read in a second."""
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
@@ -83,13 +86,14 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included; ``warnings`` say what is
-    wrong with the folds.
+    ``data`` has a line for each subject: stimuli, repetitions, voxels, space. ``worker_bytes`` is the most memory that
+    a worker holds at a time, its libraries included; ``warnings`` say what is wrong with the folds.
     """
 
     n_train: int
     n_test: int
     n_pairs: int
+    data: tuple[str, ...]
     networks: tuple[NetworkEstimate, ...]
     workers: int
     seconds: Mapping[str, float]
@@ -111,6 +115,7 @@ class Estimate:
         return [
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
             f"{layers} layers{several}",
+            *self.data,
             f"estimate: {duration(sum(parts.values()))} ({each}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
@@ -147,8 +152,9 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
-        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
-        for pair, q in voxels.items()
+        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
+        for pair in voxels
+        for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
@@ -159,6 +165,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         n_train,
         n_test,
         len(plan.pairs),
+        tuple(f"{subject}: {plan.dataset.extent(subject).shown()}" for subject in plan.dataset.subjects),
         tuple(networks),
         workers,
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
@@ -189,6 +196,8 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     if not sizes:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
+    if plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
+        return _reading_together(plan, sizes, voxels)
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
@@ -218,6 +227,20 @@ def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
     known = np.isfinite(mean).all(axis=0)
     said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
     return [f"{' '.join(pair)}: {warning}" for warning in said]
+
+
+def _reading_together(
+    plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, int]
+) -> tuple[Cost, dict[Pair, int], list[str]]:
+    """Count what it takes to read each subject's files once, by their headers."""
+    seconds = memory = 0.0
+    for subject in dict.fromkeys(subject for subject, _ in sizes):
+        extent = plan.dataset.extent(subject)
+        one = 8.0 * extent.n_stimuli * (extent.n_repetitions or 1)
+        memory = max(memory, min(MOST_KEPT, one * sum(extent.voxels.values())) + 3 * one * max(extent.voxels.values()))
+        seconds += max(size for pair, size in sizes.items() if pair[0] == subject) / _TYPICAL_RATE
+        voxels = {(subject, roi): size for roi, size in extent.voxels.items()} | voxels
+    return Cost(seconds=seconds, memory=memory), voxels, []
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
@@ -420,6 +443,10 @@ class FitEstimate:
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
         if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
             seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
+        if ensemble.method == "experts":
+            members = 1 + len(ensemble.experts)
+            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * members * (members + max(self.sizes))
+            seconds += self._evaluations * self._refit() / layers + sums / self.rate + 5e-5 * (members + 4) * q * outers
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

@@ -117,11 +117,11 @@ class Finished:
 def find_missing(
     plan: Plan, responses: Mapping[Pair, Step], fits: Mapping[Pair, Step], failures: Sequence[Failure]
 ) -> dict[Pair, Missing]:
-    """Find the pairs whose fit failed, or whose responses or those of a subject they share targets with did."""
+    """Find the pairs whose fit failed, or whose responses or those of another that they rely on did."""
     failed = {failure.step_id: failure for failure in failures}
     missing = {}
     for pair in plan.pairs:
-        needed = [responses[other].step_id for other in (pair, *plan.sharers(pair))]
+        needed = [responses[other].step_id for other in (pair, *plan.relied_on(pair))]
         cause = next((failed[step] for step in (*needed, fits[pair].step_id) if step in failed), None)
         if cause is not None:
             what = f"responses of {cause.step_id.name} failed: " if cause.step_id in needed else ""
@@ -181,6 +181,8 @@ def _mixture_note(config: ExperimentSettings) -> str:
         "stacking": "; layers were combined by stacking",
         "average": f"; the {config.ensemble.top} best layers were averaged",
         "banded_ridge": "; layers were combined by banded ridge regression",
+        "experts": f"; the models of {', '.join(config.ensemble.experts)} were stacked with the other ROIs' own",
+        "atlases": f"; each cluster of voxels has its best layer, averaged over {len(config.ensemble.atlases)} atlases",
     }[config.ensemble.method]
     joined = ", together with a model on all of them joined" if config.ensemble.joined else ""
     gain = "; scores.csv has the gain over the best single model" if config.folds.nested else ""

@@ -19,6 +19,7 @@ from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
 from voxelcast.results.write import (
     EXAMPLE_FILE,
+    JACKKNIFE_FILE,
     PARTITION_FILE,
     VOXEL_FILE,
     WEIGHT_FILE,
@@ -51,13 +52,17 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     for pair, fit in fits.items():
         save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
         save_arrays(pair_file(output, VOXEL_FILE, pair), fit.arrays("voxels"))
+        if "jackknife/without" in fit:
+            save_arrays(pair_file(output, JACKKNIFE_FILE, pair), fit.arrays("jackknife"))
         _write_predictions(output, pair, fit, finished.readable)
         responses = finished.read(finished.responses[pair])
         write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, finished.readable)
     _write_partition(finished, output)
+    depths = {network.shown: network.depths for network in finished.plan.networks}
     layers = (
         finished.plan.store.read(layer.step).json("facts")
         | {"network": layer.network, "layer": layer.layer, "pool": layer.pool}
+        | {"depth": depths.get(layer.network, {}).get(layer.layer)}
         for layer in finished.layers.layers
     )
     write_table(output, LAYERS, layers, pools=pools)

@@ -12,12 +12,13 @@ import yaml
 from pydantic import Field, field_validator
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_same_stimuli
+from voxelcast.core.checks import check_same_stimuli, home_expanded
 from voxelcast.core.errors import DataError, StoreError
 from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
+from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.settings import SettingsFile
 from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.experiment.steps.extract import load
@@ -32,6 +33,7 @@ from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.lock import check_folder
 from voxelcast.store.provenance import collect_provenance
+from voxelcast.store.readers.guard import read_text
 
 
 class RsaSettings(SettingsFile):
@@ -51,6 +53,11 @@ class RsaSettings(SettingsFile):
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
+
+    @field_validator("stimuli", "rdms")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        return home_expanded(value)
 
     @field_validator("spatial_pool")
     @classmethod
@@ -115,6 +122,11 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     a killed run was.
     Raises StoreError if ``output`` holds an analysis of other settings.
     """
+    with working_in(output):
+        return _run(config, output, progress)
+
+
+def _run(config: RsaSettings, output: Path, progress: Progress) -> RsaResult:
     _check_output(config, output)
     stimuli = config.stimuli
     if stimuli.suffix == ".mat":
@@ -147,7 +159,7 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
 def _check_output(config: RsaSettings, output: Path) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json", exclude={"device"}), sort_keys=False, allow_unicode=True)
     there = check_folder(output, "config.yaml", "an analysis'")
-    if there is not None and there.read_text() != text:
+    if there is not None and read_text(there, "settings") != text:
         raise StoreError(f"output {output} holds another analysis; choose another folder with --output")
     write_text(output / "config.yaml", text)
 

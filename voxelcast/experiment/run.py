@@ -9,21 +9,23 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
+from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
-from voxelcast.execution.journal import Journal
+from voxelcast.execution.journal import FILE_NAME, Journal
 from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
+from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
-from voxelcast.store.lock import check_folder, locked
+from voxelcast.store.lock import check_folder
+from voxelcast.store.readers.plain import read_yaml
 from voxelcast.store.steps import StepStore
 
 
@@ -53,8 +55,8 @@ def run_experiment(
     """
     progress = Silent() if progress is None else progress
     check_output(settings, output)
-    steps_store = StepStore(store or output / "steps")
-    with locked(output):
+    with working_in(output):
+        steps_store = StepStore(store or output / "steps")
         fetch_inputs(on, progress.note)
         workers = worker_slots(on) or settings.compute.workers or available_cores()
         plan = Plan(_on_driver(settings, on), steps_store, extract_on=worker_device(on, settings.compute.device))
@@ -176,6 +178,8 @@ def check_output(settings: ExperimentSettings, output: Path) -> None:
     there = check_folder(output, "config.yaml", "an experiment's")
     if there is None:
         return
+    if not any((output / name).exists() for name in (FILE_NAME, "provenance.json", "steps")):
+        raise StoreError(f"output {output} holds a config.yaml that no run wrote; choose another folder with --output")
     difference = _first_difference(_read_settings(there), json.loads(json.dumps(settings.results_config())))
     if difference:
         raise StoreError(
@@ -187,8 +191,8 @@ def check_output(settings: ExperimentSettings, output: Path) -> None:
 def _read_settings(path: Path) -> dict[str, Any]:
     """Read all settings that can change a result; those that came later have their defaults, which is what was done."""
     try:
-        found = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(path, "settings")
+    except ConfigError:
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")

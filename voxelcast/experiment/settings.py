@@ -5,6 +5,7 @@ Relative paths are relative to the folder from which voxelcast is run, as on any
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -150,6 +151,11 @@ class ExperimentSettings(SettingsFile):
     def pair_settings(self) -> PairSettings:
         """What is done with one subject x ROI."""
         return PairSettings(self.search, self.selection, self.ensemble, self.folds.nested, self.seed)
+
+    def settings_of(self, roi: str) -> PairSettings:
+        """Return what is done with an ROI: one that is an expert for others is fitted by itself."""
+        plain = self.pair_settings
+        return replace(plain, ensemble=EnsembleSettings()) if roi in self.ensemble.experts else plain
 
     @property
     def pools(self) -> tuple[str, ...]:

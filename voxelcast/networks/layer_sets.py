@@ -103,7 +103,7 @@ def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[st
     .. [1] Lange, R. T. (2021). The Algonauts Project 2021 challenge: 5th place solution (mini track).
        https://github.com/RobertTLange/algonauts-2021
     """
-    of_2021 = _of_2021(network, getattr(module, "feature_info", ()), known)
+    of_2021 = _of_2021(network, getattr(module, "feature_info", None) or (), known)
     sets = {"all": tuple(known), "blocks": find_blocks(module, known), "algonauts2021": of_2021}
     return {name: layers for name, layers in sets.items() if layers}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from voxelcast.core.checks import home_expanded
 from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import NetworkCard, Triple
@@ -132,7 +133,7 @@ def build_module(recipe: Recipe, settings: NetworkSettings, seed: int) -> tuple[
     Returns the module, what its weights are called, and their licence.
     """
     weights, default = settings.chosen_weights, recipe.default
-    path = None if weights in ("default", "random") else Path(weights)
+    path = None if weights in ("default", "random") else home_expanded(Path(weights))
     # What is wrong with the weights is said before a large network is built.
     if weights == "none":
         raise OptionError(f"weights of '{recipe.name}' must be default, random or a file; got none")

@@ -156,6 +156,7 @@ LAYERS: Final = Table(
     (
         _LAYER[0],
         *_LAYER[2:],
+        Column("depth", "number", "place in its network: 0 its first layer, 1 its last; none of filters", needed=False),
         Column("n_features", "count", "features before the compression"),
         Column("n_components", "count", "components after it"),
         Column("explained_variance", "number", "share of the features' variance that the components have"),

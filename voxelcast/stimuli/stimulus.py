@@ -10,6 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from voxelcast.core.errors import DataError, StimulusError, UnsafeFileError
+from voxelcast.store.readers.archives import unpack
+from voxelcast.store.readers.guard import reading
+
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".avif", ".jp2"})
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif", ".m4v", ".mpg", ".mpeg", ".h264", ".264", ".h265", ".265", ".wmv"}
@@ -52,7 +56,12 @@ class Stimulus:
         """Read the whole file."""
         if self.member is None:
             return self.path.read_bytes()
-        return _archive(self.path, self.path.stat().st_mtime_ns).read(self.member)
+        try:
+            with reading(self.name, f"a file of {self.path.name}"):
+                archive = _archive(self.path, self.path.stat().st_mtime_ns)
+                return b"".join(unpack(archive, archive.getinfo(self.member), self.name))
+        except (DataError, UnsafeFileError) as error:
+            raise StimulusError(str(error)) from error
 
     def open(self) -> BinaryIO:
         """Open for reading from the start; seekable."""

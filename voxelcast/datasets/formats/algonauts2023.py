@@ -18,10 +18,11 @@ from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, 
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.miniature import read_miniature
 from voxelcast.datasets.readers.pickles import load_boxed_dict
-from voxelcast.datasets.readers.values import as_response_values, open_npy
+from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.store.readers.arrays import open_npy
 
 Hemisphere = Literal["lh", "rh"]
 HEMISPHERES: Final[tuple[Hemisphere, ...]] = ("lh", "rh")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +44,7 @@ class ResponsesJob(PairJob):
     """
 
     kind = "responses"
-    version = 2
+    version = 3
     dataset: DatasetSettings
     files: tuple[str, ...]
     stimuli: tuple[str, ...]
@@ -67,7 +68,16 @@ class ResponsesJob(PairJob):
         train = _aligned(source.responses(subject, roi), source.train_stimuli)
         mean = train.mean()
         reasons, valid = invalid_voxels(mean)
-        first = next((f"voxel {voxel}: {reason}" for voxel, reason in reasons.items()), "")
+        reasons |= train.faults
+        test = None
+        if source.has_test_responses:
+            test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
+            missing = np.isnan(test.mean()).sum(axis=0)
+            for voxel in np.flatnonzero(missing).tolist():
+                why = test.faults.get(voxel, f"no response (NaN) to {missing[voxel]} of {len(test.values)} stimuli")
+                reasons.setdefault(voxel, f"{why}, held out")
+        valid[list(reasons)] = False
+        first = _first_reasons(reasons)
         if reasons and self.invalid_voxels == "stop":
             raise DataError(
                 f"{subject} {roi}: {len(reasons)} of {train.n_voxels} voxels cannot be analysed ({first}); every voxel "
@@ -82,8 +92,7 @@ class ResponsesJob(PairJob):
         writer.array("train", mean)
         writer.array("valid", valid)
         writer.arrays("ceilings", ceilings(train.values, self.seed))
-        if source.has_test_responses:
-            test = _aligned(source.responses(subject, roi, "test"), source.test_stimuli)
+        if test is not None:
             writer.array("test", test.mean())
             writer.arrays("test_ceilings", ceilings(test.values, self.seed))
         facts = {
@@ -138,6 +147,16 @@ def invalid_voxels(mean: FloatArray) -> tuple[dict[int, str], BoolArray]:
                 "infinite responses" if infinite[voxel] else f"the same response to all {len(mean)} stimuli"
             )
     return reasons, valid
+
+
+def _first_reasons(reasons: Mapping[int, str]) -> str:
+    """Say the most frequent reasons, with the first voxel of each."""
+    counts = Counter(reasons.values())
+    voxels = {reason: voxel for voxel, reason in reversed(list(reasons.items()))}
+    return "; ".join(
+        f"voxel {voxels[reason]}{f' and {count - 1} more' if count > 1 else ''}: {reason}"
+        for reason, count in counts.most_common(3)
+    )
 
 
 def spread(values: FloatArray, valid: BoolArray) -> FloatArray:
