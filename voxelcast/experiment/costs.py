@@ -19,6 +19,7 @@ import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
+from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
@@ -205,12 +206,12 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     if not sizes:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
-    if plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
-        return _reading_together(plan, sizes, voxels)
+    if plan.dataset.series is not None and plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
+        return *_reading_together(plan, sizes, voxels), []
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
-    seconds, held = [], 0
+    seconds, held, first = [], 0, None
     try:
         for pair in (smallest, *sharing):
             started = time.perf_counter()
@@ -218,7 +219,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
             if plan.dataset.has_test_responses:
                 found.append(plan.dataset.responses(*pair, "test"))
             seconds.append(time.perf_counter() - started)
-            voxels[pair] = found[0].n_voxels
+            voxels[pair], first = found[0].n_voxels, first or found[0]
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
         return Cost(), voxels, []
@@ -226,16 +227,15 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    warnings = [] if plan.dataset.series is not None else _response_warnings(plan, smallest)
+    warnings = [] if first is None or plan.dataset.series is not None else _response_warnings(plan, first)
     return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
 
 
-def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
-    responses = plan.dataset.responses(*pair)
-    mean, subject = responses.mean(), pair[0] if pair[0] in plan.fold_tables else ""
+def _response_warnings(plan: Plan, responses: ResponseSet) -> list[str]:
+    mean, subject = responses.mean(), responses.subject if responses.subject in plan.fold_tables else ""
     known = np.isfinite(mean).all(axis=0)
     said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
-    return [f"{' '.join(pair)}: {warning}" for warning in said]
+    return [f"{responses.subject} {responses.roi}: {warning}" for warning in said]
 
 
 def _reading_together(

@@ -177,13 +177,15 @@ def config_text(settings: ExperimentSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+_ALL_HAVE = {"dataset", "encoders", "folds", "search", "interval"}
+"""Some of the settings that a run always writes, and a user's own file of that name seldom has all."""
+
+
 def check_output(settings: ExperimentSettings, output: Path) -> None:
     """Raise StoreError if ``output`` holds the results of other settings, or files that are not ours."""
     there = check_folder(output, "config.yaml", "an experiment's")
     if there is None:
         return
-    if not any((output / name).exists() for name in (FILE_NAME, "provenance.json", "steps")):
-        raise StoreError(f"output {output} holds a config.yaml that no run wrote; choose another folder with --output")
     difference = _first_difference(_read_settings(there), json.loads(json.dumps(settings.results_config())))
     if difference:
         raise StoreError(
@@ -200,6 +202,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")
+    if not (found.keys() >= _ALL_HAVE or any(path.with_name(name).exists() for name in (FILE_NAME, "provenance.json"))):
+        raise StoreError(f"{path} is there, and no run wrote it; choose another folder with --output")
     try:
         whole: dict[str, Any] = json.loads(json.dumps(parse_config(found, str(path)).results_config()))
     except VoxelcastError:  # of a version with other settings: what differs is said all the same
