@@ -27,7 +27,7 @@ from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, network_of, pool_index
@@ -54,6 +54,7 @@ _PARTS = {
     COMPRESS: "compression",
     JOIN: "compression",
     FIT: "fitting",
+    SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
 }
 """What the stages are called in the lines of an estimate."""
@@ -157,10 +158,18 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         for pair in voxels
         for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
+    if config.control != "none":
+        costs[SHUFFLE] = costs[FIT] * config.shuffles
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
     pairs = min(workers, len(plan.pairs))
-    side_by_side = {READ: pairs, COMPRESS: workers, FIT: pairs, DIVIDE: workers}  # extraction's seconds have all cores
+    side_by_side = {
+        READ: pairs,
+        COMPRESS: workers,
+        FIT: pairs,
+        SHUFFLE: workers,
+        DIVIDE: workers,
+    }  # extraction's seconds have all cores
     left = [EXTRACT, JOIN, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,

@@ -19,7 +19,7 @@ from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan, add_joined
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
@@ -158,13 +158,17 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     failed = {failure.step_id for failure in failures}
     responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
+    controls = plan.control_steps(fits)
+    shuffled = [step for each in controls.values() for step in each]
+    ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: responses[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *divisions.values()]
+    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *shuffled, *divisions.values()]
     layers = next(iter(tables.values()))[0]
-    finished = Finished(plan, readable, responses, layers, fits, missing, divisions, divided.failures, steps)
+    done = fits, controls, missing, divisions, divided.failures
+    finished = Finished(plan, readable, responses, layers, *done, steps)
     return finished, ran + fitted.n_run + divided.n_run
 
 
