@@ -117,11 +117,11 @@ class Estimate:
         return [
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
             f"{layers} layers{several}",
-            *self.data,
             f"estimate: {duration(sum(parts.values()))} ({each}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *self.data,
             *(f"warning: {warning}" for warning in self.warnings),
         ]
 
