@@ -235,6 +235,8 @@ def test_a_dry_run_says_what_it_found(root: Path, tmp_path: Path) -> None:
     for subject in ("ann", "bob"):
         line = f"{subject}: 120 stimuli, 1 repetition, voxels: all_voxels {n_inside}, four 4; "
         assert f"{line}volume 3 x 4 x 2 of 3 x 3 x 3 mm" in lines
+
+
 def test_runs_can_be_given_folds(root: Path, tmp_path: Path) -> None:
     def plan(**changes: Any) -> Plan:
         plain = _settings(root, **{"folds": {}, **changes})
