@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.honesty import SECTIONS, benchmark_honesty
 from voxelcast.cli.main import main
-from voxelcast.cli.options import names
+from voxelcast.cli.options import PATH, names
 
 _DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 _PRECISION = click.Choice(["float32", "tf32", "bfloat16"])
@@ -145,6 +146,22 @@ def extraction(**options: Any) -> None:
     _say(benchmark_extract(Extraction(**options)).lines())
 
 
+@benchmark.command()
+@click.option("--maps", default=320, show_default=True, help="Volumes of the file.")
+@click.option("--shape", type=click.IntRange(2), nargs=3, default=(91, 109, 91), show_default=True)
+@click.option("--dtype", type=click.Choice(["int16", "float32"]), default="int16", show_default=True)
+@click.option("--rois", type=click.IntRange(1), multiple=True, default=(1, 3, 9), show_default=True)
+@click.option("--voxels", default=500, show_default=True, help="Of each ROI.")
+@click.option("--rounds", default=2, show_default=True, help="How often both sides read, in turns.")
+@click.option("--plain", type=click.Choice(["nibabel", "stream"]), default="nibabel", show_default=True)
+@_SCRATCH
+def reading(scratch: str | None, **options: Any) -> None:
+    """Read several ROIs' responses from one .nii.gz, and the whole file once with nibabel."""
+    from benchmarks.reading import Reading, benchmark_reading
+
+    _say(benchmark_reading(Reading(**options), scratch=scratch).lines())
+
+
 @benchmark.command("fit-memory")
 @click.option("--kind", type=click.Choice(["series", "brain"]), default="series", show_default=True)
 @click.option("--samples", type=click.IntRange(50), help="Volumes or stimuli; default of all sizes: KIND's.")
@@ -181,6 +198,19 @@ def memory(scratch: str | None, **options: Any) -> None:
     from benchmarks.memory import Extraction, benchmark_memory
 
     _say(benchmark_memory(Extraction(**options), scratch=scratch, announce=click.echo).lines())
+
+
+@benchmark.command("repository-2021")
+@click.argument("checkout", type=PATH)
+@click.option("--networks", type=names, default="alexnet,resnet18,simclr_r50_1x_sk0_100pct", show_default=True)
+@click.option("--train", "n_train", default=70, show_default=True, help="Videos.")
+@click.option("--test", "n_test", default=10, show_default=True, help="Videos.")
+@click.option("--trials", default=3, show_default=True, help="Proposals that the repository tries for each layer.")
+def repository_2021(checkout: Path, **options: Any) -> None:
+    """Compare the numbers of CHECKOUT, of RobertTLange/algonauts-2021, with those of voxelcast."""
+    from benchmarks.repository_2021 import Comparison, compare
+
+    compare(Comparison(checkout, **options), click.echo)
 
 
 @benchmark.command("honesty")

@@ -34,10 +34,7 @@ from voxelcast.stimuli.stimulus import Stimulus
 
 LAYERS_25 = ("conv1", "bn1", "relu", "maxpool", "layer[1-4].?", "layer1.2.conv3", "layer2.3.conv3", "layer3.5.conv3",
              "avgpool", "fc")  # fmt: skip
-_LAYERS = {
-    ("torchvision/resnet50", "cpu"): ("layer1", "layer2", "layer3", "layer4", "fc"),
-    ("torchvision/resnet50", "cuda"): LAYERS_25,
-}
+_LAYERS = {("torchvision/resnet50", "cuda"): LAYERS_25}
 _BATCH = {"cuda": 512, "cpu": 8}
 _PATIENCE = 120  # seconds until a process must have measured its GPU
 _DISTINCT = 16  # clips; they are looked at again and again

@@ -273,6 +273,8 @@ def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, rows: In
         roi="all",
         responses=responses,
         sharers=(),
+        experts=(),
+        atlases=(),
         stimuli=Readable(ids, (), np.arange(case.samples), np.arange(0), groups, None, rows, {}),
         partitions=(layers,),
         encoders=case.encoders,

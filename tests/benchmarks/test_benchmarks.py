@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.honesty.intervals import Cell, Population
 from benchmarks.mini_track import MiniTrack, benchmark_mini_track, search_one, start_worker
 from benchmarks.permutation import benchmark_permutation
 from benchmarks.pls import benchmark_pls
+from benchmarks.reading import Reading, benchmark_reading
 from benchmarks.simulation import PairSize, TrackSize, simulate_features, simulate_responses
 from benchmarks.whole_brain import benchmark_whole_brain
 from voxelcast.core.errors import OptionError, UnknownNameError
@@ -145,3 +147,14 @@ def test_honesty_draws_from_the_population_that_it_says() -> None:
         list(benchmark_honesty(["intervals"], draws=3))
     with pytest.raises(OptionError, match="section must be one of intervals"):
         list(benchmark_honesty(["interval"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plain", ["nibabel", "stream"])
+def test_reading_has_both_sides(plain: Literal["nibabel", "stream"]) -> None:
+    reading = Reading(maps=20, shape=(9, 8, 7), rois=(1, 2), voxels=5, rounds=1, plain=plain)
+    result = benchmark_reading(reading)
+    assert set(result.ours) == {1, 2}
+    assert result.ratio(2) == result.ours[2].cpu / result.plain.cpu
+    assert result.lines()[0].startswith("20 volumes of 9 x 8 x 7 int16")
+    assert [line.split(":")[0] for line in result.lines()[2:]] == ["1 ROI of 5 voxels", "2 ROI of 5 voxels"]

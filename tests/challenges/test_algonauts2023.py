@@ -96,8 +96,8 @@ def _npy(array: np.ndarray) -> bytes:
         (lambda m: m.pop("subj01/rh_pred_test.npy"), DataError, "must hold 4 files; missing: subj01/rh_pred_test.npy"),
         (lambda m: m.update({"notes.txt": b""}), DataError, "nothing else; got 5 files"),
         (lambda m: m.update({"../x.npy": b""}), UnsafeFileError, "leads outside"),
-        (lambda m: m.update({"subj01/lh_pred_test.npy": b"text"}), DataError, "is no plain .npy file"),
-        (lambda m: m.update({"subj01/lh_pred_test.npy": _npy(np.array({}))}), DataError, "is no plain .npy file"),
+        (lambda m: m.update({"subj01/lh_pred_test.npy": b"text"}), DataError, "cannot be read as .npy"),
+        (lambda m: m.update({"subj01/lh_pred_test.npy": _npy(np.array({}))}), UnsafeFileError, "Python objects"),
         (lambda m: m.update({"subj01/lh_pred_test.npy": bytes(2 << 20)}), UnsafeFileError, "it was not read"),
         (
             lambda m: m.update({"subj01/lh_pred_test.npy": _npy(np.ones((5, 4)))}),

@@ -287,8 +287,8 @@ def test_check_refuses_archive(
 @pytest.mark.parametrize(
     ("name", "data", "error", "message"),
     [
-        ("mini_track.zip", b"text", DataError, "mini_track.zip is not a zip archive"),
-        ("mini_track.pkl", b"text", DataError, "mini_track.pkl is not a whole pickle"),
+        ("mini_track.zip", b"text", DataError, "it is no zip archive"),
+        ("mini_track.pkl", b"text", DataError, "mini_track.pkl cannot be read as a whole pickle"),
         ("mini_track.npy", b"", DataError, "must be named mini_track or full_track with the ending .zip or .pkl"),
         ("submission.zip", b"", DataError, "got 'submission.zip'; rename it"),
     ],

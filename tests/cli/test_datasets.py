@@ -38,9 +38,9 @@ def test_a_miniature_is_complete_and_repeatable(
 def test_check_says_what_is_missing_and_wrong(call: Call, miniature: Callable[[str], Path], tmp_path: Path) -> None:
     shutil.copytree(miniature("algonauts2021"), tmp_path / "mini")
     folder = tmp_path / "mini" / "participants_data_v2021"
-    response_path(folder, "mini", "sub01", "V3").unlink()
-    response_path(folder, "mini", "sub02", "LOC").write_bytes(pickle.dumps({"train": np.zeros((60, 3, 99))}))
-    response_path(folder, "mini", "sub02", "V1").write_bytes(b"broken")
+    response_path(folder, "sub01", "V3").unlink()
+    response_path(folder, "sub02", "LOC").write_bytes(pickle.dumps({"train": np.zeros((60, 3, 99))}))
+    response_path(folder, "sub02", "V1").write_bytes(b"broken")
     done = call("datasets", "check", "algonauts2021", tmp_path / "mini")
     assert done.code == 1
     lines = done.out.splitlines()
@@ -49,7 +49,7 @@ def test_check_says_what_is_missing_and_wrong(call: Call, miniature: Callable[[s
     assert lines[3] == "  missing: participants_data_v2021/mini_track/sub01/V3.pkl"
     assert lines[4] == "responses of sub02: 2 of 9 wrong"
     assert "LOC.pkl: holds 99 voxels; published: " in lines[5]
-    assert "V1.pkl: V1.pkl is not a whole pickle of arrays" in lines[6]
+    assert "V1.pkl: V1.pkl cannot be read as a whole pickle of arrays" in lines[6]
     assert lines[7].startswith("how to get it: ")
     found = json.loads(call("datasets", "check", "algonauts2021", tmp_path / "mini", "--json").out)
     assert [f["state"] for f in found].count("found") == 16

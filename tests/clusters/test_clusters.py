@@ -82,6 +82,20 @@ class Cluster:
     def cancel(self, job: str) -> None:
         subprocess.run(["scancel" if self.scheduler == "slurm" else "qdel", job], check=True, capture_output=True)
 
+    def kill(self, job: str) -> None:
+        """Kill the processes of a worker as a machine that runs out of memory does; the scheduler has no part in it."""
+        mark = f"{'SLURM_JOB_ID' if self.scheduler == 'slurm' else 'JOB_ID'}={job}".encode()
+        killed = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                own = mark in (process / "environ").read_bytes().split(b"\0")
+                if own and b"python" in (process / "cmdline").read_bytes().split(b"\0")[0]:
+                    os.kill(int(process.name), signal.SIGKILL)
+                    killed += 1
+            except (OSError, IndexError):
+                continue
+        assert killed, f"no process of job {job} found"
+
     def foreign_job(self) -> str:
         """Submit somebody else's job."""
         command = (
@@ -188,14 +202,15 @@ def finish(driver: subprocess.Popen[str], code: int = 0) -> str:
     return said
 
 
-def test_a_worker_is_cancelled(cluster: Cluster) -> None:
-    output = cluster.folder / "worker"
+@pytest.mark.parametrize("how", ["cancelled", "killed"])
+def test_a_worker_ends(cluster: Cluster, how: str) -> None:
+    output = cluster.folder / how
     driver = cluster.run(output)
     until(lambda: (output / "jobs.json").is_file() and len(cluster.jobs(output)) == 2, driver)
     jobs = cluster.jobs(output)
     until(lambda: extracting(output) and n_extractions_begun(output) == 2, driver)  # both workers have work to lose
     before = done_steps(output)
-    cluster.cancel(jobs[0])
+    (cluster.cancel if how == "cancelled" else cluster.kill)(jobs[0])
     said = finish(driver)
     assert f"job {jobs[0]}" in said, said
     assert "trying again (1 of 2)" in said

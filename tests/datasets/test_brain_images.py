@@ -12,7 +12,7 @@ from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.folder import FolderDataset, FolderSettings
-from voxelcast.datasets.readers.brain_images import open_responses
+from voxelcast.datasets.readers.brain_images import open_image
 
 IDS = ("c", "a", "d", "b", "a")
 SHAPE = (4, 3, 2)
@@ -95,11 +95,11 @@ def test_scaled_integers_are_unscaled_and_found_without_being_named(tmp_path: Pa
 def test_time_series_of_surfaces_and_grayordinates_are_read(tmp_path: Path) -> None:
     series = nib.cifti2.SeriesAxis(0, 1.5, len(IDS))
     nib.save(nib.Cifti2Image(ROWS, (series, _axis(24))), tmp_path / "run1.dtseries.nii")
-    image = open_responses(tmp_path / "run1.dtseries.nii")
+    image = open_image(tmp_path / "run1.dtseries.nii")
     assert (image.n_maps, image.n_voxels) == (5, 24)
     assert (image.read(np.array([3, 0, 23])) == ROWS[:, [3, 0, 23]]).all()
     _write(tmp_path, "func.gii")
-    both = open_responses(tmp_path / "{hemi}.betas.func.gii")
+    both = open_image(tmp_path / "{hemi}.betas.func.gii")
     assert (both.read(np.array([11, 2, 9, 23])) == ROWS[:, [11, 2, 9, 23]]).all()
 
 
@@ -119,11 +119,11 @@ def test_refuses_what_does_not_fit(tmp_path: Path) -> None:
         FolderDataset(FolderSettings(tmp_path, responses={"ann": "{hemi}.other.func.gii"}))
     nib.save(nib.Nifti1Image(VOLUMES[..., 0], AFFINE), tmp_path / "three.nii")
     with pytest.raises(DataError, match=r"must be a 4-D image .*; got shape \(4, 3, 2\)"):
-        open_responses(tmp_path / "three.nii")
+        open_image(tmp_path / "three.nii")
     (tmp_path / "broken.nii").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read as a brain image"):
-        open_responses(tmp_path / "broken.nii")
+        open_image(tmp_path / "broken.nii")
     _gifti(tmp_path / "lh.few.func.gii", ROWS[:2])
     _gifti(tmp_path / "rh.few.func.gii", ROWS[:3])
     with pytest.raises(AlignmentError, match="must hold the same maps; got 2 and 3"):
-        open_responses(tmp_path / "{hemi}.few.func.gii")
+        open_image(tmp_path / "{hemi}.few.func.gii")

@@ -6,6 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 
 from tests.datasets.miniatures import make_folder, write_images
 from voxelcast.core.errors import (
@@ -43,6 +44,10 @@ def _write(path: Path, values: np.ndarray, ids: bool = True) -> None:
             file["responses"] = values
             if ids:
                 file["stimulus_id"] = list(IDS)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(
+            path, {"responses": values, **{k: v.astype(object) for k, v in extra.items()}}, do_compression=True
+        )
     else:
         lines = ["stimulus_id,repetition,x,y,z"]
         for i, stimulus_id in enumerate(IDS):
@@ -52,7 +57,7 @@ def _write(path: Path, values: np.ndarray, ids: bool = True) -> None:
         path.write_text("\n".join(lines))
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".csv"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".h5", ".csv", ".mat"])
 def test_every_format_gives_the_same_rows_by_id(tmp_path: Path, suffix: str) -> None:
     root = _root(tmp_path)
     _write(root / "responses" / f"ann{suffix}", VALUES)
@@ -194,7 +199,7 @@ def test_what_does_not_fit_is_said_in_one_line(
         ({"rois": ["V1"]}, UnknownNameError, "ROI 'V1'"),
         ({"stimuli": "absent.zip"}, MissingFileError, "absent.zip does not exist"),
         ({"responses": {"ann": "absent.npy"}}, MissingFileError, "absent.npy does not exist"),
-        ({"responses": {"ann": "ann.mat"}}, OptionError, "suffix of the responses"),
+        ({"responses": {"ann": "ann.txt"}}, OptionError, "suffix of the responses"),
         ({"responses": {"../ann": "x.npy"}}, UnsafeFileError, "leads outside"),
         ({"roi_table": "absent.csv"}, MissingFileError, "absent.csv does not exist"),
         ({"stimulus_ids": "absent.txt"}, MissingFileError, "absent.txt does not exist"),

@@ -172,6 +172,13 @@ def test_small_steps_are_grouped_and_large_ones_are_not(tmp_path: Path) -> None:
     assert {len(batch) for batch in large.batches} == {1}
 
 
+def test_steps_that_read_the_same_files_go_to_one_worker(tmp_path: Path) -> None:
+    engine = Scripted(seconds=60.0)
+    made = [replace(step, together="ab "[k // 3].strip()) for k, step in enumerate(steps(write_value, range(9)))]
+    StageRunner(engine, StepStore(tmp_path), Silent()).run("test", made)
+    assert engine.batches == [(0, 1, 2), (3, 4, 5), (6,), (7,), (8,)]
+
+
 def test_what_a_lost_worker_had_finished_is_not_done_again(tmp_path: Path) -> None:
     store, engine = StepStore(tmp_path), Scripted(seconds=0.5, lose=(2,))
     made = steps(write_value, range(40))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
-from voxelcast.core.errors import ConfigError, OptionError
-from voxelcast.experiment.run import estimate_experiment
-from voxelcast.experiment.settings_file import parse_config
+from tests.experiment.miniature import ENERGY, read_table, run, settings, stimulus_ids, write_dataset, write_table
+from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, UnknownNameError
+from voxelcast.core.progress import Silent
+from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
+from voxelcast.experiment.run import estimate_experiment, run_experiment
+from voxelcast.experiment.settings_file import load_config, parse_config
 from voxelcast.store.result import StepResult
+from voxelcast.testing.miniatures import write_miniature
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -133,3 +137,54 @@ def test_sharing_more_than_a_training_part_has_is_refused_before_any_work(
 def test_settings_that_contradict_are_refused(images: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_config(settings(images, **changes), "miniature")
+
+
+@pytest.mark.slow
+def test_experts_and_atlases_in_an_experiment(images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "study"
+    shutil.copytree(images, root)
+    rois = [(voxel, roi) for roi, voxels in (("V1", (0, 1)), ("LOC", (2,)), ("WB", range(5))) for voxel in voxels]
+    write_table(root / "rois.csv", ("voxel", "roi"), rois)
+    out = tmp_path / "experts"
+    run(settings(root, ensemble={"method": "experts", "experts": ["V1", "LOC"]}), out)
+    scores = {row["roi"]: row for row in read_table(out / "scores.csv")}
+    assert scores["WB"]["ensemble"] == "experts"
+    assert scores["V1"]["ensemble"] == "none"
+    used = {row["encoder"].partition(" of ")[2] for row in read_table(out / "weights.csv") if row["roi"] == "WB"}
+    assert used & {"V1", "LOC"}
+    assert "the models of V1, LOC were stacked" in (out / "notes.json").read_text()
+    alone = settings(root, ensemble={"method": "experts", "experts": ["V1", "FFA"]})
+    with pytest.raises(UnknownNameError, match=r"FFA.*ensemble\.experts"):
+        run(alone, tmp_path / "unknown")
+    atlas = {"method": "atlases", "atlases": [2, str(tmp_path / "{subject}_{roi}.npy")]}
+    for roi, n_voxels in (("V1", 2), ("LOC", 1), ("WB", 5)):
+        np.save(tmp_path / f"ann_{roi}.npy", np.arange(n_voxels) % 2)
+    chosen = settings(root, ensemble=atlas, selection={"per": "voxel"})
+    run(chosen, tmp_path / "atlases")
+    assert np.load(tmp_path / "atlases" / "weights" / "ann_WB.npy").sum(axis=0) == pytest.approx(np.ones(5))
+    np.save(tmp_path / "ann_WB.npy", np.zeros(4, dtype=int))
+    with pytest.raises(ExecutionError, match=r"atlas of ann_WB .*n_voxels"):
+        run(chosen, tmp_path / "wrong")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["algonauts2021_experts", "algonauts2021_winner"])
+def test_examples_of_2021_cut_down(tmp_path: Path, example: str) -> None:
+    write_miniature("algonauts2021", tmp_path / "data")
+    small = [
+        f"dataset.root={tmp_path / 'data'}",
+        f"networks=[{{name: {ENERGY}, layers: [colour, static.3], input_size: 64}}]",
+        "frames={n: 2}",
+        "compress.components=8",
+        "compress.fewer=allow",
+        "folds.n=3",
+        "significance.permutations=0",
+    ]
+    config = load_config(Path("examples") / f"{example}.yaml", small)
+    run_experiment(config, tmp_path / "out", progress=Silent())
+    scores = read_table(tmp_path / "out" / "scores.csv")
+    combined = [row for row in scores if row["ensemble"] != "none"]
+    assert {row["roi"] for row in combined} == ({"WB"} if example.endswith("experts") else set(MINI_ROIS))
+    assert all(row["gain"] for row in combined)
+    track = "full" if example.endswith("experts") else "mini"
+    assert (tmp_path / "out" / "submission" / f"{track}_track.zip").is_file()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,17 @@ import pytest
 
 from tests.datasets.series_files import RUNS, SETTINGS, write_series
 from tests.experiment.miniature import read_table
-from voxelcast.core.errors import AlignmentError, ConfigError, DataError, OptionError, UnknownNameError
+from voxelcast.core.errors import (
+    AlignmentError,
+    ConfigError,
+    DataError,
+    OptionError,
+    UnknownNameError,
+    VoxelcastWarning,
+)
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.run import run_experiment
+from voxelcast.experiment.run import estimate_experiment, run_experiment
 from voxelcast.experiment.settings_file import load_config, parse_config
 from voxelcast.store.steps import StepStore
 from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
@@ -111,8 +120,11 @@ def test_a_joint_search_counts_components_not_delays(root: Path, tmp_path: Path)
 
 
 def test_shuffled_responses_score_nothing(root: Path, tmp_path: Path) -> None:
-    rows = _run(root, tmp_path / "out", control="shuffle")
-    assert all(abs(float(row["score"])) < 0.2 for row in rows)
+    rows = _run(root, tmp_path / "out", control="shuffle", shuffles=9)
+    control = {row["roi"]: row for row in read_table(tmp_path / "out" / "control.csv")}
+    assert {roi: row["score"] for roi, row in control.items()} == {row["roi"]: row["score"] for row in rows}
+    assert all(abs(float(row["shuffled_mean"])) < 0.2 for row in control.values())
+    assert float(control["four"]["shuffled_high"]) < float(control["four"]["score"])
 
 
 @pytest.mark.parametrize(
@@ -173,9 +185,56 @@ def test_the_haxby_example(real_data: Path, tmp_path: Path) -> None:
     assert float(found["ventral_temporal"]["score"]) > 0.55
     assert found["ventral_temporal"]["n_significant_voxels"] == "1"
     assert float(found["brain"]["score"]) > 0.1
-    shuffled = rows("shuffled", "control=shuffle")
-    assert all(abs(float(row["score"])) < 0.06 for row in shuffled.values())
-    assert all(int(row["n_significant_voxels"]) == 0 for row in shuffled.values())
+    rows("shuffled", "control=shuffle", "shuffles=5")
+    for row in read_table(tmp_path / "shuffled" / "control.csv"):
+        assert abs(float(row["shuffled_mean"])) < 0.06
+        assert float(row["shuffled_high"]) < float(row["score"])
+
+
+def _damaged(root: Path, folder: Path, run: str, value: float) -> Path:
+    """Copy the data, with the first voxel of the ROI ``four`` of another value in one or all volumes of a run."""
+    copy = Path(shutil.copytree(root, folder / "copy"))
+    path = copy / "ann" / f"ann_{run}_bold.nii"
+    image = nib.load(path)
+    values = np.asarray(image.dataobj).copy()
+    voxel = np.unravel_index(1, values.shape[:3])
+    values[(*voxel, 5 if np.isnan(value) else slice(None))] = value
+    nib.save(nib.Nifti1Image(values, image.affine), path)
+    return copy
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+@pytest.mark.parametrize("value", [float("nan"), 7.0])
+def test_a_voxel_that_a_run_lacks_stops_or_is_left_out(
+    value: float, held_out: bool, root: Path, tmp_path: Path
+) -> None:
+    data = _damaged(root, tmp_path, "run2", value)
+    changes: dict[str, Any] = {"rois": "four", "test_runs": ["run2"] if held_out else []}
+    dataset = {"kind": "time_series", "root": str(data), **SETTINGS, "subjects": "ann", **changes}
+    reason = f"no response (NaN) to 40 of {40 if held_out else 120} stimuli"
+    if not np.isnan(value):
+        reason = f"constant in 1 of {1 if held_out else 3} runs, first run2"
+    reason += ", held out" if held_out else ""
+    folds = {"n": 2, "nested": False} if held_out else {"by": "group"}
+    with pytest.raises(DataError, match=re.escape(f"1 of 4 voxels cannot be analysed (voxel 0: {reason})")):
+        _run(data, tmp_path / "stops", dataset=dataset, folds=folds)
+    (row,) = _run(data, tmp_path / "out", dataset=dataset, folds=folds, invalid_voxels="exclude")
+    assert (row["n_voxels"], row["n_excluded_voxels"]) == ("3", "1")
+    (excluded,) = read_table(tmp_path / "out" / "exclusions.csv")
+    assert excluded["reason"] == reason
+    with np.load(tmp_path / "out" / "voxels" / "ann_four.npz") as values:
+        found = values["held_out_r" if held_out else "pearson_r"]
+    assert np.isfinite(found).tolist() == [False, True, True, True]
+
+
+def test_a_dry_run_says_what_it_found(root: Path, tmp_path: Path) -> None:
+    plain = _settings(root, dataset={**_settings(root)["dataset"], "subjects": "all"})
+    with pytest.warns(VoxelcastWarning, match="tr is 2 s in the settings and 1 s in "):
+        lines = estimate_experiment(parse_config(plain, "test"), tmp_path / "out").lines()
+    n_inside = int(np.count_nonzero(nib.load(root / "mask.nii").dataobj))
+    for subject in ("ann", "bob"):
+        line = f"{subject}: 120 stimuli, 1 repetition, voxels: all_voxels {n_inside}, four 4; "
+        assert f"{line}volume 3 x 4 x 2 of 3 x 3 x 3 mm" in lines
 
 
 def test_runs_can_be_given_folds(root: Path, tmp_path: Path) -> None:

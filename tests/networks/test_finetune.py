@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, StimulusError, StoreError
+from voxelcast.core.progress import Silent
 from voxelcast.networks.checkpoints import find_head
 from voxelcast.networks.finetune import FinetuneSettings, finetune, load_trainee
 from voxelcast.networks.labelled_images import list_image_folder, validate
@@ -154,7 +155,7 @@ def test_a_fraction_is_balanced_and_follows_the_seed(folder):
     ("content", "error", "message"),
     [
         (None, MissingFileError, "does not exist"),
-        ("{", DataError, "is not JSON"),
+        ("{", DataError, "cannot be read as JSON"),
         ('{"red": 0, "green": 1}', DataError, "1 of 3 are not in it (first 'blue')"),
         ('{"red": 0, "green": 1, "blue": 1}', DataError, "got 1 twice"),
         ('{"red": 0, "green": 1, "blue": "2"}', DataError, "must map folder names to class indices"),
@@ -209,6 +210,65 @@ def test_networks_that_do_not_classify_images_are_refused(folder):
         load_trainee(NetworkSettings("torchvision/r3d_18", "fc", "random"), images)
     with pytest.raises(OptionError, match="does not classify images one by one"):
         validate(load_network("voxelcast/motion_energy", weights=None, layers=["all"]), images)
+
+
+@pytest.fixture(scope="module")
+def crops(real_data, tmp_path_factory):
+    """Six pictures as classes: 100 crops of the left half of each to learn from, 20 of the right half to be named."""
+    root, rng = tmp_path_factory.mktemp("crops"), np.random.default_rng(0)
+    for path in sorted((real_data / "pictures").iterdir()):
+        picture = Image.open(path).convert("RGB").resize((192, 192))
+        for part, n, first in (("learn", 100, 0), ("name", 20, 96)):
+            folder = root / part / path.stem
+            folder.mkdir(parents=True)
+            for k in range(n):
+                left, top = first + int(rng.integers(33)), int(rng.integers(128))
+                picture.crop((left, top, left + 64, top + 64)).save(folder / f"{k}.png")
+    return root
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.said = []
+
+    def note(self, message):
+        self.said.append(message)
+
+
+MOBILENET = "mobilenet_v2_1.0_224_coral_tv.pth"
+HEAD = {"trainable": "head", "batch": 6}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fraction", "name", "weights", "options", "learns"),
+    [
+        (0.01, "torchvision/mobilenet_v2", MOBILENET, {**HEAD, "epochs": 15, "lr_head": 0.1}, True),
+        (0.1, "torchvision/mobilenet_v2", MOBILENET, {**HEAD, "epochs": 5, "lr_head": 0.03}, True),
+        (0.1, NETWORK, "random", {"epochs": 10, "batch": 12, "lr_head": 0.02, "lr_backbone": 0.01}, True),
+        # Its batch norms were folded into the convolutions: as those learn, no activation is left.
+        (0.1, "torchvision/mobilenet_v2", MOBILENET, {"epochs": 2, "batch": 6, "lr_head": 0.03}, False),
+    ],
+    ids=["1 %, head", "10 %, head", "10 %, all", "folded"],
+)
+def test_a_fraction_of_the_labels_is_enough_to_name_what_was_not_seen(
+    crops, real_data, tmp_path, fraction, name, weights, options, learns
+):
+    size: dict = {"input_size": 64, "mean": (0.5,) * 3, "std": (0.5,) * 3} if name != NETWORK else {"input_size": 32}
+    file = "random" if weights == "random" else real_data / "weights" / weights
+    part = list_image_folder(crops / "learn").fraction(fraction, 0)
+    assert len(part) == 600 * fraction
+    trainee = load_trainee(NetworkSettings(name, "fc", file, **size), part)
+    progress, output = Notes(), tmp_path / "tuned.pth"
+    history = finetune(trainee, part, output, FinetuneSettings(**options), device=CPU, progress=progress)
+    assert any("nothing was learnt: top-1 is no better than" in said for said in progress.said) != learns
+    if not learns:
+        assert history[-1]["loss"] == pytest.approx(np.log(6), abs=0.05)
+        return
+    tuned = load_network(name, weights=output, layers=["all"], **size)
+    found = validate(tuned, list_image_folder(crops / "name"))
+    assert (found.n_images, found.n_classes) == (120, 6)
+    assert found.top1 > 1 / 6 + 5 * (1 / 6 * 5 / 6 / 120) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from benchmarks.clips import ClipFrames
+from tests.experiment.miniature import run, settings, write_dataset
 from voxelcast.core.errors import DataError
 from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_from
 from voxelcast.networks.registry import load_network
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -80,3 +82,38 @@ def test_broken_stimuli_and_values_are_reported(stimuli, broken_video):
     network.module.fc.bias.fill_(float("nan"))
     with pytest.raises(DataError, match=r"features of a.mp4, layer fc, must be finite"):
         list(extract(network, stimuli, EVERY_2))
+
+
+two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+
+
+@two_gpus
+def test_every_gpu_gives_the_same_features(stimuli):
+    first, second = (list(extract(_load(device), stimuli, EVERY_2)) for device in ("cuda:0", "cuda:1"))
+    for left, right in zip(first, second, strict=True):
+        for layer, values in left.features.items():
+            assert np.abs(right.features[layer] - values).max() <= 1e-5 * np.abs(values).max(), layer
+
+
+@two_gpus
+@pytest.mark.slow
+def test_a_run_on_two_gpus_uses_both_and_gives_what_one_gives(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where processes lock the GPU that they take
+    root = write_dataset(tmp_path / "data", n=32 * 8)
+    network = {"name": "torchvision/resnet18", "layers": ["algonauts2021"], "weights": "random", "input_size": 64}
+    found = {}
+    for gpus in (1, 2):
+        plain = settings(root, networks=[network], encoders=["ridge"], folds={"n": 3, "nested": False})
+        run(plain | {"compute": {"device": "cuda", "gpus": gpus, "workers": 2}}, tmp_path / f"out{gpus}")
+        results = [StepResult(path) for path in (tmp_path / f"out{gpus}").glob("steps/extract/*/result.npz")]
+        found[gpus] = {
+            record["stimulus_id"]: {layer: values[row] for layer, values in result.arrays("features").items()}
+            for result in results
+            for row, record in enumerate(result.json("stimuli"))
+        }
+        assert len(list(tmp_path.glob("voxelcast-gpu-*.lock"))) == (0 if gpus == 1 else 2)
+    assert len(found[1]) == len(found[2]) == 256
+    for stimulus_id, layers in found[1].items():
+        for layer, values in layers.items():
+            other = found[2][stimulus_id][layer]
+            assert np.abs(other - values).max() <= 1e-4 * np.abs(values).max(), (stimulus_id, layer)

@@ -18,7 +18,8 @@ from voxelcast.report.brain_maps import (
     VolumeMap,
     choose_quantities,
     make_map,
-    read_affine,
+    only_significant,
+    place_map,
     read_voxels,
     write_map,
 )
@@ -61,9 +62,37 @@ def test_volume_files_hold_values_and_affine_and_are_the_same_bytes_again(tmp_pa
     assert np.isfinite(image.get_fdata()).sum() == 3
     first = path.read_bytes()
     assert write_map(tmp_path, "s1_pearson_r", made)[0].read_bytes() == first
-    np.testing.assert_array_equal(read_affine(path, SHAPE), AFFINE)
+    assert int(image.header["sform_code"]) == 1  # a scanner's: nobody said that it is MNI's
+    (said,) = write_map(tmp_path, "mni", place_map(made, None, "MNI"))
+    assert int(nibabel.load(said).header["sform_code"]) == 4
+    nowhere = VolumeMap(made.values, None)
+    placed = place_map(nowhere, said, None)
+    assert isinstance(placed, VolumeMap)
+    assert placed.in_mni
+    np.testing.assert_array_equal(placed.affine, AFFINE)
+    assert not place_map(placed, None, "native").in_mni  # type: ignore[union-attr]
     with pytest.raises(AlignmentError, match="must have the grid"):
-        read_affine(path, (4, 5, 7))
+        place_map(VolumeMap(np.zeros((4, 5, 7)), None), said, None)
+
+
+def test_only_significant_voxels_are_left() -> None:
+    values = {"pearson_r": np.array([0.1, 0.2, 0.3]), "q_value": np.array([0.5, 0.04, 0.05])}
+    shown = only_significant({"V1": values}, 0.05)["V1"]
+    np.testing.assert_array_equal(shown["pearson_r"], [np.nan, 0.2, 0.3])
+    with pytest.raises(DataError, match="V1 has no held_out_q_value"):
+        only_significant({"V1": {**values, "held_out_r": np.ones(3)}}, 0.05)
+
+
+def test_one_scale_for_all_subjects() -> None:
+    from voxelcast.report.brain_pictures import colour_scale
+
+    low, high = VolumeMap(np.full(SHAPE, 0.1), None), VolumeMap(np.full(SHAPE, 0.8), None)
+    both = colour_scale([low, high], "pearson_r")
+    assert (both.low, both.high) == (0.0, pytest.approx(0.8))
+    below = VolumeMap(np.full(SHAPE, -0.5), None)
+    signed = colour_scale([below, high], "pearson_r")
+    assert signed.low == -signed.high == pytest.approx(-0.8)
+    assert signed.colours != both.colours
 
 
 def test_surface_files_are_one_per_hemisphere(tmp_path: Path) -> None:
@@ -95,7 +124,8 @@ def test_quantities_of_an_output(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no values of this dataset"):
         read_voxels(tmp_path, _dataset("V1"))
     r, ceiling = np.array([0.2, 0.1, 0.3]), np.array([0.4, 0.0, 0.5])
-    np.savez(tmp_path / "voxels" / "s1_V1.npz", pearson_r=r, noise_ceiling_r=ceiling, q_value=np.full(3, np.nan))
+    arrays = {"noise_ceiling_r": ceiling, "reliability": ceiling**2, "reliability_se": np.full(3, 0.01)}
+    np.savez(tmp_path / "voxels" / "s1_V1.npz", pearson_r=r, q_value=np.full(3, np.nan), **arrays)
     voxels = read_voxels(tmp_path, _dataset("V1"))["s1"]
     np.testing.assert_allclose(voxels["V1"]["noise_normalised_r"], [0.5, np.nan, 0.6])
     assert choose_quantities(voxels) == ("pearson_r", "noise_ceiling_r", "noise_normalised_r")
@@ -107,11 +137,12 @@ def test_quantities_of_an_output(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "made",
     [
-        VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), 10 * AFFINE),
+        VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), 10 * AFFINE, "MNI152"),
+        VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), 10 * AFFINE, "scanner"),
         VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), None),
         SurfaceMap("fsaverage5", np.linspace(-1, 1, 10_242), np.full(10_242, np.nan)),
     ],
-    ids=["glass", "slices", "surface"],
+    ids=["glass", "native", "slices", "surface"],
 )
 def test_pictures_are_drawn_without_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
     pytest.importorskip("nilearn", reason="pictures need the extra neuroimaging")

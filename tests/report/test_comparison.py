@@ -9,10 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import t
 
 from tests.report.conftest import Page
 from voxelcast.core.errors import MissingFileError, OptionError
-from voxelcast.report.comparison import differences, mean_depth, mean_rows, read_outputs, roi_mean, warnings_of
+from voxelcast.report.comparison import (
+    differences,
+    mean_depth,
+    mean_rows,
+    paired_differences,
+    read_outputs,
+    roi_mean,
+    warnings_of,
+)
 from voxelcast.report.comparison_page import write_comparison
 from voxelcast.testing.results import write_output
 
@@ -32,6 +41,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         table.assign(n_voxels=[10, 90, 40, 60], n_voxels_without_score=[0, 10, 0, 0]).to_csv(
             output / "scores.csv", index=False
         )
+        rng = np.random.default_rng(len(made))
+        (output / "jackknife").mkdir()
+        for roi in ROIS:  # b saw V1's stimuli only
+            for subject in ["a", "b"] if roi == "V1" else ["a"]:
+                arrays = {"without": rng.standard_normal(20) / 100, "units": np.arange(20).astype(str), "n_folds": 1}
+                np.savez(output / "jackknife" / f"{subject}_{roi}.npz", **arrays)
         with (output / "config.yaml").open("a") as file:
             yaml.safe_dump({"networks": [{"name": network, "layers": "all"}], "compress": {"method": method}}, file)
         made.append(output)
@@ -76,6 +91,28 @@ def test_page_names_every_output(folders: list[Path], tmp_path: Path) -> None:
     assert path.read_bytes() == write_comparison(folders, tmp_path / "again.html").read_bytes()
 
 
+def test_differences_are_paired_by_stimulus(folders: list[Path], tmp_path: Path) -> None:
+    first, second = read_outputs(folders)
+    ((label, rows),) = paired_differences([first, second])
+    assert label == "second"
+    found = dict(rows)
+    assert found["EBA"] == found["all ROIs"] == "no nested interval"
+    judged = found["V1"]
+    assert not isinstance(judged, str)
+    with_a, with_b = (one.results.jackknife for one in (second, first))
+    without = np.mean([with_a[s, "V1"]["without"] - with_b[s, "V1"]["without"] for s in "ab"], axis=0)
+    assert judged.value == pytest.approx(
+        roi_mean(second, "V1", by_voxel=False).score - roi_mean(first, "V1", by_voxel=False).score
+    )
+    se = np.sqrt(19 / 20 * np.square(without - without.mean()).sum())
+    assert (judged.high - judged.low) / 2 == pytest.approx(t.ppf(0.975, 19) * se)
+    assert judged.p == pytest.approx(2 * t.sf(abs(judged.value) / se, 19))
+    page = Page(write_comparison(folders, tmp_path / "both.html").read_text(encoding="utf-8"))
+    table = page.table("Differences from first").set_index("ROI")
+    assert table.loc["V1", "difference"] == f"{judged.value:.3f}".replace("-", "−")
+    assert "not judged" in page.text
+
+
 def test_order_of_the_outputs_changes_no_name(folders: list[Path]) -> None:
     there = {o.label: roi_mean(o, "V1", by_voxel=False).score for o in read_outputs(folders)}
     back = {o.label: roi_mean(o, "V1", by_voxel=False).score for o in read_outputs(folders[::-1])}
@@ -102,7 +139,7 @@ def test_depth_of_the_chosen_layers(folders: list[Path]) -> None:
     order = ["layer1.0.conv", "layer1.1.conv", "layer1.2.conv"]
     for roi in ROIS:
         chosen = output.results.scores.loc[output.results.scores["roi"] == roi, "layer"]
-        assert mean_depth(output, roi) == pytest.approx(np.mean([order.index(layer) / 2 for layer in chosen]))
+        assert mean_depth(output, roi) == pytest.approx(np.mean([(order.index(layer) + 1) / 4 for layer in chosen]))
 
 
 @pytest.mark.parametrize(

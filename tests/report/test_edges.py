@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.report.conftest import read_page
-from voxelcast.core.errors import DataError, MissingFileError, VoxelcastError
+from voxelcast.core.errors import ConfigError, DataError, MissingFileError, VoxelcastError
 from voxelcast.report.page import write_report
 from voxelcast.testing.results import write_output
 
@@ -193,9 +193,9 @@ def test_missing_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "error", "message"),
     [
-        ("notes.json", "{", DataError, "notes.json cannot be understood"),
+        ("notes.json", "{", DataError, "notes.json cannot be read as JSON"),
         ("notes.json", json.dumps({"a": 1}), DataError, "must hold a list; got dict"),
-        ("config.yaml", "a: [", DataError, "config.yaml cannot be understood"),
+        ("config.yaml", "a: [", ConfigError, "config.yaml is not YAML"),
         ("provenance.json", "[]", DataError, "must hold a dict; got list"),
         ("scores.csv", "subject,roi\nsub01,V1\n", DataError, r"lacks the column\(s\) network, weights"),
         ("scores.csv", "", DataError, "cannot be read as CSV"),

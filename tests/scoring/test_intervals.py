@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import norm, t
+from scipy.stats import norm, t, ttest_1samp
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.scoring import intervals as module
 from voxelcast.scoring.correlation import cross_validated_r, olkin_pratt
-from voxelcast.scoring.intervals import Judged, difference_interval, few_stimuli, influence_weights, score_interval
+from voxelcast.scoring.intervals import (
+    Judged,
+    difference_interval,
+    few_stimuli,
+    influence_weights,
+    judge_difference,
+    score_interval,
+    score_without,
+)
 
 FOLDS = np.arange(48) % 4
 GROUPS = [f"g{row % 4}{row // 8}" for row in range(48)]
@@ -171,3 +179,27 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     for cell in chosen:
         for check in measure(cell, 120, seed=1):
             assert check.holds, check
+
+
+def test_a_judged_difference_of_means_is_students_test() -> None:
+    d = np.random.default_rng(3).normal(0.2, 1.0, 40)
+    without = (d.sum() - d) / (len(d) - 1)
+    found = judge_difference(float(d.mean()), without, n_folds=1, level=0.9)
+    known = ttest_1samp(d, 0.0)
+    assert found.p == pytest.approx(known.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(known.confidence_interval(0.9)))
+
+
+def test_differences_from_kept_scores_are_those_of_the_predictions() -> None:
+    Y, P = pair(30, 3)
+    Q = 0.5 * P + np.random.default_rng(5).standard_normal(P.shape)
+    judged = Judged(FOLDS[:30])
+    kept = [score_without(Y, part, judged, [f"s{k}" for k in range(30)]) for part in (P, Q)]
+    assert kept[0] is not None
+    assert kept[1] is not None
+    scores = [np.mean(cross_validated_r(Y, part, judged.fold_ids)) for part in (P, Q)]
+    found = judge_difference(scores[0] - scores[1], kept[0].without - kept[1].without, kept[0].n_folds)
+    whole = difference_interval(Y, P, Q, judged)
+    assert (found.low, found.high) == pytest.approx((whole.low, whole.high))
+    assert list(kept[0].units[:2]) == ["s0", "s1"]
+    assert score_without(Y, P, Judged(FOLDS[:30], ["one"] * 30), ["x"] * 30) is None

@@ -9,14 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import yaml
-
 from voxelcast.app.discovery import Found
 from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.execution.journal import FILE_NAME
 from voxelcast.execution.status import RunStatus, read_status
 from voxelcast.report.summary import config_networks
 from voxelcast.results.read import Results, read_overview
+from voxelcast.store.readers.plain import read_yaml
 
 State = Literal["finished", "running", "stopped", "unreadable"]
 STATES: Final[tuple[State, ...]] = ("finished", "running", "stopped", "unreadable")
@@ -132,10 +131,8 @@ def _results(folder: Path) -> tuple[Results | None, str]:
         return None, "no config.yaml: a run was stopped before it did anything; run it again, or delete the folder"
     try:
         return read_overview(folder), ""
-    except VoxelcastError as error:
+    except (VoxelcastError, OSError) as error:
         return None, str(error)
-    except (OSError, UnicodeDecodeError) as error:
-        return None, f"cannot be read: {error}"
 
 
 def _why_stopped(results: Results | None) -> str:
@@ -152,15 +149,13 @@ def _status(folder: Path) -> tuple[RunStatus | None, str]:
         return read_status(folder), ""
     except (VoxelcastError, OSError) as error:
         return None, str(error)
-    except (ValueError, KeyError, TypeError) as error:
-        return None, f"{FILE_NAME} cannot be understood ({type(error).__name__}: {error}); run the experiment again"
 
 
 def _config(folder: Path) -> Mapping[str, Any]:
     """Read the settings of an experiment without results, as far as they can be read."""
     try:
-        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        config = read_yaml(folder / "config.yaml", "settings")
+    except (VoxelcastError, OSError):
         return {}  # the reason says so already
     return config if isinstance(config, dict) else {}
 

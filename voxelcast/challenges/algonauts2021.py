@@ -31,12 +31,10 @@ from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS, WHOLE_BRAIN
 from voxelcast.datasets.readers.pickles import load_pickle
-from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.ceiling import split_half_ceiling_r
 
 TRACK_ROIS: Final[Mapping[str, tuple[str, ...]]] = {"mini": MINI_ROIS, "full": (WHOLE_BRAIN,)}
 """ROIs of each track, in the order of the challenge's own file."""
-
-_MOST_SPLITS = 1000  # 10 repetitions have 126; up to 12 repetitions all splits are used
 
 
 @register_challenge
@@ -102,6 +100,11 @@ class Algonauts2021(Challenge):
         asked = TRACK_ROIS[self.track_of_file(path)]
         return [(subject, roi) for subject, roi in super().rois_of(path, dataset) if roi in asked]
 
+    def split(self, values: Mapping[Part, FloatArray], datasets: Sequence[Dataset]) -> dict[Part, FloatArray]:
+        """Leave out the ROIs of the mini track that stand beside the whole brain."""
+        beside = TRACK_ROIS["mini"] if self.track(datasets) == "full" else ()
+        return {part: array for part, array in values.items() if part[1] not in beside}
+
     def summary(self, shapes: Mapping[Part, Shape]) -> str:
         """Count subjects, ROIs and voxels."""
         n_subjects, n_rois = (len({part[k] for part in shapes}) for k in (0, 1))
@@ -153,7 +156,7 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
                 f"{values.shape}, which should be (n_stimuli, n_repetitions, n_voxels)"
             )
         r = correlation(name, mean_over_repetitions(values), predicted[part])
-        ceiling = noise_ceiling_r(values, max_splits=_MOST_SPLITS)
+        ceiling = split_half_ceiling_r(values)
         normalised = np.full(r.shape, np.nan)
         np.divide(r, ceiling, out=normalised, where=ceiling > 0)
         voxels[part] = {"pearson_r": r, "noise_ceiling_r": ceiling, "score": normalised, "unclipped": normalised}

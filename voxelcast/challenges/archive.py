@@ -7,7 +7,6 @@ import pickle
 import pickletools
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from typing import Final
 
 from voxelcast.core.checks import check_inside
 from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError
+from voxelcast.store.readers.archives import opened_zip, unpack
 
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -67,9 +67,7 @@ def member_files(path: Path, limits: Mapping[str, int]) -> Iterator[dict[str, Pa
     elif path.is_file():
         with tempfile.TemporaryDirectory() as folder:
             files = {name: Path(folder) / name for name in limits}
-            for name, data in read_members(path, limits).items():
-                files[name].parent.mkdir(exist_ok=True)
-                files[name].write_bytes(data)
+            unpack_members(path, limits, files)
             yield files
         return
     else:
@@ -81,26 +79,23 @@ def member_files(path: Path, limits: Mapping[str, int]) -> Iterator[dict[str, Pa
     yield files
 
 
-def read_members(path: Path, wanted: Mapping[str, int]) -> dict[str, bytes]:
-    """Read the files that a zip must hold, and nothing else; ``wanted`` has the most bytes that each may take.
+def unpack_members(path: Path, wanted: Mapping[str, int], files: Mapping[str, Path]) -> None:
+    """Unpack the files that a zip must hold, and nothing else; ``wanted`` has the most bytes that each may take.
 
     Raises DataError if it is no zip, is damaged or encrypted, lacks a file, or holds others; UnsafeFileError if a name
     leads outside, or a file is larger than it may be.
     """
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path.name} is not a zip archive; zip {_shown(list(wanted))} without a folder around it")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            inside = [member for member in archive.infolist() if not member.is_dir()]
-            _check_names(path.name, [member.filename for member in inside], list(wanted))
-            members = {member.filename: member for member in inside}
-            for name, limit in wanted.items():
-                check_size(f"{name} in {path.name}", members[name].file_size, limit)
-                if members[name].flag_bits & 1:
-                    raise DataError(f"{path.name} is encrypted; the server has no password: zip it without one")
-            return {name: archive.read(members[name]) for name in wanted}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(f"{path.name} cannot be read as a zip archive ({error}); make it again") from error
+    with opened_zip(path, remedy=f"zip {_shown(list(wanted))} without a folder around it") as archive:
+        inside = [member for member in archive.infolist() if not member.is_dir()]
+        _check_names(path.name, [member.filename for member in inside], list(wanted))
+        members = {member.filename: member for member in inside}
+        for name, limit in wanted.items():
+            check_size(f"{name} in {path.name}", members[name].file_size, limit)
+        for name in wanted:
+            files[name].parent.mkdir(exist_ok=True)
+            with files[name].open("wb") as file:
+                for piece in unpack(archive, members[name], f"{name} in {path.name}"):
+                    file.write(piece)
 
 
 def check_size(name: str, size: int, limit: int) -> None:

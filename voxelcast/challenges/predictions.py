@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from voxelcast.challenges.registry import challenge_of, challenge_of_rule
@@ -18,6 +16,8 @@ from voxelcast.datasets.base import Dataset
 from voxelcast.results.read import ROI_ORDER
 from voxelcast.results.write import PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.atomic import save_arrays, write_text
+from voxelcast.store.readers.arrays import open_npy
+from voxelcast.store.readers.tables import read_table
 
 
 def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatArray]:
@@ -45,7 +45,7 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
                     raise DataError(f"{subject} {roi} is predicted in both {first} and {output}; give one of them")
                 table = pair_file(output, STIMULUS_FILE, (subject, roi))
                 check_same_stimuli(f"predictions in {path}", _ids(table), "the held-out stimuli of the dataset", ids)
-                found[subject, roi] = (path, np.load(path, allow_pickle=False))
+                found[subject, roi] = (path, open_npy(path, "predictions"))
     for output in outputs:
         for part, reason in missing_parts(output).items():
             if part not in found and part[0] in dataset.subjects and part[1] in dataset.rois(part[0]):
@@ -63,8 +63,13 @@ def read_outputs(outputs: Sequence[Path], dataset: Dataset) -> dict[Part, FloatA
 def missing_parts(output: Path) -> dict[Part, str]:
     """Read which subjects and ROIs failed in a run, and why: nothing where its results are complete."""
     table = output / "scores.csv"
-    rows = _rows(table) if table.is_file() else []
-    return {(row["subject"], row["roi"]): row["missing"] for row in rows if row.get("missing")}
+    if not table.is_file():
+        return {}
+    found = read_table(table, ("subject", "roi"))
+    if "missing" not in found.names:
+        return {}
+    columns = (found.column(name) for name in ("subject", "roi", "missing"))
+    return {(subject, roi): reason for subject, roi, reason in zip(*columns, strict=True) if reason}
 
 
 def _ids(table: Path) -> list[str]:
@@ -72,12 +77,7 @@ def _ids(table: Path) -> list[str]:
         raise MissingFileError(
             f"{table} does not exist, which says what stimuli were predicted; run the experiment again"
         )
-    return [row["stimulus_id"] for row in _rows(table)]
-
-
-def _rows(table: Path) -> list[dict[str, str]]:
-    with table.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_table(table, ("stimulus_id",)).column("stimulus_id")
 
 
 def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | None = None) -> ChallengeScore:
@@ -117,7 +117,7 @@ def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | No
     measured = scorer.split(_measured(datasets, pairs), datasets)
     if not predicted:
         predicted = challenge.read(path, {part: (y.shape[0], y.shape[-1]) for part, y in measured.items()})
-    return scorer.score(measured, predicted)
+    return scorer.score_on(measured, predicted, datasets)
 
 
 def _measured(datasets: Sequence[Dataset], pairs: Sequence[Part]) -> dict[Part, FloatArray]:

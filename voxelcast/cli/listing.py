@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from voxelcast.cli.options import PATH, SETTINGS
+from voxelcast.cli.options import PATH, SETTINGS, check_absent
 from voxelcast.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -98,7 +98,9 @@ def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> 
     from voxelcast.datasets.registry import open_dataset
     from voxelcast.experiment.settings_file import parse_dataset
     from voxelcast.store.atomic import write_text
+    from voxelcast.store.readers.tables import shown_cell
 
+    check_absent(output, "--output")
     table = open_dataset(parse_dataset(name, root, settings)).metadata()
     if not table:
         raise DataError(f"dataset {name} has no metadata of its stimuli; bold_moments has")
@@ -108,7 +110,8 @@ def metadata(name: str, root: Path, settings: tuple[str, ...], output: Path) -> 
     writer.writeheader()
     for stimulus_id, facts in table.items():
         cells = {name: json.dumps(cell) if isinstance(cell, list | dict) else cell for name, cell in facts.items()}
-        writer.writerow({"stimulus_id": stimulus_id, **cells})
+        cells = {"stimulus_id": stimulus_id, **cells}
+        writer.writerow({name: shown_cell(cell) if isinstance(cell, str) else cell for name, cell in cells.items()})
     write_text(output, text.getvalue())
     click.echo(f"{len(table)} stimuli, {len(columns)} columns: {output}")
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import tempfile
+import threading
+import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -22,6 +27,9 @@ from voxelcast.cli.rsa import rsa
 from voxelcast.cli.simulate import demo, simulate
 from voxelcast.cli.submission import score, submission
 from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
+
+_STOPPED: Final = "stopped; run the same command again to go on"
+_PYTHONS: Final = warnings.showwarning
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -73,6 +81,8 @@ for command in _COMMANDS:
 
 def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
     """Run a command line and exit; an error or a warning is one line on standard error."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in good order, as after Ctrl-C
     warnings.showwarning = _show_warning
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that are not needed
     try:
@@ -84,29 +94,45 @@ def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else program
         _stop(f"{error.format_message().rstrip('.')}; see {command} --help", error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        _stop("stopped; run the same command again to go on", 130)
+    except KeyboardInterrupt:
+        _stop(_STOPPED, 130)
+    except click.Abort as error:  # click makes it of Ctrl-C, and of an EOFError, which is no wish of the user's
+        if isinstance(error.__cause__, EOFError):
+            _log(error.__cause__)
+        _stop(_STOPPED, 130)
     except VoxelcastError as error:
         _stop(str(error), 1)
     except OSError as error:
         _stop(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}", 1)
+    except Exception as error:
+        _log(error)
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Show what is said to users as a line, and other packages' warnings as Python does."""
-    if issubclass(category, VoxelcastWarning):
-        print(f"voxelcast: warning: {' '.join(str(message).split())}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno, line), file=file or sys.stderr, end="")
+def _log(error: BaseException) -> None:
+    """Stop over what nobody foresaw: a line for the user, the traceback in a file of theirs."""
+    said = f"{type(error).__name__}: {error}"[:300]
+    log = f"voxelcast {voxelcast.__version__}: {sys.argv}\n{''.join(traceback.format_exception(error))}"
+    with suppress(OSError):
+        with tempfile.NamedTemporaryFile("wb", prefix="voxelcast-", suffix=".log", delete=False) as file:
+            file.write(log.encode(errors="backslashreplace"))
+        _stop(f"unforeseen error ({said}); please report it with its log: {file.name}", 1)
+    _stop(f"unforeseen error ({said}), of which no log can be written in {tempfile.gettempdir()}; please report it", 1)
 
 
-def _stop(message: str, code: int) -> None:
-    print(f"voxelcast: {' '.join(message.split())}", file=sys.stderr)
+def _stop(message: str, code: int) -> NoReturn:
+    print(f"voxelcast: {_one_line(message)}", file=sys.stderr)
     sys.exit(code)
+
+
+def _one_line(message: str) -> str:
+    """Return a message in one line, without characters that a terminal would obey."""
+    line = " ".join(message.split())
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Say a warning of ours in one line; others as Python does."""
+    if issubclass(category, VoxelcastWarning):
+        print(f"voxelcast: warning: {_one_line(str(message))}", file=sys.stderr)
+    else:
+        _PYTHONS(message, category, *where, **more)

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from voxelcast.core.checks import check_utf8, home_expanded
 from voxelcast.core.errors import OptionError, UnwritableError
 
 if TYPE_CHECKING:
     from voxelcast.datasets.base import Dataset
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """A path; ``~`` stands for the home folder also where the shell left it."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, parameter, context)))
+        check_utf8(str(path), "path")
+        return home_expanded(path)
+
+
+PATH = _Path(path_type=Path)
 OUTPUTS = click.argument("outputs", nargs=-1, required=True, type=PATH, metavar="OUTPUT...")
 SETTINGS = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 ON = click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
@@ -24,7 +35,7 @@ DATASET = "KIND:ROOT|FILE"
 
 def check_absent(path: Path, option: str) -> None:
     """Raise UnwritableError if a file to be written is there already; ``option`` names another."""
-    if path.exists():
+    if path.is_symlink() or path.exists():
         raise UnwritableError(f"{path} is there already; choose another {option}")
 
 

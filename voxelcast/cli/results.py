@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -39,12 +38,23 @@ def report(outputs: tuple[Path, ...], path: Path | None) -> None:
     type=PATH,
     help="A NIfTI file of the same grid, where the dataset does not say where it lies (Algonauts 2021: example.nii).",
 )
+@click.option("--space", type=click.Choice(["MNI", "native"]), help="Where the files do not say it, or say it wrongly.")
+@click.option("--significant", type=float, metavar="Q", help="Leave out voxels whose q-value is above Q, e.g. 0.05.")
 @click.option("--pictures/--no-pictures", default=True, help="Draw each map as PNG too, for the report.")
-def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: Path | None, pictures: bool) -> None:
+def maps(
+    output: Path,
+    quantities: tuple[str, ...],
+    source: str | None,
+    image: Path | None,
+    space: str | None,
+    significant: float | None,
+    pictures: bool,
+) -> None:
     """Write OUTPUT/brain_maps/<subject>_<quantity>.nii.gz (volumes) or _hemi-L/R.func.gii (surfaces), and pictures.
 
-    OUTPUT is the output folder of a run or of voxelcast score. The report, where there is one, is written again with
-    the pictures in it.
+    OUTPUT is the output folder of a run or of voxelcast score. Volumes in MNI coordinates are drawn as glass brains,
+    others in slices of their own grid; a quantity has one colour scale for all subjects. The report, where there is
+    one, is written again with the pictures in it.
     """
     from voxelcast.report import brain_maps
     from voxelcast.report.page import write_report
@@ -52,18 +62,23 @@ def maps(output: Path, quantities: tuple[str, ...], source: str | None, image: P
 
     dataset = open_dataset(source or str(output / "config.yaml"))
     found = brain_maps.read_voxels(output, dataset)
+    made: dict[str, dict[str, brain_maps.BrainMap]] = {}
     for subject, voxels in found.items():
-        for quantity in brain_maps.choose_quantities(voxels, quantities):
-            there = {roi: values[quantity] for roi, values in voxels.items() if quantity in values}
-            brain_map = brain_maps.make_map(dataset, subject, there)
-            if image is not None and isinstance(brain_map, brain_maps.VolumeMap):
-                brain_map = replace(brain_map, affine=brain_maps.read_affine(image, brain_map.values.shape))
+        shown = voxels if significant is None else brain_maps.only_significant(voxels, significant)
+        for quantity in brain_maps.choose_quantities(shown, quantities):
+            there = {roi: values[quantity] for roi, values in shown.items() if quantity in values}
+            brain_map = brain_maps.place_map(brain_maps.make_map(dataset, subject, there), image, space)
+            made.setdefault(quantity, {})[subject] = brain_map
+    for quantity, by_subject in made.items():
+        for subject, brain_map in by_subject.items():
             name = pair_name(subject, quantity)
             written = brain_maps.write_map(output / brain_maps.FOLDER, name, brain_map)
             if pictures:
-                from voxelcast.report.brain_pictures import draw_map
+                from voxelcast.report.brain_pictures import colour_scale, draw_map
 
-                written.append(draw_map(output / brain_maps.FOLDER / f"{name}.png", brain_map, subject, quantity))
+                scale = colour_scale(list(by_subject.values()), quantity)
+                path = output / brain_maps.FOLDER / f"{name}.png"
+                written.append(draw_map(path, brain_map, subject, quantity, scale))
             click.echo(f"{subject} {quantity}: {', '.join(path.name for path in written)}")
     absent = [f"{s} {roi}" for s in dataset.subjects for roi in dataset.rois(s) if roi not in found.get(s, {})]
     if absent:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from voxelcast.cli.options import DATASET, OUTPUTS, PATH, SETTINGS, open_datasets
+from voxelcast.core.errors import UnwritableError
 
 if TYPE_CHECKING:
     from voxelcast.core.arrays import FloatArray
@@ -41,6 +42,8 @@ def make(outputs: tuple[Path, ...], sources: tuple[str, ...], folder: Path | Non
     predictions: dict[tuple[str, str], FloatArray] = {}
     for dataset in datasets:
         predictions |= read_outputs(outputs, dataset)
+    if folder is not None and folder.is_dir() and any(folder.iterdir()):
+        raise UnwritableError(f"{folder} holds files already; choose another --folder, which is new or empty")
     path = challenge.write(predictions, datasets, folder or outputs[0] / "submission")
     click.echo(challenge.check(path, datasets))
     click.echo(f"submission: {path}")
@@ -94,7 +97,10 @@ def score(
     KEY=VALUE are settings of the dataset, e.g. subjects=[sub01], or of the experiment file.
     """
     from voxelcast.challenges import challenge_of, score_predictions, write_score
+    from voxelcast.store.lock import check_folder
 
+    if output is not None:
+        check_folder(output, "beside.csv", "a score's")
     datasets = open_datasets(sources, settings)
     result = score_predictions(predictions, datasets, rule=rule)
     for part in result.parts:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
 import posixpath
+import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,27 @@ def _shown(names: Iterable[object], limit: int = 12) -> str:
     listed = [str(name) for name in names]
     tail = f", ... ({len(listed)} in all)" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + tail
+
+
+def nfc(text: str) -> str:
+    """Return text in composed Unicode: names are joined in this form, however their files write them."""
+    return unicodedata.normalize("NFC", text)
+
+
+def home_expanded(path: Path) -> Path:
+    """Return a path whose ``~`` stands for the home folder; one whose home is not known stays as it is."""
+    with suppress(RuntimeError):
+        return path.expanduser()
+    return path
+
+
+def check_utf8(name: str, what: str) -> None:
+    """Raise DataError for a name that is no UTF-8: no table could hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(name)
+        raise DataError(f"{what} {shown!r} is not UTF-8; rename it") from None
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

@@ -41,6 +41,8 @@ class ResponseSet:
         Responses in ``unit``; NaN marks a missing repetition.
     unit : str
         E.g. ``"beta"`` or ``"spike count"``.
+    faults : mapping of int to str
+        Why voxels, by their index, cannot be analysed, as far as the dataset knows it; their values are NaN.
     """
 
     subject: str
@@ -48,6 +50,7 @@ class ResponseSet:
     stimulus_ids: tuple[str, ...]
     values: FloatArray
     unit: str = "arbitrary"
+    faults: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.values.shape[0] != len(self.stimulus_ids):
@@ -91,6 +94,37 @@ class ResponseSet:
         total = np.where(there, self.values, 0.0).sum(axis=1, dtype=np.float64)
         mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         return mean
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large a subject's responses are and where their voxels lie, as far as it is known before they are read.
+
+    Parameters
+    ----------
+    n_stimuli : int
+        Of both splits.
+    n_repetitions : int or None
+        The most that any stimulus has.
+    voxels : mapping of ROI to int
+        Number of voxels.
+    space : str
+        E.g. ``"volume 91 x 109 x 91 of 2 x 2 x 2 mm, MNI"``.
+    """
+
+    n_stimuli: int
+    n_repetitions: int | None = None
+    voxels: Mapping[str, int] = field(default_factory=dict)
+    space: str = ""
+
+    def shown(self) -> str:
+        """Say it in a line."""
+        n = self.n_repetitions
+        repetitions = "" if n is None else f", {n} repetition{'' if n == 1 else 's'}"
+        named = [f"{roi} {size}" for roi, size in self.voxels.items()]
+        more = f" and {len(named) - 6} more ROIs" if len(named) > 6 else ""
+        voxels = f", voxels: {', '.join(named[:6])}{more}" if named else ""
+        return f"{self.n_stimuli} stimuli{repetitions}{voxels}{f'; {self.space}' if self.space else ''}"
 
 
 @dataclass(frozen=True)
@@ -140,11 +174,14 @@ class VoxelIndices:
         From 0.
     affine : ndarray of shape (4, 4) or None
         From indices to millimetres; None where the dataset does not say.
+    space : str
+        Coordinate system, e.g. ``"MNI152NLin2009cAsym"``; empty where the dataset does not say, or it is the subject's.
     """
 
     shape: tuple[int, ...]
     indices: IntArray
     affine: FloatArray | None = None
+    space: str = ""
 
     @property
     def n_voxels(self) -> int:
@@ -255,6 +292,13 @@ class Dataset(ABC):
             For ``split="test"`` where the test responses are not public (see ``has_test_responses``).
         """
 
+    def published_ceiling_r2(self, subject: str, roi: str) -> FloatArray | None:
+        """Noise ceiling of the mean responses to held-out stimuli that comes with the dataset, (n_voxels,).
+
+        The signal's share of their variance, from 0 to 1; NaN where unknown; None where there is none.
+        """
+        return None
+
     @abstractmethod
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Files whose bytes determine ``responses(subject, roi, ...)``: their hash goes into step keys."""
@@ -262,6 +306,20 @@ class Dataset(ABC):
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
         """Say where the voxels lie in the volume or on the surface, for brain maps; None where that is not known."""
         return None
+
+    def extent(self, subject: str) -> Extent:
+        """Say how large a subject's responses are, without reading them; by default the number of stimuli alone."""
+        check_known("subject", subject, self.subjects, where="in this dataset")
+        return Extent(len(self.train_stimuli) + len(self.test_stimuli))
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what is odd about the files and yet may be right, a line each, such as a TR that a header contradicts."""
+        return ()
+
+    @property
+    def reads_together(self) -> bool:
+        """Whether reading one ROI costs as much as reading all of a subject, so that one process should read them."""
+        return False
 
     def check_roi(self, subject: str, roi: str) -> None:
         """Raise UnknownNameError for a subject or ROI that was not chosen."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, one_line
-from voxelcast.datasets.readers.values import read_table
+from voxelcast.core.errors import DataError, OptionError, ShapeError, VoxelcastWarning
+from voxelcast.store.readers.guard import read_text
+from voxelcast.store.readers.tables import as_numbers, number_of, read_table
 
 ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 
@@ -20,24 +24,31 @@ ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 def read_events(path: Path, run_seconds: float) -> pd.DataFrame:
     """Read the events of a run: a table with the columns ``onset``, ``duration`` (s) and ``trial_type``, as in BIDS.
 
-    Tab-separated; a ``.csv`` has commas. An event that begins after the run ends belongs to another run. Raises
+    Tab-separated; a ``.csv`` has commas. Trial types are text as it stands; events whose type is ``n/a`` or empty are
+    left out with a VoxelcastWarning. An event that begins after the run ends belongs to another run. Raises
     MissingFileError, DataError where the file is missing, lacks a column, or a time is none.
     """
-    frame = _read_columns(path, "events", (ONSET, DURATION, CONDITION))
-    events = pd.DataFrame({CONDITION: frame[CONDITION].astype(str).to_numpy()})
+    table = read_table(path, (ONSET, DURATION, CONDITION), "events", separator="," if path.suffix == ".csv" else "\t")
+    times = []
     for name in (ONSET, DURATION):
-        events[name] = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64)
-        bad = ~np.isfinite(events[name].to_numpy())
-        if bad.any():
-            got = frame[name].to_numpy()[int(bad.argmax())]
-            raise DataError(f"{path}: {name} must be seconds; got {got!r} in event {int(bad.argmax()) + 1}; correct it")
-    onset, duration = events[ONSET].to_numpy(), events[DURATION].to_numpy()
-    if len(events) and ((duration < 0).any() or onset.max() >= run_seconds):
+        numbers = [number_of(cell) for cell in table.column(name)]
+        bad = [place for place, number in enumerate(numbers) if number is None or isnan(number)]
+        if bad:
+            got = table.column(name)[bad[0]]
+            raise DataError(f"{path}: {name} must be seconds; got {got!r} in event {bad[0] + 1}; correct it")
+        times.append(np.array(numbers, dtype=np.float64))
+    onset, duration = times
+    if len(onset) and ((duration < 0).any() or onset.max() >= run_seconds):
         raise DataError(
             f"{path}: events must begin before the run ends ({run_seconds:g} s) and last 0 s or longer; got an onset "
             f"of {onset.max():g} s and a duration of {duration.min():g} s; check tr, or which run the file is of"
         )
-    return events
+    types = table.column(CONDITION)
+    named = np.array([name not in ("n/a", "") for name in types], dtype=bool)
+    if not named.all():
+        _warn(f"{path}: {int((~named).sum())} of {len(types)} events have no trial_type and are left out", ~named)
+    events = pd.DataFrame({CONDITION: pd.Series(types, dtype=object), ONSET: onset, DURATION: duration})
+    return events[named].reset_index(drop=True)
 
 
 def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_volumes: int, tr: float) -> FloatArray:
@@ -63,35 +74,48 @@ def conditions_per_volume(events: pd.DataFrame, conditions: Sequence[str], n_vol
 def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> FloatArray:
     """Read what is to be taken out of a run's signal, such as head motion; shape (n_volumes, n_columns).
 
+    ``n/a``, empty and ``NaN`` (as for the first volume of a derivative) become the column's mean, and a
+    VoxelcastWarning says how many those are; other text and infinities are refused.
+
     Raises MissingFileError, DataError, ShapeError, UnknownNameError where the file is missing, holds something else,
     has another number of rows, or lacks a column.
 
     Parameters
     ----------
     path : Path
-        Numbers in columns, a row per volume: a table with names in its first line (``.tsv``, ``.csv``), or numbers
-        alone (any other suffix).
+        Numbers in columns, a row per volume: a table with names in its first line (``.tsv``, ``.csv``, also packed as
+        ``.gz``), or numbers alone (any other suffix).
     columns : sequence of str or None
-        Names of the columns taken; None takes all. ``n/a`` (as for the first volume of a derivative) becomes the
-        column's mean.
+        Names of the columns taken; None takes all.
     """
-    if path.suffix in (".tsv", ".csv"):
-        frame = _read_columns(path, "nuisance")
+    if {".tsv", ".csv"} & set(path.suffixes[-2:]):
+        table = read_table(path, (), "nuisance")
         for name in columns or ():
-            check_known("nuisance column", name, [str(known) for known in frame.columns], where=f"in {path.name}")
-        chosen = frame if columns is None else frame[list(columns)]
-        values = chosen.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+            check_known("nuisance column", name, table.names, where=f"in {path.name}")
+        chosen = table.names if columns is None else columns
+        if "" in chosen:
+            raise DataError(f"{path}: column {chosen.index('') + 1} has no name; choose nuisance_columns")
+        values = table.numbers(chosen)
     else:
         if columns is not None:
             raise OptionError(f"nuisance_columns need names in the first line of a .tsv or .csv; got {path.name}")
         values = _read_numbers(path)
     if len(values) != n_volumes:
         raise ShapeError(f"{path} must have {n_volumes} rows, one per volume; got {len(values)}")
-    known = np.isfinite(values)
+    known: BoolArray = np.isfinite(values)
     if not known.any(axis=0).all():
         raise DataError(f"{path}: every nuisance column must hold numbers; one has none; choose nuisance_columns")
     means = np.where(known, values, 0.0).sum(axis=0) / known.sum(axis=0)
+    if not known.all():
+        _warn(f"{path}: {int((~known).sum())} missing values became their column's mean", np.isnan(values).any(axis=1))
     return np.asarray(np.where(known, values, means))
+
+
+def _warn(message: str, of_rows: Any) -> None:
+    """Warn of something in some rows of a table; ``of_rows`` (n_rows,) says which."""
+    rows = [str(number) for number in np.flatnonzero(of_rows) + 1]
+    shown = f"row {', '.join(rows[:5])}{', ...' if len(rows) > 5 else ''}"
+    warnings.warn(f"{message} ({shown})", VoxelcastWarning, stacklevel=3)
 
 
 def drift_columns(drift: str, n_volumes: int, tr: float) -> FloatArray:
@@ -158,14 +182,12 @@ def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     return np.asarray(residuals)
 
 
-def _read_columns(path: Path, what: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    return read_table(path, columns, what, separator="," if path.suffix == ".csv" else "\t", missing=True)
-
-
 def _read_numbers(path: Path) -> FloatArray:
-    if not path.is_file():
-        raise MissingFileError(f"nuisance not found: {path} does not exist")
-    try:
-        return np.loadtxt(path, ndmin=2)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} must hold numbers in columns ({one_line(error)})") from error
+    """Read numbers in columns that white space separates; what follows a # is passed over."""
+    lines = [line.partition("#")[0].split() for line in read_text(path, "nuisance").splitlines()]
+    rows = [(number, cells) for number, cells in enumerate(lines, 1) if cells]
+    if not rows or len({len(cells) for _, cells in rows}) > 1:
+        got = ", ".join(map(str, sorted({len(cells) for _, cells in rows}))) or "nothing"
+        raise DataError(f"{path} must hold numbers in columns, as many in every row; got {got}; correct it")
+    names = [str(number) for number in range(1, len(rows[0][1]) + 1)]
+    return np.stack([as_numbers(cells, names, path, number) for number, cells in rows])

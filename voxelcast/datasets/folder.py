@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import KW_ONLY
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_file_name
+from voxelcast.core.checks import check_file_name, check_utf8, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, Extent, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_responses
+from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
+from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
@@ -24,11 +26,13 @@ from voxelcast.datasets.readers.response_tables import (
     check_axes,
     read_response_table,
 )
+from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
 from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
 from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.store.readers.tables import read_table
 
 ALL_VOXELS = "all"
 
@@ -42,8 +46,8 @@ class FolderSettings(DatasetSettings):
     stimuli : str or None
         Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
     responses : dict of subject to file name, or None
-        None takes every ``responses/<subject>.npy|npz|csv|h5|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image has
-        a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both hemispheres.
+        None takes every ``responses/<subject>.npy|npz|csv|h5|mat|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image
+        has a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both sides.
     axes : sequence of str
         What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
     stimulus_ids : str or None
@@ -88,7 +92,7 @@ class FolderDataset(Dataset):
         root/
             stimuli/            videos or images, or stimuli.zip; the id is the file's name without its suffix
             responses/
-                sub01.csv       one file per subject: .npy, .npz, .csv, .h5 or a brain image
+                sub01.csv       one file per subject: .npy, .npz, .csv, .h5, .mat or a brain image
             stimulus_ids.txt    ids of the rows of .npy files, one per line
             rois.csv            voxel,roi           optional; without it, one ROI called "all"
             split.csv           stimulus_id,split   optional; without it, all stimuli are for training
@@ -109,7 +113,8 @@ class FolderDataset(Dataset):
         self._settings, self._root = settings, settings.root
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
-        listed = list_stimuli(self._root / settings.stimuli if settings.stimuli else self._default_stimuli())
+        given = settings.stimuli and self._root / home_expanded(Path(settings.stimuli))
+        listed = list_stimuli(given or self._default_stimuli())
         self._ids = tuple(stimulus.stimulus_id for stimulus in listed)
         self._split_file = self._table(settings.split, "split.csv")
         self._rois_file = self._table(settings.roi_table, "rois.csv")
@@ -129,10 +134,12 @@ class FolderDataset(Dataset):
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
             self._open_subject(subject)
+        self._check_places()
         known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
         chosen = select_names("ROI", settings.rois, known, f"in {self._root}")
         for subject, rois in self._rois.items():
             self._rois[subject] = {roi: voxels for roi, voxels in rois.items() if roi in chosen}
+        self._reading = SharedReading(uses=2 if self.has_test_responses else 1)
 
     def _default_stimuli(self) -> Path:
         for name in ("stimuli", "stimuli.zip"):
@@ -142,12 +149,13 @@ class FolderDataset(Dataset):
 
     def _table(self, name: str | None, default: str) -> Path | None:
         if name is not None:
-            return self._root / name
-        return self._root / default if (self._root / default).is_file() else None
+            return self._root / home_expanded(Path(name))
+        return self._root / default if os.path.lexists(self._root / default) else None
 
     def _response_files(self, responses: Mapping[str, str] | None) -> dict[str, Path]:
         if responses is not None:
-            return {check_file_name(subject, "subject"): self._root / name for subject, name in responses.items()}
+            named = {check_file_name(subject, "subject"): Path(name) for subject, name in responses.items()}
+            return {subject: self._root / home_expanded(name) for subject, name in named.items()}
         folder = self._root / "responses"
         known = (*SUFFIXES, *(suffix for suffix in BRAIN_SUFFIXES if not suffix.endswith(".gii")))
         found = sorted(path for path in folder.glob("*") if path.name.endswith(known) and not path.name.startswith("."))
@@ -155,7 +163,8 @@ class FolderDataset(Dataset):
             raise MissingFileError(f"responses not found: no {', '.join(known)} file in {folder}; set responses")
         files: dict[str, Path] = {}
         for path in found:
-            subject = path.name.removesuffix(brain_suffix(path) or path.suffix)
+            check_utf8(path.name, "response file")
+            subject = nfc(path.name.removesuffix(brain_suffix(path) or path.suffix))
             if subject in files:
                 raise AlignmentError(
                     f"each subject must have one file in {folder}; got {files[subject].name}, {path.name}; remove one"
@@ -167,7 +176,7 @@ class FolderDataset(Dataset):
         path = self._files[subject]
         table: ResponseTable | ImageTable
         if brain_suffix(path):
-            table = ImageTable(open_responses(path), self._row_ids(subject, None))
+            table = ImageTable(open_image(path), self._row_ids(subject, None))
             ids = table.stimulus_ids
         else:
             table, ids = self._read_table(subject, path)
@@ -187,6 +196,15 @@ class FolderDataset(Dataset):
             )
         self._tables[subject] = table
         self._rois[subject] = self._read_rois(subject, table)
+
+    def _check_places(self) -> None:
+        """Raise AlignmentError where a table gives voxels by one number for subjects whose voxels lie elsewhere."""
+        images = [table.image for table in self._tables.values() if isinstance(table, ImageTable)]
+        if images and self._rois_file and "subject" not in read_table(self._rois_file).names:
+            for image in images:
+                remedy = f"give {self._rois_file.name} a column subject, or take masks"
+                there = images[0].path, images[0].geometry
+                check_same_geometry("responses", image.path, image.geometry, there, remedy)
 
     def _read_rois(self, subject: str, table: ResponseTable | ImageTable) -> dict[str, IntArray]:
         if self._settings.masks:
@@ -220,7 +238,7 @@ class FolderDataset(Dataset):
         if stimulus_ids == "sorted":
             return self._ids
         if stimulus_ids is not None:
-            self._id_files[subject] = self._root / stimulus_ids
+            self._id_files[subject] = self._root / home_expanded(Path(stimulus_ids))
         elif inside is not None:
             return inside
         else:
@@ -245,8 +263,11 @@ class FolderDataset(Dataset):
             )
         ids = self.stimulus_ids(split)
         rows = [self._rows[subject][stimulus_id] for stimulus_id in ids]
-        voxels = self._rois[subject][roi]
-        part = self._tables[subject].read(rows, voxels)
+        table, rois = self._tables[subject], self._rois[subject]
+        if isinstance(table, ImageTable):
+            part = table.arrange(self._reading.read(subject, table.image, roi, rois), rows)
+        else:
+            part = table.read(rows, rois[roi])
         return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._settings.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
@@ -261,6 +282,25 @@ class FolderDataset(Dataset):
         self.check_roi(subject, roi)
         table = self._tables[subject]
         return indices_in_volume(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
+
+    def extent(self, subject: str) -> Extent:
+        """Say how large the subject's responses are, from the headers."""
+        table = self._tables[subject]
+        voxels = {roi: len(self._rois[subject][roi]) for roi in self.rois(subject)}
+        space = table.image.geometry.shown() if isinstance(table, ImageTable) else "plain array"
+        return Extent(len(self._rows[subject]), table.n_repetitions, voxels, space)
+
+    def notes(self) -> tuple[str, ...]:
+        """Say where subjects whose voxels are chosen by number differ in space."""
+        images = {subject: table.image for subject, table in self._tables.items() if isinstance(table, ImageTable)}
+        if len(images) < 2 or any("{subject}" in name for name in (self._settings.masks or {}).values()):
+            return ()
+        return geometry_note({subject: (image.path, image.geometry) for subject, image in images.items()})
+
+    @property
+    def reads_together(self) -> bool:
+        """Whether reading one ROI costs as much as reading all of a subject."""
+        return any(isinstance(table, ImageTable) for table in self._tables.values())
 
     @property
     def has_test_responses(self) -> bool:

@@ -7,11 +7,12 @@ write them: `voxelcast.testing.miniatures`.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from voxelcast.core.errors import DataError
+from voxelcast.store.readers.guard import reading
+from voxelcast.store.readers.plain import read_json
 
 NOTE = "miniature.json"
 
@@ -24,11 +25,9 @@ def read_miniature(root: Path, kind: str) -> dict[str, Any] | None:
     path = root / NOTE
     if not path.is_file():
         return None
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path, "a note of a miniature", "write the miniature again"):
+        note = read_json(path, "note")
         found, sizes = note["kind"], dict(note["sizes"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path} is not a whole note of a miniature; write the miniature again") from error
     if found != kind:
         raise DataError(f"{root} holds a miniature of {found}; got dataset kind {kind}; set kind or root")
     return sizes

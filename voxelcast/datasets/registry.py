@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import PlainValidator, SerializeAsAny, TypeAdapter, ValidationError
 
 from voxelcast.core.checks import nearest
-from voxelcast.core.errors import ConfigError
+from voxelcast.core.errors import ConfigError, VoxelcastWarning
 from voxelcast.core.registry import Registry
 from voxelcast.core.validation import first_problem
 from voxelcast.datasets.base import Dataset
@@ -129,6 +130,11 @@ def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None,
     VoxelcastError
         For files that are missing or do not fit one another.
 
+    Warns
+    -----
+    VoxelcastWarning
+        Where the files are odd and yet may be right (`Dataset.notes`).
+
     Examples
     --------
     >>> import voxelcast as vc
@@ -136,11 +142,14 @@ def open_dataset(dataset: str | DatasetSettings, root: Path | str | None = None,
     >>> dataset.responses("sub01", "all").labelled().dims
     ('stimulus', 'repetition', 'voxel')
     """
-    if isinstance(dataset, DatasetSettings):
-        return DATASETS.get(dataset.kind)(dataset)
-    cls = DATASETS.get(dataset)
-    given = settings if root is None else {"root": root, **settings}
-    return cls(dataset_settings({"kind": dataset, **given}, section=""))
+    if not isinstance(dataset, DatasetSettings):
+        DATASETS.get(dataset)
+        given = settings if root is None else {"root": root, **settings}
+        dataset = dataset_settings({"kind": dataset, **given}, section="")
+    opened = DATASETS.get(dataset.kind)(dataset)
+    for note in opened.notes():
+        warnings.warn(note, VoxelcastWarning, stacklevel=2)
+    return opened
 
 
 def open_once(settings: DatasetSettings) -> Dataset:
@@ -150,7 +159,8 @@ def open_once(settings: DatasetSettings) -> Dataset:
 
 @lru_cache(maxsize=2)
 def _opened(settings: bytes) -> Dataset:
-    return open_dataset(pickle.loads(settings))
+    loaded = pickle.loads(settings)
+    return DATASETS.get(loaded.kind)(loaded)
 
 
 def close_all() -> None:

@@ -66,6 +66,19 @@ class SeriesDataset(Dataset):
         """Return the runs of one split, in order."""
         return tuple(run for run in self.series_runs if run.split == split)
 
+    def notes(self) -> tuple[str, ...]:
+        """Say which movies end more than a volume before their run, by the length that their files claim."""
+        from voxelcast.stimuli.container import claimed_seconds
+
+        short = []
+        for run in self.series_runs if self.can_be_shown else ():
+            seconds = claimed_seconds(Stimulus(run.name, run.path))
+            needed = self.kept_volumes(run).stop * self.tr
+            if seconds is not None and needed - seconds > self.tr:
+                short.append(f"{run.path} lasts {seconds:.4g} s and run {run.name} {needed:.4g} s")
+        more = f" (and {len(short) - 1} more movies are shorter than their runs)" if len(short) > 1 else ""
+        return (f"{short[0]}{more}: check tr, or leave the end out with drop_last",) if short else ()
+
     @property
     def context_stimuli(self) -> tuple[Stimulus, ...]:
         """Volumes that were dropped."""

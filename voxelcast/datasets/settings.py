@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args, get_type_hints
 
 from pydantic import BeforeValidator
 
-from voxelcast.core.checks import check_known
+from voxelcast.core.checks import check_known, home_expanded, nfc
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
 
@@ -26,7 +26,7 @@ def _as_tuple(value: object) -> object:
 
 
 def _as_path(value: object) -> object:
-    return Path(value) if isinstance(value, str) else value
+    return home_expanded(Path(value)) if isinstance(value, str | Path) else value
 
 
 def _converted(name: str, value: object, mark: BeforeValidator) -> object:
@@ -86,6 +86,8 @@ def select_names(what: str, asked: Names, known: Sequence[str], where: str) -> t
     """
     if asked == "all":
         return tuple(known)
-    for name in asked:
+    composed = {nfc(name): name for name in known}
+    chosen = [composed.get(nfc(name), name) for name in asked]
+    for name in chosen:
         check_known(what, name, known, where=where)
-    return tuple(name for name in known if name in asked)
+    return tuple(name for name in known if name in chosen)

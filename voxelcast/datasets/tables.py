@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.checks import check_file_name
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
+from voxelcast.core.checks import check_file_name, nfc
+from voxelcast.core.errors import AlignmentError, DataError
 from voxelcast.datasets.base import Split
-from voxelcast.datasets.readers.values import read_table
+from voxelcast.store.readers.guard import read_text
+from voxelcast.store.readers.tables import read_table
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -19,12 +20,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
 
     Raises MissingFileError, DataError where the file is missing, empty or not text.
     """
-    if not path.is_file():
-        raise MissingFileError(f"stimulus ids not found: {path} does not exist")
-    try:
-        ids = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} must be text with one stimulus id per line; got other bytes ({error})") from error
+    lines = read_text(path, "stimulus ids").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    ids = tuple(nfc(line.strip()) for line in lines if line.strip())
     if not ids:
         raise DataError(f"{path.name} must hold one stimulus id per line; got no line")
     return ids
@@ -57,9 +54,9 @@ def read_labels(path: Path, column: str, ids: Sequence[str]) -> dict[str, str]:
 
     Raises AlignmentError where the table and the stimuli differ.
     """
-    frame = read_table(path, ("stimulus_id", column))
-    check_unique(frame["stimulus_id"].tolist(), path.name)
-    labels = dict(zip(frame["stimulus_id"].tolist(), frame[column].tolist(), strict=True))
+    table = read_table(path, ("stimulus_id", column))
+    check_unique(table.column("stimulus_id"), path.name)
+    labels = dict(zip(table.column("stimulus_id"), table.column(column), strict=True))
     missing = [stimulus_id for stimulus_id in ids if stimulus_id not in labels]
     unknown = sorted(set(labels) - set(ids))
     if missing or unknown:
@@ -79,14 +76,15 @@ def read_rois(path: Path, subject: str, n_voxels: int, voxel_names: Sequence[str
     its name where there are ``voxel_names``, else by its 0-based number; it may be in several ROIs. Raises DataError
     for a voxel that does not exist, or a table that has no row for the subject.
     """
-    frame = read_table(path, ("voxel", "roi"))
-    if "subject" in frame.columns:
-        frame = frame[frame["subject"] == subject]
-    if frame.empty:
+    table = read_table(path, ("voxel", "roi"))
+    rows = list(zip(table.column("voxel"), table.column("roi"), strict=True))
+    if "subject" in table.names:
+        rows = [row for row, of in zip(rows, table.column("subject"), strict=True) if of == nfc(subject)]
+    if not rows:
         raise DataError(f"{path.name} must list voxels of subject {subject}; got none; add them or drop the subject")
     index_of: Mapping[str, int] = {name: i for i, name in enumerate(voxel_names or map(str, range(n_voxels)))}
     indices: dict[str, set[int]] = {}
-    for voxel, roi in zip(frame["voxel"], frame["roi"], strict=True):
+    for voxel, roi in rows:
         if voxel not in index_of:
             allowed = f"columns such as {voxel_names[0]!r}" if voxel_names else f"0 to {n_voxels - 1}"
             raise DataError(
@@ -117,23 +115,24 @@ def read_folds(
     folds : dict of subject to dict of stimulus id to fold
         The subject is empty where the table holds for all.
     """
-    frame = read_table(path, ("fold",))
-    column = "run" if runs and "run" in frame.columns else "stimulus_id"
-    frame = read_table(path, (column, "fold"))
-    own = "subject" in frame.columns
+    table = read_table(path, ("fold",))
+    column = "run" if runs and "run" in table.names else "stimulus_id"
+    table = read_table(path, (column, "fold"))
+    own = "subject" in table.names
+    rows = list(zip(table.column(column), table.column("fold"), strict=True))
     folds = {}
     for subject in subjects if own else ("",):
-        rows = frame[frame["subject"] == subject] if own else frame
+        whose = table.column("subject") if own else [""] * len(rows)
+        mine = [row for row, of in zip(rows, whose, strict=True) if of == nfc(subject)]
         where = f"{path.name}{f' (subject {subject})' if own else ''}"
-        names = rows[column].tolist()
-        check_unique(names, where)
-        given = dict(zip(names, rows["fold"].tolist(), strict=True))
+        check_unique([name for name, _ in mine], where)
+        given = dict(mine)
         wanted = {stimulus: runs[stimulus] if column == "run" else stimulus for stimulus in stimuli}
-        missing = [name for name in dict.fromkeys(wanted.values()) if not given.get(name, "").strip()]
+        missing = [name for name in dict.fromkeys(wanted.values()) if not given.get(name)]
         if missing:
             raise AlignmentError(
                 f"{where} must give the fold of every training {column.removesuffix('_id')}; {len(missing)} have none, "
                 f"first {missing[0]!r}; add them"
             )
-        folds[subject] = {stimulus: given[name].strip() for stimulus, name in wanted.items()}
+        folds[subject] = {stimulus: given[name] for stimulus, name in wanted.items()}
     return folds

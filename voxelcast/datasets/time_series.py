@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from annotated_types import Ge, Gt, Lt
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.base import DatasetFacts, Extent, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.design import (
     CONDITION,
     conditions_per_volume,
@@ -26,24 +26,37 @@ from voxelcast.datasets.design import (
     read_nuisance,
     remove_nuisance,
 )
-from voxelcast.datasets.readers.brain_images import BrainImage, image_files, indices_in_volume, open_responses
+from voxelcast.datasets.readers.brain_images import BrainImage, image_files, indices_in_volume, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
+from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
+from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
 from voxelcast.datasets.settings import DatasetSettings, Listed, Names, select_names
-from voxelcast.datasets.time_series_files import check_pattern, filled, find_runs, same_runs
+from voxelcast.datasets.time_series_files import (
+    check_found,
+    check_patterns,
+    find_file,
+    find_runs,
+    same_runs,
+    sidecar_tr,
+)
 
 ALL_VOXELS = "all"
 CONDITIONS, ONOFF = "conditions", "onoff"
+_PATTERNS = ("bold", "events", "movies", "nuisance")
+_TR_TOLERANCE = 1e-3
+"""Share by which the TR of a header may differ: more would put the last volumes of a run elsewhere."""
 
 
 @settings
 class TimeSeriesSettings(DatasetSettings):
     """Settings of `TimeSeriesDataset`.
 
-    File names are patterns relative to ``root``: ``{subject}`` and ``{run}`` stand for part of a name. Which subjects
-    and runs there are follows from the files that fit ``bold``.
+    File names are patterns relative to ``root``: ``{subject}``, ``{session}`` and ``{run}`` stand for part of a name,
+    ``*`` for any part. Which subjects and runs there are follows from the files that fit ``bold``; a run's id is its
+    session and run, e.g. ``ses-01_run-1``.
 
     Parameters
     ----------
@@ -95,9 +108,7 @@ class TimeSeriesSettings(DatasetSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_drift(self.drift)
-        for name in ("bold", "events", "movies", "nuisance"):
-            if pattern := getattr(self, name):
-                check_pattern(name, pattern)
+        check_patterns({name: pattern for name in _PATTERNS if (pattern := getattr(self, name))})
         if self.nuisance_columns == ():
             raise OptionError("nuisance_columns must name at least one column; leave it out for all")
         if self.events is None and self.movies is None:
@@ -120,43 +131,49 @@ class TimeSeriesDataset(SeriesDataset):
         found = find_runs(self._root, settings.bold)
         self._subjects = select_names("subject", settings.subjects, tuple(found), f"in {self._root}")
         found = {check_file_name(subject, "subject"): found[subject] for subject in self._subjects}
-        first = found[self._subjects[0]]
+        first = tuple(found[self._subjects[0]])
         chosen = same_runs(found, select_names("run", settings.runs, first, f"of {self._subjects[0]}"))
         for run in settings.test_runs:
             check_known("run", run, chosen, where="among the runs chosen (test_runs)")
+        self._runs = {subject: {run: found[subject][run] for run in chosen} for subject in self._subjects}
+        self._files = {name: self._find(name) for name in _PATTERNS[1:] if getattr(settings, name)}
         self._images: dict[str, dict[str, BrainImage]] = {}
         self._rois: dict[str, dict[str, IntArray]] = {}
         self._mask_files: dict[str, tuple[Path, ...]] = {}
         for subject in self._subjects:
-            self._open_subject(subject, chosen)
+            self._open_subject(subject)
+        self._reading = SharedReading()
         lengths = self._lengths(chosen)
         self._events = self._read_events(lengths) if settings.events else {}
+        shown = self._files["movies" if settings.movies else "events"][self._subjects[0]]
         self._set_runs(
             [
-                SeriesRun(run, lengths[run], self._shown(run), "test" if run in settings.test_runs else "train")
+                SeriesRun(run, lengths[run], shown[run], "test" if run in settings.test_runs else "train")
                 for run in chosen
             ],
             drop_first=settings.drop_first,
             drop_last=settings.drop_last,
         )
 
-    def _file(self, name: Literal["bold", "events", "movies", "nuisance"], subject: str, run: str) -> Path | None:
-        """Name the file of one subject and run; None where the setting is left out."""
-        pattern: str | None = getattr(self._settings, name)
-        return filled(self._root, pattern, subject, run) if pattern else None
+    def _find(self, name: str) -> dict[str, dict[str, Path]]:
+        """Find the files of one setting, by subject and run; all must be there."""
+        pattern = getattr(self._settings, name)
+        found = {
+            subject: {run: find_file(self._root, name, pattern, file) for run, file in runs.items()}
+            for subject, runs in self._runs.items()
+        }
+        check_found(name, (path for runs in found.values() for path in runs.values()))
+        return found
 
-    def _open_subject(self, subject: str, runs: Sequence[str]) -> None:
-        images = {run: open_responses(filled(self._root, self._settings.bold, subject, run)) for run in runs}
-        first = images[runs[0]]
-        for run, image in images.items():
-            if image.geometry() != first.geometry():
-                raise AlignmentError(
-                    f"{image.path} and {first.path} must have the same voxels (grid and affine, or number); "
-                    "realign the runs"
-                )
-            nuisance = self._file("nuisance", subject, run)
-            if nuisance is not None and not nuisance.is_file():
-                raise MissingFileError(f"nuisance not found: {nuisance} does not exist")
+    def _open_subject(self, subject: str) -> None:
+        images = {run: open_image(file.path) for run, file in self._runs[subject].items()}
+        first = next(iter(images.values()))
+        for image in images.values():
+            there = first.path, first.geometry
+            check_same_geometry("run", image.path, image.geometry, there, "realign the runs, or leave one out")
+        for run, path in self._files.get("nuisance", {}).get(subject, {}).items():
+            # So that a wrong table, and what is filled in, is said at once.
+            read_nuisance(path, images[run].n_maps, self._settings.nuisance_columns)
         named = masks_of(self._settings.masks, subject)
         found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
         chosen = select_names("ROI", self._settings.rois, tuple(found), f"in {self._root}")
@@ -176,24 +193,42 @@ class TimeSeriesDataset(SeriesDataset):
 
     def _read_events(self, lengths: Mapping[str, int]) -> dict[str, pd.DataFrame]:
         """Read the events of each run, which must be those of every subject: features are shared by subjects."""
-        pattern = self._settings.events or ""
         events: dict[str, pd.DataFrame] = {}
         for run, length in lengths.items():
-            for subject in self._subjects if "{subject}" in pattern else self._subjects[:1]:
-                table = read_events(filled(self._root, pattern, subject, run), length * self.tr)
+            for path in dict.fromkeys(files[run] for files in self._files["events"].values()):
+                table = read_events(path, length * self.tr)
                 if not events.setdefault(run, table).equals(table):
                     raise AlignmentError(
-                        f"events of run {run} differ between {self._subjects[0]} and {subject}, and features are the "
-                        "same for all subjects of an experiment; choose dataset.subjects one by one"
+                        f"events of run {run} must be the same for all subjects, as features are; got others in {path} "
+                        f"than in {self._files['events'][self._subjects[0]][run]}; choose dataset.subjects one by one"
                     )
         return events
 
-    def _shown(self, run: str) -> Path:
-        pattern = self._settings.movies or self._settings.events or ""
-        path = filled(self._root, pattern, self._subjects[0], run)
-        if not path.is_file():
-            raise MissingFileError(f"movie not found: {path} does not exist")
-        return path
+    def notes(self) -> tuple[str, ...]:
+        """Say where the TR or a movie's length does not fit, and where subjects differ in space."""
+        first = {subject: next(iter(images.values())) for subject, images in self._images.items()}
+        own = {subject: (image.path, image.geometry) for subject, image in first.items()}
+        # Volumes of the subjects' own, with masks of their own, may well differ.
+        apart = any("{subject}" in name for name in (self._settings.masks or {}).values())
+        return (*self._tr_notes(), *super().notes(), *geometry_note(own, volumes=not apart))
+
+    def _tr_notes(self) -> tuple[str, ...]:
+        """Compare the TR with what headers and sidecars say; a header that says 0 says nothing."""
+        images = [image for runs in self._images.values() for image in runs.values()]
+        said = [(image.path, image.tr) for image in images if image.tr]
+        for runs in self._runs.values():
+            for path in (file for run in runs.values() for file in image_files(run.path)):
+                found = sidecar_tr(path, self._root)
+                said += [] if found is None else [(found[1], (found[0],))]
+        wrong = {path: tr for path, tr in said if all(abs(one - self.tr) > _TR_TOLERANCE * self.tr for one in tr)}
+        if not wrong:
+            return ()
+        path, tr = next(iter(wrong.items()))
+        of = len({path for path, _ in said})
+        return (
+            f"tr is {self.tr:g} s in the settings and {tr[0]:g} s in {path} ({len(wrong)} of {of} headers and sidecars "
+            "differ); with a wrong tr, events and movies fall into wrong volumes: check it",
+        )
 
     @property
     def has_test_responses(self) -> bool:
@@ -205,33 +240,56 @@ class TimeSeriesDataset(SeriesDataset):
         self.check_roi(subject, roi)
         if split == "test" and not self.has_test_responses:
             raise DataError("there are no test responses: no run is held out; name some in dataset.test_runs")
-        parts = [self._clean(subject, run, self._rois[subject][roi]) for run in self.runs_of(split)]
+        runs = self.runs_of(split)
+        parts = [self._clean(subject, run, roi) for run in runs]
         unit = f"{self._settings.unit}, z per run" if self._settings.standardise else self._settings.unit
-        return ResponseSet(subject, roi, self.stimulus_ids(split), np.concatenate(parts)[:, None], unit)
+        values = np.concatenate([kept for kept, _ in parts])[:, None]
+        constant = np.array([flat for _, flat in parts])
+        faults = {
+            voxel: f"constant in {constant[:, voxel].sum()} of {len(runs)} runs, first {runs[int(first)].name}"
+            for voxel, first in enumerate(constant.argmax(axis=0))
+            if constant[first, voxel]
+        }
+        return ResponseSet(subject, roi, self.stimulus_ids(split), values, unit, faults)
 
-    def _clean(self, subject: str, run: SeriesRun, voxels: IntArray) -> FloatArray:
-        image = self._images[subject][run.name]
+    def _clean(self, subject: str, run: SeriesRun, roi: str) -> tuple[FloatArray, BoolArray]:
+        """Read and clean one run, and say which voxels are constant in it: they are NaN, not 0, so that it is noticed.
+
+        Shapes are (n_volumes, n_voxels) and (n_voxels,).
+        """
+        images = self._images[subject]
+        image = images[run.name]
         columns = [drift_columns(self._settings.drift, run.n_volumes, self.tr)]
-        nuisance = self._file("nuisance", subject, run.name)
-        if nuisance is not None:
-            columns.append(read_nuisance(nuisance, run.n_volumes, self._settings.nuisance_columns))
-        signal = as_response_values(image.read(voxels), str(image.path))
-        cleaned = remove_nuisance(signal, np.concatenate(columns, axis=1))
-        kept = cleaned[self.kept_volumes(run).start : self.kept_volumes(run).stop]
+        if "nuisance" in self._files:
+            path = self._files["nuisance"][subject][run.name]
+            columns.append(read_nuisance(path, run.n_volumes, self._settings.nuisance_columns))
+        values = self._reading.read(subject, image, roi, self._rois[subject], len(images))
+        signal = as_response_values(values, str(image.path))
+        used = slice(self.kept_volumes(run).start, self.kept_volumes(run).stop)
+        kept = remove_nuisance(signal, np.concatenate(columns, axis=1))[used]
+        size = kept.std(axis=0)
+        constant = (size == 0) | (signal[used] == signal[used][0]).all(axis=0)
         if self._settings.standardise:
-            size = kept.std(axis=0)
-            kept = np.divide(kept - kept.mean(axis=0), size, out=np.zeros_like(kept), where=size > 0)
-        return kept
+            kept = np.divide(kept - kept.mean(axis=0), size, out=np.full_like(kept, np.nan), where=size > 0)
+        return np.where(constant, np.nan, kept), constant
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the subject's runs, masks and nuisance."""
         self.check_roi(subject, roi)
-        files: list[Path] = []
-        for run in self.series_runs:
-            files += image_files(filled(self._root, self._settings.bold, subject, run.name))
-            nuisance = self._file("nuisance", subject, run.name)
-            files += () if nuisance is None else (nuisance,)
-        return (*files, *self._mask_files[subject])
+        files = [path for run in self._runs[subject].values() for path in image_files(run.path)]
+        nuisance = self._files.get("nuisance", {}).get(subject, {})
+        return (*files, *nuisance.values(), *self._mask_files[subject])
+
+    def extent(self, subject: str) -> Extent:
+        """Say how large the subject's responses are, from the headers."""
+        voxels = {roi: len(self._rois[subject][roi]) for roi in self.rois(subject)}
+        image = next(iter(self._images[subject].values()))
+        return Extent(len(self.train_stimuli) + len(self.test_stimuli), 1, voxels, image.geometry.shown())
+
+    @property
+    def reads_together(self) -> bool:
+        """Whether reading one ROI costs as much as reading all of a subject."""
+        return not self._settings.bold.endswith(".npy")
 
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
         """Say where the voxels lie in the volume, of NIfTI runs."""

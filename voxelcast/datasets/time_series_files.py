@@ -1,66 +1,151 @@
-"""Find the files of subjects and runs by patterns such as ``{subject}/func/{subject}_task-x_{run}_bold.nii.gz``."""
+"""Find the files of subjects and runs by patterns such as ``{subject}/{session}/func/*_{run}_bold.nii.gz``."""
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from voxelcast.core.errors import DataError, MissingFileError, OptionError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastError
+from voxelcast.datasets.readers.brain_images import brain_suffix
+from voxelcast.store.readers.plain import read_json
 
-SUBJECT, RUN = "subject", "run"
-_FIELD = re.compile(r"\{(\w*)\}")
-
-
-def check_pattern(setting: str, pattern: str) -> None:
-    """Raise OptionError unless the fields of a pattern are known, and the run is among them."""
-    fields = _FIELD.findall(pattern)
-    for field in fields:
-        if field not in (SUBJECT, RUN, "hemi"):
-            raise OptionError(f"{setting} may have the fields {{subject}}, {{run}} and {{hemi}}; got {{{field}}}")
-    if RUN not in fields:
-        raise OptionError(f"{setting} must have the field {{{RUN}}}; got {pattern}")
+SUBJECT, SESSION, RUN, HEMI = "subject", "session", "run", "hemi"
+_PART = re.compile(r"\{(\w*)\}|(\*+)")
+_MOST_LISTED = 5
 
 
-def find_runs(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
-    """Find which runs of which subjects are there, both in natural order (run2 before run10).
+@dataclass(frozen=True)
+class RunFile:
+    """One run of a subject: its responses (``{hemi}`` stays in the name), and what the pattern's fields stand for."""
 
-    In ``pattern``, relative to ``root``, ``{subject}`` and ``{run}`` stand for part of a name and mean the same
-    wherever they come again. Without ``{subject}`` there is one subject, called ``subject``.
+    path: Path
+    fields: Mapping[str, str]
 
-    Raises MissingFileError where no file fits.
+    @property
+    def name(self) -> str:
+        """The run's id: session and run, as far as the pattern has them, joined by ``_``."""
+        return "_".join(self.fields[field] for field in (SESSION, RUN) if field in self.fields)
+
+
+def check_patterns(patterns: Mapping[str, str]) -> None:
+    """Raise OptionError where a pattern has fields that are not known, or not those by which it can find its file.
+
+    ``patterns`` by setting, with that of the responses under ``bold``, whose fields the others may have.
     """
-    expression, seen = "", set()
-    for i, text in enumerate(_FIELD.split(pattern)):
-        if i % 2 == 0:
-            expression += re.escape(text)
-        elif text == "hemi":
-            expression += "(?:L|R|lh|rh|left|right)"
-        else:
-            expression += f"(?P={text})" if text in seen else f"(?P<{text}>[^/]+?)"
-            seen.add(text)
-    found: dict[str, set[str]] = {}
-    for path in root.glob(_FIELD.sub("*", pattern)):
-        match = re.fullmatch(expression, path.relative_to(root).as_posix())
-        if match and path.is_file():
-            named = match.groupdict()
-            found.setdefault(named.get(SUBJECT, SUBJECT), set()).add(named[RUN])
+    known = set(_fields(patterns["bold"]))
+    for setting, pattern in patterns.items():
+        fields = _fields(pattern)
+        for field in fields:
+            if field not in (SUBJECT, SESSION, RUN, HEMI):
+                raise OptionError(
+                    f"{setting} may have the fields {{subject}}, {{session}}, {{run}} and {{hemi}}; got {{{field}}}; "
+                    "write * for what varies otherwise"
+                )
+            if field not in known:
+                raise OptionError(
+                    f"{setting} may have the fields that bold has; got {{{field}}} and {patterns['bold']}"
+                )
+        if not {RUN, SESSION} & set(fields):
+            raise OptionError(f"{setting} must have the field {{run}}, or {{session}}; got {pattern}")
+        if "**" in pattern:
+            raise OptionError(f"{setting} may have * for part of a name, but not **; got {pattern}")
+    if Path(patterns["bold"]).is_absolute():
+        raise OptionError(f"bold must be relative to root; got {patterns['bold']}; set root to where it begins")
+
+
+def find_runs(root: Path, pattern: str) -> dict[str, dict[str, RunFile]]:
+    """Find which runs of which subjects are there, by their names in natural order (run2 before run10).
+
+    In ``pattern``, relative to ``root``, a field stands for part of a name and means the same wherever it comes again;
+    ``*`` stands for anything. Without ``{subject}`` there is one subject, called ``subject``.
+
+    Raises MissingFileError where no file fits, AlignmentError where several fit one run, DataError for one that is a
+    folder, pipe or device.
+    """
+    expression = _expression(pattern)
+    found: dict[str, dict[str, RunFile]] = {}
+    for name in sorted(glob.glob(_glob(pattern), root_dir=root)):
+        match = re.fullmatch(expression, name)
+        if not match:
+            continue
+        if not (root / name).is_file():
+            raise DataError(
+                f"responses {root / name} must be a file; got a folder, pipe or device; correct root or bold"
+            )
+        run = _run_file(root, pattern, match.groupdict())
+        there = found.setdefault(run.fields.get(SUBJECT, SUBJECT), {}).setdefault(run.name, run)
+        if there.path != run.path:
+            raise AlignmentError(
+                f"bold must fit one file of run {run.name}; got {there.path} and {run.path}; write out more of the name"
+            )
     if not found:
         raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; correct root or bold")
-    return {subject: tuple(sorted(found[subject], key=natural)) for subject in sorted(found, key=natural)}
+    return {
+        subject: {run: found[subject][run] for run in sorted(found[subject], key=natural)}
+        for subject in sorted(found, key=natural)
+    }
 
 
-def filled(root: Path, pattern: str, subject: str, run: str) -> Path:
-    """Name the file of one subject and run; ``{hemi}`` stays."""
-    return root / pattern.replace("{subject}", subject).replace("{run}", run)
+def find_file(root: Path, what: str, pattern: str, run: RunFile) -> Path:
+    """Find the file of a run by a pattern with the fields of its responses; ``what`` the message calls it.
+
+    Raises MissingFileError where none fits, AlignmentError where several do.
+    """
+    if "*" not in pattern:
+        return root / _PART.sub(lambda part: _kept(part[1], run.fields), pattern)
+    searched = _PART.sub(lambda part: part[2] or glob.escape(_kept(part[1], run.fields)), pattern)
+    found = [root / name for name in sorted(glob.glob(searched, root_dir=root))]
+    if len(found) > 1:
+        raise AlignmentError(
+            f"{what} must fit one file of run {run.name}; got {found[0]} and {found[1]}; write out more of the name"
+        )
+    return found[0] if found else root / searched
+
+
+def check_found(what: str, files: Iterable[Path]) -> None:
+    """Raise MissingFileError that lists the files that are not there; ``what`` the message calls them."""
+    every = list(dict.fromkeys(files))
+    missing = [str(path) for path in every if not path.is_file()]
+    if missing:
+        more = f" and {len(missing) - _MOST_LISTED} more" if len(missing) > _MOST_LISTED else ""
+        raise MissingFileError(
+            f"{what} not found: {len(missing)} of {len(every)} files do not exist: {', '.join(missing[:_MOST_LISTED])}"
+            f"{more}; add them or correct {what}"
+        )
+
+
+def sidecar_tr(path: Path, root: Path) -> tuple[float, Path] | None:
+    """Read the ``RepetitionTime`` (s) of a run from the nearest JSON file beside or above it, by the rules of BIDS.
+
+    Such a file has no other entities (``task-x``) than the run's. None where no such file has a time that can be read.
+    """
+    stem = path.name.removesuffix(brain_suffix(path) or path.suffix)
+    entities, suffix = set(stem.split("_")), stem.rsplit("_", 1)[-1]
+    folder = path.parent
+    while True:
+        for beside in sorted(folder.glob(f"*{glob.escape(suffix)}.json"), key=lambda file: -len(file.name)):
+            if set(beside.stem.split("_")) <= entities and beside.is_file():
+                try:
+                    found = read_json(beside, "sidecar")
+                except VoxelcastError:
+                    continue
+                seconds = found.get("RepetitionTime") if isinstance(found, dict) else None
+                if isinstance(seconds, int | float) and seconds > 0:
+                    return float(seconds), beside
+        if folder == root or folder == folder.parent or root not in folder.parents:
+            return None
+        folder = folder.parent
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
     """Sort key by which run2 comes before run10."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", name)]
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)]
 
 
-def same_runs(runs: dict[str, tuple[str, ...]], asked: Sequence[str]) -> tuple[str, ...]:
+def same_runs(runs: Mapping[str, Iterable[str]], asked: Sequence[str]) -> tuple[str, ...]:
     """Return the runs asked for, which every subject must have.
 
     Raises DataError where a subject lacks one: models of several subjects are judged on the same volumes.
@@ -73,3 +158,45 @@ def same_runs(runs: dict[str, tuple[str, ...]], asked: Sequence[str]) -> tuple[s
                 "have, or the subjects one by one"
             )
     return tuple(asked)
+
+
+def _run_file(root: Path, pattern: str, found: Mapping[str, str]) -> RunFile:
+    """Put what was found for fields and each ``*`` into the pattern, but for the hemisphere."""
+    fields = {field: text for field, text in found.items() if field != HEMI and field[0] != "_"}
+    stars = iter([text for field, text in found.items() if field[0] == "_"])
+    return RunFile(root / _PART.sub(lambda part: next(stars) if part[2] else _kept(part[1], fields), pattern), fields)
+
+
+def _fields(pattern: str) -> list[str]:
+    return [part[1] for part in _PART.finditer(pattern) if part[2] is None]
+
+
+def _kept(field: str, fields: Mapping[str, str]) -> str:
+    """Return what a field stands for; one that stands for nothing here (``{hemi}``) stays as it is."""
+    return fields.get(field, f"{{{field}}}")
+
+
+def _glob(pattern: str) -> str:
+    """Turn a pattern into one of `pathlib`, in which its other characters stand for themselves."""
+    pieces, end = [], 0
+    for part in _PART.finditer(pattern):
+        pieces += [glob.escape(pattern[end : part.start()]), "*"]
+        end = part.end()
+    return "".join((*pieces, glob.escape(pattern[end:])))
+
+
+def _expression(pattern: str) -> str:
+    """Turn a pattern into a regular expression, with a group for each field and each ``*``."""
+    pieces, seen, end = [], set[str](), 0
+    for number, part in enumerate(_PART.finditer(pattern)):
+        field = part[1]
+        pieces.append(re.escape(pattern[end : part.start()]))
+        if part[2]:
+            pieces.append(f"(?P<_{number}>[^/]*)")
+        elif field in seen:
+            pieces.append(f"(?P={field})")
+        else:
+            pieces.append(f"(?P<{field}>{'L|R|lh|rh|left|right' if field == HEMI else '[^/]+?'})")
+            seen.add(field)
+        end = part.end()
+    return "".join((*pieces, re.escape(pattern[end:])))

@@ -96,7 +96,7 @@ def read_journal(folder: Path) -> list[dict[str, object]]:
     for text in path.read_bytes().splitlines():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if not isinstance(line, dict) or not {"time", *_FACTS.get(line.get("event"), ["?"])} <= line.keys():
             continue

@@ -7,13 +7,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import ConfigError, MissingFileError
 from voxelcast.core.validation import first_problem
 from voxelcast.execution.engine import Kind
+from voxelcast.store.readers.plain import read_yaml
 
 
 def _like(pattern: str, what: str) -> AfterValidator:
@@ -180,11 +180,7 @@ def chosen_profile(name: str | None) -> Profile:
 
 def load_profile(path: Path) -> Profile:
     """Read a profile; raise ConfigError if it is no YAML mapping, or a setting is unknown, missing or not allowed."""
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    return parse_profile(raw, str(path))
+    return parse_profile(read_yaml(path, "profile"), str(path))
 
 
 def parse_profile(raw: object, source: str) -> Profile:

@@ -141,7 +141,7 @@ class _Stage:
             while self._queue or self._pending:
                 for _ in range(self._engine.free(self._kind)):
                     if self._queue:
-                        batch = tuple(self._queue.popleft() for _ in range(self._batch_size()))
+                        batch = self._next_batch()
                         future = self._engine.submit(self._kind, Batch(batch, self._store.root.resolve(), folder))
                         self._pending[future] = batch
                 if not self._pending:
@@ -154,6 +154,12 @@ class _Stage:
             for future in self._pending:
                 future.cancel()
         return self._failures
+
+    def _next_batch(self) -> tuple[Step, ...]:
+        batch = [self._queue.popleft() for _ in range(self._batch_size())]
+        while self._queue and batch[-1].together and self._queue[0].together == batch[-1].together:
+            batch.append(self._queue.popleft())
+        return tuple(batch)
 
     def _batch_size(self) -> int:
         """Return how many steps make a batch worth sending and still leave some for the other workers."""

@@ -10,6 +10,7 @@ from typing import Any
 from voxelcast.core.errors import MissingFileError
 from voxelcast.execution.journal import FILE_NAME, read_journal
 from voxelcast.store.lock import is_locked
+from voxelcast.store.readers.guard import reading
 from voxelcast.store.steps import is_worked_in
 
 
@@ -64,7 +65,15 @@ class RunStatus:
 
 
 def read_status(output: Path) -> RunStatus:
-    """Read how far the last run in a folder is; raises MissingFileError if none was begun there."""
+    """Read how far the last run in a folder is.
+
+    Raises MissingFileError if none was begun there, DataError where what it wrote is damaged.
+    """
+    with reading(output / FILE_NAME, "what a run says of itself", "run the experiment again"):
+        return _read(output)
+
+
+def _read(output: Path) -> RunStatus:
     lines = read_journal(output)
     if not lines:
         raise MissingFileError(

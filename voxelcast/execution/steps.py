@@ -63,11 +63,15 @@ class Job(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A job in an experiment; ``size`` is in the units of the progress bar, ``uses_gpu``: it uses a whole GPU."""
+    """A job in an experiment; ``size`` is in the units of the progress bar, ``uses_gpu``: it uses a whole GPU.
+
+    Steps in a row with the same ``together`` go to one worker, which reads for all of them what the first needs.
+    """
 
     job: Job
     uses_gpu: bool = False
     size: int = 1
+    together: str = ""
 
     @cached_property
     def step_id(self) -> StepId:

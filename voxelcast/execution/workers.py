@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from voxelcast.core.errors import VoxelcastWarning
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Batch, run_batch
@@ -130,6 +132,7 @@ def _without_main(batch: Batch) -> Iterator[None]:
 def _begin_worker() -> None:
     """End this worker when the process that started it is gone; Ctrl-C is that process's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore", VoxelcastWarning)  # the process that drives has said it
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

@@ -19,13 +19,15 @@ import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
+from voxelcast.datasets.base import ResponseSet
+from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, network_of, pool_index
@@ -40,6 +42,8 @@ _VOXELS = 200
 """Of a typical ROI, where responses cannot be read."""
 _MOST_READ = 1_000_000_000
 """Bytes of files that are read for a measurement; of larger ones a typical rate is taken."""
+_MOST_READ_TOGETHER = 20_000_000
+"""The same where the reading of one ROI is that of all, so that it would be done twice."""
 _TYPICAL_RATE = 5e7
 """Bytes of files read in a second."""
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
@@ -50,6 +54,7 @@ _PARTS = {
     COMPRESS: "compression",
     JOIN: "compression",
     FIT: "fitting",
+    SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
 }
 """What the stages are called in the lines of an estimate."""
@@ -83,13 +88,14 @@ class NetworkEstimate:
 class Estimate:
     """What lies ahead: stimuli, models, seconds of each stage and bytes.
 
-    ``worker_bytes`` is the most memory that a worker holds at a time, its libraries included; ``warnings`` say what is
-    wrong with the folds.
+    ``data`` has a line for each subject: stimuli, repetitions, voxels, space. ``worker_bytes`` is the most memory that
+    a worker holds at a time, its libraries included; ``warnings`` say what is wrong with the folds.
     """
 
     n_train: int
     n_test: int
     n_pairs: int
+    data: tuple[str, ...]
     networks: tuple[NetworkEstimate, ...]
     workers: int
     seconds: Mapping[str, float]
@@ -111,6 +117,7 @@ class Estimate:
         return [
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
             f"{layers} layers{several}",
+            *self.data,
             f"estimate: {duration(sum(parts.values()))} ({each}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
@@ -147,18 +154,28 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         kept = [*kept, rank]
     features = tuple(k * max(len(config.delays), 1) for k in kept)
     costs[FIT] = _total(
-        FitEstimate(config, n_train, n_folds, q, features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
-        for pair, q in voxels.items()
+        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
+        for pair in voxels
+        for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
+    if config.control != "none":
+        costs[SHUFFLE] = costs[FIT] * config.shuffles
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
     pairs = min(workers, len(plan.pairs))
-    side_by_side = {READ: pairs, COMPRESS: workers, FIT: pairs, DIVIDE: workers}  # extraction's seconds have all cores
+    side_by_side = {
+        READ: pairs,
+        COMPRESS: workers,
+        FIT: pairs,
+        SHUFFLE: workers,
+        DIVIDE: workers,
+    }  # extraction's seconds have all cores
     left = [EXTRACT, JOIN, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
         n_test,
         len(plan.pairs),
+        tuple(f"{subject}: {plan.dataset.extent(subject).shown()}" for subject in plan.dataset.subjects),
         tuple(networks),
         workers,
         {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
@@ -189,10 +206,12 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     if not sizes:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
+    if plan.dataset.series is not None and plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
+        return *_reading_together(plan, sizes, voxels), []
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
-    seconds, held = [], 0
+    seconds, held, first = [], 0, None
     try:
         for pair in (smallest, *sharing):
             started = time.perf_counter()
@@ -200,7 +219,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
             if plan.dataset.has_test_responses:
                 found.append(plan.dataset.responses(*pair, "test"))
             seconds.append(time.perf_counter() - started)
-            voxels[pair] = found[0].n_voxels
+            voxels[pair], first = found[0].n_voxels, first or found[0]
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
         return Cost(), voxels, []
@@ -208,16 +227,29 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    warnings = [] if plan.dataset.series is not None else _response_warnings(plan, smallest)
+    warnings = [] if first is None or plan.dataset.series is not None else _response_warnings(plan, first)
     return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
 
 
-def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
-    responses = plan.dataset.responses(*pair)
-    mean, subject = responses.mean(), pair[0] if pair[0] in plan.fold_tables else ""
+def _response_warnings(plan: Plan, responses: ResponseSet) -> list[str]:
+    mean, subject = responses.mean(), responses.subject if responses.subject in plan.fold_tables else ""
     known = np.isfinite(mean).all(axis=0)
     said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
-    return [f"{' '.join(pair)}: {warning}" for warning in said]
+    return [f"{responses.subject} {responses.roi}: {warning}" for warning in said]
+
+
+def _reading_together(
+    plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, int]
+) -> tuple[Cost, dict[Pair, int], list[str]]:
+    """Count what it takes to read each subject's files once, by their headers."""
+    seconds = memory = 0.0
+    for subject in dict.fromkeys(subject for subject, _ in sizes):
+        extent = plan.dataset.extent(subject)
+        one = 8.0 * extent.n_stimuli * (extent.n_repetitions or 1)
+        memory = max(memory, min(MOST_KEPT, one * sum(extent.voxels.values())) + 3 * one * max(extent.voxels.values()))
+        seconds += max(size for pair, size in sizes.items() if pair[0] == subject) / _TYPICAL_RATE
+        voxels = {(subject, roi): size for roi, size in extent.voxels.items()} | voxels
+    return Cost(seconds=seconds, memory=memory), voxels, []
 
 
 def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
@@ -420,6 +452,10 @@ class FitEstimate:
             seconds += self._evaluations * self._refit() + sums / self.rate + weights
         if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
             seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
+        if ensemble.method == "experts":
+            members = 1 + len(ensemble.experts)
+            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * members * (members + max(self.sizes))
+            seconds += self._evaluations * self._refit() / layers + sums / self.rate + 5e-5 * (members + 4) * q * outers
         if ensemble.method == "banded_ridge":
             size = ProblemSize(self.n_train, sum(self.sizes), q)
             seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)

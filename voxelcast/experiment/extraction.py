@@ -19,14 +19,16 @@ from voxelcast.execution.opening import fetch_inputs, open_engine, send_results,
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import StageRunner
 from voxelcast.execution.steps import Step
+from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.steps.extract import extract_steps, feature_name, load
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import EXTRACTED_STIMULI
 from voxelcast.results.write import write_table
 from voxelcast.stimuli.listing import list_stimuli
-from voxelcast.store.atomic import atomic_path, read_json, write_json
-from voxelcast.store.lock import check_folder, locked
+from voxelcast.store.atomic import atomic_path, write_json
+from voxelcast.store.lock import check_folder
+from voxelcast.store.readers.plain import read_json as read_plain
 from voxelcast.store.steps import StepStore
 
 _EVERY_FRAME = ExtractionSettings()
@@ -80,7 +82,7 @@ def extract_folder(
     stimuli = list_stimuli(wanted.source, recursive=wanted.recursive, keep_suffix=wanted.keep_suffix)
     here = isinstance(on, LocalProfile)
     loaded = load(wanted.network, wanted.seed, device if here else "cpu")  # a login node has no GPU
-    with locked(output):
+    with working_in(output):
         _check_output(output, settings)  # another process may have written there while the network was loaded
         store, journal, what = StepStore(output / "steps"), Journal(output), f"extract {loaded.shown}"
         write_json(output / "settings.json", settings)
@@ -96,7 +98,7 @@ def extract_folder(
 
 def _check_output(output: Path, settings: Mapping[str, object]) -> None:
     there = check_folder(output, "settings.json", "an extraction's")
-    if there is not None and read_json(there) != settings:
+    if there is not None and read_plain(there, "settings") != settings:
         raise StoreError(f"output {output} holds features of other settings; choose another folder with --output")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known, check_same_stimuli
-from voxelcast.core.errors import DataError, OptionError, UnknownNameError
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.datasets.tables import read_folds
@@ -24,6 +25,7 @@ from voxelcast.experiment.steps.compress import (
     JoinJob,
     excluded_folds,
 )
+from voxelcast.experiment.steps.control import ControlJob
 from voxelcast.experiment.steps.extract import Readable, extract_steps, load, pool_index, table_step
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
@@ -43,7 +45,8 @@ READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers
 Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
-"""Stages, in the order of the work; layers are joined and variance is divided by experiments that ask for it."""
+SHUFFLE = "fit shuffled responses"
+"""Stages, in the order of the work; some are of experiments that ask for it."""
 
 
 class Plan:
@@ -80,7 +83,7 @@ class Plan:
         self.warnings = self._exchange_warnings(list(partitions.values()))
         self._check_sources()
         for pair in self.pairs:
-            self.sharers(pair)
+            self.relied_on(pair)
         check_ready(config.encoders)
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         self.layer_groups = self._layer_groups()
@@ -259,9 +262,9 @@ class Plan:
         steps = {}
         for subject, roi in self.pairs:
             files = tuple(file_hash(path) for path in self.dataset.response_files(subject, roi))
-            handling = config.invalid_voxels, config.control, config.seed
-            n_train = len(self.dataset.train_stimuli)
-            steps[subject, roi] = Step(ResponsesJob(config.dataset, files, ids, n_train, subject, roi, *handling))
+            n_train, handling = len(self.dataset.train_stimuli), config.invalid_voxels
+            job = ResponsesJob(config.dataset, files, ids, n_train, subject, roi, handling)
+            steps[subject, roi] = Step(job, together=subject if self.dataset.reads_together else "")
         return steps
 
     def folded_layers(
@@ -309,11 +312,13 @@ class Plan:
                     *pair,
                     responses=prepared.step_id,
                     sharers=tuple(responses[other].step_id for other in self.sharers(pair)),
+                    experts=tuple((other[1], responses[other].step_id) for other in self.experts(pair)),
+                    atlases=tuple(read_atlas(name, pair) for name in config.ensemble.atlases if isinstance(name, str)),
                     stimuli=readable,
                     partitions=tuple(partitions[pair[0]]),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
-                    settings=config.pair_settings,
+                    settings=config.settings_of(pair[1]),
                     share=config.share,
                     truncate=config.compress.nested,
                     interval=config.interval,
@@ -321,6 +326,18 @@ class Plan:
                 )
             )
             for pair, prepared in responses.items()
+        }
+
+    def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:
+        """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set."""
+        if self.config.control == "none":
+            return {}
+        settings = {
+            pair: {each.name: getattr(step.job, each.name) for each in fields(FitJob)} for pair, step in fits.items()
+        }
+        return {
+            pair: [Step(ControlJob(**given, shuffle=number)) for number in range(1, self.config.shuffles + 1)]
+            for pair, given in settings.items()
         }
 
     def partition_steps(
@@ -348,6 +365,19 @@ class Plan:
             for folded in partitions
         )
 
+    def relied_on(self, pair: Pair) -> list[Pair]:
+        """Return the other pairs whose responses the fit of a pair needs."""
+        return [*self.sharers(pair), *self.experts(pair)]
+
+    def experts(self, pair: Pair) -> list[Pair]:
+        """Return the ROIs whose models take part in the prediction of a pair, by ``ensemble.experts``."""
+        ensemble = self.config.ensemble
+        if ensemble.method != "experts" or pair[1] in ensemble.experts:
+            return []
+        for roi in ensemble.experts:
+            check_known("ROI", roi, self.dataset.rois(pair[0]), where=f"among those of {pair[0]}, for ensemble.experts")
+        return [(pair[0], roi) for roi in ensemble.experts]
+
     def sharers(self, pair: Pair) -> list[Pair]:
         """Return the other subjects that a pair shares its targets with, at least one; none unless ``share`` is set."""
         if not self.config.share.components:
@@ -364,6 +394,19 @@ def add_joined(folded: FoldedLayers, step: Step) -> FoldedLayers:
     """Add the model on all layers to those of a partition into folds."""
     joined = CompressedLayer(step.step_id, JOINED, "none", ALL_LAYERS, "", fitted_in_folds=True)
     return FoldedLayers(folded.fold_ids, (*folded.layers, joined))
+
+
+def read_atlas(name: str, pair: Pair) -> IntArray:
+    """Read the cluster of every voxel of a pair from a file of ``ensemble.atlases``."""
+    path = Path(name.replace("{subject}", pair[0]).replace("{roi}", pair[1]))
+    if not path.is_file():
+        raise MissingFileError(f"atlas {path} does not exist; give a .npy of a whole number for each voxel")
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(
+            f"atlas {path} cannot be read ({error}); give a .npy of a whole number for each voxel"
+        ) from error
 
 
 def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:

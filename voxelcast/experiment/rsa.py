@@ -12,12 +12,13 @@ import yaml
 from pydantic import Field, field_validator
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_same_stimuli
+from voxelcast.core.checks import check_same_stimuli, home_expanded
 from voxelcast.core.errors import DataError, StoreError
 from voxelcast.core.progress import Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.readers.rdm_files import read_rdms, unpack_images
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
+from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.settings import SettingsFile
 from voxelcast.experiment.settings_file import check_settings, read_settings
 from voxelcast.experiment.steps.extract import load
@@ -26,12 +27,13 @@ from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
-from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
-from voxelcast.scoring.settings import ResamplingSettings
+from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, permute_rdms, rdm_noise_ceiling, rdm_p_values
+from voxelcast.scoring.settings import ResamplingSettings, SignificanceSettings
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.lock import check_folder
 from voxelcast.store.provenance import collect_provenance
+from voxelcast.store.readers.guard import read_text
 
 
 class RsaSettings(SettingsFile):
@@ -48,9 +50,15 @@ class RsaSettings(SettingsFile):
     comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
     spatial_pool: str = "none"
     interval: ResamplingSettings = ResamplingSettings()
+    significance: SignificanceSettings = SignificanceSettings()
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
+
+    @field_validator("stimuli", "rdms")
+    @classmethod
+    def _expanded(cls, value: Path) -> Path:
+        return home_expanded(value)
 
     @field_validator("spatial_pool")
     @classmethod
@@ -83,6 +91,8 @@ class LayerAgreement:
     """How well one layer agrees with the measured RDMs: the mean over subjects, and its bootstrap interval.
 
     ``best_share`` is the share of the resamples of stimuli (and subjects) in which this layer is the best.
+    ``shuffled_low`` and ``shuffled_high`` are the interval of the similarity when the stimuli of the measured RDMs are
+    shuffled; ``p_value`` and ``p_best`` are those of `rdm_p_values`; NaN without permutations.
     """
 
     network: str
@@ -91,6 +101,10 @@ class LayerAgreement:
     low: float
     high: float
     best_share: float
+    shuffled_low: float
+    shuffled_high: float
+    p_value: float
+    p_best: float
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,11 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     a killed run was.
     Raises StoreError if ``output`` holds an analysis of other settings.
     """
+    with working_in(output):
+        return _run(config, output, progress)
+
+
+def _run(config: RsaSettings, output: Path, progress: Progress) -> RsaResult:
     _check_output(config, output)
     stimuli = config.stimuli
     if stimuli.suffix == ".mat":
@@ -131,9 +150,13 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
     tail = (1 - config.interval.level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     share = np.bincount(resampled.argmax(axis=1), minlength=len(names)) / len(resampled)
+    control = np.full((4, len(names)), np.nan)
+    if n_permutations := config.significance.permutations:
+        permuted = permute_rdms(models, measured, config.comparison, n_permutations, seed)
+        control[:2], control[2:] = np.quantile(permuted, [tail, 1 - tail], axis=0), rdm_p_values(scores, permuted)
     rows = tuple(
         LayerAgreement(*name, *map(float, numbers))
-        for name, *numbers in zip(names, scores, low, high, share, strict=True)
+        for name, *numbers in zip(names, scores, low, high, share, *control, strict=True)
     )
     ceiling = rdm_noise_ceiling(measured, config.comparison) if len(measured) > 1 else (float("nan"), float("nan"))
     result = RsaResult(rows, *ceiling)
@@ -147,7 +170,7 @@ def run_rsa(config: RsaSettings, output: Path, *, progress: Progress) -> RsaResu
 def _check_output(config: RsaSettings, output: Path) -> None:
     text = yaml.safe_dump(config.model_dump(mode="json", exclude={"device"}), sort_keys=False, allow_unicode=True)
     there = check_folder(output, "config.yaml", "an analysis'")
-    if there is not None and there.read_text() != text:
+    if there is not None and read_text(there, "settings") != text:
         raise StoreError(f"output {output} holds another analysis; choose another folder with --output")
     write_text(output / "config.yaml", text)
 

@@ -9,21 +9,23 @@ from typing import Any
 
 import yaml
 
-from voxelcast.core.errors import ExecutionError, OptionError, StoreError, VoxelcastError
+from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, StoreError, VoxelcastError
 from voxelcast.core.progress import Progress, Silent
-from voxelcast.execution.journal import Journal
+from voxelcast.execution.journal import FILE_NAME, Journal
 from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan, add_joined
+from voxelcast.experiment.outputs import working_in
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.atomic import write_text
-from voxelcast.store.lock import check_folder, locked
+from voxelcast.store.lock import check_folder
+from voxelcast.store.readers.plain import read_yaml
 from voxelcast.store.steps import StepStore
 
 
@@ -53,8 +55,8 @@ def run_experiment(
     """
     progress = Silent() if progress is None else progress
     check_output(settings, output)
-    steps_store = StepStore(store or output / "steps")
-    with locked(output):
+    with working_in(output):
+        steps_store = StepStore(store or output / "steps")
         fetch_inputs(on, progress.note)
         workers = worker_slots(on) or settings.compute.workers or available_cores()
         plan = Plan(_on_driver(settings, on), steps_store, extract_on=worker_device(on, settings.compute.device))
@@ -156,19 +158,27 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     failed = {failure.step_id for failure in failures}
     responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
+    controls = plan.control_steps(fits)
+    shuffled = [step for each in controls.values() for step in each]
+    ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: responses[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *divisions.values()]
+    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *shuffled, *divisions.values()]
     layers = next(iter(tables.values()))[0]
-    finished = Finished(plan, readable, responses, layers, fits, missing, divisions, divided.failures, steps)
+    done = fits, controls, missing, divisions, divided.failures
+    finished = Finished(plan, readable, responses, layers, *done, steps)
     return finished, ran + fitted.n_run + divided.n_run
 
 
 def config_text(settings: ExperimentSettings) -> str:
     """Write all settings as YAML."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+_ALL_HAVE = {"dataset", "encoders", "folds", "search", "interval"}
+"""Some of the settings that a run always writes, and a user's own file of that name seldom has all."""
 
 
 def check_output(settings: ExperimentSettings, output: Path) -> None:
@@ -187,11 +197,13 @@ def check_output(settings: ExperimentSettings, output: Path) -> None:
 def _read_settings(path: Path) -> dict[str, Any]:
     """Read all settings that can change a result; those that came later have their defaults, which is what was done."""
     try:
-        found = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
+        found = read_yaml(path, "settings")
+    except ConfigError:
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")
+    if not (found.keys() >= _ALL_HAVE or any(path.with_name(name).exists() for name in (FILE_NAME, "provenance.json"))):
+        raise StoreError(f"{path} is there, and no run wrote it; choose another folder with --output")
     try:
         whole: dict[str, Any] = json.loads(json.dumps(parse_config(found, str(path)).results_config()))
     except VoxelcastError:  # of a version with other settings: what differs is said all the same

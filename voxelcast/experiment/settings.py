@@ -5,6 +5,7 @@ Relative paths are relative to the folder from which voxelcast is run, as on any
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -84,6 +85,7 @@ class ExperimentSettings(SettingsFile):
     broken_stimuli: Literal["stop", "skip"] = "stop"
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
+    shuffles: int = Field(default=20, ge=5)
     compute: Annotated[ComputeSettings, NO_EFFECT] = ComputeSettings()
 
     @field_validator("delays")
@@ -123,6 +125,8 @@ class ExperimentSettings(SettingsFile):
                 f"share.components must be 0 with ensemble.method banded_ridge, got {self.share.components}; "
                 "take stacking, or share none"
             )
+        if self.control != "none" and not self.folds.nested:
+            raise ValueError("control=shuffle compares nested scores; set folds.nested=true, or control=none")
         if self.ensemble.joined and self.delays:
             raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
         return self
@@ -150,6 +154,11 @@ class ExperimentSettings(SettingsFile):
     def pair_settings(self) -> PairSettings:
         """What is done with one subject x ROI."""
         return PairSettings(self.search, self.selection, self.ensemble, self.folds.nested, self.seed)
+
+    def settings_of(self, roi: str) -> PairSettings:
+        """Return what is done with an ROI: one that is an expert for others is fitted by itself."""
+        plain = self.pair_settings
+        return replace(plain, ensemble=EnsembleSettings()) if roi in self.ensemble.experts else plain
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.core.errors import ConfigError
 from voxelcast.core.validation import first_problem
 from voxelcast.datasets.registry import DATASETS, dataset_settings
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.experiment.settings import ExperimentSettings
+from voxelcast.store.readers.guard import check_file
+from voxelcast.store.readers.plain import parse_yaml, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
+_KIND = "dataset.kind="
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentSettings:
@@ -29,15 +32,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentSettings
 
 def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Read a YAML file and apply overrides; the settings are not checked yet. Raises as `load_config`."""
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingFileError(f"experiment file {path} does not exist; write one, or see examples/") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    check_file(path, "experiment file", "write one, or see examples/")
+    raw = read_yaml(path, "experiment file")
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings like 'name: v4'; got {type(raw).__name__}")
-    for override in overrides:
+    # Another kind of dataset first: the other overrides are of its settings.
+    for override in sorted(overrides, key=lambda one: not one.startswith(_KIND)):
         apply_override(raw, override)
     return raw
 
@@ -68,14 +68,14 @@ def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> S
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Change a setting as on the command line, e.g. by ``search.method=bayes``."""
+    """Change a setting as on the command line, e.g. by ``search.method=bayes``.
+
+    With another ``dataset.kind``, settings of the dataset that this kind does not have go.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"an override must be key=value, e.g. search.method=bayes; got {override!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not YAML") from error
+    value = parse_yaml(text, f"the value of override {override!r}")
     *parents, last = key.split(".")
     here: Any = raw
     for part in parents:
@@ -84,6 +84,9 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         here[_index(here, last, override)] = value
     elif isinstance(here, dict):
         here[last] = value
+        if override.startswith(_KIND) and isinstance(value, str) and value in DATASETS:
+            known = {field.name for field in fields(DATASETS.get(value).Settings)}
+            raw["dataset"] = {name: here[name] for name in here if name in known}
     else:
         raise ConfigError(f"override {override!r}: there is nothing below {'.'.join(parents)}")
 

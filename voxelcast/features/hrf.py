@@ -14,7 +14,6 @@ References
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +24,11 @@ import numpy as np
 from scipy.special import gammainc
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_known, check_option
-from voxelcast.core.errors import DataError, MissingFileError, OptionError
+from voxelcast.core.checks import check_known, check_option, home_expanded
+from voxelcast.core.errors import DataError, OptionError
 from voxelcast.store.keys import file_hash
+from voxelcast.store.readers.arrays import open_npy
+from voxelcast.store.readers.tables import as_numbers, number_of, table_rows
 
 TIME_NAMES = ("time", "times", "time_s", "seconds", "t")
 
@@ -183,7 +184,7 @@ def parse_response(text: str) -> MeasuredResponse:
         step = float(given["step"]) if "step" in given else None
     except ValueError as error:
         raise OptionError(f"step of pool hrf(...) must be a number of seconds; got {given['step']!r}") from error
-    table = Path(path.strip())
+    table = home_expanded(Path(path.strip()))
     return _read(table, given.get("column"), step, file_hash(table))
 
 
@@ -228,28 +229,15 @@ def _table(path: Path) -> tuple[list[str], FloatArray]:
     """Read names of columns (numbers where there are none) and values of shape (n_times, n_columns)."""
     suffix = path.suffix.lower()
     check_option("the suffix of a table of pool hrf(...)", suffix, (".csv", ".tsv", ".npy"))
-    try:
-        if suffix == ".npy":
-            values = np.load(path, allow_pickle=False).astype(np.float64)
-            values = values.reshape(len(values), -1)
-            return [str(number) for number in range(values.shape[1])], values
-        separator = "\t" if suffix == ".tsv" else ","
-        with warnings.catch_warnings(action="ignore"):  # of an empty table
-            rows = np.loadtxt(
-                path, str, comments=None, delimiter=separator, quotechar='"', ndmin=2, encoding="utf-8-sig"
-            )
-        named = not all(map(_is_number, rows[0]))
-        values = rows[1 if named else 0 :].astype(np.float64)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"table {path} of pool hrf(...) does not exist; check its path") from error
-    except (ValueError, IndexError, TypeError, EOFError) as error:
-        raise DataError(f"{path} must be a table of numbers with rows of equal length ({error}); correct it") from error
-    return [name.strip() for name in rows[0]] if named else [str(n) for n in range(values.shape[1])], values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    what = "table of pool hrf(...)"
+    if suffix == ".npy":
+        array = open_npy(path, what)
+        if array.dtype.kind not in "fiu" or not array.ndim:
+            raise DataError(f"{path} must be a table of numbers; got {array.dtype} of shape {array.shape}; correct it")
+        values = array.astype(np.float64).reshape(len(array), -1)
+        return [str(number) for number in range(values.shape[1])], values
+    rows = list(table_rows(path, what, titled=False))
+    named = any(number_of(cell) is None for cell in rows[0][1])
+    names = rows[0][1] if named else [str(number) for number in range(len(rows[0][1]))]
+    numbers = [as_numbers(row, names, path, line) for line, row in rows[1 if named else 0 :]]
+    return names, np.reshape(numbers, (len(numbers), len(names)))

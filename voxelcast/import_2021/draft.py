@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 import yaml
 
-from voxelcast.core.errors import ConfigError, MissingFileError
+from voxelcast.core.errors import ConfigError
+from voxelcast.store.readers.guard import read_text
+from voxelcast.store.readers.plain import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,7 @@ class Section:
 
 def read_2021(path: Path) -> dict[str, Any]:
     """Read a 2021 config: YAML, or JSON with ``#`` comments, which is YAML too; raise ConfigError for anything else."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8").replace("\t", " "))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingFileError(f"{path} does not exist; name a config of the 2021 repository") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is neither JSON with comments nor YAML: {' '.join(str(error).split())}") from error
+    raw = parse_yaml(read_text(path, "config of the 2021 repository").replace("\t", " "), str(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings as a mapping; got {type(raw).__name__}")
     return raw

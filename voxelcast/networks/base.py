@@ -44,7 +44,8 @@ class NetworkCard:
     licence : str
         Licence of the weights, ``"unknown"`` where nobody said.
     code : str
-        Of the user's own network: the version that they gave it and the hash of its source file; part of step keys.
+        Of the user's own network: the version that they gave it and the hash of its source file. Of others what varies
+        beside weights, e.g. ``padding=port``. Part of step keys.
     """
 
     name: str
@@ -81,6 +82,14 @@ class Network(ABC):
     def layer_names(self) -> tuple[str, ...]:
         """All layers that can be asked for, in the order of the forward pass."""
         return tuple(layer.name for layer in self.layer_traces())
+
+    def depths(self) -> Mapping[str, float]:
+        """Return where each layer lies in the network, from 0 for the first that can be asked for to 1 for the last.
+
+        Empty where layers do not follow one another, such as a bank of filters.
+        """
+        names = self.layer_names()
+        return {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
 
     def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
         """Resize and normalise frames.

@@ -18,6 +18,7 @@ from torch import nn
 
 from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, OptionError, UnsafeFileError
 from voxelcast.networks.families.tensor_bundle import find_bundle, read_bundle
+from voxelcast.store.readers.guard import check_file, reading
 
 StateDict = dict[str, torch.Tensor]
 _HEAD_SD = 0.01  # of a new head's weights, as Barlow Twins' recipe for semi-supervised learning has it
@@ -54,8 +55,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     bundle = None if path.is_file() and path.suffix != ".index" else find_bundle(path)
     if bundle is not None:
         return Checkpoint(read_bundle(bundle), {})
-    if not path.is_file():
-        raise MissingFileError(f"weights file {path} does not exist; check the path, or set weights=random")
+    check_file(path, "weights file", "check the path, or set weights=random")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     flags: object = content.get("flags", {}) if isinstance(content, Mapping) else {}
     if isinstance(flags, argparse.Namespace):
@@ -75,22 +75,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_torch(path: Path) -> Any:
-    try:
-        # A namespace of command-line options is a plain container too, and is found in released files.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch says the same of a file that is no pickle at all; its first bytes tell the two apart.
-        with path.open("rb") as file:
-            first = file.read(2)
-        if first in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
-            raise UnsafeFileError(
-                f"weights file {path} holds more than tensors and plain containers and was not loaded; "
-                "save the network's state_dict() and use that"
-            ) from error
-        raise DataError(f"weights file {path} is no torch checkpoint; save the network's state_dict()") from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise DataError(f"weights file {path} is no torch checkpoint, or damaged; fetch or save it again") from error
+    with reading(f"weights file {path}", "a torch checkpoint", "fetch it again, or save the network's state_dict()"):
+        try:
+            # A namespace of command-line options is a plain container too, and is found in released files.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            # torch says the same of a file that is no pickle at all; its first bytes tell the two apart.
+            with path.open("rb") as file:
+                first = file.read(2)
+            if first in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+                raise UnsafeFileError(
+                    f"weights file {path} holds more than tensors and plain containers and was not loaded; "
+                    "save the network's state_dict() and use that"
+                ) from error
+            raise DataError(f"weights file {path} is no torch checkpoint; save the network's state_dict()") from error
 
 
 def _read_safetensors(path: Path) -> StateDict:
@@ -100,10 +99,8 @@ def _read_safetensors(path: Path) -> StateDict:
         raise MissingPackageError(
             f"reading {path} needs the package safetensors ({error}); install it: pip install safetensors"
         ) from error
-    try:
+    with reading(f"weights file {path}", "safetensors", "fetch it again"):
         return dict(safetensors.torch.load_file(path))
-    except safetensors.SafetensorError as error:
-        raise DataError(f"weights file {path} is no safetensors file, or damaged; fetch it again") from error
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:

@@ -59,6 +59,7 @@ class Family(ABC):
 
 SPECIAL_SETTINGS = {
     "noise_seed": "networks with noise (vonenet/*)",
+    "padding": "SimCLR-v2 networks (simclr/*)",
     "clip_length": "networks that take clips",
     "clip_stride": "networks that take clips",
     "takes": "your own networks (module:...)",

@@ -19,6 +19,7 @@ References
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -46,6 +47,8 @@ from voxelcast.networks.settings import NetworkSettings
 from voxelcast.store.atomic import atomic_path, write_json
 from voxelcast.store.keys import content_key
 from voxelcast.store.provenance import collect_provenance
+
+_CLASSES, _PROVENANCE = ".classes.json", ".provenance.json"  # of files beside the checkpoint
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,10 @@ def finetune(
         raise DataError(f"fine-tuning needs at least two images; got {len(images)}")
     key = _key(trainee, images, settings)
     resume = output.with_name(f"{output.name}.resume")
-    if output.exists():
-        raise StoreError(f"{output} exists already; choose another output, or remove it")
+    for ending in ("", _CLASSES, _PROVENANCE):
+        there = output.with_name(f"{output.name}{ending}")
+        if there.exists() and not (ending and resume.is_file()):
+            raise StoreError(f"{there} exists already; choose another output, or remove it")
     module = trainee.module.to(device)
     head = find_head(module, trainee.name)
     optimiser = _optimiser(module, head, settings)
@@ -164,6 +169,12 @@ def finetune(
             state = {"key": key, "model": module.state_dict(), "optimiser": optimiser.state_dict(), "history": history}
             with atomic_path(resume) as temporary:
                 torch.save(state, temporary)
+    commonest = max(Counter(images.labels).values()) / len(images)
+    if history[-1]["accuracy"] <= commonest:
+        progress.note(
+            f"nothing was learnt: top-1 is no better than always naming one class ({commonest:.4f}); change learning "
+            "rates or batch, or train the head alone (weights with batch norms folded into convolutions need that)"
+        )
     progress.finish()
     _write(output, trainee, head, images, settings, history)
     resume.unlink(missing_ok=True)
@@ -271,7 +282,7 @@ def _write(
         "weights_hash": parameter_hash(trainee.module),
         "history": history,
     }
-    write_json(output.with_name(f"{output.name}.classes.json"), images.classes)
-    write_json(output.with_name(f"{output.name}.provenance.json"), {**facts, **collect_provenance()})
+    write_json(output.with_name(f"{output.name}{_CLASSES}"), images.classes)
+    write_json(output.with_name(f"{output.name}{_PROVENANCE}"), {**facts, **collect_provenance()})
     with atomic_path(output) as temporary:
         torch.save({"model": state, "flags": {"head": head, "network": trainee.name}}, temporary)

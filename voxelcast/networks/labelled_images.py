@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from voxelcast.networks.base import Network
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.stimuli.images import read_image
 from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, Stimulus
+from voxelcast.store.readers.plain import read_json
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,7 @@ def list_image_folder(folder: Path, class_map: Path | None = None) -> LabelledIm
 
 
 def _read_map(path: Path, names: Sequence[str]) -> dict[str, int]:
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingFileError(f"class map {path} does not exist; write one: {{'folder name': index}}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"class map {path} is not JSON ({error}); write {{'folder name': index}}") from error
+    content = read_json(path, "class map", "write {'folder name': index}")
     if not isinstance(content, dict) or not all(type(k) is int and k >= 0 for k in content.values()):
         raise DataError(f"class map {path} must map folder names to class indices from 0; got something else")
     unknown = [name for name in names if name not in content]

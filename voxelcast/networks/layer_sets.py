@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from voxelcast.core.checks import nearest
 from voxelcast.core.errors import OptionError, UnknownNameError
@@ -14,25 +14,23 @@ if TYPE_CHECKING:
     from torch import nn
 
 _VONE = ("vone_block", "bottleneck")
-_RESNET = ("conv1", "bn1", "relu", "maxpool", "layer[1-4].*", "avgpool", "fc")
-_FULLY_CONNECTED = (1, 4, 6)
 # Networks, by shell patterns of which the first counts, and their layers, by shell patterns.
 _OF_2021: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys((f"torchvision/resnet{depth}" for depth in (18, 34, 50, 101, 152)), _RESNET),
-    "barlow_twins/*": _RESNET,
-    "simclr/*": ("net.0.*", "net.[1-4].blocks.*", "avgpool", "fc"),
     "torchvision/alexnet": (
-        *(f"features.{k}" for k in (0, 3, 6, 8, 10)),
-        *(f"classifier.{k}" for k in _FULLY_CONNECTED),
+        *(f"features.{k}" for k in (1, 4, 7, 9, 11)),
+        *(f"classifier.{k}" for k in (2, 5, 6)),
     ),
-    "torchvision/vgg19": (*(f"features.{k}" for k in (4, 9, 18, 27, 36)), *(f"classifier.{k}" for k in (0, 3, 6))),
+    "torchvision/vgg19": (*(f"features.{k}" for k in (4, 9, 18, 27, 36)), *(f"classifier.{k}" for k in (1, 4, 6))),
+    **dict.fromkeys((f"torchvision/resnet{depth}" for depth in (18, 34, 50, 101, 152)), ("layer[1-4]", "fc")),
+    "barlow_twins/*": ("conv1", "relu", "maxpool", "layer[1-4].*", "avgpool", "fc"),
+    "simclr/*": ("net.0.*", "net.[1-4].blocks.*", "avgpool", "fc"),
     "vonenet/alexnet": (
         *_VONE,
-        *(f"model.features.{k}" for k in (0, 3, 5, 7)),
-        *(f"model.classifier.{k}" for k in _FULLY_CONNECTED),
+        *(f"model.features.{k}" for k in (1, 4, 6, 8)),
+        *(f"model.classifier.{k}" for k in (2, 5, 6)),
     ),
-    "vonenet/cornets": (*_VONE, "model.V2", "model.V4", "model.IT", "model.decoder.avgpool", "model.decoder.linear"),
-    "vonenet/*": (*_VONE, "model.layer[1-4].*", "model.avgpool", "model.fc"),
+    "vonenet/cornets": (*_VONE, "model.V2", "model.V4", "model.IT", "model.decoder.linear"),
+    "vonenet/*": (*_VONE, "model.layer[1-4]", "model.fc"),
 }
 
 
@@ -88,24 +86,32 @@ def _unknown(name: str, known: Sequence[str], network: str, sets: Mapping[str, S
 def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Name the sets of layers that a network has.
 
-    ``all``: every layer. ``blocks``: see :func:`find_blocks`; absent where there are none. ``algonauts2021``: those
-    that the fifth-placed entry to the Algonauts 2021 challenge used, for the networks that it used: AlexNet's five
-    convolutions and three fully connected layers, VGG-19's five max pools and three fully connected layers, and for
-    ResNets the steps of the stem, every block, the average pool and the classifier (where there is one). Its AlexNet
-    convolutions were overwritten by the ReLU after them; here they are what the convolutions put out. For VOneNets,
-    the set is the V1 block, the bottleneck, and that of the network behind them.
+    ``all``: every layer. ``blocks``: see :func:`find_blocks`; absent where there are none. ``algonauts2021``: what the
+    fifth-placed entry to the Algonauts 2021 challenge [1]_ saved of its networks.
+
+    - AlexNet: five convolutions and three fully connected layers; VGG-19: five max pools and the latter. All but the
+      last were overwritten by the ReLU after them, so the ReLUs are named.
+    - ResNets of torchvision: the four stages and the classifier.
+    - Barlow Twins: convolution, ReLU (twice: once as the batch norm that it overwrote) and max pool of the stem, every
+      block, the average pool, and the classifier where there is one. SimCLR-v2: the same, with all steps of the stem.
+    - timm: the stages that it gives as features.
+    - VOneNets: the V1 block, the bottleneck, and of the network behind them what was saved of the plain one. Its code
+      for the latter was not published; its settings counted six layers of CORnet-S, as here.
 
     References
     ----------
     .. [1] Lange, R. T. (2021). The Algonauts Project 2021 challenge: 5th place solution (mini track).
        https://github.com/RobertTLange/algonauts-2021
     """
-    sets = {"all": tuple(known), "blocks": find_blocks(module, known), "algonauts2021": _of_2021(network, known)}
+    of_2021 = _of_2021(network, getattr(module, "feature_info", None) or (), known)
+    sets = {"all": tuple(known), "blocks": find_blocks(module, known), "algonauts2021": of_2021}
     return {name: layers for name, layers in sets.items() if layers}
 
 
-def _of_2021(network: str, known: Sequence[str]) -> tuple[str, ...]:
+def _of_2021(network: str, stages: Iterable[Mapping[str, Any]], known: Sequence[str]) -> tuple[str, ...]:
     patterns = next((layers for name, layers in _OF_2021.items() if fnmatch.fnmatchcase(network, name)), ())
+    if network.startswith("timm/"):
+        patterns = tuple(stage["module"] for stage in stages)
     # A star also matches dots: what lies inside a block is left out by its depth.
     return tuple(
         layer

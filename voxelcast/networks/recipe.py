@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from voxelcast.core.checks import home_expanded
 from voxelcast.core.errors import MissingFileError, OptionError, VoxelcastError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import NetworkCard, Triple
@@ -71,7 +72,7 @@ class Recipe:
     fixed_normalisation : str
         Why mean and std must not be changed; empty where they may.
     code : callable or None
-        Takes the module; names the version of its code where that is not part of voxelcast.
+        Takes the module; names the version of its code where that is not part of voxelcast, or what varies in it.
     add_head : callable or None
         Gives a module without a classifier one, for fine-tuning.
     """
@@ -132,7 +133,7 @@ def build_module(recipe: Recipe, settings: NetworkSettings, seed: int) -> tuple[
     Returns the module, what its weights are called, and their licence.
     """
     weights, default = settings.chosen_weights, recipe.default
-    path = None if weights in ("default", "random") else Path(weights)
+    path = None if weights in ("default", "random") else home_expanded(Path(weights))
     # What is wrong with the weights is said before a large network is built.
     if weights == "none":
         raise OptionError(f"weights of '{recipe.name}' must be default, random or a file; got none")

@@ -50,6 +50,8 @@ class NetworkSettings:
         Its name in the results.
     noise_seed : int or None
         Of the noise of a VOneNet, which is the same for every frame; None leaves the noise out.
+    padding : {"same", "port"} or None
+        Of a SimCLR-v2 network's pools at borders: as TensorFlow, or as the PyTorch port of 2021, has it; None for same.
     clip_length, clip_stride : int or None
         Of networks that take clips: frames per clip, and from the beginning of one clip to that of the next. None
         takes the length with which the released weights were evaluated, and clips that do not overlap.
@@ -71,6 +73,7 @@ class NetworkSettings:
     std: Triple | None = None
     label: Annotated[str | None, NO_EFFECT] = None
     noise_seed: Annotated[int, Ge(0)] | None = None
+    padding: Literal["same", "port"] | None = None
     clip_length: Annotated[int, Ge(1)] | None = None
     clip_stride: Annotated[int, Ge(1)] | None = None
     takes: Literal["frames", "clip"] | None = None

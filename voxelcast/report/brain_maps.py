@@ -8,20 +8,22 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
 from voxelcast.datasets.base import Dataset, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
+from voxelcast.datasets.readers.geometry import volume_geometry
 from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import Pair, pair_name
 from voxelcast.results.write import PARTITION_FILE, VOXEL_FILE, pair_file
+from voxelcast.scoring.ceiling import noise_normalised_r
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -40,6 +42,15 @@ class VolumeMap:
     values: FloatArray
     affine: FloatArray | None
     """(4, 4); None where the dataset does not say where in the brain the volume lies."""
+    space: str = ""
+    """Coordinate system; empty where it is not known, or the subject's own."""
+    mask: BoolArray | None = None
+    """Where there are voxels, (x, y, z), whether they have a value or not."""
+
+    @property
+    def in_mni(self) -> bool:
+        """Whether it may be laid over a template in MNI coordinates."""
+        return self.affine is not None and "MNI" in self.space.upper()
 
 
 @dataclass(frozen=True)
@@ -57,8 +68,8 @@ BrainMap = VolumeMap | SurfaceMap
 def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
-    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` = r / noise_ceiling_r,
-    NaN where the ceiling is 0, added. Raises MissingFileError if there are none of the dataset's
+    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` added
+    (:func:`voxelcast.scoring.ceiling.noise_normalised_r`). Raises MissingFileError if there are none of the dataset's
     subjects and ROIs.
     """
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
@@ -83,11 +94,30 @@ def _read_pair(output: Path, pair: Pair) -> dict[str, FloatArray]:
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     normalised = {}
     for prefix, score in (("", "pearson_r"), ("held_out_", "held_out_r")):
-        ceiling = values.get(f"{prefix}noise_ceiling_r")
-        if ceiling is not None and score in values:
-            out = np.full(ceiling.shape, np.nan)
-            normalised[f"{prefix}noise_normalised_r"] = np.divide(values[score], ceiling, out=out, where=ceiling > 0)
+        if f"{prefix}reliability" in values and score in values:
+            reliability = values[f"{prefix}reliability"], values[f"{prefix}reliability_se"]
+            normalised[f"{prefix}noise_normalised_r"] = noise_normalised_r(values[score], *reliability)
     return normalised
+
+
+def only_significant(voxels: Mapping[str, Mapping[str, FloatArray]], q: float) -> dict[str, dict[str, FloatArray]]:
+    """Replace by NaN what voxels have whose q-value is above ``q``, of all quantities by ROI.
+
+    Held-out quantities go by the held-out q-value. Raises DataError where voxels were not tested.
+    """
+    shown: dict[str, dict[str, FloatArray]] = {}
+    for roi, values in voxels.items():
+        shown[roi] = {}
+        for name, array in values.items():
+            tested = "held_out_q_value" if name.startswith("held_out_") else "q_value"
+            if tested not in values:
+                raise DataError(
+                    f"{roi} has no {tested}, so significant voxels are not known; set significance.permutations and "
+                    "run again"
+                )
+            keep = values[tested] <= q
+            shown[roi][name] = np.where(keep, array, np.nan) if array.shape == keep.shape else array
+    return shown
 
 
 def choose_quantities(voxels: Mapping[str, Mapping[str, FloatArray]], asked: Sequence[str] = ()) -> tuple[str, ...]:
@@ -134,7 +164,10 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
     if volumes:
         first = volumes[0][0]
         at = [(np.ravel_multi_index(tuple(each.indices.T), each.shape), there) for each, there in volumes]
-        return VolumeMap(_mean_at(int(np.prod(first.shape)), at).reshape(first.shape), first.affine)
+        mask = np.zeros(first.shape, dtype=bool)
+        for each, _ in volumes:
+            mask[tuple(each.indices.T)] = True
+        return VolumeMap(_mean_at(mask.size, at).reshape(first.shape), first.affine, first.space, mask)
     mesh, n_vertices = surfaces[0][0].mesh, surfaces[0][0].n_vertices
     left = _mean_at(n_vertices, [(each.left, there[: len(each.left)]) for each, there in surfaces])
     right = _mean_at(n_vertices, [(each.right, there[len(each.left) :]) for each, there in surfaces])
@@ -153,28 +186,38 @@ def _mean_at(size: int, parts: Sequence[tuple[IntArray, FloatArray]]) -> FloatAr
     return np.asarray(mean, dtype=np.float32)
 
 
-def read_affine(path: Path, shape: tuple[int, ...]) -> FloatArray:
-    """Read the affine, (4, 4), of a NIfTI image of the same grid, e.g. ``example.nii`` of the 2021 development kit.
+def place_map(brain_map: BrainMap, image: Path | None, space: str | None) -> BrainMap:
+    """Put a volume where a NIfTI image of the same grid says, and in the coordinate system that is named.
 
-    Raises MissingFileError, DataError or AlignmentError if it is not there, cannot be read, or has another grid.
+    ``image``, e.g. ``example.nii`` of the 2021 development kit, and ``space``, ``"MNI"`` or ``"native"``, go before
+    what the dataset says; None leaves that. Raises MissingFileError, DataError or AlignmentError if the image is not
+    there, cannot be read, or has another grid.
     """
-    image = load_image(path, "image")
-    if tuple(image.shape[:3]) != tuple(shape):
-        raise AlignmentError(f"{path.name} must have the grid {shape} of the dataset; got {image.shape[:3]}")
-    return np.asarray(image.affine, dtype=np.float64)
+    if not isinstance(brain_map, VolumeMap):
+        return brain_map
+    if image is not None:
+        there = load_image(image, "image")
+        if tuple(there.shape[:3]) != tuple(brain_map.values.shape):
+            raise AlignmentError(
+                f"{image.name} must have the grid {brain_map.values.shape} of the dataset; got {there.shape[:3]}"
+            )
+        geometry = volume_geometry(image, there.shape[:3], there)
+        brain_map = replace(brain_map, affine=geometry.affine, space=geometry.spaces[0] or geometry.spaces[1])
+    return brain_map if space is None else replace(brain_map, space="" if space == "native" else space)
 
 
 def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
     """Write ``<name>.nii.gz``, or ``<name>_hemi-L.func.gii`` and ``<name>_hemi-R.func.gii``.
 
-    A volume whose position in the brain is not known is written with the identity as affine and without a form code.
+    A volume whose position in the brain is not known is written with the identity as affine and without a form code;
+    one whose coordinate system is not known to be MNI's or Talairach's, with the code of a scanner's.
     """
     nibabel = import_nibabel()
     if isinstance(brain_map, VolumeMap):
         affine = np.eye(4) if brain_map.affine is None else brain_map.affine
         image = nibabel.Nifti1Image(np.asarray(brain_map.values, dtype=np.float32), affine)
         for set_form in (image.header.set_sform, image.header.set_qform):
-            set_form(affine, code=0 if brain_map.affine is None else "mni")
+            set_form(affine, code=_form_code(brain_map))
         path = folder / f"{name}.nii.gz"
         write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))  # no time in it: same map, same bytes
         return [path]
@@ -188,6 +231,13 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
         paths.append(folder / f"{name}_hemi-{side}.func.gii")
         write_bytes(paths[-1], image.to_bytes())
     return paths
+
+
+def _form_code(brain_map: VolumeMap) -> int:
+    """Return NIfTI's code of a coordinate system: 4 MNI, 3 Talairach, 1 the scanner's; 0 where nothing is known."""
+    if brain_map.affine is None:
+        return 0
+    return 4 if brain_map.in_mni else 3 if "talairach" in brain_map.space.lower() else 1
 
 
 def remove_maps(output: Path, dataset: Dataset) -> bool:

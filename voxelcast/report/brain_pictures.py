@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,32 +24,78 @@ _SHOWN: Final = 10_242
 _DOTS_PER_INCH: Final = 110
 
 
-def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str) -> Path:
+def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str, scale: ColourScale | None = None) -> Path:
     """Draw a brain map into a PNG.
 
-    A volume is drawn as a glass brain (the largest absolute value along each line of sight), or, where its position in
-    the brain is not known, as three slices through the middle of its values. A surface is drawn inflated, seen from
-    outside and inside, on fsaverage5: every finer fsaverage is sampled at the vertices that fsaverage5 has too.
+    A volume in MNI coordinates is drawn as a glass brain (the largest absolute value along each line of sight), any
+    other as three slices through the middle of its values, over its own voxels in grey. A surface is drawn inflated,
+    seen from outside and inside, on fsaverage5: every finer fsaverage is sampled at the vertices that fsaverage5 has
+    too.
 
-    ``quantity`` says what the values are; p and q values are shown as -log10. Raises MissingPackageError without
-    nilearn; DataError if there is no value at all, or a mesh is none of the fsaverage family.
+    ``quantity`` says what the values are; p and q values are shown as -log10. ``scale``: see `colour_scale`; None: that
+    of this map. Raises MissingPackageError without nilearn; DataError if there is no value at all, or a mesh is none of
+    the fsaverage family.
     """
     nilearn = _import_nilearn()
     shown, label = _shown(brain_map, quantity)
-    parts = [shown.values] if isinstance(shown, VolumeMap) else [shown.left, shown.right]
-    values = np.concatenate([part[np.isfinite(part)] for part in parts])
+    values = _values(shown)
     if not values.size:
         raise DataError(f"{title} has no value to draw; map another quantity")
-    scale = _scale(values)
-    if isinstance(shown, SurfaceMap) and len(shown.left) > _SHOWN:
-        n_drawn = sum(int(np.isfinite(part[:_SHOWN]).sum()) for part in parts)
-        label += f" ({n_drawn:,} of {values.size:,} vertices drawn)"
-    figure = _volume(nilearn, shown, scale) if isinstance(shown, VolumeMap) else _surface(nilearn, shown, scale)
-    figure.suptitle(f"{title}, {label}", fontsize=10, y=None if figure.get_layout_engine() else 0.99)
+    scale = colour_scale([brain_map], quantity) if scale is None else scale
+    name = f"{title}, {label}"
+    if isinstance(shown, SurfaceMap):
+        if len(shown.left) > _SHOWN:
+            n_drawn = sum(int(np.isfinite(part[:_SHOWN]).sum()) for part in (shown.left, shown.right))
+            name += f" ({n_drawn:,} of {values.size:,} vertices drawn)"
+        figure, axes = _surface(nilearn, shown, scale)
+    elif shown.in_mni:
+        figure, axes = _glass_brain(nilearn, shown, scale)
+    else:
+        name += f" ({shown.space or 'own'} grid)"
+        figure, axes = _slices(shown, scale)
+    figure.suptitle(name, fontsize=10, y=0.99)
+    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(scale.low, scale.high), scale.colours)
+    figure.colorbar(colours, cax=figure.add_axes(axes)).set_label(label, fontsize=8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     pyplot.close(figure)
     return path
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """Colour map and the values at its ends."""
+
+    colours: str
+    low: float
+    high: float
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """The same as arguments of drawing functions."""
+        return {"cmap": self.colours, "vmin": self.low, "vmax": self.high}
+
+
+def colour_scale(brain_maps: Sequence[BrainMap], quantity: str) -> ColourScale:
+    """Choose one scale for the maps of a quantity, of all subjects.
+
+    It goes from 0 up, or is symmetric where more than a few values are negative. Its end is the 99th percentile, so
+    that single voxels do not darken all others.
+    """
+    values = np.concatenate([_values(_shown(brain_map, quantity)[0]) for brain_map in brain_maps] or [np.empty(0)])
+    if not values.size:
+        return ColourScale("inferno", 0.0, 1.0)
+    top = max(float(np.percentile(np.abs(values), 99)), 1e-6)
+    if np.percentile(values, 5) < -0.05 * top:
+        return ColourScale("RdBu_r", -top, top)
+    # The glass brain is white, and so is what lies around a surface.
+    return ColourScale("inferno_r", 0.0, top)
+
+
+def _values(brain_map: BrainMap) -> FloatArray:
+    """Return what can be drawn of a map."""
+    parts = [brain_map.values] if isinstance(brain_map, VolumeMap) else [brain_map.left, brain_map.right]
+    return np.concatenate([part[np.isfinite(part)] for part in parts])
 
 
 def _import_nilearn() -> Any:
@@ -77,50 +124,49 @@ def _minus_log10(values: FloatArray) -> FloatArray:
     return logs
 
 
-def _scale(values: FloatArray) -> dict[str, Any]:
-    """Colours and their range: from 0 up, or symmetric where more than a few values are negative.
-
-    The 99th percentile is the end of the scale, so that single voxels do not darken all others.
-    """
-    top = max(float(np.percentile(np.abs(values), 99)), 1e-6)
-    if np.percentile(values, 5) < -0.05 * top:
-        return {"cmap": "RdBu_r", "vmin": -top, "vmax": top}
-    return {"cmap": "inferno", "vmin": 0.0, "vmax": top}
-
-
-def _volume(nilearn: Any, brain_map: VolumeMap, scale: dict[str, Any]) -> Any:
-    if brain_map.affine is None:
-        return _slices(brain_map.values, scale)
+def _glass_brain(nilearn: Any, brain_map: VolumeMap, scale: ColourScale) -> tuple[Any, tuple[float, ...]]:
     figure = pyplot.figure(figsize=(9.0, 2.7))
-    image = import_nibabel().Nifti1Image(np.nan_to_num(brain_map.values), brain_map.affine)
+    values = np.nan_to_num(brain_map.values)
     nilearn.plotting.plot_glass_brain(
-        image,
+        import_nibabel().Nifti1Image(values, brain_map.affine),
         display_mode="lyrz",
         figure=figure,
-        colorbar=True,
-        plot_abs=scale["vmin"] == 0,
-        threshold=1e-6,
-        cmap="inferno_r" if scale["vmin"] == 0 else scale["cmap"],  # the glass brain is white
-        vmin=scale["vmin"],
-        vmax=scale["vmax"],
+        axes=(0.0, 0.0, 0.92, 0.9),
+        colorbar=False,
+        plot_abs=scale.low == 0,
+        # Lower than any value, or the interpolation around voxels would be drawn as voxels.
+        threshold=0.5 * float(np.abs(values[values != 0]).min(initial=1e-6)),
+        resampling_interpolation="nearest",
         symmetric_cbar=False,
+        **scale.drawn,
     )
-    return figure
+    return figure, (0.935, 0.15, 0.012, 0.65)
 
 
-def _slices(values: FloatArray, scale: dict[str, Any]) -> Any:
-    """Draw the slices through the middle of the values; which side is left is not known, so none is said."""
+def _slices(brain_map: VolumeMap, scale: ColourScale) -> tuple[Any, tuple[float, ...]]:
+    """Draw the slices through the middle of the values over the voxels that there are.
+
+    Which side is left is said where the affine says it.
+    """
+    values = brain_map.values
+    mask = np.isfinite(values) if brain_map.mask is None else brain_map.mask
     middle = np.median(np.argwhere(np.isfinite(values)), axis=0).astype(int)
-    figure, axes = pyplot.subplots(1, 3, figsize=(9.0, 3.0), layout="constrained")
+    codes = ("",) * 3 if brain_map.affine is None else import_nibabel().aff2axcodes(brain_map.affine)
+    figure, axes = pyplot.subplots(1, 3, figsize=(9.0, 3.0))
+    figure.subplots_adjust(left=0.03, right=0.91, bottom=0.08, top=0.84, wspace=0.12)
     for axis, (ax, name) in enumerate(zip(axes, "xyz", strict=True)):
-        shown = ax.imshow(values.take(middle[axis], axis).T, origin="lower", interpolation="nearest", **scale)
-        ax.set(xticks=[], yticks=[], facecolor="#d9dce0")
+        across, up = (k for k in range(3) if k != axis)
+        grey = np.where(mask.take(middle[axis], axis).T, 0.55, np.nan)
+        ax.imshow(grey, origin="lower", interpolation="nearest", cmap="gray", vmin=0.0, vmax=1.0)
+        ax.imshow(values.take(middle[axis], axis).T, origin="lower", interpolation="nearest", **scale.drawn)
+        ax.set(xticks=[], yticks=[], facecolor="#f4f5f6")
         ax.set_title(f"{name} = {middle[axis]} (voxels)", fontsize=8)
-    figure.colorbar(shown, ax=axes, shrink=0.8)
-    return figure
+        ax.set_xlabel(f"to {codes[across]}" if codes[across] else "", fontsize=7)
+        ax.set_ylabel(f"to {codes[up]}" if codes[up] else "", fontsize=7)
+    return figure, (0.935, 0.15, 0.012, 0.65)
 
 
-def _surface(nilearn: Any, brain_map: SurfaceMap, scale: dict[str, Any]) -> Any:
+def _surface(nilearn: Any, brain_map: SurfaceMap, scale: ColourScale) -> tuple[Any, tuple[float, ...]]:
     if len(brain_map.left) not in _FSAVERAGE.values() or not brain_map.mesh.startswith("fsaverage"):
         raise DataError(
             f"a picture needs a mesh of {', '.join(_FSAVERAGE)}; got {brain_map.mesh} with {len(brain_map.left)} "
@@ -145,10 +191,8 @@ def _surface(nilearn: Any, brain_map: SurfaceMap, scale: dict[str, Any]) -> Any:
             figure=figure,
             colorbar=False,
             symmetric_cbar=False,
-            **scale,
+            **scale.drawn,
         )
         ax.set_title(f"{side}, {view}", fontsize=8, y=0.98)
         ax.set_box_aspect(None, zoom=1.65)
-    colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(scale["vmin"], scale["vmax"]), scale["cmap"])
-    figure.colorbar(colours, cax=figure.add_axes((0.935, 0.15, 0.012, 0.65)))
-    return figure
+    return figure, (0.935, 0.15, 0.012, 0.65)

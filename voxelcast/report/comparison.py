@@ -16,6 +16,7 @@ from voxelcast.report.facts import flatten
 from voxelcast.report.figures import PALETTE
 from voxelcast.report.summary import Mean, Measure, choose_measure, config_networks, mean_or_nan, sort_rois
 from voxelcast.results.read import Results, read_results
+from voxelcast.scoring.intervals import Difference, judge_difference
 
 _NOT_COMPARED: Final = ("name", "compute")
 
@@ -94,8 +95,52 @@ def _weighted(values: pd.Series, weights: pd.Series) -> float:
     return float(np.average(values.to_numpy(dtype=np.float64), weights=weights.to_numpy(dtype=np.float64)))
 
 
+def paired_differences(outputs: Sequence[Output]) -> list[tuple[str, list[tuple[str, Difference | str]]]]:
+    """Judge how each further output's score differs from that of the first, on the stimuli that are in both.
+
+    Returns
+    -------
+    rows : list of (label, list of (ROI, Difference or str))
+        For each further output; at first ``"all ROIs"``, every ROI counting the same. Where a difference cannot be
+        judged, the reason stands.
+    """
+    first, *others = outputs
+    rois = [roi for roi in sort_rois(first.results.rois) if all(roi in one.results.rois for one in others)]
+    rows = []
+    for other in others:
+        whole = ("all ROIs", _paired(other, first, rois))
+        rows.append((other.label, [whole, *((roi, _paired(other, first, [roi])) for roi in rois)]))
+    return rows
+
+
+def _paired(one: Output, other: Output, rois: Sequence[str]) -> Difference | str:
+    """Judge one output's score minus another's: the mean over ROIs of the means over subjects."""
+    values, without, n_folds = [], [], set()
+    for roi in rois:
+        pairs = [(subject, roi) for subject in one.results.subjects if subject in other.results.subjects]
+        known = [pair for pair in pairs if pair in one.results.jackknife and pair in other.results.jackknife]
+        if not known or len(known) < len(pairs):
+            return "no nested interval"
+        scores = [output.results.scores.set_index(["subject", "roi"])["score"] for output in (one, other)]
+        values.append(np.mean([scores[0][pair] - scores[1][pair] for pair in known]))
+        parts = []
+        for pair in known:
+            a, b = one.results.jackknife[pair], other.results.jackknife[pair]
+            if not np.array_equal(a["units"], b["units"]):
+                return "other stimuli"
+            parts.append(a["without"] - b["without"])
+            n_folds |= {int(a["n_folds"]), int(b["n_folds"])}
+        if len({len(part) for part in parts}) > 1:
+            return "subjects with other stimuli"
+        without.append(np.mean(parts, axis=0))
+    if not rois or len({len(part) for part in without}) > 1:
+        return "no ROI in both" if not rois else "ROIs with other stimuli"
+    level = one.results.config.get("interval", {}).get("level", 0.95)
+    return judge_difference(float(np.mean(values)), np.mean(without, axis=0), max(n_folds), float(level))
+
+
 def mean_depth(output: Output, roi: str) -> float:
-    """Return how deep the chosen layers lie: 0 for a network's first layer searched, 1 for its last; NaN for none."""
+    """Return how deep in their networks the chosen layers lie, mean over subjects; NaN where none has a depth."""
     depth, scores = layer_order(output.results), output.results.scores
     return mean_or_nan([depth.position(row) for row in scores[scores["roi"] == roi].to_dict("records")])
 

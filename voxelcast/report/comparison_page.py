@@ -10,15 +10,14 @@ import matplotlib as mpl
 import pandas as pd
 
 from voxelcast.core.errors import OptionError
-from voxelcast.report.comparison import Output, differences, mean_rows, read_outputs, warnings_of
+from voxelcast.report.comparison import Output, differences, mean_rows, paired_differences, read_outputs, warnings_of
 from voxelcast.report.depth import layer_order
 from voxelcast.report.facts import layer_rows
 from voxelcast.report.figures import STYLE
 from voxelcast.report.heatmap import heatmap
-from voxelcast.report.page import MOST_PANELS, environment, scripts
+from voxelcast.report.page import MOST_PANELS, environment, scripts, write_page
 from voxelcast.report.panels import depth_panel, score_panel
 from voxelcast.report.summary import Mean, number, plural, strip_axis
-from voxelcast.store.atomic import write_text
 
 _WAYS = {  # the last is the one that the page begins with
     True: ("Every voxel counts the same", "voxel-weighted: a subject counts by the number of its voxels"),
@@ -37,7 +36,7 @@ def write_comparison(outputs: Sequence[Path], path: Path) -> Path:
         raise OptionError(f"a comparison needs at least 2 outputs; got {len(outputs)}")
     read = read_outputs([Path(output) for output in outputs])
     text = environment().get_template("comparison.html.j2").render(_content(read) | scripts("pick"))
-    write_text(path, text)
+    write_page(path, text)
     return path
 
 
@@ -68,6 +67,8 @@ def _content(outputs: Sequence[Output]) -> dict[str, Any]:
         "depth": depth,
         "n_without_figures": max(0, len(rois) - MOST_PANELS),
         "differences": differences(outputs),
+        "paired": paired_differences(outputs),
+        "first": outputs[0].label,
         "labels": labels,
         "warnings": warnings_of(outputs),
         "chosen": {output.label: _chosen(output) for output in outputs},

@@ -32,9 +32,14 @@ def rows_of(table: pd.DataFrame, network: Network) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Depth:
-    """Layers of each network in their order of depth, from the one nearest the pixels on."""
+    """Layers of each network in their order of depth, from the one nearest the pixels on.
+
+    ``depths`` has each layer's place in its network, from 0 for the network's first layer to 1 for its last, whether
+    those were searched or not; NaN where it has none, as filters.
+    """
 
     layers: Mapping[Network, tuple[str, ...]]
+    depths: Mapping[Network, tuple[float, ...]]
     colours: Mapping[Network, str]
 
     def index(self, row: Mapping[Any, Any]) -> int:
@@ -42,9 +47,8 @@ class Depth:
         return self.layers[network_of(row)].index(str(row["layer"]))
 
     def position(self, row: Mapping[Any, Any]) -> float:
-        """Return how deep the layer of a row lies: 0 for its network's first, 1 for the last; NaN for the only one."""
-        n_layers = len(self.layers[network_of(row)])
-        return self.index(row) / (n_layers - 1) if n_layers > 1 else float("nan")
+        """Return how deep in its network the layer of a row lies; NaN where it has no depth."""
+        return self.depths[network_of(row)][self.index(row)]
 
     @property
     def letters(self) -> dict[Network, str]:
@@ -60,11 +64,16 @@ def layer_order(results: Results) -> Depth:
     """Order the layers: as in layers.csv, and layers that it does not list behind, as they were tried."""
     tried = pd.concat([results.search, results.scores])[[*NETWORK, "layer"]].drop_duplicates()
     layers: dict[Network, tuple[str, ...]] = {}
+    depths: dict[Network, tuple[float, ...]] = {}
+    known = results.layers.reindex(columns=["network", "layer", "depth"]).astype({"depth": float})
+    place = {(str(name), str(layer)): depth for name, layer, depth in known.itertuples(index=False)}
     for (network, weights, pool), group in tried.groupby(NETWORK, sort=False):
         listed = results.layers.loc[results.layers["network"] == network, "layer"]
         names = set(group["layer"])
         order = [layer for layer in dict.fromkeys(listed) if layer in names]
         others = (layer for layer in group["layer"] if layer not in order)
-        layers[str(network), str(weights), str(pool)] = (*order, *others)
+        whole = str(network), str(weights), str(pool)
+        layers[whole] = (*order, *others)
+        depths[whole] = tuple(place.get((whole[0], layer), float("nan")) for layer in layers[whole])
     colours = {network: PALETTE[index % len(PALETTE)] for index, network in enumerate(layers)}
-    return Depth(layers, colours)
+    return Depth(layers, depths, colours)

@@ -28,7 +28,7 @@ def optuna_panels(results: Results, depth: Depth, rois: Sequence[str]) -> dict[s
     """Draw importance (fANOVA [1]_) and contour plot per ROI; empty where the search was not Bayesian.
 
     The candidates of the encoder that was chosen most often are shown, of all layers and subjects together: the layer
-    is a parameter (its number by depth, with several networks relative to the deepest), as is the pool, and each score
+    is a parameter (its number by depth, with several networks its depth in its own), as is the pool, and each score
     is the difference from its subject's mean, so that differences between subjects are no noise.
 
     References
@@ -58,8 +58,9 @@ def _parameters(tried: pd.DataFrame, depth: Depth) -> pd.DataFrame:
     one_network = len({key[:2] for key in depth.layers}) == 1
     rows = tried.to_dict("records")
     numbers = [depth.index(row) + 1 for row in rows]
-    deepest = [len(depth.layers[network_of(row)]) for row in rows]
-    table[_DEPTH] = numbers if one_network else np.divide(numbers, deepest)
+    in_order = [number / len(depth.layers[network_of(row)]) for number, row in zip(numbers, rows, strict=True)]
+    places = np.array([depth.position(row) for row in rows])
+    table[_DEPTH] = numbers if one_network else np.where(np.isfinite(places), places, in_order)
     table["pool"] = tried["pool"]
     varying = [name for name in table.columns if table[name].notna().all() and table[name].nunique() > 1]
     return table[varying]

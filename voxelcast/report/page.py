@@ -15,6 +15,7 @@ import markupsafe
 import matplotlib
 import numpy as np
 
+from voxelcast.core.errors import UnwritableError
 from voxelcast.report.depth import Depth, layer_order
 from voxelcast.report.facts import (
     MOST_LAYERS,
@@ -49,6 +50,8 @@ from voxelcast.results.read import Results, read_results
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 
+_OURS: Final = re.compile("<title>[^<]*· voxelcast(?: report)?</title>".encode())
+
 MOST_PANELS: Final = 60
 """ROIs that get figures of their own; beyond, the tables and CSV files have the numbers and the report says so."""
 
@@ -63,8 +66,15 @@ def write_report(output: Path) -> Path:
     output = Path(output)
     results = read_results(output)
     path = output / "report.html"
-    write_text(path, environment().get_template("report.html.j2").render(_content(results) | scripts("pick", "chart")))
+    write_page(path, environment().get_template("report.html.j2").render(_content(results) | scripts("pick", "chart")))
     return path
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page; raises UnwritableError where a file lies there that is no page of ours."""
+    if path.is_file() and not _OURS.search(path.read_bytes()[:5000]):
+        raise UnwritableError(f"{path} is there already, and no page of voxelcast's; choose another name, or move it")
+    write_text(path, text)
 
 
 def scripts(*names: str) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def comparison_inches(n_rois: int, n_outputs: int) -> tuple[float, float]:
 def draw_roi_scores(
     axes: Axes, outputs: Sequence[Output], rois: Sequence[str], means: Sequence[Sequence[Mean]]
 ) -> None:
-    """Draw scores with intervals beside each other in each ROI, and the mean noise ceiling as a bar over it.
+    """Draw scores with intervals beside each other in each ROI, each with its own noise ceiling as a bar.
 
     ``means`` is by ROI, then by output.
     """
@@ -193,11 +193,11 @@ def draw_roi_scores(
         scores, low, high = (np.array([getattr(m, name) for m in mine]) for name in ("score", "low", "high"))
         axes.vlines(_beside(rois, index, outputs), low, high, color=output.colour, linewidth=1.4, alpha=0.6)
         _draw_dots(axes, outputs, index, rois, scores)
-    for index, row in enumerate(means):
-        ceilings = [mean.ceiling for mean in row if np.isfinite(mean.ceiling)]
-        if ceilings:
-            axes.hlines(float(np.mean(ceilings)), index - 0.4, index + 0.4, color=_GREY, linewidth=2, alpha=0.7,
-                        label="noise ceiling" if index == 0 else "")  # fmt: skip
+        half = 0.42 * min(0.18, 0.75 / len(outputs))  # of what lies between two experiments
+        ceilings, places = np.array([m.ceiling for m in mine]), np.asarray(_beside(rois, index, outputs), dtype=float)
+        there = np.isfinite(ceilings)
+        axes.hlines(ceilings[there], places[there] - half, places[there] + half, color=output.colour, linewidth=2,
+                    alpha=0.7, label="noise ceiling" if index == 0 and there.any() else "")  # fmt: skip
     axes.axhline(0, color=_GREY, linewidth=0.7)
     _name_rois(axes, rois)
 

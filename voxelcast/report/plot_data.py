@@ -131,9 +131,9 @@ def histogram_edges(pooled: Mapping[str, Mapping[str, FloatArray]]) -> FloatArra
 def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
     """Gather what the page's interactive chart draws.
 
-    ``rois``, ``subjects``; ``networks``: list of ``{label, colour, layers}``; ``scores``: by ROI, subject and network,
-    the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI and subject,
-    the numbers of network and layer.
+    ``rois``, ``subjects``; ``networks``: list of ``{label, colour, layers, depths}``; ``scores``: by ROI, subject and
+    network, the best candidate's selection score of each layer (None where it was not tried); ``chosen``: by ROI and
+    subject, the numbers of network and layer.
     """
     networks, rois, subjects = list(depth.layers), results.rois, results.subjects
     chosen = {
@@ -145,7 +145,12 @@ def explorer_data(results: Results, depth: Depth) -> dict[str, Any]:
         "rois": rois,
         "subjects": subjects,
         "networks": [
-            {"label": network_label(*network), "colour": to_hex(depth.colours[network]), "layers": layers}
+            {
+                "label": network_label(*network),
+                "colour": to_hex(depth.colours[network]),
+                "layers": layers,
+                "depths": [None if np.isnan(place) else round(place, _DIGITS) for place in depth.depths[network]],
+            }
             for network, layers in depth.layers.items()
         ],
         "scores": [

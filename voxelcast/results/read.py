@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, MissingFileError, one_line
+from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.results.schema import TABLES, Pair
-from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
+from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, VOXEL_FILE, pair_file
+from voxelcast.store.readers.arrays import read_npz
+from voxelcast.store.readers.guard import read_text, reading
+from voxelcast.store.readers.plain import read_json, read_yaml
+from voxelcast.store.readers.tables import original_cell
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,6 +51,8 @@ class Results:
         Rows of variance_partitioning.csv; empty where there is no such file.
     examples : mapping of (subject, roi) to mapping of str to ndarray
         ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
+    jackknife : mapping of (subject, roi) to mapping of str to ndarray
+        `voxelcast.scoring.intervals.Jackknife`, as far as there are intervals.
     brain_maps : tuple of Path
         Pictures in ``brain_maps/``.
     missing : mapping of (subject, roi) to str
@@ -69,6 +71,7 @@ class Results:
     weights: pd.DataFrame
     partition: pd.DataFrame
     examples: Mapping[Pair, Mapping[str, FloatArray]]
+    jackknife: Mapping[Pair, Mapping[str, Any]]
     brain_maps: tuple[Path, ...]
     missing: Mapping[Pair, str]
 
@@ -136,7 +139,8 @@ def read_overview(output: Path) -> Results:
     """
     if not output.is_dir():
         raise MissingFileError(f"{output} does not exist or is no folder; give the output folder of an experiment")
-    config_text = _read_text(output / "config.yaml")
+    _check_there(output / "config.yaml")
+    config_text = read_text(output / "config.yaml", "settings")
     scores = _read_table(output / "scores.csv")
     if scores.duplicated(["subject", "roi"]).any():
         raise DataError(f"{output / 'scores.csv'} must have one row per subject and ROI; some have several")
@@ -147,17 +151,18 @@ def read_overview(output: Path) -> Results:
         raise DataError(f"{output / 'scores.csv'} has no results; a report needs at least one subject and ROI")
     return Results(
         config_text=config_text,
-        config=_parse(output / "config.yaml", yaml.safe_load, dict),
-        provenance=_parse(output / "provenance.json", json.loads, dict),
+        config=_checked(output / "config.yaml", read_yaml, dict),
+        provenance=_checked(output / "provenance.json", read_json, dict),
         scores=scores,
         search=_no_rows("search.csv"),
         exclusions=_no_rows("exclusions.csv"),
         layers=_no_rows("layers.csv"),
         voxels={},
-        notes=tuple(map(str, _parse(output / "notes.json", json.loads, list))),
+        notes=tuple(map(str, _checked(output / "notes.json", read_json, list))),
         weights=_no_rows("weights.csv"),
         partition=_no_rows("variance_partitioning.csv"),
         examples={},
+        jackknife={},
         brain_maps=(),
         missing=missing,
     )
@@ -199,6 +204,7 @@ def read_results(output: Path | str) -> Results:
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
         examples=_read_pairs(output, pairs, EXAMPLE_FILE),
+        jackknife=_read_pairs(output, pairs, JACKKNIFE_FILE),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
@@ -207,22 +213,14 @@ def _no_rows(name: str) -> pd.DataFrame:
     return pd.DataFrame(columns=[column.name for column in TABLES[name].columns])
 
 
-def _read_text(path: Path) -> str:
-    _check_there(path)
-    return path.read_text(encoding="utf-8")
-
-
 def _check_there(path: Path) -> None:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; a report needs it: run the experiment to its end first")
 
 
-def _parse(path: Path, parse: Callable[[str], Any], wanted: type) -> Any:
-    try:
-        value = parse(_read_text(path))
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} cannot be understood ({reason}); run the experiment again") from error
+def _checked(path: Path, read: Callable[[Path, str], Any], wanted: type) -> Any:
+    _check_there(path)
+    value = read(path, "results")
     if not isinstance(value, wanted):
         raise DataError(f"{path} must hold a {wanted.__name__}; got {type(value).__name__}")
     return value
@@ -237,7 +235,7 @@ def _read_table(path: Path, *, needed: bool = True) -> pd.DataFrame:
     # A subject "01" or a layer "nan" stays text; only numbers may be missing.
     texts = [column.name for column in columns if column.type == "text"]
     numbers = [column.name for column in columns if column.type != "text"]
-    try:
+    with reading(path, "CSV", "run the experiment again"):
         table = pd.read_csv(
             path,
             dtype=dict.fromkeys(texts, str),
@@ -245,8 +243,8 @@ def _read_table(path: Path, *, needed: bool = True) -> pd.DataFrame:
             na_values={name: ["", "nan", "NaN"] for name in numbers},
             usecols=lambda name: name in (*texts, *numbers),
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as CSV ({str(error).splitlines()[0]})") from error
+    for name in set(texts) & set(table.columns):
+        table[name] = table[name].map(original_cell)
     asked = [column.name for column in columns if column.needed]
     missing = [name for name in asked if name not in table.columns]
     if missing:
@@ -273,8 +271,5 @@ def read_arrays(path: Path) -> dict[str, FloatArray]:
     """Read the named arrays of an .npz file; none where there is no such file. Raises DataError if it is damaged."""
     if not path.is_file():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: np.asarray(arrays[name], dtype=np.float64) for name in arrays.files}
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({one_line(error)}); run the experiment again") from error
+    with reading(path, "arrays of numbers", "run the experiment again"):
+        return {name: values.astype(np.float64) for name, values in read_npz(path, "voxels").items()}

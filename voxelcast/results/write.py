@@ -11,14 +11,19 @@ from typing import Any, Final
 from voxelcast.core.arrays import FloatArray
 from voxelcast.results.schema import PREDICTED_STIMULI, TABLES, Pair, Table, pair_name
 from voxelcast.store.atomic import save_array, write_text
+from voxelcast.store.readers.tables import shown_cell
 
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
 EXAMPLE_FILE: Final = "examples/{}.npz"
+JACKKNIFE_FILE: Final = "jackknife/{}.npz"
 WEIGHT_FILE: Final = "weights/{}.npy"
 PREDICTION_FILE: Final = "predictions/{}.npy"
 STIMULUS_FILE: Final = "predictions/{}_stimuli.csv"
-PAIR_FILES: Final = (PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, EXAMPLE_FILE, WEIGHT_FILE, PARTITION_FILE)
+PAIR_FILES: Final = (
+    *(PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, EXAMPLE_FILE),
+    *(JACKKNIFE_FILE, WEIGHT_FILE, PARTITION_FILE),
+)
 """Files of each subject x ROI."""
 
 
@@ -35,8 +40,13 @@ def table_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) ->
     names, text = table.names(**there), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows(["" if row.get(name) is None else row[name] for name in names] for row in rows)
+    writer.writerows([_cell(row.get(name)) for name in names] for row in rows)
     return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Return a value for a cell: no spreadsheet runs a name from outside, such as a stimulus id."""
+    return "" if value is None else shown_cell(value) if isinstance(value, str) else value
 
 
 def row_text(table: Table, rows: Iterable[Mapping[str, Any]], **there: Any) -> str:

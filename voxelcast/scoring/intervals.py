@@ -35,7 +35,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student_t
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, StrArray, blocks
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.scoring.correlation import centred_pair, checked_pair, cross_validated_r
 
@@ -224,6 +224,68 @@ def difference_interval(Y: FloatArray, P: FloatArray, Q: FloatArray, judged: Jud
     half = float(units.half_width(of_p - of_q, level, NO_INNER))
     difference = float((r[0] - r[1])[both].mean())
     return Interval(difference - half, difference + half)
+
+
+@dataclass(frozen=True, eq=False)
+class Jackknife:
+    """A score without each unit in turn, from which differences between experiments can be judged later.
+
+    Parameters
+    ----------
+    without : ndarray of shape (n_units,)
+        The pooled r, mean over voxels, without the unit.
+    units : ndarray of shape (n_units,) of str
+        Ids of the stimuli, or names of the groups.
+    n_folds : int
+    """
+
+    without: FloatArray
+    units: StrArray
+    n_folds: int
+
+
+def score_without(Y: FloatArray, P: FloatArray, judged: Judged, ids: Sequence[str]) -> Jackknife | None:
+    """Return the score without each stimulus or group; None where no interval can be had.
+
+    Parameters
+    ----------
+    Y, P, judged
+        As for `score_interval`.
+    ids : sequence of str
+        Of the stimuli.
+    """
+    units = units_of(judged)
+    Y, P = _checked(Y, P)
+    scored = np.isfinite(cross_validated_r(Y, P, judged.fold_ids, own_baseline=judged.own_baseline))
+    if units.reason or not scored.any():
+        return None
+    names = np.asarray(ids) if judged.groups is None else np.unique(np.asarray(judged.groups))
+    return Jackknife(_replicates(Y, P, judged, units, scored)[0], names.astype(str), units.n_folds)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference with its interval and the two-sided p-value of there being none."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+def judge_difference(value: float, without: FloatArray, n_folds: int, level: float = 0.95) -> Difference:
+    """Judge a difference of two scores, or a mean of such differences, by the jackknife; see `difference_interval`.
+
+    Parameters
+    ----------
+    without : ndarray of shape (n_units,)
+        The difference without each unit.
+    """
+    n = len(without)
+    half = float(Units(np.arange(n), n, n_folds, "").half_width(without, level, NO_INNER))
+    se = half / float(student_t.ppf((1 + level) / 2, n - 1))
+    p = 2 * float(student_t.sf(abs(value) / se, n - 1)) if se > 0 else float(value == 0)
+    return Difference(value, value - half, value + half, p)
 
 
 def influence_weights(Y: FloatArray, P: FloatArray, judged: Judged) -> FloatArray:

@@ -11,7 +11,7 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.scoring.correlation import cross_validated_r
-from voxelcast.scoring.intervals import Judged, difference_interval, score_interval
+from voxelcast.scoring.intervals import Judged, difference_interval, score_interval, score_without
 from voxelcast.scoring.permutation import (
     Exchange,
     benjamini_hochberg,
@@ -87,6 +87,14 @@ class PredictionScorer:
             f"{prefix}n_voxels_without_score": int((~there).sum()),
             f"{prefix}no_interval": found.reason,
         }
+
+    def jackknife(self, given: Predicted, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the arrays by which experiments are compared: ``without``, ``units``, ``n_folds``; may be empty.
+
+        See `voxelcast.scoring.intervals.Jackknife`.
+        """
+        found = score_without(given.measured, given.predicted, given.judged, ids)
+        return {} if found is None else vars(found) | {"n_folds": np.array(found.n_folds)}
 
     def gain_row(self, given: Predicted, single: FloatArray | None) -> dict[str, Any]:
         """Compare the nested score with that of the best single candidate; empty where the prediction is just that.

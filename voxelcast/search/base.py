@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.encoders.base import FittedModel
 from voxelcast.encoders.params import Params
 from voxelcast.search.sharing import Sharing
@@ -79,6 +80,10 @@ class PairContext:
         a joint search takes or leaves them together.
     sharing : Sharing, optional
         Other subjects' responses: models are fitted to responses projected on what all subjects share.
+    experts : mapping of str to ndarray of shape (n_train, q_e)
+        Responses of the ROIs whose models take part in the prediction, for ``ensemble.method`` experts.
+    atlases : sequence of ndarray of shape (q,), int
+        The cluster of each voxel in each atlas that is given, for ``ensemble.method`` atlases.
     own_baseline : bool
         Whether folds have a baseline of their own, as runs do; see `voxelcast.scoring.correlation.cross_validated_r`.
     """
@@ -87,6 +92,8 @@ class PairContext:
     truncate: bool = True
     n_delays: int = 1
     sharing: Sharing | None = None
+    experts: Mapping[str, FloatArray] = field(default_factory=dict)
+    atlases: Sequence[IntArray] = ()
     own_baseline: bool = False
 
 

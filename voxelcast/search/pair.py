@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -18,6 +19,7 @@ from voxelcast.search.banded import banded_result
 from voxelcast.search.base import FeatureSpace, PairContext, PairResult, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import exact_trials
+from voxelcast.search.experts import Searched, atlas_weights, combine_experts
 from voxelcast.search.folds import check_folds
 from voxelcast.search.joint import JointSearch
 from voxelcast.search.mixture import (
@@ -67,7 +69,7 @@ def search_pair(
     log : EvaluationLog, optional
         What an earlier search by proposals has computed before it was killed.
     """
-    search, selection, ensemble = settings.search, settings.selection, settings.ensemble
+    ensemble = settings.ensemble
     if ensemble.joined and len(feature_spaces) < 3:
         raise OptionError(
             f"ensemble.joined needs two layers and the space that joins them; got {len(feature_spaces)} spaces; "
@@ -76,10 +78,55 @@ def search_pair(
     n_folds = _checked(Y, feature_spaces, encoders, fold_ids, settings.nested)
     if context.sharing and ensemble.method == "banded_ridge":
         raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
-    data = PairData(Y, fold_ids, n_folds, context.sharing)
+    searched, task = _searched(Y, feature_spaces, encoders, fold_ids, settings, context, log)
+    if ensemble.method not in ("banded_ridge", "experts"):
+        return _result(searched, task, settings, context)
+    plain = replace(settings, ensemble=EnsembleSettings())
+    single, judged = _result(searched, task, plain, context, inner=False), _judged(searched, context)
+    if ensemble.method == "banded_ridge":
+        seed = derive_seed(settings.seed, *context.names)
+        return banded_result(single, searched.record, searched.trainings, task.outers, ensemble.draws, seed, judged)
+    if not context.experts:
+        raise OptionError("ensemble.method experts needs the responses of other ROIs; got none; name them in experts")
+    plain = replace(plain, selection=SelectionSettings(rule=settings.selection.rule))
+    experts = []
+    for name, responses in context.experts.items():
+        n_there = _checked(responses, feature_spaces, encoders, fold_ids, settings.nested)
+        assert n_there == n_folds
+        named = replace(context, names=(*context.names[:-1], name), sharing=None)
+        experts.append(_searched(responses, feature_spaces, encoders, fold_ids, plain, named, None)[0])
+    combined = combine_experts(searched, experts, task.outers, sum_to_one=ensemble.sum_to_one)
+    scores = None
+    if combined.out_of_fold is not None:
+        scores = cross_validated_r(Y, combined.out_of_fold, fold_ids, own_baseline=judged.own_baseline)
+    return replace(
+        single,
+        parts=combined.parts,
+        shares=combined.shares,
+        layer_weights=combined.layer_weights,
+        predictions=combined.predictions,
+        out_of_fold=combined.out_of_fold,
+        nested_shares=combined.nested_shares,
+        voxel_scores=scores,
+        inner=None,
+    )
+
+
+def _searched(
+    Y: FloatArray,
+    feature_spaces: Sequence[FeatureSpace],
+    encoders: Sequence[Encoder],
+    fold_ids: IntArray,
+    settings: PairSettings,
+    context: PairContext,
+    log: EvaluationLog | None,
+) -> tuple[Searched, Task]:
+    """Try everything; see `search_pair`."""
+    search, selection, ensemble = settings.search, settings.selection, settings.ensemble
+    data = PairData(Y, fold_ids, int(fold_ids.max()) + 1, context.sharing)
     task = Task(data, settings.nested, search.metric, selection.voxel_rule, log)
     record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, joined=ensemble.joined)
-    trainings, judged = TrainingCache(feature_spaces, data), Judged(fold_ids, own_baseline=context.own_baseline)
+    trainings = TrainingCache(feature_spaces, data)
     seed = derive_seed(settings.seed, *context.names)
     if search.joint:
         for outer, index, encoder, tried in JointSearch(feature_spaces, encoders, task, context).trials(search, seed):
@@ -94,23 +141,20 @@ def search_pair(
                 found = proposed_trials(encoder, trainings[index], task, search, seed_of_encoder, " ".join(names))
             for outer, tried in found:
                 record.enter(outer, index, space, encoder, tried)
-    if ensemble.method == "banded_ridge":
-        single = _result(record, trainings, selection, EnsembleSettings(), task.outers, judged, inner=False)
-        return banded_result(single, record, trainings, task.outers, ensemble.draws, seed, judged)
-    return _result(record, trainings, selection, ensemble, task.outers, judged)
+    return Searched(context.names[-1] if context.names else "", record, trainings), task
+
+
+def _judged(searched: Searched, context: PairContext) -> Judged:
+    """Say how the stimuli come to be predicted."""
+    return Judged(searched.trainings.data.fold_ids, own_baseline=context.own_baseline)
 
 
 def _result(
-    record: SearchRecord,
-    trainings: TrainingCache,
-    selection: SelectionSettings,
-    ensemble: EnsembleSettings,
-    outers: Sequence[int | None],
-    judged: Judged,
-    *,
-    inner: bool = True,
+    searched: Searched, task: Task, settings: PairSettings, context: PairContext, *, inner: bool = True
 ) -> PairResult:
-    """Weigh and fit what was found, and predict with it."""
+    """Weigh and fit what was found, and predict with it; ``inner``: see `PairResult`."""
+    selection, ensemble, outers = settings.selection, settings.ensemble, task.outers
+    record, trainings, judged = searched.record, searched.trainings, _judged(searched, context)
     data = trainings.data
     singles = {outer: record.single(outer) for outer in outers}
     of_single = {outer: single_weights(member, len(trainings.spaces)) for outer, member in singles.items()}
@@ -119,7 +163,11 @@ def _result(
     }
     weights, members = of_single, alone
     if ensemble.method != "none" or selection.per == "voxel":
-        weights = mixture_weights(record, trainings, ensemble, outers)
+        if ensemble.method == "atlases":
+            seed = derive_seed(settings.seed, *context.names)
+            weights = atlas_weights(searched, ensemble.atlases, context.atlases, outers, seed)
+        else:
+            weights = mixture_weights(record, trainings, ensemble, outers)
         members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
     parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]

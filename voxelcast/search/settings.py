@@ -85,7 +85,9 @@ class EnsembleSettings:
     method : str
         ``"none"``: the best layer alone; ``"stacking"``: non-negative weights estimated on out-of-fold predictions of
         the training folds (`voxelcast.search.ensemble`); ``"average"``: the mean prediction of the ``top`` best layers;
-        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each.
+        ``"banded_ridge"``: one ridge regression on all layers, a penalty for each; ``"experts"``: the best layer
+        and the models of the ROIs ``experts``, stacked; ``"atlases"``: each cluster of voxels has its best layer,
+        averaged over ``atlases`` (`voxelcast.search.experts`).
     per : str
         ``"roi"``: one set of stacking weights for all voxels; ``"voxel"``: one for each.
     top : int
@@ -99,16 +101,29 @@ class EnsembleSettings:
     joined : bool
         Whether the last feature space is that of all layers joined (`voxelcast.search.joined`): it enters stacking and
         averages as one layer more, and is never the best single layer.
+    experts : sequence of str
+        ROIs, fitted by themselves, whose models predict the others' voxels, too.
+    atlases : sequence of int or str
+        Numbers of clusters, found by k-means of the voxels' coefficients in the best single model; or files (.npy) of
+        the cluster of every voxel, in whose path ``{subject}`` and ``{roi}`` are replaced.
     """
 
-    method: Literal["none", "stacking", "average", "banded_ridge"] = "none"
+    method: Literal["none", "stacking", "average", "banded_ridge", "experts", "atlases"] = "none"
     per: Literal["roi", "voxel"] = "voxel"
     top: Annotated[int, Ge(1)] = 3
     sum_to_one: bool = True
     draws: Annotated[int, Ge(0)] = 20
     joined: bool = False
+    experts: tuple[str, ...] = ()
+    atlases: tuple[Annotated[int, Ge(2)] | str, ...] = ()
 
     def __post_init__(self) -> None:
+        for method in ("experts", "atlases"):
+            if bool(getattr(self, method)) != (self.method == method):
+                raise OptionError(
+                    f"method {method} and {method} go together; got method {self.method} and {method} "
+                    f"{list(getattr(self, method))}; set both, or neither"
+                )
         if self.joined and self.method not in JOINING:
             raise OptionError(f"joined needs method {' or '.join(JOINING)}, got method {self.method}; set joined=false")
 
@@ -130,7 +145,8 @@ class FoldSettings:
         None: see `number`.
     nested : bool
     by : str
-        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
+        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``; ``"stimulus_2021"`` makes the folds
+        of the 2021 code, scikit-learn's ``RepeatedKFold(random_state=1)``.
     repeats : int
         Partitions into folds over which the whole search is done.
     unit : str
@@ -140,7 +156,7 @@ class FoldSettings:
 
     n: Annotated[int, Ge(2)] | None = None
     nested: bool = True
-    by: Literal["stimulus", "group"] = "stimulus"
+    by: Literal["stimulus", "group", "stimulus_2021"] = "stimulus"
     repeats: Annotated[int, Ge(1)] = 1
     unit: Literal["group", "stimulus"] = "group"
 
@@ -194,6 +210,10 @@ class PairSettings:
             raise OptionError(
                 f"selection.per: voxels choose by search.metric pearson_r, got {self.search.metric}; "
                 "set selection.per=roi"
+            )
+        if self.ensemble.method == "atlases" and self.selection.per != "voxel":
+            raise OptionError(
+                "ensemble.method atlases needs selection.per voxel, by whose scores clusters choose; got roi; set it"
             )
         if self.ensemble.joined and self.search.joint:
             raise OptionError("ensemble.joined must be false with search.joint, whose studies choose among layers")

@@ -10,7 +10,7 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from voxelcast.core.errors import OptionError, StimulusError
+from voxelcast.core.errors import OptionError, StimulusError, VoxelcastError
 from voxelcast.stimuli.broken import REMEDY, check_there, reason, shown_name
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -61,3 +61,15 @@ def video_stream(container: InputContainer, stimulus: Stimulus, index: int | Non
             f"{shown_name(stimulus)}: the video's codec is not known to FFmpeg, 0 frames decoded; {REMEDY}"
         )
     return videos[0]
+
+
+def claimed_seconds(stimulus: Stimulus) -> float | None:
+    """Return how long a video lasts by what its container claims; None where it cannot be opened or claims nothing."""
+    try:
+        with open_container(stimulus) as container:
+            stream = video_stream(container, stimulus)
+            if stream.duration and stream.time_base:
+                return float(stream.duration * stream.time_base)
+            return container.duration / av.time_base if container.duration else None
+    except VoxelcastError:
+        return None

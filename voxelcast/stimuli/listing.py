@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from voxelcast.core.checks import check_inside
+from voxelcast.core.checks import check_utf8, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, VoxelcastWarning
 from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Stimulus
+from voxelcast.store.readers.archives import opened_zip
 
 # What lies beside stimuli and is none; other suffixes may be of pictures and videos that are not read.
 _TABLES = {".csv", ".tsv", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".parquet", ".xlsx", ".db"}
@@ -50,7 +51,7 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
         raise MissingFileError(f"stimuli not found: {source} does not exist; give a folder or .zip of videos or images")
     if source.is_dir():
         there = _in_folder(source, recursive)
-    elif zipfile.is_zipfile(source):
+    elif source.is_file() and zipfile.is_zipfile(source):
         there = _in_archive(source)
     else:
         raise DataError(f"stimuli must be a folder or a .zip archive; got {source}, which is neither")
@@ -62,7 +63,8 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     found.sort(key=str if recursive else lambda path: (path.name, str(path)))
     stimuli = []
     for path in found:
-        stimulus_id = str(path.with_suffix("")) if recursive else path.stem
+        check_utf8(str(path), f"in {source} the name")
+        stimulus_id = nfc(str(path.with_suffix("")) if recursive else path.stem)
         stimulus_id += path.suffix if keep_suffix else ""
         is_file = source.is_dir()
         stimuli.append(Stimulus(stimulus_id, source / path if is_file else source, None if is_file else str(path)))
@@ -72,14 +74,19 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
 
 def _in_folder(folder: Path, recursive: bool) -> list[PurePosixPath]:
     files = folder.rglob("*") if recursive else folder.iterdir()
-    there = [PurePosixPath(path.relative_to(folder)) for path in files if path.is_file()]
+    there = []
+    for path in files:
+        if path.is_file():
+            there.append(PurePosixPath(path.relative_to(folder)))
+        elif is_media(path.name) and not path.is_dir():
+            raise DataError(f"{path} is no plain file (a pipe, a device, or a link to nothing); remove it")
     return [path for path in there if not any(part.startswith(".") for part in path.parts)]
 
 
 def _in_archive(archive: Path) -> list[PurePosixPath]:
-    with zipfile.ZipFile(archive) as opened:
-        # Every name is checked before any is used: one bad name makes the whole archive untrustworthy.
-        members = [check_inside(info.filename, archive.name) for info in opened.infolist() if not info.is_dir()]
+    # Every name is checked before any is used: one bad name makes the whole archive untrustworthy.
+    with opened_zip(archive) as opened:
+        members = [info.filename for info in opened.infolist() if not info.is_dir()]
     there = [PurePosixPath(name) for name in members if not name.startswith("__MACOSX/")]
     return [path for path in there if not path.name.startswith(".")]
 

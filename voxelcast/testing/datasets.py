@@ -86,6 +86,15 @@ class DatasetConformance:
             assert np.array_equal(got.values, again.values, equal_nan=True)
             assert got.unit
 
+    def test_extents_are_those_of_the_responses(self, dataset: Dataset) -> None:
+        """What a dry run says of a subject is what is read later."""
+        for subject, roi, split in _sets(dataset):
+            extent, got = dataset.extent(subject), dataset.responses(subject, roi, split)
+            assert extent.n_stimuli >= len(got.stimulus_ids)
+            assert extent.voxels.get(roi, got.n_voxels) == got.n_voxels
+            assert extent.n_repetitions in (None, got.n_repetitions)
+            assert "\n" not in extent.shown()
+
     def test_response_files_are_there(self, dataset: Dataset) -> None:
         """Their bytes are part of a step's key."""
         for subject, roi, _ in _sets(dataset):

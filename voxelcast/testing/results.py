@@ -140,7 +140,8 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             ceiling = np.clip(rng.normal(0.45, 0.1, n_voxels), 0.05, 0.95)
             test = r + rng.normal(0, 0.03, n_voxels)
             arrays: dict[str, Any] = {"pearson_r": r}
-            arrays |= {"noise_ceiling_r": ceiling} if made.ceilings else {}
+            share = {"reliability": ceiling**2, "reliability_se": np.full(n_voxels, 0.001)}
+            arrays |= {"noise_ceiling_r": ceiling, **share} if made.ceilings else {}
             arrays |= {"held_out_r": test} if made.held_out else {}
             np.savez(pair_file(output, VOXEL_FILE, (subject, roi)), **arrays)
             m = float(r.mean())
@@ -163,7 +164,8 @@ def _write_tables(output: Path, made: MadeUp) -> None:
                  limit[0] + 0.1 if made.held_out else np.nan)
             )  # fmt: skip
 
-    sizes = [(64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i in range(n_layers)]
+    depths = [(i + 1) / (n_layers + 1) for i in range(n_layers)]
+    sizes = [(depth, 64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i, depth in enumerate(depths)]
     described = [(name, layer, *size) for name in networks for layer, size in zip(layers, sizes, strict=True)]
     excluded = [("stimulus", "", "", "0007_broken.mp4", "the container claims 90 frames, 31 decoded")]
     excluded += [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)]

@@ -6,7 +6,7 @@ The test responses are not public; predictions for the last 102 videos are hande
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -28,6 +28,7 @@ from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.readers.arrays import open_npy
 
 Track = Literal["mini", "full"]
 
@@ -75,7 +76,7 @@ class Algonauts2021Settings(DatasetSettings):
     subjects : "all", str or sequence of str
         Of ``sub01`` to ``sub10``.
     rois : "all", str or sequence of str
-        Of `MINI_ROIS`; ``WB`` on the full track.
+        Of `MINI_ROIS`; on the full track ``WB``, which is all there, and those of the mini track beside it.
     n_train, n_test : int or None
         Number of videos. None: 1000 and 102, or those of a miniature; others only for parts of the data.
     """
@@ -143,7 +144,7 @@ class Algonauts2021Dataset(Dataset):
         files = [
             Expected(
                 f"responses of {subject}",
-                response_path(folder, settings.track, subject, roi),
+                response_path(folder, subject, roi),
                 n_bytes=chosen.voxels[subject][roi] * chosen.n_train * N_REPETITIONS * 8,  # if float64
                 problem=partial(_problem, subject, roi, chosen.n_train, chosen.voxels[subject][roi]),
             )
@@ -158,7 +159,7 @@ class Algonauts2021Dataset(Dataset):
         if split == "train":
             values = read_train_responses(path, subject, roi, self._chosen.n_train, N_REPETITIONS)
         elif truth:
-            values = np.load(truth[0], allow_pickle=False)
+            values = open_npy(truth[0], "test responses")
         else:
             raise DataError(
                 "Algonauts 2021 has no public test responses; make a submission, score with nested cross-validation, "
@@ -169,7 +170,7 @@ class Algonauts2021Dataset(Dataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the pickle of the subject and ROI; of a miniature also its test responses."""
         self.check_roi(subject, roi)
-        path = response_path(self._folder, self._settings.track, subject, roi)
+        path = response_path(self._folder, subject, roi)
         return (path, true_test_path(self._root, subject, roi)) if self.has_test_responses else (path,)
 
     @property
@@ -180,7 +181,7 @@ class Algonauts2021Dataset(Dataset):
     def voxel_mask(self, subject: str) -> BoolArray:
         """Read where the subject's whole-brain voxels lie in the volume, in C order; shape (78, 93, 71)."""
         check_known("subject", subject, self._subjects, where="in this dataset")
-        path = response_path(self._folder, "full", subject, WHOLE_BRAIN)
+        path = response_path(self._folder, subject, WHOLE_BRAIN)
         check_response_file(path, subject, WHOLE_BRAIN)
         mask = open_entry(path, "voxel_mask").read()
         check_shape(f"'voxel_mask' of {subject} ({path})", mask, ("x", "y", "z"), MASK_SHAPE)
@@ -212,7 +213,9 @@ def _choose(settings: Algonauts2021Settings) -> _Chosen:
     miniature = read_miniature(settings.root, settings.kind)
     sizes = miniature or {"n_train": N_TRAIN, "n_test": N_TEST, "voxels": EXPECTED_VOXELS}
     track = settings.track
-    known_rois = MINI_ROIS if track == "mini" else (WHOLE_BRAIN,)
+    if track == "full" and settings.rois == "all":
+        settings = replace(settings, rois=(WHOLE_BRAIN,))
+    known_rois = MINI_ROIS if track == "mini" else (*MINI_ROIS, WHOLE_BRAIN)
     return _Chosen(
         select_names("subject", settings.subjects, tuple(sizes["voxels"]), "in Algonauts 2021"),
         select_names("ROI", settings.rois, known_rois, f"on the {track} track of Algonauts 2021"),
@@ -250,25 +253,31 @@ def find_or_expect(root: Path, name: str) -> Path:
         return root / name
 
 
-def list_videos(root: Path, n_train: int, n_test: int) -> dict[Split, tuple[Stimulus, ...]]:
+def list_videos(
+    root: Path,
+    n_train: int,
+    n_test: int,
+    remedy: str = "unpack the whole archive, or set dataset.n_train and dataset.n_test",
+) -> dict[Split, tuple[Stimulus, ...]]:
     """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
 
-    Raises MissingFileError, DataError where the folder of videos is not there, or holds another number of them.
+    ``remedy`` is for messages. Raises MissingFileError, DataError where the folder of videos is not there, or holds
+    another number of them.
     """
     folder = find_folder(root, VIDEO_FOLDER, "videos")
     n_found = sum(1 for _ in folder.glob("*.mp4"))
     if n_found != n_train + n_test:
         raise DataError(
             f"{folder} must hold {n_train + n_test} videos ({n_train} train + {n_test} test); got {n_found} .mp4; "
-            "unpack the whole archive, or set n_train and n_test"
+            f"{remedy}"
         )
     videos = tuple(stimulus for stimulus in list_stimuli(folder) if stimulus.path.suffix == ".mp4")
     return {"train": videos[:n_train], "test": videos[n_train:]}
 
 
-def response_path(folder: Path, track: Track, subject: str, roi: str) -> Path:
+def response_path(folder: Path, subject: str, roi: str) -> Path:
     """Return where the responses of one subject in one ROI are kept."""
-    return folder / f"{track}_track" / subject / f"{roi}.pkl"
+    return folder / f"{'full' if roi == WHOLE_BRAIN else 'mini'}_track" / subject / f"{roi}.pkl"
 
 
 def true_test_path(root: Path, subject: str, roi: str) -> Path:

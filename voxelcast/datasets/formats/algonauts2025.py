@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from annotated_types import Ge
 
 from voxelcast.core.arrays import IntArray
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError, one_line
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import DatasetFacts, ResponseSet, Split
 from voxelcast.datasets.inventory import Expected
@@ -23,6 +24,7 @@ from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
 from voxelcast.datasets.settings import DatasetSettings, FileName, Names, select_names
 from voxelcast.datasets.tables import read_rois
+from voxelcast.store.readers.hdf5 import dataset_of, opened_hdf5
 
 SUBJECTS: Final = ("sub-01", "sub-02", "sub-03", "sub-05")
 TR_SECONDS: Final = 1.49
@@ -168,7 +170,7 @@ class Algonauts2025Dataset(SeriesDataset):
                 for run, keys in group_keys(list(file)).items():
                     if not is_held_out and chunk_of(run) not in chunks:
                         continue
-                    shapes = [file[key].shape for key in keys]
+                    shapes = [dataset_of(file, key).shape for key in keys]
                     for key, shape in zip(keys, shapes, strict=True):
                         if len(shape) != 2 or shape[1] != N_PARCELS:
                             raise ShapeError(f"{key} of {path.name} must have shape (n_volumes, 1000); got {shape}")
@@ -272,7 +274,7 @@ class Algonauts2025Dataset(SeriesDataset):
             with _open(recording.path) as file:
                 for repetition, key in enumerate(recording.keys):
                     where = f"{recording.path.name} {key}"
-                    part = as_response_values(np.asarray(file[key])[kept.start : kept.stop], where)
+                    part = as_response_values(np.asarray(dataset_of(file, key))[kept.start : kept.stop], where)
                     values[row : row + len(kept), repetition] = part[:, parcels]
             row += len(kept)
         return ResponseSet(subject, roi, ids, values, self.facts.unit)
@@ -311,16 +313,8 @@ class Algonauts2025Dataset(SeriesDataset):
         return (*files, *(() if self._roi_table is None else (self._roi_table,)))
 
 
-def _open(path: Path) -> Any:
-    import h5py
-
-    if not path.is_file():
-        raise MissingFileError(f"responses not found: {path} does not exist; get them with datalad get")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        text = one_line(error)
-        raise DataError(f"{path.name} cannot be read as HDF5 ({text}); get it again with datalad get") from error
+def _open(path: Path) -> AbstractContextManager[Any]:
+    return opened_hdf5(path, "responses", "get it with datalad get")
 
 
 def _problem(path: Path) -> str | None:

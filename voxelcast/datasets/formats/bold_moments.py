@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -13,7 +12,7 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, one_line
+from voxelcast.core.errors import DataError, OptionError
 from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, check_response_files, find_folder, find_or_expect
@@ -29,6 +28,8 @@ from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.readers.guard import check_file, reading
+from voxelcast.store.readers.plain import read_json
 
 
 @register_dataset
@@ -128,15 +129,13 @@ class BoldMomentsDataset(Dataset):
     def metadata(self) -> Mapping[str, Mapping[str, object]]:
         """Read the annotations of each video: objects, scenes, actions, descriptions, memorability and others."""
         path = self._derivatives / "stimuli_metadata" / "annotations.json"
-        if not path.is_file():
-            raise MissingFileError(f"annotations not found: {path} does not exist; get it from OpenNeuro ds005165")
-        try:
-            annotations: dict[str, dict[str, object]] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path} is not whole JSON ({one_line(error)}); get it again") from error
-        return {
-            video.stimulus_id: annotations[video.stimulus_id] for video in (*self.train_stimuli, *self.test_stimuli)
-        }
+        check_file(path, "annotations", "get it from OpenNeuro ds005165")
+        with reading(path, "annotations", "get it again"):
+            annotations = read_json(path, "annotations")
+            return {
+                video.stimulus_id: dict(annotations[video.stimulus_id])
+                for video in (*self.train_stimuli, *self.test_stimuli)
+            }
 
     def voxel_mask(self, subject: str) -> BoolArray:
         """Read where the whole-brain voxels of version B lie in the MNI152 volume; shape (x, y, z)."""
@@ -150,8 +149,8 @@ class BoldMomentsDataset(Dataset):
             return None
         mask, affine = self._mask(subject)
         if roi == layout.WHOLE_BRAIN:
-            return VoxelIndices(mask.shape, np.argwhere(mask), affine)
-        return VoxelIndices(mask.shape, self._read_indices(subject, roi), affine)
+            return VoxelIndices(mask.shape, np.argwhere(mask), affine, "MNI152")
+        return VoxelIndices(mask.shape, self._read_indices(subject, roi), affine, "MNI152")
 
     def _read_indices(self, subject: str, roi: str) -> IntArray:
         files = self._selection.index_files(subject, roi)

@@ -19,7 +19,7 @@ from voxelcast.datasets.base import SPLITS, Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS
 from voxelcast.datasets.miniature import read_miniature
-from voxelcast.datasets.readers.brain_images import load_image
+from voxelcast.datasets.readers.brain_images import open_image
 from voxelcast.datasets.readers.pickled_arrays import StoredArray, StoredImage
 from voxelcast.datasets.readers.pickles import open_entry, open_pickle
 from voxelcast.datasets.settings import DatasetSettings, Names, select_names
@@ -222,8 +222,9 @@ def read_mask(whole_brain: Path, mask: Path) -> tuple[BoolArray, FloatArray | No
         if inside is None or not isinstance(image, StoredImage):
             raise DataError(f"{whole_brain} holds no mask; get {mask.name} from the same dataset")
         return inside, image.affine
-    volume = load_image(mask, "mask")
-    return np.asarray(volume.dataobj) == 1, np.asarray(volume.affine, dtype=np.float64)
+    volume = open_image(mask, "mask")
+    (values,) = volume.read(np.arange(volume.n_voxels))
+    return np.asarray(values == 1).reshape(volume.geometry.sizes), volume.geometry.affine
 
 
 def read_indices(path: Path) -> IntArray:

@@ -13,10 +13,9 @@ from dataclasses import KW_ONLY, asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError, one_line
+from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
@@ -30,6 +29,8 @@ from voxelcast.datasets.simulation.responses import add_noise, driving_component
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.atomic import atomic_path, save_array, write_bytes, write_json
+from voxelcast.store.readers.arrays import open_npy
+from voxelcast.store.readers.plain import read_json
 
 Extract = Callable[[tuple[Stimulus, ...], frozenset[Driver]], Mapping[Driver, NDArray[Any]]]
 """Features of driving layers for some stimuli: each an array of shape (n_stimuli, n_features)."""
@@ -59,7 +60,7 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     shown = progress or Silent()
     folder = root / layout.VIDEO_FOLDER
     if not (root / _PLAN).is_file():
-        if folder.exists() or (root / layout.RESPONSE_FOLDER).exists():
+        if any((root / name).exists() for name in (layout.VIDEO_FOLDER, layout.RESPONSE_FOLDER, Path(_PLAN).parts[0])):
             raise StoreError(f"{root} holds data that are no simulation; nothing was written; choose another folder")
         write_json(root / _PLAN, asdict(plan))
     elif not _holds(root, plan):
@@ -102,7 +103,7 @@ def write_responses(
         shares = {"signal_share": plan.signal_share(roi), "shared_noise": plan.shared_noise}
         train = add_noise(signal[: plan.n_train], plan.n_repetitions, seed=seed, part="train", **shares)
         test = add_noise(signal[plan.n_train :], plan.n_test_repetitions, seed=seed, part="test", **shares)
-        path = layout.response_path(root / layout.RESPONSE_FOLDER, "mini", subject, roi)
+        path = layout.response_path(root / layout.RESPONSE_FOLDER, subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
         save_array(layout.true_test_path(root, subject, roi), test)
         shown.advance()
@@ -149,9 +150,9 @@ def _truth(plan: SimulationPlan, pairs: Sequence[tuple[str, str]]) -> dict[str, 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(f"{path} is not whole JSON ({one_line(error)}); remove the simulation") from error
+        return read_json(path, "simulation", "remove the simulation")
+    except DataError as error:
+        raise StoreError(str(error)) from error
 
 
 @settings
@@ -189,7 +190,8 @@ class SimulatedDataset(Dataset):
         known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
         chosen = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
         self._rois = {name: [roi for roi in chosen if roi in self._voxels[name]] for name in self._subjects}
-        self._stimuli = layout.list_videos(self._root, int(plan["n_train"]), int(plan["n_test"]))
+        sizes, again = (int(plan["n_train"]), int(plan["n_test"])), "remove the folder and simulate it again"
+        self._stimuli = layout.list_videos(self._root, *sizes, remedy=again)
         layout.check_response_files(self)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
@@ -200,14 +202,14 @@ class SimulatedDataset(Dataset):
                 train_path, subject, roi, len(self.train_stimuli), self._repetitions["train"]
             )
         else:
-            values = np.load(test_path, allow_pickle=False)
+            values = open_npy(test_path, "test responses")
         return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the pickle of training responses and the array of test responses."""
         self.check_roi(subject, roi)
         return (
-            layout.response_path(self._root / layout.RESPONSE_FOLDER, "mini", subject, roi),
+            layout.response_path(self._root / layout.RESPONSE_FOLDER, subject, roi),
             layout.true_test_path(self._root, subject, roi),
         )
 

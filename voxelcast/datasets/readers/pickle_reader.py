@@ -11,8 +11,7 @@ import os
 import pickle
 import re
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -21,13 +20,13 @@ from typing import IO, Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.errors import DataError, UnsafeFileError, one_line
+from voxelcast.core.errors import DataError, UnsafeFileError
 from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric")
-_PLAIN_TYPES: dict[str, type] = {"set": set, "frozenset": frozenset, "complex": complex}
 _NDARRAY = "numpy.ndarray"
 _DTYPE_CODE = re.compile(r"[<>|=]?(\?|b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,6}|V\d{1,6})")
+_BYTES = (bytes, bytearray, memoryview, str, Block)
 _LARGE = 2**20
 """Bytes from which on a block is left in the file."""
 
@@ -59,16 +58,17 @@ class DtypeStandIn:
 
 
 class ArrayStandIn:
-    """Stand-in for numpy.ndarray while a pickle is read."""
+    """Stand-in for numpy.ndarray while a pickle is read; ``count`` is told how many bytes it takes."""
 
-    __slots__ = ("_file", "stored")
+    __slots__ = ("_count", "_file", "stored")
 
-    def __init__(self, file: str) -> None:
-        self._file = file
+    def __init__(self, file: str, count: Callable[[int], None]) -> None:
+        self._file, self._count = file, count
         self.stored: StoredArray | FieldsStandIn | None = None
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
+        self._count(len(data) if isinstance(data, _BYTES) else 0)
         self.stored = array_from_bytes(data, dtype, shape, "F" if fortran else "C", self._file)
 
 
@@ -114,7 +114,7 @@ def array_from_bytes(
     if isinstance(data, str):
         # Python 2 stored bytes as str, which the unpickler has decoded as latin1.
         data = data.encode("latin1")
-    if not isinstance(data, (bytes, bytearray, memoryview, Block)) or not isinstance(dtype, DtypeStandIn):
+    if not isinstance(data, _BYTES) or isinstance(data, str) or not isinstance(dtype, DtypeStandIn):
         raise UnsafeFileError(f"{file} holds an array whose content is not plain bytes; only plain arrays are read")
     real = dtype.real()
     if real is None:
@@ -132,34 +132,24 @@ def array_from_bytes(
     held: Block | NDArray[Any]
     if isinstance(data, Block):
         held = data
+    elif n_bytes or not prod(sizes):
+        held = np.frombuffer(data, dtype=real) if n_bytes else np.zeros(0, real)
     else:
-        held = np.frombuffer(data, dtype=real) if n_bytes else np.zeros(prod(sizes), real)
+        raise DataError(f"{file} holds an array of texts of length 0, of shape {shape!r}; get the file again")
     return StoredArray(held, real, sizes[::-1] if order == "F" else sizes, order_of[order])
 
 
-@contextmanager
-def damage_reported(shown: str, content: str = "arrays") -> Iterator[None]:
-    """Raise DataError for whatever a damaged stream makes the unpickler raise: it depends on the byte that breaks."""
-    try:
-        yield
-    except (UnsafeFileError, DataError, OSError):
-        raise
-    except Exception as error:
-        text = one_line(error) or type(error).__name__
-        raise DataError(f"{shown} is not a whole pickle of {content} ({text}); get the file again") from error
-
-
 class BlockFile:
-    """A file that returns a Block instead of a large run of bytes."""
+    """A file that returns a Block instead of a large run of bytes; ``size`` is its length."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path
-        self._size = os.fstat(file.fileno()).st_size
+        self.size = os.fstat(file.fileno()).st_size
 
     def read(self, n_bytes: int) -> Any:
         """Read so many bytes, or pass over them where they are many; raises EOFError where the file has fewer."""
         start = self._file.tell()
-        if n_bytes > self._size - start:
+        if n_bytes > self.size - start:
             raise EOFError("it ends too early")
         if n_bytes < _LARGE:
             return self._file.read(n_bytes)
@@ -171,16 +161,39 @@ class BlockFile:
         return self._file.readline()
 
 
+_HASHED: dict[int, slice] = {
+    pickle.SETITEM[0]: slice(-2, -1),
+    pickle.SETITEMS[0]: slice(None, None, 2),
+    pickle.DICT[0]: slice(None, None, 2),
+    pickle.ADDITEMS[0]: slice(None),
+    pickle.FROZENSET[0]: slice(None),
+}
+"""Opcodes that hash what lies on the stack, and what of it."""
+
+
+def _guarded(opcode: int, keys: slice) -> Callable[[Any], None]:
+    """Return the opcode's function, but for containers, which it refuses as keys."""
+    plain: Callable[[Any], None] = cast(Any, pickle._Unpickler).dispatch[opcode]
+
+    def load(unpickler: ArrayUnpickler) -> None:
+        unpickler._hashable(unpickler.stack[keys])
+        plain(unpickler)
+
+    return load
+
+
 class ArrayUnpickler(pickle._Unpickler):
     """Unpickler that knows the constructors of arrays and plain values, by stand-ins that hold no state to alter."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
     read: Callable[[int], Any]  # set by load()
     append: Callable[[object], None]
+    stack: list[Any]
 
     def __init__(self, file: BlockFile, name: str) -> None:
         super().__init__(cast(Any, file), fix_imports=False, encoding="latin1")
-        self._name = name
+        self._name, self._n_bytes = name, file.size
+        self._made = 0
 
     def _skip_frame(self) -> None:
         # Frames only say how much may be read at once; their content follows either way.
@@ -203,6 +216,22 @@ class ArrayUnpickler(pickle._Unpickler):
         else:
             self.append(str(data, "utf-8", "surrogatepass"))
 
+    def _count(self, n_bytes: int) -> None:
+        """Hold what arrays and copies take in all against the file, which has the bytes of each once."""
+        self._made += n_bytes
+        if self._made > 4 * self._n_bytes + 2**16:
+            raise UnsafeFileError(
+                f"{self._name} asks for more than {self._made} bytes and has {self._n_bytes}; get the file again"
+            )
+
+    def _hashable(self, items: Iterable[Any]) -> None:
+        """Refuse containers as keys and members of sets: hashing nested ones can take for ever."""
+        for item in items:
+            if isinstance(item, tuple | frozenset):
+                raise UnsafeFileError(f"{self._name} has a {type(item).__name__} as a key; only plain values are read")
+
+    for _opcode, _keys in _HASHED.items():
+        dispatch[_opcode] = _guarded(_opcode, _keys)
     dispatch[pickle.FRAME[0]] = _skip_frame
     dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
     dispatch[pickle.BINUNICODE[0]] = _load_text
@@ -216,8 +245,10 @@ class ArrayUnpickler(pickle._Unpickler):
             return self._dtype
         if module in _ARRAY_MODULES and name in ("_reconstruct", "scalar", "_frombuffer"):
             return {"_reconstruct": self._reconstruct, "scalar": self._scalar, "_frombuffer": self._frombuffer}[name]
-        if module in ("builtins", "__builtin__") and name in _PLAIN_TYPES:
-            return _PLAIN_TYPES[name]
+        if module in ("builtins", "__builtin__") and name == "complex":
+            return complex
+        if module in ("builtins", "__builtin__") and name in ("set", "frozenset"):
+            return self._set if name == "set" else self._frozenset
         if module in ("builtins", "__builtin__") and name in ("bytes", "bytearray"):
             return self._bytes if name == "bytes" else self._bytearray
         if module.startswith("nibabel.") or (module.startswith("pathlib") and name.endswith("Path")):
@@ -235,19 +266,30 @@ class ArrayUnpickler(pickle._Unpickler):
             f"{self._name} asks for an object outside the file; only arrays and plain values are read"
         )
 
+    def _set(self, members: object = ()) -> set[Any]:
+        if not isinstance(members, list | tuple | set | frozenset):
+            raise UnsafeFileError(f"{self._name} makes a set of a {type(members).__name__}; only plain values are read")
+        self._hashable(members)
+        self._count(8 * len(members))
+        return set(members)
+
+    def _frozenset(self, members: object = ()) -> frozenset[Any]:
+        return frozenset(self._set(members))
+
     def _dtype(self, code: object, *flags: object) -> DtypeStandIn:
         return DtypeStandIn(code, self._name)
 
     def _reconstruct(self, subtype: object, *unused: object) -> ArrayStandIn:
         if subtype != _NDARRAY:
             raise UnsafeFileError(f"{self._name} holds an array of a class of its own; only plain arrays are read")
-        return ArrayStandIn(self._name)
+        return ArrayStandIn(self._name, self._count)
 
     def _scalar(self, dtype: object, data: object) -> Any:
         stored = array_from_bytes(data, dtype, (1,), "C", self._name)
         return stored if isinstance(stored, FieldsStandIn) else stored.read()[0]
 
     def _frombuffer(self, data: object, dtype: object, shape: object, order: object = "C", axes: object = None) -> Any:
+        self._count(len(data) if isinstance(data, _BYTES) else 0)
         return array_from_bytes(data, dtype, shape, order, self._name, axes)
 
     def _bytes(self, data: object = b"", encoding: object = "latin1") -> Any:
@@ -258,12 +300,14 @@ class ArrayUnpickler(pickle._Unpickler):
 
     def _bytearray(self, data: object = b"", encoding: object = "latin1") -> Any:
         plain = self._bytes(data, encoding)
+        self._count(len(plain))
         return plain if isinstance(plain, Block) else bytearray(plain)
 
     def _encode(self, text: object, encoding: object = "") -> Any:
         # How Python 3 stores bytes in protocol 2; other encodings could do more than encode.
         if not isinstance(text, (str, Block)) or encoding not in ("latin1", "latin-1"):
             raise UnsafeFileError(f"{self._name} asks for the encoding {encoding!r}; only latin1 is used for bytes")
+        self._count(len(text))
         return text if isinstance(text, Block) else text.encode("latin1")
 
 
@@ -297,4 +341,4 @@ class BoxUnpickler(ArrayUnpickler):
 
     def _reconstruct(self, subtype: object, *unused: object) -> ArrayStandIn:
         super()._reconstruct(subtype, *unused)
-        return _Box(self._name)
+        return _Box(self._name, self._count)

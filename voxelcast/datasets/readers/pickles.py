@@ -8,12 +8,13 @@ are given and do nothing; nibabel itself never sees them.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from voxelcast.core.errors import DataError, MissingFileError, UnsafeFileError, one_line
+from voxelcast.core.errors import DataError, UnsafeFileError
 from voxelcast.datasets.readers.pickle_reader import (
     ArrayStandIn,
     ArrayUnpickler,
@@ -21,9 +22,9 @@ from voxelcast.datasets.readers.pickle_reader import (
     BoxUnpickler,
     FieldsStandIn,
     Record,
-    damage_reported,
 )
 from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray, StoredImage
+from voxelcast.store.readers.guard import check_file, reading
 
 _MAX_DEPTH = 100
 
@@ -37,7 +38,7 @@ def load_pickle(path: Path, shown: str | None = None) -> object:
     Raises MissingFileError; UnsafeFileError where the pickle asks for anything else, e.g. a function or an array of
     objects (nothing of it was run); DataError where the file is not a whole pickle.
     """
-    return _read_arrays(open_pickle(path, shown))
+    return _read_arrays(open_pickle(path, shown), {})
 
 
 def open_pickle(path: Path, shown: str | None = None) -> object:
@@ -46,11 +47,14 @@ def open_pickle(path: Path, shown: str | None = None) -> object:
     Parameters, what is admitted and what is raised are as for :func:`load_pickle`; arrays of 1 MiB and more are left in
     the file until they are read.
     """
-    if not path.is_file():
-        raise MissingFileError(f"pickle not found: {path} does not exist")
+    check_file(path, "pickle")
     shown = shown or path.name
-    with damage_reported(shown), path.open("rb") as file:
-        return _plain_content(ArrayUnpickler(BlockFile(file, path), shown).load(), shown)
+    with _reading(shown), path.open("rb") as file:
+        return _Content(shown).plain(ArrayUnpickler(BlockFile(file, path), shown).load())
+
+
+def _reading(shown: str, content: str = "arrays") -> AbstractContextManager[None]:
+    return reading(shown, f"a whole pickle of {content}", "get the file again")
 
 
 def open_entry(path: Path, key: str) -> StoredArray:
@@ -73,45 +77,61 @@ def load_boxed_dict(path: Path) -> dict[Any, Any]:
 
     ``np.save`` makes such a file of a dict: an array of one Python object, pickled. Raises as :func:`load_pickle`.
     """
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist")
+    check_file(path, "file")
     with path.open("rb") as file:
-        try:
+        with reading(path.name, ".npy", "get the file again"):
             version = np.lib.format.read_magic(file)
             read_header = np.lib.format.read_array_header_1_0
             shape, _, dtype = (read_header if version == (1, 0) else np.lib.format.read_array_header_2_0)(file)
-        except (ValueError, EOFError, SyntaxError) as error:
-            raise DataError(f"{path.name} is no .npy file ({one_line(error)}); get the file again") from error
         if dtype != np.dtype(object) or shape != ():
             raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {dtype} of shape {shape}")
-        with damage_reported(path.name, "a dict"):
+        with _reading(path.name, "a dict"):
             box = BoxUnpickler(BlockFile(file, path), path.name).load()
-    content = _read_arrays(_plain_content(box.content, path.name)) if hasattr(box, "content") else None
+            plain = _Content(path.name).plain(box.content) if hasattr(box, "content") else None
+    content = _read_arrays(plain, {})
     if not isinstance(content, dict):
         raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {type(content).__name__}")
     return content
 
 
-def _plain_content(value: object, file: str, depth: int = 0) -> object:
-    """Put stored arrays and images instead of their stand-ins, through plain containers."""
-    if depth > _MAX_DEPTH:
-        raise DataError(f"{file} nests its containers more than {_MAX_DEPTH} deep or in a circle; get the file again")
-    if isinstance(value, (ArrayStandIn, StoredArray, FieldsStandIn)):
-        return _stored(value, file)
-    if isinstance(value, dict):
-        return {
-            _plain_content(key, file, depth + 1): _plain_content(item, file, depth + 1) for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)(_plain_content(item, file, depth + 1) for item in value)
-    if value is None or isinstance(value, (str, bytes, bytearray, bool, int, float, complex, np.generic)):
-        return value
-    if isinstance(value, Record) and value.name.endswith("Image"):
-        return _image(value, file)
-    if isinstance(value, Block):
-        raise DataError(f"{file} holds a text of {len(value)} bytes; only arrays may be that long; get the file again")
-    what = value.name if isinstance(value, Record) else type(value).__name__
-    raise UnsafeFileError(f"{file} holds a {what}; only arrays, images and plain values are read")
+class _Content:
+    """Puts stored arrays and images instead of their stand-ins, through plain containers.
+
+    What the pickle holds in several places is walked once, and held in those places again.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._done: dict[int, object] = {}
+
+    def plain(self, value: object, depth: int = 0) -> object:
+        """Return a value of plain containers, arrays and images."""
+        if value is None or isinstance(value, (str, bytes, bytearray, bool, int, float, complex, np.generic)):
+            return value
+        if depth > _MAX_DEPTH:
+            raise DataError(
+                f"{self._file} nests its containers more than {_MAX_DEPTH} deep or in a circle; get the file again"
+            )
+        if id(value) not in self._done:
+            self._done[id(value)] = self._walk(value, depth + 1)
+        return self._done[id(value)]
+
+    def _walk(self, value: object, depth: int) -> object:
+        file = self._file
+        if isinstance(value, (ArrayStandIn, StoredArray, FieldsStandIn)):
+            return _stored(value, file)
+        if isinstance(value, dict):
+            return {self.plain(key, depth): self.plain(item, depth) for key, item in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return type(value)(self.plain(item, depth) for item in value)
+        if isinstance(value, Record) and value.name.endswith("Image"):
+            return _image(value, file)
+        if isinstance(value, Block):
+            raise DataError(
+                f"{file} holds a text of {len(value)} bytes; only arrays may be that long; get the file again"
+            )
+        what = value.name if isinstance(value, Record) else type(value).__name__
+        raise UnsafeFileError(f"{file} holds a {what}; only arrays, images and plain values are read")
 
 
 def _stored(value: object, file: str) -> StoredArray:
@@ -135,12 +155,13 @@ def _image(record: Record, file: str) -> StoredImage:
     return StoredImage(values, None if affine is None else affine.read().astype(np.float64))
 
 
-def _read_arrays(value: object) -> object:
-    """Read all arrays in plain containers."""
-    if isinstance(value, StoredArray):
-        return value.read()
-    if isinstance(value, dict):
-        return {key: _read_arrays(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_read_arrays(item) for item in value)
-    return value
+def _read_arrays(value: object, done: dict[int, object]) -> object:
+    """Read all arrays in plain containers, each once, however often it is held."""
+    if isinstance(value, (StoredArray, dict, list, tuple)) and id(value) not in done:
+        if isinstance(value, StoredArray):
+            done[id(value)] = value.read()
+        elif isinstance(value, dict):
+            done[id(value)] = {key: _read_arrays(item, done) for key, item in value.items()}
+        else:
+            done[id(value)] = type(value)(_read_arrays(item, done) for item in value)
+    return done.get(id(value), value)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
-from scipy.io.matlab import MatReadError
 from scipy.spatial.distance import squareform
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import check_finite, check_same_stimuli
-from voxelcast.core.errors import DataError, MissingFileError, ShapeError, one_line
+from voxelcast.core.checks import check_finite, check_same_stimuli, nfc
+from voxelcast.core.errors import DataError, ShapeError
+from voxelcast.datasets.readers.matlab import read_matlab
+from voxelcast.datasets.tables import check_unique
+from voxelcast.store.readers.arrays import open_npy, read_npz
 
 SUFFIXES = (".npy", ".npz", ".mat")
 
@@ -31,8 +31,6 @@ def read_rdms(path: Path, stimulus_ids: Sequence[str]) -> FloatArray:
     Raises MissingFileError, DataError, ShapeError, AlignmentError if the file is missing, holds something else, or is
     not of these stimuli.
     """
-    if not path.is_file():
-        raise MissingFileError(f"RDM file not found: {path} does not exist")
     if path.suffix not in SUFFIXES:
         raise DataError(f"RDMs must be in a file ending in {', '.join(SUFFIXES)}; got {path.name}")
     squares, ids = (_from_structs(path), None) if path.suffix == ".mat" else _from_arrays(path)
@@ -43,6 +41,7 @@ def read_rdms(path: Path, stimulus_ids: Sequence[str]) -> FloatArray:
         check_same_stimuli(f"rows of {path.name}", sorted(ids), "the stimuli", sorted(stimulus_ids))
         order = [ids.index(stimulus_id) for stimulus_id in stimulus_ids]
         squares = squares[:, order][:, :, order]
+    squares = _without_diagonal(squares, path)
     check_finite(f"RDMs of {path.name}", squares)
     uneven = float(np.abs(squares - squares.transpose(0, 2, 1)).max())
     if uneven > 1e-5 * max(1.0, float(np.abs(squares).max())):
@@ -50,32 +49,48 @@ def read_rdms(path: Path, stimulus_ids: Sequence[str]) -> FloatArray:
     return np.stack([squareform((square + square.T) / 2, checks=False) for square in squares])
 
 
+def _without_diagonal(squares: FloatArray, path: Path) -> FloatArray:
+    """Return RDMs whose diagonal is 0; raise DataError for one that is neither 0 nor NaN, which some programs write."""
+    inside = np.arange(squares.shape[1])
+    diagonal = squares[:, inside, inside]
+    size = np.nanmax(np.abs(squares), initial=0.0)
+    if np.nanmax(np.abs(diagonal), initial=0.0) > 1e-5 * max(size, np.finfo(float).tiny):
+        first = diagonal[np.isfinite(diagonal) & (diagonal != 0)]
+        raise DataError(
+            f"the RDMs of {path.name} must be 0 on the diagonal (or NaN); got {first[0]:g}, which looks like "
+            "similarities; give dissimilarities, such as 1 - r"
+        )
+    squares = squares.copy()
+    squares[:, inside, inside] = 0.0
+    return squares
+
+
 def _from_arrays(path: Path) -> tuple[FloatArray, tuple[str, ...] | None]:
-    try:
-        found = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
-            return np.asarray(found, dtype=np.float64), None
-        with found:
-            if "rdms" not in found or "stimulus_id" not in found:
-                raise DataError(
-                    f"{path.name} must hold 'rdms' and 'stimulus_id'; got {', '.join(found.files) or 'none'}"
-                )
-            return np.asarray(found["rdms"], dtype=np.float64), tuple(str(name) for name in found["stimulus_id"])
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path.name} cannot be read as {path.suffix} ({one_line(error)})") from error
+    if path.suffix == ".npy":
+        return _as_numbers(path, open_npy(path, "RDM file")), None
+    found = read_npz(path, "RDM file")
+    if "rdms" not in found or "stimulus_id" not in found:
+        raise DataError(f"{path.name} must hold 'rdms' and 'stimulus_id'; got {', '.join(found) or 'none'}")
+    ids = tuple(nfc(str(name)) for name in found["stimulus_id"].ravel())
+    check_unique(ids, path.name)
+    return _as_numbers(path, found["rdms"]), ids
+
+
+def _as_numbers(path: Path, values: NDArray[Any]) -> FloatArray:
+    if values.dtype.kind not in "fiu":
+        raise DataError(f"RDMs of {path.name} must be real numbers; got {values.dtype}")
+    return values.astype(np.float64)
 
 
 def _from_structs(path: Path) -> FloatArray:
-    structs = _struct_array(path, "RDM")
+    structs = _struct_array(path, "RDM", "RDM file")
     if structs.ndim not in (2, 3) or structs.shape[0] != 1:
         raise ShapeError(
             f"the struct array of {path.name} must have shape (1, n_subjects) or (1, n_subjects, n_sessions); "
             f"got {structs.shape}"
         )
     by_subject = structs[0] if structs.ndim == 3 else structs[0][:, None]
-    squares = [[np.asarray(session["RDM"], dtype=np.float64) for session in subject] for subject in by_subject]
+    squares = [[_as_numbers(path, np.asarray(one["RDM"])) for one in subject] for subject in by_subject]
     shapes = {square.shape for subject in squares for square in subject}
     if len(shapes) != 1:
         raise ShapeError(f"the RDMs of {path.name} must have one shape; got {', '.join(map(str, sorted(shapes)))}")
@@ -89,9 +104,7 @@ def unpack_images(path: Path, folder: Path) -> int:
     """
     from PIL import Image
 
-    if not path.is_file():
-        raise MissingFileError(f"stimuli not found: {path} does not exist")
-    pictures = [np.asarray(struct["image"]) for struct in _struct_array(path, "image").ravel()]
+    pictures = [np.asarray(struct["image"]) for struct in _struct_array(path, "image", "stimuli").ravel()]
     for number, picture in enumerate(pictures):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise DataError(
@@ -106,21 +119,10 @@ def unpack_images(path: Path, folder: Path) -> int:
     return len(pictures)
 
 
-def _struct_array(path: Path, field: str) -> NDArray[Any]:
+def _struct_array(path: Path, field: str, what: str) -> NDArray[Any]:
     """Return the first struct array of a MATLAB file that has the field."""
-    with path.open("rb") as file:
-        known = file.read(6) == b"MATLAB"
-    if not known:
-        raise DataError(f"{path.name} is no MATLAB file of version 5 to 7.2 (it begins otherwise); save it so")
-    try:
-        found = scipy.io.loadmat(path)
-    except (ValueError, TypeError, IndexError, OSError, NotImplementedError, MatReadError) as error:
-        text = one_line(error)
-        raise DataError(
-            f"{path.name} cannot be read as a MATLAB file of version 5 to 7.2 ({text}); save it so"
-        ) from error
+    found = read_matlab(path, what)
     for values in found.values():
         if isinstance(values, np.ndarray) and field in (values.dtype.names or ()):
             return values
-    names = ", ".join(name for name in found if not name.startswith("_"))
-    raise DataError(f"{path.name} must hold a struct array with a field {field!r}; got {names or 'nothing'}")
+    raise DataError(f"{path.name} must hold a struct array with a field {field!r}; got {', '.join(found) or 'nothing'}")

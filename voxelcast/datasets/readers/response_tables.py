@@ -1,32 +1,27 @@
-"""Read the responses of one subject from .npy, .npz, .csv or .h5: what the user's own data come in."""
+"""Read the responses of one subject from .npy, .npz, .csv, .h5 or .mat: what the user's own data come in."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_option
-from voxelcast.core.errors import (
-    AlignmentError,
-    DataError,
-    MissingFileError,
-    OptionError,
-    ShapeError,
-    UnsafeFileError,
-    one_line,
-)
+from voxelcast.core.checks import check_option, nfc
+from voxelcast.core.errors import AlignmentError, DataError, OptionError, ShapeError
 from voxelcast.datasets.readers.brain_images import BrainImage
-from voxelcast.datasets.readers.values import as_response_values, read_table
+from voxelcast.datasets.readers.matlab import read_matlab
+from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.store.readers.arrays import open_npy, read_npz
+from voxelcast.store.readers.guard import reading
+from voxelcast.store.readers.hdf5 import read_hdf5
+from voxelcast.store.readers.tables import as_numbers, table_rows
 
-SUFFIXES = (".npy", ".npz", ".csv", ".h5")
+SUFFIXES = (".npy", ".npz", ".csv", ".h5", ".mat")
 _DIMS = ("stimulus", "repetition", "voxel")
 
 
@@ -52,6 +47,11 @@ class ResponseTable:
     def n_voxels(self) -> int:
         """Number of voxels."""
         return int(self.values.shape[2])
+
+    @property
+    def n_repetitions(self) -> int:
+        """Number of repetitions (the most any stimulus has)."""
+        return int(self.values.shape[1])
 
     def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
         """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels)."""
@@ -84,10 +84,18 @@ class ImageTable:
         for row, numbers in enumerate(maps.values()):
             self._maps[row, : len(numbers)] = numbers
 
-    def read(self, stimuli: Sequence[int], voxels: IntArray) -> FloatArray:
-        """Read some stimuli and voxels, ndarray of shape (n_chosen, n_repetitions, n_chosen_voxels); NaN if missing."""
+    @property
+    def n_repetitions(self) -> int:
+        """Number of repetitions (the most any stimulus has)."""
+        return int(self._maps.shape[1])
+
+    def arrange(self, maps: FloatArray, stimuli: Sequence[int]) -> FloatArray:
+        """Give the values of all maps (n_maps, n_voxels) by stimulus: (n_chosen, n_repetitions, n_voxels).
+
+        NaN where a repetition is missing.
+        """
         chosen = self._maps[list(stimuli)]
-        values: FloatArray = self.image.read(voxels)[chosen]
+        values: FloatArray = maps[chosen]
         values[chosen < 0] = np.nan
         return values
 
@@ -111,7 +119,7 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
     Parameters
     ----------
     path : Path
-        ``.npy``: the array. ``.npz`` or ``.h5``: the array under ``responses``, ids under ``stimulus_id`` if known.
+        ``.npy``: the array. ``.npz``, ``.h5`` or ``.mat``: ``responses``, and ``stimulus_id`` if known.
         ``.csv``: a row per presentation, first column ``stimulus_id``, optionally a column ``repetition``, all others
         voxels.
     axes : sequence of str
@@ -119,8 +127,6 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
         itself.
     """
     check_option("suffix of the responses", path.suffix, SUFFIXES)
-    if not path.is_file():
-        raise MissingFileError(f"responses not found: {path} does not exist")
     if path.suffix == ".csv":
         return _read_csv(path)
     array, ids = _read_array(path)
@@ -138,64 +144,47 @@ def read_response_table(path: Path, axes: Sequence[str]) -> ResponseTable:
 
 
 def _read_array(path: Path) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    if path.suffix != ".h5":
-        # NumPy takes whatever it does not know for a pickle; the first bytes tell a damaged file from a dangerous one.
-        with path.open("rb") as opened:
-            known = opened.read(6) == b"\x93NUMPY" if path.suffix == ".npy" else zipfile.is_zipfile(opened)
-        if not known:
-            raise DataError(f"{path.name} cannot be read as {path.suffix} (it begins otherwise); write it again")
-    try:
-        if path.suffix == ".npy":
-            # A view of the file: a constructor that looks at shapes need not read gigabytes.
-            return np.load(path, mmap_mode="r", allow_pickle=False), None
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                return _pick(path, {name: file[name] for name in file.files if name in ("responses", "stimulus_id")})
-        import h5py
-
-        with h5py.File(path, "r") as file:
-            return _pick(path, {name: np.asarray(file[name]) for name in ("responses", "stimulus_id") if name in file})
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        if isinstance(error, (DataError, UnsafeFileError)):
-            raise
-        text = one_line(error)
-        if "allow_pickle" in text or "Python objects" in text:
-            raise UnsafeFileError(
-                f"{path.name} holds Python objects; only plain arrays are read; save it so"
-            ) from error
-        raise DataError(f"{path.name} cannot be read as {path.suffix} ({text}); write it again") from error
-
-
-def _pick(path: Path, found: dict[str, NDArray[Any]]) -> tuple[NDArray[Any], tuple[str, ...] | None]:
-    if "responses" not in found:
+    if path.suffix == ".npy":
+        # A view of the file: a constructor that looks at shapes need not read gigabytes.
+        return open_npy(path, "responses", mapped=True), None
+    read = {".npz": read_npz, ".h5": read_hdf5, ".mat": read_matlab}[path.suffix]
+    found = read(path, "responses", ("responses", "stimulus_id"))
+    if not isinstance(found.get("responses"), np.ndarray):
         raise DataError(f"{path.name} must hold an array 'responses'; got {', '.join(found) or 'none of that name'}")
     if "stimulus_id" not in found:
         return found["responses"], None
-    ids = [item.decode() if isinstance(item, bytes) else str(item) for item in found["stimulus_id"].ravel()]
-    return found["responses"], tuple(ids)
+    return found["responses"], tuple(_id(path, item) for item in np.asarray(found["stimulus_id"]).ravel())
+
+
+def _id(path: Path, item: Any) -> str:
+    with reading(f"stimulus_id in {path}", "text", "save it as text"):
+        return nfc(item.decode() if isinstance(item, bytes) else str(item))
 
 
 def _read_csv(path: Path) -> ResponseTable:
-    frame = read_table(path)
-    if frame.columns[0] != "stimulus_id":
-        raise DataError(f"{path.name} must have the first column stimulus_id; got {frame.columns[0]!r}")
-    voxel_names = [name for name in frame.columns if name not in ("stimulus_id", "repetition")]
-    if not voxel_names or frame.empty:
-        raise DataError(f"{path.name} must have voxel columns and rows; got {len(voxel_names)} and {len(frame)}")
-    repeated = "repetition" in frame.columns
-    # Labels of any kind; their sorted order gives the index of each repetition.
-    labels = frame["repetition"] if repeated else pd.Series(["1"] * len(frame))
-    twice = pd.DataFrame({"stimulus_id": frame["stimulus_id"], "repetition": labels}).duplicated()
-    if twice.any():
-        first = frame["stimulus_id"].to_numpy()[int(twice.to_numpy().argmax())]
-        remedy = "keep one of them" if repeated else "number them in a column 'repetition'"
-        raise AlignmentError(f"{path.name} holds {first!r} more than once per repetition; {remedy}")
-    try:
-        numbers = frame[voxel_names].replace("", "nan").to_numpy(dtype=np.float64)
-    except ValueError as error:
-        raise DataError(f"{path.name}: voxel columns must hold numbers ({one_line(error)})") from error
-    ids, rows = np.unique(frame["stimulus_id"].to_numpy(dtype=str), return_inverse=True)
-    names, columns = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
-    values = np.full((len(ids), len(names), len(voxel_names)), np.nan)
-    values[rows, columns] = numbers
-    return ResponseTable(as_response_values(values, path.name), tuple(ids.tolist()), tuple(voxel_names))
+    stream = table_rows(path, "responses")
+    _, names = next(stream)
+    if names[0] != "stimulus_id":
+        raise DataError(f"{path.name} must have the first column stimulus_id; got {names[0]!r}")
+    voxel_names = [name for name in names if name not in ("stimulus_id", "repetition")]
+    if "" in voxel_names:
+        raise DataError(f"{path.name} must name every voxel's column; got none in column {names.index('') + 1}")
+    repetition = names.index("repetition") if "repetition" in names else None
+    places = [names.index(name) for name in voxel_names]
+    # Of each row its stimulus, its repetition (labels of any kind; their sorted order gives the index), and numbers.
+    keys: dict[tuple[str, str], FloatArray] = {}
+    for line, row in stream:
+        key = (row[0], "1" if repetition is None else row[repetition])
+        if key in keys:
+            remedy = "number them in a column 'repetition'" if repetition is None else "keep one of them"
+            raise AlignmentError(f"{path.name} holds {row[0]!r} more than once per repetition; {remedy}")
+        keys[key] = as_numbers([row[place] for place in places], voxel_names, path, line)
+    if not voxel_names or not keys:
+        raise DataError(f"{path.name} must have voxel columns and rows; got {len(voxel_names)} and {len(keys)}")
+    ids = sorted({stimulus_id for stimulus_id, _ in keys})
+    labels = sorted({label for _, label in keys})
+    row_of, place_of = ({name: k for k, name in enumerate(known)} for known in (ids, labels))
+    values = np.full((len(ids), len(labels), len(voxel_names)), np.nan)
+    for (stimulus_id, label), numbers in keys.items():
+        values[row_of[stimulus_id], place_of[label]] = numbers
+    return ResponseTable(as_response_values(values, path.name), tuple(ids), tuple(voxel_names))

@@ -29,12 +29,13 @@ SHARD = 32  # stimuli per step: a kill loses at most this much extraction per wo
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network that was loaded once: its settings, the seed of random weights, its card and layers."""
+    """A network that was loaded once: its settings, the seed of random weights, its card, layers and their depths."""
 
     settings: NetworkSettings
     seed: int
     card: NetworkCard
     layers: tuple[str, ...]
+    depths: Mapping[str, float]
 
     @property
     def shown(self) -> str:
@@ -47,7 +48,7 @@ def load(settings: NetworkSettings, seed: int, device: str) -> LoadedNetwork:
     network = network_of(settings, seed, device)
     for layer in network.layers:
         check_file_name(layer, "layer")
-    return LoadedNetwork(settings, seed, network.card, network.layers)
+    return LoadedNetwork(settings, seed, network.card, network.layers, network.depths())
 
 
 @dataclass(frozen=True)

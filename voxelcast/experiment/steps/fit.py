@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, ave
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.base import Candidate, PairContext, PairResult, Part, Share
 from voxelcast.search.evaluation_log import open_log
+from voxelcast.search.experts import checked_atlas
 from voxelcast.search.joined import JOINED
 from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
@@ -38,7 +39,8 @@ from voxelcast.store.steps import StepId
 class FitJob(PairJob):
     """Search, evaluate, refit and predict.
 
-    ``sharers`` are the prepared responses of the subjects that targets are shared with. The whole search is done over
+    ``sharers`` are the prepared responses of the subjects that targets are shared with, ``experts`` those of the ROIs
+    whose models take part, and ``atlases`` the cluster of every voxel. The whole search is done over
     each of the ``partitions`` into folds; with ``ensemble.joined`` the last layer of each joins the others. ``automl``
     is None where no encoder uses it; ``truncate``: whether the first k components of a layer are those of a compression
     to k.
@@ -50,6 +52,8 @@ class FitJob(PairJob):
     roi: str
     responses: StepId
     sharers: tuple[StepId, ...]
+    experts: tuple[tuple[str, StepId], ...]
+    atlases: tuple[IntArray, ...]
     stimuli: Readable
     partitions: tuple[FoldedLayers, ...]
     encoders: tuple[str, ...]
@@ -69,11 +73,7 @@ class FitJob(PairJob):
         """
         responses, stimuli = context.read(self.responses), self.stimuli
         train, valid = valid_responses(responses, stimuli.train_rows)
-        sharing = None
-        if self.share.components:
-            others = [valid_responses(context.read(one), stimuli.train_rows)[0] for one in self.sharers]
-            sharing = Sharing(self.share.components, others)
-        results = [self._searched(train, number, sharing, context) for number in range(len(self.partitions))]
+        results = self.search(train, valid, context)
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
         writer.array("predictions", _spread(result.predictions, valid, fallback))
@@ -97,6 +97,7 @@ class FitJob(PairJob):
             nested, scored = score_nested(self._scorer, train, results, fold_ids, stimuli.groups, gains=True)
             writer.array("out_of_fold", _spread(result.out_of_fold, valid, fallback))
             voxels["pearson_r"] = spread(result.voxel_scores, valid)
+            writer.arrays("jackknife", self._scorer.jackknife(nested, stimuli.train_ids))
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
             row["dependence"] = self._dependence(train, context)
@@ -113,6 +114,23 @@ class FitJob(PairJob):
         writer.arrays("voxels", voxels)
         writer.json("scores", row)
         shutil.rmtree(context.scratch, ignore_errors=True)
+
+    def search(self, train: FloatArray, valid: BoolArray, context: StepContext) -> list[PairResult]:
+        """Search with each partition into folds for what predicts ``train``, (n_train, n_valid_voxels)."""
+        rows, sharing = self.stimuli.train_rows, None
+        if self.share.components:
+            others = [valid_responses(context.read(one), rows)[0] for one in self.sharers]
+            sharing = Sharing(self.share.components, others)
+        around = PairContext(
+            (self.subject, self.roi),
+            self.truncate,
+            self._n_delays,
+            sharing,
+            {roi: valid_responses(context.read(one), rows)[0] for roi, one in self.experts},
+            [checked_atlas(atlas, len(valid), self.name)[valid] for atlas in self.atlases],
+            self._is_series,
+        )
+        return [self._searched(train, number, around, context) for number in range(len(self.partitions))]
 
     @property
     def _pools(self) -> tuple[str, ...]:
@@ -142,12 +160,11 @@ class FitJob(PairJob):
         rows = self.stimuli.delayed_rows
         return 1 if rows is None else rows.shape[1]
 
-    def _searched(self, train: FloatArray, number: int, sharing: Sharing | None, context: StepContext) -> PairResult:
+    def _searched(self, train: FloatArray, number: int, around: PairContext, context: StepContext) -> PairResult:
         """Search with one partition into folds."""
         folded = self.partitions[number]
         repeat = [f"repeat {number}"] if number else []
-        names = (self.subject, self.roi)
-        seed, budget = derive_seed(self.settings.seed, *names), self.automl or AutoMLSettings()
+        seed, budget = derive_seed(self.settings.seed, *around.names), self.automl or AutoMLSettings()
         scratch = context.scratch.joinpath(*repeat)
         with open_log(scratch) if self.settings.search.method != "exact" else nullcontext() as log:
             return search_pair(
@@ -156,7 +173,7 @@ class FitJob(PairJob):
                 [get_encoder(name, seed, budget) for name in self.encoders],
                 folded.fold_ids,
                 self.settings,
-                context=PairContext((*names, *repeat), self.truncate, self._n_delays, sharing, self._is_series),
+                context=replace(around, names=(*around.names, *repeat)),
                 log=log,
             )
 

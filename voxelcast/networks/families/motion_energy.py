@@ -91,6 +91,10 @@ class MotionEnergy(Network):
         self._temporal = torch.from_numpy(temporal).to(device)
         self.layers = expand_layers(layers, self.layer_names(), NAME) if layers else ()
 
+    def depths(self) -> Mapping[str, float]:
+        """Return nothing: filters lie side by side."""
+        return {}
+
     def layer_names(self) -> tuple[str, ...]:
         """All layers."""
         scales = range(1, N_SCALES + 1)

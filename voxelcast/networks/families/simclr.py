@@ -4,9 +4,12 @@ A name is ``simclr/r{depth}_{width}x_sk{0,1}``, e.g. ``simclr/r50_1x_sk0``; pret
 weights share an architecture and differ by their file. Input is RGB in [0, 1] and is never normalised further.
 
 Against the usual ResNet: with selective kernels (``sk1``) the stem is three 3x3 convolutions, the middle of a block is
-a selective kernel [2]_, and the shortcut averages 2x2 pixels instead of leaving some out [3]_. Pooling at the border
-is as in the original: the stem's max pool has its padding after the last row and column, and the average pool of a
-block that keeps the resolution divides by the pixels that exist.
+a selective kernel [2]_, and the shortcut averages 2x2 pixels instead of leaving some out [3]_.
+
+With the setting ``padding: same`` pooling at the border is as in the original: the stem's max pool has its padding
+after the last row and column, and the average pool of a block that keeps the resolution divides by the pixels that
+exist. ``padding: port`` is as in the PyTorch port that the 2021 pipeline used: the max pool has its padding on all
+sides, and the average pool takes the zeros beyond the border as pixels.
 
 Tensors are named as in the converted checkpoints in circulation (``{"resnet": ..., "head": ...}``); the original
 TensorFlow checkpoints are read as they are, by the name before ``.index``.
@@ -25,6 +28,7 @@ from __future__ import annotations
 import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as functional
@@ -166,6 +170,18 @@ class MaxPoolAfter(nn.Module):
         return functional.max_pool2d(functional.pad(inputs, pads, value=float("-inf")), 3, 2)
 
 
+def pad_as_port(network: SimCLRNet) -> SimCLRNet:
+    """Give a network the pools of the PyTorch port; return it. Only values at borders, and what follows, change."""
+    stem = cast(nn.Sequential, network.net[0])
+    stem[-1] = nn.MaxPool2d(3, 2, padding=1)
+    for projection in [part for part in network.modules() if isinstance(part, Projection)]:
+        shortcut = projection.get_submodule("shortcut")
+        if isinstance(shortcut, nn.Sequential):  # with selective kernels
+            average = cast(Average2x2, shortcut[1])
+            shortcut[0], shortcut[1] = nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, average.stride)
+    return network
+
+
 def _stem(channels: int, selective: bool) -> nn.Sequential:
     if not selective:
         return nn.Sequential(_convolution(3, channels, 7, 2), _norm(channels, relu=True), MaxPoolAfter())
@@ -198,13 +214,22 @@ class SimCLR(Family):
         kinds = itertools.product(_BLOCKS, (1, 2, 3), (0, 1))
         return [f"{self.prefix}r{depth}_{width}x_sk{sk}" for depth, width, sk in kinds]
 
+    def takes(self, name: str) -> Sequence[str]:
+        """Name the setting of pooling at borders."""
+        return ("padding",)
+
     def recipe(self, settings: NetworkSettings) -> Recipe:
         """Say how a network is built, and what its weights expect."""
+        as_port = settings.padding == "port"
         depth, width, sk = settings.name.removeprefix(self.prefix).split("_")
-        options = (int(depth[1:]), int(width[:-1]), sk == "sk1")
+
+        def build(_size: int, _random: bool) -> nn.Module:
+            network = SimCLRNet(int(depth[1:]), int(width[:-1]), sk == "sk1")
+            return pad_as_port(network) if as_port else network
+
         return Recipe(
             name=settings.name,
-            build=lambda _size, _random: SimCLRNet(*options),
+            build=build,
             input_size=224,
             mean=(0.0, 0.0, 0.0),
             std=(1.0, 1.0, 1.0),
@@ -214,7 +239,9 @@ class SimCLR(Family):
                 "(model.ckpt-NUMBER), or to a .pth converted from it, or to random"
             ),
             fit=_fit,
-            fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
+            # With the port's padding 2021 gave some of them normalised inputs.
+            fixed_normalisation="" if as_port else "SimCLR takes RGB in [0, 1] as it is",
+            code=(lambda _: "padding=port") if as_port else None,
         )
 
 

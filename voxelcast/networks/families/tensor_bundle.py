@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from voxelcast.core.errors import DataError, MissingFileError
+from voxelcast.store.readers.guard import reading
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48  # bytes
@@ -52,12 +53,8 @@ def read_bundle(index: Path) -> dict[str, torch.Tensor]:
     index is none, is damaged, or speaks of what is not understood; MissingFileError if a data file, which lies beside
     the index, is missing.
     """
-    try:
+    with reading(f"weights file {index}", "the index of a TensorFlow checkpoint", "fetch it again"):
         n_shards, locations = _read_index(index.read_bytes())
-    except (IndexError, KeyError, ValueError, struct.error) as error:
-        raise DataError(
-            f"weights file {index} is no index of a TensorFlow checkpoint that can be read ({error}); fetch it again"
-        ) from error
     wanted = {name: location for name, location in locations.items() if not name.endswith("/Momentum")}
     return {name: _read_tensor(index, n_shards, name, location) for name, location in wanted.items()}
 

@@ -12,9 +12,11 @@ and neuronal noise, where it is wanted, makes a rate r out of each: with s = 0.3
 The noise is drawn once from a seed and is the same for every frame: features then depend neither on batches nor on the
 order of frames, and not on the device beyond rounding.
 
-A checkpoint brings its own filters. Those of random weights are drawn anew, of the same kind: orientation and phase
-uniform, and spatial frequency and the envelope's size log-normal, correlated by .75 as in [4]_ and cut to the ranges
-seen in macaque V1 [2]_ [3]_. They approximate the measured histograms and are not the released draw.
+A checkpoint brings its own filters. Those of random weights are drawn anew from the same distribution, but for its
+histograms' corners: a log-normal of spatial frequency [2]_ and of the envelope's two sizes in periods [3]_, cut to the
+ranges seen in macaque V1. The size along the grating follows the frequency (correlation .75 of the logarithms [4]_),
+that across follows the size along (.64: the scatter of [3]_), and so has .47 with the frequency. More cells prefer
+horizontal and vertical than oblique [5]_. Phases are uniform.
 
 References
 ----------
@@ -26,6 +28,8 @@ References
    cortex. J. Neurophysiol. 88, 455-463. https://doi.org/10.1152/jn.2002.88.1.455
 .. [4] Schiller, P. H., Finlay, B. L. & Volman, S. F. (1976). Quantitative studies of single-cell properties in monkey
    striate cortex. III. J. Neurophysiol. 39, 1334-1351. https://doi.org/10.1152/jn.1976.39.6.1334
+.. [5] De Valois, R. L., Yund, E. W. & Hepler, N. (1982). The orientation and direction selectivity of cells in macaque
+   visual cortex. Vision Res. 22, 531-544. https://doi.org/10.1016/0042-6989(82)90112-2
 """
 
 from __future__ import annotations
@@ -49,9 +53,13 @@ NOISE_SCALE = 0.35
 NOISE_LEVEL = 0.07
 PIXELS_PER_DEGREE = 28  # 224 pixels see 8 degrees of visual angle
 
-_FREQUENCIES = (0.5, 8.0)  # cycles per degree
-_ENVELOPES = (0.1, 1.5)  # standard deviations of the envelope, in periods of the grating
-_CORRELATION = 0.75
+# Cycles per degree, and standard deviations of the envelope along and across the grating in periods.
+_LOWEST, _HIGHEST = np.array([0.5, 0.1, 0.1]), np.array([8.0, 0.91, 1.58])
+# Before they are cut to this: medians, deviations in octaves, and correlations of neighbours. Afterwards medians are
+# 2.8, .36 and .42, deviations .85, .63 and .94, and correlations those of the module's text.
+_MEDIANS, _OCTAVES = np.array([3.1, 0.395, 0.47]), np.array([1.13, 0.84, 1.29])
+_FREQUENCY_ALONG, _ALONG_ACROSS = 0.84, 0.775
+_ORIENTATIONS = (0.27, 0.2, 0.31, 0.22)  # shares of the eighths of a turn about 0, 45, 90 and 135 degrees
 
 
 @dataclass(frozen=True)
@@ -73,22 +81,28 @@ class GaborParameters:
 
 def draw_parameters(rng: np.random.Generator, n_filters: int) -> GaborParameters:
     """Draw Gabor functions as of macaque V1 (see the module's text)."""
-    mixing = np.linalg.cholesky(np.where(np.eye(3, dtype=bool), 1.0, _CORRELATION))
-    centre, octaves = np.log2([2.8, 0.35, 0.4]), np.array([1.0, 0.7, 0.7])
-    low, high = np.array([_FREQUENCIES, _ENVELOPES, _ENVELOPES]).T
     kept = np.empty((0, 3))
     while len(kept) < n_filters:
-        drawn = 2 ** (centre + octaves * (rng.standard_normal((n_filters, 3)) @ mixing.T))
-        kept = np.concatenate([kept, drawn[((drawn >= low) & (drawn <= high)).all(1)]])
+        frequency, along, across = rng.standard_normal((3, n_filters))
+        along = _mix(_FREQUENCY_ALONG, frequency, along)
+        across = _mix(_ALONG_ACROSS, along, across)
+        drawn = _MEDIANS * 2 ** (_OCTAVES * np.stack([frequency, along, across], axis=1))
+        kept = np.concatenate([kept, drawn[((drawn >= _LOWEST) & (drawn <= _HIGHEST)).all(1)]])
     frequency, n_along, n_across = kept[:n_filters].T
+    eighth = rng.choice(len(_ORIENTATIONS), n_filters, p=_ORIENTATIONS)
     return GaborParameters(
-        orientation=rng.uniform(0, np.pi, n_filters),
+        orientation=(np.pi / 4 * (eighth + rng.uniform(-0.5, 0.5, n_filters))) % np.pi,
         phase=rng.uniform(0, 2 * np.pi, n_filters),
         frequency=frequency,
         n_along=n_along,
         n_across=n_across,
         colour=rng.integers(0, 3, n_filters),
     )
+
+
+def _mix(correlation: float, first: FloatArray, second: FloatArray) -> FloatArray:
+    """Make of independent standard normals one that correlates with the first."""
+    return np.asarray(correlation * first + (1 - correlation**2) ** 0.5 * second)
 
 
 def gabor_filters(parameters: GaborParameters, *, quadrature: bool = False) -> FloatArray:

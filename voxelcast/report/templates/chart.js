@@ -61,7 +61,7 @@
     const longest = Math.max(...lines.map((l) => l.values.length));
     const relative = new Set(lines.map((l) => l.values.length)).size > 1;
     const x = (line, k) => {
-      const place = relative ? (k + 1) / line.values.length : longest > 1 ? k / (longest - 1) : 0.5;
+      const place = relative ? data.networks[line.network].depths[k] ?? (k + 1) / line.values.length : longest > 1 ? k / (longest - 1) : 0.5;
       return margin.left + place * (width - margin.left - margin.right);
     };
     const y = (v) => margin.top + ((high - v) / (high - low)) * (height - margin.top - margin.bottom);
@@ -78,7 +78,7 @@
     }
     svg.append(make("text", { x: 0, y: 13 }, "selection score (r)"));
     const foot = { x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" };
-    svg.append(make("text", foot, relative ? "depth of the layer, relative to the last" : "layer, by depth"));
+    svg.append(make("text", foot, relative ? "depth of the layer in its network; filters in their order" : "layer, by depth"));
     for (const line of [...lines].reverse()) {
       const points = line.values.map((v, k) => (v === null ? null : [x(line, k), y(v)]));
       line.points = points;

@@ -35,8 +35,7 @@ def write_algonauts2021(root: Path, seed: int) -> Algonauts2021Settings:
             content = {"train": train}
             if roi == layout.WHOLE_BRAIN:
                 content["voxel_mask"] = _mask(n_voxels, seed, subject)
-            track: layout.Track = "full" if roi == layout.WHOLE_BRAIN else "mini"
-            path = layout.response_path(root / layout.RESPONSE_FOLDER, track, subject, roi)
+            path = layout.response_path(root / layout.RESPONSE_FOLDER, subject, roi)
             write_bytes(path, pickle.dumps(content, protocol=4))
             save_array(layout.true_test_path(root, subject, roi), test)
     return Algonauts2021Settings(root)
