@@ -114,6 +114,12 @@ class Results:
         )
 
     @property
+    def exchanged(self) -> tuple[str, ...]:
+        """What permutations exchanged and intervals resampled, a sentence or two each; empty in earlier outputs."""
+        said = self.scores.get("exchanged", ())
+        return tuple(dict.fromkeys(one for one in said if isinstance(one, str) and one))
+
+    @property
     def interval_name(self) -> str:
         """What the intervals are called, e.g. ``"95 % interval"``."""
         interval = self.config.get("interval")
