@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.honesty import SECTIONS, benchmark_honesty
 from voxelcast.cli.main import main
-from voxelcast.cli.options import names
+from voxelcast.cli.options import PATH, names
 
 _DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 _PRECISION = click.Choice(["float32", "tf32", "bfloat16"])
@@ -197,6 +198,19 @@ def memory(scratch: str | None, **options: Any) -> None:
     from benchmarks.memory import Extraction, benchmark_memory
 
     _say(benchmark_memory(Extraction(**options), scratch=scratch, announce=click.echo).lines())
+
+
+@benchmark.command("repository-2021")
+@click.argument("checkout", type=PATH)
+@click.option("--networks", type=names, default="alexnet,resnet18,simclr_r50_1x_sk0_100pct", show_default=True)
+@click.option("--train", "n_train", default=70, show_default=True, help="Videos.")
+@click.option("--test", "n_test", default=10, show_default=True, help="Videos.")
+@click.option("--trials", default=3, show_default=True, help="Proposals that the repository tries for each layer.")
+def repository_2021(checkout: Path, **options: Any) -> None:
+    """Compare the numbers of CHECKOUT, of RobertTLange/algonauts-2021, with those of voxelcast."""
+    from benchmarks.repository_2021 import Comparison, compare
+
+    compare(Comparison(checkout, **options), click.echo)
 
 
 @benchmark.command("honesty")

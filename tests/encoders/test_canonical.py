@@ -13,7 +13,7 @@ from sklearn import cross_decomposition
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
-from voxelcast.encoders.canonical import CCA, PLSCanonical, cca_path, pls_canonical_path
+from voxelcast.encoders.canonical import CCA, CCA2021, PLSCanonical, PLSCanonical2021, cca_path, pls_canonical_path
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.params import ProblemSize
 
@@ -52,6 +52,26 @@ def test_equals_sklearn_with_a_tight_tolerance(name: str, n: int, p: int, q: int
         fitted = encoder.fit(X, Y, setting)
         np.testing.assert_allclose(fitted.predict(X), expected, atol=1e-8 * np.abs(Y).max())
         np.testing.assert_allclose(path.coefficients(index), fitted.coefficients, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(200, 30, 60), (120, 20, 7), (120, 20, 1)])
+def test_2021_is_sklearn_with_its_defaults(n: int, p: int, q: int) -> None:
+    X, Y = _data(n, p, q)
+    for k in range(1, min(p, q) + 1, 4):
+        expected = cross_decomposition.PLSCanonical(k).fit(X, Y).predict(X).reshape(n, q)
+        found = PLSCanonical2021().fit(X, Y, {"n_components": k}).predict(X)
+        np.testing.assert_allclose(found, expected, atol=1e-12 * n * np.abs(Y).max())
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(120, 8, 5), (120, 8, 20), (120, 8, 1)])
+def test_cca_2021_is_the_limit_of_sklearn_with_scaling(n: int, p: int, q: int) -> None:
+    X, Y = _data(n, p, q)
+    for k in range(1, min(p, q) + 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reference = cross_decomposition.CCA(k, tol=1e-26, max_iter=20_000).fit(X, Y)
+        found = CCA2021().fit(X, Y, {"n_components": k}).predict(X)
+        np.testing.assert_allclose(found, reference.predict(X).reshape(n, q), atol=1e-8 * np.abs(Y).max())
 
 
 @pytest.mark.parametrize(("n", "p", "q"), [(20, 30, 4), (20, 5, 40), (15, 20, 25)])

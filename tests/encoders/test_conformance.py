@@ -30,7 +30,8 @@ class TestOurs(EncoderSuite):
     names = tuple(name for name in list_encoders() if name not in AUTOML)
     params = QUICK
     random = approximate = tuple(QUICK)
-    not_least_squares = ("cca", "pls_canonical")
+    not_least_squares = ("cca", "cca_2021", "pls_canonical", "pls_canonical_2021")
+    start_from_a_voxel = ("pls_2021", "pls_canonical_2021")
 
 
 @pytest.mark.parametrize("name", AUTOML)

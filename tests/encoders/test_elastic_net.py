@@ -10,7 +10,7 @@ from sklearn import linear_model
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.encoders.elastic_net import ElasticNet, Lasso, largest_penalty
+from voxelcast.encoders.elastic_net import ElasticNet, ElasticNet2021, Lasso, largest_penalty
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.params import ProblemSize
@@ -218,3 +218,13 @@ def test_refuses_what_is_not_a_penalty(setting: dict[str, float]) -> None:
     X, Y = _data(20, 4, 3)
     with pytest.raises(OptionError, match="elastic_net needs relative_alpha and l1_ratio, above 0 and at most 1"):
         ElasticNet().fit(X, Y, setting)
+
+
+def test_2021_takes_sklearns_penalty_as_it_is() -> None:
+    X, Y = _data(120, 8, 5)
+    Y *= np.geomspace(0.1, 10, 5)
+    for params in ElasticNet2021().param_grid(ProblemSize(120, 8, 5))[::6]:
+        expected = linear_model.ElasticNet(**params, tol=1e-10, max_iter=50_000).fit(X, Y).predict(X)
+        np.testing.assert_allclose(ElasticNet2021().fit(X, Y, params).predict(X), expected, atol=1e-5)
+    with pytest.raises(OptionError, match=r"alpha, a number in 0\.01 to 0\.25"):
+        ElasticNet2021().fit(X, Y, {"alpha": 1.0, "l1_ratio": 0.5})

@@ -12,7 +12,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.pls import PLS, pls_path
+from voxelcast.encoders.pls import PLS, PLS2021, ScaledPLS, pls_path
 
 
 def _responses(X: FloatArray, q: int, seed: int = 1) -> FloatArray:
@@ -46,6 +46,50 @@ def test_equals_sklearn_with_a_tight_tolerance(n: int, p: int, q: int) -> None:
         fitted = PLS().fit(X, Y, {"n_components": k})
         expected = reference.predict(X).reshape(n, q)
         np.testing.assert_allclose(fitted.predict(X), expected, atol=1e-9 * np.abs(Y).max())
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(200, 50, 232), (120, 20, 7), (120, 20, 1), (15, 30, 50)])
+def test_2021_is_sklearn_with_its_defaults(n: int, p: int, q: int) -> None:
+    X = _features(n, p, "full") * np.geomspace(1, 30, p)
+    Y = _responses(X, q) * np.geomspace(1, 50, q)
+    most = min(n - 1, p)
+    path = PLS2021().path(moments(X, Y), PLS2021().param_grid(ProblemSize(n, p, q)))
+    for k in {1, 2, 3, 5, 8, most}:
+        expected = PLSRegression(k).fit(X, Y).predict(X).reshape(n, q)
+        found = X @ path.coefficients(k - 1)
+        found += Y.mean(axis=0) - found.mean(axis=0)
+        np.testing.assert_allclose(found / Y.std(axis=0), expected / Y.std(axis=0), atol=1e-12 * n)
+
+
+@pytest.mark.parametrize(("n", "p", "q"), [(120, 20, 40), (120, 20, 7), (120, 20, 1)])
+def test_scaled_is_sklearn_with_a_tight_tolerance(n: int, p: int, q: int) -> None:
+    X = _features(n, p, "full") * np.geomspace(1, 30, p)
+    Y = _responses(X, q) * np.geomspace(1, 50, q)
+    for k in (1, 2, 5, 12):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = PLSRegression(k, tol=1e-26, max_iter=20_000).fit(X, Y).predict(X).reshape(n, q)
+        found = ScaledPLS().fit(X, Y, {"n_components": k}).predict(X)
+        np.testing.assert_allclose(found / Y.std(axis=0), expected / Y.std(axis=0), atol=1e-10)
+
+
+@pytest.mark.parametrize("encoder", [ScaledPLS(), PLS2021()])
+def test_units_of_features_and_voxels_do_not_matter_once_scaled(encoder: PLS) -> None:
+    X, Y = _features(60, 8, "full"), _responses(_features(60, 8, "full"), 5)
+    units = np.geomspace(1e-4, 1e3, 8), np.geomspace(1e5, 1e-2, 5)
+    plain = encoder.fit(X, Y, {"n_components": 3}).predict(X)
+    np.testing.assert_allclose(
+        encoder.fit(X * units[0], Y * units[1], {"n_components": 3}).predict(X * units[0]) / units[1], plain, rtol=1e-7
+    )
+
+
+def test_constant_features_and_voxels_change_nothing_once_scaled() -> None:
+    X, Y = _features(60, 8, "full"), _responses(_features(60, 8, "full"), 5)
+    more = np.column_stack([np.full(60, 3.0), X]), np.column_stack([np.full(60, 2.0), Y])
+    for encoder in (ScaledPLS(), PLS2021()):
+        found = encoder.fit(*more, {"n_components": 3}).predict(more[0])
+        np.testing.assert_allclose(found[:, 0], 2.0)
+        np.testing.assert_allclose(found[:, 1:], encoder.fit(X, Y, {"n_components": 3}).predict(X), atol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "p", "q"), [(50, 10, 25), (50, 10, 1), (12, 10, 4), (50, 30, 3), (200, 60, 90)])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from voxelcast.core.errors import ExecutionError
 from voxelcast.execution.jobs import Jobs, last_lines
@@ -127,3 +130,67 @@ def test_the_last_lines_of_a_job_are_found(tmp_path: Path) -> None:
     (tmp_path / "vc-7.out").write_text("".join(f"{k}\n" for k in range(20)))
     (tmp_path / "vc-7.err").write_text("slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n")
     assert last_lines(tmp_path, "7", "vc") == "18 | 19 | slurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***"
+
+
+@pytest.mark.parametrize(
+    ("said", "directives", "expected"),
+    [
+        ("sbatch: unrecognized option '--nosuch=1'", ["--qos=low", "--nosuch=1"], "check the directive --nosuch=1 of"),
+        (
+            "sbatch: error: Invalid qos specification",
+            ["--qos=low"],
+            "check queue, account, time, memory and directives",
+        ),
+        (
+            "sbatch: error: Invalid constraint: gpu80",
+            ["--qos=low", "--constraint=gpu80"],
+            "directive --constraint=gpu80 of",
+        ),
+        (
+            "sbatch: error: Batch job submission failed: Invalid node name specified",
+            ["--qos=low", "--exclude=cognition13"],
+            "--exclude=cognition13 of the profile; it names machines that this cluster does not have",
+        ),
+        ("sbatch: error: Invalid partition", [], "check queue, account, time, memory and directives of the profile"),
+    ],
+)
+def test_a_refusal_names_the_directive(said: str, directives: list[str], expected: str, tmp_path: Path) -> None:
+    from voxelcast.execution.batch_system import refused
+
+    profile = SlurmProfile(scheduler="slurm", shared_folder=tmp_path, workers=WORKERS | {"directives": directives})
+    message = refused("slurm", said, profile.of("cpu"))
+    assert message.startswith(f"slurm refused a job: {said}; ")
+    assert expected in message
+    assert "\n" not in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cancels", [True, False])
+def test_a_refused_directive_is_the_one_line_of_the_error(cancels: bool, tmp_path: Path) -> None:
+    """Slurm's commands are stand-ins: what is tested is that nothing of Dask, nor the cleanup, hides the refusal."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    refusal = "echo \"sbatch: unrecognized option '--nosuch=1'\" >&2; exit 1"
+    for name, does in {"sbatch": refusal, "squeue": "exit 0" if cancels else "echo 7", "scancel": "exit 1"}.items():
+        (commands / name).write_text(f"#!/bin/sh\n{does}\n")
+        (commands / name).chmod(0o755)
+    workers = {key: value for key, value in WORKERS.items() if key not in ("queue", "account", "setup")}
+    profile = {"scheduler": "slurm", "shared_folder": str(tmp_path / "shared")}
+    profile["workers"] = workers | {"jobs": 1, "directives": ["--nosuch=1"]}
+    (tmp_path / "slurm.yaml").write_text(yaml.safe_dump(profile))
+    done = subprocess.run(
+        [sys.executable, "-m", "voxelcast", "execution", "check", str(tmp_path / "slurm.yaml")],
+        env=os.environ | {"PATH": f"{commands}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert (
+        done.stderr.rstrip()
+        .splitlines()[-1]
+        .startswith(
+            "voxelcast: slurm refused a job: sbatch: unrecognized option '--nosuch=1'; check the directive --nosuch=1"
+        )
+    )

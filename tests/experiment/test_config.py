@@ -98,6 +98,17 @@ def test_overrides_reach_lists_and_new_keys(tmp_path: Path) -> None:
     assert (config.search.method, config.folds.n, config.frames.n) == ("bayes", 5, 4)
 
 
+def test_another_kind_of_dataset_keeps_what_both_have(tmp_path: Path) -> None:
+    raw = MINIMAL | {"dataset": {"kind": "algonauts2021", "root": "there", "track": "mini", "subjects": ["sub01"]}}
+    path = tmp_path / "e.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    for overrides in (["dataset.root=here", "dataset.kind=simulated"], ["dataset.kind=simulated", "dataset.root=here"]):
+        dataset = load_config(path, overrides).dataset
+        assert (dataset.kind, dataset.root, dataset.subjects) == ("simulated", Path("here"), ("sub01",))
+    with pytest.raises(ConfigError, match=r"dataset.track is not a setting; allowed here: root, kind, rois,"):
+        load_config(path, ["dataset.kind=simulated", "dataset.track=mini"])
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

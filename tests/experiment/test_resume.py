@@ -139,3 +139,26 @@ def test_a_search_in_which_voxels_choose_goes_on_where_it_was_killed(tmp_path: P
     assert {"scores.csv", "search.csv", "weights/ann_all.npy"} <= set(same)
     for name in same:
         assert killed[name] == undisturbed[name], name
+
+
+def test_sigterm_ends_a_run_in_good_order(tmp_path: Path) -> None:
+    """No worker is left, nothing is said of semaphores, and the same command goes on."""
+    data = write_dataset(tmp_path / "data", n=200)
+    plain = settings(
+        data, encoders=["boosted_trees"], search={"method": "random", "trials": 50}, compute={"workers": 2}
+    )
+    experiment, output = write_settings(tmp_path / "e.yaml", plain), tmp_path / "output"
+    command = [sys.executable, "-m", "voxelcast", "run", str(experiment), "--output", str(output)]
+    driver = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    end = time.monotonic() + 120
+    while not (output / "steps").is_dir() or len(done_steps(output)) < 3:
+        assert driver.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    workers = descendants(driver.pid)
+    driver.send_signal(signal.SIGTERM)
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130
+    assert said.decode().splitlines()[-1] == "voxelcast: stopped; run the same command again to go on"
+    assert b"semaphore" not in said
+    assert wait_until(lambda: not any(map(is_alive, workers)), PATIENCE), "workers outlive their driver"

@@ -177,8 +177,8 @@ def test_ceilings_of_single_trials_with_gaps(tmp_path: Path) -> None:
     with np.load(tmp_path / "out" / "voxels" / "ann_all.npz") as voxels:
         r2 = voxels["noise_ceiling_r2"]
         np.testing.assert_allclose(voxels["explainable_variance"], signal / (signal + noise), rtol=1e-10)
-        np.testing.assert_allclose(r2, signal / (signal + noise * (1 / counts).mean()), rtol=1e-10)
-        np.testing.assert_allclose(voxels["noise_ceiling_r"], np.sqrt(r2), atol=0.1)
+        np.testing.assert_allclose(r2, signal / (signal + noise * (1 / counts).mean()), atol=0.01)
+        np.testing.assert_allclose(voxels["noise_ceiling_r"], np.sqrt(r2), rtol=1e-12)
         assert (voxels["pearson_r"] < voxels["noise_ceiling_r"]).all()
 
 

@@ -171,3 +171,45 @@ def test_no_compression_gives_the_features_up_to_a_limit():
     np.testing.assert_array_equal(plain.scores, features)
     with pytest.raises(OptionError, match="at most 20000 features; got 20001 of layer conv1; set "):
         list(_pca(FeatureMatrix([np.zeros((2, 20001))]), [np.arange(2)], 3, "conv1", method="none"))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("n_features", [700, 40])
+def test_whitened_components_are_those_of_scikit_learns_scaler(apart, n_features):
+    """Wide features go by the Gram matrix, few by the covariance."""
+    features, train = _features(n_features=n_features).astype(np.float64), SUBSETS[2]
+    others = np.setdiff1d(np.arange(60), train)
+    settings = {"scale": True, "whiten": True, "fit": "once", "scale_apart": apart}
+    (got,) = _pca(FeatureMatrix([features]), [train], 9, **settings)
+    first = StandardScaler().fit(features[train])
+    pca = PCA(9, svd_solver="full").fit(first.transform(features[train]))
+    expected = np.empty((60, 9))
+    scores = StandardScaler().fit(pca.transform(first.transform(features[train])))
+    expected[train] = scores.transform(pca.transform(first.transform(features[train])))
+    if apart:
+        seen = pca.transform(StandardScaler().fit_transform(features[others]))
+        expected[others] = StandardScaler().fit_transform(seen)
+    else:
+        expected[others] = scores.transform(pca.transform(first.transform(features[others])))
+    _assert_same_up_to_sign(got.scores, expected)
+
+
+@pytest.mark.parametrize("method", ["none", "random_projection"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_scaling_holds_for_every_method(method, apart):
+    features, train = _features(n_features=30).astype(np.float64), SUBSETS[1]
+    settings = CompressionSettings(method, 8, "once", scale=True, scale_apart=apart)
+    (got,) = compress_folds(FeatureMatrix([features]), [train], settings)
+    scaled = StandardScaler().fit(features[train]).transform(features)
+    if apart:
+        others = np.setdiff1d(np.arange(60), train)
+        scaled[others] = StandardScaler().fit_transform(features[others])
+    plain = CompressionSettings(method, 8, "once")
+    (expected,) = compress_folds(FeatureMatrix([scaled]), [train], plain)
+    np.testing.assert_allclose(got.scores, expected.scores, atol=1e-12)
+
+
+def test_held_out_stimuli_are_scaled_apart_only_where_the_compression_is_fitted_once():
+    for settings in ({"fit": "folds", "scale": True}, {"fit": "once"}):
+        with pytest.raises(OptionError, match="scale_apart needs fit=once, and scale or whiten"):
+            CompressionSettings(scale_apart=True, **settings)

@@ -104,6 +104,19 @@ EXPERIMENTS: dict[str, Golden] = {
         ),
         ("images",),
     ),
+    # All that repeats the code of 2021.
+    "as_in_2021": Golden(
+        _settings(
+            CLIPS,
+            networks=_energy("colour", "motion.2", label="blobs"),
+            frames={"every": 2, "first": 1},
+            compress={"components": 4, "fit": "once", "scale": True, "whiten": True, "scale_apart": True},
+            encoders=["pls_scaled", "pls_2021", "pls_canonical_2021", "cca_2021", "elastic_net_2021"],
+            search={"metric": "pooled_2021"},
+            folds={"n": 3, "nested": False, "by": "stimulus_2021"},
+        ),
+        ("clips",),
+    ),
     "bayes_voxels_stacking": Golden(
         _settings(
             IMAGES | {"subjects": ["ann", "bob"]},
@@ -200,6 +213,7 @@ EXPERIMENTS: dict[str, Golden] = {
             spatial_pool="pyramid(1, 2)",
             compress={"method": "pca", "components": "max", "fit": "once", "scale": True},
             control="shuffle",
+            shuffles=5,
             seed=8,
         ),
         ("clips",),

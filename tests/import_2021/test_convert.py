@@ -127,6 +127,20 @@ def test_what_2021_did_otherwise_than_it_said_is_in_comments_and_repeated_on_dem
         assert said in honest.experiment
     assert ours.search.trials == 25
     assert ours.search.sampler == "gp"
+    assert (theirs.compress.whiten, theirs.compress.scale_apart, theirs.frames.first) == (True, True, 1)
+    assert (theirs.encoders, theirs.search.method, theirs.folds.by) == (("pls_2021",), "exact", "stimulus_2021")
+
+
+@pytest.mark.parametrize(
+    ("variant", "normalised"), [("r50_1x_sk0", False), ("r101_1x_sk0", True), ("r152_2x_sk1", True)]
+)
+def test_simclr_is_fed_and_padded_as_in_2021_on_demand(variant: str, normalised: bool, tmp_path: Path) -> None:
+    path = write_train(tmp_path / "a.json", {"feature_model": f"simclr_{variant}_100pct"})
+    (ours,) = experiment(import_2021(path).experiment).networks
+    (theirs,) = experiment(import_2021(path, as_in_2021=True).experiment).networks
+    assert (ours.padding, ours.mean) == (None, None)
+    assert theirs.padding == "port"
+    assert theirs.mean == ((0.485, 0.456, 0.406) if normalised else None)
 
 
 def cluster(path: Path, subjects: list[str], rois: list[str], **job: Any) -> Path:
@@ -167,6 +181,7 @@ def test_a_grid_becomes_the_experiments_subjects_and_rois_and_jobs_a_profile(sch
     assert isinstance(profile, SlurmProfile | GridEngineProfile)
     assert (profile.workers.jobs, profile.workers.cores, profile.workers.time) == (45, 5, "05:00:00")
     assert "node1" in profile.workers.directives[0]
+    assert "node1, node2 left out on 2021's cluster" in " ".join((made.profile or "").replace("\n# ", " ").split())
     assert profile.gpu_workers is not None
     assert profile.gpu_workers.gpus == 1
 

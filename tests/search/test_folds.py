@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.model_selection import RepeatedKFold
 
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.search.folds import check_folds, choose_folds, group_folds, make_folds
+from voxelcast.search.folds import check_folds, choose_folds, folds_2021, group_folds, make_folds
 from voxelcast.search.settings import FoldSettings
 
 
@@ -79,6 +80,23 @@ def test_each_group_is_a_fold() -> None:
         group_folds(groups, fewest=4)
     with pytest.raises(DataError, match="got 2 in group run 4"):
         group_folds([*groups, "run 4", "run 4"])
+
+
+@pytest.mark.parametrize(("n", "k"), [(1000, 10), (103, 10), (17, 5)])
+def test_folds_of_2021_are_scikit_learns(n: int, k: int) -> None:
+    repeated = list(RepeatedKFold(n_splits=k, n_repeats=2, random_state=1).split(np.zeros(n)))
+    for repeat in (0, 1):
+        folds = choose_folds(FoldSettings(n=k, by="stimulus_2021", repeats=2), n, 5, None, repeat)
+        for fold, (_, held_out) in enumerate(repeated[repeat * k : (repeat + 1) * k]):
+            np.testing.assert_array_equal(np.flatnonzero(folds == fold), np.sort(held_out))
+
+
+def test_folds_of_2021_refuse_groups_and_too_few_stimuli() -> None:
+    with pytest.raises(OptionError, match="pays no heed to groups"):
+        choose_folds(FoldSettings(n=3, by="stimulus_2021"), 12, 0, ["a"] * 12)
+    for n in (1, 8):
+        with pytest.raises(DataError, match="at least 3 stimuli"):
+            folds_2021(n, 3)
 
 
 def test_the_number_of_folds_follows_from_the_number_of_stimuli() -> None:

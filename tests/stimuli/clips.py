@@ -32,7 +32,7 @@ def as_stimulus(path: Path) -> Stimulus:
 
 
 def chunks(path: Path, **options: Any) -> list[FrameChunk]:
-    sampling = FrameSampling(**{key: options.pop(key) for key in ("every", "n", "hz") if key in options})
+    sampling = FrameSampling(**{key: options.pop(key) for key in ("every", "n", "hz", "first") if key in options})
     return list(iter_frames(as_stimulus(path), sampling, **options))
 
 

@@ -410,3 +410,10 @@ def test_frames_that_stay_are_taken_again(tmp_path: Path) -> None:
 def test_a_rate_needs_times(real_data: Path) -> None:
     with pytest.raises(StimulusError, match=r"Static\.264: frames\.hz needs frames with times.*got no time; set"):
         chunks(real_data / "videos" / "cisco+openh264" / "Static.264", hz=5)
+
+
+def test_a_clip_without_its_first_frame_is_refused(tmp_path: Path) -> None:
+    write_video(tmp_path / "short.mp4", ramp(4), 20)
+    assert [int(i) for chunk in chunks(tmp_path / "short.mp4", every=2, first=1) for i in chunk.indices] == [1, 3]
+    with pytest.raises(StimulusError, match=r"frames.first must be below the number of frames; got 4"):
+        chunks(tmp_path / "short.mp4", every=5, first=4)

@@ -29,6 +29,20 @@ def test_every_kth(every: int, n_frames: int) -> None:
     assert kept_of(FrameSampling(every=every), n_frames).tolist() == list(range(0, n_frames, every))
 
 
+@pytest.mark.parametrize("n_frames", [5, 45, 91])
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_as_in_2021_every_kth_counted_frame(every: int, n_frames: int) -> None:
+    expected = [count - 1 for count in range(1, n_frames + 1) if count % every == 0]
+    assert kept_of(FrameSampling(every=every, first=every - 1), n_frames).tolist() == expected
+
+
+def test_the_first_frame_goes_with_every_and_must_be_there() -> None:
+    with pytest.raises(OptionError, match="first goes with every alone"):
+        FrameSampling(n=4, first=1)
+    with pytest.raises(OptionError, match="below the number of frames, 3; got 3"):
+        kept_of(FrameSampling(every=2, first=3), 3)
+
+
 @pytest.mark.parametrize(
     "kwargs",
     [{}, {"every": 2, "n": 3}, {"every": 0}, {"n": -1}, {"hz": 0}, {"hz": np.inf}, {"hz": np.nan}, {"n": 2, "hz": 3}],

@@ -67,6 +67,7 @@ def test_parts_side_by_side_are_the_whole(video: Stimulus) -> None:
 def test_sampling_is_that_of_the_part(video: Stimulus) -> None:
     assert _seen(video, 1.0, 2.0, FrameSampling(n=2))[0] == [12, 17]
     assert _seen(video, 1.0, 2.0, FrameSampling(every=4))[0] == [10, 14, 18]
+    assert _seen(video, 1.0, 2.0, FrameSampling(every=4, first=3))[0] == [13, 17]
     found, times = _seen(video, 1.0, 2.0, FrameSampling(hz=5))
     assert found == [10, 12, 14, 16, 18]
     np.testing.assert_allclose(times, [1.0, 1.2, 1.4, 1.6, 1.8], atol=2e-3)

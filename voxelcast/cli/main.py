@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
 from contextlib import suppress
@@ -79,6 +81,8 @@ for command in _COMMANDS:
 
 def main(commands: click.Group = cli, program: str = "voxelcast") -> None:
     """Run a command line and exit; an error or a warning is one line on standard error."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in good order, as after Ctrl-C
     warnings.showwarning = _show_warning
     warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata that are not needed
     try:

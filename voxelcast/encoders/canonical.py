@@ -42,6 +42,7 @@ from voxelcast.encoders.pls import (
     SHRINK_EVERY,
     VARIANCE_TOLERANCE,
     leading_left_singular_vector,
+    power_iterations,
     shrink_basis,
 )
 from voxelcast.encoders.registry import register_encoder
@@ -49,11 +50,25 @@ from voxelcast.encoders.registry import register_encoder
 _EIGENVALUE_TOLERANCE = 1e-12
 
 
-def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
+Leading = Callable[[FloatArray], FloatArray]
+"""Finds the leading left singular vector of C, (p, q)."""
+
+
+def _exact_leading(C: FloatArray) -> FloatArray:
+    return leading_left_singular_vector(C)[0]
+
+
+def _loose_leading(C: FloatArray) -> FloatArray:
+    return power_iterations(C, C[:, int(np.any(C, axis=0).argmax())])
+
+
+def pls_canonical_path(
+    moments: Moments, n_components: int, leading: Leading = _exact_leading
+) -> tuple[FloatArray, FloatArray]:
     """Solve canonical PLS for 1 to ``n_components`` components.
 
-    The pair of a component is the leading pair of singular vectors of C = X'Y; with sigma their singular value,
-    p = X't / t't and q = Y's / s's, the covariance left is C - sigma (p v' + w q' - p q').
+    The pair of a component is the leading pair of singular vectors w, v of C = X'Y, or nearly so, v = C'w / sigma with
+    sigma = |C'w|; with p = X't / t't and q = Y's / s's, the covariance left is C - sigma p v' - (C v - sigma p) q'.
 
     Returns
     -------
@@ -74,11 +89,13 @@ def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray,
     while r < n_components:
         if r and r % SHRINK_EVERY == 0:
             basis, S, C = shrink_basis(basis, weights[r - SHRINK_EVERY : r], S, C)
-        w, sigma = leading_left_singular_vector(C)
+        w = leading(C)
+        product = w @ C
+        sigma = float(np.linalg.norm(product))
         first = max(first, sigma)
         if sigma <= COVARIANCE_TOLERANCE * first:
             break
-        v = (w @ C) / sigma
+        v = product / sigma
         Sw, Yv = S @ w, squares(v)
         Yv -= (sizes[:r] * (loadings[:r] @ v)) @ loadings[:r]
         t_size, s_size = float(w @ Sw), float(v @ Yv)
@@ -89,7 +106,7 @@ def pls_canonical_path(moments: Moments, n_components: int) -> tuple[FloatArray,
         loadings[r], sizes[r] = Yv / s_size, s_size
         S -= feature_loading[:, None] * Sw
         left = pair_left[: len(w)]
-        left[:, 0], left[:, 1] = sigma * feature_loading, sigma * (w - feature_loading)
+        left[:, 0], left[:, 1] = sigma * feature_loading, C @ v - sigma * feature_loading
         right[0], right[1] = v, loadings[r]
         C -= left @ right
         r += 1
@@ -186,6 +203,20 @@ class PLSCanonical(_Canonical):
 
 
 @register_encoder
+class PLSCanonical2021(PLSCanonical):
+    """scikit-learn's ``PLSCanonical(n_components)`` with its defaults, as 2021 fitted it.
+
+    Features and responses have standard deviation 1 over the training part; see `voxelcast.encoders.pls.PLS2021`.
+    """
+
+    name: ClassVar[str] = "pls_canonical_2021"
+    scale: ClassVar[bool] = True
+
+    def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
+        return pls_canonical_path(moments, n_components, _loose_leading)
+
+
+@register_encoder
 class CCA(_Canonical):
     """Canonical correlation analysis; features and responses are centred and not scaled.
 
@@ -203,3 +234,14 @@ class CCA(_Canonical):
     def _solve(self, moments: Moments, n_components: int) -> tuple[FloatArray, FloatArray]:
         directions, loadings = cca_path(moments.S, moments.C, moments.responses())
         return directions[:, :n_components], loadings[:n_components]
+
+
+@register_encoder
+class CCA2021(CCA):
+    """CCA of features and responses with standard deviation 1 over the training part.
+
+    The exact limit of scikit-learn's ``CCA(n_components)``, which 2021 fitted with its default tolerance.
+    """
+
+    name: ClassVar[str] = "cca_2021"
+    scale: ClassVar[bool] = True

@@ -28,13 +28,14 @@ from voxelcast.core.errors import OptionError
 from voxelcast.encoders.elastic_net_solver import elastic_net_path
 from voxelcast.encoders.linear import LinearEncoder, PenaltyEncoder, peak
 from voxelcast.encoders.moments import Moments
-from voxelcast.encoders.params import Distribution, Params, ProblemSize, is_number
+from voxelcast.encoders.params import Distribution, Params, ProblemSize, check_params, is_number
 from voxelcast.encoders.paths import VoxelPath
 from voxelcast.encoders.registry import register_encoder
 
 _LOWEST, _HIGHEST = 1e-3, 1.0
 _N_ALPHAS_LASSO, _N_ALPHAS = 17, 9
 _L1_RATIOS = (0.1, 0.5, 1.0)
+_GRID_2021 = {"alpha": 7, "l1_ratio": 5}
 # Of the parameters tried, those around the best from which the peak in between is estimated.
 _WINDOW = 5
 
@@ -119,6 +120,42 @@ class ElasticNet(LinearEncoder):
 
 
 @register_encoder
+class ElasticNet2021(LinearEncoder):
+    """scikit-learn's ``ElasticNet(alpha, l1_ratio)`` in the range of 2021: ``alpha`` .01 to .25, ``l1_ratio`` .01 to 1.
+
+    ``alpha`` is in the units of features and responses: it is strict with a voxel of small variance. Prefer
+    `ElasticNet`.
+    """
+
+    name: ClassVar[str] = "elastic_net_2021"
+    _bounds: ClassVar[dict[str, Distribution]] = {
+        "alpha": Distribution(0.01, 0.25),
+        "l1_ratio": Distribution(0.01, 1.0),
+    }
+
+    def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
+        """Return the ranges, linear."""
+        return dict(self._bounds)
+
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
+        """List 7 values of ``alpha``, largest first, each with 5 of ``l1_ratio``."""
+        ranges = [np.linspace(self._bounds[name].low, self._bounds[name].high, n) for name, n in _GRID_2021.items()]
+        return tuple({"alpha": float(a), "l1_ratio": float(share)} for a in ranges[0][::-1] for share in ranges[1])
+
+    def order(self, params: Params) -> tuple[float, ...]:
+        """Call all alike: a smaller ``l1_ratio`` is neither simpler nor more complex."""
+        return ()
+
+    def path(self, moments: Moments, params_list: Sequence[Params]) -> VoxelPath:
+        """Solve every penalty from the training moments."""
+        for params in params_list:
+            check_params(self.name, params, self._bounds)
+        shares = [(moments.n * params["alpha"], params["l1_ratio"]) for params in params_list]
+        penalties = [(penalty * share, penalty * (1 - share)) for penalty, share in shares]
+        return _solved(params_list, moments.S, moments.C, np.ones(moments.C.shape[1]), penalties)
+
+
+@register_encoder
 class Lasso(PenaltyEncoder):
     """Lasso: the elastic net with ``l1_ratio`` 1; its one hyper-parameter is ``relative_alpha``, see `ElasticNet`."""
 
@@ -145,8 +182,19 @@ def _checked_penalty(encoder: str, params: Params, names: tuple[str, ...]) -> tu
 
 def _penalty_path(moments: Moments, params_list: Sequence[Params], wanted: list[tuple[float, ...]]) -> VoxelPath:
     """Return the path of parameters with (relative_alpha, l1_ratio)."""
-    S, (C, deviations), unit = moments.S, _standardised(moments), largest_penalty(moments) * moments.n
+    (C, deviations), unit = _standardised(moments), largest_penalty(moments) * moments.n
     penalties = [(unit * alpha, unit * alpha * (1 / l1_ratio - 1)) for alpha, l1_ratio in wanted]
+    return _solved(params_list, moments.S, C, deviations, penalties)
+
+
+def _solved(
+    params_list: Sequence[Params],
+    S: FloatArray,
+    C: FloatArray,
+    deviations: FloatArray,
+    penalties: list[tuple[float, float]],
+) -> VoxelPath:
+    """Return the path of penalties; coefficients are multiplied by the voxels' deviations."""
 
     def solve(voxels: slice) -> FloatArray:
         found = elastic_net_path(S, C[:, voxels], penalties)

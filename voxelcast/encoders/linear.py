@@ -19,7 +19,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.encoders.base import RATE, Encoder, FittedModel, FoldData, Picked
-from voxelcast.encoders.moments import Moments, check_features, moments
+from voxelcast.encoders.moments import Moments, check_features, moments, standardised
 from voxelcast.encoders.params import Distribution, Params, ProblemSize, checked_count
 from voxelcast.encoders.path_scores import path_scores
 from voxelcast.encoders.paths import LinearPath, SolutionPath
@@ -146,6 +146,9 @@ class CountEncoder(LinearEncoder):
 class ComponentEncoder(CountEncoder):
     """A linear encoder whose model of k components keeps the first k latent variables."""
 
+    scale: ClassVar[bool] = False
+    """Whether features and responses are brought to standard deviation 1 over the training part."""
+
     @abstractmethod
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Return directions, ndarray of shape (p, r), and loadings, (r, q), of at most ``most`` components."""
@@ -153,7 +156,13 @@ class ComponentEncoder(CountEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve every number of components from the training moments."""
         counts = self.counts(moments, params_list)
-        directions, loadings = self.components(moments, int(counts.max(initial=0)))
+        most = int(counts.max(initial=0))
+        if self.scale:
+            scaled, x_scale, y_scale = standardised(moments)
+            directions, loadings = self.components(scaled, most)
+            directions, loadings = directions / x_scale[:, None], loadings * y_scale
+        else:
+            directions, loadings = self.components(moments, most)
         filters = (np.arange(loadings.shape[0]) < counts[:, None]).astype(np.float64)
         return LinearPath(tuple(params_list), directions, filters, loadings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +13,8 @@ from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError
 
 _EPS = float(np.finfo(np.float64).eps)
+# Of differences of sums, a smaller variance may be rounding.
+_CONSTANT_SHARE = 1e-14
 
 
 def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -86,6 +88,33 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     Xc, Yc = X - x_mean, Y - y_mean
     squares = np.einsum("ij,ij->j", Yc, Yc)
     return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
+
+
+def standardised(moments: Moments) -> tuple[Moments, FloatArray, FloatArray]:
+    """Return the moments of features and responses in units of their training standard deviations, and the deviations.
+
+    A feature whose variance is below 1e-14 of the largest one's, and a voxel that does not vary, keep their unit.
+
+    Returns
+    -------
+    moments : Moments
+    x_scale : ndarray of shape (p,)
+    y_scale : ndarray of shape (q,)
+    """
+    squares = np.diag(moments.S)
+    constant = squares <= _CONSTANT_SHARE * squares.max(initial=0.0)
+    x_scale = np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, squares) / max(moments.n - 1, 1)))
+    varies = moments.y_squares > 0
+    y_scale = np.where(varies, np.sqrt(np.where(varies, moments.y_squares, 1.0) / max(moments.n - 1, 1)), 1.0)
+    scaled = replace(
+        moments,
+        S=moments.S / np.outer(x_scale, x_scale),
+        C=moments.C / np.outer(x_scale, y_scale),
+        responses=lambda: moments.responses() / y_scale,
+        response_squares=lambda: moments.response_squares() / np.outer(y_scale, y_scale),
+        y_squares=moments.y_squares / y_scale**2,
+    )
+    return scaled, x_scale, y_scale
 
 
 def mean_squared_norm(X: FloatArray) -> float:

@@ -8,8 +8,10 @@ singular vector of C = X'Y; S and C are then freed of what it explains and the n
 
     R = W (P'W)^-1,      B_k = R[:, :k] Q[:, :k]'
 
-This is the exact limit of the power iterations of NIPALS, as scikit-learn's ``PLSRegression(scale=False)`` reaches it
-with a tight tolerance. Features and responses are centred and not scaled. SIMPLS is another model for q > 1.
+This is the exact limit of the power iterations of NIPALS, as scikit-learn's ``PLSRegression`` reaches it with a tight
+tolerance. SIMPLS is another model for q > 1. `PLS2021` stops the iterations where scikit-learn stops them by default:
+w goes from one power iteration, w <- C C'w / |C C'w|, to the next, from the first column of C on, until it moves by
+less than 1e-3. Its models differ from the limit by up to some percent.
 
 References
 ----------
@@ -39,6 +41,8 @@ COVARIANCE_TOLERANCE = 1e-12
 VARIANCE_TOLERANCE = 1e-14
 # Share of the first eigenvalue of C C' below which an eigenvector has lost too many digits to be taken from it.
 _SQUARES_TOLERANCE = 1e-3
+# scikit-learn's defaults: most iterations, and the squared move of w that ends them.
+_MOST_ITERATIONS, _LOOSE_TOLERANCE = 500, 1e-6
 # Components after which the features are rotated anew.
 SHRINK_EVERY = 8
 
@@ -90,6 +94,42 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
         return np.empty((p, 0)), np.empty((0, q))
     directions_t = _directions(weights, feature_loadings)
     return directions_t.T, (directions_t @ C) / variances[:, None]
+
+
+def power_iterations(C: FloatArray, start: FloatArray) -> FloatArray:
+    """Iterate from ``start``, shape (p,), to the leading left singular vector of C, as far as scikit-learn does."""
+    G = C @ C.T
+    w: FloatArray = start / (float(np.linalg.norm(start)) or 1.0)
+    for _ in range(_MOST_ITERATIONS - 1):
+        new = G @ w
+        new /= float(np.linalg.norm(new)) or 1.0
+        moved = new - w
+        w = new
+        if moved @ moved < _LOOSE_TOLERANCE:
+            break
+    return w
+
+
+def loose_pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
+    """Solve PLS regression with the power iterations of scikit-learn's default; arrays are those of `pls_path`."""
+    p, q = C.shape
+    left, residual = np.array(S, dtype=np.float64), np.array(C, dtype=np.float64)
+    first_voxel = int(np.any(C, axis=0).argmax())
+    floor = VARIANCE_TOLERANCE * float(np.trace(S))
+    weights, feature_loadings, loadings = (np.empty((n_components, size)) for size in (p, p, q))
+    first = 0.0
+    for r in range(n_components):
+        w = power_iterations(residual, residual[:, first_voxel])
+        product, Sw = w @ residual, left @ w
+        variance, covariance = float(w @ Sw), float(np.linalg.norm(product))
+        first = max(first, covariance)
+        if variance <= floor or covariance <= COVARIANCE_TOLERANCE * first:
+            weights, feature_loadings, loadings = weights[:r], feature_loadings[:r], loadings[:r]
+            break
+        weights[r], feature_loadings[r], loadings[r] = w, Sw / variance, product / variance
+        residual -= np.outer(Sw, loadings[r])
+        left -= np.outer(feature_loadings[r], Sw)
+    return _directions(weights, feature_loadings).T, loadings
 
 
 def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray:
@@ -211,3 +251,26 @@ class PLS(ComponentEncoder):
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Solve them by `pls_path`."""
         return pls_path(moments.S, moments.C, most)
+
+
+@register_encoder
+class ScaledPLS(PLS):
+    """Partial least squares regression of features and responses in units of their training standard deviations.
+
+    The exact limit of scikit-learn's ``PLSRegression(n_components)`` with a tight tolerance: every feature counts alike
+    in the search for covariance, and so does every voxel, whatever its unit.
+    """
+
+    name: ClassVar[str] = "pls_scaled"
+    scale: ClassVar[bool] = True
+
+
+@register_encoder
+class PLS2021(ScaledPLS):
+    """scikit-learn's ``PLSRegression(n_components)`` with its default tolerance, as in 2021; prefer `ScaledPLS`."""
+
+    name: ClassVar[str] = "pls_2021"
+
+    def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
+        """Solve them by `loose_pls_path`."""
+        return loose_pls_path(moments.S, moments.C, most)

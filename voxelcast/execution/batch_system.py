@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import time
@@ -98,10 +99,7 @@ class BatchSystemEngine(DaskEngine):
 
     def _check(self, kind: Kind, pool: Pool, alive: int) -> None:
         if self._refusals:
-            raise ExecutionError(
-                f"{self.name} refused a job: {self._refusals[0]}; check queue, account, time, memory and directives of "
-                "the profile"
-            )
+            raise ExecutionError(refused(self.name, self._refusals[0], self.profile.of(kind)))
         now = time.monotonic()
         wanted = pool.asked * self._size(kind)[1]
         if alive >= wanted or now - self._looked.get(kind, 0.0) < _LOOK_SECONDS:
@@ -138,8 +136,38 @@ class BatchSystemEngine(DaskEngine):
 
     def __exit__(self, *how: Any) -> None:
         super().__exit__(*how)
-        self.jobs.cancel()  # whatever was submitted a moment before
-        self._record.unlink(missing_ok=True)
+        try:
+            self.jobs.cancel()  # whatever was submitted a moment before
+        except ExecutionError as error:
+            if how[0] is None:
+                raise
+            self.note(str(error))  # the record stays, for the next run to cancel them
+        else:
+            self._record.unlink(missing_ok=True)
+
+
+def refused(scheduler: str, said: str, workers: JobWorkers) -> str:
+    """Say in a line why a job was refused, and by which directive where the batch system's words fit one.
+
+    Of the profile's directives those are named of which an option (``--qos``) or a value (``low``) is in what the batch
+    system said; where it complains of a node's name, those that name nodes; otherwise all of them.
+    """
+    nodes = re.search(r"node ?(name|list)", said, flags=re.I)
+    named = [
+        directive
+        for directive in workers.directives
+        if any(
+            re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", said)
+            for word in re.split(r"[=\s,]+", directive)
+            if word
+        )
+        or (nodes and re.match(r"(--exclude|--nodelist|-x|-w|-l hostname)", directive))
+    ]
+    shown = ", ".join(named or workers.directives)
+    culprit = f"check the directive {shown}" if len(named) == 1 else "check queue, account, time, memory and directives"
+    listed = f" ({shown})" if shown and len(named) != 1 else ""
+    unknown = "; it names machines that this cluster does not have" if nodes and named else ""
+    return f"{scheduler} refused a job: {said}; {culprit}{listed} of the profile{unknown}"
 
 
 def job_options(profile: SlurmProfile | GridEngineProfile, kind: Kind, name: str, logs: Path) -> dict[str, Any]:

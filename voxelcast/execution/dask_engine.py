@@ -25,7 +25,7 @@ from dask.distributed import Client
 from distributed.scheduler import KilledWorker
 
 import voxelcast
-from voxelcast.core.errors import ExecutionError
+from voxelcast.core.errors import ExecutionError, one_line
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.steps import Batch, run_batch
 
@@ -48,6 +48,9 @@ WORKER_ENVIRONMENT = {
     "MKL_NUM_THREADS": "1",
 }
 _PROBE_SECONDS = 120
+_LOGGER = logging.getLogger(__name__)
+# What goes wrong there is said by what is raised.
+_LOUD = ("distributed", "tornado", "tornado.application", "asyncio")
 
 
 @dataclass
@@ -165,7 +168,8 @@ class DaskEngine(ABC):
     def __enter__(self) -> DaskEngine:
         self._open.enter_context(_interrupts())
         self._open.enter_context(dask.config.set(_SETTINGS))
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in _LOUD:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,8 +178,12 @@ class DaskEngine(ABC):
         self._open.close()
 
     def _close(self, pool: Pool) -> None:
-        pool.client.close()
-        pool.cluster.close()
+        """End workers; what goes wrong in that must not hide why the work ended, and is logged alone."""
+        for part in (pool.client, pool.cluster):
+            try:
+                part.close()
+            except Exception as error:
+                _LOGGER.debug("%s: closing %s: %s", self.name, type(part).__name__, one_line(error))
 
 
 @contextmanager
@@ -187,12 +195,12 @@ def _interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, before)
 
 
 def describe_worker(mark: Path) -> dict[str, Any]:

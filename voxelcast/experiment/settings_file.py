@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from voxelcast.store.readers.guard import check_file
 from voxelcast.store.readers.plain import parse_yaml, read_yaml
 
 Settings = TypeVar("Settings", bound=BaseModel)
+_KIND = "dataset.kind="
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentSettings:
@@ -34,7 +36,8 @@ def read_settings(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     raw = read_yaml(path, "experiment file")
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold settings like 'name: v4'; got {type(raw).__name__}")
-    for override in overrides:
+    # Another kind of dataset first: the other overrides are of its settings.
+    for override in sorted(overrides, key=lambda one: not one.startswith(_KIND)):
         apply_override(raw, override)
     return raw
 
@@ -65,7 +68,10 @@ def check_settings(model: type[Settings], raw: dict[str, Any], source: str) -> S
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
-    """Change a setting as on the command line, e.g. by ``search.method=bayes``."""
+    """Change a setting as on the command line, e.g. by ``search.method=bayes``.
+
+    With another ``dataset.kind``, settings of the dataset that this kind does not have go.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"an override must be key=value, e.g. search.method=bayes; got {override!r}")
@@ -78,6 +84,9 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         here[_index(here, last, override)] = value
     elif isinstance(here, dict):
         here[last] = value
+        if override.startswith(_KIND) and isinstance(value, str) and value in DATASETS:
+            known = {field.name for field in fields(DATASETS.get(value).Settings)}
+            raw["dataset"] = {name: here[name] for name in here if name in known}
     else:
         raise ConfigError(f"override {override!r}: there is nothing below {'.'.join(parents)}")
 

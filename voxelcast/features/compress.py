@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,13 +95,24 @@ def compress_folds(
         _check_rows(rows, matrix.shape[0])
     where = f" of layer {layer}" if layer else ""
     components = settings.components if settings.method == "pca" else "max"
-    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, precision))
+    apart = settings.scale and settings.scale_apart
+    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, precision, apart))
     if axis:
         for rows in subsets:
             weights, _ = temporal_axis(matrix, rows, where=where)
-            yield from _compress(matrix.over_time(weights), [rows], fit)
+            yield from _whitened(_compress(matrix.over_time(weights), [rows], fit), [rows], settings)
     else:
-        yield from _compress(matrix, subsets, fit)
+        yield from _whitened(_compress(matrix, subsets, fit), subsets, settings)
+
+
+def _whitened(
+    found: Iterator[Compressed], subsets: Sequence[IntArray], settings: CompressionSettings
+) -> Iterator[Compressed]:
+    for rows, compressed in zip(subsets, found, strict=True):
+        if settings.whiten:
+            scores = standardise(compressed.scores, rows, scale=True, apart=settings.scale_apart)
+            compressed = replace(compressed, scores=scores)
+        yield compressed
 
 
 def _compress(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> Iterator[Compressed]:
@@ -110,7 +121,9 @@ def _compress(matrix: FeatureMatrix, subsets: Sequence[IntArray], fit: _Fit) -> 
         check_plain(matrix.shape[1], fit.pca.where)
         plain = matrix.columns(0, matrix.shape[1])
         check_finite(f"features{fit.pca.where}", plain, "extract them again")
-        yield from (Compressed(plain, 1.0) for _ in subsets)
+        for rows in subsets:
+            scaled = standardise(plain, rows, scale=True, apart=fit.pca.apart) if fit.settings.scale else plain
+            yield Compressed(scaled, 1.0)
         return
     if method == RandomProjection.name:
         yield from (Compressed(_project(matrix, rows, fit), None) for rows in subsets)
@@ -129,7 +142,7 @@ def _principal_components(
 ) -> Iterator[PCAScores]:
     """Fit by the smallest matrix that does it."""
     n, n_features = matrix.shape
-    if n_features < n and n_features <= MOST_SQUARE:
+    if n_features < n and n_features <= MOST_SQUARE and not options.apart:
         return (covariance_scores(matrix, rows, options) for rows in subsets)
     if n <= MOST_SQUARE:
         return (pca_scores(gram, rows, options) for rows, gram in _with_grams(matrix, subsets, options))
@@ -138,6 +151,8 @@ def _principal_components(
 
 def _coordinates(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> Iterator[FloatArray]:
     """Give all stimuli's coordinates in the space of each training set."""
+    if options.apart and matrix.shape[0] > MOST_SQUARE:
+        raise OptionError(f"compress.scale_apart goes with at most {MOST_SQUARE} stimuli; got {matrix.shape[0]}")
     if matrix.shape[0] <= MOST_SQUARE:
         return (coordinates(gram, rows, options) for rows, gram in _with_grams(matrix, subsets, options))
     return (covariance_coordinates(matrix, rows, options) for rows in subsets)
@@ -150,7 +165,8 @@ def _with_grams(
     scale, precision = options.scale, options.precision
     shared = None if scale else _raw_gram_if_sound(matrix, subsets, precision)
     if shared is None:
-        return zip(subsets, gram_matrices(matrix, subsets, scale=scale, precision=precision), strict=True)
+        grams = gram_matrices(matrix, subsets, scale=scale, apart=options.apart, precision=precision)
+        return zip(subsets, grams, strict=True)
     return ((rows, shared) for rows in subsets)
 
 
@@ -176,7 +192,7 @@ def _project(matrix: FeatureMatrix, rows: IntArray, fit: _Fit) -> FloatArray:
     start = 0
     for columns in matrix.blocks(columns_at_once(matrix)):
         check_finite(f"features{fit.pca.where}", columns, "extract them again")
-        seen = standardise(columns, rows, scale=True) if fit.settings.scale else columns
+        seen = standardise(columns, rows, scale=True, apart=fit.pca.apart) if fit.settings.scale else columns
         scores += seen @ projection[start : start + columns.shape[1]]
         start += columns.shape[1]
     return scores

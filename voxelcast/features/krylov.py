@@ -127,7 +127,7 @@ def _solved(
         for block in matrix.blocks(width):
             for (rows, task), products in zip(waiting, sums, strict=True):
                 with np.errstate(invalid="ignore"):  # infinite features, which are refused below
-                    centred = standardise(block, rows, scale=options.scale)
+                    centred = standardise(block, rows, scale=options.scale, apart=options.apart)
                     train = centred[rows]
                     products += centred @ (train.T @ task.columns)
                 if first_pass:

@@ -60,8 +60,9 @@ def check_components(components: Components) -> Components:
 class PCAOptions:
     """How principal components are fitted; see `voxelcast.features.settings.CompressionSettings` for the first three.
 
-    A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of layer features.10"``; ``precision``
-    is of the products of features (not of their sums over blocks) and decides what counts as rank.
+    ``apart`` is its ``scale_apart``. A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of
+    layer features.10"``; ``precision`` is of the products of features (not of their sums over blocks) and decides what
+    counts as rank.
     """
 
     components: Components = "max"
@@ -69,6 +70,7 @@ class PCAOptions:
     fewer: Fewer = "error"
     where: str = ""
     precision: Precision = "float64"
+    apart: bool = False
 
     def __post_init__(self) -> None:
         check_components(self.components)
@@ -96,6 +98,7 @@ def gram_matrices(
     subsets: Sequence[IntArray | None],
     *,
     scale: bool = False,
+    apart: bool = False,
     precision: Precision = "float64",
     memory: float = 1e9,
 ) -> Iterator[FloatArray]:
@@ -114,7 +117,7 @@ def gram_matrices(
         grams = [np.zeros((n, n)) for _ in batch]
         for columns in matrix.blocks(columns_at_once(matrix)):
             for gram, rows in zip(grams, batch, strict=True):
-                factors = columns if rows is None else standardise(columns, rows, scale=scale)
+                factors = columns if rows is None else standardise(columns, rows, scale=scale, apart=apart)
                 factors = factors.astype(precision, copy=False)
                 gram += factors @ factors.T
         yield from grams
@@ -125,8 +128,17 @@ def columns_at_once(matrix: FeatureMatrix) -> int:
     return max(1, min(COLUMNS, BLOCK_BYTES // (8 * matrix.shape[0])))
 
 
-def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool) -> FloatArray:
-    """Centre features on their training means and, if asked, divide by their training deviations (0 where constant)."""
+def standardise(columns: FloatArray, train_rows: IntArray, *, scale: bool, apart: bool = False) -> FloatArray:
+    """Centre features on their training means and, if asked, divide by their training deviations (0 where constant).
+
+    ``apart``: the other rows by their own.
+    """
+    others = np.setdiff1d(np.arange(len(columns)), train_rows)
+    if apart and len(others):
+        parts: FloatArray = np.empty(columns.shape)
+        for rows in (train_rows, others):
+            parts[rows] = standardise(columns[rows], np.arange(len(rows)), scale=scale)
+        return parts
     train = columns[train_rows]
     centred: FloatArray = columns - train.mean(axis=0)
     if scale:

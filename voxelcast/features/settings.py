@@ -30,6 +30,12 @@ class CompressionSettings:
         lets the features (not the responses) of held-out stimuli into the compression.
     scale : bool
         Divide each feature by its training standard deviation first.
+    whiten : bool
+        Centre each component on its training mean and divide it by its training standard deviation: components of
+        little variance then count as much as the first.
+    scale_apart : bool
+        Where ``scale`` and ``whiten`` apply, scale the stimuli outside the training set by their own mean and standard
+        deviation, as 2021 and the challenge's devkit did. It needs ``fit="once"``.
     fewer : {"error", "allow"}
         What happens where a training set allows fewer components.
     options : dict
@@ -40,6 +46,8 @@ class CompressionSettings:
     components: Annotated[Components, BeforeValidator(check_components)] = 50
     fit: Literal["folds", "once"] = "folds"
     scale: bool = False
+    whiten: bool = False
+    scale_apart: bool = False
     fewer: Fewer = "error"
     options: dict[str, int | float] = field(default_factory=dict)
 
@@ -48,6 +56,8 @@ class CompressionSettings:
         check_components(self.components)
         if self.components == "max" and self.method not in ("pca", "none"):
             raise OptionError(f"compress.components=max goes with method pca alone; got method {self.method}")
+        if self.scale_apart and (self.fit != "once" or not (self.scale or self.whiten)):
+            raise OptionError("compress.scale_apart needs fit=once, and scale or whiten; set scale_apart=false")
         if self.method != "none":
             self.compressor(1)
         elif self.options:
@@ -73,7 +83,7 @@ class CompressionSettings:
     @property
     def learns(self) -> bool:
         """Whether anything is estimated from training stimuli, so that folds need a fit of their own."""
-        return self.method != "none" and (self.scale or COMPRESSORS.get(self.method).learns)
+        return self.scale or self.whiten or (self.method != "none" and COMPRESSORS.get(self.method).learns)
 
     @property
     def chance(self) -> bool:

@@ -100,6 +100,12 @@ def _workers(job: Section, jobs: int, scheduler: str) -> dict[str, Any]:
     for key in ("exclude_nodes", "exlcude_nodes"):  # the second is so in one of the 2021 files
         if key in job.values:
             workers["directives"] = [_exclusion(job.values[key], job.path(key), scheduler)]
+            names = ", ".join(map(str, job.values[key]))
+            said = f"directives: {names} left out on 2021's cluster; take out what is no machine here"
+            if said not in job.draft.comments.get("workers", []):
+                job.comment(
+                    "workers", said + (": Slurm refuses names it does not know." if scheduler == "slurm" else ".")
+                )
             job.became(key, f"directives: {workers['directives'][0]}")
     job.rest(_JOB)
     return workers

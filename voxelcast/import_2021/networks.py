@@ -32,20 +32,19 @@ _TIMM_STAGES = {
 _FILE = "The weights are a file of the 2021 folder: run from there, or name another place."
 
 
-def network_2021(name: str) -> tuple[dict[str, Any], list[str]]:
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+def network_2021(name: str, as_in_2021: bool) -> tuple[dict[str, Any], list[str]]:
     """Return a network's settings and what a reader must know of it.
 
-    Raises ConfigError for a SimCLR, VOneNet or Barlow Twins name that the 2021 repository did not have.
+    ``as_in_2021``: SimCLR networks are padded, and some normalised, as they were then. Raises ConfigError for a SimCLR,
+    VOneNet or Barlow Twins name that the 2021 repository did not have.
     """
     simclr = re.fullmatch(r"simclr_(r(?:50|101|152)_[123]x_sk[01])_(1|10|100)pct", name)
-    comments = []
+    comments, more = [], dict[str, Any]()
     if name in _TORCHVISION:
         network, weights = f"torchvision/{_TORCHVISION[name]}", "default"
-        if name in ("alexnet", "vgg"):
-            comments.append(
-                "2021 kept these layers' numbers by reference, and the ReLU after them overwrote some: it saw them "
-                "after the ReLU, here they are before."
-            )
     elif name in _VONE:
         network, weights = f"vonenet/{name.removeprefix('vone-')}", f"weights/{_VONE[name]}"
         comments.append(
@@ -64,10 +63,13 @@ def network_2021(name: str) -> tuple[dict[str, Any], list[str]]:
         variant, percent = simclr.groups()
         network, weights = f"simclr/{variant}", f"{_SIMCLR_FOLDER}/{variant}_finetuned_{percent}pct.pth"
         comments.append(_FILE)
+        if as_in_2021:
+            more = {"padding": "port"}
         if variant not in _NOT_NORMALISED_2021:
+            more |= _IMAGENET if as_in_2021 else {}
             comments.append(
-                "2021 gave this network inputs normalised for ImageNet, which it was not trained with. Here it gets "
-                "RGB in [0, 1], as it should."
+                "2021 gave this network inputs normalised for ImageNet, which it was not trained with"
+                + ("; so does this." if as_in_2021 else ". Here it gets RGB in [0, 1], as it should.")
             )
     elif name.startswith(("simclr", "vone", "barlow_twins")):
         raise ConfigError(
@@ -76,7 +78,7 @@ def network_2021(name: str) -> tuple[dict[str, Any], list[str]]:
         )
     else:
         return _timm(name)
-    return {"name": network, "weights": weights, "layers": ["algonauts2021"]}, comments
+    return {"name": network, "weights": weights, "layers": ["algonauts2021"], **more}, comments
 
 
 def _timm(name: str) -> tuple[dict[str, Any], list[str]]:
@@ -87,5 +89,4 @@ def _timm(name: str) -> tuple[dict[str, Any], list[str]]:
             f"layers timm/{name}"
         )
     settings = {"name": f"timm/{name}", "weights": "default", "layers": _TIMM_STAGES.get(name, ["blocks"])}
-    imagenet = {"input_size": 224, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    return {**settings, **imagenet}, comments
+    return {**settings, "input_size": 224, **_IMAGENET}, comments

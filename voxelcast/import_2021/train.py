@@ -38,7 +38,10 @@ _ENCODERS = {
     "gradboost": "boosted_trees",
     "xgboost": "boosted_trees",
 }
+_REPEATED = ("partial_ls", "pls_canonical", "cca", "elastic_net")
+"""Encoders that scikit-learn's defaults made others: features and responses scaled, or penalties without a unit."""
 _DEFAULT_SECONDS = 3600
+_COUNTS = ("pls", "pls_canonical", "cca", "omp")
 _OPTIMISER = dict.fromkeys(
     ("acq_func", "n_initial_points", "acq_optimizer", "initial_point_generator"), "Optuna's sampler decides this"
 )
@@ -59,7 +62,7 @@ def import_train(raw: dict[str, Any], source: str, grid: dict[str, list[str]], a
     if not train.values:
         raise ConfigError(f"{source}: train_config is missing; name a file like configs/train/base_config.json")
     _dataset(train, grid)
-    _network(train)
+    _network(train, as_in_2021)
     _frames_and_pool(train, grid, as_in_2021)
     _compression(train, as_in_2021)
     _encoder_and_search(whole, train, as_in_2021)
@@ -111,8 +114,8 @@ def _dataset(train: Section, grid: dict[str, list[str]]) -> None:
         train.became("roi_type", "dataset.track: full" if track == "full" else f"dataset.rois: {settings['rois']}")
 
 
-def _network(train: Section) -> None:
-    settings, comments = network_2021(_required(train, "feature_model", "resnet50"))
+def _network(train: Section, as_in_2021: bool) -> None:
+    settings, comments = network_2021(_required(train, "feature_model", "resnet50"), as_in_2021)
     train.draft.settings["networks"] = [settings]
     for text in comments:
         train.comment("networks", text)
@@ -132,15 +135,17 @@ def _frames_and_pool(train: Section, grid: dict[str, list[str]], as_in_2021: boo
     rate = train.get("sampling_rate", int)
     if rate is None:
         rate = int(suffix if suffix.isdigit() else grid.get("sampling_rate", [_DEFAULT_RATE])[0])
-    train.became("sampling_rate", f"frames.every: {rate}")
     pool = _POOLS[name]
     if pool in ("pc1", "none"):
         settings["frames"] = {"n": max(1, round(_FRAMES_OF_A_CLIP / rate))}
+        train.became("sampling_rate", f"frames.n: {settings['frames']['n']}")
         train.comment("frames", f"pool: {pool} needs as many frames of every video: about every {rate}. of 90.")
     else:
-        settings["frames"] = {"every": rate}
+        first = rate - 1 if as_in_2021 else 0
+        settings["frames"] = {"every": rate, **({"first": first} if first else {})}
+        train.became("sampling_rate", f"frames.every: {rate}")
         if rate > 1:
-            train.comment("frames", f"Frames 0, {rate}, {2 * rate}, ...; 2021 began with frame {rate - 1}.")
+            train.comment("frames", f"Frames {first}, {first + rate}, ...; 2021 began with frame {rate - 1}.")
     if pool.startswith("bold"):
         what = "2021's code convolved with its BOLD kernels and then returned the plain mean, whatever the kernel"
         if as_in_2021:
@@ -160,8 +165,9 @@ def _compression(train: Section, as_in_2021: bool) -> None:
     settings = train.draft.settings
     given = _required(train, "dim_reduction", "pca_50")
     match = re.fullmatch(r"([a-z]+)_(\d+)", given)
+    once = {"fit": "once", "scale_apart": True} if as_in_2021 else {}
     if given == "activations":
-        settings["compress"] = {"method": "none", "scale": True}
+        settings["compress"] = {"method": "none", "scale": True, **once}
         train.became("dim_reduction", "compress.method: none")
         return
     if not match or match[1] not in _COMPRESSIONS or int(match[2]) == 0:
@@ -169,16 +175,21 @@ def _compression(train: Section, as_in_2021: bool) -> None:
             f"train_config.dim_reduction must be METHOD_COMPONENTS with a method of {', '.join(_COMPRESSIONS)}, e.g. "
             f"pca_50, or activations; got {given!r}"
         )
-    method, components, fit = match[1], int(match[2]), "once" if as_in_2021 else "folds"
-    settings["compress"] = {"method": method, "components": components, "fit": fit, "scale": True}
+    method, components = match[1], int(match[2])
+    whiten = {"whiten": True} if as_in_2021 else {}
+    settings["compress"] = {"method": method, "components": components, "scale": True, **once, **whiten}
     train.comment(
         "compress",
         "2021 fitted its compression once on all training videos, so that validation folds took part in it"
         + ("; so does this." if as_in_2021 else " (fit: once). Here it is fitted again in each training part.")
         + (" MDS even saw the test videos; here never." if method == "mds" else ""),
     )
-    train.comment("compress", "2021 then scaled every component to variance 1, the test videos by their own; here not.")
-    if method != "pca" and fit == "folds":
+    train.comment(
+        "compress",
+        "2021 then scaled every component to variance 1 (whiten), the test videos by their own (scale_apart); "
+        + ("so does this." if as_in_2021 else "here not."),
+    )
+    if method != "pca" and not as_in_2021:
         train.comment("compress", f"{method} takes a while in each of 56 training parts: fit: once, or fewer folds.")
     train.became("dim_reduction", f"compress.method: {method}, components: {components}")
 
@@ -205,9 +216,10 @@ def _encoder_and_search(whole: Section, train: Section, as_in_2021: bool) -> Non
         raise ConfigError(f"{whole.draft.source}: model_config.encoding_model is missing; add it, e.g. partial_ls")
     else:
         check_option(model.path("encoding_model"), encoder, sorted(_ENCODERS))
-        whole.draft.settings["encoders"] = [_ENCODERS[encoder]]
-        model.became("encoding_model", f"encoders: {_ENCODERS[encoder]}")
-        _search(train, _ENCODERS[encoder])
+        ours = f"{_ENCODERS[encoder]}_2021" if as_in_2021 and encoder in _REPEATED else _ENCODERS[encoder]
+        whole.draft.settings["encoders"] = [ours]
+        model.became("encoding_model", f"encoders: {ours}")
+        _search(train, _ENCODERS[encoder], as_in_2021)
     model.rest()
     _metric_and_folds(train, as_in_2021)
 
@@ -229,11 +241,20 @@ def _automl(automl: Section) -> None:
     automl.rest(_AUTOSKLEARN)
 
 
-def _search(train: Section, encoder: str) -> None:
+def _search(train: Section, encoder: str, as_in_2021: bool) -> None:
     trials = train.get("bo_opt_iters", int, 25)
     smbo = train.part("smbo_config")
     if encoder == "ols":
         train.dropped("bo_opt_iters", "least squares has nothing to search (2021's penalty did nothing)")
+        train.dropped("smbo_config", "likewise")
+        return
+    if as_in_2021 and encoder in _COUNTS:
+        train.draft.settings["search"] = {"method": "exact"}
+        train.comment(
+            "search",
+            f"2021 tried {trials} numbers at most; here all of its range are tried, so the best may be higher.",
+        )
+        train.became("bo_opt_iters", "search.method: exact, which tries all")
         train.dropped("smbo_config", "likewise")
         return
     sampler = "gp" if smbo.values.get("base_estimator", "GP") == "GP" else "tpe"
@@ -259,7 +280,7 @@ def _metric_and_folds(train: Section, as_in_2021: bool) -> None:
         + ("Here it only chooses; score is r per voxel." if as_in_2021 else "Here r is per voxel, then averaged."),
     )
     n = train.get("num_cv_folds", int, 10)
-    settings["folds"] = {"n": n, "nested": not as_in_2021}
+    settings["folds"] = {"n": n, "nested": not as_in_2021, **({"by": "stimulus_2021"} if as_in_2021 else {})}
     train.became("num_cv_folds", f"folds.n: {n}")
     train.comment(
         "folds",

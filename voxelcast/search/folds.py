@@ -54,11 +54,45 @@ def make_folds(n: int, n_folds: int, seed: int = 0, groups: Sequence[str] | None
                 "ask for fewer folds"
             )
         fold_ids[:] = _folds_of_groups(np.bincount(group_of_row), n_folds, rng)[group_of_row]
+    return _sized(fold_ids, n_folds)
+
+
+def folds_2021(n: int, n_folds: int, repeat: int = 0) -> IntArray:
+    """Divide stimuli as in 2021, by scikit-learn's ``RepeatedKFold(n_folds, random_state=1)``.
+
+    Raises DataError if a fold would get fewer than three stimuli.
+
+    Parameters
+    ----------
+    n : int
+        Number of stimuli, in the order of 2021: sorted by their names.
+    n_folds : int
+        At least 2.
+    repeat : int
+        From 0; 2021 had no others.
+
+    Returns
+    -------
+    fold_ids : ndarray of shape (n,), int
+        In 0 to ``n_folds`` - 1.
+    """
+    fold_ids = np.arange(n, dtype=np.intp) % n_folds
+    if n >= n_folds:
+        from sklearn.model_selection import RepeatedKFold
+
+        splits = RepeatedKFold(n_splits=n_folds, n_repeats=repeat + 1, random_state=1).split(fold_ids)
+        for fold, (_, held_out) in enumerate(list(splits)[-n_folds:]):
+            fold_ids[held_out] = fold
+    return _sized(fold_ids, n_folds)
+
+
+def _sized(fold_ids: IntArray, n_folds: int) -> IntArray:
+    """Return folds, or raise DataError if one has too few stimuli."""
     fewest = int(np.bincount(fold_ids, minlength=n_folds).min())
     if fewest < _FEWEST:
         raise DataError(
             f"every fold needs at least {_FEWEST} stimuli; got {fewest} in the smallest of {n_folds} folds of "
-            f"{n} stimuli; ask for fewer folds"
+            f"{len(fold_ids)} stimuli; ask for fewer folds"
         )
     return fold_ids
 
@@ -170,6 +204,12 @@ def choose_folds(
         return make_folds(
             n, settings.number(n, groups), derive_seed(seed, "folds", *([repeat] if repeat else [])), groups
         )
+    if settings.by == "stimulus_2021":
+        if groups is not None:
+            raise OptionError(
+                "folds.by=stimulus_2021 pays no heed to groups, and the dataset has some; set by=stimulus"
+            )
+        return folds_2021(n, settings.number(n), repeat)
     if groups is None:
         raise OptionError("folds.by=group needs groups of stimuli; give dataset.groups, or set folds.by=stimulus")
     return group_folds(groups, fewest)

@@ -145,7 +145,8 @@ class FoldSettings:
         None: see `number`.
     nested : bool
     by : str
-        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``.
+        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``; ``"stimulus_2021"`` makes the folds
+        of the 2021 code, scikit-learn's ``RepeatedKFold(random_state=1)``.
     repeats : int
         Partitions into folds over which the whole search is done.
     unit : str
@@ -155,7 +156,7 @@ class FoldSettings:
 
     n: Annotated[int, Ge(2)] | None = None
     nested: bool = True
-    by: Literal["stimulus", "group"] = "stimulus"
+    by: Literal["stimulus", "group", "stimulus_2021"] = "stimulus"
     repeats: Annotated[int, Ge(1)] = 1
     unit: Literal["group", "stimulus"] = "group"
 

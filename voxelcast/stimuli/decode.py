@@ -87,8 +87,11 @@ def iter_frames(
             yield _as_chunk(kept)
             kept = []
         kept.append((picture, index, time))
-    if kept:
-        yield _as_chunk(kept)
+    if not kept:
+        raise StimulusError(
+            f"{shown_name(stimulus)}: frames.first must be below the number of frames; got {sampling.first}; lower it"
+        )
+    yield _as_chunk(kept)
 
 
 def _sampled(
@@ -115,7 +118,7 @@ def _sampled(
     for index, frame in enumerate(video.decode_video(stimulus, tolerate_shortfall, stream)):
         if wanted is not None:
             yield from ((frame, index, moment) for moment in wanted.get(index, ()))
-        elif index % (sampling.every or 1) == 0:
+        elif sampling.counts(index):
             yield frame, index, frame.time
 
 

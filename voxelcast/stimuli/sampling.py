@@ -27,8 +27,8 @@ class FrameSampling:
     Parameters
     ----------
     every : int or None
-        Keep frames 0, k, 2k, ... They are counted, so that in a video of variable frame rate they are not evenly
-        spaced in time.
+        Keep frames ``first``, first + k, first + 2k, ... They are counted, so that in a video of variable frame rate
+        they are not evenly spaced in time.
     n : int or None
         Keep the frames on the screen at the centres of n equal parts of the video's duration; a video with fewer
         frames is divided into as many parts as it has frames. Where frames have no times, or even ones, these are the
@@ -37,11 +37,14 @@ class FrameSampling:
         Keep the frame on the screen at the first frame's time and every 1/hz seconds after, until the video ends. A
         frame that stays on for longer is kept as often, so that an average over the frames kept is one over time, also
         where the frame rate varies or is lower than ``hz``.
+    first : int
+        Of ``every``: the first frame kept; k - 1 in 2021.
     """
 
     every: Annotated[int, Ge(1)] | None = None
     n: Annotated[int, Ge(1)] | None = None
     hz: Annotated[float, Gt(0), Lt(np.inf)] | None = None
+    first: Annotated[int, Ge(0)] = 0
 
     def __post_init__(self) -> None:
         if [self.every, self.n, self.hz].count(None) != 2:
@@ -49,6 +52,12 @@ class FrameSampling:
                 "set exactly one of every (keep each k-th frame), n (keep n evenly spaced frames) and hz (look so "
                 f"often per second); got every={self.every}, n={self.n}, hz={self.hz}"
             )
+        if self.first and self.every is None:
+            raise OptionError(f"first goes with every alone; got first={self.first}; leave it out")
+
+    def counts(self, index: int) -> bool:
+        """Say whether a frame is kept, by its index in the video, where every k-th one is."""
+        return index >= self.first and (index - self.first) % (self.every or 1) == 0
 
     def choose(self, times: FloatArray, end: float) -> tuple[IntArray, FloatArray]:
         """Choose frames of a video.
@@ -72,7 +81,9 @@ class FrameSampling:
         """
         n_frames = len(times)
         if self.every is not None:
-            indices: IntArray = np.arange(0, n_frames, self.every)
+            if self.first >= n_frames:
+                raise OptionError(f"frames.first must be below the number of frames, {n_frames}; got {self.first}")
+            indices: IntArray = np.arange(self.first, n_frames, self.every)
             return indices, times[indices]
         known = bool(np.isfinite(times).all() and np.isfinite(end) and (np.diff(times) >= 0).all())
         if self.hz is not None:

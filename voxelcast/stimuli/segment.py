@@ -45,7 +45,7 @@ def sampled_segment(
             yield listed[int(index)][0], int(index), float(moment)
     else:
         for index, (frame, time) in enumerate(frames):
-            if index % (sampling.every or 1) == 0:
+            if sampling.counts(index):
                 yield frame, index, time
 
 

@@ -72,6 +72,8 @@ class EncoderSuite:
     """Encoders whose training stops before its minimum."""
     not_least_squares: ClassVar[Sequence[str]] = ()
     """Encoders whose predictions do not minimise squares."""
+    start_from_a_voxel: ClassVar[Sequence[str]] = ()
+    """Encoders whose iterations start from the first voxel and end early, so that the order of voxels matters."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run every test for every encoder."""
@@ -142,8 +144,8 @@ class EncoderSuite:
 
     def test_order_of_voxels_does_not_matter(self, name: str) -> None:
         encoder, (X, Y) = get_encoder(name, 3), encoder_data(40, 4, 5)
-        if name in self.random:
-            pytest.skip("what chance does to a voxel depends on its index")
+        if name in (*self.random, *self.start_from_a_voxel):
+            pytest.skip("what chance does to a voxel, or where iterations end, depends on its index")
         order, params = np.random.default_rng(1).permutation(5), self.params_of(encoder, 40, 4, 5)
         permuted = encoder.fit(X, Y[:, order], params).predict(X)
         np.testing.assert_allclose(permuted, encoder.fit(X, Y, params).predict(X)[:, order], atol=1e-9)

@@ -253,17 +253,23 @@ def find_or_expect(root: Path, name: str) -> Path:
         return root / name
 
 
-def list_videos(root: Path, n_train: int, n_test: int) -> dict[Split, tuple[Stimulus, ...]]:
+def list_videos(
+    root: Path,
+    n_train: int,
+    n_test: int,
+    remedy: str = "unpack the whole archive, or set dataset.n_train and dataset.n_test",
+) -> dict[Split, tuple[Stimulus, ...]]:
     """List the challenge's videos in sorted order: first ``n_train`` for training, then ``n_test`` for test.
 
-    Raises MissingFileError, DataError where the folder of videos is not there, or holds another number of them.
+    ``remedy`` is for messages. Raises MissingFileError, DataError where the folder of videos is not there, or holds
+    another number of them.
     """
     folder = find_folder(root, VIDEO_FOLDER, "videos")
     n_found = sum(1 for _ in folder.glob("*.mp4"))
     if n_found != n_train + n_test:
         raise DataError(
             f"{folder} must hold {n_train + n_test} videos ({n_train} train + {n_test} test); got {n_found} .mp4; "
-            "unpack the whole archive, or set n_train and n_test"
+            f"{remedy}"
         )
     videos = tuple(stimulus for stimulus in list_stimuli(folder) if stimulus.path.suffix == ".mp4")
     return {"train": videos[:n_train], "test": videos[n_train:]}

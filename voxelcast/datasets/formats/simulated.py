@@ -190,7 +190,8 @@ class SimulatedDataset(Dataset):
         known_rois = tuple(dict.fromkeys(roi for named in self._voxels.values() for roi in named))
         chosen = select_names("ROI", settings.rois, known_rois, f"in {self._root}")
         self._rois = {name: [roi for roi in chosen if roi in self._voxels[name]] for name in self._subjects}
-        self._stimuli = layout.list_videos(self._root, int(plan["n_train"]), int(plan["n_test"]))
+        sizes, again = (int(plan["n_train"]), int(plan["n_test"])), "remove the folder and simulate it again"
+        self._stimuli = layout.list_videos(self._root, *sizes, remedy=again)
         layout.check_response_files(self)
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:

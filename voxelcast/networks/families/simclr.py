@@ -239,7 +239,8 @@ class SimCLR(Family):
                 "(model.ckpt-NUMBER), or to a .pth converted from it, or to random"
             ),
             fit=_fit,
-            fixed_normalisation="SimCLR takes RGB in [0, 1] as it is",
+            # With the port's padding 2021 gave some of them normalised inputs.
+            fixed_normalisation="" if as_port else "SimCLR takes RGB in [0, 1] as it is",
             code=(lambda _: "padding=port") if as_port else None,
         )
 
