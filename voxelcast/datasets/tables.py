@@ -115,17 +115,17 @@ def read_folds(
     folds : dict of subject to dict of stimulus id to fold
         The subject is empty where the table holds for all.
     """
-    frame = read_table(path, ("fold",))
-    column = "run" if runs and "run" in frame.columns else "stimulus_id"
-    frame = read_table(path, (column, "fold"))
-    own = "subject" in frame.columns
+    column = "run" if runs and "run" in read_table(path, ("fold",)).names else "stimulus_id"
+    table = read_table(path, (column, "fold"))
+    own = "subject" in table.names
+    owners = table.column("subject") if own else [""] * len(table.rows)
+    rows = list(zip(owners, table.column(column), table.column("fold"), strict=True))
     folds = {}
     for subject in subjects if own else ("",):
-        rows = frame[frame["subject"] == subject] if own else frame
+        mine = [(name, fold) for owner, name, fold in rows if owner == nfc(subject)]
         where = f"{path.name}{f' (subject {subject})' if own else ''}"
-        names = rows[column].tolist()
-        check_unique(names, where)
-        given = dict(zip(names, rows["fold"].tolist(), strict=True))
+        check_unique([name for name, _ in mine], where)
+        given = dict(mine)
         wanted = {stimulus: runs[stimulus] if column == "run" else stimulus for stimulus in stimuli}
         missing = [name for name in dict.fromkeys(wanted.values()) if not given.get(name, "").strip()]
         if missing:
