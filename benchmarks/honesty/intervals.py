@@ -177,20 +177,16 @@ def _difference(cell: Cell, population: Population, rng: np.random.Generator, se
         return [X + size * rng.standard_normal(X.shape) for size in (0.5, 1.0)], Y
 
     views, Y = layers(cell.n)
-    evaluated = [vc.evaluate(vc.FeatureSpace(X, compression=None), Y, folds=cell.folds, settings=_PLAIN) for X in views]
+    folds = make_folds(cell.n, cell.folds, seed)
+    evaluated = [vc.evaluate(vc.FeatureSpace(X, compression=None), Y, folds=folds, settings=_PLAIN) for X in views]
     P, Q = (one["prediction"].values for one in evaluated)
-    judged = Judged(make_folds_of(cell, 0))
+    judged = Judged(folds)
     interval = difference_interval(Y, P, Q, judged)
     views, Y = layers(_fold_model_size(cell))
     models = [vc.EncodingModel(cell.encoder, folds=cell.folds - 1, seed=seed).fit(X, Y) for X in views]
     views, Y = layers(_N_NEW)
     reached = [mean_pearson_r(Y, model.predict(X)) for model, X in zip(models, views, strict=True)]
     return Outcome(evaluated[0].attrs["score"] - evaluated[1].attrs["score"], interval, reached[0] - reached[1])
-
-
-def make_folds_of(cell: Cell, seed: int) -> IntArray:
-    """Return the folds that `voxelcast.evaluate` makes."""
-    return vc.api.evaluation.choose_partitions(cell.folds, cell.n, seed, None)[0]
 
 
 def _gain(cell: Cell, population: Population, rng: np.random.Generator, seed: int) -> Outcome:

@@ -83,22 +83,28 @@ def _arrays_2023() -> tuple[dict, dict, dict]:
 
 def test_2023_is_brute_force() -> None:
     measured, predicted, ceilings = _arrays_2023()
-    values, whole = [], []
+    ceilings["subj02", "rh"][:3] = 0.0
+    values, whole, zero = [], [], []
     for part, y in measured.items():
         for vertex in range(y.shape[1]):
-            if ceilings[part][vertex] == 0:
-                continue
             r = np.corrcoef(y[:, vertex], predicted[part][:, vertex])[0, 1]
+            if ceilings[part][vertex] == 0:
+                zero.append(100 if r > 0 else 0)
+                continue
             whole.append(np.sign(r) * r**2 / ceilings[part][vertex] * 100)
             r = 0 if r < 0 else r
             values.append(min(r**2 / ceilings[part][vertex] * 100, 100))
     score = score_2023(measured, predicted, ceilings)
-    assert score.score == pytest.approx(np.mean(values), abs=1e-10)
-    assert score.beside["median"] == pytest.approx(np.median(values), abs=1e-10)
+    assert set(zero) == {0, 100}
+    assert score.score == pytest.approx(np.mean(values + zero), abs=1e-10)
+    assert score.beside["median"] == pytest.approx(np.median(values + zero), abs=1e-10)
+    assert score.beside["ceiling_above_0"] == pytest.approx(np.mean(values), abs=1e-10)
     assert score.beside["unclipped"] == pytest.approx(np.mean(whole), abs=1e-10)
     assert min(whole) < 0 < 100 < max(whole)  # both clippings took place
-    assert sum(part.n_scored for part in score.parts) == len(values)
+    assert sum(part.n_scored for part in score.parts) == len(values + zero)
     assert list(score.lines) == ["subj01", "subj02"]
+    ceilings["subj01", "lh"][1] = np.nan
+    assert score_2023(measured, predicted, ceilings).parts[0].n_scored == 5
 
 
 def test_2025_is_brute_force() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from voxelcast.challenges.algonauts2023 import Algonauts2023
 from voxelcast.core.errors import (
     AlignmentError,
     DataError,
@@ -106,6 +107,41 @@ def test_refuses_what_does_not_fit(root: Path, tmp_path: Path) -> None:
     next((copy / "subj01/training_split/training_images").iterdir()).unlink()
     with pytest.raises(ShapeError, match=r"n_images=39"):
         Algonauts2023Dataset(Algonauts2023Settings(copy, subject="subj01"))
+
+
+def test_the_organisers_ceilings_are_read(root: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "root"
+    shutil.copytree(root, copy)
+    settings = Algonauts2023Settings(copy, subject="subj01", rois=["lh", "rh", "V1v"])
+    files = Algonauts2023Dataset(settings).response_files("subj01", "lh")
+    assert Algonauts2023Dataset(settings).published_ceiling_r2("subj01", "lh") is None
+    folder = copy / "subj01/test_split/noise_ceiling"
+    folder.mkdir()
+    left, right = (np.random.default_rng(n).random(n) for n in N_VERTICES)
+    np.save(folder / "lh_noise_ceiling.npy", left)
+    dataset = Algonauts2023Dataset(settings)
+    with pytest.raises(MissingFileError, match=r"rh_noise_ceiling\.npy does not exist"):
+        dataset.published_ceiling_r2("subj01", "rh")
+    np.save(folder / "rh_noise_ceiling.npy", right)
+    np.testing.assert_array_equal(dataset.published_ceiling_r2("subj01", "rh"), right)
+    of_sides = [side[np.load(copy / f"subj01/roi_masks/{name}.prf-visualrois_challenge_space.npy") == 1]
+                for name, side in (("lh", left), ("rh", right))]  # fmt: skip
+    np.testing.assert_array_equal(dataset.published_ceiling_r2("subj01", "V1v"), np.concatenate(of_sides))
+    assert set(dataset.response_files("subj01", "lh")) - set(files) == {folder / "lh_noise_ceiling.npy"}
+    predicted = {("subj01", side): dataset.responses("subj01", side, "test").mean() for side in ("lh", "rh")}
+    measured = {part: values[:, None] for part, values in predicted.items()}  # averaged, as the release would have them
+    score = Algonauts2023().score_on(measured, predicted, [dataset])
+    np.testing.assert_array_equal(score.voxels["subj01", "lh"]["noise_ceiling_r2"], left)
+    with pytest.raises(DataError, match="subj01 lh has no noise ceiling"):
+        Algonauts2023().score(measured, predicted)
+    for wrong, error, message in (
+        (left * 100, DataError, "from 0 to 1; got .* divide percent by 100"),
+        (left - 1, DataError, "from 0 to 1"),
+        (left[:-1], ShapeError, r"must have shape \(n_vertices=36,\); got \(35,\)"),
+    ):
+        np.save(folder / "lh_noise_ceiling.npy", wrong)
+        with pytest.raises(error, match=message):
+            dataset.published_ceiling_r2("subj01", "lh")
 
 
 class _Hostile:

@@ -107,3 +107,32 @@ def test_refuses_bad_events(tmp_path: Path, text: str, message: str) -> None:
         read_events(path, 20.0)
     with pytest.raises(MissingFileError, match="events not found"):
         read_events(tmp_path / "other.tsv", 20.0)
+
+
+def test_trial_types_are_text_and_those_without_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events.tsv"
+    kinds = ["None", "NA", "face ", "null", "n/a", "nan", "", "face"]
+    path.write_text("onset\tduration\ttrial_type\n" + "".join(f"{k}\t1\t{kind}\n" for k, kind in enumerate(kinds)))
+    with pytest.warns(VoxelcastWarning, match=r"2 of 8 events have no trial_type and are left out \(row 5, 7\)"):
+        events = read_events(path, 20.0)
+    assert events["trial_type"].tolist() == ["None", "NA", "face", "null", "nan", "face"]
+    assert events["onset"].tolist() == [0.0, 1.0, 2.0, 3.0, 5.0, 7.0]
+
+
+@pytest.mark.parametrize("cell", ["error", "0,12", "1_000", "inf", "-inf", "1e999", "None", "NA", "\u0661\u0662"])
+@pytest.mark.parametrize("name", ["n.tsv", "n.csv", "n.txt"])
+def test_text_in_a_nuisance_table_is_refused_by_column_and_line(tmp_path: Path, cell: str, name: str) -> None:
+    separator = {"tsv": "\t", "csv": ",", "txt": " "}[name[-3:]]
+    rows = [["1", "2"], ["3", f'"{cell}"' if name == "n.csv" else cell], ["5", "6"]]
+    head = [] if name == "n.txt" else [["a", "b"]]
+    (tmp_path / name).write_text("".join(f"{separator.join(row)}\n" for row in [*head, *rows]))
+    line = 2 if name == "n.txt" else 3
+    with pytest.raises(DataError, match=f"column '[b2]' must hold numbers.* in line {line}"):
+        read_nuisance(tmp_path / name, 3, None)
+
+
+def test_every_missing_value_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "n.tsv"
+    path.write_text("a\tb\nn/a\tNaN\n1\t\n3\t5\n")
+    with pytest.warns(VoxelcastWarning, match=r"3 missing values became their column's mean \(row 1, 2\)"):
+        assert read_nuisance(path, 3, None).tolist() == [[2.0, 5.0], [1.0, 5.0], [3.0, 5.0]]

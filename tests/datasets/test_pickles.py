@@ -205,3 +205,59 @@ def test_damaged_bytes_never_do_more_than_fail(tmp_path: Path) -> None:
         except (DataError, UnsafeFileError):
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+def test_what_is_shared_is_walked_and_read_once(tmp_path: Path) -> None:
+    path = tmp_path / "shared.pkl"
+    pair: object = [1.5, "x"]
+    for _ in range(60):
+        pair = (pair, pair)
+    for protocol in (0, 2, 4):
+        path.write_bytes(pickle.dumps({"train": pair}, protocol))
+        found: Any = load_pickle(path)
+        depth, here = 0, found["train"]
+        while isinstance(here, tuple):
+            assert here[0] is here[1]
+            depth, here = depth + 1, here[0]
+        assert (depth, here) == (60, [1.5, "x"])
+    array = np.arange(300_000.0)
+    path.write_bytes(pickle.dumps([array] * 50, 4))
+    many: Any = load_pickle(path)
+    assert all(one is many[0] for one in many)
+    np.testing.assert_array_equal(many[0], array)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # A tuple of tuples ... as a key: hashing it takes for ever.
+        b"\x80\x04}K\x01K\x02" + b"\x86\x94h\x00" * 0 + b"\x86" + b"2\x86" * 50 + b"K\x01s.",
+        b"\x80\x04\x8f(K\x01K\x02\x86" + b"2\x86" * 50 + b"\x90.",
+        # The same text turned into bytes again and again, and one list into many sets.
+        b"\x80\x02](X\x00\x00\x01\x00" + b"a" * 65536 + b"q\x000"
+        + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 200 + b"e.",
+        b"\x80\x02]q\x00(" + b"K\x01" * 9000 + b"e0](" + b"cbuiltins\nset\nh\x00\x85R" * 900 + b"e.",
+    ],
+    ids=["key", "member", "bytes", "sets"],
+)  # fmt: skip
+def test_claims_beyond_the_file_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "claim.pkl"
+    path.write_bytes(content)
+    with pytest.raises(UnsafeFileError, match=r"as a key|asks for more than"):
+        load_pickle(path)
+
+
+def test_arrays_that_share_bytes_are_bounded(tmp_path: Path) -> None:
+    path, n = tmp_path / "views.pkl", 3000
+    data = b"C" if n < 256 else b"B" + (8 * n).to_bytes(4, "little") + bytes(8 * n)
+    view = (
+        b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nV<f8\n\x85RM"
+        + n.to_bytes(2, "little")
+        + b"\x85V"
+        + b"C\ntR"
+    )
+    path.write_bytes(b"\x80\x03" + data + b"q\x000](" + view * 2 + b"e.")
+    assert [len(one) for one in load_pickle(path)] == [n, n]  # type: ignore[attr-defined]
+    path.write_bytes(b"\x80\x03" + data + b"q\x000](" + view * 500 + b"e.")
+    with pytest.raises(UnsafeFileError, match="asks for more than"):
+        load_pickle(path)

@@ -103,3 +103,30 @@ def test_what_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.mat").write_bytes((tmp_path / "empty.mat").read_bytes()[:100])
     with pytest.raises(DataError, match="cannot be read as a MATLAB file"):
         read_rdms(tmp_path / "cut.mat", IDS)
+
+
+@pytest.mark.parametrize("save", ["npy", "npz", "mat"])
+def test_similarities_are_refused_and_a_diagonal_of_nan_is_0(tmp_path: Path, save: str) -> None:
+    squares = _squares(2)
+    path = tmp_path / f"rdms.{save}"
+
+    def read(values: FloatArray) -> FloatArray:
+        if save == "npy":
+            np.save(path, values)
+        elif save == "npz":
+            np.savez(path, rdms=values, stimulus_id=IDS)
+        else:
+            scipy.io.savemat(path, {"RDMs": _structs(values)})
+        return read_rdms(path, IDS)
+
+    inside = np.eye(4, dtype=bool)
+    np.testing.assert_allclose(read(np.where(inside, np.nan, squares)), [squareform(square) for square in squares])
+    for diagonal in (1.0, 0.01, -1.0):
+        with pytest.raises(DataError, match="looks like similarities"):
+            read(np.where(inside, diagonal, squares))
+    one = squares.copy()
+    one[1, 2, 2] = 1.0  # of one subject, one stimulus
+    with pytest.raises(DataError, match="got 1, which looks like similarities"):
+        read(one)
+    with pytest.raises(DataError, match="finite"):
+        read(np.where(np.isclose(squares, squares.max()), np.nan, squares))

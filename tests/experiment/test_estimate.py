@@ -199,3 +199,12 @@ def test_memory_grows_with_what_is_held(tmp_path: Path, monkeypatch: pytest.Monk
     assert held(20_000, ensemble={"method": "stacking"}) > many
     four = _estimated(tmp_path / "5", tmp_path / "out", compute={"workers": 4})
     assert f"{4 * four.worker_bytes / 1e9:.2f} GB in 4 workers" in four.lines()[1]
+
+
+def test_small_folds_are_warned_of_before_and_after(two: Path, tmp_path: Path, in_process: None) -> None:
+    small, said = {"folds": {"n": 8}}, "The smallest fold has 6 stimuli"
+    assert any(said in line for line in _estimated(two, tmp_path / "out", **small).lines())
+    run(settings(two, **small), tmp_path / "out")
+    assert said in (tmp_path / "out" / "notes.json").read_text()
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    assert not any("smallest fold" in line for line in _estimated(two, tmp_path / "other", folds={}).lines())  # 5 of 48

@@ -24,7 +24,7 @@ from voxelcast.experiment.steps.extract import ExtractJob
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.store.steps import StepStore
 
-STAGES = ("responses", "extract", "compress", "join", "fit", "partition")
+STAGES = ("responses", "extract", "compress", "join", "fit", "control", "partition")
 NETS = """
 from torch import nn
 
@@ -56,6 +56,7 @@ PATHS_AND_CHOICES = {
     "responses": "files of responses count by their content",
     "roi_table": "counts by its content",
     "split": "the stimuli of both parts count by their ids",
+    "folds": "the fold of each stimulus counts in the steps that use it",
     "groups": "groups of stimuli count in the steps that use them",
     "rois": "an ROI's responses do not depend on which others are used",
     "subjects": "a subject's responses do not depend on which others are used",
@@ -69,6 +70,8 @@ WITHOUT_EFFECT = {
     "compute.workers": "where work runs",
     "compute.gpus": "where work runs",
 }
+ADDING_STEPS = {"control", "shuffles"}
+"""Settings that count by the steps that they add, and change none."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ EXTRACT, COMPRESS, FIT = ("extract", "compress"), ("compress", "fit", "partition
 CHANGES: dict[str, Change] = {
     "features": Change(["onoff"], EXTRACT, base="series"),
     "delays": Change([1, 3], FIT, base="series"),
-    "seed": Change(1, ("responses", "compress", "join", "fit", "partition")),
+    "seed": Change(1, ("compress", "join", "fit", "partition")),
     "frames.every": Change(2, EXTRACT),
     "frames.n": Change(3, EXTRACT, {"frames": {"n": 2}}),
     "frames.hz": Change(3.0, EXTRACT, {"frames": {"hz": 2.0}}),
@@ -93,7 +96,6 @@ CHANGES: dict[str, Change] = {
     "spatial_pool": Change("mean", EXTRACT),
     "broken_stimuli": Change("skip", EXTRACT),
     "invalid_voxels": Change("exclude", ("responses", "fit", "partition")),
-    "control": Change("shuffle", ("responses", "fit", "partition")),
     "compress.method": Change("mds", COMPRESS),
     "compress.components": Change(4, COMPRESS),
     "compress.fit": Change("once", COMPRESS),
@@ -117,10 +119,17 @@ CHANGES: dict[str, Change] = {
     "ensemble.sum_to_one": Change(False, FIT),
     "ensemble.draws": Change(3, FIT),
     "ensemble.joined": Change(False, FIT),
+    "ensemble.experts": Change(
+        ["all_voxels"], FIT, {"ensemble": {"method": "experts", "experts": ["four"]}}, base="series"
+    ),
+    "ensemble.atlases": Change(
+        [3], FIT, {"ensemble": {"method": "atlases", "atlases": [2]}, "selection": {"per": "voxel"}}
+    ),
     "share.components": Change(3, FIT, {"share": {"components": 2}}),
     "folds.n": Change(5, ("compress", "join", "fit", "partition")),
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
     "folds.by": Change("group", ("compress", "join", "fit", "partition")),
+    "folds.unit": Change("stimulus", ("fit", "partition")),
     "folds.repeats": Change(2, ("fit", "partition")),
     "interval.level": Change(0.9, ("fit", "partition")),
     "significance.permutations": Change(50, FIT),
@@ -230,13 +239,16 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     if config.ensemble.joined:
         joins = [plan.join_step(one) for one in layers]
         layers = [add_joined(one, step) for one, step in zip(layers, joins, strict=True)]
+    by_subject = dict.fromkeys(plan.dataset.subjects, layers)
+    fits = plan.fit_steps(responses, readable, by_subject)
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
         "extract": [step for steps in extracted.values() for step in steps],
         "compress": [step for _, steps in folded for step in steps],
         "join": joins,
-        "fit": list(plan.fit_steps(responses, readable, layers).values()),
-        "partition": list(plan.partition_steps(responses, readable, layers).values()),
+        "fit": list(fits.values()),
+        "control": [step for steps in plan.control_steps(fits).values() for step in steps],
+        "partition": list(plan.partition_steps(responses, readable, by_subject).values()),
     }
     return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}
 
@@ -272,7 +284,22 @@ def test_a_setting_counts_where_it_is_used(
 def test_every_setting_is_changed_or_known_to_change_nothing() -> None:
     found = dict(leaves(ExperimentSettings))
     assert {path for path, without in found.items() if without} | {"name"} == set(WITHOUT_EFFECT)
-    assert set(found) - set(WITHOUT_EFFECT) == set(CHANGES), "give each new setting another value in CHANGES"
+    assert set(found) - set(WITHOUT_EFFECT) - ADDING_STEPS == set(CHANGES), (
+        "give each new setting another value in CHANGES"
+    )
+
+
+def test_a_control_adds_steps_and_changes_none(bases: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    store, plain = StepStore(tmp_path / "steps"), bases["pictures"]
+    before, few, more = (
+        keys(plain | {"control": control, "shuffles": n}, store)
+        for control, n in (("none", 5), ("shuffle", 5), ("shuffle", 6))
+    )
+    assert (len(before["control"]), len(few["control"]), len(more["control"])) == (0, 10, 12)  # of two subjects
+    assert few["control"] < more["control"]
+    assert before | {"control": few["control"]} == few
+    other = keys(changed(plain | {"control": "shuffle", "shuffles": 5}, "encoders", ["pls"]), store)
+    assert not other["control"] & few["control"]
 
 
 def test_where_work_runs_changes_no_key(bases: dict[str, dict[str, Any]], tmp_path: Path) -> None:
@@ -291,7 +318,7 @@ def test_a_setting_of_a_dataset_counts_unless_it_is_a_path_or_a_choice(kind: str
     assert marked <= set(PATHS_AND_CHOICES), "say in PATHS_AND_CHOICES why a field changes no result"
 
     def key(dataset: Any) -> str:
-        job = ResponsesJob(dataset, ("hash",), ("s1",), 1, "ann", "V1", "stop", "none", 0)
+        job = ResponsesJob(dataset, ("hash",), ("s1",), 1, "ann", "V1", "stop")
         return Step(job).step_id.key
 
     for name in (each.name for each in fields(cls)):
@@ -301,5 +328,5 @@ def test_a_setting_of_a_dataset_counts_unless_it_is_a_path_or_a_choice(kind: str
 
 
 def test_a_job_counts_by_all_its_fields() -> None:
-    job = ResponsesJob({"kind": "folder"}, ("hash",), ("s1",), 1, "ann", "V1", "stop", "none", 0)  # type: ignore[arg-type]
+    job = ResponsesJob({"kind": "folder"}, ("hash",), ("s1",), 1, "ann", "V1", "stop")  # type: ignore[arg-type]
     assert set(content(job)) == {each.name for each in fields(ResponsesJob)}

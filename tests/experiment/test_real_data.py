@@ -28,9 +28,15 @@ V4 = Callable[..., float]
 
 
 @pytest.fixture(scope="module")
-def v4(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> V4:
+def v4_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `v4` writes."""
+    return tmp_path_factory.mktemp("v4")
+
+
+@pytest.fixture(scope="module")
+def v4(real_data: Path, v4_folder: Path) -> V4:
     """Run the example on two of its layers, with five folds, and return the score; runs share their features."""
-    folder = tmp_path_factory.mktemp("v4")
+    folder = v4_folder
 
     def score(name: str, *overrides: str) -> float:
         config = load_config(
@@ -56,8 +62,12 @@ def test_a_trained_network_predicts_v4(v4: V4) -> None:
     assert v4("trained") >= 0.58
 
 
-def test_shuffled_pictures_predict_nothing(v4: V4) -> None:
-    assert abs(v4("shuffled", "control=shuffle")) < 0.02
+def test_shuffled_pictures_predict_nothing(v4: V4, v4_folder: Path) -> None:
+    assert v4("shuffled", "control=shuffle", "shuffles=5", "encoders=[ridge]") > 0.5
+    (control,) = read_table(v4_folder / "shuffled" / "control.csv")
+    assert abs(float(control["shuffled_mean"])) < 0.02
+    assert float(control["shuffled_high"]) < 0.05
+    assert float(control["p_value"]) == pytest.approx(1 / 6)
 
 
 def test_an_untrained_network_predicts_v4_less_well(v4: V4) -> None:

@@ -42,6 +42,7 @@ def miniature(tmp_path: Path) -> dict[str, Any]:
         "rdms": str(tmp_path / "rdms.npy"),
         "networks": [{"name": ENERGY, "layers": ["colour", "static.4"], "input_size": 64}],
         "interval": {"resamples": 100},
+        "significance": {"permutations": 199},
     }
 
 
@@ -62,6 +63,9 @@ def test_finds_the_layer_and_writes_everything(miniature: dict[str, Any], tmp_pa
     table = pd.read_csv(output / "layers.csv").set_index("layer")
     assert table.loc["colour", "similarity"] == pytest.approx(expected, abs=1e-9)
     assert table.loc["colour", "low"] < expected < table.loc["colour", "high"]
+    assert table.loc["colour", "shuffled_low"] < 0 < table.loc["colour", "shuffled_high"] < expected
+    assert table.loc["colour", ["p_value", "p_best"]].tolist() == [1 / 200, 1 / 200]
+    assert (table["p_best"] >= table["p_value"]).all()
     with np.load(output / "rdms.npz") as rdms:
         np.testing.assert_allclose(rdms[f"{ENERGY}/colour"], rdm, atol=1e-9)
         np.testing.assert_allclose(rdms["measured"], measured, atol=1e-12)
@@ -98,6 +102,9 @@ def test_the_command_says_what_it_found(miniature: dict[str, Any], tmp_path: Pat
     assert ran.exit_code == 0
     assert f"{ENERGY} colour, spearman" in ran.output
     assert "noise ceiling: " in ran.output
+    assert "; p = 0.005, 0.005 as the best of all layers" in ran.output
+    without = ["rsa", str(file), "significance.permutations=0", "--output", str(tmp_path / "without")]
+    assert "shuffled" not in CliRunner().invoke(cli, without, catch_exceptions=False).output
 
 
 @pytest.mark.slow
@@ -110,9 +117,11 @@ def test_human_it_prefers_late_layers(real_data: Path, tmp_path: Path) -> None:
             f"networks.0.weights={real_data / 'weights' / 'mobilenet_v2_1.0_224_coral_tv.pth'}",
             "networks.0.layers=[features.1, features.15]",
             "interval.resamples=100",
+            "significance.permutations=999",
         ],
     )
     result = run_rsa(config, tmp_path / "out", progress=Silent())
     assert result.best.layer == "features.15"
     assert result.best.similarity == pytest.approx(0.234, abs=0.005)
+    assert (result.best.p_value, result.best.p_best) == (0.001, 0.001)
     assert (result.ceiling_low, result.ceiling_high) == pytest.approx((0.372, 0.666), abs=0.001)

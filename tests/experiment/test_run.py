@@ -33,6 +33,7 @@ from tests.experiment.miniature import (
 )
 from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import ConfigError
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.encoders.params import ProblemSize
@@ -270,10 +271,29 @@ def test_without_nesting_only_held_out_responses_give_a_score(images: Path, tmp_
     assert row["score"] == row["held_out_score"] != ""
 
 
-def test_shuffled_responses_score_nothing(tmp_path: Path) -> None:
-    root = write_dataset(tmp_path / "data", n=240)
-    assert float(scores_of(settings(root), tmp_path / "real")["score"]) > 0.7
-    assert abs(float(scores_of(settings(root, control="shuffle"), tmp_path / "shuffled")["score"])) < 0.1
+def test_the_control_is_the_spread_of_shuffled_responses(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", n=60)
+    quick: dict[str, Any] = {"significance": {"permutations": 0}, "encoders": ["ridge"]}
+    plain = scores_of(settings(root, **quick), tmp_path / "plain")
+    row = scores_of(settings(root, **quick, control="shuffle", shuffles=9), tmp_path / "out")
+    assert row == plain  # the score is that of the responses as they are
+    (control,) = read_table(tmp_path / "out" / "control.csv")
+    assert control["score"] == row["score"]
+    mean, sd, low, high = (float(control[f"shuffled_{name}"]) for name in ("mean", "sd", "low", "high"))
+    assert low < mean < high
+    assert abs(mean) < 3 * sd / 3 + 0.02
+    assert float(row["score"]) > high + 3 * sd
+    assert float(control["p_value"]) == pytest.approx(0.1)
+    assert control["n_shuffles"] == "9"
+    (note,) = [note for note in json.loads((tmp_path / "out" / "notes.json").read_text()) if "Control" in note]
+    assert note.startswith("Control: 1 of 1 scores are above all those of 9 shuffles of the responses (ann all: 0.")
+    noise = np.random.default_rng(0).standard_normal((60, 5))
+    np.save(root / "responses" / "ann.npy", noise)
+    scores_of(settings(root, **quick, control="shuffle", shuffles=5), tmp_path / "noise")
+    (control,) = read_table(tmp_path / "noise" / "control.csv")
+    assert float(control["p_value"]) > 1 / 6
+    with pytest.raises(ConfigError, match="control=shuffle compares nested scores"):
+        parse_config(settings(root, control="shuffle", folds={"nested": False}), "test")
 
 
 def scores_of(plain: dict[str, Any], output: Path) -> dict[str, str]:

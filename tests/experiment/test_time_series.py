@@ -13,10 +13,19 @@ import pytest
 
 from tests.datasets.series_files import RUNS, SETTINGS, write_series
 from tests.experiment.miniature import read_table
-from voxelcast.core.errors import ConfigError, DataError, OptionError, UnknownNameError, VoxelcastWarning
+from voxelcast.core.errors import (
+    AlignmentError,
+    ConfigError,
+    DataError,
+    OptionError,
+    UnknownNameError,
+    VoxelcastWarning,
+)
 from voxelcast.core.progress import Silent
+from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import estimate_experiment, run_experiment
 from voxelcast.experiment.settings_file import load_config, parse_config
+from voxelcast.store.steps import StepStore
 from voxelcast.testing.miniatures.algonauts2025 import write_algonauts2025
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -111,8 +120,11 @@ def test_a_joint_search_counts_components_not_delays(root: Path, tmp_path: Path)
 
 
 def test_shuffled_responses_score_nothing(root: Path, tmp_path: Path) -> None:
-    rows = _run(root, tmp_path / "out", control="shuffle")
-    assert all(abs(float(row["score"])) < 0.2 for row in rows)
+    rows = _run(root, tmp_path / "out", control="shuffle", shuffles=9)
+    control = {row["roi"]: row for row in read_table(tmp_path / "out" / "control.csv")}
+    assert {roi: row["score"] for roi, row in control.items()} == {row["roi"]: row["score"] for row in rows}
+    assert all(abs(float(row["shuffled_mean"])) < 0.2 for row in control.values())
+    assert float(control["four"]["shuffled_high"]) < float(control["four"]["score"])
 
 
 @pytest.mark.parametrize(
@@ -173,9 +185,10 @@ def test_the_haxby_example(real_data: Path, tmp_path: Path) -> None:
     assert float(found["ventral_temporal"]["score"]) > 0.55
     assert found["ventral_temporal"]["n_significant_voxels"] == "1"
     assert float(found["brain"]["score"]) > 0.1
-    shuffled = rows("shuffled", "control=shuffle")
-    assert all(abs(float(row["score"])) < 0.06 for row in shuffled.values())
-    assert all(int(row["n_significant_voxels"]) == 0 for row in shuffled.values())
+    rows("shuffled", "control=shuffle", "shuffles=5")
+    for row in read_table(tmp_path / "shuffled" / "control.csv"):
+        assert abs(float(row["shuffled_mean"])) < 0.06
+        assert float(row["shuffled_high"]) < float(row["score"])
 
 
 def _damaged(root: Path, folder: Path, run: str, value: float) -> Path:
@@ -222,3 +235,28 @@ def test_a_dry_run_says_what_it_found(root: Path, tmp_path: Path) -> None:
     for subject in ("ann", "bob"):
         line = f"{subject}: 120 stimuli, 1 repetition, voxels: all_voxels {n_inside}, four 4; "
         assert f"{line}volume 3 x 4 x 2 of 3 x 3 x 3 mm" in lines
+
+
+def test_runs_can_be_given_folds(root: Path, tmp_path: Path) -> None:
+    def plan(**changes: Any) -> Plan:
+        plain = _settings(root, **{"folds": {}, **changes})
+        plain["dataset"] = {**plain["dataset"], "folds": str(table)}
+        return Plan(parse_config(plain, "test"), StepStore(tmp_path / "none", read_only=True))
+
+    table = tmp_path / "folds.csv"
+    made = Plan(parse_config(_settings(root), "test"), StepStore(tmp_path / "none", read_only=True))
+    ids = made.dataset.stimulus_ids("train")
+    runs = list(dict.fromkeys(i.split("/")[0] for i in ids))
+    table.write_text("run,fold\n" + "".join(f"{run},{run}\n" for run in runs))
+    np.testing.assert_array_equal(plan().folds(ids), made.folds(ids))
+    table.write_text("stimulus_id,fold\n" + "".join(f"{i},{k % 3}\n" for k, i in enumerate(ids)))
+    with pytest.raises(DataError, match="a group must lie in one fold"):
+        plan()
+    table.write_text("run,fold\n" + "".join(f"{run},1\n" for run in runs[1:]))
+    with pytest.raises(AlignmentError, match=f"fold of every training run; 1 have none, first '{runs[0]}'"):
+        plan()
+    with pytest.raises(OptionError, match=r"folds.unit must be group for a time series"):
+        Plan(
+            parse_config(_settings(root, folds={"by": "group", "unit": "stimulus"}), "test"),
+            StepStore(tmp_path / "none", read_only=True),
+        )

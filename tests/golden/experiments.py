@@ -213,6 +213,7 @@ EXPERIMENTS: dict[str, Golden] = {
             spatial_pool="pyramid(1, 2)",
             compress={"method": "pca", "components": "max", "fit": "once", "scale": True},
             control="shuffle",
+            shuffles=5,
             seed=8,
         ),
         ("clips",),

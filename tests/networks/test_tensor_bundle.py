@@ -69,7 +69,7 @@ def test_a_missing_or_short_data_file_is_told(copy):
 @pytest.mark.parametrize("keep", [0, 30, 1000, 2863])
 def test_a_torn_index_is_told(copy, keep):
     copy.write_bytes(copy.read_bytes()[:keep])
-    with pytest.raises(DataError, match="no index of a TensorFlow checkpoint"):
+    with pytest.raises(DataError, match="index of a TensorFlow checkpoint"):
         read_bundle(copy)
 
 

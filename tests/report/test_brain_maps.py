@@ -124,7 +124,8 @@ def test_quantities_of_an_output(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="no values of this dataset"):
         read_voxels(tmp_path, _dataset("V1"))
     r, ceiling = np.array([0.2, 0.1, 0.3]), np.array([0.4, 0.0, 0.5])
-    np.savez(tmp_path / "voxels" / "s1_V1.npz", pearson_r=r, noise_ceiling_r=ceiling, q_value=np.full(3, np.nan))
+    arrays = {"noise_ceiling_r": ceiling, "reliability": ceiling**2, "reliability_se": np.full(3, 0.01)}
+    np.savez(tmp_path / "voxels" / "s1_V1.npz", pearson_r=r, q_value=np.full(3, np.nan), **arrays)
     voxels = read_voxels(tmp_path, _dataset("V1"))["s1"]
     np.testing.assert_allclose(voxels["V1"]["noise_normalised_r"], [0.5, np.nan, 0.6])
     assert choose_quantities(voxels) == ("pearson_r", "noise_ceiling_r", "noise_normalised_r")

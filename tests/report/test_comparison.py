@@ -45,7 +45,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         (output / "jackknife").mkdir()
         for roi in ROIS:  # b saw V1's stimuli only
             for subject in ["a", "b"] if roi == "V1" else ["a"]:
-                arrays = {"without": rng.standard_normal(20) / 100, "units": np.arange(20).astype(str), "n_folds": 1}
+                arrays = {"without": rng.standard_normal(20) / 100, "units": np.arange(20), "n_folds": 1}
                 np.savez(output / "jackknife" / f"{subject}_{roi}.npz", **arrays)
         with (output / "config.yaml").open("a") as file:
             yaml.safe_dump({"networks": [{"name": network, "layers": "all"}], "compress": {"method": method}}, file)

@@ -6,13 +6,20 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.spatial.distance import squareform
+from scipy.spatial.distance import pdist, squareform
 from scipy.stats import pearsonr, spearmanr
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.core.seeds import generator
-from voxelcast.scoring.rdm_comparison import COMPARISONS, bootstrap_rdms, compare_rdms, rdm_noise_ceiling
+from voxelcast.scoring.rdm_comparison import (
+    COMPARISONS,
+    bootstrap_rdms,
+    compare_rdms,
+    permute_rdms,
+    rdm_noise_ceiling,
+    rdm_p_values,
+)
 
 
 def _rdms(n_stimuli: int, n_rdms: int, noise: float, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -97,6 +104,44 @@ def test_bootstrap_interval_holds_the_score_and_narrows() -> None:
     np.testing.assert_array_equal(bootstrap_rdms(truth[None], measured, n_resamples=200)[:, 0], scores)
 
 
+@pytest.mark.parametrize("method", COMPARISONS)
+def test_permutations_equal_explicit_shuffling(method: str) -> None:
+    truth, measured = _rdms(8, 3, 0.3)
+    models = np.stack([truth, -truth])
+    permuted = permute_rdms(models, measured, method, 4, seed=2)
+    rng = generator(2, "permutation", "rdm")
+    for scores in permuted:
+        order = rng.permutation(8)
+        shuffled = np.stack([squareform(squareform(rdm)[np.ix_(order, order)]) for rdm in measured])
+        np.testing.assert_allclose(scores, compare_rdms(models, shuffled, method).mean(axis=1), atol=1e-12)
+
+
+def test_p_values_by_hand() -> None:
+    permuted = np.array([[0.1, 0.2], [0.3, 0.1], [0.2, 0.4], [-0.1, 0.0]])
+    p, p_best = rdm_p_values(np.array([0.2, 0.5]), permuted)
+    np.testing.assert_array_equal(p, [3 / 5, 1 / 5])
+    np.testing.assert_array_equal(p_best, [4 / 5, 1 / 5])
+    assert np.isnan(rdm_p_values(np.array([np.nan, 0.5]), permuted)[0]).tolist() == [True, False]
+
+
+def _p_values_of_noise(n_draws: int) -> FloatArray:
+    """Return p and p_best of the best of three layers, (n_draws, 2, 3); patterns are those of unrelated stimuli."""
+    found = []
+    for draw in range(n_draws):
+        rng = np.random.default_rng(draw)
+        layers, subjects = (np.stack([pdist(rng.standard_normal((12, 5))) for _ in range(k)]) for k in (3, 2))
+        scores = compare_rdms(layers, subjects).mean(axis=1)
+        found.append(rdm_p_values(scores, permute_rdms(layers, subjects, n_permutations=199, seed=draw)))
+    return np.array(found)
+
+
+@pytest.mark.slow
+def test_false_positives_of_the_permutation_test_are_as_many_as_it_says() -> None:
+    p = _p_values_of_noise(2000)
+    assert 0.04 <= (p[:, 0] <= 0.05).mean() <= 0.06
+    assert 0.04 <= (p[:, 1].min(axis=1) <= 0.05).mean() <= 0.06
+
+
 def test_refuses_bad_input() -> None:
     _, measured = _rdms(6, 2, 0.5)
     with pytest.raises(OptionError, match="kendall_tau_a"):
@@ -107,6 +152,8 @@ def test_refuses_bad_input() -> None:
         rdm_noise_ceiling(measured[:1])
     with pytest.raises(DataError, match="same dissimilarity"):
         rdm_noise_ceiling(np.ones((2, 15)))
+    with pytest.raises(OptionError, match="n_permutations"):
+        permute_rdms(measured, measured, n_permutations=0)
     with pytest.raises(OptionError, match="n_resamples"):
         bootstrap_rdms(measured, measured, n_resamples=0)
     measured[0, 0] = np.nan

@@ -7,7 +7,7 @@ import pytest
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.ceiling import split_half_ceiling_r
 from voxelcast.scoring.variance import (
     explainable_variance,
     ncsnr,
@@ -102,7 +102,7 @@ def test_recovers_the_true_ceilings(gaps: bool) -> None:
 def test_agrees_with_the_split_half_ceiling() -> None:
     values = _simulated(3000, 10, 20, 0.1, 1.0)
     in_r2 = noise_ceiling_r2(ncsnr(values), 10)
-    np.testing.assert_allclose(noise_ceiling_r(values) ** 2, in_r2, atol=0.01)
+    np.testing.assert_allclose(split_half_ceiling_r(values) ** 2, in_r2, atol=0.01)
 
 
 def test_ceiling_of_varying_repetitions_is_the_published_formula() -> None:
@@ -150,7 +150,7 @@ def test_real_responses_with_missing_repetitions(real_data: object) -> None:
     expected = np.array([_brute(values[:, :, voxel]) for voxel in range(50)])
     np.testing.assert_allclose(np.stack([signal, noise], axis=1), expected, rtol=1e-9)
     in_r2 = noise_ceiling_r2(ncsnr(values), repetition_counts(values))
-    np.testing.assert_allclose(np.sqrt(in_r2), noise_ceiling_r(values), atol=0.02)
+    np.testing.assert_allclose(np.sqrt(in_r2), split_half_ceiling_r(values), atol=0.02)
 
 
 def test_refuses_bad_input() -> None:

@@ -279,7 +279,7 @@ def test_a_process_that_is_killed_leaves_what_its_voxels_scored(moment: int, tmp
     seen: set[Path] = set()
     while len(seen) < moment:
         assert process.is_alive(), "the search was over before it could be killed"
-        seen |= set(tmp_path.glob("voxels/*/*.npy"))
+        seen |= set(tmp_path.glob("voxels/*/*.npz"))
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()

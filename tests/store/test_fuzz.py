@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import nibabel as nib
 import numpy as np
 import pytest
 import scipy.io
@@ -28,6 +29,7 @@ from hypothesis import strategies as st
 from tests.store.test_readers import write_matlab_73
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.datasets.design import read_events, read_nuisance
+from voxelcast.datasets.readers.brain_images import open_image
 from voxelcast.datasets.readers.matlab import read_matlab
 from voxelcast.datasets.readers.pickles import load_boxed_dict, load_pickle
 from voxelcast.datasets.readers.rdm_files import read_rdms
@@ -57,12 +59,13 @@ fuzzed = settings(
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, a file that it reads, and whether that file's content is under a check sum."""
+    """A reader, a file that it reads, whether that has a check sum, and its share of the number of examples."""
 
     name: str
     write: Callable[[Path], None]
     read: Callable[[Path], Any]
     checked: bool = False
+    share: float = 1.0
 
 
 def saved(save: Callable[..., None], *arguments: Any, **arrays: Any) -> Callable[[Path], None]:
@@ -92,6 +95,26 @@ def write_matlab(path: Path) -> None:
     scipy.io.savemat(path, {"x": VALUES, "i": np.array(NAMES, dtype=object)}, do_compression=True)
 
 
+def write_brain(suffix: str) -> Callable[[Path], None]:
+    """Write 6 maps of 30 voxels: a volume, grayordinates, or a surface."""
+    maps = np.random.default_rng(1).standard_normal((6, 30)).astype(np.float32)
+    if suffix == ".nii":
+        image = nib.Nifti1Image(maps.T.reshape(5, 3, 2, 6), np.eye(4))
+    elif suffix == ".dtseries.nii":
+        model = nib.cifti2.BrainModelAxis.from_mask(np.ones(30), name="thalamus_left")
+        image = nib.Cifti2Image(maps, (nib.cifti2.SeriesAxis(0, 2, 6), model))
+    else:
+        image = nib.gifti.GiftiImage(darrays=[nib.gifti.GiftiDataArray(row) for row in maps])
+    data = image.to_bytes()
+    return lambda path: path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data) and None
+
+
+def read_brain(path: Path) -> np.ndarray:
+    image = open_image(path)
+    image.geometry.shown()
+    return image.read(np.arange(0, image.n_voxels, 2))[0]
+
+
 CONTENT = {"train": VALUES, "names": NAMES, "more": (1, 2.5, None, {"k": b"bytes"}, {1, 2}, VALUES.astype("f4"))}
 EVENTS = "onset\tduration\ttrial_type\n" + "".join(f"{4 * k}\t2\tface\n" for k in range(8))
 NUISANCE = "dx\tx\n" + "n/a\t1\n" + "".join(f"{k * 0.5}\t{k}\n" for k in range(9))
@@ -109,10 +132,10 @@ READERS = [
     Reader("mapped.npy", saved(np.save, VALUES), lambda path: np.array(open_npy(path, "array", mapped=True))),
     Reader("a.npz", saved(np.savez, x=VALUES), lambda path: list(read_npz(path, "arrays").values()), True),
     Reader("packed.npz", saved(np.savez_compressed, x=VALUES), lambda p: list(read_npz(p, "arrays").values()), True),
-    Reader("a.h5", write_hdf5, lambda path: read_hdf5(path, "arrays", ("x",))),
+    Reader("a.h5", write_hdf5, lambda path: read_hdf5(path, "arrays", ("x",)), share=0.2),
     Reader("5.mat", write_matlab, lambda path: read_matlab(path, "arrays", ("x", "i")), True),
     Reader("73.mat", lambda path: write_matlab_73(path, VALUES, NAMES),
-           lambda path: read_matlab(path, "arrays", ("responses", "stimulus_id"))),
+           lambda path: read_matlab(path, "arrays", ("responses", "stimulus_id")), share=0.2),
     Reader("rdms.npz", saved(np.savez, rdms=np.abs(np.subtract.outer(range(6), range(6)))[None], stimulus_id=NAMES),
            lambda path: read_rdms(path, NAMES), True),
     Reader("t.csv", text("id,x\na,1\nb,2.5\n"), lambda path: read_table(path, ("id", "x")).numbers(["x"])),
@@ -130,6 +153,8 @@ READERS = [
     Reader("box.npy", saved(np.save, np.array(CONTENT, dtype=object)), load_boxed_dict),
     Reader("s.zip", write_zip, lambda path: [one.read_bytes() for one in list_stimuli(path)], True),
     Reader("progress.jsonl", text(JOURNAL), lambda path: read_status(path.parent)),
+    *(Reader(f"b{end}", write_brain(end.removesuffix(".gz")), read_brain, end.endswith(".gz"))
+      for end in (".nii", ".nii.gz", ".dtseries.nii", ".dtseries.nii.gz", ".func.gii")),
     Reader("w.pth", lambda path: torch.save({"a.weight": torch.zeros(3, 2)}, path), read_checkpoint),
     Reader("w.index", lambda path: path.write_bytes(bytes(range(256))) and None, read_bundle),
 ]  # fmt: skip
@@ -195,7 +220,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_edited_files(reader: Reader, folder: Path) -> None:
     data, right = whole(reader.name, folder)
 
-    @fuzzed
+    @settings(fuzzed, max_examples=max(10, int(reader.share * N_EXAMPLES)))
     @given(EDITS)
     def run(edits: list[tuple[str, float, bytes, float]]) -> None:
         path = folder / reader.name

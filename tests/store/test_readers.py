@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 import struct
+import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import scipy.io
 
 from voxelcast.core.errors import ConfigError, DataError, MissingFileError, UnsafeFileError, VoxelcastError
 from voxelcast.datasets.readers.matlab import read_matlab
-from voxelcast.store.readers import guard
+from voxelcast.store.readers import guard, hdf5
 from voxelcast.store.readers.archives import opened_zip, unpack
 from voxelcast.store.readers.arrays import open_npy, read_npz
 from voxelcast.store.readers.guard import check_file, read_bytes, read_text, reading
@@ -203,6 +204,20 @@ def test_hdf5_that_lies_elsewhere_or_was_not_written_is_refused(tmp_path: Path) 
     for name, said in (("never", "0 of 1"), ("part", "2 of 4"), ("group", "must be an array")):
         with pytest.raises(DataError, match=said):
             read_hdf5(path, "arrays", (name,))
+
+
+def test_a_file_that_would_end_the_process_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = VALUES
+    whole = subprocess.run
+    for code, said in (("import os; os.abort()", "ends a process by signal 6"), ("while True: pass", "does not end")):
+        monkeypatch.setattr(hdf5, "_LOOK", code)
+        hdf5._check_survived.cache_clear()
+        if "while" in code:
+            monkeypatch.setattr(hdf5.subprocess, "run", lambda *a, **k: whole(*a, **{**k, "timeout": 0.5}))
+        with pytest.raises(DataError, match=rf"a\.h5 cannot be read as .*{said}"):
+            read_hdf5(path, "arrays", ("x",))
 
 
 def write_matlab_73(path: Path, values: np.ndarray, ids: list[str]) -> None:

@@ -21,6 +21,7 @@ from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, get_encoder
 from voxelcast.experiment.steps.fit import heaviest_candidate, score_nested, shown_params
 from voxelcast.experiment.steps.responses import ceilings, invalid_voxels, spread
+from voxelcast.scoring.ceiling import noise_normalised_r, normalised_mean
 from voxelcast.scoring.exchangeability import dependence_warnings, sketch
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
@@ -117,13 +118,15 @@ def evaluate(
     scores : Dataset
         By ``voxel``: ``score``, Pearson r between out-of-fold predictions and mean responses, averaged over folds
         (`voxelcast.scoring.correlation.cross_validated_r`); ``noise_ceiling_r``, the highest such r that a model can
-        reach; ``noise_normalised``, the ratio of the two where the ceiling is above 0; ``p_value`` and ``q_value``
-        (false discovery rate) where they were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in
-        the unit of the responses. Voxels that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with
-        ``score_low`` and ``score_high``, the interval at ``level``, or ``no_interval``, why there is none;
-        ``selection_score``, which chose and is too good an estimate; the chosen ``network``, ``layer``, ``encoder`` and
-        ``hyperparameters``; ``n_significant_voxels``; ``exchanged``, what permutations exchanged and intervals
-        resampled; ``warnings``, those of exchange below, a line each.
+        reach; ``noise_normalised``, the ratio of the two where the ceiling is clearly above 0
+        (`voxelcast.scoring.ceiling.noise_normalised_r`); ``p_value`` and ``q_value`` (false discovery rate) where they
+        were tested. By ``stimulus`` and ``voxel``: ``prediction``, out of fold, in the unit of the responses. Voxels
+        that cannot be analysed are NaN. ``attrs``: ``score`` (mean over voxels) with ``score_low`` and ``score_high``,
+        the interval at ``level``, or ``no_interval``, why there is none; ``noise_ceiling_r``, the mean over voxels, and
+        ``noise_normalised``, ``score`` over it, 1 for a perfect model; ``selection_score``, which chose and is too good
+        an estimate; the chosen ``network``, ``layer``, ``encoder`` and ``hyperparameters``; ``n_significant_voxels``;
+        ``exchanged``, what permutations exchanged and intervals resampled; ``warnings``, those of exchange below, a
+        line each.
 
     Raises
     ------
@@ -137,9 +140,10 @@ def evaluate(
     Warns
     -----
     VoxelcastWarning
-        If some voxels are constant or have no response to some stimulus; a fold has fewer than 8 stimuli; stimuli in
-        different folds depend on each other (`voxelcast.scoring.exchangeability.dependence_warnings`); or no voxel can
-        be significant, as too few groups can change places.
+        If some voxels are constant or have no response to some stimulus, or drift over repetitions; a fold has fewer
+        than 8 stimuli; stimuli in different folds depend on each other
+        (`voxelcast.scoring.exchangeability.dependence_warnings`); or no voxel can be significant, as too few groups can
+        change places.
 
     References
     ----------
@@ -222,12 +226,16 @@ def _labelled(
     nested, scored = score_nested(settings.scorer, train, results, partitions, groups, gains=False)
     tested, counted = settings.scorer.test_voxels(nested, valid)
     score = spread(result.voxel_scores, valid)
-    ceiling = ceilings(rows.values, settings.seed, ["noise_ceiling_r"])["noise_ceiling_r"]
-    normalised = np.divide(score, ceiling, out=np.full(len(valid), np.nan), where=ceiling > 0)
-    voxels = {"score": score, "noise_ceiling_r": ceiling, "noise_normalised": normalised, **tested}
+    found, drift = ceilings(rows.values)
+    if drift:
+        warnings.warn(drift, VoxelcastWarning, stacklevel=3)
+    reliability = found["reliability"], found["reliability_se"]
+    normalised = noise_normalised_r(score, *reliability)
+    voxels = {"score": score, "noise_ceiling_r": found["noise_ceiling_r"], "noise_normalised": normalised, **tested}
     chosen = heaviest_candidate(result.shares, result.chosen)
     attrs = {
         **{name: np.nan if value is None else value for name, value in (scored | counted).items()},
+        **dict(zip(("noise_ceiling_r", "noise_normalised"), normalised_mean(score, *reliability), strict=True)),
         "level": settings.interval.level,
         "selection_score": result.selection_score,
         "network": chosen.network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -20,14 +21,15 @@ from voxelcast.api.feature_space import compress_spaces, feature_spaces
 from voxelcast.api.labelled import mean_responses, response_rows
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_option
-from voxelcast.core.errors import OptionError
+from voxelcast.core.errors import OptionError, VoxelcastWarning
 from voxelcast.experiment.steps.partition import divide_variance, part_name
 from voxelcast.experiment.steps.responses import ceilings, spread
+from voxelcast.scoring.ceiling import mean_noise_ceiling_r
 from voxelcast.search.settings import FoldSettings
 from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 
 
-def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int = 0) -> xr.DataArray:
+def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r") -> xr.DataArray:
     """Estimate the best score that a model can reach, for each voxel, from repeated responses.
 
     Parameters
@@ -35,17 +37,14 @@ def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int =
     responses : array-like, DataArray or ResponseSet of shape (n_stimuli, n_repetitions, n_voxels)
         In any linear unit; NaN marks a missing repetition.
     kind : {"r", "r2"}
-        Highest Pearson r with the mean over repetitions, from split halves
-        (`voxelcast.scoring.ceiling.noise_ceiling_r` [1]_); or highest share of its variance that can be explained, from
-        the variances of signal and noise (`voxelcast.scoring.variance.noise_ceiling_r2` [2]_). They are different
-        quantities.
-    seed : int
-        Of the split halves, where there are more than 200.
+        Highest Pearson r with the mean over repetitions (`voxelcast.scoring.ceiling.noise_ceiling_r`); or its square,
+        the highest share of the mean's variance that can be explained.
 
     Returns
     -------
     ceiling : DataArray of shape (voxel,)
-        In [0, 1]; NaN with fewer than two repetitions.
+        In [0, 1]; NaN with fewer than two repetitions. ``attrs["mean"]``: of ``"r"``, the mean over voxels, free of the
+        bias of clipped ceilings (`voxelcast.scoring.ceiling.mean_noise_ceiling_r`).
 
     Raises
     ------
@@ -54,11 +53,10 @@ def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int =
     ShapeError
         For responses of another shape.
 
-    References
-    ----------
-    .. [1] Cichy, R. M. et al. The Algonauts Project 2021 Challenge. arXiv:2104.13714 (2021).
-    .. [2] Allen, E. J. et al. A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
-       Nature Neuroscience 25, 116-126 (2022). doi:10.1038/s41593-021-00962-x
+    Warns
+    -----
+    VoxelcastWarning
+        Where responses drift over repetitions, so that ceilings depend on how these are split.
 
     Examples
     --------
@@ -72,8 +70,11 @@ def noise_ceiling(responses: Any, kind: Literal["r", "r2"] = "r", *, seed: int =
     check_option("kind", kind, ("r", "r2"))
     rows = response_rows(responses)
     name = f"noise_ceiling_{kind}"
-    ceiling = ceilings(rows.values, seed, [name])[name]
-    return xr.DataArray(ceiling, dims=("voxel",), coords=rows.coords, name=name)
+    found, drift = ceilings(rows.values)
+    if drift:
+        warnings.warn(drift, VoxelcastWarning, stacklevel=2)
+    mean = {"mean": mean_noise_ceiling_r(found["reliability"], found["reliability_se"])} if kind == "r" else {}
+    return xr.DataArray(found[name], dims=("voxel",), coords=rows.coords, name=name, attrs=mean)
 
 
 def variance_partitioning(

@@ -31,12 +31,10 @@ from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.formats.algonauts2021 import EXPECTED_VOXELS, MINI_ROIS, N_TEST, SUBJECTS, WHOLE_BRAIN
 from voxelcast.datasets.readers.pickles import load_pickle
-from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.ceiling import split_half_ceiling_r
 
 TRACK_ROIS: Final[Mapping[str, tuple[str, ...]]] = {"mini": MINI_ROIS, "full": (WHOLE_BRAIN,)}
 """ROIs of each track, in the order of the challenge's own file."""
-
-_MOST_SPLITS = 1000  # 10 repetitions have 126; up to 12 repetitions all splits are used
 
 
 @register_challenge
@@ -158,7 +156,7 @@ def score_2021(measured: Mapping[Part, FloatArray], predicted: Mapping[Part, Flo
                 f"{values.shape}, which should be (n_stimuli, n_repetitions, n_voxels)"
             )
         r = correlation(name, mean_over_repetitions(values), predicted[part])
-        ceiling = noise_ceiling_r(values, max_splits=_MOST_SPLITS)
+        ceiling = split_half_ceiling_r(values)
         normalised = np.full(r.shape, np.nan)
         np.divide(r, ceiling, out=normalised, where=ceiling > 0)
         voxels[part] = {"pearson_r": r, "noise_ceiling_r": ceiling, "score": normalised, "unclipped": normalised}

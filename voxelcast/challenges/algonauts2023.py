@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -32,6 +32,8 @@ from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.formats.algonauts2023 import HEMISPHERES, N_TEST, N_VERTICES, SUBJECTS
 from voxelcast.scoring.variance import ncsnr, noise_ceiling_r2, repetition_counts
 from voxelcast.store.readers.arrays import open_npy
+
+_LEAST_CEILING: Final = 1e-14
 
 
 @register_challenge
@@ -79,12 +81,32 @@ class Algonauts2023(Challenge):
         return content
 
     def score(self, measured: Mapping[Part, FloatArray], predicted: Mapping[Part, FloatArray]) -> ChallengeScore:
-        """See :func:`score_2023`; the noise ceiling, which the release lacks, is estimated from the repetitions."""
-        means = {part: mean_over_repetitions(values) for part, values in measured.items()}
-        ceilings = {
-            part: noise_ceiling_r2(ncsnr(values), repetition_counts(values)) for part, values in measured.items()
-        }
-        return score_2023(means, predicted, ceilings)
+        """See :func:`score_2023`; the noise ceilings are estimated from the repetitions."""
+        return self.score_on(measured, predicted, ())
+
+    def score_on(
+        self, measured: Mapping[Part, FloatArray], predicted: Mapping[Part, FloatArray], datasets: Sequence[Dataset]
+    ) -> ChallengeScore:
+        """See :func:`score_2023`; with the organisers' noise ceilings where the datasets hold them.
+
+        Raises
+        ------
+        DataError
+            For a part without ceilings or repetitions to estimate them from.
+        """
+        of = {subject: dataset for dataset in datasets for subject in dataset.subjects}
+        ceilings = {}
+        for (subject, side), values in measured.items():
+            published = of[subject].published_ceiling_r2(subject, side) if subject in of else None
+            if published is None:
+                published = noise_ceiling_r2(ncsnr(values), repetition_counts(values))
+            if np.isnan(published).all():
+                raise DataError(
+                    f"{subject} {side} has no noise ceiling: put the organisers' into test_split/noise_ceiling, or "
+                    "responses of shape (n_images, n_repetitions, n_vertices), not averaged, into test_split/test_fmri"
+                )
+            ceilings[subject, side] = published
+        return score_2023({part: mean_over_repetitions(y) for part, y in measured.items()}, predicted, ceilings)
 
 
 def _member(subject: str, side: str) -> str:
@@ -103,10 +125,12 @@ def score_2023(
     """Score as the challenge of 2023 did [1]_: share of the explainable variance, in percent.
 
     Per vertex, ``min(max(r, 0)**2 / noise_ceiling_r2, 1) * 100``, then the mean over all vertices of both hemispheres
-    and all subjects together. How the organisers put vertices together is not stated where it could be found:
-    ``beside`` has the median (``median``), the mean of the subjects' means (``mean_of_subjects``) and the mean of
-    ``r |r| / noise_ceiling_r2`` in percent, in which nothing is clipped (``unclipped``). A vertex whose ceiling is 0
-    or NaN is left out; one with constant predictions counts as 0. Raises AlignmentError, ShapeError or DataError if the
+    and all subjects together. A ceiling of 0 is raised to 1e-14, as in the organisers' script: such a vertex counts as
+    100 where r is above 0, else as 0. How the organisers put vertices together is not stated where it could be found:
+    ``beside`` has the median (``median``), the mean of the subjects' means (``mean_of_subjects``), the mean without
+    vertices whose ceiling is 0 (``ceiling_above_0``) and, of those too, the mean of ``r |r| / noise_ceiling_r2`` in
+    percent, in which nothing is clipped (``unclipped``). A vertex whose ceiling is NaN is left out; one with constant
+    predictions counts as 0. Raises AlignmentError, ShapeError or DataError if the
     three do not fit one another, or hold NaN where they must not.
 
     Parameters
@@ -133,20 +157,21 @@ def score_2023(
         if (ceiling > 1).any():
             raise DataError(f"noise ceiling of {name} must be a share from 0 to 1; got {np.nanmax(ceiling):g}; divide?")
         r = correlation(name, values, predicted[part])
-        whole = np.full(r.shape, np.nan)
-        np.divide(r * np.abs(r) * 100, ceiling, out=whole, where=ceiling > 0)
+        whole = r * np.abs(r) * 100 / np.where(ceiling == 0, _LEAST_CEILING, ceiling)
         voxels[part] = {
             "pearson_r": r,
             "noise_ceiling_r2": ceiling,
             "score": np.clip(whole, 0.0, 100.0),
-            "unclipped": whole,
+            "unclipped": np.where(ceiling > 0, whole, np.nan),
         }
     subjects = dict.fromkeys(subject for subject, _ in voxels)
     lines = {s: mean_of(np.concatenate([v["score"] for (of, _), v in voxels.items() if of == s])) for s in subjects}
-    every = {name: np.concatenate([v[name] for v in voxels.values()]) for name in ("score", "unclipped", "pearson_r")}
+    names = ("score", "unclipped", "pearson_r", "noise_ceiling_r2")
+    every = {name: np.concatenate([v[name] for v in voxels.values()]) for name in names}
     beside = {
         "median": mean_of(every["score"], np.median),
         "mean_of_subjects": mean_of(list(lines.values())),
+        "ceiling_above_0": mean_of(every["score"][every["noise_ceiling_r2"] > 0]),
         "unclipped": mean_of(every["unclipped"]),
         "pearson_r": mean_of(every["pearson_r"]),
     }

@@ -109,6 +109,12 @@ class Challenge(ABC):
             If the two do not fit one another.
         """
 
+    def score_on(
+        self, measured: Mapping[Part, FloatArray], predicted: Mapping[Part, FloatArray], datasets: Sequence[Dataset]
+    ) -> ChallengeScore:
+        """Score as `score`, with what else the datasets hold that the rule counts with: nothing, unless overridden."""
+        return self.score(measured, predicted)
+
     def split(self, values: Mapping[Part, FloatArray], datasets: Sequence[Dataset]) -> dict[Part, FloatArray]:
         """Divide arrays by (subject, ROI), (n_test, ...), into the parts of a submission: they are, unless overridden.
 

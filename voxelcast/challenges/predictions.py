@@ -117,7 +117,7 @@ def score_predictions(path: Path, datasets: Sequence[Dataset], *, rule: str | No
     measured = scorer.split(_measured(datasets, pairs), datasets)
     if not predicted:
         predicted = challenge.read(path, {part: (y.shape[0], y.shape[-1]) for part, y in measured.items()})
-    return scorer.score(measured, predicted)
+    return scorer.score_on(measured, predicted, datasets)
 
 
 def _measured(datasets: Sequence[Dataset], pairs: Sequence[Part]) -> dict[Part, FloatArray]:

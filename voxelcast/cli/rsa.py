@@ -27,6 +27,11 @@ def rsa(analysis: Path, settings: tuple[str, ...], output: Path | None) -> None:
         f"({100 * config.interval.level:g} % interval {best.low:.3f} to {best.high:.3f}; best in "
         f"{100 * best.best_share:.0f} % of resamples)"
     )
+    if best.p_best == best.p_best:
+        click.echo(
+            f"stimuli shuffled: {best.shuffled_low:.3f} to {best.shuffled_high:.3f}; p = {best.p_value:.3g}, "
+            f"{best.p_best:.3g} as the best of all layers"
+        )
     if result.ceiling_low == result.ceiling_low:
         click.echo(f"noise ceiling: {result.ceiling_low:.3f} to {result.ceiling_high:.3f}")
     click.echo(f"results in {folder}: layers.csv, layers.png, rdms.npz")

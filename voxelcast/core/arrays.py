@@ -12,7 +12,6 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 ByteArray = NDArray[np.uint8]
-StrArray = NDArray[np.str_]
 
 
 def blocks(n: int, each_bytes: int, most_bytes: int) -> Iterator[slice]:

@@ -292,6 +292,13 @@ class Dataset(ABC):
             For ``split="test"`` where the test responses are not public (see ``has_test_responses``).
         """
 
+    def published_ceiling_r2(self, subject: str, roi: str) -> FloatArray | None:
+        """Noise ceiling of the mean responses to held-out stimuli that comes with the dataset, (n_voxels,).
+
+        The signal's share of their variance, from 0 to 1; NaN where unknown; None where there is none.
+        """
+        return None
+
     @abstractmethod
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Files whose bytes determine ``responses(subject, roi, ...)``: their hash goes into step keys."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from voxelcast.core.cost import Cost
 from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
+from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
@@ -26,7 +27,7 @@ from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, network_of, pool_index
@@ -53,6 +54,7 @@ _PARTS = {
     COMPRESS: "compression",
     JOIN: "compression",
     FIT: "fitting",
+    SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
 }
 """What the stages are called in the lines of an estimate."""
@@ -156,10 +158,18 @@ def estimate(plan: Plan, workers: int) -> Estimate:
         for pair in voxels
         for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
+    if config.control != "none":
+        costs[SHUFFLE] = costs[FIT] * config.shuffles
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
     pairs = min(workers, len(plan.pairs))
-    side_by_side = {READ: pairs, COMPRESS: workers, FIT: pairs, DIVIDE: workers}  # extraction's seconds have all cores
+    side_by_side = {
+        READ: pairs,
+        COMPRESS: workers,
+        FIT: pairs,
+        SHUFFLE: workers,
+        DIVIDE: workers,
+    }  # extraction's seconds have all cores
     left = [EXTRACT, JOIN, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
@@ -196,12 +206,12 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     if not sizes:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
-    if plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
-        return _reading_together(plan, sizes, voxels)
+    if plan.dataset.series is not None and plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
+        return *_reading_together(plan, sizes, voxels), []
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
-    seconds, held = [], 0
+    seconds, held, first = [], 0, None
     try:
         for pair in (smallest, *sharing):
             started = time.perf_counter()
@@ -209,7 +219,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
             if plan.dataset.has_test_responses:
                 found.append(plan.dataset.responses(*pair, "test"))
             seconds.append(time.perf_counter() - started)
-            voxels[pair] = found[0].n_voxels
+            voxels[pair], first = found[0].n_voxels, first or found[0]
             held = max(held, sum(responses.values.nbytes for responses in found))
     except (VoxelcastError, OSError):  # the step itself will say what is wrong
         return Cost(), voxels, []
@@ -217,16 +227,15 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
     for pair, size in sizes.items():
         voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    warnings = [] if plan.dataset.series is not None else _response_warnings(plan, smallest)
+    warnings = [] if first is None or plan.dataset.series is not None else _response_warnings(plan, first)
     return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
 
 
-def _response_warnings(plan: Plan, pair: Pair) -> list[str]:
-    responses = plan.dataset.responses(*pair)
-    mean, subject = responses.mean(), pair[0] if pair[0] in plan.fold_tables else ""
+def _response_warnings(plan: Plan, responses: ResponseSet) -> list[str]:
+    mean, subject = responses.mean(), responses.subject if responses.subject in plan.fold_tables else ""
     known = np.isfinite(mean).all(axis=0)
     said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
-    return [f"{' '.join(pair)}: {warning}" for warning in said]
+    return [f"{responses.subject} {responses.roi}: {warning}" for warning in said]
 
 
 def _reading_together(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan
@@ -44,6 +46,7 @@ class Finished:
     responses: Mapping[Pair, Step]
     layers: FoldedLayers
     fits: Mapping[Pair, Step]
+    controls: Mapping[Pair, Sequence[Step]]
     missing: Mapping[Pair, Missing]
     divided: Mapping[Pair, Step]
     undivided: Sequence[Failure]
@@ -62,8 +65,7 @@ class Finished:
             for network in self.plan.networks
             if network.card.weights.startswith("random")
         ]
-        if config.control == "shuffle":
-            notes.append("Control: the responses were shuffled over training stimuli; every score should be near 0.")
+        notes += self._control_notes()
         if config.compression_learns and config.compress.fit == "once":
             notes.append(
                 "Compression was fitted once on all training stimuli (as in 2021), so features of held-out folds went "
@@ -74,6 +76,8 @@ class Finished:
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
         notes += [*self._interval_notes(), *self.warnings(), *self._exchanged()]
+        drifts = {pair: self.read(step).json("facts")["drift"] for pair, step in self.responses.items()}
+        notes += [f"{' '.join(pair)}: {drift}" for pair, drift in drifts.items() if drift][:_NAMED]
         if config.selection.per == "voxel" or config.ensemble.method != "none":
             notes.append(_mixture_note(config))
         if config.search.metric != "pearson_r":
@@ -87,6 +91,43 @@ class Finished:
         if self.readable.broken:
             notes.append(f"{len(self.readable.broken)} stimuli could not be read and were left out.")
         return notes
+
+    def control_rows(self) -> list[dict[str, Any]]:
+        """Compare each score with those of shuffled responses; None where nothing could change places."""
+        rows = []
+        for pair, steps in self.controls.items():
+            score = self.read(self.fits[pair]).json("scores")["score"]
+            scores = [self.read(step).json("score") for step in steps]
+            there = np.array([one for one in scores if one is not None])
+            row: dict[str, Any] = {"subject": pair[0], "roi": pair[1], "score": score, "n_shuffles": len(there)}
+            if score is not None and there.size:
+                spread = {"mean": there.mean(), "sd": there.std(ddof=1), "low": there.min(), "high": there.max()}
+                row |= {f"shuffled_{name}": float(value) for name, value in spread.items()}
+                row["p_value"] = float(((there >= score).sum() + 1) / (len(there) + 1))
+            rows.append(row)
+        return rows
+
+    def _control_notes(self) -> list[str]:
+        """Say which scores lie outside those of shuffled responses."""
+        rows = self.control_rows()
+        if not rows:
+            return []
+        n = self.plan.config.shuffles
+        said: dict[str, list[str]] = {"above all": [], "among or below": [], "not compared with": []}
+        for row in rows:
+            if "p_value" not in row:
+                said["not compared with"].append(f"{row['subject']} {row['roi']}")
+                continue
+            where = "above all" if row["score"] > row["shuffled_high"] else "among or below"
+            low, high = row["shuffled_low"], row["shuffled_high"]
+            numbers = f"{row['score']:.3f}; shuffled {row['shuffled_mean']:.3f}, {low:.3f} to {high:.3f}"
+            said[where].append(f"{row['subject']} {row['roi']}: {numbers}")
+        return [
+            f"Control: {len(named)} of {len(rows)} scores are {where} those of {n} shuffles of the responses "
+            f"({_first_of(named)})."
+            for where, named in said.items()
+            if named
+        ]
 
     def warnings(self) -> list[str]:
         """Say where stimuli depend on each other, and where no voxel can be significant; once, if of several pairs."""

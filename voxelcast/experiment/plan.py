@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from voxelcast.experiment.steps.compress import (
     JoinJob,
     excluded_folds,
 )
+from voxelcast.experiment.steps.control import ControlJob
 from voxelcast.experiment.steps.extract import Readable, extract_steps, load, pool_index, table_step
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
@@ -43,7 +45,8 @@ READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers
 Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
-"""Stages, in the order of the work; layers are joined and variance is divided by experiments that ask for it."""
+SHUFFLE = "fit shuffled responses"
+"""Stages, in the order of the work; some are of experiments that ask for it."""
 
 
 class Plan:
@@ -259,9 +262,8 @@ class Plan:
         steps = {}
         for subject, roi in self.pairs:
             files = tuple(file_hash(path) for path in self.dataset.response_files(subject, roi))
-            handling = config.invalid_voxels, config.control, config.seed
-            n_train = len(self.dataset.train_stimuli)
-            job = ResponsesJob(config.dataset, files, ids, n_train, subject, roi, *handling)
+            n_train, handling = len(self.dataset.train_stimuli), config.invalid_voxels
+            job = ResponsesJob(config.dataset, files, ids, n_train, subject, roi, handling)
             steps[subject, roi] = Step(job, together=subject if self.dataset.reads_together else "")
         return steps
 
@@ -324,6 +326,18 @@ class Plan:
                 )
             )
             for pair, prepared in responses.items()
+        }
+
+    def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:
+        """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set."""
+        if self.config.control == "none":
+            return {}
+        settings = {
+            pair: {each.name: getattr(step.job, each.name) for each in fields(FitJob)} for pair, step in fits.items()
+        }
+        return {
+            pair: [Step(ControlJob(**given, shuffle=number)) for number in range(1, self.config.shuffles + 1)]
+            for pair, given in settings.items()
         }
 
     def partition_steps(

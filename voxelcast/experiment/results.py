@@ -16,7 +16,7 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
-from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
+from voxelcast.results.schema import CONTROL, EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
 from voxelcast.results.write import (
     EXAMPLE_FILE,
     JACKKNIFE_FILE,
@@ -30,6 +30,7 @@ from voxelcast.results.write import (
     write_predictions,
     write_table,
 )
+from voxelcast.scoring.ceiling import mean_noise_ceiling_r, normalised_mean
 from voxelcast.store.atomic import save_array, save_arrays, write_json
 from voxelcast.store.provenance import collect_provenance
 from voxelcast.store.result import StepResult
@@ -67,6 +68,8 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     )
     write_table(output, LAYERS, layers, pools=pools)
     _write_exclusions(finished, output)
+    if finished.controls:
+        write_table(output, CONTROL, finished.control_rows())
     notes = finished.notes()
     if no_submission := _write_submission(finished, output):
         notes.append(no_submission)
@@ -84,8 +87,8 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
         return named | {"missing": finished.missing[pair].reason}
     fit = finished.read(finished.fits[pair])
     result, voxels = fit.json("scores"), fit.arrays("voxels")
-    nested = _normalised(voxels, "pearson_r", "noise_ceiling_r")
-    held_out = _normalised(voxels, "held_out_r", "held_out_noise_ceiling_r")
+    nested = _normalised(voxels, "pearson_r", "")
+    held_out = _normalised(voxels, "held_out_r", "held_out_")
     row: dict[str, Any] = {**dict.fromkeys(SCORES.names()), **result, **named}
     row["held_out_low"], row["held_out_high"] = result.get("held_out_score_low"), result.get("held_out_score_high")
     row["noise_ceiling_r"], row["noise_normalised_r"] = nested
@@ -100,17 +103,19 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     return row
 
 
-def _normalised(voxels: Mapping[str, FloatArray], score: str, ceiling: str) -> tuple[float | None, float | None]:
-    """Mean ceiling over voxels, and mean score over mean ceiling (of the voxels that have both)."""
-    if ceiling not in voxels or not np.isfinite(voxels[ceiling]).any():
+def _normalised(voxels: Mapping[str, FloatArray], score: str, prefix: str) -> tuple[float | None, float | None]:
+    """Mean ceiling over voxels, and mean score over it (of the voxels that have both)."""
+    if f"{prefix}reliability" not in voxels:
         return None, None
-    mean_ceiling = float(np.nanmean(voxels[ceiling]))
+    reliability = voxels[f"{prefix}reliability"], voxels[f"{prefix}reliability_se"]
     if score not in voxels:
-        return mean_ceiling, None
-    both = np.isfinite(voxels[score]) & np.isfinite(voxels[ceiling])
-    if not both.any() or voxels[ceiling][both].mean() <= 0:
-        return mean_ceiling, None
-    return mean_ceiling, float(voxels[score][both].mean() / voxels[ceiling][both].mean())
+        return _none_if_nan(mean_noise_ceiling_r(*reliability)), None
+    ceiling, normalised = normalised_mean(voxels[score], *reliability)
+    return _none_if_nan(ceiling), _none_if_nan(normalised)
+
+
+def _none_if_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _write_predictions(output: Path, pair: Pair, fit: StepResult, readable: Readable) -> None:

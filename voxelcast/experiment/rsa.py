@@ -27,8 +27,8 @@ from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
-from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, rdm_noise_ceiling
-from voxelcast.scoring.settings import ResamplingSettings
+from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, permute_rdms, rdm_noise_ceiling, rdm_p_values
+from voxelcast.scoring.settings import ResamplingSettings, SignificanceSettings
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.lock import check_folder
@@ -50,6 +50,7 @@ class RsaSettings(SettingsFile):
     comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
     spatial_pool: str = "none"
     interval: ResamplingSettings = ResamplingSettings()
+    significance: SignificanceSettings = SignificanceSettings()
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)
     device: str = "cpu"
@@ -90,6 +91,8 @@ class LayerAgreement:
     """How well one layer agrees with the measured RDMs: the mean over subjects, and its bootstrap interval.
 
     ``best_share`` is the share of the resamples of stimuli (and subjects) in which this layer is the best.
+    ``shuffled_low`` and ``shuffled_high`` are the interval of the similarity when the stimuli of the measured RDMs are
+    shuffled; ``p_value`` and ``p_best`` are those of `rdm_p_values`; NaN without permutations.
     """
 
     network: str
@@ -98,6 +101,10 @@ class LayerAgreement:
     low: float
     high: float
     best_share: float
+    shuffled_low: float
+    shuffled_high: float
+    p_value: float
+    p_best: float
 
 
 @dataclass(frozen=True)
@@ -143,9 +150,13 @@ def _run(config: RsaSettings, output: Path, progress: Progress) -> RsaResult:
     tail = (1 - config.interval.level) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=0)
     share = np.bincount(resampled.argmax(axis=1), minlength=len(names)) / len(resampled)
+    control = np.full((4, len(names)), np.nan)
+    if n_permutations := config.significance.permutations:
+        permuted = permute_rdms(models, measured, config.comparison, n_permutations, seed)
+        control[:2], control[2:] = np.quantile(permuted, [tail, 1 - tail], axis=0), rdm_p_values(scores, permuted)
     rows = tuple(
         LayerAgreement(*name, *map(float, numbers))
-        for name, *numbers in zip(names, scores, low, high, share, strict=True)
+        for name, *numbers in zip(names, scores, low, high, share, *control, strict=True)
     )
     ceiling = rdm_noise_ceiling(measured, config.comparison) if len(measured) > 1 else (float("nan"), float("nan"))
     result = RsaResult(rows, *ceiling)

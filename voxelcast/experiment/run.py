@@ -19,7 +19,7 @@ from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, Plan, add_joined
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
@@ -158,13 +158,17 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     failed = {failure.step_id for failure in failures}
     responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
+    controls = plan.control_steps(fits)
+    shuffled = [step for each in controls.values() for step in each]
+    ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: responses[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *divisions.values()]
+    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *shuffled, *divisions.values()]
     layers = next(iter(tables.values()))[0]
-    finished = Finished(plan, readable, responses, layers, fits, missing, divisions, divided.failures, steps)
+    done = fits, controls, missing, divisions, divided.failures
+    finished = Finished(plan, readable, responses, layers, *done, steps)
     return finished, ran + fitted.n_run + divided.n_run
 
 
@@ -173,13 +177,15 @@ def config_text(settings: ExperimentSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+_ALL_HAVE = {"dataset", "encoders", "folds", "search", "interval"}
+"""Some of the settings that a run always writes, and a user's own file of that name seldom has all."""
+
+
 def check_output(settings: ExperimentSettings, output: Path) -> None:
     """Raise StoreError if ``output`` holds the results of other settings, or files that are not ours."""
     there = check_folder(output, "config.yaml", "an experiment's")
     if there is None:
         return
-    if not any((output / name).exists() for name in (FILE_NAME, "provenance.json", "steps")):
-        raise StoreError(f"output {output} holds a config.yaml that no run wrote; choose another folder with --output")
     difference = _first_difference(_read_settings(there), json.loads(json.dumps(settings.results_config())))
     if difference:
         raise StoreError(
@@ -196,6 +202,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise StoreError(f"{path} holds no experiment's settings; choose an empty or new folder with --output")
+    if not (found.keys() >= _ALL_HAVE or any(path.with_name(name).exists() for name in (FILE_NAME, "provenance.json"))):
+        raise StoreError(f"{path} is there, and no run wrote it; choose another folder with --output")
     try:
         whole: dict[str, Any] = json.loads(json.dumps(parse_config(found, str(path)).results_config()))
     except VoxelcastError:  # of a version with other settings: what differs is said all the same

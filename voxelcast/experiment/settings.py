@@ -85,6 +85,7 @@ class ExperimentSettings(SettingsFile):
     broken_stimuli: Literal["stop", "skip"] = "stop"
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
+    shuffles: int = Field(default=20, ge=5)
     compute: Annotated[ComputeSettings, NO_EFFECT] = ComputeSettings()
 
     @field_validator("delays")
@@ -124,6 +125,8 @@ class ExperimentSettings(SettingsFile):
                 f"share.components must be 0 with ensemble.method banded_ridge, got {self.share.components}; "
                 "take stacking, or share none"
             )
+        if self.control != "none" and not self.folds.nested:
+            raise ValueError("control=shuffle compares nested scores; set folds.nested=true, or control=none")
         if self.ensemble.joined and self.delays:
             raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
         return self

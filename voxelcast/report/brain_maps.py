@@ -23,6 +23,7 @@ from voxelcast.datasets.readers.geometry import volume_geometry
 from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import Pair, pair_name
 from voxelcast.results.write import PARTITION_FILE, VOXEL_FILE, pair_file
+from voxelcast.scoring.ceiling import noise_normalised_r
 from voxelcast.store.atomic import write_bytes
 
 FOLDER: Final = "brain_maps"
@@ -67,8 +68,8 @@ BrainMap = VolumeMap | SurfaceMap
 def read_voxels(output: Path, dataset: Dataset) -> dict[str, dict[str, dict[str, FloatArray]]]:
     """Read the per-voxel values of an output folder, of ``voxelcast run`` or ``voxelcast score``.
 
-    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` = r / noise_ceiling_r,
-    NaN where the ceiling is 0, added. Raises MissingFileError if there are none of the dataset's
+    Arrays have the shape (n_voxels,), by subject, ROI and quantity, with ``noise_normalised_r`` added
+    (:func:`voxelcast.scoring.ceiling.noise_normalised_r`). Raises MissingFileError if there are none of the dataset's
     subjects and ROIs.
     """
     found: dict[str, dict[str, dict[str, FloatArray]]] = {}
@@ -93,10 +94,9 @@ def _read_pair(output: Path, pair: Pair) -> dict[str, FloatArray]:
 def _normalised(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     normalised = {}
     for prefix, score in (("", "pearson_r"), ("held_out_", "held_out_r")):
-        ceiling = values.get(f"{prefix}noise_ceiling_r")
-        if ceiling is not None and score in values:
-            out = np.full(ceiling.shape, np.nan)
-            normalised[f"{prefix}noise_normalised_r"] = np.divide(values[score], ceiling, out=out, where=ceiling > 0)
+        if f"{prefix}reliability" in values and score in values:
+            reliability = values[f"{prefix}reliability"], values[f"{prefix}reliability_se"]
+            normalised[f"{prefix}noise_normalised_r"] = noise_normalised_r(values[score], *reliability)
     return normalised
 
 

@@ -119,8 +119,8 @@ SCORES: Final = Table(
         Column("gain_high", "number", "upper end of the interval of the gain", "Pearson r", needed=False),
         Column("n_significant_voxels", "count", "voxels with `q_value` at most `significance.alpha`", "voxels"),
         Column("exchanged", "text", "what permutations exchanged and intervals resampled", needed=False),
-        Column("noise_ceiling_r", "number", "the highest r a model could reach given the noise", "Pearson r"),
-        Column("noise_normalised_r", "number", "mean score over mean ceiling"),
+        Column("noise_ceiling_r", "number", "mean over voxels of the highest r a model could reach", "Pearson r"),
+        Column("noise_normalised_r", "number", "mean score over mean ceiling: 1 for a perfect model"),
         Column("held_out_score", "number", "`score` on held-out stimuli", "Pearson r"),
         Column("held_out_low", "number", "lower end of its interval", "Pearson r"),
         Column("held_out_high", "number", "upper end of its interval", "Pearson r"),
@@ -186,7 +186,23 @@ VARIANCE_PARTITIONING: Final = Table(
         Column("noise_ceiling_r2", "number", "the most that any model can explain, same voxels", "R2"),
     ),
 )
-TABLES: Final = {table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING)}
+CONTROL: Final = Table(
+    "control.csv",
+    "a subject x ROI with `control: shuffle`",
+    (
+        *_PAIR,
+        Column("score", "number", "of the responses as they are", "Pearson r"),
+        Column("n_shuffles", "count", "shuffles of the responses; 0 where nothing could change places"),
+        Column("shuffled_mean", "number", "mean score of the shuffles", "Pearson r"),
+        Column("shuffled_sd", "number", "their standard deviation", "Pearson r"),
+        Column("shuffled_low", "number", "the lowest", "Pearson r"),
+        Column("shuffled_high", "number", "the highest", "Pearson r"),
+        Column("p_value", "number", "(shuffles that score at least as high + 1) / (shuffles + 1)"),
+    ),
+)
+TABLES: Final = {
+    table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, CONTROL)
+}
 """Tables of an experiment's output, by file."""
 
 PREDICTED_STIMULI: Final = Table(
@@ -216,5 +232,9 @@ RSA_LAYERS: Final = Table(
         Column("low", "number", "lower end of the bootstrap interval over stimuli (and subjects)"),
         Column("high", "number", "upper end of that interval"),
         Column("best_share", "number", "share of the resamples in which this layer is the best"),
+        Column("shuffled_low", "number", "lower end of the similarity with the stimuli shuffled"),
+        Column("shuffled_high", "number", "upper end of that interval"),
+        Column("p_value", "number", "permutation test of this layer"),
+        Column("p_best", "number", "the same against the best of all layers in each permutation"),
     ),
 )

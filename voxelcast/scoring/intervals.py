@@ -31,11 +31,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from scipy.stats import t as student_t
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, StrArray, blocks
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.scoring.correlation import centred_pair, checked_pair, cross_validated_r
 
@@ -234,13 +235,13 @@ class Jackknife:
     ----------
     without : ndarray of shape (n_units,)
         The pooled r, mean over voxels, without the unit.
-    units : ndarray of shape (n_units,) of str
-        Ids of the stimuli, or names of the groups.
+    units : ndarray of shape (n_units,), uint64
+        Hashes of the stimuli's ids, or of the groups' names.
     n_folds : int
     """
 
     without: FloatArray
-    units: StrArray
+    units: IntArray
     n_folds: int
 
 
@@ -259,8 +260,10 @@ def score_without(Y: FloatArray, P: FloatArray, judged: Judged, ids: Sequence[st
     scored = np.isfinite(cross_validated_r(Y, P, judged.fold_ids, own_baseline=judged.own_baseline))
     if units.reason or not scored.any():
         return None
-    names = np.asarray(ids) if judged.groups is None else np.unique(np.asarray(judged.groups))
-    return Jackknife(_replicates(Y, P, judged, units, scored)[0], names.astype(str), units.n_folds)
+    names = ids if judged.groups is None else np.unique(np.asarray(judged.groups)).tolist()
+    hashes = [int.from_bytes(blake2b(str(name).encode(), digest_size=8).digest()) for name in names]
+    without, _ = _replicates(Y, P, judged, units, scored)
+    return Jackknife(without, np.array(hashes, dtype=np.uint64), units.n_folds)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from voxelcast.core.checks import check_finite, check_option
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.core.seeds import generator
 
+# Two permutations that come to the same order of values may differ by the rounding of their sums.
+_TIE = 1e-12
 COMPARISONS = ("spearman", "kendall_tau_a", "pearson")
 
 
@@ -151,3 +153,70 @@ def bootstrap_rdms(
         similarity = compare_rdms(rdms[:n_models], rdms[n_models:], method)
         scores[resample] = similarity[:, people].mean(axis=1)
     return scores
+
+
+def permute_rdms(
+    models: FloatArray, measured: FloatArray, method: str = "spearman", n_permutations: int = 1000, seed: int = 0
+) -> FloatArray:
+    """Shuffle the stimuli of the measured RDMs and compare them with the models' again.
+
+    Rows and columns of an RDM are moved together, the same way for all subjects: its entries are not exchangeable, as
+    each stimulus is in n_stimuli - 1 of them, and its stimuli are, if the model says nothing of them [1]_. Raises
+    OptionError if ``n_permutations`` is below 1; else errors as `compare_rdms`.
+
+    Parameters
+    ----------
+    models : ndarray of shape (n_models, n_pairs)
+    measured : ndarray of shape (n_subjects, n_pairs)
+    method : str
+        See `compare_rdms`.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_permutations, n_models)
+        Mean similarity over subjects; the same permutations for all models.
+    """
+    if n_permutations < 1:
+        raise OptionError(f"n_permutations must be at least 1; got {n_permutations}")
+    linear = method != "kendall_tau_a"
+    if linear:
+        compare_rdms(models, measured, method)  # checks them
+        # The mean over subjects of correlations is the product with the mean of their unit vectors.
+        models, measured = _unit_rows(models, method), _unit_rows(measured, method).mean(axis=0, keepdims=True)
+    squares = np.stack([squareform(rdm, checks=False) for rdm in measured])
+    n_stimuli = squares.shape[1]
+    upper = np.triu_indices(n_stimuli, 1)
+    rng = generator(seed, "permutation", "rdm")
+    scores = np.empty((n_permutations, len(models)))
+    for permutation in range(n_permutations):
+        order = rng.permutation(n_stimuli)
+        shuffled = squares[:, order[upper[0]], order[upper[1]]]
+        scores[permutation] = models @ shuffled[0] if linear else compare_rdms(models, shuffled, method).mean(axis=1)
+    return scores
+
+
+def rdm_p_values(scores: FloatArray, permuted: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Count how often shuffled stimuli agree at least as well as the true ones.
+
+    One-sided, the true order counted as one of the permutations, ``p = (b + 1) / (n_permutations + 1)``. The second
+    takes the best of all models in each permutation, so that the probability that any model without agreement is below
+    alpha is alpha at most: it is the one for a model that was chosen for being the best.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_models,)
+        Mean similarity over subjects.
+    permuted : ndarray of shape (n_permutations, n_models)
+        See `permute_rdms`.
+
+    Returns
+    -------
+    p, p_best : ndarray of shape (n_models,)
+        NaN for a model without a score.
+    """
+    best = np.where(np.isnan(permuted), -np.inf, permuted).max(axis=1, keepdims=True)
+    p, p_best = (
+        np.where(np.isnan(scores), np.nan, ((among >= scores - _TIE).sum(axis=0) + 1) / (len(permuted) + 1))
+        for among in (permuted, best)
+    )
+    return p, p_best

@@ -162,8 +162,9 @@ def variance_parts(
         has fewer than two groups.
     """
     Y = np.asarray(Y, dtype=np.float64)
-    for name, values in (("responses", Y), *(("predictions", P) for P in predictions.values())):
-        check_finite(name, values, "leave out those stimuli")
+    check_finite("responses", Y, "leave out those stimuli")
+    for P in predictions.values():
+        check_finite("predictions", P, "leave out those stimuli")
     models = {sets: fold_r2(Y, predictions[sets], judged.fold_ids) for sets in sorted(predictions, key=_order)}
     values = _named(models)
     known = np.isfinite(next(iter(models.values())))

@@ -74,7 +74,12 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
 
 def _in_folder(folder: Path, recursive: bool) -> list[PurePosixPath]:
     files = folder.rglob("*") if recursive else folder.iterdir()
-    there = [PurePosixPath(path.relative_to(folder)) for path in files if path.is_file()]
+    there = []
+    for path in files:
+        if path.is_file():
+            there.append(PurePosixPath(path.relative_to(folder)))
+        elif is_media(path.name) and not path.is_dir():
+            raise DataError(f"{path} is no plain file (a pipe, a device, or a link to nothing); remove it")
     return [path for path in there if not any(part.startswith(".") for part in path.parts)]
 
 

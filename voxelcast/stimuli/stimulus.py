@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -54,12 +55,19 @@ class Stimulus:
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
+        return b"".join(self.pieces())
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read the whole file, some bytes at a time; raises StimulusError where a zip archive has it damaged."""
         if self.member is None:
-            return self.path.read_bytes()
+            with self.path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    yield piece
+            return
         try:
             with reading(self.name, f"a file of {self.path.name}"):
                 archive = _archive(self.path, self.path.stat().st_mtime_ns)
-                return b"".join(unpack(archive, archive.getinfo(self.member), self.name))
+                yield from unpack(archive, archive.getinfo(self.member), self.name)
         except (DataError, UnsafeFileError) as error:
             raise StimulusError(str(error)) from error
 
@@ -87,9 +95,11 @@ class Stimulus:
 @lru_cache(maxsize=1 << 20)
 def _content_hash(file: Stimulus, mtime_ns: int) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    with file.open() as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
+    try:
+        for piece in file.pieces():
+            digest.update(piece)
+    except StimulusError as error:  # said where it is decoded, so that it can be left out
+        digest.update(str(error).encode())
     return digest.hexdigest()
 
 

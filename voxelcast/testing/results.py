@@ -140,7 +140,8 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             ceiling = np.clip(rng.normal(0.45, 0.1, n_voxels), 0.05, 0.95)
             test = r + rng.normal(0, 0.03, n_voxels)
             arrays: dict[str, Any] = {"pearson_r": r}
-            arrays |= {"noise_ceiling_r": ceiling} if made.ceilings else {}
+            share = {"reliability": ceiling**2, "reliability_se": np.full(n_voxels, 0.001)}
+            arrays |= {"noise_ceiling_r": ceiling, **share} if made.ceilings else {}
             arrays |= {"held_out_r": test} if made.held_out else {}
             np.savez(pair_file(output, VOXEL_FILE, (subject, roi)), **arrays)
             m = float(r.mean())

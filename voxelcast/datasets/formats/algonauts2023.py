@@ -71,6 +71,11 @@ def response_path(folder: Path, side: Hemisphere, split: Split) -> Path:
     return folder / f"{name}_split" / f"{name}_fmri" / f"{side}_{name}_fmri.npy"
 
 
+def ceiling_path(folder: Path, side: Hemisphere) -> Path:
+    """Name the file of the organisers' noise ceilings in one hemisphere."""
+    return folder / "test_split" / "noise_ceiling" / f"{side}_noise_ceiling.npy"
+
+
 def mask_path(folder: Path, side: Hemisphere, name: str, mesh: str = "challenge") -> Path:
     """Name the file that says which vertices belong to which ROI of a class (or to ``all-vertices``)."""
     return folder / "roi_masks" / f"{side}.{name}_{mesh}_space.npy"
@@ -162,7 +167,8 @@ class Algonauts2023Dataset(Dataset):
     -----
     Responses to the test images are not part of the release. Where they were made from NSD, put them beside the test
     images, as ``test_split/test_fmri/lh_test_fmri.npy`` (n_test, n_vertices) or, for noise ceilings,
-    (n_test, n_repetitions, n_vertices).
+    (n_test, n_repetitions, n_vertices). The organisers' noise ceilings, ``test_split/noise_ceiling/
+    lh_noise_ceiling.npy`` (n_vertices,), are read where they are there.
 
     References
     ----------
@@ -267,12 +273,39 @@ class Algonauts2023Dataset(Dataset):
         values: FloatArray = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
         return ResponseSet(subject, roi, self.stimulus_ids(split), values, self.facts.unit)
 
+    def published_ceiling_r2(self, subject: str, roi: str) -> FloatArray | None:
+        """Read the organisers' noise ceilings of an ROI, left hemisphere first; None where they are not there."""
+        self.check_roi(subject, roi)
+        if not self._has_ceilings:
+            return None
+        parts = []
+        for side, vertices in self._vertices[roi].items():
+            path, n = ceiling_path(self.subject_folder, side), self._n_vertices[HEMISPHERES.index(side)]
+            ceiling = open_npy(path, "noise ceiling")
+            if ceiling.shape != (n,):
+                raise ShapeError(f"{path} must have shape (n_vertices={n},); got {ceiling.shape}; get it again")
+            ceiling = as_response_values(ceiling, str(path))
+            if (ceiling < 0).any() or (ceiling > 1).any():
+                low, high = np.nanmin(ceiling), np.nanmax(ceiling)
+                raise DataError(
+                    f"{path} must hold shares of variance from 0 to 1; got {low:g} to {high:g}; divide percent by 100, "
+                    "and square ceilings in units of r"
+                )
+            parts.append(ceiling[vertices])
+        return np.concatenate(parts)
+
+    @property
+    def _has_ceilings(self) -> bool:
+        return any(ceiling_path(self.subject_folder, side).is_file() for side in HEMISPHERES)
+
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the responses of the hemispheres that the ROI lies on, and the masks that it is read from."""
         self.check_roi(subject, roi)
         sides, areas = parts_of(roi)
         folder = self.subject_folder
         files = [response_path(folder, side, split) for split in self._arrays for side in sides]
+        if self.has_test_responses and self._has_ceilings:
+            files += [ceiling_path(folder, side) for side in sides]
         for roi_class in dict.fromkeys(CLASS_OF[area] for area in areas or ()):
             files += [mask_path(folder, side, roi_class) for side in sides]
             files.append(mapping_path(folder, roi_class))

@@ -7,6 +7,7 @@ Surface files come in pairs, one per hemisphere; ``{hemi}`` in a name stands for
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import warnings
 from abc import ABC, abstractmethod
@@ -391,6 +392,17 @@ def import_nibabel() -> ModuleType:
     return module
 
 
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Say nothing of what nibabel logs and warns of: it is in the error, or was mended."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.disabled = before
+
+
 def load_image(path: Path, what: str) -> Any:
     """Open a NIfTI, CIFTI or GIFTI file with nibabel.
 
@@ -399,9 +411,7 @@ def load_image(path: Path, what: str) -> Any:
     """
     nibabel = import_nibabel()
     check_file(path, what)
-    # What nibabel logs and warns of is in the error, or was mended.
-    quiet = nibabel.imageglobals.LoggingOutputSuppressor()
-    with reading(f"{what} {path}", _KIND), quiet, warnings.catch_warnings(action="ignore"):
+    with reading(f"{what} {path}", _KIND), _quiet(nibabel.imageglobals.logger):
         try:
             image = nibabel.load(path)
         except nibabel.filebasedimages.ImageFileError:

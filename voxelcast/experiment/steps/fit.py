@@ -73,20 +73,7 @@ class FitJob(PairJob):
         """
         responses, stimuli = context.read(self.responses), self.stimuli
         train, valid = valid_responses(responses, stimuli.train_rows)
-        sharing = None
-        if self.share.components:
-            others = [valid_responses(context.read(one), stimuli.train_rows)[0] for one in self.sharers]
-            sharing = Sharing(self.share.components, others)
-        around = PairContext(
-            (self.subject, self.roi),
-            self.truncate,
-            self._n_delays,
-            sharing,
-            {roi: valid_responses(context.read(one), stimuli.train_rows)[0] for roi, one in self.experts},
-            [checked_atlas(atlas, len(valid), self.name)[valid] for atlas in self.atlases],
-            self._is_series,
-        )
-        results = [self._searched(train, number, around, context) for number in range(len(self.partitions))]
+        results = self.search(train, valid, context)
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
         writer.array("predictions", _spread(result.predictions, valid, fallback))
@@ -127,6 +114,23 @@ class FitJob(PairJob):
         writer.arrays("voxels", voxels)
         writer.json("scores", row)
         shutil.rmtree(context.scratch, ignore_errors=True)
+
+    def search(self, train: FloatArray, valid: BoolArray, context: StepContext) -> list[PairResult]:
+        """Search with each partition into folds for what predicts ``train``, (n_train, n_valid_voxels)."""
+        rows, sharing = self.stimuli.train_rows, None
+        if self.share.components:
+            others = [valid_responses(context.read(one), rows)[0] for one in self.sharers]
+            sharing = Sharing(self.share.components, others)
+        around = PairContext(
+            (self.subject, self.roi),
+            self.truncate,
+            self._n_delays,
+            sharing,
+            {roi: valid_responses(context.read(one), rows)[0] for roi, one in self.experts},
+            [checked_atlas(atlas, len(valid), self.name)[valid] for atlas in self.atlases],
+            self._is_series,
+        )
+        return [self._searched(train, number, around, context) for number in range(len(self.partitions))]
 
     @property
     def _pools(self) -> tuple[str, ...]:

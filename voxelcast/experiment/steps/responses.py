@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,14 +12,13 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
-from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.scoring.ceiling import noise_ceiling_r
+from voxelcast.scoring.ceiling import reliability
 from voxelcast.scoring.correlation import constant_columns
-from voxelcast.scoring.variance import explainable_variance, ncsnr, noise_ceiling_r2, repetition_counts
+from voxelcast.scoring.variance import explainable_variance
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.result import ResultWriter, StepResult
 
@@ -52,8 +51,6 @@ class ResponsesJob(PairJob):
     subject: str
     roi: str
     invalid_voxels: Literal["stop", "exclude"]
-    control: Literal["none", "shuffle"]
-    seed: int
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the responses.
@@ -87,20 +84,26 @@ class ResponsesJob(PairJob):
             raise DataError(
                 f"{subject} {roi}: none of {train.n_voxels} voxels can be used ({first}); leave this ROI out"
             )
-        if self.control == "shuffle":
-            mean = mean[generator(self.seed, "control", subject, roi).permutation(len(mean))]
         writer.array("train", mean)
         writer.array("valid", valid)
-        writer.arrays("ceilings", ceilings(train.values, self.seed))
+        found, drift = ceilings(train.values)
+        writer.arrays("ceilings", found)
         if test is not None:
             writer.array("test", test.mean())
-            writer.arrays("test_ceilings", ceilings(test.values, self.seed))
+            found, held_out_drift = ceilings(test.values)
+            drift = drift or held_out_drift
+            published = source.published_ceiling_r2(subject, roi)
+            if published is not None:
+                shares = {"noise_ceiling_r2": published, "reliability": published}
+                found |= shares | {"noise_ceiling_r": np.sqrt(published), "reliability_se": np.zeros(len(published))}
+            writer.arrays("test_ceilings", found)
         facts = {
             "subject": subject,
             "roi": roi,
             "unit": train.unit,
             "n_voxels": train.n_voxels,
             "n_repetitions": train.n_repetitions,
+            "drift": drift,
             "invalid": {str(voxel): reason for voxel, reason in reasons.items()},
         }
         writer.json("facts", facts)
@@ -166,19 +169,20 @@ def spread(values: FloatArray, valid: BoolArray) -> FloatArray:
     return full
 
 
-_CEILINGS: dict[str, Callable[[FloatArray, int], FloatArray]] = {
-    "noise_ceiling_r": lambda values, seed: noise_ceiling_r(values, seed=seed),
-    "noise_ceiling_r2": lambda values, _: noise_ceiling_r2(ncsnr(values), repetition_counts(values)),
-    "explainable_variance": lambda values, _: explainable_variance(values),
-}
+def ceilings(values: FloatArray) -> tuple[dict[str, FloatArray], str]:
+    """Estimate how well each voxel's mean response could be predicted, and say where it drifts over repetitions.
 
-
-def ceilings(values: FloatArray, seed: int, names: Sequence[str] = tuple(_CEILINGS)) -> dict[str, FloatArray]:
-    """Compute how well each voxel's mean response could be predicted, as r, R2 and explainable variance.
-
-    ``values`` has the shape (n_stimuli, n_repetitions, n_voxels); with fewer than two repetitions nothing is known.
+    ``values`` has the shape (n_stimuli, n_repetitions, n_voxels). The arrays, (n_voxels,), are ``noise_ceiling_r`` and
+    its square, ``noise_ceiling_r2``, the ``reliability`` that they are clipped from with its standard error, and
+    ``explainable_variance``; NaN with fewer than two repetitions.
     """
-    if values.shape[1] < 2:
-        return {name: np.full(values.shape[2], np.nan) for name in names}
     values = np.where(np.isfinite(values), values, np.nan)
-    return {name: _CEILINGS[name](values, seed) for name in names}
+    found = reliability(values)
+    arrays = {
+        "noise_ceiling_r": found.ceiling_r,
+        "noise_ceiling_r2": found.ceiling_r**2,
+        "explainable_variance": explainable_variance(values),
+        "reliability": found.share,
+        "reliability_se": found.se,
+    }
+    return arrays, found.drift()

@@ -29,10 +29,10 @@ def open_npy(path: Path, what: str, *, mapped: bool = False, shown: str | None =
     called = shown or str(path)
     with reading(called, ".npy"), path.open("rb") as file:
         size = path.stat().st_size
-        if not mapped:
-            return _read(file, size, called)
-        _, _, dtype, _ = _head(file, size, called)
-        return cast(NDArray[Any], np.load(path, mmap_mode="r" if dtype.itemsize else None, allow_pickle=False))
+        if mapped and _head(file, size, called)[-1]:
+            return cast(NDArray[Any], np.load(path, mmap_mode="r", allow_pickle=False))
+        file.seek(0)
+        return _read(file, size, called)
 
 
 def read_npz(path: Path, what: str, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from math import ceil, prod
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.errors import DataError, UnsafeFileError
-from voxelcast.store.readers.guard import check_claim, check_file, reading
+from voxelcast.store.readers.guard import FREE_BYTES, MOST_RATIO, check_claim, check_file, reading
 
 
 @contextmanager
@@ -21,8 +25,40 @@ def opened_hdf5(path: Path, what: str, remedy: str = "get or write it again", ki
     import h5py
 
     check_file(path, what, remedy)
-    with reading(path, kind, remedy), h5py.File(path, "r", locking=False) as file:
-        yield file
+    with reading(path, kind, remedy):
+        facts = path.stat()
+        if multiprocessing.parent_process() is None:  # for a worker, the process that drives has looked
+            _check_survived(path.resolve(), facts.st_mtime_ns, facts.st_size)
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+
+
+_LOOK = """
+import sys, h5py
+most = int(sys.argv[2])
+def look(name, item):
+    if isinstance(item, h5py.Dataset) and item.size and not item.external and not item.is_virtual:
+        if item.size * item.dtype.itemsize <= most:
+            for start in range(0, len(item) if item.shape else 1, 1000):
+                item[start : start + 1000] if item.shape else item[()]
+with h5py.File(sys.argv[1], "r", locking=False) as file:
+    file.visititems(look)
+"""
+
+
+@lru_cache(maxsize=256)
+def _check_survived(path: Path, mtime_ns: int, size: int) -> None:
+    """Read a file in a process of its own: what is damaged can end the process that the HDF5 library is in.
+
+    Raises OSError for a file that does so, or takes for ever; whatever else is wrong is said when it is read here.
+    """
+    command = [sys.executable, "-I", "-c", _LOOK, str(path), str(max(FREE_BYTES, MOST_RATIO * size))]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=60 + size / 1e6)
+    except subprocess.TimeoutExpired:
+        raise OSError("reading it does not end") from None
+    if done.returncode < 0:
+        raise OSError(f"damaged: reading it ends a process by signal {-done.returncode}")
 
 
 def dataset_of(file: Any, name: str) -> Any:
