@@ -66,6 +66,7 @@ WITHOUT_EFFECT = {
     "name": "names the experiment",
     "networks.label": "names the network in the results, where steps have it as a name",
     "networks.licence": "is shown",
+    "interval.resamples": "of rsa's bootstrap alone",
     "compute.device": "where work runs",
     "compute.workers": "where work runs",
     "compute.gpus": "where work runs",

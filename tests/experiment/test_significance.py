@@ -84,7 +84,6 @@ def test_off_and_impossible(tmp_path: Path) -> None:
     notes = json.loads((tmp_path / "runs" / "notes.json").read_text())
     assert any(note.startswith("ann all: No voxel can be significant: no folds can change places") for note in notes)
     said = "Permutations exchange nothing; intervals resample whole groups, of which there are 4."
-    assert said in notes
     assert read_table(tmp_path / "runs" / "scores.csv")[0]["exchanged"] == said
     assert said in (tmp_path / "runs" / "report.html").read_text()
     (said,) = [

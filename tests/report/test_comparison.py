@@ -42,11 +42,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             output / "scores.csv", index=False
         )
         rng = np.random.default_rng(len(made))
-        (output / "jackknife").mkdir()
+        arrays = {}
         for roi in ROIS:  # b saw V1's stimuli only
             for subject in ["a", "b"] if roi == "V1" else ["a"]:
-                arrays = {"without": rng.standard_normal(20) / 100, "units": np.arange(20), "n_folds": 1}
-                np.savez(output / "jackknife" / f"{subject}_{roi}.npz", **arrays)
+                arrays[f"{subject}_{roi}/without"] = rng.standard_normal(20) / 100
+                arrays |= {f"{subject}_{roi}/units": np.arange(20), f"{subject}_{roi}/n_folds": np.array(1)}
+        np.savez(output / "jackknife.npz", **arrays)
         with (output / "config.yaml").open("a") as file:
             yaml.safe_dump({"networks": [{"name": network, "layers": "all"}], "compress": {"method": method}}, file)
         made.append(output)

@@ -115,15 +115,14 @@ def read_folds(
     folds : dict of subject to dict of stimulus id to fold
         The subject is empty where the table holds for all.
     """
-    table = read_table(path, ("fold",))
-    column = "run" if runs and "run" in table.names else "stimulus_id"
+    column = "run" if runs and "run" in read_table(path, ("fold",)).names else "stimulus_id"
     table = read_table(path, (column, "fold"))
     own = "subject" in table.names
-    rows = list(zip(table.column(column), table.column("fold"), strict=True))
+    owners = table.column("subject") if own else [""] * len(table.rows)
+    rows = list(zip(owners, table.column(column), table.column("fold"), strict=True))
     folds = {}
     for subject in subjects if own else ("",):
-        whose = table.column("subject") if own else [""] * len(rows)
-        mine = [row for row, of in zip(rows, whose, strict=True) if of == nfc(subject)]
+        mine = [(name, fold) for owner, name, fold in rows if owner == nfc(subject)]
         where = f"{path.name}{f' (subject {subject})' if own else ''}"
         check_unique([name for name, _ in mine], where)
         given = dict(mine)

@@ -117,11 +117,11 @@ class Estimate:
         return [
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
             f"{layers} layers{several}",
-            *self.data,
             f"estimate: {duration(sum(parts.values()))} ({each}), "
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *self.data,
             *(f"warning: {warning}" for warning in self.warnings),
         ]
 
@@ -207,7 +207,7 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
     if plan.dataset.series is not None and plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
-        return *_reading_together(plan, sizes, voxels), []
+        return _reading_together(plan, sizes, voxels)
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
     sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]

@@ -75,7 +75,7 @@ class Finished:
             notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
-        notes += [*self._interval_notes(), *self.warnings(), *self._exchanged()]
+        notes += [*self._interval_notes(), *self.warnings()]
         drifts = {pair: self.read(step).json("facts")["drift"] for pair, step in self.responses.items()}
         notes += [f"{' '.join(pair)}: {drift}" for pair, drift in drifts.items() if drift][:_NAMED]
         if config.selection.per == "voxel" or config.ensemble.method != "none":
@@ -137,11 +137,6 @@ class Finished:
                 if said:
                     found.setdefault(_NUMBERS.sub("", said), []).append(f"{' '.join(pair)}: {said}")
         return [f"{said[0]} So of {len(said)} subject x ROI." if len(said) > 1 else said[0] for said in found.values()]
-
-    def _exchanged(self) -> list[str]:
-        """Say what permutations exchanged and intervals resampled."""
-        said = [result.get("exchanged", result.get("held_out_exchanged", "")) for _, result in self._results()]
-        return [one for one in dict.fromkeys(said) if one]
 
     def _results(self) -> list[tuple[Pair, dict[str, Any]]]:
         return [(pair, self.read(step).json("scores")) for pair, step in self.fits.items()]

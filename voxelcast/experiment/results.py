@@ -16,7 +16,17 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
-from voxelcast.results.schema import CONTROL, EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Pair
+from voxelcast.results.schema import (
+    CONTROL,
+    EXCLUSIONS,
+    LAYERS,
+    SCORES,
+    SEARCH,
+    VARIANCE_PARTITIONING,
+    WEIGHTS,
+    Pair,
+    pair_name,
+)
 from voxelcast.results.write import (
     EXAMPLE_FILE,
     JACKKNIFE_FILE,
@@ -50,11 +60,13 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     for table, file in ((SEARCH, "search.csv"), (WEIGHTS, "weights.csv")):
         parts = [fit.text(file) for fit in fits.values()]
         write_joined(output, table, parts, pools=pools, n_folds=n_folds)
+    jackknife: dict[str, FloatArray] = {}
+    for pair, fit in fits.items():
+        jackknife |= {f"{pair_name(*pair)}/{name}": array for name, array in fit.arrays("jackknife").items()}
+    save_arrays(output / JACKKNIFE_FILE, jackknife)
     for pair, fit in fits.items():
         save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
         save_arrays(pair_file(output, VOXEL_FILE, pair), fit.arrays("voxels"))
-        if "jackknife/without" in fit:
-            save_arrays(pair_file(output, JACKKNIFE_FILE, pair), fit.arrays("jackknife"))
         _write_predictions(output, pair, fit, finished.readable)
         responses = finished.read(finished.responses[pair])
         write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, finished.readable)

@@ -28,7 +28,7 @@ from voxelcast.results.schema import RSA_LAYERS
 from voxelcast.results.write import write_table
 from voxelcast.scoring.rdm import DISSIMILARITIES
 from voxelcast.scoring.rdm_comparison import bootstrap_rdms, compare_rdms, permute_rdms, rdm_noise_ceiling, rdm_p_values
-from voxelcast.scoring.settings import ResamplingSettings, SignificanceSettings
+from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.store.atomic import save_arrays, write_json, write_text
 from voxelcast.store.lock import check_folder
@@ -49,7 +49,7 @@ class RsaSettings(SettingsFile):
     dissimilarity: Literal["correlation", "euclidean"] = "correlation"
     comparison: Literal["spearman", "kendall_tau_a", "pearson"] = "spearman"
     spatial_pool: str = "none"
-    interval: ResamplingSettings = ResamplingSettings()
+    interval: IntervalSettings = IntervalSettings()
     significance: SignificanceSettings = SignificanceSettings()
     resample_subjects: bool = True
     seed: int = Field(default=0, ge=0)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
-from voxelcast.results.schema import TABLES, Pair
+from voxelcast.results.schema import TABLES, Pair, pair_name
 from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.readers.arrays import read_npz
 from voxelcast.store.readers.guard import read_text, reading
@@ -114,6 +114,12 @@ class Results:
         )
 
     @property
+    def exchanged(self) -> tuple[str, ...]:
+        """What permutations exchanged and intervals resampled, a sentence or two each; empty in earlier outputs."""
+        said = self.scores.get("exchanged", ())
+        return tuple(dict.fromkeys(one for one in said if isinstance(one, str) and one))
+
+    @property
     def interval_name(self) -> str:
         """What the intervals are called, e.g. ``"95 % interval"``."""
         interval = self.config.get("interval")
@@ -198,7 +204,7 @@ def read_results(output: Path | str) -> Results:
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
         examples=_read_pairs(output, pairs, EXAMPLE_FILE),
-        jackknife=_read_pairs(output, pairs, JACKKNIFE_FILE),
+        jackknife=_read_jackknife(output, pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
@@ -261,9 +267,19 @@ def _read_pairs(output: Path, pairs: list[Pair], name: str) -> dict[Pair, dict[s
     return {pair: arrays for pair, arrays in found.items() if arrays}  # the report says for how many there are none
 
 
+def _read_jackknife(output: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
+    arrays, found = read_arrays(output / JACKKNIFE_FILE), dict[Pair, dict[str, FloatArray]]()
+    for pair in pairs:
+        start = f"{pair_name(*pair)}/"
+        if of_pair := {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}:
+            found[pair] = of_pair
+    return found
+
+
 def read_arrays(path: Path) -> dict[str, FloatArray]:
     """Read the named arrays of an .npz file; none where there is no such file. Raises DataError if it is damaged."""
     if not path.is_file():
         return {}
     with reading(path, "arrays of numbers", "run the experiment again"):
-        return {name: values.astype(np.float64) for name, values in read_npz(path, "voxels").items()}
+        arrays = read_npz(path, "voxels")
+        return {name: array if array.dtype.kind == "U" else array.astype(np.float64) for name, array in arrays.items()}

@@ -6,22 +6,18 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Lt
 
-from voxelcast.core.settings import settings
+from voxelcast.core.settings import NO_EFFECT, settings
 
 
 @settings
 class IntervalSettings:
-    """Interval of the score: the share of intervals that are to hold the truth."""
+    """Interval of the score: the share of intervals that are to hold the truth.
+
+    ``resamples``: of the bootstrap of ``voxelcast rsa``; the interval of a prediction's score needs none.
+    """
 
     level: Annotated[float, Gt(0), Lt(1)] = 0.95
-
-
-@settings
-class ResamplingSettings:
-    """Bootstrap interval over stimuli, of agreement between dissimilarities."""
-
-    resamples: Annotated[int, Ge(100)] = 1000
-    level: Annotated[float, Gt(0), Lt(1)] = 0.95
+    resamples: Annotated[int, Ge(100), NO_EFFECT] = 1000
 
 
 @settings

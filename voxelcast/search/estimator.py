@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
@@ -96,7 +96,11 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
         self.automl = automl
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, groups: Sequence[Any] | None = None, fold_ids: Sequence[Any] | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: Sequence[Any] | NDArray[Any] | None = None,
+        fold_ids: Sequence[Any] | NDArray[Any] | None = None,
     ) -> Self:
         """Fit the model, after a search for its hyper-parameters if none are given.
 
@@ -201,12 +205,15 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
             )
         return dict(self.params)
 
-    def _fold_ids(self, n: int, groups: Sequence[Any] | None, given: Sequence[Any] | None) -> IntArray:
+    def _fold_ids(
+        self, n: int, groups: Sequence[Any] | NDArray[Any] | None, given: Sequence[Any] | NDArray[Any] | None
+    ) -> IntArray:
+        named = None if groups is None else list(map(str, groups))
         if given is None:
-            return make_folds(n, FoldSettings(self.folds, nested=False).number(n, groups), self.seed, groups)
+            return make_folds(n, FoldSettings(self.folds, nested=False).number(n, named), self.seed, named)
         if len(given) != n:
             raise ShapeError(f"fold_ids must have shape (n_samples={n}); got {len(given)}")
-        return given_folds(given, None if groups is None else list(map(str, groups)))
+        return given_folds(given, named)
 
     def _searched(
         self, encoder: Encoder, X: FloatArray, Y: FloatArray, fold_ids: IntArray

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_shape
@@ -129,7 +130,7 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
     return np.asarray(fold_ids, dtype=np.intp)
 
 
-def given_folds(folds: Sequence[Any] | IntArray, groups: Sequence[str] | None = None, fewest: int = 2) -> IntArray:
+def given_folds(folds: Sequence[Any] | NDArray[Any], groups: Sequence[str] | None = None, fewest: int = 2) -> IntArray:
     """Give numbers to folds that were made elsewhere.
 
     Raises DataError if there are too few folds, one has fewer than three stimuli, or a group lies in two of them.
