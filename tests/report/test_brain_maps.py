@@ -30,7 +30,7 @@ SHAPE, AFFINE = (4, 5, 6), np.diag([-2.0, 2.0, 2.0, 1.0])
 PLACES: dict[str, Any] = {
     "V1": VoxelIndices(SHAPE, np.array([[3, 4, 5], [0, 0, 0], [1, 2, 3]]), AFFINE),
     "V2": VoxelIndices(SHAPE, np.array([[1, 2, 3], [2, 2, 2]]), AFFINE),
-    "EBA": VertexIndices("fsaverage5", 10_242, np.array([7, 3]), np.array([9])),
+    "EBA": VertexIndices("fsaverage5", (10_242, 10_242), np.array([7, 3]), np.array([9])),
     "odd": None,
 }
 
