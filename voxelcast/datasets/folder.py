@@ -14,7 +14,16 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_utf8, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, Extent, ResponseSet, Split, VertexIndices, VoxelIndices
+from voxelcast.datasets.base import (
+    SPLITS,
+    Dataset,
+    DatasetFacts,
+    Extent,
+    ResponseSet,
+    Split,
+    VertexIndices,
+    VoxelIndices,
+)
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
 from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks

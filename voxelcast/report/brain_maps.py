@@ -55,7 +55,7 @@ class VolumeMap:
 
 @dataclass(frozen=True)
 class SurfaceMap:
-    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32; (0,) for a side not measured."""
+    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32; (0,) for a side without data."""
 
     mesh: str
     left: FloatArray
@@ -173,8 +173,8 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
     elsewhere = len(np.unique(np.concatenate([each.elsewhere for each, _ in surfaces])))
     if not any(len(each.left) + len(each.right) for each, _ in surfaces):
         raise DataError(
-            f"none of the {elsewhere} voxels of {subject} lies on the surface of a hemisphere, so there is no map; give "
-            "them as a NIfTI volume"
+            f"none of the {elsewhere} voxels of {subject} lies on the surface of a hemisphere, so there is no map; "
+            "give them as a NIfTI volume"
         )
     mesh, (n_left, n_right) = surfaces[0][0].mesh, surfaces[0][0].n_vertices
     placed = [(each, there if each.order is None else there[each.order]) for each, there in surfaces]

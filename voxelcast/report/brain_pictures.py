@@ -173,10 +173,12 @@ def _slices(brain_map: VolumeMap, scale: ColourScale) -> tuple[Any, tuple[float,
 def _check_mesh(brain_map: SurfaceMap) -> None:
     """Raise DataError for a mesh that is none of the fsaverage family."""
     sizes = {len(side) for side in (brain_map.left, brain_map.right) if len(side)}
-    if sizes != {_FSAVERAGE.get(brain_map.mesh)}:
+    if brain_map.mesh not in _FSAVERAGE or len(sizes) != 1 or not sizes <= set(_FSAVERAGE.values()):
+        count = " and ".join(map(str, sorted(sizes)))
+        got = brain_map.mesh if count in brain_map.mesh else f"{brain_map.mesh} with {count} vertices"
         raise DataError(
-            f"a picture needs a mesh of {', '.join(_FSAVERAGE)}; got {brain_map.mesh} with "
-            f"{' and '.join(map(str, sorted(sizes)))} vertices; the GIFTI files can be opened in other viewers"
+            f"a picture needs a mesh of {', '.join(_FSAVERAGE)}; got {got}; the GIFTI files can be opened in other "
+            "viewers"
         )
 
 
