@@ -95,8 +95,8 @@ def maps(
     for subject, n_left_out in elsewhere.items():
         if n_left_out:
             click.echo(
-                f"not on the maps: {n_left_out} voxels of {subject} that lie on the surface of neither hemisphere, such "
-                "as subcortical ones",
+                f"not on the maps: {n_left_out} voxels of {subject} that lie on the surface of neither hemisphere, "
+                "such as subcortical ones",
                 err=True,
             )
     for reason in no_picture:

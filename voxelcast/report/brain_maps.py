@@ -55,7 +55,7 @@ class VolumeMap:
 
 @dataclass(frozen=True)
 class SurfaceMap:
-    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32; (0,) for a side without data."""
+    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32; (0,) where there is no data."""
 
     mesh: str
     left: FloatArray
