@@ -83,7 +83,8 @@ def components(folder: str, layer: str, into: str) -> None:
 def _clamped(estimator: Any, *, of_responses: bool) -> Any:
     class Clamped(estimator):  # type: ignore[misc]
         def fit(self, X: Any, y: Any) -> Any:
-            self.n_components = min(self.n_components, *X.shape, *(y.shape[1:] if of_responses else ()))
+            most = min(*X.shape, *(y.shape[1:] if of_responses else ()))
+            self.set_params(n_components=min(self.get_params()["n_components"], most))
             return super().fit(X, y)
 
     return Clamped
@@ -91,10 +92,11 @@ def _clamped(estimator: Any, *, of_responses: bool) -> Any:
 
 def use_weights(folder: Path) -> None:
     """Read released weights from ``folder``: ``alexnet.pth`` and so on."""
-    import timm
     import torch
-    from torch.utils import model_zoo
-    from torchvision import models
+
+    timm: Any = importlib.import_module("timm")
+    model_zoo: Any = importlib.import_module("torch.utils.model_zoo")
+    models: Any = importlib.import_module("torchvision.models")
 
     def read(name: str) -> Any:
         return torch.load(folder / f"{name}.pth", weights_only=True)
@@ -143,7 +145,7 @@ def extract(model_type: str, rate: int, videos: str, into: str) -> None:
 def compress(folder: str, components: int, exact: bool) -> None:
     """Compress what `extract` saved by PCA; ``exact``: in full, not by scikit-learn's random and unseeded solver."""
     if exact:
-        fit = importlib.import_module("feature_compression.fit_pca")
+        fit: Any = importlib.import_module("feature_compression.fit_pca")
         pca = fit.PCA
         fit.PCA = lambda **given: pca(svd_solver="full", **given)
     importlib.import_module("feature_compression.compress_features").run_compression(folder, "any", "pca", components)

@@ -73,9 +73,16 @@ class Comparison:
     def plan(self) -> SimulationPlan:
         """Return the simulation: one subject x ROI, whose responses follow from the repository's own features."""
         driver = {"V1": ("alexnet", "layer_4")}
-        size = {"fps": 8, "seconds": 1.0, "size": 268}
         return SimulationPlan(
-            0, self.n_train, self.n_test, {"sub01": {"V1": self.n_voxels}}, driver, signal=0.5, **size
+            0,
+            self.n_train,
+            self.n_test,
+            {"sub01": {"V1": self.n_voxels}},
+            driver,
+            fps=8,
+            seconds=1.0,
+            size=268,
+            signal=0.5,
         )
 
 
@@ -283,9 +290,9 @@ class _Comparing:
         ours = pd.read_csv(output / "search.csv")
         tried = pd.DataFrame(json.loads((self.scratch / "search.json").read_text()))
         layers = list(dict.fromkeys(ours["layer"]))
-        scores = {(layers.index(row.layer), int(_count(row))): row.score for row in ours.itertuples()}
+        scores = {(layers.index(row.layer), _count(row)): float(row.score) for row in _rows(ours)}
         places = tried["layer_id"].str.removeprefix("layer_").astype(int) - 1
-        counts = np.minimum(tried["n_components"].astype(int), _COMPONENTS)
+        counts = np.minimum(tried["n_components"].to_numpy().astype(int), _COMPONENTS)
         off = [
             abs(scores[place, count] - score)
             for place, count, score in zip(places, counts, tried["corr_mean"], strict=True)
@@ -293,10 +300,10 @@ class _Comparing:
         self.found.add(f"whole run: scores of {len(off)} proposals, from videos on", max(off))
         best = float(tried["corr_mean"].max())
         self.found.add("whole run: best score, there and here", f"{best:.6f}, {max(scores.values()):.6f}")
-        at = tried["corr_mean"].idxmax()
+        at = int(tried["corr_mean"].to_numpy().argmax())
         self.found.add(
             "whole run: chosen layer and components, there and here",
-            f"{places[at] + 1}, {counts[at]}; {_shown(scores)}",
+            f"{places.iloc[at] + 1}, {int(counts[at])}; {_shown(scores)}",
         )
         predictions = np.load(self.scratch / "search.npy")
         here = np.load(output / "predictions" / "sub01_V1.npy")
@@ -304,6 +311,10 @@ class _Comparing:
             "whole run: submission, in its standard deviations",
             float(np.abs(here - predictions).max() / predictions.std()),
         )
+
+
+def _rows(table: pd.DataFrame) -> list[Any]:
+    return list(table.itertuples())
 
 
 def _count(row: Any) -> int:

@@ -33,6 +33,7 @@ from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, N_TEST, N_TRAIN,
 
 PROGRESS = re.compile(
     r"\d+ training and \d+ held-out|estimate: |(read responses|extract|compress layers|fit)|warning: The smallest fold"
+    r"|\w+: \d+ stimuli"  # of a subject
 )
 
 

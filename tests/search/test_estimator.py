@@ -37,7 +37,9 @@ PEARSON = make_scorer(mean_pearson_r)
 SETTINGS: dict[str, Params] = {
     "boosted_trees": {"learning_rate": 0.3, "max_leaf_nodes": 4, "min_samples_leaf": 2, "l2": 0.1},
     "cca": {"n_components": 1},
+    "cca_2021": {"n_components": 1},
     "elastic_net": {"relative_alpha": 0.01, "l1_ratio": 0.5},
+    "elastic_net_2021": {"alpha": 0.01, "l1_ratio": 0.5},
     "kernel_ridge_linear": {"relative_alpha": 0.01},
     "kernel_ridge_polynomial": {"degree": 2, "relative_gamma": 1.0, "relative_alpha": 0.01},
     "kernel_ridge_rbf": {"relative_gamma": 1.0, "relative_alpha": 0.01},
@@ -46,7 +48,10 @@ SETTINGS: dict[str, Params] = {
     "ols": {},
     "omp": {"n_nonzero_coefs": 1},
     "pls": {"n_components": 1},
+    "pls_2021": {"n_components": 1},
     "pls_canonical": {"n_components": 1},
+    "pls_canonical_2021": {"n_components": 1},
+    "pls_scaled": {"n_components": 1},
     "ridge": {"relative_alpha": 1e-3},
     "ridge_per_voxel": {},
 }

@@ -193,8 +193,9 @@ def draw_roi_scores(
         scores, low, high = (np.array([getattr(m, name) for m in mine]) for name in ("score", "low", "high"))
         axes.vlines(_beside(rois, index, outputs), low, high, color=output.colour, linewidth=1.4, alpha=0.6)
         _draw_dots(axes, outputs, index, rois, scores)
-        half = 0.42 * min(0.18, 0.75 / len(outputs))  # of what lies between two experiments
-        ceilings, places = np.array([m.ceiling for m in mine]), np.asarray(_beside(rois, index, outputs), dtype=float)
+    half = 0.42 * min(0.18, 0.75 / len(outputs))  # of what lies between two experiments
+    for index, output in enumerate(outputs):
+        ceilings, places = np.array([row[index].ceiling for row in means]), _beside(rois, index, outputs)
         there = np.isfinite(ceilings)
         axes.hlines(ceilings[there], places[there] - half, places[there] + half, color=output.colour, linewidth=2,
                     alpha=0.7, label="noise ceiling" if index == 0 and there.any() else "")  # fmt: skip

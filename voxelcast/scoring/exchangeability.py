@@ -136,8 +136,10 @@ def _steps(fold_ids: IntArray, order: IntArray) -> tuple[IntArray, IntArray] | N
 def _lag_correlations(Z: FloatArray, first: IntArray, last: IntArray) -> FloatArray | None:
     """Correlate the end of each stretch with the beginning of those 1, ..., 10 further on; None if it is chance.
 
-    ``Z`` has centred columns whose mean variance is 1.
+    ``Z`` has centred columns whose mean variance is 1; None, too, where it has none.
     """
+    if not Z.shape[1]:
+        return None
     likeness = Z[last] @ Z[first].T / Z.shape[1]
     n = len(first)
     along = np.array([np.diagonal(likeness, lag).mean() for lag in range(1, min(_FAR, n - 1) + 1)])
