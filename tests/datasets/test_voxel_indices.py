@@ -171,7 +171,10 @@ def test_one_hemisphere_gives_the_map_of_one_side(tmp_path: Path, side: str, fir
     columns = [first + vertex for vertex in range(N_LEFT)]
     _write_gifti(tmp_path / "betas.func.gii", columns, SAID[side])
     made = _map(_folder(tmp_path, "betas.func.gii"), "all")
+    for other in "LR":
+        (tmp_path / f"ann_r_hemi-{other}.func.gii").write_bytes(b"of an earlier map")
     (path,) = write_map(tmp_path, "ann_r", made)
+    assert list(tmp_path.glob("ann_r*")) == [path]
     assert path.name == f"ann_r_hemi-{side[0].upper()}.func.gii"
     np.testing.assert_array_equal(nib.load(path).darrays[0].data, columns)
     assert len(made.right if side == "lh" else made.left) == 0

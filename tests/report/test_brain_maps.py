@@ -141,8 +141,9 @@ def test_quantities_of_an_output(tmp_path: Path) -> None:
         VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), 10 * AFFINE, "scanner"),
         VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), None),
         SurfaceMap("fsaverage5", np.linspace(-1, 1, 10_242), np.full(10_242, np.nan)),
+        SurfaceMap("fsaverage5", np.zeros(0), np.linspace(-1, 1, 10_242), n_elsewhere=3),
     ],
-    ids=["glass", "native", "slices", "surface"],
+    ids=["glass", "native", "slices", "surface", "one side"],
 )
 def test_pictures_are_drawn_without_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
     pytest.importorskip("nilearn", reason="pictures need the extra neuroimaging")

@@ -232,15 +232,17 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
         return [path]
     paths = []
     for side, structure, values in (("L", "CortexLeft", brain_map.left), ("R", "CortexRight", brain_map.right)):
+        path = folder / f"{name}_hemi-{side}.func.gii"
         if not len(values):
+            path.unlink(missing_ok=True)  # of an earlier map
             continue
         array = nibabel.gifti.GiftiDataArray(
             np.asarray(values, dtype=np.float32), intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32"
         )
         meta = nibabel.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
         image = nibabel.gifti.GiftiImage(darrays=[array], meta=meta)
-        paths.append(folder / f"{name}_hemi-{side}.func.gii")
-        write_bytes(paths[-1], image.to_bytes())
+        write_bytes(path, image.to_bytes())
+        paths.append(path)
     return paths
 
 
