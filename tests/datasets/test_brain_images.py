@@ -10,7 +10,7 @@ import pytest
 
 from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
-from voxelcast.datasets.base import VoxelIndices
+from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.datasets.folder import FolderDataset, FolderSettings
 from voxelcast.datasets.readers.brain_images import open_image
 
@@ -76,7 +76,8 @@ def test_a_folder_of_betas_gives_the_voxels_of_the_masks(tmp_path: Path, kind: s
         assert (places.indices == np.argwhere(ATLAS == 2)).all()
         assert np.allclose(places.affine, AFFINE)  # type: ignore[arg-type]
     else:
-        assert places is None
+        assert isinstance(places, VertexIndices)
+        assert places.n_voxels == (ATLAS == 2).sum()
 
 
 def test_scaled_integers_are_unscaled_and_found_without_being_named(tmp_path: Path) -> None:

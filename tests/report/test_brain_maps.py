@@ -30,7 +30,7 @@ SHAPE, AFFINE = (4, 5, 6), np.diag([-2.0, 2.0, 2.0, 1.0])
 PLACES: dict[str, Any] = {
     "V1": VoxelIndices(SHAPE, np.array([[3, 4, 5], [0, 0, 0], [1, 2, 3]]), AFFINE),
     "V2": VoxelIndices(SHAPE, np.array([[1, 2, 3], [2, 2, 2]]), AFFINE),
-    "EBA": VertexIndices("fsaverage5", 10_242, np.array([7, 3]), np.array([9])),
+    "EBA": VertexIndices("fsaverage5", (10_242, 10_242), np.array([7, 3]), np.array([9])),
     "odd": None,
 }
 
@@ -141,8 +141,9 @@ def test_quantities_of_an_output(tmp_path: Path) -> None:
         VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), 10 * AFFINE, "scanner"),
         VolumeMap(np.where(np.arange(120).reshape(SHAPE) % 7 == 0, 0.3, np.nan), None),
         SurfaceMap("fsaverage5", np.linspace(-1, 1, 10_242), np.full(10_242, np.nan)),
+        SurfaceMap("fsaverage5", np.zeros(0), np.linspace(-1, 1, 10_242), n_elsewhere=3),
     ],
-    ids=["glass", "native", "slices", "surface"],
+    ids=["glass", "native", "slices", "surface", "one side"],
 )
 def test_pictures_are_drawn_without_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Any) -> None:
     pytest.importorskip("nilearn", reason="pictures need the extra neuroimaging")

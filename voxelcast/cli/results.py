@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from voxelcast.cli.options import DATASET, OUTPUTS, PATH, open_dataset
+from voxelcast.core.errors import DataError
 
 
 @click.command()
@@ -53,8 +54,8 @@ def maps(
     """Write OUTPUT/brain_maps/<subject>_<quantity>.nii.gz (volumes) or _hemi-L/R.func.gii (surfaces), and pictures.
 
     OUTPUT is the output folder of a run or of voxelcast score. Volumes in MNI coordinates are drawn as glass brains,
-    others in slices of their own grid; a quantity has one colour scale for all subjects. The report, where there is
-    one, is written again with the pictures in it.
+    others in slices of their own grid, surfaces where they are of fsaverage; a quantity has one colour scale for all
+    subjects. The report, where there is one, is written again with the pictures in it.
     """
     from voxelcast.report import brain_maps
     from voxelcast.report.page import write_report
@@ -63,12 +64,16 @@ def maps(
     dataset = open_dataset(source or str(output / "config.yaml"))
     found = brain_maps.read_voxels(output, dataset)
     made: dict[str, dict[str, brain_maps.BrainMap]] = {}
+    elsewhere: dict[str, int] = {}
+    no_picture: dict[str, None] = {}
     for subject, voxels in found.items():
         shown = voxels if significant is None else brain_maps.only_significant(voxels, significant)
         for quantity in brain_maps.choose_quantities(shown, quantities):
             there = {roi: values[quantity] for roi, values in shown.items() if quantity in values}
             brain_map = brain_maps.place_map(brain_maps.make_map(dataset, subject, there), image, space)
             made.setdefault(quantity, {})[subject] = brain_map
+            if isinstance(brain_map, brain_maps.SurfaceMap):
+                elsewhere[subject] = max(elsewhere.get(subject, 0), brain_map.n_elsewhere)
     for quantity, by_subject in made.items():
         for subject, brain_map in by_subject.items():
             name = pair_name(subject, quantity)
@@ -78,11 +83,24 @@ def maps(
 
                 scale = colour_scale(list(by_subject.values()), quantity)
                 path = output / brain_maps.FOLDER / f"{name}.png"
-                written.append(draw_map(path, brain_map, subject, quantity, scale))
+                try:
+                    written.append(draw_map(path, brain_map, subject, quantity, scale))
+                except DataError as error:
+                    path.unlink(missing_ok=True)  # of an earlier map
+                    no_picture[str(error)] = None
             click.echo(f"{subject} {quantity}: {', '.join(path.name for path in written)}")
     absent = [f"{s} {roi}" for s in dataset.subjects for roi in dataset.rois(s) if roi not in found.get(s, {})]
     if absent:
         click.echo(f"not on the maps, as {output / 'voxels'} has no values of them: {', '.join(absent)}", err=True)
+    for subject, n_left_out in elsewhere.items():
+        if n_left_out:
+            click.echo(
+                f"not on the maps: {n_left_out} voxels of {subject} that lie on the surface of neither hemisphere, "
+                "such as subcortical ones",
+                err=True,
+            )
+    for reason in no_picture:
+        click.echo(f"no picture: {reason}", err=True)
     click.echo(f"maps in {output / brain_maps.FOLDER}")
     if (output / "report.html").is_file():
         click.echo(f"report: {write_report(output)}")

@@ -197,21 +197,27 @@ class VertexIndices:
     ----------
     mesh : str
         E.g. ``"fsaverage"``, whose hemispheres have 163,842 vertices.
-    n_vertices : int
-        Of one hemisphere of the mesh.
+    n_vertices : tuple of int
+        Of the left and of the right hemisphere's mesh; 0 for a hemisphere that the responses are not of.
     left, right : ndarray of shape (n,), int64
-        Vertex numbers from 0; the responses have the left ones first.
+        Vertex numbers from 0.
+    order : ndarray of shape (n_left + n_right,), int64, or None
+        Which of the responses belong to the left, then to the right ones; None: all, in this order.
+    elsewhere : ndarray of shape (n,), int64
+        Columns of the response file that lie on neither hemisphere, such as subcortical voxels.
     """
 
     mesh: str
-    n_vertices: int
+    n_vertices: tuple[int, int]
     left: IntArray
     right: IntArray
+    order: IntArray | None = None
+    elsewhere: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def n_voxels(self) -> int:
-        """Number of vertices on both hemispheres."""
-        return len(self.left) + len(self.right)
+        """Number of vertices on both hemispheres, and of voxels elsewhere."""
+        return len(self.left) + len(self.right) + len(self.elsewhere)
 
 
 class Dataset(ABC):
@@ -304,7 +310,10 @@ class Dataset(ABC):
         """Files whose bytes determine ``responses(subject, roi, ...)``: their hash goes into step keys."""
 
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
-        """Say where the voxels lie in the volume or on the surface, for brain maps; None where that is not known."""
+        """Say where the voxels lie in the volume or on the surface, for brain maps; None where that is not known.
+
+        Raises DataError for a surface file that does not say which hemisphere it is of.
+        """
         return None
 
     def extent(self, subject: str) -> Extent:

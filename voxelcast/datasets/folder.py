@@ -14,9 +14,18 @@ from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_utf8, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, Extent, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.base import (
+    SPLITS,
+    Dataset,
+    DatasetFacts,
+    Extent,
+    ResponseSet,
+    Split,
+    VertexIndices,
+    VoxelIndices,
+)
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, indices_in_volume, open_image
+from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
 from voxelcast.datasets.readers.response_tables import (
@@ -28,6 +37,7 @@ from voxelcast.datasets.readers.response_tables import (
 )
 from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.readers.voxel_indices import voxel_indices
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
 from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
@@ -277,11 +287,11 @@ class FolderDataset(Dataset):
         masks = mask_files(self._root, masks_of(self._settings.masks, subject))
         return (*image_files(self._files[subject]), *masks, *(path for path in beside if path is not None))
 
-    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
-        """Say where the voxels of an image lie in the volume."""
+    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
+        """Say where the voxels of an image lie."""
         self.check_roi(subject, roi)
         table = self._tables[subject]
-        return indices_in_volume(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
+        return voxel_indices(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
 
     def extent(self, subject: str) -> Extent:
         """Say how large the subject's responses are, from the headers."""

@@ -16,7 +16,7 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
-from voxelcast.datasets.base import DatasetFacts, Extent, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.base import DatasetFacts, Extent, ResponseSet, Split, VertexIndices, VoxelIndices
 from voxelcast.datasets.design import (
     CONDITION,
     conditions_per_volume,
@@ -26,11 +26,12 @@ from voxelcast.datasets.design import (
     read_nuisance,
     remove_nuisance,
 )
-from voxelcast.datasets.readers.brain_images import BrainImage, image_files, indices_in_volume, open_image
+from voxelcast.datasets.readers.brain_images import BrainImage, image_files, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
 from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values
+from voxelcast.datasets.readers.voxel_indices import voxel_indices
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
 from voxelcast.datasets.settings import DatasetSettings, Listed, Names, select_names
@@ -291,10 +292,10 @@ class TimeSeriesDataset(SeriesDataset):
         """Whether reading one ROI costs as much as reading all of a subject."""
         return not self._settings.bold.endswith(".npy")
 
-    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | None:
-        """Say where the voxels lie in the volume, of NIfTI runs."""
+    def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
+        """Say where the voxels of brain images lie."""
         self.check_roi(subject, roi)
-        return indices_in_volume(next(iter(self._images[subject].values())), self._rois[subject][roi])
+        return voxel_indices(next(iter(self._images[subject].values())), self._rois[subject][roi])
 
     @property
     def can_be_shown(self) -> bool:

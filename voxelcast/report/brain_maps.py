@@ -55,11 +55,13 @@ class VolumeMap:
 
 @dataclass(frozen=True)
 class SurfaceMap:
-    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32."""
+    """Values on a surface mesh, ``left`` and ``right`` of shape (n_vertices,), float32; (0,) where there is no data."""
 
     mesh: str
     left: FloatArray
     right: FloatArray
+    n_elsewhere: int = 0
+    """Voxels that are left out, as they lie on neither hemisphere."""
 
 
 BrainMap = VolumeMap | SurfaceMap
@@ -137,7 +139,7 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
     """Put the values of a subject's ROIs where their voxels are; a voxel in several ROIs gets the mean of its values.
 
     ``values`` maps each ROI to an ndarray of shape (n_voxels,). Raises DataError if the dataset does not know where its
-    voxels lie, AlignmentError if their number is another, or ROIs lie in different volumes.
+    voxels lie, or none lies on a surface, AlignmentError if their number is another, or ROIs lie in different volumes.
     """
     found = {roi: dataset.voxel_indices(subject, roi) for roi in values}
     volumes, surfaces = [], []
@@ -168,10 +170,17 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
         for each, _ in volumes:
             mask[tuple(each.indices.T)] = True
         return VolumeMap(_mean_at(mask.size, at).reshape(first.shape), first.affine, first.space, mask)
-    mesh, n_vertices = surfaces[0][0].mesh, surfaces[0][0].n_vertices
-    left = _mean_at(n_vertices, [(each.left, there[: len(each.left)]) for each, there in surfaces])
-    right = _mean_at(n_vertices, [(each.right, there[len(each.left) :]) for each, there in surfaces])
-    return SurfaceMap(mesh, left, right)
+    elsewhere = len(np.unique(np.concatenate([each.elsewhere for each, _ in surfaces])))
+    if not any(len(each.left) + len(each.right) for each, _ in surfaces):
+        raise DataError(
+            f"none of the {elsewhere} voxels of {subject} lies on the surface of a hemisphere, so there is no map; "
+            "give them as a NIfTI volume"
+        )
+    mesh, (n_left, n_right) = surfaces[0][0].mesh, surfaces[0][0].n_vertices
+    placed = [(each, there if each.order is None else there[each.order]) for each, there in surfaces]
+    left = _mean_at(n_left, [(each.left, there[: len(each.left)]) for each, there in placed])
+    right = _mean_at(n_right, [(each.right, there[len(each.left) :]) for each, there in placed])
+    return SurfaceMap(mesh, left, right, elsewhere)
 
 
 def _mean_at(size: int, parts: Sequence[tuple[IntArray, FloatArray]]) -> FloatArray:
@@ -207,7 +216,7 @@ def place_map(brain_map: BrainMap, image: Path | None, space: str | None) -> Bra
 
 
 def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
-    """Write ``<name>.nii.gz``, or ``<name>_hemi-L.func.gii`` and ``<name>_hemi-R.func.gii``.
+    """Write ``<name>.nii.gz``, or ``<name>_hemi-L.func.gii`` and ``<name>_hemi-R.func.gii``, or one side of them.
 
     A volume whose position in the brain is not known is written with the identity as affine and without a form code;
     one whose coordinate system is not known to be MNI's or Talairach's, with the code of a scanner's.
@@ -223,13 +232,17 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
         return [path]
     paths = []
     for side, structure, values in (("L", "CortexLeft", brain_map.left), ("R", "CortexRight", brain_map.right)):
+        path = folder / f"{name}_hemi-{side}.func.gii"
+        if not len(values):
+            path.unlink(missing_ok=True)  # of an earlier map
+            continue
         array = nibabel.gifti.GiftiDataArray(
             np.asarray(values, dtype=np.float32), intent="NIFTI_INTENT_NONE", datatype="NIFTI_TYPE_FLOAT32"
         )
         meta = nibabel.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
         image = nibabel.gifti.GiftiImage(darrays=[array], meta=meta)
-        paths.append(folder / f"{name}_hemi-{side}.func.gii")
-        write_bytes(paths[-1], image.to_bytes())
+        write_bytes(path, image.to_bytes())
+        paths.append(path)
     return paths
 
 

@@ -33,20 +33,24 @@ def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str, scale: 
     too.
 
     ``quantity`` says what the values are; p and q values are shown as -log10. ``scale``: see `colour_scale`; None: that
-    of this map. Raises MissingPackageError without nilearn; DataError if there is no value at all, or a mesh is none of
-    the fsaverage family.
+    of this map. Raises DataError if there is no value at all, or a mesh is none of the fsaverage family;
+    MissingPackageError without nilearn.
     """
-    nilearn = _import_nilearn()
     shown, label = _shown(brain_map, quantity)
+    if isinstance(shown, SurfaceMap):
+        _check_mesh(shown)
     values = _values(shown)
     if not values.size:
         raise DataError(f"{title} has no value to draw; map another quantity")
+    nilearn = _import_nilearn()
     scale = colour_scale([brain_map], quantity) if scale is None else scale
     name = f"{title}, {label}"
     if isinstance(shown, SurfaceMap):
-        if len(shown.left) > _SHOWN:
+        if max(len(shown.left), len(shown.right)) > _SHOWN:
             n_drawn = sum(int(np.isfinite(part[:_SHOWN]).sum()) for part in (shown.left, shown.right))
             name += f" ({n_drawn:,} of {values.size:,} vertices drawn)"
+        if shown.n_elsewhere:
+            name += f" (without {shown.n_elsewhere:,} voxels off the surface)"
         figure, axes = _surface(nilearn, shown, scale)
     elif shown.in_mni:
         figure, axes = _glass_brain(nilearn, shown, scale)
@@ -166,16 +170,24 @@ def _slices(brain_map: VolumeMap, scale: ColourScale) -> tuple[Any, tuple[float,
     return figure, (0.935, 0.15, 0.012, 0.65)
 
 
-def _surface(nilearn: Any, brain_map: SurfaceMap, scale: ColourScale) -> tuple[Any, tuple[float, ...]]:
-    if len(brain_map.left) not in _FSAVERAGE.values() or not brain_map.mesh.startswith("fsaverage"):
+def _check_mesh(brain_map: SurfaceMap) -> None:
+    """Raise DataError for a mesh that is none of the fsaverage family."""
+    sizes = {len(side) for side in (brain_map.left, brain_map.right) if len(side)}
+    if brain_map.mesh not in _FSAVERAGE or len(sizes) != 1 or not sizes <= set(_FSAVERAGE.values()):
+        count = " and ".join(map(str, sorted(sizes)))
+        got = brain_map.mesh if count in brain_map.mesh else f"{brain_map.mesh} with {count} vertices"
         raise DataError(
-            f"a picture needs a mesh of {', '.join(_FSAVERAGE)}; got {brain_map.mesh} with {len(brain_map.left)} "
-            "vertices; the GIFTI files can be opened in other viewers"
+            f"a picture needs a mesh of {', '.join(_FSAVERAGE)}; got {got}; the GIFTI files can be opened in other "
+            "viewers"
         )
+
+
+def _surface(nilearn: Any, brain_map: SurfaceMap, scale: ColourScale) -> tuple[Any, tuple[float, ...]]:
     mesh = nilearn.datasets.fetch_surf_fsaverage("fsaverage5")
-    figure, axes = pyplot.subplots(1, 4, figsize=(10.0, 2.6), subplot_kw={"projection": "3d"})
+    views = [("left", "lateral"), ("left", "medial")] if len(brain_map.left) else []
+    views += [("right", "medial"), ("right", "lateral")] if len(brain_map.right) else []
+    figure, axes = pyplot.subplots(1, len(views), figsize=(10.0, 2.6), subplot_kw={"projection": "3d"})
     figure.subplots_adjust(left=0.0, right=0.92, bottom=0.0, top=0.84, wspace=0.0)
-    views = (("left", "lateral"), ("left", "medial"), ("right", "medial"), ("right", "lateral"))
     for ax, (side, view) in zip(axes, views, strict=True):
         values = (brain_map.left if side == "left" else brain_map.right)[:_SHOWN]
         # nilearn warns of a hemisphere of NaN, but hides what is below a threshold.

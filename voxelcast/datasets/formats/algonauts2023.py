@@ -333,4 +333,4 @@ class Algonauts2023Dataset(Dataset):
             np.flatnonzero(mask)[self._vertices[roi].get(side, none)]
             for side, mask in zip(HEMISPHERES, masks, strict=True)
         )
-        return VertexIndices("fsaverage", int(masks[0].shape[0]), left, right)
+        return VertexIndices("fsaverage", (masks[0].size, masks[1].size), left, right)

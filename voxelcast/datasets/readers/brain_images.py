@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO, cast
@@ -29,7 +30,6 @@ from voxelcast.core.errors import (
     MissingPackageError,
     ShapeError,
 )
-from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.readers.geometry import (
     LEFT,
     RIGHT,
@@ -215,9 +215,19 @@ class CiftiImage(BrainImage):
             )
         super().__init__(path, shape[0], grayordinates_geometry(path, columns))
         # The file has the values of one column next to each other.
+        self._what = what
         self._stored = _Stored.behind(path, what, image.dataobj, (self.n_voxels, self.n_maps, self.n_voxels))
         if getattr(maps, "unit", "") == "SECOND" and 0 < maps.step < math.inf:
             self.tr = (float(maps.step),)
+
+    @cached_property
+    def columns(self) -> Any:
+        """The axis of brain models or parcels, of nibabel; read again where it is asked for, as runs are many."""
+        with reading(f"{self._what} {self.path}", _KIND):
+            axis = load_image(self.path, self._what).header.get_axis(1)
+        if grayordinates_geometry(self.path, axis).difference(self.geometry):
+            raise DataError(f"{self._what} {self.path} has changed since it was opened; run the same command again")
+        return axis
 
     @property
     def value_bytes(self) -> int:
@@ -325,16 +335,6 @@ class ArrayImage(BrainImage):
     def read(self, *rois: IntArray) -> tuple[FloatArray, ...]:
         """Read some columns; values of shape (n_maps, n_voxels_in_roi)."""
         return tuple(np.asarray(self._values[:, voxels], dtype=_exact(self._values.dtype)) for voxels in rois)
-
-
-def indices_in_volume(image: BrainImage, voxels: IntArray) -> VoxelIndices | None:
-    """Say where voxels of a volume lie; None for surfaces and plain arrays."""
-    shape = image.geometry.sizes
-    if not isinstance(image, NiftiImage):
-        return None
-    named, said = image.geometry.spaces
-    indices = np.stack(np.unravel_index(voxels, shape), axis=1)
-    return VoxelIndices(shape, indices, image.geometry.affine, named or said)
 
 
 def open_brain_image(path: Path, what: str = "responses") -> BrainImage:
