@@ -77,6 +77,7 @@ class GoldenData:
         held_out = set(ids[:6])
         _write_lines(root / "parts.csv", ["stimulus_id,split", *(f"{i},{_split(i, held_out)}" for i in ids)])
         _write_lines(root / "runs.csv", ["stimulus_id,group", *(f"{i},run {k // 6}" for k, i in enumerate(ids))])
+        _write_lines(root / "folds.csv", ["stimulus_id,fold", *(f"{i},{k // 6 % 3}" for k, i in enumerate(ids))])
         _write_lines(root / "pairs.csv", ["stimulus_id,group", *(f"{i},pair {k // 2}" for k, i in enumerate(ids))])
         # One voxel that never varies and one with a gap.
         holes = _driven(mixture, 5, rng)

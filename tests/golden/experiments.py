@@ -194,6 +194,24 @@ EXPERIMENTS: dict[str, Golden] = {
         ),
         ("images",),
     ),
+    "experts_in_given_folds": Golden(
+        _settings(
+            CAT | {"groups": "runs.csv", "folds": "folds.csv", "rois": ["V4", "V1"]},
+            folds={"unit": "stimulus"},
+            ensemble={"method": "experts", "experts": ["V4"]},
+        ),
+        ("images",),
+    ),
+    "atlases": Golden(
+        _settings(
+            IMAGES,
+            selection={"per": "voxel"},
+            ensemble={"method": "atlases", "atlases": [2, 3]},
+            folds={"n": 4},
+            seed=9,
+        ),
+        ("images",),
+    ),
     "not_nested_average_joined": Golden(
         _settings(
             CAT | {"rois": "V4"},
@@ -653,6 +671,7 @@ EXPERIMENTS: dict[str, Golden] = {
             "spatial_pool": "grid(2)",
             "interval": {"resamples": 120, "level": 0.9},
             "resample_subjects": False,
+            "significance": {"permutations": 100, "alpha": 0.1},
             "seed": 2,
         },
         ("rdms",),

@@ -36,6 +36,14 @@ NOT_SET = {
     "name": "how an experiment is called changes no number",
     "compute.device": "changes no result, and there is one device here",
     "compute.gpus": "changes no result, and there are none here",
+    **dict.fromkeys(
+        (
+            *(f"dataset.algonauts{year}.folds" for year in (2021, 2023, 2025)),
+            *(f"dataset.{kind}.folds" for kind in ("bold_moments", "simulated", "time_series")),
+        ),
+        "read as a folder's",
+    ),
+    "networks.padding": "of SimCLR, whose networks take long; both ways are tested in tests/networks",
     "automl.seconds": "automatic machine learning runs against the clock",
     "automl.memory_mb": "automatic machine learning runs against the clock",
     "device": "of rsa: changes no result, and there is one device here",
