@@ -81,7 +81,7 @@ def work(root: Path, first: int, step: int) -> None:
     for number, one in enumerate(inputs()):
         if number % step != first:
             continue
-        folder = root / f"work{first}"
+        folder = root / f"work-{number}"
         shutil.copytree(root / one.project, folder, symlinks=True)
         one.change(folder, random.Random(number))
         os.chdir(folder)
@@ -121,11 +121,12 @@ def work(root: Path, first: int, step: int) -> None:
         elif not problem and code == 0 and one.same:
             found, key = meaning(one.command, folder), f"{one.project} {one.command.replace('.zip', '')}"
             if key not in right:
-                os.chdir(root / one.project)
+                undamaged = root / f"right-{number}"  # of this process's own
+                shutil.copytree(root / one.project, undamaged, symlinks=True)
+                os.chdir(undamaged)
                 if "extract" in one.command:
                     run(one.command.replace(".zip", "").split())
-                right[key] = meaning(one.command, root / one.project)
-                shutil.rmtree(root / one.project / "out", ignore_errors=True)
+                right[key] = meaning(one.command, undamaged)
             whole = next(iter(right[key].values())) if "--dry-run" in one.command else right[key]
             part = next(iter(found.values())) if "--dry-run" in one.command else found
             problem = (

@@ -47,7 +47,6 @@ CASES = [
     Case("video_damaged_inside", EXTRACT.format("stimuli"), ("1_a_hole_of_zeros.mp4",)),
     Case("wrong_hemisphere_gifti", DRY, ("CortexLeft", "CortexRight")),
 ]
-TO_COME: set[str] = set()
 
 
 @pytest.fixture
@@ -62,18 +61,12 @@ def cases(real_data: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[f"{case.folder} {case.command.split()[1]}" for case in CASES])
 def test_a_case_ends_as_it_should(
-    case: Case, cases: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    case: Case, cases: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if case.folder in TO_COME:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="not mended yet"))
     there = tmp_path / "case"
     shutil.copytree(cases / case.folder, there)
     for folder, _, _ in os.walk(there):
         Path(folder).chmod(0o755)
-    for path in there.glob("*.yaml"):
-        if "rdms:" not in path.read_text():  # a setting that was given up since
-            path.chmod(0o644)
-            path.write_text(path.read_text().replace("interval:\n  resamples: 100\n", ""))
     if case.folder == "name_not_utf8":
         stimuli = there / "study" / "stimuli"
         shutil.copy(stimuli / "img0001.png", os.path.join(os.fsencode(stimuli), b"caf\xe9.png"))

@@ -99,7 +99,8 @@ def test_every_video_is_read_whole_or_named_with_the_reason(
 ) -> None:
     records, output = videos
     probed = json.loads((real_data / "videos" / "probe.json").read_text())
-    frames = {record["file"]: 0 if record["err"] else record["frames"] for record in probed}
+    bad = {record["file"] for record in probed if record["err"]} | {"cisco+openh264/Error_I_P.264"}  # damaged frames
+    frames = {record["file"]: 0 if record["file"] in bad else record["frames"] for record in probed}
     assert {record["stimulus_id"]: record["n_frames"] for record in records} == frames
     broken = {record["stimulus_id"]: record["broken"] for record in records if record["broken"]}
     assert sorted(broken) == sorted(name for name, count in frames.items() if count == 0)

@@ -126,8 +126,12 @@ class Estimate:
         ]
 
 
-def estimate(plan: Plan, workers: int) -> Estimate:
-    """Estimate the work that is not done yet."""
+def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
+    """Estimate the work that is not done yet.
+
+    ``look``: whether large files of responses are read to tell whether responses depend on each other; a run, whose
+    steps read them anyway, says so in its results.
+    """
     config, n_folds, n_train = plan.config, plan.n_folds, len(plan.dataset.train_stimuli)
     n_test = len(plan.dataset.test_stimuli)
     n, rate = n_train + n_test, _flops_per_second()
@@ -140,7 +144,7 @@ def estimate(plan: Plan, workers: int) -> Estimate:
     partitions = config.folds.repeats * len(plan.fold_tables)
     compressions = partitions if config.compressed_in_folds else 1  # otherwise all partitions share one
     subsets = len(plan.excluded_folds(n_folds))
-    reading, known, warnings = _reading(plan)
+    reading, known, warnings = _reading(plan, look)
     voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
     costs = {
         READ: reading,
@@ -189,7 +193,7 @@ def _total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, start=Cost())
 
 
-def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
+def _reading(plan: Plan, look: bool) -> tuple[Cost, dict[Pair, int], list[str]]:
     """Measure how long responses take to be read, on the smallest files that are left; count voxels where it is known.
 
     Datasets may keep files that several ROIs share: of such the second reading counts. What was read is looked at for
@@ -206,7 +210,8 @@ def _reading(plan: Plan) -> tuple[Cost, dict[Pair, int], list[str]]:
     if not sizes:
         return Cost(), voxels, []
     smallest = min(sizes, key=lambda pair: sizes[pair])
-    if plan.dataset.series is not None and plan.dataset.reads_together and sizes[smallest] > _MOST_READ_TOGETHER:
+    by_header = plan.dataset.reads_together and (plan.dataset.series is not None or not look)
+    if by_header and sizes[smallest] > _MOST_READ_TOGETHER:
         return _reading_together(plan, sizes, voxels)
     if sizes[smallest] > _MOST_READ:
         return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []

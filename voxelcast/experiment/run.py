@@ -61,7 +61,7 @@ def run_experiment(
         workers = worker_slots(on) or settings.compute.workers or available_cores()
         plan = Plan(_on_driver(settings, on), steps_store, extract_on=worker_device(on, settings.compute.device))
         write_text(output / "config.yaml", config_text(settings))
-        forecast = estimate(plan, workers)
+        forecast = estimate(plan, workers, look=False)
         for line in forecast.lines():
             progress.note(line)
         check_disk(steps_store.root, forecast.disk_bytes)
