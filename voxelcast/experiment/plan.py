@@ -10,7 +10,7 @@ import numpy as np
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known, check_same_stimuli
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
+from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.datasets.tables import read_folds
@@ -39,6 +39,7 @@ from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import file_hash
+from voxelcast.store.readers.arrays import open_npy
 from voxelcast.store.steps import StepStore
 
 READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
@@ -399,14 +400,7 @@ def add_joined(folded: FoldedLayers, step: Step) -> FoldedLayers:
 def read_atlas(name: str, pair: Pair) -> IntArray:
     """Read the cluster of every voxel of a pair from a file of ``ensemble.atlases``."""
     path = Path(name.replace("{subject}", pair[0]).replace("{roi}", pair[1]))
-    if not path.is_file():
-        raise MissingFileError(f"atlas {path} does not exist; give a .npy of a whole number for each voxel")
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"atlas {path} cannot be read ({error}); give a .npy of a whole number for each voxel"
-        ) from error
+    return open_npy(path, f"atlas of {' '.join(pair)}")
 
 
 def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:

@@ -116,15 +116,20 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArr
     """
     Y, P = checked_pair(Y, P)
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
+    return _mean_over_folds(Y, fold_ids, lambda held: pearson_r(Y[held], P[held]))
+
+
+def _mean_over_folds(Y: FloatArray, fold_ids: IntArray, score: Callable[[BoolArray], FloatArray]) -> FloatArray:
+    """Average a score of each fold, (n_voxels,) of its rows, over the folds in which a voxel's responses vary."""
     total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
     for fold in np.unique(fold_ids):
-        rows = fold_ids == fold
-        known = ~constant_columns(Y[rows])
-        total[known] += pearson_r(Y[rows], P[rows])[known]
+        held = fold_ids == fold
+        known = ~constant_columns(Y[held])
+        total[known] += score(held)[known]
         count += known
-    r = np.full(Y.shape[1], np.nan)
-    np.divide(total, count, out=r, where=count > 0)
-    return r
+    mean = np.full(Y.shape[1], np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def olkin_pratt(r: FloatArray, n: int) -> FloatArray:
@@ -213,22 +218,17 @@ def cross_validated_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_b
     """
     Y, P = checked_pair(Y, P)
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
-    folds = np.unique(fold_ids)
+    one_more = not own_baseline and len(np.unique(fold_ids)) > 1
     y, p = centred_pair(Y, P, fold_ids, own_baseline=own_baseline)
-    total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
-    for fold in folds:
-        held = fold_ids == fold
-        known = ~constant_columns(Y[held])
+
+    def corrected_r(held: BoolArray) -> FloatArray:
         norms = np.linalg.norm(y[held], axis=0) * np.linalg.norm(p[held], axis=0)
         r = np.full(Y.shape[1], np.nan)
-        defined = known & ~constant_columns(P[held]) & (norms > 0)
+        defined = ~constant_columns(Y[held]) & ~constant_columns(P[held]) & (norms > 0)
         np.divide(np.einsum("ij,ij->j", y[held], p[held]), norms, out=r, where=defined)
-        n = int(np.count_nonzero(held)) + (not own_baseline and len(folds) > 1)
-        total[known] += olkin_pratt(np.clip(r[known], -1.0, 1.0), n)
-        count += known
-    score = np.full(Y.shape[1], np.nan)
-    np.divide(total, count, out=score, where=count > 0)
-    return score
+        return olkin_pratt(np.clip(r, -1.0, 1.0), int(np.count_nonzero(held)) + one_more)
+
+    return _mean_over_folds(Y, fold_ids, corrected_r)
 
 
 def checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -33,7 +33,7 @@ from voxelcast.encoders.params import Params
 from voxelcast.search.base import Part, Share
 from voxelcast.search.choice import first_best
 from voxelcast.search.ensemble import StackingSums
-from voxelcast.search.mixture import Outer, fit_members
+from voxelcast.search.mixture import Outer, fit_members, judged_parts
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.training import TrainingCache, checked_scores
 
@@ -115,7 +115,12 @@ class Combined:
 
 
 def combine_experts(
-    target: Searched, experts: Sequence[Searched], outers: Sequence[Outer], *, sum_to_one: bool
+    target: Searched,
+    experts: Sequence[Searched],
+    outers: Sequence[Outer],
+    own_out_of_fold: FloatArray | None,
+    *,
+    sum_to_one: bool,
 ) -> Combined:
     """Stack the target's best single model with the experts' readouts.
 
@@ -126,6 +131,8 @@ def combine_experts(
         Their responses are to the same training stimuli, in the same folds and from the same feature spaces.
     outers : sequence of int or None
         The plain search (None) and the outer folds.
+    own_out_of_fold : ndarray of shape (n_train, q) or None
+        The nested predictions of the target's best single model; None without outer folds.
     sum_to_one : bool
         Whether each voxel's weights sum to 1.
     """
@@ -143,23 +150,19 @@ def combine_experts(
             predictions = [own, *(_read(F[outer][rows], part) for F, part in zip(known, readouts, strict=True))]
             sums[outer].add(np.stack(predictions), data.held_out[fold].centred)
 
-    for i in range(data.n_folds):
-        add((i,), {i: None})
-    if len(outers) > 1:
-        for i in range(data.n_folds):
-            for j in range(i + 1, data.n_folds):
-                add((i, j), {i: j, j: i})
+    for excluded, judged in judged_parts(data.n_folds, outers):
+        add(excluded, judged)
     own_model = np.zeros(data.Y.shape[1], dtype=int)
     weights = {outer: sums[outer].weights(sum_to_one, own_model) for outer in outers}
     out_of_fold = None
-    if len(outers) > 1:
+    if own_out_of_fold is not None:
         out_of_fold = np.empty(data.Y.shape)
         for outer in outers:
             if outer is None:
                 continue
             rows = data.rows[outer]
             learnt = np.flatnonzero(data.fold_ids != outer)
-            predictions = [target.predicted((outer,), {outer: outer})[outer]]
+            predictions = [own_out_of_fold[rows]]
             predictions += [_read(F[outer][rows], _readout(F[outer], data.Y, learnt)) for F in known]
             out_of_fold[rows] = _weighted(predictions, weights[outer], data.mean((outer,)))
     nested = tuple(_shares((target, *experts), outer, weights[outer]) for outer in outers if outer is not None)
@@ -243,13 +246,12 @@ def _out_of_fold(expert: Searched, outers: Sequence[Outer]) -> Iterator[tuple[Ou
     """Predict the expert's own responses: for outer j fold i without i and j, and fold j without j."""
     data = expert.trainings.data
     found = {outer: np.empty(data.Y.shape) for outer in outers}
-    for i in range(data.n_folds):
-        judged: list[Outer] = [None, *([i] if len(outers) > 1 else [])]
-        for outer in judged:
-            found[outer][data.rows[i]] = expert.predicted((i,), {i: outer})[i]
-        for j in range(i + 1, data.n_folds) if len(outers) > 1 else ():
-            for fold, predictions in expert.predicted((i, j), {i: j, j: i}).items():
-                found[j if fold == i else i][data.rows[fold]] = predictions
+    for excluded, judged in judged_parts(data.n_folds, outers):
+        for fold, predictions in expert.predicted(excluded, judged).items():
+            found[judged[fold]][data.rows[fold]] = predictions
+    for outer in outers:
+        if outer is not None:
+            found[outer][data.rows[outer]] = expert.predicted((outer,), {outer: outer})[outer]
     yield from found.items()
 
 

@@ -6,7 +6,7 @@ each voxel and the training mean of the responses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -85,13 +85,22 @@ def _stacking_sums(
         for fold, outer in judged.items():
             sums[outer].add(predictions[fold], data.held_out[fold].centred)
 
-    for i in range(data.n_folds):
-        add((i,), {i: None})
-    if len(outers) > 1:
-        for i in range(data.n_folds):
-            for j in range(i + 1, data.n_folds):
-                add((i, j), {i: j, j: i})
+    for excluded, judged in judged_parts(data.n_folds, outers):
+        add(excluded, judged)
     return sums
+
+
+def judged_parts(n_folds: int, outers: Sequence[Outer]) -> Iterator[tuple[tuple[int, ...], dict[int, Outer]]]:
+    """Yield the folds left out of a fit, and for each of them the outer search whose choices predict it.
+
+    Fold i of the plain search without i; with outer folds, too, inner fold i of j, and j of i, without both.
+    """
+    for i in range(n_folds):
+        yield (i,), {i: None}
+    if len(outers) > 1:
+        for i in range(n_folds):
+            for j in range(i + 1, n_folds):
+                yield (i, j), {i: j, j: i}
 
 
 def _deviations(data: PairData, outer: Outer) -> FloatArray:

@@ -95,7 +95,8 @@ def search_pair(
         assert n_there == n_folds
         named = replace(context, names=(*context.names[:-1], name), sharing=None)
         experts.append(_searched(responses, feature_spaces, encoders, fold_ids, plain, named, None)[0])
-    combined = combine_experts(searched, experts, task.outers, sum_to_one=ensemble.sum_to_one)
+    own = single.single_out_of_fold
+    combined = combine_experts(searched, experts, task.outers, own, sum_to_one=ensemble.sum_to_one)
     scores = None
     if combined.out_of_fold is not None:
         scores = cross_validated_r(Y, combined.out_of_fold, fold_ids, own_baseline=judged.own_baseline)
