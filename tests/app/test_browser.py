@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -192,7 +193,10 @@ def test_a_real_run_is_watched_from_its_beginning_to_its_scores(
     file = write_settings(tmp_path / "experiment.yaml", settings(images))
     command = [sys.executable, "-m", "voxelcast", "run", str(file), "--output", str(root / "miniature")]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
-        page.locator(".badge.running").wait_for(timeout=120_000)
+        end = time.monotonic() + 120
+        while page.locator(".badge.running").count() == 0 and time.monotonic() < end:
+            page.reload()  # the page by itself looks for new experiments every ten seconds, and this run takes five
+        expect(page.locator(".badge.running")).to_be_visible()
         page.get_by_role("link", name="miniature").click()
         page.locator(".badge.finished").wait_for(timeout=120_000)
         assert running.wait(60) == 0, running.stderr

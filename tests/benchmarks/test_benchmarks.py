@@ -41,7 +41,8 @@ def test_mini_track_finds_the_true_layers_in_workers_as_in_this_process() -> Non
     result = benchmark_mini_track(track)
     assert [(pair.subject, pair.roi) for pair in result.pairs] == [("sub01", "V1"), ("sub01", "EBA"), ("sub02", "V1")]
     assert all(pair.layer == pair.true_layer for pair in result.pairs)
-    assert 30 < result.peak_mb < 4000
+    assert all(30 < pair.peak_mb < 2000 for pair in result.pairs)
+    assert result.peak_mb > max(pair.peak_mb for pair in result.pairs)  # with this process, whatever ran in it before
     assert "3 pairs" in result.lines()[0]
     start_worker(track)
     for pair in result.pairs:
