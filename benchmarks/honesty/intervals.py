@@ -1,7 +1,8 @@
 """Intervals of scores: how often they hold the truth, for few stimuli, many voxels, and no to strong signal.
 
 A cell is a population with fixed weights; each draw takes stimuli and noise from it. The truth is the mean r that
-models, fitted anew to as many stimuli as a fold's model sees, reach on thousands of new stimuli.
+models of as many stimuli as a fold's model sees reach on new ones. Of linear models of one layer it follows from their
+coefficients (`Population.reached`); the gain of an ensemble is measured on thousands of new stimuli.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy as np
 
 import voxelcast as vc
 from benchmarks.honesty.check import Check, in_processes
+from benchmarks.honesty.ridge import NestedRidge, nested_ridge
 from benchmarks.honesty.shuffled import REAL, measure_shuffled
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import VoxelcastWarning
 from voxelcast.core.seeds import generator
 from voxelcast.encoders.registry import get_encoder
-from voxelcast.scoring.correlation import mean_pearson_r
-from voxelcast.scoring.intervals import Interval, Judged, difference_interval, score_interval
+from voxelcast.scoring.correlation import cross_validated_r, mean_pearson_r
+from voxelcast.scoring.intervals import Interval, Judged, difference_interval, influence_weights, score_interval
 from voxelcast.scoring.prediction_scores import Predicted
 from voxelcast.scoring.settings import SignificanceSettings
 from voxelcast.search.base import GivenFeatures
@@ -34,7 +36,8 @@ from voxelcast.search.settings import EnsembleSettings, PairSettings
 SIGNALS = (0.0, 0.1, 0.3, 0.7)
 """Share of the responses' variance that the features explain: none, weak, medium, strong."""
 _N_NEW, _LATENT = 2000, 10
-_EVERY = 3  # draws: the truth is their mean, and varies much less than the estimate
+_EVERY = 3  # draws: where models are fitted anew for it, the truth is their mean, which varies little
+_SLOW = 4  # times fewer draws of what takes longest
 _PLAIN = vc.EvaluationSettings(significance=SignificanceSettings(0))
 _BIAS = (-0.005, 0.005)
 _GRID, _ALL = 4 * 2 * 4 * len(SIGNALS), 1000
@@ -72,6 +75,17 @@ class Cell:
     allowed: tuple[float, float] = (0.93, 0.97)
 
     @property
+    def as_one(self) -> bool:
+        """Whether all folds can be fitted as one (`nested_ridge`)."""
+        fewest = self.n * (self.folds - 2) // self.folds
+        return self.encoder == "ridge" and self.features < fewest and (self.groups or self.n) % self.folds == 0
+
+    @property
+    def slow(self) -> int:
+        """By what the number of draws is divided."""
+        return _SLOW if self.kind in ("gain", "variance parts") or self.encoder == "lasso" else 1
+
+    @property
     def name(self) -> str:
         """The cell in words."""
         more = [f"{self.groups} groups"] * bool(self.groups) + [f"t({self.tails}) tails"] * bool(self.tails)
@@ -107,6 +121,17 @@ class Population:
         Y = X @ self.weights + (1 - cell.signal) ** 0.5 * noise
         return X, Y, [f"g{k:04d}" for k in group] if cell.groups else None
 
+    def reached(self, coefficients: FloatArray, noise: float = 0.0) -> float:
+        """Return the mean r of linear models on all stimuli there are; one that is constant counts as 0.
+
+        With features of variance 1, and of 1 + noise^2 where a layer is a noisy view of them, and responses of variance
+        1, r = w'b / (|w| sqrt(1 + noise^2)), w the coefficients (n_features, n_voxels) and b the true ones.
+        """
+        norm = np.linalg.norm(coefficients, axis=0)
+        cross = (coefficients * self.weights).sum(axis=0)
+        r = np.divide(cross, norm, out=np.zeros_like(norm), where=norm > 0)
+        return float(r.mean() / (1 + noise**2) ** 0.5)
+
     def _noise(self, rng: np.random.Generator, n: int) -> FloatArray:
         tails, size = self.cell.tails, (n, _LATENT + self.cell.voxels)
         drawn = rng.standard_t(tails, size) * ((tails - 2) / tails) ** 0.5 if tails else rng.standard_normal(size)
@@ -136,22 +161,47 @@ class Outcome:
 
 def _score(cell: Cell, population: Population, rng: np.random.Generator, seed: int) -> Outcome:
     X, Y, groups = population.draw(rng, cell.n)
-    scores = vc.evaluate(
+    if not cell.as_one:
+        return _evaluated(cell, population, rng, seed, (X, Y, groups))
+    folds = make_folds(cell.n, cell.folds, seed, groups)
+    found, judged = nested_ridge(X, Y, folds), Judged(folds, groups)
+    inner = found.inner(influence_weights(Y, found.predicted, judged))
+    row = _PLAIN.scorer.score_row(Predicted("", Y, found.predicted, judged, inner))
+    return Outcome(row["score"], Interval(row["score_low"], row["score_high"]), _of_folds(population, found))
+
+
+def _of_folds(population: Population, found: NestedRidge, noise: float = 0.0) -> float:
+    return float(np.mean([population.reached(coefficients, noise) for coefficients in found.coefficients]))
+
+
+def _evaluated(
+    cell: Cell,
+    population: Population,
+    rng: np.random.Generator,
+    seed: int,
+    data: tuple[FloatArray, FloatArray, list[str] | None],
+) -> Outcome:
+    """Score with `vc.evaluate`; the truth is that of models fitted anew."""
+    X, Y, groups = data
+    attrs = vc.evaluate(
         vc.FeatureSpace(X, compression=None),
         Y,
         encoders=cell.encoder,
         folds=cell.folds,
         groups=groups,
         settings=replace(_PLAIN, seed=seed),
-    )
-    attrs = scores.attrs
-    interval = Interval(attrs["score_low"], attrs["score_high"], attrs["no_interval"])
+    ).attrs
+    interval = Interval(attrs["score_low"], attrs["score_high"])
     if seed % _EVERY or not cell.signal:
         return Outcome(attrs["score"], interval, float("nan"))
     X, Y, groups = population.draw(rng, _fold_model_size(cell))
     model = vc.EncodingModel(cell.encoder, folds=cell.folds - 1, seed=seed).fit(X, Y, groups)
-    new, measured, _ = population.draw(rng, _N_NEW)
-    return Outcome(attrs["score"], interval, mean_pearson_r(measured, model.predict(new)))
+    return Outcome(attrs["score"], interval, population.reached(_coefficients(cell, model)))
+
+
+def _coefficients(cell: Cell, model: vc.EncodingModel) -> FloatArray:
+    predicted = model.predict(np.concatenate([np.zeros((1, cell.features)), np.eye(cell.features)]))
+    return np.asarray(predicted[1:] - predicted[0])
 
 
 def _fold_model_size(cell: Cell) -> int:
@@ -165,28 +215,19 @@ def _held_out(cell: Cell, population: Population, rng: np.random.Generator, seed
     new, measured, groups = population.draw(rng, cell.n)
     held_out = Predicted("", measured, model.predict(new), Judged(np.zeros(cell.n, dtype=int), groups))
     interval = score_interval(measured, held_out.predicted, held_out.judged)
-    new, measured, _ = population.draw(rng, 2 * _N_NEW)
-    return Outcome(float(held_out.voxel_scores.mean()), interval, mean_pearson_r(measured, model.predict(new)))
+    return Outcome(float(held_out.voxel_scores.mean()), interval, population.reached(_coefficients(cell, model)))
 
 
 def _difference(cell: Cell, population: Population, rng: np.random.Generator, seed: int) -> Outcome:
-    """Two layers, each a noisy view of the same features, the second the noisier one where there is a signal."""
-
-    def layers(n: int) -> tuple[list[FloatArray], FloatArray]:
-        X, Y, _ = population.draw(rng, n)
-        return [X + size * rng.standard_normal(X.shape) for size in (0.5, 1.0)], Y
-
-    views, Y = layers(cell.n)
+    """Two layers, each a noisy view of the same features, the second the noisier one."""
+    sizes = (0.5, 1.0)
+    X, Y, _ = population.draw(rng, cell.n)
     folds = make_folds(cell.n, cell.folds, seed)
-    evaluated = [vc.evaluate(vc.FeatureSpace(X, compression=None), Y, folds=folds, settings=_PLAIN) for X in views]
-    P, Q = (one["prediction"].values for one in evaluated)
-    judged = Judged(folds)
-    interval = difference_interval(Y, P, Q, judged)
-    views, Y = layers(_fold_model_size(cell))
-    models = [vc.EncodingModel(cell.encoder, folds=cell.folds - 1, seed=seed).fit(X, Y) for X in views]
-    views, Y = layers(_N_NEW)
-    reached = [mean_pearson_r(Y, model.predict(X)) for model, X in zip(models, views, strict=True)]
-    return Outcome(evaluated[0].attrs["score"] - evaluated[1].attrs["score"], interval, reached[0] - reached[1])
+    found = [nested_ridge(X + size * rng.standard_normal(X.shape), Y, folds) for size in sizes]
+    scores = [float(cross_validated_r(Y, one.predicted, folds).mean()) for one in found]
+    interval = difference_interval(Y, found[0].predicted, found[1].predicted, Judged(folds))
+    reached = [_of_folds(population, one, size) for one, size in zip(found, sizes, strict=True)]
+    return Outcome(scores[0] - scores[1], interval, reached[0] - reached[1])
 
 
 def _gain(cell: Cell, population: Population, rng: np.random.Generator, seed: int) -> Outcome:
@@ -242,6 +283,7 @@ _MEASURES = {
 def measure(cell: Cell, draws: int, seed: int) -> list[Check]:
     """Draw a cell many times."""
     warnings.simplefilter("ignore", VoxelcastWarning)  # that folds are small is what some cells are about
+    draws = draws // cell.slow
     population = Population(cell, generator(seed, cell.name, "population"))
     outcomes = [_MEASURES[cell.kind](cell, population, generator(seed, cell.name, draw), draw) for draw in range(draws)]
     estimates, truths, low, high = (
@@ -253,18 +295,24 @@ def measure(cell: Cell, draws: int, seed: int) -> list[Check]:
             [one.interval.high for one in outcomes],
         )
     )
-    # Held-out stimuli judge one model, whose own r is the truth; folds judge what their models reach on average.
-    nothing = cell.signal == 0 or cell.kind == "variance parts"
-    tried = truths[np.isfinite(truths)] if not nothing else np.zeros(draws)
-    truth = truths if cell.kind == "held out" else np.full(draws, tried.mean())
-    holds = float(((low <= truth) & (truth <= high)).mean())
-    claim = (_ZERO, 1 - holds, 1 - cell.allowed[1], 1 - cell.allowed[0]) if nothing else (_HOLDS, holds, *cell.allowed)
-    found = [Check("intervals", cell.name, *claim, draws)]
+    if cell.signal == 0 or cell.kind == "variance parts":
+        out = float(((low > 0) | (high < 0)).mean())
+        found = [Check("intervals", cell.name, _ZERO, out, 1 - cell.allowed[1], 1 - cell.allowed[0], draws)]
+        expected = 0.0
+    else:
+        # Held-out stimuli judge one model, whose own r is the truth; folds judge what their models reach on average.
+        expected = float(np.nanmean(truths))
+        truth = truths if cell.kind == "held out" else np.full(draws, expected)
+        holds = float(((low <= truth) & (truth <= high)).mean())
+        found = [Check("intervals", cell.name, _HOLDS, holds, *cell.allowed, draws)]
     if cell.kind == "score" and cell.n // cell.folds >= 8 and not (cell.groups or cell.tails):
-        error = float((estimates.var() / draws + tried.var() / len(tried)) ** 0.5)
-        found.append(
-            Check("intervals", cell.name, "bias of the score", float((estimates - truth).mean()), *_BIAS, draws, error)
-        )
+        bias = float(np.nanmean(estimates) - expected)
+        known = truths if cell.signal and cell.as_one else np.zeros(draws)  # both vary with the stimuli drawn
+        tried = np.count_nonzero(np.isfinite(truths))
+        error = float(np.nanvar(estimates - known) / draws)
+        if cell.signal and not cell.as_one:
+            error += float(np.nanvar(truths) / tried)
+        found.append(Check("intervals", cell.name, "bias of the score", bias, *_BIAS, draws, error**0.5))
     return found
 
 
@@ -290,7 +338,8 @@ def cells() -> list[Cell]:
 def checks(draws: int, seed: int) -> Iterator[Check]:
     """Measure all cells, in two processes; with fewer than 1000 draws every third of the grid."""
     listed = [cell for k, cell in enumerate(cells()) if draws >= _ALL or k >= _GRID or k % 3 == 0]
+    listed.sort(key=lambda cell: cell.voxels)  # the quickest first
     for found in in_processes(partial(measure, draws=draws, seed=seed), listed):
         yield from found
-    for found in in_processes(partial(measure_shuffled, draws=draws, seed=seed), REAL):
+    for found in in_processes(partial(measure_shuffled, draws=max(draws // _SLOW, min(draws, 200)), seed=seed), REAL):
         yield from found

@@ -79,14 +79,18 @@ def test_fold_average_equals_the_loop() -> None:
     np.testing.assert_allclose(fold_pearson_r(Y, P, folds), expected)
 
 
-def test_folds_of_constant_responses_are_left_out_but_constant_predictions_void_a_voxel() -> None:
+def test_folds_of_constant_responses_are_left_out_and_those_of_constant_predictions_count_as_zero() -> None:
     Y, P = _pair(40, 4)
     folds = np.repeat(np.arange(4), 10)
     Y[folds == 2, 0], P[folds == 2, 1], Y[:, 2] = 3.0, 3.0, 1.0
     r = fold_pearson_r(Y, P, folds)
     others = folds != 2
-    assert r[0] == pytest.approx(fold_pearson_r(Y[others], P[others], folds[others])[0])
-    assert np.isnan(r).tolist() == [False, True, True, False]
+    of_others = fold_pearson_r(Y[others], P[others], folds[others])
+    assert r[0] == pytest.approx(of_others[0])
+    assert r[1] == pytest.approx(0.75 * of_others[1])
+    assert np.isnan(r).tolist() == [False, False, True, False]
+    P[:, 1] = folds  # constant in every fold, though not the same in all
+    assert np.isnan(fold_pearson_r(Y, P, folds)).tolist() == [False, True, True, False]
 
 
 def test_a_model_that_knows_only_the_mean_would_score_below_zero_if_folds_were_joined() -> None:
@@ -126,14 +130,37 @@ def test_the_cross_validated_score_has_no_bias_in_small_folds() -> None:
     assert fold_pearson_r(Y, P, folds).mean() < 0.475
 
 
-def test_constant_folds_void_a_score_as_they_void_r() -> None:
-    Y, P = _pair(40, 5)
+def test_constant_folds_count_in_a_score_as_in_r() -> None:
+    Y, P = _pair(40, 6)
     folds = np.repeat(np.arange(4), 10)
-    Y[folds == 2, 0], P[folds == 2, 1], Y[:, 2] = 3.0, 3.0, 1.0
+    Y[folds == 2, 0], Y[:, 2], P[:, 5] = 3.0, 1.0, folds
     Y[folds == 1, 4], P[folds == 1, 4] = 2.0, 2.0
     for own_baseline in (False, True):
-        r = cross_validated_r(Y, P, folds, own_baseline=own_baseline)
-        assert np.isnan(r).tolist() == [False, True, True, False, False]
+        whole = cross_validated_r(Y, P, folds, own_baseline=own_baseline)[1]
+        flat, fold = P.copy(), folds == 2
+        flat[fold, 1] = -0.2
+        r = cross_validated_r(Y, flat, folds, own_baseline=own_baseline)
+        assert np.isnan(r).tolist() == [False, False, True, False, False, True]
+        known = 0 if own_baseline else Y[~fold, 1].mean()
+        y, p = ((v - v.mean()) if own_baseline else v - known for v in (Y[fold, 1], P[fold, 1]))
+        lost = olkin_pratt(np.array([(y @ p) / np.sqrt((y @ y) * (p @ p))]), 10 + (not own_baseline))[0]
+        assert r[1] == pytest.approx(whole - lost / 4)
+
+
+def test_where_few_models_know_more_than_the_mean_the_score_has_no_bias() -> None:
+    # Of noise, a fold's predictions are constant unless its training responses happen to follow the feature.
+    rng, scores = np.random.default_rng(5), []
+    folds = np.arange(40) % 4
+    for _ in range(20):
+        X, Y = rng.standard_normal((40, 1)), rng.standard_normal((40, 500))
+        P = np.empty(Y.shape)
+        for fold in range(4):
+            held = folds == fold
+            x, y = X[~held] - X[~held].mean(), Y[~held] - Y[~held].mean(axis=0)
+            slope = (x * y).mean(axis=0)
+            P[held] = Y[~held].mean(axis=0) + np.where(np.abs(slope) > 0.3, slope, 0) * X[held]
+        scores.append(np.nanmean(cross_validated_r(Y, P, folds)))
+    assert abs(np.mean(scores)) < 3 * np.std(scores) / np.sqrt(20)
 
 
 def test_olkin_and_pratt_is_unbiased() -> None:

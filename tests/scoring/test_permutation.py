@@ -107,7 +107,7 @@ def test_voxels_without_a_score_are_no_tests() -> None:
     Y, P = _pair(30, 4)
     folds = np.arange(30) % 3
     expected = permutation_p_values(Y[:, :1], P[:, :1], Exchange(folds), 99)
-    Y[:, 1], P[folds == 1, 2] = 1.0, 2.0
+    Y[:, 1], P[:, 2] = 1.0, folds
     p = permutation_p_values(Y, P, Exchange(folds), 99)
     assert np.isnan(p).tolist() == [False, True, True, False]
     assert p[0] == expected[0]

@@ -112,7 +112,7 @@ SCORES: Final = Table(
         Column("score_high", "number", "upper end of its interval", "Pearson r"),
         Column("no_interval", "text", "why there is none", needed=False),
         Column("score_from", "text", "`nested_cv`, `held_out` or `none`"),
-        Column("n_voxels_without_score", "count", "voxels whose predictions are constant", "voxels"),
+        Column("n_voxels_without_score", "count", "voxels whose predictions are constant in every fold", "voxels"),
         Column("single_score", "number", "nested score of the best single candidate", "Pearson r", needed=False),
         Column("gain", "number", "score minus `single_score`, of the same voxels", "Pearson r", needed=False),
         Column("gain_low", "number", "lower end of the interval of the gain", "Pearson r", needed=False),

@@ -111,24 +111,29 @@ def fold_pearson_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArr
     Returns
     -------
     r : ndarray of shape (n_voxels,)
-        A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; NaN where
-        that is so in all folds, or where the predictions of another fold are constant.
+        A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; one in which
+        its predictions are constant counts as 0: a model that knows nothing but the mean predicts nothing. NaN where
+        either is so in all folds.
     """
     Y, P = checked_pair(Y, P)
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
-    return _mean_over_folds(Y, fold_ids, lambda held: pearson_r(Y[held], P[held]))
+    return _mean_over_folds(Y, P, fold_ids, lambda held: pearson_r(Y[held], P[held]))
 
 
-def _mean_over_folds(Y: FloatArray, fold_ids: IntArray, score: Callable[[BoolArray], FloatArray]) -> FloatArray:
+def _mean_over_folds(
+    Y: FloatArray, P: FloatArray, fold_ids: IntArray, score: Callable[[BoolArray], FloatArray]
+) -> FloatArray:
     """Average a score of each fold, (n_voxels,) of its rows, over the folds in which a voxel's responses vary."""
-    total, count = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
+    total, count, predicted = np.zeros(Y.shape[1]), np.zeros(Y.shape[1]), np.zeros(Y.shape[1], dtype=bool)
     for fold in np.unique(fold_ids):
         held = fold_ids == fold
-        known = ~constant_columns(Y[held])
-        total[known] += score(held)[known]
-        count += known
+        varies = ~constant_columns(Y[held])
+        both = varies & ~constant_columns(P[held])
+        total[both] += score(held)[both]
+        count += varies
+        predicted |= both
     mean = np.full(Y.shape[1], np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
+    np.divide(total, count, out=mean, where=predicted)
     return mean
 
 
@@ -213,8 +218,9 @@ def cross_validated_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_b
     Returns
     -------
     r : ndarray of shape (n_voxels,)
-        A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; NaN where
-        that is so in all folds, or where the predictions of another fold are constant.
+        A fold in which a voxel's measured responses are constant says nothing and is left out of its mean; one in which
+        its predictions are constant counts as 0: a model that knows nothing but the mean predicts nothing. NaN where
+        either is so in all folds.
     """
     Y, P = checked_pair(Y, P)
     check_shape("fold_ids", fold_ids, ("n_stimuli",), (Y.shape[0],))
@@ -224,11 +230,10 @@ def cross_validated_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_b
     def corrected_r(held: BoolArray) -> FloatArray:
         norms = np.linalg.norm(y[held], axis=0) * np.linalg.norm(p[held], axis=0)
         r = np.full(Y.shape[1], np.nan)
-        defined = ~constant_columns(Y[held]) & ~constant_columns(P[held]) & (norms > 0)
-        np.divide(np.einsum("ij,ij->j", y[held], p[held]), norms, out=r, where=defined)
+        np.divide(np.einsum("ij,ij->j", y[held], p[held]), norms, out=r, where=norms > 0)
         return olkin_pratt(np.clip(r, -1.0, 1.0), int(np.count_nonzero(held)) + one_more)
 
-    return _mean_over_folds(Y, fold_ids, corrected_r)
+    return _mean_over_folds(Y, P, fold_ids, corrected_r)
 
 
 def checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:

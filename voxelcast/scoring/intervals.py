@@ -38,7 +38,7 @@ from scipy.stats import t as student_t
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_finite, check_shape
-from voxelcast.scoring.correlation import centred_pair, checked_pair, cross_validated_r
+from voxelcast.scoring.correlation import centred_pair, checked_pair, constant_columns, cross_validated_r
 
 _BLOCK_BYTES = 32 * 2**20
 _TINY = 1e-12
@@ -318,13 +318,17 @@ def _voxel_blocks(scored: BoolArray, n: int) -> list[IntArray]:
 
 
 def _standardised(Y: FloatArray, P: FloatArray, judged: Judged) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return y, p and the s that p was divided by; all of shape (n, m)."""
+    """Return y, p and the s that p was divided by, all of shape (n, m).
+
+    Where the predictions of a fold are constant, s is infinite, p 0, and p^2 counts as 1, as it does in other folds:
+    the fold's r is 0 and not unknown.
+    """
     y, p = centred_pair(Y, P, judged.fold_ids, own_baseline=judged.own_baseline)
     scale = np.empty(p.shape)
     for fold in np.unique(judged.fold_ids):
         held = judged.fold_ids == fold
-        scale[held] = np.sqrt(np.square(p[held]).mean(axis=0))
-    scale[scale == 0] = 1.0  # where a fold's responses are constant, as its predictions are
+        size = np.sqrt(np.square(p[held]).mean(axis=0))
+        scale[held] = np.where(constant_columns(P[held]), np.inf, size)
     return y / np.sqrt(np.square(y).mean(axis=0)), p / scale, scale
 
 
@@ -335,8 +339,8 @@ def _replicates(
     without, influence = np.zeros(units.n), np.zeros(units.n)
     recentred = units.n_folds == 1 or judged.own_baseline
     for voxels in _voxel_blocks(scored, len(Y)):
-        y, p, _ = _standardised(Y[:, voxels], P[:, voxels], judged)
-        products = [y * p, y * y, p * p]
+        y, p, scale = _standardised(Y[:, voxels], P[:, voxels], judged)
+        products = [y * p, y * y, np.where(np.isinf(scale), 1.0, p * p)]
         yp, yy, pp = (units.sums(product) for product in products)
         r = yp.sum(axis=0) / len(Y)
         influence += (yp - r / 2 * (yy + pp)).sum(axis=1)
