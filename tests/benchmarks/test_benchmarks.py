@@ -8,10 +8,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
+import voxelcast as vc
 from benchmarks.encoders import ENCODERS, benchmark_encoders
 from benchmarks.honesty import benchmark_honesty
 from benchmarks.honesty.check import Check
 from benchmarks.honesty.intervals import Cell, Population
+from benchmarks.honesty.ridge import nested_ridge
 from benchmarks.mini_track import MiniTrack, benchmark_mini_track, search_one, start_worker
 from benchmarks.permutation import benchmark_permutation
 from benchmarks.pls import benchmark_pls
@@ -19,6 +21,10 @@ from benchmarks.reading import Reading, benchmark_reading
 from benchmarks.simulation import PairSize, TrackSize, simulate_features, simulate_responses
 from benchmarks.whole_brain import benchmark_whole_brain
 from voxelcast.core.errors import OptionError, UnknownNameError
+from voxelcast.core.seeds import generator
+from voxelcast.scoring.correlation import cross_validated_r, mean_pearson_r
+from voxelcast.scoring.intervals import Judged, influence_weights, score_interval
+from voxelcast.search.folds import make_folds
 
 SMALL = TrackSize(n_train=200, n_test=10, n_layers=3, n_components=10, n_folds=5)
 
@@ -148,6 +154,34 @@ def test_honesty_draws_from_the_population_that_it_says() -> None:
         list(benchmark_honesty(["intervals"], draws=3))
     with pytest.raises(OptionError, match="section must be one of intervals"):
         list(benchmark_honesty(["interval"]))
+
+
+@pytest.mark.parametrize("cell", [Cell(60, 5, 40), Cell(60, 5, 40, groups=20), Cell(60, 5, 40, tails=5)], ids=str)
+def test_what_models_reach_in_closed_form_is_what_they_reach_on_new_stimuli(cell: Cell) -> None:
+    rng = np.random.default_rng(2)
+    population = Population(cell, rng)
+    coefficients = population.weights + 0.1 * rng.standard_normal(population.weights.shape)
+    coefficients[:, 3] = 0  # knows only the mean
+    X, Y, _ = population.draw(rng, 60_000)
+    for noise in (0.0, 1.0):
+        predicted = (X + noise * rng.standard_normal(X.shape)) @ coefficients + 2
+        assert population.reached(coefficients, noise) == pytest.approx(mean_pearson_r(Y, predicted), abs=0.003)
+
+
+def test_folds_fitted_as_one_are_those_of_evaluate() -> None:
+    for n, n_folds, voxels, signal in ((100, 5, 8, 0.3), (60, 10, 30, 0.1), (60, 5, 8, 0.7)):
+        X, Y, _ = Population(Cell(n, n_folds, voxels, signal), generator(0)).draw(generator(1), n)
+        folds = make_folds(n, n_folds, 0)
+        found = nested_ridge(X, Y, folds)
+        judged = Judged(folds)
+        inner = found.inner(influence_weights(Y, found.predicted, judged))
+        scores = vc.evaluate(vc.FeatureSpace(X, compression=None), Y, folds=folds)
+        ours = score_interval(Y, found.predicted, judged, inner=inner)
+        attrs = scores.attrs
+        assert cross_validated_r(Y, found.predicted, folds).mean() == pytest.approx(attrs["score"], abs=0.003)
+        assert (ours.low, ours.high) == pytest.approx((attrs["score_low"], attrs["score_high"]), abs=0.003)
+        held = folds == 0
+        assert np.ptp(found.predicted[held] - X[held] @ found.coefficients[0], axis=0).max() < 1e-9
 
 
 @pytest.mark.slow

@@ -138,6 +138,20 @@ def test_no_interval_without_two_groups_in_every_fold() -> None:
     assert one.reason.startswith("all stimuli are one group")
 
 
+def test_a_fold_of_constant_predictions_is_as_wide_as_the_score_varies() -> None:
+    # One fold in four is known to be 0: r of the others, times 3/4, varies as in 36 stimuli, times 3/4.
+    rng = np.random.default_rng(3)
+    Y, P = rng.standard_normal((2, 48, 4000))
+    P[FOLDS == 1] = 7.0
+    scores = cross_validated_r(Y, P, FOLDS)
+    without, _ = module._replicates(Y, P, Judged(FOLDS), module.units_of(Judged(FOLDS)), np.ones(4000, dtype=bool))
+    one = [score_without(Y[:, [k]], P[:, [k]], Judged(FOLDS), [str(row) for row in range(48)]) for k in range(300)]
+    se = [np.sqrt(47 / 48 * np.square(o.without - o.without.mean()).sum() * 48 / 44) for o in one if o is not None]
+    assert np.sqrt(np.mean(np.square(se))) == pytest.approx(scores.std(), rel=0.08)
+    assert abs(without.mean() - scores.mean()) < 0.003
+    assert (influence_weights(Y, P, Judged(FOLDS))[FOLDS == 1] == 0).all()
+
+
 def test_voxels_without_a_score_are_left_out() -> None:
     Y, P = pair()
     expected = score_interval(Y[:, :3], P[:, :3], Judged(FOLDS))
