@@ -217,9 +217,10 @@ def repository_2021(checkout: Path, **options: Any) -> None:
 @click.option("--draws", default=300, show_default=True, help="Simulated data sets a cell.")
 @click.option("--section", "sections", multiple=True, type=click.Choice(SECTIONS), help="Repeatable; default: all.")
 @click.option("--seed", default=0, show_default=True)
-def honesty(draws: int, sections: tuple[str, ...], seed: int) -> None:
+@click.option("--workers", default=2, show_default=True, help="Processes of one thread each.")
+def honesty(draws: int, sections: tuple[str, ...], seed: int, workers: int) -> None:
     """Hold what is claimed of scores, intervals, ceilings and tests against simulations with a known truth."""
-    for line in benchmark_honesty(sections or SECTIONS, draws, seed):
+    for line in benchmark_honesty(sections or SECTIONS, draws, seed, workers):
         click.echo(line)
 
 

@@ -42,16 +42,16 @@ class Cell:
         return ceilings, signal, signal[:, None] + noise * np.sqrt(self.repetitions * (1 - ceilings**2))
 
 
-def checks(draws: int, seed: int) -> Iterator[Check]:
+def checks(draws: int, seed: int, workers: int) -> Iterator[Check]:
     """Yield the checks of this section."""
     cells = [Cell(n, k) for n in (8, 20, 60, 200) for k in (2, 3, 5, 10)]
     cells += [Cell(n, k, ".1 to .9") for n in (20, 60, 200) for k in (2, 3)]
     highest = 0.0
-    for found, most in in_processes(partial(_of_cell, draws, seed), cells):
+    for found, most in in_processes(partial(_of_cell, draws, seed), cells, workers):
         yield from found
         highest = max(highest, most)
     yield Check("ceilings", f"these {len(cells)} cells", "highest noise_ceiling_r", highest, 0.0, 1.0, draws, 0.0)
-    yield from in_processes(partial(_evaluated, min(draws, 100), seed), [2, 3])
+    yield from in_processes(partial(_evaluated, min(draws, 100), seed), [2, 3], workers)
     yield from _unequal(draws, seed)
     yield from _drift(draws, seed)
     yield from _real()

@@ -62,7 +62,7 @@ class Check:
         return float((share * (1 - share) / self.draws) ** 0.5)
 
 
-def in_processes(measure: Callable[[_Cell], _Result], cells: Iterable[_Cell], workers: int = 2) -> Iterator[_Result]:
+def in_processes(measure: Callable[[_Cell], _Result], cells: Iterable[_Cell], workers: int) -> Iterator[_Result]:
     """Measure cells in processes of one thread each; yield results in the order of the cells."""
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:

@@ -19,12 +19,12 @@ from voxelcast.scoring.rdm_comparison import compare_rdms, permute_rdms, rdm_p_v
 _SHUFFLES = 19
 
 
-def checks(draws: int, seed: int) -> Iterator[Check]:
+def checks(draws: int, seed: int, workers: int) -> Iterator[Check]:
     """Yield the checks of this section."""
     rsa = [(n, method) for method in ("spearman", "pearson") for n in (8, 20)]
-    for found in in_processes(partial(_rsa, 4 * draws, seed), rsa):
+    for found in in_processes(partial(_rsa, 4 * draws, seed), rsa, workers):
         yield from found
-    yield from in_processes(partial(_control, draws, seed), [(40, 20), (100, 1)])
+    yield from in_processes(partial(_control, draws, seed), [(40, 20), (100, 1)], workers)
 
 
 def _rsa(draws: int, seed: int, cell: tuple[int, str]) -> list[Check]:

@@ -122,14 +122,15 @@ DEPENDENCE = (
 )
 
 
-def checks(draws: int, seed: int) -> Iterator[Check]:
+def checks(draws: int, seed: int, workers: int) -> Iterator[Check]:
     """Yield the checks of this section."""
     tests = max(draws // _TESTED, min(draws, 100))
-    for noise, shares in zip(NOISE, in_processes(_false_positives, [(n, tests, seed) for n in NOISE]), strict=True):
+    tested = in_processes(_false_positives, [(n, tests, seed) for n in NOISE], workers)
+    for noise, shares in zip(NOISE, tested, strict=True):
         low, high = (0.03, 0.08) if noise.choose else (0.03, 0.06)
         error = float(np.std(shares) / np.sqrt(tests))
         yield Check("exchangeability", noise.shown, "p <= .05", float(np.mean(shares)), low, high, tests, error)
-    told = in_processes(_told, [(one, draws, seed) for one in DEPENDENCE])
+    told = in_processes(_told, [(one, draws, seed) for one in DEPENDENCE], workers)
     for one, share in zip(DEPENDENCE, told, strict=True):
         claimed, low, high = ("warned", 0.98, 1.0) if one.dependent else ("false alarm", 0.0, 0.01)
         yield Check("exchangeability", f"n={one.n} {one.shown}", claimed, share, low, high, draws)

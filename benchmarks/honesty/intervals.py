@@ -335,11 +335,12 @@ def cells() -> list[Cell]:
     return listed
 
 
-def checks(draws: int, seed: int) -> Iterator[Check]:
-    """Measure all cells, in two processes; with fewer than 1000 draws every third of the grid."""
+def checks(draws: int, seed: int, workers: int) -> Iterator[Check]:
+    """Measure all cells; with fewer than 1000 draws every third of the grid."""
     listed = [cell for k, cell in enumerate(cells()) if draws >= _ALL or k >= _GRID or k % 3 == 0]
     listed.sort(key=lambda cell: cell.voxels)  # the quickest first
-    for found in in_processes(partial(measure, draws=draws, seed=seed), listed):
+    for found in in_processes(partial(measure, draws=draws, seed=seed), listed, workers):
         yield from found
-    for found in in_processes(partial(measure_shuffled, draws=max(draws // _SLOW, min(draws, 200)), seed=seed), REAL):
+    shuffles = max(draws // _SLOW, min(draws, 200))
+    for found in in_processes(partial(measure_shuffled, draws=shuffles, seed=seed), REAL, workers):
         yield from found
