@@ -6,7 +6,6 @@ import gzip
 import io
 import os
 import struct
-import subprocess
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from voxelcast.store.readers import guard, hdf5
 from voxelcast.store.readers.archives import opened_zip, unpack
 from voxelcast.store.readers.arrays import open_npy, read_npz
 from voxelcast.store.readers.guard import check_file, read_bytes, read_text, reading
-from voxelcast.store.readers.hdf5 import read_hdf5
+from voxelcast.store.readers.hdf5 import dataset_of, opened_hdf5, read_hdf5
 from voxelcast.store.readers.plain import parse_yaml, read_json, read_yaml
 from voxelcast.store.readers.tables import number_of, original_cell, read_table, shown_cell
 
@@ -210,14 +209,57 @@ def test_a_file_that_would_end_the_process_is_refused(tmp_path: Path, monkeypatc
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         file["x"] = VALUES
-    whole = subprocess.run
-    for code, said in (("import os; os.abort()", "ends a process by signal 6"), ("while True: pass", "does not end")):
-        monkeypatch.setattr(hdf5, "_LOOK", code)
-        hdf5._check_survived.cache_clear()
-        if "while" in code:
-            monkeypatch.setattr(hdf5.subprocess, "run", lambda *a, **k: whole(*a, **{**k, "timeout": 0.5}))
+    script = tmp_path / "child.py"
+    monkeypatch.setattr(hdf5, "_SCRIPT", script)
+    monkeypatch.setattr(hdf5, "_SECONDS", 1.0)
+    monkeypatch.setattr(hdf5, "_children", {})
+    for code, said in (
+        ("import os; os.abort()", "ends a process by signal 6"),
+        ("while True: pass", "does not end"),
+        ("print('[]')", "damaged"),
+        ("print('{}'); print('x' * 9); print()", "damaged"),
+    ):
+        script.write_text(code)
         with pytest.raises(DataError, match=rf"a\.h5 cannot be read as .*{said}"):
             read_hdf5(path, "arrays", ("x",))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(read_hdf5(path, "arrays", ("x",))["x"], VALUES)
+
+
+def test_hdf5_values_come_through_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rng = tmp_path / "a.h5", np.random.default_rng(0)
+    arrays = {
+        "f4": rng.standard_normal((7, 3, 2)).astype("<f4"),
+        "big": np.arange(12, dtype=">i8").reshape(4, 3),
+        "flags": np.array([True, False]),
+        "complex": rng.standard_normal((2, 2)) + 1j,
+        "short": np.array([b"ab", b"c"]),
+        "number": np.array(2.5),
+        "none": np.empty((0, 3)),
+    }
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+        file.create_dataset("packed", data=arrays["f4"], chunks=(2, 3, 1), compression="gzip")
+        file["text"] = ["é", "", "long text"]
+        file["pair"] = np.zeros(3, dtype=[("x", "f8"), ("y", "i4")])
+        file["reference"] = np.array([file["f4"].ref], dtype=h5py.ref_dtype)
+    found = read_hdf5(path, "arrays", (*arrays, "packed", "text", "absent"))
+    assert list(found) == [*arrays, "packed", "text"]
+    for name, values in {**arrays, "packed": arrays["f4"]}.items():
+        assert (found[name].dtype, found[name].shape) == (values.dtype, values.shape)
+        np.testing.assert_array_equal(found[name], values)
+    assert [item.decode() for item in found["text"]] == ["é", "", "long text"]
+    with opened_hdf5(path, "arrays") as file:
+        assert "f4" in file.names()
+        np.testing.assert_array_equal(dataset_of(file, "packed").read(range(3, 6)), arrays["f4"][3:6])
+        assert dataset_of(file, "reference").targets() == ["/f4"]
+    for name in ("pair", "reference"):
+        with pytest.raises(DataError, match="must be numbers or text"):
+            read_hdf5(path, "arrays", (name,))
+    with h5py.File(path, "w") as file:  # another file of the same name
+        file["f4"] = arrays["f4"] + 1
+    np.testing.assert_array_equal(read_hdf5(path, "arrays", ("f4",))["f4"], arrays["f4"] + 1)
 
 
 def write_matlab_73(path: Path, values: np.ndarray, ids: list[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import KW_ONLY
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
+from typing import Annotated, ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Ge
@@ -24,7 +24,7 @@ from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
 from voxelcast.datasets.settings import DatasetSettings, FileName, Names, select_names
 from voxelcast.datasets.tables import read_rois
-from voxelcast.store.readers.hdf5 import dataset_of, opened_hdf5
+from voxelcast.store.readers.hdf5 import Hdf5File, dataset_of, opened_hdf5
 
 SUBJECTS: Final = ("sub-01", "sub-02", "sub-03", "sub-05")
 TR_SECONDS: Final = 1.49
@@ -167,7 +167,7 @@ class Algonauts2025Dataset(SeriesDataset):
         for path in files:
             with _open(path) as file:
                 is_held_out = path == response_path(self._root, subject, self._held_out)
-                for run, keys in group_keys(list(file)).items():
+                for run, keys in group_keys(file.names()).items():
                     if not is_held_out and chunk_of(run) not in chunks:
                         continue
                     shapes = [dataset_of(file, key).shape for key in keys]
@@ -274,7 +274,7 @@ class Algonauts2025Dataset(SeriesDataset):
             with _open(recording.path) as file:
                 for repetition, key in enumerate(recording.keys):
                     where = f"{recording.path.name} {key}"
-                    part = as_response_values(np.asarray(dataset_of(file, key))[kept.start : kept.stop], where)
+                    part = as_response_values(dataset_of(file, key).read(kept), where)
                     values[row : row + len(kept), repetition] = part[:, parcels]
             row += len(kept)
         return ResponseSet(subject, roi, ids, values, self.facts.unit)
@@ -313,13 +313,13 @@ class Algonauts2025Dataset(SeriesDataset):
         return (*files, *(() if self._roi_table is None else (self._roi_table,)))
 
 
-def _open(path: Path) -> AbstractContextManager[Any]:
+def _open(path: Path) -> AbstractContextManager[Hdf5File]:
     return opened_hdf5(path, "responses", "get it with datalad get")
 
 
 def _problem(path: Path) -> str | None:
     with _open(path) as file:
-        return None if group_keys(list(file)) else "holds no run"
+        return None if group_keys(file.names()) else "holds no run"
 
 
 def response_path(root: Path, subject: str, what: str) -> Path:

@@ -84,22 +84,20 @@ def _text_of(values: Any) -> Any:
 
 
 def _from_hdf5(path: Path, what: str, names: Iterable[str]) -> dict[str, Any]:
-    import h5py
-
     found: dict[str, Any] = {}
     with opened_hdf5(path, what, "save it again") as file:
         for name in names:
-            if file.get(name, getlink=True) is None:
+            if not file.holds(name):
                 continue
             dataset = dataset_of(file, name)
-            kind = dataset.attrs.get("MATLAB_class", b"")
-            values: NDArray[Any] = np.asarray(dataset).T  # MATLAB writes the axes in reverse
-            if kind == b"cell" or h5py.check_ref_dtype(dataset.dtype) is not None:
-                cells = [file[reference] for reference in values.ravel(order="F")]
-                values = np.array([_characters(np.asarray(dataset_of(file, cell.name)).T.ravel()) for cell in cells])
-            elif kind == b"char":
-                values = np.array([_characters(row).rstrip() for row in values])
-            found[name] = values
+            if dataset.is_reference or dataset.matlab_class == "cell":
+                cells = [dataset_of(file, target).read() for target in dataset.targets()]
+                found[name] = np.array([_characters(cell.T.ravel()) for cell in cells])
+                continue
+            values: NDArray[Any] = dataset.read().T  # MATLAB writes the axes in reverse
+            found[name] = (
+                np.array([_characters(row).rstrip() for row in values]) if dataset.matlab_class == "char" else values
+            )
     return found
 
 
