@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from voxelcast.datasets.registry import list_datasets, open_dataset, register_dataset
     from voxelcast.encoders.registry import list_encoders, register_encoder
     from voxelcast.features.pooling import register_pool
+    from voxelcast.models.encoder import load_encoder
     from voxelcast.networks.families.own_network import network_from_module
     from voxelcast.networks.family import register_network
     from voxelcast.networks.registry import list_networks, load_network
@@ -44,6 +45,7 @@ _MODULES = {
     "list_datasets": "datasets.registry",
     "list_encoders": "encoders.registry",
     "list_networks": "networks.registry",
+    "load_encoder": "models.encoder",
     "load_network": "networks.registry",
     "network_from_module": "networks.families.own_network",
     "noise_ceiling": "api.variance",
@@ -73,6 +75,7 @@ __all__ = [
     "list_datasets",
     "list_encoders",
     "list_networks",
+    "load_encoder",
     "load_network",
     "network_from_module",
     "noise_ceiling",

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from voxelcast.core.arrays import ByteArray, FloatArray
-from voxelcast.core.checks import check_shape
-from voxelcast.core.errors import AlignmentError, DataError, OptionError
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError
 from voxelcast.core.progress import Progress, python_progress
 from voxelcast.datasets.base import Dataset
 from voxelcast.networks.settings import ExtractionSettings
-from voxelcast.stimuli.decode import FrameChunk
-from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.in_memory import FramesInMemory
+from voxelcast.stimuli.listing import listed_stimuli
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -138,47 +136,4 @@ def stimuli_of(given: Any) -> tuple[Stimulus, ...]:
     """List the stimuli of a data set, a folder or archive, or a list of files of different names."""
     if isinstance(given, Dataset):
         return (*given.train_stimuli, *given.test_stimuli, *given.context_stimuli)
-    if isinstance(given, str | Path):
-        return list_stimuli(Path(given))
-    if not isinstance(given, Sequence) or not given or not all(isinstance(one, str | Path | Stimulus) for one in given):
-        raise OptionError(
-            "stimuli must be a data set, a folder, a list of files, or frames as an array of uint8 or a mapping of "
-            f"them; got {type(given).__name__}"
-        )
-    shown = tuple(one if isinstance(one, Stimulus) else Stimulus(Path(one).stem, Path(one)) for one in given)
-    names = [stimulus.stimulus_id for stimulus in shown]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise AlignmentError(f"stimulus ids must be unique; got {twice!r} several times; rename a file")
-    return shown
-
-
-@dataclass(frozen=True, eq=False)
-class FramesInMemory:
-    """Frames of stimuli in memory, each of shape (n_frames, height, width, 3), uint8: a source of an extraction."""
-
-    ids: tuple[str, ...]
-    stimuli: Sequence[ByteArray]
-    sampling: FrameSampling
-
-    @classmethod
-    def of(cls, given: Mapping[Any, ByteArray] | ByteArray, sampling: FrameSampling) -> FramesInMemory:
-        """Check frames; raises ShapeError or DataError for another shape or type."""
-        ids = tuple(map(str, given)) if isinstance(given, Mapping) else tuple(map(str, range(len(given))))
-        stimuli = []
-        for name, frames in zip(ids, given.values() if isinstance(given, Mapping) else given, strict=True):
-            array = np.asarray(frames)
-            array = array[None] if array.ndim == 3 else array
-            check_shape(f"frames of {name}", array, ("n_frames", "height", "width", "channels"), (None, None, None, 3))
-            if array.dtype != np.uint8 or not array.size:
-                raise DataError(f"frames of {name} must be uint8, at least one; got {array.dtype} {array.shape}")
-            stimuli.append(array)
-        return cls(ids, stimuli, sampling)
-
-    def chunks(self, position: int) -> Iterator[FrameChunk]:
-        """Give the frames of the stimulus at a position, at most 16 at a time."""
-        frames = self.stimuli[position]
-        indices, times = self.sampling.choose(np.full(len(frames), np.nan), np.nan)
-        for start in range(0, len(indices), 16):
-            chosen = indices[start : start + 16]
-            yield FrameChunk(frames[chosen], chosen, times[start : start + 16])
+    return listed_stimuli(given)

@@ -78,6 +78,7 @@ class AutoML(Encoder):
 
     uses_automl: ClassVar[bool] = True
     name: ClassVar[str] = "flaml"
+    unsaved: ClassVar[str] = "the models that FLAML finds have no open format in common"
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoMLModel:
         """Search and fit for as long as the budget says.

@@ -78,6 +78,7 @@ class AutoSklearn(Encoder):
 
     uses_automl: ClassVar[bool] = True
     name: ClassVar[str] = "autosklearn"
+    unsaved: ClassVar[str] = "the pipelines that auto-sklearn finds have no open format"
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> AutoSklearnModel:
         """Search and fit for as long as the budget says.

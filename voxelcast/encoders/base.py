@@ -113,6 +113,8 @@ class Encoder(ABC):
     name: ClassVar[str]
     uses_automl: ClassVar[bool] = False
     """Whether every fit is a search against the clock, which two runs need not end alike."""
+    unsaved: ClassVar[str] = "its models have no form in voxelcast.encoders.saved"
+    """Why its models cannot be saved as plain arrays; empty where they can."""
     limited_by_rank: ClassVar[bool] = False
     """Whether hyper-parameters count directions, of which there are no more than the rank of the features."""
 

@@ -76,6 +76,7 @@ class BoostedTrees(Encoder):
     """Gradient-boosted regression trees, for each voxel by itself."""
 
     name: ClassVar[str] = "boosted_trees"
+    unsaved: ClassVar[str] = "scikit-learn has no open format for its trees"
 
     def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges of tree size, shrinkage and penalty; no leaf needs more than a tenth of the stimuli."""

@@ -78,6 +78,7 @@ class KernelRidge(Encoder):
     """
 
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {}
+    unsaved: ClassVar[str] = ""
 
     @abstractmethod
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:

@@ -51,6 +51,8 @@ class LinearModel:
 class LinearEncoder(Encoder):
     """An encoder whose models follow from the training moments, all parameters in one go."""
 
+    unsaved: ClassVar[str] = ""
+
     @abstractmethod
     def path(self, moments: Moments, params_list: Sequence[Params]) -> SolutionPath:
         """Solve all parameters from the training moments.

@@ -79,6 +79,7 @@ class MLP(Encoder):
     """A multilayer perceptron with one to three hidden layers, dropout, weight decay and early stopping."""
 
     name: ClassVar[str] = "mlp"
+    unsaved: ClassVar[str] = ""
 
     def search_space(self, size: ProblemSize) -> dict[str, Distribution]:
         """Return the ranges of architecture and training."""

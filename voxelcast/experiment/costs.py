@@ -26,11 +26,10 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
-from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
-from voxelcast.experiment.steps.extract import LoadedNetwork, feature_name, network_of, pool_index
+from voxelcast.experiment.steps.extract import Extracted, LoadedNetwork, feature_name, network_of, pool_index
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
@@ -281,13 +280,13 @@ def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
     return (NetworkEstimate(TABLES, 0.0, 0, sizes, sizes),) if sizes else ()
 
 
-def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Sequence[Step]]) -> list[NetworkEstimate]:
+def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]) -> list[NetworkEstimate]:
     """Count what is left; sizes come from a finished step, or from one stimulus, extracted three times."""
     from voxelcast.networks.extract import extract_stimulus
     from voxelcast.networks.frame_batcher import default_batch
     from voxelcast.networks.layer_sizes import extraction_cost
 
-    settings, steps = plan.config.extraction, extracted[network.shown]
+    settings, steps = plan.config.extraction, extracted[network.shown].steps
     done = [plan.store.read(step.step_id) for step in steps if plan.store.is_sound(step.step_id)]
     left = sum(step.size for step in steps if not plan.store.is_sound(step.step_id))
     features = list(product(network.layers, settings.pools))

@@ -101,7 +101,8 @@ def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]
     extracted = plan.extract_steps()
 
     def features(network: str, layer: str) -> FeatureMatrix:
-        return FeatureMatrix([plan.store.read(step.step_id).stored(feature_name(layer)) for step in extracted[network]])
+        results = [plan.store.read(step.step_id) for step in extracted[network].steps]
+        return FeatureMatrix([result.stored(feature_name(layer)) for result in results])
 
     rows = []
     for roi, (network, layer) in truth["plan"]["drivers"].items():

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from voxelcast.core.arrays import FloatArray
 from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import ExperimentSettings
+from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
@@ -37,8 +39,8 @@ class Missing:
 class Finished:
     """The steps of an experiment that are done, and the subjects x ROI that are missing because a step failed.
 
-    ``steps`` has every step that the results come from, in the order of the work; ``undivided`` the failures of those
-    that divide variance.
+    ``predicts`` are of held-out stimuli, ``kept`` the layers whose compression is kept. ``steps`` has every step that
+    the results come from, in the order of the work; ``undivided`` the failures of those that divide variance.
     """
 
     plan: Plan
@@ -46,6 +48,8 @@ class Finished:
     responses: Mapping[Pair, Step]
     layers: FoldedLayers
     fits: Mapping[Pair, Step]
+    predicts: Mapping[Pair, Step]
+    kept: Mapping[KeptLayer, Step]
     controls: Mapping[Pair, Sequence[Step]]
     missing: Mapping[Pair, Missing]
     divided: Mapping[Pair, Step]
@@ -55,6 +59,22 @@ class Finished:
     def read(self, step: Step) -> StepResult:
         """Return a step's result."""
         return self.plan.store.read(step.step_id)
+
+    def scores(self, pair: Pair) -> dict[str, Any]:
+        """Return the row of scores of a pair, held-out ones too."""
+        row: dict[str, Any] = self.read(self.fits[pair]).json("scores")
+        return row | (self.read(self.predicts[pair]).json("scores") if pair in self.predicts else {})
+
+    def voxels(self, pair: Pair) -> dict[str, FloatArray]:
+        """Return the values of each voxel of a pair, held-out ones too."""
+        found = self.read(self.fits[pair]).arrays("voxels")
+        return found | (self.read(self.predicts[pair]).arrays("voxels") if pair in self.predicts else {})
+
+    def predictions(self, pair: Pair) -> FloatArray:
+        """Return the predictions of the held-out stimuli, (n_test, n_voxels)."""
+        if pair in self.predicts:
+            return self.read(self.predicts[pair]).array("predictions")
+        return np.empty((0, self.read(self.fits[pair]).array("layer_weights").shape[1]))
 
     def notes(self) -> list[str]:
         """Return what a reader of the scores has to know, a sentence or two each."""
@@ -139,26 +159,31 @@ class Finished:
         return [f"{said[0]} So of {len(said)} subject x ROI." if len(said) > 1 else said[0] for said in found.values()]
 
     def _results(self) -> list[tuple[Pair, dict[str, Any]]]:
-        return [(pair, self.read(step).json("scores")) for pair, step in self.fits.items()]
+        return [(pair, self.scores(pair)) for pair in self.fits]
 
     def _interval_notes(self) -> list[str]:
         """Say where folds are small, and where no honest interval can be had."""
         few = few_stimuli(self.layers.fold_ids) if self.plan.config.folds.nested else ""
-        rows = [self.read(step).json("scores") for step in self.fits.values()]
+        rows = [row for _, row in self._results()]
         reasons = {"Scores": "no_interval", "Held-out scores": "held_out_no_interval"}
         found = {what: next(filter(None, (row.get(name) for row in rows)), "") for what, name in reasons.items()}
         return [few] * bool(few) + [f"{what} have no interval: {why}." for what, why in found.items() if why]
 
 
 def find_missing(
-    plan: Plan, responses: Mapping[Pair, Step], fits: Mapping[Pair, Step], failures: Sequence[Failure]
+    plan: Plan,
+    responses: Mapping[Pair, Step],
+    fits: Mapping[Pair, Step],
+    predicts: Mapping[Pair, Step],
+    failures: Sequence[Failure],
 ) -> dict[Pair, Missing]:
-    """Find the pairs whose fit failed, or whose responses or those of another that they rely on did."""
+    """Find the pairs of which a step failed, or the responses of another that they rely on."""
     failed = {failure.step_id: failure for failure in failures}
     missing = {}
     for pair in plan.pairs:
         needed = [responses[other].step_id for other in (pair, *plan.relied_on(pair))]
-        cause = next((failed[step] for step in (*needed, fits[pair].step_id) if step in failed), None)
+        own = [steps[pair].step_id for steps in (fits, predicts) if pair in steps]
+        cause = next((failed[step] for step in (*needed, *own) if step in failed), None)
         if cause is not None:
             what = f"responses of {cause.step_id.name} failed: " if cause.step_id in needed else ""
             missing[pair] = Missing(" ".join(f"{what}{cause.reason}".split()), cause.log)

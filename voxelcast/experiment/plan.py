@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import TABLES, ExperimentSettings
+from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, KeptLayer, ProjectJob
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -24,13 +26,25 @@ from voxelcast.experiment.steps.compress import (
     FoldedLayers,
     JoinJob,
     excluded_folds,
+    layer_keys,
 )
 from voxelcast.experiment.steps.control import ControlJob
-from voxelcast.experiment.steps.extract import Readable, extract_steps, load, pool_index, table_step
+from voxelcast.experiment.steps.extract import (
+    Extracted,
+    Readable,
+    Shards,
+    extract_steps,
+    feature_name,
+    load,
+    pool_index,
+    table_steps,
+)
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
-from voxelcast.experiment.steps.responses import ResponsesJob
+from voxelcast.experiment.steps.predict import HeldOutStimuli, PredictJob, Together
+from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
 from voxelcast.features.delays import delayed_rows
+from voxelcast.models.shards import divide
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
@@ -43,10 +57,13 @@ from voxelcast.store.readers.arrays import open_npy
 from voxelcast.store.steps import StepStore
 
 READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
+WHOLE_BRAIN = 10_000
+"""Voxels: a subject x ROI of more is a whole brain, which ``models: roi`` does not save."""
 Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
 SHUFFLE = "fit shuffled responses"
+KEEP, PROJECT, PREDICT = "keep compression", "compress held-out stimuli", "predict held-out stimuli"
 """Stages, in the order of the work; some are of experiments that ask for it."""
 
 
@@ -54,11 +71,13 @@ class Plan:
     """An experiment opened: its dataset and networks are there and fit the settings, nothing has been computed.
 
     Raises VoxelcastError for what can be known to be wrong before long work: missing files, unknown layers, too few
-    stimuli.
+    stimuli. ``known``: held-out stimuli that an earlier run looked at together.
     """
 
-    def __init__(self, config: ExperimentSettings, store: StepStore, *, extract_on: str | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: ExperimentSettings, store: StepStore, *, extract_on: str | None = None, known: Shards = ()
+    ) -> None:
+        self.config, self.known_shards = config, known
         self.extract_on = extract_on or config.compute.device  # the workers' device may be another than this process's
         self.store = store
         self.dataset: Dataset = open_dataset(config.dataset)
@@ -212,32 +231,72 @@ class Plan:
         """Return the groups that are exchanged and resampled whole, in order; None where each stimulus is by itself."""
         return None if self.config.folds.unit == "stimulus" else self.groups_of(ids)
 
-    def extract_steps(self) -> dict[str, list[Step]]:
-        """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
+    @property
+    def _fit_runs(self) -> set[str]:
+        """Runs that training stimuli are volumes of."""
+        series = self.dataset.series
+        return set() if series is None else {series[i][0] for i in self.dataset.stimulus_ids("train")}
 
-        Features that come with the dataset are a step among them.
-        """
-        config, tables = self.config, dict[str, list[Step]]()
-        if config.features:
-            ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-            tables[TABLES] = [table_step(config.dataset, self.dataset, config.features, ids)]
-        return tables | {
-            network.shown: extract_steps(network, self.stimuli, config.extraction, self.extract_on)
-            for network in self.networks
+    def _is_near(self, stimulus: Stimulus) -> bool:
+        """Whether delays of training stimuli may reach a stimulus that is none."""
+        return self.dataset.series is not None and self.dataset.series[stimulus.stimulus_id][0] in self._fit_runs
+
+    @property
+    def _test_is_near(self) -> bool:
+        return self.dataset.series is not None and any(map(self._is_near, self.dataset.test_stimuli))
+
+    def _parts(self) -> dict[str, tuple[Stimulus, ...]]:
+        """Divide all stimuli as `Extracted` does."""
+        dataset, near = self.dataset, list(map(self._is_near, self.dataset.context_stimuli))
+        context = list(zip(dataset.context_stimuli, near, strict=True))
+        return {
+            "train": dataset.train_stimuli,
+            "near": tuple(stimulus for stimulus, is_near in context if is_near),
+            "test": dataset.test_stimuli,
+            "far": tuple(stimulus for stimulus, is_near in context if not is_near),
         }
 
-    def readable(self, extracted: Mapping[str, Sequence[Step]]) -> Readable:
+    def extract_steps(self) -> dict[str, Extracted]:
+        """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
+
+        Features that come with the dataset are steps among them. Training and held-out stimuli are never in one step.
+        """
+        config, row_of = self.config, {one.stimulus_id: row for row, one in enumerate(self.stimuli)}
+
+        def of_parts(make: Callable[[tuple[Stimulus, ...], Shards, int], list[Step]]) -> Extracted:
+            made: dict[str, tuple[Step, ...]] = {}
+            for part, stimuli in self._parts().items():
+                known = self.known_shards if part in ("test", "far") and not config.unsaved else ()
+                made[part] = tuple(make(stimuli, known, sum(map(len, made.values()))))
+            return Extracted(**made)
+
+        def tables(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
+            rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
+            return table_steps(config.dataset, self.dataset, config.features, stimuli, rows, known, first)
+
+        found = {TABLES: of_parts(tables)} if config.features else {}
+        for network in self.networks:
+            how = network, config.extraction, self.extract_on
+
+            def layers(stimuli: tuple[Stimulus, ...], known: Shards, first: int, how: Any = how) -> list[Step]:
+                return extract_steps(how[0], stimuli, how[1], how[2], known, first)
+
+            found[network.shown] = of_parts(layers)
+        return found
+
+    def readable(self, extracted: Mapping[str, Extracted]) -> Readable:
         """Say which stimuli the finished extraction steps could read.
 
-        Raises AlignmentError if a network's features are not of the dataset's stimuli, in their order, or networks read
-        other ones, and DataError if no training stimulus is left.
+        Raises AlignmentError if a network's features are not of the dataset's stimuli, or networks read other ones, and
+        DataError if no training stimulus is left.
         """
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         broken_of: dict[str, dict[str, str]] = {}
-        for shown, steps in extracted.items():
-            records = [one for step in steps for one in self.store.read(step.step_id).json("stimuli")]
-            check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in records], "the stimuli", ids)
-            broken_of[shown] = {one["stimulus_id"]: one["broken"] for one in records if one["broken"]}
+        for shown, of_network in extracted.items():
+            records = {one["stimulus_id"]: one["broken"] for step in of_network.steps for one in self._records(step)}
+            there = [i for i in ids if i in records] + [i for i in records if i not in set(ids)]
+            check_same_stimuli(f"features of {shown}", there, "the stimuli", ids)
+            broken_of[shown] = {i: records[i] for i in ids if records[i]}
         first, broken = next(iter(broken_of.items()))
         for shown, others in broken_of.items():
             kept, also = ([i for i in ids if i not in left_out] for left_out in (broken, others))
@@ -250,11 +309,28 @@ class Plan:
         test_ids = tuple(self.dataset.test_stimuli[i].stimulus_id for i in test)
         delayed = None
         if self.dataset.series is not None:
-            kept = [i for i in ids if i not in broken]
-            delayed = delayed_rows(kept, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
+            kept = self._readable_ids(self._compressed(next(iter(extracted.values()))))
+            wanted = (*train_ids, *(test_ids if self.config.unsaved else ()))
+            delayed = delayed_rows(kept, wanted, self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
         groups = self.units_of(train_ids), self.units_of(test_ids)
         return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
+
+    def _records(self, step: Step) -> list[dict[str, Any]]:
+        return list(self.store.read(step.step_id).json("stimuli"))
+
+    def _readable_ids(self, steps: Sequence[Step]) -> list[str]:
+        """Return the ids of the stimuli that finished extraction steps could read, in their order."""
+        return [one["stimulus_id"] for step in steps for one in self._records(step) if not one["broken"]]
+
+    def _compressed(self, extracted: Extracted) -> tuple[Step, ...]:
+        """Return the steps whose stimuli the compression sees: it is fitted to the training stimuli alone.
+
+        Held-out stimuli are among them only where models cannot be saved, or delays of training stimuli reach them.
+        """
+        if self.config.unsaved:
+            return (*extracted.train, *extracted.test, *extracted.near, *extracted.far)
+        return (*extracted.train, *extracted.near, *(extracted.test if self._test_is_near else ()))
 
     def responses_steps(self) -> dict[Pair, Step]:
         """Make the steps that read, check and average the responses, by subject and ROI."""
@@ -269,7 +345,7 @@ class Plan:
         return steps
 
     def folded_layers(
-        self, extracted: Mapping[str, Sequence[Step]], readable: Readable, repeat: int, subject: str = ""
+        self, extracted: Mapping[str, Extracted], readable: Readable, repeat: int, subject: str = ""
     ) -> tuple[FoldedLayers, list[Step]]:
         """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat.
 
@@ -293,7 +369,7 @@ class Plan:
         for shown, weights, layer, pool in sources:
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
-            shards = tuple(step.step_id for step in extracted[shown])
+            shards = tuple(step.step_id for step in self._compressed(extracted[shown]))
             how = config.compress, config.compress_seed, pool == "pc1"
             steps.append(Step(CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *how)))
             layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
@@ -303,19 +379,28 @@ class Plan:
         """Make the step that joins layers; unlike the compression it is fitted to each training part in any case."""
         return Step(JoinJob(folded, self.excluded_folds(int(folded.fold_ids.max()) + 1, refit=True)))
 
-    def fit_steps(self, responses: Mapping[Pair, Step], readable: Readable, partitions: Partitions) -> dict[Pair, Step]:
-        """Make the steps that search, evaluate and refit the models, by subject and ROI."""
+    def training_responses(self, responses: Mapping[Pair, Step]) -> dict[Pair, TrainingResponses]:
+        """Return the responses that finished steps have, as what is fitted to them counts them."""
+        return {pair: TrainingResponses.of(step.step_id, self.store) for pair, step in responses.items()}
+
+    def fit_steps(
+        self, responses: Mapping[Pair, TrainingResponses], readable: Readable, partitions: Partitions
+    ) -> dict[Pair, Step]:
+        """Make the steps that search, evaluate and refit the models, by subject and ROI.
+
+        Those are left out whose own responses, or others that they rely on, are not there.
+        """
         config = self.config
         uses_automl = any(get_encoder(name).uses_automl for name in config.encoders)
         return {
             pair: Step(
                 FitJob(
                     *pair,
-                    responses=prepared.step_id,
-                    sharers=tuple(responses[other].step_id for other in self.sharers(pair)),
-                    experts=tuple((other[1], responses[other].step_id) for other in self.experts(pair)),
+                    responses=prepared,
+                    sharers=tuple(responses[other] for other in self.sharers(pair)),
+                    experts=tuple((other[1], responses[other]) for other in self.experts(pair)),
                     atlases=tuple(read_atlas(name, pair) for name in config.ensemble.atlases if isinstance(name, str)),
-                    stimuli=readable,
+                    stimuli=readable if config.unsaved else readable.fitted,
                     partitions=tuple(partitions[pair[0]]),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
@@ -324,10 +409,130 @@ class Plan:
                     truncate=config.compress.nested,
                     interval=config.interval,
                     significance=config.significance,
+                    saved=not config.unsaved,
                 )
             )
             for pair, prepared in responses.items()
+            if all(other in responses for other in self.relied_on(pair))
         }
+
+    def weighed_layers(self, fits: Iterable[Step]) -> set[str]:
+        """Return the keys of the layers that the models of finished fits weigh."""
+        return {part["layer"] for step in fits for part in self.store.read(step.step_id).json("parts")}
+
+    def keeping_steps(
+        self, weighed: Collection[str], folded: FoldedLayers, compressions: Sequence[Step], join: Step | None
+    ) -> dict[KeptLayer, Step]:
+        """Make the steps that keep how layers are compressed, of those that models weigh, by what they keep.
+
+        ``compressions`` are the steps of the layers, ``join`` that of the last one, which joins the others.
+        """
+        keys = layer_keys(folded.layers)
+        joined, kept = folded.layers[-1] if join else None, dict[KeptLayer, Step]()
+        single = [layer for layer in folded.layers if layer is not joined]
+        key_of = {layer: keys[layer.network, layer.layer, layer.pool] for layer in folded.layers}
+        joins = joined is not None and key_of[joined] in weighed
+        for layer, step in zip(single, compressions, strict=True):
+            if key_of[layer] in weighed or joins:
+                assert isinstance(step.job, CompressJob)
+                job = step.job
+                feature, n_train = feature_name(job.layer, job.pool_index), len(folded.fold_ids)
+                what = job.network, job.layer, job.pool, job.pool_index, job.shards, n_train
+                axes = Step(AxesJob(*what, step.step_id, job.compression, job.seed, job.axis))
+                named = layer.network, layer.layer, layer.pool
+                kept[KeptLayer(key_of[layer], *named, feature, axes.step_id)] = axes
+        if joins and joined is not None and join is not None:
+            axes = Step(JoinedAxesJob(tuple(single), join.step_id, len(folded.fold_ids)))
+            members = tuple(key_of[layer] for layer in single)
+            kept[KeptLayer(key_of[joined], joined.network, joined.layer, "", "", axes.step_id, members)] = axes
+        return kept
+
+    def saved_pairs(self, fits: Mapping[Pair, Step]) -> list[Pair]:
+        """Return the pairs whose models are saved, of finished fits, by the setting ``models``."""
+        kind = self.config.models
+        if kind == "none" or self.config.unsaved:
+            return []
+        sizes = {pair: self.store.read(step.step_id).array("layer_weights").shape[1] for pair, step in fits.items()}
+        return [pair for pair, size in sizes.items() if kind == "all" or size <= WHOLE_BRAIN]
+
+    def held_out_shards(self) -> list[list[str]]:
+        """Return the ids of the held-out stimuli that are looked at together, and of those that they depend on."""
+        shards = []
+        for part in ("test", "far"):
+            ids = [stimulus.stimulus_id for stimulus in self._parts()[part]]
+            shards += [[ids[k] for k in shard] for shard in divide(ids, self.known_shards)]
+        return shards
+
+    def _predicted(self, extracted: Extracted) -> tuple[Step, ...]:
+        """Return the steps whose stimuli are needed to predict the held-out ones."""
+        near = (*extracted.near, *extracted.train) if self._test_is_near else ()
+        return (*extracted.test, *extracted.far, *near)
+
+    def project_steps(
+        self, kept: Iterable[KeptLayer], extracted: Mapping[str, Extracted]
+    ) -> list[tuple[Step, tuple[Step, ...]]]:
+        """Make the steps that compress held-out stimuli: of each shard, with the first network's extraction."""
+        layers: dict[str, list[KeptLayer]] = {}
+        for layer in kept:
+            if not layer.members:
+                layers.setdefault(layer.network, []).append(layer)
+        networks = {shown: self._predicted(of_network) for shown, of_network in extracted.items()}
+        found = []
+        for k, first in enumerate(next(iter(networks.values()))):
+            steps = [
+                Step(
+                    ProjectJob(networks[shown][k].step_id, tuple(some), self.extract_on),
+                    uses_gpu=self.extract_on != "cpu",
+                    size=first.size,
+                )
+                for shown, some in layers.items()
+            ]
+            found.append((first, tuple(steps)))
+        return found
+
+    def predict_steps(
+        self,
+        fits: Mapping[Pair, Step],
+        responses: Mapping[Pair, Step],
+        readable: Readable,
+        kept: Iterable[KeptLayer],
+        projected: Sequence[tuple[Step, tuple[Step, ...]]],
+    ) -> dict[Pair, Step]:
+        """Make the steps that predict and score the held-out stimuli; none where there are none."""
+        if not readable.test_ids:
+            return {}
+        config = self.config
+        together = () if config.unsaved else self._together(readable, projected)
+        stimuli = HeldOutStimuli(
+            readable.test_ids, readable.test_rows, readable.test_groups, self.dataset.series is not None
+        )
+        joined = tuple(layer for layer in kept if layer.members)
+        on_gpu = self.extract_on != "cpu" and not config.unsaved
+        steps = {}
+        for pair, fit in fits.items():
+            settings = config.settings_of(pair[1])
+            scoring = config.interval, config.significance, settings.seed, settings.voxels_choose
+            of_pair = *pair, fit.step_id, responses[pair].step_id
+            job = PredictJob(*of_pair, stimuli, together, joined, *scoring, self.extract_on)
+            steps[pair] = Step(job, uses_gpu=on_gpu)
+        return steps
+
+    def _together(self, readable: Readable, projected: Sequence[tuple[Step, tuple[Step, ...]]]) -> tuple[Together, ...]:
+        """Say which held-out stimuli are predicted together: a shard, or of time series a run."""
+        position = {name: number for number, name in enumerate(readable.test_ids)}
+        shards = [(self._readable_ids([step]), tuple(one.step_id for one in steps)) for step, steps in projected]
+        shards = [(ids, steps) for ids, steps in shards if ids]
+        if self.dataset.series is None:
+            return tuple(Together((steps,), np.array([position[i] for i in ids]), None) for ids, steps in shards)
+        runs: dict[str, list[str]] = {}
+        for name in readable.test_ids:
+            runs.setdefault(self.dataset.series[name][0], []).append(name)
+        found = []
+        for run, wanted in runs.items():
+            own = [(ids, steps) for ids, steps in shards if any(self.dataset.series[i][0] == run for i in ids)]
+            rows = delayed_rows([i for ids, _ in own for i in ids], wanted, self.dataset.series, self.config.delays)
+            found.append(Together(tuple(steps for _, steps in own), np.array([position[i] for i in wanted]), rows))
+        return tuple(found)
 
     def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:
         """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set."""
@@ -342,7 +547,7 @@ class Plan:
         }
 
     def partition_steps(
-        self, responses: Mapping[Pair, Step], readable: Readable, partitions: Partitions
+        self, responses: Mapping[Pair, TrainingResponses], readable: Readable, partitions: Partitions
     ) -> dict[Pair, Step]:
         """Make the steps that divide explained variance, by subject and ROI; none where no groups are asked for."""
         if not self.layer_groups:
@@ -351,7 +556,8 @@ class Plan:
         steps = {}
         for pair, prepared in responses.items():
             grouped = self._grouped(partitions[pair[0]])
-            steps[pair] = Step(PartitionJob(*pair, prepared.step_id, readable, grouped, draws, interval, seed))
+            stimuli = readable if self.config.unsaved else readable.fitted
+            steps[pair] = Step(PartitionJob(*pair, prepared, stimuli, grouped, draws, interval, seed))
         return steps
 
     def _grouped(self, partitions: Sequence[FoldedLayers]) -> tuple[FoldedGroups, ...]:

@@ -66,10 +66,11 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     save_arrays(output / JACKKNIFE_FILE, jackknife)
     for pair, fit in fits.items():
         save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
-        save_arrays(pair_file(output, VOXEL_FILE, pair), fit.arrays("voxels"))
-        _write_predictions(output, pair, fit, finished.readable)
+        save_arrays(pair_file(output, VOXEL_FILE, pair), finished.voxels(pair))
+        _write_predictions(output, pair, finished)
         responses = finished.read(finished.responses[pair])
-        write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, finished.readable)
+        held_out = finished.read(finished.predicts[pair]) if pair in finished.predicts else None
+        write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, held_out, finished.readable)
     _write_partition(finished, output)
     depths = {network.shown: network.depths for network in finished.plan.networks}
     layers = (
@@ -97,8 +98,7 @@ def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
     named = {"subject": pair[0], "roi": pair[1]}
     if pair in finished.missing:
         return named | {"missing": finished.missing[pair].reason}
-    fit = finished.read(finished.fits[pair])
-    result, voxels = fit.json("scores"), fit.arrays("voxels")
+    result, voxels = finished.scores(pair), finished.voxels(pair)
     nested = _normalised(voxels, "pearson_r", "")
     held_out = _normalised(voxels, "held_out_r", "held_out_")
     row: dict[str, Any] = {**dict.fromkeys(SCORES.names()), **result, **named}
@@ -130,31 +130,37 @@ def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _write_predictions(output: Path, pair: Pair, fit: StepResult, readable: Readable) -> None:
+def _write_predictions(output: Path, pair: Pair, finished: Finished) -> None:
     """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
-    ids, split, name = readable.test_ids, "test", "predictions"
-    if not ids and "out_of_fold" in fit:
-        ids, split, name = readable.train_ids, "train (out of fold)", "out_of_fold"
-    write_predictions(output, pair, fit.array(name), ids, split)
+    readable, fit = finished.readable, finished.read(finished.fits[pair])
+    if not readable.test_ids and "out_of_fold" in fit:
+        write_predictions(output, pair, fit.array("out_of_fold"), readable.train_ids, "train (out of fold)")
+    else:
+        write_predictions(output, pair, finished.predictions(pair), readable.test_ids, "test")
 
 
-def write_example_voxels(path: Path, responses: StepResult, fit: StepResult, readable: Readable) -> None:
+def write_example_voxels(
+    path: Path, responses: StepResult, fit: StepResult, held_out: StepResult | None, readable: Readable
+) -> None:
     """Write ``voxel``, ``quantile``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
 
     The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
     held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
-    ``responses`` and ``fit`` are the results of the finished steps of one subject and ROI.
+    ``responses``, ``fit`` and ``held_out`` (where there are held-out stimuli) are the results of the finished steps of
+    one subject and ROI.
     """
     nested = "voxels/pearson_r" in fit
-    if not nested and "voxels/held_out_r" not in fit:
+    judged = fit if nested or held_out is None else held_out
+    name = "voxels/pearson_r" if nested else "voxels/held_out_r"
+    if name not in judged:
         return
-    scores = fit.array("voxels/pearson_r" if nested else "voxels/held_out_r")
+    scores = judged.array(name)
     chosen, quantiles = voxels_at_quantiles(scores)
     if not chosen.size:
         return
     source, rows = ("train", readable.train_rows) if nested else ("test", readable.test_rows)
     measured = responses.mapped(source)[rows][:, chosen]
-    predicted = fit.mapped("out_of_fold" if nested else "predictions")[:, chosen]
+    predicted = judged.mapped("out_of_fold" if nested else "predictions")[:, chosen]
     arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
     save_arrays(path, arrays | {"measured": measured, "predicted": predicted})
 
@@ -209,9 +215,7 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     broken = [s.stimulus_id for s in dataset.test_stimuli if s.stimulus_id in finished.readable.broken]
     if broken:
         return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
-    predictions: dict[Pair, FloatArray] = {
-        pair: finished.read(step).array("predictions") for pair, step in finished.fits.items()
-    }
+    predictions: dict[Pair, FloatArray] = {pair: finished.predictions(pair) for pair in finished.fits}
     try:
         challenge_of([dataset]).write(predictions, [dataset], output / "submission")
     except VoxelcastError as error:
@@ -257,10 +261,11 @@ def remove_old_maps(finished: Finished, output: Path) -> bool:
     if not (output / FOLDER).is_dir():
         return False
     for pair in finished.plan.pairs:
-        for steps, name in ((finished.fits, VOXEL_FILE), (finished.divided, PARTITION_FILE)):
-            new = finished.read(steps[pair]).arrays("voxels") if pair in steps else {}
-            if not _same(new, pair_file(output, name, pair)):
-                return remove_maps(output, finished.plan.dataset)
+        new = finished.voxels(pair) if pair in finished.fits else {}
+        parts = finished.read(finished.divided[pair]).arrays("voxels") if pair in finished.divided else {}
+        there = {VOXEL_FILE: new, PARTITION_FILE: parts}
+        if not all(_same(arrays, pair_file(output, name, pair)) for name, arrays in there.items()):
+            return remove_maps(output, finished.plan.dataset)
     return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,32 @@ from voxelcast.execution.machine import available_cores, check_disk, visible_gpu
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
 from voxelcast.execution.profile import THIS_MACHINE, LocalProfile, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
+from voxelcast.execution.steps import Step
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
+from voxelcast.experiment.models import known_shards, write_models
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan, add_joined
+from voxelcast.experiment.plan import (
+    COMPRESS,
+    DIVIDE,
+    EXTRACT,
+    FIT,
+    JOIN,
+    KEEP,
+    PREDICT,
+    PROJECT,
+    READ,
+    SHUFFLE,
+    Plan,
+    add_joined,
+)
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.steps.axes import KeptLayer
+from voxelcast.experiment.steps.compress import FoldedLayers
+from voxelcast.experiment.steps.extract import Extracted, Readable
+from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import check_folder
 from voxelcast.store.readers.plain import read_yaml
@@ -59,7 +79,8 @@ def run_experiment(
         steps_store = StepStore(store or output / "steps")
         fetch_inputs(on, progress.note)
         workers = worker_slots(on) or settings.compute.workers or available_cores()
-        plan = Plan(_on_driver(settings, on), steps_store, extract_on=worker_device(on, settings.compute.device))
+        extract_on, known = worker_device(on, settings.compute.device), known_shards(output)
+        plan = Plan(_on_driver(settings, on), steps_store, extract_on=extract_on, known=known)
         write_text(output / "config.yaml", config_text(settings))
         forecast = estimate(plan, workers, look=False)
         for line in forecast.lines():
@@ -76,6 +97,7 @@ def run_experiment(
             if remove_old_maps(finished, output):
                 progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
             scores = write_results(finished, output)
+            write_models(finished, output, scores)
             for warning in finished.warnings():
                 progress.note(f"warning: {warning}")
             progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
@@ -127,7 +149,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         prepared.all_done()
     ran = prepared.n_run
     extracted = plan.extract_steps()
-    shards = [step for steps in extracted.values() for step in steps]
+    shards = [step for of_network in extracted.values() for step in of_network.steps]
     ran += runner.run(EXTRACT, shards, "stimulus")
     readable = plan.readable(extracted)
     for reason in readable.broken.values():
@@ -150,26 +172,55 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         ran += runner.run(JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
-    fits = plan.fit_steps(responses, readable, partitions)
-    unprepared = find_missing(plan, responses, fits, prepared.failures)
-    fitted = runner.attempt(FIT, [step for pair, step in fits.items() if pair not in unprepared])
-    failures = (*prepared.failures, *fitted.failures)
-    missing = find_missing(plan, responses, fits, failures)
-    failed = {failure.step_id for failure in failures}
-    responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
+    failed = {failure.step_id for failure in prepared.failures}
+    read = {pair: step for pair, step in responses.items() if step.step_id not in failed}
+    given = plan.training_responses(read)
+    fits = plan.fit_steps(given, readable, partitions)
+    fitted = runner.attempt(FIT, list(fits.values()))
+    first = plan.fold_tables[0]
+    folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
+    failed |= {failure.step_id for failure in fitted.failures}
+    done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
+    kept, projected, n_kept = _keep(plan, runner, done, readable, extracted, folds)
+    predicts = plan.predict_steps(done, responses, readable, kept, projected)
+    predicted = runner.attempt(PREDICT, list(predicts.values())) if predicts else Attempt(0, ())
+    failures = (*prepared.failures, *fitted.failures, *predicted.failures)
+    missing = find_missing(plan, responses, fits, predicts, failures)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
+    predicts = {pair: step for pair, step in predicts.items() if pair in fits}
     controls = plan.control_steps(fits)
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
-    divisions = plan.partition_steps({pair: responses[pair] for pair in fits}, readable, partitions)
+    divisions = plan.partition_steps({pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *shuffled, *divisions.values()]
+    steps = [*read.values(), *shards, *compressions, *joins, *fits.values()]
+    steps += [*kept.values(), *(step for _, some in projected for step in some), *predicts.values()]
+    steps += [*shuffled, *divisions.values()]
     layers = next(iter(tables.values()))[0]
-    done = fits, controls, missing, divisions, divided.failures
-    finished = Finished(plan, readable, responses, layers, *done, steps)
-    return finished, ran + fitted.n_run + divided.n_run
+    models = fits, predicts, kept
+    finished = Finished(plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps)
+    return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run
+
+
+def _keep(
+    plan: Plan,
+    runner: StageRunner,
+    fits: Mapping[Pair, Step],
+    readable: Readable,
+    extracted: Mapping[str, Extracted],
+    folds: tuple[FoldedLayers, Sequence[Step], Step | None],
+) -> tuple[dict[KeptLayer, Step], list[tuple[Step, tuple[Step, ...]]], int]:
+    """Keep how the layers are compressed that models weigh, and compress held-out stimuli so; count the steps run."""
+    used = fits if readable.test_ids else {pair: fits[pair] for pair in plan.saved_pairs(fits)}
+    if plan.config.unsaved or not used:
+        return {}, [], 0
+    kept = plan.keeping_steps(plan.weighed_layers(used.values()), *folds)
+    ran = runner.run(KEEP, list(kept.values()))
+    projected = plan.project_steps(kept, extracted) if readable.test_ids else []
+    ran += runner.run(PROJECT, [step for _, some in projected for step in some]) if projected else 0
+    return kept, projected, ran
 
 
 def config_text(settings: ExperimentSettings) -> str:

@@ -18,7 +18,8 @@ from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
 from voxelcast.encoders.params import AutoMLSettings
-from voxelcast.encoders.registry import check_exact, list_encoders
+from voxelcast.encoders.registry import ENCODERS, check_exact, list_encoders
+from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
@@ -86,6 +87,7 @@ class ExperimentSettings(SettingsFile):
     invalid_voxels: Literal["stop", "exclude"] = "stop"
     control: Literal["none", "shuffle"] = "none"
     shuffles: int = Field(default=20, ge=5)
+    models: Annotated[Literal["none", "roi", "all"], NO_EFFECT] = "roi"
     compute: Annotated[ComputeSettings, NO_EFFECT] = ComputeSettings()
 
     @field_validator("delays")
@@ -171,6 +173,17 @@ class ExperimentSettings(SettingsFile):
         return ExtractionSettings(self.frames, self.pools, self.spatial_pool, self.broken_stimuli)
 
     @property
+    def unsaved(self) -> str:
+        """Why fitted models cannot be saved, so that the fit itself predicts held-out stimuli; empty where they can."""
+        compress = self.compress
+        if compress.method != "none" and (why := COMPRESSORS.get(compress.method).unsaved):
+            return f"compress.method {compress.method}: {why}"
+        if compress.scale_apart:
+            return "compress.scale_apart: what a stimulus is scaled by depends on the others that are predicted with it"
+        reasons = {name: ENCODERS.get(name).unsaved for name in self.encoders}
+        return next((f"encoder {name}: {why}" for name, why in reasons.items() if why), "")
+
+    @property
     def compress_seed(self) -> int:
         """The compression's seed; it counts only where something is left to chance."""
         return derive_seed(self.seed, "compress") if self.compress.chance else 0
@@ -187,5 +200,5 @@ class ExperimentSettings(SettingsFile):
 
     def results_config(self) -> dict[str, Any]:
         """Return all settings that can change a result, as plain values."""
-        plain: dict[str, Any] = self.model_dump(mode="json", exclude={"compute"})
+        plain: dict[str, Any] = self.model_dump(mode="json", exclude={"compute", "models"})
         return plain

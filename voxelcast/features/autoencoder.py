@@ -46,6 +46,7 @@ class Autoencoder(Compressor):
     """
 
     name: ClassVar[str] = "autoencoder"
+    unsaved: ClassVar[str] = "its network sees coordinates of the training stimuli, whose features are not kept"
     sees: ClassVar[Sees] = "coordinates"
 
     hidden: int = 256

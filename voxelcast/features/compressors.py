@@ -31,6 +31,8 @@ class Compressor(ABC):
     """Whether anything is estimated from the training stimuli, beyond the number of their features."""
     chance: ClassVar[bool] = True
     """Whether the seed changes anything."""
+    unsaved: ClassVar[str] = "it has no axes that could be saved"
+    """Why a fitted one is not saved with models; empty where it is."""
     sees: ClassVar[Sees] = "features"
     """What the fit depends on: features, the training stimuli's coordinates in the space that they span, or nothing but
     distances. See :func:`voxelcast.features.pca.coordinates`."""

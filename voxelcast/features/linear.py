@@ -29,6 +29,7 @@ class PrincipalComponents(Compressor):
     name: ClassVar[str] = "pca"
     nested: ClassVar[bool] = True
     chance: ClassVar[bool] = False
+    unsaved: ClassVar[str] = ""
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return the highest rank that so many stimuli and features can have."""
@@ -76,6 +77,7 @@ class RandomProjection(Compressor):
 
     name: ClassVar[str] = "random_projection"
     learns: ClassVar[bool] = False
+    unsaved: ClassVar[str] = ""
 
     def most(self, n_train: int, n_features: int) -> tuple[int, str]:
         """Return the number of features."""

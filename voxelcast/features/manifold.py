@@ -49,6 +49,7 @@ class MetricMDS(Compressor):
     """
 
     name: ClassVar[str] = "mds"
+    unsaved: ClassVar[str] = "it places stimuli by their distances to all training stimuli, whose features are not kept"
     chance: ClassVar[bool] = False
     sees: ClassVar[Sees] = "distances"
 
@@ -137,6 +138,7 @@ class UMAPEmbedding(Compressor):
     """
 
     name: ClassVar[str] = "umap"
+    unsaved: ClassVar[str] = "it places new stimuli among those that it sees together, not one by one"
     sees: ClassVar[Sees] = "distances"
 
     n_neighbors: int = 15

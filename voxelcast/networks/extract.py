@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 from voxelcast.core.arrays import FloatArray
@@ -65,6 +66,7 @@ def extract(
     workers: int = 2,
     batch: int | None = None,
     decoders: Literal["threads", "processes"] = "threads",
+    shards: Sequence[int] = (),
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
     """Extract features of stimuli, in their order, decoding some while the network looks at others.
 
@@ -85,6 +87,9 @@ def extract(
     decoders : {"threads", "processes"}
         Threads decode a few thousand frames a second at most, of any number; processes as many as there are cores, but
         take a second to start (they are kept for the next call), and 32 MiB each.
+    shards : sequence of int
+        How many stimuli, one after the other, share forward passes; what comes later shares none with them, as if each
+        were a call of its own. Left out: all.
 
     Yields
     ------
@@ -109,7 +114,7 @@ def extract(
         chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
         ahead = decoding(stimuli, sampling, chunk=chunk, workers=workers)
     with ahead as source:
-        yield from extract_from(source, network, stimuli, settings, batch=batch)
+        yield from extract_from(source, network, stimuli, settings, batch=batch, shards=shards)
 
 
 def extract_from(
@@ -119,6 +124,7 @@ def extract_from(
     settings: ExtractionSettings = _DEFAULTS,
     *,
     batch: int | None = None,
+    shards: Sequence[int] = (),
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
     """Extract features of stimuli whose frames, already sampled, are in memory or come from a decoder of one's own.
 
@@ -126,6 +132,7 @@ def extract_from(
     """
     batcher = FrameBatcher(network, settings, batch)
     on_cpu = network.device.type == "cpu"
+    ends = set(accumulate(shards))
     with nullcontext(source) if on_cpu else DeviceFrames(source, len(stimuli), network.device) as frames:
         for position, stimulus in enumerate(stimuli):
             entry = batcher.open(stimulus)
@@ -137,6 +144,8 @@ def extract_from(
                     raise
                 entry.problem = str(error)
             batcher.end(entry)
+            if position + 1 in ends:
+                batcher.flush()
             yield from map(_outcome, batcher.finished(wait=False))
         batcher.flush()
         yield from map(_outcome, batcher.finished(wait=True))

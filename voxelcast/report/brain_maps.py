@@ -17,7 +17,7 @@ import numpy as np
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError
-from voxelcast.datasets.base import Dataset, VoxelIndices
+from voxelcast.datasets.base import Dataset, VertexIndices, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel, load_image
 from voxelcast.datasets.readers.geometry import volume_geometry
 from voxelcast.results.read import read_arrays
@@ -141,14 +141,24 @@ def make_map(dataset: Dataset, subject: str, values: Mapping[str, FloatArray]) -
     ``values`` maps each ROI to an ndarray of shape (n_voxels,). Raises DataError if the dataset does not know where its
     voxels lie, or none lies on a surface, AlignmentError if their number is another, or ROIs lie in different volumes.
     """
-    found = {roi: dataset.voxel_indices(subject, roi) for roi in values}
-    volumes, surfaces = [], []
-    for roi, indices in found.items():
+    found: dict[str, VoxelIndices | VertexIndices] = {}
+    for roi in values:
+        indices = dataset.voxel_indices(subject, roi)
         if indices is None:
             raise DataError(
                 f"where the voxels of {subject} {roi} lie is not known to this {dataset.kind} dataset, so there is no "
                 "brain map; docs/brain_maps.md says of which datasets it is known"
             )
+        found[roi] = indices
+    return place_values(subject, found, values)
+
+
+def place_values(
+    subject: str, places: Mapping[str, VoxelIndices | VertexIndices], values: Mapping[str, FloatArray]
+) -> BrainMap:
+    """Put the values of a subject's ROIs where their voxels are, as `make_map`, which raises the same."""
+    volumes, surfaces = [], []
+    for roi, indices in places.items():
         if indices.n_voxels != len(values[roi]):
             raise AlignmentError(
                 f"{subject} {roi} has {len(values[roi])} values and {indices.n_voxels} voxels; were they made from "

@@ -99,7 +99,7 @@ def _parts(fit: _Fit, trainings: TrainingCache) -> tuple[Part, ...]:
     parts = []
     for space, x_mean, B in zip(trainings.spaces, fit.x_means, fit.model.coefficients, strict=True):
         model = LinearModel({}, B, fit.y_mean - x_mean @ B)
-        parts.append(Part(space.network, space.layer, "banded_ridge", model, np.ones(B.shape[1]), space.pool))
+        parts.append(Part(space.network, space.layer, "banded_ridge", model, np.ones(B.shape[1]), len(B), space.pool))
     return tuple(parts)
 
 

@@ -150,6 +150,8 @@ class Part:
     Parameters
     ----------
     weights : ndarray of shape (n_voxels,)
+    n_features : int
+        How many of the layer's features it is given, the first ones.
     pool : str
         Of the layer over time; empty where all layers have the same.
     """
@@ -159,6 +161,7 @@ class Part:
     encoder: str
     model: FittedModel
     weights: FloatArray
+    n_features: int
     pool: str = ""
 
 

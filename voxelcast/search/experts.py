@@ -29,7 +29,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.encoders.base import FittedModel
-from voxelcast.encoders.params import Params
+from voxelcast.encoders.readout import ReadoutModel
 from voxelcast.search.base import Part, Share
 from voxelcast.search.choice import first_best
 from voxelcast.search.ensemble import StackingSums
@@ -70,33 +70,6 @@ class Searched:
         (model,) = fit_members([member], self.trainings[member.index], ())
         test = checked_scores(self.trainings.spaces[member.index], (), n_train)[n_train:]
         return model, model.predict(test[:, : member.n_features])
-
-
-@dataclass(frozen=True)
-class ReadoutModel:
-    """An expert's model followed by its readout: predictions (P - mean) @ readout + offset."""
-
-    expert: FittedModel
-    mean: FloatArray
-    readout: FloatArray
-    offset: FloatArray
-
-    @property
-    def params(self) -> Params:
-        """Hyper-parameters of the expert."""
-        return self.expert.params
-
-    def predict(self, X: FloatArray) -> FloatArray:
-        """Predict the target's responses, ndarray of shape (n_samples, q), from the features of the expert's layer."""
-        return (self.expert.predict(X) - self.mean) @ self.readout + self.offset
-
-    def arrays(self) -> dict[str, FloatArray]:
-        """Return the expert's arrays, and ``mean``, ``readout`` and ``offset``."""
-        return {f"expert_{name}": array for name, array in self.expert.arrays().items()} | {
-            "mean": self.mean,
-            "readout": self.readout,
-            "offset": self.offset,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +292,9 @@ def _final(
             model = ReadoutModel(model, found.mean, found.directions @ found.weights, found.offset)
         candidate = member.candidates[0]
         layer_weights[member.index] += weight
-        parts.append(Part(candidate.network, candidate.layer, candidate.encoder, model, weight, candidate.pool))
+        n_features = member.n_features or one.trainings[member.index].n_features
+        named = candidate.network, candidate.layer, candidate.encoder
+        parts.append(Part(*named, model, weight, n_features, candidate.pool))
         predictions.append(predicted)
     total = _weighted(predictions, weights, data.y_mean)
     used = tuple(part for part in parts if part.weights.any())

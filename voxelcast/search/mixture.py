@@ -222,7 +222,9 @@ def final_parts(
         _add_layer(predictions, chosen, models, test, weights[index])
         for member, model in zip(chosen, models, strict=True):
             kept_weights = np.where(member.used, weights[index], 0.0)
-            parts.append(Part(space.network, space.layer, member.encoder.name, model, kept_weights, space.pool))
+            n_features = member.n_features or test.shape[1]
+            named = space.network, space.layer, member.encoder.name
+            parts.append(Part(*named, model, kept_weights, n_features, space.pool))
     return tuple(parts), predictions if predictions is not None else np.empty((0, data.Y.shape[1]))
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from voxelcast.core.checks import check_utf8, nfc
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, VoxelcastWarning
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastWarning
 from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Stimulus
 from voxelcast.store.readers.archives import opened_zip
 
@@ -70,6 +71,23 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
         stimuli.append(Stimulus(stimulus_id, source / path if is_file else source, None if is_file else str(path)))
     _check_unique(stimuli, source)
     return tuple(stimuli)
+
+
+def listed_stimuli(given: Any) -> tuple[Stimulus, ...]:
+    """List the stimuli of a folder or archive, or of a list of files of different names; raises as `list_stimuli`."""
+    if isinstance(given, str | Path):
+        return list_stimuli(Path(given))
+    if not isinstance(given, Sequence) or not given or not all(isinstance(one, str | Path | Stimulus) for one in given):
+        raise OptionError(
+            "stimuli must be a data set, a folder, a list of files, or frames as an array of uint8 or a mapping of "
+            f"them; got {type(given).__name__}"
+        )
+    shown = tuple(one if isinstance(one, Stimulus) else Stimulus(Path(one).stem, Path(one)) for one in given)
+    names = [stimulus.stimulus_id for stimulus in shown]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise AlignmentError(f"stimulus ids must be unique; got {twice!r} several times; rename a file")
+    return shown
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[PurePosixPath]:

@@ -17,6 +17,7 @@ from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
+from voxelcast.models.card import layer_key
 from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId
@@ -123,6 +124,15 @@ class CompressedLayer:
             return compressed.array(scores_name(excluded))
 
         return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, delayed_rows)
+
+
+def layer_keys(layers: Sequence[CompressedLayer]) -> dict[tuple[str, str, str], str]:
+    """Return the key in saved models of each layer, by network, layer and pool."""
+    keys: dict[tuple[str, str, str], str] = {}
+    for one in layers:
+        names = one.network, one.layer, one.pool
+        keys[names] = layer_key(names, list(keys.values()))
+    return keys
 
 
 @dataclass(frozen=True, eq=False)

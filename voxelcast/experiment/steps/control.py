@@ -33,7 +33,7 @@ class ControlJob(FitJob):
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write ``score``, the nested score; null where nothing can change places."""
         fold_ids = [folded.fold_ids for folded in self.partitions]
-        train, valid = valid_responses(context.read(self.responses), self.stimuli.train_rows)
+        train, valid = valid_responses(context.read(self.responses.step), self.stimuli.train_rows)
         exchange = Exchange(fold_ids[0], self.stimuli.groups, self._is_series)
         try:
             _, order = permutation_orders(exchange, 2, derive_seed(self.settings.seed, "control", self.shuffle))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -18,13 +18,15 @@ from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.models.shards import divide
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key
 from voxelcast.store.result import ResultWriter
 
-SHARD = 32  # stimuli per step: a kill loses at most this much extraction per worker
+Shards = Sequence[Sequence[str]]
+"""Stimuli that are looked at together, by their ids."""
 
 
 @dataclass(frozen=True)
@@ -115,21 +117,27 @@ class ExtractJob(Job):
 
 
 def extract_steps(
-    network: LoadedNetwork, stimuli: Sequence[Stimulus], extraction: ExtractionSettings, device: str
+    network: LoadedNetwork,
+    stimuli: Sequence[Stimulus],
+    extraction: ExtractionSettings,
+    device: str,
+    known: Shards = (),
+    first: int = 0,
 ) -> list[Step]:
-    """Divide the extraction of one network into steps of ``SHARD`` stimuli.
+    """Divide the extraction of one network into steps of a shard of stimuli each, numbered from ``first``.
 
-    On a CPU the steps run side by side in processes of one thread each, which is faster than one network with many
-    threads and gives the same bits on any number of cores; a GPU takes them one after the other.
+    ``known`` shards stay as they were; see `voxelcast.models.shards.divide`. On a CPU the steps run side by side in
+    processes of one thread each, which is faster than one network with many threads and gives the same bits on any
+    number of cores; a GPU takes them one after the other.
     """
-    shards = [tuple(stimuli[start : start + SHARD]) for start in range(0, len(stimuli), SHARD)]
+    what = network.settings, network.seed, device
     return [
         Step(
-            ExtractJob(network.settings, network.seed, device, number, network.card, network.layers, extraction, shard),
+            ExtractJob(*what, number, network.card, network.layers, extraction, tuple(stimuli[k] for k in shard)),
             uses_gpu=device != "cpu",
             size=len(shard),
         )
-        for number, shard in enumerate(shards)
+        for number, shard in enumerate(divide([one.stimulus_id for one in stimuli], known), first)
     ]
 
 
@@ -164,33 +172,53 @@ class TableJob(Job):
     """Write some tables of features that come with the dataset, as if a network's layers had been extracted."""
 
     kind = "extract"
-    version = 1
+    version = 2
     dataset: Annotated[DatasetSettings, NO_EFFECT]
+    rows: Annotated[IntArray, NO_EFFECT]
+    number: Annotated[int, NO_EFFECT]
     tables: tuple[FeatureTable, ...]
     ids: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """What stands for a network's name."""
-        return "dataset"
+        """What stands for a network's name, and the number of the shard."""
+        return f"dataset-{self.number:04d}"
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the features of each table, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
         source = open_once(self.dataset)
         for table in self.tables:
-            writer.array(feature_name(table.name), _checked(source, table.name, len(self.ids)))
+            writer.array(feature_name(table.name), _table(source, table.name)[self.rows])
         writer.json(
             "stimuli", [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
         )
 
 
-def table_step(settings: DatasetSettings, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
-    """Make the step that writes some tables, which must have a row of finite values for each stimulus."""
-    tables = [FeatureTable(name, content_key(content(_checked(dataset, name, len(ids))))) for name in names]
-    return Step(TableJob(settings, tuple(tables), tuple(ids)), size=len(ids))
+def table_steps(
+    settings: DatasetSettings,
+    dataset: Dataset,
+    names: Sequence[str],
+    stimuli: Sequence[Stimulus],
+    rows: IntArray,
+    known: Shards = (),
+    first: int = 0,
+) -> list[Step]:
+    """Make the steps that write some tables, a shard of stimuli each, as `extract_steps`.
+
+    The tables must have a row of finite values for each of the dataset's stimuli; ``rows`` are those of ``stimuli``.
+    """
+    tables, ids, steps = {name: _table(dataset, name) for name in names}, [one.stimulus_id for one in stimuli], []
+    for number, shard in enumerate(divide(ids, known), first):
+        own = rows[shard]
+        hashed = tuple(FeatureTable(name, content_key(content(table[own]))) for name, table in tables.items())
+        job = TableJob(settings, own, number, hashed, tuple(ids[k] for k in shard))
+        steps.append(Step(job, size=len(shard)))
+    return steps
 
 
-def _checked(dataset: Dataset, table: str, n_stimuli: int) -> FloatArray:
+def _table(dataset: Dataset, table: str) -> FloatArray:
+    """Read a table, (n_stimuli, n_features) float64, of the training, then held-out, then context stimuli."""
+    n_stimuli = len(dataset.train_stimuli) + len(dataset.test_stimuli) + len(dataset.context_stimuli)
     features = np.asarray(dataset.features(table), dtype=np.float64)
     if features.ndim != 2 or len(features) != n_stimuli:
         raise ShapeError(f"features {table} must have shape (n_stimuli={n_stimuli}, n_features); got {features.shape}")
@@ -198,13 +226,31 @@ def _checked(dataset: Dataset, table: str, n_stimuli: int) -> FloatArray:
     return features
 
 
+@dataclass(frozen=True)
+class Extracted:
+    """The steps that extract one network's layers, and no two parts of the stimuli in one of them.
+
+    ``near`` are the context stimuli of the runs of training stimuli, ``far`` those of other runs.
+    """
+
+    train: tuple[Step, ...]
+    near: tuple[Step, ...]
+    test: tuple[Step, ...]
+    far: tuple[Step, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All of them."""
+        return (*self.train, *self.near, *self.test, *self.far)
+
+
 @dataclass(frozen=True, eq=False)
 class Readable:
     """The stimuli that could be read, once extraction is over.
 
     ``train_rows`` and ``test_rows`` are their indices among the dataset's training and held-out stimuli, int;
-    ``delayed_rows``, int (n_train + n_test, n_delays), the rows of the features that delays reach, None where stimuli
-    are no volumes; ``broken`` the ids of the others, and why they could not be read.
+    ``delayed_rows``, int (n_train + n_test, n_delays), the rows of the compressed features that delays reach, None
+    where stimuli are no volumes; ``broken`` the ids of the others, and why they could not be read.
     """
 
     train_ids: tuple[str, ...]
@@ -215,3 +261,9 @@ class Readable:
     test_groups: tuple[str, ...] | None
     delayed_rows: IntArray | None
     broken: Annotated[Mapping[str, str], NO_EFFECT]
+
+    @property
+    def fitted(self) -> Readable:
+        """The training stimuli alone."""
+        rows = None if self.delayed_rows is None else self.delayed_rows[: len(self.train_ids)]
+        return replace(self, test_ids=(), test_rows=self.test_rows[:0], test_groups=None, delayed_rows=rows)

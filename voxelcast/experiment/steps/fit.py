@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,9 +15,16 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.params import AutoMLSettings, Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import StepContext
-from voxelcast.experiment.steps.compress import FoldedLayers
+from voxelcast.experiment.steps.compress import FoldedLayers, layer_keys
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
+from voxelcast.experiment.steps.responses import (
+    PairJob,
+    TrainingResponses,
+    mean_responses,
+    spread,
+    valid_responses,
+)
+from voxelcast.models.pair import FittedPart, Taken, take_apart
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
 from voxelcast.scoring.exchangeability import dependence_warnings, sketch
@@ -32,12 +39,11 @@ from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.result import ResultWriter
-from voxelcast.store.steps import StepId
 
 
 @dataclass(frozen=True, eq=False)
 class FitJob(PairJob):
-    """Search, evaluate, refit and predict.
+    """Search, evaluate and refit; nothing of it depends on held-out stimuli, where models can be saved.
 
     ``sharers`` are the prepared responses of the subjects that targets are shared with, ``experts`` those of the ROIs
     whose models take part, and ``atlases`` the cluster of every voxel. The whole search is done over
@@ -47,12 +53,12 @@ class FitJob(PairJob):
     """
 
     kind = "fit"
-    version = 6
+    version = 7
     subject: str
     roi: str
-    responses: StepId
-    sharers: tuple[StepId, ...]
-    experts: tuple[tuple[str, StepId], ...]
+    responses: TrainingResponses
+    sharers: tuple[TrainingResponses, ...]
+    experts: tuple[tuple[str, TrainingResponses], ...]
     atlases: tuple[IntArray, ...]
     stimuli: Readable
     partitions: tuple[FoldedLayers, ...]
@@ -63,22 +69,28 @@ class FitJob(PairJob):
     truncate: bool
     interval: IntervalSettings
     significance: SignificanceSettings
+    saved: bool
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write what was found.
 
         ``scores``, a row; ``search.csv`` and ``weights.csv``, both without header; ``layer_weights`` (n_layers,
-        n_voxels), ``predictions``, ``out_of_fold``, and the groups ``voxels`` and ``model``. A search by proposals
-        keeps its scores in the scratch folder until it is done.
+        n_voxels), ``out_of_fold``, and the groups ``voxels`` and ``model``, with ``parts``, the cards of the models
+        (`voxelcast.models.pair.take_apart`). Where these cannot be saved, ``predictions`` of the held-out stimuli, and
+        no ``model``. A search by proposals keeps its scores in the scratch folder until it is done.
         """
-        responses, stimuli = context.read(self.responses), self.stimuli
+        responses, stimuli = context.read(self.responses.step), self.stimuli
         train, valid = valid_responses(responses, stimuli.train_rows)
         results = self.search(train, valid, context)
         result = results[0] if len(results) == 1 else combine_repeats(results)
         fallback = None if valid.all() else mean_responses(responses, stimuli.train_rows)
-        writer.array("predictions", _spread(result.predictions, valid, fallback))
         writer.array("layer_weights", spread(result.layer_weights, valid))
-        writer.arrays("model", _model_arrays(result.parts, valid))
+        if self.saved:
+            cards, arrays = self._taken_apart(result.parts, train, valid, fallback)
+            writer.json("parts", cards)
+            writer.arrays("model", arrays)
+        else:
+            writer.array("predictions", _spread(result.predictions, valid, fallback))
         writer.text("search.csv", self._text(SEARCH, self._search_rows(result.candidates)))
         writer.text("weights.csv", self._text(WEIGHTS, self._weight_rows(result)))
         voxels: dict[str, FloatArray] = responses.arrays("ceilings")
@@ -101,32 +113,39 @@ class FitJob(PairJob):
             tested, counted = self._scorer.test_voxels(nested, valid)
             voxels, row = voxels | tested, row | scored | counted
             row["dependence"] = self._dependence(train, context)
-        if "test" in responses:
-            measured = responses.array("test")[stimuli.test_rows][:, valid]
-            ceilings = responses.arrays("test_ceilings")
-            voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
-            one_fold = self._scorer.judged(np.zeros(len(measured), dtype=int), stimuli.test_groups)
-            held_out = Predicted("held_out_", measured, result.predictions, one_fold)
-            voxels["held_out_r"] = spread(held_out.voxel_scores, valid)
-            row |= self._scorer.score_row(held_out)
-            tested, counted = self._scorer.test_voxels(held_out, valid)
-            voxels, row = voxels | tested, row | counted
         writer.arrays("voxels", voxels)
         writer.json("scores", row)
         shutil.rmtree(context.scratch, ignore_errors=True)
+
+    def _taken_apart(
+        self, parts: Sequence[Part], train: FloatArray, valid: BoolArray, fallback: FloatArray | None
+    ) -> Taken:
+        keys = layer_keys(self.partitions[0].layers)
+        fitted = [
+            FittedPart(
+                keys[part.network, part.layer, part.pool],
+                part.encoder,
+                part.model,
+                part.weights,
+                part.n_features,
+                shown_params(part.model.params),
+            )
+            for part in parts
+        ]
+        return take_apart(fitted, valid, train.mean(axis=0), np.zeros(len(valid)) if fallback is None else fallback)
 
     def search(self, train: FloatArray, valid: BoolArray, context: StepContext) -> list[PairResult]:
         """Search with each partition into folds for what predicts ``train``, (n_train, n_valid_voxels)."""
         rows, sharing = self.stimuli.train_rows, None
         if self.share.components:
-            others = [valid_responses(context.read(one), rows)[0] for one in self.sharers]
+            others = [valid_responses(context.read(one.step), rows)[0] for one in self.sharers]
             sharing = Sharing(self.share.components, others)
         around = PairContext(
             (self.subject, self.roi),
             self.truncate,
             self._n_delays,
             sharing,
-            {roi: valid_responses(context.read(one), rows)[0] for roi, one in self.experts},
+            {roi: valid_responses(context.read(one.step), rows)[0] for roi, one in self.experts},
             [checked_atlas(atlas, len(valid), self.name)[valid] for atlas in self.atlases],
             self._is_series,
         )
@@ -238,21 +257,6 @@ def score_nested(
 def shown_params(params: Params) -> str:
     """Write hyper-parameters as text: ``n_components=4``; several joined by ``"; "``."""
     return "; ".join(f"{name}={value!r}" for name, value in params.items())
-
-
-def _model_arrays(parts: Sequence[Part], valid: BoolArray) -> Mapping[str, np.ndarray]:
-    """Gather the arrays of the final models.
-
-    One model of weight 1 keeps the names of its arrays; several are numbered (``0_coefficients``, ``0_weights``, ...).
-    """
-    if len(parts) == 1 and (parts[0].weights == 1).all():
-        return {**parts[0].model.arrays(), "valid": valid}
-    arrays: dict[str, np.ndarray] = {"valid": valid}
-    for k, part in enumerate(parts):
-        arrays |= {f"{k}_{name}": array for name, array in part.model.arrays().items()}
-        arrays[f"{k}_weights"] = part.weights
-        arrays[f"{k}_model"] = np.array([part.network, part.layer, part.encoder, *([part.pool] if part.pool else [])])
-    return arrays
 
 
 def heaviest_candidate(shares: Sequence[Share], single: Candidate) -> Candidate:

@@ -11,14 +11,13 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.responses import PairJob, spread, valid_responses
+from voxelcast.experiment.steps.responses import PairJob, TrainingResponses, spread, valid_responses
 from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
 from voxelcast.scoring.variance_partitioning import VariancePart, average_parts, variance_parts
 from voxelcast.search.base import FeatureSpace
 from voxelcast.search.variance_partitioning import nested_predictions
 from voxelcast.store.result import ResultWriter
-from voxelcast.store.steps import StepId
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +44,10 @@ class PartitionJob(PairJob):
     """
 
     kind = "partition"
-    version = 3
+    version = 4
     subject: str
     roi: str
-    responses: StepId
+    responses: TrainingResponses
     stimuli: Readable
     partitions: tuple[FoldedGroups, ...]
     draws: int
@@ -60,7 +59,7 @@ class PartitionJob(PairJob):
 
         Those with ``_low`` and ``_high`` are the ends of the interval.
         """
-        responses = context.read(self.responses)
+        responses = context.read(self.responses.step)
         Y, valid = valid_responses(responses, self.stimuli.train_rows)
         partitions = []
         for folded in self.partitions:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
+from voxelcast.core.settings import NO_EFFECT, content
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
@@ -20,7 +21,9 @@ from voxelcast.scoring.ceiling import reliability
 from voxelcast.scoring.correlation import constant_columns
 from voxelcast.scoring.variance import explainable_variance
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.keys import content_key
 from voxelcast.store.result import ResultWriter, StepResult
+from voxelcast.store.steps import StepId, StepStore
 
 
 class PairJob(Job):
@@ -36,6 +39,22 @@ class PairJob(Job):
 
 
 @dataclass(frozen=True)
+class TrainingResponses:
+    """The responses to training stimuli that a finished step has, counted by their values.
+
+    So what is fitted to them is kept where held-out stimuli come or go, or files are written anew.
+    """
+
+    step: Annotated[StepId, NO_EFFECT]
+    hash: str
+
+    @classmethod
+    def of(cls, step: StepId, store: StepStore) -> TrainingResponses:
+        """Read the hash of a finished step."""
+        return cls(step, store.read(step).json("facts")["training"])
+
+
+@dataclass(frozen=True)
 class ResponsesJob(PairJob):
     """Write the mean responses and noise ceilings of a subject x ROI.
 
@@ -43,7 +62,7 @@ class ResponsesJob(PairJob):
     """
 
     kind = "responses"
-    version = 3
+    version = 4
     dataset: DatasetSettings
     files: tuple[str, ...]
     stimuli: tuple[str, ...]
@@ -86,8 +105,8 @@ class ResponsesJob(PairJob):
             )
         writer.array("train", mean)
         writer.array("valid", valid)
-        found, drift = ceilings(train.values)
-        writer.arrays("ceilings", found)
+        measured, drift = ceilings(train.values)
+        writer.arrays("ceilings", measured)
         if test is not None:
             writer.array("test", test.mean())
             found, held_out_drift = ceilings(test.values)
@@ -105,6 +124,7 @@ class ResponsesJob(PairJob):
             "n_repetitions": train.n_repetitions,
             "drift": drift,
             "invalid": {str(voxel): reason for voxel, reason in reasons.items()},
+            "training": content_key(content([mean, valid, measured])),
         }
         writer.json("facts", facts)
 

@@ -1,0 +1,204 @@
+"""Predictions of saved models as files: arrays, tables and brain images, by the suffix of the file's name."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError, OptionError
+from voxelcast.datasets.base import VertexIndices, VoxelIndices
+from voxelcast.datasets.readers.brain_images import import_nibabel
+from voxelcast.models.card import Pair
+from voxelcast.models.encoder import Predictions, SavedEncoder
+from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap, place_values
+from voxelcast.results.schema import pair_name
+from voxelcast.store.atomic import atomic_path, save_array, save_arrays, write_bytes, write_text
+from voxelcast.store.readers.tables import shown_cell
+
+
+def save_predictions(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    """Write predictions and return the files written.
+
+    ``.npy`` takes one subject x ROI: (n_stimuli, n_voxels), the ids beside it in ``<name>_stimuli.csv``. ``.npz`` and
+    ``.h5`` take all, with ``stimulus_ids``. ``.csv`` has a row for each stimulus and voxel. ``.nii``, ``.nii.gz``
+    (a volume for each stimulus), ``.gii`` (a file for each hemisphere) and ``.dscalar.nii`` (CIFTI) take one subject,
+    whose voxels' places the model knows.
+
+    Raises OptionError for another suffix or several subjects in one that takes one; DataError where voxels' places are
+    not known.
+    """
+    suffix = next((one for one in _WRITERS if path.name.endswith(one)), None)
+    if suffix is None:
+        raise OptionError(f"--to must end in one of {', '.join(_WRITERS)}; got {path.name}")
+    return _WRITERS[suffix](predictions, path, encoder)
+
+
+def _npy(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    if len(predictions) > 1:
+        raise OptionError(
+            f".npy takes one subject x ROI; got {len(predictions)}; choose one by --subject and --roi, or write .npz"
+        )
+    save_array(path, next(iter(predictions.arrays.values())))
+    ids = path.with_name(f"{path.stem}_stimuli.csv")
+    write_text(ids, _table([("row", "stimulus_id"), *enumerate(map(shown_cell, predictions.ids))]))
+    return [path, ids]
+
+
+def _npz(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    named = {pair_name(*pair): array for pair, array in predictions.arrays.items()}
+    save_arrays(path, named | {"stimulus_ids": np.array(predictions.ids)})
+    return [path]
+
+
+def _h5(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file["stimulus_ids"] = np.array(predictions.ids, dtype=h5py.string_dtype())
+        for pair, array in predictions.arrays.items():
+            dataset = file.create_dataset(pair_name(*pair), data=array)
+            dataset.attrs.update({"subject": pair[0], "roi": pair[1], "unit": predictions.units[pair]})
+    return [path]
+
+
+def _csv(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    rows: list[Any] = [("stimulus_id", "subject", "roi", "voxel", "response")]
+    for pair, array in predictions.arrays.items():
+        named = [shown_cell(name) for name in pair]
+        for name, responses in zip(predictions.ids, array.tolist(), strict=True):
+            rows += [(shown_cell(name), *named, voxel, value) for voxel, value in enumerate(responses)]
+    write_text(path, _table(rows))
+    return [path]
+
+
+def _table(rows: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _nifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    nibabel, maps = import_nibabel(), _maps(predictions, encoder)
+    first = maps[0]
+    if not isinstance(first, VolumeMap):
+        raise OptionError("the model's voxels lie on a surface; write .gii or .dscalar.nii")
+    data = np.stack([np.asarray(one.values) for one in maps], axis=-1).astype(np.float32)  # type: ignore[union-attr]
+    image = nibabel.Nifti1Image(data, np.eye(4) if first.affine is None else first.affine)
+    with atomic_path(path) as temporary:
+        written = image.to_bytes()
+        if path.name.endswith(".gz"):
+            import gzip
+
+            written = gzip.compress(written, mtime=0)
+        temporary.write_bytes(written)
+    return [path]
+
+
+def _gifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    nibabel, maps, written = import_nibabel(), _maps(predictions, encoder), []
+    surfaces = [one for one in maps if isinstance(one, SurfaceMap)]
+    if not surfaces:
+        raise OptionError("the model's voxels lie in a volume; write .nii.gz")
+    stem = path.name.removesuffix(".gii").removesuffix(".func")
+    for side, structure in (("L", "CortexLeft"), ("R", "CortexRight")):
+        values = [one.left if side == "L" else one.right for one in surfaces]
+        if not len(values[0]):
+            continue
+        arrays = [
+            nibabel.gifti.GiftiDataArray(
+                np.asarray(one, np.float32),
+                intent="NIFTI_INTENT_NONE",
+                datatype="NIFTI_TYPE_FLOAT32",
+                meta=nibabel.gifti.GiftiMetaData(Name=name),
+            )
+            for one, name in zip(values, predictions.ids, strict=True)
+        ]
+        meta = nibabel.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
+        written.append(path.with_name(f"{stem}_hemi-{side}.func.gii"))
+        write_bytes(written[-1], nibabel.gifti.GiftiImage(darrays=arrays, meta=meta).to_bytes())
+    return written
+
+
+def _cifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
+    nibabel, maps = import_nibabel(), _maps(predictions, encoder)
+    cifti2 = nibabel.cifti2
+    first = maps[0]
+    if isinstance(first, VolumeMap):
+        mask = np.isfinite(first.values) if first.mask is None else first.mask
+        axis = cifti2.BrainModelAxis.from_mask(mask, np.eye(4) if first.affine is None else first.affine, "other")
+        data = np.stack([one.values[mask] for one in maps if isinstance(one, VolumeMap)])
+    else:
+        sides = {"cortex_left": first.left, "cortex_right": first.right}
+        there = {side: np.flatnonzero(np.isfinite(values)) for side, values in sides.items() if len(values)}
+        axes = [
+            cifti2.BrainModelAxis.from_surface(vertices, len(sides[side]), name=side)
+            for side, vertices in there.items()
+        ]
+        axis = axes[0] + axes[1] if len(axes) > 1 else axes[0]
+        data = np.stack(
+            [
+                np.concatenate([(one.left if side == "cortex_left" else one.right)[at] for side, at in there.items()])
+                for one in maps
+                if isinstance(one, SurfaceMap)
+            ]
+        )
+    image = cifti2.Cifti2Image(data.astype(np.float32), (cifti2.ScalarAxis(list(predictions.ids)), axis))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(image.to_bytes())
+    return [path]
+
+
+def _maps(predictions: Predictions, encoder: SavedEncoder) -> list[BrainMap]:
+    """Return a map of each stimulus, of one subject's ROIs."""
+    subjects = sorted({subject for subject, _ in predictions.arrays})
+    if len(subjects) > 1:
+        raise OptionError(f"a brain image takes one subject; got {', '.join(subjects)}; choose one by --subject")
+    places = {roi: voxel_places(encoder, (subject, roi)) for subject, roi in predictions.arrays}
+    arrays = {roi: array for (_, roi), array in predictions.arrays.items()}
+    return [
+        place_values(subjects[0], places, {roi: array[row] for roi, array in arrays.items()})
+        for row in range(len(predictions.ids))
+    ]
+
+
+def voxel_places(encoder: SavedEncoder, pair: Pair) -> VoxelIndices | VertexIndices:
+    """Say where the voxels of a saved model lie; raises DataError where the model does not know it."""
+    where = encoder.card.by_pair[pair].where
+    if where is None:
+        raise DataError(
+            f"where the voxels of {' '.join(pair)} lie is not known to the model, so there is no brain image; "
+            "write .npz or .csv"
+        )
+    arrays: Mapping[str, FloatArray] = encoder.arrays(pair)
+    if where["kind"] == "volume":
+        indices = arrays["where.indices"].astype(np.int64)
+        shape = tuple(int(size) for size in where["shape"])
+        if len(shape) != 3 or (len(indices) and ((indices < 0).any() or (indices >= shape).any())):
+            raise DataError(f"voxels of {' '.join(pair)} must lie in a volume of {shape}; fetch the model again")
+        return VoxelIndices(shape, indices, arrays.get("where.affine"), str(where["space"]))
+    sides = [arrays[f"where.{side}"].astype(np.int64) for side in ("left", "right", "elsewhere")]
+    n_vertices = tuple(int(size) for size in where["n_vertices"])
+    if len(n_vertices) != 2 or any(
+        len(side) and not 0 <= side.min() <= side.max() < size for side, size in zip(sides, n_vertices, strict=False)
+    ):
+        raise DataError(f"vertices of {' '.join(pair)} must lie on meshes of {n_vertices}; fetch the model again")
+    order = arrays["where.order"].astype(np.int64) if "where.order" in arrays else None
+    return VertexIndices(str(where["mesh"]), (n_vertices[0], n_vertices[1]), sides[0], sides[1], order, sides[2])
+
+
+_WRITERS: Final[Mapping[str, Callable[[Predictions, Path, SavedEncoder], list[Path]]]] = {
+    ".dscalar.nii": _cifti,
+    ".nii.gz": _nifti,
+    ".nii": _nifti,
+    ".gii": _gifti,
+    ".npy": _npy,
+    ".npz": _npz,
+    ".h5": _h5,
+    ".csv": _csv,
+}

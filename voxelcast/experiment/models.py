@@ -1,0 +1,200 @@
+"""The folder ``models/`` that a run leaves: fitted models, how layers are compressed, and the card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import voxelcast
+from voxelcast.core.errors import DataError, UnsafeFileError, VoxelcastError
+from voxelcast.datasets.base import VertexIndices, VoxelIndices
+from voxelcast.experiment.finished import Finished
+from voxelcast.experiment.settings import TABLES
+from voxelcast.experiment.steps.axes import KeptLayer
+from voxelcast.experiment.steps.extract import Shards
+from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, PartCard, read_card
+from voxelcast.models.network_input import network_facts
+from voxelcast.models.readme import write_readme
+from voxelcast.models.tensors import checked_file, file_sha256, write_tensors
+from voxelcast.results.schema import Pair, pair_name
+from voxelcast.store.atomic import write_text
+from voxelcast.store.provenance import collect_provenance
+
+FOLDER: Final = "models"
+_STEPS: Final = "steps"
+"""What the card calls the keys of the steps that files were made by."""
+
+
+def known_shards(output: Path) -> Shards:
+    """Return the held-out stimuli that an earlier run looked at together; none where it left no models."""
+    card = _earlier(output / FOLDER)
+    return () if card is None else card.shards
+
+
+def _earlier(folder: Path) -> Card | None:
+    try:
+        return read_card(folder)
+    except VoxelcastError:  # none, or a damaged one, which is written anew
+        return None
+
+
+def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str, Any]]) -> None:
+    """Write the models that are to be saved, and remove those of an earlier run; ``scores``: the rows of the results.
+
+    A file that an earlier run wrote from the same steps stays as it is.
+    """
+    folder, earlier = output / FOLDER, _earlier(output / FOLDER)
+    pairs = finished.plan.saved_pairs(finished.fits)
+    if not pairs or finished.plan.config.unsaved:
+        _remove(folder, earlier, ())
+        return
+    writer = _Writer(folder, earlier)
+    rows = {(row["subject"], row["roi"]): row for row in scores}
+    used = finished.plan.weighed_layers(finished.fits[pair] for pair in pairs)
+    kept = {layer.key: layer for layer in finished.kept}
+    used |= {member for key in used for member in kept[key].members}
+    weighed = [layer for layer in finished.kept if layer.key in used]
+    inputs, input_of = _inputs(finished, weighed)
+    layers = {layer.key: _write_layer(layer, input_of, finished, writer) for layer in weighed}
+    written = [_write_pair(pair, rows[pair], finished, writer) for pair in pairs]
+    dataset = finished.plan.dataset
+    card = Card(
+        format=FORMAT,
+        name=finished.plan.config.name,
+        voxelcast=voxelcast.__version__,
+        delays=finished.plan.config.delays,
+        tr_seconds=getattr(dataset, "tr", None) if dataset.series is not None else None,
+        inputs=inputs,
+        layers=layers,
+        pairs=tuple(written),
+        shards=tuple(tuple(ids) for ids in finished.plan.held_out_shards()),
+        about=_about(finished) | {_STEPS: writer.steps},
+    )
+    write_text(folder / FILE, card.text())
+    write_readme(folder, card)
+    _remove(folder, earlier, [one.name for one in _files(card)])
+
+
+class _Writer:
+    """Writes files of arrays unless they are there already, made by the same step."""
+
+    def __init__(self, folder: Path, earlier: Card | None) -> None:
+        self.folder, self.steps = folder, dict[str, str]()
+        known = {} if earlier is None else earlier.about.get(_STEPS, {})
+        self._known = {one.name: (one, known.get(one.name)) for one in ([] if earlier is None else _files(earlier))}
+
+    def write(self, name: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> FileCard:
+        """Write a file and return its card; ``key`` tells what it was made by."""
+        path = self.folder / name
+        self.steps[name] = key
+        there, made_by = self._known.get(name, (None, None))
+        if there is not None and made_by == key:
+            try:
+                checked_file(self.folder, name, there.size, there.sha256)
+            except (DataError, OSError, UnsafeFileError):
+                pass
+            else:
+                return there
+        write_tensors(path, arrays)
+        return FileCard(name=name, size=path.stat().st_size, sha256=file_sha256(path))
+
+
+def _files(card: Card) -> list[FileCard]:
+    of_layers = [layer.file for layer in card.layers.values() if layer.file is not None]
+    return [*of_layers, *(pair.file for pair in card.pairs)]
+
+
+def _remove(folder: Path, earlier: Card | None, kept: Sequence[str]) -> None:
+    """Remove the files of an earlier card that the new one has not; without a new one, the card as well."""
+    for one in [] if earlier is None else _files(earlier):
+        path = folder / one.name
+        if one.name not in kept and path.resolve().is_relative_to(folder.resolve()):
+            path.unlink(missing_ok=True)
+    if earlier is not None and not kept:
+        for name in (FILE, "README.md"):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _inputs(finished: Finished, layers: Sequence[KeptLayer]) -> tuple[dict[str, InputCard], dict[str, str]]:
+    """Return the sources of features, and the key of each by its name in the results."""
+    plan, named = finished.plan, dict.fromkeys(layer.network for layer in layers if not layer.members)
+    found, keys = dict[str, InputCard](), dict[str, str]()
+    for number, shown in enumerate(named):
+        key = keys[shown] = f"input{number + 1}"
+        if shown == TABLES:
+            tables = [one.layer for one in layers if one.network == shown]
+            found[key] = InputCard(kind="table", facts={"tables": tables})
+        else:
+            network = next(one for one in plan.networks if one.shown == shown)
+            facts = network_facts(network.settings, network.seed, network.card, plan.config.extraction)
+            found[key] = InputCard(kind="network", facts=json.loads(json.dumps(facts)))
+    return found, keys
+
+
+def _write_layer(layer: KeptLayer, input_of: Mapping[str, str], finished: Finished, writer: _Writer) -> LayerCard:
+    arrays = finished.plan.store.read(layer.axes).arrays("layer")
+    file = writer.write(f"layers/{layer.key}.safetensors", layer.axes.key, arrays) if arrays else None
+    return layer.card(finished.plan.store, input=input_of.get(layer.network, ""), file=file)
+
+
+def _write_pair(pair: Pair, row: Mapping[str, Any], finished: Finished, writer: _Writer) -> PairCard:
+    step, responses = finished.fits[pair], finished.read(finished.responses[pair]).json("facts")
+    fit = finished.read(step)
+    where, places = _places(finished.plan.dataset.voxel_indices(*pair))
+    arrays = fit.arrays("model") | places
+    parts = tuple(PartCard(**part) for part in fit.json("parts"))
+    file = writer.write(f"{pair_name(*pair)}.safetensors", step.step_id.key, arrays)
+    return PairCard(
+        subject=pair[0],
+        roi=pair[1],
+        n_voxels=len(arrays["valid"]),
+        n_valid=int(arrays["valid"].sum()),
+        unit=responses["unit"],
+        parts=parts,
+        where=where,
+        scores={name: value for name, value in row.items() if name not in ("subject", "roi", "nested_choices")},
+        file=file,
+    )
+
+
+def _places(indices: VoxelIndices | VertexIndices | None) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
+    """Return where voxels lie: what the card says, and arrays."""
+    if indices is None:
+        return None, {}
+    if isinstance(indices, VoxelIndices):
+        known = indices.affine is not None
+        where = {"kind": "volume", "shape": list(indices.shape), "space": indices.space, "has_affine": known}
+        arrays = {"where.indices": indices.indices.astype(np.int32)}
+        return where, arrays | ({"where.affine": np.asarray(indices.affine, np.float64)} if known else {})
+    sides = {"left": indices.left, "right": indices.right, "elsewhere": indices.elsewhere}
+    where = {"kind": "surface", "mesh": indices.mesh, "n_vertices": list(indices.n_vertices)}
+    where |= {"n": [len(side) for side in sides.values()], "has_order": indices.order is not None}
+    arrays = {f"where.{name}": side.astype(np.int32) for name, side in sides.items()}
+    return where, arrays | ({} if indices.order is None else {"where.order": indices.order.astype(np.int32)})
+
+
+def _about(finished: Finished) -> dict[str, Any]:
+    """Return what a reader of the card wants to know: data, how models were chosen, notes, versions."""
+    plan, config = finished.plan, finished.plan.config
+    facts = plan.dataset.facts
+    provenance = collect_provenance()
+    return {
+        "dataset": {name: getattr(facts, name) for name in ("title", "licence", "citation", "unit")},
+        "n_train": len(finished.readable.train_ids),
+        "n_held_out": len(finished.readable.test_ids),
+        "networks": {
+            one.shown: {"weights": one.card.weights, "weights_hash": one.card.weights_hash, "licence": one.card.licence}
+            for one in plan.networks
+        },
+        "encoders": list(config.encoders),
+        "ensemble": config.ensemble.method,
+        "nested": config.folds.nested,
+        "level": config.interval.level,
+        "notes": finished.notes(),
+        "provenance": json.loads(json.dumps(provenance, default=str)),
+    }

@@ -1,0 +1,1 @@
+"""Saved encoding models: card, loading, prediction."""

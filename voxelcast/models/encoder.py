@@ -1,0 +1,318 @@
+"""A saved model, loaded: stimuli or features in, responses of voxels out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import check_known
+from voxelcast.core.errors import AlignmentError, OptionError, UnknownNameError
+from voxelcast.features.delays import BEFORE
+from voxelcast.models.card import Card, Pair, PairCard, find_models, read_card
+from voxelcast.models.device import Device
+from voxelcast.models.inputs import INPUTS, ModelInput, Needs
+from voxelcast.models.layers import Layer, layer_shapes
+from voxelcast.models.pair import PairModel, pair_shapes
+from voxelcast.models.shards import divide
+from voxelcast.models.stimuli import Shown, shown
+from voxelcast.models.tensors import checked_file, read_tensors
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from voxelcast.networks.base import Network
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions(Mapping[Pair, "xr.DataArray"]):
+    """Predicted responses to some stimuli, by subject and ROI; each is labelled (stimulus, voxel) when it is taken.
+
+    Parameters
+    ----------
+    ids : tuple of str
+        Of the stimuli.
+    arrays : mapping of (str, str) to ndarray of shape (n_stimuli, n_voxels), float64
+    units : mapping of (str, str) to str
+    """
+
+    ids: tuple[str, ...]
+    arrays: Mapping[Pair, FloatArray]
+    units: Mapping[Pair, str]
+
+    def __getitem__(self, pair: Pair) -> xr.DataArray:
+        import xarray as xr
+
+        subject, roi = pair
+        coords = {"stimulus": list(self.ids), "subject": subject, "roi": roi}
+        attrs = {"unit": self.units[pair]}
+        return xr.DataArray(self.arrays[pair], dims=("stimulus", "voxel"), coords=coords, name="response", attrs=attrs)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+class SavedEncoder:
+    """Encoding models of a run, of one or several subjects and ROIs; files are read when they are needed.
+
+    Made by `load_encoder`.
+    """
+
+    def __init__(self, folder: Path, card: Card, pairs: Sequence[PairCard], needs: Needs) -> None:
+        self.folder, self.card, self._chosen, self._needs = folder, card, tuple(pairs), needs
+        self.device = Device(needs.device)
+        self._layers: dict[str, Layer] = {}
+        self._models: dict[Pair, PairModel] = {}
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Subject and ROI of the models that were chosen."""
+        return tuple(one.pair for one in self._chosen)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Keys of the layers that the models weigh, in the card's order; those that joined layers join, too."""
+        return self.card.layers_of(self._chosen)
+
+    @cached_property
+    def inputs(self) -> Mapping[str, ModelInput]:
+        """The sources of the layers' features, by their keys in the card."""
+        found: dict[str, ModelInput] = {}
+        for key, one in self.card.inputs.items():
+            layers = {name: self.card.layers[name] for name in self.needed if self.card.layers[name].input == key}
+            if layers:
+                found[key] = INPUTS.get(one.kind)(key, one.facts, layers, self._needs)
+        return found
+
+    def network(self, name: str | None = None) -> Network:
+        """Return a network that the models look through, by its name in the results; None: the only one.
+
+        Raises UnknownNameError if there is none of that name, DataError if it is not the one that was fitted with.
+        """
+        from voxelcast.models.network_input import NetworkInput
+
+        there = {one.shown_name: one for one in self.inputs.values() if isinstance(one, NetworkInput)}
+        if name is None and len(there) != 1:
+            raise UnknownNameError(f"name one of the {len(there)} networks: {', '.join(there) or 'there is none'}")
+        name = next(iter(there)) if name is None else name
+        check_known("network", name, tuple(there), where="in this model")
+        return there[name].network
+
+    def layer(self, key: str) -> Layer:
+        """Return the transform of a layer, by its key in the card."""
+        if key not in self._layers:
+            check_known("layer", key, tuple(self.card.layers), where="in this model")
+            card = self.card.layers[key]
+            sizes = {member: self.card.layers[member].n_components for member in card.members}
+            shapes = layer_shapes(card, sizes)
+            arrays: dict[str, NDArray[Any]] = {}
+            if card.file is not None or shapes:
+                arrays = self._read(card.file, shapes, f"layer {key}")
+            self._layers[key] = Layer.of(key, card, arrays, self.device)
+        return self._layers[key]
+
+    def pair(self, pair: Pair) -> PairModel:
+        """Return the models of a subject and ROI."""
+        if pair not in self._models:
+            self._models[pair] = PairModel.of(self._card_of(pair).parts, self.arrays(pair), self.device)
+        return self._models[pair]
+
+    def arrays(self, pair: Pair) -> dict[str, NDArray[Any]]:
+        """Read all arrays of a pair's file; ``where.*`` say where voxels lie, ``extra.*`` are further ones."""
+        card = self._card_of(pair)
+        return self._read(card.file, pair_shapes(card), " ".join(pair))
+
+    def _card_of(self, pair: Pair) -> PairCard:
+        if pair not in self.card.by_pair:
+            self.card.chosen(*pair)
+        return self.card.by_pair[pair]
+
+    def _read(self, file: Any, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, NDArray[Any]]:
+        if file is None:
+            raise AlignmentError(f"{what} needs a file, and the card names none; fetch the model again")
+        return read_tensors(checked_file(self.folder, file.name, file.size, file.sha256), shapes)
+
+    def shown(self, stimuli: Any) -> Shown:
+        """Understand stimuli as `predict` takes them."""
+        return shown(stimuli, {key: self.card.layers[key] for key in self.needed})
+
+    def shards(self, ids: Sequence[str]) -> list[list[int]]:
+        """Divide stimuli, positions in ``ids``, into those that are looked at together."""
+        return divide(ids, self.card.shards)
+
+    def features(self, stimuli: Any) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """Give the layers' features of stimuli, shard by shard.
+
+        Yields
+        ------
+        positions : list of int
+            Of the shard's stimuli.
+        features : dict of str to array of shape (n_shard, n_features), float32
+            By the layers' keys; on the device.
+        """
+        given = self.shown(stimuli)
+        shards = self.shards(given.ids)
+        if given.features:
+            for shard in shards:
+                yield shard, {key: self._put(values[shard]) for key, values in given.features.items()}
+            return
+        streams = [one.features(given, shards) for one in self.inputs.values()]
+        for shard in shards:
+            features: dict[str, Any] = {}
+            for stream in streams:
+                with self.device.alone():
+                    features |= {key: self._put(values) for key, values in next(stream).items()}
+            yield shard, features
+
+    def _put(self, values: Any) -> Any:
+        return self.device.put(values) if isinstance(values, np.ndarray) else values
+
+    def scores(self, features: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the components of the layers that the models weigh, (n_stimuli, n_components), on the device."""
+        with self.device.alone():
+            return project({key: self.layer(key) for key in self.needed}, features)
+
+    def respond(self, components: Mapping[str, Any], pair: Pair, rows: IntArray | None = None) -> FloatArray:
+        """Predict responses, (n_stimuli, n_voxels), from layers' components; ``rows`` as of `PairModel.respond`."""
+        if rows is None and self.card.delays:
+            rows = one_run(len(next(iter(components.values()))), self.card.delays)
+        with self.device.alone():
+            return self.pair(pair).respond(components, rows)
+
+    def batches(self, stimuli: Any) -> Iterator[tuple[list[int], dict[Pair, FloatArray]]]:
+        """Predict shard by shard: positions of the stimuli, and their responses by subject and ROI.
+
+        Of time series, whose volumes depend on those before, all at once.
+        """
+        if self.card.delays:
+            given = self.shown(stimuli)
+            parts = [(shard, self._on_cpu(self.scores(features))) for shard, features in self.features(given)]
+            order = np.argsort(np.concatenate([shard for shard, _ in parts]), kind="stable")
+            keys = parts[0][1]
+            whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
+            put = {key: self.device.put(values) for key, values in whole.items()}
+            yield list(range(len(given.ids))), {pair: self.respond(put, pair) for pair in self.pairs}
+            return
+        for shard, features in self.features(stimuli):
+            components = self.scores(features)
+            yield shard, {pair: self.respond(components, pair) for pair in self.pairs}
+
+    def _on_cpu(self, components: Mapping[str, Any]) -> dict[str, FloatArray]:
+        return {key: self.device.numpy(values) for key, values in components.items()}
+
+    def predict(self, stimuli: Any) -> Predictions:
+        """Predict the responses to stimuli.
+
+        Parameters
+        ----------
+        stimuli : path, sequence of paths, ndarray, or mapping
+            A video or image, a folder or zip archive of them, a list of files; frames as an array of uint8, RGB, of
+            shape (n_stimuli, height, width, 3) for pictures or (n_stimuli, n_frames, height, width, 3) for videos, or a
+            mapping from ids to frames; or ready features: an array (n_stimuli, n_features) of the one layer that is
+            weighed, a mapping from layers to such, an .npz of them or a folder of ``voxelcast extract``. Of time series
+            the volumes of one run, in order.
+
+        Returns
+        -------
+        predictions : Predictions
+            A mapping from (subject, ROI) to DataArray of shape (stimulus, voxel), in the unit of the responses. What a
+            run predicted for its held-out stimuli comes out to the last bit on the same kind of device, if all of them
+            are given that were extracted together.
+
+        Raises
+        ------
+        OptionError, MissingFileError, StimulusError, DataError, ShapeError, AlignmentError
+            For stimuli that cannot be understood or read, or a file of the model that is not what its card says.
+        """
+        given = self.shown(stimuli)
+        values: dict[Pair, FloatArray] = {}
+        for positions, found in self.batches(given):
+            for pair, responses in found.items():
+                values.setdefault(pair, np.empty((len(given.ids), responses.shape[1])))[positions] = responses
+        return Predictions(given.ids, values, {one.pair: one.unit for one in self._chosen})
+
+
+def project(
+    layers: Mapping[str, Layer], features: Mapping[str, Any], known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the components of layers, from features by their keys; those of layers that others join may be known."""
+    found: dict[str, Any] = dict(known or {})
+    for key, layer in layers.items():
+        if layer.card.kind != "joined":
+            found[key] = layer.components(features[key])
+    for key, layer in layers.items():
+        if layer.card.kind == "joined":
+            found[key] = layer.joined(found)
+    return found
+
+
+def one_run(n: int, delays: Sequence[int]) -> IntArray:
+    """Return the rows of each volume's delays, (n, n_delays), where all volumes are one run's."""
+    rows = np.arange(n)[:, None] - np.asarray(delays)
+    return np.where(rows < 0, BEFORE, rows).astype(np.int64)
+
+
+def load_encoder(
+    model: str | Path,
+    *,
+    subject: str | None = None,
+    roi: str | None = None,
+    device: str = "cpu",
+    weights: Mapping[str, str | Path] | None = None,
+    own_code: bool = False,
+) -> SavedEncoder:
+    """Load saved encoding models; nothing in them is executed, and files are read when they are needed.
+
+    Parameters
+    ----------
+    model : str or Path
+        The output folder of a run, its ``models`` folder, or the file of one subject and ROI in it.
+    subject, roi : str or None
+        Which of the models; None: all.
+    device : str
+        Where networks and models compute: ``"cpu"``, ``"cuda"``, ...
+    weights : mapping of str to path, or None
+        Files of weights, by the network's name in the results, where a run's network had weights of a file.
+    own_code : bool
+        Whether a network of somebody's own code (``module:...``) may be imported.
+
+    Returns
+    -------
+    encoder : SavedEncoder
+        Its ``predict`` takes stimuli; ``card`` says what it is.
+
+    Raises
+    ------
+    MissingFileError, DataError, UnsafeFileError
+        If there is no model, or its card is damaged or foreign.
+    UnknownNameError
+        If there is no such subject or ROI.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> try:
+    ...     vc.load_encoder("no/such/folder")
+    ... except vc.VoxelcastError as error:
+    ...     print(str(error)[:39])
+    model no/such/folder does not exist; gi
+    """
+    source = Path(model)
+    folder = find_models(source)
+    card = read_card(folder)
+    pairs = card.chosen(subject, roi)
+    if source.suffix == ".safetensors":
+        pairs = tuple(one for one in pairs if one.file.name == source.name)
+        if not pairs:
+            raise OptionError(f"{source} is the file of no subject x ROI of the card; give the folder")
+    given = {name: str(path) for name, path in (weights or {}).items()}
+    return SavedEncoder(folder, card, pairs, Needs(device, given, own_code))

@@ -1,0 +1,123 @@
+"""From a layer's features to the components that models see: an explicit transform, of arrays and a few facts.
+
+Features x (n, D) become ::
+
+    s = ((x - mean) * gain) A',   components = (s - centre) * stretch
+
+with ``mean``, ``gain`` (D,) and axes A (p, D); a random projection is drawn again from its seed; ``centre`` and
+``stretch`` (p,) are there where components are whitened. Products of features are in single precision, block of columns
+by block; their sums, and all that follows, in double precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import check_shape
+from voxelcast.core.errors import DataError
+from voxelcast.features.linear import RandomProjection
+from voxelcast.models.card import LayerCard, Shape
+from voxelcast.models.device import Device
+
+_COLUMNS: Final = {"cpu": 4096, "gpu": 1 << 18}
+
+
+def layer_shapes(card: LayerCard, n_members: Mapping[str, int]) -> dict[str, Shape]:
+    """Return the shapes of the arrays that a layer's file must hold, by name; ``n_members``: components of members."""
+    D, p = card.n_features, card.n_components
+    shapes: dict[str, Shape] = {}
+    if card.n_times is not None:
+        shapes["time_weights"] = (card.n_times,)
+    if card.kind == "joined":
+        for k, member in enumerate(card.members):
+            shapes |= {f"{k}.mean": (n_members[member],), f"{k}.axes": (p, n_members[member])}
+    elif card.kind == "axes":
+        shapes |= {"mean": (D,), "axes": (p, D)} | ({"axes_scale": (p,)} if card.half else {})
+    elif card.scaled:
+        shapes |= {"mean": (D,), "gain": (D,)}
+    if card.whitened and card.kind != "axes":
+        shapes |= {"centre": (p,), "stretch": (p,)}
+    return shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A layer's transform, its arrays where ``device`` is."""
+
+    key: str
+    card: LayerCard
+    arrays: Mapping[str, Any]
+    device: Device
+
+    @classmethod
+    def of(cls, key: str, card: LayerCard, arrays: Mapping[str, NDArray[Any]], device: Device) -> Layer:
+        """Put arrays on a device; axes in half precision become single ones there."""
+        if card.kind == "none" and card.n_components != card.n_features:
+            raise DataError(f"layer {key} is not compressed and must have as many components as features")
+        put = {}
+        for name, array in arrays.items():
+            wide = name in ("mean", "gain", "axes") or name.endswith(".axes") or name.endswith(".mean")
+            double = card.kind == "joined" or name in ("centre", "stretch", "axes_scale", "time_weights") or not wide
+            put[name] = device.put(array.astype(np.float64) if double else array, half=array.dtype == np.float16)
+        return cls(key, card, put, device)
+
+    def components(self, features: Any) -> Any:
+        """Return the components of stimuli, (n, p), in double precision, on the device.
+
+        ``features`` are an ndarray or a tensor on the device, (n, D), float32 or float64; with time kept (n, n_times,
+        n_units). Raises ShapeError for another number of features.
+        """
+        card, x = self.card, features
+        if card.n_times is not None:
+            sizes = (None, card.n_times, card.n_features)
+            check_shape(f"features of {card.name}", x, ("n_stimuli", "n_times", "n_features"), sizes)
+            x = self.device.over_time(self.arrays["time_weights"], x)
+        x = x.reshape(len(x), -1)
+        check_shape(f"features of {card.name}", x, ("n_stimuli", "n_features"), (None, card.n_features))
+        s = self._projected(x)
+        if card.whitened and card.kind != "axes":
+            s = (s - self.arrays["centre"]) * self.arrays["stretch"]
+        return s
+
+    def _projected(self, x: Any) -> Any:
+        card, device, arrays = self.card, self.device, self.arrays
+        if card.kind == "axes":
+            total = None
+            for start in range(0, card.n_features, _COLUMNS[device.kind]):
+                columns = slice(start, start + _COLUMNS[device.kind])
+                block = device.single(x[:, columns]) - arrays["mean"][columns]
+                part = device.double(block @ arrays["axes"][:, columns].T)
+                total = part if total is None else total + part
+            return total * arrays["axes_scale"] if card.half else total
+        scaled = device.double(x)
+        if card.scaled:
+            scaled = (scaled - device.double(arrays["mean"])) * device.double(arrays["gain"])
+        if card.kind == "none":
+            return scaled
+        return device.put(np.asarray(device.numpy(scaled) @ self._projection))
+
+    @cached_property
+    def _projection(self) -> Any:
+        return RandomProjection(self.card.n_components, self.card.seed or 0).draw(self.card.n_features)
+
+    def joined(self, members: Mapping[str, Any]) -> Any:
+        """Return the components of members' components."""
+        total = None
+        for k, member in enumerate(self.card.members):
+            part = (members[member] - self.arrays[f"{k}.mean"]) @ self.arrays[f"{k}.axes"].T
+            total = part if total is None else total + part
+        return total
+
+
+def half_precision(axes: FloatArray) -> tuple[NDArray[np.float16], FloatArray]:
+    """Return axes (p, D) in half precision, each scaled to a largest entry of about 1, and their scales (p,)."""
+    largest = np.abs(axes).max(axis=1)
+    scale = 2.0 ** np.ceil(np.log2(np.where(largest > 0, largest, 1.0)))
+    return (axes / scale[:, None]).astype(np.float16), scale.astype(np.float32)
