@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
+from voxelcast.datasets.series import SeriesDataset
 from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.settings import TABLES, ExperimentSettings
+from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -26,11 +27,13 @@ from voxelcast.experiment.steps.compress import (
     excluded_folds,
 )
 from voxelcast.experiment.steps.control import ControlJob
-from voxelcast.experiment.steps.extract import Readable, extract_steps, load, pool_index, table_step
+from voxelcast.experiment.steps.extract import Readable, extract_steps, load, own_features_step, pool_index, table_step
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.features.delays import delayed_rows
+from voxelcast.features.own import Timeline, read_features
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
@@ -83,14 +86,30 @@ class Plan:
             self._check_components(fold_ids)
         self.warnings = self._exchange_warnings(list(partitions.values()))
         self._check_sources()
+        self.timeline = _timeline(self.dataset)
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        self.own_features = {
+            name: read_features(source, name, ids, self.timeline) for name, source in config.own_features.items()
+        }
         for pair in self.pairs:
             self.relied_on(pair)
         check_ready(config.encoders)
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         self.layer_groups = self._layer_groups()
-        n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
+        n_layers = len(self.feature_names)
+        n_layers += len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:
             raise OptionError(f"ensemble.joined needs at least two layers; got {n_layers}; name more, or join none")
+
+    @property
+    def feature_names(self) -> list[Layer]:
+        """What stands for network and layer of features that no network made."""
+        return [*((TABLES, table) for table in self.config.tables), *((OWN, name) for name in self.own_features)]
+
+    def compression_of(self, shown: str) -> CompressionSettings:
+        """Return how features are compressed; tables may be narrower than networks' layers."""
+        compress = self.config.compress
+        return replace(compress, fewer="allow") if shown in (TABLES, OWN) else compress
 
     def folds(self, train_ids: Sequence[str], repeat: int = 0, subject: str = "") -> IntArray:
         """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew.
@@ -147,6 +166,7 @@ class Plan:
         compress = self.config.compress
         # A random projection is not bounded by the number of stimuli.
         bounded = compress.method not in ("none", "random_projection") and compress.fewer == "error"
+        bounded = bounded and bool(self.config.networks)
         for name, asked, refit, remedy in (
             ("compress", compress.components if bounded else 0, None, ", or set compress.fewer=allow"),
             ("share", self.config.share.components, True, ""),
@@ -161,7 +181,7 @@ class Plan:
 
     def _check_sources(self) -> None:
         """Raise an error where features or delays do not go with the dataset."""
-        for table in self.config.features:
+        for table in self.config.tables:
             check_known("feature table", table, self.dataset.feature_tables, where=f"in {self.dataset.facts.title}")
         if self.config.networks and not self.dataset.can_be_shown:
             raise OptionError(
@@ -186,7 +206,7 @@ class Plan:
                 "ask for more folds"
             )
         layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
-        return resolve_groups(groups, [*layers, *((TABLES, table) for table in self.config.features)])
+        return resolve_groups(groups, [*layers, *self.feature_names])
 
     def _check_pools(self) -> None:
         """Raise an error where the pools over time do not go with the dataset."""
@@ -218,9 +238,11 @@ class Plan:
         Features that come with the dataset are a step among them.
         """
         config, tables = self.config, dict[str, list[Step]]()
-        if config.features:
-            ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-            tables[TABLES] = [table_step(config.dataset, self.dataset, config.features, ids)]
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        if config.tables:
+            tables[TABLES] = [table_step(config.dataset, self.dataset, config.tables, ids)]
+        if self.own_features:
+            tables[OWN] = [own_features_step(config.own_features, self.own_features, self.timeline, ids)]
         return tables | {
             network.shown: extract_steps(network, self.stimuli, config.extraction, self.extract_on)
             for network in self.networks
@@ -288,13 +310,13 @@ class Plan:
             for layer in network.layers
             for pool in config.pools
         ]
-        sources += [(TABLES, "none", table, "") for table in config.features]  # they were never pooled
+        sources += [(shown, "none", table, "") for shown, table in self.feature_names]  # they were never pooled
         layers, steps = [], []
         for shown, weights, layer, pool in sources:
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in extracted[shown])
-            how = config.compress, config.compress_seed, pool == "pc1"
+            how = self.compression_of(shown), config.compress_seed, pool == "pc1"
             steps.append(Step(CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *how)))
             layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
         return FoldedLayers(fold_ids, tuple(layers)), steps
@@ -401,6 +423,13 @@ def read_atlas(name: str, pair: Pair) -> IntArray:
     """Read the cluster of every voxel of a pair from a file of ``ensemble.atlases``."""
     path = Path(name.replace("{subject}", pair[0]).replace("{roi}", pair[1]))
     return open_npy(path, f"atlas of {' '.join(pair)}")
+
+
+def _timeline(dataset: Dataset) -> Timeline | None:
+    """Return the volumes of a time series; None of any other dataset."""
+    if not isinstance(dataset, SeriesDataset):
+        return None
+    return Timeline(dataset.tr, {run.name: run.n_volumes for run in dataset.series_runs}, dataset.series)
 
 
 def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:

@@ -5,7 +5,9 @@ Relative paths are relative to the folder from which voxelcast is run, as on any
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -19,6 +21,7 @@ from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
 from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, list_encoders
+from voxelcast.features.own import FeatureFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
@@ -36,6 +39,11 @@ from voxelcast.stimuli.sampling import FrameSampling
 
 TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
+OWN = "features"
+"""What stands for a network's name where features are the user's own."""
+
+FeatureSource = Literal["dataset"] | FeatureFile
+"""Where features are that no network made."""
 
 
 @settings
@@ -45,6 +53,11 @@ class ComputeSettings:
     device: Annotated[str, NO_EFFECT] = "cpu"
     workers: Annotated[int | None, Ge(1), NO_EFFECT] = None
     gpus: Annotated[int | None, Ge(1), NO_EFFECT] = None
+
+
+def _source(given: object) -> object:
+    """Make settings of what is given for features: a file's name may stand for them."""
+    return {"file": str(given)} if isinstance(given, str | Path) and given != TABLES else given
 
 
 class SettingsFile(BaseModel):
@@ -65,7 +78,7 @@ class ExperimentSettings(SettingsFile):
 
     dataset: AnyDatasetSettings
     networks: tuple[NetworkSettings, ...] = ()
-    features: Listed = ()
+    features: tuple[str, ...] | dict[str, FeatureSource] = ()
     delays: tuple[int, ...] = ()
     seed: int = Field(default=0, ge=0)
     frames: FrameSampling = FrameSampling(every=1)
@@ -87,6 +100,15 @@ class ExperimentSettings(SettingsFile):
     control: Literal["none", "shuffle"] = "none"
     shuffles: int = Field(default=20, ge=5)
     compute: Annotated[ComputeSettings, NO_EFFECT] = ComputeSettings()
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _tables_or_files(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            for name in value:
+                check_file_name(str(name), "features")
+            return {name: _source(given) for name, given in value.items()}
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("delays")
     @classmethod
@@ -137,18 +159,33 @@ class ExperimentSettings(SettingsFile):
         if JOINED in labels:
             raise ValueError(f"networks: {JOINED!r} is how all layers together are called; give another label")
         if not labels and not self.features:
-            raise ValueError("networks: name at least one network, or features that come with the dataset")
+            raise ValueError("networks: name at least one network, or features")
         if not labels and len(self.pools) > 1:
             raise ValueError(
                 f"pool: {len(self.pools)} pools need networks whose activations they pool, and there are none; "
                 "leave pool out"
             )
-        if self.features and TABLES in labels:
-            raise ValueError(f"networks: {TABLES!r} is how the dataset's features are called; give another label")
+        for name, used, whose in ((TABLES, self.tables, "the dataset's"), (OWN, self.own_features, "your own")):
+            if used and name in labels:
+                raise ValueError(f"networks: {name!r} is how {whose} features are called; give another label")
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"networks: {twice[0]} is there twice; give one of them a label of its own")
         return self
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the features that come with the dataset."""
+        if isinstance(self.features, tuple):
+            return self.features
+        return tuple(name for name, source in self.features.items() if source == TABLES)
+
+    @property
+    def own_features(self) -> dict[str, FeatureFile]:
+        """The user's own features, by name."""
+        if isinstance(self.features, tuple):
+            return {}
+        return {name: source for name, source in self.features.items() if isinstance(source, FeatureFile)}
 
     @property
     def pair_settings(self) -> PairSettings:

@@ -18,6 +18,7 @@ from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.features.own import FeatureFile, Timeline, read_features
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus
@@ -179,15 +180,52 @@ class TableJob(Job):
         source = open_once(self.dataset)
         for table in self.tables:
             writer.array(feature_name(table.name), _checked(source, table.name, len(self.ids)))
-        writer.json(
-            "stimuli", [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
-        )
+        writer.json("stimuli", _unbroken(self.ids))
 
 
 def table_step(settings: DatasetSettings, dataset: Dataset, names: Sequence[str], ids: Sequence[str]) -> Step:
     """Make the step that writes some tables, which must have a row of finite values for each stimulus."""
     tables = [FeatureTable(name, content_key(content(_checked(dataset, name, len(ids))))) for name in names]
     return Step(TableJob(settings, tuple(tables), tuple(ids)), size=len(ids))
+
+
+@dataclass(frozen=True)
+class OwnFeaturesJob(Job):
+    """Write features of the user's own, as if a network's layers had been extracted."""
+
+    kind = "extract"
+    version = 1
+    sources: Annotated[tuple[tuple[str, FeatureFile], ...], NO_EFFECT]
+    timeline: Annotated[Timeline | None, NO_EFFECT]
+    tables: tuple[FeatureTable, ...]
+    ids: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What stands for a network's name."""
+        return "features"
+
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write the features of each source, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
+        hashes = {table.name: table.hash for table in self.tables}
+        for name, source in self.sources:
+            values = read_features(source, name, self.ids, self.timeline)
+            if content_key(content(values)) != hashes[name]:
+                raise DataError(f"features {name} changed while the experiment ran; run it again")
+            writer.array(feature_name(name), values)
+        writer.json("stimuli", _unbroken(self.ids))
+
+
+def own_features_step(
+    sources: Mapping[str, FeatureFile], values: Mapping[str, FloatArray], timeline: Timeline | None, ids: Sequence[str]
+) -> Step:
+    """Make the step that writes features of the user's own, which were read to check them."""
+    tables = tuple(FeatureTable(name, content_key(content(array))) for name, array in values.items())
+    return Step(OwnFeaturesJob(tuple(sources.items()), timeline, tables, tuple(ids)), size=len(ids))
+
+
+def _unbroken(ids: Sequence[str]) -> list[dict[str, object]]:
+    return [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in ids]
 
 
 def _checked(dataset: Dataset, table: str, n_stimuli: int) -> FloatArray:
