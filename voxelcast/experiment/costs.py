@@ -156,7 +156,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
         costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
-    features = tuple(k * max(len(config.delays), 1) for k in kept)
+    features = tuple(k * plan.most_delays for k in kept)
     costs[FIT] = _total(
         FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
         for pair in voxels

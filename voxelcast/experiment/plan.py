@@ -17,7 +17,8 @@ from voxelcast.datasets.series import SeriesDataset
 from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
+from voxelcast.experiment.own_features import is_convolved, read_own
+from voxelcast.experiment.settings import OTHERS, OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -31,13 +32,14 @@ from voxelcast.experiment.steps.extract import Readable, extract_steps, load, ow
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.responses import ResponsesJob
-from voxelcast.features.delays import delayed_rows
-from voxelcast.features.own import Timeline, read_features
+from voxelcast.features.delays import Delayed, Delays, delays_of
+from voxelcast.features.hrf import bases
+from voxelcast.features.own import Timeline
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
-from voxelcast.search.folds import choose_folds
+from voxelcast.search.folds import choose_folds, segment_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
@@ -74,7 +76,8 @@ class Plan:
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
         self._given_folds = self._read_folds()
-        train_ids = self.dataset.stimulus_ids("train")
+        self._segments = self._divide_runs()
+        train_ids = [i for i in self.dataset.stimulus_ids("train") if self._segments.get(i, 0) >= 0]
         partitions = {subject: self.folds(train_ids, subject=subject) for subject in self.fold_tables}
         self.n_folds = int(partitions[self.fold_tables[0]].max()) + 1
         for subject, fold_ids in partitions.items():
@@ -84,17 +87,22 @@ class Plan:
                     f"{fold_ids.max() + 1} of {subject}; run them as experiments of their own"
                 )
             self._check_components(fold_ids)
-        self.warnings = self._exchange_warnings(list(partitions.values()))
+        self.warnings = self._exchange_warnings(train_ids, list(partitions.values()))
         self._check_sources()
         self.timeline = _timeline(self.dataset)
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        timed = {name for name, source in config.own_features.items() if self.timeline and is_convolved(source, name)}
+        self.convolved = {name: how for name in timed if isinstance(how := config.delays_of(OWN, name), str)}
+        """Own features that are convolved with a response at their own times."""
         self.own_features = {
-            name: read_features(source, name, ids, self.timeline) for name, source in config.own_features.items()
+            name: read_own(source, name, ids, self.timeline, self.convolved.get(name))
+            for name, source in config.own_features.items()
         }
         for pair in self.pairs:
             self.relied_on(pair)
         check_ready(config.encoders)
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
+        self._check_delays()
         self.layer_groups = self._layer_groups()
         n_layers = len(self.feature_names)
         n_layers += len(config.pools) * sum(len(network.layers) for network in self.networks)
@@ -116,6 +124,8 @@ class Plan:
 
         ``subject``: one of `fold_tables`.
         """
+        if self._segments:
+            return np.array([self._segments[i] for i in train_ids], dtype=np.intp)
         given = self._given_folds.get(subject or self.fold_tables[0])
         named = None if given is None else [given[i] for i in train_ids]
         return choose_folds(
@@ -137,7 +147,19 @@ class Plan:
             settings.root / settings.folds, self.dataset.stimulus_ids("train"), runs, self.dataset.subjects
         )
 
-    def _exchange_warnings(self, partitions: Sequence[IntArray]) -> tuple[str, ...]:
+    def _divide_runs(self) -> dict[str, int]:
+        """Divide runs into segments: the fold of each training volume, -1 in a gap; empty for other folds."""
+        folds, series, ids = self.config.folds, self.dataset.series, self.dataset.stimulus_ids("train")
+        if folds.by != "segment":
+            return {}
+        if series is None or self._given_folds:
+            raise OptionError(
+                "folds.by=segment divides the runs of a time series, where no folds are given; set by=stimulus"
+            )
+        found = segment_folds([series[i] for i in ids], folds.number(len(ids)), folds.gap)
+        return dict(zip(ids, found.tolist(), strict=True))
+
+    def _exchange_warnings(self, train_ids: Sequence[str], partitions: Sequence[IntArray]) -> tuple[str, ...]:
         """Say where no voxel can be significant, whatever the responses are, and where folds are small."""
         if self.config.folds.unit == "stimulus" and self.dataset.series is not None:
             raise OptionError(
@@ -145,7 +167,7 @@ class Plan:
                 "leave it out"
             )
         asked, circular = self.config.significance, self.dataset.series is not None
-        groups = self.units_of(self.dataset.stimulus_ids("train"))
+        groups = self.units_of(train_ids)
         exchanges = [Exchange(fold_ids, groups, circular) for fold_ids in partitions if self.config.folds.nested]
         said = [exchange.warning(asked.permutations, asked.alpha) for exchange in exchanges]
         if self.dataset.has_test_responses:
@@ -190,12 +212,24 @@ class Plan:
             )
         if self.config.delays and self.dataset.series is None:
             raise OptionError("delays go with time series alone, and this dataset has single responses; leave them out")
-        if self.dataset.series is not None and not self.config.delays:
-            raise OptionError(
-                "time series need delays, in TR: BOLD follows what was shown by 4 to 8 s; set e.g. delays=[1, 2, 3, "
-                "4], or delays=[0] for none"
-            )
         self._check_pools()
+
+    def _check_delays(self) -> None:
+        """Raise an error where features of a time series have no delays, or delays are of features there are not."""
+        delays = self.config.delays
+        names = {OTHERS, *(name for one in self.feature_names for name in one)}
+        names |= {name for network in self.networks for name in (network.shown, *network.layers)}
+        for name in delays if isinstance(delays, dict) else ():
+            check_known("feature space", name, sorted(names), where="among networks, layers and features (delays)")
+        if self.timeline is None:
+            return
+        if () in self._all_delays():
+            raise OptionError(
+                "time series need delays, in TR, of all features: BOLD follows what was shown by 4 to 8 s; set e.g. "
+                "delays=[1, 2, 3, 4], or delays=[0] for none, or delays=double_gamma"
+            )
+        if self.config.search.joint and len(self._all_delays()) > 1:
+            raise OptionError("search.joint needs the same delays for all features; set them, or joint=false")
 
     def _layer_groups(self) -> dict[str, tuple[Layer, ...]]:
         """Find the layers of the groups between which variance is divided; empty where there are none."""
@@ -217,7 +251,8 @@ class Plan:
                 f"set pool={pools[0]}"
             )
         responses = [pool for pool in pools if pool.startswith(("bold", "hrf("))]
-        if self.dataset.series is not None and self.config.networks and responses and any(self.config.delays):
+        delays = [self.config.delays_of(network.shown, "") for network in self.config.networks]
+        if self.dataset.series is not None and responses and any(delay != (0,) for delay in delays):
             raise OptionError(
                 f"pool {responses[0]} and delays model the same lag of BOLD behind the stimulus; of time series take "
                 f"{responses[0]} out of pool, or set delays=[0]"
@@ -226,7 +261,10 @@ class Plan:
     def groups_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """Return the groups of stimuli, in order; None where the dataset has none."""
         groups = self.dataset.groups
-        return None if groups is None else tuple(groups[i] for i in ids)
+        if groups is None:
+            return None
+        parts = {i: f" segment {fold + 1}" for i, fold in self._segments.items()}
+        return tuple(groups[i] + parts.get(i, "") for i in ids)
 
     def units_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """Return the groups that are exchanged and resampled whole, in order; None where each stimulus is by itself."""
@@ -242,7 +280,9 @@ class Plan:
         if config.tables:
             tables[TABLES] = [table_step(config.dataset, self.dataset, config.tables, ids)]
         if self.own_features:
-            tables[OWN] = [own_features_step(config.own_features, self.own_features, self.timeline, ids)]
+            tables[OWN] = [
+                own_features_step(config.own_features, self.own_features, self.timeline, self.convolved, ids)
+            ]
         return tables | {
             network.shown: extract_steps(network, self.stimuli, config.extraction, self.extract_on)
             for network in self.networks
@@ -264,19 +304,16 @@ class Plan:
         for shown, others in broken_of.items():
             kept, also = ([i for i in ids if i not in left_out] for left_out in (broken, others))
             check_same_stimuli(f"features of {first}", kept, f"features of {shown}", also)
-        train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in broken]
+        left_out = {*broken, *(i for i, fold in self._segments.items() if fold < 0)}
+        train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in left_out]
         test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
         if not train:
             raise DataError(f"none of {len(self.dataset.train_stimuli)} training stimuli can be read; check the files")
         train_ids = tuple(self.dataset.train_stimuli[i].stimulus_id for i in train)
         test_ids = tuple(self.dataset.test_stimuli[i].stimulus_id for i in test)
-        delayed = None
-        if self.dataset.series is not None:
-            kept = [i for i in ids if i not in broken]
-            delayed = delayed_rows(kept, (*train_ids, *test_ids), self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
         groups = self.units_of(train_ids), self.units_of(test_ids)
-        return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
+        return Readable(train_ids, test_ids, *rows, *groups, self.dataset.series is not None, broken)
 
     def responses_steps(self) -> dict[Pair, Step]:
         """Make the steps that read, check and average the responses, by subject and ROI."""
@@ -304,6 +341,8 @@ class Plan:
         fold_ids = self.folds(readable.train_ids, repeat, subject)
         fitted_for = fold_ids if refit else self.folds(readable.train_ids)
         excluded = self.excluded_folds(int(fitted_for.max()) + 1)
+        fitted_for = self._of_all_rows(fitted_for, readable)
+        delayed = {delays: self._delayed(delays, readable) for delays in self._all_delays()}
         sources = [
             (network.shown, network.card.weights, layer, pool)
             for network in self.networks
@@ -318,8 +357,38 @@ class Plan:
             shards = tuple(step.step_id for step in extracted[shown])
             how = self.compression_of(shown), config.compress_seed, pool == "pc1"
             steps.append(Step(CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *how)))
-            layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
+            moments = delayed[self._delays_of(shown, layer)]
+            layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit, moments))
         return FoldedLayers(fold_ids, tuple(layers)), steps
+
+    def _of_all_rows(self, fold_ids: IntArray, readable: Readable) -> IntArray:
+        """Give the folds of all readable training stimuli: -1 for those between two segments."""
+        fold_of = dict(zip(readable.train_ids, fold_ids.tolist(), strict=True))
+        ids = [i for i in self.dataset.stimulus_ids("train") if i not in readable.broken]
+        return np.array([fold_of.get(i, -1) for i in ids], dtype=fold_ids.dtype)
+
+    def _delays_of(self, shown: str, layer: str) -> Delays:
+        """Return the delays of a layer or table; of what was convolved at its own times, none."""
+        delays = self.config.delays_of(shown, layer)
+        return (0,) if isinstance(delays, str) and layer in self.convolved and shown == OWN else delays
+
+    def _all_delays(self) -> set[Delays]:
+        layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
+        return {self._delays_of(*one) for one in (*layers, *self.feature_names)}
+
+    @property
+    def most_delays(self) -> int:
+        """The most features that become of one."""
+        sizes = [len(bases(delays) if isinstance(delays, str) else delays) for delays in self._all_delays()]
+        return max((1, *sizes))
+
+    def _delayed(self, delays: Delays, readable: Readable) -> Delayed | None:
+        """Find which moments each volume is given; None where stimuli are no volumes."""
+        if self.timeline is None:
+            return None
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli if stimulus.stimulus_id not in readable.broken]
+        wanted = (*readable.train_ids, *readable.test_ids)
+        return delays_of(ids, wanted, self.timeline.series, delays, self.timeline.tr)
 
     def join_step(self, folded: FoldedLayers) -> Step:
         """Make the step that joins layers; unlike the compression it is fitted to each training part in any case."""

@@ -21,6 +21,8 @@ from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
 from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import check_exact, list_encoders
+from voxelcast.experiment.own_features import OwnSource
+from voxelcast.features.delays import Delays
 from voxelcast.features.own import FeatureFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
@@ -36,13 +38,16 @@ from voxelcast.search.settings import (
 )
 from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.words import WordFile
 
 TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
 OWN = "features"
 """What stands for a network's name where features are the user's own."""
 
-FeatureSource = Literal["dataset"] | FeatureFile
+OTHERS = "others"
+"""In delays, all features that are not named there."""
+FeatureSource = Literal["dataset"] | FeatureFile | WordFile
 """Where features are that no network made."""
 
 
@@ -79,7 +84,7 @@ class ExperimentSettings(SettingsFile):
     dataset: AnyDatasetSettings
     networks: tuple[NetworkSettings, ...] = ()
     features: tuple[str, ...] | dict[str, FeatureSource] = ()
-    delays: tuple[int, ...] = ()
+    delays: Delays | dict[str, Delays] = ()
     seed: int = Field(default=0, ge=0)
     frames: FrameSampling = FrameSampling(every=1)
     pool: str | tuple[str, ...] = "mean"
@@ -112,9 +117,10 @@ class ExperimentSettings(SettingsFile):
 
     @field_validator("delays")
     @classmethod
-    def _rising_delays(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(delay < 0 for delay in value) or sorted(set(value)) != list(value):
-            raise ValueError("must be different whole numbers of TR from 0, rising, e.g. [1, 2, 3, 4]")
+    def _rising_delays(cls, value: Delays | dict[str, Delays]) -> Delays | dict[str, Delays]:
+        for delays in value.values() if isinstance(value, dict) else (value,):
+            if not isinstance(delays, str) and sorted(set(delays)) != list(delays):
+                raise ValueError("must be different whole numbers of TR, rising, e.g. [1, 2, 3, 4] or [-1, 0, 1]")
         return value
 
     @field_validator("pool", mode="before")
@@ -149,8 +155,6 @@ class ExperimentSettings(SettingsFile):
             )
         if self.control != "none" and not self.folds.nested:
             raise ValueError("control=shuffle compares nested scores; set folds.nested=true, or control=none")
-        if self.ensemble.joined and self.delays:
-            raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
         return self
 
     @model_validator(mode="after")
@@ -181,11 +185,17 @@ class ExperimentSettings(SettingsFile):
         return tuple(name for name, source in self.features.items() if source == TABLES)
 
     @property
-    def own_features(self) -> dict[str, FeatureFile]:
+    def own_features(self) -> dict[str, OwnSource]:
         """The user's own features, by name."""
         if isinstance(self.features, tuple):
             return {}
-        return {name: source for name, source in self.features.items() if isinstance(source, FeatureFile)}
+        return {name: source for name, source in self.features.items() if isinstance(source, OwnSource)}
+
+    def delays_of(self, network: str, layer: str) -> Delays:
+        """Return the delays of a layer or table: by its name, its network's, or those of all others."""
+        if not isinstance(self.delays, dict):
+            return self.delays
+        return next((self.delays[name] for name in (layer, network, OTHERS) if name in self.delays), ())
 
     @property
     def pair_settings(self) -> PairSettings:

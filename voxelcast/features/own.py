@@ -15,7 +15,9 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
+from voxelcast.features.delays import Response
 from voxelcast.features.grid import events_on_grid, samples_on_grid
+from voxelcast.features.hrf import response_to_events
 from voxelcast.store.readers.arrays import open_npy, read_npz
 from voxelcast.store.readers.guard import read_text
 from voxelcast.store.readers.hdf5 import read_hdf5
@@ -84,26 +86,39 @@ class Timeline:
         return np.stack([of_runs[run][volume] for run, volume in places])
 
 
-def read_features(source: FeatureFile, name: str, ids: Sequence[str], timeline: Timeline | None) -> FloatArray:
+def is_timed(source: FeatureFile, name: str) -> bool:
+    """Whether features say when things happened, rather than having a row for each stimulus."""
+    path = Path(source.file)
+    if source.rate is not None or RUN_FIELD in source.file:
+        return True
+    return path.suffix.lower() in TABLES and ONSET in _open(home_expanded(path), f"features {name}").names
+
+
+def read_features(
+    source: FeatureFile,
+    name: str,
+    ids: Sequence[str],
+    timeline: Timeline | None,
+    response: Response | None = None,
+) -> FloatArray:
     """Read features of stimuli, by their ids: a row for each, in order, (n_stimuli, n_features), float64.
 
-    Of a time series, what has a rate or onsets is brought to the volumes by exact overlap (`voxelcast.features.grid`).
+    Of a time series, what has a rate or onsets is brought to the volumes by exact overlap (`voxelcast.features.grid`),
+    or convolved with the ``response`` at its own times (`voxelcast.features.hrf.response_to_events`).
 
     Raises MissingFileError, DataError, ShapeError, AlignmentError, UnsafeFileError or OptionError where a file is
     missing or damaged, a value is text, NaN or infinite, stimuli lack a row or have two, or it is not known whose a row
     is.
     """
     path, what = home_expanded(Path(source.file)), f"features {name}"
-    timed = source.rate is not None or RUN_FIELD in source.file
-    if not timed and path.suffix.lower() in TABLES:
-        timed = ONSET in _open(path, what).names
+    timed = is_timed(source, name)
     if timed and timeline is None:
         raise OptionError(
             f"{what}: rate, onset and {RUN_FIELD} go with time series, and this dataset has none; give a row for each "
             f"stimulus, with its {ID}"
         )
     if timed and timeline is not None:
-        values = timeline.rows(ids, {run: _of_run(source, what, run, timeline) for run in timeline.lengths})
+        values = timeline.rows(ids, {run: _of_run(source, what, run, timeline, response) for run in timeline.lengths})
     else:
         known, found, columns = _by_stimulus(path, source, what, ids)
         row = {stimulus_id: index for index, stimulus_id in enumerate(known)}
@@ -203,14 +218,24 @@ def _read_ids(path: Path, what: str) -> tuple[str, ...]:
     return tuple(nfc(line.strip()) for line in read_text(path, f"{what}: ids").splitlines() if line.strip())
 
 
-def _of_run(source: FeatureFile, what: str, run: str, timeline: Timeline) -> FloatArray:
+def on_volumes(
+    events: tuple[FloatArray, FloatArray, FloatArray], grid: tuple[int, float], response: Response | None
+) -> FloatArray:
+    """Bring onsets, durations and values (n_events, n_features) to volumes, by overlap or through a response."""
+    if response is not None:
+        return response_to_events(*events, grid, response)
+    return events_on_grid(*events, *grid)
+
+
+def _of_run(source: FeatureFile, what: str, run: str, timeline: Timeline, response: Response | None) -> FloatArray:
     """Read features of a run's volumes, (n_volumes, n_features)."""
     path = home_expanded(Path(source.file.replace(RUN_FIELD, run)))
+    grid = timeline.lengths[run], timeline.tr
     own, what = RUN_FIELD in source.file or len(timeline.lengths) == 1, f"{what} of run {run}"
     if path.suffix.lower() in TABLES:
         table = _open(path, what)
         if ONSET in table.names:
-            return _events(table, source, what, "" if own else run, timeline.lengths[run], timeline.tr)
+            return on_volumes(_events(table, source, what, "" if own else run), grid, response)
         names, values = _numbers(table, what, (), source.columns)
     else:
         values, _ = _array(path, what)
@@ -221,11 +246,15 @@ def _of_run(source: FeatureFile, what: str, run: str, timeline: Timeline) -> Flo
             f"got rate {source.rate} and {source.file}; give them"
         )
     _check_values(values, what, [f"row {k + 1}" for k in range(len(values))], names)
-    return samples_on_grid(values, source.rate, source.start, timeline.lengths[run], timeline.tr)
+    averaged = samples_on_grid(values, source.rate, source.start, *grid)
+    if response is None:
+        return averaged
+    onsets = source.start + np.arange(len(values)) / source.rate
+    return on_volumes((onsets, np.full(len(values), 1 / source.rate), values), grid, response)
 
 
-def _events(table: Table, source: FeatureFile, what: str, run: str, n_volumes: int, tr: float) -> FloatArray:
-    """Bring events, with the columns ``onset``, ``duration`` (s) and values, to volumes.
+def _events(table: Table, source: FeatureFile, what: str, run: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Read events from the columns ``onset``, ``duration`` (s) and values; onsets are seconds after the run begins.
 
     ``run``: the events of that one, by the column ``run``; empty: all.
     """
@@ -240,7 +269,9 @@ def _events(table: Table, source: FeatureFile, what: str, run: str, n_volumes: i
     kept = [place for place, name in enumerate(names) if name not in (ONSET, DURATION)]
     amounts = values[:, kept] if kept else np.ones((len(values), 1))
     onsets, durations = (values[:, names.index(name)] for name in (ONSET, DURATION))
-    return events_on_grid(onsets + source.start, durations, amounts, n_volumes, tr)
+    if (durations < 0).any():
+        raise DataError(f"{what}: durations must be 0 s or longer; got {durations.min():g} s; correct them")
+    return onsets + source.start, durations, amounts
 
 
 def _check_values(values: FloatArray, what: str, rows: Sequence[str], columns: Sequence[str]) -> None:

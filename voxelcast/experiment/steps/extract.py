@@ -18,7 +18,9 @@ from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
-from voxelcast.features.own import FeatureFile, Timeline, read_features
+from voxelcast.experiment.own_features import OwnSource, read_own
+from voxelcast.features.delays import Response
+from voxelcast.features.own import Timeline
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.stimulus import Stimulus
@@ -195,8 +197,9 @@ class OwnFeaturesJob(Job):
 
     kind = "extract"
     version = 1
-    sources: Annotated[tuple[tuple[str, FeatureFile], ...], NO_EFFECT]
+    sources: Annotated[tuple[tuple[str, OwnSource], ...], NO_EFFECT]
     timeline: Annotated[Timeline | None, NO_EFFECT]
+    convolved: Annotated[Mapping[str, Response], NO_EFFECT]
     tables: tuple[FeatureTable, ...]
     ids: tuple[str, ...]
 
@@ -209,7 +212,7 @@ class OwnFeaturesJob(Job):
         """Write the features of each source, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
         hashes = {table.name: table.hash for table in self.tables}
         for name, source in self.sources:
-            values = read_features(source, name, self.ids, self.timeline)
+            values = read_own(source, name, self.ids, self.timeline, self.convolved.get(name))
             if content_key(content(values)) != hashes[name]:
                 raise DataError(f"features {name} changed while the experiment ran; run it again")
             writer.array(feature_name(name), values)
@@ -217,11 +220,15 @@ class OwnFeaturesJob(Job):
 
 
 def own_features_step(
-    sources: Mapping[str, FeatureFile], values: Mapping[str, FloatArray], timeline: Timeline | None, ids: Sequence[str]
+    sources: Mapping[str, OwnSource],
+    values: Mapping[str, FloatArray],
+    timeline: Timeline | None,
+    convolved: Mapping[str, Response],
+    ids: Sequence[str],
 ) -> Step:
     """Make the step that writes features of the user's own, which were read to check them."""
     tables = tuple(FeatureTable(name, content_key(content(array))) for name, array in values.items())
-    return Step(OwnFeaturesJob(tuple(sources.items()), timeline, tables, tuple(ids)), size=len(ids))
+    return Step(OwnFeaturesJob(tuple(sources.items()), timeline, convolved, tables, tuple(ids)), size=len(ids))
 
 
 def _unbroken(ids: Sequence[str]) -> list[dict[str, object]]:
@@ -241,8 +248,8 @@ class Readable:
     """The stimuli that could be read, once extraction is over.
 
     ``train_rows`` and ``test_rows`` are their indices among the dataset's training and held-out stimuli, int;
-    ``delayed_rows``, int (n_train + n_test, n_delays), the rows of the features that delays reach, None where stimuli
-    are no volumes; ``broken`` the ids of the others, and why they could not be read.
+    ``series``: whether they are volumes of a time series; ``broken`` the ids of the others, and why they could not be
+    read.
     """
 
     train_ids: tuple[str, ...]
@@ -251,5 +258,5 @@ class Readable:
     test_rows: IntArray
     groups: tuple[str, ...] | None
     test_groups: tuple[str, ...] | None
-    delayed_rows: IntArray | None
+    series: bool
     broken: Annotated[Mapping[str, str], NO_EFFECT]
