@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 
-from tests.datasets.series_files import SETTINGS, write_series
+from tests.datasets.series_files import N_VOLUMES, RUNS, SETTINGS, write_series
 from tests.experiment.miniature import settings, stimulus_ids, write_dataset, write_table
 from voxelcast.core.settings import NO_EFFECT, content, effective_fields
 from voxelcast.datasets.registry import DATASETS
@@ -67,12 +68,17 @@ WITHOUT_EFFECT = {
     "networks.label": "names the network in the results, where steps have it as a name",
     "networks.licence": "is shown",
     "interval.resamples": "of rsa's bootstrap alone",
+    "features.file": "counts by the features in it",
+    "features.ids": "counts by the features, in the order of the stimuli",
     "compute.device": "where work runs",
     "compute.workers": "where work runs",
     "compute.gpus": "where work runs",
 }
 ADDING_STEPS = {"control", "shuffles"}
 """Settings that count by the steps that they add, and change none."""
+
+
+SAMPLES: dict[str, Any] = {"features": {"own": {"file": "{run}.npy", "rate": 0.5}}}
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,9 @@ class Change:
 EXTRACT, COMPRESS, FIT = ("extract", "compress"), ("compress", "fit", "partition"), ("fit",)
 CHANGES: dict[str, Change] = {
     "features": Change(["onoff"], EXTRACT, base="series"),
+    "features.columns": Change(["b"], EXTRACT, {"features": {"own": {"file": "own.csv"}}}, base="series"),
+    "features.rate": Change(0.6, EXTRACT, SAMPLES, base="series"),
+    "features.start": Change(-1.0, EXTRACT, SAMPLES, base="series"),
     "delays": Change([1, 3], FIT, base="series"),
     "seed": Change(1, ("compress", "join", "fit", "partition")),
     "frames.every": Change(2, EXTRACT),
@@ -174,12 +183,12 @@ def leaves(model: Any, prefix: str = "", *, marked: bool = False) -> Iterator[tu
     names = [each.name for each in fields(model)] if is_dataclass(model) else list(model.model_fields)
     for name in names:
         without = marked or NO_EFFECT in getattr(hints[name], "__metadata__", ())
-        section = next((each for each in _types(hints[name]) if hasattr(each, "__pydantic_config__")), None)
+        sections = [each for each in _types(hints[name]) if hasattr(each, "__pydantic_config__")]
         if name == "dataset":
             continue
-        if section is None:
+        if not sections or name == "features":  # of which there are simple ones
             yield prefix + name, without
-        else:
+        for section in sections:
             yield from leaves(section, f"{prefix}{name}.", marked=without)
 
 
@@ -220,6 +229,10 @@ def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(planning, "check_ready", lambda encoders: None)
     (tmp_path / "key_nets.py").write_text(NETS)
+    rows = [[run, 2 * k, 2, k, k % 3] for run in RUNS for k in range(N_VOLUMES)]
+    write_table(tmp_path / "own.csv", ["run", "onset", "duration", "a", "b"], rows)
+    for run in RUNS:
+        np.save(tmp_path / f"{run}.npy", np.arange(50.0))
     namespace: dict[str, Any] = {}
     exec(NETS, namespace)
     torch.manual_seed(5)
@@ -265,6 +278,8 @@ def changed(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         cut = {"clip_length", "clip_stride"} if name == "takes" else set()  # frames have no clips
         network = {key: given for key, given in first.items() if key not in cut}
         return plain | {"networks": [network | {name: value}, *others]}
+    if section == "features":
+        return plain | {"features": {key: given | {name: value} for key, given in plain["features"].items()}}
     return plain | ({section: plain.get(section, {}) | {name: value}} if section else {name: value})
 
 

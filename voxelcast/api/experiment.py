@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
+from voxelcast.api.labelled import Rows, feature_rows
+from voxelcast.core.checks import check_file_name
 from voxelcast.core.progress import Progress, python_progress
+from voxelcast.core.settings import content
 from voxelcast.results.read import Results, read_results
+from voxelcast.store.atomic import atomic_path
+from voxelcast.store.keys import content_key
 
 if TYPE_CHECKING:
     from voxelcast.execution.profile import Profile
@@ -33,7 +40,8 @@ def run(
     Parameters
     ----------
     experiment : path, mapping or ExperimentSettings
-        An experiment file, or its settings.
+        An experiment file, or its settings. Of ``features`` each may be an array as in `voxelcast.FeatureSpace`; one
+        without ids is in the sorted order of the stimuli's.
     output : path, optional
         Folder of the results; None: ``outputs/NAME``.
     overrides : mapping, optional
@@ -80,10 +88,19 @@ def run(
     """
     from voxelcast.execution.profile import chosen_profile
     from voxelcast.experiment.plan import output_folder
-    from voxelcast.experiment.run import run_experiment
+    from voxelcast.experiment.run import check_output, run_experiment
 
+    experiment, arrays = _saved_arrays(experiment, None if output is None else Path(output))
     config = experiment_settings(experiment, overrides or {})
     folder = output_folder(config, None if output is None else Path(output))
+    if arrays:
+        check_output(config, folder)
+        for path, rows in arrays.items():
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                if rows.ids is None:
+                    np.savez(file, features=rows.values)
+                else:
+                    np.savez(file, features=rows.values, stimulus_id=np.array(rows.ids))
     run_experiment(
         config,
         folder,
@@ -92,6 +109,28 @@ def run(
         progress=python_progress(progress, "voxelcast.run"),
     )
     return read_results(folder)
+
+
+def _saved_arrays(
+    experiment: str | Path | Mapping[str, Any] | ExperimentSettings, output: Path | None
+) -> tuple[Any, dict[Path, Rows]]:
+    """Let files of the output stand for arrays among the features; return the experiment and what they are to hold.
+
+    A file's name has the hash of the array, so that another array is another experiment.
+    """
+    features = experiment.get("features") if isinstance(experiment, Mapping) else None
+    if not isinstance(experiment, Mapping) or not isinstance(features, Mapping):
+        return experiment, {}
+    folder = (output or Path("outputs") / str(experiment.get("name"))) / "steps" / "given"
+    named, arrays = dict(features), dict[Path, Rows]()
+    for name, given in features.items():
+        if isinstance(given, str | Path | Mapping) or is_dataclass(given):
+            continue
+        rows = feature_rows(given, f"features {name}")
+        key = content_key(content((rows.ids, rows.values)))
+        path = folder / f"{check_file_name(str(name), 'features')}-{key}.npz"
+        arrays[path], named[name] = rows, {"file": str(path)} | ({"ids": "sorted"} if rows.ids is None else {})
+    return {**experiment, "features": named}, arrays
 
 
 def experiment_settings(

@@ -99,7 +99,7 @@ def read_nuisance(path: Path, n_volumes: int, columns: Sequence[str] | None) -> 
     else:
         if columns is not None:
             raise OptionError(f"nuisance_columns need names in the first line of a .tsv or .csv; got {path.name}")
-        values = _read_numbers(path)
+        values = read_numbers(path)
     if len(values) != n_volumes:
         raise ShapeError(f"{path} must have {n_volumes} rows, one per volume; got {len(values)}")
     known: BoolArray = np.isfinite(values)
@@ -182,9 +182,12 @@ def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     return np.asarray(residuals)
 
 
-def _read_numbers(path: Path) -> FloatArray:
-    """Read numbers in columns that white space separates; what follows a # is passed over."""
-    lines = [line.partition("#")[0].split() for line in read_text(path, "nuisance").splitlines()]
+def read_numbers(path: Path) -> FloatArray:
+    """Read numbers in columns that white space separates; what follows a # is passed over.
+
+    Raises MissingFileError, DataError where the file is missing, or holds something else.
+    """
+    lines = [line.partition("#")[0].split() for line in read_text(path, "numbers").splitlines()]
     rows = [(number, cells) for number, cells in enumerate(lines, 1) if cells]
     if not rows or len({len(cells) for _, cells in rows}) > 1:
         got = ", ".join(map(str, sorted({len(cells) for _, cells in rows}))) or "nothing"

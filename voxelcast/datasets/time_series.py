@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Lt
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_file_name, check_known
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import DatasetFacts, Extent, ResponseSet, Split, VertexIndices, VoxelIndices
 from voxelcast.datasets.design import (
@@ -46,6 +46,7 @@ from voxelcast.datasets.time_series_files import (
 
 ALL_VOXELS = "all"
 CONDITIONS, ONOFF = "conditions", "onoff"
+GROUP = "group"
 _PATTERNS = ("bold", "events", "movies", "nuisance")
 _TR_TOLERANCE = 1e-3
 """Share by which the TR of a header may differ: more would put the last volumes of a run elsewhere."""
@@ -62,7 +63,8 @@ class TimeSeriesSettings(DatasetSettings):
     Parameters
     ----------
     bold : str
-        4-D NIfTI, CIFTI time series, GIFTI (``{hemi}`` for both hemispheres), or .npy (n_volumes, n_voxels).
+        4-D NIfTI, CIFTI time series, GIFTI (``{hemi}`` for both hemispheres), or .npy, .txt, .csv, .tsv (n_volumes,
+        n_voxels). Without ``{run}`` there is one run, ``run``.
     tr : float
         Seconds from one volume to the next.
     events : str or None
@@ -72,6 +74,11 @@ class TimeSeriesSettings(DatasetSettings):
         Videos that began with the first volume; networks see what was shown during each volume.
     masks : dict of ROI to file name, or None
         See `voxelcast.datasets.readers.brain_masks.read_masks`; may have ``{subject}``. None: one ROI ``all``.
+    columns : str or sequence of str
+        Names of the columns of tables and arrays, each an ROI, instead of masks.
+    group_mean : bool
+        Whether the subjects become one, ``group``: responses are the mean of theirs, and noise ceilings say how well
+        another such group would predict it. A subject that is constant in a voxel is named and left out.
     nuisance : str or None
         What is taken out, such as motion; see `voxelcast.datasets.design.read_nuisance`.
     nuisance_columns : str, sequence of str or None
@@ -95,6 +102,8 @@ class TimeSeriesSettings(DatasetSettings):
     events: str | None = None
     movies: str | None = None
     masks: dict[str, str] | None = None
+    columns: Listed = ()
+    group_mean: bool = False
     nuisance: str | None = None
     nuisance_columns: Listed | None = None
     drift: str = "cosine(128)"
@@ -109,11 +118,11 @@ class TimeSeriesSettings(DatasetSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_drift(self.drift)
+        if self.columns and self.masks:
+            raise OptionError("ROIs come from masks or from columns; got both; give one")
         check_patterns({name: pattern for name in _PATTERNS if (pattern := getattr(self, name))})
         if self.nuisance_columns == ():
             raise OptionError("nuisance_columns must name at least one column; leave it out for all")
-        if self.events is None and self.movies is None:
-            raise OptionError("a time series needs events or movies to be predicted from; got neither; set one of them")
 
 
 @register_dataset
@@ -145,8 +154,14 @@ class TimeSeriesDataset(SeriesDataset):
             self._open_subject(subject)
         self._reading = SharedReading()
         lengths = self._lengths(chosen)
+        self._members = self._subjects
+        if settings.group_mean:
+            self._make_group()
         self._events = self._read_events(lengths) if settings.events else {}
-        shown = self._files["movies" if settings.movies else "events"][self._subjects[0]]
+        bold = {run: file.path for run, file in self._runs[self._members[0]].items()}
+        shown = next(
+            (self._files[name][self._members[0]] for name in ("movies", "events") if name in self._files), bold
+        )
         self._set_runs(
             [
                 SeriesRun(run, lengths[run], shown[run], "test" if run in settings.test_runs else "train")
@@ -175,12 +190,25 @@ class TimeSeriesDataset(SeriesDataset):
         for run, path in self._files.get("nuisance", {}).get(subject, {}).items():
             # So that a wrong table, and what is filled in, is said at once.
             read_nuisance(path, images[run].n_maps, self._settings.nuisance_columns)
-        named = masks_of(self._settings.masks, subject)
-        found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
+        named, columns = masks_of(self._settings.masks, subject), self._settings.columns
+        if columns and len(columns) != first.n_voxels:
+            raise ShapeError(f"columns must name the {first.n_voxels} columns of {first.path}; got {len(columns)}")
+        found = {name: np.array([place]) for place, name in enumerate(columns)}
+        if not found:
+            found = read_masks(self._root, named, first) if named else {ALL_VOXELS: np.arange(first.n_voxels)}
         chosen = select_names("ROI", self._settings.rois, tuple(found), f"in {self._root}")
         self._images[subject] = images
         self._rois[subject] = {roi: found[roi] for roi in chosen}
         self._mask_files[subject] = mask_files(self._root, named)
+
+    def _make_group(self) -> None:
+        """Make the subjects one, whose voxels must be theirs."""
+        first = self._members[0]
+        for subject in self._members:
+            sizes = {roi: len(voxels) for roi, voxels in self._rois[subject].items()}
+            if sizes != {roi: len(voxels) for roi, voxels in self._rois[first].items()}:
+                raise ShapeError(f"group_mean needs the same voxels in all subjects; {subject} and {first} differ")
+        self._subjects, self._rois[GROUP] = (GROUP,), self._rois[first]
 
     def _lengths(self, runs: Sequence[str]) -> dict[str, int]:
         lengths = {}
@@ -201,7 +229,7 @@ class TimeSeriesDataset(SeriesDataset):
                 if not events.setdefault(run, table).equals(table):
                     raise AlignmentError(
                         f"events of run {run} must be the same for all subjects, as features are; got others in {path} "
-                        f"than in {self._files['events'][self._subjects[0]][run]}; choose dataset.subjects one by one"
+                        f"than in {self._files['events'][self._members[0]][run]}; choose dataset.subjects one by one"
                     )
         return events
 
@@ -209,9 +237,23 @@ class TimeSeriesDataset(SeriesDataset):
         """Say where the TR or a movie's length does not fit, and where subjects differ in space."""
         first = {subject: next(iter(images.values())) for subject, images in self._images.items()}
         own = {subject: (image.path, image.geometry) for subject, image in first.items()}
+        left_out = self._left_out() if self._settings.group_mean else ()
         # Volumes of the subjects' own, with masks of their own, may well differ.
         apart = any("{subject}" in name for name in (self._settings.masks or {}).values())
-        return (*self._tr_notes(), *super().notes(), *geometry_note(own, volumes=not apart))
+        return (*left_out, *self._tr_notes(), *super().notes(), *geometry_note(own, volumes=not apart))
+
+    def _left_out(self) -> tuple[str, ...]:
+        """Name the subjects that are constant somewhere, and so no part of the group's mean there."""
+        splits: tuple[Split, ...] = ("train", "test") if self.has_test_responses else ("train",)
+        constant = [
+            subject
+            for subject in self._members
+            if any(self._responses(subject, roi, split).faults for roi in self.rois(GROUP) for split in splits)
+        ]
+        if not constant:
+            return ()
+        shown = ", ".join(constant)
+        return (f"of {len(self._members)} subjects, {shown} left out of the group's mean where constant",)
 
     def _tr_notes(self) -> tuple[str, ...]:
         """Compare the TR with what headers and sidecars say; a header that says 0 says nothing."""
@@ -241,6 +283,17 @@ class TimeSeriesDataset(SeriesDataset):
         self.check_roi(subject, roi)
         if split == "test" and not self.has_test_responses:
             raise DataError("there are no test responses: no run is held out; name some in dataset.test_runs")
+        if not self._settings.group_mean:
+            return self._responses(subject, roi, split)
+        members = [self._responses(member, roi, split) for member in self._members]
+        values = np.concatenate([one.values for one in members], axis=1)
+        empty = np.isnan(values).all(axis=(0, 2))
+        kept = values if empty.all() else values[:, ~empty]
+        faults = {int(voxel): "constant in every subject" for voxel in np.flatnonzero(np.isnan(kept).all(axis=(0, 1)))}
+        return ResponseSet(subject, roi, self.stimulus_ids(split), kept, members[0].unit, faults)
+
+    def _responses(self, subject: str, roi: str, split: Split) -> ResponseSet:
+        """Read the responses of one subject of those chosen."""
         runs = self.runs_of(split)
         parts = [self._clean(subject, run, roi) for run in runs]
         unit = f"{self._settings.unit}, z per run" if self._settings.standardise else self._settings.unit
@@ -277,15 +330,19 @@ class TimeSeriesDataset(SeriesDataset):
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the subject's runs, masks and nuisance."""
         self.check_roi(subject, roi)
-        files = [path for run in self._runs[subject].values() for path in image_files(run.path)]
-        nuisance = self._files.get("nuisance", {}).get(subject, {})
-        return (*files, *nuisance.values(), *self._mask_files[subject])
+        found: list[Path] = []
+        for member in self._members if self._settings.group_mean else (subject,):
+            nuisance = self._files.get("nuisance", {}).get(member, {})
+            found += [path for run in self._runs[member].values() for path in image_files(run.path)]
+            found += [*nuisance.values(), *self._mask_files[member]]
+        return tuple(found)
 
     def extent(self, subject: str) -> Extent:
         """Say how large the subject's responses are, from the headers."""
         voxels = {roi: len(self._rois[subject][roi]) for roi in self.rois(subject)}
-        image = next(iter(self._images[subject].values()))
-        return Extent(len(self.train_stimuli) + len(self.test_stimuli), 1, voxels, image.geometry.shown())
+        image = next(iter(self._images[self._member(subject)].values()))
+        n_members = len(self._members) if self._settings.group_mean else 1
+        return Extent(len(self.train_stimuli) + len(self.test_stimuli), n_members, voxels, image.geometry.shown())
 
     @property
     def reads_together(self) -> bool:
@@ -295,7 +352,11 @@ class TimeSeriesDataset(SeriesDataset):
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
         """Say where the voxels of brain images lie."""
         self.check_roi(subject, roi)
-        return voxel_indices(next(iter(self._images[subject].values())), self._rois[subject][roi])
+        return voxel_indices(next(iter(self._images[self._member(subject)].values())), self._rois[subject][roi])
+
+    def _member(self, subject: str) -> str:
+        """Return a subject whose files say where voxels lie: the first of a group."""
+        return self._members[0] if self._settings.group_mean else subject
 
     @property
     def can_be_shown(self) -> bool:

@@ -26,8 +26,8 @@ class RunFile:
 
     @property
     def name(self) -> str:
-        """The run's id: session and run, as far as the pattern has them, joined by ``_``."""
-        return "_".join(self.fields[field] for field in (SESSION, RUN) if field in self.fields)
+        """The run's id: session and run, as far as the pattern has them, joined by ``_``; else ``run``."""
+        return "_".join(self.fields[field] for field in (SESSION, RUN) if field in self.fields) or RUN
 
 
 def check_patterns(patterns: Mapping[str, str]) -> None:
@@ -48,7 +48,7 @@ def check_patterns(patterns: Mapping[str, str]) -> None:
                 raise OptionError(
                     f"{setting} may have the fields that bold has; got {{{field}}} and {patterns['bold']}"
                 )
-        if not {RUN, SESSION} & set(fields):
+        if {RUN, SESSION} & known and not {RUN, SESSION} & set(fields):
             raise OptionError(f"{setting} must have the field {{run}}, or {{session}}; got {pattern}")
         if "**" in pattern:
             raise OptionError(f"{setting} may have * for part of a name, but not **; got {pattern}")

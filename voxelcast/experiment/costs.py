@@ -27,7 +27,7 @@ from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
 from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
-from voxelcast.experiment.settings import TABLES, ExperimentSettings
+from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import Extracted, LoadedNetwork, feature_name, network_of, pool_index
 from voxelcast.features.compress import check_plain, check_size
@@ -137,7 +137,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     extracted = plan.extract_steps()
     networks = [*_tables(plan), *(one for network in plan.networks for one in _look(plan, network, extracted))]
     for one in networks:
-        _check_features(config.compress, one, n, n_train)
+        _check_features(plan.compression_of(one.shown), one, n, n_train)
     sizes = [size for one in networks for size in one.features.values()]
     kept = [config.compress.kept(n_train, size) for size in sizes]
     partitions = config.folds.repeats * len(plan.fold_tables)
@@ -155,7 +155,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
         costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
-    features = tuple(k * max(len(config.delays), 1) for k in kept)
+    features = tuple(k * plan.most_delays for k in kept)
     costs[FIT] = _total(
         FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
         for pair in voxels
@@ -275,9 +275,12 @@ def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: in
 
 
 def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
-    """Count the features that come with the dataset: they take no time."""
-    sizes = {table: plan.dataset.features(table).shape[1] for table in plan.config.features}
-    return (NetworkEstimate(TABLES, 0.0, 0, sizes, sizes),) if sizes else ()
+    """Count the features that no network makes: they take no time."""
+    given = {table: plan.dataset.features(table).shape[1] for table in plan.config.tables}
+    own = {name: values.shape[1] for name, values in plan.own_features.items()}
+    return tuple(
+        NetworkEstimate(shown, 0.0, 0, sizes, sizes) for shown, sizes in ((TABLES, given), (OWN, own)) if sizes
+    )
 
 
 def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]) -> list[NetworkEstimate]:

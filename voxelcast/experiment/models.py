@@ -14,7 +14,7 @@ import voxelcast
 from voxelcast.core.errors import DataError, UnsafeFileError, VoxelcastError
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.settings import TABLES
+from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.extract import Shards
 from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, PartCard, read_card
@@ -62,13 +62,12 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
     inputs, input_of = _inputs(finished, weighed)
     layers = {layer.key: _write_layer(layer, input_of, finished, writer) for layer in weighed}
     written = [_write_pair(pair, rows[pair], finished, writer) for pair in pairs]
-    dataset = finished.plan.dataset
+    timeline = finished.plan.timeline
     card = Card(
         format=FORMAT,
         name=finished.plan.config.name,
         voxelcast=voxelcast.__version__,
-        delays=finished.plan.config.delays,
-        tr_seconds=getattr(dataset, "tr", None) if dataset.series is not None else None,
+        tr_seconds=timeline.tr if timeline else None,
         inputs=inputs,
         layers=layers,
         pairs=tuple(written),
@@ -126,7 +125,7 @@ def _inputs(finished: Finished, layers: Sequence[KeptLayer]) -> tuple[dict[str, 
     found, keys = dict[str, InputCard](), dict[str, str]()
     for number, shown in enumerate(named):
         key = keys[shown] = f"input{number + 1}"
-        if shown == TABLES:
+        if shown in (TABLES, OWN):
             tables = [one.layer for one in layers if one.network == shown]
             found[key] = InputCard(kind="table", facts={"tables": tables})
         else:
@@ -139,7 +138,10 @@ def _inputs(finished: Finished, layers: Sequence[KeptLayer]) -> tuple[dict[str, 
 def _write_layer(layer: KeptLayer, input_of: Mapping[str, str], finished: Finished, writer: _Writer) -> LayerCard:
     arrays = finished.plan.store.read(layer.axes).arrays("layer")
     file = writer.write(f"layers/{layer.key}.safetensors", layer.axes.key, arrays) if arrays else None
-    return layer.card(finished.plan.store, input=input_of.get(layer.network, ""), file=file)
+    plan, delays = finished.plan, None
+    if plan.timeline and not layer.members:
+        delays = plan.delays_of(layer.network, layer.layer)
+    return layer.card(plan.store, input=input_of.get(layer.network, ""), delays=delays, file=file)
 
 
 def _write_pair(pair: Pair, row: Mapping[str, Any], finished: Finished, writer: _Writer) -> PairCard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
+from voxelcast.datasets.series import SeriesDataset
 from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.settings import TABLES, ExperimentSettings
+from voxelcast.experiment.own_features import is_convolved, read_own
+from voxelcast.experiment.settings import OTHERS, OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, KeptLayer, ProjectJob
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
@@ -31,11 +33,13 @@ from voxelcast.experiment.steps.compress import (
 from voxelcast.experiment.steps.control import ControlJob
 from voxelcast.experiment.steps.extract import (
     Extracted,
+    OwnSources,
     Readable,
     Shards,
     extract_steps,
     feature_name,
     load,
+    own_steps,
     pool_index,
     table_steps,
 )
@@ -43,12 +47,15 @@ from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.predict import HeldOutStimuli, PredictJob, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
-from voxelcast.features.delays import delayed_rows
+from voxelcast.features.delays import Delayed, Delays, delays_of
+from voxelcast.features.hrf import bases
+from voxelcast.features.own import Timeline
+from voxelcast.features.settings import CompressionSettings
 from voxelcast.models.shards import divide
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.scoring.permutation import Exchange
-from voxelcast.search.folds import choose_folds
+from voxelcast.search.folds import choose_folds, segment_folds
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
@@ -90,7 +97,8 @@ class Plan:
         if not self.pairs:
             raise UnknownNameError("the dataset has no subject x ROI to fit; check dataset.subjects and dataset.rois")
         self._given_folds = self._read_folds()
-        train_ids = self.dataset.stimulus_ids("train")
+        self._segments = self._divide_runs()
+        train_ids = [i for i in self.dataset.stimulus_ids("train") if self._segments.get(i, 0) >= 0]
         partitions = {subject: self.folds(train_ids, subject=subject) for subject in self.fold_tables}
         self.n_folds = int(partitions[self.fold_tables[0]].max()) + 1
         for subject, fold_ids in partitions.items():
@@ -100,22 +108,45 @@ class Plan:
                     f"{fold_ids.max() + 1} of {subject}; run them as experiments of their own"
                 )
             self._check_components(fold_ids)
-        self.warnings = self._exchange_warnings(list(partitions.values()))
+        self.warnings = self._exchange_warnings(train_ids, list(partitions.values()))
         self._check_sources()
+        self.timeline = _timeline(self.dataset)
+        ids = [stimulus.stimulus_id for stimulus in self.stimuli]
+        timed = {name for name, source in config.own_features.items() if self.timeline and is_convolved(source, name)}
+        self.convolved = {name: how for name in timed if isinstance(how := config.delays_of(OWN, name), str)}
+        """Own features that are convolved with a response at their own times."""
+        self.own_features = {
+            name: read_own(source, name, ids, self.timeline, self.convolved.get(name))
+            for name, source in config.own_features.items()
+        }
         for pair in self.pairs:
             self.relied_on(pair)
         check_ready(config.encoders)
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
+        self._check_delays()
         self.layer_groups = self._layer_groups()
-        n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
+        n_layers = len(self.feature_names)
+        n_layers += len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:
             raise OptionError(f"ensemble.joined needs at least two layers; got {n_layers}; name more, or join none")
+
+    @property
+    def feature_names(self) -> list[Layer]:
+        """What stands for network and layer of features that no network made."""
+        return [*((TABLES, table) for table in self.config.tables), *((OWN, name) for name in self.own_features)]
+
+    def compression_of(self, shown: str) -> CompressionSettings:
+        """Return how features are compressed; tables may be narrower than networks' layers."""
+        compress = self.config.compress
+        return replace(compress, fewer="allow") if shown in (TABLES, OWN) else compress
 
     def folds(self, train_ids: Sequence[str], repeat: int = 0, subject: str = "") -> IntArray:
         """Assign training stimuli to folds, ndarray of int, shape (n_train,); each repeat assigns anew.
 
         ``subject``: one of `fold_tables`.
         """
+        if self._segments:
+            return np.array([self._segments[i] for i in train_ids], dtype=np.intp)
         given = self._given_folds.get(subject or self.fold_tables[0])
         named = None if given is None else [given[i] for i in train_ids]
         return choose_folds(
@@ -137,7 +168,19 @@ class Plan:
             settings.root / settings.folds, self.dataset.stimulus_ids("train"), runs, self.dataset.subjects
         )
 
-    def _exchange_warnings(self, partitions: Sequence[IntArray]) -> tuple[str, ...]:
+    def _divide_runs(self) -> dict[str, int]:
+        """Divide runs into segments: the fold of each training volume, -1 in a gap; empty for other folds."""
+        folds, series, ids = self.config.folds, self.dataset.series, self.dataset.stimulus_ids("train")
+        if folds.by != "segment":
+            return {}
+        if series is None or self._given_folds:
+            raise OptionError(
+                "folds.by=segment divides the runs of a time series, where no folds are given; set by=stimulus"
+            )
+        found = segment_folds([series[i] for i in ids], folds.number(len(ids)), folds.gap)
+        return dict(zip(ids, found.tolist(), strict=True))
+
+    def _exchange_warnings(self, train_ids: Sequence[str], partitions: Sequence[IntArray]) -> tuple[str, ...]:
         """Say where no voxel can be significant, whatever the responses are, and where folds are small."""
         if self.config.folds.unit == "stimulus" and self.dataset.series is not None:
             raise OptionError(
@@ -145,7 +188,7 @@ class Plan:
                 "leave it out"
             )
         asked, circular = self.config.significance, self.dataset.series is not None
-        groups = self.units_of(self.dataset.stimulus_ids("train"))
+        groups = self.units_of(train_ids)
         exchanges = [Exchange(fold_ids, groups, circular) for fold_ids in partitions if self.config.folds.nested]
         said = [exchange.warning(asked.permutations, asked.alpha) for exchange in exchanges]
         if self.dataset.has_test_responses:
@@ -166,6 +209,7 @@ class Plan:
         compress = self.config.compress
         # A random projection is not bounded by the number of stimuli.
         bounded = compress.method not in ("none", "random_projection") and compress.fewer == "error"
+        bounded = bounded and bool(self.config.networks)
         for name, asked, refit, remedy in (
             ("compress", compress.components if bounded else 0, None, ", or set compress.fewer=allow"),
             ("share", self.config.share.components, True, ""),
@@ -180,7 +224,7 @@ class Plan:
 
     def _check_sources(self) -> None:
         """Raise an error where features or delays do not go with the dataset."""
-        for table in self.config.features:
+        for table in self.config.tables:
             check_known("feature table", table, self.dataset.feature_tables, where=f"in {self.dataset.facts.title}")
         if self.config.networks and not self.dataset.can_be_shown:
             raise OptionError(
@@ -189,12 +233,24 @@ class Plan:
             )
         if self.config.delays and self.dataset.series is None:
             raise OptionError("delays go with time series alone, and this dataset has single responses; leave them out")
-        if self.dataset.series is not None and not self.config.delays:
-            raise OptionError(
-                "time series need delays, in TR: BOLD follows what was shown by 4 to 8 s; set e.g. delays=[1, 2, 3, "
-                "4], or delays=[0] for none"
-            )
         self._check_pools()
+
+    def _check_delays(self) -> None:
+        """Raise an error where features of a time series have no delays, or delays are of features there are not."""
+        delays = self.config.delays
+        names = {OTHERS, *(name for one in self.feature_names for name in one)}
+        names |= {name for network in self.networks for name in (network.shown, *network.layers)}
+        for name in delays if isinstance(delays, dict) else ():
+            check_known("feature space", name, sorted(names), where="among networks, layers and features (delays)")
+        if self.timeline is None:
+            return
+        if () in self._all_delays():
+            raise OptionError(
+                "time series need delays, in TR, of all features: BOLD follows what was shown by 4 to 8 s; set e.g. "
+                "delays=[1, 2, 3, 4], or delays=[0] for none, or delays=double_gamma"
+            )
+        if self.config.search.joint and len(self._all_delays()) > 1:
+            raise OptionError("search.joint needs the same delays for all features; set them, or joint=false")
 
     def _layer_groups(self) -> dict[str, tuple[Layer, ...]]:
         """Find the layers of the groups between which variance is divided; empty where there are none."""
@@ -205,7 +261,7 @@ class Plan:
                 "ask for more folds"
             )
         layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
-        return resolve_groups(groups, [*layers, *((TABLES, table) for table in self.config.features)])
+        return resolve_groups(groups, [*layers, *self.feature_names])
 
     def _check_pools(self) -> None:
         """Raise an error where the pools over time do not go with the dataset."""
@@ -216,7 +272,8 @@ class Plan:
                 f"set pool={pools[0]}"
             )
         responses = [pool for pool in pools if pool.startswith(("bold", "hrf("))]
-        if self.dataset.series is not None and self.config.networks and responses and any(self.config.delays):
+        delays = [self.config.delays_of(network.shown, "") for network in self.config.networks]
+        if self.dataset.series is not None and responses and any(delay != (0,) for delay in delays):
             raise OptionError(
                 f"pool {responses[0]} and delays model the same lag of BOLD behind the stimulus; of time series take "
                 f"{responses[0]} out of pool, or set delays=[0]"
@@ -225,7 +282,10 @@ class Plan:
     def groups_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """Return the groups of stimuli, in order; None where the dataset has none."""
         groups = self.dataset.groups
-        return None if groups is None else tuple(groups[i] for i in ids)
+        if groups is None:
+            return None
+        parts = {i: f" segment {fold + 1}" for i, fold in self._segments.items()}
+        return tuple(groups[i] + parts.get(i, "") for i in ids)
 
     def units_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """Return the groups that are exchanged and resampled whole, in order; None where each stimulus is by itself."""
@@ -272,9 +332,15 @@ class Plan:
 
         def tables(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
             rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
-            return table_steps(config.dataset, self.dataset, config.features, stimuli, rows, known, first)
+            return table_steps(config.dataset, self.dataset, config.tables, stimuli, rows, known, first)
 
-        found = {TABLES: of_parts(tables)} if config.features else {}
+        def own(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
+            rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
+            sources = OwnSources(config.own_features, self.timeline, self.convolved, tuple(row_of))
+            return own_steps(sources, self.own_features, stimuli, rows, known, first)
+
+        found = {TABLES: of_parts(tables)} if config.tables else {}
+        found |= {OWN: of_parts(own)} if self.own_features else {}
         for network in self.networks:
             how = network, config.extraction, self.extract_on
 
@@ -301,20 +367,16 @@ class Plan:
         for shown, others in broken_of.items():
             kept, also = ([i for i in ids if i not in left_out] for left_out in (broken, others))
             check_same_stimuli(f"features of {first}", kept, f"features of {shown}", also)
-        train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in broken]
+        left_out = {*broken, *(i for i, fold in self._segments.items() if fold < 0)}
+        train = [i for i, s in enumerate(self.dataset.train_stimuli) if s.stimulus_id not in left_out]
         test = [i for i, s in enumerate(self.dataset.test_stimuli) if s.stimulus_id not in broken]
         if not train:
             raise DataError(f"none of {len(self.dataset.train_stimuli)} training stimuli can be read; check the files")
         train_ids = tuple(self.dataset.train_stimuli[i].stimulus_id for i in train)
         test_ids = tuple(self.dataset.test_stimuli[i].stimulus_id for i in test)
-        delayed = None
-        if self.dataset.series is not None:
-            kept = self._readable_ids(self._compressed(next(iter(extracted.values()))))
-            wanted = (*train_ids, *(test_ids if self.config.unsaved else ()))
-            delayed = delayed_rows(kept, wanted, self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
         groups = self.units_of(train_ids), self.units_of(test_ids)
-        return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)
+        return Readable(train_ids, test_ids, *rows, *groups, self.dataset.series is not None, broken)
 
     def _records(self, step: Step) -> list[dict[str, Any]]:
         return list(self.store.read(step.step_id).json("stimuli"))
@@ -358,22 +420,53 @@ class Plan:
         fold_ids = self.folds(readable.train_ids, repeat, subject)
         fitted_for = fold_ids if refit else self.folds(readable.train_ids)
         excluded = self.excluded_folds(int(fitted_for.max()) + 1)
+        fitted_for = self._of_all_rows(fitted_for, readable)
+        kept = self._readable_ids(self._compressed(next(iter(extracted.values()))))
+        wanted = (*readable.train_ids, *(readable.test_ids if config.unsaved else ()))
+        delayed = {delays: self._delayed(delays, kept, wanted) for delays in self._all_delays()}
         sources = [
             (network.shown, network.card.weights, layer, pool)
             for network in self.networks
             for layer in network.layers
             for pool in config.pools
         ]
-        sources += [(TABLES, "none", table, "") for table in config.features]  # they were never pooled
+        sources += [(shown, "none", table, "") for shown, table in self.feature_names]  # they were never pooled
         layers, steps = [], []
         for shown, weights, layer, pool in sources:
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in self._compressed(extracted[shown]))
-            how = config.compress, config.compress_seed, pool == "pc1"
+            how = self.compression_of(shown), config.compress_seed, pool == "pc1"
             steps.append(Step(CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *how)))
-            layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit))
+            moments = delayed[self.delays_of(shown, layer)]
+            layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit, moments))
         return FoldedLayers(fold_ids, tuple(layers)), steps
+
+    def _of_all_rows(self, fold_ids: IntArray, readable: Readable) -> IntArray:
+        """Give the folds of all readable training stimuli: -1 for those between two segments."""
+        fold_of = dict(zip(readable.train_ids, fold_ids.tolist(), strict=True))
+        ids = [i for i in self.dataset.stimulus_ids("train") if i not in readable.broken]
+        return np.array([fold_of.get(i, -1) for i in ids], dtype=fold_ids.dtype)
+
+    def delays_of(self, shown: str, layer: str) -> Delays:
+        """Return the delays of a layer or table; of what was convolved at its own times, none."""
+        delays = self.config.delays_of(shown, layer)
+        return (0,) if isinstance(delays, str) and layer in self.convolved and shown == OWN else delays
+
+    def _all_delays(self) -> set[Delays]:
+        layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
+        return {self.delays_of(*one) for one in (*layers, *self.feature_names)}
+
+    @property
+    def most_delays(self) -> int:
+        """The most features that become of one."""
+        sizes = [len(bases(delays) if isinstance(delays, str) else delays) for delays in self._all_delays()]
+        return max((1, *sizes))
+
+    def _delayed(self, delays: Delays, ids: Sequence[str], wanted: Sequence[str]) -> Delayed | None:
+        """Find which moments, rows of features by ``ids``, each volume is given; None where stimuli are no volumes."""
+        timeline = self.timeline
+        return None if timeline is None else delays_of(ids, wanted, timeline.series, delays, timeline.tr)
 
     def join_step(self, folded: FoldedLayers) -> Step:
         """Make the step that joins layers; unlike the compression it is fitted to each training part in any case."""
@@ -436,8 +529,8 @@ class Plan:
             if key_of[layer] in weighed or joins:
                 assert isinstance(step.job, CompressJob)
                 job = step.job
-                feature, n_train = feature_name(job.layer, job.pool_index), len(folded.fold_ids)
-                what = job.network, job.layer, job.pool, job.pool_index, job.shards, n_train
+                feature, rows = feature_name(job.layer, job.pool_index), np.flatnonzero(job.fold_ids >= 0)
+                what = job.network, job.layer, job.pool, job.pool_index, job.shards, rows
                 axes = Step(AxesJob(*what, step.step_id, job.compression, job.seed, job.axis))
                 named = layer.network, layer.layer, layer.pool
                 kept[KeptLayer(key_of[layer], *named, feature, axes.step_id)] = axes
@@ -502,7 +595,7 @@ class Plan:
         if not readable.test_ids:
             return {}
         config = self.config
-        together = () if config.unsaved else self._together(readable, projected)
+        together = () if config.unsaved else self._together(readable, tuple(kept), projected)
         stimuli = HeldOutStimuli(
             readable.test_ids, readable.test_rows, readable.test_groups, self.dataset.series is not None
         )
@@ -517,21 +610,26 @@ class Plan:
             steps[pair] = Step(job, uses_gpu=on_gpu)
         return steps
 
-    def _together(self, readable: Readable, projected: Sequence[tuple[Step, tuple[Step, ...]]]) -> tuple[Together, ...]:
+    def _together(
+        self, readable: Readable, kept: Sequence[KeptLayer], projected: Sequence[tuple[Step, tuple[Step, ...]]]
+    ) -> tuple[Together, ...]:
         """Say which held-out stimuli are predicted together: a shard, or of time series a run."""
         position = {name: number for number, name in enumerate(readable.test_ids)}
         shards = [(self._readable_ids([step]), tuple(one.step_id for one in steps)) for step, steps in projected]
         shards = [(ids, steps) for ids, steps in shards if ids]
         if self.dataset.series is None:
-            return tuple(Together((steps,), np.array([position[i] for i in ids]), None) for ids, steps in shards)
+            return tuple(Together((steps,), np.array([position[i] for i in ids]), ()) for ids, steps in shards)
         runs: dict[str, list[str]] = {}
         for name in readable.test_ids:
             runs.setdefault(self.dataset.series[name][0], []).append(name)
         found = []
         for run, wanted in runs.items():
             own = [(ids, steps) for ids, steps in shards if any(self.dataset.series[i][0] == run for i in ids)]
-            rows = delayed_rows([i for ids, _ in own for i in ids], wanted, self.dataset.series, self.config.delays)
-            found.append(Together(tuple(steps for _, steps in own), np.array([position[i] for i in wanted]), rows))
+            there = [i for ids, _ in own for i in ids]
+            moments = {delays: self._delayed(delays, there, wanted) for delays in self._all_delays()}
+            single = [(layer.key, self.delays_of(layer.network, layer.layer)) for layer in kept if not layer.members]
+            delayed = tuple((key, moment) for key, delays in single if (moment := moments[delays]) is not None)
+            found.append(Together(tuple(steps for _, steps in own), np.array([position[i] for i in wanted]), delayed))
         return tuple(found)
 
     def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:
@@ -607,6 +705,13 @@ def read_atlas(name: str, pair: Pair) -> IntArray:
     """Read the cluster of every voxel of a pair from a file of ``ensemble.atlases``."""
     path = Path(name.replace("{subject}", pair[0]).replace("{roi}", pair[1]))
     return open_npy(path, f"atlas of {' '.join(pair)}")
+
+
+def _timeline(dataset: Dataset) -> Timeline | None:
+    """Return the volumes of a time series; None of any other dataset."""
+    if not isinstance(dataset, SeriesDataset):
+        return None
+    return Timeline(dataset.tr, {run.name: run.n_volumes for run in dataset.series_runs}, dataset.series)
 
 
 def output_folder(config: ExperimentSettings, asked: Path | None) -> Path:

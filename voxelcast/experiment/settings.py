@@ -5,7 +5,9 @@ Relative paths are relative to the folder from which voxelcast is run, as on any
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -19,7 +21,10 @@ from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
 from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import ENCODERS, check_exact, list_encoders
+from voxelcast.experiment.own_features import OwnSource
 from voxelcast.features.compressors import COMPRESSORS
+from voxelcast.features.delays import Delays
+from voxelcast.features.own import FeatureFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
@@ -34,9 +39,17 @@ from voxelcast.search.settings import (
 )
 from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.stimuli.words import WordFile
 
 TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
+OWN = "features"
+"""What stands for a network's name where features are the user's own."""
+
+OTHERS = "others"
+"""In delays, all features that are not named there."""
+FeatureSource = Literal["dataset"] | FeatureFile | WordFile
+"""Where features are that no network made."""
 
 
 @settings
@@ -46,6 +59,11 @@ class ComputeSettings:
     device: Annotated[str, NO_EFFECT] = "cpu"
     workers: Annotated[int | None, Ge(1), NO_EFFECT] = None
     gpus: Annotated[int | None, Ge(1), NO_EFFECT] = None
+
+
+def _source(given: object) -> object:
+    """Make settings of what is given for features: a file's name may stand for them."""
+    return {"file": str(given)} if isinstance(given, str | Path) and given != TABLES else given
 
 
 class SettingsFile(BaseModel):
@@ -66,8 +84,8 @@ class ExperimentSettings(SettingsFile):
 
     dataset: AnyDatasetSettings
     networks: tuple[NetworkSettings, ...] = ()
-    features: Listed = ()
-    delays: tuple[int, ...] = ()
+    features: tuple[str, ...] | dict[str, FeatureSource] = ()
+    delays: Delays | dict[str, Delays] = ()
     seed: int = Field(default=0, ge=0)
     frames: FrameSampling = FrameSampling(every=1)
     pool: str | tuple[str, ...] = "mean"
@@ -90,11 +108,21 @@ class ExperimentSettings(SettingsFile):
     models: Annotated[Literal["none", "roi", "all"], NO_EFFECT] = "roi"
     compute: Annotated[ComputeSettings, NO_EFFECT] = ComputeSettings()
 
+    @field_validator("features", mode="before")
+    @classmethod
+    def _tables_or_files(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            for name in value:
+                check_file_name(str(name), "features")
+            return {name: _source(given) for name, given in value.items()}
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("delays")
     @classmethod
-    def _rising_delays(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if any(delay < 0 for delay in value) or sorted(set(value)) != list(value):
-            raise ValueError("must be different whole numbers of TR from 0, rising, e.g. [1, 2, 3, 4]")
+    def _rising_delays(cls, value: Delays | dict[str, Delays]) -> Delays | dict[str, Delays]:
+        for delays in value.values() if isinstance(value, dict) else (value,):
+            if not isinstance(delays, str) and sorted(set(delays)) != list(delays):
+                raise ValueError("must be different whole numbers of TR, rising, e.g. [1, 2, 3, 4] or [-1, 0, 1]")
         return value
 
     @field_validator("pool", mode="before")
@@ -129,8 +157,6 @@ class ExperimentSettings(SettingsFile):
             )
         if self.control != "none" and not self.folds.nested:
             raise ValueError("control=shuffle compares nested scores; set folds.nested=true, or control=none")
-        if self.ensemble.joined and self.delays:
-            raise ValueError("ensemble.joined must be false with delays: it is not there for time series")
         return self
 
     @model_validator(mode="after")
@@ -139,18 +165,39 @@ class ExperimentSettings(SettingsFile):
         if JOINED in labels:
             raise ValueError(f"networks: {JOINED!r} is how all layers together are called; give another label")
         if not labels and not self.features:
-            raise ValueError("networks: name at least one network, or features that come with the dataset")
+            raise ValueError("networks: name at least one network, or features")
         if not labels and len(self.pools) > 1:
             raise ValueError(
                 f"pool: {len(self.pools)} pools need networks whose activations they pool, and there are none; "
                 "leave pool out"
             )
-        if self.features and TABLES in labels:
-            raise ValueError(f"networks: {TABLES!r} is how the dataset's features are called; give another label")
+        for name, used, whose in ((TABLES, self.tables, "the dataset's"), (OWN, self.own_features, "your own")):
+            if used and name in labels:
+                raise ValueError(f"networks: {name!r} is how {whose} features are called; give another label")
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"networks: {twice[0]} is there twice; give one of them a label of its own")
         return self
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the features that come with the dataset."""
+        if isinstance(self.features, tuple):
+            return self.features
+        return tuple(name for name, source in self.features.items() if source == TABLES)
+
+    @property
+    def own_features(self) -> dict[str, OwnSource]:
+        """The user's own features, by name."""
+        if isinstance(self.features, tuple):
+            return {}
+        return {name: source for name, source in self.features.items() if isinstance(source, OwnSource)}
+
+    def delays_of(self, network: str, layer: str) -> Delays:
+        """Return the delays of a layer or table: by its name, its network's, or those of all others."""
+        if not isinstance(self.delays, dict):
+            return self.delays
+        return next((self.delays[name] for name in (layer, network, OTHERS) if name in self.delays), ())
 
     @property
     def pair_settings(self) -> PairSettings:

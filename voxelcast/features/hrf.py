@@ -30,6 +30,8 @@ from voxelcast.store.keys import file_hash
 from voxelcast.store.readers.arrays import open_npy
 from voxelcast.store.readers.tables import as_numbers, number_of, table_rows
 
+LENGTH = 40.0
+"""Seconds after which nothing is left of the canonical response: below a ten-thousandth of its largest."""
 TIME_NAMES = ("time", "times", "time_s", "seconds", "t")
 
 
@@ -109,6 +111,11 @@ class DoubleGamma(Kernel):
         rise = gamma.pdf(times, self.peak, scale=self.scale)
         return np.asarray(rise - self.ratio * gamma.pdf(times, self.under, scale=self.scale))
 
+    def integrated(self, times: FloatArray) -> FloatArray:
+        """Integrate from 0: of a gamma density that is P(k, t/s); 0 before."""
+        t = np.maximum(times, 0.0) / self.scale
+        return np.asarray(gammainc(self.peak, t) - self.ratio * gammainc(self.under, t))
+
     def twice_integrated(self, times: FloatArray) -> FloatArray:
         """Integrate twice from 0: of a gamma density that is t P(k, t/s) - k s P(k + 1, t/s)."""
         t = times / self.scale
@@ -160,6 +167,70 @@ KERNELS = {
     "bold_2021_2": DoubleGamma(60, 80, 0.5, 0.03),
     "bold_2021_3": DoubleGamma(40, 60, 0.35, 0.03),
 }
+
+
+@dataclass(frozen=True)
+class Basis:
+    """The canonical response, or how it changes when it comes ``step`` seconds later: h(t) - h(t - step) [1]_.
+
+    References
+    ----------
+    .. [1] Friston, K. J. et al. (1998). Event-related fMRI: characterizing differential responses. NeuroImage 7, 30-40.
+       https://doi.org/10.1006/nimg.1997.0306
+    """
+
+    step: float = 0.0
+
+    def __call__(self, times: FloatArray, integrals: int) -> FloatArray:
+        """Integrate it once or twice from 0 to times in seconds; 0 before."""
+        kernel = KERNELS["bold"]
+
+        def integral(at: FloatArray) -> FloatArray:
+            return kernel.integrated(at) if integrals == 1 else kernel.twice_integrated(np.maximum(at, 0.0))
+
+        return integral(times) - integral(times - self.step) if self.step else integral(times)
+
+
+def bases(response: str) -> tuple[Basis, ...]:
+    """Return what ``double_gamma`` or ``double_gamma+derivative`` stands for."""
+    return (Basis(), Basis(1.0)) if response.endswith("+derivative") else (Basis(),)
+
+
+def response_to_events(
+    onsets: FloatArray, durations: FloatArray, values: FloatArray, grid: tuple[int, float], response: str
+) -> FloatArray:
+    r"""Convolve events with the response, at their own times, and average over the steps of a grid.
+
+    An event from a to b of value v adds to the step from s to e ``v / (e - s) \int_s^e \int_a^b h(t - u) du dt``, in
+    closed form. One of duration 0 counts as if all of its value were there at once, for as long as a step.
+
+    Parameters
+    ----------
+    onsets, durations : ndarray of shape (n_events,)
+        Seconds after the grid begins.
+    values : ndarray of shape (n_events, n_features)
+    grid : (int, float)
+        How many steps there are, and how many seconds each is long.
+
+    Returns
+    -------
+    responses : ndarray of shape (n_steps, n_features * n_bases)
+        The first feature at all bases, then the second.
+    """
+    (n_steps, step), kinds = grid, bases(response)
+    found = np.zeros((n_steps, values.shape[1], len(kinds)))
+    ends, brief = onsets + durations, durations == 0
+    for place in range(n_steps):
+        start, end = place * step, (place + 1) * step
+        near = (onsets < end) & (ends > start - LENGTH)
+        for at, base in enumerate(kinds):
+            for some, integrals in ((near & brief, 1), (near & ~brief, 2)):
+                a, b = onsets[some], ends[some]
+                area = base(end - a, integrals) - base(start - a, integrals)
+                if integrals == 2:
+                    area = (area - base(end - b, 2) + base(start - b, 2)) / step
+                found[place, :, at] += area @ values[some]
+    return found.reshape(n_steps, -1)
 
 
 def parse_parameters(text: str, allowed: Sequence[str], pool: str) -> dict[str, str]:

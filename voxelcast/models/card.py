@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnknownNameError
 from voxelcast.core.validation import first_problem
+from voxelcast.features.delays import Response
+from voxelcast.features.hrf import bases
 from voxelcast.store.readers.plain import read_json
 
 FORMAT: Final = "voxelcast-models-1"
@@ -70,6 +72,9 @@ class LayerCard(_Plain):
         Whether each feature, each component is centred and divided by its deviation over the training stimuli.
     half : bool
         Whether axes are kept in half precision.
+    delays : tuple of int, str or None
+        Which moments of a time series count for a volume (`voxelcast.features.delays.Delays`), in TR; None where
+        stimuli are no volumes, and of joined layers.
     rounding : float or None
         What keeping axes with less precision changes components by, in deviations of theirs, at most.
     """
@@ -88,12 +93,20 @@ class LayerCard(_Plain):
     half: bool = False
     rounding: float | None = None
     members: tuple[str, ...] = ()
+    delays: tuple[Annotated[int, Field(ge=-10_000, le=10_000)], ...] | Response | None = None
     file: FileCard | None = None
 
     @property
     def name(self) -> str:
         """What it is called."""
         return " ".join(filter(None, (self.network, self.layer, self.pool)))
+
+    @property
+    def n_given(self) -> int:
+        """How many features models are given: of a time series, all moments' components."""
+        if self.delays is None:
+            return self.n_components
+        return self.n_components * len(bases(self.delays) if isinstance(self.delays, str) else self.delays)
 
 
 class PartCard(_Plain):
@@ -140,14 +153,13 @@ class Card(_Plain):
     """What is in a folder of models.
 
     ``shards`` are the held-out stimuli of the run, by their ids, as they were extracted together; ``about`` holds what
-    a reader wants to know and no program needs; ``delays`` are of time series, in TR of ``tr_seconds``.
+    a reader wants to know and no program needs; ``tr_seconds`` is there for time series.
     """
 
     format: Literal["voxelcast-models-1"]
     name: str
     voxelcast: str
-    delays: tuple[Annotated[int, Field(ge=0, le=10_000)], ...] = ()
-    tr_seconds: float | None = None
+    tr_seconds: Annotated[float, Field(gt=0)] | None = None
     inputs: dict[Key, InputCard]
     layers: dict[Key, LayerCard]
     pairs: Annotated[tuple[PairCard, ...], Field(min_length=1)]
@@ -166,13 +178,20 @@ class Card(_Plain):
             for part in pair.parts:
                 if part.layer not in self.layers:
                     raise ValueError(f"a part of {pair.subject} {pair.roi} is on {part.layer!r}, which is no layer")
-                if part.n_features > self.layers[part.layer].n_components * max(len(self.delays), 1):
+                if part.n_features > self.layers[part.layer].n_given:
                     raise ValueError(f"a part of {pair.subject} {pair.roi} has more features than its layer")
                 if part.n_voxels > pair.n_valid or pair.n_valid > pair.n_voxels:
                     raise ValueError(f"{pair.subject} {pair.roi} has a part of more voxels than there are")
+        if self.is_series != any(layer.delays is not None for layer in self.layers.values()):
+            raise ValueError("tr_seconds and the layers' delays go together")
         if len(set(self.names)) < len(self.pairs):
             raise ValueError("pairs: a subject x ROI is there twice")
         return self
+
+    @property
+    def is_series(self) -> bool:
+        """Whether stimuli are volumes of a time series."""
+        return self.tr_seconds is not None
 
     @property
     def names(self) -> tuple[Pair, ...]:

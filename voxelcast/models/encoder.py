@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import AlignmentError, OptionError, UnknownNameError
-from voxelcast.features.delays import BEFORE
+from voxelcast.features.delays import Delayed, Delays, delays_of
 from voxelcast.models.card import Card, Pair, PairCard, find_models, read_card
 from voxelcast.models.device import Device
 from voxelcast.models.inputs import INPUTS, ModelInput, Needs
@@ -112,7 +112,7 @@ class SavedEncoder:
         if key not in self._layers:
             check_known("layer", key, tuple(self.card.layers), where="in this model")
             card = self.card.layers[key]
-            sizes = {member: self.card.layers[member].n_components for member in card.members}
+            sizes = {member: self.card.layers[member].n_given for member in card.members}
             shapes = layer_shapes(card, sizes)
             arrays: dict[str, NDArray[Any]] = {}
             if card.file is not None or shapes:
@@ -177,30 +177,51 @@ class SavedEncoder:
         return self.device.put(values) if isinstance(values, np.ndarray) else values
 
     def scores(self, features: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the components of the layers that the models weigh, (n_stimuli, n_components), on the device."""
-        with self.device.alone():
-            return project({key: self.layer(key) for key in self.needed}, features)
+        """Return the components of the layers that the models weigh, (n_stimuli, n_components), on the device.
 
-    def respond(self, components: Mapping[str, Any], pair: Pair, rows: IntArray | None = None) -> FloatArray:
-        """Predict responses, (n_stimuli, n_voxels), from layers' components; ``rows`` as of `PairModel.respond`."""
-        if rows is None and self.card.delays:
-            rows = one_run(len(next(iter(components.values()))), self.card.delays)
+        Of time series those of single layers; `moments` joins them.
+        """
+        layers = {key: self.layer(key) for key in self.needed}
+        if self.card.is_series:
+            layers = {key: layer for key, layer in layers.items() if layer.card.kind != "joined"}
         with self.device.alone():
-            return self.pair(pair).respond(components, rows)
+            return project(layers, features)
+
+    def moments(self, components: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give each volume the components of its moments, (n_volumes, n_given), where all are one run's, in order.
+
+        Where stimuli are no volumes they stay as they are.
+        """
+        if self.card.tr_seconds is None:
+            return components
+        found = {}
+        for key, values in components.items():
+            delayed = one_run(len(values), self.card.layers[key].delays or (0,), self.card.tr_seconds)
+            found[key] = self.device.put(delayed.of(self.device.numpy(values)))
+        with self.device.alone():
+            joined = [key for key in self.needed if self.card.layers[key].kind == "joined"]
+            return project({key: self.layer(key) for key in joined}, {}, found)
+
+    def respond(self, components: Mapping[str, Any], pair: Pair) -> FloatArray:
+        """Predict responses, (n_stimuli, n_voxels), from layers' components; of time series, a run's."""
+        components = self.moments(components)
+        with self.device.alone():
+            return self.pair(pair).respond(components)
 
     def batches(self, stimuli: Any) -> Iterator[tuple[list[int], dict[Pair, FloatArray]]]:
         """Predict shard by shard: positions of the stimuli, and their responses by subject and ROI.
 
         Of time series, whose volumes depend on those before, all at once.
         """
-        if self.card.delays:
+        if self.card.is_series:
             given = self.shown(stimuli)
             parts = [(shard, self._on_cpu(self.scores(features))) for shard, features in self.features(given)]
             order = np.argsort(np.concatenate([shard for shard, _ in parts]), kind="stable")
             keys = parts[0][1]
             whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
-            put = {key: self.device.put(values) for key, values in whole.items()}
-            yield list(range(len(given.ids))), {pair: self.respond(put, pair) for pair in self.pairs}
+            put = self.moments({key: self.device.put(values) for key, values in whole.items()})
+            with self.device.alone():
+                yield list(range(len(given.ids))), {pair: self.pair(pair).respond(put) for pair in self.pairs}
             return
         for shard, features in self.features(stimuli):
             components = self.scores(features)
@@ -255,10 +276,10 @@ def project(
     return found
 
 
-def one_run(n: int, delays: Sequence[int]) -> IntArray:
-    """Return the rows of each volume's delays, (n, n_delays), where all volumes are one run's."""
-    rows = np.arange(n)[:, None] - np.asarray(delays)
-    return np.where(rows < 0, BEFORE, rows).astype(np.int64)
+def one_run(n: int, delays: Delays, tr: float) -> Delayed:
+    """Return each volume's moments, where all volumes are one run's; ``tr`` in seconds."""
+    ids = list(map(str, range(n)))
+    return delays_of(ids, ids, {name: ("", row) for row, name in enumerate(ids)}, delays, tr)
 
 
 def load_encoder(

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.base import FittedModel
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.saved import FORMS, form_of
-from voxelcast.features.delays import delay
 from voxelcast.models.card import PairCard, PartCard, Shape
 from voxelcast.models.device import Device
 from voxelcast.store.readers.guard import reading
@@ -165,21 +164,17 @@ class PairModel:
         """Number of voxels, whether they were analysed or not."""
         return len(self.valid)
 
-    def respond(self, components: Mapping[str, Any], rows: IntArray | None = None) -> FloatArray:
+    def respond(self, components: Mapping[str, Any]) -> FloatArray:
         """Predict responses, ndarray of shape (n_stimuli, n_voxels), float64.
 
         Parameters
         ----------
-        components : mapping from a layer's key to array of shape (n_rows, n_components)
-            On the device.
-        rows : ndarray of int, shape (n_stimuli, n_delays), or None
-            Of time series, the rows of each volume's delays (`voxelcast.features.delays.delayed_rows`).
+        components : mapping from a layer's key to array of shape (n_stimuli, n_components)
+            On the device; of time series, those of each volume's moments.
         """
         total: Any = None
         for part in self.parts:
             x = components[part.card.layer]
-            if rows is not None:
-                x = self.device.put(delay(self.device.numpy(x), rows))
             predicted = self._predicted(part, x[:, : part.card.n_features]) * part.weights
             if total is None:
                 total = self.rest + 0.0 * predicted[:, :1]

@@ -130,6 +130,47 @@ def group_folds(groups: Sequence[str], fewest: int = 2) -> IntArray:
     return np.asarray(fold_ids, dtype=np.intp)
 
 
+def segment_folds(positions: Sequence[tuple[str, int]], n_folds: int, gap: int = 0) -> IntArray:
+    """Divide each run into as many contiguous segments as there are folds; the k-th of every run make fold k.
+
+    Raises DataError if a segment is left with fewer than three volumes.
+
+    Parameters
+    ----------
+    positions : sequence of (str, int)
+        Run of each volume, and where it lies in it.
+    gap : int
+        Volumes left out between two segments, half of them on either side: so that no two volumes in different folds
+        are nearer.
+
+    Returns
+    -------
+    fold_ids : ndarray of shape (n,), int
+        In 0 to ``n_folds`` - 1; -1 for what is left out.
+
+    Examples
+    --------
+    >>> segment_folds([("run", k) for k in range(12)], 2, gap=2).tolist()
+    [0, 0, 0, 0, 0, -1, -1, 1, 1, 1, 1, 1]
+    """
+    fold_ids = np.full(len(positions), -1, dtype=np.intp)
+    runs: dict[str, list[int]] = {}
+    for row in sorted(range(len(positions)), key=positions.__getitem__):
+        runs.setdefault(positions[row][0], []).append(row)
+    for run, rows in runs.items():
+        for fold, segment in enumerate(np.array_split(rows, n_folds)):
+            first = gap // 2 if fold else 0
+            last = len(segment) - (gap - gap // 2 if fold < n_folds - 1 else 0)
+            kept = segment[first:last]
+            if len(kept) < _FEWEST:
+                raise DataError(
+                    f"every segment needs at least {_FEWEST} volumes; got {len(kept)} in run {run} of {len(rows)} with "
+                    f"{n_folds} folds and a gap of {gap}; ask for fewer folds or a smaller gap"
+                )
+            fold_ids[kept] = fold
+    return fold_ids
+
+
 def given_folds(folds: Sequence[Any] | NDArray[Any], groups: Sequence[str] | None = None, fewest: int = 2) -> IntArray:
     """Give numbers to folds that were made elsewhere.
 

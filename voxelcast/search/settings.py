@@ -145,8 +145,11 @@ class FoldSettings:
         None: see `number`.
     nested : bool
     by : str
-        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``; ``"stimulus_2021"`` makes the folds
-        of the 2021 code, scikit-learn's ``RepeatedKFold(random_state=1)``.
+        ``"group"`` makes each group of stimuli (run, movie) a fold, whatever ``n``; ``"segment"`` divides each run of a
+        time series into ``n`` segments; ``"stimulus_2021"`` makes the folds of the 2021 code,
+        scikit-learn's ``RepeatedKFold(random_state=1)``.
+    gap : int
+        Volumes between two segments that are neither fitted nor judged.
     repeats : int
         Partitions into folds over which the whole search is done.
     unit : str
@@ -156,13 +159,18 @@ class FoldSettings:
 
     n: Annotated[int, Ge(2)] | None = None
     nested: bool = True
-    by: Literal["stimulus", "group", "stimulus_2021"] = "stimulus"
+    by: Literal["stimulus", "group", "segment", "stimulus_2021"] = "stimulus"
+    gap: Annotated[int, Ge(0)] = 0
     repeats: Annotated[int, Ge(1)] = 1
     unit: Literal["group", "stimulus"] = "group"
 
     def __post_init__(self) -> None:
-        if self.by == "group" and self.repeats > 1:
-            raise OptionError(f"repeats must be 1 where by is group, which leaves one partition; got {self.repeats}")
+        if self.by in ("group", "segment") and self.repeats > 1:
+            raise OptionError(
+                f"repeats must be 1 where by is {self.by}, which leaves one partition; got {self.repeats}"
+            )
+        if self.gap and self.by != "segment":
+            raise OptionError(f"gap goes with by segment; got {self.gap} and by {self.by}; set by=segment, or gap=0")
         if self.nested and self.n is not None and self.n < 3:
             raise OptionError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
 

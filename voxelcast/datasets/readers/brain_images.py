@@ -30,6 +30,7 @@ from voxelcast.core.errors import (
     MissingPackageError,
     ShapeError,
 )
+from voxelcast.datasets.design import read_numbers
 from voxelcast.datasets.readers.geometry import (
     LEFT,
     RIGHT,
@@ -40,10 +41,12 @@ from voxelcast.datasets.readers.geometry import (
 )
 from voxelcast.store.readers.arrays import open_npy
 from voxelcast.store.readers.guard import check_file, reading
+from voxelcast.store.readers.tables import read_table
 
 _CIFTI = (".dscalar.nii", ".dtseries.nii")
 SUFFIXES = (*(f"{suffix}.gz" for suffix in _CIFTI), *_CIFTI, ".func.gii", ".shape.gii", ".nii.gz", ".nii")
 
+TABLES = (".txt", ".csv", ".tsv")
 _KIND = "a brain image"
 _BLOCK_BYTES = 4 * 2**20
 _MOST_INFLATED = 1032  # times the size of a file: deflate shrinks no further
@@ -315,10 +318,15 @@ class JoinedHemispheres(BrainImage):
 
 
 class ArrayImage(BrainImage):
-    """A plain array (n_maps, n_voxels) in a .npy file, mapped into memory; a mask may have any shape."""
+    """A plain array (n_maps, n_voxels) in a .npy file, mapped into memory, or a table; a mask may have any shape."""
 
     def __init__(self, path: Path, what: str) -> None:
-        values = open_npy(path, what, mapped=True)
+        values: NDArray[Any]
+        if path.suffix in TABLES:
+            table = None if path.suffix == ".txt" else read_table(path, (), what)
+            values = read_numbers(path) if table is None else table.numbers(table.names)
+        else:
+            values = open_npy(path, what, mapped=True)
         if what == "mask":
             values = values.reshape(1, -1)
         if values.ndim != 2 or values.dtype.kind not in ("biuf" if what == "mask" else "iuf") or not values.size:
@@ -338,13 +346,13 @@ class ArrayImage(BrainImage):
 
 
 def open_brain_image(path: Path, what: str = "responses") -> BrainImage:
-    """Open a brain image or a .npy array; only its header is read, except of a GIFTI file.
+    """Open a brain image, a .npy array, or of responses a table; only its header is read, except of a GIFTI file.
 
     ``what`` it is: ``"responses"``, or ``"mask"`` or another word for an image of one map. Raises MissingFileError,
     DataError, ShapeError, AlignmentError, MissingPackageError if the file is missing, cannot be read, has another
     shape or contradicts itself, or nibabel is not installed.
     """
-    if path.suffix == ".npy":
+    if path.suffix == ".npy" or (what == "responses" and path.suffix in TABLES):
         return ArrayImage(path, what)
     image = load_image(path, what)
     nibabel = import_nibabel()

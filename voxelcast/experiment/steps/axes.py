@@ -38,8 +38,8 @@ _ROWS = 64  # stimuli that are projected at a time
 class AxesJob(Job):
     """Find the transform that takes a layer's features to its components, fitted to all training stimuli.
 
-    Its fields are those of `CompressJob`, whose result ``compressed`` is; the first ``n_train`` rows of the features
-    are the training stimuli.
+    Its fields are those of `CompressJob`, whose result ``compressed`` is; ``rows`` of the features, (n_train,), are the
+    training stimuli.
     """
 
     kind = "axes"
@@ -49,7 +49,7 @@ class AxesJob(Job):
     pool: Annotated[str, NO_EFFECT]
     pool_index: int | None
     shards: tuple[StepId, ...]
-    n_train: int
+    rows: IntArray
     compressed: StepId
     compression: CompressionSettings
     seed: int
@@ -68,13 +68,13 @@ class AxesJob(Job):
         """
         name = feature_name(self.layer, self.pool_index)
         matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
-        rows, arrays = np.arange(self.n_train), dict[str, Any]()
+        rows, arrays = self.rows, dict[str, Any]()
         facts: dict[str, Any] = {"n_times": None}
         if self.axis:
             weights, _ = temporal_axis(matrix, rows)
             arrays["time_weights"], facts["n_times"] = weights.astype(np.float64), len(weights)
             matrix = matrix.over_time(weights)
-        scores = context.read(self.compressed).array(scores_name(()))[: self.n_train]
+        scores = context.read(self.compressed).array(scores_name(()))[rows]
         how = self.compression
         kinds = {"pca": "axes", "none": "none", RandomProjection.name: "random"}
         facts |= {"kind": kinds[how.method], "n_features": matrix.shape[1], "n_components": scores.shape[1]}
@@ -96,8 +96,7 @@ class AxesJob(Job):
         card = LayerCard(input="", network=self.network, layer=self.layer, **plain)
         own = {name: array for name, array in arrays.items() if name != "time_weights"}
         layer = Layer.of("", card, own, Device())
-        starts = range(0, self.n_train, _ROWS)
-        parts = [layer.components(matrix.rows(start, min(start + _ROWS, self.n_train))) for start in starts]
+        parts = [layer.components(matrix.rows(start, start + _ROWS)) for start in range(0, len(self.rows), _ROWS)]
         train = np.concatenate(parts)
         return {"centre": train.mean(axis=0), "stretch": _gain(train)}
 

@@ -14,7 +14,7 @@ from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.extract import feature_name
 from voxelcast.features.compress import compress_folds
-from voxelcast.features.delays import delay
+from voxelcast.features.delays import Delayed
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.models.card import layer_key
@@ -39,7 +39,8 @@ class CompressJob(Job):
     """Compress a layer.
 
     ``pool`` is empty unless there are several, of whose files ``pool_index`` says which to read. ``shards`` extracted
-    the layer; ``fold_ids`` has the shape (n_train,); ``seed`` counts only where the method leaves something to chance;
+    the layer; ``fold_ids`` has the shape (n_train,), -1 for what no fold holds;
+    ``seed`` counts only where the method leaves something to chance;
     ``axis``: whether time steps are weighed by their first principal axis first (pool ``pc1``).
     """
 
@@ -65,7 +66,7 @@ class CompressJob(Job):
         """Write ``scores[_i[_j]]`` (n_stimuli, n_components) for each set of excluded folds, and ``facts``."""
         name = feature_name(self.layer, self.pool_index)
         matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
-        subsets = [np.flatnonzero(~np.isin(self.fold_ids, left_out)) for left_out in self.excluded]
+        subsets = [np.flatnonzero(~np.isin(self.fold_ids, (-1, *left_out))) for left_out in self.excluded]
         shown = " ".join(filter(None, (self.network, self.layer, self.pool)))
         compressed = compress_folds(matrix, subsets, self.compression, seed=self.seed, axis=self.axis, layer=shown)
         facts: dict[str, object] = {}
@@ -91,7 +92,7 @@ class CompressedSpace:
     fitted_in_folds: bool
     read: Callable[[tuple[int, ...]], FloatArray]
     pool: str = ""
-    delayed_rows: IntArray | None = None
+    delayed: Delayed | None = None
 
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return features of all stimuli, ndarray of shape (n_train + n_test, n_components).
@@ -99,14 +100,15 @@ class CompressedSpace:
         Of time series each component at all delays, (n_train + n_test, n_components * n_delays).
         """
         scores = self.read(excluded if self.fitted_in_folds else ())
-        return scores if self.delayed_rows is None else delay(scores, self.delayed_rows)
+        return scores if self.delayed is None else self.delayed.of(scores)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CompressedLayer:
     """A layer's compressed features: the step that has them, and what they are called in the results.
 
-    ``pool`` is empty unless the experiment has several and the layer was pooled.
+    ``pool`` is empty unless the experiment has several and the layer was pooled; ``delayed`` says which moments of a
+    time series count for each volume, None where it is no time series, or they were counted before.
     """
 
     step: StepId
@@ -115,15 +117,16 @@ class CompressedLayer:
     layer: str
     pool: str
     fitted_in_folds: bool
+    delayed: Delayed | None = None
 
-    def open(self, context: StepContext, delayed_rows: IntArray | None = None) -> CompressedSpace:
+    def open(self, context: StepContext) -> CompressedSpace:
         """Return the features."""
         compressed = context.read(self.step)
 
         def read(excluded: tuple[int, ...]) -> FloatArray:
             return compressed.array(scores_name(excluded))
 
-        return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, delayed_rows)
+        return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, self.delayed)
 
 
 def layer_keys(layers: Sequence[CompressedLayer]) -> dict[tuple[str, str, str], str]:

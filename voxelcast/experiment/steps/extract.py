@@ -18,6 +18,9 @@ from voxelcast.datasets.registry import open_once
 from voxelcast.datasets.settings import DatasetSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
+from voxelcast.experiment.own_features import OwnSource, read_own
+from voxelcast.features.delays import Response
+from voxelcast.features.own import Timeline
 from voxelcast.models.shards import divide
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
@@ -189,9 +192,7 @@ class TableJob(Job):
         source = open_once(self.dataset)
         for table in self.tables:
             writer.array(feature_name(table.name), _table(source, table.name)[self.rows])
-        writer.json(
-            "stimuli", [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in self.ids]
-        )
+        writer.json("stimuli", _unbroken(self.ids))
 
 
 def table_steps(
@@ -214,6 +215,71 @@ def table_steps(
         job = TableJob(settings, own, number, hashed, tuple(ids[k] for k in shard))
         steps.append(Step(job, size=len(shard)))
     return steps
+
+
+@dataclass(frozen=True, eq=False)
+class OwnSources:
+    """Where features of the user's own are read: sources by name, and ``ids``, all stimuli in the dataset's order.
+
+    ``convolved`` are those that a response is taken of at their own times.
+    """
+
+    sources: Mapping[str, OwnSource]
+    timeline: Timeline | None
+    convolved: Mapping[str, Response]
+    ids: tuple[str, ...]
+
+    def read(self, name: str) -> FloatArray:
+        """Read features, (n_stimuli, n_features), of all stimuli."""
+        return read_own(self.sources[name], name, self.ids, self.timeline, self.convolved.get(name))
+
+
+@dataclass(frozen=True, eq=False)
+class OwnFeaturesJob(Job):
+    """Write features of the user's own, as if a network's layers had been extracted; of some ``rows``, of ``ids``."""
+
+    kind = "extract"
+    version = 1
+    sources: Annotated[OwnSources, NO_EFFECT]
+    rows: Annotated[IntArray, NO_EFFECT]
+    number: Annotated[int, NO_EFFECT]
+    tables: tuple[FeatureTable, ...]
+    ids: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What stands for a network's name, and the number of the shard."""
+        return f"features-{self.number:04d}"
+
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write the features of each source, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
+        for table in self.tables:
+            values = self.sources.read(table.name)[self.rows]
+            if content_key(content(values)) != table.hash:
+                raise DataError(f"features {table.name} changed while the experiment ran; run it again")
+            writer.array(feature_name(table.name), values)
+        writer.json("stimuli", _unbroken(self.ids))
+
+
+def own_steps(
+    sources: OwnSources,
+    values: Mapping[str, FloatArray],
+    stimuli: Sequence[Stimulus],
+    rows: IntArray,
+    known: Shards = (),
+    first: int = 0,
+) -> list[Step]:
+    """Make the steps that write features of the user's own, which were read to check them, as `table_steps`."""
+    ids, steps = [one.stimulus_id for one in stimuli], []
+    for number, shard in enumerate(divide(ids, known), first):
+        own = rows[shard]
+        hashed = tuple(FeatureTable(name, content_key(content(array[own]))) for name, array in values.items())
+        steps.append(Step(OwnFeaturesJob(sources, own, number, hashed, tuple(ids[k] for k in shard)), size=len(shard)))
+    return steps
+
+
+def _unbroken(ids: Sequence[str]) -> list[dict[str, object]]:
+    return [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in ids]
 
 
 def _table(dataset: Dataset, table: str) -> FloatArray:
@@ -249,8 +315,8 @@ class Readable:
     """The stimuli that could be read, once extraction is over.
 
     ``train_rows`` and ``test_rows`` are their indices among the dataset's training and held-out stimuli, int;
-    ``delayed_rows``, int (n_train + n_test, n_delays), the rows of the compressed features that delays reach, None
-    where stimuli are no volumes; ``broken`` the ids of the others, and why they could not be read.
+    ``series``: whether they are volumes of a time series; ``broken`` the ids of the others, and why they could not be
+    read.
     """
 
     train_ids: tuple[str, ...]
@@ -259,11 +325,10 @@ class Readable:
     test_rows: IntArray
     groups: tuple[str, ...] | None
     test_groups: tuple[str, ...] | None
-    delayed_rows: IntArray | None
+    series: bool
     broken: Annotated[Mapping[str, str], NO_EFFECT]
 
     @property
     def fitted(self) -> Readable:
         """The training stimuli alone."""
-        rows = None if self.delayed_rows is None else self.delayed_rows[: len(self.train_ids)]
-        return replace(self, test_ids=(), test_rows=self.test_rows[:0], test_groups=None, delayed_rows=rows)
+        return replace(self, test_ids=(), test_rows=self.test_rows[:0], test_groups=None)

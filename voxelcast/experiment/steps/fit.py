@@ -166,18 +166,18 @@ class FitJob(PairJob):
         if self._is_series:
             return []
         folded, n = self.partitions[0], len(train)
-        spaces = (layer.open(context, None).scores()[:n] for layer in folded.layers if layer.network != JOINED)
+        spaces = (layer.open(context).scores()[:n] for layer in folded.layers if layer.network != JOINED)
         return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
 
     @property
     def _is_series(self) -> bool:
         """Whether groups are runs of a time series."""
-        return self.stimuli.delayed_rows is not None
+        return self.stimuli.series
 
     @property
     def _n_delays(self) -> int:
-        rows = self.stimuli.delayed_rows
-        return 1 if rows is None else rows.shape[1]
+        delayed = self.partitions[0].layers[0].delayed  # a joint search has the same for all
+        return 1 if delayed is None else delayed.n_taken
 
     def _searched(self, train: FloatArray, number: int, around: PairContext, context: StepContext) -> PairResult:
         """Search with one partition into folds."""
@@ -188,7 +188,7 @@ class FitJob(PairJob):
         with open_log(scratch) if self.settings.search.method != "exact" else nullcontext() as log:
             return search_pair(
                 train,
-                [layer.open(context, self.stimuli.delayed_rows) for layer in folded.layers],
+                [layer.open(context) for layer in folded.layers],
                 [get_encoder(name, seed, budget) for name in self.encoders],
                 folded.fold_ids,
                 self.settings,

@@ -63,10 +63,7 @@ class PartitionJob(PairJob):
         Y, valid = valid_responses(responses, self.stimuli.train_rows)
         partitions = []
         for folded in self.partitions:
-            groups = {
-                group.name: [layer.open(context, self.stimuli.delayed_rows) for layer in group.layers]
-                for group in folded.groups
-            }
+            groups = {group.name: [layer.open(context) for layer in group.layers] for group in folded.groups}
             partitions.append((groups, folded.fold_ids))
         parts = divide_variance(Y, partitions, self.draws, self.interval, self.seed, self.stimuli.groups)
         ceiling = responses.arrays("ceilings").get("noise_ceiling_r2", np.full(len(valid), np.nan))[valid]

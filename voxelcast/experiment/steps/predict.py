@@ -13,6 +13,7 @@ from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.responses import PairJob, spread
+from voxelcast.features.delays import Delayed
 from voxelcast.models.card import PartCard
 from voxelcast.models.device import Device
 from voxelcast.models.encoder import project
@@ -33,13 +34,13 @@ class Together:
         The steps that have their components: of each shard one for every network.
     positions : ndarray of int, shape (n,)
         Their places among the held-out stimuli.
-    delayed_rows : ndarray of int, shape (n, n_delays), or None
-        Of time series, the rows of the shards' components that their delays reach; else they are all rows.
+    delayed : tuple of (str, Delayed)
+        Of time series, by the layers' keys, which moments count, rows of the shards' components; else these are all.
     """
 
     shards: tuple[tuple[StepId, ...], ...]
     positions: IntArray
-    delayed_rows: IntArray | None
+    delayed: tuple[tuple[str, Delayed], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,9 +107,10 @@ class PredictJob(PairJob):
         predictions: FloatArray = np.empty((len(self.stimuli.ids), model.n_voxels))
         with device.alone():
             for some in self.together:
-                components = {key: device.put(values) for key, values in _components(some, context).items()}
-                components |= project(joined, {}, components)
-                predictions[some.positions] = model.respond(components, some.delayed_rows)
+                found = _components(some, context)
+                found = {key: delayed.of(found[key]) for key, delayed in some.delayed} or found
+                components = project(joined, {}, {key: device.put(values) for key, values in found.items()})
+                predictions[some.positions] = model.respond(components)
         return predictions
 
 
