@@ -231,7 +231,7 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     plan = Plan(parse_config(plain, "keys"), store)
     config = plan.config
     responses, extracted = plan.responses_steps(), plan.extract_steps()
-    for step in (step for steps in extracted.values() for step in steps):
+    for step in (step for of_network in extracted.values() for step in of_network.steps):
         job: Any = step.job
         ids = [one.stimulus_id for one in job.stimuli] if isinstance(job, ExtractJob) else job.ids
         if not store.is_done(step.step_id):
@@ -247,7 +247,7 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     fits = plan.fit_steps(responses, readable, by_subject)
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
-        "extract": [step for steps in extracted.values() for step in steps],
+        "extract": [step for of_network in extracted.values() for step in of_network.steps],
         "compress": [step for _, steps in folded for step in steps],
         "join": joins,
         "fit": list(fits.values()),
