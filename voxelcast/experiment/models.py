@@ -115,6 +115,11 @@ def _files(card: Card) -> list[FileCard]:
     return [*of_layers, *(pair.file for pair in card.pairs)]
 
 
+def remove_models(output: Path) -> None:
+    """Remove the models that an earlier run left, by their card; files that it does not name stay."""
+    _remove(output / FOLDER, _earlier(output / FOLDER), ())
+
+
 def _remove(folder: Path, earlier: Card | None, kept: Sequence[str]) -> None:
     """Remove the files of an earlier card that the new one has not; without a new one, the card as well."""
     for one in [] if earlier is None else _files(earlier):
@@ -197,7 +202,8 @@ def _about(finished: Finished) -> dict[str, Any]:
     """Return what a reader of the card wants to know: data, how models were chosen, notes, versions."""
     plan, config = finished.plan, finished.plan.config
     facts = plan.dataset.facts
-    provenance = collect_provenance()
+    told = collect_provenance()
+    provenance = {name: told[name] for name in ("voxelcast", "git", "python", "packages")}  # and nothing of a machine
     return {
         "dataset": {name: getattr(facts, name) for name in ("title", "licence", "citation", "unit")},
         "n_train": len(finished.readable.train_ids),

@@ -31,8 +31,10 @@ from voxelcast.experiment.steps.compress import (
 from voxelcast.experiment.steps.control import ControlJob
 from voxelcast.experiment.steps.extract import (
     Extracted,
+    ExtractJob,
     Readable,
     Shards,
+    TableJob,
     extract_steps,
     feature_name,
     load,
@@ -295,9 +297,12 @@ class Plan:
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         broken_of: dict[str, dict[str, str]] = {}
         for shown, of_network in extracted.items():
-            records = {one["stimulus_id"]: one["broken"] for step in of_network.steps for one in self._records(step)}
-            there = [i for i in ids if i in records] + [i for i in records if i not in set(ids)]
-            check_same_stimuli(f"features of {shown}", there, "the stimuli", ids)
+            found = [one for step in of_network.steps for one in self._records(step)]
+            records = {one["stimulus_id"]: one["broken"] for one in found}
+            wanted = [
+                i for step in of_network.steps if isinstance(step.job, ExtractJob | TableJob) for i in step.job.ids
+            ]
+            check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in found], "the stimuli", wanted)
             broken_of[shown] = {i: records[i] for i in ids if records[i]}
         first, broken = next(iter(broken_of.items()))
         for shown, others in broken_of.items():
@@ -312,8 +317,8 @@ class Plan:
         delayed = None
         if self.dataset.series is not None:
             kept = self._readable_ids(self._compressed(next(iter(extracted.values()))))
-            wanted = (*train_ids, *(test_ids if self.config.unsaved else ()))
-            delayed = delayed_rows(kept, wanted, self.dataset.series, self.config.delays)
+            predicted = test_ids if self.config.unsaved else ()
+            delayed = delayed_rows(kept, (*train_ids, *predicted), self.dataset.series, self.config.delays)
         rows = np.array(train, dtype=int), np.array(test, dtype=int)
         groups = self.units_of(train_ids), self.units_of(test_ids)
         return Readable(train_ids, test_ids, *rows, *groups, delayed, broken)

@@ -12,6 +12,7 @@ from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.experiment.finished import Finished
+from voxelcast.experiment.models import remove_models
 from voxelcast.experiment.plan import Plan
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
@@ -245,6 +246,7 @@ def remove_all_results(plan: Plan, output: Path) -> None:
     _remove_submission(plan, output)
     remove_pairs(output, plan.pairs)
     remove_tables(output)
+    remove_models(output)
 
 
 def _remove_submission(plan: Plan, output: Path) -> None:

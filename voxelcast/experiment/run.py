@@ -260,7 +260,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         whole: dict[str, Any] = json.loads(json.dumps(parse_config(found, str(path)).results_config()))
     except VoxelcastError:  # of a version with other settings: what differs is said all the same
-        return {name: value for name, value in found.items() if name != "compute"}
+        return {name: value for name, value in found.items() if name not in ("compute", "models")}
     return whole
 
 
