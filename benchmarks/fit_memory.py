@@ -27,6 +27,7 @@ from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, excluded_folds
 from voxelcast.experiment.steps.extract import Readable, feature_name
 from voxelcast.experiment.steps.fit import FitJob
+from voxelcast.experiment.steps.responses import TrainingResponses
 from voxelcast.features.cost import compress_bytes
 from voxelcast.features.delays import delayed_rows
 from voxelcast.features.settings import CompressionSettings
@@ -271,7 +272,7 @@ def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, rows: In
     return FitJob(
         subject="sub-01",
         roi="all",
-        responses=responses,
+        responses=TrainingResponses(responses, responses.key),
         sharers=(),
         experts=(),
         atlases=(),

@@ -35,7 +35,7 @@ def test_a_searched_encoder_is_nested_and_its_model_is_stored_as_arrays(images: 
     assert row["score_from"] == "nested_cv"
     assert float(row["score"]) > 0.3
     assert len(read_table(output / "search.csv")) == 1
-    assert {"weights_0", "biases_0", "y_scale"} < set(_model(output))
+    assert {"0.weights_0", "0.biases_0", "0.y_scale"} < set(_model(output))
 
 
 def test_banded_ridge_over_layers_is_told_by_layer(images: Path, tmp_path: Path) -> None:

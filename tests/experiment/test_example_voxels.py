@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.experiment.results import voxels_at_quantiles, write_example_voxels
-from voxelcast.experiment.steps.extract import Readable
-from voxelcast.store.result import ResultWriter, StepResult
+from tests.experiment.miniature import run, settings
+from tests.models.helpers import held_out
+from voxelcast.core.arrays import FloatArray
+from voxelcast.experiment.results import example_voxels, voxels_at_quantiles
+from voxelcast.results.read import read_results
+from voxelcast.scoring.correlation import cross_validated_r
 
 
 @pytest.mark.parametrize(
@@ -28,37 +30,31 @@ def test_best_upper_quartile_and_median(scores: list[float], voxels: list[int], 
     assert [array.tolist() for array in found] == [voxels, quantiles]
 
 
-def _readable(train_rows: IntArray, test_rows: IntArray) -> Readable:
-    train, test = (tuple(str(row) for row in rows) for rows in (train_rows, test_rows))
-    return Readable(train, test, train_rows, test_rows, None, None, None, {})
+def test_responses_are_those_of_the_voxels() -> None:
+    rng = np.random.default_rng(0)
+    measured, predicted = rng.normal(size=(4, 5)), rng.normal(size=(4, 5))
+    scores: FloatArray = np.array([0.1, 0.4, 0.2, 0.3, 0.0])
+    found = example_voxels(scores, measured, predicted)
+    assert found["voxel"].tolist() == [1, 3, 2]
+    np.testing.assert_array_equal(found["score"], scores[[1, 3, 2]])
+    np.testing.assert_array_equal(found["measured"], measured[:, [1, 3, 2]])
+    np.testing.assert_array_equal(found["predicted"], predicted[:, [1, 3, 2]])
+
+
+def test_no_score_no_example() -> None:
+    assert example_voxels(np.full(3, np.nan), np.zeros((2, 3)), np.zeros((2, 3))) == {}
 
 
 @pytest.mark.parametrize("nested", [True, False])
-def test_rows_are_those_of_the_score(tmp_path: Path, nested: bool) -> None:
-    rng = np.random.default_rng(0)
-    train, test = rng.normal(size=(6, 5)), rng.normal(size=(5, 5))
-    readable = _readable(np.array([0, 1, 3, 5]), np.array([0, 2, 4]))
-    out_of_fold, predictions = rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
-    scores: FloatArray = np.array([0.1, 0.4, 0.2, 0.3, 0.0])
-    writer = ResultWriter(tmp_path / "result.npz")
-    for name, array in (("train", train), ("test", test), ("out_of_fold", out_of_fold), ("predictions", predictions)):
-        writer.array(name, array)
-    writer.array("voxels/pearson_r" if nested else "voxels/held_out_r", scores)
-    writer.close()
-    result = StepResult(tmp_path / "result.npz")
-    write_example_voxels(tmp_path / "example.npz", result, result, readable)
-    with np.load(tmp_path / "example.npz") as found:
-        assert found["voxel"].tolist() == [1, 3, 2]
-        np.testing.assert_array_equal(found["score"], scores[[1, 3, 2]])
-        measured = train[[0, 1, 3, 5]] if nested else test[[0, 2, 4]]
-        np.testing.assert_array_equal(found["measured"], measured[:, [1, 3, 2]])
-        np.testing.assert_array_equal(found["predicted"], (out_of_fold if nested else predictions)[:, [1, 3, 2]])
-
-
-def test_no_score_no_file(tmp_path: Path) -> None:
-    writer = ResultWriter(tmp_path / "result.npz")
-    writer.array("voxels/noise_ceiling_r", np.ones(3))
-    writer.close()
-    result = StepResult(tmp_path / "result.npz")
-    write_example_voxels(tmp_path / "example.npz", result, result, _readable(np.arange(2), np.arange(0)))
-    assert not (tmp_path / "example.npz").exists()
+def test_stimuli_are_those_of_the_score(images: Path, tmp_path: Path, in_process: None, nested: bool) -> None:
+    held_out(images)
+    run(settings(images, encoders=["ridge"], folds={"n": 4, "nested": nested}), tmp_path / "out")
+    (of_pair,) = read_results(tmp_path / "out").examples.values()
+    predictions = np.load(tmp_path / "out" / "predictions" / "ann_all.npy")
+    voxels = of_pair["voxel"].astype(int)
+    assert of_pair["predicted"].shape == ((36, 3) if nested else (12, 3))
+    if nested:
+        return
+    np.testing.assert_array_equal(of_pair["predicted"], predictions[:, voxels])
+    scored = cross_validated_r(of_pair["measured"], of_pair["predicted"], np.zeros(12, dtype=int))
+    np.testing.assert_allclose(of_pair["score"], scored, atol=1e-12)

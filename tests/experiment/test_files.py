@@ -10,6 +10,7 @@ import pytest
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.experiment.plan import TOGETHER
 from voxelcast.results.read import read_results
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -41,10 +42,15 @@ def test_they_are_few(tmp_path: Path) -> None:
     run(settings(root, encoders=["ridge"]), tmp_path / "out")
     files = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()]
     steps = [path for path in files if path.parts[0] == "steps"]
-    assert len(steps) == 2 * (3 + 2 + 2 + 3)  # responses, shards of 32 stimuli, layers, fits
-    of_pairs = [path for path in files if len(path.parts) == 2]
+    assert len(steps) == 2 * (3 + 2 + 2 + 3 + 1)  # responses, shards of 32 stimuli, layers, fits, axes
+    models = [path for path in files if path.parts[0] == "models"]
+    assert len(models) == 3 + 2 + 1  # subjects, card and README, the layer that all weigh
+    of_pairs = [path for path in files if len(path.parts) == 2 and path not in models]
     others = [path for path in files if len(path.parts) == 1]
-    assert len(of_pairs) + len(others) + len(steps) == len(files)
-    assert len(of_pairs) == 3 * 5
-    submission = 3
-    assert 90 * (2 + 2 + 5) + 25 * 2 + -(-1102 // 32) * 2 + len(others) + submission < 1000
+    assert len(of_pairs) + len(others) + len(steps) + len(models) == len(files)
+    assert len(of_pairs) == 3 * 4
+    submission, shards = 3, [-(-1000 // 32), -(-102 // 32)]
+    of_models = 10 + 2 + 25 + 2 * -(-25 // TOGETHER)
+    held_out = 2 * (10 + -(-shards[1] // TOGETHER))
+    everything = 90 * (2 + 2 + 4) + 25 * 2 + sum(shards) * 2 + of_models + held_out + len(others) + submission
+    assert everything < 1000

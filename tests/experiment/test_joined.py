@@ -54,8 +54,7 @@ def test_all_layers_joined_are_one_row_more(images: Path, tmp_path: Path, change
     tried = {(line["network"], line["weights"], line["layer"]) for line in read_table(out / "search.csv")}
     assert ("joined", "none", "all layers") in tried
     (fit,) = (out / "steps" / "fit").rglob("result.npz")
-    names = [array[0] for name, array in StepResult(fit).arrays("model").items() if name.endswith("_model")]
-    assert "joined" in names
+    assert "joined-all-layers" in {part["layer"] for part in StepResult(fit).json("parts")}
     assert "together with a model on all of them joined" in (out / "notes.json").read_text()
 
 
@@ -74,7 +73,7 @@ def test_the_store_is_shared_with_the_run_without(images: Path, tmp_path: Path) 
     plain = settings(images, ensemble={"method": "stacking"}, encoders=["ridge"], significance={"permutations": 0})
     run(plain, tmp_path / "plain", store=store)
     summary = run(settings(images, **JOINED), tmp_path / "joined", store=store)
-    assert summary.steps_run == 2  # join and fit
+    assert summary.steps_run == 3  # join, its axes, and fit
     again = run(settings(images, **JOINED), tmp_path / "again", store=tmp_path / "other")
     assert again.mean_score == summary.mean_score
     for name in ("predictions", "weights"):
@@ -100,7 +99,6 @@ def test_the_estimate_counts_it(images: Path, tmp_path: Path) -> None:
         ({"ensemble": {"joined": True}}, "joined needs method stacking or average, got method none"),
         ({"ensemble": {"method": "banded_ridge", "joined": True}}, "got method banded_ridge; set joined=false"),
         (JOINED | {"search": {"method": "random", "joint": True}}, "ensemble.joined must be false with search.joint"),
-        (JOINED | {"delays": [0]}, "ensemble.joined must be false with delays"),
         ({"networks": [{"name": ENERGY, "layers": ["colour"], "label": "joined"}]}, "give another label"),
     ],
 )

@@ -73,6 +73,7 @@ WITHOUT_EFFECT = {
     "compute.device": "where work runs",
     "compute.workers": "where work runs",
     "compute.gpus": "where work runs",
+    "models": "whose models are saved beside the results",
 }
 ADDING_STEPS = {"control", "shuffles"}
 """Settings that count by the steps that they add, and change none."""
@@ -244,7 +245,7 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     plan = Plan(parse_config(plain, "keys"), store)
     config = plan.config
     responses, extracted = plan.responses_steps(), plan.extract_steps()
-    for step in (step for steps in extracted.values() for step in steps):
+    for step in (step for of_network in extracted.values() for step in of_network.steps):
         job: Any = step.job
         ids = [one.stimulus_id for one in job.stimuli] if isinstance(job, ExtractJob) else job.ids
         if not store.is_done(step.step_id):
@@ -257,15 +258,20 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
         joins = [plan.join_step(one) for one in layers]
         layers = [add_joined(one, step) for one, step in zip(layers, joins, strict=True)]
     by_subject = dict.fromkeys(plan.dataset.subjects, layers)
-    fits = plan.fit_steps(responses, readable, by_subject)
+    for step in responses.values():
+        if not store.is_done(step.step_id):
+            with store.writing(step.step_id) as writer:
+                writer.json("facts", {"training": step.step_id.key})
+    given = plan.training_responses(responses)
+    fits = plan.fit_steps(given, readable, by_subject)
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
-        "extract": [step for steps in extracted.values() for step in steps],
+        "extract": [step for of_network in extracted.values() for step in of_network.steps],
         "compress": [step for _, steps in folded for step in steps],
         "join": joins,
         "fit": list(fits.values()),
         "control": [step for steps in plan.control_steps(fits).values() for step in steps],
-        "partition": list(plan.partition_steps(responses, readable, by_subject).values()),
+        "partition": list(plan.partition_steps(given, readable, by_subject).values()),
     }
     return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}
 

@@ -75,7 +75,8 @@ def test_a_files_content_counts_and_not_its_name(root: Path, tmp_path: Path) -> 
     def key(file: Path, name: str = "noise") -> str:
         plain = settings(root, networks=[], features={name: str(file)}, compress={"method": "none"})
         plan = Plan(parse_config(plain, "test"), StepStore(tmp_path / "steps"))
-        ((step,),) = plan.extract_steps().values()
+        (extracted,) = plan.extract_steps().values()
+        step = extracted.train[0]
         return step.step_id.key
 
     text = (root / "noise.csv").read_text()

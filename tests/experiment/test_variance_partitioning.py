@@ -22,6 +22,7 @@ from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.compress import CompressedLayer
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
+from voxelcast.experiment.steps.responses import TrainingResponses
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
 from voxelcast.scoring.intervals import Judged
@@ -56,7 +57,11 @@ def divide(
     ids = tuple(f"s{row}" for row in range(n))
     readable = Readable(ids, (), np.arange(n), np.arange(0), None, None, None, {})
     folded = FoldedGroups(np.arange(n) % n_folds, tuple(stored))
-    step = Step(PartitionJob("ann", "all", prepared, readable, (folded,), draws, IntervalSettings(), seed=0))
+    step = Step(
+        PartitionJob(
+            "ann", "all", TrainingResponses(prepared, "0"), readable, (folded,), draws, IntervalSettings(), seed=0
+        )
+    )
     step.run(store)
     return {(row["kind"], row["part"]): row for row in store.read(step.step_id).json("parts")}
 

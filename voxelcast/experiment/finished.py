@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from voxelcast.experiment.steps.extract import Readable
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.store.result import StepResult
+from voxelcast.store.steps import StepId
 
 _NUMBERS = re.compile(r"[\d.]+|\(.*?\)")
 _NAMED = 3  # in one line; scores.csv has them all
@@ -63,17 +64,17 @@ class Finished:
     def scores(self, pair: Pair) -> dict[str, Any]:
         """Return the row of scores of a pair, held-out ones too."""
         row: dict[str, Any] = self.read(self.fits[pair]).json("scores")
-        return row | (self.read(self.predicts[pair]).json("scores") if pair in self.predicts else {})
+        return row | (self.read(self.predicts[pair]).json(f"{pair[1]}/scores") if pair in self.predicts else {})
 
     def voxels(self, pair: Pair) -> dict[str, FloatArray]:
         """Return the values of each voxel of a pair, held-out ones too."""
         found = self.read(self.fits[pair]).arrays("voxels")
-        return found | (self.read(self.predicts[pair]).arrays("voxels") if pair in self.predicts else {})
+        return found | (self.read(self.predicts[pair]).arrays(f"{pair[1]}/voxels") if pair in self.predicts else {})
 
     def predictions(self, pair: Pair) -> FloatArray:
         """Return the predictions of the held-out stimuli, (n_test, n_voxels)."""
         if pair in self.predicts:
-            return self.read(self.predicts[pair]).array("predictions")
+            return self.read(self.predicts[pair]).array(f"{pair[1]}/predictions")
         return np.empty((0, self.read(self.fits[pair]).array("layer_weights").shape[1]))
 
     def notes(self) -> list[str]:
@@ -184,10 +185,19 @@ def find_missing(
         needed = [responses[other].step_id for other in (pair, *plan.relied_on(pair))]
         own = [steps[pair].step_id for steps in (fits, predicts) if pair in steps]
         cause = next((failed[step] for step in (*needed, *own) if step in failed), None)
+        unscored = _unscored(plan, predicts, failed, pair) if cause is None and pair in predicts else ""
+        if unscored:
+            missing[pair] = Missing(" ".join(unscored.split()), None)
         if cause is not None:
             what = f"responses of {cause.step_id.name} failed: " if cause.step_id in needed else ""
             missing[pair] = Missing(" ".join(f"{what}{cause.reason}".split()), cause.log)
     return missing
+
+
+def _unscored(plan: Plan, predicts: Mapping[Pair, Step], failed: Collection[StepId], pair: Pair) -> str:
+    """Return why the predictions of a pair could not be made or scored; empty where they were."""
+    step = predicts[pair].step_id
+    return "" if step in failed else str(plan.store.read(step).json(f"{pair[1]}/scores").get("failed", ""))
 
 
 def missing_note(missing: Mapping[Pair, Missing], n_pairs: int) -> str:

@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 import voxelcast
 from voxelcast.core.errors import DataError, UnsafeFileError, VoxelcastError
+from voxelcast.core.settings import content
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.extract import Shards
-from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, PartCard, read_card
+from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, read_card
 from voxelcast.models.network_input import network_facts
 from voxelcast.models.readme import write_readme
 from voxelcast.models.tensors import checked_file, file_sha256, write_tensors
-from voxelcast.results.schema import Pair, pair_name
+from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
+from voxelcast.store.keys import content_key
 from voxelcast.store.provenance import collect_provenance
 
 FOLDER: Final = "models"
@@ -61,7 +63,11 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
     weighed = [layer for layer in finished.kept if layer.key in used]
     inputs, input_of = _inputs(finished, weighed)
     layers = {layer.key: _write_layer(layer, input_of, finished, writer) for layer in weighed}
-    written = [_write_pair(pair, rows[pair], finished, writer) for pair in pairs]
+    written = [
+        card
+        for subject in dict.fromkeys(s for s, _ in pairs)
+        for card in _write_subject(subject, [roi for s, roi in pairs if s == subject], rows, finished, writer)
+    ]
     timeline = finished.plan.timeline
     card = Card(
         format=FORMAT,
@@ -108,6 +114,11 @@ def _files(card: Card) -> list[FileCard]:
     return [*of_layers, *(pair.file for pair in card.pairs)]
 
 
+def remove_models(output: Path) -> None:
+    """Remove the models that an earlier run left, by their card; files that it does not name stay."""
+    _remove(output / FOLDER, _earlier(output / FOLDER), ())
+
+
 def _remove(folder: Path, earlier: Card | None, kept: Sequence[str]) -> None:
     """Remove the files of an earlier card that the new one has not; without a new one, the card as well."""
     for one in [] if earlier is None else _files(earlier):
@@ -136,7 +147,7 @@ def _inputs(finished: Finished, layers: Sequence[KeptLayer]) -> tuple[dict[str, 
 
 
 def _write_layer(layer: KeptLayer, input_of: Mapping[str, str], finished: Finished, writer: _Writer) -> LayerCard:
-    arrays = finished.plan.store.read(layer.axes).arrays("layer")
+    arrays = layer.arrays(finished.plan.store)
     file = writer.write(f"layers/{layer.key}.safetensors", layer.axes.key, arrays) if arrays else None
     plan, delays = finished.plan, None
     if plan.timeline and not layer.members:
@@ -144,24 +155,33 @@ def _write_layer(layer: KeptLayer, input_of: Mapping[str, str], finished: Finish
     return layer.card(plan.store, input=input_of.get(layer.network, ""), delays=delays, file=file)
 
 
-def _write_pair(pair: Pair, row: Mapping[str, Any], finished: Finished, writer: _Writer) -> PairCard:
-    step, responses = finished.fits[pair], finished.read(finished.responses[pair]).json("facts")
-    fit = finished.read(step)
-    where, places = _places(finished.plan.dataset.voxel_indices(*pair))
-    arrays = fit.arrays("model") | places
-    parts = tuple(PartCard(**part) for part in fit.json("parts"))
-    file = writer.write(f"{pair_name(*pair)}.safetensors", step.step_id.key, arrays)
-    return PairCard(
-        subject=pair[0],
-        roi=pair[1],
-        n_voxels=len(arrays["valid"]),
-        n_valid=int(arrays["valid"].sum()),
-        unit=responses["unit"],
-        parts=parts,
-        where=where,
-        scores={name: value for name, value in row.items() if name not in ("subject", "roi", "nested_choices")},
-        file=file,
-    )
+def _write_subject(
+    subject: str, rois: Sequence[str], rows: Mapping[Pair, Mapping[str, Any]], finished: Finished, writer: _Writer
+) -> list[PairCard]:
+    """Write one file with the models of a subject's ROIs: a file for each would be too many."""
+    arrays, cards, keys = dict[str, NDArray[Any]](), [], []
+    for roi in rois:
+        pair = subject, roi
+        step, fit = finished.fits[pair], finished.read(finished.fits[pair])
+        where, places = _places(finished.plan.dataset.voxel_indices(*pair))
+        of_roi = fit.arrays("model") | places
+        arrays |= {f"{roi}/{name}": array for name, array in of_roi.items()}
+        keys.append([roi, step.step_id.key, [content(array) for array in places.values()]])
+        told = {name: value for name, value in rows[pair].items() if name not in ("subject", "roi", "nested_choices")}
+        cards.append(
+            {
+                "subject": subject,
+                "roi": roi,
+                "n_voxels": len(of_roi["valid"]),
+                "n_valid": int(of_roi["valid"].sum()),
+                "unit": finished.read(finished.responses[pair]).json("facts")["unit"],
+                "parts": fit.json("parts"),
+                "where": where,
+                "scores": told,
+            }
+        )
+    file = writer.write(f"{subject}.safetensors", content_key(keys), arrays)
+    return [PairCard.model_validate(card | {"file": file}) for card in cards]
 
 
 def _places(indices: VoxelIndices | VertexIndices | None) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
@@ -184,7 +204,8 @@ def _about(finished: Finished) -> dict[str, Any]:
     """Return what a reader of the card wants to know: data, how models were chosen, notes, versions."""
     plan, config = finished.plan, finished.plan.config
     facts = plan.dataset.facts
-    provenance = collect_provenance()
+    told = collect_provenance()
+    provenance = {name: told[name] for name in ("voxelcast", "git", "python", "packages")}  # and nothing of a machine
     return {
         "dataset": {name: getattr(facts, name) for name in ("title", "licence", "citation", "unit")},
         "n_train": len(finished.readable.train_ids),

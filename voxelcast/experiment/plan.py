@@ -20,7 +20,7 @@ from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.own_features import is_convolved, read_own
 from voxelcast.experiment.settings import OTHERS, OWN, TABLES, ExperimentSettings
-from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, KeptLayer, ProjectJob
+from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, KeptLayer, LayerCompression, ProjectJob
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -33,9 +33,12 @@ from voxelcast.experiment.steps.compress import (
 from voxelcast.experiment.steps.control import ControlJob
 from voxelcast.experiment.steps.extract import (
     Extracted,
+    ExtractJob,
+    OwnFeaturesJob,
     OwnSources,
     Readable,
     Shards,
+    TableJob,
     extract_steps,
     feature_name,
     load,
@@ -45,7 +48,7 @@ from voxelcast.experiment.steps.extract import (
 )
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
-from voxelcast.experiment.steps.predict import HeldOutStimuli, PredictJob, Together
+from voxelcast.experiment.steps.predict import HeldOutStimuli, PairToPredict, PredictJob, Projected, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
 from voxelcast.features.delays import Delayed, Delays, delays_of
 from voxelcast.features.hrf import bases
@@ -64,6 +67,8 @@ from voxelcast.store.readers.arrays import open_npy
 from voxelcast.store.steps import StepStore
 
 READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
+TOGETHER = 8
+"""Layers, or shards of stimuli, in one step where each takes a moment."""
 WHOLE_BRAIN = 10_000
 """Voxels: a subject x ROI of more is a whole brain, which ``models: roi`` does not save."""
 Partitions = Mapping[str, Sequence[FoldedLayers]]
@@ -359,9 +364,15 @@ class Plan:
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         broken_of: dict[str, dict[str, str]] = {}
         for shown, of_network in extracted.items():
-            records = {one["stimulus_id"]: one["broken"] for step in of_network.steps for one in self._records(step)}
-            there = [i for i in ids if i in records] + [i for i in records if i not in set(ids)]
-            check_same_stimuli(f"features of {shown}", there, "the stimuli", ids)
+            found = [one for step in of_network.steps for one in self._records(step)]
+            records = {one["stimulus_id"]: one["broken"] for one in found}
+            wanted = [
+                i
+                for step in of_network.steps
+                if isinstance(step.job, ExtractJob | TableJob | OwnFeaturesJob)
+                for i in step.job.ids
+            ]
+            check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in found], "the stimuli", wanted)
             broken_of[shown] = {i: records[i] for i in ids if records[i]}
         first, broken = next(iter(broken_of.items()))
         for shown, others in broken_of.items():
@@ -521,23 +532,33 @@ class Plan:
         ``compressions`` are the steps of the layers, ``join`` that of the last one, which joins the others.
         """
         keys = layer_keys(folded.layers)
-        joined, kept = folded.layers[-1] if join else None, dict[KeptLayer, Step]()
-        single = [layer for layer in folded.layers if layer is not joined]
-        key_of = {layer: keys[layer.network, layer.layer, layer.pool] for layer in folded.layers}
-        joins = joined is not None and key_of[joined] in weighed
-        for layer, step in zip(single, compressions, strict=True):
-            if key_of[layer] in weighed or joins:
-                assert isinstance(step.job, CompressJob)
-                job = step.job
-                feature, rows = feature_name(job.layer, job.pool_index), np.flatnonzero(job.fold_ids >= 0)
-                what = job.network, job.layer, job.pool, job.pool_index, job.shards, rows
-                axes = Step(AxesJob(*what, step.step_id, job.compression, job.seed, job.axis))
-                named = layer.network, layer.layer, layer.pool
-                kept[KeptLayer(key_of[layer], *named, feature, axes.step_id)] = axes
-        if joins and joined is not None and join is not None:
-            axes = Step(JoinedAxesJob(tuple(single), join.step_id, len(folded.fold_ids)))
-            members = tuple(key_of[layer] for layer in single)
-            kept[KeptLayer(key_of[joined], joined.network, joined.layer, "", "", axes.step_id, members)] = axes
+        key_of = [keys[layer.network, layer.layer, layer.pool] for layer in folded.layers]
+        joins = join is not None and key_of[-1] in weighed
+        wanted, kept = (set(key_of) if joins else set(weighed)), dict[KeptLayer, Step]()
+        n_train = len(folded.fold_ids)
+        for start in range(0, len(compressions), TOGETHER):
+            group = [k for k in range(start, min(start + TOGETHER, len(compressions))) if key_of[k] in wanted]
+            if not group:
+                continue
+            jobs = [step.job for step in (compressions[k] for k in group)]
+            layers = tuple(
+                LayerCompression(
+                    *(job.network, job.layer, job.pool, job.pool_index, job.shards, np.flatnonzero(job.fold_ids >= 0)),
+                    *(compressions[k].step_id, job.compression, job.seed, job.axis),
+                )
+                for k, job in zip(group, jobs, strict=True)
+                if isinstance(job, CompressJob)
+            )
+            step = Step(AxesJob(layers))
+            for number, (k, one) in enumerate(zip(group, layers, strict=True)):
+                feature, named = feature_name(one.layer, one.pool_index), folded.layers[k]
+                of_layer = key_of[k], named.network, named.layer, named.pool, feature
+                kept[KeptLayer(*of_layer, step.step_id, number)] = step
+        if joins and join is not None:
+            step = Step(JoinedAxesJob(folded.layers[:-1], join.step_id, n_train))
+            last = folded.layers[-1]
+            of_layer = key_of[-1], last.network, last.layer, "", ""
+            kept[KeptLayer(*of_layer, step.step_id, 0, tuple(key_of[:-1]))] = step
         return kept
 
     def saved_pairs(self, fits: Mapping[Pair, Step]) -> list[Pair]:
@@ -563,25 +584,31 @@ class Plan:
 
     def project_steps(
         self, kept: Iterable[KeptLayer], extracted: Mapping[str, Extracted]
-    ) -> list[tuple[Step, tuple[Step, ...]]]:
-        """Make the steps that compress held-out stimuli: of each shard, with the first network's extraction."""
+    ) -> tuple[list[Step], list[tuple[list[str], Projected]]]:
+        """Make the steps that compress held-out stimuli, as saved models do, some shards each.
+
+        Also returns the ids of each shard's readable stimuli, and where their components will be.
+        """
         layers: dict[str, list[KeptLayer]] = {}
         for layer in kept:
             if not layer.members:
                 layers.setdefault(layer.network, []).append(layer)
         networks = {shown: self._predicted(of_network) for shown, of_network in extracted.items()}
-        found = []
-        for k, first in enumerate(next(iter(networks.values()))):
-            steps = [
+        shards, steps, found = next(iter(networks.values())), list[Step](), []
+        for start in range(0, len(shards), TOGETHER):
+            group = slice(start, start + TOGETHER)
+            of_group = [
                 Step(
-                    ProjectJob(networks[shown][k].step_id, tuple(some), self.extract_on),
+                    ProjectJob(tuple(one.step_id for one in networks[shown][group]), tuple(some), self.extract_on),
                     uses_gpu=self.extract_on != "cpu",
-                    size=first.size,
+                    size=sum(one.size for one in shards[group]),
                 )
                 for shown, some in layers.items()
             ]
-            found.append((first, tuple(steps)))
-        return found
+            ids = tuple(step.step_id for step in of_group)
+            found += [(self._readable_ids([one]), Projected(ids, k)) for k, one in enumerate(shards[group])]
+            steps += of_group
+        return steps, found
 
     def predict_steps(
         self,
@@ -589,47 +616,52 @@ class Plan:
         responses: Mapping[Pair, Step],
         readable: Readable,
         kept: Iterable[KeptLayer],
-        projected: Sequence[tuple[Step, tuple[Step, ...]]],
+        projected: Sequence[tuple[list[str], Projected]],
     ) -> dict[Pair, Step]:
-        """Make the steps that predict and score the held-out stimuli; none where there are none."""
+        """Make the steps that predict and score the held-out stimuli, one for all ROIs of a subject, by pair.
+
+        There are none where no stimulus is held out.
+        """
         if not readable.test_ids:
             return {}
         config = self.config
         together = () if config.unsaved else self._together(readable, tuple(kept), projected)
-        stimuli = HeldOutStimuli(
-            readable.test_ids, readable.test_rows, readable.test_groups, self.dataset.series is not None
-        )
+        series = self.dataset.series is not None
+        stimuli = HeldOutStimuli(readable.test_ids, readable.test_rows, readable.test_groups, series)
         joined = tuple(layer for layer in kept if layer.members)
         on_gpu = self.extract_on != "cpu" and not config.unsaved
-        steps = {}
+        of_subject: dict[str, list[PairToPredict]] = {}
         for pair, fit in fits.items():
             settings = config.settings_of(pair[1])
-            scoring = config.interval, config.significance, settings.seed, settings.voxels_choose
-            of_pair = *pair, fit.step_id, responses[pair].step_id
-            job = PredictJob(*of_pair, stimuli, together, joined, *scoring, self.extract_on)
-            steps[pair] = Step(job, uses_gpu=on_gpu)
+            of_pair = pair[1], fit.step_id, responses[pair].step_id, settings.seed, settings.voxels_choose
+            of_subject.setdefault(pair[0], []).append(PairToPredict(*of_pair))
+        steps: dict[Pair, Step] = {}
+        for subject, pairs in of_subject.items():
+            scoring = config.interval, config.significance, self.extract_on
+            job = PredictJob(subject, tuple(pairs), stimuli, together, joined, *scoring)
+            step = Step(job, uses_gpu=on_gpu)
+            steps |= {(subject, one.roi): step for one in pairs}
         return steps
 
     def _together(
-        self, readable: Readable, kept: Sequence[KeptLayer], projected: Sequence[tuple[Step, tuple[Step, ...]]]
+        self, readable: Readable, kept: Sequence[KeptLayer], projected: Sequence[tuple[list[str], Projected]]
     ) -> tuple[Together, ...]:
         """Say which held-out stimuli are predicted together: a shard, or of time series a run."""
         position = {name: number for number, name in enumerate(readable.test_ids)}
-        shards = [(self._readable_ids([step]), tuple(one.step_id for one in steps)) for step, steps in projected]
-        shards = [(ids, steps) for ids, steps in shards if ids]
+        shards = [(ids, one) for ids, one in projected if ids]
         if self.dataset.series is None:
-            return tuple(Together((steps,), np.array([position[i] for i in ids]), ()) for ids, steps in shards)
+            return tuple(Together((one,), np.array([position[i] for i in ids]), ()) for ids, one in shards)
         runs: dict[str, list[str]] = {}
         for name in readable.test_ids:
             runs.setdefault(self.dataset.series[name][0], []).append(name)
         found = []
         for run, wanted in runs.items():
-            own = [(ids, steps) for ids, steps in shards if any(self.dataset.series[i][0] == run for i in ids)]
+            own = [(ids, one) for ids, one in shards if any(self.dataset.series[i][0] == run for i in ids)]
             there = [i for ids, _ in own for i in ids]
             moments = {delays: self._delayed(delays, there, wanted) for delays in self._all_delays()}
             single = [(layer.key, self.delays_of(layer.network, layer.layer)) for layer in kept if not layer.members]
             delayed = tuple((key, moment) for key, delays in single if (moment := moments[delays]) is not None)
-            found.append(Together(tuple(steps for _, steps in own), np.array([position[i] for i in wanted]), delayed))
+            found.append(Together(tuple(one for _, one in own), np.array([position[i] for i in wanted]), delayed))
         return tuple(found)
 
     def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:

@@ -12,8 +12,8 @@ from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.experiment.finished import Finished
+from voxelcast.experiment.models import remove_models
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.steps.extract import Readable
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import (
@@ -43,7 +43,6 @@ from voxelcast.results.write import (
 from voxelcast.scoring.ceiling import mean_noise_ceiling_r, normalised_mean
 from voxelcast.store.atomic import save_array, save_arrays, write_json
 from voxelcast.store.provenance import collect_provenance
-from voxelcast.store.result import StepResult
 
 QUANTILES: Final = (1.0, 0.75, 0.5)
 """The voxels of the examples: that with the best score, the one at the upper quartile, and the median one."""
@@ -64,13 +63,13 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     for pair, fit in fits.items():
         jackknife |= {f"{pair_name(*pair)}/{name}": array for name, array in fit.arrays("jackknife").items()}
     save_arrays(output / JACKKNIFE_FILE, jackknife)
+    examples: dict[str, Any] = {}
     for pair, fit in fits.items():
         save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
         save_arrays(pair_file(output, VOXEL_FILE, pair), finished.voxels(pair))
         _write_predictions(output, pair, finished)
-        responses = finished.read(finished.responses[pair])
-        held_out = finished.read(finished.predicts[pair]) if pair in finished.predicts else None
-        write_example_voxels(pair_file(output, EXAMPLE_FILE, pair), responses, fit, held_out, finished.readable)
+        examples |= {f"{pair_name(*pair)}/{name}": array for name, array in _examples(finished, pair).items()}
+    save_arrays(output / EXAMPLE_FILE, examples)
     _write_partition(finished, output)
     depths = {network.shown: network.depths for network in finished.plan.networks}
     layers = (
@@ -139,30 +138,29 @@ def _write_predictions(output: Path, pair: Pair, finished: Finished) -> None:
         write_predictions(output, pair, finished.predictions(pair), readable.test_ids, "test")
 
 
-def write_example_voxels(
-    path: Path, responses: StepResult, fit: StepResult, held_out: StepResult | None, readable: Readable
-) -> None:
-    """Write ``voxel``, ``quantile``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
+def _examples(finished: Finished, pair: Pair) -> dict[str, Any]:
+    """Return the example voxels of a pair: of the out-of-fold predictions, or of the held-out stimuli without them."""
+    fit, voxels, readable = finished.read(finished.fits[pair]), finished.voxels(pair), finished.readable
+    responses = finished.read(finished.responses[pair])
+    if "pearson_r" in voxels:
+        measured = responses.mapped("train")[readable.train_rows]
+        return example_voxels(voxels["pearson_r"], measured, fit.mapped("out_of_fold"))
+    if "held_out_r" in voxels:
+        measured = responses.mapped("test")[readable.test_rows]
+        return example_voxels(voxels["held_out_r"], measured, finished.predictions(pair))
+    return {}
 
-    The stimuli are those of the score that the report shows: out-of-fold predictions of the training stimuli, or the
-    held-out stimuli where there was no nested cross-validation. Nothing is written where no voxel has a score.
-    ``responses``, ``fit`` and ``held_out`` (where there are held-out stimuli) are the results of the finished steps of
-    one subject and ROI.
+
+def example_voxels(scores: FloatArray, measured: FloatArray, predicted: FloatArray) -> dict[str, Any]:
+    """Return ``voxel``, ``quantile``, ``score`` (n_examples,), ``measured`` and ``predicted`` (n_stimuli, n_examples).
+
+    ``scores`` are (n_voxels,), the responses (n_stimuli, n_voxels). Nothing is returned where no voxel has a score.
     """
-    nested = "voxels/pearson_r" in fit
-    judged = fit if nested or held_out is None else held_out
-    name = "voxels/pearson_r" if nested else "voxels/held_out_r"
-    if name not in judged:
-        return
-    scores = judged.array(name)
     chosen, quantiles = voxels_at_quantiles(scores)
     if not chosen.size:
-        return
-    source, rows = ("train", readable.train_rows) if nested else ("test", readable.test_rows)
-    measured = responses.mapped(source)[rows][:, chosen]
-    predicted = judged.mapped("out_of_fold" if nested else "predictions")[:, chosen]
+        return {}
     arrays = {"voxel": chosen, "quantile": quantiles, "score": scores[chosen]}
-    save_arrays(path, arrays | {"measured": measured, "predicted": predicted})
+    return arrays | {"measured": measured[:, chosen], "predicted": predicted[:, chosen]}
 
 
 def voxels_at_quantiles(scores: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -248,6 +246,7 @@ def remove_all_results(plan: Plan, output: Path) -> None:
     _remove_submission(plan, output)
     remove_pairs(output, plan.pairs)
     remove_tables(output)
+    remove_models(output)
 
 
 def _remove_submission(plan: Plan, output: Path) -> None:

@@ -42,6 +42,7 @@ from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Extracted, Readable
+from voxelcast.experiment.steps.predict import Projected
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import check_folder
@@ -181,9 +182,10 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
-    kept, projected, n_kept = _keep(plan, runner, done, readable, extracted, folds)
+    kept, projections, projected, n_kept = _keep(plan, runner, done, readable, extracted, folds)
     predicts = plan.predict_steps(done, responses, readable, kept, projected)
-    predicted = runner.attempt(PREDICT, list(predicts.values())) if predicts else Attempt(0, ())
+    predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
+    predicted = runner.attempt(PREDICT, predictions) if predictions else Attempt(0, ())
     failures = (*prepared.failures, *fitted.failures, *predicted.failures)
     missing = find_missing(plan, responses, fits, predicts, failures)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
@@ -196,7 +198,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
     steps = [*read.values(), *shards, *compressions, *joins, *fits.values()]
-    steps += [*kept.values(), *(step for _, some in projected for step in some), *predicts.values()]
+    steps += [*dict.fromkeys(kept.values()), *projections, *predictions]
     steps += [*shuffled, *divisions.values()]
     layers = next(iter(tables.values()))[0]
     models = fits, predicts, kept
@@ -211,16 +213,16 @@ def _keep(
     readable: Readable,
     extracted: Mapping[str, Extracted],
     folds: tuple[FoldedLayers, Sequence[Step], Step | None],
-) -> tuple[dict[KeptLayer, Step], list[tuple[Step, tuple[Step, ...]]], int]:
+) -> tuple[dict[KeptLayer, Step], list[Step], list[tuple[list[str], Projected]], int]:
     """Keep how the layers are compressed that models weigh, and compress held-out stimuli so; count the steps run."""
     used = fits if readable.test_ids else {pair: fits[pair] for pair in plan.saved_pairs(fits)}
     if plan.config.unsaved or not used:
-        return {}, [], 0
+        return {}, [], [], 0
     kept = plan.keeping_steps(plan.weighed_layers(used.values()), *folds)
-    ran = runner.run(KEEP, list(kept.values()))
-    projected = plan.project_steps(kept, extracted) if readable.test_ids else []
-    ran += runner.run(PROJECT, [step for _, some in projected for step in some]) if projected else 0
-    return kept, projected, ran
+    ran = runner.run(KEEP, list(dict.fromkeys(kept.values())))
+    projections, projected = plan.project_steps(kept, extracted) if readable.test_ids else ([], [])
+    ran += runner.run(PROJECT, projections, "stimulus") if projections else 0
+    return kept, projections, projected, ran
 
 
 def config_text(settings: ExperimentSettings) -> str:
@@ -258,7 +260,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         whole: dict[str, Any] = json.loads(json.dumps(parse_config(found, str(path)).results_config()))
     except VoxelcastError:  # of a version with other settings: what differs is said all the same
-        return {name: value for name, value in found.items() if name != "compute"}
+        return {name: value for name, value in found.items() if name not in ("compute", "models")}
     return whole
 
 

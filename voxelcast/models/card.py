@@ -129,7 +129,8 @@ class PairCard(_Plain):
 
     ``where`` says what the voxels' places are given in: ``{"kind": "volume", "shape": [x, y, z], "space": ""}`` or
     ``{"kind": "surface", "mesh": "", "n_vertices": [left, right], "n": [left, right, elsewhere]}``. ``scores`` are the
-    row of the results; ``extras`` the shapes of further arrays of the file, by name.
+    row of the results; ``extras`` the shapes of further arrays of the file, by name. The file has the arrays of all
+    of a subject's ROIs, named ``<roi>/<name>``.
     """
 
     subject: str
@@ -232,7 +233,7 @@ def layer_key(names: Sequence[str], taken: Sequence[str] = ()) -> str:
 
 
 def find_models(source: Path) -> Path:
-    """Find the folder of models in what the user named: the folder itself, a run's output, or one pair's file.
+    """Find the folder of models in what the user named: the folder itself, a run's output, or a file in it.
 
     Raises MissingFileError where there is none.
     """

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import AlignmentError, OptionError, UnknownNameError
+from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.features.delays import Delayed, Delays, delays_of
-from voxelcast.models.card import Card, Pair, PairCard, find_models, read_card
+from voxelcast.models.card import Card, FileCard, Pair, PairCard, Shape, find_models, read_card
 from voxelcast.models.device import Device
 from voxelcast.models.inputs import INPUTS, ModelInput, Needs
 from voxelcast.models.layers import Layer, layer_shapes
@@ -70,6 +70,7 @@ class SavedEncoder:
     def __init__(self, folder: Path, card: Card, pairs: Sequence[PairCard], needs: Needs) -> None:
         self.folder, self.card, self._chosen, self._needs = folder, card, tuple(pairs), needs
         self.device = Device(needs.device)
+        self._sound: dict[str, Path] = {}
         self._layers: dict[str, Layer] = {}
         self._models: dict[Pair, PairModel] = {}
 
@@ -129,17 +130,22 @@ class SavedEncoder:
     def arrays(self, pair: Pair) -> dict[str, NDArray[Any]]:
         """Read all arrays of a pair's file; ``where.*`` say where voxels lie, ``extra.*`` are further ones."""
         card = self._card_of(pair)
-        return self._read(card.file, pair_shapes(card), " ".join(pair))
+        return self._read(card.file, pair_shapes(card), " ".join(pair), card.roi)
 
     def _card_of(self, pair: Pair) -> PairCard:
         if pair not in self.card.by_pair:
             self.card.chosen(*pair)
         return self.card.by_pair[pair]
 
-    def _read(self, file: Any, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, NDArray[Any]]:
+    def _read(
+        self, file: FileCard | None, shapes: Mapping[str, Shape], what: str, group: str = ""
+    ) -> dict[str, NDArray[Any]]:
+        """Read the arrays of a file whose bytes are those of the card; they are hashed once."""
         if file is None:
-            raise AlignmentError(f"{what} needs a file, and the card names none; fetch the model again")
-        return read_tensors(checked_file(self.folder, file.name, file.size, file.sha256), shapes)
+            raise DataError(f"{what} needs a file, and the card names none; fetch the model again")
+        if file.name not in self._sound:
+            self._sound[file.name] = checked_file(self.folder, file.name, file.size, file.sha256)
+        return read_tensors(self._sound[file.name], shapes, group)
 
     def shown(self, stimuli: Any) -> Shown:
         """Understand stimuli as `predict` takes them."""
@@ -296,7 +302,7 @@ def load_encoder(
     Parameters
     ----------
     model : str or Path
-        The output folder of a run, its ``models`` folder, or the file of one subject and ROI in it.
+        The output folder of a run, its ``models`` folder, or the file of one subject in it.
     subject, roi : str or None
         Which of the models; None: all.
     device : str
@@ -334,6 +340,6 @@ def load_encoder(
     if source.suffix == ".safetensors":
         pairs = tuple(one for one in pairs if one.file.name == source.name)
         if not pairs:
-            raise OptionError(f"{source} is the file of no subject x ROI of the card; give the folder")
+            raise OptionError(f"{source} is the file of no subject of the card; give the folder")
     given = {name: str(path) for name, path in (weights or {}).items()}
     return SavedEncoder(folder, card, pairs, Needs(device, given, own_code))

@@ -32,25 +32,27 @@ def write_tensors(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     write_bytes(path, safetensors.numpy.save(whole))
 
 
-def read_tensors(path: Path, expected: Mapping[str, Shape]) -> dict[str, NDArray[Any]]:
+def read_tensors(path: Path, expected: Mapping[str, Shape], group: str = "") -> dict[str, NDArray[Any]]:
     """Read the arrays of a file, which must be those expected, by name, in shape, and finite.
 
-    Raises DataError where they are not, or it is no safetensors file: nothing in it is read before its head is right.
+    With a ``group``, those that are named ``<group>/<name>``; the others are of other groups. Raises DataError where
+    they are not, or it is no safetensors file: nothing in it is read before its head is right.
     """
     with reading(path, "safetensors", _REMEDY), safe_open(path, framework="np") as file:
-        names = set(file.keys())
+        start = f"{group}/" if group else ""
+        names = {name.removeprefix(start) for name in file.keys() if name.startswith(start)}  # noqa: SIM118
         if names != expected.keys():
             missing, more = sorted(expected.keys() - names), sorted(names - expected.keys())
             said = f"misses {missing[0]!r}" if missing else f"holds {more[0]!r}, which is not of such a model"
             raise DataError(f"{path} {said}; {_REMEDY}")
         for name, shape in expected.items():
-            part = file.get_slice(name)
+            part = file.get_slice(f"{start}{name}")
             if tuple(part.get_shape()) != shape or part.get_dtype() not in _TYPES:
                 raise DataError(
                     f"{path}: {name} must have shape {shape} by the card; got {tuple(part.get_shape())} of "
                     f"{part.get_dtype()}; {_REMEDY}"
                 )
-        arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in expected}
+        arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(f"{start}{name}") for name in expected}
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise DataError(f"{path}: {name} must be finite; got NaN or infinite values; {_REMEDY}")

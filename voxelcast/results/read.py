@@ -203,8 +203,8 @@ def read_results(output: Path | str) -> Results:
         voxels=_read_pairs(output, pairs, VOXEL_FILE),
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
-        examples=_read_pairs(output, pairs, EXAMPLE_FILE),
-        jackknife=_read_jackknife(output, pairs),
+        examples=_read_joined(output / EXAMPLE_FILE, pairs),
+        jackknife=_read_joined(output / JACKKNIFE_FILE, pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
 
@@ -267,8 +267,8 @@ def _read_pairs(output: Path, pairs: list[Pair], name: str) -> dict[Pair, dict[s
     return {pair: arrays for pair, arrays in found.items() if arrays}  # the report says for how many there are none
 
 
-def _read_jackknife(output: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
-    arrays, found = read_arrays(output / JACKKNIFE_FILE), dict[Pair, dict[str, FloatArray]]()
+def _read_joined(path: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArray]]:
+    arrays, found = read_arrays(path), dict[Pair, dict[str, FloatArray]]()
     for pair in pairs:
         start = f"{pair_name(*pair)}/"
         if of_pair := {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}:

@@ -15,14 +15,14 @@ from voxelcast.store.readers.tables import shown_cell
 
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
-EXAMPLE_FILE: Final = "examples/{}.npz"
+EXAMPLE_FILE: Final = "examples.npz"
 JACKKNIFE_FILE: Final = "jackknife.npz"
-"""Of all subjects x ROI, as many files would be too many: ``<subject>_<roi>/<name>``."""
+"""Both of all subjects x ROI, as many files would be too many: ``<subject>_<roi>/<name>``."""
 WEIGHT_FILE: Final = "weights/{}.npy"
 PREDICTION_FILE: Final = "predictions/{}.npy"
 STIMULUS_FILE: Final = "predictions/{}_stimuli.csv"
 PAIR_FILES: Final = (
-    *(PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE, EXAMPLE_FILE),
+    *(PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE),
     *(WEIGHT_FILE, PARTITION_FILE),
 )
 """Files of each subject x ROI."""
@@ -81,5 +81,5 @@ def remove_pairs(output: Path, pairs: Iterable[Pair], files: Sequence[str] = PAI
 
 def remove_tables(output: Path) -> None:
     """Remove the tables, notes, provenance and report of an earlier run."""
-    for name in (*TABLES, "notes.json", "provenance.json", "report.html", JACKKNIFE_FILE):
+    for name in (*TABLES, "notes.json", "provenance.json", "report.html", EXAMPLE_FILE, JACKKNIFE_FILE):
         (output / name).unlink(missing_ok=True)

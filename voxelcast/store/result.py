@@ -221,7 +221,8 @@ class StepResult:
 
     def arrays(self, group: str) -> dict[str, NDArray[Any]]:
         """Read the arrays of a group, by their names in it."""
-        names = [name.removesuffix(".npy") for name in self._parts if name.startswith(f"{group}/")]
+        within = [name for name in self._parts if name.startswith(f"{group}/") and name.endswith(".npy")]
+        names = [name.removesuffix(".npy") for name in within]
         return {name.removeprefix(f"{group}/"): self.array(name) for name in names}
 
     def json(self, name: str) -> Any:

@@ -14,7 +14,16 @@ import numpy as np
 import pandas as pd
 
 from voxelcast.results.read import Results, read_results
-from voxelcast.results.schema import EXCLUSIONS, LAYERS, SCORES, SEARCH, VARIANCE_PARTITIONING, WEIGHTS, Table
+from voxelcast.results.schema import (
+    EXCLUSIONS,
+    LAYERS,
+    SCORES,
+    SEARCH,
+    VARIANCE_PARTITIONING,
+    WEIGHTS,
+    Table,
+    pair_name,
+)
 from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
 from voxelcast.scoring.variance_partitioning import partition_variance
 
@@ -122,7 +131,7 @@ def _write_tables(output: Path, made: MadeUp) -> None:
     scores: list[Any] = []
     search: list[Any] = []
     weights: list[Any] = []
-    (output / "examples").mkdir()
+    examples: dict[str, Any] = {}
     for index_of_roi, roi in enumerate(rois):
         for subject in subjects:
             level, peak = 0.12 + 0.2 * rng.random(), (index_of_roi + rng.normal(0, 0.6)) / len(rois) * n_layers
@@ -148,10 +157,9 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             measured = rng.standard_normal((60, 3))
             predicted = 0.5 * measured + rng.standard_normal((60, 3))
             quantile = np.array([1, 0.75, 0.5])
-            np.savez(
-                pair_file(output, EXAMPLE_FILE, (subject, roi)), voxel=np.array([3, 1, 2]), quantile=quantile,
-                score=np.quantile(r, quantile), measured=measured, predicted=predicted,
-            )  # fmt: skip
+            of_pair = {"voxel": np.array([3, 1, 2]), "quantile": quantile, "score": np.quantile(r, quantile)}
+            of_pair |= {"measured": measured, "predicted": predicted}
+            examples |= {f"{pair_name(subject, roi)}/{name}": array for name, array in of_pair.items()}
             for fold in ("all", "1"):
                 for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
                     chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
@@ -164,6 +172,7 @@ def _write_tables(output: Path, made: MadeUp) -> None:
                  limit[0] + 0.1 if made.held_out else np.nan)
             )  # fmt: skip
 
+    np.savez(output / EXAMPLE_FILE, **examples)
     depths = [(i + 1) / (n_layers + 1) for i in range(n_layers)]
     sizes = [(depth, 64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i, depth in enumerate(depths)]
     described = [(name, layer, *size) for name in networks for layer, size in zip(layers, sizes, strict=True)]

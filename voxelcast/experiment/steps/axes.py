@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
@@ -35,15 +36,12 @@ _ROWS = 64  # stimuli that are projected at a time
 
 
 @dataclass(frozen=True, eq=False)
-class AxesJob(Job):
-    """Find the transform that takes a layer's features to its components, fitted to all training stimuli.
+class LayerCompression:
+    """How a layer was compressed: what `CompressJob` says of it, and that step.
 
-    Its fields are those of `CompressJob`, whose result ``compressed`` is; ``rows`` of the features, (n_train,), are the
-    training stimuli.
+    ``rows`` of the features, (n_train,), are the training stimuli.
     """
 
-    kind = "axes"
-    version = 1
     network: Annotated[str, NO_EFFECT]
     layer: str
     pool: Annotated[str, NO_EFFECT]
@@ -55,17 +53,8 @@ class AxesJob(Job):
     seed: int
     axis: bool
 
-    @property
-    def name(self) -> str:
-        """That of the layer."""
-        return self.compressed.name
-
-    def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write ``card``, what `voxelcast.models.card.LayerCard` says, and the arrays of `Layer`, in a group ``layer``.
-
-        Of principal components T of training features X, centred (and scaled), the axes are X'T |T|^2 / |X'T|^2, column
-        by column: X'T are the axes of length 1 times singular values and |T|.
-        """
+    def kept(self, context: StepContext) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what `voxelcast.models.card.LayerCard` says of the transform, and the arrays of `Layer`."""
         name = feature_name(self.layer, self.pool_index)
         matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
         rows, arrays = self.rows, dict[str, Any]()
@@ -87,8 +76,7 @@ class AxesJob(Job):
                 arrays |= _scales(matrix, rows)
             if how.whiten:
                 arrays |= self._whitening(matrix, facts, arrays)
-        writer.json("card", facts)
-        writer.arrays("layer", arrays)
+        return facts, arrays
 
     def _whitening(self, matrix: FeatureMatrix, facts: dict[str, Any], arrays: dict[str, Any]) -> dict[str, FloatArray]:
         """Return the mean of each component over the training stimuli, and what it is multiplied by: 1 / deviation."""
@@ -99,6 +87,32 @@ class AxesJob(Job):
         parts = [layer.components(matrix.rows(start, start + _ROWS)) for start in range(0, len(self.rows), _ROWS)]
         train = np.concatenate(parts)
         return {"centre": train.mean(axis=0), "stretch": _gain(train)}
+
+
+@dataclass(frozen=True, eq=False)
+class AxesJob(Job):
+    """Find the transforms that take layers' features to their components, fitted to all training stimuli.
+
+    The first ``n_train`` rows of the features are the training stimuli. Of principal components T of training features
+    X, centred (and scaled), the axes are X'T |T|^2 / |X'T|^2, column by column: X'T are the axes of length 1 times
+    singular values and |T|. Several layers are one step, for few files.
+    """
+
+    kind = "axes"
+    version = 1
+    layers: tuple[LayerCompression, ...]
+
+    @property
+    def name(self) -> str:
+        """That of the first layer."""
+        return self.layers[0].compressed.name
+
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        """Write, of layer k, ``<k>/card`` and the arrays of the group ``<k>``; see `LayerCompression.kept`."""
+        for k, layer in enumerate(self.layers):
+            facts, arrays = layer.kept(context)
+            writer.json(f"{k}/card", facts)
+            writer.arrays(str(k), arrays)
 
 
 def _gain(train: FloatArray) -> FloatArray:
@@ -178,7 +192,7 @@ class JoinedAxesJob(Job):
         return "all-layers"
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write the arrays of `Layer`, in a group ``layer``, and ``card``; the members are numbered."""
+        """Write ``0/card`` and the arrays of `Layer`, in a group ``0``; the members are numbered."""
         scores = context.read(self.joined).array(scores_name(()))[: self.n_train]
         products, arrays = list[FloatArray](), dict[str, Any]()
         for k, layer in enumerate(self.layers):
@@ -193,13 +207,13 @@ class JoinedAxesJob(Job):
         factors = np.square(scores).sum(axis=0) / lengths
         for k in range(len(self.layers)):
             arrays[f"{k}.axes"] = (arrays[f"{k}.axes"] * factors[:, None]).astype(np.float64)
-        writer.json("card", {"kind": "joined", "n_features": scores.shape[1], "n_components": scores.shape[1]})
-        writer.arrays("layer", arrays)
+        writer.json("0/card", {"kind": "joined", "n_features": scores.shape[1], "n_components": scores.shape[1]})
+        writer.arrays("0", arrays)
 
 
 @dataclass(frozen=True)
 class KeptLayer:
-    """A layer whose transform is kept: its key, what it is called, and the step that has the transform.
+    """A layer whose transform is kept: its key, what it is called, the step that has the transform, and where in it.
 
     ``members`` are the keys of the layers that a joined one joins; ``feature`` is the name of its features in the
     extraction's result.
@@ -211,45 +225,51 @@ class KeptLayer:
     pool: Annotated[str, NO_EFFECT]
     feature: str
     axes: StepId
+    number: int
     members: tuple[str, ...] = ()
 
     def card(self, store: StepStore, **more: Any) -> LayerCard:
         """Return what the model's card says of it."""
-        facts = store.read(self.axes).json("card")
+        facts = store.read(self.axes).json(f"{self.number}/card")
         named = {"network": self.network, "layer": self.layer, "pool": self.pool, "members": self.members}
         return LayerCard(**{"input": "", **named, **facts, **more})
 
     def open(self, store: StepStore, device: Device) -> Layer:
         """Read the transform."""
-        return Layer.of(self.key, self.card(store), store.read(self.axes).arrays("layer"), device)
+        return Layer.of(self.key, self.card(store), self.arrays(store), device)
+
+    def arrays(self, store: StepStore) -> dict[str, NDArray[Any]]:
+        """Read the arrays of the transform."""
+        return store.read(self.axes).arrays(str(self.number))
 
 
 @dataclass(frozen=True, eq=False)
 class ProjectJob(Job):
-    """Give the components of a shard of held-out stimuli, as a saved model does; ``layers`` are of one network."""
+    """Give the components of shards of held-out stimuli, as a saved model does; ``layers`` are of one network."""
 
     kind = "project"
     version = 1
-    shard: StepId
+    shards: tuple[StepId, ...]
     layers: tuple[KeptLayer, ...]
     device: Annotated[str, NO_EFFECT]
 
     @property
     def name(self) -> str:
-        """That of the shard."""
-        return self.shard.name
+        """That of the first shard."""
+        return self.shards[0].name
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write the components of each layer, (n_readable, n_components) float64, in a group ``components``."""
-        device, features = Device(self.device), context.read(self.shard)
+        """Write, of shard k, the components of each layer, (n_readable, n_components) float64, in the group ``<k>``."""
+        device = Device(self.device)
         opened = _opened(self.layers, device, context.store.root)
-        components = {}
-        with device.alone():
-            for layer in self.layers:
-                if layer.feature in features:  # else no stimulus of the shard could be read
-                    values = device.put(np.array(features.array(layer.feature)))
-                    components[layer.key] = device.numpy(opened[layer.key].components(values))
-        writer.arrays("components", components)
+        for k, shard in enumerate(self.shards):
+            features, components = context.read(shard), {}
+            with device.alone():
+                for layer in self.layers:
+                    if layer.feature in features:  # else no stimulus of the shard could be read
+                        values = device.put(np.array(features.array(layer.feature)))
+                        components[layer.key] = device.numpy(opened[layer.key].components(values))
+            writer.arrays(str(k), components)
 
 
 @lru_cache(maxsize=1)

@@ -80,6 +80,11 @@ class ExtractJob(Job):
         """Network and number of the shard."""
         return f"{self.network.shown.replace('/', '-')}-{self.number:04d}"
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the stimuli."""
+        return tuple(stimulus.stimulus_id for stimulus in self.stimuli)
+
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write each layer's features, (n_readable, n_features) float32, and ``stimuli``.
 

@@ -1,4 +1,4 @@
-"""The step that predicts the held-out stimuli of one subject x ROI from the fitted models, and scores it."""
+"""The step that predicts the held-out stimuli of one subject from the fitted models, and scores them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.errors import VoxelcastError
 from voxelcast.core.settings import NO_EFFECT
-from voxelcast.execution.steps import StepContext
+from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.axes import KeptLayer
-from voxelcast.experiment.steps.responses import PairJob, spread
+from voxelcast.experiment.steps.responses import spread
 from voxelcast.features.delays import Delayed
 from voxelcast.models.card import PartCard
 from voxelcast.models.device import Device
@@ -24,21 +25,36 @@ from voxelcast.store.result import ResultWriter, StepResult
 from voxelcast.store.steps import StepId
 
 
+@dataclass(frozen=True)
+class Projected:
+    """The components of a shard of stimuli: the steps that have them, one for every network, and their place there."""
+
+    steps: tuple[StepId, ...]
+    number: int
+
+    def read(self, context: StepContext) -> dict[str, FloatArray]:
+        """Read the components, by the layers' keys."""
+        found: dict[str, FloatArray] = {}
+        for step in self.steps:
+            found |= context.read(step).arrays(str(self.number))
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class Together:
     """Held-out stimuli that are predicted together.
 
     Parameters
     ----------
-    shards : tuple of tuple of StepId
-        The steps that have their components: of each shard one for every network.
+    shards : tuple of Projected
+        Where their components are.
     positions : ndarray of int, shape (n,)
         Their places among the held-out stimuli.
     delayed : tuple of (str, Delayed)
         Of time series, by the layers' keys, which moments count, rows of the shards' components; else these are all.
     """
 
-    shards: tuple[tuple[StepId, ...], ...]
+    shards: tuple[Projected, ...]
     positions: IntArray
     delayed: tuple[tuple[str, Delayed], ...]
 
@@ -53,9 +69,20 @@ class HeldOutStimuli:
     are_series: bool
 
 
+@dataclass(frozen=True)
+class PairToPredict:
+    """An ROI: its fit, its responses, and how its scores are tested."""
+
+    roi: str
+    fit: StepId
+    responses: StepId
+    seed: int
+    voxels_choose: bool
+
+
 @dataclass(frozen=True, eq=False)
-class PredictJob(PairJob):
-    """Predict and score held-out stimuli.
+class PredictJob(Job):
+    """Predict and score the held-out stimuli of one subject, in all ROIs: several are one step, for few files.
 
     ``joined`` is the layer that joins others, where there is one. Without ``together`` the fit itself predicted them,
     as its models cannot be saved.
@@ -64,41 +91,52 @@ class PredictJob(PairJob):
     kind = "predict"
     version = 1
     subject: str
-    roi: str
-    fit: StepId
-    responses: StepId
+    pairs: tuple[PairToPredict, ...]
     stimuli: HeldOutStimuli
     together: tuple[Together, ...]
     joined: tuple[KeptLayer, ...]
     interval: IntervalSettings
     significance: SignificanceSettings
-    seed: int
-    voxels_choose: bool
     device: Annotated[str, NO_EFFECT]
 
+    @property
+    def name(self) -> str:
+        """The subject."""
+        return self.subject
+
     def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write ``predictions`` (n_test, n_voxels); ``scores``, part of a row, and the group ``voxels``."""
-        fit, responses = context.read(self.fit), context.read(self.responses)
-        predictions = self._predicted(fit, context) if self.together else fit.array("predictions")
-        writer.array("predictions", predictions)
-        voxels: dict[str, FloatArray] = {}
-        row: dict[str, Any] = {}
-        if "test" in responses:
-            valid = responses.array("valid")
-            measured = responses.array("test")[self.stimuli.rows][:, valid]
-            ceilings = responses.arrays("test_ceilings")
-            voxels |= {f"held_out_{name}": ceiling for name, ceiling in ceilings.items()}
-            scorer = PredictionScorer(
-                self.interval, self.significance, self.seed, self.stimuli.are_series, self.voxels_choose
-            )
-            one_fold = scorer.judged(np.zeros(len(measured), dtype=int), self.stimuli.groups)
-            held_out = Predicted("held_out_", measured, predictions[:, valid], one_fold)
-            voxels["held_out_r"] = spread(held_out.voxel_scores, valid)
-            row |= scorer.score_row(held_out)
-            tested, counted = scorer.test_voxels(held_out, valid)
-            voxels, row = voxels | tested, row | counted
-        writer.arrays("voxels", voxels)
-        writer.json("scores", row)
+        """Write, of each ROI, ``<roi>/predictions`` (n_test, n_voxels), ``<roi>/scores``, part of a row, and a group.
+
+        ``<roi>/voxels`` has values of each voxel. A ROI that cannot be scored has ``{"failed": why}`` in its row.
+        """
+        for pair in self.pairs:
+            fit = context.read(pair.fit)
+            try:
+                predictions = self._predicted(fit, context) if self.together else fit.array("predictions")
+                voxels, row = self._scored(pair, predictions, context.read(pair.responses))
+            except VoxelcastError as error:
+                writer.json(f"{pair.roi}/scores", {"failed": str(error)})
+                continue
+            writer.array(f"{pair.roi}/predictions", predictions)
+            writer.arrays(f"{pair.roi}/voxels", voxels)
+            writer.json(f"{pair.roi}/scores", row)
+
+    def _scored(
+        self, pair: PairToPredict, predictions: FloatArray, responses: StepResult
+    ) -> tuple[dict[str, FloatArray], dict[str, Any]]:
+        """Score predictions where responses are there: values of each voxel, and part of the row of scores."""
+        if "test" not in responses:
+            return {}, {}
+        valid = responses.array("valid")
+        measured = responses.array("test")[self.stimuli.rows][:, valid]
+        voxels = {f"held_out_{name}": ceiling for name, ceiling in responses.arrays("test_ceilings").items()}
+        how = pair.seed, self.stimuli.are_series, pair.voxels_choose
+        scorer = PredictionScorer(self.interval, self.significance, *how)
+        one_fold = scorer.judged(np.zeros(len(measured), dtype=int), self.stimuli.groups)
+        held_out = Predicted("held_out_", measured, np.ascontiguousarray(predictions[:, valid]), one_fold)
+        voxels["held_out_r"] = spread(held_out.voxel_scores, valid)
+        tested, counted = scorer.test_voxels(held_out, valid)
+        return voxels | tested, scorer.score_row(held_out) | counted
 
     def _predicted(self, fit: StepResult, context: StepContext) -> FloatArray:
         device = Device(self.device)
@@ -121,12 +159,7 @@ def read_model(fit: StepResult, device: Device) -> PairModel:
 
 
 def _components(some: Together, context: StepContext) -> Mapping[str, FloatArray]:
-    shards = []
-    for steps in some.shards:
-        of_shard: dict[str, FloatArray] = {}
-        for step in steps:
-            of_shard |= context.read(step).arrays("components")
-        shards.append(of_shard)
+    shards = [one.read(context) for one in some.shards]
     if len(shards) == 1:
         return shards[0]
     keys = dict.fromkeys(key for of_shard in shards for key in of_shard)
