@@ -111,17 +111,13 @@ def test_refuses_what_does_not_fit(root: Path, tmp_path: Path) -> None:
             TimeSeriesDataset(TimeSeriesSettings(folder, **{**SETTINGS, **settings}))
 
     expect(MissingFileError, "no file in .* fits", bold="{subject}_{run}.nii")
-    expect(
-        OptionError,
-        r"bold must have the field \{run\}, or \{session\}",
-        bold="{subject}/bold.nii",
-        events="{subject}.tsv",
-    )
+    expect(OptionError, r"events must have the field \{run\}, or \{session\}", events="{subject}.tsv")
+    expect(OptionError, "ROIs come from masks or from columns", columns=["a"])
+    expect(ShapeError, "columns must name the 24 columns", masks=None, columns=["a"])
     expect(OptionError, r"may have the fields .*; got \{task\}", events="{task}_{run}.tsv")
     expect(OptionError, r"events may have the fields that bold has; got \{session\}", events="{session}_{run}.tsv")
     expect(OptionError, "bold must be relative to root", bold="/data/{subject}/{subject}_{run}_bold.nii")
     expect(OptionError, r"but not \*\*", bold="**/{subject}_{run}_bold.nii", nuisance="{run}")
-    expect(OptionError, "needs events or movies", events=None)
     expect(OptionError, "tr must be", tr=0)
     expect(DataError, "more than the 20 \\+ 20 volumes that are dropped", drop_first=20, drop_last=20)
     expect(DataError, "no run is left for training", test_runs=RUNS)

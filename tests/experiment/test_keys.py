@@ -69,6 +69,8 @@ WITHOUT_EFFECT = {
     "networks.licence": "is shown",
     "interval.resamples": "of rsa's bootstrap alone",
     "features.file": "counts by the features in it",
+    "features.words": "counts by the features of its words",
+    "features.frequency": "counts by the features of words",
     "features.ids": "counts by the features, in the order of the stimuli",
     "compute.device": "where work runs",
     "compute.workers": "where work runs",
@@ -80,6 +82,7 @@ ADDING_STEPS = {"control", "shuffles"}
 
 
 SAMPLES: dict[str, Any] = {"features": {"own": {"file": "{run}.npy", "rate": 0.5}}}
+WORDS: dict[str, Any] = {"features": {"own": {"words": "{run}.tsv"}}}
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ CHANGES: dict[str, Change] = {
     "features.columns": Change(["b"], EXTRACT, {"features": {"own": {"file": "own.csv"}}}, base="series"),
     "features.rate": Change(0.6, EXTRACT, SAMPLES, base="series"),
     "features.start": Change(-1.0, EXTRACT, SAMPLES, base="series"),
+    "features.of": Change(["length"], EXTRACT, WORDS, base="series"),
+    "features.at": Change("whole", EXTRACT, WORDS, base="series"),
+    "features.combine": Change("last", EXTRACT, WORDS, base="series"),
     "delays": Change([1, 3], FIT, base="series"),
     "seed": Change(1, ("compress", "join", "fit", "partition")),
     "frames.every": Change(2, EXTRACT),
@@ -143,6 +149,7 @@ CHANGES: dict[str, Change] = {
     "folds.n": Change(5, ("compress", "join", "fit", "partition")),
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
     "folds.by": Change("group", ("compress", "join", "fit", "partition")),
+    "folds.gap": Change(4, ("compress", "fit"), {"folds": {"by": "segment", "n": 3, "gap": 2}}, base="series"),
     "folds.unit": Change("stimulus", ("fit", "partition")),
     "folds.repeats": Change(2, ("fit", "partition")),
     "interval.level": Change(0.9, ("fit", "partition")),
@@ -234,6 +241,7 @@ def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path / "own.csv", ["run", "onset", "duration", "a", "b"], rows)
     for run in RUNS:
         np.save(tmp_path / f"{run}.npy", np.arange(50.0))
+        (tmp_path / f"{run}.tsv").write_text("onset\tduration\tword\n1\t0.4\tone\n1.5\t1.1\ttwo\n")
     namespace: dict[str, Any] = {}
     exec(NETS, namespace)
     torch.manual_seed(5)

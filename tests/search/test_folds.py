@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn.model_selection import RepeatedKFold
 
 from voxelcast.core.errors import DataError, OptionError, ShapeError
-from voxelcast.search.folds import check_folds, choose_folds, folds_2021, group_folds, make_folds
+from voxelcast.search.folds import check_folds, choose_folds, folds_2021, group_folds, make_folds, segment_folds
 from voxelcast.search.settings import FoldSettings
 
 
@@ -107,3 +109,18 @@ def test_the_number_of_folds_follows_from_the_number_of_stimuli() -> None:
         groups = [f"g{row % n_groups}" for row in range(600)]
         assert FoldSettings().number(600, groups) == folds
         assert len(np.unique(choose_folds(FoldSettings(), 600, 0, groups))) == folds
+
+
+def test_segments_keep_their_distance() -> None:
+    positions = [("b", k) for k in range(31)] + [("a", k) for k in range(5, 35)]
+    for gap in (0, 1, 4):
+        found = segment_folds(positions, 3, gap)
+        for run in ("a", "b"):
+            rows = [k for k, one in enumerate(positions) if one[0] == run]
+            kept = [(positions[k][1], found[k]) for k in rows if found[k] >= 0]
+            assert [fold for _, fold in kept] == sorted(fold for _, fold in kept)
+            apart = [b - a for (a, one), (b, other) in pairwise(kept) if one != other]
+            assert apart == [gap + 1, gap + 1]
+            assert len(kept) == len(rows) - 2 * gap
+    with pytest.raises(DataError, match="at least 3 volumes; got 2 in run a of 8 with 2 folds and a gap of 3"):
+        segment_folds([("a", k) for k in range(8)], 2, 3)

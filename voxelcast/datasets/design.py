@@ -15,8 +15,7 @@ import pandas as pd
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError, ShapeError, VoxelcastWarning
-from voxelcast.store.readers.guard import read_text
-from voxelcast.store.readers.tables import as_numbers, number_of, read_table
+from voxelcast.store.readers.tables import number_of, read_numbers, read_table
 
 ONSET, DURATION, CONDITION = "onset", "duration", "trial_type"
 
@@ -180,17 +179,3 @@ def remove_nuisance(values: FloatArray, columns: FloatArray) -> FloatArray:
     size = np.sqrt(np.square(signal).sum(axis=0))
     residuals[:, np.sqrt(np.square(residuals).sum(axis=0)) <= 1e-9 * size] = 0.0
     return np.asarray(residuals)
-
-
-def read_numbers(path: Path) -> FloatArray:
-    """Read numbers in columns that white space separates; what follows a # is passed over.
-
-    Raises MissingFileError, DataError where the file is missing, or holds something else.
-    """
-    lines = [line.partition("#")[0].split() for line in read_text(path, "numbers").splitlines()]
-    rows = [(number, cells) for number, cells in enumerate(lines, 1) if cells]
-    if not rows or len({len(cells) for _, cells in rows}) > 1:
-        got = ", ".join(map(str, sorted({len(cells) for _, cells in rows}))) or "nothing"
-        raise DataError(f"{path} must hold numbers in columns, as many in every row; got {got}; correct it")
-    names = [str(number) for number in range(1, len(rows[0][1]) + 1)]
-    return np.stack([as_numbers(cells, names, path, number) for number, cells in rows])

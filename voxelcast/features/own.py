@@ -22,9 +22,9 @@ from voxelcast.store.readers.arrays import open_npy, read_npz
 from voxelcast.store.readers.guard import read_text
 from voxelcast.store.readers.hdf5 import read_hdf5
 from voxelcast.store.readers.parquet import read_parquet
-from voxelcast.store.readers.tables import Table, read_table
+from voxelcast.store.readers.tables import Table, read_numbers, read_table
 
-ARRAYS, TABLES = (".npy", ".npz", ".h5", ".hdf5"), (".csv", ".tsv", ".parquet")
+ARRAYS, TABLES = (".npy", ".npz", ".h5", ".hdf5", ".txt"), (".csv", ".tsv", ".parquet")
 SORTED: Final = "sorted"
 RUN_FIELD: Final = "{run}"
 ID, RUN, ONSET, DURATION, VALUES = "stimulus_id", "run", "onset", "duration", "features"
@@ -32,7 +32,7 @@ ID, RUN, ONSET, DURATION, VALUES = "stimulus_id", "run", "onset", "duration", "f
 
 @settings
 class FeatureFile:
-    """A file of features: an array (.npy, .npz, .h5) or a table (.csv, .tsv, .parquet).
+    """A file of features: an array (.npy, .npz, .h5, .txt of numbers alone) or a table (.csv, .tsv, .parquet).
 
     Parameters
     ----------
@@ -158,8 +158,8 @@ def _by_stimulus(
 def _array(path: Path, what: str) -> tuple[FloatArray, tuple[str, ...] | None]:
     """Read an array (n_rows, n_features), float64, and its ids where it holds some; one column may be a vector."""
     inside = None
-    if path.suffix.lower() == ".npy":
-        array: NDArray[Any] = open_npy(path, what)
+    if path.suffix.lower() in (".npy", ".txt"):
+        array: NDArray[Any] = read_numbers(path) if path.suffix.lower() == ".txt" else open_npy(path, what)
     else:
         read = read_npz if path.suffix.lower() == ".npz" else read_hdf5
         found = read(path, what, (VALUES, ID))

@@ -30,7 +30,6 @@ from voxelcast.core.errors import (
     MissingPackageError,
     ShapeError,
 )
-from voxelcast.datasets.design import read_numbers
 from voxelcast.datasets.readers.geometry import (
     LEFT,
     RIGHT,
@@ -41,7 +40,7 @@ from voxelcast.datasets.readers.geometry import (
 )
 from voxelcast.store.readers.arrays import open_npy
 from voxelcast.store.readers.guard import check_file, reading
-from voxelcast.store.readers.tables import read_table
+from voxelcast.store.readers.tables import read_numbers, read_table
 
 _CIFTI = (".dscalar.nii", ".dtseries.nii")
 SUFFIXES = (*(f"{suffix}.gz" for suffix in _CIFTI), *_CIFTI, ".func.gii", ".shape.gii", ".nii.gz", ".nii")

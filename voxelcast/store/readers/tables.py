@@ -100,6 +100,20 @@ def table_rows(
         raise DataError(f"{path} cannot be read as {kind} (it is empty); write it again")
 
 
+def read_numbers(path: Path) -> FloatArray:
+    """Read numbers in columns that white space separates; what follows a # is passed over.
+
+    Raises MissingFileError, DataError where the file is missing, or holds something else.
+    """
+    lines = [line.partition("#")[0].split() for line in read_text(path, "numbers").splitlines()]
+    rows = [(number, cells) for number, cells in enumerate(lines, 1) if cells]
+    if not rows or len({len(cells) for _, cells in rows}) > 1:
+        got = ", ".join(map(str, sorted({len(cells) for _, cells in rows}))) or "nothing"
+        raise DataError(f"{path} must hold numbers in columns, as many in every row; got {got}; correct it")
+    names = [str(number) for number in range(1, len(rows[0][1]) + 1)]
+    return np.stack([as_numbers(cells, names, path, number) for number, cells in rows])
+
+
 def as_numbers(cells: Sequence[str], names: Sequence[str], path: Path, line: int) -> FloatArray:
     """Read a row's numbers, (n_cells,); NaN for what is `NOT_KNOWN`, DataError for any other text."""
     joined = "".join(cells)
