@@ -72,6 +72,7 @@ def scores(settings: dict[str, Any], output: Path) -> dict[str, tuple[str, float
     return {row["roi"]: (row["layer"], float(row["score"])) for row in read_table(output / "scores.csv")}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::voxelcast.core.errors.VoxelcastWarning")
 def test_each_voxel_finds_its_stream(root: Path, tmp_path: Path) -> None:
     found = scores(plain(root), tmp_path / "out")
@@ -89,6 +90,7 @@ def test_each_voxel_finds_its_stream(root: Path, tmp_path: Path) -> None:
     assert scores(present, tmp_path / "present")["early"][1] < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::voxelcast.core.errors.VoxelcastWarning")
 def test_words_at_other_times_predict_nothing(root: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(7)
@@ -99,6 +101,7 @@ def test_words_at_other_times_predict_nothing(root: Path, tmp_path: Path) -> Non
     assert found["said"][1] < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::voxelcast.core.errors.VoxelcastWarning")
 def test_volumes_near_a_border_are_left_out(root: Path, tmp_path: Path) -> None:
     run(plain(root), tmp_path / "out")

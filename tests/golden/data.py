@@ -118,8 +118,15 @@ class GoldenData:
         """BOLD runs with events, and movies that began with them."""
         root.mkdir()
         inside.write_series(root)
-        rng = np.random.default_rng(2)
+        rng, streams = np.random.default_rng(2), np.random.default_rng(4)
         for run in ("run1", "run2", "run10"):
+            said = np.sort(streams.uniform(0, 79, 60)).tolist()
+            _write_lines(root / f"{run}_words.tsv", ["onset\tduration\tword", *(f"{on}\t0.3\tword" for on in said)])
+            loudness = streams.standard_normal((80, 2))
+            np.save(root / f"{run}_loudness.npy", loudness)
+            driven = np.roll(loudness.reshape(40, 2, 2).mean(axis=1), 1, axis=0) + np.histogram(said, 40)[0][:, None]
+            for subject in ("ann", "bob"):
+                np.savetxt(root / subject / f"{run}_regions.txt", driven + streams.standard_normal((40, 2)))
             shown, _ = _draw(80, rng)
             inside.write_video(root / f"{run}.mp4", shown, 1)
             for subject in ("ann", "bob"):

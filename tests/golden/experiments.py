@@ -347,6 +347,29 @@ EXPERIMENTS: dict[str, Golden] = {
         ),
         ("series",),
     ),
+    "series_streams": Golden(
+        _settings(
+            {
+                "kind": "time_series",
+                "root": "series",
+                "tr": 2.0,
+                "bold": "{subject}/{run}_regions.txt",
+                "columns": ["left", "right"],
+                "group_mean": True,
+                "drift": "none",
+            },
+            networks=[],
+            features={
+                "words": {"words": "series/{run}_words.tsv", "of": ["rate", "length"], "start": 0.5},
+                "loudness": {"file": "series/{run}_loudness.npy", "rate": 1.0},
+            },
+            delays={"words": "double_gamma+derivative", "others": [-1, 0, 1, 2]},
+            compress={"method": "none", "scale": True},
+            ensemble={"method": "stacking", "joined": True},
+            folds={"by": "segment", "n": 4, "gap": 2},
+        ),
+        ("series",),
+    ),
     "simulated": Golden(
         _settings(
             {"kind": "simulated", "root": "simulated", "subjects": ["sub02", "sub01"], "rois": ["EBA", "V1"]},

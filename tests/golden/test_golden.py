@@ -50,6 +50,7 @@ NOT_SET = {
 }
 OPTIONS_NOT_SET = {
     ("dataset.algonauts2025.held_out", "ood"): "the miniature has no movies out of distribution",
+    **{("delays", name): "of one stream in series_streams" for name in ("double_gamma", "double_gamma+derivative")},
     ("compress.method", "umap"): "compiles for most of a minute; its components are tested in tests/features",
 }
 ENCODERS_NOT_SET = {
