@@ -163,3 +163,18 @@ def test_volumes_may_have_rows_of_their_own(tmp_path: Path) -> None:
 def test_settings_that_do_not_go_together(wrong: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         FeatureFile(**wrong)  # type: ignore[arg-type]
+
+
+def test_events_with_many_features_are_summed_averaged_or_the_last(tmp_path: Path) -> None:
+    """As of words: two in the first volume, one that lasts into the second."""
+    values = np.array([[1.0, 10.0], [3.0, 30.0], [5.0, 50.0]])
+    times = {"onset": np.array([0.0, 1.0, 1.5]), "duration": np.array([0.5, 0.0, 1.0])}
+    for run in SERIES.lengths:
+        np.savez(tmp_path / f"{run}.npz", features=values, **times)
+    wanted = {"sum": [1 * 0.25 + 3 + 5 * 0.25, 5 * 0.25], "last": [5.0, 0.0]}
+    wanted["mean"] = [wanted["sum"][0] / 1.5, 5.0]
+    for combine, numbers in wanted.items():
+        source = FeatureFile(str(tmp_path / "{run}.npz"), combine=combine)  # type: ignore[arg-type]
+        found = read_features(source, "f", VOLUMES, SERIES)
+        np.testing.assert_allclose(found[:2, 0], numbers)
+        np.testing.assert_allclose(found[:, 1], 10 * found[:, 0])

@@ -1,4 +1,4 @@
-"""Words of transcripts: every kind of file gives the same, pauses are none, and contexts never look ahead unasked."""
+"""Words of transcripts: every kind of file gives the same, pauses are none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import DataError, OptionError, VoxelcastError
-from voxelcast.stimuli.words import WordFile, Words, contexts, read_frequencies, read_words, word_events, word_values
+from voxelcast.stimuli.words import WordFile, Words, read_frequencies, read_words, word_events, word_values
 
 INTERVALS = (
     (0.0, 0.25, ""),
@@ -116,17 +116,6 @@ def said(texts: str, starts: list[float] | None = None) -> Words:
     names = tuple(texts.split())
     onsets = np.arange(len(names)) * 1.0 if starts is None else np.array(starts)
     return Words(names, onsets, np.full(len(names), 0.9))
-
-
-def test_contexts_hold_what_was_said_before_and_ahead_only_if_asked() -> None:
-    found = contexts(said("a bb ccc d"), 2)
-    assert [one.text for one in found] == ["a", "a bb", "a bb ccc", "bb ccc d"]
-    assert [one.text[one.start : one.stop] for one in found] == ["a", "bb", "ccc", "d"]
-    ahead = contexts(said("a bb ccc d"), 1, ahead=1)
-    assert [one.text for one in ahead] == ["a bb", "a bb ccc", "bb ccc d", "ccc d"]
-    assert [one.text[one.start : one.stop] for one in ahead] == ["a", "bb", "ccc", "d"]
-    with pytest.raises(OptionError):
-        contexts(said("a"), -1)
 
 
 def test_features_of_words(tmp_path: Path) -> None:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.features.delays import Response
-from voxelcast.features.grid import events_on_grid
 from voxelcast.features.own import RUN_FIELD, FeatureFile, Timeline, is_timed, on_volumes, read_features
 from voxelcast.stimuli.words import WordFile, word_events
 
@@ -18,7 +15,7 @@ OwnSource = FeatureFile | WordFile
 
 def is_convolved(source: OwnSource, name: str) -> bool:
     """Whether a response is taken at the own times of what happened, before there are volumes."""
-    return source.combine == "sum" if isinstance(source, WordFile) else is_timed(source, name)
+    return source.combine == "sum" and (isinstance(source, WordFile) or is_timed(source, name))
 
 
 def read_own(
@@ -33,25 +30,5 @@ def read_own(
         raise OptionError(f"features {name}: name a transcript for each run, by {RUN_FIELD}; got {source.words}")
     of_runs = {}
     for run, n_volumes in timeline.lengths.items():
-        events = word_events(source, run)
-        of_runs[run] = _words_on_volumes(events, (n_volumes, timeline.tr), source.combine, response)
+        of_runs[run] = on_volumes(word_events(source, run), (n_volumes, timeline.tr), source.combine, response)
     return timeline.rows(ids, of_runs)
-
-
-def _words_on_volumes(
-    events: tuple[FloatArray, FloatArray, FloatArray], grid: tuple[int, float], combine: str, response: Response | None
-) -> FloatArray:
-    """Sum or average words over volumes, or take each volume's last; 0 where there is none."""
-    if combine == "sum":
-        return on_volumes(events, grid, response)
-    onsets, durations, values = events
-    if combine == "mean":
-        counts = events_on_grid(onsets, durations, np.ones((len(onsets), 1)), *grid)
-        total = events_on_grid(onsets, durations, values, *grid)
-        return np.divide(total, counts, out=np.zeros_like(total), where=counts > 0)
-    found = np.zeros((grid[0], values.shape[1]))
-    for onset, value in zip(onsets, values, strict=True):  # in the order in which they were said
-        place = int(onset // grid[1])
-        if 0 <= place < grid[0]:
-            found[place] = value
-    return found

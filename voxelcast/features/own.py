@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from annotated_types import Gt
@@ -27,6 +27,10 @@ from voxelcast.store.readers.tables import Table, read_numbers, read_table
 ARRAYS, TABLES = (".npy", ".npz", ".h5", ".hdf5", ".txt"), (".csv", ".tsv", ".parquet")
 SORTED: Final = "sorted"
 RUN_FIELD: Final = "{run}"
+PACKED: Final = (".npz", ".h5", ".hdf5")
+Combine = Literal["sum", "mean", "last"]
+Events = tuple[FloatArray, FloatArray, FloatArray]
+"""Onsets and durations (n_events,), in seconds after a run begins, and values (n_events, n_features)."""
 ID, RUN, ONSET, DURATION, VALUES = "stimulus_id", "run", "onset", "duration", "features"
 
 
@@ -37,7 +41,8 @@ class FeatureFile:
     Parameters
     ----------
     file : str
-        In a time series, ``{run}`` in it stands for the run.
+        In a time series, ``{run}`` in it stands for the run. A table of a run may have ``onset`` and ``duration`` (s)
+        of what happened, and an .npz or .h5 arrays ``onset`` and ``duration`` beside ``features``.
     ids : str or None
         Which stimulus each row of an array is of: a file of ids, one per line, or a .csv with ``stimulus_id``; or
         ``"sorted"``: rows are in the sorted order of the ids. None: the ids are in the file (``stimulus_id``), or
@@ -47,7 +52,9 @@ class FeatureFile:
     rate : float or None
         Of an array with a row for each moment of a run instead: rows in a second (Hz).
     start : float
-        Seconds from the beginning of a run's first volume to the first row, or to 0 s of a table's onsets.
+        Seconds from the beginning of a run's first volume to the first row, or to 0 s of the onsets.
+    combine : {"sum", "mean", "last"}
+        What a volume has of the events in it.
     """
 
     file: Annotated[str, NO_EFFECT]
@@ -55,6 +62,7 @@ class FeatureFile:
     columns: tuple[str, ...] = ()
     rate: Annotated[float, Gt(0)] | None = None
     start: float = 0.0
+    combine: Combine = "sum"
 
     def __post_init__(self) -> None:
         suffix = Path(self.file).suffix.lower()
@@ -88,10 +96,12 @@ class Timeline:
 
 def is_timed(source: FeatureFile, name: str) -> bool:
     """Whether features say when things happened, rather than having a row for each stimulus."""
-    path = Path(source.file)
+    path, what = home_expanded(Path(source.file)), f"features {name}"
     if source.rate is not None or RUN_FIELD in source.file:
         return True
-    return path.suffix.lower() in TABLES and ONSET in _open(home_expanded(path), f"features {name}").names
+    if path.suffix.lower() in TABLES:
+        return ONSET in _open(path, what).names
+    return path.suffix.lower() in PACKED and ONSET in _packed(path, what, (ONSET,))
 
 
 def read_features(
@@ -161,8 +171,7 @@ def _array(path: Path, what: str) -> tuple[FloatArray, tuple[str, ...] | None]:
     if path.suffix.lower() in (".npy", ".txt"):
         array: NDArray[Any] = read_numbers(path) if path.suffix.lower() == ".txt" else open_npy(path, what)
     else:
-        read = read_npz if path.suffix.lower() == ".npz" else read_hdf5
-        found = read(path, what, (VALUES, ID))
+        found = _packed(path, what, (VALUES, ID))
         if VALUES not in found:
             raise DataError(
                 f"{what}: {path} must hold an array {VALUES!r}, and {ID!r}; got none of that name; save it so"
@@ -177,6 +186,10 @@ def _array(path: Path, what: str) -> tuple[FloatArray, tuple[str, ...] | None]:
             f"{what}: {path} must have shape (n_stimuli, n_features); got {array.shape}; pool or flatten it"
         )
     return array.reshape(len(array), -1).astype(np.float64), inside
+
+
+def _packed(path: Path, what: str, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    return read_npz(path, what, names) if path.suffix.lower() == ".npz" else read_hdf5(path, what, names)
 
 
 def _open(path: Path, what: str) -> Table:
@@ -218,13 +231,24 @@ def _read_ids(path: Path, what: str) -> tuple[str, ...]:
     return tuple(nfc(line.strip()) for line in read_text(path, f"{what}: ids").splitlines() if line.strip())
 
 
-def on_volumes(
-    events: tuple[FloatArray, FloatArray, FloatArray], grid: tuple[int, float], response: Response | None
-) -> FloatArray:
-    """Bring onsets, durations and values (n_events, n_features) to volumes, by overlap or through a response."""
-    if response is not None:
-        return response_to_events(*events, grid, response)
-    return events_on_grid(*events, *grid)
+def on_volumes(events: Events, grid: tuple[int, float], combine: Combine, response: Response | None) -> FloatArray:
+    """Bring events to volumes: summed by overlap or through a response, their mean by overlap, or each volume's last.
+
+    Of the mean and the last, 0 where there is no event; ``grid``: the number of volumes, and the seconds of each.
+    """
+    if combine == "sum":
+        return events_on_grid(*events, *grid) if response is None else response_to_events(*events, grid, response)
+    onsets, durations, values = events
+    if combine == "mean":
+        counts = events_on_grid(onsets, durations, np.ones((len(onsets), 1)), *grid)
+        total = events_on_grid(onsets, durations, values, *grid)
+        return np.divide(total, counts, out=np.zeros_like(total), where=counts > 0)
+    found = np.zeros((grid[0], values.shape[1]))
+    for event in np.argsort(onsets, kind="stable"):
+        place = int(onsets[event] // grid[1])
+        if 0 <= place < grid[0]:
+            found[place] = values[event]
+    return found
 
 
 def _of_run(source: FeatureFile, what: str, run: str, timeline: Timeline, response: Response | None) -> FloatArray:
@@ -235,11 +259,18 @@ def _of_run(source: FeatureFile, what: str, run: str, timeline: Timeline, respon
     if path.suffix.lower() in TABLES:
         table = _open(path, what)
         if ONSET in table.names:
-            return on_volumes(_events(table, source, what, "" if own else run), grid, response)
+            return on_volumes(_events(table, source, what, "" if own else run), grid, source.combine, response)
         names, values = _numbers(table, what, (), source.columns)
     else:
         values, _ = _array(path, what)
         names = [str(number + 1) for number in range(values.shape[1])]
+        times = _packed(path, what, (ONSET, DURATION)) if path.suffix.lower() in PACKED else {}
+        if len(times) == 2 and own:
+            _check_values(values, what, [f"event {k + 1}" for k in range(len(values))], names)
+            onsets, durations = (times[name].astype(np.float64).ravel() for name in (ONSET, DURATION))
+            if not len(onsets) == len(durations) == len(values):
+                raise ShapeError(f"{what}: {path} must have an onset and a duration for each of {len(values)} rows")
+            return on_volumes((onsets + source.start, durations, values), grid, source.combine, response)
     if source.rate is None or not own:
         raise OptionError(
             f"{what}: {path} needs rate, the rows in a second (Hz), and a file for each run ({RUN_FIELD} in its name); "
@@ -250,10 +281,10 @@ def _of_run(source: FeatureFile, what: str, run: str, timeline: Timeline, respon
     if response is None:
         return averaged
     onsets = source.start + np.arange(len(values)) / source.rate
-    return on_volumes((onsets, np.full(len(values), 1 / source.rate), values), grid, response)
+    return on_volumes((onsets, np.full(len(values), 1 / source.rate), values), grid, "sum", response)
 
 
-def _events(table: Table, source: FeatureFile, what: str, run: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _events(table: Table, source: FeatureFile, what: str, run: str) -> Events:
     """Read events from the columns ``onset``, ``duration`` (s) and values; onsets are seconds after the run begins.
 
     ``run``: the events of that one, by the column ``run``; empty: all.

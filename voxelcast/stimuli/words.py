@@ -1,4 +1,4 @@
-"""Words and when they were said: transcripts, features of words, and their context for a language model."""
+"""Words and when they were said: transcripts, and features of words."""
 
 from __future__ import annotations
 
@@ -78,15 +78,6 @@ class Words:
     durations: FloatArray
 
 
-@dataclass(frozen=True)
-class Context:
-    """A word in its text, as a language model is given it: the word is ``text[start:stop]``."""
-
-    text: str
-    start: int
-    stop: int
-
-
 def read_words(path: Path) -> Words:
     """Read the words of a transcript; pauses (empty, ``sp``, ``sil``) are none.
 
@@ -119,18 +110,6 @@ def read_words(path: Path) -> Words:
             f"{kept[wrong][0]!r}; correct it"
         )
     return Words(tuple(row[0].strip() for row in kept), onsets, ends - onsets)
-
-
-def contexts(words: Words, before: int, ahead: int = 0) -> list[Context]:
-    """Give each word with the ``before`` words before it and, only if asked for, some that come ``ahead``."""
-    if before < 0 or ahead < 0:
-        raise OptionError(f"words of context must be at least 0; got {before} before and {ahead} ahead")
-    found = []
-    for place, word in enumerate(words.texts):
-        past = "".join(f"{one} " for one in words.texts[max(place - before, 0) : place])
-        text = " ".join([past + word, *words.texts[place + 1 : place + 1 + ahead]])
-        found.append(Context(text, len(past), len(past) + len(word)))
-    return found
 
 
 def word_values(words: Words, of: Sequence[str], frequency: Mapping[str, float] | None = None) -> FloatArray:
