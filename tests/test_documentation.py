@@ -16,6 +16,7 @@ from voxelcast.core.progress import Silent
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.store.readers.tables import read_table
 
 __all__ = ["in_process"]
 
@@ -69,6 +70,18 @@ def test_the_tutorial_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     walk(WALKED, tmp_path)
     assert (tmp_path / "outputs" / "first" / "report.html").is_file()
     assert (tmp_path / "tutorial.png").is_file()
+
+
+@pytest.mark.slow
+def test_each_region_of_the_movie_follows_its_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    walk(DOCS / "movie.md", tmp_path)
+    rows = read_table(tmp_path / "outputs" / "movie" / "variance_partitioning.csv").rows
+    explained = {(roi, part): float(r2) for _, roi, kind, part, r2, *_ in rows if kind == "unique"}
+    streams = {"visual": "sight", "auditory": "sound", "language": "speech"}
+    for roi, stream in streams.items():
+        assert max(streams.values(), key=lambda part: explained[roi, part]) == stream
+        assert explained[roi, stream] > 0.1
 
 
 @pytest.mark.parametrize(("page", "text"), experiments(), ids=[name for name, _ in experiments()])

@@ -241,7 +241,8 @@ def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table(tmp_path / "own.csv", ["run", "onset", "duration", "a", "b"], rows)
     for run in RUNS:
         np.save(tmp_path / f"{run}.npy", np.arange(50.0))
-        (tmp_path / f"{run}.tsv").write_text("onset\tduration\tword\n1\t0.4\tone\n1.5\t1.1\ttwo\n")
+        said = [f"{2 * k + early}\t0.9\t{word}" for k in range(N_VOLUMES) for early, word in ((0.2, "a"), (1.5, "two"))]
+        (tmp_path / f"{run}.tsv").write_text("\n".join(["onset\tduration\tword", *said]))
     namespace: dict[str, Any] = {}
     exec(NETS, namespace)
     torch.manual_seed(5)
