@@ -32,6 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_own_features_beside_a_network(root: Path, tmp_path: Path) -> None:
     features = {"noise": str(root / "noise.csv"), "driving": str(root / "driving.npz")}
     plain = settings(root, features=features, ensemble={"method": "banded_ridge", "draws": 3})
