@@ -11,7 +11,7 @@ from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.encoders.banded_ridge import ALPHAS
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.scoring.intervals import Judged
-from voxelcast.search.transfer import SHARES, Transfer, fit_shared_ridge, one_scale, transfer
+from voxelcast.search.transfer import SHARES, Transfer, fit_shared_ridge, transfer
 
 FEATURES, SHARED, NEW = 100, 8, 40
 SCALES = np.arange(1, FEATURES + 1) ** -0.4
@@ -57,11 +57,11 @@ def gains(structure: str, n: int, *, draws: int, signal: float) -> FloatArray:
         X, P, Y = simulated(rng, 3 * n + 500, structure, signal=signal)
         few, many, new = np.s_[:n], np.s_[: 3 * n], np.s_[3 * n :]
         models = [
-            fit_shared_ridge(X[few], P[few], Y[few], np.arange(n) % 5),
-            fit_shared_ridge(X[few], P[few], Y[few], np.arange(n) % 5, (0.0,)),
-            fit_shared_ridge(X[many], P[many], Y[many], np.arange(3 * n) % 5, (0.0,)),
+            fit_shared_ridge([X[few]], [P[few]], Y[few], np.arange(n) % 5),
+            fit_shared_ridge([X[few]], [P[few]], Y[few], np.arange(n) % 5, (0.0,)),
+            fit_shared_ridge([X[many]], [P[many]], Y[many], np.arange(3 * n) % 5, (0.0,)),
         ]
-        found.append([np.nanmean(pearson_r(Y[new], model.predict(X[new], P[new]))) for model in models])
+        found.append([np.nanmean(pearson_r(Y[new], model.predict([X[new]], [P[new]]))) for model in models])
     return np.array(found)
 
 
@@ -87,17 +87,17 @@ def test_equals_ridge_regressions_in_loops() -> None:
                 left[held] = unit[held] - Ridge(alpha).fit(Z[~held], unit[~held]).predict(Z[held])
             errors[share, alpha] = float(np.square(left).mean())
     share, alpha = min(errors, key=lambda both: errors[both])
-    found = fit_shared_ridge(X, P, Y, folds)
+    found = fit_shared_ridge([X], [P], Y, folds)
     assert (found.share, found.alpha) == (share, pytest.approx(alpha))
     assert 0 < found.share < 1
     expected = Ridge(alpha).fit(joined(share), Y).predict(joined(share))
-    np.testing.assert_allclose(found.predict(X, P), expected, rtol=1e-8)
+    np.testing.assert_allclose(found.predict([X], [P]), expected, rtol=1e-8)
 
 
 def test_without_others_it_is_the_fit_to_the_subject_alone() -> None:
     rng = np.random.default_rng(1)
     X, Y = rng.standard_normal((40, 6)), rng.standard_normal((40, 2))
-    found = transfer(X, np.zeros((40, 3)), Y, Judged(np.arange(40) % 4))
+    found = transfer([X], [np.zeros((40, 3))], Y, Judged(np.arange(40) % 4))
     assert found.model.share == 0
     np.testing.assert_array_equal(found.out_of_fold, found.alone)
     assert found.difference == 0
@@ -109,7 +109,7 @@ def test_a_fold_that_is_predicted_takes_no_part() -> None:
     X, P, Y = (rng.standard_normal((40, k)) for k in (9, 7, 3))
 
     def predicted(Y: FloatArray) -> Transfer:
-        return transfer(X, P, Y, Judged(folds))
+        return transfer([X], [P], Y, Judged(folds))
 
     before, other = predicted(Y), Y.copy()
     other[folds == 2] = 100 * rng.standard_normal((10, 3))
@@ -124,9 +124,9 @@ def test_shared_structure_is_used_and_the_gain_is_judged() -> None:
     """The interval of the nested difference holds the gain for new stimuli."""
     X, P, Y = simulated(np.random.default_rng(3), 400, "shared")
     few, new = np.s_[:50], np.s_[50:]
-    found = transfer(X[few], P[few], Y[few], Judged(np.arange(50) % 5))
-    alone = fit_shared_ridge(X[few], P[few], Y[few], np.arange(50) % 5, (0.0,))
-    with_others, by_itself = (pearson_r(Y[new], m.predict(X[new], P[new])).mean() for m in (found.model, alone))
+    found = transfer([X[few]], [P[few]], Y[few], Judged(np.arange(50) % 5))
+    alone = fit_shared_ridge([X[few]], [P[few]], Y[few], np.arange(50) % 5, (0.0,))
+    with_others, by_itself = (pearson_r(Y[new], m.predict([X[new]], [P[new]])).mean() for m in (found.model, alone))
     assert found.interval.low < with_others - by_itself < found.interval.high
     assert found.interval.low > 0
     assert min(found.fold_shares) > 0.5
@@ -148,17 +148,22 @@ def test_others_that_tell_nothing_cost_nothing(structure: str, signal: float) ->
     assert with_others > alone - 0.005
 
 
-def test_subjects_count_alike_whatever_their_unit() -> None:
-    P = np.random.default_rng(4).standard_normal((20, 5))
-    scaled = one_scale([P[:, :2], 100 * P[:, 2:] + 7]) * np.hstack([P[:, :2], 100 * P[:, 2:] + 7])
-    np.testing.assert_allclose([scaled[:, :2].var(axis=0).sum(), scaled[:, 2:].var(axis=0).sum()], 1)
+def test_units_of_layers_and_subjects_do_not_matter() -> None:
+    rng = np.random.default_rng(4)
+    Xs, Ps = ([rng.standard_normal((40, k)) for k in sizes] for sizes in ((5, 8), (6, 3)))
+    Y = np.hstack(Xs) @ rng.standard_normal((13, 2)) + np.hstack(Ps) @ rng.standard_normal((9, 2))
+    plain = fit_shared_ridge(Xs, Ps, Y, np.arange(40) % 4)
+    others = [Xs[0], 100 * Xs[1] + 7], [1e-3 * Ps[0] - 1, Ps[1]]
+    scaled = fit_shared_ridge(*others, Y, np.arange(40) % 4)
+    assert scaled.share == plain.share
+    np.testing.assert_allclose(scaled.predict(*others), plain.predict(Xs, Ps), rtol=1e-8)
 
 
 def test_refuses_bad_input() -> None:
     X = np.random.default_rng(5).standard_normal((30, 4))
     with pytest.raises(DataError, match="at least 3 folds"):
-        transfer(X, X, X, Judged(np.arange(30) % 2))
+        transfer([X], [X], X, Judged(np.arange(30) % 2))
     with pytest.raises(ShapeError, match="predictions of the other subjects"):
-        transfer(X, X[:-1], X, Judged(np.arange(30) % 3))
+        transfer([X], [X[:-1]], X, Judged(np.arange(30) % 3))
     with pytest.raises(DataError, match="predictions of the other subjects"):
-        transfer(X, np.full(X.shape, np.nan), X, Judged(np.arange(30) % 3))
+        transfer([X], [np.full(X.shape, np.nan)], X, Judged(np.arange(30) % 3))

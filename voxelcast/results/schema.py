@@ -202,6 +202,26 @@ GROUPS: Final = Table(
         Column("n_voxels", "count", "voxels with a value", "voxels"),
     ),
 )
+TRANSFER: Final = Table(
+    "transfer.csv",
+    "a subject x ROI of `voxelcast transfer`",
+    (
+        *_PAIR,
+        Column("score", "number", "nested, with the help of the other subjects", "Pearson r"),
+        Column("score_low", "number", "lower end of its interval", "Pearson r"),
+        Column("score_high", "number", "upper end of its interval", "Pearson r"),
+        Column("score_alone", "number", "nested, of a fit to the subject alone, in the same folds", "Pearson r"),
+        Column("difference", "number", "of the two", "Pearson r"),
+        Column("difference_low", "number", "lower end of its interval", "Pearson r"),
+        Column("difference_high", "number", "upper end of its interval", "Pearson r"),
+        Column("share", "number", "weight of the other subjects in the model, 0 to 1"),
+        Column("least_share", "number", "the lowest that a fold chose"),
+        Column("most_share", "number", "the highest that a fold chose"),
+        Column("n_stimuli", "count", "training stimuli", "stimuli"),
+        Column("n_voxels", "count", "voxels that were analysed", "voxels"),
+        Column("n_others", "count", "models of other subjects' ROIs"),
+    ),
+)
 CONTROL: Final = Table(
     "control.csv",
     "a subject x ROI with `control: shuffle`",

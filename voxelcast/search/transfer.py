@@ -37,9 +37,9 @@ class SharedRidge:
     Parameters
     ----------
     own : ndarray of shape (p, q)
-        Coefficients of the features.
+        Coefficients of the features, layers side by side.
     axes : ndarray of shape (m, k)
-        Components of the other subjects' predictions for the training stimuli.
+        Components of the other subjects' predictions, side by side, for the training stimuli.
     shared : ndarray of shape (k, q)
         Coefficients of these components.
     intercept : ndarray of shape (q,)
@@ -54,9 +54,9 @@ class SharedRidge:
     share: float
     alpha: float
 
-    def predict(self, X: FloatArray, P: FloatArray) -> FloatArray:
-        """Predict responses (n, q) from features (n, p) and the other subjects' predictions (n, m)."""
-        return np.asarray(self.intercept + X @ self.own + (P @ self.axes) @ self.shared)
+    def predict(self, Xs: Sequence[FloatArray], Ps: Sequence[FloatArray]) -> FloatArray:
+        """Predict responses (n, q) from layers' features and the other subjects' predictions."""
+        return np.asarray(self.intercept + np.hstack(Xs) @ self.own + (np.hstack(Ps) @ self.axes) @ self.shared)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +90,19 @@ class Transfer:
     interval: Interval
 
 
-def transfer(X: FloatArray, P: FloatArray, Y: FloatArray, judged: Judged, level: float = 0.95) -> Transfer:
+def transfer(
+    Xs: Sequence[FloatArray], Ps: Sequence[FloatArray], Y: FloatArray, judged: Judged, level: float = 0.95
+) -> Transfer:
     """Fit a new subject with the help of others, and judge it by nested cross-validation.
 
     Raises ShapeError if rows do not match; DataError if a value is NaN or infinite, or there are fewer than 3 folds.
 
     Parameters
     ----------
-    X : ndarray of shape (n, p)
-        Features of the new subject's stimuli.
-    P : ndarray of shape (n, m)
-        What the other subjects' models predict for these; their units count as weights, so bring them to one scale.
+    Xs : sequence of ndarray of shape (n, p_l)
+        Features of the new subject's stimuli, of each layer; each is scaled to the same mean squared norm.
+    Ps : sequence of ndarray of shape (n, m_s)
+        What each other subject's models predict for these; likewise.
     Y : ndarray of shape (n, q)
         Responses of the new subject.
     judged : Judged
@@ -114,11 +116,11 @@ def transfer(X: FloatArray, P: FloatArray, Y: FloatArray, judged: Judged, level:
     >>> rng = np.random.default_rng(0)
     >>> X, others = rng.standard_normal((60, 80)), rng.standard_normal((80, 4))
     >>> Y = X @ others @ rng.standard_normal((4, 6)) + 10 * rng.standard_normal((60, 6))
-    >>> found = transfer(X, X @ others, Y, Judged(np.arange(60) % 5))
+    >>> found = transfer([X], [X @ others], Y, Judged(np.arange(60) % 5))
     >>> found.model.share > 0.5, found.difference > 0.05
     (True, True)
     """
-    _check(X, P, Y)
+    _check(Xs, Ps, Y)
     fold_ids = np.asarray(judged.fold_ids)
     folds = np.unique(fold_ids)
     if len(folds) < _FEWEST_FOLDS:
@@ -130,8 +132,8 @@ def transfer(X: FloatArray, P: FloatArray, Y: FloatArray, judged: Judged, level:
     for fold in folds:
         held = fold_ids == fold
         for predicted, shares in ((out_of_fold, SHARES), (alone, (0.0,))):
-            model = fit_shared_ridge(X[~held], P[~held], Y[~held], fold_ids[~held], shares)
-            predicted[held] = model.predict(X[held], P[held])
+            model = fit_shared_ridge([X[~held] for X in Xs], [P[~held] for P in Ps], Y[~held], fold_ids[~held], shares)
+            predicted[held] = model.predict([X[held] for X in Xs], [P[held] for P in Ps])
             if predicted is out_of_fold:
                 chosen.append(model.share)
     with_others, by_itself = (
@@ -140,7 +142,7 @@ def transfer(X: FloatArray, P: FloatArray, Y: FloatArray, judged: Judged, level:
     )
     both = np.isfinite(with_others) & np.isfinite(by_itself)
     return Transfer(
-        fit_shared_ridge(X, P, Y, fold_ids),
+        fit_shared_ridge(Xs, Ps, Y, fold_ids),
         out_of_fold,
         alone,
         with_others,
@@ -152,7 +154,11 @@ def transfer(X: FloatArray, P: FloatArray, Y: FloatArray, judged: Judged, level:
 
 
 def fit_shared_ridge(
-    X: FloatArray, P: FloatArray, Y: FloatArray, fold_ids: IntArray, shares: Sequence[float] = SHARES
+    Xs: Sequence[FloatArray],
+    Ps: Sequence[FloatArray],
+    Y: FloatArray,
+    fold_ids: IntArray,
+    shares: Sequence[float] = SHARES,
 ) -> SharedRidge:
     """Choose the share of the other subjects and the penalty by cross-validation, and fit.
 
@@ -160,32 +166,36 @@ def fit_shared_ridge(
 
     Parameters
     ----------
-    X, P, Y
+    Xs, Ps, Y
         As of `transfer`.
     fold_ids : ndarray of shape (n,)
     shares : sequence of float
-        To try, in [0, 1]; of equal errors the first wins. Where P is constant, 0 alone.
+        To try, in [0, 1]; of equal errors the first wins. Where all predictions are constant, 0 alone.
     """
-    _check(X, P, Y)
+    _check(Xs, Ps, Y)
+    (X, scales), (P, units) = _side_by_side(Xs), _side_by_side(Ps)
     mean = P.mean(axis=0)
     axes = _components(P - mean)
     weights = np.array([(1.0 - share, share) for share in (shares if axes.size else (0.0,))])
     model = fit_weighted_ridge([X, (P - mean) @ axes], Y, fold_ids, weights, per="roi")
     own, shared = model.coefficients
     intercept = model.intercept - (mean @ axes) @ shared
+    own, axes = own * scales[:, None], axes * units[:, None]
     return SharedRidge(own, axes, shared, intercept, float(model.weights[1, 0]), float(model.alphas[0]))
 
 
-def one_scale(predictions: Sequence[FloatArray]) -> FloatArray:
-    """Return the factor of each column that brings subjects' predictions (n, m_s) to one mean squared norm, (m,)."""
-    scales = [mean_squared_norm(P - P.mean(axis=0)) for P in predictions]
-    return np.concatenate([np.full(P.shape[1], scale**-0.5) for P, scale in zip(predictions, scales, strict=True)])
+def _side_by_side(parts: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
+    """Scale parts (n, p_l) to mean squared norm 1 and join them, (n, p); and each column's factor, (p,)."""
+    norms = [mean_squared_norm(part - part.mean(axis=0)) for part in parts]
+    factors = np.concatenate([np.full(part.shape[1], norm**-0.5) for part, norm in zip(parts, norms, strict=True)])
+    return np.hstack(parts) * factors, factors
 
 
-def _check(X: FloatArray, P: FloatArray, Y: FloatArray) -> None:
-    for name, values in (("features", X), ("predictions of the other subjects", P)):
-        check_shape(name, values, ("n_stimuli", "n_columns"), (len(Y), None))
-        check_finite(name, values)
+def _check(Xs: Sequence[FloatArray], Ps: Sequence[FloatArray], Y: FloatArray) -> None:
+    for name, several in (("features", Xs), ("predictions of the other subjects", Ps)):
+        for values in several:
+            check_shape(name, values, ("n_stimuli", "n_columns"), (len(Y), None))
+            check_finite(name, values)
 
 
 def _components(centred: FloatArray) -> FloatArray:
