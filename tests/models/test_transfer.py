@@ -20,7 +20,7 @@ from voxelcast.experiment.settings_file import parse_dataset
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.search.transfer import transfer
 
-pytestmark = pytest.mark.usefixtures("in_process", "unrendered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_process", "unrendered")]
 FEW = 30
 
 
