@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from voxelcast.api.extraction import extract
     from voxelcast.api.feature_space import FeatureSpace
     from voxelcast.api.simulation import simulate
+    from voxelcast.api.transfer import transfer
     from voxelcast.api.variance import noise_ceiling, variance_partitioning
     from voxelcast.challenges.registry import list_challenges, register_challenge
     from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
@@ -59,6 +60,7 @@ _MODULES = {
     "register_pool": "features.pooling",
     "run": "api.experiment",
     "simulate": "api.simulation",
+    "transfer": "api.transfer",
     "variance_partitioning": "api.variance",
 }
 """The module, below voxelcast, that defines a name."""
@@ -89,6 +91,7 @@ __all__ = [
     "register_pool",
     "run",
     "simulate",
+    "transfer",
     "variance_partitioning",
 ]
 

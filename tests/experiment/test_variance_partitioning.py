@@ -25,9 +25,10 @@ from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, Parti
 from voxelcast.experiment.steps.responses import TrainingResponses
 from voxelcast.report.brain_maps import read_voxels
 from voxelcast.report.page import write_report
+from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_partitioning import fold_r2, variance_parts
+from voxelcast.scoring.variance_partitioning import fold_r2, preferred, variance_parts
 from voxelcast.search.variance_partitioning import nested_predictions, resolve_groups
 from voxelcast.store.result import StepResult
 from voxelcast.store.steps import StepId, StepStore
@@ -161,7 +162,9 @@ def test_a_fold_that_is_predicted_takes_no_part_in_the_models() -> None:
 
     def predicted(Y: FloatArray) -> tuple[dict[frozenset[str], FloatArray], list[Refitted]]:
         spaces = {name: Refitted(X, folds, 4, layer=name) for name, X in raw.items()}
-        return nested_predictions({name: [space] for name, space in spaces.items()}, Y, folds), [*spaces.values()]
+        made = nested_predictions({name: [space] for name, space in spaces.items()}, Y, folds)
+        lesions = {frozenset({f"without {name}"}): P for name, P in made.lesioned.items()}
+        return made.combined | lesions, [*spaces.values()]
 
     before, spaces = predicted(Y)
     for space in spaces:
@@ -179,8 +182,57 @@ def test_noise_has_no_variance_to_divide() -> None:
     folds = np.arange(200) % 5
     groups = {name: [Fixed(rng.standard_normal((200, 20)))] for name in "ab"}
     Y = rng.standard_normal((200, 50))
-    for part in variance_parts(Y, nested_predictions(groups, Y, folds), Judged(folds)):
-        assert abs(part.mean) < 0.01, part.kind
+    made = nested_predictions(groups, Y, folds)
+    for part in variance_parts(Y, made.combined, Judged(folds), lesioned=made.lesioned):
+        if part.kind == "lesion":
+            assert part.mean_low < 0 < part.mean_high
+        else:
+            assert abs(part.mean) < 0.01, part.kind
+
+
+def test_the_planted_modality_of_each_voxel_is_named() -> None:
+    """Three correlated modalities of two layers each; r is .5 at the highest where half of the variance is signal."""
+    rng = np.random.default_rng(4)
+    n, q = 400, 60
+    names, common = ("frames", "sound", "words"), rng.standard_normal((n, 4))
+    layers = {name: [0.5 * common + rng.standard_normal((n, 4)) for _ in range(2)] for name in names}
+    planted = np.arange(q) % 4  # the last are noise
+    Y = rng.standard_normal((n, q))
+    for number, features in enumerate(layers.values()):
+        signal = np.hstack(features) @ rng.standard_normal((8, int((planted == number).sum())))
+        Y[:, planted == number] += 1.2 * signal / signal.std(axis=0)
+    folds = np.arange(n) % 5
+    groups = {name: [Fixed(X, layer=str(k)) for k, X in enumerate(both)] for name, both in layers.items()}
+    made = nested_predictions(groups, Y, folds, draws=4)
+    parts = variance_parts(Y, made.combined, Judged(folds), lesioned=made.lesioned)
+    found = preferred(parts, names)
+    driven = planted < 3
+    assert np.mean(found[driven] == planted[driven] + 1) >= 0.95
+    assert np.mean(np.isnan(found[~driven])) >= 0.8
+    covered = []
+    for part in parts:
+        if part.kind == "lesion":
+            own = planted == names.index(next(iter(part.sets)))
+            assert (part.low[own] > 0.05).all()
+            covered += [*((part.low < 0) & (part.high > 0))[driven & ~own]]
+    assert np.mean(covered) >= 0.9
+
+
+def test_a_lesion_takes_a_group_from_the_model_on_all() -> None:
+    """Without draws and with one group that says all, its lesion leaves what a regression knows without it."""
+    rng = np.random.default_rng(5)
+    X, idle = rng.standard_normal((120, 3)), np.zeros((120, 2))
+    Y = X @ rng.standard_normal((3, 4)) + 0.1 * rng.standard_normal((120, 4))
+    folds = np.arange(120) % 4
+    made = nested_predictions({"all": [Fixed(X)], "nothing": [Fixed(idle)]}, Y, folds)
+    np.testing.assert_array_equal(made.lesioned["nothing"], made.combined[frozenset({"all", "nothing"})])
+    for fold in range(4):
+        mean = Y[folds != fold].mean(axis=0)
+        np.testing.assert_allclose(made.lesioned["all"][folds == fold], np.tile(mean, (30, 1)))
+    parts = {(p.kind, *p.sets): p for p in variance_parts(Y, made.combined, Judged(folds), lesioned=made.lesioned)}
+    assert not parts["lesion", "nothing"].r2.any()
+    whole = cross_validated_r(Y, made.combined[frozenset({"all", "nothing"})], folds)
+    np.testing.assert_allclose(parts["lesion", "all"].r2, whole)  # constant predictions have r 0
 
 
 @pytest.fixture
@@ -210,7 +262,14 @@ def test_results_report_maps_and_resume(divided: dict[str, Any], tmp_path: Path)
     assert sum(parts) == pytest.approx(float(rows["model", "colour+edges"]["r2"]))
     assert {(row["subject"], row["roi"], row["n_voxels"]) for row in rows.values()} == {("ann", "all", "5")}
     assert {row["noise_ceiling_r2"] for row in rows.values()} == {""}  # one repetition: no ceiling
+    of_groups = {row["group"]: row for row in read_table(out / "groups.csv")}
+    assert list(of_groups) == ["colour", "edges"]
+    lead = float(rows["model", "colour"]["r2"]) - float(rows["model", "edges"]["r2"])
+    assert [float(row["lead"]) for row in of_groups.values()] == pytest.approx([lead, -lead])
     with np.load(out / "variance_partitioning" / "ann_all.npz") as voxels:
+        counted = [int((voxels["preferred"] == number).sum()) for number in (1, 2)]
+        assert [int(row["n_preferred"]) for row in of_groups.values()] == counted
+        assert float(of_groups["edges"]["lesion"]) == pytest.approx(voxels["lesion_edges"].mean())
         assert voxels["unique_colour"].mean() == pytest.approx(parts[0])
         assert (voxels["unique_colour_low"] <= voxels["unique_colour_high"]).all()
     before = contents(out)

@@ -82,4 +82,4 @@ def test_for_everyone(visit: Callable[..., Visit], output: Path, page: Page, wid
     assert panels.count() == 2
     visited.page.locator("select[name=roi]").select_option("LOC")
     assert panels.count() == 1
-    assert visited.page.locator("#variance tbody tr:visible").count() == 6
+    assert visited.page.locator("#variance tbody tr:visible").count() == 6 + 2

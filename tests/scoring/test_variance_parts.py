@@ -11,9 +11,10 @@ from scipy.stats import t
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.scoring import variance_partitioning as module
+from voxelcast.scoring.correlation import centred_pair, cross_validated_r
 from voxelcast.scoring.intervals import Judged
 from voxelcast.scoring.settings import IntervalSettings
-from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance, variance_parts
+from voxelcast.scoring.variance_partitioning import Sets, fold_r2, partition_variance, preferred, variance_parts
 
 N, FOLDS = 60, np.arange(60) % 3
 
@@ -35,7 +36,11 @@ def shares(Y: FloatArray, predictions: dict[Sets, FloatArray], folds: IntArray) 
 @pytest.mark.parametrize("groups", [None, [f"{row % 3}-{row // 6}" for row in range(N)]], ids=["stimuli", "groups"])
 def test_intervals_equal_explicit_deletion(names: str, groups: list[str] | None) -> None:
     Y, predictions = predictions_of(names)
-    found = {(p.kind, p.sets): p for p in variance_parts(Y, predictions, Judged(FOLDS, groups), 0.8)}
+    found = {
+        (p.kind, p.sets): p
+        for p in variance_parts(Y, predictions, Judged(FOLDS, groups), 0.8)
+        if p.kind in ("model", "unique", "shared")
+    }
     expected = shares(Y, predictions, FOLDS)
     assert found.keys() == expected.keys()
     units = np.array(groups or [str(row) for row in range(N)])
@@ -62,8 +67,46 @@ def test_models_come_first_and_small_combinations_before_large_ones() -> None:
     found = variance_parts(Y, dict(reversed(predictions.items())), Judged(FOLDS))
     assert [(p.kind, "".join(sorted(p.sets))) for p in found] == [
         *(("model", "A"), ("model", "B"), ("model", "AB")),
-        *(("unique", "A"), ("unique", "B"), ("shared", "AB")),
+        *(("unique", "A"), ("unique", "B"), ("shared", "AB"), ("lead", "A"), ("lead", "B")),
     ]
+
+
+def test_leads_and_lesions_equal_explicit_deletion() -> None:
+    """A lead is over the best of the others; of a lesion r is pooled, each fold's predictions scaled beforehand."""
+    Y, predictions = predictions_of("ABC")
+    predictions[frozenset("B")] += 0.3 * Y
+    lesioned = {"A": predictions[frozenset("BC")], "B": predictions[frozenset("A")]}
+    found = {(p.kind, *p.sets): p for p in variance_parts(Y, predictions, Judged(FOLDS), lesioned=lesioned)}
+    factor = t.ppf(0.975, N - 1) * np.sqrt((N - 1) ** 2 / N * 2 * N / (N - 3))
+
+    def r2(name: str, kept: IntArray) -> FloatArray:
+        return fold_r2(Y[kept], predictions[frozenset(name)][kept], FOLDS[kept])
+
+    every = np.arange(N)
+    others = []
+    for other in "AC":
+        without = [r2("B", np.delete(every, row)) - r2(other, np.delete(every, row)) for row in every]
+        difference = r2("B", every) - r2(other, every)
+        half = factor * np.std(without, axis=0, ddof=1)
+        others.append((difference, difference - half, difference + half))
+    lead = found["lead", "B"]
+    np.testing.assert_allclose([lead.r2, lead.low, lead.high], np.min(others, axis=0), atol=1e-9)
+    assert (preferred(list(found.values()), "ABC") == 2).any()
+
+    y, p = centred_pair(Y, predictions[frozenset("ABC")], FOLDS)
+    _, q = centred_pair(Y, lesioned["B"], FOLDS)
+    for one in (p, q):
+        for fold in range(3):
+            one[fold == FOLDS] /= np.sqrt(np.square(one[fold == FOLDS]).mean(axis=0))
+    r = []
+    for row in every:
+        kept = np.delete(every, row)
+        of = [(y[kept] * x[kept]).sum(0) / np.sqrt((y[kept] ** 2).sum(0) * (x[kept] ** 2).sum(0)) for x in (p, q)]
+        r.append(of[0] - of[1])
+    lesion, half = found["lesion", "B"], factor * np.std(r, axis=0, ddof=1)
+    whole, left = (cross_validated_r(Y, P, FOLDS) for P in (predictions[frozenset("ABC")], lesioned["B"]))
+    expected = [whole - left, whole - left - half, whole - left + half]
+    np.testing.assert_allclose([lesion.r2, lesion.low, lesion.high], expected, atol=1e-9)
 
 
 def test_blocks_of_voxels_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

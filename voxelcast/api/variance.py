@@ -25,6 +25,7 @@ from voxelcast.core.errors import OptionError, VoxelcastWarning
 from voxelcast.experiment.steps.partition import divide_variance, part_name
 from voxelcast.experiment.steps.responses import ceilings, spread
 from voxelcast.scoring.ceiling import mean_noise_ceiling_r
+from voxelcast.scoring.variance_partitioning import preferred
 from voxelcast.search.settings import FoldSettings
 from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 
@@ -110,9 +111,11 @@ def variance_partitioning(
     parts : Dataset
         By ``part`` and ``voxel``: ``r2``, the share of the variance of mean responses, with the ends ``low`` and
         ``high`` of its interval over stimuli; by ``part``: ``mean``, ``mean_low`` and ``mean_high`` over voxels, and
-        the coordinates ``kind`` (``"model"``, ``"unique"`` or ``"shared"``) and ``groups`` (joined by ``+``). A
-        ``part`` is named ``"<kind> <groups>"``. Unique and shared parts can be negative. Voxels that cannot be
-        analysed are NaN.
+        the coordinates ``kind`` and ``groups`` (joined by ``+``). A ``part`` is named ``"<kind> <groups>"``. Kinds are
+        ``"model"``, ``"unique"``, ``"shared"``, ``"lead"`` (R^2 of the model on a group alone minus that of the best
+        other group), and ``"lesion"``, whose ``r2`` is no R^2 but the fall of r where the group is taken from the model
+        on all. All but models can be negative. By ``voxel``: ``preferred``, the group whose lead's interval lies above
+        0; empty where that is undecided. Voxels that cannot be analysed are NaN.
 
     Raises
     ------
@@ -160,8 +163,10 @@ def variance_partitioning(
     by_voxel = {
         name: spread(np.array([getattr(part, name) for part in parts]), valid) for name in ("r2", "low", "high")
     }
+    numbers = np.nan_to_num(spread(preferred(parts, list(groups)), valid)).astype(int)
     return xr.Dataset(
-        {name: (("part", "voxel"), values) for name, values in by_voxel.items()}
+        {"preferred": ("voxel", np.array(["", *groups])[numbers])}
+        | {name: (("part", "voxel"), values) for name, values in by_voxel.items()}
         | {name: ("part", [getattr(part, name) for part in parts]) for name in ("mean", "mean_low", "mean_high")},
         coords={
             **rows.coords,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from voxelcast.cli.options import PATH, check_absent
+from voxelcast.cli.options import DATASET, PATH, SETTINGS, check_absent, open_dataset
 from voxelcast.core.errors import OptionError
 
 _SHOWN = 8  # subjects x ROI in a line
@@ -55,6 +56,47 @@ def predict(
         click.echo(
             f"... and {len(predictions) - _SHOWN} more subjects x ROI; choose by --subject and --roi, or --to FILE"
         )
+
+
+@click.command()
+@click.argument("models", type=PATH)
+@click.argument("data", metavar=DATASET)
+@SETTINGS
+@click.option("--to", type=PATH, required=True, help="Folder to make: models/ and transfer.csv.")
+@click.option("--folds", type=int, help="Default: 5 below 100 stimuli, 10 from there.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--weights", multiple=True, metavar="NETWORK=FILE", help="Weights of a network that came from a file.")
+@click.option("--own-code", is_flag=True, help="Import a network of somebody's own code (module:...).")
+def transfer(
+    models: Path,
+    data: str,
+    settings: tuple[str, ...],
+    to: Path,
+    folds: int | None,
+    seed: int,
+    **how: Any,
+) -> None:
+    """Make models of new subjects, who saw few stimuli, with the help of other subjects' saved MODELS.
+
+    DATA are the new subjects': KIND:ROOT, or an experiment file, of which the dataset counts. How much the others
+    count, nothing included, is chosen inside the folds; beside the nested score stands that of a fit to the subject
+    alone.
+    """
+    from voxelcast.experiment.transfer import transfer_models
+    from voxelcast.models.encoder import load_encoder
+    from voxelcast.search.settings import FoldSettings
+
+    encoder = load_encoder(models, device=how["device"], weights=_files(how["weights"]), own_code=how["own_code"])
+    rows = transfer_models(encoder, open_dataset(data, settings), to, folds=FoldSettings(n=folds), seed=seed)
+    for row in rows:
+        names = ("score", "score_alone", "difference", "difference_low", "difference_high", "share")
+        r, alone, *difference, share = ("unknown" if row[name] is None else f"{row[name]:.3f}" for name in names)
+        click.echo(
+            f"{row['subject']} {row['roi']}: r {r}, alone {alone}; difference {difference[0]} ({difference[1]} to "
+            f"{difference[2]}); share of the others {share}"
+        )
+    click.echo(f"models and transfer.csv in {to}")
 
 
 def _files(given: tuple[str, ...]) -> dict[str, str]:

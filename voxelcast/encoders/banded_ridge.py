@@ -104,8 +104,36 @@ def fit_banded_ridge(
         The squared error by which they are compared: ``"folds"``, the mean of the folds' means, as in himalaya (of
         equal ones the largest penalty is taken); ``"stimuli"``, the sum over all stimuli (the first of equals).
     """
+    if not Xs or n_draws < 0:
+        raise OptionError(f"banded ridge needs at least one band and no negative n_draws; got {len(Xs)} and {n_draws}")
+    tried = band_weights(len(Xs), n_draws, seed)
+    return fit_weighted_ridge(Xs, Y, fold_ids, tried, alphas=alphas, average_over=average_over)
+
+
+def fit_weighted_ridge(
+    Xs: Sequence[FloatArray],
+    Y: FloatArray,
+    fold_ids: IntArray,
+    tried: FloatArray,
+    *,
+    alphas: Sequence[float] = ALPHAS,
+    average_over: Literal["stimuli", "folds"] = "folds",
+    per: Literal["voxel", "roi"] = "voxel",
+) -> BandedRidgeModel:
+    """Choose penalty and weights among given ones by cross-validation and fit; errors as of `fit_banded_ridge`.
+
+    Parameters
+    ----------
+    Xs, Y, fold_ids, alphas, average_over
+        As of `fit_banded_ridge`.
+    tried : ndarray of shape (n_tried, n_bands)
+        Weights to try, not negative; each row sums to 1.
+    per : str
+        ``"voxel"``: each chooses by its own error; ``"roi"``: all together by the mean of their errors (of responses
+        of unit variance with ``average_over="folds"``), which few stimuli tell better.
+    """
     candidates = np.asarray(alphas, dtype=np.float64)
-    _check(Xs, Y, fold_ids, n_draws, candidates)
+    _check(Xs, Y, fold_ids, tried, candidates)
     means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
     centred = [X - mean for X, mean in zip(Xs, means, strict=True)]
     norms = np.array([mean_squared_norm(X) for X in centred])
@@ -118,8 +146,7 @@ def fit_banded_ridge(
         unit = np.asarray(responses.std(axis=0), dtype=np.float64)
         unit[unit == 0] = 1.0
         responses = (responses - responses.mean(axis=0)) / unit
-    tried = band_weights(len(Xs), n_draws, seed)
-    chosen, best = _chosen(tried, bands, responses, fold_ids, candidates, slope=average_over == "folds")
+    chosen, best = _chosen(tried, bands, responses, fold_ids, candidates, (average_over == "folds", per == "roi"))
     joint = np.zeros((sum(sizes), Y.shape[1]))
     for k in np.unique(chosen):
         of_features, voxels = np.repeat(tried[k], sizes), chosen == k
@@ -164,11 +191,15 @@ def _chosen(
     Y: FloatArray,
     fold_ids: IntArray,
     alphas: FloatArray,
-    *,
-    slope: bool,
+    how: tuple[bool, bool],
 ) -> tuple[IntArray, FloatArray]:
-    """Return the index of each voxel's weights among those tried, and its penalty, both (q,)."""
-    q = Y.shape[1]
+    """Return the index of each voxel's weights among those tried, and its penalty, both (q,).
+
+    ``how`` says whether errors are averaged over folds, where larger penalties win ties, and whether voxels choose
+    together.
+    """
+    slope, together = how
+    q = 1 if together else Y.shape[1]
     least, chosen, best = np.full(q, np.inf), np.zeros(q, dtype=int), np.full(q, alphas[0])
     kernels = _kernels(bands) if len(tried) > 1 else None
     for k, weights in enumerate(tried):
@@ -178,13 +209,15 @@ def _chosen(
         else:
             Z, _ = _fewest_columns(_weighted(bands, weights))
         errors = _squared_errors(Z, Y, fold_ids, alphas, per_fold=slope)
+        if together:
+            errors = errors.mean(axis=1, keepdims=True)
         if slope:
             errors -= (np.log(alphas) * _SLOPE)[:, None]
         smallest = errors.min(axis=0)
         better = smallest < least - (_EPS if slope else 0.0)
         least[better], chosen[better] = smallest[better], k
         best[better] = alphas[errors.argmin(axis=0)][better]
-    return chosen, best
+    return np.broadcast_to(chosen, Y.shape[1]), np.broadcast_to(best, Y.shape[1])
 
 
 def _kernels(bands: Sequence[FloatArray]) -> list[FloatArray] | None:
@@ -192,12 +225,12 @@ def _kernels(bands: Sequence[FloatArray]) -> list[FloatArray] | None:
     return [X @ X.T for X in bands] if sum(X.shape[1] for X in bands) > len(bands[0]) else None
 
 
-def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, n_draws: int, alphas: FloatArray) -> None:
-    if not Xs or n_draws < 0 or not alphas.size or not (alphas > 0).all():
-        raise OptionError(
-            "banded ridge needs at least one band, no negative n_draws, and positive penalties; got "
-            f"{len(Xs)}, {n_draws} and {alphas.tolist()}"
-        )
+def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, tried: FloatArray, alphas: FloatArray) -> None:
+    if not alphas.size or not (alphas > 0).all():
+        raise OptionError(f"banded ridge needs positive penalties to try; got {alphas.tolist()}")
+    check_shape("weights to try", tried, ("n_tried", "n_bands"), (None, len(Xs)))
+    if not len(tried) or (tried < 0).any() or not np.allclose(tried.sum(axis=1), 1.0):
+        raise OptionError(f"weights to try must not be negative, and sum to 1 over the bands; got {tried.tolist()}")
     check_shape("responses Y", Y, ("n_samples", "n_voxels"), (None, None))
     check_finite("responses Y", Y)
     check_shape("fold_ids", fold_ids, ("n_samples",), (len(Y),))

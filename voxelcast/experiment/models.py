@@ -163,7 +163,7 @@ def _write_subject(
     for roi in rois:
         pair = subject, roi
         step, fit = finished.fits[pair], finished.read(finished.fits[pair])
-        where, places = _places(finished.plan.dataset.voxel_indices(*pair))
+        where, places = voxel_places(finished.plan.dataset.voxel_indices(*pair))
         of_roi = fit.arrays("model") | places
         arrays |= {f"{roi}/{name}": array for name, array in of_roi.items()}
         keys.append([roi, step.step_id.key, [content(array) for array in places.values()]])
@@ -184,7 +184,7 @@ def _write_subject(
     return [PairCard.model_validate(card | {"file": file}) for card in cards]
 
 
-def _places(indices: VoxelIndices | VertexIndices | None) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
+def voxel_places(indices: VoxelIndices | VertexIndices | None) -> tuple[dict[str, Any] | None, dict[str, NDArray[Any]]]:
     """Return where voxels lie: what the card says, and arrays."""
     if indices is None:
         return None, {}

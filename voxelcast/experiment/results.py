@@ -19,6 +19,7 @@ from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import (
     CONTROL,
     EXCLUSIONS,
+    GROUPS,
     LAYERS,
     SCORES,
     SEARCH,
@@ -181,12 +182,14 @@ def _write_partition(finished: Finished, output: Path) -> None:
     if not finished.plan.layer_groups:
         return
     remove_pairs(output, finished.fits.keys() - finished.divided.keys(), [PARTITION_FILE])
-    rows = []
+    rows, groups = [], []
     for pair, step in finished.divided.items():
         divided = finished.read(step)
         save_arrays(pair_file(output, PARTITION_FILE, pair), divided.arrays("voxels"))
         rows += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("parts")]
+        groups += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("groups")]
     write_table(output, VARIANCE_PARTITIONING, rows)
+    write_table(output, GROUPS, groups)
 
 
 def _write_exclusions(finished: Finished, output: Path) -> None:

@@ -45,7 +45,7 @@ from voxelcast.report.summary import (
     roi_rows,
     strip_axis,
 )
-from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, part_rows
+from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, group_rows, part_rows
 from voxelcast.results.read import Results, read_results
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
@@ -184,6 +184,7 @@ def _partition(results: Results, rois: Sequence[str]) -> dict[str, Any] | None:
     return {
         "groups": list(group_colours(results).items()),
         "rows": rows,
+        "preferences": [row for roi in results.rois for row in group_rows(results, roi)],
         "panels": {roi: partition_panel(results, roi) for roi in rois if roi in divided},
         "n_negative": sum(row.kind != "model" and row.r2 < 0 for row in rows),
     }

@@ -54,6 +54,32 @@ def part_rows(results: Results, roi: str) -> list[PartRow]:
     return rows
 
 
+@dataclass(frozen=True)
+class GroupRow:
+    """A group of layers in an ROI; numbers are means over subjects, counts their sums; NaN where unknown."""
+
+    roi: str
+    group: str
+    n_preferred: int
+    n_voxels: int
+    lead: tuple[float, float, float]
+    """R2 of the model on the group alone minus that of the best other group, with the ends of the interval."""
+    lesion: tuple[float, float, float]
+    """Fall of r without the group, likewise."""
+
+
+def group_rows(results: Results, roi: str) -> list[GroupRow]:
+    """List the groups in an ROI."""
+    rows = []
+    for group, mine in results.groups[results.groups["roi"] == roi].groupby("group", sort=False):
+        means = {name: mean_or_nan(mine[name]) for name in mine if str(name).startswith(("lead", "lesion"))}
+        lead = means["lead"], means["lead_low"], means["lead_high"]
+        lesion = means["lesion"], means["lesion_low"], means["lesion_high"]
+        counts = int(mine["n_preferred"].sum()), int(mine["n_voxels"].sum())
+        rows.append(GroupRow(roi, str(group), *counts, lead, lesion))
+    return rows
+
+
 def partition_ceiling(results: Results, roi: str) -> float:
     """Give the noise ceiling (R²) in an ROI, mean over subjects."""
     return mean_or_nan(results.partition.loc[results.partition["roi"] == roi, "noise_ceiling_r2"])

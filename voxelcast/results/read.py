@@ -49,6 +49,8 @@ class Results:
         The rows of weights.csv that speak of the final models; empty where there is no such file.
     partition : DataFrame
         Rows of variance_partitioning.csv; empty where there is no such file.
+    groups : DataFrame
+        Rows of groups.csv; likewise.
     examples : mapping of (subject, roi) to mapping of str to ndarray
         ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
     jackknife : mapping of (subject, roi) to mapping of str to ndarray
@@ -70,6 +72,7 @@ class Results:
     notes: tuple[str, ...]
     weights: pd.DataFrame
     partition: pd.DataFrame
+    groups: pd.DataFrame
     examples: Mapping[Pair, Mapping[str, FloatArray]]
     jackknife: Mapping[Pair, Mapping[str, Any]]
     brain_maps: tuple[Path, ...]
@@ -161,6 +164,7 @@ def read_overview(output: Path) -> Results:
         notes=tuple(map(str, _checked(output / "notes.json", read_json, list))),
         weights=_no_rows("weights.csv"),
         partition=_no_rows("variance_partitioning.csv"),
+        groups=_no_rows("groups.csv"),
         examples={},
         jackknife={},
         brain_maps=(),
@@ -203,6 +207,7 @@ def read_results(output: Path | str) -> Results:
         voxels=_read_pairs(output, pairs, VOXEL_FILE),
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
+        groups=_read_table(output / "groups.csv", needed=False),
         examples=_read_joined(output / EXAMPLE_FILE, pairs),
         jackknife=_read_joined(output / JACKKNIFE_FILE, pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),

@@ -186,6 +186,42 @@ VARIANCE_PARTITIONING: Final = Table(
         Column("noise_ceiling_r2", "number", "the most that any model can explain, same voxels", "R2"),
     ),
 )
+GROUPS: Final = Table(
+    "groups.csv",
+    "a group of layers in a subject x ROI whose variance is divided",
+    (
+        *_PAIR,
+        Column("group", "text", "of `variance_partitioning.groups`"),
+        Column("lead", "number", "mean R2 of the model on this group alone minus that of the best other group", "R2"),
+        Column("lead_low", "number", "lower end of its interval; above 0 where the ROI prefers the group", "R2"),
+        Column("lead_high", "number", "upper end of its interval", "R2"),
+        Column("lesion", "number", "fall of the mean r where the group is taken from the model on all", "Pearson r"),
+        Column("lesion_low", "number", "lower end of its interval", "Pearson r"),
+        Column("lesion_high", "number", "upper end of its interval", "Pearson r"),
+        Column("n_preferred", "count", "voxels that prefer the group: their lead's interval lies above 0", "voxels"),
+        Column("n_voxels", "count", "voxels with a value", "voxels"),
+    ),
+)
+TRANSFER: Final = Table(
+    "transfer.csv",
+    "a subject x ROI of `voxelcast transfer`",
+    (
+        *_PAIR,
+        Column("score", "number", "nested, with the help of the other subjects", "Pearson r"),
+        Column("score_low", "number", "lower end of its interval", "Pearson r"),
+        Column("score_high", "number", "upper end of its interval", "Pearson r"),
+        Column("score_alone", "number", "nested, of a fit to the subject alone, in the same folds", "Pearson r"),
+        Column("difference", "number", "of the two", "Pearson r"),
+        Column("difference_low", "number", "lower end of its interval", "Pearson r"),
+        Column("difference_high", "number", "upper end of its interval", "Pearson r"),
+        Column("share", "number", "weight of the other subjects in the model, 0 to 1"),
+        Column("least_share", "number", "the lowest that a fold chose"),
+        Column("most_share", "number", "the highest that a fold chose"),
+        Column("n_stimuli", "count", "training stimuli", "stimuli"),
+        Column("n_voxels", "count", "voxels that were analysed", "voxels"),
+        Column("n_others", "count", "models of other subjects' ROIs"),
+    ),
+)
 CONTROL: Final = Table(
     "control.csv",
     "a subject x ROI with `control: shuffle`",
@@ -201,7 +237,7 @@ CONTROL: Final = Table(
     ),
 )
 TABLES: Final = {
-    table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, CONTROL)
+    table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, GROUPS, CONTROL)
 }
 """Tables of an experiment's output, by file."""
 

@@ -337,20 +337,30 @@ def _replicates(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the pooled r without each unit and the units' influence, means over voxels, both (n_units,)."""
     without, influence = np.zeros(units.n), np.zeros(units.n)
-    recentred = units.n_folds == 1 or judged.own_baseline
     for voxels in _voxel_blocks(scored, len(Y)):
-        y, p, scale = _standardised(Y[:, voxels], P[:, voxels], judged)
-        products = [y * p, y * y, np.where(np.isinf(scale), 1.0, p * p)]
-        yp, yy, pp = (units.sums(product) for product in products)
-        r = yp.sum(axis=0) / len(Y)
-        influence += (yp - r / 2 * (yy + pp)).sum(axis=1)
-        if recentred:
-            # Without a unit the mean of its fold is another one, too.
-            of_y, of_p, left = units.sums(y), units.sums(p), units.others_in_fold(judged.fold_ids)[:, None]
-            yp, yy, pp = yp + of_y * of_p / left, yy + of_y**2 / left, pp + of_p**2 / left
-        kept = [product.sum(axis=0) - own for product, own in zip(products, (yp, yy, pp), strict=True)]
-        without += (kept[0] / np.sqrt(kept[1] * kept[2])).sum(axis=1)
+        of_voxels, yp, squares = _r_without(Y[:, voxels], P[:, voxels], judged, units)
+        influence += (yp - yp.sum(axis=0) / len(Y) / 2 * squares).sum(axis=1)
+        without += of_voxels.sum(axis=1)
     return without / int(scored.sum()), influence / int(scored.sum())
+
+
+def voxel_r_without(Y: FloatArray, P: FloatArray, judged: Judged, units: Units) -> FloatArray:
+    """Return each voxel's pooled r without each unit, (n_units, n_voxels); 0 where predictions are constant."""
+    return _r_without(Y, P, judged, units)[0]
+
+
+def _r_without(Y: FloatArray, P: FloatArray, judged: Judged, units: Units) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the pooled r without each unit, and the units' sums of y p and of y y + p p, all (n_units, m)."""
+    y, p, scale = _standardised(Y, P, judged)
+    products = [y * p, y * y, np.where(np.isinf(scale), 1.0, p * p)]
+    sums = [units.sums(product) for product in products]
+    yp, yy, pp = sums
+    if units.n_folds == 1 or judged.own_baseline:
+        # Without a unit the mean of its fold is another one, too.
+        of_y, of_p, left = units.sums(y), units.sums(p), units.others_in_fold(judged.fold_ids)[:, None]
+        yp, yy, pp = yp + of_y * of_p / left, yy + of_y**2 / left, pp + of_p**2 / left
+    kept = [product.sum(axis=0) - own for product, own in zip(products, (yp, yy, pp), strict=True)]
+    return kept[0] / np.sqrt(kept[1] * kept[2]), sums[0], sums[1] + sums[2]
 
 
 def _sharing(inner: FloatArray, fold_ids: IntArray, units: Units, influence: FloatArray) -> float:

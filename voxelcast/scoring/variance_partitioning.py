@@ -11,12 +11,13 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.scoring.correlation import checked_pair, constant_columns
-from voxelcast.scoring.intervals import NO_INNER, Judged, Units, units_of
+from voxelcast.scoring.correlation import checked_pair, constant_columns, cross_validated_r
+from voxelcast.scoring.intervals import NO_INNER, Judged, Units, units_of, voxel_r_without
 
 _BLOCK_BYTES = 128 * 2**20
 
 Sets = frozenset[str]
+_Named = dict[tuple[str, Sets | tuple[str, str]], FloatArray]
 
 
 def fold_r2(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> FloatArray:
@@ -118,12 +119,13 @@ class VariancePart:
     ----------
     kind : str
         ``"model"``: R2 of the model on the sets; ``"unique"``: what no other set explains; ``"shared"``: what exactly
-        these sets have in common.
+        these sets have in common; ``"lead"``: R2 of the model on one set alone minus that of the best other one;
+        ``"lesion"``: fall of r where the set is taken from the model on all.
     r2, low, high : ndarray of shape (n_voxels,)
-        The share, and the ends of its interval. NaN where responses are constant within every fold; unique and
-        shared parts can be negative.
+        The share (of a lesion, the fall of r), and the ends of its interval. NaN where responses are constant within
+        every fold; all but models can be negative.
     mean, mean_low, mean_high : float
-        The mean over voxels and its interval; NaN if no voxel has a share.
+        The mean over voxels and its interval, of a lead the lead of means; NaN if no voxel has a share.
     """
 
     kind: str
@@ -137,7 +139,12 @@ class VariancePart:
 
 
 def variance_parts(
-    Y: FloatArray, predictions: Mapping[Sets, FloatArray], judged: Judged, level: float = 0.95
+    Y: FloatArray,
+    predictions: Mapping[Sets, FloatArray],
+    judged: Judged,
+    level: float = 0.95,
+    *,
+    lesioned: Mapping[str, FloatArray] | None = None,
 ) -> list[VariancePart]:
     """Divide what models on combinations of feature sets explain, with intervals.
 
@@ -154,40 +161,73 @@ def variance_parts(
         Out-of-fold predictions by the model on each combination of sets; see `partition_variance`.
     judged : Judged
         Folds and groups.
+    lesioned : mapping of str to ndarray of shape (n_stimuli, n_voxels), optional
+        Predictions by the model on all sets where one set's features are at their means.
 
     Returns
     -------
     parts : list of VariancePart
-        Models first, smallest combinations first, then the unique and the shared parts. Intervals are NaN where a fold
-        has fewer than two groups.
+        Models first, smallest combinations first, then the unique and the shared parts; then leads, where there is a
+        model on each set alone, and lesions. Intervals are NaN where a fold has fewer than two groups. That of a lead
+        over several sets is above 0 where the intervals of its differences from all of them are.
     """
     Y = np.asarray(Y, dtype=np.float64)
     check_finite("responses", Y, "leave out those stimuli")
     for P in predictions.values():
         check_finite("predictions", P, "leave out those stimuli")
     models = {sets: fold_r2(Y, predictions[sets], judged.fold_ids) for sets in sorted(predictions, key=_order)}
-    values = _named(models)
-    known = np.isfinite(next(iter(models.values())))
+    values, falls = _named(models), dict(lesioned or {})
+    full, known = predictions[frozenset().union(*predictions)], np.isfinite(next(iter(models.values())))
+    for one, P in falls.items():
+        check_finite("predictions", P, "leave out those stimuli")
+        values["lesion", frozenset({one})] = np.where(known, _r(Y, full, judged) - _r(Y, P, judged), np.nan)
     half = {name: np.full(Y.shape[1], np.nan) for name in values}
     of_means = dict.fromkeys(values, float("nan"))
     units = units_of(judged)
     if not units.reason and known.any():
         sums = {name: np.zeros(units.n) for name in values}
         voxels = np.flatnonzero(known)
-        for part in blocks(len(voxels), 8 * len(Y) * 2 * len(values), _BLOCK_BYTES):
-            block = voxels[part]
+        for rows in blocks(len(voxels), 8 * len(Y) * 2 * len(values), _BLOCK_BYTES):
+            block = voxels[rows]
             without = _r2_without(Y[:, block], {sets: predictions[sets][:, block] for sets in models}, judged, units)
-            for name, replicates in _named(without).items():
+            named = _named(without)
+            for one, P in falls.items():
+                r = [voxel_r_without(Y[:, block], both[:, block], judged, units) for both in (full, P)]
+                named["lesion", frozenset({one})] = r[0] - r[1]
+            for name, replicates in named.items():
                 half[name][block] = units.half_width(replicates, level, NO_INNER)
                 sums[name] += replicates.sum(axis=1)
         of_means = {n: float(units.half_width(total / len(voxels), level, NO_INNER)) for n, total in sums.items()}
-    parts = []
-    for (kind, sets), r2 in values.items():
-        mean = float(r2[known].mean()) if known.any() else float("nan")
-        width, of_mean = half[kind, sets], of_means[kind, sets]
-        ends = r2 - width, r2 + width, mean, mean - of_mean, mean + of_mean
-        parts.append(VariancePart(kind, sets, r2, *ends))
-    return parts
+    parts: list[VariancePart] = []
+    differences: dict[str, list[VariancePart]] = {}
+    for name, value in values.items():
+        kind, sets = name
+        mean = float(value[known].mean()) if known.any() else float("nan")
+        width, of_mean = half[name], of_means[name]
+        ends = value - width, value + width, mean, mean - of_mean, mean + of_mean
+        parts.append(part := VariancePart(kind, frozenset(sets), value, *ends))
+        if isinstance(sets, tuple):
+            differences.setdefault(sets[0], []).append(parts.pop())
+            differences.setdefault(sets[1], []).append(_reversed(part))
+    first = sum(part.kind != "lesion" for part in parts)
+    return [*parts[:first], *(_lead(name, differences[name]) for name in sorted(differences)), *parts[first:]]
+
+
+def preferred(parts: Sequence[VariancePart], names: Sequence[str]) -> FloatArray:
+    """Return which of the sets each voxel prefers, ndarray of shape (n_voxels,): 1 for the first name, and so on.
+
+    A set is preferred where the interval of its lead lies above 0; NaN where no set is: undecided.
+
+    Parameters
+    ----------
+    parts : sequence of VariancePart
+        With the leads.
+    """
+    leads = {part.sets: part for part in parts if part.kind == "lead"}
+    found = np.full(next(iter(leads.values())).r2.shape, np.nan)
+    for number, name in enumerate(names, start=1):
+        found[leads[frozenset({name})].low > 0] = number
+    return found
 
 
 def average_parts(parts: Sequence[VariancePart]) -> VariancePart:
@@ -200,11 +240,33 @@ def _order(sets: Sets) -> tuple[int, list[str]]:
     return len(sets), sorted(sets)
 
 
-def _named(models: Mapping[Sets, FloatArray]) -> dict[tuple[str, Sets], FloatArray]:
-    """Add the parts to the models' R2, by kind and sets."""
+def _named(models: Mapping[Sets, FloatArray]) -> _Named:
+    """Add the parts, and the differences between single sets, to the models' R2, by kind and sets."""
     parts = partition_variance(models)
-    named = {("model", sets): r2 for sets, r2 in models.items()}
-    return named | {("unique" if len(sets) == 1 else "shared", sets): parts[sets] for sets in sorted(parts, key=_order)}
+    named: _Named = {("model", sets): r2 for sets, r2 in models.items()}
+    for sets in sorted(parts, key=_order):
+        named["unique" if len(sets) == 1 else "shared", sets] = parts[sets]
+    alone = {name: r2 for sets, r2 in models.items() if len(sets) == 1 for name in sets}
+    for one, other in combinations(alone, 2):
+        named["difference", (one, other)] = alone[one] - alone[other]
+    return named
+
+
+def _r(Y: FloatArray, P: FloatArray, judged: Judged) -> FloatArray:
+    """Return r of each voxel; 0 of constant predictions, which a lesion can leave."""
+    return np.nan_to_num(cross_validated_r(Y, P, judged.fold_ids, own_baseline=judged.own_baseline))
+
+
+def _reversed(part: VariancePart) -> VariancePart:
+    ends = -part.r2, -part.high, -part.low, -part.mean, -part.mean_high, -part.mean_low
+    return VariancePart(part.kind, part.sets, *ends)
+
+
+def _lead(name: str, differences: Sequence[VariancePart]) -> VariancePart:
+    """Return the least of a set's differences from the others, and of their intervals' ends."""
+    ends = ("r2", "low", "high", "mean", "mean_low", "mean_high")
+    least = {end: np.min([getattr(part, end) for part in differences], axis=0) for end in ends}
+    return VariancePart("lead", frozenset({name}), **least)
 
 
 def _r2_without(

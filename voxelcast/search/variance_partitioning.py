@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Annotated
@@ -109,9 +109,25 @@ def _means(member: str, layer: Layer) -> bool:
     return member in (network, name) or fnmatchcase(name, member) or fnmatchcase(f"{network}:{name}", member)
 
 
+@dataclass(frozen=True, eq=False)
+class NestedPredictions:
+    """Out-of-fold predictions, each of shape (n_train, n_voxels).
+
+    Parameters
+    ----------
+    combined : dict of frozenset of str to ndarray
+        By every combination of groups, smallest first.
+    lesioned : dict of str to ndarray
+        By all groups, where the features of one are replaced by their training means.
+    """
+
+    combined: dict[Sets, FloatArray]
+    lesioned: dict[str, FloatArray]
+
+
 def nested_predictions(
     groups: Mapping[str, Sequence[FeatureSpace]], Y: FloatArray, fold_ids: IntArray, *, draws: int = 0, seed: int = 0
-) -> dict[Sets, FloatArray]:
+) -> NestedPredictions:
     """Predict every fold by ridge regressions on each combination of groups.
 
     Fold j is predicted by models whose compression, scaling, penalties and coefficients were estimated on the other
@@ -131,8 +147,7 @@ def nested_predictions(
 
     Returns
     -------
-    predictions : dict of frozenset of str to ndarray of shape (n_train, n_voxels)
-        Of every combination, smallest first.
+    predictions : NestedPredictions
 
     References
     ----------
@@ -141,6 +156,7 @@ def nested_predictions(
     """
     combined = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
     predictions: dict[Sets, FloatArray] = {sets: np.empty(Y.shape) for sets in combined}
+    lesioned: dict[str, FloatArray] = {name: np.empty(Y.shape) for name in groups}
     for fold in np.unique(fold_ids).tolist():
         held = fold_ids == fold
         features = {name: _side_by_side(spaces, fold, ~held) for name, spaces in groups.items()}
@@ -149,33 +165,41 @@ def nested_predictions(
         def predicted(
             fitted: BoolArray,
             judged: BoolArray,
+            lesions: Sequence[str] = (),
             features: Mapping[str, FloatArray] = features,
             fold_seed: int = fold_seed,
         ) -> FloatArray:
-            """Predict rows by the regressions on each combination, (n_combined, n_judged, n_voxels)."""
+            """Predict rows by the regressions on each combination, (1 + n_lesions, n_combined, n_judged, n_voxels)."""
             found, folds = [], fold_ids[fitted]
             if len(np.unique(folds)) == 1:  # of three folds: penalties are chosen by its halves
                 folds = 2 * np.arange(len(folds)) // len(folds)
             for sets in combined:
-                Xs = [X for name, X in features.items() if name in sets]
-                training = [X[fitted] for X in Xs], Y[fitted], folds
+                Xs = {name: X for name, X in features.items() if name in sets}
+                training = [X[fitted] for X in Xs.values()], Y[fitted], folds
                 model = fit_banded_ridge(*training, n_draws=draws, seed=fold_seed, average_over="stimuli")
-                found.append(model.predict([X[judged] for X in Xs]))
-            return np.stack(found)
+                shown = {name: X[judged] for name, X in Xs.items()}
+                of_model = [model.predict([*shown.values()])]
+                for lost in lesions:
+                    mean = {lost: np.tile(Xs[lost][fitted].mean(axis=0), (len(shown[lost]), 1))} if lost in sets else {}
+                    of_model.append(model.predict([*(shown | mean).values()]) if mean else of_model[0])
+                found.append(np.stack(of_model))
+            return np.stack(found, axis=1)
 
         sums = StackingSums(len(combined), Y.shape[1], "roi", Y[~held].std(axis=0))
         others = np.unique(fold_ids[~held])
         for part in (others[k::_PARTS] for k in range(min(_PARTS, len(others)))):
-            inner = predicted(~held & ~np.isin(fold_ids, part), ~held)
+            (inner,) = predicted(~held & ~np.isin(fold_ids, part), ~held)
             for other in part:
                 rows, responses = fold_ids[~held] == other, Y[fold_ids == other]
                 sums.add(inner[:, rows], responses - responses.mean(axis=0))
-        mean, alone = Y[~held].mean(axis=0), predicted(~held, held)
+        mean, (alone, *without) = Y[~held].mean(axis=0), predicted(~held, held, tuple(groups))
         for sets, own in predictions.items():
             within = [k for k, part in enumerate(combined) if part <= sets]
             weights = stacking_weights(sums.G[0][np.ix_(within, within)], sums.c[0, within], float(sums.squares[0]))
             own[held] = mean + np.einsum("lnv,l->nv", alone[within] - mean, weights)
-    return predictions
+        for lesion, left in zip(lesioned.values(), without, strict=True):  # the last weights are those of all groups
+            lesion[held] = mean + np.einsum("lnv,l->nv", left - mean, weights)
+    return NestedPredictions(predictions, lesioned)
 
 
 def _side_by_side(spaces: Sequence[FeatureSpace], fold: int, kept: BoolArray) -> FloatArray:

@@ -16,6 +16,7 @@ import pandas as pd
 from voxelcast.results.read import Results, read_results
 from voxelcast.results.schema import (
     EXCLUSIONS,
+    GROUPS,
     LAYERS,
     SCORES,
     SEARCH,
@@ -100,7 +101,7 @@ def _write_partition(output: Path, made: MadeUp) -> None:
     rng = np.random.default_rng(0)
     groups = made.groups
     sets = [frozenset(some) for size in range(1, len(groups) + 1) for some in combinations(groups, size)]
-    rows = []
+    rows, of_groups = [], []
     for subject in made.subjects:
         for roi in made.rois:
             worth = dict(zip(groups, [*rng.uniform(0.08, 0.2, len(groups) - 1), -0.01], strict=True))
@@ -112,7 +113,13 @@ def _write_partition(output: Path, made: MadeUp) -> None:
             for kind, one, value in parts:
                 name = "+".join(group for group in groups if group in one)
                 rows.append((subject, roi, kind, name, value, value - 0.02, value + 0.03, 40, made.partition_ceiling))
+            for number, group in enumerate(groups):
+                lead = worth[group] - max(other for name, other in worth.items() if name != group)
+                lesion = worth[group] / 2
+                ends = (lead, lead - 0.02, lead + 0.02, lesion, lesion - 0.01, lesion + 0.01)
+                of_groups.append((subject, roi, group, *ends, 10 - number, 40))
     _write_csv(output, VARIANCE_PARTITIONING, rows)
+    _write_csv(output, GROUPS, of_groups)
 
 
 def _write_csv(output: Path, table: Table, rows: list[Any], n_folds: int = 0) -> None:
