@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-VOCABULARY = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", *"the a dog cat runs sleeps over under red blue in out".split()]
+VOCABULARY = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "the", "a", "dog", "cat", "runs", "sleeps", "over", "red", "blue"]
 _BODY: dict[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 3,
@@ -175,6 +175,8 @@ def write_tiny(name: str, folder: Path) -> Path:
     """Save a tiny network with its processor or tokenizer; weights are drawn from a seed, larger than usual."""
     import transformers
 
+    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
     tiny, path = TINY[name], folder / name
     config = transformers.AutoConfig.for_model(tiny.kind, **tiny.config)
     with torch.random.fork_rng():

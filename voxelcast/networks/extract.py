@@ -137,9 +137,11 @@ def extract_from(
     those of :func:`extract`.
     """
     batcher = FrameBatcher(network, settings, batch)
-    here = isinstance(source, Streams) or network.device.type == "cpu"
+    ahead: Any = nullcontext(source)
+    if not isinstance(source, Streams) and network.device.type != "cpu":
+        ahead = DeviceFrames(source, len(stimuli), network.device)
     ends = set(accumulate(shards))
-    with nullcontext(source) if here else DeviceFrames(source, len(stimuli), network.device) as frames:
+    with ahead as frames:
         for position, stimulus in enumerate(stimuli):
             entry = batcher.open(stimulus)
             try:

@@ -92,6 +92,6 @@ def _features(network: TextNetwork, batches: Iterator[torch.Tensor]) -> Mapping[
         for layer, values in network.activations(prepared).items():
             found[layer].append(values.float().cpu().numpy().reshape(len(values), -1))
     joined = {layer: np.concatenate(parts) for layer, parts in found.items()}
-    for layer, values in joined.items():
-        check_finite(f"features of layer {layer}", values)
+    for layer, features in joined.items():
+        check_finite(f"features of layer {layer}", features)
     return joined

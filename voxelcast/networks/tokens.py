@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -54,7 +54,8 @@ class TokenAxes:
         timed = "time" in axes
         if self.keep == "cls":
             return tokens[:, :1] if timed else tokens[:, 0]
-        grid = tokens[:, tokens.shape[1] - math.prod(axes.values()) :].unflatten(1, tuple(axes.values()))
+        grid = tokens[:, tokens.shape[1] - math.prod(axes.values()) :]
+        grid = grid.reshape(len(tokens), *axes.values(), -1)
         at = {name: position for position, name in enumerate(axes, 1)}
         space = [at[name] for name in ("height", "width") if name in at]
         first = [0, *([at["time"]] if timed else [])]
@@ -98,7 +99,7 @@ def declared_axes(network: str, tokens: object, *, clips: bool) -> TokenAxes:
 
 def kept(network: str, tokens: object, allowed: tuple[Keep, ...]) -> Keep:
     """Return what is kept of tokens, the first allowed where nothing is said; raises OptionError for anything else."""
-    chosen = allowed[0] if tokens is None else tokens
+    chosen: Any = allowed[0] if tokens is None else tokens
     if chosen not in allowed:
         raise OptionError(f"tokens of '{network}' must be {' or '.join(allowed)}; got {chosen!r}")
-    return cast(Keep, chosen)
+    return chosen

@@ -89,7 +89,7 @@ def patches(frames: torch.Tensor, size: int) -> dict[str, torch.Tensor]:
     """Cut frames (n, 3, h, w) into the patches that SigLIP2 takes, row by row, each with its channels last."""
     n, _, height, width = frames.shape
     rows, columns = height // size, width // size
-    cut = frames[:, :, : rows * size, : columns * size].unflatten(3, (columns, size)).unflatten(2, (rows, size))
+    cut = frames[:, :, : rows * size, : columns * size].reshape(n, 3, rows, size, columns, size)
     return {
         "pixel_values": cut.permute(0, 2, 4, 3, 5, 1).reshape(n, rows * columns, -1),
         "pixel_attention_mask": torch.ones(n, rows * columns, dtype=torch.int64, device=frames.device),

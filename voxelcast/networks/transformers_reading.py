@@ -82,7 +82,7 @@ class SoundTokens:
             )
         if self._keep == "cls":
             return tokens[:, 0]
-        grid = tokens[:, self._special :].unflatten(1, self._shape)
+        grid = tokens[:, self._special :].reshape(len(tokens), n_bands, n_times, -1)
         bands = grid[:, :, self._new].float().mean(2)
         if self._keep == "mean" or n_bands == 1:
             return bands.mean(1)

@@ -25,7 +25,7 @@ from voxelcast.stimuli.container import REPORT_DAMAGE, claimed_seconds, open_con
 from voxelcast.stimuli.sampling import SoundSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
-_CROSSINGS = 32  # zero crossings of the resampling filter on each side
+_CROSSINGS = 64  # zero crossings of the resampling filter on each side
 _ATTENUATION = 9.0  # of its Kaiser window: 90 dB
 _PASSED = 0.95  # of the lower of both Nyquist frequencies
 _GAP_S = 0.05  # by which times of packets may differ from the samples before them
@@ -104,7 +104,8 @@ def resample(samples: FloatArray, rate: int, new_rate: int) -> FloatArray:
     up, down = new_rate // common, rate // common
     widest = max(up, down)
     taps = firwin(2 * _CROSSINGS * widest + 1, _PASSED / widest, window=("kaiser", _ATTENUATION))
-    return np.asarray(resample_poly(samples.astype(np.float64), up, down, axis=1, window=taps), dtype=np.float32)
+    window: Any = taps
+    return np.asarray(resample_poly(samples.astype(np.float64), up, down, axis=1, window=window), dtype=np.float32)
 
 
 def decode_sound(stimulus: Stimulus) -> tuple[FloatArray, int]:

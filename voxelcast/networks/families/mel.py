@@ -110,7 +110,8 @@ class Mel(Network):
         frames = windows[..., self._first(windows) :].unfold(-1, _FRAME, _HOP)
         taper = torch.hann_window(_FRAME, device=self.device)
         power = torch.fft.rfft(frames * taper, n=_FFT).abs() ** 2
-        return (power @ self._bank).clamp_min(_FLOOR).log10()
+        mel: torch.Tensor = (power @ self._bank).clamp_min(_FLOOR).log10()
+        return mel
 
     @staticmethod
     def _first(windows: torch.Tensor) -> int:

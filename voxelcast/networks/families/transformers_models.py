@@ -256,7 +256,7 @@ def _part(model: nn.Module, settings: NetworkSettings) -> tuple[nn.Module, Takes
         if isinstance(getattr(model, tower, None), nn.Module)
     }
     if len(towers) > 1:
-        wanted: Takes = settings.takes or next(iter(towers))
+        wanted = settings.takes or next(iter(towers))
         if wanted not in towers:
             raise OptionError(f"'{settings.name}' has parts that take {', '.join(towers)}; got takes={wanted}")
         return towers[wanted], wanted
@@ -271,7 +271,7 @@ def _part(model: nn.Module, settings: NetworkSettings) -> tuple[nn.Module, Takes
     return model, takes
 
 
-def _load_model(folder: Folder, settings: NetworkSettings, seed: int) -> tuple[nn.Module, str]:
+def _load_model(folder: Folder, settings: NetworkSettings, seed: int) -> Any:
     """Build a model in single precision and give it its weights; return also what these are called."""
     library, name = _transformers(), settings.name
     trust = bool(settings.trust_remote_code)
@@ -360,7 +360,9 @@ def _equal(one: torch.Tensor | None, other: torch.Tensor) -> bool:
 def _processor(folder: Folder, clips: bool) -> Any | None:
     """Load what prepares frames; None where there is none."""
     library = _transformers()
-    kinds = [("AutoImageProcessor", ("preprocessor_config.json", "processor_config.json"))]
+    kinds: list[tuple[str, tuple[str, ...]]] = [
+        ("AutoImageProcessor", ("preprocessor_config.json", "processor_config.json"))
+    ]
     if clips:
         kinds.insert(0, ("AutoVideoProcessor", ("video_preprocessor_config.json",)))
     for kind, files in kinds:
@@ -380,6 +382,7 @@ class _quiet:
     def __enter__(self) -> None:
         self._level = self._logging.get_verbosity()
         self._logging.set_verbosity_error()
+        self._bars = self._logging.is_progress_bar_enabled()
         self._logging.disable_progress_bar()
         self._caught.__enter__()
         warnings.simplefilter("ignore", FutureWarning)
@@ -387,6 +390,8 @@ class _quiet:
     def __exit__(self, *error: Any) -> None:
         self._caught.__exit__(*error)
         self._logging.set_verbosity(self._level)
+        if self._bars:
+            self._logging.enable_progress_bar()
 
 
 def _transformers() -> ModuleType:
