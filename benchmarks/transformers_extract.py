@@ -180,13 +180,13 @@ def _time(extraction: GiantExtraction, name: str, network: ModuleNetwork) -> Gia
                 network.module(batch.to(torch.bfloat16))
 
     sides = (extract_all, forward)
-    times = _in_turns(sides, extraction.rounds, on_gpu)
+    ours, alone = _in_turns(sides, extraction.rounds, on_gpu)
     bare = None
     if on_gpu and extraction.precision == "bfloat16":
         network.module.to(torch.bfloat16)
         (bare,) = _in_turns((plain,), extraction.rounds, on_gpu)
     n = sum(weights.numel() for weights in network.module.parameters())
-    return GiantTimes(name, n, len(stimuli) * n_frames, *times, bare)
+    return GiantTimes(name, n, len(stimuli) * n_frames, ours, alone, bare)
 
 
 def _in_turns(sides: tuple[Callable[[], None], ...], rounds: int, on_gpu: bool) -> tuple[float, ...]:

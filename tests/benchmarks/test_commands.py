@@ -24,6 +24,11 @@ from benchmarks.__main__ import benchmark
             "whole-brain --voxels 20 --layers 1 --encoders pls",
             ("20 voxels of one subject, 1 layers, pls, nested", "1 BLAS thread"),
         ),
+        pytest.param(
+            "transformers --small --stimuli 1 --rounds 1 --precision float32",
+            ("V-JEPA2-g: ", "ViT-g: ", "5 layers pooled", "forward pass alone: ", "ratio: "),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_command_prints_its_facts(command: str, said: tuple[str, ...]) -> None:

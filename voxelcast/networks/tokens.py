@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -99,7 +99,9 @@ def declared_axes(network: str, tokens: object, *, clips: bool) -> TokenAxes:
 
 def kept(network: str, tokens: object, allowed: tuple[Keep, ...]) -> Keep:
     """Return what is kept of tokens, the first allowed where nothing is said; raises OptionError for anything else."""
-    chosen: Any = allowed[0] if tokens is None else tokens
-    if chosen not in allowed:
-        raise OptionError(f"tokens of '{network}' must be {' or '.join(allowed)}; got {chosen!r}")
-    return chosen
+    if tokens is None:
+        return allowed[0]
+    for one in allowed:
+        if one == tokens:
+            return one
+    raise OptionError(f"tokens of '{network}' must be {' or '.join(allowed)}; got {tokens!r}")
