@@ -254,6 +254,9 @@ def test_a_words_features_are_its_own_after_the_words_before_it(name, keep, load
     other = word_features(network, changed, context=3, batch=4)[layer]
     differs = np.abs(other - found[layer]).max(1) > 1e-4
     assert differs.tolist() == [6 <= number <= 9 for number in range(len(WORDS))]  # never before the word
+    ahead = word_features(network, WORDS, context=3, ahead=2, batch=4)[layer]
+    states = hidden_states(plain(name), input_ids=ids_of(" ".join(WORDS[2:8])))
+    close(ahead[5], states[2][0, 4])
 
 
 def test_the_last_and_the_first_token_are_kept_where_asked_for(loaded, plain):

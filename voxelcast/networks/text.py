@@ -12,6 +12,7 @@ from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.base import Network
 from voxelcast.networks.transformers_reading import TextNetwork
+from voxelcast.stimuli.words import Words, contexts
 
 
 def text_features(network: Network, texts: Sequence[str], *, batch: int = 32) -> Mapping[str, FloatArray]:
@@ -39,21 +40,23 @@ def text_features(network: Network, texts: Sequence[str], *, batch: int = 32) ->
     return _features(reader, (reader.prepare(texts[part]) for part in _parts(len(texts), batch)))
 
 
-def word_features(network: Network, words: Sequence[str], *, context: int, batch: int = 32) -> Mapping[str, FloatArray]:
-    """Compute the features of each of a sequence of words as the last word of a text.
+def word_features(
+    network: Network, words: Words | Sequence[str], *, context: int, ahead: int = 0, batch: int = 32
+) -> Mapping[str, FloatArray]:
+    """Compute the features of each of a sequence of words in the text of the words around it.
 
-    The text of word i is the words i - context to i, joined by spaces: what comes after a word never counts, whether
-    the network could look ahead or not. Of it the tokens of the word itself are kept: with ``tokens`` ``"last"`` the
-    last of them, ``"cls"`` the first, else their mean.
+    The text of word i is the words i - context to i + ahead, joined by spaces: what comes after a word counts only
+    where ``ahead`` asks for it, whether the network could look ahead or not. Of it the tokens of the word itself are
+    kept: with ``tokens`` ``"last"`` the last of them, ``"cls"`` the first, else their mean.
 
     Parameters
     ----------
     network : Network
         One that takes text.
-    words : sequence of str
+    words : Words or sequence of str
         In the order in which they are said.
-    context : int
-        Words before each, at least 0; the first ones have fewer.
+    context, ahead : int
+        Words before and after each, at least 0; the first ones have fewer.
 
     Returns
     -------
@@ -63,15 +66,15 @@ def word_features(network: Network, words: Sequence[str], *, context: int, batch
     Raises
     ------
     OptionError
-        If the network does not take text, there is no word, or ``context`` is below 0.
+        If the network does not take text, there is no word, or ``context`` or ``ahead`` is below 0.
     DataError
         If a word has no token, or it and its context more than the network can read.
     """
-    if context < 0:
-        raise OptionError(f"context must be at least 0 words; got {context}")
-    reader = _text_network(network, words, batch)
-    windows = [words[max(i - context, 0) : i + 1] for i in range(len(words))]
-    return _features(reader, (reader.prepare_words(windows[part]) for part in _parts(len(words), batch)))
+    if not isinstance(words, Words):
+        words = Words(tuple(words), np.zeros(len(words)), np.zeros(len(words)))
+    reader = _text_network(network, words.texts, batch)
+    said = contexts(words, context, ahead)
+    return _features(reader, (reader.prepare_words(said[part]) for part in _parts(len(said), batch)))
 
 
 def _text_network(network: Network, texts: Sequence[str], batch: int) -> TextNetwork:

@@ -16,6 +16,7 @@ from voxelcast.networks.hooks import View
 from voxelcast.networks.module_network import ModuleNetwork
 from voxelcast.networks.tokens import Keep, first_tensor
 from voxelcast.stimuli.sampling import SoundSampling
+from voxelcast.stimuli.words import Context
 
 _PAD = -1  # the mark of what fills up a shorter text
 
@@ -130,13 +131,9 @@ class TextNetwork(ModuleNetwork):
         """Make tokens of texts."""
         return self.join([self._reader.tokens(text) for text in frames]).to(self.device)
 
-    def prepare_words(self, windows: Sequence[Sequence[str]]) -> torch.Tensor:
-        """Make tokens of words with those before them, of which the tokens of the last word are marked."""
-        parts = []
-        for words in windows:
-            text = " ".join(words)
-            parts.append(self._reader.tokens(text, word_at=len(text) - len(words[-1])))
-        return self.join(parts).to(self.device)
+    def prepare_words(self, words: Sequence[Context]) -> torch.Tensor:
+        """Make tokens of words in their texts, of which the words' own are marked."""
+        return self.join([self._reader.tokens(one.text, (one.start, one.stop)) for one in words]).to(self.device)
 
     def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
         """Join tokens of texts, filling up the shorter ones."""
@@ -164,12 +161,12 @@ class TextReader:
     def __init__(self, name: str, tokenizer: Any, longest: int, keep: Keep) -> None:
         self._name, self._tokenizer, self._longest, self._keep = name, tokenizer, longest, keep
 
-    def tokens(self, text: str, *, word_at: int | None = None) -> torch.Tensor:
-        """Return ids and marks, int64 (1, 2, n_tokens); with ``word_at`` only tokens of what begins there are kept.
+    def tokens(self, text: str, word: tuple[int, int] | None = None) -> torch.Tensor:
+        """Return ids and marks, int64 (1, 2, n_tokens); of ``text[start:stop]`` alone where a word is given.
 
         Raises DataError for a text that is longer than the network can read, or without a token to keep.
         """
-        found = self._tokenizer(text, return_offsets_mapping=word_at is not None, return_special_tokens_mask=True)
+        found = self._tokenizer(text, return_offsets_mapping=word is not None, return_special_tokens_mask=True)
         ids, special = found["input_ids"], np.array(found["special_tokens_mask"], dtype=bool)
         if len(ids) > self._longest:
             raise DataError(
@@ -177,13 +174,15 @@ class TextReader:
                 "text, or take fewer words of context"
             )
         kept = ~special
-        if word_at is not None:
-            kept &= np.array([stop > max(start, word_at) for start, stop in found["offset_mapping"]], dtype=bool)
-        if word_at is None and self._keep in ("last", "cls"):
+        if word is not None:
+            # Of some tokenizers a token begins with the space before its word.
+            places = found["offset_mapping"]
+            kept &= np.array([stop > max(start, word[0]) and start < word[1] for start, stop in places], dtype=bool)
+        elif self._keep in ("last", "cls"):
             kept = np.ones(len(ids), dtype=bool)
         marks = np.flatnonzero(kept)
         if not len(marks):
-            raise DataError(f"'{self._name}' makes no token of {text[word_at or 0 :][:40]!r}; leave it out")
+            raise DataError(f"'{self._name}' makes no token of {text[slice(*(word or (None,)))][:40]!r}; leave it out")
         chosen = {"last": marks[-1:], "cls": marks[:1]}.get(self._keep, marks)
         marked = np.zeros(len(ids), dtype=np.int64)
         marked[chosen] = 1
