@@ -276,7 +276,7 @@ def _load_model(folder: Folder, settings: NetworkSettings, seed: int) -> Any:
     library, name = _transformers(), settings.name
     trust = bool(settings.trust_remote_code)
     options: dict[str, Any] = {"trust_remote_code": trust, "local_files_only": True}
-    with reading(f"'{name}'", "a network of transformers", "fetch it again, or choose another"):
+    with reading(f"'{name}'", "a network of transformers", "fetch it again, or choose another"), _quiet(library):
         try:
             config = library.AutoConfig.from_pretrained(folder.path, **options)
         except ValueError as error:
@@ -286,7 +286,7 @@ def _load_model(folder: Folder, settings: NetworkSettings, seed: int) -> Any:
                 f"'{name}' is not part of transformers {library.__version__} and comes with code of its own, which is "
                 "not run; read it, and set revision to its commit and trust_remote_code: true, or choose another"
             ) from error
-        with torch.random.fork_rng(devices=[]), _quiet(library):
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "networks", shown_hf(name)))
             if settings.chosen_weights == "random":
                 model = library.AutoModel.from_config(config, trust_remote_code=trust, dtype=torch.float32)
