@@ -146,6 +146,20 @@ def extraction(**options: Any) -> None:
     _say(benchmark_extract(Extraction(**options)).lines())
 
 
+@benchmark.command("transformers")
+@_DEVICE
+@click.option("--precision", type=_PRECISION, default="bfloat16", show_default=True)
+@click.option("--stimuli", type=click.IntRange(1), default=32, show_default=True, help="Videos of 64 frames.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--small", is_flag=True, help="Narrow networks of five layers, to see that it works.")
+def transformers(**options: Any) -> None:
+    """Time extraction with V-JEPA2-g- and ViT-g-sized networks, and their forward pass alone."""
+    from benchmarks.transformers_extract import GiantExtraction, benchmark_transformers
+
+    for times in benchmark_transformers(GiantExtraction(**options)):
+        _say(times.lines())
+
+
 @benchmark.command()
 @click.option("--maps", default=320, show_default=True, help="Volumes of the file.")
 @click.option("--shape", type=click.IntRange(2), nargs=3, default=(91, 109, 91), show_default=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import benchmark
+
+needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 
 
 @pytest.mark.parametrize(
@@ -23,6 +27,11 @@ from benchmarks.__main__ import benchmark
         (
             "whole-brain --voxels 20 --layers 1 --encoders pls",
             ("20 voxels of one subject, 1 layers, pls, nested", "1 BLAS thread"),
+        ),
+        pytest.param(
+            "transformers --small --stimuli 1 --rounds 1 --precision float32",
+            ("V-JEPA2-g: ", "ViT-g: ", "5 layers pooled", "forward pass alone: ", "ratio: "),
+            marks=[pytest.mark.slow, needs_transformers],
         ),
     ],
 )

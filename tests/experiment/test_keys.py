@@ -48,7 +48,12 @@ OWN: dict[str, Any] = {
     "variance_partitioning": {"groups": {}},
 }
 CLIPS = OWN | {"networks": [OWN["networks"][0] | {"takes": "clip", "clip_length": 2, "clip_stride": 1}]}
+THREE = OWN | {"networks": [CLIPS["networks"][0] | {"clip_length": 3}]}
 PLAIN: dict[str, Any] = {"ensemble": {}}
+HEARD: dict[str, Any] = PLAIN | {
+    "networks": [{"name": "voxelcast/mel", "layers": ["mel"], "sound": {"missing": "silence"}}],
+    "variance_partitioning": {"groups": {}},
+}
 BAYES: dict[str, Any] = {"search": {"method": "bayes"}}
 AUTOML: dict[str, Any] = {"search": {"method": "random"}, "encoders": ["flaml"]}
 PATHS_AND_CHOICES = {
@@ -67,6 +72,9 @@ WITHOUT_EFFECT = {
     "name": "names the experiment",
     "networks.label": "names the network in the results, where steps have it as a name",
     "networks.licence": "is shown",
+    "networks.texts": "texts count by their content: tests/networks/test_streams.py",
+    "networks.revision": "what it gives counts: weights by their hash, code by its revision in the card",
+    "networks.trust_remote_code": "code that runs counts by its revision in the card",
     "interval.resamples": "of rsa's bootstrap alone",
     "features.file": "counts by the features in it",
     "features.words": "counts by the features of its words",
@@ -168,6 +176,13 @@ CHANGES: dict[str, Change] = {
     "networks.takes": Change("frames", EXTRACT, CLIPS),
     "networks.clip_length": Change(3, EXTRACT, CLIPS),
     "networks.clip_stride": Change(2, EXTRACT, CLIPS),
+    "networks.clip_axes": Change("BTCHW", EXTRACT, THREE),
+    "networks.tokens": Change({"height": 2, "width": 3}, EXTRACT, OWN),
+    "networks.sound.hz": Change(3.0, EXTRACT, HEARD),
+    "networks.sound.look_back": Change(3.0, EXTRACT, HEARD),
+    "networks.sound.look_ahead": Change(1.0, EXTRACT, HEARD),
+    "networks.sound.channels": Change("stereo", EXTRACT, HEARD),
+    "networks.sound.missing": Change("stop", EXTRACT, HEARD),
     "networks.padding": Change(
         "port",
         EXTRACT,
@@ -288,6 +303,9 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
 def changed(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """Return settings with one of them changed."""
     section, _, name = path.rpartition(".")
+    if section == "networks.sound":
+        first, *others = plain["networks"]
+        return plain | {"networks": [first | {"sound": first.get("sound", {}) | {name: value}}, *others]}
     if section == "networks":
         first, *others = plain["networks"]
         cut = {"clip_length", "clip_stride"} if name == "takes" else set()  # frames have no clips

@@ -137,7 +137,15 @@ def test_code_that_needs_what_is_not_there_says_so(written):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("takes", "frames"), ("version", "1"), ("clip_length", 3), ("clip_stride", 3)]
+    ("setting", "value"),
+    [
+        ("takes", "frames"),
+        ("version", "1"),
+        ("clip_length", 3),
+        ("clip_stride", 3),
+        ("clip_axes", "BTCHW"),
+        ("tokens", {"height": 2, "width": 2}),
+    ],
 )
 def test_settings_of_own_networks_are_for_those(setting, value):
     with pytest.raises(OptionError, match=f"{setting} is for "):
@@ -158,3 +166,78 @@ def test_a_module_in_hand_stays_as_it_is():
         network_from_module(module, "mine", layers=[], **CARD)
     with pytest.raises(OptionError, match="must be a callable that returns an nn"):
         network_from_module("module", "mine", layers=["all"], **CARD)
+
+
+class Tokens(nn.Module):
+    """Makes a token of every tube of 2 frames and 4 x 4 pixels, after two special ones; clips have time first."""
+
+    def __init__(self, time_first=True, turned=False):
+        super().__init__()
+        self.time_first, self.turned = time_first, turned
+        self.patch = nn.Conv3d(3, 5, (2, 4, 4), (2, 4, 4))
+        self.block = nn.Identity()
+
+    def forward(self, clips):
+        tubes = self.patch(clips.transpose(1, 2) if self.time_first else clips)  # (n, 5, 2, 6, 6)
+        tokens = (tubes.permute(0, 3, 4, 2, 1) if self.turned else tubes.permute(0, 2, 3, 4, 1)).flatten(1, 3)
+        return self.block(torch.cat([tokens.new_full((len(tokens), 2, 5), 7.0), tokens], 1))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("axes", ["BCTHW", "BTCHW"])
+def test_tokens_of_an_own_network_lie_on_the_axes_declared(axes, turned):
+    module = Tokens(axes == "BTCHW", turned)
+    lengths = {"height": 6, "width": 6, "time": 2} if turned else {"time": 2, "height": 6, "width": 6}
+    network = network_from_module(
+        module,
+        "own",
+        layers=["patch", "block"],
+        takes="clip",
+        clip_length=4,
+        clip_axes=axes,
+        tokens={"special": 2, **lengths},
+        **CARD,
+    )
+    clip = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    found = network.activations(clip)
+    expected = module.patch(clip.transpose(0, 1)[None])[0].transpose(0, 1)
+    torch.testing.assert_close(found["block"], expected)
+    torch.testing.assert_close(found["patch"], expected)
+    assert f"tokens {{'special': 2, {str(lengths)[1:]}" in network.card.code
+    assert ("clips BTCHW" in network.card.code) == (axes == "BTCHW")
+
+
+class Patches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patch, self.block = nn.Conv2d(3, 5, 4, 4), nn.Identity()
+
+    def forward(self, frames):
+        return self.block(self.patch(frames).flatten(2).transpose(1, 2))
+
+
+def test_tokens_of_an_own_network_of_frames_are_pooled_over_space():
+    module = Patches()
+    network = network_from_module(module, "own", layers="block", tokens={"height": 6, "width": 6}, **CARD)
+    frames = torch.rand(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(network.activations(frames)["block"], module.patch(frames))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokens": {"height": 6}}, "must be the lengths of height, width, in the order"),
+        ({"tokens": {"time": 2, "height": 6, "width": 6}}, "must be the lengths of height, width, in the order"),
+        ({"tokens": {"height": 6, "width": 0}}, "must be the lengths of height, width"),
+        ({"tokens": "cls"}, "must be the lengths of height, width"),
+        ({"clip_axes": "BTCHW"}, "clip_axes of 'own' are for takes=clip"),
+        ({"takes": "text"}, "must take frames or clip"),
+        (
+            {"tokens": {"height": 5, "width": 5}, "layers": "block"},
+            "puts out 36 tokens, not those of height 5 x width 5",
+        ),
+    ],
+)
+def test_axes_that_cannot_be_are_refused(options, message):
+    with pytest.raises((OptionError, UnknownNameError), match=message):
+        network_from_module(Patches(), "own", **{"layers": "all", **CARD, **options})

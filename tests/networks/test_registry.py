@@ -17,7 +17,7 @@ SQUEEZENET = "squeezenet1_0_deepcompression_tv.pth"
 
 def test_names_are_listed_by_pattern():
     assert {"torchvision/resnet18", "torchvision/resnet152"} <= set(list_networks("*resnet*"))
-    assert list_networks("voxelcast/*") == ("voxelcast/motion_energy",)
+    assert list_networks("voxelcast/*") == ("voxelcast/mel", "voxelcast/motion_energy")
     assert list_networks() == tuple(sorted(list_networks()))
     assert not list_networks("*raft*")
     assert not list_networks("nothing")

@@ -29,7 +29,14 @@ from voxelcast.execution.status import duration
 from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
 from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
-from voxelcast.experiment.steps.extract import Extracted, LoadedNetwork, feature_name, network_of, pool_index
+from voxelcast.experiment.steps.extract import (
+    Extracted,
+    LoadedNetwork,
+    feature_name,
+    network_of,
+    pool_index,
+    stimuli_for,
+)
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
@@ -286,7 +293,7 @@ def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
 def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]) -> list[NetworkEstimate]:
     """Count what is left; sizes come from a finished step, or from one stimulus, extracted three times."""
     from voxelcast.networks.extract import extract_stimulus
-    from voxelcast.networks.frame_batcher import default_batch
+    from voxelcast.networks.frame_batcher import default_size
     from voxelcast.networks.layer_sizes import extraction_cost
 
     settings, steps = plan.config.extraction, extracted[network.shown].steps
@@ -302,7 +309,7 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]
     if not left and len(shapes) == len(features):
         return _counted(plan, network.shown, shapes)
     loaded = network_of(network.settings, network.seed, plan.config.compute.device)
-    for stimulus in plan.stimuli:
+    for stimulus in stimuli_for(network, plan.stimuli):
         try:
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
@@ -315,7 +322,7 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]
             continue
         shapes = {(layer, pool): looked_at.by_pool[pool][layer].shape for layer, pool in features}
         traces = [trace for trace in loaded.layer_traces() if trace.name in network.layers]
-        batch = default_batch(loaded.card.input_size, largest=loaded.largest_activation)
+        batch = default_size(loaded)
         memory = extraction_cost(traces, settings, looked_at.n_frames, batch).memory
         return _counted(plan, network.shown, shapes, left, seconds, memory)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")

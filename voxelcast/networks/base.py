@@ -1,28 +1,47 @@
 """What a network is: frames in, the activations of chosen layers out, with a card that says what it is and expects.
 
-Two kinds are covered by one contract. A network that ``takes = "frames"`` looks at each frame alone; a network that
+Four kinds are covered by one contract. A network that ``takes = "frames"`` looks at each frame alone; a network that
 ``takes = "clip"`` looks at several frames at once: at all sampled frames of a stimulus, or, where its card has a
 ``clip_length``, at clips of so many of them (:mod:`voxelcast.networks.clips`). Both get float32 frames already resized
-and normalised by :meth:`Network.prepare`, and both return, for each layer, an array whose first axis is time.
+and normalised by :meth:`Network.prepare`. One that takes ``"sound"`` hears windows of a stimulus' sound
+(:mod:`voxelcast.stimuli.sound`), one that takes ``"text"`` reads its text, each as one that takes frames sees these.
+All return, for each layer, an array whose first axis is time.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from voxelcast.core.arrays import ByteArray
 from voxelcast.core.settings import NO_EFFECT
 
 if TYPE_CHECKING:
     import torch
 
     from voxelcast.networks.hooks import LayerTrace
+    from voxelcast.stimuli.sampling import SoundSampling
 
 Precision = Literal["float32", "tf32", "bfloat16"]
+Takes = Literal["frames", "clip", "sound", "text"]
 Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How frames get to ``input_size`` where they are not just resized to a square.
+
+    The shorter ``edge`` is resized to so many pixels and the middle cropped (None: resized to the square), by
+    ``interpolation`` with antialiasing, rounded to 8 bits.
+    """
+
+    edge: int | None
+    interpolation: Literal["bilinear", "bicubic"]
+
+    def __str__(self) -> str:
+        to = "to a square" if self.edge is None else f"shorter edge to {self.edge}, cropped"
+        return f"resized {to}, {self.interpolation}"
 
 
 @dataclass(frozen=True)
@@ -34,8 +53,9 @@ class NetworkCard:
 
     Parameters
     ----------
-    takes : {"frames", "clip"}
-        Whether it looks at frames one by one or at several at once.
+    takes : {"frames", "clip", "sound", "text"}
+        Whether it looks at frames one by one or at several at once, hears sound, or reads text. The last two have no
+        frames: ``input_size`` is 0.
     weights : str
         What is shown: ``"default"``, ``"random (seed 0)"``, ``"file NAME (blake2b 12 hex digits)"`` or
         ``"none (built in)"``.
@@ -45,11 +65,11 @@ class NetworkCard:
         Licence of the weights, ``"unknown"`` where nobody said.
     code : str
         Of the user's own network: the version that they gave it and the hash of its source file. Of others what varies
-        beside weights, e.g. ``padding=port``. Part of step keys.
+        beside weights, e.g. ``padding=port`` or the order of a clip's axes. Part of step keys.
     """
 
     name: str
-    takes: Literal["frames", "clip"]
+    takes: Takes
     input_size: int
     mean: Triple
     std: Triple
@@ -69,6 +89,12 @@ class Network(ABC):
     card: NetworkCard
     layers: tuple[str, ...]
     device: torch.device
+    resize: Resize | None = None
+    """How frames are resized; None: bilinearly to a square, without rounding."""
+    sound: SoundSampling | None = None
+    """How sound is heard, of a network that takes it."""
+    sound_rate: int = 0
+    """In samples per second, of such a network."""
 
     @property
     def largest_activation(self) -> int | None:
@@ -91,15 +117,23 @@ class Network(ABC):
         names = self.layer_names()
         return {name: k / max(len(names) - 1, 1) for k, name in enumerate(names)}
 
-    def prepare(self, frames: ByteArray | torch.Tensor) -> torch.Tensor:
+    def prepare(self, frames: Any) -> torch.Tensor:
         """Resize and normalise frames.
 
-        Takes uint8 RGB at native size, of shape (n_frames, height, width, 3); gives float32 of shape (n_frames, 3,
-        input_size, input_size) on the network's device.
+        Takes uint8 RGB at native size, an ndarray or tensor of shape (n_frames, height, width, 3); gives float32 of
+        shape (n_frames, 3, input_size, input_size) on the network's device. A network that takes sound gets windows,
+        ndarray of shape (n_windows, n_channels, n_samples), and one that takes text a list of texts.
         """
         from voxelcast.networks.prepare import prepare_frames  # needs torch, and settings are checked without it
 
-        return prepare_frames(frames, self.card.input_size, self.card.mean, self.card.std, self.device)
+        card = self.card
+        return prepare_frames(frames, card.input_size, card.mean, card.std, self.device, self.resize)
+
+    def join(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Join what was prepared for several stimuli to one batch."""
+        import torch
+
+        return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
     @abstractmethod
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Literal
+from typing import Any, Literal
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
@@ -16,6 +16,7 @@ from voxelcast.networks.decode_ahead import DecodeProcesses, FrameSource, Prefet
 from voxelcast.networks.frame_batcher import Entry, FrameBatcher
 from voxelcast.networks.gpu_copies import DeviceFrames, Feature
 from voxelcast.networks.settings import ExtractionSettings
+from voxelcast.networks.streams import Streams
 from voxelcast.stimuli.stimulus import Stimulus
 
 _DEFAULTS = ExtractionSettings()
@@ -73,8 +74,9 @@ def extract(
     A network that takes frames sees them in batches of consecutive frames that may belong to several stimuli (so that
     pictures share a forward pass). Which frames share a batch follows from the list of stimuli, the sampling and
     ``batch`` alone: the same call gives the same bits on the same device. Another ``batch``, or the same stimulus in
-    another list, gives the same features up to rounding (about 1e-6 relative to a layer's largest). A network that
-    takes clips of a fixed length sees one after the other on a CPU and several together elsewhere.
+    another list, gives the same features up to rounding (about 1e-6 relative to a layer's largest). The same holds for
+    windows of sound, and texts. A network that takes clips of a fixed length sees one after the other on a CPU and
+    several together elsewhere.
 
     Parameters
     ----------
@@ -106,6 +108,9 @@ def extract(
     check_option("decoders", decoders, ("threads", "processes"))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
+    if network.card.takes in ("sound", "text"):
+        yield from extract_from(Streams(network, stimuli), network, stimuli, settings, batch=batch, shards=shards)
+        return
     sampling = settings.sampling
     ahead: AbstractContextManager[Prefetcher | DecodeProcesses]
     if decoders == "threads":
@@ -118,7 +123,7 @@ def extract(
 
 
 def extract_from(
-    source: FrameSource,
+    source: FrameSource | Streams,
     network: Network,
     stimuli: Sequence[Stimulus],
     settings: ExtractionSettings = _DEFAULTS,
@@ -128,12 +133,15 @@ def extract_from(
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
     """Extract features of stimuli whose frames, already sampled, are in memory or come from a decoder of one's own.
 
-    The other parameters, results and errors are those of :func:`extract`.
+    Or of the sound or text of stimuli, for a network that takes these. The other parameters, results and errors are
+    those of :func:`extract`.
     """
     batcher = FrameBatcher(network, settings, batch)
-    on_cpu = network.device.type == "cpu"
+    ahead: Any = nullcontext(source)
+    if not isinstance(source, Streams) and network.device.type != "cpu":
+        ahead = DeviceFrames(source, len(stimuli), network.device)
     ends = set(accumulate(shards))
-    with nullcontext(source) if on_cpu else DeviceFrames(source, len(stimuli), network.device) as frames:
+    with ahead as frames:
         for position, stimulus in enumerate(stimuli):
             entry = batcher.open(stimulus)
             try:

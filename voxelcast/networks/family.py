@@ -62,12 +62,28 @@ SPECIAL_SETTINGS = {
     "padding": "SimCLR-v2 networks (simclr/*)",
     "clip_length": "networks that take clips",
     "clip_stride": "networks that take clips",
-    "takes": "your own networks (module:...)",
+    "takes": "your own networks (module:...) and those of transformers (hf:...)",
+    "clip_axes": "your own networks (module:...)",
+    "tokens": "your own networks (module:...) and those of transformers (hf:...)",
+    "sound": "networks that take sound",
+    "texts": "networks that take text",
+    "revision": "networks of transformers (hf:...)",
+    "trust_remote_code": "networks of transformers (hf:...)",
     "version": "your own networks (module:...)",
 }
 """Settings that only some networks have, and which."""
 
-_MODULES = ["barlow_twins", "motion_energy", "own_network", "simclr", "timm_models", "torchvision_models", "vonenet"]
+_MODULES = [
+    "barlow_twins",
+    "mel",
+    "motion_energy",
+    "own_network",
+    "simclr",
+    "timm_models",
+    "torchvision_models",
+    "transformers_models",
+    "vonenet",
+]
 FAMILIES: Registry[type[Family]] = Registry(
     "family of networks", "voxelcast.networks", [f"voxelcast.networks.families.{module}" for module in _MODULES]
 )

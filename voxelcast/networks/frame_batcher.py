@@ -20,6 +20,7 @@ from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
 _CLIPS = 8  # per forward pass on a GPU
+_OTHERS, _OTHERS_ON_GPU = 4, 32  # windows of sound, or texts
 _UNDER_WAY = 8  # stimuli whose features may be on their way from a GPU while it goes on
 
 
@@ -56,7 +57,7 @@ class FrameBatcher:
         self._settings = settings
         self._batch = batch
         self._on_cpu = network.device.type == "cpu"
-        self._size = batch or _default_size(network)
+        self._size = batch or default_size(network)
         self._entries: deque[Entry] = deque()
         self._waiting: deque[tuple[Entry, torch.Tensor, FloatArray]] = deque()
         self._n_waiting = 0
@@ -147,7 +148,7 @@ class FrameBatcher:
         for entry, prepared, times in parts:
             start = spans[-1].stop if spans else 0
             spans.append(_Part(entry, start, start + len(prepared), times))
-        frames = torch.cat([prepared for _, prepared, _ in parts]) if len(parts) > 1 else parts[0][1]
+        frames = self._network.join([prepared for _, prepared, _ in parts])
         self._network.stream(frames, lambda layer, activations: self._pool(layer, activations, spans))
         for span in spans:
             span.entry.n_pooled += span.stop - span.start
@@ -201,8 +202,11 @@ def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:
     return np.interp(positions, np.arange(len(frame_times)), frame_times)
 
 
-def _default_size(network: Network) -> int:
+def default_size(network: Network) -> int:
+    """Give the frames, windows of sound or texts per forward pass that suit a network and its device."""
     on_cpu = network.device.type == "cpu"
+    if network.card.takes in ("sound", "text"):
+        return _OTHERS if on_cpu else _OTHERS_ON_GPU
     memory = None if on_cpu else torch.cuda.get_device_properties(network.device).total_memory
     return default_batch(network.card.input_size, largest=network.largest_activation, gpu_memory=memory)
 

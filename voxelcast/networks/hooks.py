@@ -2,8 +2,8 @@
 
 Three rules. *Outputs are used or copied at once*, because a later in-place operation (AlexNet's ReLUs) would overwrite
 them. *A module that is called several times in one pass* (the ReLU inside a ResNet block) *counts with its last call*.
-*A layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name. For
-networks that take clips a *view* says how an output becomes one tensor with one entry per clip and time as its second
+*A layer is a module whose output is one tensor with one entry per frame*; anything else is refused by name. A *view*
+says how an output becomes such a tensor; for networks that take clips it has one entry per clip and time as its second
 axis.
 """
 
@@ -111,8 +111,9 @@ def trace(module: nn.Module, example: torch.Tensor, view: View | None = None) ->
     """Run forward once and list all modules below this one, in the order in which their last calls end.
 
     The module is in eval mode; the example, of shape (n_frames, 3, height, width) or (n_clips, 3, n_frames, height,
-    width), has at least two frames (clips), or a layer that mixes them would not show.
+    width), or a batch of sound or text, has at least two entries, or a layer that mixes them would not show.
     """
+    clips = view is not None and example.ndim == 5
     seen: dict[str, LayerTrace] = {}
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -127,8 +128,8 @@ def trace(module: nn.Module, example: torch.Tensor, view: View | None = None) ->
             elif not isinstance(read, torch.Tensor):
                 problem = f"puts out a {type(output).__name__} instead of one tensor"
             elif read.ndim == 0 or len(read) != len(example):
-                problem = f"puts out something else than one entry per {'frame' if view is None else 'clip'}"
-            elif view is None:
+                problem = f"puts out something else than one entry per {'clip' if clips else 'frame'}"
+            elif not clips:
                 shape = tuple(read.shape[1:])
             else:
                 n_times, shape = read.shape[1], tuple(read.shape[2:])

@@ -1,8 +1,9 @@
-"""Layers by name, by shell pattern, by relative depth, or as a named set."""
+"""Layers by name, by shell pattern, by index or relative depth, or as a named set."""
 
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,20 +43,25 @@ def expand_layers(
 ) -> tuple[str, ...]:
     """Resolve what was asked for to layers, of those known, in the order asked, each once.
 
-    Each is the name of a set (``"all"`` is always one), ``"depth:0.5"`` (0: first, 1: last of the set ``blocks``, or of
-    all layers where there are no blocks), a layer, or a shell pattern (``"layer2.*"``). A set comes before a layer of
-    its name. Raises UnknownNameError for a name that no set or layer has, or a pattern that none matches; OptionError
-    for a depth that is no number from 0 to 1.
+    Each is the name of a set (``"all"`` is always one), ``"depth:0.5"`` or ``"0.5"`` (0: first, 1: last of the set
+    ``hidden``, else of ``blocks``, else of all layers), an index in ``hidden`` (``"3"``, ``"-1"``), a layer, or a
+    shell pattern (``"layer2.*"``). A set comes before a layer of its name, a layer before an index or a depth.
+    Raises UnknownNameError for a name that no set or layer has, or a pattern that none matches; OptionError for a
+    depth that is no number from 0 to 1.
     """
     there = {"all": tuple(known), **(sets or {})}
     chosen: dict[str, None] = {}
     for name in asked:
         if name in there:
             matches: Sequence[str] = there[name]
-        elif name.startswith("depth:"):
-            matches = [_at_depth(name, there.get("blocks") or known, network)]
+        elif name not in known and re.fullmatch(r"depth:.*|\d+\.\d*", name):
+            matches = [_at_depth(name, there.get("hidden") or there.get("blocks") or known, network)]
+        elif name not in known and "hidden" in there and re.fullmatch(r"-?\d+", name):
+            hidden, index = there["hidden"], int(name)
+            matches = [hidden[index]] if -len(hidden) <= index < len(hidden) else []
         else:
             matches = [name] if name in known else fnmatch.filter(known, name)
+        matches = [match for match in matches if match]
         if not matches:
             raise _unknown(name, known, network, there)
         chosen.update(dict.fromkeys(matches))
@@ -86,8 +92,10 @@ def _unknown(name: str, known: Sequence[str], network: str, sets: Mapping[str, S
 def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Name the sets of layers that a network has.
 
-    ``all``: every layer. ``blocks``: see :func:`find_blocks`; absent where there are none. ``algonauts2021``: what the
-    fifth-placed entry to the Algonauts 2021 challenge [1]_ saved of its networks.
+    ``all``: every layer. ``blocks``: see :func:`find_blocks`; absent where there are none. ``hidden``: what a
+    network of transformers lists as its hidden states, embeddings first, "" where no layer puts one out; its blocks
+    are those after the embeddings. ``algonauts2021``: what the fifth-placed entry to the Algonauts 2021 challenge
+    [1]_ saved of its networks.
 
     - AlexNet: five convolutions and three fully connected layers; VGG-19: five max pools and the latter. All but the
       last were overwritten by the ReLU after them, so the ReLUs are named.
@@ -104,7 +112,9 @@ def layer_sets(network: str, module: nn.Module, known: Sequence[str]) -> dict[st
        https://github.com/RobertTLange/algonauts-2021
     """
     of_2021 = _of_2021(network, getattr(module, "feature_info", None) or (), known)
-    sets = {"all": tuple(known), "blocks": find_blocks(module, known), "algonauts2021": of_2021}
+    hidden = tuple(name if name in known else "" for name in getattr(module, "hidden_layers", ()))
+    blocks = tuple(filter(None, hidden[1:])) or find_blocks(module, known)
+    sets = {"all": tuple(known), "blocks": blocks, "hidden": hidden, "algonauts2021": of_2021}
     return {name: layers for name, layers in sets.items() if layers}
 
 

@@ -16,10 +16,11 @@ from voxelcast.networks.precision import computing_in, set_precision
 
 
 class ModuleNetwork(Network):
-    """A torch module in eval mode that takes frames of shape (n_frames, 3, input_size, input_size).
+    """A torch module in eval mode that takes frames of shape (n_frames, 3, input_size, input_size), or other batches.
 
-    Layers are those of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none. A network that takes clips
-    has a view: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`). Raises UnknownNameError
+    Layers are those of :func:`voxelcast.networks.layer_sets.expand_layers`; empty for none. A network that takes clips,
+    or puts out tokens, has a view: how to read a layer's output (see :func:`voxelcast.networks.hooks.read_layers`).
+    Raises UnknownNameError
     if there is no such layer, or it cannot be asked for; OptionError if the network cannot take frames of the card's
     input size.
     """
@@ -67,12 +68,12 @@ class ModuleNetwork(Network):
 
     def activations(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
         """Run forward until the last chosen layer; return all of them, each of shape (n_frames, ...)."""
-        return self._forward(prepared.contiguous(memory_format=torch.channels_last))
+        return self._forward(_laid_out(prepared))
 
     def output(self, prepared: torch.Tensor) -> object:
         """Run the whole network on frames; return what it puts out, of a classifier (n_frames, n_classes)."""
         with computing_in(self.card.precision, self.device):
-            return self.module(prepared.contiguous(memory_format=torch.channels_last))
+            return self.module(_laid_out(prepared))
 
     def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
         """Run forward until the last chosen layer; hand over each as soon as it is there."""
@@ -84,7 +85,7 @@ class ModuleNetwork(Network):
 
         reading = read_layers(self.module, self.layers, hand_over, self._calls, self._view)
         with computing_in(self.card.precision, self.device), reading:
-            self.module(prepared.contiguous(memory_format=torch.channels_last))
+            self.module(_laid_out(prepared))
 
     def _forward(self, inputs: torch.Tensor) -> Mapping[str, torch.Tensor]:
         reading = capture(self.module, self.layers, self._calls, self._view)
@@ -107,6 +108,10 @@ class ModuleNetwork(Network):
                     f"layer {layer!r} of '{self.card.name}' {problems[layer]}; "
                     f"choose another. List them: voxelcast networks layers {self.card.name}"
                 )
+
+
+def _laid_out(batch: torch.Tensor) -> torch.Tensor:
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def check_device(device: str) -> torch.device:

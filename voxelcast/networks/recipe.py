@@ -75,6 +75,8 @@ class Recipe:
         Takes the module; names the version of its code where that is not part of voxelcast, or what varies in it.
     add_head : callable or None
         Gives a module without a classifier one, for fine-tuning.
+    view : callable or None
+        How the layers of a network that takes frames are read, where they put out tokens.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Recipe:
     clip: ClipRule | None = None
     code: Callable[[nn.Module], str] | None = None
     add_head: Callable[[nn.Module], nn.Module] | None = None
+    view: View | None = None
 
 
 def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device: torch.device) -> ModuleNetwork:
@@ -124,7 +127,7 @@ def load_recipe(recipe: Recipe, settings: NetworkSettings, *, seed: int, device:
     )
     if recipe.clip:
         return ClipNetwork(card, module, settings.layers, device, recipe.clip.view)
-    return ModuleNetwork(card, module, settings.layers, device)
+    return ModuleNetwork(card, module, settings.layers, device, recipe.view)
 
 
 def build_module(recipe: Recipe, settings: NetworkSettings, seed: int) -> tuple[nn.Module, str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,20 +10,30 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 from pydantic import BeforeValidator
 
+from voxelcast.core.checks import home_expanded
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.features.pooling import check_pools, pool_key
 from voxelcast.features.spatial_pool import parse_spatial_pool
-from voxelcast.networks.base import Precision, Triple
-from voxelcast.stimuli.sampling import FrameSampling
+from voxelcast.networks.base import Precision, Takes, Triple
+from voxelcast.stimuli.sampling import FrameSampling, SoundSampling
 
 
 def several_names(value: Any) -> Any:
-    """Make one name a tuple of one, and a list a tuple."""
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    """Make one name a tuple of one, a list a tuple, and numbers text."""
+    listed = value if isinstance(value, list | tuple) else (value,) if isinstance(value, str | int | float) else None
+    return value if listed is None else tuple(str(one) if isinstance(one, int | float) else one for one in listed)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(several_names)]
+
+
+def named_lengths(value: Any) -> Any:
+    """Make a mapping of axes to lengths a tuple of pairs, in its order."""
+    return tuple(value.items()) if isinstance(value, Mapping) else value
+
+
+Tokens = Annotated[str | tuple[tuple[str, int], ...] | None, BeforeValidator(named_lengths)]
 
 
 @settings
@@ -34,11 +45,11 @@ class NetworkSettings:
     Parameters
     ----------
     name : str
-        One of `voxelcast.networks.registry.list_networks`, or ``"module:PACKAGE.MODULE:CALLABLE"`` for your own
-        (docs/own_network.md).
+        One of `voxelcast.networks.registry.list_networks`, ``"module:PACKAGE.MODULE:CALLABLE"`` for your own
+        (docs/own_network.md), or ``"hf:ORG/NAME"`` or ``"hf:FOLDER"`` for one of transformers.
     layers : str or tuple of str
-        Module paths, shell patterns of them, relative depths (``"depth:0.5"``) or sets (``"all"``, ``"blocks"``,
-        ``"algonauts2021"``), at least one.
+        Module paths, shell patterns of them, relative depths (``0.5``, ``"depth:0.5"``), indices of transformers'
+        hidden states (``3``) or sets (``"all"``, ``"blocks"``, ``"hidden"``, ``"algonauts2021"``), at least one.
     weights : str or None
         ``"default"``: the released ones, from torch's cache or the internet, or what your own callable gives;
         ``"random"``: by seed; a file; ``"none"`` for built-in filter banks. None takes the first or the last of these.
@@ -55,8 +66,22 @@ class NetworkSettings:
     clip_length, clip_stride : int or None
         Of networks that take clips: frames per clip, and from the beginning of one clip to that of the next. None
         takes the length with which the released weights were evaluated, and clips that do not overlap.
-    takes : {"frames", "clip"} or None
-        What your own network takes; None for frames.
+    takes : {"frames", "clip", "sound", "text"} or None
+        What your own network takes, frames or a clip, None for frames; and which part of a network of transformers
+        is meant that has several, e.g. CLIP's for frames or text.
+    clip_axes : {"BCTHW", "BTCHW"} or None
+        Of your own network that takes clips: the order of the axes of a batch of clips; None for BCTHW.
+    tokens : {"all", "mean", "cls", "last"}, mapping of str to int, or None
+        What is kept of the tokens of a network of transformers; of your own network the lengths of their axes
+        (:mod:`voxelcast.networks.tokens`).
+    sound : SoundSampling or None
+        Of networks that take sound; None for two moments per second that look back 4 seconds.
+    texts : str or None
+        Of networks that take text: a table ``stimulus_id,text``.
+    revision : str or None
+        Of a network of transformers on the hub: a commit, branch or tag; None for the one in the cache.
+    trust_remote_code : bool or None
+        Whether code that comes with such a network may run; needs a revision.
     licence : str or None
         Of the weights, where you know it.
     version : str or None
@@ -76,7 +101,13 @@ class NetworkSettings:
     padding: Literal["same", "port"] | None = None
     clip_length: Annotated[int, Ge(1)] | None = None
     clip_stride: Annotated[int, Ge(1)] | None = None
-    takes: Literal["frames", "clip"] | None = None
+    takes: Takes | None = None
+    clip_axes: Literal["BCTHW", "BTCHW"] | None = None
+    tokens: Tokens = None
+    sound: SoundSampling | None = None
+    texts: Annotated[str | None, NO_EFFECT] = None
+    revision: Annotated[str | None, NO_EFFECT] = None
+    trust_remote_code: Annotated[bool | None, NO_EFFECT] = None
     licence: Annotated[str | None, NO_EFFECT] = None
     version: str | None = None
     precision: Precision = "float32"
@@ -85,6 +116,7 @@ class NetworkSettings:
         # From Python any sequence or path will do.
         object.__setattr__(self, "layers", tuple(several_names(self.layers)))
         object.__setattr__(self, "weights", str(self.weights) if isinstance(self.weights, Path) else self.weights)
+        object.__setattr__(self, "tokens", named_lengths(self.tokens))
         for name in ("mean", "std"):
             object.__setattr__(self, name, tuple(given) if (given := getattr(self, name)) is not None else None)
         if not self.layers:
@@ -98,6 +130,8 @@ class NetworkSettings:
     @property
     def shown(self) -> str:
         """Name in the results."""
+        if self.name.startswith("hf:"):
+            return self.label or shown_hf(self.name)
         return self.label or self.name.removeprefix("module:").replace(":", ".")
 
     @property
@@ -141,6 +175,12 @@ class ExtractionSettings:
             "spatial_pool": self.spatial_pool,
             "on_broken": self.on_broken,
         }
+
+
+def shown_hf(name: str) -> str:
+    """Name a network of transformers: ``hf/ORG/NAME``, or of a folder its last part, wherever it lies."""
+    path = home_expanded(Path(name.removeprefix("hf:")))
+    return f"hf/{path.resolve().name}" if path.is_dir() else name.replace(":", "/", 1)
 
 
 def network_settings(settings: NetworkSettings | str, **options: Any) -> NetworkSettings:

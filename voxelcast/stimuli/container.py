@@ -1,4 +1,4 @@
-"""Video containers, opened safely."""
+"""Containers of videos and sound, opened safely."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from voxelcast.stimuli.stimulus import Stimulus
 
 # FFmpeg goes by content, not by suffix: a playlist or script that is named .mp4 could make it open other files or
 # network addresses. Only containers that hold their own frames are admitted, and only local files.
-_FORMATS = "mov,matroska,avi,gif,mpeg,mpegvideo,mpegts,m4v,h264,hevc,asf,ivf,obu,ogg"
+_FORMATS = (
+    "mov,matroska,avi,gif,mpeg,mpegvideo,mpegts,m4v,h264,hevc,asf,ivf,obu,ogg"  # and of sound alone:
+    ",wav,w64,mp3,flac,aac,aiff"
+)
 # Without this FFmpeg conceals what is damaged: the frame is grey, or a mixture of others.
 REPORT_DAMAGE = {"err_detect": "crccheck+bitstream+buffer+explode"}
 _SAFE_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", **REPORT_DAMAGE}

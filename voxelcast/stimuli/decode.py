@@ -15,7 +15,7 @@ from voxelcast.core.arrays import ByteArray, FloatArray, IntArray
 from voxelcast.core.errors import MissingPackageError, OptionError, StimulusError
 from voxelcast.stimuli.broken import shown_name
 from voxelcast.stimuli.images import read_image
-from voxelcast.stimuli.sampling import FrameSampling, at_rate
+from voxelcast.stimuli.sampling import FrameSampling, SoundSampling, at_rate
 from voxelcast.stimuli.stimulus import Stimulus
 
 
@@ -94,6 +94,11 @@ def iter_frames(
     yield _as_chunk(kept)
 
 
+def iter_sound(stimulus: Stimulus, sampling: SoundSampling, rate: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Give windows of a stimulus' sound and their moments; see :func:`voxelcast.stimuli.sound.sound_windows`."""
+    yield from _needs_pyav("sound").sound_windows(stimulus, sampling, rate)
+
+
 def _sampled(
     video: ModuleType, stimulus: Stimulus, sampling: FrameSampling, tolerate_shortfall: int, stream: int | None
 ) -> Iterator[tuple[Any, int, float]]:
@@ -146,4 +151,6 @@ def _needs_pyav(name: str) -> ModuleType:
     try:
         return import_module(f"voxelcast.stimuli.{name}")
     except ImportError as error:
-        raise MissingPackageError(f"reading videos needs PyAV ({error}); install it: pip install av") from error
+        raise MissingPackageError(
+            f"reading videos and sound needs PyAV ({error}); install it: pip install av"
+        ) from error

@@ -11,14 +11,14 @@ from typing import Any
 
 from voxelcast.core.checks import check_utf8, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastWarning
-from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Stimulus
+from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, Stimulus
 from voxelcast.store.readers.archives import opened_zip
 
 # What lies beside stimuli and is none; other suffixes may be of pictures and videos that are not read.
 _TABLES = {".csv", ".tsv", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".parquet", ".xlsx", ".db"}
 _BRAIN = {".nii", ".gz", ".gii"}
 _TEXTS = {"", ".txt", ".json", ".md", ".yaml", ".yml", ".ini", ".html", ".pdf", ".py", ".log"}
-_BESIDE = _TABLES | _BRAIN | _TEXTS | {".zip", ".wav", ".mp3"}
+_BESIDE = _TABLES | _BRAIN | _TEXTS | SOUND_SUFFIXES | {".zip"}
 
 
 def is_media(name: str) -> bool:
@@ -30,12 +30,12 @@ def is_media(name: str) -> bool:
 def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = False) -> tuple[Stimulus, ...]:
     """List the videos and images in a folder or a zip archive, sorted by file name (``recursive``: by relative path).
 
-    Files are recognised by their suffix; hidden files, texts and tables are passed over, others with a VoxelcastWarning
-    that names them.
+    Where there are none, its sounds. Files are recognised by their suffix; hidden files, texts and tables are passed
+    over, others with a VoxelcastWarning that names them.
 
     Raises MissingFileError where ``source`` does not exist; DataError where it is neither a folder nor a zip archive,
-    or holds no video or image; AlignmentError where two files would get the same id; UnsafeFileError where the archive
-    has a member whose name leads outside it; nothing of it is read.
+    or holds no video, image or sound; AlignmentError where two files would get the same id; UnsafeFileError where the
+    archive has a member whose name leads outside it; nothing of it is read.
 
     Parameters
     ----------
@@ -57,6 +57,7 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     else:
         raise DataError(f"stimuli must be a folder or a .zip archive; got {source}, which is neither")
     found = [path for path in there if is_media(path.name)]
+    found = found or [path for path in there if path.suffix.lower() in SOUND_SUFFIXES]
     _name_others(source, [path for path in there if path.suffix.lower() not in _BESIDE and not is_media(path.name)])
     if not found:
         suffixes = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))

@@ -1,9 +1,9 @@
-"""Which frames of a video are looked at."""
+"""Which frames of a video are looked at, and how its sound is heard."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -99,6 +99,41 @@ class FrameSampling:
         moments = times[0] + centres * (end - times[0]) / (2 * parts)
         on_screen: IntArray = np.searchsorted(times, moments + CLOCK_S, side="right") - 1
         return on_screen.clip(min=0), moments
+
+
+@settings
+class SoundSampling:
+    """How a stimulus is heard.
+
+    Parameters
+    ----------
+    hz : float
+        Moments per second that have features.
+    look_back, look_ahead : float
+        Seconds of sound before and after a moment that its window holds; ``look_back`` is at least 1/hz.
+    channels : {"mono", "stereo"}
+        The mean of all channels; or two (a mono track twice).
+    missing : {"stop", "silence"}
+        What becomes of a stimulus without sound: it counts as broken, or as silent.
+    """
+
+    hz: Annotated[float, Gt(0), Lt(np.inf)] = 2.0
+    look_back: Annotated[float, Gt(0), Lt(np.inf)] = 4.0
+    look_ahead: Annotated[float, Ge(0), Lt(np.inf)] = 0.0
+    channels: Literal["mono", "stereo"] = "mono"
+    missing: Literal["stop", "silence"] = "stop"
+
+    def __post_init__(self) -> None:
+        if self.look_back * self.hz < 1 - 1e-9:
+            raise OptionError(
+                f"sound.look_back must be at least 1/hz = {1 / self.hz:g} s, or some sound is never heard; got "
+                f"{self.look_back}"
+            )
+
+    @property
+    def seconds(self) -> float:
+        """How long a window is."""
+        return self.look_back + self.look_ahead
 
 
 def at_rate(frames: Iterable[tuple[FrameT, float, float]], hz: float) -> Iterator[tuple[FrameT, int, float]]:

@@ -1,4 +1,4 @@
-"""What a stimulus is: one video or image that was shown, with an id by which everything is joined."""
+"""What a stimulus is: one video, image, sound or text that was shown, with an id by which everything is joined."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".tif", ".
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".webm", ".mkv", ".avi", ".mov", ".gif", ".m4v", ".mpg", ".mpeg", ".h264", ".264", ".h265", ".265", ".wmv"}
 )
+SOUND_SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".aiff", ".aif"})
 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """One video or image.
+    """One video, image, or sound.
 
     Parameters
     ----------
@@ -36,12 +37,15 @@ class Stimulus:
     seconds : (float, float) or None
         The part of a video that it is: what was on the screen from one moment to another, in seconds after its first
         frame. None: all of it.
+    text : str or None
+        What a network that takes text reads; the file then does not count.
     """
 
     stimulus_id: str
     path: Path
     member: str | None = None
     seconds: tuple[float, float] | None = None
+    text: str | None = None
 
     @property
     def name(self) -> str:
@@ -78,10 +82,12 @@ class Stimulus:
         return io.BytesIO(self.read_bytes())
 
     def content_hash(self) -> str:
-        """Hash of the content, independent of the file's name and folder (32 hex digits).
+        """Hash of the content, or of the text, independent of the file's name and folder (32 hex digits).
 
         A file is read once per process while its time stays the same, however many parts of it are stimuli.
         """
+        if self.text is not None:
+            return hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
         whole = _content_hash(Stimulus("", self.path, self.member), self.path.stat().st_mtime_ns)
         if self.seconds is None:
             return whole

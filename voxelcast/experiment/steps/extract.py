@@ -24,6 +24,7 @@ from voxelcast.features.own import Timeline
 from voxelcast.models.shards import divide
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
+from voxelcast.networks.streams import with_texts
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import content_key
 from voxelcast.store.result import ResultWriter
@@ -138,6 +139,7 @@ def extract_steps(
     processes of one thread each, which is faster than one network with many threads and gives the same bits on any
     number of cores; a GPU takes them one after the other.
     """
+    stimuli = stimuli_for(network, stimuli)
     what = network.settings, network.seed, device
     return [
         Step(
@@ -147,6 +149,11 @@ def extract_steps(
         )
         for number, shard in enumerate(divide([one.stimulus_id for one in stimuli], known), first)
     ]
+
+
+def stimuli_for(network: LoadedNetwork, stimuli: Sequence[Stimulus]) -> Sequence[Stimulus]:
+    """Give stimuli the texts that a network reads; others stay as they are."""
+    return with_texts(stimuli, network.settings.texts) if network.card.takes == "text" else stimuli
 
 
 @lru_cache(maxsize=1)

@@ -26,6 +26,7 @@ from voxelcast.networks.family import Family, register_network
 from voxelcast.networks.module_network import ModuleNetwork, check_device
 from voxelcast.networks.recipe import ClipRule, Recipe, load_recipe
 from voxelcast.networks.settings import NetworkSettings, network_settings
+from voxelcast.networks.tokens import declared_axes
 
 # Their versions are part of a result's provenance.
 _PACKAGES = {"torch", "torchvision", "timm", "voxelcast"}
@@ -47,7 +48,7 @@ class OwnNetworks(Family):
 
     def takes(self, name: str) -> Sequence[str]:
         """Name what only the user can know."""
-        return ("clip_length", "clip_stride", "takes", "version")
+        return ("clip_axes", "clip_length", "clip_stride", "takes", "tokens", "version")
 
     def check(self, name: str) -> None:
         """Raise OptionError unless the name has its three parts."""
@@ -74,7 +75,7 @@ def network_from_module(
     ----------
     module : nn.Module
         Takes float32 of shape (n_frames, 3, input_size, input_size), or (n_clips, 3, clip_length, input_size,
-        input_size) if it takes clips.
+        input_size) if it takes clips, axes 1 and 2 swapped with ``clip_axes="BTCHW"``.
     settings : NetworkSettings or str
         Or what its results are called, with the other settings as ``options``: ``layers``, ``input_size``, ``mean`` and
         ``std`` must be given. Without ``weights`` the module keeps its own.
@@ -121,26 +122,47 @@ def _recipe(settings: NetworkSettings, given: object) -> Recipe:
     missing = [setting for setting in ("input_size", "mean", "std") if getattr(settings, setting) is None]
     if missing:
         raise OptionError(f"'{name}' is your own network: say its {', '.join(missing)}")
-    clip = None
-    if settings.takes == "clip":
+    if settings.takes in ("sound", "text"):
+        raise OptionError(f"your own network '{name}' must take frames or clip; got takes={settings.takes}")
+    clip, clips = None, settings.takes == "clip"
+    view = None if settings.tokens is None else declared_axes(name, settings.tokens, clips=clips)
+    if clips:
         if length is None:
             raise OptionError(f"'{name}' takes clips: say its clip_length, in frames")
-        clip = ClipRule(length, settings.clip_stride or length, channels_first)
-    elif length is not None or settings.clip_stride is not None:
-        raise OptionError(f"clip_length and clip_stride of '{name}' are for takes=clip; leave them out, or set it")
+        clip = ClipRule(length, settings.clip_stride or length, view or channels_first)
+    elif length is not None or settings.clip_stride is not None or settings.clip_axes is not None:
+        raise OptionError(
+            f"clip_length, clip_stride and clip_axes of '{name}' are for takes=clip; leave them out, or set it"
+        )
     return Recipe(
         name=name,
-        build=partial(_build, name, given),
+        build=partial(_build, name, given, settings.clip_axes),
         input_size=size,
         mean=mean,
         std=std,
         default=None,
         clip=clip,
-        code=partial(code_version, settings.version),
+        code=partial(_code, settings),
+        view=view,
     )
 
 
-def _build(name: str, given: object, _input_size: int, random: bool) -> nn.Module:
+def _code(settings: NetworkSettings, module: nn.Module) -> str:
+    """Name the version of the code, the order of a clip's axes where it is not the usual one, and the tokens' axes."""
+    parts = [code_version(settings.version, module)]
+    parts += [f"clips {settings.clip_axes}"] if settings.clip_axes == "BTCHW" else []
+    parts += [f"tokens {dict(settings.tokens)}"] if isinstance(settings.tokens, tuple) else []
+    return ", ".join(filter(None, parts))
+
+
+def _build(name: str, given: object, clip_axes: str | None, input_size: int, random: bool) -> nn.Module:
+    module = _module(name, given, random)
+    if clip_axes == "BTCHW":
+        module.register_forward_pre_hook(lambda _, inputs: (inputs[0].transpose(1, 2), *inputs[1:]))
+    return module
+
+
+def _module(name: str, given: object, random: bool) -> nn.Module:
     if isinstance(given, nn.Module):
         if random:
             raise OptionError(f"weights of '{name}' cannot be random: it is a module, not a callable that makes one")
