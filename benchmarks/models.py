@@ -48,7 +48,7 @@ class ModelCase:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Bytes of all layers, of what a subject adds; seconds of loading; images a second of both sides, best of rounds."""
+    """Bytes of all layers and of what a subject adds, seconds of loading, images a second of both sides."""
 
     n_layers: int
     layer_bytes: int
@@ -124,10 +124,16 @@ def write_model(folder: Path, case: ModelCase, settings: NetworkSettings, networ
         if half:
             arrays["axes"], arrays["axes_scale"] = half_precision(axes)
         write_tensors(folder / "layers" / f"{key}.safetensors", arrays)
-        sizes = {"n_features": n_features, "n_components": p}
         file = _file(folder, f"layers/{key}.safetensors")
         layers[key] = LayerCard(
-            input="input1", network=case.network, layer=name, kind="axes", half=half, file=file, **sizes
+            input="input1",
+            network=case.network,
+            layer=name,
+            kind="axes",
+            n_features=n_features,
+            n_components=p,
+            half=half,
+            file=file,
         )
     parts = [
         FittedPart(key, "ridge", _linear(rng, one.n_components, case.voxels), np.ones(case.voxels), one.n_components)
