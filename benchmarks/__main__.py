@@ -57,6 +57,21 @@ def encoders(encoders: tuple[str, ...] | None, trials: int) -> None:
 
 
 @benchmark.command()
+@click.option("--network", default="torchvision/resnet50", show_default=True)
+@click.option("--images", default=64, show_default=True)
+@click.option("--voxels", default=18_222, show_default=True)
+@click.option("--components", default=50, show_default=True)
+@click.option("--one-layer", is_flag=True, help="Of the last layer alone; default: all 25 stacked.")
+@click.option("--rounds", default=3, show_default=True)
+@_DEVICE
+def models(network: str, one_layer: bool, rounds: int, **sizes: Any) -> None:
+    """Weigh and load a saved model, and time prediction and plain extraction on the same images, in turns."""
+    from benchmarks.models import ModelCase, benchmark_models
+
+    _say(benchmark_models(ModelCase(network, stacked=not one_layer, **sizes), rounds).lines())
+
+
+@benchmark.command()
 @click.option("--draws", default=20, show_default=True, help="Independent draws of the simulated data.")
 def selection(draws: int) -> None:
     """Measure the bias of selection on pure noise, and what is found again of planted layers and penalties."""

@@ -287,6 +287,7 @@ def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, rows: In
         truncate=True,
         interval=IntervalSettings(),
         significance=SignificanceSettings(),
+        saved=True,
     )
 
 

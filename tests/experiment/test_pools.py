@@ -100,7 +100,7 @@ def test_each_pool_gives_what_it_gives_alone(flashes: Path, tmp_path: Path) -> N
     pools = ["max", "bold(peak=2, under=4)", "pc1", "none"]
     together = run(_settings(flashes, pool=pools, **layers), tmp_path / "together", tmp_path / "store")
     assert len(list((tmp_path / "store" / "extract").iterdir())) == 2  # 36 stimuli, 32 a step
-    assert together.steps_run == 1 + 2 + 2 * 4 + 1
+    assert together.steps_run == 1 + 2 + 2 * 4 + 1 + 1  # responses, extraction, compression, fit, axes
     tried = read_table(tmp_path / "together" / "search.csv")
     alone = []
     for pool in pools:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.experiment.miniature import read_table
+from tests.experiment.miniature import read_table, write_table
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Silent
 from voxelcast.experiment.extraction import FolderExtraction, extract_folder
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings_file import load_config
+from voxelcast.models.encoder import load_encoder
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
+from voxelcast.stimuli.listing import list_stimuli
 
 pytestmark = pytest.mark.slow
 
@@ -124,3 +126,30 @@ def test_two_encodings_of_a_clip_give_the_same_features(videos: tuple[list[dict[
             other = name.removesuffix("mp4") + "webm"
             one, two = features[readable.index(name)], features[readable.index(other)]
             assert np.corrcoef(one, two)[0, 1] > 0.98, (layer, name)
+
+
+def test_a_model_of_one_half_of_the_pictures_predicts_the_other_as_promised(real_data: Path, tmp_path: Path) -> None:
+    """The held-out r lies in the interval of the nested score, and the saved model's predictions are those."""
+    data, root = real_data / "v4_macaque", tmp_path / "data"
+    root.mkdir()
+    for name in ("images_201025.zip", "responses_avg_201025.npy"):
+        (root / name).symlink_to(data / name)
+    stimuli = list_stimuli(data / "images_201025.zip")
+    half = np.random.default_rng(0).permutation(len(stimuli)) % 2
+    rows = [(s.stimulus_id, "test" if h else "train") for s, h in zip(stimuli, half, strict=True)]
+    write_table(root / "split.csv", ("stimulus_id", "split"), rows)
+    weights = real_data / "weights" / "mobilenet_v2_1.0_224_coral_tv.pth"
+    changes = [f"dataset.root={root}", f"networks.0.weights={weights}", "networks.0.layers=[features.12]"]
+    changes += ["folds.n=5", "compress.components=200", "significance.permutations=0"]
+    run_experiment(load_config(EXAMPLE, changes), tmp_path / "out", progress=Silent())
+    (row,) = read_table(tmp_path / "out" / "scores.csv")
+    promised, low, high = (float(row[name]) for name in ("score", "score_low", "score_high"))
+    assert low < float(row["held_out_score"]) < high
+    encoder = load_encoder(tmp_path / "out", weights={"torchvision/mobilenet_v2": weights})
+    shard = encoder.card.shards[0]
+    by_id = {stimulus.stimulus_id: stimulus for stimulus in stimuli}
+    found = encoder.predict([by_id[name] for name in shard])
+    ids = [line["stimulus_id"] for line in read_table(tmp_path / "out" / "predictions" / "PE201025_all_stimuli.csv")]
+    written = np.load(tmp_path / "out" / "predictions" / "PE201025_all.npy")
+    np.testing.assert_array_equal(found.arrays["PE201025", "all"], written[[ids.index(name) for name in shard]])
+    assert promised == pytest.approx(float(row["held_out_score"]), abs=0.05)

@@ -47,11 +47,17 @@ def read_output(output: Path) -> Record:
             arrays[name] = np.load(path)
         elif path.suffix == ".npz":
             with np.load(path) as archive:
-                arrays |= {f"{name}:{member}": archive[member] for member in archive.files}
+                arrays |= {_array_name(name, member): archive[member] for member in archive.files}
         else:
             with zipfile.ZipFile(path) as submitted:
                 texts[name] = "".join(f"{member}\n" for member in sorted(submitted.namelist()))
     return Record(texts, arrays)
+
+
+def _array_name(file: str, member: str) -> str:
+    """Name an array; those of examples as they were recorded, when each subject x ROI had a file of its own."""
+    pair, _, name = member.partition("/")
+    return f"examples/{pair}.npz:{name}" if file == "examples.npz" else f"{file}:{member}"
 
 
 def read_record(name: str) -> Record:

@@ -34,6 +34,7 @@ SAME_BYTES = os.environ.get("VOXELCAST_GOLDEN") == "bytes"
 RESUMED = "bayes_voxels_stacking"
 NOT_SET = {
     "name": "how an experiment is called changes no number",
+    "models": "changes no number; what is saved is tested in tests/models",
     "compute.device": "changes no result, and there is one device here",
     "compute.gpus": "changes no result, and there are none here",
     **dict.fromkeys(
@@ -65,6 +66,7 @@ OPTIONS_NOT_SET = {
     ("networks.takes", "text"): "of transformers, an extra",
     ("dataset.algonauts2025.held_out", "ood"): "the miniature has no movies out of distribution",
     **{("delays", name): "of one stream in series_streams" for name in ("double_gamma", "double_gamma+derivative")},
+    ("models", "none"): "changes no number",
     ("compress.method", "umap"): "compiles for most of a minute; its components are tested in tests/features",
 }
 ENCODERS_NOT_SET = {

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.experiment.conftest import images, in_process, unrendered
+from tests.experiment.conftest import clips, images, in_process, unrendered
 
-__all__ = ["images", "in_process", "unrendered"]
+__all__ = ["clips", "images", "in_process", "unrendered"]

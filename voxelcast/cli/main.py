@@ -24,7 +24,7 @@ from voxelcast.cli.options import ON, PATH, SETTINGS
 from voxelcast.cli.progress import make_progress
 from voxelcast.cli.results import maps, report, view
 from voxelcast.cli.rsa import rsa
-from voxelcast.cli.saved_models import predict, transfer
+from voxelcast.cli.saved_models import models, predict, transfer
 from voxelcast.cli.simulate import demo, simulate
 from voxelcast.cli.submission import score, submission
 from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
@@ -74,7 +74,7 @@ def run(
 
 _COMMANDS = (
     *(datasets, demo, encoders, execution, extract),
-    *(import_2021, maps, networks, predict, report, rsa, score, simulate, status, submission, transfer, view),
+    *(import_2021, maps, models, networks, predict, report, rsa, score, simulate, status, submission, transfer, view),
 )
 for command in _COMMANDS:
     cli.add_command(command)

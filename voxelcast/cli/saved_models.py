@@ -99,6 +99,60 @@ def transfer(
     click.echo(f"models and transfer.csv in {to}")
 
 
+@click.group()
+def models() -> None:
+    """Show, list, push and pull saved models."""
+
+
+@models.command()
+@click.argument("model", type=PATH)
+def show(model: Path) -> None:
+    """Show the card of MODEL: data, scores, networks, licences, how to cite."""
+    from voxelcast.models.card import FILE, find_models, read_card
+    from voxelcast.models.readme import card_lines
+    from voxelcast.models.tensors import file_sha256
+
+    folder = find_models(model)
+    for line in card_lines(read_card(folder)):
+        click.echo(line)
+    click.echo(f"\nSHA-256 of the card: {file_sha256(folder / FILE)}")
+
+
+@models.command("list")
+@click.argument("model", type=PATH)
+def list_models(model: Path) -> None:
+    """List the subjects and ROIs of MODEL with their scores."""
+    from voxelcast.models.card import find_models, read_card
+
+    for one in read_card(find_models(model)).pairs:
+        score = one.scores.get("score")
+        shown = "no score" if score is None else f"r {score:.3f} ({one.scores.get('score_from')})"
+        layers = ", ".join(dict.fromkeys(part.layer for part in one.parts))
+        click.echo(f"{one.subject}\t{one.roi}\t{one.n_voxels} voxels\t{shown}\t{layers}")
+
+
+@models.command()
+@click.argument("model", type=PATH)
+@click.argument("place")
+def push(model: Path, place: str) -> None:
+    """Copy MODEL to PLACE: a new folder, or hub:OWNER/NAME on the Hugging Face Hub."""
+    from voxelcast.models.hub import push as push_models
+
+    click.echo(f"wrote {push_models(model, place)}")
+
+
+@models.command()
+@click.argument("place")
+@click.argument("folder", type=PATH)
+@click.option("--sha256", help="Of the card, as voxelcast models show says it: no other version is taken.")
+def pull(place: str, folder: Path, sha256: str | None) -> None:
+    """Copy models from PLACE, a folder or hub:OWNER/NAME[@REVISION], into the new FOLDER, and check every file."""
+    from voxelcast.models.hub import pull as pull_models
+
+    card = pull_models(place, folder, sha256)
+    click.echo(f"wrote {folder}: {len(card.pairs)} subjects x ROI")
+
+
 def _files(given: tuple[str, ...]) -> dict[str, str]:
     found = {}
     for one in given:

@@ -77,6 +77,9 @@ def demo(folder: Path) -> None:
         click.echo(f"{row.roi:4}  {row.planted:34}  {row.found:34}  {row.similarity:.3f}")
     click.echo(f"mean nested cross-validated r: {done.mean_score:.3f}")
     click.echo(done.submission)
+    click.echo("three new videos, predicted by the saved models of the first subject (mean response):")
+    for name, responses in done.predicted.items():
+        click.echo(f"{name}  {'  '.join(f'{roi} {value:+.2f}' for roi, value in responses.items())}")
     click.echo(f"report: {done.output / 'report.html'}")
     if not all_recovered(done.recovered):
         click.echo("voxelcast: a planted layer was not found", err=True)

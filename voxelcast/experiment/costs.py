@@ -26,7 +26,7 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, KEEP, READ, SHUFFLE, WHOLE_BRAIN, Plan
 from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import (
@@ -62,6 +62,7 @@ _PARTS = {
     FIT: "fitting",
     SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
+    KEEP: "models",
 }
 """What the stages are called in the lines of an estimate."""
 
@@ -172,6 +173,8 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         costs[SHUFFLE] = costs[FIT] * config.shuffles
     if plan.layer_groups:
         costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
+    if not config.unsaved and (n_test or config.models != "none"):
+        costs[KEEP] = _keeping(plan, sizes, kept, voxels)
     pairs = min(workers, len(plan.pairs))
     side_by_side = {
         READ: pairs,
@@ -180,7 +183,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         SHUFFLE: workers,
         DIVIDE: workers,
     }  # extraction's seconds have all cores
-    left = [EXTRACT, JOIN, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
+    left = [EXTRACT, JOIN, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
         n_test,
@@ -193,6 +196,29 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
         warnings=(*plan.warnings, *warnings),
     )
+
+
+def _keeping(plan: Plan, sizes: Sequence[int], kept: Sequence[int], voxels: Mapping[Pair, int]) -> Cost:
+    """Count what it takes to keep how layers are compressed, and fitted models: at most, of all layers that may count.
+
+    Both are on disk twice, as the result of a step and in ``models/``; axes have two bytes a number, and are found and
+    judged in two passes over the features.
+    """
+    config, n_train = plan.config, len(plan.dataset.train_stimuli)
+    mixed = config.ensemble.method in ("stacking", "banded_ridge", "atlases") or config.selection.per == "voxel"
+    each = config.ensemble.top if config.ensemble.method == "average" else 1 + len(config.ensemble.experts)
+    n_used = len(sizes) if mixed else min(len(sizes), each * len(voxels))
+    numbers = sorted((size * k for size, k in zip(sizes, kept, strict=False)), reverse=True)[:n_used]
+    if config.compress.method != "pca":
+        numbers = [0] * len(numbers)
+    of_voxel = 4.0 * max(len(config.delays), 1) * (sum(kept) if mixed else each * max(kept))
+    saved = [q for q in voxels.values() if config.models == "all" or (config.models == "roi" and q <= WHOLE_BRAIN)]
+    disk = 2 * sum(map(_axes_bytes, numbers)) + of_voxel * (sum(voxels.values()) + sum(saved))
+    return Cost(4.0 * n_train * sum(numbers), memory=8.0 * max(numbers, default=0), disk=disk)
+
+
+def _axes_bytes(n_numbers: int) -> float:
+    return n_numbers * (2.0 if n_numbers > 2**20 else 4.0)
 
 
 def _total(costs: Iterable[Cost]) -> Cost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import yaml
 from voxelcast.challenges import challenge_of
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.progress import Progress
+from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
-from voxelcast.datasets.simulation.plan import simulation_preset
+from voxelcast.datasets.simulation.plan import SimulationPlan, simulation_preset
+from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
@@ -23,11 +25,14 @@ from voxelcast.experiment.settings_file import load_config
 from voxelcast.experiment.simulation import DEFAULT_DRIVERS, simulate
 from voxelcast.experiment.steps.extract import feature_name
 from voxelcast.features.matrix import FeatureMatrix
+from voxelcast.models.encoder import load_encoder
 from voxelcast.networks.settings import NetworkSettings
+from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.store.atomic import write_text
 from voxelcast.store.steps import StepStore
 
+_N_NEW = 3
 _RESNET: dict[str, Any] = {"name": "torchvision/resnet18", "weights": "random", "input_size": 64}
 
 
@@ -52,6 +57,8 @@ class Demonstration:
     mean_score: float
     submission: str
     recovered: tuple[Recovered, ...]
+    predicted: Mapping[str, Mapping[str, float]]
+    """Mean predicted response to each of three new videos, by ROI, of the first subject."""
 
 
 def demonstrate(folder: Path, progress: Progress) -> Demonstration:
@@ -67,7 +74,23 @@ def demonstrate(folder: Path, progress: Progress) -> Demonstration:
     dataset = SimulatedDataset(SimulatedSettings(data))
     checked = challenge_of([dataset]).check(folder / "output" / "submission" / "mini_track.zip", [dataset])
     assert summary.mean_score is not None  # nested cross-validation is on: there is a score
-    return Demonstration(folder / "output", summary.mean_score, checked, recovered(config, folder / "output"))
+    found, output = recovered(config, folder / "output"), folder / "output"
+    return Demonstration(output, summary.mean_score, checked, found, predict_new(folder / "new_videos", output, plan))
+
+
+def predict_new(videos: Path, output: Path, plan: SimulationPlan) -> dict[str, dict[str, float]]:
+    """Draw three videos that nobody has seen and predict the responses to them by the saved models."""
+    for number in range(_N_NEW):
+        path = videos / f"new_{number + 1}.mp4"
+        if not path.is_file():
+            videos.mkdir(exist_ok=True)
+            write_video(path, draw_clip(derive_seed(plan.seed, "new"), number, plan.n_frames, plan.size), plan.fps)
+    encoder = load_encoder(output, subject=plan.subjects[0])
+    predictions = encoder.predict(videos)
+    return {
+        name: {roi: float(array[row].mean()) for (_, roi), array in predictions.arrays.items()}
+        for row, name in enumerate(predictions.ids)
+    }
 
 
 _EXPERIMENT = """# Written by `voxelcast demo`. Run it again, or a copy with other settings:

@@ -94,6 +94,8 @@ class Finished:
             )
         if not config.folds.nested:
             notes.append("Nested cross-validation was switched off: selection_score is the best of many and too high.")
+        if config.unsaved and config.models != "none":
+            notes.append(f"Models were not saved, as {config.unsaved}; all else is as always.")
         if config.folds.repeats > 1:
             notes.append(_repeats_note(config))
         notes += [*self._interval_notes(), *self.warnings()]

@@ -19,6 +19,7 @@ from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.extract import Shards
 from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, read_card
+from voxelcast.models.hub import card_files
 from voxelcast.models.network_input import network_facts
 from voxelcast.models.readme import write_readme
 from voxelcast.models.tensors import checked_file, file_sha256, write_tensors
@@ -82,7 +83,7 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
     )
     write_text(folder / FILE, card.text())
     write_readme(folder, card)
-    _remove(folder, earlier, [one.name for one in _files(card)])
+    _remove(folder, earlier, [one.name for one in card_files(card)])
 
 
 class _Writer:
@@ -91,7 +92,7 @@ class _Writer:
     def __init__(self, folder: Path, earlier: Card | None) -> None:
         self.folder, self.steps = folder, dict[str, str]()
         known = {} if earlier is None else earlier.about.get(_STEPS, {})
-        self._known = {one.name: (one, known.get(one.name)) for one in ([] if earlier is None else _files(earlier))}
+        self._known = {one.name: (one, known.get(one.name)) for one in ([] if earlier is None else card_files(earlier))}
 
     def write(self, name: str, key: str, arrays: Mapping[str, NDArray[Any]]) -> FileCard:
         """Write a file and return its card; ``key`` tells what it was made by."""
@@ -109,11 +110,6 @@ class _Writer:
         return FileCard(name=name, size=path.stat().st_size, sha256=file_sha256(path))
 
 
-def _files(card: Card) -> list[FileCard]:
-    of_layers = [layer.file for layer in card.layers.values() if layer.file is not None]
-    return [*of_layers, *(pair.file for pair in card.pairs)]
-
-
 def remove_models(output: Path) -> None:
     """Remove the models that an earlier run left, by their card; files that it does not name stay."""
     _remove(output / FOLDER, _earlier(output / FOLDER), ())
@@ -121,7 +117,7 @@ def remove_models(output: Path) -> None:
 
 def _remove(folder: Path, earlier: Card | None, kept: Sequence[str]) -> None:
     """Remove the files of an earlier card that the new one has not; without a new one, the card as well."""
-    for one in [] if earlier is None else _files(earlier):
+    for one in [] if earlier is None else card_files(earlier):
         path = folder / one.name
         if one.name not in kept and path.resolve().is_relative_to(folder.resolve()):
             path.unlink(missing_ok=True)
