@@ -44,7 +44,9 @@ class Target:
         if self.voxel is None:
             return np.asarray(predictions[:, valid].mean(axis=1))
         if not 0 <= self.voxel < len(valid):
-            raise OptionError(f"voxel must be from 0 to {len(valid) - 1} in {self.subject} {self.roi}; got {self.voxel}")
+            raise OptionError(
+                f"voxel must be from 0 to {len(valid) - 1} in {self.subject} {self.roi}; got {self.voxel}"
+            )
         return np.asarray(predictions[:, self.voxel])
 
 
@@ -71,15 +73,17 @@ def gradient_map(encoder: SavedEncoder, picture: ByteArray, target: Target) -> F
     """
     from voxelcast.models.network_input import NetworkInput
 
-    (_, features), = encoder.features(picture[np.newaxis])
+    ((_, features),) = encoder.features(picture[np.newaxis])
     derivatives = _by_components(encoder, encoder.scores(features), target)
     total: FloatArray | None = None
-    for one in encoder.inputs.values():
-        keys = [key for key in derivatives if encoder.card.layers[key].input == one.key]
+    for name, one in encoder.inputs.items():
+        keys = [key for key in derivatives if encoder.card.layers[key].input == name]
         if not keys:
             continue
         if not isinstance(one, NetworkInput):
-            raise OptionError("a map of a picture needs a model on a network's features; this one has features of a table")
+            raise OptionError(
+                "a map of a picture needs a model on a network's features; this one has features of a table"
+            )
         by_feature = {key: encoder.layer(key).pull_back(derivatives[key]) for key in keys}
         found = _through_network(one, encoder, picture, by_feature)
         total = found if total is None else total + resized(found, total.shape)

@@ -17,6 +17,7 @@ from voxelcast.core.errors import DataError, OptionError, UnknownNameError
 from voxelcast.features.delays import BEFORE
 from voxelcast.models.card import Card, FileCard, Pair, PairCard, Shape, find_models, read_card
 from voxelcast.models.device import Device
+from voxelcast.models.honesty import Honesty
 from voxelcast.models.inputs import INPUTS, ModelInput, Needs
 from voxelcast.models.layers import Layer, layer_shapes
 from voxelcast.models.pair import PairModel, pair_shapes
@@ -73,6 +74,7 @@ class SavedEncoder:
         self._sound: dict[str, Path] = {}
         self._layers: dict[str, Layer] = {}
         self._models: dict[Pair, PairModel] = {}
+        self._known: dict[Pair, Honesty] = {}
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -131,6 +133,12 @@ class SavedEncoder:
         """Read all arrays of a pair's file; ``where.*`` say where voxels lie, ``extra.*`` are further ones."""
         card = self._card_of(pair)
         return self._read(card.file, pair_shapes(card), " ".join(pair), card.roi)
+
+    def honesty(self, pair: Pair) -> Honesty:
+        """Return what is known of the predictions of a subject and ROI: scores, intervals, novelty of stimuli."""
+        if pair not in self._known:
+            self._known[pair] = Honesty.of(self.arrays(pair))
+        return self._known[pair]
 
     def _card_of(self, pair: Pair) -> PairCard:
         if pair not in self.card.by_pair:
@@ -211,6 +219,20 @@ class SavedEncoder:
         for shard, features in self.features(stimuli):
             components = self.scores(features)
             yield shard, {pair: self.respond(components, pair) for pair in self.pairs}
+
+    def looked_at(self, stimuli: Any) -> Iterator[tuple[list[int], dict[Pair, FloatArray], dict[str, Any]]]:
+        """Predict shard by shard, as `batches` does, and give the layers' components too."""
+        for shard, features in self.features(stimuli):
+            components = self.scores(features)
+            yield shard, {pair: self.respond(components, pair) for pair in self.pairs}, components
+
+    def of(self, subject: str, roi: str) -> SavedEncoder:
+        """Return the models of one subject and ROI; networks and files that were read are shared."""
+        one = SavedEncoder(self.folder, self.card, self.card.chosen(subject, roi), self._needs)
+        one._layers, one._models, one._known = self._layers, self._models, self._known
+        if "inputs" in self.__dict__ and one.needed == self.needed:
+            one.__dict__["inputs"] = self.inputs
+        return one
 
     def _on_cpu(self, components: Mapping[str, Any]) -> dict[str, FloatArray]:
         return {key: self.device.numpy(values) for key, values in components.items()}

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.scoring.novelty import Novelty, fit_novelty
 from voxelcast.scoring.prediction_intervals import PredictionIntervals, half_widths, stored_intervals
-
-if TYPE_CHECKING:
-    from voxelcast.models.encoder import SavedEncoder
 
 SCORES: Final = ("pearson_r", "noise_ceiling_r", "q_value")
 """What is known of each voxel: its nested score, the highest there can be, and its q value."""
@@ -41,6 +39,12 @@ class Honesty:
     extras: Mapping[str, FloatArray]
     valid: BoolArray
 
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Honesty:
+        """Take it from the arrays of a pair's file."""
+        extras = {name.removeprefix(_EXTRA): array for name, array in arrays.items() if name.startswith(_EXTRA)}
+        return cls(extras, np.asarray(arrays["valid"], dtype=np.bool_))
+
     @property
     def scores(self) -> dict[str, FloatArray]:
         """Arrays of shape (n_voxels,) by the names of `SCORES`; NaN where a voxel has none."""
@@ -54,7 +58,9 @@ class Honesty:
         """
         name = "roi_half_widths" if roi else "half_widths"
         if name not in self.extras:
-            raise DataError("the model has no prediction intervals: its run was not nested; run it with folds.nested=true")
+            raise DataError(
+                "the model has no prediction intervals: its run was not nested; run it with folds.nested=true"
+            )
         n = int(self.extras["n_residuals"][0])
         stored = self.extras[name].astype(np.float64)
         return stored_intervals(np.where(stored < 0, np.nan, stored), n, level)
@@ -68,13 +74,6 @@ class Honesty:
     def novelty(self) -> Novelty | None:
         """How far training stimuli lie from each other; None where it is not known."""
         return Novelty.of_arrays(self.extras) if "novelty_mean" in self.extras else None
-
-
-def honesty_of(encoder: SavedEncoder, pair: tuple[str, str]) -> Honesty:
-    """Read what is known of the predictions of a subject and ROI."""
-    arrays = encoder.arrays(pair)
-    extras = {name.removeprefix(_EXTRA): array for name, array in arrays.items() if name.startswith(_EXTRA)}
-    return Honesty(extras, np.asarray(arrays["valid"], dtype=np.bool_))
 
 
 def heaviest_part(weights: list[float]) -> int:
@@ -116,9 +115,7 @@ def make_extras(
     return {name: np.nan_to_num(values, nan=2 * _UNKNOWN).astype(np.float32) for name, values in extras.items()}
 
 
-def novelty_of(
-    components: Callable[[tuple[int, ...]], FloatArray], fold_ids: IntArray
-) -> Novelty | None:
+def novelty_of(components: Callable[[tuple[int, ...]], FloatArray], fold_ids: IntArray) -> Novelty | None:
     """Learn how far training stimuli lie from each other; None where they are too few.
 
     ``components`` takes the folds left out and returns the components of all training stimuli, (n_train, p).

@@ -17,14 +17,14 @@ from voxelcast.core.arrays import BoolArray, ByteArray, FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.models.drivers import Target, gradient_map, occlusion_map
-from voxelcast.models.honesty import Honesty, heaviest_part, honesty_of
+from voxelcast.models.honesty import Honesty, heaviest_part
 from voxelcast.scoring.contrast import contrast as contrast_of
 
 if TYPE_CHECKING:
     from voxelcast.models.encoder import SavedEncoder
     from voxelcast.models.stimuli import Shown
 
-__all__ = ["Driven", "contrast", "drivers", "rank", "responses"]
+__all__ = ["Driven", "Judged", "contrast", "drivers", "judge", "rank", "responses"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Judged:
 def judge(encoder: SavedEncoder, stimuli: Any) -> Judged:
     """Predict the responses to stimuli and say how unlike those learnt from they are."""
     given = encoder.shown(stimuli)
-    n, known = len(given.ids), {pair: honesty_of(encoder, pair) for pair in encoder.pairs}
+    n, known = len(given.ids), {pair: encoder.honesty(pair) for pair in encoder.pairs}
     predictions: dict[tuple[str, str], FloatArray] = {}
     distance, p = ({pair: np.full(n, np.nan) for pair in known} for _ in range(2))
     unlike = {pair: np.zeros(n, dtype=np.bool_) for pair in known}
@@ -103,7 +103,7 @@ def rank(
         For an ROI or voxel that is not there.
     """
     target = one_target(encoder, subject, roi, voxel)
-    honesty, judged = honesty_of(encoder, target.pair), judge(_only(encoder, target), stimuli)
+    honesty, judged = encoder.honesty(target.pair), judge(_only(encoder, target), stimuli)
     response = target.response(encoder, judged.predictions[target.pair])
     half, reason, kept = _half_width(honesty, target, level)
     order = np.argsort(-response, kind="stable")
@@ -120,7 +120,7 @@ def rank(
             "unlike": judged.unlike[target.pair][order],
         }
     )
-    table.attrs = _about(encoder, target) | {"level": kept, "no_interval": reason}
+    table.attrs.update(_about(encoder, target), level=kept, no_interval=reason)
     return table
 
 
@@ -143,15 +143,15 @@ def contrast(
     Returns
     -------
     table : DataFrame
-        A row for each analysed voxel: ``subject``, ``roi``, ``voxel``, ``difference`` (first minus second) and ``effect``
-        (in deviations within sets), ``p_value``, ``q_value`` over the voxels of its ROI, and the voxel's nested score
-        ``pearson_r`` and ``noise_ceiling_r``.
+        A row for each analysed voxel: ``subject``, ``roi``, ``voxel``, ``difference`` (first minus second) and
+        ``effect`` (in deviations within sets), ``p_value``, ``q_value`` over the voxels of its ROI, and the voxel's
+        nested score ``pearson_r`` and ``noise_ceiling_r``.
     """
     one, other, tables = judge(encoder, first), judge(encoder, second), []
     for pair in encoder.pairs:
         voxels = np.flatnonzero(encoder.pair(pair).valid)
         found = contrast_of(one.predictions[pair][:, voxels], other.predictions[pair][:, voxels], permutations, seed)
-        scores = honesty_of(encoder, pair).scores
+        scores = encoder.honesty(pair).scores
         row = {"subject": pair[0], "roi": pair[1], "voxel": voxels} | {
             name: getattr(found, name) for name in ("difference", "effect", "p_value", "q_value")
         }
@@ -177,7 +177,7 @@ def responses(encoder: SavedEncoder, stimulus: Any, *, level: float = 0.95) -> p
         raise OptionError(f"give one stimulus; got {len(given.ids)}; rank takes several")
     judged, rows = judge(encoder, given), []
     for pair in encoder.pairs:
-        target, honesty = Target(*pair), honesty_of(encoder, pair)
+        target, honesty = Target(*pair), encoder.honesty(pair)
         response = float(target.response(encoder, judged.predictions[pair])[0])
         half, _, _ = _half_width(honesty, target, level)
         means = {name: _mean(honesty.scores.get(name)) for name in ("pearson_r", "noise_ceiling_r")}
@@ -317,7 +317,7 @@ def _mean(values: FloatArray | None) -> float:
 
 
 def _about(encoder: SavedEncoder, target: Target) -> dict[str, Any]:
-    scores = honesty_of(encoder, target.pair).scores
+    scores = encoder.honesty(target.pair).scores
     chosen = {name: values if target.voxel is None else values[[target.voxel]] for name, values in scores.items()}
     about = {"subject": target.subject, "roi": target.roi, "voxel": target.voxel, "target": str(target)}
     about["unit"] = encoder.card.by_pair[target.pair].unit

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from voxelcast.core.arrays import ByteArray, FloatArray
+from voxelcast.report import summary
 from voxelcast.report.figures import CEILING_COLOUR, PALETTE, PANEL_INCHES, STYLE, SUBJECT_COLOUR, inline
 from voxelcast.report.page import environment, write_page
-from voxelcast.report import summary
 from voxelcast.store.atomic import atomic_path, write_text
 from voxelcast.store.readers.tables import shown_cell
 
@@ -88,6 +89,10 @@ def _stimuli(n: int) -> str:
     return "1 stimulus" if n == 1 else f"{n:,} stimuli"
 
 
+def _about(table: pd.DataFrame) -> Mapping[str, Any]:
+    return {str(name): value for name, value in table.attrs.items()}
+
+
 def believe(about: Mapping[str, Any]) -> list[str]:
     """Say how well the model predicts what was asked for."""
     score, ceiling = about["score"], about["noise_ceiling_r"]
@@ -109,7 +114,7 @@ def unlike_note(n_unlike: int, n: int) -> list[str]:
 
 def ranking(table: pd.DataFrame, thumbnails: Mapping[str, ByteArray], model: str) -> Answer:
     """Lay out a ranking (`voxelcast.models.insilico.rank`); ``thumbnails`` are pictures by stimulus id."""
-    about, ids = table.attrs, table["stimulus_id"].tolist()
+    about, ids, response = _about(table), table["stimulus_id"].tolist(), table["response"].tolist()
     best, last, k = ids[0], ids[-1], min(SHOWN, len(ids) // 2) or 1
     notes = believe(about) + unlike_note(int(table["unlike"].sum()), len(table))
     if about["no_interval"]:
@@ -121,7 +126,7 @@ def ranking(table: pd.DataFrame, thumbnails: Mapping[str, ByteArray], model: str
             figures = [_sheet(name, rows, thumbnails) for name, rows in ends] + figures
     lead = (
         f"Of {_stimuli(len(ids))}, {best} has the largest predicted response of {about['target']}, "
-        f"{number(table['response'].iloc[0])} {about['unit']}; {last} the smallest, {number(table['response'].iloc[-1])}."
+        f"{number(response[0])} {about['unit']}; {last} the smallest, {number(response[-1])}."
     )
     return Answer("rank", f"What drives {about['target']}?", lead, notes, figures, table, model)
 
@@ -134,7 +139,8 @@ def _sheet(name: str, rows: pd.DataFrame, thumbnails: Mapping[str, ByteArray]) -
         ax.imshow(thumbnails[row["stimulus_id"]])
         ax.set_title(f"{row['rank']}. {_short(row['stimulus_id'])}\n{number(row['response'])}", fontsize=7)
         ax.set_axis_off()
-    said = ", ".join(f"{row.stimulus_id} ({number(row.response)})" for row in rows.itertuples())
+    named = zip(rows["stimulus_id"].tolist(), rows["response"].tolist(), strict=True)
+    said = ", ".join(f"{stimulus_id} ({number(response)})" for stimulus_id, response in named)
     return Drawn(name, figure, f"{name.capitalize()} responses", f"Stimuli of the {name} predicted responses: {said}.")
 
 
@@ -166,8 +172,8 @@ def contrast_answer(table: pd.DataFrame, first: str, second: str, model: str) ->
         up, down = (int((own & significant & (table["effect"] * sign > 0)).sum()) for sign in (1, -1))
         told.append(f"{roi}: {up} voxels prefer {first}, {down} prefer {second}, of {int(own.sum())}")
     notes = [
-        "p and q say how surely the model's predictions differ between such stimuli. Whether the brain does, is as sure "
-        "as the voxel's nested score is high."
+        "p and q say how surely the model's predictions differ between such stimuli; the voxel's nested score says how "
+        "far they are to be believed."
     ]
     sets = ((first, table.attrs["n_stimuli"][0]), (second, table.attrs["n_stimuli"][1]))
     for (name, n), n_unlike in zip(sets, table.attrs["n_unlike"], strict=True):
@@ -185,9 +191,10 @@ def _effects(table: pd.DataFrame, roi: str, first: str, second: str) -> Drawn:
     scored = bool(table["pearson_r"].notna().any())
     y = table["pearson_r"] if scored else -np.log10(table["p_value"])
     ax.set_ylabel("nested score r" if scored else "-log10 p")
-    for chosen, colour, name in ((~found, SUBJECT_COLOUR, "n.s."), (found, PALETTE[1], f"q ≤ {ALPHA:g}")):
+    for chosen, colour, name in ((~found, SUBJECT_COLOUR, "not significant"), (found, PALETTE[1], f"q ≤ {ALPHA:g}")):
         ax.plot(table["effect"][chosen], y[chosen], ".", color=colour, markersize=4, label=name, rasterized=True)
     ax.axvline(0, color="#9aa1a8", linewidth=0.7)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.legend(fontsize=7, loc="best")
     alt = f"Each voxel of {roi} by its effect and its score: {int(found.sum())} of {len(table)} are significant."
     return Drawn(f"effects_{_file_name(roi)}", figure, roi, alt)
@@ -202,7 +209,7 @@ def responses_answer(table: pd.DataFrame, picture: ByteArray | None, model: str)
     name = table.attrs["stimulus_id"]
     standard = bool(table["standardised"].notna().all())
     column = "standardised" if standard else "response"
-    top = table.loc[table[column].idxmax()]
+    top = table.iloc[int(table[column].to_numpy().argmax())]
     with matplotlib.rc_context(STYLE):
         figures = [_bars(table, column)]
         if picture is not None:
@@ -243,7 +250,9 @@ def drivers_answer(
     """
     occlusion = maps["occlusion"]
     row, column = np.unravel_index(int(occlusion.argmax()), occlusion.shape)
-    where = f"{_third(int(row), len(occlusion), 'top', 'bottom')} {_third(int(column), len(occlusion), 'left', 'right')}"
+    where = (
+        f"{_third(int(row), len(occlusion), 'top', 'bottom')} {_third(int(column), len(occlusion), 'left', 'right')}"
+    )
     where = where.replace("middle middle", "middle")
     with matplotlib.rc_context(STYLE):
         figures = [_shown("picture", picture, about["name"], f"The picture {about['name']}.")]
@@ -256,7 +265,9 @@ def drivers_answer(
     )
     notes = believe(about) + unlike_note(int(about["unlike"]), 1)
     notes += [f"No gradient: {about['no_gradient']}."] * bool(about["no_gradient"])
-    notes.append("Covered pictures are unlike what the model learnt from; the maps speak of the model, not of the brain.")
+    notes.append(
+        "Covered pictures are unlike what the model learnt from; the maps speak of the model, not of the brain."
+    )
     return Answer("drivers", f"What in {about['name']} drives {about['target']}?", lead, notes, figures, table, model)
 
 
@@ -299,5 +310,6 @@ def _overlay(name: str, picture: ByteArray, values: FloatArray, title: str, unit
     bar.set_label(f"{unit} per grey level" if name == "gradient" else unit)
     bar.solids.set_alpha(1)  # type: ignore[union-attr]
     row, column = np.unravel_index(int(values.argmax()), values.shape)
-    at = f"{100 * (row + 0.5) / len(values):.0f} % from the top, {100 * (column + 0.5) / values.shape[1]:.0f} % from the left"
-    return Drawn(name, figure, title, f"Map over the picture; largest {at}.")
+    down, across = 100 * (row + 0.5) / len(values), 100 * (column + 0.5) / values.shape[1]
+    alt = f"Map over the picture; largest {down:.0f} % from the top, {across:.0f} % from the left."
+    return Drawn(name, figure, title, alt)
