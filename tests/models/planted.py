@@ -69,7 +69,8 @@ def plant(
         valid, ones = np.ones(q, dtype=bool), np.ones(q)
         cards, own = take_apart([FittedPart(roi, "ridge", fitted, ones, q)], valid, ones * 0, ones * 0)
         extras = make_extras(scores or {}, valid, nested, novelty)
-        write_tensors(folder / f"{roi}.safetensors", own | {f"extra.{name}": one for name, one in extras.items()})
+        own |= {f"extra.{name}": one for name, one in extras.items()}
+        write_tensors(folder / f"{roi}.safetensors", {f"{roi}/{name}": one for name, one in own.items()})
         pairs.append(
             PairCard(
                 subject="s1",

@@ -58,8 +58,10 @@ def test_a_voxel_has_its_own_place(corner: Path, picture: ByteArray) -> None:
     for voxel, (row, column) in enumerate(((0, 0), (2, 3))):
         target = Target("s1", "two", voxel)
         assert share(gradient_map(encoder, picture, target), row, column) > 0.7
-        fall = np.abs(occlusion_map(encoder, picture, target, cells=4))
-        assert np.unravel_index(fall.argmax(), fall.shape) == (row, column)
+        fall = np.abs(occlusion_map(encoder, picture, target))
+        near = np.zeros((8, 8), dtype=bool)
+        near[max(2 * row - 2, 0) : 2 * row + 4, max(2 * column - 2, 0) : 2 * column + 4] = True
+        assert fall[~near].max() < 1e-5 * fall[near].max()
     both = gradient_map(encoder, picture, Target("s1", "two"))
     assert share(both, 0, 0) + share(both, 2, 3) > 0.75
     with pytest.raises(OptionError, match="voxel must be from 0 to 1 in s1 two; got 2"):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError
@@ -74,6 +75,54 @@ class Honesty:
     def novelty(self) -> Novelty | None:
         """How far training stimuli lie from each other; None where it is not known."""
         return Novelty.of_arrays(self.extras) if "novelty_mean" in self.extras else None
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """How far the predictions of one subject x ROI for some stimuli are to be believed.
+
+    ``distance`` and ``p`` of the stimuli, (n_stimuli,), as of `Novelty.judge`, and whether they are ``unlike`` those
+    learnt from; NaN and False where ``novelty`` is None, as it is not known. ``intervals`` are None if not asked for.
+    """
+
+    scores: Mapping[str, FloatArray]
+    novelty: Novelty | None
+    intervals: PredictionIntervals | None
+    distance: FloatArray
+    p: FloatArray
+    unlike: BoolArray
+
+    @classmethod
+    def of(cls, honesty: Honesty, n_stimuli: int, level: float | None) -> Judgement:
+        """Prepare the judgement of so many stimuli; errors as of `Honesty.intervals`."""
+        intervals = None if level is None else honesty.intervals(level)
+        unknown = np.full(n_stimuli, np.nan)
+        nothing = np.zeros(n_stimuli, dtype=np.bool_)
+        return cls(honesty.scores, honesty.novelty, intervals, unknown, unknown.copy(), nothing)
+
+    def judge(self, positions: list[int], components: FloatArray) -> None:
+        """Judge the stimuli at some positions by their components."""
+        assert self.novelty is not None
+        self.distance[positions], self.p[positions] = self.novelty.judge(components)
+        self.unlike[positions] = self.novelty.is_unlike(self.p[positions])
+
+    @property
+    def more_than_chance(self) -> bool:
+        """Whether more stimuli are unlike those learnt from than in 99 of 100 sets of stimuli that are like them."""
+        if self.novelty is None:
+            return False
+        return bool(self.unlike.sum() > binom.ppf(0.99, len(self.unlike), self.novelty.alarm))
+
+    @property
+    def of_stimuli(self) -> dict[str, Any]:
+        """Arrays of shape (n_stimuli,), by name; none where it is not known."""
+        known = {"novelty": self.distance, "novelty_p": self.p, "unlike": self.unlike}
+        return {} if self.novelty is None else known
+
+    @property
+    def of_voxels(self) -> dict[str, FloatArray]:
+        """Arrays of shape (n_voxels,), by name."""
+        return {**self.scores, **({} if self.intervals is None else {"half_width": self.intervals.half_width})}
 
 
 def heaviest_part(weights: list[float]) -> int:

@@ -13,56 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from voxelcast.core.arrays import BoolArray, ByteArray, FloatArray
+from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.models.drivers import Target, gradient_map, occlusion_map
-from voxelcast.models.honesty import Honesty, heaviest_part
+from voxelcast.models.honesty import Honesty
 from voxelcast.scoring.contrast import contrast as contrast_of
 
 if TYPE_CHECKING:
     from voxelcast.models.encoder import SavedEncoder
-    from voxelcast.models.stimuli import Shown
 
-__all__ = ["Driven", "Judged", "contrast", "drivers", "judge", "rank", "responses"]
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """Predicted responses of all chosen pairs to some stimuli, and how unlike those learnt from these are.
-
-    ``predictions`` (n_stimuli, n_voxels), ``novelty`` and ``novelty_p`` (n_stimuli,), NaN where not known, and
-    ``unlike``, by pair.
-    """
-
-    shown: Shown
-    predictions: Mapping[tuple[str, str], FloatArray]
-    novelty: Mapping[tuple[str, str], FloatArray]
-    novelty_p: Mapping[tuple[str, str], FloatArray]
-    unlike: Mapping[tuple[str, str], BoolArray]
-
-
-def judge(encoder: SavedEncoder, stimuli: Any) -> Judged:
-    """Predict the responses to stimuli and say how unlike those learnt from they are."""
-    given = encoder.shown(stimuli)
-    n, known = len(given.ids), {pair: encoder.honesty(pair) for pair in encoder.pairs}
-    predictions: dict[tuple[str, str], FloatArray] = {}
-    distance, p = ({pair: np.full(n, np.nan) for pair in known} for _ in range(2))
-    unlike = {pair: np.zeros(n, dtype=np.bool_) for pair in known}
-    for positions, found, components in encoder.looked_at(given):
-        for pair, responses in found.items():
-            predictions.setdefault(pair, np.empty((n, responses.shape[1])))[positions] = responses
-            novelty = known[pair].novelty
-            if novelty is not None:
-                values = encoder.device.numpy(components[_judged_layer(encoder, pair)])
-                distance[pair][positions], p[pair][positions] = novelty.judge(values)
-                unlike[pair][positions] = novelty.is_unlike(p[pair][positions])
-    return Judged(given, predictions, distance, p, unlike)
-
-
-def _judged_layer(encoder: SavedEncoder, pair: tuple[str, str]) -> str:
-    parts = encoder.pair(pair).parts
-    return parts[heaviest_part([float(encoder.device.numpy(part.weights).sum()) for part in parts])].card.layer
+__all__ = ["Driven", "contrast", "drivers", "rank", "responses"]
 
 
 def rank(
@@ -103,21 +64,22 @@ def rank(
         For an ROI or voxel that is not there.
     """
     target = one_target(encoder, subject, roi, voxel)
-    honesty, judged = encoder.honesty(target.pair), judge(_only(encoder, target), stimuli)
-    response = target.response(encoder, judged.predictions[target.pair])
+    only, honesty = _only(encoder, target), encoder.honesty(target.pair)
+    predicted = only.judged(only.shown(stimuli))
+    judged, response = predicted.judgements[target.pair], target.response(encoder, predicted.arrays[target.pair])
     half, reason, kept = _half_width(honesty, target, level)
     order = np.argsort(-response, kind="stable")
     table = pd.DataFrame(
         {
             "rank": np.arange(1, len(order) + 1),
-            "stimulus_id": [judged.shown.ids[k] for k in order],
+            "stimulus_id": [predicted.ids[k] for k in order],
             "response": response[order],
             "low": response[order] - half,
             "high": response[order] + half,
             "standardised": honesty.standardised(response[order]) if voxel is None else np.nan,
-            "novelty": judged.novelty[target.pair][order],
-            "novelty_p": judged.novelty_p[target.pair][order],
-            "unlike": judged.unlike[target.pair][order],
+            "novelty": judged.distance[order],
+            "novelty_p": judged.p[order],
+            "unlike": judged.unlike[order],
         }
     )
     table.attrs.update(_about(encoder, target), level=kept, no_interval=reason)
@@ -147,10 +109,11 @@ def contrast(
         ``effect`` (in deviations within sets), ``p_value``, ``q_value`` over the voxels of its ROI, and the voxel's
         nested score ``pearson_r`` and ``noise_ceiling_r``.
     """
-    one, other, tables = judge(encoder, first), judge(encoder, second), []
+    one, other = (encoder.judged(encoder.shown(stimuli)) for stimuli in (first, second))
+    tables = []
     for pair in encoder.pairs:
         voxels = np.flatnonzero(encoder.pair(pair).valid)
-        found = contrast_of(one.predictions[pair][:, voxels], other.predictions[pair][:, voxels], permutations, seed)
+        found = contrast_of(one.arrays[pair][:, voxels], other.arrays[pair][:, voxels], permutations, seed)
         scores = encoder.honesty(pair).scores
         row = {"subject": pair[0], "roi": pair[1], "voxel": voxels} | {
             name: getattr(found, name) for name in ("difference", "effect", "p_value", "q_value")
@@ -158,8 +121,8 @@ def contrast(
         row |= {name: scores[name][voxels] if name in scores else np.nan for name in ("pearson_r", "noise_ceiling_r")}
         tables.append(pd.DataFrame(row))
     table = pd.concat(tables, ignore_index=True)
-    unlike = [int(np.any(list(judged.unlike.values()), axis=0).sum()) for judged in (one, other)]
-    table.attrs = {"n_stimuli": [len(one.shown.ids), len(other.shown.ids)], "n_unlike": unlike}
+    unlike = [np.any([judged.unlike for judged in some.judgements.values()], axis=0) for some in (one, other)]
+    table.attrs.update(n_stimuli=[len(one.ids), len(other.ids)], n_unlike=[int(one.sum()) for one in unlike])
     return table
 
 
@@ -175,10 +138,10 @@ def responses(encoder: SavedEncoder, stimulus: Any, *, level: float = 0.95) -> p
     given = encoder.shown(stimulus)
     if len(given.ids) != 1:
         raise OptionError(f"give one stimulus; got {len(given.ids)}; rank takes several")
-    judged, rows = judge(encoder, given), []
+    predicted, rows = encoder.judged(given), []
     for pair in encoder.pairs:
-        target, honesty = Target(*pair), encoder.honesty(pair)
-        response = float(target.response(encoder, judged.predictions[pair])[0])
+        target, honesty, judged = Target(*pair), encoder.honesty(pair), predicted.judgements[pair]
+        response = float(target.response(encoder, predicted.arrays[pair])[0])
         half, _, _ = _half_width(honesty, target, level)
         means = {name: _mean(honesty.scores.get(name)) for name in ("pearson_r", "noise_ceiling_r")}
         rows.append(
@@ -186,8 +149,8 @@ def responses(encoder: SavedEncoder, stimulus: Any, *, level: float = 0.95) -> p
                 **{"subject": pair[0], "roi": pair[1], "response": response, "low": response - half},
                 **{"high": response + half, "standardised": float(honesty.standardised(np.array(response)))},
                 **{"unit": encoder.card.by_pair[pair].unit, "score": means["pearson_r"]},
-                **{"noise_ceiling_r": means["noise_ceiling_r"], "novelty": judged.novelty[pair][0]},
-                **{"novelty_p": judged.novelty_p[pair][0], "unlike": bool(judged.unlike[pair][0])},
+                **{"noise_ceiling_r": means["noise_ceiling_r"], "novelty": judged.distance[0]},
+                **{"novelty_p": judged.p[0], "unlike": bool(judged.unlike[0])},
             }
         )
     table = pd.DataFrame(rows)
@@ -270,9 +233,9 @@ def drivers(
         gradient, said = gradient_map(only, pixels, target), ""
     except OptionError as error:
         gradient, said = None, str(error)
-    judged = judge(only, pixels[np.newaxis])
-    response = float(target.response(encoder, judged.predictions[target.pair])[0])
-    about = _about(encoder, target) | {"unlike": bool(judged.unlike[target.pair][0])}
+    predicted = only.judged(only.shown(pixels[np.newaxis]))
+    response = float(target.response(encoder, predicted.arrays[target.pair])[0])
+    about = _about(encoder, target) | {"unlike": bool(predicted.judgements[target.pair].unlike[0])}
     return Driven(target, pixels, gradient, occlusion_map(only, pixels, target, cells), response, about, said)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError
 
@@ -52,9 +52,14 @@ class Novelty:
         reached = n - np.searchsorted(self.reference, squared, side="left")
         return np.sqrt(squared / np.median(self.reference)), (reached + 1) / (n + 1)
 
-    def is_unlike(self, p: FloatArray) -> FloatArray:
+    @property
+    def alarm(self) -> float:
+        """The p up to which a stimulus is called unlike: `ALARM`, or the least there is of few training stimuli."""
+        return max(ALARM, 1 / (len(self.reference) + 1))
+
+    def is_unlike(self, p: FloatArray) -> BoolArray:
         """Tell which stimuli are called unlike the training stimuli, by their p."""
-        return np.asarray(p <= max(ALARM, 1 / (len(self.reference) + 1)) + 1e-12)
+        return np.asarray(p <= self.alarm + 1e-12)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return what is to be stored."""
