@@ -108,10 +108,10 @@ class Judgement:
 
     @property
     def more_than_chance(self) -> bool:
-        """Whether more stimuli are unlike those learnt from than in 99 of 100 sets of stimuli that are like them."""
+        """Whether more stimuli are unlike those learnt from than in 95 of 100 sets of stimuli that are like them."""
         if self.novelty is None:
             return False
-        return bool(self.unlike.sum() > binom.ppf(0.99, len(self.unlike), self.novelty.alarm))
+        return bool(self.unlike.sum() > binom.ppf(0.95, len(self.unlike), self.novelty.alarm))
 
     @property
     def of_stimuli(self) -> dict[str, Any]:
