@@ -125,7 +125,7 @@ def test_drivers_of_a_file_as_a_table(planted: SavedEncoder, tmp_path: Path) -> 
 
 
 def test_what_is_asked_for_must_be_there(planted: SavedEncoder) -> None:
-    with pytest.raises(OptionError, match="say of which subject and ROI.*s1 left, s1 right"):
+    with pytest.raises(OptionError, match=r"say of which subject and ROI.*s1 left, s1 right"):
         insilico.rank(planted, {"a": bright(0, 0, 0)})
     with pytest.raises(UnknownNameError, match="no model of V9"):
         insilico.rank(planted, {"a": bright(0, 0, 0)}, roi="V9")

@@ -70,7 +70,7 @@ def test_where_a_picture_drives_is_told_in_words(row: int, column: int, where: s
 
 def test_small_numbers_keep_their_digits() -> None:
     shown = [number(value) for value in (0.0, 1.23456, -0.000012, float("nan"), -0.5)]
-    assert shown == ["0.000", "1.235", "−1.2e-05", "—", "−0.500"]
+    assert shown == ["0.000", "1.235", "−1.2e−05", "—", "−0.500"]
 
 
 @pytest.mark.parametrize("width", [1280, 390])
