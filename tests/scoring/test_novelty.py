@@ -44,6 +44,14 @@ def test_false_alarms_are_as_many_as_said(n: int, n_folds: int) -> None:
     assert unlike < 0.03
 
 
+def test_few_stimuli_of_few_features_raise_no_more_alarms() -> None:
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(60):
+        novelty = fit_novelty(rng.standard_normal((36, 8)), np.arange(36) % 4)
+        shares.append((novelty.judge(rng.standard_normal((200, 8)))[1] <= 0.1).mean())
+    assert np.mean(shares) == pytest.approx(3 / 37, abs=0.03)  # the largest p up to .1
+
+
 def test_distance_is_that_of_mahalanobis() -> None:
     rng = np.random.default_rng(0)
     X, new = rng.standard_normal((80, 4)) @ rng.standard_normal((4, 4)) + 3, rng.standard_normal((5, 4))
@@ -51,8 +59,9 @@ def test_distance_is_that_of_mahalanobis() -> None:
     centred = new - X.mean(axis=0)
     squared = np.einsum("ij,jk,ik->i", centred, np.linalg.inv(np.cov(X.T)), centred)
     distance, p = novelty.judge(new)
-    np.testing.assert_allclose(distance**2 * np.median(novelty.reference), squared)
-    np.testing.assert_array_equal(p, [(1 + (novelty.reference >= d).sum()) / 81 for d in squared])
+    expected = squared * 80 * (80 - 4 - 2) / (81 * 79)  # of a new normal one the mean is then 4
+    np.testing.assert_allclose(distance**2 * np.median(novelty.reference), expected)
+    np.testing.assert_array_equal(p, [(1 + (novelty.reference >= d).sum()) / 81 for d in expected])
     again = Novelty.of_arrays(novelty.arrays()).judge(new)
     np.testing.assert_array_equal(again, (distance, p))
 

@@ -27,7 +27,7 @@ class Novelty:
     mean : ndarray of shape (n_leading,)
         Of the training stimuli's leading components.
     root : ndarray of shape (n_leading, n_leading)
-        Square root of their precision: ``root root' = S^-1``, S their covariance.
+        Square root of their precision, ``root root'``.
     reference : ndarray of shape (n_train,)
         Squared distances of training stimuli from those of the other folds, sorted.
     """
@@ -79,7 +79,7 @@ def fit_novelty(
     The squared distance of a stimulus with components x from stimuli of mean m and covariance S is
     ``(x - m)' S^-1 (x - m)`` (Mahalanobis): what the model saw little of counts much. Only the leading components
     count, at most `MOST_COMPONENTS` and a quarter as many as there are stimuli: of the last ones, which noise fills,
-    every new stimulus would seem far.
+    every new stimulus would seem far. That S comes from few stimuli is allowed for, as of normal components.
 
     New stimuli are compared with those of each fold, as far as these lie from the stimuli of all other folds, in
     components that those alone had part in. Components of more stimuli show more of a new one: mean distances grow
@@ -108,7 +108,7 @@ def fit_novelty(
     check_shape("components", components, ("n_train", "n_components"), (None, None))
     check_shape("fold_ids", fold_ids, ("n_train",), (len(components),))
     folds, n = [int(fold) for fold in np.unique(fold_ids)], len(components)
-    n_leading = min(components.shape[1], MOST_COMPONENTS, n // 4)
+    n_leading = min(components.shape[1], MOST_COMPONENTS, round(n * (1 - 2 / len(folds))) // 4)
     if n_leading < 1 or n < 12 or len(folds) < 3:
         raise DataError(f"novelty needs at least 12 training stimuli in 3 folds; got {n} in {len(folds)}")
     reference, of_fewer = np.empty(n), np.empty(n)
@@ -127,8 +127,9 @@ def _location(components: FloatArray, n_leading: int) -> tuple[FloatArray, Float
     check_finite("components", leading)
     mean = leading.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(leading.T).reshape(leading.shape[1], -1))
-    kept = values > values.max() * len(leading) * np.finfo(np.float64).eps
-    return mean, vectors * np.where(kept, 1 / np.sqrt(np.where(kept, values, 1.0)), 0.0)
+    (n, m), kept = leading.shape, values > values.max() * len(leading) * np.finfo(np.float64).eps
+    inflation = (n + 1) * (n - 1) / (n * (n - m - 2))  # of a new normal one's, as S is of n stimuli: then m on average
+    return mean, vectors * np.where(kept, 1 / np.sqrt(np.where(kept, values, 1.0) * inflation), 0.0)
 
 
 def _squared(components: FloatArray, mean: FloatArray, root: FloatArray) -> FloatArray:
