@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.models.planted import SIZE, cell_weights, plant
-from voxelcast.core.errors import OptionError, UnknownNameError
+from voxelcast.core.errors import OptionError, UnknownNameError, VoxelcastWarning
 from voxelcast.models import insilico
 from voxelcast.models.encoder import SavedEncoder, load_encoder
 from voxelcast.scoring.novelty import fit_novelty
@@ -80,6 +80,8 @@ def test_unlike_stimuli_are_told(planted: SavedEncoder) -> None:
     assert table["unlike"].tolist() == [True]
     assert table["novelty"].iloc[0] > 10
     assert table["novelty_p"].iloc[0] == pytest.approx(1 / (N + 1))
+    with pytest.warns(VoxelcastWarning, match=r"^1 of 1 stimuli are unlike those that the model learnt from.*: a$"):
+        planted.predict({"a": bright(0, 0, 255)})
 
 
 def test_a_contrast_finds_what_was_planted(planted: SavedEncoder) -> None:
