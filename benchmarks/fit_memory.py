@@ -29,7 +29,7 @@ from voxelcast.experiment.steps.extract import Readable, feature_name
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.responses import TrainingResponses
 from voxelcast.features.cost import compress_bytes
-from voxelcast.features.delays import delayed_rows
+from voxelcast.features.delays import Delayed, delayed_rows
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
 from voxelcast.search.memory import FitSize, fit_bytes
@@ -166,11 +166,11 @@ def benchmark_fit_memory(case: MemoryCase, *, scratch: str | None = None, seed: 
             compress = Step(_compress_job(case, layer, tuple(step.step_id for step in features), fold_ids))
             stated = compress_bytes(case.samples, case.features, case.components)
             measured.append(_alone("compression of a layer", stated, compress, store))
-            layers.append(CompressedLayer(compress.step_id, "given", "none", f"layer{layer}", "", fitted_in_folds=True))
-        rows = _delayed(case, fold_ids)
-        responses = Step(SimulatedResponsesJob(layers[0], case.voxels, rows, seed))
+            named = compress.step_id, "given", "none", f"layer{layer}", ""
+            layers.append(CompressedLayer(*named, fitted_in_folds=True, delayed=_delayed(case, fold_ids)))
+        responses = Step(SimulatedResponsesJob(layers[0], case.voxels, seed))
         responses.run(store)
-        fit = Step(_fit_job(case, responses.step_id, FoldedLayers(fold_ids, tuple(layers)), rows, seed))
+        fit = Step(_fit_job(case, responses.step_id, FoldedLayers(fold_ids, tuple(layers)), seed))
         measured.append(_alone("fit of all voxels", _stated_fit(case), fit, store))
     return (measured[0], measured[-1])
 
@@ -224,7 +224,6 @@ class SimulatedResponsesJob(Job):
     version = 1
     layer: CompressedLayer
     voxels: int
-    delayed_rows: IntArray | None
     seed: int
 
     @property
@@ -234,20 +233,20 @@ class SimulatedResponsesJob(Job):
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Draw and write them."""
-        scores = self.layer.open(context, self.delayed_rows).scores()
+        scores = self.layer.open(context).scores()
         writer.array("train", simulate_responses(scores, self.voxels, self.seed))
         writer.array("valid", np.ones(self.voxels, dtype=bool))
         writer.array("ceilings/noise_ceiling_r", np.full(self.voxels, np.nan))
 
 
-def _delayed(case: MemoryCase, fold_ids: IntArray) -> IntArray | None:
-    """Return the rows of the features that delays reach; each fold is a run."""
+def _delayed(case: MemoryCase, fold_ids: IntArray) -> Delayed | None:
+    """Return which moments' features each volume is given; each fold is a run."""
     if not case.delays:
         return None
     ids = [f"volume{row}" for row in range(case.samples)]
     starts = np.searchsorted(fold_ids, fold_ids)
     series = {name: (str(fold_ids[row]), int(row - starts[row])) for row, name in enumerate(ids)}
-    return delayed_rows(ids, ids, series, range(1, case.delays + 1))
+    return Delayed(delayed_rows(ids, ids, series, range(1, case.delays + 1)))
 
 
 def _compress_job(case: MemoryCase, layer: int, shards: tuple[StepId, ...], fold_ids: IntArray) -> CompressJob:
@@ -265,7 +264,7 @@ def _compress_job(case: MemoryCase, layer: int, shards: tuple[StepId, ...], fold
     )
 
 
-def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, rows: IntArray | None, seed: int) -> FitJob:
+def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, seed: int) -> FitJob:
     """Return the fit of an experiment with the default settings."""
     ids = tuple(f"sample{row}" for row in range(case.samples))
     groups = tuple(f"run{fold}" for fold in layers.fold_ids) if case.delays else None
@@ -276,7 +275,7 @@ def _fit_job(case: MemoryCase, responses: StepId, layers: FoldedLayers, rows: In
         sharers=(),
         experts=(),
         atlases=(),
-        stimuli=Readable(ids, (), np.arange(case.samples), np.arange(0), groups, None, rows, {}),
+        stimuli=Readable(ids, (), np.arange(case.samples), np.arange(0), groups, None, bool(case.delays), {}),
         partitions=(layers,),
         encoders=case.encoders,
         automl=None,

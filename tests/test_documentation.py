@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -22,7 +23,8 @@ __all__ = ["in_process"]
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-WALKED = DOCS / "tutorial.md"  # its blocks follow from each other
+TUTORIAL, ASK = DOCS / "tutorial.md", DOCS / "ask.md"
+WALKED = (TUTORIAL, ASK)  # their blocks follow from each other
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 SCRIPTS = sorted((DOCS / "figures").glob("*.py"))
@@ -37,7 +39,7 @@ def experiments() -> list[tuple[str, str]]:
     return [(name, block) for name, block in found if block.startswith("name:")]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in (WALKED, README)], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (*WALKED, README)], ids=lambda page: page.name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(page, "python"):
@@ -67,7 +69,7 @@ def test_figures_are_drawn_by_their_scripts(script: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_the_tutorial_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    walk(WALKED, tmp_path)
+    walk(TUTORIAL, tmp_path)
     assert (tmp_path / "outputs" / "first" / "report.html").is_file()
     assert (tmp_path / "tutorial.png").is_file()
 
@@ -82,6 +84,20 @@ def test_each_region_of_the_movie_follows_its_stream(tmp_path: Path, monkeypatch
     for roi, stream in streams.items():
         assert max(streams.values(), key=lambda part: explained[roi, part]) == stream
         assert explained[roi, stream] > 0.1
+
+
+@pytest.mark.slow
+def test_the_page_of_questions_runs_and_its_answers_are_those_planted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    walk(ASK, tmp_path)
+    answers = tmp_path / "answers"
+    drivers = pd.read_csv(answers / "drivers" / "drivers.csv")
+    assert (drivers.nlargest(4, "gradient")[["row", "column"]] < 3).all(axis=None)
+    contrast = pd.read_csv(answers / "contrast" / "contrast.csv").set_index("roi")
+    assert (contrast.loc["red", "q_value"] <= 0.05).all()
+    assert contrast.loc["red", "effect"].min() > 2 * contrast.loc["corner", "effect"].abs().max()
 
 
 @pytest.mark.parametrize(("page", "text"), experiments(), ids=[name for name, _ in experiments()])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from voxelcast.datasets.registry import list_datasets, open_dataset, register_dataset
     from voxelcast.encoders.registry import list_encoders, register_encoder
     from voxelcast.features.pooling import register_pool
+    from voxelcast.models import insilico
     from voxelcast.models.encoder import load_encoder
     from voxelcast.networks.families.own_network import network_from_module
     from voxelcast.networks.family import register_network
@@ -42,6 +43,7 @@ _MODULES = {
     "VoxelcastWarning": "core.errors",
     "evaluate": "api.evaluation",
     "extract": "api.extraction",
+    "insilico": "models",
     "list_challenges": "challenges.registry",
     "list_datasets": "datasets.registry",
     "list_encoders": "encoders.registry",
@@ -73,6 +75,7 @@ __all__ = [
     "VoxelcastWarning",
     "evaluate",
     "extract",
+    "insilico",
     "list_challenges",
     "list_datasets",
     "list_encoders",
@@ -100,8 +103,8 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "plot":
-        return _import_module(f"{__name__}.report.plot")
+    if name in ("plot", "insilico"):
+        return _import_module(f"{__name__}.{_MODULES[name]}.{name}")
     value: object = getattr(_import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value

@@ -14,7 +14,7 @@ from benchmarks.honesty.check import Check
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
 
-SECTIONS: Final = ("intervals", "ceilings", "exchangeability", "controls")
+SECTIONS: Final = ("intervals", "ceilings", "exchangeability", "controls", "prediction-intervals")
 
 
 def run_checks(sections: Sequence[str], draws: int, seed: int, workers: int) -> Iterator[Check]:
@@ -24,7 +24,7 @@ def run_checks(sections: Sequence[str], draws: int, seed: int, workers: int) -> 
     if draws < 20:
         raise OptionError(f"draws must be at least 20; got {draws}; 300 take minutes")
     for section in sections:
-        yield from import_module(f"benchmarks.honesty.{section}").checks(draws, seed, workers)
+        yield from import_module(f"benchmarks.honesty.{section.replace('-', '_')}").checks(draws, seed, workers)
 
 
 def benchmark_honesty(

@@ -22,7 +22,7 @@ class Check:
     Parameters
     ----------
     section : str
-        "intervals", "ceilings", "exchangeability" or "controls".
+        One of `benchmarks.honesty.SECTIONS`.
     cell : str
         What was simulated, e.g. "n=60 K=10 50 voxels, signal .3".
     claimed : str

@@ -61,6 +61,7 @@ def haxby_series() -> _Real:
     dataset = open_dataset(config.dataset)
     ids = [stimulus.stimulus_id for stimulus in dataset.train_stimuli]
     assert dataset.series is not None
+    assert isinstance(config.delays, tuple)
     X = delay(np.asarray(dataset.features("conditions")), delayed_rows(ids, ids, dataset.series, config.delays))
     Y = dataset.responses("sub001", "gray").mean()
     runs = [str(dataset.series[stimulus_id][0]) for stimulus_id in ids]

@@ -26,9 +26,9 @@ def save_predictions(predictions: Predictions, path: Path, encoder: SavedEncoder
     """Write predictions and return the files written.
 
     ``.npy`` takes one subject x ROI: (n_stimuli, n_voxels), the ids beside it in ``<name>_stimuli.csv``. ``.npz`` and
-    ``.h5`` take all, with ``stimulus_ids``. ``.csv`` has a row for each stimulus and voxel. ``.nii``, ``.nii.gz``
-    (a volume for each stimulus), ``.gii`` (a file for each hemisphere) and ``.dscalar.nii`` (CIFTI) take one subject,
-    whose voxels' places the model knows.
+    ``.h5`` take all, with ``stimulus_ids``. ``.csv`` has a row for each stimulus and voxel, with how far it is to be
+    believed (`voxelcast.models.honesty.Judgement`). ``.nii``, ``.nii.gz`` (a volume for each stimulus), ``.gii`` (a
+    file for each hemisphere) and ``.dscalar.nii`` (CIFTI) take one subject, whose voxels' places the model knows.
 
     Raises OptionError for another suffix or several subjects in one that takes one; DataError where voxels' places are
     not known.
@@ -68,13 +68,25 @@ def _h5(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Pat
 
 
 def _csv(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
-    rows: list[Any] = [("stimulus_id", "subject", "roi", "voxel", "response")]
+    judgements = predictions.judgements.values()
+    of_voxels = list(dict.fromkeys(name for one in judgements for name in one.of_voxels))
+    of_stimuli = list(dict.fromkeys(name for one in judgements for name in one.of_stimuli))
+    rows: list[Any] = [("stimulus_id", "subject", "roi", "voxel", "response", *of_voxels, *of_stimuli)]
     for pair, array in predictions.arrays.items():
-        named = [shown_cell(name) for name in pair]
-        for name, responses in zip(predictions.ids, array.tolist(), strict=True):
-            rows += [(shown_cell(name), *named, voxel, value) for voxel, value in enumerate(responses)]
+        named, judged = [shown_cell(name) for name in pair], predictions.judgements[pair]
+        voxels = _cells(judged.of_voxels, of_voxels, array.shape[1])
+        stimuli = _cells(judged.of_stimuli, of_stimuli, len(array))
+        for name, responses, stimulus in zip(predictions.ids, array.tolist(), stimuli, strict=True):
+            known = enumerate(zip(responses, voxels, strict=True))
+            rows += [(shown_cell(name), *named, k, value, *voxel, *stimulus) for k, (value, voxel) in known]
     write_text(path, _table(rows))
     return [path]
+
+
+def _cells(known: Mapping[str, Any], names: list[str], n: int) -> list[tuple[Any, ...]]:
+    """Return what is known of each of n voxels or stimuli, by the names of columns; empty where it is not."""
+    columns = [known[name].tolist() if name in known else [""] * n for name in names]
+    return [tuple("" if value != value else value for value in row) for row in zip(*columns, strict=True)] or [()] * n
 
 
 def _table(rows: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 import click
 
 import voxelcast
+from voxelcast.cli.ask import ask
 from voxelcast.cli.execution import execution, status
 from voxelcast.cli.extract import extract
 from voxelcast.cli.import_2021 import import_2021
@@ -73,7 +74,7 @@ def run(
 
 
 _COMMANDS = (
-    *(datasets, demo, encoders, execution, extract),
+    *(ask, datasets, demo, encoders, execution, extract),
     *(import_2021, maps, models, networks, predict, report, rsa, score, simulate, status, submission, transfer, view),
 )
 for command in _COMMANDS:

@@ -22,6 +22,7 @@ _SHOWN = 8  # subjects x ROI in a line
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--weights", multiple=True, metavar="NETWORK=FILE", help="Weights of a network that came from a file.")
 @click.option("--own-code", is_flag=True, help="Import a network of somebody's own code (module:...).")
+@click.option("--intervals", type=click.FloatRange(0.5, 0.995), metavar="LEVEL", help="E.g. 0.95; of a .csv file.")
 def predict(
     model: Path,
     stimuli: Path,
@@ -31,19 +32,24 @@ def predict(
     device: str,
     weights: tuple[str, ...],
     own_code: bool,
+    intervals: float | None,
 ) -> None:
     """Predict the responses to STIMULI by the saved MODEL.
 
     MODEL is the output folder of a run, its models folder or one file in it. STIMULI are a video, an image, a folder or
     zip archive of them, or ready features: a folder of voxelcast extract, an .npz with an array of each layer.
+    A .csv file also says of each voxel how well it is predicted, and of each stimulus whether it is unlike those that
+    the model learnt from.
     """
     from voxelcast.api.prediction_files import save_predictions
     from voxelcast.models.encoder import load_encoder
 
     if to is not None:
         check_absent(to, "--to")
+    if intervals is not None and (to is None or to.suffix != ".csv"):
+        raise OptionError(f"--intervals go into a .csv file; got --to {to}")
     encoder = load_encoder(model, subject=subject, roi=roi, device=device, weights=_files(weights), own_code=own_code)
-    predictions = encoder.predict(stimuli)
+    predictions = encoder.predict(stimuli, intervals=intervals)
     if to is not None:
         for path in save_predictions(predictions, to, encoder):
             click.echo(f"wrote {path}")

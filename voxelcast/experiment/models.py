@@ -15,6 +15,7 @@ from voxelcast.core.errors import DataError, UnsafeFileError, VoxelcastError
 from voxelcast.core.settings import content
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.experiment.finished import Finished
+from voxelcast.experiment.honesty import pair_extras
 from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.extract import Shards
@@ -160,7 +161,8 @@ def _write_subject(
         pair = subject, roi
         step, fit = finished.fits[pair], finished.read(finished.fits[pair])
         where, places = voxel_places(finished.plan.dataset.voxel_indices(*pair))
-        of_roi = fit.arrays("model") | places
+        extras = pair_extras(pair, finished)
+        of_roi = fit.arrays("model") | places | {f"extra.{name}": array for name, array in extras.items()}
         arrays |= {f"{roi}/{name}": array for name, array in of_roi.items()}
         keys.append([roi, step.step_id.key, [content(array) for array in places.values()]])
         told = {name: value for name, value in rows[pair].items() if name not in ("subject", "roi", "nested_choices")}
@@ -174,6 +176,7 @@ def _write_subject(
                 "parts": fit.json("parts"),
                 "where": where,
                 "scores": told,
+                "extras": {name: array.shape for name, array in extras.items()},
             }
         )
     file = writer.write(f"{subject}.safetensors", content_key(keys), arrays)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
-from voxelcast.core.errors import DataError, OptionError, UnknownNameError
+from voxelcast.core.errors import DataError, OptionError, UnknownNameError, VoxelcastWarning
 from voxelcast.features.delays import Delayed, Delays, delays_of
 from voxelcast.models.card import Card, FileCard, Pair, PairCard, Shape, find_models, read_card
 from voxelcast.models.device import Device
+from voxelcast.models.honesty import Honesty, Judgement
 from voxelcast.models.inputs import INPUTS, ModelInput, Needs
 from voxelcast.models.layers import Layer, layer_shapes
 from voxelcast.models.pair import PairModel, pair_shapes
@@ -40,19 +42,40 @@ class Predictions(Mapping[Pair, "xr.DataArray"]):
         Of the stimuli.
     arrays : mapping of (str, str) to ndarray of shape (n_stimuli, n_voxels), float64
     units : mapping of (str, str) to str
+    judgements : mapping of (str, str) to Judgement
+        How far each is to be believed; coordinates of the labelled arrays.
     """
 
     ids: tuple[str, ...]
     arrays: Mapping[Pair, FloatArray]
     units: Mapping[Pair, str]
+    judgements: Mapping[Pair, Judgement]
 
     def __getitem__(self, pair: Pair) -> xr.DataArray:
         import xarray as xr
 
         subject, roi = pair
-        coords = {"stimulus": list(self.ids), "subject": subject, "roi": roi}
-        attrs = {"unit": self.units[pair]}
+        judged = self.judgements[pair]
+        coords: dict[str, Any] = {"stimulus": list(self.ids), "subject": subject, "roi": roi}
+        coords |= {name: ("stimulus", values) for name, values in judged.of_stimuli.items()}
+        coords |= {name: ("voxel", values) for name, values in judged.of_voxels.items()}
+        attrs: dict[str, Any] = {"unit": self.units[pair]}
+        if judged.intervals is not None:
+            attrs |= {"level": judged.intervals.level, "no_interval": judged.intervals.reason}
         return xr.DataArray(self.arrays[pair], dims=("stimulus", "voxel"), coords=coords, name="response", attrs=attrs)
+
+    @property
+    def unlike_warning(self) -> str:
+        """Say which stimuli are unlike those that were learnt from, where these are more than by chance; else empty."""
+        known = [one for one in self.judgements.values() if one.novelty is not None]
+        unlike = np.any([one.unlike for one in known], axis=0) if known else np.zeros(0, dtype=np.bool_)
+        if not any(one.more_than_chance for one in known):
+            return ""
+        ids = [name for name, is_unlike in zip(self.ids, unlike, strict=True) if is_unlike]
+        return (
+            f"{len(ids)} of {len(self.ids)} stimuli are unlike those that the model learnt from, and its scores and "
+            f"intervals say nothing of them: {', '.join(ids[:5])}{', ...' if len(ids) > 5 else ''}"
+        )
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self.arrays)
@@ -73,6 +96,7 @@ class SavedEncoder:
         self._sound: dict[str, Path] = {}
         self._layers: dict[str, Layer] = {}
         self._models: dict[Pair, PairModel] = {}
+        self._known: dict[Pair, Honesty] = {}
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -124,13 +148,20 @@ class SavedEncoder:
     def pair(self, pair: Pair) -> PairModel:
         """Return the models of a subject and ROI."""
         if pair not in self._models:
-            self._models[pair] = PairModel.of(self._card_of(pair).parts, self.arrays(pair), self.device)
+            arrays = self.arrays(pair)
+            self._models[pair] = PairModel.of(self._card_of(pair).parts, arrays, self.device)
+            self._known[pair] = Honesty.of(arrays)
         return self._models[pair]
 
     def arrays(self, pair: Pair) -> dict[str, NDArray[Any]]:
         """Read all arrays of a pair's file; ``where.*`` say where voxels lie, ``extra.*`` are further ones."""
         card = self._card_of(pair)
         return self._read(card.file, pair_shapes(card), " ".join(pair), card.roi)
+
+    def honesty(self, pair: Pair) -> Honesty:
+        """Return what is known of the predictions of a subject and ROI: scores, intervals, novelty of stimuli."""
+        self.pair(pair)
+        return self._known[pair]
 
     def _card_of(self, pair: Pair) -> PairCard:
         if pair not in self.card.by_pair:
@@ -219,24 +250,38 @@ class SavedEncoder:
 
         Of time series, whose volumes depend on those before, all at once.
         """
-        if self.card.is_series:
-            given = self.shown(stimuli)
-            parts = [(shard, self._on_cpu(self.scores(features))) for shard, features in self.features(given)]
-            order = np.argsort(np.concatenate([shard for shard, _ in parts]), kind="stable")
-            keys = parts[0][1]
-            whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
-            put = self.moments({key: self.device.put(values) for key, values in whole.items()})
-            with self.device.alone():
-                yield list(range(len(given.ids))), {pair: self.pair(pair).respond(put) for pair in self.pairs}
+        for positions, found, _ in self._looked_at(self.shown(stimuli)):
+            yield positions, found
+
+    def _looked_at(self, given: Shown) -> Iterator[tuple[list[int], dict[Pair, FloatArray], dict[str, Any]]]:
+        """Predict as `batches` does, and give the layers' components too."""
+        if not self.card.is_series:
+            for shard, features in self.features(given):
+                components = self.scores(features)
+                yield shard, {pair: self.respond(components, pair) for pair in self.pairs}, components
             return
-        for shard, features in self.features(stimuli):
-            components = self.scores(features)
-            yield shard, {pair: self.respond(components, pair) for pair in self.pairs}
+        parts = [(shard, self._on_cpu(self.scores(features))) for shard, features in self.features(given)]
+        order = np.argsort(np.concatenate([shard for shard, _ in parts]), kind="stable")
+        keys = parts[0][1]
+        whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
+        put = {key: self.device.put(values) for key, values in whole.items()}
+        moments = self.moments(put)
+        with self.device.alone():
+            yield list(range(len(given.ids))), {pair: self.pair(pair).respond(moments) for pair in self.pairs}, put
+
+    def of(self, subject: str, roi: str) -> SavedEncoder:
+        """Return the models of one subject and ROI; networks and files that were read are shared."""
+        one = SavedEncoder(self.folder, self.card, self.card.chosen(subject, roi), self._needs)
+        one._layers, one._models, one._known = self._layers, self._models, self._known
+        one._sound = self._sound
+        if "inputs" in self.__dict__ and one.needed == self.needed:
+            one.__dict__["inputs"] = self.inputs
+        return one
 
     def _on_cpu(self, components: Mapping[str, Any]) -> dict[str, FloatArray]:
         return {key: self.device.numpy(values) for key, values in components.items()}
 
-    def predict(self, stimuli: Any) -> Predictions:
+    def predict(self, stimuli: Any, *, intervals: float | None = None) -> Predictions:
         """Predict the responses to stimuli.
 
         Parameters
@@ -247,25 +292,48 @@ class SavedEncoder:
             mapping from ids to frames; or ready features: an array (n_stimuli, n_features) of the one layer that is
             weighed, a mapping from layers to such, an .npz of them or a folder of ``voxelcast extract``. Of time series
             the volumes of one run, in order.
+        intervals : float, optional
+            Level of prediction intervals, e.g. 0.95; None: none.
 
         Returns
         -------
         predictions : Predictions
-            A mapping from (subject, ROI) to DataArray of shape (stimulus, voxel), in the unit of the responses. What a
+            A mapping from (subject, ROI) to DataArray of shape (stimulus, voxel), in the unit of the responses. Its
+            coordinates say how far it is to be believed: by ``voxel`` its nested score ``pearson_r``,
+            ``noise_ceiling_r``, ``q_value`` and the ``half_width`` of the interval of a measured response; by
+            ``stimulus`` its ``novelty`` (distance from the training stimuli, in units of theirs), ``novelty_p`` and
+            whether it is ``unlike`` them (`voxelcast.scoring.novelty`). What is not known is not there. What a
             run predicted for its held-out stimuli comes out to the last bit on the same kind of device, if all of them
             are given that were extracted together.
 
         Raises
         ------
         OptionError, MissingFileError, StimulusError, DataError, ShapeError, AlignmentError
-            For stimuli that cannot be understood or read, or a file of the model that is not what its card says.
+            For stimuli that cannot be understood or read, a file of the model that is not what its card says, or
+            intervals of a model that has none.
+
+        Warns
+        -----
+        VoxelcastWarning
+            Where more stimuli than chance lets expect are unlike those that the model learnt from.
         """
-        given = self.shown(stimuli)
+        predictions = self.judged(self.shown(stimuli), intervals)
+        unlike = predictions.unlike_warning
+        if unlike:
+            warnings.warn(unlike, VoxelcastWarning, stacklevel=2)
+        return predictions
+
+    def judged(self, given: Shown, level: float | None = None) -> Predictions:
+        """Predict as `predict` does, without a warning."""
         values: dict[Pair, FloatArray] = {}
-        for positions, found in self.batches(given):
+        judgements = {pair: Judgement.of(self.honesty(pair), len(given.ids), level) for pair in self.pairs}
+        for positions, found, components in self._looked_at(given):
             for pair, responses in found.items():
                 values.setdefault(pair, np.empty((len(given.ids), responses.shape[1])))[positions] = responses
-        return Predictions(given.ids, values, {one.pair: one.unit for one in self._chosen})
+                if judgements[pair].novelty is not None:
+                    seen = self.device.numpy(components[self.pair(pair).heaviest.card.layer])
+                    judgements[pair].judge(positions, seen)
+        return Predictions(given.ids, values, {one.pair: one.unit for one in self._chosen}, judgements)
 
 
 def project(

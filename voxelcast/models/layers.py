@@ -103,6 +103,16 @@ class Layer:
             return scaled
         return device.put(np.asarray(device.numpy(scaled) @ self._projection))
 
+    def pull_back(self, derivative: FloatArray) -> FloatArray:
+        """Return the derivative by the features, (D,), of what has the ``derivative`` (p,) by the components."""
+        card = self.card
+        arrays = {name: self.device.numpy(array).astype(np.float64) for name, array in self.arrays.items()}
+        if card.kind == "axes":
+            return np.asarray((derivative * arrays.get("axes_scale", 1.0)) @ arrays["axes"])
+        own = derivative * arrays.get("stretch", 1.0)
+        own = own if card.kind == "none" else self._projection @ own
+        return np.asarray(own * arrays.get("gain", 1.0))
+
     @cached_property
     def _projection(self) -> Any:
         return RandomProjection(self.card.n_components, self.card.seed or 0).draw(self.card.n_features)

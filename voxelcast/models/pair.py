@@ -21,6 +21,7 @@ from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.saved import FORMS, form_of
 from voxelcast.models.card import PairCard, PartCard, Shape
 from voxelcast.models.device import Device
+from voxelcast.models.honesty import heaviest_part
 from voxelcast.store.readers.guard import reading
 
 
@@ -163,6 +164,12 @@ class PairModel:
     def n_voxels(self) -> int:
         """Number of voxels, whether they were analysed or not."""
         return len(self.valid)
+
+    @property
+    def heaviest(self) -> _Part:
+        """The part that weighs most, by the sum of its weights: in its layer it is judged how new stimuli are."""
+        weights = [float(self.device.numpy(part.weights).sum()) for part in self.parts]
+        return self.parts[heaviest_part(weights)]
 
     def respond(self, components: Mapping[str, Any]) -> FloatArray:
         """Predict responses, ndarray of shape (n_stimuli, n_voxels), float64.

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import NO_EFFECT
 
 if TYPE_CHECKING:
@@ -145,6 +146,13 @@ class Network(ABC):
             What the layer put out, before anything later overwrote it. ``n_times`` is ``n_frames`` for networks that
             take frames, and may be less for those that take clips (temporal strides).
         """
+
+    def differentiable(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Return what `activations` does, for prepared frames that ask for a gradient, with all that it needs.
+
+        Raises OptionError for a network that has no gradients of single frames.
+        """
+        raise OptionError(f"{self.card.name} gives no gradients of a picture; ask by occlusion alone")
 
     def stream(self, prepared: torch.Tensor, consume: Callable[[str, torch.Tensor], None]) -> None:
         """Run one forward pass and hand over every chosen layer, each as soon as it is there where that is possible.

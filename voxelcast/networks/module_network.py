@@ -75,6 +75,16 @@ class ModuleNetwork(Network):
         with computing_in(self.card.precision, self.device):
             return self.module(_laid_out(prepared))
 
+    def differentiable(self, prepared: torch.Tensor) -> Mapping[str, torch.Tensor]:
+        """Run forward until the last chosen layer, keeping what gradients need; see `Network.differentiable`."""
+        if self.card.takes != "frames":
+            return super().differentiable(prepared)
+        reading = capture(self.module, self.layers, self._calls, self._view)
+        half = torch.autocast(self.device.type, torch.bfloat16, enabled=self.card.precision == "bfloat16")
+        with torch.enable_grad(), half, reading as captured:
+            self.module(prepared.contiguous(memory_format=torch.channels_last))
+        return captured
+
     def stream(self, prepared: torch.Tensor, consume: Consumer) -> None:
         """Run forward until the last chosen layer; hand over each as soon as it is there."""
 

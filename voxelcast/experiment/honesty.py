@@ -1,0 +1,45 @@
+"""What a run knows of its models' predictions, to be kept with them: scores, residuals, distances of stimuli."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from voxelcast.core.arrays import FloatArray
+from voxelcast.experiment.finished import Finished
+from voxelcast.experiment.steps.compress import layer_keys, scores_name
+from voxelcast.experiment.steps.fit import FitJob
+from voxelcast.experiment.steps.responses import valid_responses
+from voxelcast.models.honesty import heaviest_part, make_extras, novelty_of
+from voxelcast.results.schema import Pair
+from voxelcast.scoring.novelty import Novelty
+from voxelcast.store.result import StepResult
+
+
+def pair_extras(pair: Pair, finished: Finished) -> dict[str, FloatArray]:
+    """Return the arrays of `voxelcast.models.honesty` of a finished subject x ROI."""
+    fit, job = finished.read(finished.fits[pair]), finished.fits[pair].job
+    assert isinstance(job, FitJob)
+    responses = finished.read(finished.responses[pair])
+    train, valid = valid_responses(responses, job.stimuli.train_rows)
+    nested = (train, fit.array("out_of_fold")[:, valid]) if "out_of_fold" in fit else None
+    return make_extras(fit.arrays("voxels"), valid, nested, _novelty(fit, job, finished))
+
+
+def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None:
+    """Learn how far training stimuli lie from each other in the components of the layer that weighs most."""
+    model = fit.arrays("model")
+    cards = fit.json("parts")
+    heaviest = heaviest_part([float(model[f"{k}.weights"].sum()) for k in range(len(cards))])
+    folded = job.partitions[0]
+    keys = layer_keys(folded.layers)
+    layer = next(one for one in folded.layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"])
+    compressed, n_train = finished.plan.store.read(layer.step), len(folded.fold_ids)
+
+    def components(left_out: tuple[int, ...]) -> FloatArray:
+        """Return those fitted without some folds, or without as many of them as the run needed."""
+        left_out = left_out if layer.fitted_in_folds else ()
+        while scores_name(left_out) not in compressed:
+            left_out = left_out[:-1]
+        return np.asarray(compressed.array(scores_name(left_out))[:n_train])
+
+    return novelty_of(components, folded.fold_ids)
