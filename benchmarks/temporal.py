@@ -41,7 +41,7 @@ class MovieSize:
     parcels: int = 1000
     features: int = 24
     patterns: int = 6
-    noise: float = 3.0
+    noise: float = 2.0
 
 
 @dataclass(frozen=True)
