@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -240,6 +241,36 @@ def repository_2021(checkout: Path, **options: Any) -> None:
     from benchmarks.repository_2021 import Comparison, compare
 
     compare(Comparison(checkout, **options), click.echo)
+
+
+@benchmark.command()
+@_DEVICE
+@click.option("--parcels", default=1000, show_default=True)
+@click.option("--volumes", default=300, show_default=True, help="Of each of ten runs.")
+@click.option("--windows", default=2000, show_default=True, help="In each of ten epochs.")
+@click.option("--medarc/--no-medarc", default=True, show_default=True, help="Time one model of 3.4 million weights.")
+def temporal(device: str, parcels: int, volumes: int, windows: int, *, medarc: bool) -> None:
+    """Compare temporal kernels, many subjects with one, and modalities, on a miniature of the 2025 challenge."""
+    from benchmarks.temporal import MovieSize, benchmark_temporal, time_medarc
+    from voxelcast.encoders.learned.trunk_settings import TrunkSettings
+
+    settings = TrunkSettings("temporal", windows=windows)
+    if medarc:
+        click.echo(time_medarc(replace(settings, shared_head=True), parcels=parcels, device=device)[0])
+    _say(benchmark_temporal(MovieSize(parcels=parcels, volumes=volumes), settings, device=device)[0])
+
+
+@benchmark.command()
+@click.option("--subjects", default=10, show_default=True)
+@click.option("--stimuli", default=100, show_default=True, help="Of each subject, the same ones.")
+@click.option("--voxels", default=30, show_default=True)
+@click.option("--kind", type=click.Choice(["linear", "mlp"]), default="linear", show_default=True)
+def trunks(kind: Literal["linear", "mlp"], **sizes: int) -> None:
+    """Compare nested scores of many subjects in one model with those of single subjects, on simulated responses."""
+    from benchmarks.trunks import SubjectsSize, benchmark_trunks
+    from voxelcast.encoders.learned.trunk_settings import TrunkSettings
+
+    _say(benchmark_trunks(SubjectsSize(**sizes), TrunkSettings(kind))[0])
 
 
 @benchmark.command("honesty")

@@ -25,7 +25,7 @@ from voxelcast.experiment.steps.extract import ExtractJob
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.store.steps import StepStore
 
-STAGES = ("responses", "extract", "compress", "join", "fit", "control", "partition")
+STAGES = ("responses", "extract", "compress", "join", "trunk", "fit", "control", "partition")
 NETS = """
 from torch import nn
 
@@ -55,6 +55,8 @@ HEARD: dict[str, Any] = PLAIN | {
     "variance_partitioning": {"groups": {}},
 }
 BAYES: dict[str, Any] = {"search": {"method": "bayes"}}
+DEEP: dict[str, Any] = {"trunks": {"a": {"kind": "mlp", "shared_head": True}}}
+LONG: dict[str, Any] = {"trunks": {"a": {"kind": "temporal"}}}
 AUTOML: dict[str, Any] = {"search": {"method": "random"}, "encoders": ["flaml"]}
 PATHS_AND_CHOICES = {
     "root": "files count by their content",
@@ -103,6 +105,7 @@ class Change:
     base: str = "pictures"
 
 
+TRUNK = ("trunk", "fit")
 EXTRACT, COMPRESS, FIT = ("extract", "compress"), ("compress", "fit", "partition"), ("fit",)
 CHANGES: dict[str, Change] = {
     "features": Change(["onoff"], EXTRACT, base="series"),
@@ -113,7 +116,7 @@ CHANGES: dict[str, Change] = {
     "features.at": Change("whole", EXTRACT, WORDS, base="series"),
     "features.combine": Change("last", EXTRACT, WORDS, base="series"),
     "delays": Change([1, 3], FIT, base="series"),
-    "seed": Change(1, ("compress", "join", "fit", "partition")),
+    "seed": Change(1, ("compress", "join", "trunk", "fit", "partition"), DEEP),
     "frames.every": Change(2, EXTRACT),
     "frames.n": Change(3, EXTRACT, {"frames": {"n": 2}}),
     "frames.first": Change(1, EXTRACT),
@@ -154,6 +157,23 @@ CHANGES: dict[str, Change] = {
         [3], FIT, {"ensemble": {"method": "atlases", "atlases": [2]}, "selection": {"per": "voxel"}}
     ),
     "share.components": Change(3, FIT, {"share": {"components": 2}}),
+    "trunks.kind": Change("linear", TRUNK, {"trunks": {"a": {"kind": "mlp"}}}),
+    "trunks.subjects": Change("each", TRUNK, DEEP),
+    "trunks.rois": Change("all", TRUNK, LONG, base="series"),
+    "trunks.unseen": Change(["bob"], TRUNK, DEEP),
+    "trunks.streams": Change(["colour"], TRUNK, DEEP),
+    "trunks.width": Change(8, TRUNK, DEEP),
+    "trunks.kernel": Change(9, TRUNK, LONG, base="series"),
+    "trunks.causal": Change(True, TRUNK, LONG, base="series"),
+    "trunks.rank": Change(2, TRUNK, DEEP),
+    "trunks.shared_head": Change(False, TRUNK, DEEP),
+    "trunks.subject_dropout": Change(0.1, TRUNK, DEEP),
+    "trunks.epochs": Change(3, TRUNK, DEEP),
+    "trunks.windows": Change(3, TRUNK, LONG, base="series"),
+    "trunks.window": Change(3, TRUNK, LONG, base="series"),
+    "trunks.batch": Change(3, TRUNK, DEEP),
+    "trunks.learning_rate": Change(0.1, TRUNK, DEEP),
+    "trunks.weight_decay": Change(0.2, TRUNK, DEEP),
     "folds.n": Change(5, ("compress", "join", "fit", "partition")),
     "folds.nested": Change(False, ("compress", "join", "fit", "partition")),
     "folds.by": Change("group", ("compress", "join", "fit", "partition")),
@@ -287,12 +307,14 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
             with store.writing(step.step_id) as writer:
                 writer.json("facts", {"training": step.step_id.key})
     given = plan.training_responses(responses)
-    fits = plan.fit_steps(given, readable, by_subject)
+    trunks, training = plan.trunk_steps(given, readable, by_subject, extracted)
+    fits = plan.fit_steps(given, readable, by_subject, trunks)
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
         "extract": [step for of_network in extracted.values() for step in of_network.steps],
         "compress": [step for _, steps in folded for step in steps],
         "join": joins,
+        "trunk": training,
         "fit": list(fits.values()),
         "control": [step for steps in plan.control_steps(fits).values() for step in steps],
         "partition": list(plan.partition_steps(given, readable, by_subject).values()),
@@ -313,6 +335,8 @@ def changed(plain: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         return plain | {"networks": [network | {name: value}, *others]}
     if section == "features":
         return plain | {"features": {key: given | {name: value} for key, given in plain["features"].items()}}
+    if section == "trunks":
+        return plain | {"trunks": {label: given | {name: value} for label, given in plain["trunks"].items()}}
     return plain | ({section: plain.get(section, {}) | {name: value}} if section else {name: value})
 
 

@@ -182,6 +182,39 @@ EXPERIMENTS: dict[str, Golden] = {
         ),
         ("images",),
     ),
+    "trunks": Golden(
+        _settings(
+            IMAGES | {"subjects": "all"},
+            trunks={
+                "joint": {"kind": "linear", "width": 6},
+                "own": {"kind": "linear", "subjects": "each", "streams": ["colour"]},
+                "deep": {"kind": "mlp", "width": 6, "rank": 2, "shared_head": True, "subject_dropout": 0.2}
+                | {"epochs": 4, "batch": 8, "learning_rate": 0.01, "weight_decay": 0.2, "unseen": ["bob"]},
+            },
+            ensemble={"method": "average", "top": 2},
+            significance={"permutations": 0},
+            seed=10,
+        ),
+        ("images",),
+        tolerance=FLOAT32,
+    ),
+    "trunks_over_time": Golden(
+        _settings(
+            SERIES | {"events": "{run}_events.tsv"},
+            networks=[],
+            features=["conditions", "onoff"],
+            delays=[0],
+            compress={"method": "none"},
+            trunks={
+                "both": {"kind": "temporal", "width": 4, "kernel": 5, "windows": 40, "window": 12, "rois": "all"}
+                | {"epochs": 3, "learning_rate": 0.02},
+                "behind": {"kind": "temporal", "width": 4, "kernel": 4, "causal": True, "windows": 40, "epochs": 2},
+            },
+            folds={"by": "group", "nested": False},
+        ),
+        ("series",),
+        tolerance=FLOAT32,
+    ),
     "group_folds_divided": Golden(
         _settings(
             CAT | {"groups": "runs.csv", "rois": ["V4", "V1"]},

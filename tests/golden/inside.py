@@ -137,6 +137,8 @@ def _settings(model: Any, prefix: str) -> Iterator[tuple[str, tuple[Any, tuple[A
     from voxelcast.datasets.settings import DatasetSettings
 
     for name, annotation, default in _fields(model):
+        if name == "trunks":
+            (_, annotation) = get_args(annotation)  # by the names that the user gives
         sections = [each for each in _leaves(annotation) if is_dataclass(each) or hasattr(each, "model_fields")]
         if sections == [DatasetSettings]:
             for kind in DATASETS:

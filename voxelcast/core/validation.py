@@ -43,7 +43,8 @@ def first_problem(
 def _fields_at(model: Any, where: Sequence[str | int]) -> list[str]:
     for part in where:
         if not isinstance(part, int):
-            model = _section(get_type_hints(model)[part]) or model
+            hints = get_type_hints(model)
+            model = (_section(hints[part]) if part in hints else None) or model  # a name that the user gave is none
     return [field.name for field in fields(model)] if is_dataclass(model) else list(model.model_fields)
 
 

@@ -23,10 +23,23 @@ from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.readers.shared_reading import MOST_KEPT
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.learned.trunk import trunk_operations
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.status import duration
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, KEEP, READ, SHUFFLE, WHOLE_BRAIN, Plan
+from voxelcast.experiment.plan import (
+    COMPRESS,
+    DIVIDE,
+    EXTRACT,
+    FIT,
+    JOIN,
+    KEEP,
+    READ,
+    SHUFFLE,
+    TRAIN_TRUNKS,
+    WHOLE_BRAIN,
+    Plan,
+)
 from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
 from voxelcast.experiment.steps.extract import (
@@ -54,11 +67,14 @@ _TYPICAL_RATE = 5e7
 """Bytes of files read in a second."""
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
 """Seconds that making a proposal takes."""
+_GPU_RATE = 1e13
+"""Floating-point operations per second of a GPU that trains."""
 _PARTS = {
     READ: "reading responses",
     EXTRACT: "extraction",
     COMPRESS: "compression",
     JOIN: "compression",
+    TRAIN_TRUNKS: "training trunks",
     FIT: "fitting",
     SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
@@ -164,6 +180,9 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
     features = tuple(k * plan.most_delays for k in kept)
+    if config.trunks:
+        costs[TRAIN_TRUNKS] = _trunk_cost(plan, networks, voxels) * partitions
+        features = (*features, *(min(trunk.width, sum(kept)) for trunk in config.trunks.values()))
     costs[FIT] = _total(
         FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
         for pair in voxels
@@ -179,11 +198,12 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     side_by_side = {
         READ: pairs,
         COMPRESS: workers,
+        TRAIN_TRUNKS: workers if config.compute.device == "cpu" else 1,
         FIT: pairs,
         SHUFFLE: workers,
         DIVIDE: workers,
     }  # extraction's seconds have all cores
-    left = [EXTRACT, JOIN, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
+    left = [EXTRACT, JOIN, TRAIN_TRUNKS, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
         n_test,
@@ -305,6 +325,27 @@ def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: in
         operations += 4 * n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
         memory = 8.0 * (2 * n_train * sum(together) + 3 * p * p + (chosen + 3) * n_train * q)
     return Cost(operations, memory=memory)
+
+
+def _trunk_cost(plan: Plan, networks: Sequence[NetworkEstimate], voxels: Mapping[Pair, int]) -> Cost:
+    """Count what training all trunks takes, for one partition into folds."""
+    n_train, n = len(plan.dataset.train_stimuli), len(plan.stimuli)
+    fits, total = len(plan.excluded_folds(plan.n_folds, refit=True)), Cost()
+    for label, trunk in plan.config.trunks.items():
+        p = sum(
+            plan.config.compress.kept(n_train, size)
+            for one in networks
+            for layer, size in one.features.items()
+            if (one.shown, layer) in plan.streams[label]
+        )
+        for members in {tuple(plan.trained_on(trunk, pair)) for pair in voxels}:
+            q = sum(voxels[pair] for pair in members)
+            operations = trunk_operations(trunk, n_train, p, q)
+            memory, disk = 8.0 * (4 * n * p + 4 * n_train * q), 8.0 * (n * min(trunk.width, p) + trunk.width * (p + q))
+            on_gpu = plan.extract_on != "cpu" and trunk.kind != "linear"
+            work = Cost(seconds=operations / _GPU_RATE) if on_gpu else Cost(operations)
+            total += (work + Cost(memory=memory, disk=disk)) * fits
+    return total
 
 
 def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:

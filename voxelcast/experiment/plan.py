@@ -12,10 +12,12 @@ import numpy as np
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_known, check_same_stimuli
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError
+from voxelcast.core.seeds import derive_seed
 from voxelcast.datasets.base import Dataset
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.datasets.series import SeriesDataset
 from voxelcast.datasets.tables import read_folds
+from voxelcast.encoders.learned.trunk_settings import TRUNK, TrunkSettings
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.own_features import is_convolved, read_own
@@ -50,6 +52,7 @@ from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.predict import HeldOutStimuli, PairToPredict, PredictJob, Projected, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
+from voxelcast.experiment.steps.trunk import TrunkJob, TrunkLayer, folds_name
 from voxelcast.features.delays import Delayed, Delays, delays_of
 from voxelcast.features.hrf import bases
 from voxelcast.features.own import Timeline
@@ -64,7 +67,7 @@ from voxelcast.search.variance_partitioning import Layer, resolve_groups
 from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.keys import file_hash
 from voxelcast.store.readers.arrays import open_npy
-from voxelcast.store.steps import StepStore
+from voxelcast.store.steps import StepId, StepStore
 
 READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
 TOGETHER = 8
@@ -73,7 +76,10 @@ WHOLE_BRAIN = 10_000
 """Voxels: a subject x ROI of more is a whole brain, which ``models: roi`` does not save."""
 Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
+Trunks = Mapping[Pair, Sequence[Sequence[TrunkLayer]]]
+"""The outputs of trunks for each partition into folds, by subject and ROI."""
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
+TRAIN_TRUNKS = "train trunks"
 SHUFFLE = "fit shuffled responses"
 KEEP, PROJECT, PREDICT = "keep compression", "compress held-out stimuli", "predict held-out stimuli"
 """Stages, in the order of the work; some are of experiments that ask for it."""
@@ -128,8 +134,11 @@ class Plan:
             self.relied_on(pair)
         check_ready(config.encoders)
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
+        layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
+        self._sources: list[Layer] = [*layers, *self.feature_names]
         self._check_delays()
         self.layer_groups = self._layer_groups()
+        self.streams = self._streams()
         n_layers = len(self.feature_names)
         n_layers += len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:
@@ -265,8 +274,7 @@ class Plan:
                 f"variance_partitioning needs at least 3 folds, 2 of them to choose penalties by; got {self.n_folds}; "
                 "ask for more folds"
             )
-        layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
-        return resolve_groups(groups, [*layers, *self.feature_names])
+        return resolve_groups(groups, self._sources)
 
     def _check_pools(self) -> None:
         """Raise an error where the pools over time do not go with the dataset."""
@@ -283,6 +291,31 @@ class Plan:
                 f"pool {responses[0]} and delays model the same lag of BOLD behind the stimulus; of time series take "
                 f"{responses[0]} out of pool, or set delays=[0]"
             )
+
+    def _streams(self) -> dict[str, tuple[Layer, ...]]:
+        """Find the layers that each trunk reads; raise an error where one does not go with the dataset."""
+        found = {}
+        for label, trunk in self.config.trunks.items():
+            streams = resolve_groups({label: trunk.streams}, self._sources, "trunks")[label]
+            found[label] = streams or tuple(self._sources)
+            for subject in trunk.unseen:
+                check_known("subject", subject, self.dataset.subjects, where=f"in trunks.{label}.unseen")
+            if (trunk.kind == "temporal") != (self.dataset.series is not None):
+                raise OptionError(
+                    f"trunks.{label}.kind must be temporal for time series, and linear or mlp for single responses; "
+                    f"got {trunk.kind}"
+                )
+            if trunk.subjects == "all" and len(self.fold_tables) > 1:
+                raise OptionError(
+                    f"trunks.{label} needs the same folds in all subjects, and dataset.folds gives each its own; set "
+                    "subjects=each"
+                )
+            for pair in self.pairs:
+                if not self.trained_on(trunk, pair):
+                    raise OptionError(
+                        f"trunks.{label} has no subject to be trained on for {' '.join(pair)}; name fewer in unseen"
+                    )
+        return found
 
     def groups_of(self, ids: Sequence[str]) -> tuple[str, ...] | None:
         """Return the groups of stimuli, in order; None where the dataset has none."""
@@ -487,8 +520,87 @@ class Plan:
         """Return the responses that finished steps have, as what is fitted to them counts them."""
         return {pair: TrainingResponses.of(step.step_id, self.store) for pair, step in responses.items()}
 
+    def trained_on(self, trunk: TrunkSettings, pair: Pair) -> list[Pair]:
+        """Return the pairs whose responses a trunk that a pair uses is trained on."""
+        return [
+            other
+            for other in self.pairs
+            if (trunk.subjects == "all" or other[0] == pair[0])
+            and (trunk.rois == "all" or other[1] == pair[1])
+            and other[0] not in trunk.unseen
+        ]
+
+    def trunk_steps(
+        self,
+        responses: Mapping[Pair, TrainingResponses],
+        readable: Readable,
+        partitions: Partitions,
+        extracted: Mapping[str, Extracted],
+    ) -> tuple[Trunks, list[Step]]:
+        """Make the steps that train the trunks, one for each set of folds left out, and say which outputs a pair uses.
+
+        Pairs that are trained on the same responses share the steps; those are left out that need responses that are
+        not there.
+        """
+        if not self.config.trunks:
+            return {}, []
+        ids, series = self._readable_ids(self._compressed(next(iter(extracted.values())))), None
+        row_of = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
+        rows = np.array([row_of[stimulus_id] for stimulus_id in (*readable.train_ids, *readable.test_ids)])
+        if self.dataset.series is not None:
+            at = [self.dataset.series[stimulus_id] for stimulus_id in ids]
+            numbers = {run: number for number, run in enumerate(dict.fromkeys(run for run, _ in at))}
+            series = np.array([(numbers[run], position) for run, position in at])
+        steps: dict[StepId, Step] = {}
+        found: dict[Pair, list[list[TrunkLayer]]] = {}
+        for pair in responses:
+            if not all(other in responses for other in self.relied_on(pair)):
+                continue
+            found[pair] = []
+            for folded in partitions[pair[0]]:
+                layers = []
+                for label, trunk in self.config.trunks.items():
+                    given = tuple((other, responses[other]) for other in self.trained_on(trunk, pair))
+                    made = self._trained(label, given, folded, (readable.train_rows, rows, series))
+                    steps |= {step.step_id: step for step in made.values()}
+                    trained = {name: step.step_id for name, step in made.items()}
+                    layers.append(TrunkLayer(trained[""], TRUNK, "none", label, "", True, trained=trained))
+                found[pair].append(layers)
+        return found, list(steps.values())
+
+    def _trained(
+        self,
+        label: str,
+        responses: tuple[tuple[Pair, TrainingResponses], ...],
+        folded: FoldedLayers,
+        places: tuple[IntArray, IntArray, IntArray | None],
+    ) -> dict[str, Step]:
+        """Make the steps that train one trunk on some responses, by the folds that are left out.
+
+        ``places`` are `TrunkJob`'s ``train_rows``, ``rows`` and ``series``.
+        """
+        trunk = self.config.trunks[label]
+        read = FoldedLayers(
+            folded.fold_ids,
+            tuple(
+                replace(one, delayed=None) for one in folded.layers if (one.network, one.layer) in self.streams[label]
+            ),
+        )
+        device = "cpu" if trunk.kind == "linear" else self.extract_on
+        around = responses, *places, derive_seed(self.config.seed, TRUNK)
+        return {
+            folds_name(excluded): Step(
+                TrunkJob(label, device, trunk, read, excluded, *around), uses_gpu=device != "cpu"
+            )
+            for excluded in self.excluded_folds(int(folded.fold_ids.max()) + 1, refit=True)
+        }
+
     def fit_steps(
-        self, responses: Mapping[Pair, TrainingResponses], readable: Readable, partitions: Partitions
+        self,
+        responses: Mapping[Pair, TrainingResponses],
+        readable: Readable,
+        partitions: Partitions,
+        trunks: Trunks | None = None,
     ) -> dict[Pair, Step]:
         """Make the steps that search, evaluate and refit the models, by subject and ROI.
 
@@ -505,7 +617,7 @@ class Plan:
                     experts=tuple((other[1], responses[other]) for other in self.experts(pair)),
                     atlases=tuple(read_atlas(name, pair) for name in config.ensemble.atlases if isinstance(name, str)),
                     stimuli=readable if config.unsaved else readable.fitted,
-                    partitions=tuple(partitions[pair[0]]),
+                    partitions=tuple(add_trunks(partitions[pair[0]], (trunks or {}).get(pair))),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
                     settings=config.settings_of(pair[1]),
@@ -704,7 +816,9 @@ class Plan:
 
     def relied_on(self, pair: Pair) -> list[Pair]:
         """Return the other pairs whose responses the fit of a pair needs."""
-        return [*self.sharers(pair), *self.experts(pair)]
+        trained_on = [other for trunk in self.config.trunks.values() for other in self.trained_on(trunk, pair)]
+        others = (*self.sharers(pair), *self.experts(pair), *trained_on)
+        return [other for other in dict.fromkeys(others) if other != pair]
 
     def experts(self, pair: Pair) -> list[Pair]:
         """Return the ROIs whose models take part in the prediction of a pair, by ``ensemble.experts``."""
@@ -731,6 +845,18 @@ def add_joined(folded: FoldedLayers, step: Step) -> FoldedLayers:
     """Add the model on all layers to those of a partition into folds."""
     joined = CompressedLayer(step.step_id, JOINED, "none", ALL_LAYERS, "", fitted_in_folds=True)
     return FoldedLayers(folded.fold_ids, (*folded.layers, joined))
+
+
+def add_trunks(
+    partitions: Sequence[FoldedLayers], trunks: Sequence[Sequence[TrunkLayer]] | None
+) -> Sequence[FoldedLayers]:
+    """Add the outputs of trunks to the layers of each partition into folds; the model on all layers stays the last."""
+    if not trunks:
+        return partitions
+    return [
+        FoldedLayers(folded.fold_ids, tuple(sorted((*folded.layers, *outputs), key=lambda one: one.network == JOINED)))
+        for folded, outputs in zip(partitions, trunks, strict=True)
+    ]
 
 
 def read_atlas(name: str, pair: Pair) -> IntArray:

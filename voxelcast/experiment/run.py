@@ -33,8 +33,10 @@ from voxelcast.experiment.plan import (
     PROJECT,
     READ,
     SHUFFLE,
+    TRAIN_TRUNKS,
     Plan,
     add_joined,
+    add_trunks,
 )
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
@@ -176,7 +178,9 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     failed = {failure.step_id for failure in prepared.failures}
     read = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     given = plan.training_responses(read)
-    fits = plan.fit_steps(given, readable, partitions)
+    trunks, training = plan.trunk_steps(given, readable, partitions, extracted)
+    ran += runner.run(TRAIN_TRUNKS, training) if training else 0
+    fits = plan.fit_steps(given, readable, partitions, trunks)
     fitted = runner.attempt(FIT, list(fits.values()))
     first = plan.fold_tables[0]
     folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
@@ -197,10 +201,11 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*read.values(), *shards, *compressions, *joins, *fits.values()]
+    steps = [*read.values(), *shards, *compressions, *joins, *training, *fits.values()]
     steps += [*dict.fromkeys(kept.values()), *projections, *predictions]
     steps += [*shuffled, *divisions.values()]
-    layers = next(iter(tables.values()))[0]
+    shown = next(iter(fits), plan.pairs[0])
+    layers = add_trunks(partitions[shown[0]], trunks.get(shown))[0]
     models = fits, predicts, kept
     finished = Finished(plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps)
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run

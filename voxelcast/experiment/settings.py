@@ -19,6 +19,7 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
+from voxelcast.encoders.learned.trunk_settings import TRUNK, TrunkSettings
 from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import ENCODERS, check_exact, list_encoders
 from voxelcast.experiment.own_features import OwnSource
@@ -97,6 +98,7 @@ class ExperimentSettings(SettingsFile):
     selection: SelectionSettings = SelectionSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
     share: SharingSettings = SharingSettings()
+    trunks: dict[str, TrunkSettings] = {}
     folds: FoldSettings = FoldSettings()
     interval: IntervalSettings = IntervalSettings()
     significance: SignificanceSettings = SignificanceSettings()
@@ -133,6 +135,13 @@ class ExperimentSettings(SettingsFile):
             raise ValueError("must be the name of a pool over time, or a list of names")
         return tuple(names) if len(names) > 1 else names[0]
 
+    @field_validator("trunks")
+    @classmethod
+    def _file_names(cls, value: dict[str, TrunkSettings]) -> dict[str, TrunkSettings]:
+        for label in value:
+            check_file_name(label, "trunk")
+        return value
+
     @field_validator("encoders")
     @classmethod
     def _known_encoders(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,6 +164,10 @@ class ExperimentSettings(SettingsFile):
                 f"share.components must be 0 with ensemble.method banded_ridge, got {self.share.components}; "
                 "take stacking, or share none"
             )
+        if self.trunks and (self.search.joint or self.ensemble.method == "banded_ridge"):
+            raise ValueError(
+                "trunks go with single layers, stacking and averages; set search.joint=false and another ensemble"
+            )
         if self.control != "none" and not self.folds.nested:
             raise ValueError("control=shuffle compares nested scores; set folds.nested=true, or control=none")
         return self
@@ -164,6 +177,8 @@ class ExperimentSettings(SettingsFile):
         labels = [network.shown for network in self.networks]
         if JOINED in labels:
             raise ValueError(f"networks: {JOINED!r} is how all layers together are called; give another label")
+        if TRUNK in labels:
+            raise ValueError(f"networks: {TRUNK!r} is how trunks are called; give another label")
         if not labels and not self.features:
             raise ValueError("networks: name at least one network, or features")
         if not labels and len(self.pools) > 1:
@@ -227,6 +242,8 @@ class ExperimentSettings(SettingsFile):
             return f"compress.method {compress.method}: {why}"
         if compress.scale_apart:
             return "compress.scale_apart: what a stimulus is scaled by depends on the others that are predicted with it"
+        if self.trunks:
+            return "trunks: they read all layers of a stimulus together, and its neighbours in time"
         reasons = {name: ENCODERS.get(name).unsaved for name in self.encoders}
         return next((f"encoder {name}: {why}" for name, why in reasons.items() if why), "")
 

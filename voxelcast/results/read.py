@@ -27,6 +27,8 @@ ROI_ORDER: Final = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 
 _JOINED: Final = ("joined", "all layers")
 """Network and layer of the model on all layers together (setting ``ensemble.joined``)."""
+_TRUNK: Final = "trunk"
+"""Network of the outputs of trunks (setting ``trunks``)."""
 
 
 @dataclass(frozen=True)
@@ -263,8 +265,9 @@ def _read_table(path: Path, *, needed: bool = True) -> pd.DataFrame:
 
 
 def _of_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the model on all layers together, which has no depth: the weights alone speak of it."""
-    return table[(table["network"] != _JOINED[0]) | (table["layer"] != _JOINED[1])]
+    """Leave out the model on all layers together, and trunks, which have no depth: the weights alone speak of them."""
+    joined = (table["network"] == _JOINED[0]) & (table["layer"] == _JOINED[1])
+    return table[~joined & (table["network"] != _TRUNK)]
 
 
 def _read_pairs(output: Path, pairs: list[Pair], name: str) -> dict[Pair, dict[str, FloatArray]]:

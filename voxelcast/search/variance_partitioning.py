@@ -66,7 +66,9 @@ class VariancePartitioningSettings:
                 )
 
 
-def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer]) -> dict[str, tuple[Layer, ...]]:
+def resolve_groups(
+    groups: Mapping[str, Sequence[str]], layers: Sequence[Layer], setting: str = "variance_partitioning.groups"
+) -> dict[str, tuple[Layer, ...]]:
     """Find the layers that each group means.
 
     Raises UnknownNameError for a member that no layer of the experiment matches; OptionError if a layer is in two
@@ -79,6 +81,8 @@ def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer])
         ``NETWORK:LAYER``.
     layers : sequence of (network, layer)
         Those of the experiment.
+    setting : str
+        That names the groups, for messages.
 
     Returns
     -------
@@ -92,13 +96,13 @@ def resolve_groups(groups: Mapping[str, Sequence[str]], layers: Sequence[Layer])
             meant = [layer for layer in layers if _means(member, layer)]
             if not meant:
                 full = [f"{network}:{layer}" for network, layer in layers] if ":" in member else []
-                where = f"among those of the experiment (variance_partitioning.groups.{group})"
+                where = f"among those of the experiment ({setting}.{group})"
                 check_known("layer or network", member, [*full, *known], where=where)
             for layer in meant:
                 first = group_of_layer.setdefault(layer, group)
                 if first != group:
                     raise OptionError(
-                        "variance_partitioning.groups must have no layer in common; got "
+                        f"{setting} must have no layer in common; got "
                         f"{' '.join(layer)} in {first} and in {group}; take it out of one of them"
                     )
     return {group: tuple(layer for layer in layers if group_of_layer.get(layer) == group) for group in groups}

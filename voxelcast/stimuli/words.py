@@ -242,40 +242,6 @@ class Context:
     stop: int
 
 
-def read_words(path: Path) -> Words:
-    """Read the words of a transcript; pauses (empty, ``sp``, ``sil``) are none.
-
-    - **TextGrid** of Praat, long or short: the tier ``words`` or ``word``, or the only one of intervals.
-    - **WebVTT, SRT**: the words of a cue share its time by their letters; times within a cue (``<00:01.500>``) count.
-    - **.tsv, .csv**: columns ``onset``, ``duration`` (s) and ``word`` or ``text``; or, as in Algonauts 2025, lists in
-      each row of ``words_per_tr``, ``onsets_per_tr`` and ``durations_per_tr``.
-
-    Raises MissingFileError, DataError where the file is missing or damaged, has no words, or times that are none.
-
-    Examples
-    --------
-    >>> words = read_words(Path("alice.TextGrid"))  # doctest: +SKIP
-    >>> words.texts[:3]  # doctest: +SKIP
-    ('Alice', 'was', 'beginning')
-    """
-    suffix = path.suffix.lower()
-    check_option("the suffix of a transcript", suffix, SUFFIXES)
-    readers: dict[str, Callable[[Path], list[tuple[str, float, float]]]] = {".textgrid": _text_grid, ".tsv": _table}
-    with reading(path, "a transcript", "correct it"):
-        found = readers.get(suffix, _table if suffix == ".csv" else _cues)(path)
-    kept = sorted((row for row in found if row[0].strip().lower() not in PAUSES), key=lambda row: row[1])
-    if not kept:
-        raise DataError(f"{path} must hold words; got none, of {len(found)} intervals; check the file")
-    onsets, ends = (np.array([row[place] for row in kept], dtype=np.float64) for place in (1, 2))
-    if not np.isfinite([onsets, ends]).all() or (ends < onsets).any():
-        wrong = int(np.argmax(~(ends >= onsets)))
-        raise DataError(
-            f"{path}: words must end after they begin; got {onsets[wrong]:g} s to {ends[wrong]:g} s for "
-            f"{kept[wrong][0]!r}; correct it"
-        )
-    return Words(tuple(row[0].strip() for row in kept), onsets, ends - onsets)
-
-
 def contexts(words: Words, before: int, ahead: int = 0) -> list[Context]:
     """Give each word with the ``before`` words before it and, only if asked for, some that come ``ahead``."""
     if before < 0 or ahead < 0:

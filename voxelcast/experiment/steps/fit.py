@@ -12,6 +12,7 @@ import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
+from voxelcast.encoders.learned.trunk_settings import TRUNK
 from voxelcast.encoders.params import AutoMLSettings, Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import StepContext
@@ -39,6 +40,9 @@ from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.result import ResultWriter
+
+_FITTED = (JOINED, TRUNK)
+"""What stands for a network where features are made of all layers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +170,7 @@ class FitJob(PairJob):
         if self._is_series:
             return []
         folded, n = self.partitions[0], len(train)
-        spaces = (layer.open(context).scores()[:n] for layer in folded.layers if layer.network != JOINED)
+        spaces = (layer.open(context).scores()[:n] for layer in folded.layers if layer.network not in _FITTED)
         return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
 
     @property
