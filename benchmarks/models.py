@@ -81,6 +81,7 @@ def benchmark_models(case: ModelCase, rounds: int = 3, folder: Path | None = Non
             encoder.layer(key)
         encoder.pair(encoder.pairs[0])
         load_seconds = time.perf_counter() - started
+        encoder.network()  # the other side's is loaded, too
         rng = np.random.default_rng(0)
         distinct = rng.integers(0, 256, (min(case.images, _DISTINCT), case.size, case.size, 3), dtype=np.uint8)
         frames = {str(k): distinct[k % len(distinct)] for k in range(case.images)}

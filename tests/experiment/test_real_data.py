@@ -140,7 +140,7 @@ def test_a_model_of_one_half_of_the_pictures_predicts_the_other_as_promised(real
     write_table(root / "split.csv", ("stimulus_id", "split"), rows)
     weights = real_data / "weights" / "mobilenet_v2_1.0_224_coral_tv.pth"
     changes = [f"dataset.root={root}", f"networks.0.weights={weights}", "networks.0.layers=[features.12]"]
-    changes += ["folds.n=5", "compress.components=200", "significance.permutations=0"]
+    changes += ["compress.components=200", "significance.permutations=0"]
     run_experiment(load_config(EXAMPLE, changes), tmp_path / "out", progress=Silent())
     (row,) = read_table(tmp_path / "out" / "scores.csv")
     promised, low, high = (float(row[name]) for name in ("score", "score_low", "score_high"))
