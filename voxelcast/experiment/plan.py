@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,13 @@ from voxelcast.experiment.steps.compress import (
     JoinJob,
     excluded_folds,
 )
-from voxelcast.experiment.steps.control import ControlJob
-from voxelcast.experiment.steps.extract import Readable, extract_steps, load, pool_index, table_step
+from voxelcast.experiment.steps.control import ControlJob, shuffled_order
+from voxelcast.experiment.steps.extract import LoadedNetwork, Readable, extract_steps, load, pool_index, table_step
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.responses import ResponsesJob
+from voxelcast.experiment.steps.train import TrainedLayer
+from voxelcast.experiment.trainings import NO_TRAININGS, Trainings, Wanted, source_steps, train_steps
 from voxelcast.features.delays import delayed_rows
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
@@ -45,6 +48,7 @@ from voxelcast.store.steps import StepStore
 READ, EXTRACT, COMPRESS = "read responses", "extract features", "compress layers"
 Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
+TRAIN = "train encoders"
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
 SHUFFLE = "fit shuffled responses"
 """Stages, in the order of the work; some are of experiments that ask for it."""
@@ -88,6 +92,14 @@ class Plan:
         check_ready(config.encoders)
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         self.layer_groups = self._layer_groups()
+        self.plain = set(config.encoders) != set(config.learned)
+        if config.learned and config.folds.inner is not None and config.folds.inner >= self.n_folds:
+            raise OptionError(f"folds.inner must be below the {self.n_folds} folds; got {config.folds.inner}; lower it")
+        if not self.plain and (config.features or self.layer_groups or config.ensemble.joined):
+            raise OptionError(
+                f"encoders: {', '.join(config.learned)} read no compressed features; add ridge, or leave out features, "
+                "variance_partitioning and ensemble.joined"
+            )
         n_layers = len(config.features) + len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:
             raise OptionError(f"ensemble.joined needs at least two layers; got {n_layers}; name more, or join none")
@@ -223,8 +235,40 @@ class Plan:
             tables[TABLES] = [table_step(config.dataset, self.dataset, config.features, ids)]
         return tables | {
             network.shown: extract_steps(network, self.stimuli, config.extraction, self.extract_on)
-            for network in self.networks
+            for network in (self.networks if self.plain else ())
         }
+
+    def source_steps(self) -> dict[str, dict[str, tuple[LoadedNetwork, Sequence[Step]]]]:
+        """Make the steps that give trained encoders what they read, by what that is and the network's shown name."""
+        found: dict[str, dict[str, tuple[LoadedNetwork, Sequence[Step]]]] = {}
+        for network in self.networks if self.config.learned else ():
+            for kind, steps in source_steps(self.config, network, self.stimuli, self.extract_on).items():
+                found.setdefault(kind, {})[network.shown] = (network, steps)
+        return found
+
+    def trainings(
+        self,
+        sources: Mapping[str, Mapping[str, tuple[LoadedNetwork, Sequence[Step]]]],
+        responses: Mapping[Pair, Step],
+        readable: Readable,
+        shuffle: int = 0,
+    ) -> Trainings:
+        """Make the steps that train encoders, for each partition into folds; ``shuffle``: to shuffled responses."""
+        steps: list[Step] = []
+        layers: dict[tuple[Pair, int], tuple[TrainedLayer, ...]] = {}
+        for table, repeat in product(self.fold_tables, range(self.config.folds.repeats)):
+            of_table = {pair: step for pair, step in responses.items() if table in ("", pair[0])}
+            fold_ids, order = self.folds(readable.train_ids, repeat, table), None
+            if shuffle:
+                first = self.folds(readable.train_ids, 0, table)
+                order = shuffled_order(Exchange(first, readable.groups, False), self.config.seed, shuffle)
+                if order is None:
+                    continue
+            wanted = Wanted(of_table, fold_ids, order)
+            made, found = train_steps(self.config, sources, readable, wanted, self.extract_on)
+            steps += made
+            layers |= {(pair, repeat): some for pair, some in found.items()}
+        return Trainings(tuple({step.step_id: step for step in steps}.values()), layers)
 
     def readable(self, extracted: Mapping[str, Sequence[Step]]) -> Readable:
         """Say which stimuli the finished extraction steps could read.
@@ -290,7 +334,7 @@ class Plan:
         ]
         sources += [(TABLES, "none", table, "") for table in config.features]  # they were never pooled
         layers, steps = [], []
-        for shown, weights, layer, pool in sources:
+        for shown, weights, layer, pool in sources if self.plain else ():
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in extracted[shown])
@@ -303,7 +347,13 @@ class Plan:
         """Make the step that joins layers; unlike the compression it is fitted to each training part in any case."""
         return Step(JoinJob(folded, self.excluded_folds(int(folded.fold_ids.max()) + 1, refit=True)))
 
-    def fit_steps(self, responses: Mapping[Pair, Step], readable: Readable, partitions: Partitions) -> dict[Pair, Step]:
+    def fit_steps(
+        self,
+        responses: Mapping[Pair, Step],
+        readable: Readable,
+        partitions: Partitions,
+        trainings: Trainings = NO_TRAININGS,
+    ) -> dict[Pair, Step]:
         """Make the steps that search, evaluate and refit the models, by subject and ROI."""
         config = self.config
         uses_automl = any(get_encoder(name).uses_automl for name in config.encoders)
@@ -316,7 +366,7 @@ class Plan:
                     experts=tuple((other[1], responses[other].step_id) for other in self.experts(pair)),
                     atlases=tuple(read_atlas(name, pair) for name in config.ensemble.atlases if isinstance(name, str)),
                     stimuli=readable,
-                    partitions=tuple(partitions[pair[0]]),
+                    partitions=trainings.added(pair, partitions[pair[0]]),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
                     settings=config.settings_of(pair[1]),
@@ -329,15 +379,23 @@ class Plan:
             for pair, prepared in responses.items()
         }
 
-    def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:
-        """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set."""
+    def control_steps(
+        self, fits: Mapping[Pair, Step], partitions: Partitions, shuffled: Sequence[Trainings]
+    ) -> dict[Pair, list[Step]]:
+        """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set.
+
+        ``shuffled`` has the trainings on each shuffle's responses.
+        """
         if self.config.control == "none":
             return {}
         settings = {
             pair: {each.name: getattr(step.job, each.name) for each in fields(FitJob)} for pair, step in fits.items()
         }
         return {
-            pair: [Step(ControlJob(**given, shuffle=number)) for number in range(1, self.config.shuffles + 1)]
+            pair: [
+                Step(ControlJob(**given | {"partitions": found.added(pair, partitions[pair[0]])}, shuffle=number))
+                for number, found in enumerate(shuffled, start=1)
+            ]
             for pair, given in settings.items()
         }
 

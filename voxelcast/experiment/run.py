@@ -19,7 +19,7 @@ from voxelcast.execution.stage import Attempt, StageRunner
 from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, Plan, add_joined
+from voxelcast.experiment.plan import COMPRESS, DIVIDE, EXTRACT, FIT, JOIN, READ, SHUFFLE, TRAIN, Plan, add_joined
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
@@ -129,7 +129,11 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     extracted = plan.extract_steps()
     shards = [step for steps in extracted.values() for step in steps]
     ran += runner.run(EXTRACT, shards, "stimulus")
-    readable = plan.readable(extracted)
+    sources = plan.source_steps()
+    shown = {f"{kind} of {name}": steps for kind, some in sources.items() for name, (_, steps) in some.items()}
+    given = [step for steps in shown.values() for step in steps]
+    ran += runner.run(EXTRACT, given, "stimulus") if given else 0
+    readable = plan.readable(extracted | shown)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
     repeats = range(plan.config.folds.repeats)
@@ -150,7 +154,11 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         ran += runner.run(JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
-    fits = plan.fit_steps(responses, readable, partitions)
+    prepared_now = {failure.step_id for failure in prepared.failures}
+    there = {pair: step for pair, step in responses.items() if step.step_id not in prepared_now}
+    trainings = plan.trainings(sources, there, readable)
+    ran += runner.run(TRAIN, trainings.steps, "training") if trainings.steps else 0
+    fits = plan.fit_steps(responses, readable, partitions, trainings)
     unprepared = find_missing(plan, responses, fits, prepared.failures)
     fitted = runner.attempt(FIT, [step for pair, step in fits.items() if pair not in unprepared])
     failures = (*prepared.failures, *fitted.failures)
@@ -158,15 +166,21 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     failed = {failure.step_id for failure in failures}
     responses = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
-    controls = plan.control_steps(fits)
+    shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
+    of_shuffles = [plan.trainings(sources, there, readable, number) for number in shuffles]
+    trained = [*trainings.steps, *(step for found in of_shuffles for step in found.steps)]
+    if len(trained) > len(trainings.steps):
+        ran += runner.run(TRAIN, trained[len(trainings.steps) :], "training")
+    controls = plan.control_steps(fits, partitions, of_shuffles)
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: responses[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*responses.values(), *shards, *compressions, *joins, *fits.values(), *shuffled, *divisions.values()]
-    layers = next(iter(tables.values()))[0]
+    shards += given
+    steps = [*responses.values(), *shards, *compressions, *joins, *trained, *fits.values(), *shuffled, *divisions.values()]
+    (layers,) = trainings.added(next(iter(fits), plan.pairs[0]), next(iter(partitions.values()))[:1])
     done = fits, controls, missing, divisions, divided.failures
     finished = Finished(plan, readable, responses, layers, *done, steps)
     return finished, ran + fitted.n_run + divided.n_run

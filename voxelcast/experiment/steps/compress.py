@@ -13,6 +13,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.extract import feature_name
+from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
@@ -127,10 +128,13 @@ class CompressedLayer:
 
 @dataclass(frozen=True, eq=False)
 class FoldedLayers:
-    """A partition of the training stimuli into folds, ndarray of shape (n_train,), and the layers compressed for it."""
+    """A partition of the training stimuli into folds, ndarray of shape (n_train,), and the layers of its searches.
+
+    They are compressed, or the predictions of trained encoders.
+    """
 
     fold_ids: IntArray
-    layers: tuple[CompressedLayer, ...]
+    layers: tuple[CompressedLayer | TrainedLayer, ...]
 
 
 @dataclass(frozen=True, eq=False)

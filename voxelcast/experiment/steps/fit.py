@@ -17,6 +17,7 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
@@ -90,6 +91,7 @@ class FitJob(PairJob):
             "n_models": len(result.shares),
             "n_voxels": int(valid.sum()),
             "n_excluded_voxels": int((~valid).sum()),
+            "rules": [vars(rule) for rule in result.rules],
             "nested_choices": [self._candidate_row(candidate) for candidate in heaviest],
         }
         if result.out_of_fold is not None and result.voxel_scores is not None:
@@ -147,7 +149,8 @@ class FitJob(PairJob):
         if self._is_series:
             return []
         folded, n = self.partitions[0], len(train)
-        spaces = (layer.open(context, None).scores()[:n] for layer in folded.layers if layer.network != JOINED)
+        plain = [layer for layer in folded.layers if layer.network != JOINED and not isinstance(layer, TrainedLayer)]
+        spaces = (layer.open(context, None).scores()[:n] for layer in plain or folded.layers)
         return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
 
     @property

@@ -1,0 +1,1 @@
+"""Encoders that learn where and what each voxel reads: trained by gradient descent, one training for each fold."""
