@@ -152,7 +152,8 @@ class Plan:
     def excluded_folds(self, n_folds: int, *, refit: bool | None = None) -> Excluded:
         """List the sets of folds without which the compression is fitted; ``refit``: whether it is fitted in folds."""
         refit = self.config.compressed_in_folds if refit is None else refit
-        return excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
+        inner = None if self.config.variance_partitioning.groups else self.config.folds.inner
+        return excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit, inner=inner)
 
     def _check_components(self, fold_ids: IntArray) -> None:
         """Raise an error if a training part has too few stimuli for the components, whatever their values are."""

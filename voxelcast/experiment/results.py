@@ -14,14 +14,17 @@ from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.train import TrainJob
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import (
     CONTROL,
     EXCLUSIONS,
     LAYERS,
+    RULES,
     SCORES,
     SEARCH,
+    TRAINING,
     VARIANCE_PARTITIONING,
     WEIGHTS,
     Pair,
@@ -80,6 +83,7 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     )
     write_table(output, LAYERS, layers, pools=pools)
     _write_exclusions(finished, output)
+    _write_trainings(finished, output)
     if finished.controls:
         write_table(output, CONTROL, finished.control_rows())
     notes = finished.notes()
@@ -183,6 +187,34 @@ def _write_partition(finished: Finished, output: Path) -> None:
         save_arrays(pair_file(output, PARTITION_FILE, pair), divided.arrays("voxels"))
         rows += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("parts")]
     write_table(output, VARIANCE_PARTITIONING, rows)
+
+
+def _write_trainings(finished: Finished, output: Path) -> None:
+    """Write learning curves and what rules of combining claim, where encoders are trained and rules are compared."""
+    rules = [
+        {"subject": pair[0], "roi": pair[1], **rule}
+        for pair, step in finished.fits.items()
+        for rule in finished.read(step).json("scores")["rules"]
+    ]
+    if rules:
+        write_table(output, RULES, rules)
+    curves = []
+    for step in finished.steps:
+        job = step.job
+        if not isinstance(job, TrainJob) or job.order is not None or len(job.excluded) > 1:
+            continue
+        result = finished.read(step)
+        named = {"encoder": job.encoder, "network": job.source.shown, "trained_on": job.trained_on}
+        named["left_out"] = str(job.excluded[0] + 1) if job.excluded else "none"
+        both = zip(result.array("losses"), result.array("scores"), strict=True)
+        curves += [
+            named | {"variant": v, "epoch": e, "loss": float(loss), "score": _none_if_nan(score)}
+            for v, pair_of in enumerate(both, start=1)
+            for e, (loss, score) in enumerate(zip(*pair_of, strict=True), start=1)
+            if np.isfinite(loss)
+        ]
+    if curves:
+        write_table(output, TRAINING, curves)
 
 
 def _write_exclusions(finished: Finished, output: Path) -> None:

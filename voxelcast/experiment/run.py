@@ -127,12 +127,10 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         prepared.all_done()
     ran = prepared.n_run
     extracted = plan.extract_steps()
-    shards = [step for steps in extracted.values() for step in steps]
-    ran += runner.run(EXTRACT, shards, "stimulus")
     sources = plan.source_steps()
     shown = {f"{kind} of {name}": steps for kind, some in sources.items() for name, (_, steps) in some.items()}
-    given = [step for steps in shown.values() for step in steps]
-    ran += runner.run(EXTRACT, given, "stimulus") if given else 0
+    shards = [step for steps in (extracted | shown).values() for step in steps]
+    ran += runner.run(EXTRACT, shards, "stimulus")
     readable = plan.readable(extracted | shown)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
@@ -146,7 +144,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     compressions = list(
         {step.step_id: step for found in folded.values() for _, steps in found for step in steps}.values()
     )
-    ran += runner.run(COMPRESS, compressions)
+    ran += runner.run(COMPRESS, compressions) if compressions else 0
     joins = []
     if plan.config.ensemble.joined:
         joined = {table: [(layers, plan.join_step(layers)) for layers in found] for table, found in tables.items()}
@@ -154,8 +152,8 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         ran += runner.run(JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
-    prepared_now = {failure.step_id for failure in prepared.failures}
-    there = {pair: step for pair, step in responses.items() if step.step_id not in prepared_now}
+    unread = {failure.step_id for failure in prepared.failures}
+    there = {pair: step for pair, step in responses.items() if step.step_id not in unread}
     trainings = plan.trainings(sources, there, readable)
     ran += runner.run(TRAIN, trainings.steps, "training") if trainings.steps else 0
     fits = plan.fit_steps(responses, readable, partitions, trainings)
@@ -178,8 +176,16 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    shards += given
-    steps = [*responses.values(), *shards, *compressions, *joins, *trained, *fits.values(), *shuffled, *divisions.values()]
+    steps = [
+        *responses.values(),
+        *shards,
+        *compressions,
+        *joins,
+        *trained,
+        *fits.values(),
+        *shuffled,
+        *divisions.values(),
+    ]
     (layers,) = trainings.added(next(iter(fits), plan.pairs[0]), next(iter(partitions.values()))[:1])
     done = fits, controls, missing, divisions, divided.failures
     finished = Finished(plan, readable, responses, layers, *done, steps)

@@ -186,9 +186,7 @@ class ExperimentSettings(SettingsFile):
     @property
     def pair_settings(self) -> PairSettings:
         """What is done with one subject x ROI."""
-        return PairSettings(
-            self.search, self.selection, self.ensemble, self.folds.nested, self.seed, self.folds.inner
-        )
+        return PairSettings(self.search, self.selection, self.ensemble, self.folds.nested, self.seed, self.folds.inner)
 
     def settings_of(self, roi: str) -> PairSettings:
         """Return what is done with an ROI: one that is an expert for others is fitted by itself."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from typing import TYPE_CHECKING
 
 from voxelcast.core.arrays import IntArray
+from voxelcast.core.cost import Cost
 from voxelcast.core.seeds import derive_seed
-from voxelcast.encoders.learned.settings import ReadoutSettings
+from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettings
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import ExperimentSettings
@@ -18,8 +21,15 @@ from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.search.training import is_inner
 from voxelcast.stimuli.stimulus import Stimulus
+from voxelcast.store.steps import StepId
+
+if TYPE_CHECKING:
+    from voxelcast.experiment.plan import Plan
 
 MAPS, FRAMES = "maps", "pixels"
+_GPU_RATE, _GPU_PICTURE, _GPU_STEP = 1e14, 3e-5, 4e-4
+_CPU_PICTURE, _CPU_STEP = 0.05, 4e-3
+"""Operations per second; seconds of a picture forwards and backwards in a small network; seconds of a step besides."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,8 @@ def source_steps(
     config: ExperimentSettings, network: LoadedNetwork, stimuli: Sequence[Stimulus], device: str
 ) -> dict[str, list[Step]]:
     """Make the steps that give trained encoders what they read of a network: maps in half precision, or frames."""
-    kinds, steps = {get_encoder(name).reads for name in config.encoders}, {}
+    kinds = {get_encoder(name).reads for name in config.encoders}
+    steps: dict[str, list[Step]] = {}
     if MAPS in kinds:
         pool = "none" if config.readout.time == "learned" else "mean"
         spatial = spatial_pool(network, config.readout.side)
@@ -87,7 +98,9 @@ def source_of(network: LoadedNetwork, shards: Sequence[Step], side: int | None) 
 
 def parts_left_out(n_folds: int, *, nested: bool, inner: int | None) -> list[tuple[int, ...]]:
     """List the sets of folds without which an encoder is trained: none, each, and each with its inner folds."""
-    pairs = [(i, j) for i in range(n_folds) for j in range(i + 1, n_folds) if is_inner(i, j, n_folds, inner, trained=True)]
+    pairs = [
+        (i, j) for i in range(n_folds) for j in range(i + 1, n_folds) if is_inner(i, j, n_folds, inner, trained=True)
+    ]
     return [(), *((i,) for i in range(n_folds)), *(pairs if nested else [])]
 
 
@@ -148,7 +161,7 @@ def train_steps(
 def _layers(
     encoder: str,
     network: LoadedNetwork,
-    steps: tuple[tuple[tuple[int, ...], object], ...],
+    steps: tuple[tuple[tuple[int, ...], StepId], ...],
     place: int,
     settings: ReadoutSettings,
 ) -> list[TrainedLayer]:
@@ -156,7 +169,32 @@ def _layers(
     together, n = " + ".join(network.layers), settings.n_trainings
     named = {f"{together} ({v + 1})": (v,) for v in range(n)} if settings.apart else {together: tuple(range(n))}
     return [
-        TrainedLayer(encoder, network.shown, network.card.weights, f"{encoder}: {name}", steps, place, members)  # type: ignore[arg-type]
+        TrainedLayer(encoder, network.shown, network.card.weights, f"{encoder}: {name}", steps, place, members)
         for name, members in named.items()
     ]
 
+
+def training_cost(plan: Plan, n_train: int, voxels: Mapping[Pair, int], rate: float) -> Cost:
+    """Estimate the seconds of all trainings, one after the other, on a core of ``rate`` operations a second, or a GPU.
+
+    Counted are the products of the readout, three times a network's forward pass, and what starting a step takes.
+    """
+    config, total = plan.config, Cost()
+    on_gpu = plan.extract_on != "cpu"
+    parts = len(parts_left_out(plan.n_folds, nested=config.folds.nested, inner=config.folds.inner))
+    partitions = config.folds.repeats * (1 + (config.shuffles if config.control != "none" else 0))
+    for encoder, network in product(config.learned, plan.networks):
+        settings, tuned = learned_settings(config, encoder), get_encoder(encoder).reads == FRAMES
+        source = source_of(network, (), settings.side)
+        for q in [sum(voxels.values())] if not tuned else list(voxels.values()):
+            readout = 6.0 * sum(c * h * w for c, h, w in source.shapes) * q
+            each = readout / (_GPU_RATE if on_gpu else rate) + tuned * (_GPU_PICTURE if on_gpu else _CPU_PICTURE)
+            epochs = settings.seeds * sum(
+                one.epochs * (2 if isinstance(one, FinetunedSettings) and one.release == "half" else 1)
+                for one in settings.trainings()
+            )
+            seconds = epochs * (n_train * each + n_train / settings.batch * (_GPU_STEP if on_gpu else _CPU_STEP))
+            numbers = sum(c * h * w for c, h, w in source.shapes)
+            memory = 2.0 * numbers * n_train + 16.0 * q * sum(c + h * w for c, h, w in source.shapes)
+            total += Cost(seconds=seconds * parts * partitions, memory=memory)
+    return total

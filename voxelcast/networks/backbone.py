@@ -33,11 +33,13 @@ class TrainableBackbone(nn.Module):
         shapes = {seen.name: seen.shape for seen in network.layer_traces()}
         self._pooled: list[bool] = []
         for k, layer in enumerate(self._layers):
-            pooled = side is not None and len(shapes[layer]) == 3
+            pooled = side is not None and len(shapes[layer]) == 3 and shapes[layer][1:] != (side, side)
             self._pooled.append(pooled)
             for name, size in zip(("rows", "columns"), shapes[layer][1:], strict=False) if pooled else ():
                 matrix = torch.tensor(averaging(size, side or size), dtype=torch.float32)
                 self.register_buffer(f"{name}{k}", matrix, persistent=False)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (self._card.mean, self._card.std))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -56,13 +58,14 @@ class TrainableBackbone(nn.Module):
         found: dict[str, torch.Tensor] = {}
 
         def keep(layer: str, values: torch.Tensor) -> None:
-            found[layer] = values
+            found[layer] = values.clone()  # a later operation may overwrite it
 
         with read_layers(self.module, self._layers, keep, self._calls, self._view):
             self.module(inputs)
         maps = []
         for k, layer in enumerate(self._layers):
-            values = found[layer] if self._clips else found[layer].unflatten(0, (n, n_times))
+            values = found[layer]
+            values = values if self._clips else values.reshape(n, n_times, *values.shape[1:])
             values = as_maps(values.float())
             if self._pooled[k]:
                 values = self.get_buffer(f"rows{k}") @ values @ self.get_buffer(f"columns{k}").T

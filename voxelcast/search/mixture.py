@@ -182,11 +182,12 @@ def inner_influence(
     -------
     inner : ndarray of shape (n_train, n_folds) or None
         Sum over voxels of influence and prediction, of each j; 0 in a stimulus's own fold. None where an encoder's fit
-        is a search against the clock, or a training.
+        is a search against the clock, or a training, and where outer folds have few inner ones.
     """
     data, folds = trainings.data, [outer for outer in weights if outer is not None]
     used = {index for outer in folds for index in members[outer]}
-    if any(m.encoder.uses_automl or m.encoder.reads != "features" for outer in folds for some in members[outer].values() for m in some):
+    encoders = [m.encoder for outer in folds for some in members[outer].values() for m in some]
+    if data.inner or any(encoder.uses_automl or encoder.reads != "features" for encoder in encoders):
         return None
     inner = np.zeros((data.n_train, data.n_folds))
     for outer in folds:

@@ -227,23 +227,19 @@ def _compared(
     record, trainings, Y = searched.record, searched.trainings, searched.trainings.data.Y
     folds = [outer for outer in outers if outer is not None]
 
-    def score(weights: Mapping[int | None, FloatArray]) -> float:
-        members = {outer: members_in_use(record, outer, w) for outer, w in weights.items()}
-        predictions = nested_predictions(trainings, members, weights)
-        return float(
-            np.nanmean(cross_validated_r(Y, predictions, judged.fold_ids, own_baseline=judged.own_baseline))
-        )
+    def score(
+        members: Mapping[int | None, Mapping[int, Sequence[Member]]], w: Mapping[int | None, FloatArray]
+    ) -> float:
+        predictions = nested_predictions(trainings, members, w)
+        r = cross_validated_r(Y, predictions, judged.fold_ids, own_baseline=judged.own_baseline)
+        return float(np.nanmean(r))
 
     for name, method, top in RULES:
         rule = replace(ensemble, method=method, top=top, experts=(), atlases=())
         weights = mixture_weights(record, trainings, rule, outers)
-        nested = score({fold: weights[fold] for fold in folds})
-        members = members_in_use(record, None, weights[None])
-        claimed = nested_predictions(
-            trainings, dict.fromkeys(folds, members), dict.fromkeys(folds, weights[None])
-        )
-        r = cross_validated_r(Y, claimed, judged.fold_ids, own_baseline=judged.own_baseline)
-        yield RuleScore(name, float(np.nanmean(r)), nested)
+        members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
+        claimed = score(dict.fromkeys(folds, members[None]), dict.fromkeys(folds, weights[None]))
+        yield RuleScore(name, claimed, score({j: members[j] for j in folds}, {j: weights[j] for j in folds}))
 
 
 def _checked(

@@ -14,7 +14,7 @@ from voxelcast.scoring.correlation import Metric
 
 JOINING = ("stacking", "average", "mean", "softmax")
 """Ensembles that take a model on all layers joined as one layer more."""
-RULES: tuple[tuple[str, str, int], ...] = (
+RULES: tuple[tuple[str, Literal["average", "softmax", "stacking", "mean"], int], ...] = (
     ("best on validation", "average", 1),
     ("mean of the 5 best", "average", 5),
     ("softmax", "softmax", 1),

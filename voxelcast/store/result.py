@@ -22,7 +22,6 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ShapeError, StoreError
 from voxelcast.store.atomic import open_new
 

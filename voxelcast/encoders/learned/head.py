@@ -5,8 +5,8 @@
     prediction_v = b_v + sum_l s_vl sum_p a_vlp sum_c w_vlc F_lcp
 
 F are the maps of layer l, every channel standardised (batch normalisation without gain and shift); a_vl is a
-distribution over places p: a softmax, or the four places around a learned point by bilinear weights; w are free; s is 1,
-or a softmax over the L layers times L. Maps with time are weighed by a softmax over steps first.
+distribution over places p: a softmax, or the four places around a learned point by bilinear weights; w are free; s is
+1, or a softmax over the L layers times L. Maps with time are weighed by a softmax over steps first.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Head(nn.Module):
             Factors of the channels of each stimulus, (n, c): 0 for those left out.
         """
         shares = functional.softmax(self.layers, dim=1) * self.layers.shape[1]
-        total = self.bias
+        total: torch.Tensor = self.bias
         for k, values in enumerate(maps):
             if values.ndim == 5:
                 time = functional.softmax(self.times[k], dim=0).to(values.dtype)

@@ -31,4 +31,5 @@ def add_lora(module: nn.Module, rank: int) -> None:
     for part in list(module.modules()):
         pointwise = isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and part.groups == 1
         if pointwise or type(part) is nn.Linear:
+            assert isinstance(part.weight, torch.Tensor)
             register_parametrization(part, "weight", LowRank(part.weight, rank))

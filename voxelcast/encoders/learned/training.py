@@ -1,8 +1,8 @@
 """How readouts and networks are trained: several at a time, resumed after a kill, on a GPU from recorded steps.
 
 AdamW with a one-cycle schedule: the rate rises from 1/25 to its top in the first 30 % of the steps and falls to 4e-6 of
-it, both as cosines [1]_. All chance of an epoch (order, channels left out, shifts) is drawn on the CPU from the seed and
-the epoch's number, so that a training that goes on after a kill has the same bits on the same device.
+it, both as cosines [1]_. All chance of an epoch (order, channels left out, shifts) is drawn on the CPU from the seed
+and the epoch's number, so that a training that goes on after a kill has the same bits on the same device.
 
 References
 ----------
@@ -187,7 +187,7 @@ class Student:
         self.scores: list[float] = []
         self._states: list[tuple[float, State]] = []
         self._cuda = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if self._cuda else None
+        self._stream = torch.cuda.Stream(device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._tops = self._groups()
         self._first = {name: values.clone() for name, values in self._model_state().items()} if half else {}
@@ -264,7 +264,7 @@ class Student:
             drawn["shifts"] = np.broadcast_to(shifts, (steps, size, 2))
             drawn["light"] = rng.normal(0.0, self._tuned.light, (steps, size, 2))
         for name in [name for name in buffers if name in drawn]:
-            buffers[name].copy_(torch.from_numpy(np.ascontiguousarray(drawn[name])))
+            buffers[name].copy_(torch.from_numpy(np.array(drawn[name], order="C")))
         self._rates = drawn["rates"]
         buffers["k"].zero_()
         if self._stream is not None:
@@ -533,9 +533,9 @@ class Mapped:
         wanted = rows.cpu().numpy()
         shard = np.searchsorted(self.starts, wanted, side="right") - 1
         return [
-            torch.from_numpy(np.stack([layer[s][row - self.starts[s]] for s, row in zip(shard, wanted, strict=True)])).to(
-                self.device
-            )
+            torch.from_numpy(
+                np.stack([layer[s][row - self.starts[s]] for s, row in zip(shard, wanted, strict=True)])
+            ).to(self.device)
             for layer in self.layers
         ]
 

@@ -19,6 +19,7 @@ from voxelcast.features.delays import delay
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
+from voxelcast.search.training import is_inner
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId
 
@@ -26,11 +27,14 @@ Excluded = tuple[tuple[int, ...], ...]
 """The sets of folds that are left out of a fit."""
 
 
-def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> Excluded:
-    """List the sets of folds that are left out of a fit: none, each one, and each two for nested cross-validation."""
+def excluded_folds(n_folds: int, *, nested: bool, refit: bool, inner: int | None = None) -> Excluded:
+    """List the sets of folds that are left out of a fit: none, each one, and each two for nested cross-validation.
+
+    ``inner``: see `voxelcast.search.settings.FoldSettings`.
+    """
     if not refit:
         return ((),)
-    pairs = combinations(range(n_folds), 2) if nested else ()
+    pairs = [pair for pair in combinations(range(n_folds), 2) if is_inner(*pair, n_folds, inner)] if nested else ()
     return ((), *((fold,) for fold in range(n_folds)), *pairs)
 
 

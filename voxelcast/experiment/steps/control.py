@@ -18,9 +18,10 @@ from voxelcast.store.result import ResultWriter
 def shuffled_order(exchange: Exchange, seed: int, shuffle: int) -> IntArray | None:
     """Return which stimulus's response each stimulus is given in a shuffle; None where nothing can change places."""
     try:
-        return permutation_orders(exchange, 2, derive_seed(seed, "control", shuffle))[1]
+        order: IntArray = permutation_orders(exchange, 2, derive_seed(seed, "control", shuffle))[1]
     except DataError:
         return None
+    return order
 
 
 @dataclass(frozen=True, eq=False)

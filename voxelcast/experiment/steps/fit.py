@@ -17,8 +17,8 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
-from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.experiment.steps.responses import PairJob, mean_responses, spread, valid_responses
+from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
 from voxelcast.scoring.exchangeability import dependence_warnings, sketch

@@ -1,10 +1,10 @@
-"""The steps that train encoders: frames for networks to be trained on, and one training for each set of folds left out."""
+"""The steps that train encoders: frames that networks are trained on, and a training for each set of folds left out."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +13,8 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import DataError, OptionError
-from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT
-from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettings
+from voxelcast.encoders.learned.settings import ReadoutSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.extract import Readable, feature_name, network_of
@@ -141,14 +140,19 @@ class TrainJob(Job):
     @property
     def name(self) -> str:
         """Encoder, network, subject and ROI, and the folds left out."""
-        what = "_".join(self.pairs[0]) if len(self.pairs) == 1 else "all"
+        what = self.trained_on.replace(" ", "_")
         without = "-".join(["without", *map(str, self.excluded)]) if self.excluded else "all-folds"
         return f"{self.encoder}-{self.source.shown.replace('/', '-')}-{what}-{without}"
+
+    @property
+    def trained_on(self) -> str:
+        """Subject and ROI, or all together."""
+        return " ".join(self.pairs[0]) if len(self.pairs) == 1 else "all"
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write for each pair k and variant v what the training left.
 
-        ``predictions/K_V`` (n_train + n_test, n_valid_voxels), ``model/K_V/...`` all arrays of the model, ``losses`` and
+        ``predictions/K_V`` (n_train + n_test, n_valid_voxels), ``model/K_V/...`` arrays of the model, ``losses`` and
         ``scores`` (n_trainings, n_epochs) with NaN at their ends, and ``pictures/K_V_L`` (n_valid_voxels, h, w) where
         voxels read in layer L.
         """
@@ -165,7 +169,9 @@ class TrainJob(Job):
         maps = _stimuli(context.store.root, self.source, n, self.encoder == "finetuned", str(device))
         backbone = self._backbone(device) if self.encoder == "finetuned" else None
         shapes, n_times = self._sizes(maps, backbone)
-        lesson = Lesson(maps, HeadSize(shapes, n_times, Y.shape[1]), rows, Y[rows], device, self._weights(context), backbone)
+        lesson = Lesson(
+            maps, HeadSize(shapes, n_times, Y.shape[1]), rows, Y[rows], device, self._weights(context), backbone
+        )
         checkpoint = context.scratch / "checkpoint.pt"
         trained = train(lesson, same_for_all(self.settings, self.seed), checkpoint)
         stops = np.cumsum([0, *(values.shape[1] for values in read)])
@@ -183,6 +189,8 @@ class TrainJob(Job):
         writer.json("facts", {"n_features": n_features, "n_components": int(stops[-1]), "explained_variance": None})
         writer.array("losses", _filled([one.losses for one in trained]))
         writer.array("scores", _filled([one.scores for one in trained]))
+        if context.progress is not None:
+            context.progress.advance(len(trained))
         shutil.rmtree(context.scratch, ignore_errors=True)
 
     def _backbone(self, device: torch.device) -> Callable[[], Any]:
@@ -325,4 +333,3 @@ class TrainedSpace:
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return predictions, ndarray of shape (n_train + n_test, q)."""
         return self.read(excluded)
-
