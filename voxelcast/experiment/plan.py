@@ -24,6 +24,7 @@ from voxelcast.experiment.steps.compress import (
     Excluded,
     FoldedLayers,
     JoinJob,
+    compressed,
     excluded_folds,
 )
 from voxelcast.experiment.steps.control import ControlJob, shuffled_order
@@ -418,7 +419,7 @@ class Plan:
             FoldedGroups(
                 folded.fold_ids,
                 tuple(
-                    LayerGroup(name, tuple(one for one in folded.layers if (one.network, one.layer) in members))
+                    LayerGroup(name, tuple(one for one in compressed(folded) if (one.network, one.layer) in members))
                     for name, members in self.layer_groups.items()
                 ),
             )

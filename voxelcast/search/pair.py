@@ -24,6 +24,7 @@ from voxelcast.search.folds import check_folds
 from voxelcast.search.joined import JOINED
 from voxelcast.search.joint import JointSearch
 from voxelcast.search.mixture import (
+    Outer,
     final_parts,
     inner_influence,
     members_in_use,
@@ -227,9 +228,7 @@ def _compared(
     record, trainings, Y = searched.record, searched.trainings, searched.trainings.data.Y
     folds = [outer for outer in outers if outer is not None]
 
-    def score(
-        members: Mapping[int | None, Mapping[int, Sequence[Member]]], w: Mapping[int | None, FloatArray]
-    ) -> float:
+    def score(members: Mapping[Outer, Mapping[int, Sequence[Member]]], w: Mapping[Outer, FloatArray]) -> float:
         predictions = nested_predictions(trainings, members, w)
         r = cross_validated_r(Y, predictions, judged.fold_ids, own_baseline=judged.own_baseline)
         return float(np.nanmean(r))

@@ -174,7 +174,9 @@ class Student:
         self._y_scale[self._y_scale == 0] = 1.0
         self._targets = torch.tensor((lesson.Y - self._y_mean) / self._y_scale, dtype=torch.float32, device=device)
         self._rows = torch.as_tensor(lesson.rows, device=device)
-        weights = np.ones(lesson.size.n_voxels) if lesson.weights is None else lesson.weights / lesson.weights.mean()
+        weights = np.ones(lesson.size.n_voxels)
+        if settings.loss == "noise_weighted" and lesson.weights is not None:
+            weights = lesson.weights / lesson.weights.mean()
         self._weights = torch.tensor(weights, dtype=torch.float32, device=device)
         self._batch = min(settings.batch, len(self._kept))
         self.n_steps = len(self._kept) // self._batch
@@ -369,9 +371,10 @@ class Student:
     def _loss(self, predicted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if self.settings.loss == "pearson":
             p, t = (values - values.mean(0) for values in (predicted, targets))
-            r = (p * t).sum(0) / (p.norm(dim=0) * t.norm(dim=0)).clamp(min=1e-6)
-            return (1 - r).mean()
-        return ((predicted - targets).square() * self._weights).mean()
+            r: torch.Tensor = (p * t).sum(0) / (p.norm(dim=0) * t.norm(dim=0)).clamp(min=1e-6)
+            return 1 - r.mean()
+        loss: torch.Tensor = ((predicted - targets).square() * self._weights).mean()
+        return loss
 
     def end(self, epoch: int) -> None:
         """Judge, and keep what an average needs."""

@@ -141,6 +141,11 @@ class FoldedLayers:
     layers: tuple[CompressedLayer | TrainedLayer, ...]
 
 
+def compressed(folded: FoldedLayers) -> tuple[CompressedLayer, ...]:
+    """Return the layers of a partition that are compressed features, and not predictions."""
+    return tuple(layer for layer in folded.layers if isinstance(layer, CompressedLayer))
+
+
 @dataclass(frozen=True, eq=False)
 class JoinJob(Job):
     """Join the compressed features of all layers."""
