@@ -74,6 +74,9 @@ class ReadoutSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "variants", tuple(self.variants))
+        release = getattr(self, "release", 0)
+        if isinstance(release, str) and release != "half":
+            raise OptionError(f"release must be a number of epochs, or half; got {release!r}")
         self.trainings()
 
     @property
