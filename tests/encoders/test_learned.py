@@ -43,11 +43,9 @@ class Small(nn.Module):
         return [list(self.parameters())]
 
 
-def pictures(n: int, n_times: int = 1, seed: int = 0) -> torch.Tensor:
-    rng = np.random.default_rng(seed)
-    coarse = torch.tensor(rng.random((n * n_times, 3, 6, 6)), dtype=torch.float32)
-    fine = nn.functional.interpolate(coarse, size=(12, 12), mode="bilinear")
-    return (fine.permute(0, 2, 3, 1) * 255).byte().view(n, n_times, 12, 12, 3)
+def pictures(n: int, n_times: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (n, n_times, 12, 12, 3), generator=generator, dtype=torch.uint8)
 
 
 def planted_places(q: int, side: int, seed: int = 1) -> np.ndarray:
@@ -59,32 +57,32 @@ def planted_places(q: int, side: int, seed: int = 1) -> np.ndarray:
     return np.asarray(places / places.sum(axis=(1, 2), keepdims=True))
 
 
-def planted(clips: bool) -> tuple[Lesson, np.ndarray, torch.device]:
+def planted(clips: bool) -> tuple[Lesson, np.ndarray]:
     """Give responses planted on a network whose weights were moved, and the network as it was to learn them with."""
     torch.manual_seed(0)
     network, truth = Small(clips), Small(clips)
     truth.load_state_dict(network.state_dict())
     with torch.no_grad():
         for parameter in truth.parameters():
-            parameter += 1.0 * parameter.std() * torch.randn_like(parameter)
-        frames = pictures(700, 3 if clips else 1)
+            parameter += 0.5 * parameter.std() * torch.randn_like(parameter)
+        frames = pictures(800, 2 if clips else 1)
         maps = truth(frames.float())[0].double().numpy()
     maps = maps.mean(axis=1) if clips else maps
     maps = (maps - maps.mean(axis=(0, 2, 3), keepdims=True)) / maps.std(axis=(0, 2, 3), keepdims=True)
     weights = np.random.default_rng(2).standard_normal((Q, 8))
     Y = np.einsum("nchw,qhw,qc->nq", maps, planted_places(Q, SIDE), weights)
-    size = HeadSize(((8, SIDE, SIDE),), (3 if clips else 0,), Q)
+    size = HeadSize(((8, SIDE, SIDE),), (2 if clips else 0,), Q)
 
     def backbone() -> nn.Module:
         copy = Small(clips)
         copy.load_state_dict(network.state_dict())
         return copy
 
-    return Lesson(Resident((frames,)), size, np.arange(500), Y[:500], CPU, backbone=backbone), Y, CPU
+    return Lesson(Resident((frames,)), size, np.arange(600), Y[:600], CPU, backbone=backbone), Y
 
 
 def held_out_r(trained: Trained, Y: np.ndarray) -> float:
-    return float(pearson_r(Y[500:], trained.predictions[500:]).mean())
+    return float(pearson_r(Y[-200:], trained.predictions[-200:]).mean())
 
 
 def maps_lesson(n: int = 500, noise: float = 0.3) -> tuple[Lesson, np.ndarray, np.ndarray]:
@@ -134,20 +132,19 @@ def test_layers_and_times_are_selected() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("clips", [False, True])
 def test_fine_tuning_recovers_a_network_whose_weights_were_moved(clips: bool) -> None:
-    lesson, Y, _ = planted(clips)
-    common = {"epochs": 60, "shift": 0, "channel_dropout": 0.0, "decay": 0.0, "rate": 1e-2, "bfloat16": False}
-    frozen = FinetunedSettings(**common, release=60)  # type: ignore[arg-type]
-    tuned = FinetunedSettings(**common, release=5, backbone_rate=1e-2)  # type: ignore[arg-type]
+    lesson, Y = planted(clips)
+    frozen = FinetunedSettings(epochs=30, shift=0, channel_dropout=0.0, decay=0.0, rate=1e-2, release=30)
+    tuned = replace(frozen, release=3, backbone_rate=1e-2)
     before, after = (held_out_r(one, Y) for one in train(lesson, [(frozen, 0), (tuned, 0)]))
-    assert before < 0.95
+    assert before < 0.7
     assert after - before >= 0.8 * (1 - before)
 
 
 @pytest.mark.slow
 def test_noise_is_not_predicted() -> None:
-    lesson, Y, _ = planted(clips=False)
+    lesson, Y = planted(clips=False)
     noise = np.random.default_rng(3).standard_normal(Y.shape)
-    (trained,) = train(replace(lesson, Y=noise[:500]), [(FinetunedSettings(epochs=20, release=5, shift=1), 0)])
+    (trained,) = train(replace(lesson, Y=noise[:600]), [(FinetunedSettings(epochs=20, release=5, shift=1), 0)])
     assert abs(held_out_r(trained, noise)) < 0.06  # its standard error is .02
 
 
@@ -157,7 +154,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 ) -> None:
     monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
     if kind == "half":
-        lesson, _, _ = planted(clips=False)
+        lesson, _ = planted(clips=False)
         lesson = replace(lesson, rows=np.arange(64), Y=lesson.Y[:64])
         settings: ReadoutSettings = FinetunedSettings(epochs=3, release="half", lora=2, light=0.1, shift=2)
     else:
