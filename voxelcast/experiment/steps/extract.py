@@ -29,7 +29,10 @@ SHARD = 32  # stimuli per step: a kill loses at most this much extraction per wo
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network that was loaded once: settings, the seed of random weights, card, layers, their depths and shapes."""
+    """A network that was loaded once: settings, the seed of random weights, card, layers, their depths and shapes.
+
+    ``trainable``: whether it is a torch module.
+    """
 
     settings: NetworkSettings
     seed: int
@@ -37,6 +40,7 @@ class LoadedNetwork:
     layers: tuple[str, ...]
     depths: Mapping[str, float]
     shapes: Mapping[str, tuple[int, ...]]
+    trainable: bool
 
     @property
     def shown(self) -> str:
@@ -50,7 +54,8 @@ def load(settings: NetworkSettings, seed: int, device: str) -> LoadedNetwork:
     for layer in network.layers:
         check_file_name(layer, "layer")
     shapes = {seen.name: seen.shape for seen in network.layer_traces() if seen.name in network.layers}
-    return LoadedNetwork(settings, seed, network.card, network.layers, network.depths(), shapes)
+    trainable = hasattr(network, "module")
+    return LoadedNetwork(settings, seed, network.card, network.layers, network.depths(), shapes, trainable)
 
 
 @dataclass(frozen=True)
