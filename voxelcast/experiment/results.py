@@ -34,6 +34,7 @@ from voxelcast.results.write import (
     EXAMPLE_FILE,
     JACKKNIFE_FILE,
     PARTITION_FILE,
+    PLACES_FILE,
     VOXEL_FILE,
     WEIGHT_FILE,
     pair_file,
@@ -190,7 +191,7 @@ def _write_partition(finished: Finished, output: Path) -> None:
 
 
 def _write_trainings(finished: Finished, output: Path) -> None:
-    """Write learning curves and what rules of combining claim, where encoders are trained and rules are compared."""
+    """Write learning curves, where voxels read, and what rules claim, where there are any."""
     rules = [
         {"subject": pair[0], "roi": pair[1], **rule}
         for pair, step in finished.fits.items()
@@ -198,12 +199,15 @@ def _write_trainings(finished: Finished, output: Path) -> None:
     ]
     if rules:
         write_table(output, RULES, rules)
-    curves = []
+    curves, places = [], dict[Pair, dict[str, FloatArray]]()
     for step in finished.steps:
         job = step.job
         if not isinstance(job, TrainJob) or job.order is not None or len(job.excluded) > 1:
             continue
         result = finished.read(step)
+        if not job.excluded:
+            for k, pair in enumerate(job.pairs):
+                places.setdefault(pair, {}).update(_places(result, job, k))
         named = {"encoder": job.encoder, "network": job.source.shown, "trained_on": job.trained_on}
         named["left_out"] = str(job.excluded[0] + 1) if job.excluded else "none"
         both = zip(result.array("losses"), result.array("scores"), strict=True)
@@ -215,6 +219,25 @@ def _write_trainings(finished: Finished, output: Path) -> None:
         ]
     if curves:
         write_table(output, TRAINING, curves)
+    for pair, maps in places.items():
+        if pair not in finished.fits:
+            continue
+        valid = finished.read(finished.responses[pair]).array("valid")
+        full = {name: np.full((len(valid), *values.shape[1:]), np.nan, np.float32) for name, values in maps.items()}
+        for name, values in maps.items():
+            full[name][valid] = values
+        save_arrays(pair_file(output, PLACES_FILE, pair), full)
+
+
+def _places(result: StepResult, job: TrainJob, place: int) -> dict[str, FloatArray]:
+    """Return where the voxels of a pair read in each layer, mean over variants and seeds."""
+    n = len(result.array("losses"))
+    return {
+        f"{job.encoder} {job.source.shown.replace('/', '-')} {layer}": np.mean(
+            [result.array(f"pictures/{place}_{v}_{k}") for v in range(n)], axis=0
+        )
+        for k, layer in enumerate(job.source.layers)
+    }
 
 
 def _write_exclusions(finished: Finished, output: Path) -> None:
