@@ -37,10 +37,9 @@ def _curves(name: Any, table: Any) -> Panel:
         values = curve.droplevel("variant")
         axes.plot(values.index, values.to_numpy(), color=PALETTE[k % len(PALETTE)], label=str(variant))
     axes.set(xlabel="epoch", ylabel="loss")
-    last = table[table["epoch"] == table["epoch"].max()]["loss"]
-    said = (
-        f"{table['variant'].nunique()} variants, {table['epoch'].max()} epochs; {number(float(last.mean()))} at the end"
-    )
+    n_epochs = int(table["epoch"].max())
+    last = number(float(table[table["epoch"] == n_epochs]["loss"].mean()))
+    said = f"{table['variant'].nunique()} variants, {n_epochs} epochs; {last} at the end"
     return inline(figure, title, f"Learning curves of {title}: {said}.")
 
 
