@@ -212,7 +212,18 @@ def _chosen(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 SECTIONS = (
-    *("automl", "readout", "finetuned", "search", "selection", "ensemble", "share", "folds", "interval", "significance"),
+    *(
+        "automl",
+        "readout",
+        "finetuned",
+        "search",
+        "selection",
+        "ensemble",
+        "share",
+        "folds",
+        "interval",
+        "significance",
+    ),
     *("variance_partitioning", "compute"),
 )
 
