@@ -47,6 +47,19 @@ def pls(n_stimuli: int, n_features: int, n_voxels: int, **options: Any) -> None:
 
 
 @benchmark.command()
+@_DEVICE
+@click.option("--videos", "n_videos", default=1000, show_default=True)
+@click.option("--voxels", "n_voxels", default=29_623, show_default=True, help="Nine ROIs of ten subjects have 29,623.")
+@click.option("--epochs", default=45, show_default=True)
+@click.option("--trainings", type=int, help="So many of the 11 trainings of 10 folds; default: all.")
+def readout(device: str, trainings: int | None, **sizes: Any) -> None:
+    """Time readouts of ResNet-50's maps for all ROIs at once, and the forward and backward pass alone."""
+    from benchmarks.readout import ReadoutTrack, benchmark_readout
+
+    _say(benchmark_readout(ReadoutTrack(**sizes), device, trainings).lines())
+
+
+@benchmark.command()
 @click.option("--encoders", type=names, help="Separated by commas; default: all that scikit-learn has too.")
 @click.option("--trials", default=25, show_default=True)
 def encoders(encoders: tuple[str, ...] | None, trials: int) -> None:

@@ -18,6 +18,7 @@ from benchmarks.mini_track import MiniTrack, benchmark_mini_track, search_one, s
 from benchmarks.permutation import benchmark_permutation
 from benchmarks.pls import benchmark_pls
 from benchmarks.reading import Reading, benchmark_reading
+from benchmarks.readout import ReadoutTrack, benchmark_readout
 from benchmarks.simulation import PairSize, TrackSize, simulate_features, simulate_responses
 from benchmarks.whole_brain import benchmark_whole_brain
 from voxelcast.core.errors import OptionError, UnknownNameError
@@ -193,3 +194,12 @@ def test_reading_has_both_sides(plain: Literal["nibabel", "stream"]) -> None:
     assert result.ratio(2) == result.ours[2].cpu / result.plain.cpu
     assert result.lines()[0].startswith("20 volumes of 9 x 8 x 7 int16")
     assert [line.split(":")[0] for line in result.lines()[2:]] == ["1 ROI of 5 voxels", "2 ROI of 5 voxels"]
+
+
+def test_readouts_train_as_often_as_there_are_folds() -> None:
+    found = benchmark_readout(ReadoutTrack(40, 5, 3, 2, ((4, 3, 3),)))
+    assert len(found.seconds) == 4
+    assert found.n_steps == 2
+    assert found.limit > 0
+    assert "4 trainings measured" in found.lines()[2]
+    assert len(benchmark_readout(ReadoutTrack(40, 5, 3, 1, ((4, 3, 3),)), trainings=1).seconds) == 1

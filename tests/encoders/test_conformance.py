@@ -20,6 +20,7 @@ QUICK: dict[str, Params] = {
     "mlp": {"layers": 1, "width": 16, "learning_rate": 1e-2, "dropout": 0.1, "weight_decay": 0.1},
     "boosted_trees": {"learning_rate": 0.3, "max_leaf_nodes": 4, "min_samples_leaf": 2, "l2": 0.1},
 }
+TRAINED = ("finetuned", "readout")
 AUTOML = [name for name in list_encoders() if ENCODERS.get(name).uses_automl]
 LINEAR = [name for name in list_encoders() if issubclass(ENCODERS.get(name), LinearEncoder)]
 
@@ -29,7 +30,7 @@ class TestOurs(EncoderSuite):
 
     names = tuple(name for name in list_encoders() if name not in AUTOML)
     params = QUICK
-    random = approximate = tuple(QUICK)
+    random = approximate = (*QUICK, *TRAINED)
     not_least_squares = ("cca", "cca_2021", "pls_canonical", "pls_canonical_2021")
     start_from_a_voxel = ("pls_2021", "pls_canonical_2021")
 

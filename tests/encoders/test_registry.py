@@ -10,7 +10,7 @@ from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 
 def test_lists_and_makes_encoders() -> None:
     assert list_encoders() == tuple(sorted(ENCODERS))
-    assert len(list_encoders()) == 21
+    assert len(list_encoders()) == 23
     assert {"cca", "elastic_net", "lasso", "mlp", "ols", "omp", "pls", "pls_canonical", "ridge"} < set(list_encoders())
     assert list_encoders("kernel_*") == ("kernel_ridge_linear", "kernel_ridge_polynomial", "kernel_ridge_rbf")
     assert list_encoders("x*") == ()

@@ -25,7 +25,7 @@ from voxelcast.experiment.steps.extract import ExtractJob
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.store.steps import StepStore
 
-STAGES = ("responses", "extract", "compress", "join", "trunk", "fit", "control", "partition")
+STAGES = ("responses", "extract", "compress", "join", "trunk", "train", "fit", "control", "partition")
 NETS = """
 from torch import nn
 
@@ -57,6 +57,8 @@ HEARD: dict[str, Any] = PLAIN | {
 BAYES: dict[str, Any] = {"search": {"method": "bayes"}}
 DEEP: dict[str, Any] = {"trunks": {"a": {"kind": "mlp", "shared_head": True}}}
 LONG: dict[str, Any] = {"trunks": {"a": {"kind": "temporal"}}}
+TRAINED: dict[str, Any] = PLAIN | {"encoders": ["ridge", "readout"]}
+TUNED: dict[str, Any] = OWN | PLAIN | {"encoders": ["ridge", "finetuned"]}
 AUTOML: dict[str, Any] = {"search": {"method": "random"}, "encoders": ["flaml"]}
 PATHS_AND_CHOICES = {
     "root": "files count by their content",
@@ -86,6 +88,8 @@ WITHOUT_EFFECT = {
     "compute.workers": "where work runs",
     "compute.gpus": "where work runs",
     "models": "whose models are saved beside the results",
+    "readout.graphs": "how a GPU is told what to do",
+    "finetuned.graphs": "how a GPU is told what to do",
 }
 ADDING_STEPS = {"control", "shuffles"}
 """Settings that count by the steps that they add, and change none."""
@@ -136,6 +140,27 @@ CHANGES: dict[str, Change] = {
     "encoders": Change(["pls"], FIT),
     "automl.seconds": Change(61.0, FIT, AUTOML),
     "automl.memory_mb": Change(4000, FIT, AUTOML),
+    **{
+        f"{encoder}.{name}": Change(value, ("train", "fit"), needs)
+        for encoder, needs in (("readout", TRAINED), ("finetuned", TUNED))
+        for name, value in {
+            **{"places": "point", "select_layers": True, "time": "learned", "side": 2, "epochs": 3, "batch": 4},
+            **{"rate": 0.1, "places_rate": 2.0, "decay": 0.2, "channel_dropout": 0.3, "loss": "pearson"},
+            **{"average": "tail", "patience": 3, "seeds": 2, "variants": [{"epochs": 4}]},
+        }.items()
+    },
+    "readout.apart": Change(True, FIT, TRAINED | {"readout": {"seeds": 2}}),
+    "finetuned.apart": Change(True, FIT, TUNED),
+    **{
+        f"finetuned.{name}": Change(value, ("train", "fit"), TUNED)
+        for name, value in {
+            **{"release": "half", "backbone_rate": 1e-3, "layer_decay": 0.5, "lora": 2, "shift": 3},
+            **{"shift_per": "batch", "light": 0.1, "bfloat16": False},
+        }.items()
+    },
+    "ensemble.temperature": Change(0.2, FIT),
+    "ensemble.compare": Change(True, FIT),
+    "folds.inner": Change(2, ("compress", "join", "fit"), {"variance_partitioning": {"groups": {}}}),
     "search.method": Change("grid", FIT),
     "search.sampler": Change("gp", FIT, BAYES),
     "search.trials": Change(7, FIT, BAYES),
@@ -308,15 +333,21 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
                 writer.json("facts", {"training": step.step_id.key})
     given = plan.training_responses(responses)
     trunks, training = plan.trunk_steps(given, readable, by_subject, extracted)
-    fits = plan.fit_steps(given, readable, by_subject, trunks)
+    sources = plan.source_steps()
+    trainings = plan.trainings(sources, responses, readable)
+    fits = plan.fit_steps(given, readable, plan.searched(by_subject, trunks, trainings))
+    shuffles = range(1, config.shuffles + 1) if config.control != "none" else ()
+    shuffled = [plan.trainings(sources, responses, readable, number) for number in shuffles]
+    of_shuffles = [plan.searched(by_subject, trunks, found) for found in shuffled]
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
         "extract": [step for of_network in extracted.values() for step in of_network.steps],
         "compress": [step for _, steps in folded for step in steps],
         "join": joins,
         "trunk": training,
+        "train": trainings.steps,
         "fit": list(fits.values()),
-        "control": [step for steps in plan.control_steps(fits).values() for step in steps],
+        "control": [step for steps in plan.control_steps(fits, of_shuffles).values() for step in steps],
         "partition": list(plan.partition_steps(given, readable, by_subject).values()),
     }
     return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}

@@ -51,6 +51,11 @@ def _energy(*layers: str, **more: Any) -> list[dict[str, Any]]:
     return [{"name": "voxelcast/motion_energy", "layers": list(layers), "input_size": 64, **more}]
 
 
+def _small(*layers: str) -> list[dict[str, Any]]:
+    normal = {"input_size": 24, "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}
+    return [{"name": "module:golden_networks:Still", "layers": list(layers), "version": "1", **normal}]
+
+
 def _settings(dataset: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
     base: dict[str, Any] = {
         "dataset": dict(dataset),
@@ -604,6 +609,44 @@ EXPERIMENTS: dict[str, Golden] = {
             folds={"n": 3, "nested": False},
         ),
         ("images",),
+        tolerance=FLOAT32,
+    ),
+    # Encoders that are trained, on a network of one's own.
+    "readouts": Golden(
+        _settings(
+            CAT | {"rois": ["V4"]},
+            networks=_small("conv"),
+            encoders=["ridge", "readout"],
+            readout={
+                **{"places": "point", "select_layers": True, "time": "learned", "side": 2, "epochs": 3, "batch": 3},
+                **{"rate": 0.01, "places_rate": 5.0, "decay": 0.2, "channel_dropout": 0.2, "loss": "noise_weighted"},
+                **{"average": "soup", "patience": 2, "seeds": 2, "variants": [{"epochs": 2}, {}], "apart": True},
+            },
+            folds={"n": 4, "inner": 2},
+            ensemble={"method": "softmax", "temperature": 0.2, "compare": True},
+            significance={"permutations": 0},
+        ),
+        ("images", "clips"),
+        tolerance=FLOAT32,
+    ),
+    "finetuned": Golden(
+        _settings(
+            IMAGES,
+            networks=_small("conv", "act"),
+            encoders=["finetuned"],
+            readout={"loss": "pearson", "average": "tail"},
+            finetuned={
+                **{"places": "point", "select_layers": True, "time": "learned", "side": 2, "epochs": 3, "batch": 3},
+                **{"rate": 0.01, "places_rate": 5.0, "decay": 0.2, "channel_dropout": 0.2, "loss": "pearson"},
+                **{"average": "tail", "patience": 2, "seeds": 2, "variants": [{"shift": 2}], "apart": True},
+                **{"release": "half", "backbone_rate": 1e-3, "layer_decay": 0.5, "lora": 2, "shift": 1},
+                **{"shift_per": "batch", "light": 0.1, "bfloat16": False},
+            },
+            folds={"n": 3, "inner": 0},
+            ensemble={"method": "mean"},
+            significance={"permutations": 0},
+        ),
+        ("images", "clips"),
         tolerance=FLOAT32,
     ),
     "torch_networks": Golden(

@@ -37,6 +37,8 @@ NOT_SET = {
     "models": "changes no number; what is saved is tested in tests/models",
     "compute.device": "changes no result, and there is one device here",
     "compute.gpus": "changes no result, and there are none here",
+    "readout.graphs": "changes no result, and there is no GPU here",
+    "finetuned.graphs": "changes no result, and there is no GPU here",
     **dict.fromkeys(
         (
             *(f"dataset.algonauts{year}.folds" for year in (2021, 2023, 2025)),
@@ -67,6 +69,8 @@ OPTIONS_NOT_SET = {
     ("dataset.algonauts2025.held_out", "ood"): "the miniature has no movies out of distribution",
     **{("delays", name): "of one stream in series_streams" for name in ("double_gamma", "double_gamma+derivative")},
     ("models", "none"): "changes no number",
+    ("finetuned.average", "soup"): "as of readout",
+    ("finetuned.loss", "noise_weighted"): "as of readout",
     ("compress.method", "umap"): "compiles for most of a minute; its components are tested in tests/features",
 }
 ENCODERS_NOT_SET = {
@@ -162,8 +166,8 @@ def test_what_is_recorded_is_small() -> None:
 
 def test_only_what_torch_computes_in_single_precision_may_differ_by_more_than_rounding() -> None:
     loose = {name for name, golden in EXPERIMENTS.items() if golden.tolerance > DUAL}
-    networks = {"autoencoder", "bfloat16", "mlp", "noisy_network", "tensor_float32", "torch_networks"}
-    assert loose == networks | {"trunks", "trunks_over_time"}
+    networks = {"autoencoder", "bfloat16", "finetuned", "mlp", "noisy_network", "readouts", "tensor_float32"}
+    assert loose == networks | {"torch_networks", "trunks", "trunks_over_time"}
 
 
 def _changed(record: Record, file: str, before: str, now: str) -> Record:
@@ -226,7 +230,18 @@ def _chosen(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 SECTIONS = (
-    *("automl", "search", "selection", "ensemble", "share", "folds", "interval", "significance"),
+    *(
+        "automl",
+        "readout",
+        "finetuned",
+        "search",
+        "selection",
+        "ensemble",
+        "share",
+        "folds",
+        "interval",
+        "significance",
+    ),
     *("variance_partitioning", "compute"),
 )
 

@@ -129,7 +129,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
     if allowed := _literals(hint):
         check_option(name, value, allowed)
     for bound, limit in _bounds(hint):
-        if not _INSIDE[bound](value, limit):
+        if isinstance(value, int | float | np.number) and not _INSIDE[bound](value, limit):
             raise OptionError(f"{name} must be {bound} {limit}; got {value!r}")
 
 

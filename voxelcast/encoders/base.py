@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -111,6 +111,8 @@ class Encoder(ABC):
     """
 
     name: ClassVar[str]
+    reads: ClassVar[Literal["features", "maps", "pixels"]] = "features"
+    """Compressed features, or what it is trained on in steps of its own: layers' maps, or frames and the network."""
     uses_automl: ClassVar[bool] = False
     """Whether every fit is a search against the clock, which two runs need not end alike."""
     unsaved: ClassVar[str] = "its models have no form in voxelcast.encoders.saved"

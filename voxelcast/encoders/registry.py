@@ -12,7 +12,7 @@ from voxelcast.encoders.params import AutoMLSettings, ProblemSize
 
 _MODULES = (
     *("automl", "autosklearn", "boosted_trees", "canonical", "elastic_net", "kernel_ridge", "mlp", "omp", "pls"),
-    "ridge",
+    *("learned.encoders", "ridge"),
 )
 ENCODERS: Registry[type[Encoder]] = Registry(
     "encoder", "voxelcast.encoders", [f"voxelcast.encoders.{name}" for name in _MODULES]

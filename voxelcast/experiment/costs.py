@@ -36,6 +36,7 @@ from voxelcast.experiment.plan import (
     KEEP,
     READ,
     SHUFFLE,
+    TRAIN,
     TRAIN_TRUNKS,
     WHOLE_BRAIN,
     Plan,
@@ -50,6 +51,7 @@ from voxelcast.experiment.steps.extract import (
     pool_index,
     stimuli_for,
 )
+from voxelcast.experiment.trainings import training_cost
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
@@ -75,6 +77,7 @@ _PARTS = {
     COMPRESS: "compression",
     JOIN: "compression",
     TRAIN_TRUNKS: "training trunks",
+    TRAIN: "training",
     FIT: "fitting",
     SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
@@ -125,6 +128,7 @@ class Estimate:
     disk_bytes: int
     worker_bytes: int
     warnings: tuple[str, ...] = ()
+    gpu_seconds: float = 0.0
 
     def lines(self) -> list[str]:
         """Say it in plain lines."""
@@ -144,6 +148,7 @@ class Estimate:
             f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
             f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
             f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            *([f"training: about {self.gpu_seconds / 3600:.2f} hours of one GPU"] if self.gpu_seconds else []),
             *self.data,
             *(f"warning: {warning}" for warning in self.warnings),
         ]
@@ -159,7 +164,8 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     n_test = len(plan.dataset.test_stimuli)
     n, rate = n_train + n_test, _flops_per_second()
     extracted = plan.extract_steps()
-    networks = [*_tables(plan), *(one for network in plan.networks for one in _look(plan, network, extracted))]
+    looked_at = plan.networks if plan.plain else ()
+    networks = [*_tables(plan), *(one for network in looked_at for one in _look(plan, network, extracted))]
     for one in networks:
         _check_features(plan.compression_of(one.shown), one, n, n_train)
     sizes = [size for one in networks for size in one.features.values()]
@@ -179,10 +185,12 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         operations, memory = 2.0 * n * n * sum(kept) + 10.0 * n_train**3, 8.0 * (4 * n * n + 3 * n * max(kept))
         costs[JOIN] = Cost(operations, memory=memory, disk=8.0 * n * rank) * (partitions * fits)
         kept = [*kept, rank]
-    features = tuple(k * plan.most_delays for k in kept)
+    features = tuple(k * plan.most_delays for k in kept or [max(voxels.values())])
     if config.trunks:
         costs[TRAIN_TRUNKS] = _trunk_cost(plan, networks, voxels) * partitions
         features = (*features, *(min(trunk.width, sum(kept)) for trunk in config.trunks.values()))
+    if config.learned:
+        costs[TRAIN] = training_cost(plan, n_train, voxels, rate)
     costs[FIT] = _total(
         FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
         for pair in voxels
@@ -202,6 +210,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         FIT: pairs,
         SHUFFLE: workers,
         DIVIDE: workers,
+        TRAIN: workers if plan.extract_on == "cpu" else 1,
     }  # extraction's seconds have all cores
     left = [EXTRACT, JOIN, TRAIN_TRUNKS, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
@@ -215,6 +224,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
         warnings=(*plan.warnings, *warnings),
+        gpu_seconds=costs[TRAIN].seconds if TRAIN in costs and plan.extract_on != "cpu" else 0.0,
     )
 
 

@@ -253,6 +253,8 @@ def _mixture_note(config: ExperimentSettings) -> str:
         "none": "",
         "stacking": "; layers were combined by stacking",
         "average": f"; the {config.ensemble.top} best layers were averaged",
+        "mean": "; all layers were averaged, as stated beforehand",
+        "softmax": "; layers weigh exp(score / temperature)",
         "banded_ridge": "; layers were combined by banded ridge regression",
         "experts": f"; the models of {', '.join(config.ensemble.experts)} were stacked with the other ROIs' own",
         "atlases": f"; each cluster of voxels has its best layer, averaged over {len(config.ensemble.atlases)} atlases",

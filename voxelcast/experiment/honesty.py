@@ -6,7 +6,7 @@ import numpy as np
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.steps.compress import layer_keys, scores_name
+from voxelcast.experiment.steps.compress import compressed, layer_keys, scores_name
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.models.honesty import heaviest_part, make_extras, novelty_of
@@ -31,15 +31,17 @@ def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None
     cards = fit.json("parts")
     heaviest = heaviest_part([float(model[f"{k}.weights"].sum()) for k in range(len(cards))])
     folded = job.partitions[0]
-    keys = layer_keys(folded.layers)
-    layer = next(one for one in folded.layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"])
-    compressed, n_train = finished.plan.store.read(layer.step), len(folded.fold_ids)
+    layers = compressed(folded)
+    keys = layer_keys(layers)
+    layer = next(one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"])
+    stored = finished.plan.store.read(layer.step)
+    rows = np.flatnonzero(finished.plan.of_all_rows(folded.fold_ids, finished.readable) >= 0)
 
     def components(left_out: tuple[int, ...]) -> FloatArray:
         """Return those fitted without some folds, or without as many of them as the run needed."""
         left_out = left_out if layer.fitted_in_folds else ()
-        while scores_name(left_out) not in compressed:
+        while scores_name(left_out) not in stored:
             left_out = left_out[:-1]
-        return np.asarray(compressed.array(scores_name(left_out))[:n_train])
+        return np.asarray(stored.array(scores_name(left_out))[rows])
 
     return novelty_of(components, folded.fold_ids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,15 @@ from voxelcast.experiment.steps.compress import (
     Excluded,
     FoldedLayers,
     JoinJob,
+    compressed,
     excluded_folds,
     layer_keys,
 )
-from voxelcast.experiment.steps.control import ControlJob
+from voxelcast.experiment.steps.control import ControlJob, shuffled_order
 from voxelcast.experiment.steps.extract import (
     Extracted,
     ExtractJob,
+    LoadedNetwork,
     OwnFeaturesJob,
     OwnSources,
     Readable,
@@ -52,7 +55,9 @@ from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.predict import HeldOutStimuli, PairToPredict, PredictJob, Projected, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
+from voxelcast.experiment.steps.train import FramesJob, TrainedLayer
 from voxelcast.experiment.steps.trunk import TrunkJob, TrunkLayer, folds_name
+from voxelcast.experiment.trainings import NO_TRAININGS, Trainings, Wanted, source_steps, train_steps
 from voxelcast.features.delays import Delayed, Delays, delays_of
 from voxelcast.features.hrf import bases
 from voxelcast.features.own import Timeline
@@ -76,8 +81,11 @@ WHOLE_BRAIN = 10_000
 """Voxels: a subject x ROI of more is a whole brain, which ``models: roi`` does not save."""
 Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
+SearchedPartitions = Mapping[Pair, tuple[FoldedLayers, ...]]
+"""All layers that a search sees, for each partition into folds, by subject and ROI."""
 Trunks = Mapping[Pair, Sequence[Sequence[TrunkLayer]]]
 """The outputs of trunks for each partition into folds, by subject and ROI."""
+TRAIN = "train encoders"
 JOIN, FIT, DIVIDE = "join layers", "fit encoding models", "divide variance"
 TRAIN_TRUNKS = "train trunks"
 SHUFFLE = "fit shuffled responses"
@@ -139,6 +147,9 @@ class Plan:
         self._check_delays()
         self.layer_groups = self._layer_groups()
         self.streams = self._streams()
+        self.plain = set(config.encoders) != set(config.learned)
+        """Whether any encoder reads compressed features."""
+        self._check_learned()
         n_layers = len(self.feature_names)
         n_layers += len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:
@@ -216,7 +227,8 @@ class Plan:
     def excluded_folds(self, n_folds: int, *, refit: bool | None = None) -> Excluded:
         """List the sets of folds without which the compression is fitted; ``refit``: whether it is fitted in folds."""
         refit = self.config.compressed_in_folds if refit is None else refit
-        return excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit)
+        inner = None if self.config.variance_partitioning.groups else self.config.folds.inner
+        return excluded_folds(n_folds, nested=self.config.folds.nested, refit=refit, inner=inner)
 
     def _check_components(self, fold_ids: IntArray) -> None:
         """Raise an error if a training part has too few stimuli for the components, whatever their values are."""
@@ -265,6 +277,20 @@ class Plan:
             )
         if self.config.search.joint and len(self._all_delays()) > 1:
             raise OptionError("search.joint needs the same delays for all features; set them, or joint=false")
+
+    def _check_learned(self) -> None:
+        """Raise OptionError where trained encoders do not go with the networks, folds or other settings."""
+        config = self.config
+        if config.learned and config.folds.inner is not None and config.folds.inner >= self.n_folds:
+            raise OptionError(f"folds.inner must be below the {self.n_folds} folds; got {config.folds.inner}; lower it")
+        fixed = [network.shown for network in self.networks if not network.trainable]
+        if "finetuned" in config.encoders and fixed:
+            raise OptionError(f"encoders: finetuned needs networks of torch, and {fixed[0]} is none; take readout")
+        if not self.plain and (self.feature_names or self.layer_groups or config.ensemble.joined or config.trunks):
+            raise OptionError(
+                f"encoders: {', '.join(config.learned)} read no compressed features; add ridge, or leave out features, "
+                "variance_partitioning, trunks and ensemble.joined"
+            )
 
     def _layer_groups(self) -> dict[str, tuple[Layer, ...]]:
         """Find the layers of the groups between which variance is divided; empty where there are none."""
@@ -379,7 +405,7 @@ class Plan:
 
         found = {TABLES: of_parts(tables)} if config.tables else {}
         found |= {OWN: of_parts(own)} if self.own_features else {}
-        for network in self.networks:
+        for network in self.networks if self.plain else ():
             how = network, config.extraction, self.extract_on
 
             def layers(stimuli: tuple[Stimulus, ...], known: Shards, first: int, how: Any = how) -> list[Step]:
@@ -387,6 +413,38 @@ class Plan:
 
             found[network.shown] = of_parts(layers)
         return found
+
+    def source_steps(self) -> dict[str, dict[str, tuple[LoadedNetwork, list[Step]]]]:
+        """Make the steps that give trained encoders what they read, by what that is and the network's shown name."""
+        found: dict[str, dict[str, tuple[LoadedNetwork, list[Step]]]] = {}
+        for network in self.networks if self.config.learned else ():
+            for kind, steps in source_steps(self.config, network, self.stimuli, self.extract_on).items():
+                found.setdefault(kind, {})[network.shown] = (network, steps)
+        return found
+
+    def trainings(
+        self,
+        sources: Mapping[str, Mapping[str, tuple[LoadedNetwork, list[Step]]]],
+        responses: Mapping[Pair, Step],
+        readable: Readable,
+        shuffle: int = 0,
+    ) -> Trainings:
+        """Make the steps that train encoders, for each partition into folds; ``shuffle``: to shuffled responses."""
+        steps: list[Step] = []
+        layers: dict[tuple[Pair, int], tuple[TrainedLayer, ...]] = {}
+        for table, repeat in product(self.fold_tables, range(self.config.folds.repeats)):
+            of_table = {pair: step for pair, step in responses.items() if table in ("", pair[0])}
+            fold_ids, order = self.folds(readable.train_ids, repeat, table), None
+            if shuffle:
+                first = self.folds(readable.train_ids, 0, table)
+                order = shuffled_order(Exchange(first, readable.groups, False), self.config.seed, shuffle)
+                if order is None:
+                    continue
+            wanted = Wanted(of_table, fold_ids, order)
+            made, found = train_steps(self.config, sources, readable, wanted, self.extract_on)
+            steps += made
+            layers |= {(pair, repeat): some for pair, some in found.items()}
+        return Trainings(tuple({step.step_id: step for step in steps}.values()), layers)
 
     def readable(self, extracted: Mapping[str, Extracted]) -> Readable:
         """Say which stimuli the finished extraction steps could read.
@@ -402,7 +460,7 @@ class Plan:
             wanted = [
                 i
                 for step in of_network.steps
-                if isinstance(step.job, ExtractJob | TableJob | OwnFeaturesJob)
+                if isinstance(step.job, ExtractJob | TableJob | OwnFeaturesJob | FramesJob)
                 for i in step.job.ids
             ]
             check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in found], "the stimuli", wanted)
@@ -464,8 +522,8 @@ class Plan:
         fold_ids = self.folds(readable.train_ids, repeat, subject)
         fitted_for = fold_ids if refit else self.folds(readable.train_ids)
         excluded = self.excluded_folds(int(fitted_for.max()) + 1)
-        fitted_for = self._of_all_rows(fitted_for, readable)
-        kept = self._readable_ids(self._compressed(next(iter(extracted.values()))))
+        fitted_for = self.of_all_rows(fitted_for, readable)
+        kept = self._readable_ids(self._compressed(next(iter(extracted.values())))) if extracted else []
         wanted = (*readable.train_ids, *(readable.test_ids if config.unsaved else ()))
         delayed = {delays: self._delayed(delays, kept, wanted) for delays in self._all_delays()}
         sources = [
@@ -476,7 +534,7 @@ class Plan:
         ]
         sources += [(shown, "none", table, "") for shown, table in self.feature_names]  # they were never pooled
         layers, steps = [], []
-        for shown, weights, layer, pool in sources:
+        for shown, weights, layer, pool in sources if self.plain else ():
             index = pool_index(pool, config.pools) if pool else None
             named = "" if index is None else pool
             shards = tuple(step.step_id for step in self._compressed(extracted[shown]))
@@ -486,7 +544,7 @@ class Plan:
             layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit, moments))
         return FoldedLayers(fold_ids, tuple(layers)), steps
 
-    def _of_all_rows(self, fold_ids: IntArray, readable: Readable) -> IntArray:
+    def of_all_rows(self, fold_ids: IntArray, readable: Readable) -> IntArray:
         """Give the folds of all readable training stimuli: -1 for those between two segments."""
         fold_of = dict(zip(readable.train_ids, fold_ids.tolist(), strict=True))
         ids = [i for i in self.dataset.stimulus_ids("train") if i not in readable.broken]
@@ -583,7 +641,9 @@ class Plan:
         read = FoldedLayers(
             folded.fold_ids,
             tuple(
-                replace(one, delayed=None) for one in folded.layers if (one.network, one.layer) in self.streams[label]
+                replace(one, delayed=None)
+                for one in compressed(folded)
+                if (one.network, one.layer) in self.streams[label]
             ),
         )
         device = "cpu" if trunk.kind == "linear" else self.extract_on
@@ -599,8 +659,7 @@ class Plan:
         self,
         responses: Mapping[Pair, TrainingResponses],
         readable: Readable,
-        partitions: Partitions,
-        trunks: Trunks | None = None,
+        partitions: SearchedPartitions,
     ) -> dict[Pair, Step]:
         """Make the steps that search, evaluate and refit the models, by subject and ROI.
 
@@ -617,7 +676,7 @@ class Plan:
                     experts=tuple((other[1], responses[other]) for other in self.experts(pair)),
                     atlases=tuple(read_atlas(name, pair) for name in config.ensemble.atlases if isinstance(name, str)),
                     stimuli=readable if config.unsaved else readable.fitted,
-                    partitions=tuple(add_trunks(partitions[pair[0]], (trunks or {}).get(pair))),
+                    partitions=tuple(partitions[pair]),
                     encoders=config.encoders,
                     automl=config.automl if uses_automl else None,  # it changes nothing where it is not used
                     settings=config.settings_of(pair[1]),
@@ -643,8 +702,9 @@ class Plan:
 
         ``compressions`` are the steps of the layers, ``join`` that of the last one, which joins the others.
         """
-        keys = layer_keys(folded.layers)
-        key_of = [keys[layer.network, layer.layer, layer.pool] for layer in folded.layers]
+        everything = compressed(folded)
+        keys = layer_keys(everything)
+        key_of = [keys[layer.network, layer.layer, layer.pool] for layer in everything]
         joins = join is not None and key_of[-1] in weighed
         wanted, kept = (set(key_of) if joins else set(weighed)), dict[KeptLayer, Step]()
         n_train = len(folded.fold_ids)
@@ -663,12 +723,12 @@ class Plan:
             )
             step = Step(AxesJob(layers))
             for number, (k, one) in enumerate(zip(group, layers, strict=True)):
-                feature, named = feature_name(one.layer, one.pool_index), folded.layers[k]
+                feature, named = feature_name(one.layer, one.pool_index), everything[k]
                 of_layer = key_of[k], named.network, named.layer, named.pool, feature
                 kept[KeptLayer(*of_layer, step.step_id, number)] = step
         if joins and join is not None:
-            step = Step(JoinedAxesJob(folded.layers[:-1], join.step_id, n_train))
-            last = folded.layers[-1]
+            step = Step(JoinedAxesJob(everything[:-1], join.step_id, n_train))
+            last = everything[-1]
             of_layer = key_of[-1], last.network, last.layer, "", ""
             kept[KeptLayer(*of_layer, step.step_id, 0, tuple(key_of[:-1]))] = step
         return kept
@@ -776,15 +836,33 @@ class Plan:
             found.append(Together(tuple(one for _, one in own), np.array([position[i] for i in wanted]), delayed))
         return tuple(found)
 
-    def control_steps(self, fits: Mapping[Pair, Step]) -> dict[Pair, list[Step]]:
-        """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set."""
+    def searched(
+        self, partitions: Partitions, trunks: Trunks | None = None, trainings: Trainings = NO_TRAININGS
+    ) -> SearchedPartitions:
+        """Return the layers that each pair searches: those compressed, the outputs of trunks, and trained encoders."""
+        return {
+            pair: trainings.added(pair, add_trunks(partitions[pair[0]], (trunks or {}).get(pair)))
+            for pair in self.pairs
+            if pair[0] in partitions
+        }
+
+    def control_steps(
+        self, fits: Mapping[Pair, Step], shuffled: Sequence[SearchedPartitions]
+    ) -> dict[Pair, list[Step]]:
+        """Make the steps that fit models to shuffled responses, by subject and ROI; none unless ``control`` is set.
+
+        ``shuffled`` has what is searched for each shuffle, with encoders that were trained on its responses.
+        """
         if self.config.control == "none":
             return {}
         settings = {
             pair: {each.name: getattr(step.job, each.name) for each in fields(FitJob)} for pair, step in fits.items()
         }
         return {
-            pair: [Step(ControlJob(**given, shuffle=number)) for number in range(1, self.config.shuffles + 1)]
+            pair: [
+                Step(ControlJob(**given | {"partitions": found[pair]}, shuffle=number))
+                for number, found in enumerate(shuffled, start=1)
+            ]
             for pair, given in settings.items()
         }
 
@@ -807,7 +885,7 @@ class Plan:
             FoldedGroups(
                 folded.fold_ids,
                 tuple(
-                    LayerGroup(name, tuple(one for one in folded.layers if (one.network, one.layer) in members))
+                    LayerGroup(name, tuple(one for one in compressed(folded) if (one.network, one.layer) in members))
                     for name, members in self.layer_groups.items()
                 ),
             )

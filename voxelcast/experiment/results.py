@@ -14,6 +14,7 @@ from voxelcast.core.errors import DataError, VoxelcastError
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.models import remove_models
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.steps.train import TrainJob
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import (
@@ -21,8 +22,10 @@ from voxelcast.results.schema import (
     EXCLUSIONS,
     GROUPS,
     LAYERS,
+    RULES,
     SCORES,
     SEARCH,
+    TRAINING,
     VARIANCE_PARTITIONING,
     WEIGHTS,
     Pair,
@@ -32,6 +35,7 @@ from voxelcast.results.write import (
     EXAMPLE_FILE,
     JACKKNIFE_FILE,
     PARTITION_FILE,
+    PLACES_FILE,
     VOXEL_FILE,
     WEIGHT_FILE,
     pair_file,
@@ -44,6 +48,7 @@ from voxelcast.results.write import (
 from voxelcast.scoring.ceiling import mean_noise_ceiling_r, normalised_mean
 from voxelcast.store.atomic import save_array, save_arrays, write_json
 from voxelcast.store.provenance import collect_provenance
+from voxelcast.store.result import StepResult
 
 QUANTILES: Final = (1.0, 0.75, 0.5)
 """The voxels of the examples: that with the best score, the one at the upper quartile, and the median one."""
@@ -81,6 +86,7 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     )
     write_table(output, LAYERS, layers, pools=pools)
     _write_exclusions(finished, output)
+    _write_trainings(finished, output)
     if finished.controls:
         write_table(output, CONTROL, finished.control_rows())
     notes = finished.notes()
@@ -190,6 +196,56 @@ def _write_partition(finished: Finished, output: Path) -> None:
         groups += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("groups")]
     write_table(output, VARIANCE_PARTITIONING, rows)
     write_table(output, GROUPS, groups)
+
+
+def _write_trainings(finished: Finished, output: Path) -> None:
+    """Write learning curves, where voxels read, and what rules claim, where there are any."""
+    rules = [
+        {"subject": pair[0], "roi": pair[1], **rule}
+        for pair, step in finished.fits.items()
+        for rule in finished.read(step).json("scores")["rules"]
+    ]
+    if rules:
+        write_table(output, RULES, rules)
+    curves, places = [], dict[Pair, dict[str, FloatArray]]()
+    for step in finished.steps:
+        job = step.job
+        if not isinstance(job, TrainJob) or job.order is not None or len(job.excluded) > 1:
+            continue
+        result = finished.read(step)
+        if not job.excluded:
+            for k, pair in enumerate(job.pairs):
+                places.setdefault(pair, {}).update(_places(result, job, k))
+        named = {"encoder": job.encoder, "network": job.source.shown, "trained_on": job.trained_on}
+        named["left_out"] = str(job.excluded[0] + 1) if job.excluded else "none"
+        both = zip(result.array("losses"), result.array("scores"), strict=True)
+        curves += [
+            named | {"variant": v, "epoch": e, "loss": float(loss), "score": _none_if_nan(score)}
+            for v, pair_of in enumerate(both, start=1)
+            for e, (loss, score) in enumerate(zip(*pair_of, strict=True), start=1)
+            if np.isfinite(loss)
+        ]
+    if curves:
+        write_table(output, TRAINING, curves)
+    for pair, maps in places.items():
+        if pair not in finished.fits:
+            continue
+        valid = finished.read(finished.responses[pair]).array("valid")
+        full = {name: np.full((len(valid), *values.shape[1:]), np.nan, np.float32) for name, values in maps.items()}
+        for name, values in maps.items():
+            full[name][valid] = values
+        save_arrays(pair_file(output, PLACES_FILE, pair), full)
+
+
+def _places(result: StepResult, job: TrainJob, place: int) -> dict[str, FloatArray]:
+    """Return where the voxels of a pair read in each layer, mean over variants and seeds."""
+    n = len(result.array("losses"))
+    return {
+        f"{job.encoder} {job.source.shown.replace('/', '-')} {layer}": np.mean(
+            [result.array(f"pictures/{place}_{v}_{k}") for v in range(n)], axis=0
+        )
+        for k, layer in enumerate(job.source.layers)
+    }
 
 
 def _write_exclusions(finished: Finished, output: Path) -> None:

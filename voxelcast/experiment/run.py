@@ -33,10 +33,10 @@ from voxelcast.experiment.plan import (
     PROJECT,
     READ,
     SHUFFLE,
+    TRAIN,
     TRAIN_TRUNKS,
     Plan,
     add_joined,
-    add_trunks,
 )
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
@@ -152,9 +152,15 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
         prepared.all_done()
     ran = prepared.n_run
     extracted = plan.extract_steps()
-    shards = [step for of_network in extracted.values() for step in of_network.steps]
+    sources = plan.source_steps()
+    shown = {
+        f"{kind} of {name}": Extracted(tuple(steps), (), (), ())
+        for kind, some in sources.items()
+        for name, (_, steps) in some.items()
+    }
+    shards = [step for of_network in (extracted | shown).values() for step in of_network.steps]
     ran += runner.run(EXTRACT, shards, "stimulus")
-    readable = plan.readable(extracted)
+    readable = plan.readable(extracted | shown)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
     repeats = range(plan.config.folds.repeats)
@@ -167,7 +173,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     compressions = list(
         {step.step_id: step for found in folded.values() for _, steps in found for step in steps}.values()
     )
-    ran += runner.run(COMPRESS, compressions)
+    ran += runner.run(COMPRESS, compressions) if compressions else 0
     joins = []
     if plan.config.ensemble.joined:
         joined = {table: [(layers, plan.join_step(layers)) for layers in found] for table, found in tables.items()}
@@ -180,7 +186,10 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     given = plan.training_responses(read)
     trunks, training = plan.trunk_steps(given, readable, partitions, extracted)
     ran += runner.run(TRAIN_TRUNKS, training) if training else 0
-    fits = plan.fit_steps(given, readable, partitions, trunks)
+    trainings = plan.trainings(sources, read, readable)
+    ran += runner.run(TRAIN, trainings.steps, "training") if trainings.steps else 0
+    searched = plan.searched(partitions, trunks, trainings)
+    fits = plan.fit_steps(given, readable, searched)
     fitted = runner.attempt(FIT, list(fits.values()))
     first = plan.fold_tables[0]
     folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
@@ -194,18 +203,21 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     missing = find_missing(plan, responses, fits, predicts, failures)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
     predicts = {pair: step for pair, step in predicts.items() if pair in fits}
-    controls = plan.control_steps(fits)
+    shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
+    retrained = [plan.trainings(sources, read, readable, number) for number in shuffles]
+    trained = [step for found in retrained for step in found.steps]
+    ran += runner.run(TRAIN, trained, "training") if trained else 0
+    controls = plan.control_steps(fits, [plan.searched(partitions, trunks, found) for found in retrained])
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*read.values(), *shards, *compressions, *joins, *training, *fits.values()]
+    steps = [*read.values(), *shards, *compressions, *joins, *training, *trainings.steps, *trained, *fits.values()]
     steps += [*dict.fromkeys(kept.values()), *projections, *predictions]
     steps += [*shuffled, *divisions.values()]
-    shown = next(iter(fits), plan.pairs[0])
-    layers = add_trunks(partitions[shown[0]], trunks.get(shown))[0]
+    layers = searched[next(iter(fits), plan.pairs[0])][0]
     models = fits, predicts, kept
     finished = Finished(plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps)
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run

@@ -19,9 +19,10 @@ from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.registry import AnyDatasetSettings
 from voxelcast.datasets.settings import Listed
+from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettings
 from voxelcast.encoders.learned.trunk_settings import TRUNK, TrunkSettings
 from voxelcast.encoders.params import AutoMLSettings
-from voxelcast.encoders.registry import ENCODERS, check_exact, list_encoders
+from voxelcast.encoders.registry import ENCODERS, check_exact, get_encoder, list_encoders
 from voxelcast.experiment.own_features import OwnSource
 from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.delays import Delays
@@ -94,6 +95,8 @@ class ExperimentSettings(SettingsFile):
     compress: CompressionSettings = CompressionSettings()
     encoders: Annotated[Listed, Field(min_length=1)] = ("pls", "ridge")
     automl: AutoMLSettings = AutoMLSettings()
+    readout: ReadoutSettings = ReadoutSettings()
+    finetuned: FinetunedSettings = FinetunedSettings()
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
     ensemble: EnsembleSettings = EnsembleSettings()
@@ -157,7 +160,8 @@ class ExperimentSettings(SettingsFile):
             self.extraction  # noqa: B018  (its settings must be known)
         except UnknownNameError as error:
             raise ValueError(str(error)) from error
-        check_exact(self.encoders, self.search.method)
+        check_exact([name for name in self.encoders if name not in self.learned], self.search.method)
+        self._check_learned()
         self.pair_settings  # noqa: B018  (its settings must go together)
         if self.share.components and self.ensemble.method == "banded_ridge":
             raise ValueError(
@@ -171,6 +175,35 @@ class ExperimentSettings(SettingsFile):
         if self.control != "none" and not self.folds.nested:
             raise ValueError("control=shuffle compares nested scores; set folds.nested=true, or control=none")
         return self
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The encoders that are trained in steps of their own."""
+        return tuple(name for name in self.encoders if get_encoder(name).reads != "features")
+
+    def _check_learned(self) -> None:
+        """Raise ValueError where settings do not go with encoders that are trained in steps."""
+        ensemble, inner = self.ensemble, self.folds.inner
+        if inner == 0 and (ensemble.method != "mean" or ensemble.compare):
+            raise ValueError(
+                f"folds.inner: 0 leaves nothing to choose by: it goes with ensemble.method mean and without compare; "
+                f"got {ensemble.method}; take 2"
+            )
+        if ensemble.compare and not self.folds.nested:
+            raise ValueError("ensemble.compare needs nested folds; set folds.nested=true")
+        if not self.learned:
+            return
+        if not self.networks:
+            raise ValueError(f"encoders: {self.learned[0]} reads a network's layers; name a network, or take it out")
+        others = [
+            ("delays", bool(self.delays)),
+            ("share.components", self.share.components > 0),
+            (f"ensemble.method {ensemble.method}", ensemble.method in ("experts", "atlases", "banded_ridge")),
+            ("search.joint", self.search.joint),
+        ]
+        for name, asked in others:
+            if asked:
+                raise ValueError(f"encoders: {self.learned[0]} does not go with {name}; take one of them out")
 
     @model_validator(mode="after")
     def _labels_differ(self) -> ExperimentSettings:
@@ -217,7 +250,7 @@ class ExperimentSettings(SettingsFile):
     @property
     def pair_settings(self) -> PairSettings:
         """What is done with one subject x ROI."""
-        return PairSettings(self.search, self.selection, self.ensemble, self.folds.nested, self.seed)
+        return PairSettings(self.search, self.selection, self.ensemble, self.folds.nested, self.seed, self.folds.inner)
 
     def settings_of(self, roi: str) -> PairSettings:
         """Return what is done with an ROI: one that is an expert for others is fitted by itself."""

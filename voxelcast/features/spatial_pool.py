@@ -77,13 +77,13 @@ def pool_spatially(chunk: Any, spatial_pool: str) -> Any:
 
 
 def _pool_grid(chunk: Any, cells: int) -> Any:
-    rows, columns = (_averaging(size, cells) for size in chunk.shape[2:])
+    rows, columns = (averaging(size, cells) for size in chunk.shape[2:])
     if isinstance(chunk, np.ndarray):
         return rows.astype(chunk.dtype) @ chunk @ columns.astype(chunk.dtype).T
     return chunk.new_tensor(rows) @ chunk @ chunk.new_tensor(columns).T
 
 
-def _averaging(n_pixels: int, n_cells: int) -> FloatArray:
+def averaging(n_pixels: int, n_cells: int) -> FloatArray:
     """Give the matrix (n_cells, n_pixels) that averages the pixels of each cell."""
     matrix = np.zeros((n_cells, n_pixels))
     for cell in range(n_cells):

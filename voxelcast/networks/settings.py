@@ -156,12 +156,15 @@ class ExtractionSettings:
         see `voxelcast.features.spatial_pool`.
     on_broken : {"stop", "skip"}
         Raise at the first stimulus that cannot be read, or leave such stimuli out.
+    stored : {"float32", "float16"}
+        How features lie on disk.
     """
 
     sampling: FrameSampling = FrameSampling(every=1)
     pools: Names = ("mean",)
     spatial_pool: str = "none"
     on_broken: Literal["stop", "skip"] = "stop"
+    stored: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pools", check_pools(several_names(self.pools)))
@@ -174,6 +177,7 @@ class ExtractionSettings:
             "pools": [pool_key(pool) for pool in self.pools],
             "spatial_pool": self.spatial_pool,
             "on_broken": self.on_broken,
+            **({} if self.stored == "float32" else {"stored": self.stored}),
         }
 
 

@@ -45,6 +45,7 @@ from voxelcast.report.summary import (
     roi_rows,
     strip_axis,
 )
+from voxelcast.report.training_panels import training
 from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, group_rows, part_rows
 from voxelcast.results.read import Results, read_results
 from voxelcast.results.schema import Pair
@@ -171,6 +172,7 @@ def _figures(results: Results, depth: Depth) -> dict[str, Any]:
             "examples": example_panels(results, rois),
             "brain_maps": [picture(path, f"Brain map: {path.stem.replace('_', ' ')}.") for path in results.brain_maps],
             "partition": _partition(results, rois),
+            "training": training(results),
             "n_without_figures": len(results.rois) - len(rois),
         }
 

@@ -13,7 +13,7 @@ import pandas as pd
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.results.schema import TABLES, Pair, pair_name
-from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, VOXEL_FILE, pair_file
+from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, PLACES_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.readers.arrays import read_npz
 from voxelcast.store.readers.guard import read_text, reading
 from voxelcast.store.readers.plain import read_json, read_yaml
@@ -49,10 +49,10 @@ class Results:
         Sentences that the reader must know.
     weights : DataFrame
         The rows of weights.csv that speak of the final models; empty where there is no such file.
-    partition : DataFrame
-        Rows of variance_partitioning.csv; empty where there is no such file.
-    groups : DataFrame
-        Rows of groups.csv; likewise.
+    partition, groups, training, rules : DataFrame
+        Rows of variance_partitioning.csv, groups.csv, training.csv and rules.csv; empty where there is no such file.
+    places : mapping of (subject, roi) to mapping of str to ndarray of shape (n_voxels, height, width)
+        Where voxels read, by encoder, network and layer, of encoders that are trained.
     examples : mapping of (subject, roi) to mapping of str to ndarray
         ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
     jackknife : mapping of (subject, roi) to mapping of str to ndarray
@@ -75,6 +75,9 @@ class Results:
     weights: pd.DataFrame
     partition: pd.DataFrame
     groups: pd.DataFrame
+    training: pd.DataFrame
+    rules: pd.DataFrame
+    places: Mapping[Pair, Mapping[str, FloatArray]]
     examples: Mapping[Pair, Mapping[str, FloatArray]]
     jackknife: Mapping[Pair, Mapping[str, Any]]
     brain_maps: tuple[Path, ...]
@@ -167,6 +170,9 @@ def read_overview(output: Path) -> Results:
         weights=_no_rows("weights.csv"),
         partition=_no_rows("variance_partitioning.csv"),
         groups=_no_rows("groups.csv"),
+        training=_no_rows("training.csv"),
+        rules=_no_rows("rules.csv"),
+        places={},
         examples={},
         jackknife={},
         brain_maps=(),
@@ -210,6 +216,9 @@ def read_results(output: Path | str) -> Results:
         weights=weights[weights["fold"] == "all"],
         partition=_read_table(output / "variance_partitioning.csv", needed=False),
         groups=_read_table(output / "groups.csv", needed=False),
+        training=_read_table(output / "training.csv", needed=False),
+        rules=_read_table(output / "rules.csv", needed=False),
+        places=_read_pairs(output, pairs, PLACES_FILE),
         examples=_read_joined(output / EXAMPLE_FILE, pairs),
         jackknife=_read_joined(output / JACKKNIFE_FILE, pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),

@@ -236,9 +236,32 @@ CONTROL: Final = Table(
         Column("p_value", "number", "(shuffles that score at least as high + 1) / (shuffles + 1)"),
     ),
 )
-TABLES: Final = {
-    table.file: table for table in (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, GROUPS, CONTROL)
-}
+RULES: Final = Table(
+    "rules.csv",
+    "a rule of combining models, with `ensemble.compare`",
+    (
+        *_PAIR,
+        Column("rule", "text", "the rule"),
+        Column("claimed", "number", "score where choices and weights were made on the folds that judge", "Pearson r"),
+        Column("nested", "number", "score where they were made without the fold judged", "Pearson r"),
+    ),
+)
+TRAINING: Final = Table(
+    "training.csv",
+    "an epoch of a training, of encoders that are trained",
+    (
+        Column("encoder", "text", "encoder"),
+        Column("network", "text", "network, by its label"),
+        Column("trained_on", "text", "subject and ROI, or all together"),
+        Column("left_out", "text", "outer fold left out, or `none`"),
+        Column("variant", "count", "number of variant and seed, from 1"),
+        Column("epoch", "count", "number, from 1"),
+        Column("loss", "number", "mean loss"),
+        Column("score", "number", "score on the stimuli set aside, where some are", "Pearson r"),
+    ),
+)
+_ALL = (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, GROUPS, CONTROL, RULES, TRAINING)
+TABLES: Final = {table.file: table for table in _ALL}
 """Tables of an experiment's output, by file."""
 
 PREDICTED_STIMULI: Final = Table(

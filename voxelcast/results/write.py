@@ -20,10 +20,11 @@ JACKKNIFE_FILE: Final = "jackknife.npz"
 """Both of all subjects x ROI, as many files would be too many: ``<subject>_<roi>/<name>``."""
 WEIGHT_FILE: Final = "weights/{}.npy"
 PREDICTION_FILE: Final = "predictions/{}.npy"
+PLACES_FILE: Final = "places/{}.npz"
 STIMULUS_FILE: Final = "predictions/{}_stimuli.csv"
 PAIR_FILES: Final = (
     *(PREDICTION_FILE, STIMULUS_FILE, VOXEL_FILE),
-    *(WEIGHT_FILE, PARTITION_FILE),
+    *(WEIGHT_FILE, PARTITION_FILE, PLACES_FILE),
 )
 """Files of each subject x ROI."""
 

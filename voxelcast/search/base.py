@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.encoders.base import FittedModel
+from voxelcast.encoders.base import Encoder, FittedModel
 from voxelcast.encoders.params import Params
 from voxelcast.search.sharing import Sharing
 
@@ -58,6 +58,15 @@ class GivenFeatures:
     def scores(self, excluded: tuple[int, ...] = ()) -> FloatArray:
         """Return the array whatever is excluded."""
         return self.features
+
+
+def reads(encoder: Encoder, space: FeatureSpace) -> bool:
+    """Whether an encoder takes a space: what another was trained to predict it does not, nor plain features if trained.
+
+    Spaces of predictions name their encoder as ``trained_by``.
+    """
+    trained_by = getattr(space, "trained_by", "")
+    return encoder.name == trained_by if trained_by else encoder.reads == "features"
 
 
 def space_names(space: FeatureSpace) -> tuple[str, ...]:
@@ -166,6 +175,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class RuleScore:
+    """A rule that combines models, with the mean score over voxels where it saw all folds, and where it did not.
+
+    ``claimed``: choices and weights made on all folds, judged on the same; ``nested``: made without the fold judged.
+    """
+
+    rule: str
+    claimed: float
+    nested: float
+
+
+@dataclass(frozen=True)
 class PairResult:
     """What the search found for one subject x ROI.
 
@@ -205,7 +226,9 @@ class PairResult:
     inner : ndarray of shape (n_train, n_folds) or None
         What the score's interval needs of models that leave out one fold more
         (`voxelcast.scoring.intervals.score_interval`); None of encoders whose fit is a search against the clock, of
-        banded ridge, and where partitions were put together.
+        banded ridge and trained encoders, and where partitions were put together.
+    rules : tuple of RuleScore
+        Of ``ensemble.compare``.
     """
 
     candidates: tuple[Candidate, ...]
@@ -221,3 +244,4 @@ class PairResult:
     nested_shares: tuple[tuple[Share, ...], ...]
     voxel_scores: FloatArray | None
     inner: FloatArray | None
+    rules: tuple[RuleScore, ...] = ()

@@ -42,6 +42,19 @@ def average_weights(layer_scores: FloatArray, top: int) -> FloatArray:
     return np.asarray(chosen / np.maximum(chosen.sum(axis=0), 1))
 
 
+def softmax_weights(layer_scores: FloatArray, temperature: float) -> FloatArray:
+    """Return weights proportional to ``exp(score / temperature)``, ndarray of shape (n_layers, q), that sum to 1.
+
+    Parameters
+    ----------
+    layer_scores : ndarray of shape (n_layers, q)
+        -inf for a layer without a score, which gets no weight.
+    """
+    best = layer_scores.max(axis=0)
+    sizes = np.exp((layer_scores - np.where(np.isneginf(best), 0.0, best)) / temperature)
+    return np.asarray(sizes / np.maximum(sizes.sum(axis=0), 1e-300))
+
+
 class StackingSums:
     """G = P'P, c = P'y and y'y over the stimuli of several folds, of each voxel or of the ROI as a whole.
 

@@ -12,6 +12,7 @@ from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.moments import roi_scores
 from voxelcast.encoders.params import Params
+from voxelcast.search.choice import Choice
 from voxelcast.search.training import Training
 from voxelcast.search.trials import OuterTrials, Tally, Task, Trials, complexity, without
 
@@ -39,11 +40,16 @@ def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrial
     yield None, _trials(encoder, training, task, grid, tallies.pop(None), None)
     # Outer fold j gets its inner folds i in ascending order: those before j as (i, j), those after it as (j, i).
     for i in range(n_folds if task.nested else 0):
-        for j in range(i + 1, n_folds):
+        for j in (j for j in task.inner_folds(i) if j > i):
             on_i, on_j = encoder.evaluate(training, grid, (i, j), (i, j), task.metric)
             tallies[j].add(on_i, responses[i])
             tallies[i].add(on_j, responses[j])
     for outer, tally in tallies.items():
+        if not task.inner_folds(outer):  # there is nothing to choose by, and nothing to choose
+            q = task.data.Y.shape[1]
+            choice = Choice(np.zeros(q), np.zeros(q, dtype=int)) if task.voxel_rule else None
+            yield outer, Trials(grid, np.zeros((len(grid), 2)), choice)
+            continue
         yield outer, _trials(encoder, training, task, grid, tally, outer)
 
 

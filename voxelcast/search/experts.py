@@ -123,7 +123,7 @@ def combine_experts(
             predictions = [own, *(_read(F[outer][rows], part) for F, part in zip(known, readouts, strict=True))]
             sums[outer].add(np.stack(predictions), data.held_out[fold].centred)
 
-    for excluded, judged in judged_parts(data.n_folds, outers):
+    for excluded, judged in judged_parts(data, outers):
         add(excluded, judged)
     own_model = np.zeros(data.Y.shape[1], dtype=int)
     weights = {outer: sums[outer].weights(sum_to_one, own_model) for outer in outers}
@@ -219,7 +219,7 @@ def _out_of_fold(expert: Searched, outers: Sequence[Outer]) -> Iterator[tuple[Ou
     """Predict the expert's own responses: for outer j fold i without i and j, and fold j without j."""
     data = expert.trainings.data
     found = {outer: np.empty(data.Y.shape) for outer in outers}
-    for excluded, judged in judged_parts(data.n_folds, outers):
+    for excluded, judged in judged_parts(data, outers):
         for fold, predictions in expert.predicted(excluded, judged).items():
             found[judged[fold]][data.rows[fold]] = predictions
     for outer in outers:

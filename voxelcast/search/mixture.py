@@ -15,7 +15,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.base import FittedModel
 from voxelcast.search.base import Part, Share
 from voxelcast.search.choice import first_best
-from voxelcast.search.ensemble import StackingSums, average_weights
+from voxelcast.search.ensemble import StackingSums, average_weights, softmax_weights
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import EnsembleSettings
 from voxelcast.search.training import PairData, Training, TrainingCache, checked_scores, training, truncated
@@ -57,7 +57,9 @@ def mixture_weights(
             found = sums[outer].weights(ensemble.sum_to_one, units)
             weights[outer] = np.broadcast_to(found, scores[outer].shape)
         return weights
-    top = ensemble.top if ensemble.method == "average" else 1
+    if ensemble.method == "softmax":
+        return {outer: softmax_weights(scores[outer], ensemble.temperature) for outer in outers}
+    top = {"average": ensemble.top, "mean": len(trainings.spaces)}.get(ensemble.method, 1)
     return {outer: average_weights(scores[outer], top) for outer in outers}
 
 
@@ -85,21 +87,21 @@ def _stacking_sums(
         for fold, outer in judged.items():
             sums[outer].add(predictions[fold], data.held_out[fold].centred)
 
-    for excluded, judged in judged_parts(data.n_folds, outers):
+    for excluded, judged in judged_parts(data, outers):
         add(excluded, judged)
     return sums
 
 
-def judged_parts(n_folds: int, outers: Sequence[Outer]) -> Iterator[tuple[tuple[int, ...], dict[int, Outer]]]:
+def judged_parts(data: PairData, outers: Sequence[Outer]) -> Iterator[tuple[tuple[int, ...], dict[int, Outer]]]:
     """Yield the folds left out of a fit, and for each of them the outer search whose choices predict it.
 
     Fold i of the plain search without i; with outer folds, too, inner fold i of j, and j of i, without both.
     """
-    for i in range(n_folds):
+    for i in range(data.n_folds):
         yield (i,), {i: None}
     if len(outers) > 1:
-        for i in range(n_folds):
-            for j in range(i + 1, n_folds):
+        for i in range(data.n_folds):
+            for j in (j for j in data.inner_folds(i) if j > i):
                 yield (i, j), {i: j, j: i}
 
 
@@ -180,11 +182,12 @@ def inner_influence(
     -------
     inner : ndarray of shape (n_train, n_folds) or None
         Sum over voxels of influence and prediction, of each j; 0 in a stimulus's own fold. None where an encoder's fit
-        is a search against the clock.
+        is a search against the clock, or a training, and where outer folds have few inner ones.
     """
     data, folds = trainings.data, [outer for outer in weights if outer is not None]
     used = {index for outer in folds for index in members[outer]}
-    if any(m.encoder.uses_automl for outer in folds for some in members[outer].values() for m in some):
+    encoders = [m.encoder for outer in folds for some in members[outer].values() for m in some]
+    if data.inner or any(encoder.uses_automl or encoder.reads != "features" for encoder in encoders):
         return None
     inner = np.zeros((data.n_train, data.n_folds))
     for outer in folds:

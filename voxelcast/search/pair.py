@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -16,13 +16,15 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.scoring.intervals import Judged, influence_weights
 from voxelcast.search.banded import banded_result
-from voxelcast.search.base import FeatureSpace, PairContext, PairResult, space_names
+from voxelcast.search.base import FeatureSpace, PairContext, PairResult, RuleScore, reads, space_names
 from voxelcast.search.evaluation_log import EvaluationLog
 from voxelcast.search.exact import exact_trials
 from voxelcast.search.experts import Searched, atlas_weights, combine_experts
 from voxelcast.search.folds import check_folds
+from voxelcast.search.joined import JOINED
 from voxelcast.search.joint import JointSearch
 from voxelcast.search.mixture import (
+    Outer,
     final_parts,
     inner_influence,
     members_in_use,
@@ -33,7 +35,7 @@ from voxelcast.search.mixture import (
 )
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
-from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
+from voxelcast.search.settings import RULES, EnsembleSettings, PairSettings, SelectionSettings
 from voxelcast.search.training import PairData, TrainingCache
 from voxelcast.search.trials import Task
 
@@ -123,10 +125,10 @@ def _searched(
     log: EvaluationLog | None,
 ) -> tuple[Searched, Task]:
     """Try everything; see `search_pair`."""
-    search, selection, ensemble = settings.search, settings.selection, settings.ensemble
-    data = PairData(Y, fold_ids, int(fold_ids.max()) + 1, context.sharing)
+    search, selection = settings.search, settings.selection
+    data = PairData(Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner)
     task = Task(data, settings.nested, search.metric, selection.voxel_rule, log)
-    record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, joined=ensemble.joined)
+    record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, single_spaces(feature_spaces))
     trainings = TrainingCache(feature_spaces, data)
     seed = derive_seed(settings.seed, *context.names)
     if search.joint:
@@ -134,8 +136,12 @@ def _searched(
             record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
         for (index, space), encoder in product(enumerate(feature_spaces), encoders):
-            names = space_names(space)
-            if search.method == "exact":
+            if not reads(encoder, space):
+                continue
+            names, trained = space_names(space), encoder.reads != "features"
+            if trained:
+                found = exact_trials(encoder, trainings[index], replace(task, trained=True))
+            elif search.method == "exact":
                 found = exact_trials(encoder, trainings[index], task)
             else:
                 seed_of_encoder = derive_seed(seed, *names, encoder.name)
@@ -143,6 +149,17 @@ def _searched(
             for outer, tried in found:
                 record.enter(outer, index, space, encoder, tried)
     return Searched(context.names[-1] if context.names else "", record, trainings), task
+
+
+def single_spaces(spaces: Sequence[FeatureSpace]) -> tuple[int, ...]:
+    """Return which spaces the best single candidate comes from.
+
+    A space that joins the others is none; where some are features, nor are predictions of trained encoders, so that a
+    gain is that over what reads features.
+    """
+    layers = [k for k, space in enumerate(spaces) if space.network != JOINED]
+    plain = tuple(k for k in layers if not getattr(spaces[k], "trained_by", ""))
+    return plain or tuple(layers)
 
 
 def _judged(searched: Searched, context: PairContext) -> Judged:
@@ -173,11 +190,14 @@ def _result(
     parts, predictions = final_parts(trainings, members[None], weights[None])
     folds = [outer for outer in outers if outer is not None]
     out_of_fold = single_out_of_fold = scores = of_inner = None
+    rules: tuple[RuleScore, ...] = ()
     if folds:
         single_out_of_fold = out_of_fold = nested_predictions(trainings, members, weights)
         if members is not alone:
             single_out_of_fold = nested_predictions(trainings, alone, of_single)
         scores = cross_validated_r(data.Y, out_of_fold, judged.fold_ids, own_baseline=judged.own_baseline)
+        if ensemble.compare:
+            rules = tuple(_compared(searched, ensemble, outers, judged))
         if inner:
             of_inner = inner_influence(trainings, members, weights, influence_weights(data.Y, out_of_fold, judged))
     chosen = singles[None].candidates[0]
@@ -197,7 +217,28 @@ def _result(
         nested_shares=tuple(shares(members[j], weights[j]) for j in folds),
         voxel_scores=scores,
         inner=of_inner,
+        rules=rules,
     )
+
+
+def _compared(
+    searched: Searched, ensemble: EnsembleSettings, outers: Sequence[int | None], judged: Judged
+) -> Iterator[RuleScore]:
+    """Score rules that combine models, where they saw all folds and where they did not."""
+    record, trainings, Y = searched.record, searched.trainings, searched.trainings.data.Y
+    folds = [outer for outer in outers if outer is not None]
+
+    def score(members: Mapping[Outer, Mapping[int, Sequence[Member]]], w: Mapping[Outer, FloatArray]) -> float:
+        predictions = nested_predictions(trainings, members, w)
+        r = cross_validated_r(Y, predictions, judged.fold_ids, own_baseline=judged.own_baseline)
+        return float(np.nanmean(r))
+
+    for name, method, top in RULES:
+        rule = replace(ensemble, method=method, top=top, experts=(), atlases=())
+        weights = mixture_weights(record, trainings, rule, outers)
+        members = {outer: members_in_use(record, outer, weights[outer]) for outer in outers}
+        claimed = score(dict.fromkeys(folds, members[None]), dict.fromkeys(folds, weights[None]))
+        yield RuleScore(name, claimed, score({j: members[j] for j in folds}, {j: weights[j] for j in folds}))
 
 
 def _checked(

@@ -49,8 +49,8 @@ class SearchRecord:
     ----------
     n_layers : int
         Number of layers.
-    joined : bool
-        Whether the last space is no layer but all of them joined: `single` leaves it out.
+    singles : sequence of int
+        Layers that `single` chooses among.
     """
 
     def __init__(
@@ -59,11 +59,10 @@ class SearchRecord:
         n_layers: int,
         n_voxels: int,
         selection: SelectionSettings,
-        *,
-        joined: bool = False,
+        singles: Sequence[int],
     ) -> None:
         self.candidates: list[Candidate] = []
-        self._selection, self._n_voxels, self._n_layers = selection, n_voxels, n_layers - joined
+        self._selection, self._n_voxels, self._singles = selection, n_voxels, tuple(singles)
         self._roi = {outer: [_Best(1) for _ in range(n_layers)] for outer in outers}
         self._voxel = (
             {outer: [_Best(n_voxels) for _ in range(n_layers)] for outer in outers}
@@ -90,14 +89,14 @@ class SearchRecord:
 
     def single(self, outer: int | None) -> Member:
         """Return the best candidate for the mean over voxels, or raise DataError if none has a score."""
-        scores = np.array([best.score[0] for best in self._roi[outer][: self._n_layers]])
+        scores = np.array([self._roi[outer][index].score[0] for index in self._singles])
         if not len(scores) or np.isneginf(scores).all():
             where = "" if outer is None else f" outside fold {outer}"
             raise DataError(
                 f"no candidate has a score{where}: in some fold all responses or all predictions are constant; "
                 "leave out constant voxels and layers, or ask for fewer folds"
             )
-        index = int(first_best(scores))
+        index = self._singles[int(first_best(scores))]
         return self._roi[outer][index].members(index, self._n_voxels)[0]
 
     def members(self, outer: int | None, index: int) -> tuple[Member, ...]:

@@ -6,14 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import settings
 from voxelcast.scoring.correlation import Metric
 
-JOINING = ("stacking", "average")
+JOINING = ("stacking", "average", "mean", "softmax")
 """Ensembles that take a model on all layers joined as one layer more."""
+RULES: tuple[tuple[str, Literal["average", "softmax", "stacking", "mean"], int], ...] = (
+    ("best on validation", "average", 1),
+    ("mean of the 5 best", "average", 5),
+    ("softmax", "softmax", 1),
+    ("stacking", "stacking", 1),
+    ("mean of all", "mean", 1),
+)
+"""Rules of winners that are compared: what they are called, and the ensemble's method and top."""
 Method = Literal["exact", "bayes", "random", "grid"]
 Rule = Literal["best", "one_standard_error"]
 
@@ -87,11 +95,16 @@ class EnsembleSettings:
         the training folds (`voxelcast.search.ensemble`); ``"average"``: the mean prediction of the ``top`` best layers;
         ``"banded_ridge"``: one ridge regression on all layers, a penalty for each; ``"experts"``: the best layer
         and the models of the ROIs ``experts``, stacked; ``"atlases"``: each cluster of voxels has its best layer,
-        averaged over ``atlases`` (`voxelcast.search.experts`).
+        averaged over ``atlases`` (`voxelcast.search.experts`); ``"mean"``: the mean prediction of all layers, which
+        chooses nothing; ``"softmax"``: layers weigh ``exp(score / temperature)``.
     per : str
         ``"roi"``: one set of stacking weights for all voxels; ``"voxel"``: one for each.
     top : int
         Layers that are averaged; all, if there are fewer.
+    temperature : float
+        Of ``"softmax"``.
+    compare : bool
+        Whether `RULES` are compared: what each claims where it chose, and what it scores where it did not.
     sum_to_one : bool
         Whether stacking weights sum to 1. Free weights may undo an encoder's shrinkage: they can score a little
         higher, but where a layer's predictions are shrunk to almost nothing they grow without bound.
@@ -108,7 +121,7 @@ class EnsembleSettings:
         the cluster of every voxel, in whose path ``{subject}`` and ``{roi}`` are replaced.
     """
 
-    method: Literal["none", "stacking", "average", "banded_ridge", "experts", "atlases"] = "none"
+    method: Literal["none", "stacking", "average", "banded_ridge", "experts", "atlases", "mean", "softmax"] = "none"
     per: Literal["roi", "voxel"] = "voxel"
     top: Annotated[int, Ge(1)] = 3
     sum_to_one: bool = True
@@ -116,6 +129,8 @@ class EnsembleSettings:
     joined: bool = False
     experts: tuple[str, ...] = ()
     atlases: tuple[Annotated[int, Ge(2)] | str, ...] = ()
+    temperature: Annotated[float, Gt(0)] = 0.3
+    compare: bool = False
 
     def __post_init__(self) -> None:
         for method in ("experts", "atlases"):
@@ -155,6 +170,10 @@ class FoldSettings:
     unit : str
         What permutations exchange and intervals resample: ``"group"``, the groups of stimuli where there are some, else
         each stimulus; ``"stimulus"``: each stimulus, though groups are kept in one fold.
+    inner : int, optional
+        Inner folds of each outer fold: None for all others, or so many neighbours in the ring of folds, an even
+        number. A model without two neighbours serves both, so that of n folds 2 cost 2 n + 1 trainings of each encoder
+        instead of n (n + 1) / 2 + 1; 0: n + 1, for ``ensemble.method`` mean, which chooses nothing.
     """
 
     n: Annotated[int, Ge(2)] | None = None
@@ -163,6 +182,7 @@ class FoldSettings:
     gap: Annotated[int, Ge(0)] = 0
     repeats: Annotated[int, Ge(1)] = 1
     unit: Literal["group", "stimulus"] = "group"
+    inner: Annotated[int, Ge(0)] | None = None
 
     def __post_init__(self) -> None:
         if self.by in ("group", "segment") and self.repeats > 1:
@@ -171,6 +191,8 @@ class FoldSettings:
             )
         if self.gap and self.by != "segment":
             raise OptionError(f"gap goes with by segment; got {self.gap} and by {self.by}; set by=segment, or gap=0")
+        if self.inner is not None and self.inner % 2:
+            raise OptionError(f"inner must be even, half of them on either side, got {self.inner}; take 2")
         if self.nested and self.n is not None and self.n < 3:
             raise OptionError(f"n must be at least 3 for nested cross-validation, got {self.n}; or set nested=false")
 
@@ -200,6 +222,8 @@ class PairSettings:
         Whether the score comes from folds that no choice saw.
     seed : int
         Of the proposals; the methods exact and grid leave nothing to chance.
+    inner : int, optional
+        Inner folds of each outer fold; see `FoldSettings`.
     """
 
     search: SearchSettings = SearchSettings()
@@ -207,6 +231,7 @@ class PairSettings:
     ensemble: EnsembleSettings = EnsembleSettings()
     nested: bool = True
     seed: int = 0
+    inner: int | None = None
 
     @property
     def voxels_choose(self) -> bool:

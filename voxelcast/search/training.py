@@ -31,9 +31,19 @@ class PairData:
     fold_ids : ndarray of shape (n_train,)
     sharing : Sharing, optional
         Project what models are fitted to on components shared with other subjects; scores stay those of ``Y``.
+    inner : int, optional
+        See `voxelcast.search.settings.FoldSettings`.
     """
 
-    def __init__(self, Y: FloatArray, fold_ids: IntArray, n_folds: int, sharing: Sharing | None = None) -> None:
+    def __init__(
+        self,
+        Y: FloatArray,
+        fold_ids: IntArray,
+        n_folds: int,
+        sharing: Sharing | None = None,
+        inner: int | None = None,
+    ) -> None:
+        self.inner = inner
         self.Y: FloatArray = np.ascontiguousarray(Y, dtype=np.float64)
         self.n_train = int(self.Y.shape[0])
         self.fold_ids = fold_ids
@@ -51,6 +61,14 @@ class PairData:
         for other in sharing.others if sharing else ():
             check_shape("responses of each other subject", other, ("n_train", "n_voxels"), (self.n_train, None))
         self._shared: dict[tuple[int, ...], FloatArray] = {}
+
+    def inner_folds(self, outer: int | None, *, trained: bool = False) -> list[int]:
+        """Return the folds on which an outer fold's search judges; of none, all. ``trained``: an encoder in steps."""
+        return [
+            fold
+            for fold in range(self.n_folds)
+            if outer is None or (fold != outer and is_inner(fold, outer, self.n_folds, self.inner, trained=trained))
+        ]
 
     def size(self, excluded: tuple[int, ...]) -> int:
         """Return the number of training stimuli outside the folds ``excluded``."""
@@ -133,6 +151,16 @@ class PairData:
         return np.asarray(U @ (U.T @ Y) + Y.mean(axis=0))
 
 
+def is_inner(i: int, j: int, n_folds: int, inner: int | None, *, trained: bool = False) -> bool:
+    """Whether fold i is an inner fold of j, and so j of i: all are, or the ``inner`` nearest in a ring.
+
+    Of 0, encoders that are trained in steps have none, and others all.
+    """
+    if inner is None or (inner == 0 and not trained):
+        return True
+    return min(abs(i - j), n_folds - abs(i - j)) <= inner // 2
+
+
 class Training(ABC):
     """Features of one layer and the responses, for any folds left out: what an encoder asks for (`FoldData`).
 
@@ -190,6 +218,8 @@ def training(space: FeatureSpace, data: PairData) -> Training:
 
     Raises ShapeError if the space has fewer rows than there are training stimuli; DataError if a feature is not finite.
     """
+    if hasattr(space, "trained_by") and space.trained_by:
+        return _TrainedTraining(space, data)
     plain = _RefittedTraining(space, data) if space.fitted_in_folds else _FixedTraining(space, data)
     return plain if data.sharing is None else _SharedTraining(plain)
 
@@ -234,6 +264,15 @@ class _RefittedTraining(Training):
         x_mean = X[keep].mean(axis=0)
         Xc = np.where(keep[:, None], X - x_mean, 0.0)
         return data.moments(excluded, x_mean, Xc.T @ Xc, Xc.T @ data.Yc)
+
+
+class _TrainedTraining(_RefittedTraining):
+    """Predictions by trainings without the folds left out."""
+
+    def model_arrays(self, excluded: tuple[int, ...]) -> dict[str, FloatArray]:
+        """Return the arrays of the model trained without the folds ``excluded``."""
+        arrays: dict[str, FloatArray] = self._space.model_arrays(excluded)  # type: ignore[attr-defined]
+        return arrays
 
 
 class _FixedTraining(Training):

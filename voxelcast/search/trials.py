@@ -33,6 +33,8 @@ class Task:
         By which rule each voxel chooses for itself; None: the ROI chooses.
     log : EvaluationLog or None
         What an earlier, killed search by proposals has computed.
+    trained : bool
+        Whether the encoder is trained in steps, and so has no inner folds of ``folds.inner`` 0.
     """
 
     data: PairData
@@ -40,6 +42,7 @@ class Task:
     metric: Metric = "pearson_r"
     voxel_rule: Rule | None = None
     log: EvaluationLog | None = None
+    trained: bool = False
 
     @property
     def outers(self) -> tuple[int | None, ...]:
@@ -47,8 +50,8 @@ class Task:
         return (None, *range(self.data.n_folds if self.nested else 0))
 
     def inner_folds(self, outer: int | None) -> list[int]:
-        """Return the folds other than the outer one."""
-        return [fold for fold in range(self.data.n_folds) if fold != outer]
+        """Return the folds on which an outer fold's search judges."""
+        return self.data.inner_folds(outer, trained=self.trained)
 
     def size(self, n_features: int) -> ProblemSize:
         """Return the sizes of the smallest training part in which parameters are to be tried."""

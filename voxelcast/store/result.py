@@ -22,7 +22,6 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import ShapeError, StoreError
 from voxelcast.store.atomic import open_new
 
@@ -55,10 +54,10 @@ class ResultWriter:
         for name, values in arrays.items():
             self.array(f"{group}/{name}", values)
 
-    def rows(self, name: str, shape: tuple[int, ...]) -> RowFile:
-        """Return a file that takes an array of float32 row by row, each of a shape, beside other arrays."""
+    def rows(self, name: str, shape: tuple[int, ...], dtype: str = "float32") -> RowFile:
+        """Return a file that takes an array row by row, each of a shape, beside other arrays."""
         if name not in self._rows:
-            self._rows[name] = RowFile(self.path.with_name(f"{self.path.name}.rows{len(self._rows)}"), shape)
+            self._rows[name] = RowFile(self.path.with_name(f"{self.path.name}.rows{len(self._rows)}"), shape, dtype)
         return self._rows[name]
 
     def json(self, name: str, value: object) -> None:
@@ -119,24 +118,25 @@ class _Forwards:
 
 
 class RowFile:
-    """A .npy file of float32 rows of a shape, written row by row.
+    """A .npy file of rows of a shape, written row by row, in their little-endian form.
 
     The number of rows is written into its head at the end. Unlike a memory map, what was written does not count as this
     process' memory.
     """
 
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: str = "float32") -> None:
         self.path = path
         self.shape = shape
+        self._dtype = np.dtype(dtype).newbyteorder("<")
         self._n_rows = 0
         self._file = os.fdopen(open_new(path), "wb")
         self._write_head()
 
-    def append(self, row: FloatArray) -> None:
+    def append(self, row: NDArray[Any]) -> None:
         """Write a row; raises ShapeError if it has another shape."""
         if row.shape != self.shape:
             raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
-        self._file.write(np.ascontiguousarray(row, dtype="<f4").data)
+        self._file.write(np.ascontiguousarray(row, dtype=self._dtype).data)
         self._n_rows += 1
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class RowFile:
 
     def _write_head(self) -> None:
         # NumPy leaves room for any number of rows: the head's length does not depend on it.
-        head = {"descr": "<f4", "fortran_order": False, "shape": (self._n_rows, *self.shape)}
+        head = {"descr": self._dtype.str, "fortran_order": False, "shape": (self._n_rows, *self.shape)}
         np.lib.format.write_array_header_1_0(self._file, head)
 
 

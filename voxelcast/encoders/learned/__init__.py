@@ -1,1 +1,1 @@
-"""Encoding models that learn a representation: trained with torch, on the responses of one subject or of many."""
+"""Encoders that learn what voxels read, and where, and a representation: trained with torch, on one subject or many."""

@@ -13,12 +13,14 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.extract import feature_name
+from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import Delayed
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.models.card import layer_key
 from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
+from voxelcast.search.training import is_inner
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId
 
@@ -26,11 +28,14 @@ Excluded = tuple[tuple[int, ...], ...]
 """The sets of folds that are left out of a fit."""
 
 
-def excluded_folds(n_folds: int, *, nested: bool, refit: bool) -> Excluded:
-    """List the sets of folds that are left out of a fit: none, each one, and each two for nested cross-validation."""
+def excluded_folds(n_folds: int, *, nested: bool, refit: bool, inner: int | None = None) -> Excluded:
+    """List the sets of folds that are left out of a fit: none, each one, and each two for nested cross-validation.
+
+    ``inner``: see `voxelcast.search.settings.FoldSettings`.
+    """
     if not refit:
         return ((),)
-    pairs = combinations(range(n_folds), 2) if nested else ()
+    pairs = [pair for pair in combinations(range(n_folds), 2) if is_inner(*pair, n_folds, inner)] if nested else ()
     return ((), *((fold,) for fold in range(n_folds)), *pairs)
 
 
@@ -140,10 +145,18 @@ def layer_keys(layers: Sequence[CompressedLayer]) -> dict[tuple[str, str, str], 
 
 @dataclass(frozen=True, eq=False)
 class FoldedLayers:
-    """A partition of the training stimuli into folds, ndarray of shape (n_train,), and the layers compressed for it."""
+    """A partition of the training stimuli into folds, ndarray of shape (n_train,), and the layers of its searches.
+
+    They are compressed, or the predictions of trained encoders.
+    """
 
     fold_ids: IntArray
-    layers: tuple[CompressedLayer, ...]
+    layers: tuple[CompressedLayer | TrainedLayer, ...]
+
+
+def compressed(folded: FoldedLayers) -> tuple[CompressedLayer, ...]:
+    """Return the layers of a partition that are compressed features, and not predictions."""
+    return tuple(layer for layer in folded.layers if isinstance(layer, CompressedLayer))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 
+from voxelcast.core.arrays import IntArray
 from voxelcast.core.errors import DataError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.execution.steps import StepContext
@@ -12,6 +13,15 @@ from voxelcast.experiment.steps.fit import FitJob, score_nested
 from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.scoring.permutation import Exchange, permutation_orders
 from voxelcast.store.result import ResultWriter
+
+
+def shuffled_order(exchange: Exchange, seed: int, shuffle: int) -> IntArray | None:
+    """Return which stimulus's response each stimulus is given in a shuffle; None where nothing can change places."""
+    try:
+        order: IntArray = permutation_orders(exchange, 2, derive_seed(seed, "control", shuffle))[1]
+    except DataError:
+        return None
+    return order
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +45,8 @@ class ControlJob(FitJob):
         fold_ids = [folded.fold_ids for folded in self.partitions]
         train, valid = valid_responses(context.read(self.responses.step), self.stimuli.train_rows)
         exchange = Exchange(fold_ids[0], self.stimuli.groups, self._is_series)
-        try:
-            _, order = permutation_orders(exchange, 2, derive_seed(self.settings.seed, "control", self.shuffle))
-        except DataError:
+        order = shuffled_order(exchange, self.settings.seed, self.shuffle)
+        if order is None:
             writer.json("score", None)
             return
         train = train[order]

@@ -35,13 +35,18 @@ Shards = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network that was loaded once: its settings, the seed of random weights, its card, layers and their depths."""
+    """A network that was loaded once: settings, the seed of random weights, card, layers, their depths and shapes.
+
+    ``trainable``: whether it is a torch module.
+    """
 
     settings: NetworkSettings
     seed: int
     card: NetworkCard
     layers: tuple[str, ...]
     depths: Mapping[str, float]
+    shapes: Mapping[str, tuple[int, ...]]
+    trainable: bool
 
     @property
     def shown(self) -> str:
@@ -54,7 +59,9 @@ def load(settings: NetworkSettings, seed: int, device: str) -> LoadedNetwork:
     network = network_of(settings, seed, device)
     for layer in network.layers:
         check_file_name(layer, "layer")
-    return LoadedNetwork(settings, seed, network.card, network.layers, network.depths())
+    shapes = {seen.name: seen.shape for seen in network.layer_traces() if seen.name in network.layers}
+    trainable = hasattr(network, "module")
+    return LoadedNetwork(settings, seed, network.card, network.layers, network.depths(), shapes, trainable)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class ExtractJob(Job):
         return tuple(stimulus.stimulus_id for stimulus in self.stimuli)
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write each layer's features, (n_readable, n_features) float32, and ``stimuli``.
+        """Write each layer's features, (n_readable, n_features), and ``stimuli``.
 
         Where the pool keeps time, features have the shape (n_readable, n_times, n_features). Of several pools each has
         features of its own; see :func:`feature_name`.
@@ -111,7 +118,7 @@ class ExtractJob(Job):
                 for pool, layers in outcome.by_pool.items():
                     for layer, feature in layers.items():
                         name = feature_name(layer, pool_index(pool, self.extraction.pools))
-                        rows = writer.rows(name, feature.shape)
+                        rows = writer.rows(name, feature.shape, self.extraction.stored)
                         if feature.shape != rows.shape:
                             raise DataError(
                                 f"{outcome.stimulus.name}: with time kept (pool none or pc1) all stimuli must have "

@@ -16,7 +16,7 @@ from voxelcast.encoders.learned.trunk_settings import TRUNK
 from voxelcast.encoders.params import AutoMLSettings, Params
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.execution.steps import StepContext
-from voxelcast.experiment.steps.compress import FoldedLayers, layer_keys
+from voxelcast.experiment.steps.compress import FoldedLayers, compressed, layer_keys
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import (
     PairJob,
@@ -25,6 +25,7 @@ from voxelcast.experiment.steps.responses import (
     spread,
     valid_responses,
 )
+from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.models.pair import FittedPart, Taken, take_apart
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
@@ -106,6 +107,7 @@ class FitJob(PairJob):
             "n_models": len(result.shares),
             "n_voxels": int(valid.sum()),
             "n_excluded_voxels": int((~valid).sum()),
+            "rules": [vars(rule) for rule in result.rules],
             "nested_choices": [self._candidate_row(candidate) for candidate in heaviest],
         }
         if result.out_of_fold is not None and result.voxel_scores is not None:
@@ -124,7 +126,7 @@ class FitJob(PairJob):
     def _taken_apart(
         self, parts: Sequence[Part], train: FloatArray, valid: BoolArray, fallback: FloatArray | None
     ) -> Taken:
-        keys = layer_keys(self.partitions[0].layers)
+        keys = layer_keys(compressed(self.partitions[0]))
         fitted = [
             FittedPart(
                 keys[part.network, part.layer, part.pool],
@@ -170,7 +172,8 @@ class FitJob(PairJob):
         if self._is_series:
             return []
         folded, n = self.partitions[0], len(train)
-        spaces = (layer.open(context).scores()[:n] for layer in folded.layers if layer.network not in _FITTED)
+        plain = [one for one in folded.layers if one.network not in _FITTED and not isinstance(one, TrainedLayer)]
+        spaces = (layer.open(context).scores()[:n] for layer in plain or folded.layers)
         return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
 
     @property
@@ -180,8 +183,8 @@ class FitJob(PairJob):
 
     @property
     def _n_delays(self) -> int:
-        delayed = self.partitions[0].layers[0].delayed  # a joint search has the same for all
-        return 1 if delayed is None else delayed.n_taken
+        delayed = [one.delayed for one in compressed(self.partitions[0])][:1]  # a joint search has the same for all
+        return delayed[0].n_taken if delayed and delayed[0] else 1
 
     def _searched(self, train: FloatArray, number: int, around: PairContext, context: StepContext) -> PairResult:
         """Search with one partition into folds."""

@@ -14,7 +14,7 @@ from voxelcast.core.settings import NO_EFFECT
 from voxelcast.encoders.learned.trunk import Streams, train_trunk
 from voxelcast.encoders.learned.trunk_settings import TrunkSettings
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.steps.compress import CompressedLayer, CompressedSpace, FoldedLayers, scores_name
+from voxelcast.experiment.steps.compress import CompressedLayer, CompressedSpace, FoldedLayers, compressed, scores_name
 from voxelcast.experiment.steps.responses import TrainingResponses, valid_responses
 from voxelcast.results.schema import Pair
 from voxelcast.store.result import ResultWriter
@@ -53,7 +53,7 @@ class TrunkJob(Job):
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write ``scores`` (n_train + n_test, n_outputs), the group ``trunk`` and ``facts``."""
         features = []
-        for layer in self.folded.layers:
+        for layer in compressed(self.folded):
             left_out = self.excluded if layer.fitted_in_folds else ()
             features.append(context.read(layer.step).array(scores_name(left_out)))
         by_subject: dict[str, list[FloatArray]] = {}

@@ -1,0 +1,127 @@
+"""Experiments with trained encoders: which trainings there are, and that no fold is judged by what saw it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.experiment.conftest import in_process
+from tests.experiment.miniature import run, settings, write_dataset
+from voxelcast.core.errors import ConfigError, OptionError
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.trainings import parts_left_out
+from voxelcast.scoring.correlation import cross_validated_r
+from voxelcast.store.steps import StepStore
+
+__all__ = ["in_process"]
+
+NET = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 4, 3, stride=4), nn.Conv2d(4, 5, 3)
+
+    def forward(self, frames):
+        return self.second(self.first(frames).relu())
+"""
+QUICK: dict[str, Any] = {"epochs": 2, "seeds": 1, "side": 3, "batch": 4}
+
+
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Settings of a small experiment with a network of the user's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "training_nets.py").write_text(NET)
+    network = {"name": "module:training_nets:Net", "layers": ["first", "second"], "version": "1", "input_size": 24}
+    network |= {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    root = write_dataset(tmp_path / "data", n=24, n_voxels=3, subjects=("ann", "bob"))
+    learned = {"readout": QUICK, "finetuned": {**QUICK, "release": 1, "shift": 1}, "significance": {"permutations": 0}}
+    return settings(root, networks=[network], encoders=["ridge", "readout"], **learned)
+
+
+def test_a_ring_of_folds_needs_few_trainings() -> None:
+    assert len(parts_left_out(10, nested=True, inner=None)) == 1 + 10 + 45
+    assert len(parts_left_out(10, nested=True, inner=2)) == 1 + 10 + 10
+    assert len(parts_left_out(10, nested=True, inner=0)) == 1 + 10
+    assert len(parts_left_out(10, nested=False, inner=None)) == 1 + 10
+    ring = [set(part) for part in parts_left_out(5, nested=True, inner=2) if len(part) == 2]
+    assert sorted(map(sorted, ring)) == [[0, 1], [0, 4], [1, 2], [2, 3], [3, 4]]
+
+
+@pytest.mark.slow
+def test_a_mean_predicts_each_fold_by_trainings_without_it(
+    plain: dict[str, Any], tmp_path: Path, in_process: None
+) -> None:
+    """The prediction is the plain mean of what each training step left, each fold from the step that left it out."""
+    frames = {"n": 2}
+    asked = plain | {"encoders": ["readout", "finetuned"], "frames": frames, "folds": {"n": 4, "inner": 0}}
+    asked |= {"ensemble": {"method": "mean"}, "readout": {**QUICK, "seeds": 2, "apart": True}}
+    run(asked, tmp_path / "out")
+    store, plan = StepStore(tmp_path / "out" / "steps"), Plan(parse_config(asked, "here"), StepStore(tmp_path / "s"))
+    fold_ids = plan.folds(plan.dataset.stimulus_ids("train"))
+    parts: dict[tuple[str, str], list[np.ndarray]] = {}
+    for folder in sorted((store.root / "train").glob("*-without-*")):
+        fold = int(folder.name.partition("-without-")[2].split("-")[0])
+        with np.load(folder / "result.npz") as found:
+            for name in [name for name in found if name.startswith("predictions/")]:
+                place = int(name.split("/")[1].split("_")[0])
+                subject = ["ann", "bob"][place] if folder.name.startswith("readout") else folder.name.split("-")[2][:3]
+                key = (subject, f"{folder.name.split('-')[0]}{name[-1]}")
+                rows = parts.setdefault(key, [np.full((24, 3), np.nan)])[0]
+                rows[fold_ids == fold] = found[name][fold_ids == fold]
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("subject")["score"]
+    for subject in ("ann", "bob"):
+        models = [rows for (who, _), (rows,) in parts.items() if who == subject]
+        assert len(models) == 3
+        Y = plan.dataset.responses(subject, plan.dataset.rois(subject)[0]).mean()
+        expected = cross_validated_r(Y, np.mean(models, axis=0), fold_ids).mean()
+        assert scores[subject] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_rules_curves_and_a_second_run(plain: dict[str, Any], tmp_path: Path, in_process: None) -> None:
+    asked = plain | {"ensemble": {"method": "stacking", "per": "roi", "compare": True}, "folds": {"n": 5, "inner": 2}}
+    asked |= {"readout": {**QUICK, "seeds": 2, "apart": True}, "control": "shuffle", "shuffles": 5}
+    run(asked, tmp_path / "out")
+    rules = pd.read_csv(tmp_path / "out" / "rules.csv")
+    assert list(rules.columns) == ["subject", "roi", "rule", "claimed", "nested"]
+    assert len(rules) == 2 * 5
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv").set_index("subject")
+    stacked = rules[rules.rule == "stacking"].set_index("subject")["nested"]
+    np.testing.assert_allclose(stacked, scores["score"], atol=1e-9)
+    assert scores["gain"].notna().all()
+    curves = pd.read_csv(tmp_path / "out" / "training.csv")
+    assert len(curves) == (1 + 5) * 2 * 2  # of one and of two folds left out only the first are shown
+    assert run(asked, tmp_path / "out").steps_run == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": {"inner": 0}}, "folds.inner: 0 leaves nothing to choose by"),
+        ({"folds": {"inner": 3}}, "inner must be even"),
+        ({"share": {"components": 2}}, "readout does not go with share.components"),
+        ({"ensemble": {"method": "banded_ridge"}}, "readout does not go with ensemble.method banded_ridge"),
+        ({"readout": {"variants": [{"colour": 1}]}}, "variants have no setting 'colour'"),
+    ],
+)
+def test_settings_that_do_not_go_together(plain: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(plain | changes, "here")
+
+
+def test_a_network_that_cannot_be_trained_is_named_before_work(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", n=24, n_voxels=3)
+    config = parse_config(settings(root, encoders=["finetuned"]), "here")
+    with pytest.raises(OptionError, match=r"finetuned needs networks of torch, and .* is none; take readout"):
+        Plan(config, StepStore(tmp_path / "steps"))
