@@ -21,7 +21,6 @@ from voxelcast.experiment import plan as planning
 from voxelcast.experiment.plan import Plan, add_joined
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.extract import ExtractJob
 from voxelcast.experiment.steps.responses import ResponsesJob
 from voxelcast.store.steps import StepStore
 
@@ -316,10 +315,9 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     responses, extracted = plan.responses_steps(), plan.extract_steps()
     for step in (step for of_network in extracted.values() for step in of_network.steps):
         job: Any = step.job
-        ids = [one.stimulus_id for one in job.stimuli] if isinstance(job, ExtractJob) else job.ids
         if not store.is_done(step.step_id):
             with store.writing(step.step_id) as writer:
-                writer.json("stimuli", [{"stimulus_id": name, "n_frames": 1, "broken": None} for name in ids])
+                writer.json("stimuli", [{"stimulus_id": name, "n_frames": 1, "broken": None} for name in job.shard])
     readable = plan.readable(extracted)
     folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(config.folds.repeats)]
     layers, joins = [one for one, _ in folded], list[Step]()

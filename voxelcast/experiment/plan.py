@@ -37,13 +37,11 @@ from voxelcast.experiment.steps.compress import (
 from voxelcast.experiment.steps.control import ControlJob, shuffled_order
 from voxelcast.experiment.steps.extract import (
     Extracted,
-    ExtractJob,
     LoadedNetwork,
-    OwnFeaturesJob,
     OwnSources,
     Readable,
+    ShardJob,
     Shards,
-    TableJob,
     extract_steps,
     feature_name,
     load,
@@ -55,7 +53,7 @@ from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.predict import HeldOutStimuli, PairToPredict, PredictJob, Projected, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
-from voxelcast.experiment.steps.train import FramesJob, TrainedLayer
+from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.experiment.steps.trunk import TrunkJob, TrunkLayer, folds_name
 from voxelcast.experiment.trainings import NO_TRAININGS, Trainings, Wanted, source_steps, train_steps
 from voxelcast.features.delays import Delayed, Delays, delays_of
@@ -457,12 +455,7 @@ class Plan:
         for shown, of_network in extracted.items():
             found = [one for step in of_network.steps for one in self._records(step)]
             records = {one["stimulus_id"]: one["broken"] for one in found}
-            wanted = [
-                i
-                for step in of_network.steps
-                if isinstance(step.job, ExtractJob | TableJob | OwnFeaturesJob | FramesJob)
-                for i in step.job.ids
-            ]
+            wanted = [i for step in of_network.steps if isinstance(step.job, ShardJob) for i in step.job.shard]
             check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in found], "the stimuli", wanted)
             broken_of[shown] = {i: records[i] for i in ids if records[i]}
         first, broken = next(iter(broken_of.items()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -64,8 +65,17 @@ def load(settings: NetworkSettings, seed: int, device: str) -> LoadedNetwork:
     return LoadedNetwork(settings, seed, network.card, network.layers, network.depths(), shapes, trainable)
 
 
+class ShardJob(Job):
+    """A job that writes something of each of a shard of stimuli, and ``stimuli``, which of them could be read."""
+
+    @property
+    @abstractmethod
+    def shard(self) -> tuple[str, ...]:
+        """Ids of the stimuli, in order."""
+
+
 @dataclass(frozen=True)
-class ExtractJob(Job):
+class ExtractJob(ShardJob):
     """Extract a shard of stimuli.
 
     Several pools are one step, so that stimuli are decoded and seen by the network once; a pool more or less is another
@@ -89,8 +99,8 @@ class ExtractJob(Job):
         return f"{self.network.shown.replace('/', '-')}-{self.number:04d}"
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """Ids of the stimuli."""
+    def shard(self) -> tuple[str, ...]:
+        """Ids of the stimuli, in order."""
         return tuple(stimulus.stimulus_id for stimulus in self.stimuli)
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
@@ -190,7 +200,7 @@ class FeatureTable:
 
 
 @dataclass(frozen=True)
-class TableJob(Job):
+class TableJob(ShardJob):
     """Write some tables of features that come with the dataset, as if a network's layers had been extracted."""
 
     kind = "extract"
@@ -205,6 +215,11 @@ class TableJob(Job):
     def name(self) -> str:
         """What stands for a network's name, and the number of the shard."""
         return f"dataset-{self.number:04d}"
+
+    @property
+    def shard(self) -> tuple[str, ...]:
+        """Ids of the stimuli, in order."""
+        return self.ids
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the features of each table, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
@@ -254,7 +269,7 @@ class OwnSources:
 
 
 @dataclass(frozen=True, eq=False)
-class OwnFeaturesJob(Job):
+class OwnFeaturesJob(ShardJob):
     """Write features of the user's own, as if a network's layers had been extracted; of some ``rows``, of ``ids``."""
 
     kind = "extract"
@@ -269,6 +284,11 @@ class OwnFeaturesJob(Job):
     def name(self) -> str:
         """What stands for a network's name, and the number of the shard."""
         return f"features-{self.number:04d}"
+
+    @property
+    def shard(self) -> tuple[str, ...]:
+        """Ids of the stimuli, in order."""
+        return self.ids
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write the features of each source, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""

@@ -17,7 +17,7 @@ from voxelcast.core.settings import NO_EFFECT
 from voxelcast.encoders.learned.settings import ReadoutSettings
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.steps.extract import Readable, feature_name, network_of
+from voxelcast.experiment.steps.extract import Readable, ShardJob, feature_name, network_of
 from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.networks.base import NetworkCard
 from voxelcast.networks.settings import NetworkSettings
@@ -37,7 +37,7 @@ _RESIDENT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class FramesJob(Job):
+class FramesJob(ShardJob):
     """Write the frames of a shard of stimuli, as a network is shown them, so that they are decoded once."""
 
     kind = "frames"
@@ -54,8 +54,8 @@ class FramesJob(Job):
         return f"{self.side}px-{self.number:04d}"
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """Of the stimuli."""
+    def shard(self) -> tuple[str, ...]:
+        """Ids of the stimuli, in order."""
         return tuple(one.stimulus_id for one in self.stimuli)
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
