@@ -95,7 +95,7 @@ def test_empty_search_layers_exclusions_and_no_voxels(tmp_path: Path) -> None:
     output = write_output(tmp_path / "o")
     for name in ("search.csv", "layers.csv", "exclusions.csv"):
         _edit(output, lambda t: t.iloc[:0], name)
-    for path in [*(output / "voxels").iterdir(), *(output / "examples").iterdir(), output / "weights.csv"]:
+    for path in [*(output / "voxels").iterdir(), output / "examples.npz", output / "weights.csv"]:
         path.unlink()
     (output / "notes.json").write_text("[]")
     page = read_page(output)

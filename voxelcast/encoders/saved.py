@@ -58,10 +58,10 @@ class ModelForm(ABC):
 
 
 FORMS: Registry[ModelForm] = Registry("kind of model", "voxelcast.models")
-FormT = TypeVar("FormT", bound=type[ModelForm])
+AnyForm = TypeVar("AnyForm", bound=type[ModelForm])
 
 
-def register_form(form: FormT) -> FormT:
+def register_form(form: AnyForm) -> AnyForm:
     """Enter a class of forms under its ``name``; a decorator. Raises OptionError if the name is taken."""
     FORMS.add(form.name, form())
     return form
