@@ -21,7 +21,7 @@ from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.execution.status import read_status
-from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.plan import FIT, Plan
 from voxelcast.experiment.results import remove_all_results
 from voxelcast.experiment.steps.partition import PartitionJob
 from voxelcast.results.read import read_results
@@ -80,7 +80,8 @@ def check_incomplete(output: Path, why: str) -> None:
     assert page.count(why) >= 2  # in the notes, and in the table of what was excluded
     status = read_status(output)
     assert status.state == "not running"
-    assert status.stages[-1].line().endswith("2 of 3 done, 1 failed")
+    lines = {stage.what: stage.line() for stage in status.stages}
+    assert lines[FIT].endswith("2 of 3 done, 1 failed")
 
 
 def test_a_pair_that_fails_is_named_and_then_done_alone(three: Path, tmp_path: Path, in_process: None) -> None:
