@@ -96,7 +96,7 @@ def test_the_estimate_counts_it(images: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ensemble": {"joined": True}}, "joined needs method stacking or average, got method none"),
+        ({"ensemble": {"joined": True}}, "joined needs method stacking or average or mean or softmax, got method none"),
         ({"ensemble": {"method": "banded_ridge", "joined": True}}, "got method banded_ridge; set joined=false"),
         (JOINED | {"search": {"method": "random", "joint": True}}, "ensemble.joined must be false with search.joint"),
         ({"networks": [{"name": ENERGY, "layers": ["colour"], "label": "joined"}]}, "give another label"),
