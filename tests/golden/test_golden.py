@@ -27,7 +27,7 @@ from tests.golden.experiments import DUAL, EXACT, EXPERIMENTS
 from tests.golden.outputs import RECORDED, Record, differences, read_record
 from tests.golden.run import Workshop
 
-RECORDED_WITH = {"SkylakeX", "AuthenticAMD"}
+RECORDED_WITH = {"SkylakeX", "GenuineIntel"}
 """OpenBLAS' kernels and the maker of the machine that recorded, by which other libraries choose theirs."""
 _CPU = Path("/proc/cpuinfo")
 SAME_BYTES = os.environ.get("VOXELCAST_GOLDEN") == "bytes"
