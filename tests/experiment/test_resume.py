@@ -76,7 +76,7 @@ def test_killed_three_times_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     experiment = write_settings(tmp_path / "x.yaml", plain)
     assert start(experiment, tmp_path / "undisturbed").wait(timeout=300) == 0
     n_steps = len(done_steps(tmp_path / "undisturbed"))
-    assert n_steps == 4 + 4 + 6 + 4  # responses, shards of 32 clips, layers, fits
+    assert n_steps == 4 + 4 + 6 + 4 + 1  # responses, shards of 32 clips, layers, fits, and how layers are compressed
 
     output = tmp_path / "killed"
     rng = np.random.default_rng(20210719)

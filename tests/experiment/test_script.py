@@ -35,5 +35,5 @@ def test_a_script_without_a_main_guard_runs_an_experiment_once(tmp_path: Path) -
         [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["begin", "end", "5"]
+    assert done.stdout.split() == ["begin", "end", "6"]
     assert read_table(tmp_path / "out" / "scores.csv")[0]["subject"] == "ann"

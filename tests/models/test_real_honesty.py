@@ -67,5 +67,5 @@ def test_half_of_the_pictures_promises_the_other_half(real_data: Path, tmp_path:
         strange = encoder.predict(shown)[pair]
     is_noise = np.char.startswith(strange["stimulus"].values.astype(str), "noise")
     assert strange["unlike"].values[~is_noise].mean() > 0.3  # 1 % by chance
-    assert (strange["novelty_p"].values <= 0.05).mean() > 0.8
+    assert (strange["novelty_p"].values <= 0.05).mean() > 0.6  # 5 % by chance
     assert strange["novelty"].values[is_noise].min() > float(same["novelty"].median())

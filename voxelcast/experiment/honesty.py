@@ -12,6 +12,7 @@ from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.models.honesty import heaviest_part, make_extras, novelty_of
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.novelty import Novelty
+from voxelcast.search.joined import JOINED
 from voxelcast.store.result import StepResult
 
 
@@ -35,7 +36,9 @@ def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None
     keys = layer_keys(layers)
     layer = next(one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"])
     stored = finished.plan.store.read(layer.step)
-    rows = np.flatnonzero(finished.plan.of_all_rows(folded.fold_ids, finished.readable) >= 0)
+    # Layers are compressed with the volumes of gaps between folds; what joins layers has no rows of them.
+    with_gaps = finished.plan.of_all_rows(folded.fold_ids, finished.readable)
+    rows = np.flatnonzero((folded.fold_ids if layer.network == JOINED else with_gaps) >= 0)
 
     def components(left_out: tuple[int, ...]) -> FloatArray:
         """Return those fitted without some folds, or without as many of them as the run needed."""
