@@ -29,7 +29,8 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 N_PAIRS = 90  # ten subjects with nine ROIs
-N_STEPS = N_PAIRS + 5 + 3 + N_PAIRS  # responses, shards of 32 clips, layers, fits
+N_STEPS = N_PAIRS + 6 + 3 + N_PAIRS + 1 + 1 + 10
+"""Responses, shards of 32 clips, layers, fits; how layers are compressed, held-out clips so, predictions by subject."""
 PATIENCE = 240.0  # seconds for what takes 20 on an idle machine
 
 
