@@ -239,7 +239,7 @@ def test_the_driver_is_interrupted_and_killed(cluster: Cluster) -> None:
     before = done_steps(output)
     status = finish(cluster.voxelcast("status", output))
     assert "not running" in status
-    assert re.search(r"extract features +[1-5] of 5 done", status), status  # workers end what they had begun
+    assert re.search(r"extract features +[1-6] of 6 done", status), status  # workers end what they had begun
     assert "run the same command again" in status
     assert len(before) < N_STEPS
 
