@@ -27,12 +27,9 @@ def predict(
     model: Path,
     stimuli: Path,
     to: Path | None,
-    subject: str | None,
-    roi: str | None,
-    device: str,
-    weights: tuple[str, ...],
-    own_code: bool,
     intervals: float | None,
+    weights: tuple[str, ...],
+    **which: Any,
 ) -> None:
     """Predict the responses to STIMULI by the saved MODEL.
 
@@ -48,7 +45,7 @@ def predict(
         check_absent(to, "--to")
     if intervals is not None and (to is None or to.suffix != ".csv"):
         raise OptionError(f"--intervals go into a .csv file; got --to {to}")
-    encoder = load_encoder(model, subject=subject, roi=roi, device=device, weights=_files(weights), own_code=own_code)
+    encoder = load_encoder(model, weights=_files(weights), **which)
     predictions = encoder.predict(stimuli, intervals=intervals)
     if to is not None:
         for path in save_predictions(predictions, to, encoder):

@@ -230,7 +230,7 @@ def train_trunk(
         # Imported here: torch takes seconds to import.
         from voxelcast.encoders.learned.trunk_training import train_network
 
-        parts = train_network(scaled, rows, Z, widths, settings, seed=seed, device=device, scratch=scratch)
+        parts = train_network(scaled, rows, Z, widths, settings, seed=seed, where=(device, scratch))
     trunk = replace(
         parts,
         means=means,

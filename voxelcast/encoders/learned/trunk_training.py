@@ -148,13 +148,14 @@ def train_network(
     settings: TrunkSettings,
     *,
     seed: int,
-    device: str,
-    scratch: Path | None,
+    where: tuple[str, Path | None],
 ) -> Trunk:
     """Train on standardised features and responses, ``Z`` (n_train, q) with ``widths`` voxels of each subject.
 
-    The trunk returned has no means and outputs yet.
+    ``where``: the device, and the folder that a killed training goes on from. The trunk returned has no means and
+    outputs yet.
     """
+    device, scratch = where
     with deterministic(seed):
         network = _Network([X.shape[1] for X in streams.features], widths, settings).to(device)
         matrices = [one for name, one in network.named_parameters() if name not in ("bias", "offset")]

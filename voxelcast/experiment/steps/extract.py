@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any
@@ -242,13 +242,19 @@ def table_steps(
 
     The tables must have a row of finite values for each of the dataset's stimuli; ``rows`` are those of ``stimuli``.
     """
-    tables, ids, steps = {name: _table(dataset, name) for name in names}, [one.stimulus_id for one in stimuli], []
+    shards = _shards({name: _table(dataset, name) for name in names}, stimuli, rows, known, first)
+    return [Step(TableJob(settings, *shard), size=len(shard[0])) for shard in shards]
+
+
+def _shards(
+    values: Mapping[str, FloatArray], stimuli: Sequence[Stimulus], rows: IntArray, known: Shards, first: int
+) -> Iterator[tuple[IntArray, int, tuple[FeatureTable, ...], tuple[str, ...]]]:
+    """Divide stimuli, whose features are ``rows`` of arrays by name: rows, number, hashes and ids of each shard."""
+    ids = [one.stimulus_id for one in stimuli]
     for number, shard in enumerate(divide(ids, known), first):
         own = rows[shard]
-        hashed = tuple(FeatureTable(name, content_key(content(table[own]))) for name, table in tables.items())
-        job = TableJob(settings, own, number, hashed, tuple(ids[k] for k in shard))
-        steps.append(Step(job, size=len(shard)))
-    return steps
+        hashed = tuple(FeatureTable(name, content_key(content(array[own]))) for name, array in values.items())
+        yield own, number, hashed, tuple(ids[k] for k in shard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,12 +315,8 @@ def own_steps(
     first: int = 0,
 ) -> list[Step]:
     """Make the steps that write features of the user's own, which were read to check them, as `table_steps`."""
-    ids, steps = [one.stimulus_id for one in stimuli], []
-    for number, shard in enumerate(divide(ids, known), first):
-        own = rows[shard]
-        hashed = tuple(FeatureTable(name, content_key(content(array[own]))) for name, array in values.items())
-        steps.append(Step(OwnFeaturesJob(sources, own, number, hashed, tuple(ids[k] for k in shard)), size=len(shard)))
-    return steps
+    shards = _shards(values, stimuli, rows, known, first)
+    return [Step(OwnFeaturesJob(sources, *shard), size=len(shard[0])) for shard in shards]
 
 
 def _unbroken(ids: Sequence[str]) -> list[dict[str, object]]:
