@@ -100,7 +100,7 @@ def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three subjects, three ROIs, two networks, held-out scores."""
+    """Three subjects, three ROIs, two networks, a search in trials, held-out scores."""
     return write_output(
         tmp_path_factory.mktemp("several") / "output",
         subjects=["sub01", "sub02", "sub03"],
@@ -109,6 +109,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
         n_layers=4,
         n_settings=6,
         held_out=True,
+        method="random",
     )
 
 

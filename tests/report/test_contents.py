@@ -87,7 +87,7 @@ def test_findings(page: Page, scores: pd.DataFrame) -> None:
          "Chosen most often: net: a, net: b and net: c (1 of 3 pairs of subject and ROI each) "
          "and the encoder pls (3 of 3)."),
         (["a", "b", "c", "d"] * 2 + ["e"], ["mean"] * 9, ["pls"] * 9,
-         "No layer was chosen most often: 4 layers share the most, 2 of 9 pairs of subject and ROI each. "
+         "The layer chosen varies: each of 4 layers is that of 2 of 9 pairs of subject and ROI. "
          "Chosen most often: the pool mean (9 of 9) and the encoder pls (9 of 9)."),
     ],
 )  # fmt: skip
@@ -157,6 +157,11 @@ def test_search_speaks_of_the_best_score(page: Page, several: Path) -> None:
         best = search[search["roi"] == roi].groupby("subject")["score"].max().mean()
         assert f"48 candidates per subject, mean best selection score {_shown(best)}" in alt
     assert f"{len(search)} candidates were tried in all" in page.text
+
+
+def test_the_best_so_far_is_shown_of_searches_in_trials_alone(page: Page, tmp_path: Path) -> None:
+    assert "best so far" in page.text
+    assert "best so far" not in read_page(write_output(tmp_path / "exact", n_layers=2)).text
 
 
 def test_voxel_histogram_speaks_of_the_mean(page: Page, several: Path) -> None:

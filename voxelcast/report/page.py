@@ -32,7 +32,14 @@ from voxelcast.report.facts import (
 from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, STYLE, SUBJECT_COLOUR, picture
 from voxelcast.report.heatmap import GRADIENT, Heatmap, heatmap, layer_map, roi_table, significance
 from voxelcast.report.optuna_figures import optuna_panels
-from voxelcast.report.panels import example_panels, layer_profiles, partition_panel, search_histories, voxel_histograms
+from voxelcast.report.panels import (
+    example_panels,
+    in_trials,
+    layer_profiles,
+    partition_panel,
+    search_histories,
+    voxel_histograms,
+)
 from voxelcast.report.plot_data import explorer_data
 from voxelcast.report.summary import (
     Measure,
@@ -167,6 +174,7 @@ def _figures(results: Results, depth: Depth) -> dict[str, Any]:
         return {
             "profiles": layer_profiles(results, depth, rois),
             "histories": search_histories(results, rois),
+            "in_trials": in_trials(results),
             "histograms": voxel_histograms(results, rois),
             "studies": optuna_panels(results, depth, rois),
             "examples": example_panels(results, rois),

@@ -55,16 +55,23 @@ def _profile_sentence(network: Network, depth: Depth, mean: FloatArray) -> str:
 
 
 def search_histories(results: Results, rois: Sequence[str]) -> dict[str, list[Panel]]:
-    """Draw, per ROI, the best score so far and one panel per encoder and hyper-parameter."""
+    """Draw, per ROI, one panel per encoder and hyper-parameter; before them, of a search in trials, the best so far."""
     tried = set(results.search["roi"])
-    return {
+    panels = {
         roi: [
-            _best_so_far(results, roi),
+            *([_best_so_far(results, roi)] if in_trials(results) else []),
             *(_hyperparameter_panel(roi, scores) for scores in hyperparameter_scores(results, roi)),
         ]
         for roi in rois
         if roi in tried
     }
+    return {roi: found for roi, found in panels.items() if found}
+
+
+def in_trials(results: Results) -> bool:
+    """Whether candidates were proposed one after another, so that the best so far says how the search went."""
+    search = results.config.get("search")
+    return isinstance(search, Mapping) and search.get("method") in ("bayes", "random")
 
 
 def _best_so_far(results: Results, roi: str) -> Panel:

@@ -237,7 +237,7 @@ def _chosen_sentence(results: Results) -> str:
     if len(layers) <= _MOST_NAMED:
         return f"Chosen most often: {listed([_share(layers, layer_count, of), *others])}."
     return (
-        f"No layer was chosen most often: {len(layers)} layers share the most, {layer_count} of {of} each. "
+        f"The layer chosen varies: each of {len(layers)} layers is that of {layer_count} of {of}. "
         f"Chosen most often: {listed(others)}."
     )
 
