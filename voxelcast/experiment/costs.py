@@ -241,7 +241,7 @@ def _keeping(plan: Plan, sizes: Sequence[int], kept: Sequence[int], voxels: Mapp
     numbers = sorted((size * k for size, k in zip(sizes, kept, strict=False)), reverse=True)[:n_used]
     if config.compress.method != "pca":
         numbers = [0] * len(numbers)
-    of_voxel = 4.0 * max(len(config.delays), 1) * (sum(kept) if mixed else each * max(kept))
+    of_voxel = 4.0 * max(len(config.delays), 1) * (sum(kept) if mixed else each * max(kept, default=0))
     saved = [q for q in voxels.values() if config.models == "all" or (config.models == "roi" and q <= WHOLE_BRAIN)]
     disk = 2 * sum(map(_axes_bytes, numbers)) + of_voxel * (sum(voxels.values()) + sum(saved))
     return Cost(4.0 * n_train * sum(numbers), memory=8.0 * max(numbers, default=0), disk=disk)

@@ -30,11 +30,14 @@ def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None
     """Learn how far training stimuli lie from each other in the components of the layer that weighs most."""
     model = fit.arrays("model")
     cards = fit.json("parts")
-    heaviest = heaviest_part([float(model[f"{k}.weights"].sum()) for k in range(len(cards))])
+    heaviest = heaviest_part([(part["form"], float(model[f"{k}.weights"].sum())) for k, part in enumerate(cards)])
     folded = job.partitions[0]
     layers = compressed(folded)
     keys = layer_keys(layers)
-    layer = next(one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"])
+    found = [one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"]]
+    if not found:  # all are trained: predictions are no features
+        return None
+    (layer,) = found
     stored = finished.plan.store.read(layer.step)
     # Layers are compressed with the volumes of gaps between folds; what joins layers has no rows of them.
     with_gaps = finished.plan.of_all_rows(folded.fold_ids, finished.readable)

@@ -23,7 +23,7 @@ from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.own_features import is_convolved, read_own
 from voxelcast.experiment.settings import OTHERS, OWN, TABLES, ExperimentSettings
-from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, KeptLayer, LayerCompression, ProjectJob
+from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, LayerCompression, ProjectJob
 from voxelcast.experiment.steps.compress import (
     CompressedLayer,
     CompressJob,
@@ -50,10 +50,11 @@ from voxelcast.experiment.steps.extract import (
     table_steps,
 )
 from voxelcast.experiment.steps.fit import FitJob
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.predict import HeldOutStimuli, PairToPredict, PredictJob, Projected, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
-from voxelcast.experiment.steps.train import TrainedLayer
+from voxelcast.experiment.steps.trained import TrainedLayer
 from voxelcast.experiment.steps.trunk import TrunkJob, TrunkLayer, folds_name
 from voxelcast.experiment.trainings import NO_TRAININGS, Trainings, Wanted, source_steps, train_steps
 from voxelcast.features.delays import Delayed, Delays, delays_of
@@ -378,19 +379,20 @@ class Plan:
             "far": tuple(stimulus for stimulus, is_near in context if not is_near),
         }
 
+    def _of_parts(self, make: Callable[[tuple[Stimulus, ...], Shards, int], list[Step]]) -> Extracted:
+        """Make steps of each part of the stimuli, some of which are known to be looked at together."""
+        made: dict[str, tuple[Step, ...]] = {}
+        for part, stimuli in self._parts().items():
+            known = self.known_shards if part in ("test", "far") and not self.config.unsaved else ()
+            made[part] = tuple(make(stimuli, known, sum(map(len, made.values()))))
+        return Extracted(**made)
+
     def extract_steps(self) -> dict[str, Extracted]:
         """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
 
         Features that come with the dataset are steps among them. Training and held-out stimuli are never in one step.
         """
         config, row_of = self.config, {one.stimulus_id: row for row, one in enumerate(self.stimuli)}
-
-        def of_parts(make: Callable[[tuple[Stimulus, ...], Shards, int], list[Step]]) -> Extracted:
-            made: dict[str, tuple[Step, ...]] = {}
-            for part, stimuli in self._parts().items():
-                known = self.known_shards if part in ("test", "far") and not config.unsaved else ()
-                made[part] = tuple(make(stimuli, known, sum(map(len, made.values()))))
-            return Extracted(**made)
 
         def tables(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
             rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
@@ -401,28 +403,31 @@ class Plan:
             sources = OwnSources(config.own_features, self.timeline, self.convolved, tuple(row_of))
             return own_steps(sources, self.own_features, stimuli, rows, known, first)
 
-        found = {TABLES: of_parts(tables)} if config.tables else {}
-        found |= {OWN: of_parts(own)} if self.own_features else {}
+        found = {TABLES: self._of_parts(tables)} if config.tables else {}
+        found |= {OWN: self._of_parts(own)} if self.own_features else {}
         for network in self.networks if self.plain else ():
             how = network, config.extraction, self.extract_on
 
             def layers(stimuli: tuple[Stimulus, ...], known: Shards, first: int, how: Any = how) -> list[Step]:
                 return extract_steps(how[0], stimuli, how[1], how[2], known, first)
 
-            found[network.shown] = of_parts(layers)
+            found[network.shown] = self._of_parts(layers)
         return found
 
-    def source_steps(self) -> dict[str, dict[str, tuple[LoadedNetwork, list[Step]]]]:
+    def source_steps(self) -> dict[str, dict[str, tuple[LoadedNetwork, Extracted]]]:
         """Make the steps that give trained encoders what they read, by what that is and the network's shown name."""
-        found: dict[str, dict[str, tuple[LoadedNetwork, list[Step]]]] = {}
-        for network in self.networks if self.config.learned else ():
-            for kind, steps in source_steps(self.config, network, self.stimuli, self.extract_on).items():
-                found.setdefault(kind, {})[network.shown] = (network, steps)
-        return found
+        kinds = dict.fromkeys(get_encoder(name).reads for name in self.config.learned)
+        return {
+            kind: {
+                network.shown: (network, self._of_parts(source_steps(self.config, network, kind, self.extract_on)))
+                for network in self.networks
+            }
+            for kind in kinds
+        }
 
     def trainings(
         self,
-        sources: Mapping[str, Mapping[str, tuple[LoadedNetwork, list[Step]]]],
+        sources: Mapping[str, Mapping[str, tuple[LoadedNetwork, Extracted]]],
         responses: Mapping[Pair, Step],
         readable: Readable,
         shuffle: int = 0,
@@ -430,6 +435,11 @@ class Plan:
         """Make the steps that train encoders, for each partition into folds; ``shuffle``: to shuffled responses."""
         steps: list[Step] = []
         layers: dict[tuple[Pair, int], tuple[TrainedLayer, ...]] = {}
+        readable = readable if self.config.unsaved else readable.fitted
+        shards = {
+            kind: {shown: (network, self._compressed(made)) for shown, (network, made) in some.items()}
+            for kind, some in sources.items()
+        }
         for table, repeat in product(self.fold_tables, range(self.config.folds.repeats)):
             of_table = {pair: step for pair, step in responses.items() if table in ("", pair[0])}
             fold_ids, order = self.folds(readable.train_ids, repeat, table), None
@@ -439,7 +449,7 @@ class Plan:
                 if order is None:
                     continue
             wanted = Wanted(of_table, fold_ids, order)
-            made, found = train_steps(self.config, sources, readable, wanted, self.extract_on)
+            made, found = train_steps(self.config, shards, readable, wanted, self.extract_on)
             steps += made
             layers |= {(pair, repeat): some for pair, some in found.items()}
         return Trainings(tuple({step.step_id: step for step in steps}.values()), layers)
@@ -681,7 +691,7 @@ class Plan:
                 )
             )
             for pair, prepared in responses.items()
-            if all(other in responses for other in self.relied_on(pair))
+            if all(other in responses for other in self.relied_on(pair)) and all(one.layers for one in partitions[pair])
         }
 
     def weighed_layers(self, fits: Iterable[Step]) -> set[str]:
@@ -726,6 +736,11 @@ class Plan:
             kept[KeptLayer(*of_layer, step.step_id, 0, tuple(key_of[:-1]))] = step
         return kept
 
+    def trained_layers(self, weighed: Collection[str], trainings: Trainings, pairs: Iterable[Pair]) -> list[KeptLayer]:
+        """Return what is kept of trained encoders that models weigh, and of the layers that they read."""
+        layers = [layer for pair in pairs for layer in trainings.layers.get((pair, 0), ()) if layer.key() in weighed]
+        return list({one.key: one for layer in layers for one in layer.kept()}.values())
+
     def saved_pairs(self, fits: Mapping[Pair, Step]) -> list[Pair]:
         """Return the pairs whose models are saved, of finished fits, by the setting ``models``."""
         kind = self.config.models
@@ -756,8 +771,8 @@ class Plan:
         """
         layers: dict[str, list[KeptLayer]] = {}
         for layer in kept:
-            if not layer.members:
-                layers.setdefault(layer.network, []).append(layer)
+            if layer.source in extracted:
+                layers.setdefault(layer.source, []).append(layer)
         networks = {shown: self._predicted(of_network) for shown, of_network in extracted.items()}
         shards, steps, found = next(iter(networks.values())), list[Step](), []
         for start in range(0, len(shards), TOGETHER):
@@ -793,7 +808,7 @@ class Plan:
         together = () if config.unsaved else self._together(readable, tuple(kept), projected)
         series = self.dataset.series is not None
         stimuli = HeldOutStimuli(readable.test_ids, readable.test_rows, readable.test_groups, series)
-        joined = tuple(layer for layer in kept if layer.members)
+        joined = tuple(layer for layer in kept if layer.network == JOINED)
         on_gpu = self.extract_on != "cpu" and not config.unsaved
         of_subject: dict[str, list[PairToPredict]] = {}
         for pair, fit in fits.items():

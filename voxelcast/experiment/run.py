@@ -41,10 +41,11 @@ from voxelcast.experiment.plan import (
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Extracted, Readable
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.predict import Projected
+from voxelcast.experiment.trainings import Trainings
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import check_folder
@@ -153,11 +154,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     ran = prepared.n_run
     extracted = plan.extract_steps()
     sources = plan.source_steps()
-    shown = {
-        f"{kind} of {name}": Extracted(tuple(steps), (), (), ())
-        for kind, some in sources.items()
-        for name, (_, steps) in some.items()
-    }
+    shown = {f"{kind} of {name}": made for kind, some in sources.items() for name, (_, made) in some.items()}
     shards = [step for of_network in (extracted | shown).values() for step in of_network.steps]
     ran += runner.run(EXTRACT, shards, "stimulus")
     readable = plan.readable(extracted | shown)
@@ -186,8 +183,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     given = plan.training_responses(read)
     trunks, training = plan.trunk_steps(given, readable, partitions, extracted)
     ran += runner.run(TRAIN_TRUNKS, training) if training else 0
-    trainings = plan.trainings(sources, read, readable)
-    ran += runner.run(TRAIN, trainings.steps, "training") if trainings.steps else 0
+    trainings, n_trained = _train(plan, runner, plan.trainings(sources, read, readable))
     searched = plan.searched(partitions, trunks, trainings)
     fits = plan.fit_steps(given, readable, searched)
     fitted = runner.attempt(FIT, list(fits.values()))
@@ -195,32 +191,48 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
-    kept, projections, projected, n_kept = _keep(plan, runner, done, readable, extracted, folds)
+    kept, keeping, projected, n_kept = _keep(plan, runner, done, readable, extracted | shown, (*folds, trainings))
     predicts = plan.predict_steps(done, responses, readable, kept, projected)
     predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
     predicted = runner.attempt(PREDICT, predictions) if predictions else Attempt(0, ())
     failures = (*prepared.failures, *fitted.failures, *predicted.failures)
-    missing = find_missing(plan, responses, fits, predicts, failures)
+    missing = find_missing(plan, responses, fits, predicts, failures, trainings.notes)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
     predicts = {pair: step for pair, step in predicts.items() if pair in fits}
     shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
-    retrained = [plan.trainings(sources, read, readable, number) for number in shuffles]
-    trained = [step for found in retrained for step in found.steps]
-    ran += runner.run(TRAIN, trained, "training") if trained else 0
-    controls = plan.control_steps(fits, [plan.searched(partitions, trunks, found) for found in retrained])
+    retrained = [_train(plan, runner, plan.trainings(sources, read, readable, number)) for number in shuffles]
+    controls = plan.control_steps(fits, [plan.searched(partitions, trunks, found) for found, _ in retrained])
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*read.values(), *shards, *compressions, *joins, *training, *trainings.steps, *trained, *fits.values()]
-    steps += [*dict.fromkeys(kept.values()), *projections, *predictions]
+    steps = [*read.values(), *shards, *compressions, *joins, *training, *trainings.steps]
+    steps += [*(step for found, _ in retrained for step in found.steps), *fits.values(), *keeping, *predictions]
     steps += [*shuffled, *divisions.values()]
+    ran += n_trained + sum(n_run for _, n_run in retrained)
+    notes = (*trainings.notes, *(note for found, _ in retrained for note in found.notes))
     layers = searched[next(iter(fits), plan.pairs[0])][0]
     models = fits, predicts, kept
-    finished = Finished(plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps)
+    finished = Finished(
+        plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps, notes
+    )
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run
+
+
+def _train(plan: Plan, runner: StageRunner, trainings: Trainings) -> tuple[Trainings, int]:
+    """Train, and leave out the variants of which a training failed; count the steps run. Wrong settings end the run."""
+    if not trainings.steps:
+        return trainings, 0
+    attempt = runner.attempt(TRAIN, trainings.steps, "training")
+    for failure in attempt.failures:
+        if isinstance(failure.error, OptionError):
+            raise failure.error
+    found = trainings.surviving(plan.store, attempt.failures)
+    for note in found.notes:
+        runner.progress.note(f"left out: {note}")
+    return found, attempt.n_run
 
 
 def _keep(
@@ -229,17 +241,20 @@ def _keep(
     fits: Mapping[Pair, Step],
     readable: Readable,
     extracted: Mapping[str, Extracted],
-    folds: tuple[FoldedLayers, Sequence[Step], Step | None],
-) -> tuple[dict[KeptLayer, Step], list[Step], list[tuple[list[str], Projected]], int]:
-    """Keep how the layers are compressed that models weigh, and compress held-out stimuli so; count the steps run."""
+    made: tuple[FoldedLayers, Sequence[Step], Step | None, Trainings],
+) -> tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]:
+    """Keep how the layers are made that models weigh, and make those of held-out stimuli so; count the steps run."""
     used = fits if readable.test_ids else {pair: fits[pair] for pair in plan.saved_pairs(fits)}
     if plan.config.unsaved or not used:
-        return {}, [], [], 0
-    kept = plan.keeping_steps(plan.weighed_layers(used.values()), *folds)
-    ran = runner.run(KEEP, list(dict.fromkeys(kept.values())))
+        return [], [], [], 0
+    weighed, (layers, compressions, join, trainings) = plan.weighed_layers(used.values()), made
+    compressed = plan.keeping_steps(weighed, layers, compressions, join)
+    steps = list(dict.fromkeys(compressed.values()))
+    ran = runner.run(KEEP, steps) if steps else 0
+    kept = [*compressed, *plan.trained_layers(weighed, trainings, used)]
     projections, projected = plan.project_steps(kept, extracted) if readable.test_ids else ([], [])
     ran += runner.run(PROJECT, projections, "stimulus") if projections else 0
-    return kept, projections, projected, ran
+    return kept, [*steps, *projections], projected, ran
 
 
 def config_text(settings: ExperimentSettings) -> str:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.cost import Cost
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettings
 from voxelcast.encoders.registry import get_encoder
+from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import FoldedLayers
-from voxelcast.experiment.steps.extract import LoadedNetwork, Readable, extract_steps
-from voxelcast.experiment.steps.train import FramesJob, Source, TrainedLayer, TrainJob
+from voxelcast.experiment.steps.extract import LoadedNetwork, Readable, Shards, extract_steps
+from voxelcast.experiment.steps.frames import FramesJob
+from voxelcast.experiment.steps.train import TrainJob
+from voxelcast.experiment.steps.trained import Source, TrainedLayer
 from voxelcast.models.shards import divide
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.search.training import is_inner
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.steps import StepId
+from voxelcast.store.steps import StepStore
 
 if TYPE_CHECKING:
     from voxelcast.experiment.plan import Plan
@@ -35,10 +40,41 @@ _CPU_PICTURE, _CPU_STEP = 0.05, 4e-3
 
 @dataclass(frozen=True)
 class Trainings:
-    """Steps, and the trained layers of each pair in each partition into folds."""
+    """Steps, and the trained layers of each pair in each partition into folds; ``notes`` say what was left out."""
 
     steps: tuple[Step, ...]
     layers: Mapping[tuple[Pair, int], tuple[TrainedLayer, ...]]
+    notes: tuple[str, ...] = ()
+
+    def surviving(self, store: StepStore, failures: Sequence[Failure]) -> Trainings:
+        """Leave out the variants that some finished training was given up of, or that have one that failed."""
+        failed = {one.step_id: one.reason for one in failures}
+        done = [step for step in self.steps if step.step_id not in failed]
+        given_up = {step.step_id: store.read(step.step_id).json("failed") for step in done}
+        lost: dict[tuple[Pair, str, str], dict[int, str]] = {}
+        trained = [(pair, layer) for (pair, _), layers in self.layers.items() for layer in layers]
+        for pair, layer in trained:
+            for _, step in layer.steps:
+                reasons = {int(v): reason for v, reason in given_up.get(step, {}).items()}
+                reasons |= dict.fromkeys(layer.variants, failed[step]) if step in failed else {}
+                told = {v: f"{reason} ({step.folder})" for v, reason in reasons.items() if v in layer.variants}
+                known = lost.setdefault((pair, layer.encoder, layer.network), {})
+                known |= {v: reason for v, reason in told.items() if v not in known}
+        kept = {
+            (pair, repeat): tuple(
+                replace(layer, variants=left)
+                for layer in layers
+                if (left := tuple(v for v in layer.variants if v not in lost[pair, layer.encoder, layer.network]))
+            )
+            for (pair, repeat), layers in self.layers.items()
+        }
+        notes = [
+            f"{' '.join(pair)}: {encoder} of {network} was left out in {len(reasons)} of its variants and seeds "
+            f"({', '.join(str(v + 1) for v in sorted(reasons))}), as a training failed: {next(iter(reasons.values()))}."
+            for (pair, encoder, network), reasons in lost.items()
+            if reasons
+        ]
+        return Trainings(tuple(done), kept, tuple(notes))
 
     def added(self, pair: Pair, partitions: Sequence[FoldedLayers]) -> tuple[FoldedLayers, ...]:
         """Return each partition into folds with the trained layers of a pair behind the others."""
@@ -61,24 +97,31 @@ def spatial_pool(network: LoadedNetwork, side: int | None) -> str:
     return "none" if side is None or any(len(shape) == 2 for shape in network.shapes.values()) else f"grid({side})"
 
 
+def maps_extraction(config: ExperimentSettings, network: LoadedNetwork) -> ExtractionSettings:
+    """Return how the maps that readouts read are extracted."""
+    pool = "none" if config.readout.time == "learned" else "mean"
+    spatial = spatial_pool(network, config.readout.side)
+    return ExtractionSettings(config.frames, (pool,), spatial, config.broken_stimuli, "float16")
+
+
 def source_steps(
-    config: ExperimentSettings, network: LoadedNetwork, stimuli: Sequence[Stimulus], device: str
-) -> dict[str, list[Step]]:
-    """Make the steps that give trained encoders what they read of a network: maps in half precision, or frames."""
-    kinds = {get_encoder(name).reads for name in config.encoders}
-    steps: dict[str, list[Step]] = {}
-    if MAPS in kinds:
-        pool = "none" if config.readout.time == "learned" else "mean"
-        spatial = spatial_pool(network, config.readout.side)
-        how = ExtractionSettings(config.frames, (pool,), spatial, config.broken_stimuli, "float16")
-        steps[MAPS] = extract_steps(network, stimuli, how, device)
-    if FRAMES in kinds:
-        ids = [one.stimulus_id for one in stimuli]
-        shards = [tuple(stimuli[k] for k in shard) for shard in divide(ids)]
-        side, broken = network.card.input_size, config.broken_stimuli
-        jobs = [FramesJob(number, side, config.frames, broken, shard) for number, shard in enumerate(shards)]
-        steps[FRAMES] = [Step(job, size=len(job.stimuli)) for job in jobs]
-    return steps
+    config: ExperimentSettings, network: LoadedNetwork, reads: str, device: str
+) -> Callable[[tuple[Stimulus, ...], Shards, int], list[Step]]:
+    """Return what makes steps that give trained encoders what they read of stimuli: maps in half precision, or frames.
+
+    It takes stimuli, those known to be looked at together, and the number of the first step.
+    """
+    if reads == MAPS:
+        how = maps_extraction(config, network)
+        return lambda stimuli, known, first: extract_steps(network, stimuli, how, device, known, first)
+
+    def frames(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
+        shards = divide([one.stimulus_id for one in stimuli], known)
+        how = network.card.input_size, config.frames, config.broken_stimuli
+        jobs = [FramesJob(number, *how, tuple(stimuli[k] for k in shard)) for number, shard in enumerate(shards, first)]
+        return [Step(job, size=len(job.stimuli)) for job in jobs]
+
+    return frames
 
 
 def source_of(network: LoadedNetwork, shards: Sequence[Step], side: int | None) -> Source:
@@ -143,7 +186,8 @@ def train_steps(
                 made = {
                     left_out: Step(
                         TrainJob(
-                            *(encoder, group, ids, source, readable, wanted.fold_ids, left_out, wanted.order),
+                            *(encoder, group, ids, source, readable),
+                            *(wanted.fold_ids if left_out else np.zeros_like(wanted.fold_ids), left_out, wanted.order),
                             replace(settings, apart=False),
                             seed,
                             device,
@@ -156,24 +200,12 @@ def train_steps(
                 steps += made.values()
                 known = tuple((left_out, step.step_id) for left_out, step in made.items())
                 for place, pair in enumerate(group):
-                    layers[pair] += tuple(_layers(encoder, network, known, place, settings))
+                    whole = TrainedLayer(
+                        *(encoder, shown, network.card.weights, f"{encoder}: {' + '.join(network.layers)}", known),
+                        *(place, tuple(range(settings.n_trainings)), source, settings.side, pair),
+                    )
+                    layers[pair] += whole.apart() if settings.apart else (whole,)
     return steps, layers
-
-
-def _layers(
-    encoder: str,
-    network: LoadedNetwork,
-    steps: tuple[tuple[tuple[int, ...], StepId], ...],
-    place: int,
-    settings: ReadoutSettings,
-) -> list[TrainedLayer]:
-    """Name the mean of all variants and seeds, or each of them."""
-    together, n = " + ".join(network.layers), settings.n_trainings
-    named = {f"{together} ({v + 1})": (v,) for v in range(n)} if settings.apart else {together: tuple(range(n))}
-    return [
-        TrainedLayer(encoder, network.shown, network.card.weights, f"{encoder}: {name}", steps, place, members)
-        for name, members in named.items()
-    ]
 
 
 def training_cost(plan: Plan, n_train: int, voxels: Mapping[Pair, int], rate: float) -> Cost:

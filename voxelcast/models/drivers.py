@@ -73,6 +73,8 @@ def gradient_map(encoder: SavedEncoder, picture: ByteArray, target: Target) -> F
     """
     from voxelcast.models.network_input import NetworkInput
 
+    if any(encoder.card.layers[key].kind == "trained" for key in encoder.needed):
+        raise OptionError("a map by gradients is of models on compressed features; this one has a trained encoder")
     ((_, features),) = encoder.features(picture[np.newaxis])
     derivatives = _by_components(encoder, encoder.scores(features), target)
     total: FloatArray | None = None

@@ -17,15 +17,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import DataError
+from voxelcast.core.errors import DataError, one_line
 from voxelcast.core.seeds import derive_seed, generator
 from voxelcast.core.torch_training import deterministic
 from voxelcast.encoders.learned.head import Head, HeadSize, head_arrays
@@ -39,6 +40,7 @@ _PREDICTED = 128
 _WARM_UP = 3
 _RISE, _START, _END = 0.3, 1 / 25, 1 / 25e4
 State = dict[str, torch.Tensor]
+T = TypeVar("T")
 
 
 class Maps(Protocol):
@@ -116,41 +118,63 @@ class Trained:
     pictures: list[FloatArray]
 
 
+@dataclass(frozen=True)
+class Failed:
+    """A training that was given up, and why."""
+
+    reason: str
+
+
 def train(
     lesson: Lesson, trainings: Sequence[tuple[ReadoutSettings, int]], checkpoint: Path | None = None
-) -> list[Trained]:
+) -> list[Trained | Failed]:
     """Train several readouts (or networks) on the same stimuli, side by side, each with its settings and seed.
 
-    ``checkpoint`` is a file that a killed training goes on from. Raises DataError if a loss is no longer finite.
+    One whose loss is no longer finite, or for which there is no memory, is left behind. ``checkpoint`` is a file that a
+    killed training goes on from.
     """
     with ExitStack() as stack:
         stack.enter_context(deterministic(0))
         flags = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": True}
         stack.enter_context(torch.backends.cudnn.flags(**flags))
-        students = [Student(lesson, settings, seed) for settings, seed in trainings]
-        first = 0
+        students, failed, first = dict[int, Student](), dict[int, Failed](), 0
+
+        def attempt(k: int, work: Callable[[], T]) -> T | None:
+            try:
+                return None if k in failed else work()
+            except (DataError, MemoryError, torch.OutOfMemoryError) as error:
+                failed[k] = Failed(one_line(error) or "there is not enough memory")
+                students.pop(k, None)
+                return None
+
+        for k, (settings, seed) in enumerate(trainings):
+            student = attempt(k, partial(Student, lesson, settings, seed))
+            students |= {k: student} if student else {}
         if checkpoint is not None and checkpoint.is_file():
             kept = torch.load(checkpoint, map_location=lesson.device, weights_only=True)
-            first = kept["epoch"]
-            for student, state in zip(students, kept["students"], strict=True):
-                student.load(state)
+            first, failed = kept["epoch"], {k: Failed(reason) for k, reason in kept["failed"].items()}
+            students = {k: students[k] for k in kept["students"]}
+            for k, student in students.items():
+                student.load(kept["students"][k])
         saved = time.monotonic()
-        for epoch in range(first, max(student.n_epochs for student in students)):
-            live = [student for student in students if student.goes_on(epoch)]
-            for student in live:
-                student.begin(epoch)
-            for k in range(max((student.n_steps for student in live), default=0)):
-                for student in live:
-                    if k < student.n_steps:
-                        student.advance(k)
-            for student in live:
-                student.end(epoch)
+        for epoch in range(first, max((student.n_epochs for student in students.values()), default=0)):
+            live = {k: student for k, student in students.items() if student.goes_on(epoch)}
+            for k, student in live.items():
+                attempt(k, partial(student.begin, epoch))
+            for step in range(max((student.n_steps for student in live.values()), default=0)):
+                for k, student in live.items():
+                    if step < student.n_steps:
+                        attempt(k, partial(student.advance, step))
+            for k, student in live.items():
+                attempt(k, partial(student.end, epoch))
             if checkpoint is not None and time.monotonic() - saved >= SAVE_SECONDS:
                 checkpoint.parent.mkdir(parents=True, exist_ok=True)
+                state = {"epoch": epoch + 1, "students": {k: student.state() for k, student in students.items()}}
                 with atomic_path(checkpoint) as temporary:
-                    torch.save({"epoch": epoch + 1, "students": [student.state() for student in students]}, temporary)
+                    torch.save(state | {"failed": {k: one.reason for k, one in failed.items()}}, temporary)
                 saved = time.monotonic()
-        return [student.finish() for student in students]
+        finished = {k: attempt(k, student.finish) for k, student in list(students.items())}
+        return [finished.get(k) or failed[k] for k in range(len(trainings))]
 
 
 class Student:
