@@ -32,6 +32,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "picked": {"encoders": ["kernel_ridge_polynomial", "pls"], "selection": {"per": "voxel"}},
     "mlp": {"encoders": ["mlp"], "search": {"method": "random", "trials": 2}, "folds": {"n": 4, "nested": False}},
     "truncated": {"search": {"method": "bayes", "trials": 5, "joint": True}, "folds": {"n": 4, "nested": False}},
+    "trunk": {
+        "trunks": {
+            "plain": {"kind": "linear"},
+            "deep": {"kind": "mlp", "width": 4, "epochs": 2, "streams": ["colour"]},
+        },
+        **{"ensemble": {"method": "mean", "joined": True}, "encoders": ["ridge"]},
+    },
     "repeated": {"folds": {"n": 4, "repeats": 2}},
 }
 

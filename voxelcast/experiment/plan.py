@@ -605,6 +605,7 @@ class Plan:
         """
         if not self.config.trunks:
             return {}, []
+        readable = readable if self.config.unsaved else readable.fitted
         ids, series = self._readable_ids(self._compressed(next(iter(extracted.values())))), None
         row_of = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
         rows = np.array([row_of[stimulus_id] for stimulus_id in (*readable.train_ids, *readable.test_ids)])
@@ -736,10 +737,23 @@ class Plan:
             kept[KeptLayer(*of_layer, step.step_id, 0, tuple(key_of[:-1]))] = step
         return kept
 
-    def trained_layers(self, weighed: Collection[str], trainings: Trainings, pairs: Iterable[Pair]) -> list[KeptLayer]:
-        """Return what is kept of trained encoders that models weigh, and of the layers that they read."""
-        layers = [layer for pair in pairs for layer in trainings.layers.get((pair, 0), ()) if layer.key() in weighed]
-        return list({one.key: one for layer in layers for one in layer.kept()}.values())
+    def learned_layers(
+        self,
+        weighed: Collection[str],
+        pairs: Iterable[Pair],
+        folded: FoldedLayers,
+        trunks: Trunks,
+        trainings: Trainings,
+    ) -> list[KeptLayer]:
+        """Return what is kept of trunks and trained encoders that models of some pairs weigh."""
+        layers, found, keys = compressed(folded), list[KeptLayer](), layer_keys(folded.layers)
+        for pair in pairs:
+            for trunk in trunks[pair][0] if pair in trunks else ():
+                read = [one for one in layers if (one.network, one.layer) in self.streams[trunk.layer]]
+                found.append(trunk.kept([keys[one.network, one.layer, one.pool] for one in read]))
+            found += [one for layer in trainings.layers.get((pair, 0), ()) for one in layer.kept()]
+        used = {*weighed, *(member for one in found if one.key in weighed for member in one.members)}
+        return list({one.key: one for one in found if one.key in used}.values())
 
     def saved_pairs(self, fits: Mapping[Pair, Step]) -> list[Pair]:
         """Return the pairs whose models are saved, of finished fits, by the setting ``models``."""
@@ -808,7 +822,7 @@ class Plan:
         together = () if config.unsaved else self._together(readable, tuple(kept), projected)
         series = self.dataset.series is not None
         stimuli = HeldOutStimuli(readable.test_ids, readable.test_rows, readable.test_groups, series)
-        joined = tuple(layer for layer in kept if layer.network == JOINED)
+        joined = tuple(layer for layer in kept if layer.network in (JOINED, TRUNK))
         on_gpu = self.extract_on != "cpu" and not config.unsaved
         of_subject: dict[str, list[PairToPredict]] = {}
         for pair, fit in fits.items():

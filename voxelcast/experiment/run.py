@@ -36,6 +36,7 @@ from voxelcast.experiment.plan import (
     TRAIN,
     TRAIN_TRUNKS,
     Plan,
+    Trunks,
     add_joined,
 )
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
@@ -188,10 +189,10 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     fits = plan.fit_steps(given, readable, searched)
     fitted = runner.attempt(FIT, list(fits.values()))
     first = plan.fold_tables[0]
-    folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
+    made = tables[first][0], folded[first][0][1], joins[0] if joins else None, trunks, trainings
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
-    kept, keeping, projected, n_kept = _keep(plan, runner, done, readable, extracted | shown, (*folds, trainings))
+    kept, keeping, projected, n_kept = _keep(plan, runner, done, readable, extracted | shown, made)
     predicts = plan.predict_steps(done, responses, readable, kept, projected)
     predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
     predicted = runner.attempt(PREDICT, predictions) if predictions else Attempt(0, ())
@@ -241,17 +242,19 @@ def _keep(
     fits: Mapping[Pair, Step],
     readable: Readable,
     extracted: Mapping[str, Extracted],
-    made: tuple[FoldedLayers, Sequence[Step], Step | None, Trainings],
+    made: tuple[FoldedLayers, Sequence[Step], Step | None, Trunks, Trainings],
 ) -> tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]:
     """Keep how the layers are made that models weigh, and make those of held-out stimuli so; count the steps run."""
     used = fits if readable.test_ids else {pair: fits[pair] for pair in plan.saved_pairs(fits)}
     if plan.config.unsaved or not used:
         return [], [], [], 0
-    weighed, (layers, compressions, join, trainings) = plan.weighed_layers(used.values()), made
+    weighed, (layers, compressions, join, trunks, trainings) = plan.weighed_layers(used.values()), made
+    learned = plan.learned_layers(weighed, used, layers, trunks, trainings)
+    weighed |= {member for one in learned for member in one.members}
     compressed = plan.keeping_steps(weighed, layers, compressions, join)
     steps = list(dict.fromkeys(compressed.values()))
     ran = runner.run(KEEP, steps) if steps else 0
-    kept = [*compressed, *plan.trained_layers(weighed, trainings, used)]
+    kept = [*compressed, *learned]
     projections, projected = plan.project_steps(kept, extracted) if readable.test_ids else ([], [])
     ran += runner.run(PROJECT, projections, "stimulus") if projections else 0
     return kept, [*steps, *projections], projected, ran

@@ -61,10 +61,10 @@ class LayerCard(_Plain):
         Key of the input; empty of a layer that joins others.
     network, layer, pool : str
         What it is called in the results; ``pool`` is empty unless the experiment has several.
-    kind : {"axes", "random", "none", "joined", "raw", "trained"}
+    kind : {"axes", "random", "none", "joined", "raw", "trained", "trunk"}
         Components along axes, by a random projection that is drawn from its seed, the features in double precision,
-        the components of other layers (``members``) along axes, the features as a trained encoder reads them, or what
-        such an encoder predicts from members.
+        the components of other layers (``members``) along axes, the features as a trained encoder reads them, what
+        such an encoder predicts from members, or what a trunk makes of them.
     n_features : int
         Of all times where time was kept.
     n_times : int or None
@@ -79,14 +79,15 @@ class LayerCard(_Plain):
     rounding : float or None
         What keeping axes with less precision changes components by, in deviations of theirs, at most.
     facts : dict
-        Of a trained encoder: see `voxelcast.encoders.learned.rebuilt.TrainedMembers`.
+        Of a trained encoder see `voxelcast.encoders.learned.rebuilt.TrainedMembers`; of a trunk the number of hidden
+        units, ``width``, and whether they are ``rectified``.
     """
 
     input: str
     network: str
     layer: str
     pool: str = ""
-    kind: Literal["axes", "random", "none", "joined", "raw", "trained"]
+    kind: Literal["axes", "random", "none", "joined", "raw", "trained", "trunk"]
     n_features: Count
     n_times: Count | None = None
     n_components: Count
@@ -175,7 +176,7 @@ class Card(_Plain):
     def _whole(self) -> Card:
         for key, layer in self.layers.items():
             known = [one for one in layer.members if one in self.layers and not self.layers[one].members]
-            joins = layer.kind in ("joined", "trained")
+            joins = layer.kind in ("joined", "trained", "trunk")
             if joins and (len(known) != len(layer.members) or not known):
                 raise ValueError(f"layers.{key} must join layers that the card has")
             if not joins and (layer.members or layer.input not in self.inputs):

@@ -98,7 +98,7 @@ def _by_components(encoder: SavedEncoder, components: Mapping[str, Any], target:
     """Differentiate the response by the components of each layer that is read from a network."""
     from voxelcast.models.encoder import project
 
-    joined = {key: encoder.layer(key) for key in encoder.needed if encoder.card.layers[key].kind == "joined"}
+    joined = {key: encoder.layer(key) for key in encoder.needed if encoder.card.layers[key].members}
     start = {key: encoder.device.numpy(values) for key, values in components.items() if key not in joined}
     derivatives = {}
     for key, values in start.items():

@@ -50,6 +50,12 @@ def layer_shapes(card: LayerCard, n_members: Mapping[str, int]) -> dict[str, Sha
     if card.kind == "joined":
         for k, member in enumerate(card.members):
             shapes |= {f"{k}.mean": (n_members[member],), f"{k}.axes": (p, n_members[member])}
+    elif card.kind == "trunk":
+        with reading(card.name, "a trunk by its card", "fetch the model again"):
+            d = int(card.facts["width"])
+        for k, member in enumerate(card.members):
+            shapes |= {f"means_{k}": (n_members[member],), f"maps_{k}": (n_members[member], d)}
+        shapes |= {"centre": (d,), "outputs": (d, p)} | ({"bias": (d,)} if card.facts.get("rectified") else {})
     elif card.kind == "axes":
         shapes |= {"mean": (D,), "axes": (p, D)} | ({"axes_scale": (p,)} if card.half else {})
     elif card.scaled:
@@ -89,7 +95,7 @@ class Layer:
         put = {}
         for name, array in arrays.items():
             wide = name in ("mean", "gain", "axes") or name.endswith(".axes") or name.endswith(".mean")
-            double = card.kind == "joined" or name in ("centre", "stretch", "axes_scale", "time_weights") or not wide
+            double = bool(card.members) or name in ("centre", "stretch", "axes_scale", "time_weights") or not wide
             put[name] = device.put(array.astype(np.float64) if double else array, half=array.dtype == np.float16)
         return cls(key, card, put, device)
 
@@ -152,12 +158,20 @@ class Layer:
             return TrainedMembers(self.arrays, self.card.facts, self.card.n_components, self.device.name, self.backbone)
 
     def joined(self, members: Mapping[str, Any]) -> Any:
-        """Return the components of members' components, or what a trained encoder predicts from them."""
+        """Return the components of members' components, or what a trained encoder, or a trunk, makes of them."""
         if self.card.kind == "trained":
             return self.device.of_tensor(
                 self._trained.predict([self.device.tensor(members[m]) for m in self.card.members])
             )
-        total = None
+        total: Any = None
+        if self.card.kind == "trunk":
+            for k, member in enumerate(self.card.members):
+                part = (members[member] - self.arrays[f"means_{k}"]) @ self.arrays[f"maps_{k}"]
+                total = part if total is None else total + part
+            if "bias" in self.arrays:
+                total = total + self.arrays["bias"]
+                total = total * (total > 0)
+            return (total - self.arrays["centre"]) @ self.arrays["outputs"]
         for k, member in enumerate(self.card.members):
             part = (members[member] - self.arrays[f"{k}.mean"]) @ self.arrays[f"{k}.axes"].T
             total = part if total is None else total + part

@@ -22,7 +22,7 @@ from voxelcast.models.card import layer_key
 from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
 from voxelcast.search.training import is_inner
 from voxelcast.store.result import ResultWriter
-from voxelcast.store.steps import StepId
+from voxelcast.store.steps import StepId, StepStore
 
 Excluded = tuple[tuple[int, ...], ...]
 """The sets of folds that are left out of a fit."""
@@ -128,6 +128,13 @@ class CompressedLayer:
     def key(self, taken: Sequence[str] = ()) -> str:
         """Return its key in saved models, which is none of those taken."""
         return layer_key((self.network, self.layer, self.pool), taken)
+
+    def components(self, store: StepStore, without: tuple[int, ...]) -> FloatArray:
+        """Read the features fitted without some folds, or without as many of them as a run needs."""
+        stored = store.read(self.step)
+        while scores_name(without) not in stored:
+            without = without[:-1]
+        return stored.array(scores_name(without))
 
     def open(self, context: StepContext) -> CompressedSpace:
         """Return the features."""
