@@ -21,7 +21,7 @@ from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.ridge import Ridge
 from voxelcast.experiment import costs
 from voxelcast.experiment.costs import Estimate
-from voxelcast.experiment.plan import COMPRESS, FIT, READ
+from voxelcast.experiment.planning.stages import COMPRESS, FIT, READ
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.search.folds import make_folds

@@ -17,9 +17,9 @@ from voxelcast.core.errors import ConfigError, ExecutionError, OptionError
 from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.trainings import Trainings, parts_left_out
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.trained import TrainedLayer
-from voxelcast.experiment.trainings import Trainings, parts_left_out
 from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore

@@ -15,7 +15,7 @@ from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, Unkn
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.encoders.learned.trunk import rebuild
 from voxelcast.encoders.learned.trunk_settings import TrunkSettings
-from voxelcast.experiment.plan import TRAIN_TRUNKS
+from voxelcast.experiment.planning.stages import TRAIN_TRUNKS
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.report.depth import layer_order

@@ -197,7 +197,7 @@ def test_what_cannot_be_saved_says_so_and_predicts_all_the_same(
 
 @pytest.mark.slow
 def test_none_roi_all(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxelcast.experiment.plan.WHOLE_BRAIN", 4)
+    monkeypatch.setattr("voxelcast.experiment.planning.held_out.WHOLE_BRAIN", 4)
     output = tmp_path / "output"
     plain = settings(images, encoders=["ridge"])
     for models, there in (("all", True), ("roi", False), ("none", False)):

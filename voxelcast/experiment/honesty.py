@@ -7,6 +7,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray
 from voxelcast.encoders.learned.trunk_settings import TRUNK
 from voxelcast.experiment.finished import Finished
+from voxelcast.experiment.planning.layers import of_all_rows
 from voxelcast.experiment.steps.compress import compressed, layer_keys
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.responses import valid_responses
@@ -40,7 +41,7 @@ def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None
         return None
     (layer,) = found
     # Layers are compressed with the volumes of gaps between folds; what joins layers has no rows of them.
-    with_gaps = finished.plan.of_all_rows(folded.fold_ids, finished.readable)
+    with_gaps = of_all_rows(finished.plan, folded.fold_ids, finished.readable)
     rows = np.flatnonzero((folded.fold_ids if layer.network in (JOINED, TRUNK) else with_gaps) >= 0)
 
     def components(left_out: tuple[int, ...]) -> FloatArray:

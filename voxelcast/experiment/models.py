@@ -16,11 +16,12 @@ from voxelcast.core.settings import content
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.honesty import pair_extras
+from voxelcast.experiment.planning.held_out import held_out_shards, saved_pairs, weighed_layers
+from voxelcast.experiment.planning.trainings import FRAMES, maps_extraction
 from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.extract import Shards
 from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.trained import RawLayer
-from voxelcast.experiment.trainings import FRAMES, maps_extraction
 from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, read_card
 from voxelcast.models.hub import card_files
 from voxelcast.models.network_input import network_facts
@@ -55,13 +56,13 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
     A file that an earlier run wrote from the same steps stays as it is.
     """
     folder, earlier = output / FOLDER, _earlier(output / FOLDER)
-    pairs = finished.plan.saved_pairs(finished.fits)
+    pairs = saved_pairs(finished.plan, finished.fits)
     if not pairs or finished.plan.config.unsaved:
         _remove(folder, earlier, ())
         return
     writer = _Writer(folder, earlier)
     rows = {(row["subject"], row["roi"]): row for row in scores}
-    used = finished.plan.weighed_layers(finished.fits[pair] for pair in pairs)
+    used = weighed_layers(finished.plan, [finished.fits[pair] for pair in pairs])
     kept = {layer.key: layer for layer in finished.kept}
     used |= {member for key in used for member in kept[key].members}
     weighed = [layer for layer in finished.kept if layer.key in used]
@@ -81,7 +82,7 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
         inputs=inputs,
         layers=layers,
         pairs=tuple(written),
-        shards=tuple(tuple(ids) for ids in finished.plan.held_out_shards()),
+        shards=tuple(tuple(ids) for ids in held_out_shards(finished.plan)),
         about=_about(finished) | {_STEPS: writer.steps},
     )
     write_text(folder / FILE, card.text())

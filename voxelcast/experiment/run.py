@@ -22,7 +22,31 @@ from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.models import known_shards, write_models
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.plan import (
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.fits import (
+    control_steps,
+    fit_steps,
+    partition_steps,
+    responses_steps,
+    searched_layers,
+    training_responses,
+)
+from voxelcast.experiment.planning.held_out import (
+    keeping_steps,
+    learned_layers,
+    predict_steps,
+    project_steps,
+    saved_pairs,
+    weighed_layers,
+)
+from voxelcast.experiment.planning.layers import (
+    add_joined,
+    extraction_steps,
+    folded_layers,
+    join_step,
+    readable_stimuli,
+)
+from voxelcast.experiment.planning.stages import (
     COMPRESS,
     DIVIDE,
     EXTRACT,
@@ -35,10 +59,9 @@ from voxelcast.experiment.plan import (
     SHUFFLE,
     TRAIN,
     TRAIN_TRUNKS,
-    Plan,
-    Trunks,
-    add_joined,
 )
+from voxelcast.experiment.planning.trainings import Trainings, source_steps, training_steps
+from voxelcast.experiment.planning.trunks import Trunks, trunk_steps
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
@@ -46,7 +69,6 @@ from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Extracted, Readable
 from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.predict import Projected
-from voxelcast.experiment.trainings import Trainings
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import check_folder
@@ -146,24 +168,24 @@ def _on_driver(settings: ExperimentSettings, on: Profile) -> ExperimentSettings:
 
 
 def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
-    responses = plan.responses_steps()
+    responses = responses_steps(plan)
     # Wrong data end the run here, before long work.
     prepared = runner.attempt(READ, list(responses.values()), wrong_ends=True)
     if len(prepared.failures) == len(responses):
         remove_all_results(plan, output)
         prepared.all_done()
     ran = prepared.n_run
-    extracted = plan.extract_steps()
-    sources = plan.source_steps()
+    extracted = extraction_steps(plan)
+    sources = source_steps(plan)
     shown = {f"{kind} of {name}": made for kind, some in sources.items() for name, (_, made) in some.items()}
     shards = [step for of_network in (extracted | shown).values() for step in of_network.steps]
     ran += runner.run(EXTRACT, shards, "stimulus")
-    readable = plan.readable(extracted | shown)
+    readable = readable_stimuli(plan, extracted | shown)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
     repeats = range(plan.config.folds.repeats)
     folded = {
-        table: [plan.folded_layers(extracted, readable, repeat, table) for repeat in repeats]
+        table: [folded_layers(plan, extracted, readable, repeat, table) for repeat in repeats]
         for table in plan.fold_tables
     }
     tables = {table: [layers for layers, _ in found] for table, found in folded.items()}
@@ -174,26 +196,26 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     ran += runner.run(COMPRESS, compressions) if compressions else 0
     joins = []
     if plan.config.ensemble.joined:
-        joined = {table: [(layers, plan.join_step(layers)) for layers in found] for table, found in tables.items()}
+        joined = {table: [(layers, join_step(plan, layers)) for layers in found] for table, found in tables.items()}
         joins = [step for found in joined.values() for _, step in found]
         ran += runner.run(JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
     failed = {failure.step_id for failure in prepared.failures}
     read = {pair: step for pair, step in responses.items() if step.step_id not in failed}
-    given = plan.training_responses(read)
-    trunks, training = plan.trunk_steps(given, readable, partitions, extracted)
+    given = training_responses(plan, read)
+    trunks, training = trunk_steps(plan, given, readable, partitions, extracted)
     ran += runner.run(TRAIN_TRUNKS, training) if training else 0
-    trainings, n_trained = _train(plan, runner, plan.trainings(sources, read, readable))
-    searched = plan.searched(partitions, trunks, trainings)
-    fits = plan.fit_steps(given, readable, searched)
+    trainings, n_trained = _train(plan, runner, training_steps(plan, sources, read, readable))
+    searched = searched_layers(plan, partitions, trunks, trainings)
+    fits = fit_steps(plan, given, readable, searched)
     fitted = runner.attempt(FIT, list(fits.values()))
     first = plan.fold_tables[0]
     made = tables[first][0], folded[first][0][1], joins[0] if joins else None, trunks, trainings
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
     kept, keeping, projected, n_kept = _keep(plan, runner, done, readable, extracted | shown, made)
-    predicts = plan.predict_steps(done, responses, readable, kept, projected)
+    predicts = predict_steps(plan, done, responses, readable, kept, projected)
     predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
     predicted = runner.attempt(PREDICT, predictions) if predictions else Attempt(0, ())
     failures = (*prepared.failures, *fitted.failures, *predicted.failures)
@@ -201,11 +223,11 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
     predicts = {pair: step for pair, step in predicts.items() if pair in fits}
     shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
-    retrained = [_train(plan, runner, plan.trainings(sources, read, readable, number)) for number in shuffles]
-    controls = plan.control_steps(fits, [plan.searched(partitions, trunks, found) for found, _ in retrained])
+    retrained = [_train(plan, runner, training_steps(plan, sources, read, readable, number)) for number in shuffles]
+    controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found, _ in retrained])
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
-    divisions = plan.partition_steps({pair: given[pair] for pair in fits}, readable, partitions)
+    divisions = partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
@@ -245,17 +267,17 @@ def _keep(
     made: tuple[FoldedLayers, Sequence[Step], Step | None, Trunks, Trainings],
 ) -> tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]:
     """Keep how the layers are made that models weigh, and make those of held-out stimuli so; count the steps run."""
-    used = fits if readable.test_ids else {pair: fits[pair] for pair in plan.saved_pairs(fits)}
+    used = fits if readable.test_ids else {pair: fits[pair] for pair in saved_pairs(plan, fits)}
     if plan.config.unsaved or not used:
         return [], [], [], 0
-    weighed, (layers, compressions, join, trunks, trainings) = plan.weighed_layers(used.values()), made
-    learned = plan.learned_layers(weighed, used, layers, trunks, trainings)
+    weighed, (layers, compressions, join, trunks, trainings) = weighed_layers(plan, used.values()), made
+    learned = learned_layers(plan, weighed, used, layers, trunks, trainings)
     weighed |= {member for one in learned for member in one.members}
-    compressed = plan.keeping_steps(weighed, layers, compressions, join)
+    compressed = keeping_steps(weighed, layers, compressions, join)
     steps = list(dict.fromkeys(compressed.values()))
     ran = runner.run(KEEP, steps) if steps else 0
     kept = [*compressed, *learned]
-    projections, projected = plan.project_steps(kept, extracted) if readable.test_ids else ([], [])
+    projections, projected = project_steps(plan, kept, extracted) if readable.test_ids else ([], [])
     ran += runner.run(PROJECT, projections, "stimulus") if projections else 0
     return kept, [*steps, *projections], projected, ran
 

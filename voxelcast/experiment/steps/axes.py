@@ -13,7 +13,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.encoders.moments import mean_squared_norm
-from voxelcast.execution.steps import Job, StepContext
+from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, scores_name
 from voxelcast.experiment.steps.extract import feature_name
 from voxelcast.experiment.steps.kept import KeptLayer
@@ -53,6 +53,14 @@ class LayerCompression:
     compression: CompressionSettings
     seed: int
     axis: bool
+
+    @classmethod
+    def of(cls, step: Step) -> LayerCompression:
+        """Take it from the step that compressed the layer."""
+        job: Any = step.job
+        rows = np.flatnonzero(job.fold_ids >= 0)
+        what = job.network, job.layer, job.pool, job.pool_index, job.shards, rows
+        return cls(*what, step.step_id, job.compression, job.seed, job.axis)
 
     def kept(self, context: StepContext) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what `voxelcast.models.card.LayerCard` says of the transform, and the arrays of `Layer`."""
