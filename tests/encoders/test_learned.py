@@ -15,9 +15,11 @@ from voxelcast.core.errors import OptionError
 from voxelcast.encoders.learned import training
 from voxelcast.encoders.learned.head import Head, HeadSize
 from voxelcast.encoders.learned.lora import add_lora
+from voxelcast.encoders.learned.maps import Mapped, Resident
 from voxelcast.encoders.learned.rebuilt import TrainedMembers, input_sizes, trained_shapes
 from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettings
-from voxelcast.encoders.learned.training import Failed, Lesson, Mapped, Resident, Trained, shifted, train
+from voxelcast.encoders.learned.student import Lesson, Trained, shifted
+from voxelcast.encoders.learned.training import Failed, train
 from voxelcast.scoring.correlation import pearson_r
 
 CPU = torch.device("cpu")

@@ -276,7 +276,7 @@ class ExperimentSettings(SettingsFile):
         if compress.scale_apart:
             return "compress.scale_apart: what a stimulus is scaled by depends on the others that are predicted with it"
         if any(trunk.kind == "temporal" for trunk in self.trunks.values()):
-            return "trunks of kind temporal: what they make of a volume depends on its neighbours"
+            return "trunks: they read all layers of a stimulus together, and its neighbours in time"
         reasons = {name: ENCODERS.get(name).unsaved for name in self.encoders}
         return next((f"encoder {name}: {why}" for name, why in reasons.items() if why), "")
 

@@ -10,8 +10,10 @@ import torch
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.learned.head import HeadSize
+from voxelcast.encoders.learned.maps import Resident
 from voxelcast.encoders.learned.settings import ReadoutSettings
-from voxelcast.encoders.learned.training import Failed, Lesson, Resident, train
+from voxelcast.encoders.learned.student import Lesson
+from voxelcast.encoders.learned.training import Failed, train
 
 
 def train_plain(

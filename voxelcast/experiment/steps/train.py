@@ -28,7 +28,7 @@ from voxelcast.store.steps import StepId, StepStore
 if TYPE_CHECKING:
     import torch
 
-    from voxelcast.encoders.learned.training import Maps
+    from voxelcast.encoders.learned.maps import Maps
 
 _RESIDENT_SHARE = 0.5
 """Of a device's free memory that stimuli may take."""
@@ -83,7 +83,8 @@ class TrainJob(Job):
         of `voxelcast.encoders.learned.rebuilt.TrainedMembers`.
         """
         from voxelcast.encoders.learned.head import HeadSize
-        from voxelcast.encoders.learned.training import Failed, Lesson, same_for_all, train
+        from voxelcast.encoders.learned.student import Lesson
+        from voxelcast.encoders.learned.training import Failed, same_for_all, train
         from voxelcast.networks.module_network import check_device
 
         device = check_device(self.device)
@@ -189,7 +190,7 @@ def _stimuli(root: Any, source: Source, n: int, pixels: bool, device: str) -> Ma
     """
     import torch
 
-    from voxelcast.encoders.learned.training import Mapped, Resident
+    from voxelcast.encoders.learned.maps import Mapped, Resident
 
     store = StepStore(root, read_only=True)
     names = ["frames"] if pixels else [feature_name(layer) for layer in source.layers]
