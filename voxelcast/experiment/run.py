@@ -206,7 +206,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     given = training_responses(plan, read)
     trunks, training = trunk_steps(plan, given, readable, partitions, extracted)
     ran += runner.run(TRAIN_TRUNKS, training) if training else 0
-    trainings, n_trained = _train(plan, runner, training_steps(plan, sources, read, readable))
+    (trainings,), n_trained = _train(plan, runner, [training_steps(plan, sources, read, readable)])
     searched = searched_layers(plan, partitions, trunks, trainings)
     fits = fit_steps(plan, given, readable, searched)
     fitted = runner.attempt(FIT, list(fits.values()))
@@ -223,19 +223,20 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
     predicts = {pair: step for pair, step in predicts.items() if pair in fits}
     shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
-    retrained = [_train(plan, runner, training_steps(plan, sources, read, readable, number)) for number in shuffles]
-    controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found, _ in retrained])
+    wanted = [training_steps(plan, sources, read, readable, number) for number in shuffles]
+    retrained, n_retrained = _train(plan, runner, wanted)
+    controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found in retrained])
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*read.values(), *shards, *compressions, *joins, *training, *trainings.steps]
-    steps += [*(step for found, _ in retrained for step in found.steps), *fits.values(), *keeping, *predictions]
-    steps += [*shuffled, *divisions.values()]
-    ran += n_trained + sum(n_run for _, n_run in retrained)
-    notes = (*trainings.notes, *(note for found, _ in retrained for note in found.notes))
+    steps = [*read.values(), *shards, *compressions, *joins, *training]
+    steps += [step for found in (trainings, *retrained) for step in found.steps]
+    steps += [*fits.values(), *keeping, *predictions, *shuffled, *divisions.values()]
+    ran += n_trained + n_retrained
+    notes = (*trainings.notes, *(f"Control: {note}" for found in retrained for note in found.notes))
     layers = searched[next(iter(fits), plan.pairs[0])][0]
     models = fits, predicts, kept
     finished = Finished(
@@ -244,16 +245,17 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run
 
 
-def _train(plan: Plan, runner: StageRunner, trainings: Trainings) -> tuple[Trainings, int]:
+def _train(plan: Plan, runner: StageRunner, wanted: Sequence[Trainings]) -> tuple[list[Trainings], int]:
     """Train, and leave out the variants of which a training failed; count the steps run. Wrong settings end the run."""
-    if not trainings.steps:
-        return trainings, 0
-    attempt = runner.attempt(TRAIN, trainings.steps, "training")
+    steps = [step for trainings in wanted for step in trainings.steps]
+    if not steps:
+        return list(wanted), 0
+    attempt = runner.attempt(TRAIN, steps, "training")
     for failure in attempt.failures:
         if isinstance(failure.error, OptionError):
             raise failure.error
-    found = trainings.surviving(plan.store, attempt.failures)
-    for note in found.notes:
+    found = [trainings.surviving(plan.store, attempt.failures) for trainings in wanted]
+    for note in (note for trainings in found for note in trainings.notes):
         runner.progress.note(f"left out: {note}")
     return found, attempt.n_run
 

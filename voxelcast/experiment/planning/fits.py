@@ -109,6 +109,7 @@ def control_steps(
         pair: [
             Step(ControlJob(**given | {"partitions": found[pair]}, shuffle=number))
             for number, found in enumerate(shuffled, start=1)
+            if all(one.layers for one in found[pair])
         ]
         for pair, given in settings.items()
     }
