@@ -61,7 +61,6 @@ def test_a_trained_encoder_is_saved_and_predicts(asked: dict[str, Any], tmp_path
     np.testing.assert_array_equal(again.arrays["bob", "all"], predictions)
     assert np.isfinite(again.arrays["ann", "all"]).all()
     assert not (again.arrays["ann", "all"] == predictions).any()
-    assert run(asked, output).steps_run == 0
     spoiled(output / "models", ids, frames)
 
 

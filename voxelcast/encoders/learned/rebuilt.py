@@ -73,20 +73,19 @@ class TrainedMembers:
         if (backbone is None) != (facts["pixels"] is None):
             raise DataError("a trained encoder reads frames through its network, or maps without one")
         self._facts, self._size, self._backbone = facts, _size(facts, n_voxels), backbone
-        self._device, self._heads, self._learnt = torch.device(device), list[Head](), list[dict[str, torch.Tensor]]()
+        self._heads, self._learnt = list[Head](), list[dict[str, torch.Tensor]]()
         self._scales: list[tuple[torch.Tensor, torch.Tensor]] = []
         for v, member in enumerate(facts["members"]):
             start = f"{v}/"
-            own = {n.removeprefix(start): self._put(a) for n, a in arrays.items() if n.startswith(start)}
+            own = {
+                n.removeprefix(start): torch.from_numpy(np.array(a)) for n, a in arrays.items() if n.startswith(start)
+            }
             with torch.random.fork_rng(devices=[]):
-                head = Head(self._size, _settings(member)).to(self._device)
+                head = Head(self._size, _settings(member)).to(device)
             head.load_state_dict({name: own[f"head.{name}"] for name in head.state_dict()})
             self._heads.append(head.eval())
             self._learnt.append({n.removeprefix("network."): a for n, a in own.items() if n.startswith("network.")})
-            self._scales.append((own["y_mean"].double(), own["y_scale"].double()))
-
-    def _put(self, array: NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.array(array)).to(self._device)
+            self._scales.append((own["y_mean"].double().to(device), own["y_scale"].double().to(device)))
 
     def predict(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """Predict responses, (n_stimuli, q), in double precision, from each layer's maps, or frames: (n, n_numbers).

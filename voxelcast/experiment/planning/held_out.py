@@ -113,21 +113,24 @@ def project_steps(
 
     Also returns the ids of each shard's readable stimuli, and where their components will be.
     """
-    layers: dict[str, list[KeptLayer]] = {}
-    for layer in kept:
-        if layer.source in extracted:
-            layers.setdefault(layer.source, []).append(layer)
+    by_key, groups = {layer.key: layer for layer in kept}, dict[tuple[str, str], dict[str, KeptLayer]]()
+    made = [layer for layer in by_key.values() if layer.source in extracted]
+    read = {member for layer in made for member in layer.members}
+    for layer in made:
+        if layer.key not in read:
+            of_source = groups.setdefault((layer.source, layer.alone), {})
+            of_source |= {key: by_key[key] for key in (*layer.members, layer.key)}
     networks = {shown: _predicted(plan, of_network) for shown, of_network in extracted.items()}
     shards, steps, found = next(iter(networks.values())), list[Step](), []
     for start in range(0, len(shards), TOGETHER):
         group = slice(start, start + TOGETHER)
         of_group = [
             Step(
-                ProjectJob(tuple(one.step_id for one in networks[shown][group]), tuple(some), plan.extract_on),
+                ProjectJob(tuple(one.step_id for one in networks[shown][group]), tuple(some.values()), plan.extract_on),
                 uses_gpu=plan.extract_on != "cpu",
                 size=sum(one.size for one in shards[group]),
             )
-            for shown, some in layers.items()
+            for (shown, _), some in groups.items()
         ]
         ids = tuple(step.step_id for step in of_group)
         found += [(readable_ids(plan, [one]), Projected(ids, k)) for k, one in enumerate(shards[group])]

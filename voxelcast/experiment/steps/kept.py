@@ -36,6 +36,11 @@ class KeptLayer:
         """What its features were extracted as: the network's name in the results, or what trained encoders read."""
         return self.network
 
+    @property
+    def alone(self) -> str:
+        """Its key where it is made in a step of its own; empty where it shares one with others of its source."""
+        return ""
+
     def card(self, store: StepStore, **more: Any) -> LayerCard:
         """Return what the model's card says of it."""
         facts = store.read(self.axes).json(f"{self.number}/card")

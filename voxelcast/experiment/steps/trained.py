@@ -146,6 +146,11 @@ class TrainedTransform(RawLayer):
     trained_on: Annotated[Source | None, NO_EFFECT] = None
     side: Annotated[int | None, NO_EFFECT] = None
 
+    @property
+    def alone(self) -> str:
+        """Its key where it has a network of its own."""
+        return self.key if self.reads == "pixels" else ""
+
     def card(self, store: StepStore, **more: Any) -> LayerCard:
         """Return what the model's card says of it."""
         told = store.read(self.axes).json("trained")
