@@ -11,8 +11,10 @@ import torch
 from voxelcast.core.seeds import generator
 from voxelcast.core.torch_training import deterministic
 from voxelcast.encoders.learned.head import Head, HeadSize, Shape
+from voxelcast.encoders.learned.maps import Resident
 from voxelcast.encoders.learned.settings import ReadoutSettings
-from voxelcast.encoders.learned.training import Lesson, Resident, train
+from voxelcast.encoders.learned.student import Lesson
+from voxelcast.encoders.learned.training import train
 
 _REPEATS = {"cuda": 50, "cpu": 3}
 

@@ -68,7 +68,7 @@ def test_what_was_finished_is_kept_when_a_later_step_fails(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("voxelcast.experiment.run.Plan.folded_layers", fail)
+    monkeypatch.setattr("voxelcast.experiment.run.folded_layers", fail)
     experiment, out = write_settings(tmp_path / "x.yaml", settings(images)), tmp_path / "out"
     done = call("run", experiment, "--output", out)
     assert done.code == 1

@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from voxelcast.core.errors import DataError, OptionError
+from voxelcast.core.errors import OptionError
 from voxelcast.encoders.learned import training
 from voxelcast.encoders.learned.head import Head, HeadSize
-from voxelcast.encoders.learned.rebuilt import predict_from_arrays
+from voxelcast.encoders.learned.lora import add_lora
+from voxelcast.encoders.learned.maps import Mapped, Resident
+from voxelcast.encoders.learned.rebuilt import TrainedMembers, input_sizes, trained_shapes
 from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettings
-from voxelcast.encoders.learned.training import Lesson, Mapped, Resident, Trained, shifted, train
+from voxelcast.encoders.learned.student import Lesson, Trained, shifted
+from voxelcast.encoders.learned.training import Failed, train
 from voxelcast.scoring.correlation import pearson_r
 
 CPU = torch.device("cpu")
@@ -200,9 +203,23 @@ def test_models_are_rebuilt_from_their_arrays(lora: int | None) -> None:
     lesson = replace(lesson, Y=lesson.Y[:64])
     settings = ReadoutSettings(epochs=2) if lora is None else FinetunedSettings(epochs=2, release=0, shift=1, lora=lora)
     both = train(lesson, [(settings, 0), (settings, 1)])
-    arrays = {f"{v}/{name}": array for v, one in enumerate(both) for name, array in one.arrays.items()}
-    inputs = lesson.stimuli.batch(torch.arange(len(lesson.stimuli)))
-    predicted = predict_from_arrays(arrays, inputs, lesson.backbone)
+    assert isinstance(both[0], Trained)
+    assert isinstance(both[1], Trained)
+    arrays = {f"{v}/{name}": np.float32(array) for v, one in enumerate(both) for name, array in one.arrays.items()}
+    inputs = [values.flatten(1) for values in lesson.stimuli.batch(torch.arange(len(lesson.stimuli)))]
+    network = {name.removeprefix("network."): a.shape for name, a in both[0].arrays.items() if name[0] == "n"}
+    facts = {"shapes": lesson.size.shapes, "n_times": lesson.size.n_times, "tokens": [False]}
+    facts |= {"pixels": None if lora is None else (1, 12), "members": 2 * [{"points": False, "network": network}]}
+
+    def backbone(rank: int) -> nn.Module:
+        found = lesson.backbone()
+        add_lora(found, rank) if rank else None
+        return found
+
+    rebuilt = TrainedMembers(arrays, facts, Q, backbone=None if lora is None else backbone)
+    assert trained_shapes(facts, Q) == {name: array.shape for name, array in arrays.items()}
+    assert input_sizes(facts) == [values.shape[1] for values in inputs]
+    predicted = rebuilt.predict(inputs)
     np.testing.assert_allclose(predicted, (both[0].predictions + both[1].predictions) / 2, atol=1e-4)
 
 
@@ -231,10 +248,27 @@ def test_pictures_are_shifted_and_edges_repeated() -> None:
     assert moved.tolist() == [[3, 3, 3], [6, 6, 6], [6, 6, 6]]
 
 
-def test_a_loss_that_explodes_is_an_error() -> None:
+def test_a_training_that_fails_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of three, one has a loss that explodes and one no memory; the third is what it is alone, also after a kill."""
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
     lesson, _, _ = maps_lesson(n=64)
-    with pytest.raises(DataError, match="loss of epoch 1 is not finite; lower the learning rates"):
-        train(replace(lesson, Y=np.full_like(lesson.Y, np.nan)), [(ReadoutSettings(epochs=1), 0)])
+    whole = ReadoutSettings(epochs=3)
+    three = [(replace(whole, rate=1e30), 0), (whole, 1), (whole, 2)]
+    advance = training.Student.advance
+
+    def out_of_memory(self: training.Student, k: int) -> None:
+        if self._seed == 2:
+            raise torch.OutOfMemoryError("no room")
+        advance(self, k)
+
+    monkeypatch.setattr(training.Student, "advance", out_of_memory)
+    for _ in range(2):  # the second time from the checkpoint
+        exploded, trained, without_room = train(lesson, three, tmp_path / "checkpoint.pt")
+        assert isinstance(exploded, Failed)
+        assert exploded.reason.endswith("is not finite; lower the learning rates")
+        assert without_room == Failed("no room")
+        (alone,) = train(lesson, three[1:2])
+        np.testing.assert_array_equal(trained.predictions, alone.predictions)
 
 
 def test_a_variant_names_settings_of_one_training() -> None:

@@ -82,6 +82,16 @@ def test_gpu_steps_run_in_this_process(tmp_path: Path) -> None:
     assert store.read(made[0].step_id).text("pid") == str(os.getpid())
 
 
+def test_a_gpu_step_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
+    store, made = StepStore(tmp_path), steps(refuse_three, range(5), uses_gpu=True)
+    with Workers(1) as workers:
+        attempt = StageRunner(workers, store, Silent()).attempt("test", made)
+        assert [(one.step_id, one.reason) for one in attempt.failures] == [(made[3].step_id, "three is not allowed")]
+        assert [store.is_done(step.step_id) for step in made] == [value != 3 for value in range(5)]
+        with pytest.raises(DataError, match="three is not allowed"):
+            StageRunner(workers, store, Silent()).run("test", made)
+
+
 def divide_by_three(writer: ResultWriter, *, value: int) -> None:
     write_value(writer, value=value)
     1 / (value - 3)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, read_table, run, settings
 from voxelcast.core.errors import ConfigError, MissingPackageError
-from voxelcast.experiment.plan import FIT
+from voxelcast.experiment.planning.stages import FIT
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.result import StepResult

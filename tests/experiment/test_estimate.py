@@ -19,9 +19,9 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.ridge import Ridge
-from voxelcast.experiment import costs
+from voxelcast.experiment import costs, fit_costs
 from voxelcast.experiment.costs import Estimate
-from voxelcast.experiment.plan import COMPRESS, FIT, READ
+from voxelcast.experiment.planning.stages import COMPRESS, FIT, READ
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.search.folds import make_folds
@@ -49,7 +49,7 @@ class Counting(Encoder):
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     encoder = Counting()
-    monkeypatch.setattr(costs, "get_encoder", lambda *_: encoder)
+    monkeypatch.setattr(fit_costs, "get_encoder", lambda *_: encoder)
     Counting.fits = 0
     return encoder
 
@@ -69,7 +69,7 @@ def test_fits_are_counted(changes: dict[str, Any], at_most: bool, counting: Coun
     searched = {"method": "random", "trials": TRIALS} | changes.get("search", {})
     plain = settings(images, encoders=["ridge"], folds={"n": N_FOLDS}) | changes | {"search": searched}
     config = parse_config(plain, "miniature")
-    seconds = costs.FitEstimate(config, 48, N_FOLDS, 20, (8,) * N_LAYERS, 1, 1e12).cost(0).seconds
+    seconds = fit_costs.FitEstimate(config, 48, N_FOLDS, 20, (8,) * N_LAYERS, 1, 1e12).cost(0).seconds
     features, Y = simulated(48, 4, 8, 20, layers=N_LAYERS, noise=8.0)
     search(
         Y,

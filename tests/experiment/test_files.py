@@ -10,7 +10,7 @@ import pytest
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.datasets.folder import FolderDataset, FolderSettings
-from voxelcast.experiment.plan import TOGETHER
+from voxelcast.experiment.planning.held_out import TOGETHER
 from voxelcast.results.read import read_results
 
 pytestmark = pytest.mark.usefixtures("in_process")

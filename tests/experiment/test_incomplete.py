@@ -21,7 +21,8 @@ from voxelcast.challenges.predictions import read_outputs
 from voxelcast.core.errors import DataError, ExecutionError
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.execution.status import read_status
-from voxelcast.experiment.plan import FIT, Plan
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.stages import FIT
 from voxelcast.experiment.results import remove_all_results
 from voxelcast.experiment.steps.partition import PartitionJob
 from voxelcast.results.read import read_results

@@ -10,7 +10,7 @@ import pytest
 
 from tests.experiment.miniature import ENERGY, contents, read_table, run, settings
 from voxelcast.core.errors import ConfigError, OptionError
-from voxelcast.experiment.plan import JOIN
+from voxelcast.experiment.planning.stages import JOIN
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.report.depth import layer_order

@@ -17,8 +17,24 @@ from tests.experiment.miniature import settings, stimulus_ids, write_dataset, wr
 from voxelcast.core.settings import NO_EFFECT, content, effective_fields
 from voxelcast.datasets.registry import DATASETS
 from voxelcast.execution.steps import Step
-from voxelcast.experiment import plan as planning
-from voxelcast.experiment.plan import Plan, add_joined
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.fits import (
+    control_steps,
+    fit_steps,
+    partition_steps,
+    responses_steps,
+    searched_layers,
+    training_responses,
+)
+from voxelcast.experiment.planning.layers import (
+    add_joined,
+    extraction_steps,
+    folded_layers,
+    join_step,
+    readable_stimuli,
+)
+from voxelcast.experiment.planning.trainings import source_steps, training_steps
+from voxelcast.experiment.planning.trunks import trunk_steps
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.responses import ResponsesJob
@@ -294,7 +310,7 @@ def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the user's own networks in the folder in which the experiment runs, and encoders that need no package."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(planning, "check_ready", lambda encoders: None)
+    monkeypatch.setattr("voxelcast.experiment.plan.check_ready", lambda encoders: None)
     (tmp_path / "key_nets.py").write_text(NETS)
     rows = [[run, 2 * k, 2, k, k % 3] for run in RUNS for k in range(N_VOLUMES)]
     write_table(tmp_path / "own.csv", ["run", "onset", "duration", "a", "b"], rows)
@@ -312,31 +328,31 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
     """Return the keys of all steps of an experiment by their stage; nothing is run."""
     plan = Plan(parse_config(plain, "keys"), store)
     config = plan.config
-    responses, extracted = plan.responses_steps(), plan.extract_steps()
+    responses, extracted = responses_steps(plan), extraction_steps(plan)
     for step in (step for of_network in extracted.values() for step in of_network.steps):
         job: Any = step.job
         if not store.is_done(step.step_id):
             with store.writing(step.step_id) as writer:
                 writer.json("stimuli", [{"stimulus_id": name, "n_frames": 1, "broken": None} for name in job.shard])
-    readable = plan.readable(extracted)
-    folded = [plan.folded_layers(extracted, readable, repeat) for repeat in range(config.folds.repeats)]
+    readable = readable_stimuli(plan, extracted)
+    folded = [folded_layers(plan, extracted, readable, repeat) for repeat in range(config.folds.repeats)]
     layers, joins = [one for one, _ in folded], list[Step]()
     if config.ensemble.joined:
-        joins = [plan.join_step(one) for one in layers]
+        joins = [join_step(plan, one) for one in layers]
         layers = [add_joined(one, step) for one, step in zip(layers, joins, strict=True)]
     by_subject = dict.fromkeys(plan.dataset.subjects, layers)
     for step in responses.values():
         if not store.is_done(step.step_id):
             with store.writing(step.step_id) as writer:
                 writer.json("facts", {"training": step.step_id.key})
-    given = plan.training_responses(responses)
-    trunks, training = plan.trunk_steps(given, readable, by_subject, extracted)
-    sources = plan.source_steps()
-    trainings = plan.trainings(sources, responses, readable)
-    fits = plan.fit_steps(given, readable, plan.searched(by_subject, trunks, trainings))
+    given = training_responses(plan, responses)
+    trunks, training = trunk_steps(plan, given, readable, by_subject, extracted)
+    sources = source_steps(plan)
+    trainings = training_steps(plan, sources, responses, readable)
+    fits = fit_steps(plan, given, readable, searched_layers(plan, by_subject, trunks, trainings))
     shuffles = range(1, config.shuffles + 1) if config.control != "none" else ()
-    shuffled = [plan.trainings(sources, responses, readable, number) for number in shuffles]
-    of_shuffles = [plan.searched(by_subject, trunks, found) for found in shuffled]
+    shuffled = [training_steps(plan, sources, responses, readable, number) for number in shuffles]
+    of_shuffles = [searched_layers(plan, by_subject, trunks, found) for found in shuffled]
     made: dict[str, Sequence[Step]] = {
         "responses": list(responses.values()),
         "extract": [step for of_network in extracted.values() for step in of_network.steps],
@@ -345,8 +361,8 @@ def keys(plain: dict[str, Any], store: StepStore) -> dict[str, set[str]]:
         "trunk": training,
         "train": trainings.steps,
         "fit": list(fits.values()),
-        "control": [step for steps in plan.control_steps(fits, of_shuffles).values() for step in steps],
-        "partition": list(plan.partition_steps(given, readable, by_subject).values()),
+        "control": [step for steps in control_steps(plan, fits, of_shuffles).values() for step in steps],
+        "partition": list(partition_steps(plan, given, readable, by_subject).values()),
     }
     return {stage: {step.step_id.key for step in steps} for stage, steps in made.items()}
 

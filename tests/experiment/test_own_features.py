@@ -12,6 +12,7 @@ import voxelcast as vc
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset
 from voxelcast.core.errors import AlignmentError, ConfigError, StoreError
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.layers import extraction_steps
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.store.steps import StepStore
 
@@ -76,7 +77,7 @@ def test_a_files_content_counts_and_not_its_name(root: Path, tmp_path: Path) -> 
     def key(file: Path, name: str = "noise") -> str:
         plain = settings(root, networks=[], features={name: str(file)}, compress={"method": "none"})
         plan = Plan(parse_config(plain, "test"), StepStore(tmp_path / "steps"))
-        (extracted,) = plan.extract_steps().values()
+        (extracted,) = extraction_steps(plan).values()
         step = extracted.train[0]
         return step.step_id.key
 

@@ -11,7 +11,8 @@ import pytest
 from tests.datasets.series_files import N_VOLUMES, RUNS, SETTINGS, TR, write_series
 from tests.experiment.miniature import ENERGY, FRAMES, GRID, read_table, run, settings
 from voxelcast.core.errors import ConfigError, DataError, OptionError
-from voxelcast.experiment.plan import EXTRACT, Plan
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.stages import EXTRACT
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import load_config, parse_config
 from voxelcast.stimuli.encode import write_video

@@ -108,7 +108,7 @@ def test_volumes_near_a_border_are_left_out(root: Path, tmp_path: Path) -> None:
     predicted = np.load(tmp_path / "out" / "predictions" / "group_said.npy")
     assert len(predicted) == N - 4 * 2
     plan = Plan(parse_config(plain(root), "test"), StepStore(tmp_path / "steps"))
-    kept = [i for i, fold in plan._segments.items() if fold >= 0]
+    kept = [i for i, fold in plan.segments.items() if fold >= 0]
     assert plan.units_of(kept[:1]) == ("run segment 1",)
     assert plan.units_of(kept[-1:]) == ("run segment 5",)
 

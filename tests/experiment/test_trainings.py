@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,15 @@ import pytest
 
 from tests.experiment.conftest import in_process
 from tests.experiment.miniature import run, settings, write_dataset
-from voxelcast.core.errors import ConfigError, OptionError
+from voxelcast.core.errors import ConfigError, ExecutionError, OptionError
+from voxelcast.execution.stage import Failure
+from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.trainings import Trainings, parts_left_out
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.trainings import parts_left_out
+from voxelcast.experiment.steps.trained import TrainedLayer
 from voxelcast.scoring.correlation import cross_validated_r
+from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 __all__ = ["in_process"]
@@ -103,6 +109,69 @@ def test_rules_curves_and_a_second_run(plain: dict[str, Any], tmp_path: Path, in
     curves = pd.read_csv(tmp_path / "out" / "training.csv")
     assert len(curves) == (1 + 5) * 2 * 2  # of one and of two folds left out only the first are shown
     assert run(asked, tmp_path / "out").steps_run == 0
+
+
+def test_a_variant_is_left_out_where_one_of_its_trainings_failed(tmp_path: Path) -> None:
+    """Of three variants one was given up in one fold; a whole training of another pair failed."""
+    store = StepStore(tmp_path)
+    steps = [Step(Told(number, {1: "its loss is not finite"} if number == 2 else {})) for number in range(4)]
+    for step in steps[:3]:
+        step.run(store)
+
+    def layer(pair: tuple[str, str], *numbers: int) -> TrainedLayer:
+        known = tuple(((k,), steps[number].step_id) for k, number in enumerate(numbers))
+        source: Any = None
+        return TrainedLayer("readout", "net", "none", "readout: a", known, 0, (0, 1, 2), source, None, pair)
+
+    layers = {(("ann", "V1"), 0): layer(("ann", "V1"), 0, 1).apart(), (("bob", "V1"), 0): (layer(("bob", "V1"), 0, 2),)}
+    layers[("cat", "V1"), 0] = layer(("cat", "V1"), 0, 3).apart()
+    failure = Failure(steps[3].step_id, MemoryError(), "worker was killed", None)
+    found = Trainings(tuple(steps), layers).surviving(store, [failure])
+    assert found.steps == tuple(steps[:3])
+    assert [found.layers[(who, "V1"), 0] for who in ("ann", "cat")] == [layers[("ann", "V1"), 0], ()]
+    assert [one.variants for one in found.layers[("bob", "V1"), 0]] == [(0, 2)]
+    assert [note.partition(" (")[0] for note in found.notes] == [
+        "bob V1: readout of net was left out in 1 of its variants and seeds",
+        "cat V1: readout of net was left out in 3 of its variants and seeds",
+    ]
+    assert "its loss is not finite (told/2-" in found.notes[0]
+    assert "worker was killed (told/3-" in found.notes[1]
+
+
+@dataclass(frozen=True)
+class Told(Job):
+    """Writes what failed."""
+
+    kind = "told"
+    version = 1
+    number: int
+    failed: dict[int, str]
+
+    @property
+    def name(self) -> str:
+        return str(self.number)
+
+    def run(self, writer: ResultWriter, context: StepContext) -> None:
+        writer.json("failed", self.failed)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_without_a_training_that_failed(plain: dict[str, Any], tmp_path: Path, in_process: None) -> None:
+    two = {**QUICK, "variants": [{"rate": 1e30}, {}]}
+    asked = plain | {"readout": two, "folds": {"n": 3, "nested": False}, "ensemble": {"method": "mean"}}
+    run(asked, tmp_path / "out")
+    notes = " ".join(json.loads((tmp_path / "out" / "notes.json").read_text()))
+    assert "ann all: readout of training_nets.Net was left out in 1 of its variants and seeds (1)" in notes
+    assert "is not finite; lower the learning rates" in notes
+    weights = pd.read_csv(tmp_path / "out" / "weights.csv")
+    assert (weights["encoder"] == "readout").sum() == 2
+    curves = pd.read_csv(tmp_path / "out" / "training.csv")
+    assert set(curves["variant"]) == {2}
+    alone = {"encoders": ["readout"], "readout": {**QUICK, "rate": 1e30}}
+    with pytest.raises(
+        ExecutionError, match=r"2 of 2 subject x ROI failed: ann all: all trainings failed: .* not finite"
+    ):
+        run(asked | alone, tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "picked": {"encoders": ["kernel_ridge_polynomial", "pls"], "selection": {"per": "voxel"}},
     "mlp": {"encoders": ["mlp"], "search": {"method": "random", "trials": 2}, "folds": {"n": 4, "nested": False}},
     "truncated": {"search": {"method": "bayes", "trials": 5, "joint": True}, "folds": {"n": 4, "nested": False}},
+    "trunk": {
+        "trunks": {
+            "plain": {"kind": "linear"},
+            "deep": {"kind": "mlp", "width": 4, "epochs": 2, "streams": ["colour"]},
+        },
+        **{"ensemble": {"method": "mean", "joined": True}, "encoders": ["ridge"]},
+    },
     "repeated": {"folds": {"n": 4, "repeats": 2}},
 }
 
@@ -190,7 +197,7 @@ def test_what_cannot_be_saved_says_so_and_predicts_all_the_same(
 
 @pytest.mark.slow
 def test_none_roi_all(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxelcast.experiment.plan.WHOLE_BRAIN", 4)
+    monkeypatch.setattr("voxelcast.experiment.planning.held_out.WHOLE_BRAIN", 4)
     output = tmp_path / "output"
     plain = settings(images, encoders=["ridge"])
     for models, there in (("all", True), ("roi", False), ("none", False)):

@@ -18,6 +18,7 @@ from voxelcast.core.errors import DataError
 from voxelcast.core.registry import Registry
 from voxelcast.encoders.base import FittedModel, PickedModels
 from voxelcast.encoders.kernel_ridge import KernelModel, KernelRidge
+from voxelcast.encoders.learned.encoders import TrainedModel
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.encoders.mlp import MLPModel
 from voxelcast.encoders.readout import ReadoutModel
@@ -27,6 +28,7 @@ Facts = Mapping[str, Any]
 """What JSON can express."""
 Shapes = dict[str, tuple[int, ...]]
 
+TRAINED = "trained"
 _MOST = 64  # layers of a perceptron, models to pick from, ...
 
 
@@ -96,6 +98,28 @@ class LinearForm(ModelForm):
     def rebuild(self, facts: Facts, arrays: Mapping[str, FloatArray]) -> FittedModel:
         """Make the model."""
         return LinearModel({}, arrays["coefficients"], arrays["intercept"])
+
+
+@register_form
+class TrainedForm(ModelForm):
+    """Predictions of a trained encoder, which its layer gives: nothing is left to be done."""
+
+    name = TRAINED
+    model = TrainedModel
+
+    def shapes(self, facts: Facts, n_features: int, n_voxels: int) -> Shapes:
+        """Return none."""
+        if n_features != n_voxels:
+            raise DataError(f"predictions of {n_features} voxels are no model of {n_voxels}")
+        return {}
+
+    def rebuild(self, facts: Facts, arrays: Mapping[str, FloatArray]) -> FittedModel:
+        """Make the model."""
+        return TrainedModel(_count(facts["n_voxels"], 10**8))
+
+    def facts(self, model: TrainedModel) -> dict[str, Any]:
+        """Say how many voxels there are."""
+        return {"n_voxels": model.n_voxels}
 
 
 @register_form

@@ -73,8 +73,8 @@ class StageRunner:
 
         A step that fails for good is reported at once; the others go on. Where ``wrong_ends``, wrong data or settings,
         which a step reports by a VoxelcastError, end the work at once, because correcting them may well change the
-        other steps too; otherwise they are a failure like any other. An error of a step that runs in this process is
-        raised in any case, and an ExecutionError if there are no workers; what other steps finished stays.
+        other steps too; otherwise they are a failure like any other. Another error of a step that runs in this process
+        is raised in any case, and an ExecutionError if there are no workers; what other steps finished stays.
 
         ``what`` is the stage, e.g. ``"compress layers"``, ``unit`` what the steps' sizes count.
         """
@@ -105,13 +105,19 @@ class StageRunner:
 
     def _attempt(self, steps: Sequence[Step], wrong_ends: bool) -> tuple[Failure, ...]:
         here = [step for step in steps if step.uses_gpu and self.engine.gpu_steps_here]
+        failures: list[Failure] = []
         for step in here:
             with self.store.claiming(step.step_id) as wanted:
-                if wanted:
-                    step.run(self.store, self.progress)
-                else:
+                if not wanted:
                     self.progress.advance(step.size)
-        failures: list[Failure] = []
+                    continue
+                try:
+                    step.run(self.store, self.progress)
+                except VoxelcastError as error:
+                    if wrong_ends:
+                        raise
+                    log = self.journal.failed(step.step_id.folder, str(error), error)
+                    failures.append(Failure(step.step_id, error, str(error), log))
         kinds: tuple[Kind, ...] = ("gpu", "cpu")
         for kind in kinds:
             away = [step for step in steps if step.uses_gpu is (kind == "gpu") and step not in here]

@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 
 import numpy as np
 
 from voxelcast.core.cost import Cost
-from voxelcast.core.errors import DataError, OptionError, StimulusError, VoxelcastError
-from voxelcast.datasets.base import ResponseSet
-from voxelcast.datasets.readers.shared_reading import MOST_KEPT
-from voxelcast.encoders.banded_ridge import banded_ridge_seconds
-from voxelcast.encoders.base import Encoder
-from voxelcast.encoders.learned.trunk import trunk_operations
-from voxelcast.encoders.params import ProblemSize
-from voxelcast.encoders.registry import get_encoder
+from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.status import duration
-from voxelcast.experiment.plan import (
+from voxelcast.experiment.fit_costs import FitEstimate, partition_cost
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.held_out import WHOLE_BRAIN
+from voxelcast.experiment.planning.layers import extraction_steps
+from voxelcast.experiment.planning.stages import (
     COMPRESS,
     DIVIDE,
     EXTRACT,
@@ -38,11 +33,9 @@ from voxelcast.experiment.plan import (
     SHUFFLE,
     TRAIN,
     TRAIN_TRUNKS,
-    WHOLE_BRAIN,
-    Plan,
 )
-from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
-from voxelcast.experiment.steps.compress import excluded_folds
+from voxelcast.experiment.reading_costs import reading_cost
+from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.extract import (
     Extracted,
     LoadedNetwork,
@@ -51,26 +44,14 @@ from voxelcast.experiment.steps.extract import (
     pool_index,
     stimuli_for,
 )
-from voxelcast.experiment.trainings import training_cost
+from voxelcast.experiment.training_costs import training_cost, trunk_cost
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
-from voxelcast.scoring.exchangeability import response_warnings
-from voxelcast.search.memory import FitSize, fit_bytes
 from voxelcast.store.memory import resident_mb
 
 _VOXELS = 200
 """Of a typical ROI, where responses cannot be read."""
-_MOST_READ = 1_000_000_000
-"""Bytes of files that are read for a measurement; of larger ones a typical rate is taken."""
-_MOST_READ_TOGETHER = 20_000_000
-"""The same where the reading of one ROI is that of all, so that it would be done twice."""
-_TYPICAL_RATE = 5e7
-"""Bytes of files read in a second."""
-_PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
-"""Seconds that making a proposal takes."""
-_GPU_RATE = 1e13
-"""Floating-point operations per second of a GPU that trains."""
 _PARTS = {
     READ: "reading responses",
     EXTRACT: "extraction",
@@ -163,7 +144,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     config, n_folds, n_train = plan.config, plan.n_folds, len(plan.dataset.train_stimuli)
     n_test = len(plan.dataset.test_stimuli)
     n, rate = n_train + n_test, _flops_per_second()
-    extracted = plan.extract_steps()
+    extracted = extraction_steps(plan)
     looked_at = plan.networks if plan.plain else ()
     networks = [*_tables(plan), *(one for network in looked_at for one in _look(plan, network, extracted))]
     for one in networks:
@@ -173,7 +154,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     partitions = config.folds.repeats * len(plan.fold_tables)
     compressions = partitions if config.compressed_in_folds else 1  # otherwise all partitions share one
     subsets = len(plan.excluded_folds(n_folds))
-    reading, known, warnings = _reading(plan, look)
+    reading, known, warnings = reading_cost(plan, look)
     voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
     costs = {
         READ: reading,
@@ -187,7 +168,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         kept = [*kept, rank]
     features = tuple(k * plan.most_delays for k in kept or [max(voxels.values())])
     if config.trunks:
-        costs[TRAIN_TRUNKS] = _trunk_cost(plan, networks, voxels) * partitions
+        costs[TRAIN_TRUNKS] = trunk_cost(plan, networks, voxels) * partitions
         features = (*features, *(min(trunk.width, sum(kept)) for trunk in config.trunks.values()))
     if config.learned:
         costs[TRAIN] = training_cost(plan, n_train, voxels, rate)
@@ -199,7 +180,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     if config.control != "none":
         costs[SHUFFLE] = costs[FIT] * config.shuffles
     if plan.layer_groups:
-        costs[DIVIDE] = _total(_partition_cost(plan, networks, n_train, q) for q in voxels.values())
+        costs[DIVIDE] = _total(partition_cost(plan, networks, n_train, q) for q in voxels.values())
     if not config.unsaved and (n_test or config.models != "none"):
         costs[KEEP] = _keeping(plan, sizes, kept, voxels)
     pairs = min(workers, len(plan.pairs))
@@ -241,7 +222,7 @@ def _keeping(plan: Plan, sizes: Sequence[int], kept: Sequence[int], voxels: Mapp
     numbers = sorted((size * k for size, k in zip(sizes, kept, strict=False)), reverse=True)[:n_used]
     if config.compress.method != "pca":
         numbers = [0] * len(numbers)
-    of_voxel = 4.0 * max(len(config.delays), 1) * (sum(kept) if mixed else each * max(kept))
+    of_voxel = 4.0 * max(len(config.delays), 1) * (sum(kept) if mixed else each * max(kept, default=0))
     saved = [q for q in voxels.values() if config.models == "all" or (config.models == "roi" and q <= WHOLE_BRAIN)]
     disk = 2 * sum(map(_axes_bytes, numbers)) + of_voxel * (sum(voxels.values()) + sum(saved))
     return Cost(4.0 * n_train * sum(numbers), memory=8.0 * max(numbers, default=0), disk=disk)
@@ -253,109 +234,6 @@ def _axes_bytes(n_numbers: int) -> float:
 
 def _total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, start=Cost())
-
-
-def _reading(plan: Plan, look: bool) -> tuple[Cost, dict[Pair, int], list[str]]:
-    """Measure how long responses take to be read, on the smallest files that are left; count voxels where it is known.
-
-    Datasets may keep files that several ROIs share: of such the second reading counts. What was read is looked at for
-    responses that depend on each other.
-    """
-    steps = plan.responses_steps()
-    voxels = {
-        pair: int(plan.store.read(step.step_id).json("facts")["n_voxels"])
-        for pair, step in steps.items()
-        if plan.store.is_sound(step.step_id)
-    }
-    files = {pair: plan.dataset.response_files(*pair) for pair in steps if pair not in voxels}
-    sizes = {pair: sum(path.stat().st_size for path in paths) for pair, paths in files.items()}
-    if not sizes:
-        return Cost(), voxels, []
-    smallest = min(sizes, key=lambda pair: sizes[pair])
-    by_header = plan.dataset.reads_together and (plan.dataset.series is not None or not look)
-    if by_header and sizes[smallest] > _MOST_READ_TOGETHER:
-        return _reading_together(plan, sizes, voxels)
-    if sizes[smallest] > _MOST_READ:
-        return Cost(seconds=sum(sizes.values()) / _TYPICAL_RATE, memory=3.0 * max(sizes.values())), voxels, []
-    sharing = [pair for pair in files if pair != smallest and files[pair] == files[smallest]][:1]
-    seconds, held, first = [], 0, None
-    try:
-        for pair in (smallest, *sharing):
-            started = time.perf_counter()
-            found = [plan.dataset.responses(*pair)]
-            if plan.dataset.has_test_responses:
-                found.append(plan.dataset.responses(*pair, "test"))
-            seconds.append(time.perf_counter() - started)
-            voxels[pair], first = found[0].n_voxels, first or found[0]
-            held = max(held, sum(responses.values.nbytes for responses in found))
-    except (VoxelcastError, OSError):  # the step itself will say what is wrong
-        return Cost(), voxels, []
-    growth = max(sizes.values()) / max(1, sizes[smallest])
-    total = seconds[-1] * sum(sizes.values()) / max(1, sizes[smallest]) + seconds[0] - seconds[-1]
-    for pair, size in sizes.items():
-        voxels.setdefault(pair, max(1, round(voxels[smallest] * size / max(1, sizes[smallest]))))
-    warnings = [] if first is None or plan.dataset.series is not None else _response_warnings(plan, first)
-    return Cost(seconds=total, memory=3.0 * held * growth), voxels, warnings
-
-
-def _response_warnings(plan: Plan, responses: ResponseSet) -> list[str]:
-    mean, subject = responses.mean(), responses.subject if responses.subject in plan.fold_tables else ""
-    known = np.isfinite(mean).all(axis=0)
-    said = response_warnings(mean[:, known], plan.folds(responses.stimulus_ids, subject=subject)) if known.any() else []
-    return [f"{responses.subject} {responses.roi}: {warning}" for warning in said]
-
-
-def _reading_together(
-    plan: Plan, sizes: Mapping[Pair, int], voxels: dict[Pair, int]
-) -> tuple[Cost, dict[Pair, int], list[str]]:
-    """Count what it takes to read each subject's files once, by their headers."""
-    seconds = memory = 0.0
-    for subject in dict.fromkeys(subject for subject, _ in sizes):
-        extent = plan.dataset.extent(subject)
-        one = 8.0 * extent.n_stimuli * (extent.n_repetitions or 1)
-        memory = max(memory, min(MOST_KEPT, one * sum(extent.voxels.values())) + 3 * one * max(extent.voxels.values()))
-        seconds += max(size for pair, size in sizes.items() if pair[0] == subject) / _TYPICAL_RATE
-        voxels = {(subject, roi): size for roi, size in extent.voxels.items()} | voxels
-    return Cost(seconds=seconds, memory=memory), voxels, []
-
-
-def _partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
-    """Count what it takes to divide one ROI's variance: four fits per combination and fold, each cross-validated."""
-    sizes: Counter[tuple[str, str]] = Counter()
-    kept, n_folds = plan.config.compress.kept, plan.n_folds
-    for one in networks:
-        sizes.update({(one.shown, layer): kept(n_train, size) for layer, size in one.features.items()})
-    groups = [sum(sizes[layer] for layer in layers) for layers in plan.layer_groups.values()]
-    operations = memory = 0.0
-    for chosen in range(1, 2 ** len(groups)):
-        together = [size for index, size in enumerate(groups) if chosen >> index & 1]
-        draws = plan.config.variance_partitioning.draws if len(together) > 1 else 0
-        tries, p = draws + len(together) + 1 if draws else 1, min(sum(together), n_train)
-        # Moments, eigenvectors, and the errors of some 25 penalties.
-        operations += 4 * n_folds**2 * tries * p * (2.0 * n_train * p + 10.0 * p * p + 50.0 * n_train / n_folds * q)
-        memory = 8.0 * (2 * n_train * sum(together) + 3 * p * p + (chosen + 3) * n_train * q)
-    return Cost(operations, memory=memory)
-
-
-def _trunk_cost(plan: Plan, networks: Sequence[NetworkEstimate], voxels: Mapping[Pair, int]) -> Cost:
-    """Count what training all trunks takes, for one partition into folds."""
-    n_train, n = len(plan.dataset.train_stimuli), len(plan.stimuli)
-    fits, total = len(plan.excluded_folds(plan.n_folds, refit=True)), Cost()
-    for label, trunk in plan.config.trunks.items():
-        p = sum(
-            plan.config.compress.kept(n_train, size)
-            for one in networks
-            for layer, size in one.features.items()
-            if (one.shown, layer) in plan.streams[label]
-        )
-        for members in {tuple(plan.trained_on(trunk, pair)) for pair in voxels}:
-            q = sum(voxels[pair] for pair in members)
-            operations = trunk_operations(trunk, n_train, p, q)
-            memory, disk = 8.0 * (4 * n * p + 4 * n_train * q), 8.0 * (n * min(trunk.width, p) + trunk.width * (p + q))
-            on_gpu = plan.extract_on != "cpu" and trunk.kind != "linear"
-            work = Cost(seconds=operations / _GPU_RATE) if on_gpu else Cost(operations)
-            total += (work + Cost(memory=memory, disk=disk)) * fits
-    return total
 
 
 def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
@@ -445,129 +323,3 @@ def _flops_per_second() -> float:
     started = time.perf_counter()
     a @ a
     return 2 * 600.0**3 / (time.perf_counter() - started) / 2  # real work reaches about half of the product's rate
-
-
-@dataclass(frozen=True)
-class FitEstimate:
-    """The work of one subject x ROI: the search, the choice and the fits, counted.
-
-    ``sizes`` has the features of each layer as encoders get them, of all delays; ``n_subjects`` share targets (1: none
-    are shared); ``rate`` is in operations per second of one core.
-    """
-
-    config: ExperimentSettings
-    n_train: int
-    n_folds: int
-    n_voxels: int
-    sizes: tuple[int, ...]
-    n_subjects: int
-    rate: float
-
-    def cost(self, n_test: int) -> Cost:
-        """Return the seconds on one core, of all partitions into folds, and the bytes that one holds at most."""
-        once = self._search() + self._combination() + self._sharing()
-        return Cost(seconds=self.config.folds.repeats * once, memory=self._memory(n_test))
-
-    def _memory(self, n_test: int) -> float:
-        config, n, q = self.config, self.n_train, self.n_voxels
-        fit = FitSize(
-            ProblemSize(n, max(self.sizes), q),
-            n_test=n_test,
-            n_folds=self.n_folds,
-            n_layers=len(self.sizes),
-            encoders=tuple(self._encoders),
-            fitted_in_folds=config.compressed_in_folds,
-            per_voxel=config.selection.per == "voxel",
-            ensemble=config.ensemble.method,
-            proposals=None if self._exact else max(map(self._trials, self._encoders)),
-        )
-        banded = n * (n * len(self.sizes) + sum(self.sizes)) if config.ensemble.method == "banded_ridge" else 0
-        shared = (self.n_subjects - 1) * n * q + (3 * n * n if self.n_subjects > 1 else 0)
-        return sum(fit_bytes(fit).values()) + 8.0 * (banded + shared)
-
-    @cached_property
-    def _encoders(self) -> list[Encoder]:
-        return [get_encoder(name, 0, self.config.automl) for name in self.config.encoders]
-
-    @property
-    def _exact(self) -> bool:
-        return self.config.search.method == "exact"
-
-    @property
-    def _outer_folds(self) -> int:
-        return self.n_folds if self.config.folds.nested else 0
-
-    @property
-    def _evaluations(self) -> int:
-        """Folds that one proposal is judged on, inside all outer folds."""
-        return self.n_folds * max(1, self._outer_folds)
-
-    def _search(self) -> float:
-        """Count what scoring the candidates takes."""
-        search, n_layers = self.config.search, len(self.sizes)
-        each = [self._evaluate(encoder) for encoder in self._encoders]
-        if self._exact:
-            return sum(each)
-        proposing = _PROPOSAL[search.sampler if search.method == "bayes" else search.method] * (1 + self._outer_folds)
-        if search.joint:
-            # One study, whose proposals are of all layers and encoders by turns.
-            return search.trials * (proposing + sum(each) / len(each) / n_layers)
-        trials = [self._trials(encoder) for encoder in self._encoders]
-        return sum(n * (n_layers * proposing + seconds) for n, seconds in zip(trials, each, strict=True))
-
-    def _trials(self, encoder: Encoder) -> int:
-        """Proposals for one layer; an encoder without hyper-parameters is tried once."""
-        return self.config.search.trials if encoder.search_space(ProblemSize(self.n_train, 1, 1)) else 1
-
-    def _of_layers(self, seconds: Callable[[ProblemSize], float]) -> float:
-        return sum(seconds(ProblemSize(self.n_train, size, self.n_voxels)) for size in self.sizes)
-
-    def _evaluate(self, encoder: Encoder) -> float:
-        """Seconds of trying on all layers the whole grid, of which two outer folds share fits, or one proposal."""
-        held_out = -(-self.n_train // self.n_folds)
-        each = self._of_layers(lambda size: encoder.evaluate_seconds(size, held_out, self.rate, grid=self._exact))
-        return each * ((self.n_folds + self._evaluations) / 2 if self._exact else self._evaluations)
-
-    def _combination(self) -> float:
-        """Count what fitting the models chosen, and weighing layers, takes."""
-        ensemble, layers, q = self.config.ensemble, len(self.sizes), self.n_voxels
-        outers = 1 + self._outer_folds
-        whole = self.config.selection.per == "voxel" or ensemble.method == "stacking"
-        used = layers if whole else min(ensemble.top, layers) if ensemble.method == "average" else 1
-        # A mixture is compared with the best single candidate, which is fitted as well.
-        alone = self._outer_folds if whole or ensemble.method != "none" else 0
-        seconds = (outers * used + alone) / layers * self._refit()
-        if ensemble.method == "stacking":
-            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * layers**2
-            weights = 5e-5 * (layers + 4) * (q if ensemble.per == "voxel" else 1) * outers
-            seconds += self._evaluations * self._refit() + sums / self.rate + weights
-        if self._outer_folds and ensemble.method != "banded_ridge":  # again without a fold more, for the interval
-            seconds += self._outer_folds * (self.n_folds - 1) * used / layers * self._refit()
-        if ensemble.method == "experts":
-            members = 1 + len(ensemble.experts)
-            sums = 2.0 * self.n_train * self._evaluations / self.n_folds * q * members * (members + max(self.sizes))
-            seconds += self._evaluations * self._refit() / layers + sums / self.rate + 5e-5 * (members + 4) * q * outers
-        if ensemble.method == "banded_ridge":
-            size = ProblemSize(self.n_train, sum(self.sizes), q)
-            seconds += outers * banded_ridge_seconds(size, self.n_folds, ensemble.draws, layers, self.rate)
-        return seconds
-
-    def _refit(self) -> float:
-        """Seconds of fitting and predicting once, on all layers, what was chosen of the one encoder that takes most.
-
-        A layer may be chosen with as many parameters as voxels choose differently.
-        """
-
-        def seconds(encoder: Encoder) -> float:
-            tried = 1 if self._exact else self._trials(encoder)
-            models = 1 if self.config.selection.per == "roi" else min(tried, self.n_voxels)
-            return self._of_layers(lambda size: encoder.fit_members_seconds(size, models, self.rate))
-
-        return max(map(seconds, self._encoders))
-
-    def _sharing(self) -> float:
-        """Count what estimating the components takes that subjects share, in each training part."""
-        if self.n_subjects == 1:
-            return 0.0
-        n, parts = float(self.n_train), excluded_folds(self.n_folds, nested=self.config.folds.nested, refit=True)
-        return len(parts) * (3 * n**3 + 2 * n**2 * self.n_voxels * self.n_subjects) / self.rate

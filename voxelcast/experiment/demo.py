@@ -19,6 +19,7 @@ from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSett
 from voxelcast.datasets.simulation.plan import SimulationPlan, simulation_preset
 from voxelcast.datasets.simulation.videos import draw_clip
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.layers import extraction_steps
 from voxelcast.experiment.run import run_experiment
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import load_config
@@ -121,7 +122,7 @@ def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]
     truth = SimulatedDataset(SimulatedSettings(config.dataset.root)).truth()
     search = pd.read_csv(output / "search.csv")
     best = search.groupby(["roi", "network", "layer", "subject"])["score"].max().groupby(level=[0, 1, 2]).mean()
-    extracted = plan.extract_steps()
+    extracted = extraction_steps(plan)
 
     def features(network: str, layer: str) -> FeatureMatrix:
         results = [plan.store.read(step.step_id) for step in extracted[network].steps]

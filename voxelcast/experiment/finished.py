@@ -15,9 +15,9 @@ from voxelcast.execution.stage import Failure
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import ExperimentSettings
-from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Readable
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import few_stimuli
 from voxelcast.store.result import StepResult
@@ -40,8 +40,9 @@ class Missing:
 class Finished:
     """The steps of an experiment that are done, and the subjects x ROI that are missing because a step failed.
 
-    ``predicts`` are of held-out stimuli, ``kept`` the layers whose compression is kept. ``steps`` has every step that
-    the results come from, in the order of the work; ``undivided`` the failures of those that divide variance.
+    ``predicts`` are of held-out stimuli, ``kept`` the layers whose transforms are kept. ``steps`` has every step that
+    the results come from, in the order of the work; ``undivided`` the failures of those that divide variance, and
+    ``untrained`` says what was left out as a training failed.
     """
 
     plan: Plan
@@ -50,12 +51,13 @@ class Finished:
     layers: FoldedLayers
     fits: Mapping[Pair, Step]
     predicts: Mapping[Pair, Step]
-    kept: Mapping[KeptLayer, Step]
+    kept: Sequence[KeptLayer]
     controls: Mapping[Pair, Sequence[Step]]
     missing: Mapping[Pair, Missing]
     divided: Mapping[Pair, Step]
     undivided: Sequence[Failure]
     steps: Sequence[Step]
+    untrained: Sequence[str]
 
     def read(self, step: Step) -> StepResult:
         """Return a step's result."""
@@ -111,6 +113,7 @@ class Finished:
             first, n = self.undivided[0], len(self.undivided)
             failed = f"{first.step_id.name} failed ({first.reason})"
             notes.append(f"The variance of {n} subject x ROI was not divided: {failed}.")
+        notes += self.untrained
         if self.readable.broken:
             notes.append(f"{len(self.readable.broken)} stimuli could not be read and were left out.")
         return notes
@@ -179,8 +182,9 @@ def find_missing(
     fits: Mapping[Pair, Step],
     predicts: Mapping[Pair, Step],
     failures: Sequence[Failure],
+    untrained: Sequence[str] = (),
 ) -> dict[Pair, Missing]:
-    """Find the pairs of which a step failed, or the responses of another that they rely on."""
+    """Find the pairs of which a step failed, or the responses of another that they rely on, or every training."""
     failed = {failure.step_id: failure for failure in failures}
     missing = {}
     for pair in plan.pairs:
@@ -193,6 +197,9 @@ def find_missing(
         if cause is not None:
             what = f"responses of {cause.step_id.name} failed: " if cause.step_id in needed else ""
             missing[pair] = Missing(" ".join(f"{what}{cause.reason}".split()), cause.log)
+        elif pair not in fits:
+            told = [note for note in untrained if note.startswith(f"{' '.join(pair)}: ")]
+            missing[pair] = Missing(f"all trainings failed: {'; '.join(told)}", None)
     return missing
 
 

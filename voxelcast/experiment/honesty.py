@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.encoders.learned.trunk_settings import TRUNK
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.steps.compress import compressed, layer_keys, scores_name
+from voxelcast.experiment.planning.layers import of_all_rows
+from voxelcast.experiment.steps.compress import compressed, layer_keys
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.models.honesty import heaviest_part, make_extras, novelty_of
@@ -30,21 +32,20 @@ def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None
     """Learn how far training stimuli lie from each other in the components of the layer that weighs most."""
     model = fit.arrays("model")
     cards = fit.json("parts")
-    heaviest = heaviest_part([float(model[f"{k}.weights"].sum()) for k in range(len(cards))])
+    heaviest = heaviest_part([(part["form"], float(model[f"{k}.weights"].sum())) for k, part in enumerate(cards)])
     folded = job.partitions[0]
     layers = compressed(folded)
     keys = layer_keys(layers)
-    layer = next(one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"])
-    stored = finished.plan.store.read(layer.step)
+    found = [one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"]]
+    if not found:  # all are trained: predictions are no features
+        return None
+    (layer,) = found
     # Layers are compressed with the volumes of gaps between folds; what joins layers has no rows of them.
-    with_gaps = finished.plan.of_all_rows(folded.fold_ids, finished.readable)
-    rows = np.flatnonzero((folded.fold_ids if layer.network == JOINED else with_gaps) >= 0)
+    with_gaps = of_all_rows(finished.plan, folded.fold_ids, finished.readable)
+    rows = np.flatnonzero((folded.fold_ids if layer.network in (JOINED, TRUNK) else with_gaps) >= 0)
 
     def components(left_out: tuple[int, ...]) -> FloatArray:
-        """Return those fitted without some folds, or without as many of them as the run needed."""
         left_out = left_out if layer.fitted_in_folds else ()
-        while scores_name(left_out) not in stored:
-            left_out = left_out[:-1]
-        return np.asarray(stored.array(scores_name(left_out))[rows])
+        return np.asarray(layer.components(finished.plan.store, left_out)[rows])
 
     return novelty_of(components, folded.fold_ids)

@@ -16,9 +16,12 @@ from voxelcast.core.settings import content
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.honesty import pair_extras
+from voxelcast.experiment.planning.held_out import held_out_shards, saved_pairs, weighed_layers
+from voxelcast.experiment.planning.trainings import FRAMES, maps_extraction
 from voxelcast.experiment.settings import OWN, TABLES
-from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.extract import Shards
+from voxelcast.experiment.steps.kept import KeptLayer
+from voxelcast.experiment.steps.trained import RawLayer
 from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, read_card
 from voxelcast.models.hub import card_files
 from voxelcast.models.network_input import network_facts
@@ -53,13 +56,13 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
     A file that an earlier run wrote from the same steps stays as it is.
     """
     folder, earlier = output / FOLDER, _earlier(output / FOLDER)
-    pairs = finished.plan.saved_pairs(finished.fits)
+    pairs = saved_pairs(finished.plan, finished.fits)
     if not pairs or finished.plan.config.unsaved:
         _remove(folder, earlier, ())
         return
     writer = _Writer(folder, earlier)
     rows = {(row["subject"], row["roi"]): row for row in scores}
-    used = finished.plan.weighed_layers(finished.fits[pair] for pair in pairs)
+    used = weighed_layers(finished.plan, [finished.fits[pair] for pair in pairs])
     kept = {layer.key: layer for layer in finished.kept}
     used |= {member for key in used for member in kept[key].members}
     weighed = [layer for layer in finished.kept if layer.key in used]
@@ -79,7 +82,7 @@ def write_models(finished: Finished, output: Path, scores: Sequence[Mapping[str,
         inputs=inputs,
         layers=layers,
         pairs=tuple(written),
-        shards=tuple(tuple(ids) for ids in finished.plan.held_out_shards()),
+        shards=tuple(tuple(ids) for ids in held_out_shards(finished.plan)),
         about=_about(finished) | {_STEPS: writer.steps},
     )
     write_text(folder / FILE, card.text())
@@ -129,17 +132,22 @@ def _remove(folder: Path, earlier: Card | None, kept: Sequence[str]) -> None:
 
 def _inputs(finished: Finished, layers: Sequence[KeptLayer]) -> tuple[dict[str, InputCard], dict[str, str]]:
     """Return the sources of features, and the key of each by its name in the results."""
-    plan, named = finished.plan, dict.fromkeys(layer.network for layer in layers if not layer.members)
+    plan, named = finished.plan, {layer.source: layer for layer in layers if not layer.members}
     found, keys = dict[str, InputCard](), dict[str, str]()
-    for number, shown in enumerate(named):
-        key = keys[shown] = f"input{number + 1}"
-        if shown in (TABLES, OWN):
-            tables = [one.layer for one in layers if one.network == shown]
+    for number, (source, layer) in enumerate(named.items()):
+        key = keys[source] = f"input{number + 1}"
+        if layer.network in (TABLES, OWN):
+            tables = [one.layer for one in layers if one.network == layer.network]
             found[key] = InputCard(kind="table", facts={"tables": tables})
-        else:
-            network = next(one for one in plan.networks if one.shown == shown)
-            facts = network_facts(network.settings, network.seed, network.card, plan.config.extraction)
-            found[key] = InputCard(kind="network", facts=json.loads(json.dumps(facts)))
+            continue
+        network = next(one for one in plan.networks if one.shown == layer.network)
+        how, kind, more = plan.config.extraction, "network", dict[str, Any]()
+        if isinstance(layer, RawLayer):
+            how = maps_extraction(plan.config, network)
+            if layer.reads == FRAMES:
+                kind, more = "frames", {"layers": network.layers, "side": plan.config.finetuned.side}
+        facts = network_facts(network.settings, network.seed, network.card, how) | more
+        found[key] = InputCard(kind=kind, facts=json.loads(json.dumps(facts)))
     return found, keys
 
 
@@ -149,7 +157,7 @@ def _write_layer(layer: KeptLayer, input_of: Mapping[str, str], finished: Finish
     plan, delays = finished.plan, None
     if plan.timeline and not layer.members:
         delays = plan.delays_of(layer.network, layer.layer)
-    return layer.card(plan.store, input=input_of.get(layer.network, ""), delays=delays, file=file)
+    return layer.card(plan.store, input="" if layer.members else input_of[layer.source], delays=delays, file=file)
 
 
 def _write_subject(

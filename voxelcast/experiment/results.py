@@ -239,12 +239,12 @@ def _write_trainings(finished: Finished, output: Path) -> None:
 
 def _places(result: StepResult, job: TrainJob, place: int) -> dict[str, FloatArray]:
     """Return where the voxels of a pair read in each layer, mean over variants and seeds."""
-    n = len(result.array("losses"))
+    there = [v for v in range(len(result.array("losses"))) if f"pictures/{place}_{v}_0" in result]
     return {
         f"{job.encoder} {job.source.shown.replace('/', '-')} {layer}": np.mean(
-            [result.array(f"pictures/{place}_{v}_{k}") for v in range(n)], axis=0
+            [result.array(f"pictures/{place}_{v}_{k}") for v in there], axis=0
         )
-        for k, layer in enumerate(job.source.layers)
+        for k, layer in enumerate(job.source.layers if there else ())
     }
 
 

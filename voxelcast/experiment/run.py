@@ -22,7 +22,31 @@ from voxelcast.experiment.costs import Estimate, estimate
 from voxelcast.experiment.finished import Finished, find_missing, missing_line, undivided_line
 from voxelcast.experiment.models import known_shards, write_models
 from voxelcast.experiment.outputs import working_in
-from voxelcast.experiment.plan import (
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.fits import (
+    control_steps,
+    fit_steps,
+    partition_steps,
+    responses_steps,
+    searched_layers,
+    training_responses,
+)
+from voxelcast.experiment.planning.held_out import (
+    keeping_steps,
+    learned_layers,
+    predict_steps,
+    project_steps,
+    saved_pairs,
+    weighed_layers,
+)
+from voxelcast.experiment.planning.layers import (
+    add_joined,
+    extraction_steps,
+    folded_layers,
+    join_step,
+    readable_stimuli,
+)
+from voxelcast.experiment.planning.stages import (
     COMPRESS,
     DIVIDE,
     EXTRACT,
@@ -35,15 +59,15 @@ from voxelcast.experiment.plan import (
     SHUFFLE,
     TRAIN,
     TRAIN_TRUNKS,
-    Plan,
-    add_joined,
 )
+from voxelcast.experiment.planning.trainings import Trainings, source_steps, training_steps
+from voxelcast.experiment.planning.trunks import Trunks, trunk_steps
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
-from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Extracted, Readable
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.predict import Projected
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
@@ -144,28 +168,24 @@ def _on_driver(settings: ExperimentSettings, on: Profile) -> ExperimentSettings:
 
 
 def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
-    responses = plan.responses_steps()
+    responses = responses_steps(plan)
     # Wrong data end the run here, before long work.
     prepared = runner.attempt(READ, list(responses.values()), wrong_ends=True)
     if len(prepared.failures) == len(responses):
         remove_all_results(plan, output)
         prepared.all_done()
     ran = prepared.n_run
-    extracted = plan.extract_steps()
-    sources = plan.source_steps()
-    shown = {
-        f"{kind} of {name}": Extracted(tuple(steps), (), (), ())
-        for kind, some in sources.items()
-        for name, (_, steps) in some.items()
-    }
+    extracted = extraction_steps(plan)
+    sources = source_steps(plan)
+    shown = {f"{kind} of {name}": made for kind, some in sources.items() for name, (_, made) in some.items()}
     shards = [step for of_network in (extracted | shown).values() for step in of_network.steps]
     ran += runner.run(EXTRACT, shards, "stimulus")
-    readable = plan.readable(extracted | shown)
+    readable = readable_stimuli(plan, extracted | shown)
     for reason in readable.broken.values():
         runner.progress.note(f"left out: {reason}")
     repeats = range(plan.config.folds.repeats)
     folded = {
-        table: [plan.folded_layers(extracted, readable, repeat, table) for repeat in repeats]
+        table: [folded_layers(plan, extracted, readable, repeat, table) for repeat in repeats]
         for table in plan.fold_tables
     }
     tables = {table: [layers for layers, _ in found] for table, found in folded.items()}
@@ -176,51 +196,68 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     ran += runner.run(COMPRESS, compressions) if compressions else 0
     joins = []
     if plan.config.ensemble.joined:
-        joined = {table: [(layers, plan.join_step(layers)) for layers in found] for table, found in tables.items()}
+        joined = {table: [(layers, join_step(plan, layers)) for layers in found] for table, found in tables.items()}
         joins = [step for found in joined.values() for _, step in found]
         ran += runner.run(JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
     failed = {failure.step_id for failure in prepared.failures}
     read = {pair: step for pair, step in responses.items() if step.step_id not in failed}
-    given = plan.training_responses(read)
-    trunks, training = plan.trunk_steps(given, readable, partitions, extracted)
+    given = training_responses(plan, read)
+    trunks, training = trunk_steps(plan, given, readable, partitions, extracted)
     ran += runner.run(TRAIN_TRUNKS, training) if training else 0
-    trainings = plan.trainings(sources, read, readable)
-    ran += runner.run(TRAIN, trainings.steps, "training") if trainings.steps else 0
-    searched = plan.searched(partitions, trunks, trainings)
-    fits = plan.fit_steps(given, readable, searched)
+    (trainings,), n_trained = _train(plan, runner, [training_steps(plan, sources, read, readable)])
+    searched = searched_layers(plan, partitions, trunks, trainings)
+    fits = fit_steps(plan, given, readable, searched)
     fitted = runner.attempt(FIT, list(fits.values()))
     first = plan.fold_tables[0]
-    folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
+    made = tables[first][0], folded[first][0][1], joins[0] if joins else None, trunks, trainings
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
-    kept, projections, projected, n_kept = _keep(plan, runner, done, readable, extracted, folds)
-    predicts = plan.predict_steps(done, responses, readable, kept, projected)
+    kept, keeping, projected, n_kept = _keep(plan, runner, done, readable, extracted | shown, made)
+    predicts = predict_steps(plan, done, responses, readable, kept, projected)
     predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
     predicted = runner.attempt(PREDICT, predictions) if predictions else Attempt(0, ())
     failures = (*prepared.failures, *fitted.failures, *predicted.failures)
-    missing = find_missing(plan, responses, fits, predicts, failures)
+    missing = find_missing(plan, responses, fits, predicts, failures, trainings.notes)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
     predicts = {pair: step for pair, step in predicts.items() if pair in fits}
     shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
-    retrained = [plan.trainings(sources, read, readable, number) for number in shuffles]
-    trained = [step for found in retrained for step in found.steps]
-    ran += runner.run(TRAIN, trained, "training") if trained else 0
-    controls = plan.control_steps(fits, [plan.searched(partitions, trunks, found) for found in retrained])
+    wanted = [training_steps(plan, sources, read, readable, number) for number in shuffles]
+    retrained, n_retrained = _train(plan, runner, wanted)
+    controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found in retrained])
     shuffled = [step for each in controls.values() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
-    divisions = plan.partition_steps({pair: given[pair] for pair in fits}, readable, partitions)
+    divisions = partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
-    steps = [*read.values(), *shards, *compressions, *joins, *training, *trainings.steps, *trained, *fits.values()]
-    steps += [*dict.fromkeys(kept.values()), *projections, *predictions]
-    steps += [*shuffled, *divisions.values()]
+    steps = [*read.values(), *shards, *compressions, *joins, *training]
+    steps += [step for found in (trainings, *retrained) for step in found.steps]
+    steps += [*fits.values(), *keeping, *predictions, *shuffled, *divisions.values()]
+    ran += n_trained + n_retrained
+    notes = (*trainings.notes, *(f"Control: {note}" for found in retrained for note in found.notes))
     layers = searched[next(iter(fits), plan.pairs[0])][0]
     models = fits, predicts, kept
-    finished = Finished(plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps)
+    finished = Finished(
+        plan, readable, read, layers, *models, controls, missing, divisions, divided.failures, steps, notes
+    )
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run
+
+
+def _train(plan: Plan, runner: StageRunner, wanted: Sequence[Trainings]) -> tuple[list[Trainings], int]:
+    """Train, and leave out the variants of which a training failed; count the steps run. Wrong settings end the run."""
+    steps = [step for trainings in wanted for step in trainings.steps]
+    if not steps:
+        return list(wanted), 0
+    attempt = runner.attempt(TRAIN, steps, "training")
+    for failure in attempt.failures:
+        if isinstance(failure.error, OptionError):
+            raise failure.error
+    found = [trainings.surviving(plan.store, attempt.failures) for trainings in wanted]
+    for note in (note for trainings in found for note in trainings.notes):
+        runner.progress.note(f"left out: {note}")
+    return found, attempt.n_run
 
 
 def _keep(
@@ -229,17 +266,22 @@ def _keep(
     fits: Mapping[Pair, Step],
     readable: Readable,
     extracted: Mapping[str, Extracted],
-    folds: tuple[FoldedLayers, Sequence[Step], Step | None],
-) -> tuple[dict[KeptLayer, Step], list[Step], list[tuple[list[str], Projected]], int]:
-    """Keep how the layers are compressed that models weigh, and compress held-out stimuli so; count the steps run."""
-    used = fits if readable.test_ids else {pair: fits[pair] for pair in plan.saved_pairs(fits)}
+    made: tuple[FoldedLayers, Sequence[Step], Step | None, Trunks, Trainings],
+) -> tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]:
+    """Keep how the layers are made that models weigh, and make those of held-out stimuli so; count the steps run."""
+    used = fits if readable.test_ids else {pair: fits[pair] for pair in saved_pairs(plan, fits)}
     if plan.config.unsaved or not used:
-        return {}, [], [], 0
-    kept = plan.keeping_steps(plan.weighed_layers(used.values()), *folds)
-    ran = runner.run(KEEP, list(dict.fromkeys(kept.values())))
-    projections, projected = plan.project_steps(kept, extracted) if readable.test_ids else ([], [])
+        return [], [], [], 0
+    weighed, (layers, compressions, join, trunks, trainings) = weighed_layers(plan, used.values()), made
+    learned = learned_layers(plan, weighed, used, layers, trunks, trainings)
+    weighed |= {member for one in learned for member in one.members}
+    compressed = keeping_steps(weighed, layers, compressions, join)
+    steps = list(dict.fromkeys(compressed.values()))
+    ran = runner.run(KEEP, steps) if steps else 0
+    kept = [*compressed, *learned]
+    projections, projected = project_steps(plan, kept, extracted) if readable.test_ids else ([], [])
     ran += runner.run(PROJECT, projections, "stimulus") if projections else 0
-    return kept, projections, projected, ran
+    return kept, [*steps, *projections], projected, ran
 
 
 def config_text(settings: ExperimentSettings) -> str:

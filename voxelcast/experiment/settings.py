@@ -275,7 +275,7 @@ class ExperimentSettings(SettingsFile):
             return f"compress.method {compress.method}: {why}"
         if compress.scale_apart:
             return "compress.scale_apart: what a stimulus is scaled by depends on the others that are predicted with it"
-        if self.trunks:
+        if any(trunk.kind == "temporal" for trunk in self.trunks.values()):
             return "trunks: they read all layers of a stimulus together, and its neighbours in time"
         reasons = {name: ENCODERS.get(name).unsaved for name in self.encoders}
         return next((f"encoder {name}: {why}" for name, why in reasons.items() if why), "")

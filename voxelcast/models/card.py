@@ -61,9 +61,10 @@ class LayerCard(_Plain):
         Key of the input; empty of a layer that joins others.
     network, layer, pool : str
         What it is called in the results; ``pool`` is empty unless the experiment has several.
-    kind : {"axes", "random", "none", "joined"}
-        Components along axes, by a random projection that is drawn from its seed, the features as they are, or the
-        components of other layers (``members``) along axes.
+    kind : {"axes", "random", "none", "joined", "raw", "trained", "trunk"}
+        Components along axes, by a random projection that is drawn from its seed, the features in double precision,
+        the components of other layers (``members``) along axes, the features as a trained encoder reads them, what
+        such an encoder predicts from members, or what a trunk makes of them.
     n_features : int
         Of all times where time was kept.
     n_times : int or None
@@ -71,19 +72,22 @@ class LayerCard(_Plain):
     scaled, whitened : bool
         Whether each feature, each component is centred and divided by its deviation over the training stimuli.
     half : bool
-        Whether axes are kept in half precision.
+        Whether axes are kept, or raw features read, in half precision.
     delays : tuple of int, str or None
         Which moments of a time series count for a volume (`voxelcast.features.delays.Delays`), in TR; None where
         stimuli are no volumes, and of joined layers.
     rounding : float or None
         What keeping axes with less precision changes components by, in deviations of theirs, at most.
+    facts : dict
+        Of a trained encoder see `voxelcast.encoders.learned.rebuilt.TrainedMembers`; of a trunk the number of hidden
+        units, ``width``, and whether they are ``rectified``.
     """
 
     input: str
     network: str
     layer: str
     pool: str = ""
-    kind: Literal["axes", "random", "none", "joined"]
+    kind: Literal["axes", "random", "none", "joined", "raw", "trained", "trunk"]
     n_features: Count
     n_times: Count | None = None
     n_components: Count
@@ -94,6 +98,7 @@ class LayerCard(_Plain):
     rounding: float | None = None
     members: tuple[str, ...] = ()
     delays: tuple[Annotated[int, Field(ge=-10_000, le=10_000)], ...] | Response | None = None
+    facts: dict[str, Any] = {}
     file: FileCard | None = None
 
     @property
@@ -170,10 +175,11 @@ class Card(_Plain):
     @model_validator(mode="after")
     def _whole(self) -> Card:
         for key, layer in self.layers.items():
-            known = [one for one in layer.members if one in self.layers and self.layers[one].kind != "joined"]
-            if layer.kind == "joined" and (len(known) != len(layer.members) or not known):
+            known = [one for one in layer.members if one in self.layers and not self.layers[one].members]
+            joins = layer.kind in ("joined", "trained", "trunk")
+            if joins and (len(known) != len(layer.members) or not known):
                 raise ValueError(f"layers.{key} must join layers that the card has")
-            if layer.kind != "joined" and (layer.members or layer.input not in self.inputs):
+            if not joins and (layer.members or layer.input not in self.inputs):
                 raise ValueError(f"layers.{key}.input must be one of the inputs; got {layer.input!r}")
         for pair in self.pairs:
             for part in pair.parts:

@@ -38,6 +38,20 @@ class Device:
         """Bring values to main memory."""
         return np.asarray(values) if self.kind == "cpu" else np.asarray(values.cpu().numpy())
 
+    def tensor(self, values: NDArray[Any] | Any) -> Any:
+        """Return values as a tensor there."""
+        import torch
+
+        return torch.from_numpy(np.require(values, requirements=["C", "W"])) if self.kind == "cpu" else values
+
+    def of_tensor(self, values: Any) -> Any:
+        """Return a tensor as what values are there."""
+        return values.numpy() if self.kind == "cpu" else values
+
+    def half(self, values: Any) -> Any:
+        """Return values in half precision."""
+        return values.astype(np.float16, copy=False) if self.kind == "cpu" else values.half()
+
     def single(self, values: Any) -> Any:
         """Return values in single precision."""
         return values.astype(np.float32, copy=False) if self.kind == "cpu" else values.float()

@@ -73,6 +73,8 @@ def gradient_map(encoder: SavedEncoder, picture: ByteArray, target: Target) -> F
     """
     from voxelcast.models.network_input import NetworkInput
 
+    if any(encoder.card.layers[key].kind == "trained" for key in encoder.needed):
+        raise OptionError("a map by gradients is of models on compressed features; this one has a trained encoder")
     ((_, features),) = encoder.features(picture[np.newaxis])
     derivatives = _by_components(encoder, encoder.scores(features), target)
     total: FloatArray | None = None
@@ -96,7 +98,7 @@ def _by_components(encoder: SavedEncoder, components: Mapping[str, Any], target:
     """Differentiate the response by the components of each layer that is read from a network."""
     from voxelcast.models.encoder import project
 
-    joined = {key: encoder.layer(key) for key in encoder.needed if encoder.card.layers[key].kind == "joined"}
+    joined = {key: encoder.layer(key) for key in encoder.needed if encoder.card.layers[key].members}
     start = {key: encoder.device.numpy(values) for key, values in components.items() if key not in joined}
     derivatives = {}
     for key, values in start.items():

@@ -142,7 +142,9 @@ class SavedEncoder:
             arrays: dict[str, NDArray[Any]] = {}
             if card.file is not None or shapes:
                 arrays = self._read(card.file, shapes, f"layer {key}")
-            self._layers[key] = Layer.of(key, card, arrays, self.device)
+            trained = card.kind == "trained"
+            backbone = self.inputs[self.card.layers[card.members[0]].input].backbone if trained else None
+            self._layers[key] = Layer.of(key, card, arrays, self.device, backbone)
         return self._layers[key]
 
     def pair(self, pair: Pair) -> PairModel:
@@ -220,7 +222,7 @@ class SavedEncoder:
         """
         layers = {key: self.layer(key) for key in self.needed}
         if self.card.is_series:
-            layers = {key: layer for key, layer in layers.items() if layer.card.kind != "joined"}
+            layers = {key: layer for key, layer in layers.items() if not layer.card.members}
         with self.device.alone():
             return project(layers, features)
 
@@ -236,7 +238,7 @@ class SavedEncoder:
             delayed = one_run(len(values), self.card.layers[key].delays or (0,), self.card.tr_seconds)
             found[key] = self.device.put(delayed.of(self.device.numpy(values)))
         with self.device.alone():
-            joined = [key for key in self.needed if self.card.layers[key].kind == "joined"]
+            joined = [key for key in self.needed if self.card.layers[key].members]
             return project({key: self.layer(key) for key in joined}, {}, found)
 
     def respond(self, components: Mapping[str, Any], pair: Pair) -> FloatArray:
@@ -342,10 +344,10 @@ def project(
     """Return the components of layers, from features by their keys; those of layers that others join may be known."""
     found: dict[str, Any] = dict(known or {})
     for key, layer in layers.items():
-        if layer.card.kind != "joined":
+        if not layer.card.members:
             found[key] = layer.components(features[key])
     for key, layer in layers.items():
-        if layer.card.kind == "joined":
+        if layer.card.members:
             found[key] = layer.joined(found)
     return found
 

@@ -5,7 +5,7 @@ The arrays lie beside the models of a subject x ROI as further ones; one that wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -16,6 +16,7 @@ from scipy.stats import binom
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError
+from voxelcast.encoders.saved import TRAINED
 from voxelcast.scoring.novelty import Novelty, fit_novelty
 from voxelcast.scoring.prediction_intervals import PredictionIntervals, half_widths, stored_intervals
 
@@ -125,9 +126,12 @@ class Judgement:
         return {**self.scores, **({} if self.intervals is None else {"half_width": self.intervals.half_width})}
 
 
-def heaviest_part(weights: list[float]) -> int:
-    """Return which of a pair's models weighs most, by the sums of their weights: novelty is judged in its layer."""
-    return int(np.argmax(weights))
+def heaviest_part(parts: Sequence[tuple[str, float]]) -> int:
+    """Return which of a pair's models weighs most, by their forms and the sums of their weights.
+
+    Novelty is judged in its layer, so that one on compressed features goes before those that are trained.
+    """
+    return max(range(len(parts)), key=lambda k: (parts[k][0] != TRAINED, parts[k][1], -k))
 
 
 def make_extras(

@@ -17,6 +17,7 @@ from voxelcast.core.settings import content
 from voxelcast.models.card import LayerCard
 
 if TYPE_CHECKING:
+    from voxelcast.encoders.learned.rebuilt import Backbone
     from voxelcast.models.stimuli import Shown
 
 
@@ -56,6 +57,11 @@ class ModelInput(ABC):
 
     @abstractmethod
     def __init__(self, key: str, facts: Mapping[str, Any], layers: Mapping[str, LayerCard], needs: Needs) -> None: ...
+
+    @property
+    def backbone(self) -> Backbone | None:
+        """What gives the network that trained encoders read frames through; None where there is none."""
+        return None
 
     @abstractmethod
     def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:

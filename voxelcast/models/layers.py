@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,10 @@ from voxelcast.core.errors import DataError
 from voxelcast.features.linear import RandomProjection
 from voxelcast.models.card import LayerCard, Shape
 from voxelcast.models.device import Device
+from voxelcast.store.readers.guard import reading
+
+if TYPE_CHECKING:
+    from voxelcast.encoders.learned.rebuilt import Backbone, TrainedMembers
 
 _COLUMNS: Final = {"cpu": 4096, "gpu": 1 << 18}
 
@@ -35,9 +39,23 @@ def layer_shapes(card: LayerCard, n_members: Mapping[str, int]) -> dict[str, Sha
     shapes: dict[str, Shape] = {}
     if card.n_times is not None:
         shapes["time_weights"] = (card.n_times,)
+    if card.kind == "trained":
+        from voxelcast.encoders.learned.rebuilt import input_sizes, trained_shapes
+
+        with reading(card.name, "a trained encoder by its card", "fetch the model again"):
+            given = [n_members[member] for member in card.members]
+            if input_sizes(card.facts) != given:
+                raise DataError(f"{card.name} reads {input_sizes(card.facts)} numbers of layers that have {given}")
+            return trained_shapes(card.facts, card.n_components)
     if card.kind == "joined":
         for k, member in enumerate(card.members):
             shapes |= {f"{k}.mean": (n_members[member],), f"{k}.axes": (p, n_members[member])}
+    elif card.kind == "trunk":
+        with reading(card.name, "a trunk by its card", "fetch the model again"):
+            d = int(card.facts["width"])
+        for k, member in enumerate(card.members):
+            shapes |= {f"means_{k}": (n_members[member],), f"maps_{k}": (n_members[member], d)}
+        shapes |= {"centre": (d,), "outputs": (d, p)} | ({"bias": (d,)} if card.facts.get("rectified") else {})
     elif card.kind == "axes":
         shapes |= {"mean": (D,), "axes": (p, D)} | ({"axes_scale": (p,)} if card.half else {})
     elif card.scaled:
@@ -55,16 +73,29 @@ class Layer:
     card: LayerCard
     arrays: Mapping[str, Any]
     device: Device
+    backbone: Backbone | None = None
 
     @classmethod
-    def of(cls, key: str, card: LayerCard, arrays: Mapping[str, NDArray[Any]], device: Device) -> Layer:
-        """Put arrays on a device; axes in half precision become single ones there."""
-        if card.kind == "none" and card.n_components != card.n_features:
+    def of(
+        cls,
+        key: str,
+        card: LayerCard,
+        arrays: Mapping[str, NDArray[Any]],
+        device: Device,
+        backbone: Backbone | None = None,
+    ) -> Layer:
+        """Put arrays on a device; axes in half precision become single ones there.
+
+        ``backbone`` gives the network that a trained encoder reads frames through.
+        """
+        if card.kind in ("none", "raw") and card.n_components != card.n_features:
             raise DataError(f"layer {key} is not compressed and must have as many components as features")
+        if card.kind == "trained":
+            return cls(key, card, arrays, device, backbone)
         put = {}
         for name, array in arrays.items():
             wide = name in ("mean", "gain", "axes") or name.endswith(".axes") or name.endswith(".mean")
-            double = card.kind == "joined" or name in ("centre", "stretch", "axes_scale", "time_weights") or not wide
+            double = bool(card.members) or name in ("centre", "stretch", "axes_scale", "time_weights") or not wide
             put[name] = device.put(array.astype(np.float64) if double else array, half=array.dtype == np.float16)
         return cls(key, card, put, device)
 
@@ -81,6 +112,8 @@ class Layer:
             x = self.device.over_time(self.arrays["time_weights"], x)
         x = x.reshape(len(x), -1)
         check_shape(f"features of {card.name}", x, ("n_stimuli", "n_features"), (None, card.n_features))
+        if card.kind == "raw":
+            return self.device.half(x) if card.half else x
         s = self._projected(x)
         if card.whitened and card.kind != "axes":
             s = (s - self.arrays["centre"]) * self.arrays["stretch"]
@@ -117,9 +150,28 @@ class Layer:
     def _projection(self) -> Any:
         return RandomProjection(self.card.n_components, self.card.seed or 0).draw(self.card.n_features)
 
+    @cached_property
+    def _trained(self) -> TrainedMembers:
+        from voxelcast.encoders.learned.rebuilt import TrainedMembers
+
+        with reading(self.card.name, "a trained encoder", "fetch the model again"):
+            return TrainedMembers(self.arrays, self.card.facts, self.card.n_components, self.device.name, self.backbone)
+
     def joined(self, members: Mapping[str, Any]) -> Any:
-        """Return the components of members' components."""
-        total = None
+        """Return the components of members' components, or what a trained encoder, or a trunk, makes of them."""
+        if self.card.kind == "trained":
+            return self.device.of_tensor(
+                self._trained.predict([self.device.tensor(members[m]) for m in self.card.members])
+            )
+        total: Any = None
+        if self.card.kind == "trunk":
+            for k, member in enumerate(self.card.members):
+                part = (members[member] - self.arrays[f"means_{k}"]) @ self.arrays[f"maps_{k}"]
+                total = part if total is None else total + part
+            if "bias" in self.arrays:
+                total = total + self.arrays["bias"]
+                total = total * (total > 0)
+            return (total - self.arrays["centre"]) @ self.arrays["outputs"]
         for k, member in enumerate(self.card.members):
             part = (members[member] - self.arrays[f"{k}.mean"]) @ self.arrays[f"{k}.axes"].T
             total = part if total is None else total + part

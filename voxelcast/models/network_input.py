@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from contextlib import ExitStack
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,9 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.readers.guard import reading
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from voxelcast.encoders.learned.rebuilt import Backbone
     from voxelcast.networks.base import Network
 
 _FILE = "file"
@@ -56,7 +60,7 @@ class NetworkInput(ModelInput):
     def __init__(self, key: str, facts: Mapping[str, Any], layers: Mapping[str, LayerCard], needs: Needs) -> None:
         self.key, self._layers, self._needs = key, dict(layers), needs
         with reading(f"input {key}", "a network by the card", "fetch the model again"):
-            wanted = tuple(dict.fromkeys(one.layer for one in layers.values()))
+            wanted = tuple(facts.get("layers", dict.fromkeys(one.layer for one in layers.values())))
             self.settings = TypeAdapter(NetworkSettings).validate_python({**facts["network"], "layers": wanted})
             self.card: Mapping[str, Any] = dict(facts["card"])
             self.seed = int(facts["seed"])
@@ -88,8 +92,7 @@ class NetworkInput(ModelInput):
         """Extract features; see `ModelInput.features`."""
         from voxelcast.networks.extract import BrokenStimulus, extract, extract_from
 
-        order = [position for shard in shards for position in shard]
-        lengths = [len(shard) for shard in shards]
+        order, lengths = [position for shard in shards for position in shard], list(map(len, shards))
         if shown.files:
             videos = any(not one.is_image for one in shown.files)
             options: dict[str, Any] = {"workers": 2}
@@ -100,8 +103,7 @@ class NetworkInput(ModelInput):
             files = [shown.files[position] for position in order]
             found = extract(self.network, files, self.how, shards=lengths, **options)
         elif shown.frames:
-            frames = {shown.ids[position]: shown.frames[position] for position in order}
-            source = FramesInMemory.of(frames, self.how.sampling)
+            source = self._in_memory(shown, order)
             named = tuple(Stimulus(name, _no_file(name)) for name in source.ids)
             found = extract_from(source, self.network, named, self.how, shards=lengths)
         else:
@@ -115,6 +117,63 @@ class NetworkInput(ModelInput):
                     by_layer = outcome.by_pool[layer.pool] if layer.pool else outcome.features
                     rows[key].append(by_layer[layer.layer])
             yield {key: _stacked(key, some) for key, some in rows.items()}
+
+    def _in_memory(self, shown: Shown, order: Sequence[int]) -> FramesInMemory:
+        return FramesInMemory.of({shown.ids[k]: shown.frames[k] for k in order}, self.how.sampling)
+
+
+@register_input
+class FramesInput(NetworkInput):
+    """Frames as a network is shown them, for trained encoders that have the network's weights changed."""
+
+    kind = "frames"
+
+    def __init__(self, key: str, facts: Mapping[str, Any], layers: Mapping[str, LayerCard], needs: Needs) -> None:
+        super().__init__(key, facts, layers, needs)
+        self._side = None if facts["side"] is None else int(facts["side"])
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """What gives the network, on the device."""
+        return backbones(self.network, self._side, self._needs.device)
+
+    def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:
+        """Decode and resize; see `ModelInput.features`."""
+        from voxelcast.networks.decode_ahead import Prefetcher
+        from voxelcast.networks.pixels import network_pixels
+
+        order = [position for shard in shards for position in shard]
+        with ExitStack() as stack:
+            source: Any
+            if shown.files:
+                files = [shown.files[position] for position in order]
+                source = stack.enter_context(Prefetcher(files, self.how.sampling, chunk=16, workers=2))
+            elif shown.frames:
+                source = self._in_memory(shown, order)
+            else:
+                raise DataError(f"{self.shown_name} needs videos or images; got ready features of other layers")
+            start = 0
+            for shard in shards:
+                places = range(start, start := start + len(shard))
+                rows = [network_pixels(source.chunks(place), self.network.card.input_size) for place in places]
+                yield {key: _stacked(key, rows) for key in self._layers}
+
+
+def backbones(network: object, side: int | None, device: str) -> Backbone:
+    """Return what gives a network whose maps are averaged to ``side``, made once for each rank of additions."""
+    from voxelcast.encoders.learned.lora import add_lora
+    from voxelcast.networks.backbone import TrainableBackbone
+
+    @cache
+    def of_rank(rank: int) -> nn.Module:
+        import torch
+
+        found = TrainableBackbone(network, side).to(device)
+        with torch.random.fork_rng(devices=[]):
+            add_lora(found, rank) if rank else None
+        return found.eval()
+
+    return of_rank
 
 
 def _no_file(name: str) -> Any:

@@ -168,7 +168,7 @@ class PairModel:
     @property
     def heaviest(self) -> _Part:
         """The part that weighs most, by the sum of its weights: in its layer it is judged how new stimuli are."""
-        weights = [float(self.device.numpy(part.weights).sum()) for part in self.parts]
+        weights = [(part.card.form, float(self.device.numpy(part.weights).sum())) for part in self.parts]
         return self.parts[heaviest_part(weights)]
 
     def respond(self, components: Mapping[str, Any]) -> FloatArray:

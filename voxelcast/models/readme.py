@@ -76,7 +76,7 @@ def _section(title: str, items: Iterable[str]) -> str:
 def _networks(card: Card) -> list[str]:
     weighed: dict[str, list[str]] = {}
     for layer in card.layers.values():
-        if layer.kind != "joined":
+        if not layer.members:
             weighed.setdefault(layer.network, []).append(layer.layer)
     told = _mapping(card.about.get("networks"))
     lines = []

@@ -94,7 +94,7 @@ def _ready(given: Mapping[str, Any], ids: tuple[str, ...] | None, layers: Mappin
     """Give each layer its features, by its key, its whole name or the layer's own name."""
     features: dict[str, FloatArray] = {}
     for key, card in layers.items():
-        if card.kind == "joined":
+        if card.members:
             continue
         names = [key, card.name, card.name.replace(" ", "/"), card.layer]
         found = next((name for name in names if name in given), "" if "" in given and len(layers) == 1 else None)

@@ -269,10 +269,10 @@ class _RefittedTraining(Training):
 class _TrainedTraining(_RefittedTraining):
     """Predictions by trainings without the folds left out."""
 
-    def model_arrays(self, excluded: tuple[int, ...]) -> dict[str, FloatArray]:
-        """Return the arrays of the model trained without the folds ``excluded``."""
-        arrays: dict[str, FloatArray] = self._space.model_arrays(excluded)  # type: ignore[attr-defined]
-        return arrays
+    @property
+    def trained_by(self) -> str:
+        """Name of the encoder whose predictions they are."""
+        return str(self._space.trained_by)  # type: ignore[attr-defined]
 
 
 class _FixedTraining(Training):

@@ -26,19 +26,16 @@ Reads = Literal["features", "maps", "pixels"]
 class TrainedData(FoldData, Protocol):
     """What a search asks of a space of predictions."""
 
-    def model_arrays(self, excluded: tuple[int, ...]) -> dict[str, FloatArray]:
-        """Return the arrays of the model trained without the folds ``excluded``."""
+    @property
+    def trained_by(self) -> str:
+        """Name of the encoder whose predictions they are."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model that was trained before: what it is given are its predictions.
-
-    ``kept`` are the arrays that `voxelcast.encoders.learned.head.head_from_arrays` rebuilds it from.
-    """
+    """A model that was trained before: what it is given are its predictions, of ``n_voxels``."""
 
     n_voxels: int
-    kept: dict[str, FloatArray] = field(default_factory=dict)
     params: Params = field(default_factory=dict)
 
     def predict(self, X: FloatArray) -> FloatArray:
@@ -47,8 +44,8 @@ class TrainedModel:
         return np.asarray(X, dtype=np.float64)
 
     def arrays(self) -> dict[str, FloatArray]:
-        """Return the arrays of the trained model."""
-        return self.kept
+        """Return none: those of the trained encoder are kept with its layer."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,8 @@ class PlainReadout:
 class LearnedEncoder(Encoder):
     """An encoder that is trained in steps: one for each set of folds left out."""
 
+    unsaved: ClassVar[str] = ""
+
     def evaluate(
         self,
         data: FoldData,
@@ -93,7 +92,7 @@ class LearnedEncoder(Encoder):
         """Return the trained model; see `Encoder.fit_members`."""
         if not isinstance(data, TrainedData):
             return super().fit_members(data, members, excluded)
-        return [TrainedModel(data.n_features, data.model_arrays(excluded)) for _ in members]
+        return [TrainedModel(data.n_features) for _ in members]
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> FittedModel:
         """Train on features without places, with the default settings; see `Encoder.fit`."""

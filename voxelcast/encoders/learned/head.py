@@ -11,10 +11,9 @@ distribution over places p: a softmax, or the four places around a learned point
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import nn
@@ -113,17 +112,6 @@ def _axis(n: int) -> torch.Tensor:
 
 
 def head_arrays(head: Head, y_mean: FloatArray, y_scale: FloatArray) -> dict[str, FloatArray]:
-    """Return all that a trained head is rebuilt from, float arrays by name."""
+    """Return the arrays that a trained head is rebuilt from, by name."""
     state = {f"head.{name}": tensor.detach().double().cpu().numpy() for name, tensor in head.state_dict().items()}
-    size = {"shapes": np.array(head.size.shapes, dtype=float), "n_times": np.array(head.size.n_times, dtype=float)}
-    return state | size | {"points": np.array(float(head.points)), "y_mean": y_mean, "y_scale": y_scale}
-
-
-def head_from_arrays(arrays: Mapping[str, FloatArray]) -> Head:
-    """Rebuild a head, in eval mode; predictions are ``y_mean + y_scale * head(maps, [None, ...])``."""
-    shapes = tuple((int(c), int(h), int(w)) for c, h, w in arrays["shapes"])
-    size = HeadSize(shapes, tuple(int(n) for n in arrays["n_times"]), len(arrays["y_mean"]))
-    head = Head(size, ReadoutSettings(places="point" if arrays["points"] else "softmax"))
-    state = {name.removeprefix("head."): torch.as_tensor(np.asarray(array)) for name, array in arrays.items()}
-    head.load_state_dict({name: state[name] for name in head.state_dict()})
-    return head.eval()
+    return state | {"y_mean": y_mean, "y_scale": y_scale}

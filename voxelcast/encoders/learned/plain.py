@@ -8,9 +8,12 @@ import numpy as np
 import torch
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.errors import DataError
 from voxelcast.encoders.learned.head import HeadSize
+from voxelcast.encoders.learned.maps import Resident
 from voxelcast.encoders.learned.settings import ReadoutSettings
-from voxelcast.encoders.learned.training import Lesson, Resident, train
+from voxelcast.encoders.learned.student import Lesson
+from voxelcast.encoders.learned.training import Failed, train
 
 
 def train_plain(
@@ -24,6 +27,8 @@ def train_plain(
     size = HeadSize(((X.shape[1], 1, 1),), (0,), Y.shape[1])
     lesson = Lesson(Resident((values,)), size, np.arange(len(X)), Y, device)
     (trained,) = train(lesson, [(replace(settings, seeds=1), seed)])
+    if isinstance(trained, Failed):
+        raise DataError(f"readout: {trained.reason}")
     arrays = trained.arrays
     norm_mean, variance = arrays["head.norms.0.running_mean"], arrays["head.norms.0.running_var"]
     W = arrays["head.weights.0"].T / np.sqrt(variance + 1e-5)[:, None] * arrays["y_scale"]

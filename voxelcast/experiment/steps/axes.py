@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.encoders.moments import mean_squared_norm
-from voxelcast.execution.steps import Job, StepContext
+from voxelcast.execution.steps import Job, Step, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, scores_name
 from voxelcast.experiment.steps.extract import feature_name
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.features.linear import RandomProjection
 from voxelcast.features.matrix import FeatureMatrix
 from voxelcast.features.pca import columns_at_once
@@ -24,6 +24,7 @@ from voxelcast.features.settings import CompressionSettings
 from voxelcast.features.temporal_axis import temporal_axis
 from voxelcast.models.card import LayerCard
 from voxelcast.models.device import Device
+from voxelcast.models.encoder import project
 from voxelcast.models.layers import Layer, half_precision
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepId, StepStore
@@ -52,6 +53,14 @@ class LayerCompression:
     compression: CompressionSettings
     seed: int
     axis: bool
+
+    @classmethod
+    def of(cls, step: Step) -> LayerCompression:
+        """Take it from the step that compressed the layer."""
+        job: Any = step.job
+        rows = np.flatnonzero(job.fold_ids >= 0)
+        what = job.network, job.layer, job.pool, job.pool_index, job.shards, rows
+        return cls(*what, step.step_id, job.compression, job.seed, job.axis)
 
     def kept(self, context: StepContext) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what `voxelcast.models.card.LayerCard` says of the transform, and the arrays of `Layer`."""
@@ -211,41 +220,9 @@ class JoinedAxesJob(Job):
         writer.arrays("0", arrays)
 
 
-@dataclass(frozen=True)
-class KeptLayer:
-    """A layer whose transform is kept: its key, what it is called, the step that has the transform, and where in it.
-
-    ``members`` are the keys of the layers that a joined one joins; ``feature`` is the name of its features in the
-    extraction's result.
-    """
-
-    key: str
-    network: Annotated[str, NO_EFFECT]
-    layer: Annotated[str, NO_EFFECT]
-    pool: Annotated[str, NO_EFFECT]
-    feature: str
-    axes: StepId
-    number: int
-    members: tuple[str, ...] = ()
-
-    def card(self, store: StepStore, **more: Any) -> LayerCard:
-        """Return what the model's card says of it."""
-        facts = store.read(self.axes).json(f"{self.number}/card")
-        named = {"network": self.network, "layer": self.layer, "pool": self.pool, "members": self.members}
-        return LayerCard(**{"input": "", **named, **facts, **more})
-
-    def open(self, store: StepStore, device: Device) -> Layer:
-        """Read the transform."""
-        return Layer.of(self.key, self.card(store), self.arrays(store), device)
-
-    def arrays(self, store: StepStore) -> dict[str, NDArray[Any]]:
-        """Read the arrays of the transform."""
-        return store.read(self.axes).arrays(str(self.number))
-
-
 @dataclass(frozen=True, eq=False)
 class ProjectJob(Job):
-    """Give the components of shards of held-out stimuli, as a saved model does; ``layers`` are of one network."""
+    """Give the components of shards of held-out stimuli, as a saved model does; ``layers`` are of one extraction."""
 
     kind = "project"
     version = 1
@@ -259,17 +236,21 @@ class ProjectJob(Job):
         return self.shards[0].name
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write, of shard k, the components of each layer, (n_readable, n_components) float64, in the group ``<k>``."""
+        """Write, of shard k, the components of each layer, (n_readable, n_components) float64, in the group ``<k>``.
+
+        Those of layers that others of them read are left out.
+        """
         device = Device(self.device)
         opened = _opened(self.layers, device, context.store.root)
+        read = {member for layer in self.layers for member in layer.members}
         for k, shard in enumerate(self.shards):
-            features, components = context.read(shard), {}
+            stored = context.read(shard)
+            # A shard of which no stimulus could be read has no features.
+            own = [layer for layer in self.layers if layer.feature in stored]
+            features = {layer.key: device.put(np.array(stored.array(layer.feature))) for layer in own}
             with device.alone():
-                for layer in self.layers:
-                    if layer.feature in features:  # else no stimulus of the shard could be read
-                        values = device.put(np.array(features.array(layer.feature)))
-                        components[layer.key] = device.numpy(opened[layer.key].components(values))
-            writer.arrays(str(k), components)
+                components = project(opened, features) if features else {}
+            writer.arrays(str(k), {key: device.numpy(values) for key, values in components.items() if key not in read})
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.extract import feature_name
-from voxelcast.experiment.steps.train import TrainedLayer
+from voxelcast.experiment.steps.trained import TrainedLayer
 from voxelcast.features.compress import compress_folds
 from voxelcast.features.delays import Delayed
 from voxelcast.features.matrix import FeatureMatrix
@@ -22,7 +22,7 @@ from voxelcast.models.card import layer_key
 from voxelcast.search.joined import ALL_LAYERS, JoinedSpace
 from voxelcast.search.training import is_inner
 from voxelcast.store.result import ResultWriter
-from voxelcast.store.steps import StepId
+from voxelcast.store.steps import StepId, StepStore
 
 Excluded = tuple[tuple[int, ...], ...]
 """The sets of folds that are left out of a fit."""
@@ -123,6 +123,18 @@ class CompressedLayer:
     pool: str
     fitted_in_folds: bool
     delayed: Delayed | None = None
+    trained_by: ClassVar[str] = ""
+
+    def key(self, taken: Sequence[str] = ()) -> str:
+        """Return its key in saved models, which is none of those taken."""
+        return layer_key((self.network, self.layer, self.pool), taken)
+
+    def components(self, store: StepStore, without: tuple[int, ...]) -> FloatArray:
+        """Read the features fitted without some folds, or without as many of them as a run needs."""
+        stored = store.read(self.step)
+        while scores_name(without) not in stored:
+            without = without[:-1]
+        return stored.array(scores_name(without))
 
     def open(self, context: StepContext) -> CompressedSpace:
         """Return the features."""
@@ -134,12 +146,11 @@ class CompressedLayer:
         return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool, self.delayed)
 
 
-def layer_keys(layers: Sequence[CompressedLayer]) -> dict[tuple[str, str, str], str]:
+def layer_keys(layers: Sequence[CompressedLayer | TrainedLayer]) -> dict[tuple[str, str, str], str]:
     """Return the key in saved models of each layer, by network, layer and pool."""
     keys: dict[tuple[str, str, str], str] = {}
     for one in layers:
-        names = one.network, one.layer, one.pool
-        keys[names] = layer_key(names, list(keys.values()))
+        keys[one.network, one.layer, one.pool] = one.key(list(keys.values()))
     return keys
 
 

@@ -25,7 +25,6 @@ from voxelcast.experiment.steps.responses import (
     spread,
     valid_responses,
 )
-from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.models.pair import FittedPart, Taken, take_apart
 from voxelcast.results.schema import SEARCH, WEIGHTS, Table
 from voxelcast.results.write import row_text
@@ -126,7 +125,7 @@ class FitJob(PairJob):
     def _taken_apart(
         self, parts: Sequence[Part], train: FloatArray, valid: BoolArray, fallback: FloatArray | None
     ) -> Taken:
-        keys = layer_keys(compressed(self.partitions[0]))
+        keys = layer_keys(self.partitions[0].layers)
         fitted = [
             FittedPart(
                 keys[part.network, part.layer, part.pool],
@@ -172,7 +171,7 @@ class FitJob(PairJob):
         if self._is_series:
             return []
         folded, n = self.partitions[0], len(train)
-        plain = [one for one in folded.layers if one.network not in _FITTED and not isinstance(one, TrainedLayer)]
+        plain = [one for one in folded.layers if one.network not in _FITTED and not one.trained_by]
         spaces = (layer.open(context).scores()[:n] for layer in plain or folded.layers)
         return dependence_warnings(train, sketch(spaces), folded.fold_ids, self.stimuli.train_ids)
 

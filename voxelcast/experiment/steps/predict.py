@@ -12,7 +12,7 @@ from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.steps import Job, StepContext
-from voxelcast.experiment.steps.axes import KeptLayer
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.responses import spread
 from voxelcast.features.delays import Delayed
 from voxelcast.models.card import PartCard

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.settings import NO_EFFECT
@@ -15,10 +16,12 @@ from voxelcast.encoders.learned.trunk import Streams, train_trunk
 from voxelcast.encoders.learned.trunk_settings import TrunkSettings
 from voxelcast.execution.steps import Job, StepContext
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressedSpace, FoldedLayers, compressed, scores_name
+from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.responses import TrainingResponses, valid_responses
+from voxelcast.models.card import LayerCard, layer_key
 from voxelcast.results.schema import Pair
 from voxelcast.store.result import ResultWriter
-from voxelcast.store.steps import StepId
+from voxelcast.store.steps import StepId, StepStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,20 @@ class TrunkLayer(CompressedLayer):
 
     trained: Mapping[str, StepId] = field(default_factory=dict)
 
+    def key(self, taken: Sequence[str] = ()) -> str:
+        """Return its key in saved models, which no trunk of other responses has."""
+        return layer_key((self.network, self.layer, self.step.key[:8]), taken)
+
+    def components(self, store: StepStore, without: tuple[int, ...]) -> FloatArray:
+        """Read the outputs of the trunk trained without some folds, or without as many of them as a run needs."""
+        while folds_name(without) not in self.trained:
+            without = without[:-1]
+        return store.read(self.trained[folds_name(without)]).array("scores")
+
+    def kept(self, members: Sequence[str]) -> KeptTrunk:
+        """Return what is kept of it; ``members`` are the keys of the layers that it reads."""
+        return KeptTrunk(self.key(), self.network, self.layer, "", "", self.trained[""], 0, tuple(members))
+
     def open(self, context: StepContext) -> CompressedSpace:
         """Return the outputs."""
 
@@ -86,6 +103,25 @@ class TrunkLayer(CompressedLayer):
             return context.read(self.trained[folds_name(excluded)]).array("scores")
 
         return CompressedSpace(self.network, self.layer, self.fitted_in_folds, read, self.pool)
+
+
+@dataclass(frozen=True)
+class KeptTrunk(KeptLayer):
+    """A trunk of members' components, for saved models."""
+
+    def card(self, store: StepStore, **more: Any) -> LayerCard:
+        """Return what the model's card says of it."""
+        arrays = self.arrays(store)
+        width, size = arrays["outputs"].shape
+        named = {"network": self.network, "layer": self.layer, "members": self.members, "kind": "trunk"}
+        facts = {"width": width, "rectified": "bias" in arrays}
+        return LayerCard(**{"input": "", "n_features": size, "n_components": size, "facts": facts, **named, **more})
+
+    def arrays(self, store: StepStore) -> dict[str, NDArray[Any]]:
+        """Read the arrays that make its outputs."""
+        found = store.read(self.axes).arrays("trunk")
+        wanted = ("means_", "maps_", "centre", "outputs", *(["bias"] if found["bias"].size else []))
+        return {name: array for name, array in found.items() if name.startswith(wanted)}
 
 
 def folds_name(excluded: tuple[int, ...]) -> str:

@@ -1,0 +1,1 @@
+"""From an opened experiment to steps: a module for each part of the work."""
