@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from voxelcast.core.errors import DataError, OptionError
@@ -22,6 +24,8 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.readers.guard import reading
 
 if TYPE_CHECKING:
+    import torch
+
     from voxelcast.networks.base import Network
 
 _FILE = "file"
@@ -86,50 +90,47 @@ class NetworkInput(ModelInput):
 
     def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:
         """Extract features; see `ModelInput.features`."""
-        from voxelcast.networks.extract import BrokenStimulus, extract, extract_from
+        from voxelcast.networks.extract import BrokenStimulus, extract_from
 
         order = [position for shard in shards for position in shard]
         lengths = [len(shard) for shard in shards]
-        if shown.files:
-            videos = any(not one.is_image for one in shown.files)
-            options: dict[str, Any] = {"workers": 2}
-            if self.network.device.type != "cpu":
-                from os import cpu_count
+        with self._source(shown, order) as (source, stimuli):
+            found = extract_from(source, self.network, stimuli, self.how, shards=lengths, on_device=True)
+            for length in lengths:
+                rows: dict[str, list[torch.Tensor]] = {key: [] for key in self._layers}
+                for _ in range(length):
+                    outcome = next(found)
+                    assert not isinstance(outcome, BrokenStimulus)  # that is an error here
+                    for key, layer in self._layers.items():
+                        by_layer = outcome.by_pool[layer.pool] if layer.pool else outcome.features
+                        rows[key].append(by_layer[layer.layer])
+                yield {key: _stacked(key, some) for key, some in rows.items()}
 
-                options = {"workers": cpu_count() or 2, "decoders": "processes" if videos else "threads"}
-            files = [shown.files[position] for position in order]
-            found = extract(self.network, files, self.how, shards=lengths, **options)
-        elif shown.frames:
+    @contextmanager
+    def _source(self, shown: Shown, order: Sequence[int]) -> Iterator[tuple[Any, Sequence[Stimulus]]]:
+        """Open what the network takes of stimuli, in an order; these, too."""
+        if shown.frames:
             frames = {shown.ids[position]: shown.frames[position] for position in order}
             source = FramesInMemory.of(frames, self.how.sampling)
-            named = tuple(Stimulus(name, _no_file(name)) for name in source.ids)
-            found = extract_from(source, self.network, named, self.how, shards=lengths)
-        else:
+            yield source, [Stimulus(name, Path(name)) for name in source.ids]
+            return
+        if not shown.files:
             raise DataError(f"{self.shown_name} needs videos or images; got ready features of other layers")
-        for length in lengths:
-            rows: dict[str, list[Any]] = {key: [] for key in self._layers}
-            for _ in range(length):
-                outcome = next(found)
-                assert not isinstance(outcome, BrokenStimulus)  # that is an error here
-                for key, layer in self._layers.items():
-                    by_layer = outcome.by_pool[layer.pool] if layer.pool else outcome.features
-                    rows[key].append(by_layer[layer.layer])
-            yield {key: _stacked(key, some) for key, some in rows.items()}
+        from voxelcast.networks.extract import read_ahead
+
+        files = [shown.files[position] for position in order]
+        on_gpu = self.network.device.type != "cpu"
+        videos = any(not one.is_image for one in files)
+        workers = (os.cpu_count() or 2) if on_gpu else 2
+        with read_ahead(self.network, files, self.how, workers, processes=on_gpu and videos) as source:
+            yield source, files
 
 
-def _no_file(name: str) -> Any:
-    from pathlib import Path
-
-    return Path(name)
-
-
-def _stacked(key: str, rows: Sequence[Any]) -> Any:
-    if len({row.shape for row in rows}) > 1:
-        raise DataError(f"stimuli must have the same number of time steps; layer {key} has {rows[0].shape} and others")
-    return np.stack(rows) if isinstance(rows[0], np.ndarray) else _stack_tensors(rows)
-
-
-def _stack_tensors(rows: Sequence[Any]) -> Any:
+def _stacked(key: str, rows: Sequence[torch.Tensor]) -> Any:
     import torch
 
-    return torch.stack(list(rows))
+    if len({row.shape for row in rows}) > 1:
+        shape = tuple(rows[0].shape)
+        raise DataError(f"stimuli must have the same number of time steps; layer {key} has {shape} and others")
+    stacked = torch.stack(list(rows))
+    return stacked.numpy() if stacked.device.type == "cpu" else stacked
