@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from voxelcast.models.honesty import Honesty, Judgement
 from voxelcast.models.inputs import INPUTS, ModelInput, Needs
 from voxelcast.models.layers import Layer, layer_shapes
 from voxelcast.models.pair import PairModel, pair_shapes
-from voxelcast.models.shards import divide
+from voxelcast.models.shards import SHARD, divide
 from voxelcast.models.stimuli import Shown, shown
 from voxelcast.models.tensors import checked_file, read_tensors
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from voxelcast.networks.base import Network
+
+_OF_GPU: Final = 32  # the part of a GPU's memory that the features of a shard may take, several times over
+_MOST_SHARDS: Final = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +186,13 @@ class SavedEncoder:
         return shown(stimuli, {key: self.card.layers[key] for key in self.needed})
 
     def shards(self, ids: Sequence[str]) -> list[list[int]]:
-        """Divide stimuli, positions in ``ids``, into those that are looked at together."""
-        return divide(ids, self.card.shards)
+        """Divide stimuli, positions in ``ids``, into those that are looked at together; of new ones more on a GPU."""
+        if self.device.kind == "cpu":
+            return divide(ids, self.card.shards)
+        layers = [self.card.layers[key] for key in self.needed if self.card.layers[key].kind != "joined"]
+        each = 4 * sum(layer.n_features * (layer.n_times or 1) for layer in layers)
+        size = self.device.memory // _OF_GPU // each // SHARD * SHARD
+        return divide(ids, self.card.shards, min(max(size, SHARD), _MOST_SHARDS * SHARD))
 
     def features(self, stimuli: Any) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """Give the layers' features of stimuli, shard by shard.

@@ -71,7 +71,7 @@ class FrameBatcher:
         self._waiting: deque[tuple[Entry, torch.Tensor, FloatArray]] = deque()
         self._n_waiting = 0
         self._clips: deque[tuple[Entry, Clip]] = deque()
-        self._n_under_way = 0
+        self._n_sent = 0
 
     def open(self, stimulus: Stimulus) -> Entry:
         """Open a stimulus, whose frames follow."""
@@ -124,24 +124,35 @@ class FrameBatcher:
 
         ``wait`` is whether features are waited for that are on their way from a GPU.
         """
-        for entry in self._entries:
+        others_wait = self._deliver()
+        while self._n_sent:
+            delivery = self._entries[0].delivery
+            if delivery is not None and not (wait or others_wait or delivery.ready()):
+                return
+            self._n_sent -= 1
+            yield self._entries.popleft(), {} if delivery is None else delivery.features()
+            others_wait = self._deliver()
+
+    def _deliver(self) -> bool:
+        """Send the features of stimuli on their way; return whether there are too many to go on before some are there.
+
+        Those that leave a GPU are few at once: page-locked memory for a whole batch takes longer to get than the rest.
+        """
+        while self._n_sent < len(self._entries):
+            entry = self._entries[self._n_sent]
             if not entry.ended or (entry.n_pooled < entry.n_fed and not entry.problem):
                 break
-            if entry.delivery is None and not entry.problem:
+            if self._n_sent == _UNDER_WAY and not self._on_device:
+                return True
+            if not entry.problem:
+                name, device = entry.stimulus.name, self._network.device
                 try:
-                    name, device = entry.stimulus.name, self._network.device
                     entry.delivery = Delivery(entry.pools, name, device, stay=self._on_device)
                 except DataError as error:
-                    raise DataError(f"{entry.stimulus.name}: {error}") from error
+                    raise DataError(f"{name}: {error}") from error
                 entry.pools.clear()
-                self._n_under_way += 1
-        while self._entries and (self._entries[0].delivery or (self._entries[0].ended and self._entries[0].problem)):
-            delivery = self._entries[0].delivery
-            if delivery is not None:
-                if not (wait or delivery.ready() or self._n_under_way > _UNDER_WAY):
-                    return
-                self._n_under_way -= 1
-            yield self._entries.popleft(), delivery.features() if delivery is not None else {}
+            self._n_sent += 1
+        return self._n_sent > _UNDER_WAY
 
     def _forward(self, size: int) -> None:
         """Run the first ``size`` waiting frames and pool what comes out, each stimulus' part in its own pools."""
