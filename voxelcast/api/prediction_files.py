@@ -11,12 +11,12 @@ from typing import Any, Final
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, OptionError
+from voxelcast.core.errors import DataError, OptionError, UnwritableError
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel
 from voxelcast.models.card import Pair
 from voxelcast.models.encoder import Predictions, SavedEncoder
-from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap, place_values
+from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap, place_values, write_nifti
 from voxelcast.results.schema import pair_name
 from voxelcast.store.atomic import atomic_path, save_array, save_arrays, write_bytes, write_text
 from voxelcast.store.readers.tables import shown_cell
@@ -30,13 +30,33 @@ def save_predictions(predictions: Predictions, path: Path, encoder: SavedEncoder
     believed (`voxelcast.models.honesty.Judgement`). ``.nii``, ``.nii.gz`` (a volume for each stimulus), ``.gii`` (a
     file for each hemisphere) and ``.dscalar.nii`` (CIFTI) take one subject, whose voxels' places the model knows.
 
-    Raises OptionError for another suffix or several subjects in one that takes one; DataError where voxels' places are
-    not known.
+    Raises as `check_target`; OptionError for several subjects in a file that takes one; DataError where voxels' places
+    are not known.
+    """
+    return _WRITERS[check_target(path)](predictions, path, encoder)
+
+
+def check_target(path: Path) -> str:
+    """Return the suffix of a file of predictions; raise OptionError for another.
+
+    Raises UnwritableError where it, or one that belongs to it, is there already: nothing is overwritten.
     """
     suffix = next((one for one in _WRITERS if path.name.endswith(one)), None)
     if suffix is None:
         raise OptionError(f"--to must end in one of {', '.join(_WRITERS)}; got {path.name}")
-    return _WRITERS[suffix](predictions, path, encoder)
+    beside = {".npy": [_ids_beside(path)], ".gii": [_of_hemisphere(path, side) for side in "LR"]}
+    for one in (path, *beside.get(suffix, ())):
+        if one.is_symlink() or one.exists():
+            raise UnwritableError(f"{one} is there already; choose another --to")
+    return suffix
+
+
+def _ids_beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_stimuli.csv")
+
+
+def _of_hemisphere(path: Path, side: str) -> Path:
+    return path.with_name(f"{path.name.removesuffix('.gii').removesuffix('.func')}_hemi-{side}.func.gii")
 
 
 def _npy(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
@@ -45,9 +65,8 @@ def _npy(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Pa
             f".npy takes one subject x ROI; got {len(predictions)}; choose one by --subject and --roi, or write .npz"
         )
     save_array(path, next(iter(predictions.arrays.values())))
-    ids = path.with_name(f"{path.stem}_stimuli.csv")
-    write_text(ids, _table([("row", "stimulus_id"), *enumerate(map(shown_cell, predictions.ids))]))
-    return [path, ids]
+    write_text(_ids_beside(path), _table([("row", "stimulus_id"), *enumerate(map(shown_cell, predictions.ids))]))
+    return [path, _ids_beside(path)]
 
 
 def _npz(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
@@ -59,7 +78,7 @@ def _npz(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Pa
 def _h5(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file["stimulus_ids"] = np.array(predictions.ids, dtype=h5py.string_dtype())
         for pair, array in predictions.arrays.items():
             dataset = file.create_dataset(pair_name(*pair), data=array)
@@ -96,19 +115,10 @@ def _table(rows: Any) -> str:
 
 
 def _nifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
-    nibabel, maps = import_nibabel(), _maps(predictions, encoder)
-    first = maps[0]
-    if not isinstance(first, VolumeMap):
+    maps = [one for one in _maps(predictions, encoder) if isinstance(one, VolumeMap)]
+    if not maps:
         raise OptionError("the model's voxels lie on a surface; write .gii or .dscalar.nii")
-    data = np.stack([np.asarray(one.values) for one in maps], axis=-1).astype(np.float32)  # type: ignore[union-attr]
-    image = nibabel.Nifti1Image(data, np.eye(4) if first.affine is None else first.affine)
-    with atomic_path(path) as temporary:
-        written = image.to_bytes()
-        if path.name.endswith(".gz"):
-            import gzip
-
-            written = gzip.compress(written, mtime=0)
-        temporary.write_bytes(written)
+    write_nifti(path, np.stack([one.values for one in maps], axis=-1), maps[0])
     return [path]
 
 
@@ -117,7 +127,6 @@ def _gifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[
     surfaces = [one for one in maps if isinstance(one, SurfaceMap)]
     if not surfaces:
         raise OptionError("the model's voxels lie in a volume; write .nii.gz")
-    stem = path.name.removesuffix(".gii").removesuffix(".func")
     for side, structure in (("L", "CortexLeft"), ("R", "CortexRight")):
         values = [one.left if side == "L" else one.right for one in surfaces]
         if not len(values[0]):
@@ -132,7 +141,7 @@ def _gifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[
             for one, name in zip(values, predictions.ids, strict=True)
         ]
         meta = nibabel.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
-        written.append(path.with_name(f"{stem}_hemi-{side}.func.gii"))
+        written.append(_of_hemisphere(path, side))
         write_bytes(written[-1], nibabel.gifti.GiftiImage(darrays=arrays, meta=meta).to_bytes())
     return written
 
@@ -143,7 +152,12 @@ def _cifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[
     first = maps[0]
     if isinstance(first, VolumeMap):
         mask = np.isfinite(first.values) if first.mask is None else first.mask
-        axis = cifti2.BrainModelAxis.from_mask(mask, np.eye(4) if first.affine is None else first.affine, "other")
+        if first.affine is None:
+            raise DataError(
+                "where in the brain the voxels' volume lies is not known to the model, and CIFTI cannot say so; write "
+                ".nii.gz or .npz"
+            )
+        axis = cifti2.BrainModelAxis.from_mask(mask, name="other", affine=first.affine)
         data = np.stack([one.values[mask] for one in maps if isinstance(one, VolumeMap)])
     else:
         sides = {"cortex_left": first.left, "cortex_right": first.right}

@@ -240,7 +240,7 @@ class MedianPool(KeepingPool):
 
 
 def median_over_time(values: Any) -> Any:
-    """Return the median of values (n_times, ...), an ndarray, which is overwritten, or a tensor; NaN where there is one."""
+    """Return the median of values (n_times, ...), an ndarray, which is overwritten, or a tensor; NaN if there is one."""
     if isinstance(values, np.ndarray):
         return np.asarray(np.median(values, axis=0, overwrite_input=True))
     ordered, middle = values.sort(0).values, len(values) // 2
@@ -290,7 +290,7 @@ class BoldPool(KeepingPool):
 
 
 def weigh_over_time(weights: FloatArray, values: Any) -> Any:
-    """Return the sum, in double precision, of values (n_times, ...), an ndarray or a tensor, times weights (n_times,)."""
+    """Return the sum over time, in double precision, of values (n_times, ...), ndarray or tensor, times weights."""
     if isinstance(values, np.ndarray):
         return np.asarray(np.tensordot(weights, values.astype(np.float64), axes=1))
     wide = values.double()

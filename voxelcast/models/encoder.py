@@ -397,8 +397,8 @@ def load_encoder(
     ------
     MissingFileError, DataError, UnsafeFileError
         If there is no model, or its card is damaged or foreign.
-    UnknownNameError
-        If there is no such subject or ROI.
+    UnknownNameError, OptionError
+        If there is no such subject or ROI, or this machine has not the device.
 
     Examples
     --------
@@ -409,6 +409,10 @@ def load_encoder(
     ...     print(str(error)[:39])
     model no/such/folder does not exist; gi
     """
+    if device != "cpu":
+        from voxelcast.networks.module_network import check_device
+
+        check_device(device)
     source = Path(model)
     folder = find_models(source)
     card = read_card(folder)

@@ -189,8 +189,11 @@ class PairModel:
                 total = total + predicted
             else:
                 total[:, part.voxels] += predicted
-        full = np.tile(self.fallback, (len(total), 1))
-        full[:, self.valid] = self.device.numpy(total)
+        found = self.device.numpy(total)
+        if self.valid.all():
+            return found
+        full = np.tile(self.fallback, (len(found), 1))
+        full[:, self.valid] = found
         return full
 
     def _predicted(self, part: _Part, x: Any) -> Any:

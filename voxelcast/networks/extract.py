@@ -11,7 +11,7 @@ from typing import Any, Literal
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError, StimulusError
 from voxelcast.networks.base import Network
-from voxelcast.networks.decode_ahead import DecodeProcesses, FrameSource, Prefetcher, decoding
+from voxelcast.networks.decode_ahead import FrameSource, Prefetcher, decoding
 from voxelcast.networks.frame_batcher import Entry, FrameBatcher
 from voxelcast.networks.gpu_copies import DeviceFrames, Feature
 from voxelcast.networks.settings import ExtractionSettings

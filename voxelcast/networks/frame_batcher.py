@@ -217,7 +217,6 @@ class FrameBatcher:
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
 
-
     def _count_kept(self, entry: Entry, n: int) -> None:
         """Count the activations that a stimulus' pools keep on a GPU; when they are too many they leave it."""
         entry.n_kept += n
