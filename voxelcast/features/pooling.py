@@ -240,7 +240,7 @@ class MedianPool(KeepingPool):
 
 
 def median_over_time(values: Any) -> Any:
-    """Return the median of values (n_times, ...), an ndarray, which is overwritten, or a tensor; NaN if there is one."""
+    """Return the median of values (n_times, ...), an ndarray, which is overwritten, or a tensor; NaN stays."""
     if isinstance(values, np.ndarray):
         return np.asarray(np.median(values, axis=0, overwrite_input=True))
     ordered, middle = values.sort(0).values, len(values) // 2

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError, VoxelcastWarning
-from voxelcast.features.delays import Delayed, Delays, delays_of
+from voxelcast.features.delays import delays_of
 from voxelcast.models.card import Card, FileCard, Pair, PairCard, Shape, find_models, read_card
 from voxelcast.models.device import Device
 from voxelcast.models.honesty import Honesty, Judgement
@@ -23,7 +23,7 @@ from voxelcast.models.inputs import INPUTS, ModelInput, Needs
 from voxelcast.models.layers import Layer, layer_shapes
 from voxelcast.models.pair import PairModel, pair_shapes
 from voxelcast.models.shards import SHARD, divide
-from voxelcast.models.stimuli import Shown, shown
+from voxelcast.models.stimuli import Shown, run_places, shown
 from voxelcast.models.tensors import checked_file, read_tensors
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class SavedEncoder:
 
     def shown(self, stimuli: Any) -> Shown:
         """Understand stimuli as `predict` takes them."""
-        return shown(stimuli, {key: self.card.layers[key] for key in self.needed})
+        return shown(stimuli, {key: self.card.layers[key] for key in self.needed}, self.card.tr_seconds)
 
     def shards(self, ids: Sequence[str]) -> list[list[int]]:
         """Divide stimuli, positions in ``ids``, into those that are looked at together; of new ones more on a GPU."""
@@ -232,16 +232,18 @@ class SavedEncoder:
         with self.device.alone():
             return project(layers, features)
 
-    def moments(self, components: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Give each volume the components of its moments, (n_volumes, n_given), where all are one run's, in order.
+    def moments(self, components: Mapping[str, Any], ids: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Give each volume the components of its moments, (n_volumes, n_given); where stimuli are none they stay.
 
-        Where stimuli are no volumes they stay as they are.
+        ``ids`` say the runs (`run_places`); left out: all are one run's, in order.
         """
         if self.card.tr_seconds is None:
             return components
         found = {}
         for key, values in components.items():
-            delayed = one_run(len(values), self.card.layers[key].delays or (0,), self.card.tr_seconds)
+            named = list(map(str, range(len(values))))
+            at = dict(zip(named, run_places(ids or named), strict=True))
+            delayed = delays_of(named, named, at, self.card.layers[key].delays or (0,), self.card.tr_seconds)
             found[key] = self.device.put(delayed.of(self.device.numpy(values)))
         with self.device.alone():
             joined = [key for key in self.needed if self.card.layers[key].kind == "joined"]
@@ -273,7 +275,7 @@ class SavedEncoder:
         keys = parts[0][1]
         whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
         put = {key: self.device.put(values) for key, values in whole.items()}
-        moments = self.moments(put)
+        moments = self.moments(put, given.ids)
         with self.device.alone():
             yield list(range(len(given.ids))), {pair: self.pair(pair).respond(moments) for pair in self.pairs}, put
 
@@ -299,7 +301,8 @@ class SavedEncoder:
             shape (n_stimuli, height, width, 3) for pictures or (n_stimuli, n_frames, height, width, 3) for videos, or a
             mapping from ids to frames; or ready features: an array (n_stimuli, n_features) of the one layer that is
             weighed, a mapping from layers to such, an .npz of them or a folder of ``voxelcast extract``. Of time series
-            the volumes of one run, in order.
+            each movie is a run, cut into volumes (TR) with the ids ``<movie>/tr<number>``; what is named so is put by
+            it, all else is the volumes of one run, in order.
         intervals : float, optional
             Level of prediction intervals, e.g. 0.95; None: none.
 
@@ -356,12 +359,6 @@ def project(
         if layer.card.kind == "joined":
             found[key] = layer.joined(found)
     return found
-
-
-def one_run(n: int, delays: Delays, tr: float) -> Delayed:
-    """Return each volume's moments, where all volumes are one run's; ``tr`` in seconds."""
-    ids = list(map(str, range(n)))
-    return delays_of(ids, ids, {name: ("", row) for row, name in enumerate(ids)}, delays, tr)
 
 
 def load_encoder(
