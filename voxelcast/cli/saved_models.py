@@ -17,6 +17,7 @@ _SHOWN = 8  # subjects x ROI in a line
 @click.argument("model", type=PATH)
 @click.argument("stimuli", type=PATH, nargs=-1, required=True)
 @click.option("--to", type=PATH, help="File to write: .npy .npz .h5 .csv .nii.gz .gii .dscalar.nii; default: print.")
+@click.option("--texts", type=PATH, help="Table stimulus_id,text: what networks read of the stimuli.")
 @click.option("--subject", help="Of this subject alone.")
 @click.option("--roi", help="Of this ROI alone.")
 @click.option("--device", default="cpu", show_default=True)
@@ -27,6 +28,7 @@ def predict(
     model: Path,
     stimuli: tuple[Path, ...],
     to: Path | None,
+    texts: Path | None,
     intervals: float | None,
     weights: tuple[str, ...],
     **which: Any,
@@ -34,7 +36,8 @@ def predict(
     """Predict the responses to STIMULI by the saved MODEL.
 
     MODEL is the output folder of a run, its models folder or one file in it. STIMULI are videos and images, a folder or
-    zip archive of them, or ready features: a folder of voxelcast extract, an .npz with an array of each layer.
+    zip archive of them, a table of texts, or ready features: a folder of voxelcast extract, an .npz with an array of
+    each layer. For a model of a time series a video is a run: each volume (TR) of it is predicted.
     A .csv file also says of each voxel how well it is predicted, and of each stimulus whether it is unlike those that
     the model learnt from.
     """
@@ -46,7 +49,8 @@ def predict(
     if intervals is not None and (to is None or to.suffix != ".csv"):
         raise OptionError(f"--intervals go into a .csv file; got --to {to}")
     encoder = load_encoder(model, weights=_files(weights), **which)
-    predictions = encoder.predict(stimuli[0] if len(stimuli) == 1 else stimuli, intervals=intervals)
+    given = stimuli[0] if len(stimuli) == 1 else stimuli
+    predictions = encoder.predict(given, intervals=intervals, texts=texts)
     if to is not None:
         for path in save_predictions(predictions, to, encoder):
             click.echo(f"wrote {path}")

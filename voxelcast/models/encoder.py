@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from voxelcast.networks.base import Network
 
+Texts = str | Path | Mapping[str, str]
 _OF_GPU: Final = 32  # the part of a GPU's memory that the features of a shard may take, several times over
 _MOST_SHARDS: Final = 16
 
@@ -181,9 +182,10 @@ class SavedEncoder:
             self._sound[file.name] = checked_file(self.folder, file.name, file.size, file.sha256)
         return read_tensors(self._sound[file.name], shapes, group)
 
-    def shown(self, stimuli: Any) -> Shown:
-        """Understand stimuli as `predict` takes them."""
-        return shown(stimuli, {key: self.card.layers[key] for key in self.needed}, self.card.tr_seconds)
+    def shown(self, stimuli: Any, texts: Texts | None = None) -> Shown:
+        """Understand stimuli, and what networks read of them, as `predict` takes them."""
+        given = shown(stimuli, {key: self.card.layers[key] for key in self.needed}, self.card.tr_seconds)
+        return given if texts is None else given.reading(texts)
 
     def shards(self, ids: Sequence[str]) -> list[list[int]]:
         """Divide stimuli, positions in ``ids``, into those that are looked at together; of new ones more on a GPU."""
@@ -291,7 +293,7 @@ class SavedEncoder:
     def _on_cpu(self, components: Mapping[str, Any]) -> dict[str, FloatArray]:
         return {key: self.device.numpy(values) for key, values in components.items()}
 
-    def predict(self, stimuli: Any, *, intervals: float | None = None) -> Predictions:
+    def predict(self, stimuli: Any, *, intervals: float | None = None, texts: Texts | None = None) -> Predictions:
         """Predict the responses to stimuli.
 
         Parameters
@@ -302,9 +304,11 @@ class SavedEncoder:
             mapping from ids to frames; or ready features: an array (n_stimuli, n_features) of the one layer that is
             weighed, a mapping from layers to such, an .npz of them or a folder of ``voxelcast extract``. Of time series
             each movie is a run, cut into volumes (TR) with the ids ``<movie>/tr<number>``; what is named so is put by
-            it, all else is the volumes of one run, in order.
+            it, all else is the volumes of one run, in order. For networks that read alone: a table as ``texts``.
         intervals : float, optional
             Level of prediction intervals, e.g. 0.95; None: none.
+        texts : path, or mapping of str to str, optional
+            What networks read of the stimuli: a table ``stimulus_id,text``, or texts by the ids.
 
         Returns
         -------
@@ -328,7 +332,7 @@ class SavedEncoder:
         VoxelcastWarning
             Where more stimuli than chance lets expect are unlike those that the model learnt from.
         """
-        predictions = self.judged(self.shown(stimuli), intervals)
+        predictions = self.judged(self.shown(stimuli, texts), intervals)
         unlike = predictions.unlike_warning
         if unlike:
             warnings.warn(unlike, VoxelcastWarning, stacklevel=2)

@@ -33,7 +33,7 @@ _FILE = "file"
 
 def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: ExtractionSettings) -> dict[str, Any]:
     """Return what a model's card says of a network: enough to have it again, and nothing of this machine."""
-    plain = {name: getattr(settings, name) for name in _named(settings) if name != "layers"}
+    plain = {name: getattr(settings, name) for name in _named(settings) if name not in ("layers", "texts")}
     if settings.chosen_weights not in ("default", "random", "none"):
         plain["weights"] = _FILE
     of_card = content(card) | {"weights": card.weights, "licence": card.licence}
@@ -109,15 +109,27 @@ class NetworkInput(ModelInput):
     @contextmanager
     def _source(self, shown: Shown, order: Sequence[int]) -> Iterator[tuple[Any, Sequence[Stimulus]]]:
         """Open what the network takes of stimuli, in an order; these, too."""
-        if shown.frames:
-            frames = {shown.ids[position]: shown.frames[position] for position in order}
-            source = FramesInMemory.of(frames, self.how.sampling)
-            yield source, [Stimulus(name, Path(name)) for name in source.ids]
-            return
-        if not shown.files:
-            raise DataError(f"{self.shown_name} needs videos or images; got ready features of other layers")
         from voxelcast.networks.extract import read_ahead
 
+        ids = [shown.ids[position] for position in order]
+        if self.network.card.takes == "text":
+            unread = next((name for name in ids if name not in shown.texts), None)
+            if unread is not None:
+                raise OptionError(
+                    f"{self.shown_name} reads texts, and there is none of stimulus {unread!r}; give a table "
+                    "stimulus_id,text as texts (--texts FILE)"
+                )
+            said = [Stimulus(name, Path(name), text=shown.texts[name]) for name in ids]
+            with read_ahead(self.network, said, self.how, 1, processes=False) as source:
+                yield source, said
+            return
+        if shown.frames:
+            frames = {shown.ids[position]: shown.frames[position] for position in order}
+            yield FramesInMemory.of(frames, self.how.sampling), [Stimulus(name, Path(name)) for name in ids]
+            return
+        if not shown.files:
+            got = "texts alone" if shown.texts else "ready features of other layers"
+            raise DataError(f"{self.shown_name} needs videos or images; got {got}")
         files = [shown.files[position] for position in order]
         on_gpu = self.network.device.type != "cpu"
         videos = any(not one.is_image for one in files)
