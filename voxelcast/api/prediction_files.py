@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,11 @@ from voxelcast.models.encoder import Predictions, SavedEncoder
 from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap, place_values, write_nifti
 from voxelcast.results.schema import pair_name
 from voxelcast.store.atomic import atomic_path, save_array, save_arrays, write_bytes, write_text
+from voxelcast.store.readers.guard import reading
 from voxelcast.store.readers.tables import shown_cell
+
+_MOST_PLACES: Final = 2**28
+"""Voxels of a volume, or vertices of a mesh: beyond all that is scanned."""
 
 
 def save_predictions(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
@@ -202,20 +207,27 @@ def voxel_places(encoder: SavedEncoder, pair: Pair) -> VoxelIndices | VertexIndi
             "write .npz or .csv"
         )
     arrays: Mapping[str, FloatArray] = encoder.arrays(pair)
+    with reading(" ".join(pair), "the places of voxels by its card", "fetch the model again"):
+        return _places(where, arrays)
+
+
+def _places(where: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> VoxelIndices | VertexIndices:
+    """Rebuild places; raises DataError, or whatever wrong facts cause, where they cannot be right."""
     if where["kind"] == "volume":
-        indices = arrays["where.indices"].astype(np.int64)
-        shape = tuple(int(size) for size in where["shape"])
-        if len(shape) != 3 or (len(indices) and ((indices < 0).any() or (indices >= shape).any())):
-            raise DataError(f"voxels of {' '.join(pair)} must lie in a volume of {shape}; fetch the model again")
+        indices, shape = arrays["where.indices"].astype(np.int64), tuple(map(int, where["shape"]))
+        if len(shape) != 3 or math.prod(shape) > _MOST_PLACES or (indices < 0).any() or (indices >= shape).any():
+            raise DataError(f"voxels must lie in a volume, and not in one of {shape}; fetch the model again")
         return VoxelIndices(shape, indices, arrays.get("where.affine"), str(where["space"]))
-    sides = [arrays[f"where.{side}"].astype(np.int64) for side in ("left", "right", "elsewhere")]
-    n_vertices = tuple(int(size) for size in where["n_vertices"])
-    if len(n_vertices) != 2 or any(
-        len(side) and not 0 <= side.min() <= side.max() < size for side, size in zip(sides, n_vertices, strict=False)
-    ):
-        raise DataError(f"vertices of {' '.join(pair)} must lie on meshes of {n_vertices}; fetch the model again")
+    left, right, elsewhere = (arrays[f"where.{side}"].astype(np.int64) for side in ("left", "right", "elsewhere"))
+    n_left, n_right = map(int, where["n_vertices"])
+    for side, size in ((left, n_left), (right, n_right)):
+        if size > _MOST_PLACES or (len(side) and not 0 <= side.min() <= side.max() < size):
+            raise DataError(f"vertices must lie on meshes, and not on {(n_left, n_right)}; fetch the model again")
     order = arrays["where.order"].astype(np.int64) if "where.order" in arrays else None
-    return VertexIndices(str(where["mesh"]), (n_vertices[0], n_vertices[1]), sides[0], sides[1], order, sides[2])
+    n_voxels = len(left) + len(right) + len(elsewhere)
+    if order is not None and len(order) and not 0 <= order.min() <= order.max() < n_voxels:
+        raise DataError(f"the order of vertices must be numbers below {n_voxels}; fetch the model again")
+    return VertexIndices(str(where["mesh"]), (n_left, n_right), left, right, order, elsewhere)
 
 
 _WRITERS: Final[Mapping[str, Callable[[Predictions, Path, SavedEncoder], list[Path]]]] = {

@@ -121,7 +121,7 @@ def show(model: Path) -> None:
 
     folder = find_models(model)
     for line in card_lines(read_card(folder)):
-        click.echo(line)
+        click.echo("".join(one if one.isprintable() or one == "\n" else "?" for one in line))
     click.echo(f"\nSHA-256 of the card: {file_sha256(folder / FILE)}")
 
 
@@ -133,7 +133,8 @@ def list_models(model: Path) -> None:
 
     for one in read_card(find_models(model)).pairs:
         score = one.scores.get("score")
-        shown = "no score" if score is None else f"r {score:.3f} ({one.scores.get('score_from')})"
+        known = isinstance(score, int | float)
+        shown = f"r {score:.3f} ({one.scores.get('score_from')})" if known else "no score"
         layers = ", ".join(dict.fromkeys(part.layer for part in one.parts))
         click.echo(f"{one.subject}\t{one.roi}\t{one.n_voxels} voxels\t{shown}\t{layers}")
 

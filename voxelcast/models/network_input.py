@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import TypeAdapter
 
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.settings import content
+from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.models.card import LayerCard
 from voxelcast.models.inputs import ModelInput, Needs, check_same_card, refuse_code, register_input
 from voxelcast.models.stimuli import Shown
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
     from voxelcast.networks.base import Network
 
-_FILE = "file"
+_FILE: Final = "file"
+_MOST: Final = {
+    "input_size": 4096,
+    "frames.n": 100_000,
+    "frames.hz": 10_000,
+    "spatial_pool": 512,
+    "grids of spatial_pool": 32,
+}
 
 
 def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: ExtractionSettings) -> dict[str, Any]:
@@ -68,6 +76,7 @@ class NetworkInput(ModelInput):
             how = {"sampling": facts["frames"], "pools": tuple(dict.fromkeys(pools))}
             how["spatial_pool"] = facts["spatial_pool"]
             self.how = TypeAdapter(ExtractionSettings).validate_python(how)
+            self._check_sizes()
         self.shown_name = self.settings.shown
 
     @cached_property
@@ -76,8 +85,10 @@ class NetworkInput(ModelInput):
         from voxelcast.networks.registry import load_network
 
         settings, given = self.settings, self._needs.weights.get(self.shown_name)
-        if settings.name.startswith("module:") and not self._needs.own_code:
+        if (settings.name.startswith("module:") or settings.trust_remote_code) and not self._needs.own_code:
             refuse_code(self.shown_name)
+        if settings.weights not in (None, "default", "random", "none", _FILE):
+            raise DataError(f"{self.shown_name} must have weights that are no path in the card; fetch the model again")
         if settings.weights == _FILE and given is None:
             raise OptionError(
                 f"{self.shown_name} has weights of a file ({self.card.get('weights')}), which the model does not hold; "
@@ -87,6 +98,15 @@ class NetworkInput(ModelInput):
         network = load_network(settings, seed=self.seed, device=self._needs.device)
         check_same_card(self.shown_name, self.card, network.card)
         return network
+
+    def _check_sizes(self) -> None:
+        """Raise DataError for what no network is asked for, and would fill the memory."""
+        sampling, cells = self.how.sampling, parse_spatial_pool(self.how.spatial_pool)
+        asked = {"input_size": self.settings.input_size, "frames.n": sampling.n, "frames.hz": sampling.hz}
+        asked |= {"spatial_pool": max(cells, default=0), "grids of spatial_pool": len(cells)}
+        for name, most in _MOST.items():
+            if (asked[name] or 0) > most:
+                raise DataError(f"{self.key}: {name} must be at most {most}; got {asked[name]}; fetch the model again")
 
     def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:
         """Extract features; see `ModelInput.features`."""

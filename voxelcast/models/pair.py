@@ -172,7 +172,7 @@ class PairModel:
         return self.parts[heaviest_part(weights)]
 
     def respond(self, components: Mapping[str, Any]) -> FloatArray:
-        """Predict responses, ndarray of shape (n_stimuli, n_voxels), float64.
+        """Predict responses, ndarray of shape (n_stimuli, n_voxels), float64; raises DataError if one is not finite.
 
         Parameters
         ----------
@@ -190,6 +190,10 @@ class PairModel:
             else:
                 total[:, part.voxels] += predicted
         found = self.device.numpy(total)
+        if not np.isfinite(found.sum()):
+            raise DataError(
+                "predictions must be finite; got NaN or infinite ones; check the features, or fetch the model again"
+            )
         if self.valid.all():
             return found
         full = np.tile(self.fallback, (len(found), 1))
