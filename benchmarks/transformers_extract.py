@@ -162,7 +162,7 @@ def _time(extraction: GiantExtraction, name: str, network: ModuleNetwork) -> Gia
         batch = torch.zeros(size, 3, n_frames, *(network.card.input_size,) * 2, device=network.device)
         n_passes = -(-len(stimuli) // size)
     else:
-        size = default_size(network)
+        size = default_size(network, settings)
         batch = torch.zeros(size, 3, *(network.card.input_size,) * 2, device=network.device)
         n_passes = -(-len(stimuli) * n_frames // size)
 

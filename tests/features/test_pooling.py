@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voxelcast.core.errors import DataError, ShapeError, UnknownNameError
-from voxelcast.features.pooling import list_pools, make_pool
+from voxelcast.features.pooling import list_pools, make_pool, median_over_time, weigh_over_time
 
 
 def _pool(name: str, activations, cuts):
@@ -53,6 +53,20 @@ def test_pools_are_numpys_and_do_not_mind_the_order(name, reference, n_times, ki
         got = _pool(name, kind(activations[order]), [n_times // 2] if n_times > 1 else [])
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("n_times", [1, 2, 7, 24])
+def test_what_is_kept_on_a_gpu_is_reduced_there_as_elsewhere(n_times):
+    rng = np.random.default_rng(n_times)
+    activations = (rng.standard_normal((n_times, 5, 3)) * rng.uniform(0.1, 10, (5, 3)) + 3).astype(np.float32)
+    tensor = torch.from_numpy(activations)
+    np.testing.assert_array_equal(median_over_time(tensor), np.median(activations, axis=0))
+    weights = rng.random(n_times)
+    expected = (weights[:, None, None] * activations.astype(np.float64)).sum(axis=0)
+    for values in (tensor, activations):
+        np.testing.assert_allclose(weigh_over_time(weights, values), expected, rtol=1e-12)
+    activations[n_times // 2, 0, 0], activations[0, 1, 1] = np.nan, np.inf
+    np.testing.assert_array_equal(median_over_time(torch.from_numpy(activations)), np.median(activations, axis=0))
 
 
 def test_std_keeps_its_digits_beside_a_large_mean():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,8 +22,14 @@ def file_card(folder: Path, name: str) -> FileCard:
     return FileCard(name=name, size=(folder / name).stat().st_size, sha256=file_sha256(folder / name))
 
 
-def build(folder: Path, seed: int = 0) -> Path:
-    """Write a model of one layer of twelve features, three components, and two ROIs of one subject."""
+Places = Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+def build(folder: Path, seed: int = 0, places: Places | None = None) -> Path:
+    """Write a model of one layer of twelve features, three components, and two ROIs of one subject.
+
+    ``places``: by ROI, what the card says of where its voxels lie, and arrays. ``V1`` has five voxels, ``V2`` two.
+    """
     rng = np.random.default_rng(seed)
     axes = {"mean": rng.standard_normal(D).astype(np.float32), "axes": rng.standard_normal((P, D)).astype(np.float32)}
     write_tensors(folder / "layers" / "net-conv.safetensors", axes)
@@ -41,7 +49,10 @@ def build(folder: Path, seed: int = 0) -> Path:
         cards, of_roi = take_apart([part], np.ones(q, dtype=bool), np.zeros(q), np.zeros(q))
         arrays |= {f"{roi}/{name}": array for name, array in of_roi.items()}
         scores = {"score": 0.5, "score_low": 0.4, "score_high": 0.6, "score_from": "nested_cv"}
-        pairs.append({"subject": "ann", "roi": roi, "n_voxels": q, "n_valid": q, "parts": cards, "scores": scores})
+        where, where_arrays = (places or {}).get(roi, (None, {}))
+        arrays |= {f"{roi}/where.{name}": array for name, array in where_arrays.items()}
+        pair = {"subject": "ann", "roi": roi, "n_voxels": q, "n_valid": q, "parts": cards, "scores": scores}
+        pairs.append(pair | {"where": where})
     write_tensors(folder / "ann.safetensors", arrays)
     file = file_card(folder, "ann.safetensors")
     card = Card(

@@ -15,6 +15,8 @@ import safetensors.numpy
 from click.testing import CliRunner
 
 from tests.models.build import build
+from tests.models.planted import cell_weights, plant
+from voxelcast.api.prediction_files import save_predictions
 from voxelcast.cli.main import cli
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.models.card import Card, read_card
@@ -110,6 +112,17 @@ CARDS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a pair twice": (lambda c: c.update(pairs=[c["pairs"][0], c["pairs"][0]]), "twice"),
     "a key that is a path": (lambda c: c["layers"].update({"../x": first(c)}), "layers"),
     "layers that join themselves": (lambda c: first(c).update(kind="joined", members=list(c["layers"])), "must join"),
+    "a name that is too long": (lambda c: c["pairs"][0]["file"].update(name="a" * 399), "File name too long"),
+    "a name that ends early": (lambda c: c["pairs"][0]["file"].update(name="a\0b"), "leads outside its folder"),
+    "the folder itself": (lambda c: c["pairs"][0]["file"].update(name="."), "leads outside its folder"),
+    "a huge projection": (
+        lambda c: first(c).update(kind="random", n_components=2**31, file=None),
+        "random projection must be at most",
+    ),
+    "a seed that is none": (lambda c: first(c).update(kind="random", seed=-1, file=None), "seed"),
+    "volumes of no length": (lambda c: (c.update(tr_seconds=1e-300), first(c).update(delays="double_gamma")), "tr_sec"),
+    "a name that drives terminals": (lambda c: c["pairs"][0].update(subject="\x1b[2Jann"), "subject"),
+    "a unit without end": (lambda c: c["pairs"][0].update(unit="x" * 10**6), "unit"),
     "numbers without end": (lambda c: first(c).update(rounding=float("nan")), "rounding"),
 }
 
@@ -132,6 +145,7 @@ TENSORS: dict[str, tuple[str, Callable[[dict[str, np.ndarray]], object], str]] =
         "must have shape",
     ),
     "infinite weights": ("ann.safetensors", lambda a: a["V1/0.weights"].fill(np.inf), "must be finite"),
+    "axes that overflow": ("layers/net-conv.safetensors", lambda a: a["axes"].fill(3e38), "must be finite"),
     "voxels beyond": ("ann.safetensors", lambda a: a["V1/0.voxels"].fill(77), "rising numbers below"),
     "other voxels valid": ("ann.safetensors", lambda a: a["V1/valid"].fill(False), "as valid"),
     "whole numbers of a kind that is not ours": (
@@ -147,6 +161,90 @@ def test_arrays_that_are_not_what_the_card_says(model: Path, name: str) -> None:
     file, edit, said = TENSORS[name]
     rewrite(model, file, edit)
     assert said in refused(model)
+
+
+VOLUME = {"kind": "volume", "shape": [3, 4, 5], "space": "", "has_affine": False}
+SURFACE = {"kind": "surface", "mesh": "", "n_vertices": [9, 9], "has_order": True}
+PLACES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "a huge volume": (VOLUME | {"shape": [10**9] * 3}, {}, "must lie in a volume"),
+    "a volume that fills the memory": (VOLUME | {"shape": [4000] * 3}, {}, "must lie in a volume"),
+    "a plane": (VOLUME | {"shape": [9, 9]}, {}, "must lie in a volume"),
+    "no shape": ({"kind": "volume", "has_affine": False}, {}, "cannot be read as the places of voxels"),
+    "a shape of words": (VOLUME | {"shape": "abc"}, {}, "cannot be read as the places of voxels"),
+    "voxels outside": (VOLUME, {"indices": [9, 9, 9]}, "must lie in a volume"),
+    "a huge mesh": (SURFACE | {"n_vertices": [2**50, 9]}, {}, "must lie on meshes"),
+    "three hemispheres": (SURFACE | {"n_vertices": [9, 9, 9]}, {}, "cannot be read as the places of voxels"),
+    "vertices outside": (SURFACE, {"left": 12}, "must lie on meshes"),
+    "an order beyond": (SURFACE, {"order": 99}, "the order of vertices must be numbers below"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_voxels_that_lie_nowhere(tmp_path: Path, name: str) -> None:
+    facts, spoiled, said = PLACES[name]
+    places = {}
+    for roi, n in (("V1", 5), ("V2", 2)):
+        arrays = {"left": np.arange(n), "right": np.zeros(0), "elsewhere": np.zeros(0), "order": np.arange(n)}
+        if facts["kind"] == "volume":
+            arrays = {"indices": np.zeros((n, 3))}
+        arrays |= {key: np.full_like(arrays[key], value) for key, value in spoiled.items()}
+        own = facts if facts["kind"] == "volume" else facts | {"n": [n, 0, 0]}
+        places[roi] = own, {key: array.astype(np.int32) for key, array in arrays.items()}
+    encoder = load_encoder(build(tmp_path / "model", places=places))
+    with pytest.raises(VoxelcastError, match=said):
+        save_predictions(encoder.predict(FEATURES), tmp_path / "p.gii", encoder)
+
+
+NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "code from elsewhere": (
+        {"name": "hf:nobody/model", "trust_remote_code": True, "revision": "a" * 40},
+        {},
+        "loading a model does not run",
+    ),
+    "weights that are a path": ({"weights": "/etc/passwd"}, {}, "weights that are no path in the card"),
+    "weights from elsewhere": ({"weights": "https://example.org/x.pt"}, {}, "weights that are no path in the card"),
+    "frames that fill the memory": ({"input_size": 10**6}, {}, "input_size must be at most 4096"),
+    "more frames than there are": ({}, {"frames": {"n": 10**10}}, "frames.n must be at most"),
+    "cells without number": ({}, {"spatial_pool": "grid(1000000000)"}, "spatial_pool must be at most 512"),
+    "a pool that reads files": ({}, {"pools": ["hrf(/etc/passwd)"]}, "cannot be read as a network by the card"),
+    "a seed that is none": ({}, {"seed": "x"}, "cannot be read as a network by the card"),
+    "a network that is none": ({"name": "torchvision/none"}, {}, "network 'torchvision/none' does not exist"),
+    "another network": ({"name": "torchvision/squeezenet1_0"}, {}, "is not the network that the model was fitted with"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_that_ask_for_too_much(planted: Path, tmp_path: Path, name: str) -> None:
+    network, facts, said = NETWORKS[name]
+    folder = Path(shutil.copytree(planted, tmp_path / "model"))
+
+    def edit(plain: Any) -> None:
+        there = next(iter(plain["inputs"].values()))["facts"]
+        there |= facts
+        there["network"] |= network
+
+    change(folder, edit)
+    with pytest.raises(VoxelcastError, match=said) as refusal:
+        load_encoder(folder).predict(np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that sees pictures through a network."""
+    return plant(tmp_path_factory.mktemp("planted") / "whole", {"V1": cell_weights(0, 0)[:, None]})
+
+
+def test_what_a_card_tells_people_drives_no_terminal(model: Path) -> None:
+    def edit(plain: Any) -> None:
+        plain["about"] = {"dataset": {"title": "\x1b[2Jmade up"}, "networks": 3}
+        plain["pairs"][0]["scores"] = {"score": "high", "score_low": [1]}
+
+    change(model, edit)
+    for verb in ("show", "list"):
+        done = CliRunner().invoke(cli, ["models", verb, str(model)])
+        assert done.exit_code == 0
+        assert "\x1b" not in done.output
 
 
 @pytest.mark.parametrize("file", ["ann.safetensors", "layers/net-conv.safetensors"])

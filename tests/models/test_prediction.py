@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from tests.datasets.series_files import SETTINGS, write_series
+from tests.datasets.series_files import N_VOLUMES, RUNS, SETTINGS, write_series
 from tests.experiment.miniature import run, settings, stimulus_ids, write_dataset
 from tests.models.helpers import files, held_out, split, written
 from voxelcast.core.errors import VoxelcastError
@@ -17,6 +18,7 @@ from voxelcast.datasets.registry import open_dataset
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.models.encoder import load_encoder
+from voxelcast.stimuli.encode import write_video
 from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -235,3 +237,51 @@ def test_other_ways_to_give_stimuli(images: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(VoxelcastError, match=said):
             encoder.predict(wrong)
+
+
+@pytest.mark.slow
+def test_a_movie_is_predicted_volume_by_volume(tmp_path: Path) -> None:
+    """To the bit what the run wrote for a held-out run whose movie is given, and each movie is a run of its own."""
+    pytest.importorskip("nibabel")
+    root = tmp_path / "data"
+    root.mkdir()
+    write_series(root, ("ann",))
+    rng = np.random.default_rng(1)
+    for run_name in RUNS:
+        levels = rng.integers(0, 256, (N_VOLUMES * 2, 1, 1, 3)) + rng.integers(-20, 20, (1, 32, 32, 3))
+        write_video(root / f"{run_name}.mp4", levels.clip(0, 255).astype(np.uint8), 1)  # two frames a volume
+    dataset = {"kind": "time_series", "root": str(root), **SETTINGS, "movies": "{run}.mp4", "rois": ["four"]}
+    plain: dict[str, Any] = {
+        "name": "movies",
+        "dataset": dataset | {"test_runs": ["run2"], "drop_first": 2},
+        "networks": [{"name": "voxelcast/motion_energy", "layers": ["colour"], "input_size": 64}],
+        "delays": [1, 3],
+        "compress": {"components": 5},
+        "encoders": ["ridge"],
+        "folds": {"by": "group", "nested": False},
+        "significance": {"permutations": 0},
+        "compute": {"workers": 1},
+    }
+    run(plain, tmp_path / "output")
+    ids, predictions = written(tmp_path / "output", "ann_four")
+    assert ids == [f"run2/tr{volume:04d}" for volume in range(2, N_VOLUMES)]
+    encoder = load_encoder(tmp_path / "output")
+    found = encoder.predict(root / "run2.mp4")
+    assert list(found.ids) == [f"run2/tr{volume:04d}" for volume in range(N_VOLUMES)]
+    responses = found.arrays["ann", "four"]
+    np.testing.assert_array_equal(responses[2:], predictions)
+
+    both = encoder.predict([root / "run2.mp4", root / "run1.mp4"])
+    np.testing.assert_allclose(both.arrays["ann", "four"][:N_VOLUMES], responses, atol=1e-5 * np.abs(responses).max())
+    alone = encoder.predict(root / "run1.mp4").arrays["ann", "four"]  # nothing of run2 is its past
+    np.testing.assert_allclose(both.arrays["ann", "four"][N_VOLUMES:], alone, atol=1e-5 * np.abs(alone).max())
+
+    short = np.full((5, 32, 32, 3), 90, np.uint8)  # 5 s of volumes of 2 s
+    write_video(tmp_path / "short.mp4", short, 1)
+    assert encoder.predict(tmp_path / "short.mp4").ids == ("short/tr0000", "short/tr0001", "short/tr0002")
+    Image.fromarray(short[0]).save(tmp_path / "picture.png")
+    with pytest.raises(VoxelcastError, match="volumes must all be named <run>/tr<number>, or none of them"):
+        encoder.predict([tmp_path / "short.mp4", tmp_path / "picture.png"])
+    (tmp_path / "broken.mp4").write_bytes(b"no movie")
+    with pytest.raises(VoxelcastError, match=r"broken\.mp4: how long it lasts cannot be read"):
+        encoder.predict(tmp_path / "broken.mp4")

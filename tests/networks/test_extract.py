@@ -10,7 +10,14 @@ import torch
 from voxelcast.core.errors import DataError, OptionError, StimulusError, UnknownNameError
 from voxelcast.networks import frame_batcher
 from voxelcast.networks.base import Network
-from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_stimulus
+from voxelcast.networks.extract import (
+    BrokenStimulus,
+    StimulusFeatures,
+    extract,
+    extract_from,
+    extract_stimulus,
+    read_ahead,
+)
 from voxelcast.networks.frame_batcher import default_batch
 from voxelcast.networks.registry import load_network
 from voxelcast.networks.settings import ExtractionSettings
@@ -150,6 +157,17 @@ def test_several_pools_in_one_pass_give_what_each_gives_alone(request, stimuli, 
         for pool in pools:
             for layer in network.layers:
                 np.testing.assert_array_equal(result.by_pool[pool][layer], alone[pool][place].features[layer])
+
+
+def test_features_that_stay_on_the_device_are_the_same(resnet18, stimuli):
+    how = replace(EVERY_2, pools=["mean", "none"])
+    with read_ahead(resnet18, stimuli, how, 1, processes=False) as source:
+        staying = list(extract_from(source, resnet18, stimuli, how, on_device=True))
+    for found, wanted in zip(staying, extract(resnet18, stimuli, how), strict=True):
+        for pool, layers in wanted.by_pool.items():
+            for layer, values in layers.items():
+                assert found.by_pool[pool][layer].device == resnet18.device
+                np.testing.assert_array_equal(found.by_pool[pool][layer].numpy(), values)
 
 
 @pytest.mark.parametrize(("pools", "said"), [([], "at least one pool"), (["max", "max"], "different pools")])

@@ -11,7 +11,9 @@ import torch
 
 from benchmarks.clips import ClipFrames
 from tests.experiment.miniature import run, settings, write_dataset
+from tests.models.helpers import files, held_out, written
 from voxelcast.core.errors import DataError
+from voxelcast.models.encoder import load_encoder
 from voxelcast.networks.extract import BrokenStimulus, StimulusFeatures, extract, extract_from
 from voxelcast.networks.registry import load_network
 from voxelcast.networks.settings import ExtractionSettings
@@ -49,20 +51,42 @@ def test_same_features_as_a_cpu(stimuli, pool, batch):
             assert np.abs(left.features[layer] - values).max() <= 1e-4 * np.abs(values).max(), layer
 
 
-@pytest.mark.parametrize("pools", [["mean", "max", "std"], ["median", "mean"]])
+@pytest.mark.parametrize("pools", [["mean", "max", "std"], ["median", "mean"], ["none", "median"]])
 def test_several_pools_give_what_each_gives_alone(pools):
-    """Whether all of them stay on the GPU or not."""
+    """Whether they are asked for in main memory or stay on the GPU."""
     clips = [
         np.random.default_rng(k).integers(0, 256, (n, 48, 64, 3), dtype=np.uint8) for k, n in enumerate((9, 1, 30))
     ]
     stimuli = [Stimulus(f"clip{k}", Path(f"clip{k}.mp4")) for k in range(len(clips))]
     network, source = _load("cuda"), ClipFrames(clips, 10.0)
     together = list(extract_from(source, network, stimuli, ExtractionSettings(pools=pools)))
+    staying = list(extract_from(source, network, stimuli, ExtractionSettings(pools=pools), on_device=True))
+    for found, there in zip(together, staying, strict=True):
+        for pool, layers in there.by_pool.items():
+            for layer, values in layers.items():
+                assert values.is_cuda
+                assert np.array_equal(found.by_pool[pool][layer], values.cpu().numpy()), (pool, layer)
     for pool in pools:
         apart = extract_from(source, network, stimuli, ExtractionSettings(pools=pool))
         for found, alone in zip(together, apart, strict=True):
             for layer in network.layers:
                 assert np.array_equal(found.by_pool[pool][layer], alone.features[layer]), (pool, layer)
+
+
+@pytest.mark.parametrize("pool", ["median", "none", "bold"])
+def test_activations_that_would_fill_the_gpu_leave_it(monkeypatch, pool):
+    clips = [np.random.default_rng(k).integers(0, 256, (n, 48, 64, 3), dtype=np.uint8) for k, n in enumerate((9, 30))]
+    stimuli = [Stimulus(f"clip{k}", Path(f"clip{k}.mp4")) for k in range(len(clips))]
+    network, how = _load("cuda"), ExtractionSettings(pools=pool)
+
+    def extracted():
+        return list(extract_from(ClipFrames(clips, 10.0), network, stimuli, how, batch=8))
+
+    expected = extracted()
+    monkeypatch.setattr("voxelcast.networks.frame_batcher._OF_ONE", 1e-9)
+    for found, wanted in zip(extracted(), expected, strict=True):
+        for layer, values in wanted.features.items():
+            np.testing.assert_allclose(found.features[layer], values, rtol=1e-6, atol=1e-6 * np.abs(values).max())
 
 
 @pytest.mark.parametrize(("precision", "least"), [("tf32", 0.99999), ("bfloat16", 0.9999)])
@@ -82,6 +106,19 @@ def test_broken_stimuli_and_values_are_reported(stimuli, broken_video):
     network.module.fc.bias.fill_(float("nan"))
     with pytest.raises(DataError, match=r"features of a.mp4, layer fc, must be finite"):
         list(extract(network, stimuli, EVERY_2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pool", ["mean", "median"])
+def test_a_saved_model_predicts_to_the_bit_what_the_run_did(tmp_path, pool):
+    root = write_dataset(tmp_path / "data", n=48)
+    held_out(root)
+    run(settings(root, pool=pool, compute={"device": "cuda", "workers": 1}), tmp_path / "output")
+    ids, predictions = written(tmp_path / "output", "ann_all")
+    encoder = load_encoder(tmp_path / "output", device="cuda")
+    np.testing.assert_array_equal(encoder.predict(files(root, ids)).arrays["ann", "all"], predictions)
+    on_cpu = load_encoder(tmp_path / "output").predict(files(root, ids)).arrays["ann", "all"]
+    np.testing.assert_allclose(on_cpu, predictions, atol=1e-3 * np.abs(predictions).max())
 
 
 two_gpus = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

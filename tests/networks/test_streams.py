@@ -10,6 +10,7 @@ import pytest
 from tests.experiment.miniature import run, settings, stimulus_ids, write_dataset, write_table
 from tests.networks.tiny_transformers import write_tiny
 from voxelcast.core.errors import AlignmentError, OptionError
+from voxelcast.models.encoder import load_encoder
 from voxelcast.networks.extract import extract
 from voxelcast.networks.registry import load_network
 from voxelcast.networks.streams import with_texts
@@ -71,3 +72,26 @@ def test_captions_and_frames_meet_in_one_experiment(reader, tmp_path):
     plain = settings(root, networks=[energy, text], encoders=["ridge"], compress={"components": 3}, ensemble={})
     summary = run(plain, tmp_path / "out")
     assert summary.mean_score > 0.7
+
+    encoder = load_encoder(tmp_path / "out")
+    pairs = {card.parts[0].layer for card in encoder.card.pairs}
+    assert {encoder.card.layers[key].network for key in pairs} == {f"hf/{reader.name}"}
+    assert str(tmp_path / "captions.csv") not in (tmp_path / "out" / "models" / "card.json").read_text()
+    new = {"p": "dog dog red", "q": "blue cat"}
+    expected = encoder.predict(new).arrays["ann", "all"]
+    write_table(tmp_path / "new.csv", ["stimulus_id", "text"], [[name, new[name]] for name in "qp"])
+    folder = tmp_path / "data" / "stimuli"
+    shown = [Stimulus(name, folder / f"{ids[0]}.png") for name in "pq"]
+    for given, texts in ((tmp_path / "new.csv", None), (shown, tmp_path / "new.csv"), (shown, new)):
+        found = encoder.predict(given, texts=texts)
+        order = [found.ids.index(name) for name in "pq"]
+        np.testing.assert_allclose(found.arrays["ann", "all"][order], expected, rtol=1e-5)
+    assert np.abs(expected[0] - expected[1]).max() > 0.1
+    with pytest.raises(
+        OptionError, match=r"reads texts, and there is none of stimulus .*; give a table stimulus_id,text"
+    ):
+        encoder.predict(folder)
+    with pytest.raises(AlignmentError, match=r"new\.csv must have one text for each stimulus; 60 have no text"):
+        encoder.predict(folder, texts=tmp_path / "new.csv")
+    with pytest.raises(AlignmentError, match=r"1 have none \(first 'q'\)"):
+        encoder.predict(shown, texts={"p": "dog"})

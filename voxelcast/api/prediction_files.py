@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,15 +12,19 @@ from typing import Any, Final
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, OptionError
+from voxelcast.core.errors import DataError, OptionError, UnwritableError
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
 from voxelcast.datasets.readers.brain_images import import_nibabel
 from voxelcast.models.card import Pair
 from voxelcast.models.encoder import Predictions, SavedEncoder
-from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap, place_values
+from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap, place_values, write_nifti
 from voxelcast.results.schema import pair_name
 from voxelcast.store.atomic import atomic_path, save_array, save_arrays, write_bytes, write_text
+from voxelcast.store.readers.guard import reading
 from voxelcast.store.readers.tables import shown_cell
+
+_MOST_PLACES: Final = 2**28
+"""Voxels of a volume, or vertices of a mesh: beyond all that is scanned."""
 
 
 def save_predictions(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
@@ -30,13 +35,33 @@ def save_predictions(predictions: Predictions, path: Path, encoder: SavedEncoder
     believed (`voxelcast.models.honesty.Judgement`). ``.nii``, ``.nii.gz`` (a volume for each stimulus), ``.gii`` (a
     file for each hemisphere) and ``.dscalar.nii`` (CIFTI) take one subject, whose voxels' places the model knows.
 
-    Raises OptionError for another suffix or several subjects in one that takes one; DataError where voxels' places are
-    not known.
+    Raises as `check_target`; OptionError for several subjects in a file that takes one; DataError where voxels' places
+    are not known.
+    """
+    return _WRITERS[check_target(path)](predictions, path, encoder)
+
+
+def check_target(path: Path) -> str:
+    """Return the suffix of a file of predictions; raise OptionError for another.
+
+    Raises UnwritableError where it, or one that belongs to it, is there already: nothing is overwritten.
     """
     suffix = next((one for one in _WRITERS if path.name.endswith(one)), None)
     if suffix is None:
         raise OptionError(f"--to must end in one of {', '.join(_WRITERS)}; got {path.name}")
-    return _WRITERS[suffix](predictions, path, encoder)
+    beside = {".npy": [_ids_beside(path)], ".gii": [_of_hemisphere(path, side) for side in "LR"]}
+    for one in (path, *beside.get(suffix, ())):
+        if one.is_symlink() or one.exists():
+            raise UnwritableError(f"{one} is there already; choose another --to")
+    return suffix
+
+
+def _ids_beside(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_stimuli.csv")
+
+
+def _of_hemisphere(path: Path, side: str) -> Path:
+    return path.with_name(f"{path.name.removesuffix('.gii').removesuffix('.func')}_hemi-{side}.func.gii")
 
 
 def _npy(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
@@ -45,9 +70,8 @@ def _npy(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Pa
             f".npy takes one subject x ROI; got {len(predictions)}; choose one by --subject and --roi, or write .npz"
         )
     save_array(path, next(iter(predictions.arrays.values())))
-    ids = path.with_name(f"{path.stem}_stimuli.csv")
-    write_text(ids, _table([("row", "stimulus_id"), *enumerate(map(shown_cell, predictions.ids))]))
-    return [path, ids]
+    write_text(_ids_beside(path), _table([("row", "stimulus_id"), *enumerate(map(shown_cell, predictions.ids))]))
+    return [path, _ids_beside(path)]
 
 
 def _npz(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
@@ -59,7 +83,7 @@ def _npz(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Pa
 def _h5(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file["stimulus_ids"] = np.array(predictions.ids, dtype=h5py.string_dtype())
         for pair, array in predictions.arrays.items():
             dataset = file.create_dataset(pair_name(*pair), data=array)
@@ -96,19 +120,10 @@ def _table(rows: Any) -> str:
 
 
 def _nifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[Path]:
-    nibabel, maps = import_nibabel(), _maps(predictions, encoder)
-    first = maps[0]
-    if not isinstance(first, VolumeMap):
+    maps = [one for one in _maps(predictions, encoder) if isinstance(one, VolumeMap)]
+    if not maps:
         raise OptionError("the model's voxels lie on a surface; write .gii or .dscalar.nii")
-    data = np.stack([np.asarray(one.values) for one in maps], axis=-1).astype(np.float32)  # type: ignore[union-attr]
-    image = nibabel.Nifti1Image(data, np.eye(4) if first.affine is None else first.affine)
-    with atomic_path(path) as temporary:
-        written = image.to_bytes()
-        if path.name.endswith(".gz"):
-            import gzip
-
-            written = gzip.compress(written, mtime=0)
-        temporary.write_bytes(written)
+    write_nifti(path, np.stack([one.values for one in maps], axis=-1), maps[0])
     return [path]
 
 
@@ -117,7 +132,6 @@ def _gifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[
     surfaces = [one for one in maps if isinstance(one, SurfaceMap)]
     if not surfaces:
         raise OptionError("the model's voxels lie in a volume; write .nii.gz")
-    stem = path.name.removesuffix(".gii").removesuffix(".func")
     for side, structure in (("L", "CortexLeft"), ("R", "CortexRight")):
         values = [one.left if side == "L" else one.right for one in surfaces]
         if not len(values[0]):
@@ -132,7 +146,7 @@ def _gifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[
             for one, name in zip(values, predictions.ids, strict=True)
         ]
         meta = nibabel.gifti.GiftiMetaData(AnatomicalStructurePrimary=structure)
-        written.append(path.with_name(f"{stem}_hemi-{side}.func.gii"))
+        written.append(_of_hemisphere(path, side))
         write_bytes(written[-1], nibabel.gifti.GiftiImage(darrays=arrays, meta=meta).to_bytes())
     return written
 
@@ -143,7 +157,12 @@ def _cifti(predictions: Predictions, path: Path, encoder: SavedEncoder) -> list[
     first = maps[0]
     if isinstance(first, VolumeMap):
         mask = np.isfinite(first.values) if first.mask is None else first.mask
-        axis = cifti2.BrainModelAxis.from_mask(mask, np.eye(4) if first.affine is None else first.affine, "other")
+        if first.affine is None:
+            raise DataError(
+                "where in the brain the voxels' volume lies is not known to the model, and CIFTI cannot say so; write "
+                ".nii.gz or .npz"
+            )
+        axis = cifti2.BrainModelAxis.from_mask(mask, name="other", affine=first.affine)
         data = np.stack([one.values[mask] for one in maps if isinstance(one, VolumeMap)])
     else:
         sides = {"cortex_left": first.left, "cortex_right": first.right}
@@ -188,20 +207,27 @@ def voxel_places(encoder: SavedEncoder, pair: Pair) -> VoxelIndices | VertexIndi
             "write .npz or .csv"
         )
     arrays: Mapping[str, FloatArray] = encoder.arrays(pair)
+    with reading(" ".join(pair), "the places of voxels by its card", "fetch the model again"):
+        return _places(where, arrays)
+
+
+def _places(where: Mapping[str, Any], arrays: Mapping[str, FloatArray]) -> VoxelIndices | VertexIndices:
+    """Rebuild places; raises DataError, or whatever wrong facts cause, where they cannot be right."""
     if where["kind"] == "volume":
-        indices = arrays["where.indices"].astype(np.int64)
-        shape = tuple(int(size) for size in where["shape"])
-        if len(shape) != 3 or (len(indices) and ((indices < 0).any() or (indices >= shape).any())):
-            raise DataError(f"voxels of {' '.join(pair)} must lie in a volume of {shape}; fetch the model again")
+        indices, shape = arrays["where.indices"].astype(np.int64), tuple(map(int, where["shape"]))
+        if len(shape) != 3 or math.prod(shape) > _MOST_PLACES or (indices < 0).any() or (indices >= shape).any():
+            raise DataError(f"voxels must lie in a volume, and not in one of {shape}; fetch the model again")
         return VoxelIndices(shape, indices, arrays.get("where.affine"), str(where["space"]))
-    sides = [arrays[f"where.{side}"].astype(np.int64) for side in ("left", "right", "elsewhere")]
-    n_vertices = tuple(int(size) for size in where["n_vertices"])
-    if len(n_vertices) != 2 or any(
-        len(side) and not 0 <= side.min() <= side.max() < size for side, size in zip(sides, n_vertices, strict=False)
-    ):
-        raise DataError(f"vertices of {' '.join(pair)} must lie on meshes of {n_vertices}; fetch the model again")
+    left, right, elsewhere = (arrays[f"where.{side}"].astype(np.int64) for side in ("left", "right", "elsewhere"))
+    n_left, n_right = map(int, where["n_vertices"])
+    for side, size in ((left, n_left), (right, n_right)):
+        if size > _MOST_PLACES or (len(side) and not 0 <= side.min() <= side.max() < size):
+            raise DataError(f"vertices must lie on meshes, and not on {(n_left, n_right)}; fetch the model again")
     order = arrays["where.order"].astype(np.int64) if "where.order" in arrays else None
-    return VertexIndices(str(where["mesh"]), (n_vertices[0], n_vertices[1]), sides[0], sides[1], order, sides[2])
+    n_voxels = len(left) + len(right) + len(elsewhere)
+    if order is not None and len(order) and not 0 <= order.min() <= order.max() < n_voxels:
+        raise DataError(f"the order of vertices must be numbers below {n_voxels}; fetch the model again")
+    return VertexIndices(str(where["mesh"]), (n_left, n_right), left, right, order, elsewhere)
 
 
 _WRITERS: Final[Mapping[str, Callable[[Predictions, Path, SavedEncoder], list[Path]]]] = {

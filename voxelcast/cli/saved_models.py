@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import DATASET, PATH, SETTINGS, check_absent, open_dataset
+from voxelcast.cli.options import DATASET, PATH, SETTINGS, open_dataset
 from voxelcast.core.errors import OptionError
 
 _SHOWN = 8  # subjects x ROI in a line
@@ -15,8 +15,9 @@ _SHOWN = 8  # subjects x ROI in a line
 
 @click.command()
 @click.argument("model", type=PATH)
-@click.argument("stimuli", type=PATH)
+@click.argument("stimuli", type=PATH, nargs=-1, required=True)
 @click.option("--to", type=PATH, help="File to write: .npy .npz .h5 .csv .nii.gz .gii .dscalar.nii; default: print.")
+@click.option("--texts", type=PATH, help="Table stimulus_id,text: what networks read of the stimuli.")
 @click.option("--subject", help="Of this subject alone.")
 @click.option("--roi", help="Of this ROI alone.")
 @click.option("--device", default="cpu", show_default=True)
@@ -25,28 +26,31 @@ _SHOWN = 8  # subjects x ROI in a line
 @click.option("--intervals", type=click.FloatRange(0.5, 0.995), metavar="LEVEL", help="E.g. 0.95; of a .csv file.")
 def predict(
     model: Path,
-    stimuli: Path,
+    stimuli: tuple[Path, ...],
     to: Path | None,
+    texts: Path | None,
     intervals: float | None,
     weights: tuple[str, ...],
     **which: Any,
 ) -> None:
     """Predict the responses to STIMULI by the saved MODEL.
 
-    MODEL is the output folder of a run, its models folder or one file in it. STIMULI are a video, an image, a folder or
-    zip archive of them, or ready features: a folder of voxelcast extract, an .npz with an array of each layer.
+    MODEL is the output folder of a run, its models folder or one file in it. STIMULI are videos and images, a folder or
+    zip archive of them, a table of texts, or ready features: a folder of voxelcast extract, an .npz with an array of
+    each layer. For a model of a time series a video is a run: each volume (TR) of it is predicted.
     A .csv file also says of each voxel how well it is predicted, and of each stimulus whether it is unlike those that
     the model learnt from.
     """
-    from voxelcast.api.prediction_files import save_predictions
+    from voxelcast.api.prediction_files import check_target, save_predictions
     from voxelcast.models.encoder import load_encoder
 
     if to is not None:
-        check_absent(to, "--to")
+        check_target(to)
     if intervals is not None and (to is None or to.suffix != ".csv"):
         raise OptionError(f"--intervals go into a .csv file; got --to {to}")
     encoder = load_encoder(model, weights=_files(weights), **which)
-    predictions = encoder.predict(stimuli, intervals=intervals)
+    given = stimuli[0] if len(stimuli) == 1 else stimuli
+    predictions = encoder.predict(given, intervals=intervals, texts=texts)
     if to is not None:
         for path in save_predictions(predictions, to, encoder):
             click.echo(f"wrote {path}")
@@ -117,7 +121,7 @@ def show(model: Path) -> None:
 
     folder = find_models(model)
     for line in card_lines(read_card(folder)):
-        click.echo(line)
+        click.echo("".join(one if one.isprintable() or one == "\n" else "?" for one in line))
     click.echo(f"\nSHA-256 of the card: {file_sha256(folder / FILE)}")
 
 
@@ -129,7 +133,8 @@ def list_models(model: Path) -> None:
 
     for one in read_card(find_models(model)).pairs:
         score = one.scores.get("score")
-        shown = "no score" if score is None else f"r {score:.3f} ({one.scores.get('score_from')})"
+        known = isinstance(score, int | float)
+        shown = f"r {score:.3f} ({one.scores.get('score_from')})" if known else "no score"
         layers = ", ".join(dict.fromkeys(part.layer for part in one.parts))
         click.echo(f"{one.subject}\t{one.roi}\t{one.n_voxels} voxels\t{shown}\t{layers}")
 

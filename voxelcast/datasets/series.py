@@ -49,9 +49,7 @@ class SeriesDataset(Dataset):
         for run in runs:
             kept = self.kept_volumes(run)
             for volume in range(run.n_volumes):
-                # Of a movie, what was on the screen from the volume's start to that of the next.
-                seconds = (volume * self.tr, (volume + 1) * self.tr) if self.can_be_shown else None
-                stimulus = Stimulus(f"{run.name}/tr{volume:04d}", run.path, seconds=seconds)
+                stimulus = Stimulus(run.name, run.path).volume(volume, self.tr if self.can_be_shown else None)
                 self._series[stimulus.stimulus_id] = (run.name, volume)
                 (parts[run.split] if volume in kept else context).append(stimulus)
         self._stimuli = {split: tuple(stimuli) for split, stimuli in parts.items()}

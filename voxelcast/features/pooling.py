@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -45,14 +45,22 @@ class TemporalPool(ABC):
         Raises DataError if nothing was taken in.
         """
 
-    def result(self) -> FloatArray:
-        """Return the features: float32, (n_features,), or (n_times, n_features) where time is kept.
+    keeps_time: ClassVar[bool] = False
+    """Whether features are there of every time step."""
+
+    def features(self) -> Any:
+        """Return the features where they were computed: float32, (n_features,), or (n_times, n_features) with time.
 
         They are what is left of each time step's axes, flattened in C order.
         """
         pooled = self.pooled()
-        values = pooled if isinstance(pooled, np.ndarray) else pooled.double().cpu()
-        return np.asarray(values).ravel().astype(np.float32)
+        flat = pooled.reshape((len(pooled), -1) if self.keeps_time else (-1,))
+        return flat.astype(np.float32) if isinstance(flat, np.ndarray) else flat.float()
+
+    def result(self) -> FloatArray:
+        """Return the features in main memory."""
+        features = self.features()
+        return features if isinstance(features, np.ndarray) else np.asarray(features.cpu())
 
     def content(self) -> object:
         """Return what determines the features where the pool's name does not."""
@@ -112,7 +120,7 @@ class MeanPool(TemporalPool):
     def pooled(self) -> Any:
         """Return the mean, of the shape of one time."""
         _check_fed(self._n_times)
-        return self._total / self._n_times
+        return self._total if self._n_times == 1 else self._total / self._n_times
 
 
 @register_pool("max")
@@ -181,34 +189,63 @@ class StdPool(TemporalPool):
 
 
 class KeepingPool(TemporalPool):
-    """Keeps all activations of a stimulus, in main memory: ``4 * n_times * n_features`` bytes."""
+    """Keeps all activations of a stimulus: ``4 * n_times * n_features`` bytes, on a GPU those that came from one."""
 
     def __init__(self) -> None:
-        self._chunks: list[FloatArray] = []
+        self._chunks: list[Any] = []
         self._times: list[FloatArray] = []
+        self._in_main_memory = False
 
     def update(self, chunk: Any, times: FloatArray) -> None:
         """Keep a chunk of shape (n_times, ...)."""
         _check_times(chunk, times)
         # A copy: the chunk may be a view of a batch that others share.
-        kept = np.array(chunk if isinstance(chunk, np.ndarray) else chunk.float().cpu().numpy(), dtype=np.float32)
+        if getattr(chunk, "is_cuda", False) and not self._in_main_memory:
+            kept = chunk.detach().float().clone()
+        else:
+            kept = np.array(chunk if isinstance(chunk, np.ndarray) else _array(chunk.float()), dtype=np.float32)
         if self._chunks:
             _check_shape(kept[0], self._chunks[0][0])
         self._chunks.append(kept)
         self._times.append(times)
 
-    def _kept(self) -> FloatArray:
+    def leave_gpu(self) -> None:
+        """Keep in main memory what was kept on a GPU, and what follows."""
+        self._in_main_memory = True
+        self._chunks = [chunk if isinstance(chunk, np.ndarray) else _array(chunk) for chunk in self._chunks]
+
+    def _kept(self) -> Any:
         _check_fed(len(self._chunks))
-        return np.concatenate(self._chunks)
+        if isinstance(self._chunks[0], np.ndarray):
+            return np.concatenate(self._chunks)
+        whole = self._chunks[0].new_empty((sum(map(len, self._chunks)), *self._chunks[0].shape[1:]))
+        start = 0
+        for chunk in self._chunks:
+            whole[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return whole
+
+
+def _array(values: Any) -> FloatArray:
+    return np.asarray(values.detach().cpu().numpy())
 
 
 @register_pool("median")
 class MedianPool(KeepingPool):
     """The median over time; of an even number of times the mean of the two in the middle."""
 
-    def pooled(self) -> FloatArray:
+    def pooled(self) -> Any:
         """Return the median, of the shape of one time."""
-        return np.asarray(np.median(self._kept(), axis=0, overwrite_input=True))
+        return median_over_time(self._kept())
+
+
+def median_over_time(values: Any) -> Any:
+    """Return the median of values (n_times, ...), an ndarray, which is overwritten, or a tensor; NaN stays."""
+    if isinstance(values, np.ndarray):
+        return np.asarray(np.median(values, axis=0, overwrite_input=True))
+    ordered, middle = values.sort(0).values, len(values) // 2
+    median = ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return median.where(~ordered[-1].isnan(), ordered[-1])  # NaN is last
 
 
 # Of pc1 the compression fits the axis over time to training stimuli.
@@ -217,14 +254,11 @@ class MedianPool(KeepingPool):
 class TimePool(KeepingPool):
     """No pooling: the activations of every time step."""
 
-    def pooled(self) -> FloatArray:
+    keeps_time = True
+
+    def pooled(self) -> Any:
         """Return the activations, of shape (n_times, ...)."""
         return self._kept()
-
-    def result(self) -> FloatArray:
-        """Return the activations, ndarray of shape (n_times, n_features), float32."""
-        kept = self._kept()
-        return kept.reshape(len(kept), -1)
 
     def content(self) -> object:
         """Return one name for the two pools: they store the same."""
@@ -243,17 +277,24 @@ class BoldPool(KeepingPool):
         super().__init__()
         self._kernel = kernel
 
-    def pooled(self) -> FloatArray:
+    def pooled(self) -> Any:
         """Return the weighted mean, of the shape of one time."""
         kept = self._kept()
-        weights = self._kernel.frame_weights(np.concatenate(self._times))
-        return np.asarray(np.tensordot(weights, kept.astype(np.float64), axes=1))
+        return weigh_over_time(self._kernel.frame_weights(np.concatenate(self._times)), kept)
 
     def content(self) -> object:
         """Return the values of a measured response."""
         if not isinstance(self._kernel, MeasuredResponse):
             return None
         return {"times": self._kernel.times.tolist(), "values": self._kernel.values.tolist()}
+
+
+def weigh_over_time(weights: FloatArray, values: Any) -> Any:
+    """Return the sum over time, in double precision, of values (n_times, ...), ndarray or tensor, times weights."""
+    if isinstance(values, np.ndarray):
+        return np.asarray(np.tensordot(weights, values.astype(np.float64), axes=1))
+    wide = values.double()
+    return (wide.new_tensor(weights) @ wide.reshape(len(wide), -1)).reshape(wide.shape[1:])
 
 
 def _check_times(chunk: Any, times: FloatArray) -> None:

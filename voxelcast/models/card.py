@@ -23,11 +23,14 @@ from voxelcast.store.readers.plain import read_json
 FORMAT: Final = "voxelcast-models-1"
 FILE: Final = "card.json"
 _MOST: Final = 2**31
+_MOST_DRAWN: Final = 100_000
 _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,()-]{0,150}")
 
 Count = Annotated[int, Field(ge=1, le=_MOST)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Key = Annotated[str, Field(pattern=rf"^{_KEY.pattern}$")]
+Name = Annotated[str, Field(max_length=1000, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""Text that may be shown: what drives a terminal is not in it."""
 Shape = tuple[Annotated[int, Field(ge=0, le=_MOST)], ...]
 Pair = tuple[str, str]
 """Subject and ROI."""
@@ -84,16 +87,16 @@ class LayerCard(_Plain):
     """
 
     input: str
-    network: str
-    layer: str
-    pool: str = ""
+    network: Name
+    layer: Name
+    pool: Name = ""
     kind: Literal["axes", "random", "none", "joined", "raw", "trained", "trunk"]
     n_features: Count
     n_times: Count | None = None
     n_components: Count
     scaled: bool = False
     whitened: bool = False
-    seed: int | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     half: bool = False
     rounding: float | None = None
     members: tuple[str, ...] = ()
@@ -121,8 +124,8 @@ class PartCard(_Plain):
     """
 
     layer: str
-    encoder: str
-    form: str
+    encoder: Name
+    form: Name
     facts: dict[str, Any] = {}
     hyperparameters: str = ""
     n_features: Count
@@ -138,11 +141,11 @@ class PairCard(_Plain):
     of a subject's ROIs, named ``<roi>/<name>``.
     """
 
-    subject: str
-    roi: str
+    subject: Name
+    roi: Name
     n_voxels: Count
     n_valid: Count
-    unit: str = "arbitrary"
+    unit: Name = "arbitrary"
     parts: Annotated[tuple[PartCard, ...], Field(min_length=1)]
     where: dict[str, Any] | None = None
     scores: dict[str, Any] = {}
@@ -163,9 +166,9 @@ class Card(_Plain):
     """
 
     format: Literal["voxelcast-models-1"]
-    name: str
-    voxelcast: str
-    tr_seconds: Annotated[float, Field(gt=0)] | None = None
+    name: Name
+    voxelcast: Name
+    tr_seconds: Annotated[float, Field(ge=1e-3, le=3600)] | None = None
     inputs: dict[Key, InputCard]
     layers: dict[Key, LayerCard]
     pairs: Annotated[tuple[PairCard, ...], Field(min_length=1)]
@@ -179,6 +182,8 @@ class Card(_Plain):
             joins = layer.kind in ("joined", "trained", "trunk")
             if joins and (len(known) != len(layer.members) or not known):
                 raise ValueError(f"layers.{key} must join layers that the card has")
+            if layer.kind == "random" and layer.n_components > _MOST_DRAWN:
+                raise ValueError(f"layers.{key}.n_components of a random projection must be at most {_MOST_DRAWN}")
             if not joins and (layer.members or layer.input not in self.inputs):
                 raise ValueError(f"layers.{key}.input must be one of the inputs; got {layer.input!r}")
         for pair in self.pairs:

@@ -24,6 +24,13 @@ class Device:
         """``"cpu"`` or ``"gpu"``."""
         return "cpu" if self.name == "cpu" else "gpu"
 
+    @property
+    def memory(self) -> int:
+        """Bytes that a GPU has."""
+        import torch
+
+        return int(torch.cuda.get_device_properties(self.name).total_memory)
+
     def put(self, array: NDArray[Any], *, half: bool = False) -> Any:
         """Put an array there; ``half``: in single precision what has half."""
         array = array.astype(np.float32) if half and self.kind == "cpu" else array

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +15,25 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError, VoxelcastWarning
-from voxelcast.features.delays import Delayed, Delays, delays_of
+from voxelcast.features.delays import delays_of
 from voxelcast.models.card import Card, FileCard, Pair, PairCard, Shape, find_models, read_card
 from voxelcast.models.device import Device
 from voxelcast.models.honesty import Honesty, Judgement
 from voxelcast.models.inputs import INPUTS, ModelInput, Needs
 from voxelcast.models.layers import Layer, layer_shapes
 from voxelcast.models.pair import PairModel, pair_shapes
-from voxelcast.models.shards import divide
-from voxelcast.models.stimuli import Shown, shown
+from voxelcast.models.shards import SHARD, divide
+from voxelcast.models.stimuli import Shown, run_places, shown
 from voxelcast.models.tensors import checked_file, read_tensors
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from voxelcast.networks.base import Network
+
+Texts = str | Path | Mapping[str, str]
+_OF_GPU: Final = 32  # the part of a GPU's memory that the features of a shard may take, several times over
+_MOST_SHARDS: Final = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,13 +184,19 @@ class SavedEncoder:
             self._sound[file.name] = checked_file(self.folder, file.name, file.size, file.sha256)
         return read_tensors(self._sound[file.name], shapes, group)
 
-    def shown(self, stimuli: Any) -> Shown:
-        """Understand stimuli as `predict` takes them."""
-        return shown(stimuli, {key: self.card.layers[key] for key in self.needed})
+    def shown(self, stimuli: Any, texts: Texts | None = None) -> Shown:
+        """Understand stimuli, and what networks read of them, as `predict` takes them."""
+        given = shown(stimuli, {key: self.card.layers[key] for key in self.needed}, self.card.tr_seconds)
+        return given if texts is None else given.reading(texts)
 
     def shards(self, ids: Sequence[str]) -> list[list[int]]:
-        """Divide stimuli, positions in ``ids``, into those that are looked at together."""
-        return divide(ids, self.card.shards)
+        """Divide stimuli, positions in ``ids``, into those that are looked at together; of new ones more on a GPU."""
+        if self.device.kind == "cpu":
+            return divide(ids, self.card.shards)
+        layers = [self.card.layers[key] for key in self.needed if self.card.layers[key].kind != "joined"]
+        each = 4 * sum(layer.n_features * (layer.n_times or 1) for layer in layers)
+        size = self.device.memory // _OF_GPU // each // SHARD * SHARD
+        return divide(ids, self.card.shards, min(max(size, SHARD), _MOST_SHARDS * SHARD))
 
     def features(self, stimuli: Any) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """Give the layers' features of stimuli, shard by shard.
@@ -226,16 +236,18 @@ class SavedEncoder:
         with self.device.alone():
             return project(layers, features)
 
-    def moments(self, components: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Give each volume the components of its moments, (n_volumes, n_given), where all are one run's, in order.
+    def moments(self, components: Mapping[str, Any], ids: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Give each volume the components of its moments, (n_volumes, n_given); where stimuli are none they stay.
 
-        Where stimuli are no volumes they stay as they are.
+        ``ids`` say the runs (`run_places`); left out: all are one run's, in order.
         """
         if self.card.tr_seconds is None:
             return components
         found = {}
         for key, values in components.items():
-            delayed = one_run(len(values), self.card.layers[key].delays or (0,), self.card.tr_seconds)
+            named = list(map(str, range(len(values))))
+            at = dict(zip(named, run_places(ids or named), strict=True))
+            delayed = delays_of(named, named, at, self.card.layers[key].delays or (0,), self.card.tr_seconds)
             found[key] = self.device.put(delayed.of(self.device.numpy(values)))
         with self.device.alone():
             joined = [key for key in self.needed if self.card.layers[key].members]
@@ -267,7 +279,7 @@ class SavedEncoder:
         keys = parts[0][1]
         whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
         put = {key: self.device.put(values) for key, values in whole.items()}
-        moments = self.moments(put)
+        moments = self.moments(put, given.ids)
         with self.device.alone():
             yield list(range(len(given.ids))), {pair: self.pair(pair).respond(moments) for pair in self.pairs}, put
 
@@ -283,7 +295,7 @@ class SavedEncoder:
     def _on_cpu(self, components: Mapping[str, Any]) -> dict[str, FloatArray]:
         return {key: self.device.numpy(values) for key, values in components.items()}
 
-    def predict(self, stimuli: Any, *, intervals: float | None = None) -> Predictions:
+    def predict(self, stimuli: Any, *, intervals: float | None = None, texts: Texts | None = None) -> Predictions:
         """Predict the responses to stimuli.
 
         Parameters
@@ -293,9 +305,12 @@ class SavedEncoder:
             shape (n_stimuli, height, width, 3) for pictures or (n_stimuli, n_frames, height, width, 3) for videos, or a
             mapping from ids to frames; or ready features: an array (n_stimuli, n_features) of the one layer that is
             weighed, a mapping from layers to such, an .npz of them or a folder of ``voxelcast extract``. Of time series
-            the volumes of one run, in order.
+            each movie is a run, cut into volumes (TR) with the ids ``<movie>/tr<number>``; what is named so is put by
+            it, all else is the volumes of one run, in order. For networks that read alone: a table as ``texts``.
         intervals : float, optional
             Level of prediction intervals, e.g. 0.95; None: none.
+        texts : path, or mapping of str to str, optional
+            What networks read of the stimuli: a table ``stimulus_id,text``, or texts by the ids.
 
         Returns
         -------
@@ -319,7 +334,7 @@ class SavedEncoder:
         VoxelcastWarning
             Where more stimuli than chance lets expect are unlike those that the model learnt from.
         """
-        predictions = self.judged(self.shown(stimuli), intervals)
+        predictions = self.judged(self.shown(stimuli, texts), intervals)
         unlike = predictions.unlike_warning
         if unlike:
             warnings.warn(unlike, VoxelcastWarning, stacklevel=2)
@@ -350,12 +365,6 @@ def project(
         if layer.card.members:
             found[key] = layer.joined(found)
     return found
-
-
-def one_run(n: int, delays: Delays, tr: float) -> Delayed:
-    """Return each volume's moments, where all volumes are one run's; ``tr`` in seconds."""
-    ids = list(map(str, range(n)))
-    return delays_of(ids, ids, {name: ("", row) for row, name in enumerate(ids)}, delays, tr)
 
 
 def load_encoder(
@@ -391,8 +400,8 @@ def load_encoder(
     ------
     MissingFileError, DataError, UnsafeFileError
         If there is no model, or its card is damaged or foreign.
-    UnknownNameError
-        If there is no such subject or ROI.
+    UnknownNameError, OptionError
+        If there is no such subject or ROI, or this machine has not the device.
 
     Examples
     --------
@@ -403,6 +412,10 @@ def load_encoder(
     ...     print(str(error)[:39])
     model no/such/folder does not exist; gi
     """
+    if device != "cpu":
+        from voxelcast.networks.module_network import check_device
+
+        check_device(device)
     source = Path(model)
     folder = find_models(source)
     card = read_card(folder)

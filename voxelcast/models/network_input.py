@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.settings import content
+from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.models.card import LayerCard
 from voxelcast.models.inputs import ModelInput, Needs, check_same_card, refuse_code, register_input
 from voxelcast.models.stimuli import Shown
@@ -23,17 +25,25 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.readers.guard import reading
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from voxelcast.encoders.learned.rebuilt import Backbone
     from voxelcast.networks.base import Network
 
-_FILE = "file"
+_FILE: Final = "file"
+_MOST: Final = {
+    "input_size": 4096,
+    "frames.n": 100_000,
+    "frames.hz": 10_000,
+    "spatial_pool": 512,
+    "grids of spatial_pool": 32,
+}
 
 
 def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: ExtractionSettings) -> dict[str, Any]:
     """Return what a model's card says of a network: enough to have it again, and nothing of this machine."""
-    plain = {name: getattr(settings, name) for name in _named(settings) if name != "layers"}
+    plain = {name: getattr(settings, name) for name in _named(settings) if name not in ("layers", "texts")}
     if settings.chosen_weights not in ("default", "random", "none"):
         plain["weights"] = _FILE
     of_card = content(card) | {"weights": card.weights, "licence": card.licence}
@@ -68,6 +78,7 @@ class NetworkInput(ModelInput):
             how = {"sampling": facts["frames"], "pools": tuple(dict.fromkeys(pools))}
             how["spatial_pool"] = facts["spatial_pool"]
             self.how = TypeAdapter(ExtractionSettings).validate_python(how)
+            self._check_sizes()
         self.shown_name = self.settings.shown
 
     @cached_property
@@ -76,8 +87,10 @@ class NetworkInput(ModelInput):
         from voxelcast.networks.registry import load_network
 
         settings, given = self.settings, self._needs.weights.get(self.shown_name)
-        if settings.name.startswith("module:") and not self._needs.own_code:
+        if (settings.name.startswith("module:") or settings.trust_remote_code) and not self._needs.own_code:
             refuse_code(self.shown_name)
+        if settings.weights not in (None, "default", "random", "none", _FILE):
+            raise DataError(f"{self.shown_name} must have weights that are no path in the card; fetch the model again")
         if settings.weights == _FILE and given is None:
             raise OptionError(
                 f"{self.shown_name} has weights of a file ({self.card.get('weights')}), which the model does not hold; "
@@ -88,38 +101,63 @@ class NetworkInput(ModelInput):
         check_same_card(self.shown_name, self.card, network.card)
         return network
 
+    def _check_sizes(self) -> None:
+        """Raise DataError for what no network is asked for, and would fill the memory."""
+        sampling, cells = self.how.sampling, parse_spatial_pool(self.how.spatial_pool)
+        asked = {"input_size": self.settings.input_size, "frames.n": sampling.n, "frames.hz": sampling.hz}
+        asked |= {"spatial_pool": max(cells, default=0), "grids of spatial_pool": len(cells)}
+        for name, most in _MOST.items():
+            if (asked[name] or 0) > most:
+                raise DataError(f"{self.key}: {name} must be at most {most}; got {asked[name]}; fetch the model again")
+
     def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:
         """Extract features; see `ModelInput.features`."""
-        from voxelcast.networks.extract import BrokenStimulus, extract, extract_from
+        from voxelcast.networks.extract import BrokenStimulus, extract_from
 
-        order, lengths = [position for shard in shards for position in shard], list(map(len, shards))
-        if shown.files:
-            videos = any(not one.is_image for one in shown.files)
-            options: dict[str, Any] = {"workers": 2}
-            if self.network.device.type != "cpu":
-                from os import cpu_count
+        order = [position for shard in shards for position in shard]
+        lengths = [len(shard) for shard in shards]
+        with self._source(shown, order) as (source, stimuli):
+            found = extract_from(source, self.network, stimuli, self.how, shards=lengths, on_device=True)
+            for length in lengths:
+                rows: dict[str, list[torch.Tensor]] = {key: [] for key in self._layers}
+                for _ in range(length):
+                    outcome = next(found)
+                    assert not isinstance(outcome, BrokenStimulus)  # that is an error here
+                    for key, layer in self._layers.items():
+                        by_layer = outcome.by_pool[layer.pool] if layer.pool else outcome.features
+                        rows[key].append(by_layer[layer.layer])
+                yield {key: _stacked(key, some) for key, some in rows.items()}
 
-                options = {"workers": cpu_count() or 2, "decoders": "processes" if videos else "threads"}
-            files = [shown.files[position] for position in order]
-            found = extract(self.network, files, self.how, shards=lengths, **options)
-        elif shown.frames:
-            source = self._in_memory(shown, order)
-            named = tuple(Stimulus(name, _no_file(name)) for name in source.ids)
-            found = extract_from(source, self.network, named, self.how, shards=lengths)
-        else:
-            raise DataError(f"{self.shown_name} needs videos or images; got ready features of other layers")
-        for length in lengths:
-            rows: dict[str, list[Any]] = {key: [] for key in self._layers}
-            for _ in range(length):
-                outcome = next(found)
-                assert not isinstance(outcome, BrokenStimulus)  # that is an error here
-                for key, layer in self._layers.items():
-                    by_layer = outcome.by_pool[layer.pool] if layer.pool else outcome.features
-                    rows[key].append(by_layer[layer.layer])
-            yield {key: _stacked(key, some) for key, some in rows.items()}
+    @contextmanager
+    def _source(self, shown: Shown, order: Sequence[int]) -> Iterator[tuple[Any, Sequence[Stimulus]]]:
+        """Open what the network takes of stimuli, in an order; these, too."""
+        from voxelcast.networks.extract import read_ahead
 
-    def _in_memory(self, shown: Shown, order: Sequence[int]) -> FramesInMemory:
-        return FramesInMemory.of({shown.ids[k]: shown.frames[k] for k in order}, self.how.sampling)
+        ids = [shown.ids[position] for position in order]
+        if self.network.card.takes == "text":
+            unread = next((name for name in ids if name not in shown.texts), None)
+            if unread is not None:
+                raise OptionError(
+                    f"{self.shown_name} reads texts, and there is none of stimulus {unread!r}; give a table "
+                    "stimulus_id,text as texts (--texts FILE)"
+                )
+            said = [Stimulus(name, Path(name), text=shown.texts[name]) for name in ids]
+            with read_ahead(self.network, said, self.how, 1, processes=False) as source:
+                yield source, said
+            return
+        if shown.frames:
+            frames = {shown.ids[position]: shown.frames[position] for position in order}
+            yield FramesInMemory.of(frames, self.how.sampling), [Stimulus(name, Path(name)) for name in ids]
+            return
+        if not shown.files:
+            got = "texts alone" if shown.texts else "ready features of other layers"
+            raise DataError(f"{self.shown_name} needs videos or images; got {got}")
+        files = [shown.files[position] for position in order]
+        on_gpu = self.network.device.type != "cpu"
+        videos = any(not one.is_image for one in files)
+        workers = (os.cpu_count() or 2) if on_gpu else 2
+        with read_ahead(self.network, files, self.how, workers, processes=on_gpu and videos) as source:
+            yield source, files
 
 
 @register_input
@@ -139,6 +177,8 @@ class FramesInput(NetworkInput):
 
     def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:
         """Decode and resize; see `ModelInput.features`."""
+        import torch
+
         from voxelcast.networks.decode_ahead import Prefetcher
         from voxelcast.networks.pixels import network_pixels
 
@@ -149,13 +189,14 @@ class FramesInput(NetworkInput):
                 files = [shown.files[position] for position in order]
                 source = stack.enter_context(Prefetcher(files, self.how.sampling, chunk=16, workers=2))
             elif shown.frames:
-                source = self._in_memory(shown, order)
+                source = FramesInMemory.of({shown.ids[k]: shown.frames[k] for k in order}, self.how.sampling)
             else:
                 raise DataError(f"{self.shown_name} needs videos or images; got ready features of other layers")
             start = 0
             for shard in shards:
                 places = range(start, start := start + len(shard))
-                rows = [network_pixels(source.chunks(place), self.network.card.input_size) for place in places]
+                frames = (network_pixels(source.chunks(place), self.network.card.input_size) for place in places)
+                rows = [torch.from_numpy(one) for one in frames]
                 yield {key: _stacked(key, rows) for key in self._layers}
 
 
@@ -176,19 +217,11 @@ def backbones(network: object, side: int | None, device: str) -> Backbone:
     return of_rank
 
 
-def _no_file(name: str) -> Any:
-    from pathlib import Path
-
-    return Path(name)
-
-
-def _stacked(key: str, rows: Sequence[Any]) -> Any:
-    if len({row.shape for row in rows}) > 1:
-        raise DataError(f"stimuli must have the same number of time steps; layer {key} has {rows[0].shape} and others")
-    return np.stack(rows) if isinstance(rows[0], np.ndarray) else _stack_tensors(rows)
-
-
-def _stack_tensors(rows: Sequence[Any]) -> Any:
+def _stacked(key: str, rows: Sequence[torch.Tensor]) -> Any:
     import torch
 
-    return torch.stack(list(rows))
+    if len({row.shape for row in rows}) > 1:
+        shape = tuple(rows[0].shape)
+        raise DataError(f"stimuli must have the same number of time steps; layer {key} has {shape} and others")
+    stacked = torch.stack(list(rows))
+    return stacked.numpy() if stacked.device.type == "cpu" else stacked

@@ -172,7 +172,7 @@ class PairModel:
         return self.parts[heaviest_part(weights)]
 
     def respond(self, components: Mapping[str, Any]) -> FloatArray:
-        """Predict responses, ndarray of shape (n_stimuli, n_voxels), float64.
+        """Predict responses, ndarray of shape (n_stimuli, n_voxels), float64; raises DataError if one is not finite.
 
         Parameters
         ----------
@@ -189,8 +189,15 @@ class PairModel:
                 total = total + predicted
             else:
                 total[:, part.voxels] += predicted
-        full = np.tile(self.fallback, (len(total), 1))
-        full[:, self.valid] = self.device.numpy(total)
+        found = self.device.numpy(total)
+        if not np.isfinite(found.sum()):
+            raise DataError(
+                "predictions must be finite; got NaN or infinite ones; check the features, or fetch the model again"
+            )
+        if self.valid.all():
+            return found
+        full = np.tile(self.fallback, (len(found), 1))
+        full[:, self.valid] = found
         return full
 
     def _predicted(self, part: _Part, x: Any) -> Any:

@@ -19,6 +19,7 @@ from voxelcast.store.readers.guard import reading
 
 Shape = tuple[int, ...]
 _TYPES: Final = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "I32": np.int32, "BOOL": np.bool_}
+_MOST_SHOWN: Final = 100
 _REMEDY: Final = "fetch the model again, or have the run write it anew"
 
 
@@ -71,13 +72,14 @@ def checked_file(folder: Path, name: str, size: int, sha256: str) -> Path:
     Raises UnsafeFileError for a name that leads outside or a link, MissingFileError and DataError.
     """
     path = folder / check_inside(name, f"{folder}: the card")
-    if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder):
-        raise UnsafeFileError(f"{path} is a link; files of a model must be plain files in its folder; {_REMEDY}")
-    if not path.is_file():
-        raise MissingFileError(f"{path}, which the card names, does not exist; {_REMEDY}")
-    there = path.stat().st_size
-    if there != size:
-        raise DataError(f"{path} must have {size} bytes by the card; got {there}; {_REMEDY}")
-    if file_sha256(path) != sha256:
-        raise DataError(f"{path} has not the SHA-256 that the card says: it is damaged or another file; {_REMEDY}")
+    with reading(path.name[:_MOST_SHOWN], "a file of a model", _REMEDY):
+        if any(part.is_symlink() for part in (path, *path.parents) if part.is_relative_to(folder) and part != folder):
+            raise UnsafeFileError(f"{path} is a link; files of a model must be plain files in its folder; {_REMEDY}")
+        if not path.is_file():
+            raise MissingFileError(f"{path}, which the card names, does not exist; {_REMEDY}")
+        there = path.stat().st_size
+        if there != size:
+            raise DataError(f"{path} must have {size} bytes by the card; got {there}; {_REMEDY}")
+        if file_sha256(path) != sha256:
+            raise DataError(f"{path} has not the SHA-256 that the card says: it is damaged or another file; {_REMEDY}")
     return path

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Literal
 
-from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError, StimulusError
 from voxelcast.networks.base import Network
-from voxelcast.networks.decode_ahead import DecodeProcesses, FrameSource, Prefetcher, decoding
+from voxelcast.networks.decode_ahead import FrameSource, Prefetcher, decoding
 from voxelcast.networks.frame_batcher import Entry, FrameBatcher
 from voxelcast.networks.gpu_copies import DeviceFrames, Feature
 from voxelcast.networks.settings import ExtractionSettings
@@ -28,15 +27,16 @@ _GPU_CHUNK = 64  # fewer, larger copies
 class StimulusFeatures:
     """Features of one stimulus, of which the network saw ``n_frames``.
 
-    They are float32, (n_features,), by pool and layer, in the order of the pools asked for and of the network's layers.
+    They are float32, (n_features,), by pool and layer, in the order of the pools asked for and of the network's layers:
+    ndarrays, or tensors where they stay on the device.
     """
 
     stimulus: Stimulus
     n_frames: int
-    by_pool: Mapping[str, Mapping[str, FloatArray]]
+    by_pool: Mapping[str, Mapping[str, Any]]
 
     @property
-    def features(self) -> Mapping[str, FloatArray]:
+    def features(self) -> Mapping[str, Any]:
         """Features of each layer; where several pools were asked for, those of the first."""
         return next(iter(self.by_pool.values()))
 
@@ -108,18 +108,20 @@ def extract(
     check_option("decoders", decoders, ("threads", "processes"))
     if workers < 1 or (batch is not None and batch < 1):
         raise OptionError(f"workers and batch must be at least 1; got workers={workers}, batch={batch}")
-    if network.card.takes in ("sound", "text"):
-        yield from extract_from(Streams(network, stimuli), network, stimuli, settings, batch=batch, shards=shards)
-        return
-    sampling = settings.sampling
-    ahead: AbstractContextManager[Prefetcher | DecodeProcesses]
-    if decoders == "threads":
-        ahead = Prefetcher(stimuli, sampling, chunk=_DECODE_CHUNK, workers=workers)
-    else:
-        chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
-        ahead = decoding(stimuli, sampling, chunk=chunk, workers=workers)
-    with ahead as source:
+    with read_ahead(network, stimuli, settings, workers, processes=decoders == "processes") as source:
         yield from extract_from(source, network, stimuli, settings, batch=batch, shards=shards)
+
+
+def read_ahead(
+    network: Network, stimuli: Sequence[Stimulus], settings: ExtractionSettings, workers: int, *, processes: bool
+) -> AbstractContextManager[FrameSource | Streams]:
+    """Decode what a network takes of stimuli; parameters as of :func:`extract`."""
+    if network.card.takes in ("sound", "text"):
+        return nullcontext(Streams(network, stimuli))
+    if not processes:
+        return Prefetcher(stimuli, settings.sampling, chunk=_DECODE_CHUNK, workers=workers)
+    chunk = _DECODE_CHUNK if network.device.type == "cpu" else _GPU_CHUNK
+    return decoding(stimuli, settings.sampling, chunk=chunk, workers=workers)
 
 
 def extract_from(
@@ -130,13 +132,14 @@ def extract_from(
     *,
     batch: int | None = None,
     shards: Sequence[int] = (),
+    on_device: bool = False,
 ) -> Iterator[StimulusFeatures | BrokenStimulus]:
     """Extract features of stimuli whose frames, already sampled, are in memory or come from a decoder of one's own.
 
-    Or of the sound or text of stimuli, for a network that takes these. The other parameters, results and errors are
-    those of :func:`extract`.
+    Or of the sound or text of stimuli, for a network that takes these. With ``on_device`` features are tensors that
+    stay where the network is. The other parameters, results and errors are those of :func:`extract`.
     """
-    batcher = FrameBatcher(network, settings, batch)
+    batcher = FrameBatcher(network, settings, batch, on_device=on_device)
     ahead: Any = nullcontext(source)
     if not isinstance(source, Streams) and network.device.type != "cpu":
         ahead = DeviceFrames(source, len(stimuli), network.device)
@@ -172,11 +175,11 @@ def extract_stimulus(
     return result
 
 
-def _outcome(finished: tuple[Entry, Mapping[Feature, FloatArray]]) -> StimulusFeatures | BrokenStimulus:
+def _outcome(finished: tuple[Entry, Mapping[Feature, Any]]) -> StimulusFeatures | BrokenStimulus:
     entry, features = finished
     if entry.problem:
         return BrokenStimulus(entry.stimulus, entry.problem)
-    by_pool: dict[str, dict[str, FloatArray]] = {}
+    by_pool: dict[str, dict[str, Any]] = {}
     for (layer, pool), values in features.items():
         by_pool.setdefault(pool, {})[layer] = values
     return StimulusFeatures(entry.stimulus, entry.n_pooled, by_pool)

@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.features.pooling import MeanPool, TemporalPool, make_pool, sum_parts
+from voxelcast.features.pooling import KeepingPool, MeanPool, TemporalPool, make_pool, sum_parts
 from voxelcast.features.spatial_pool import pool_spatially
 from voxelcast.networks.base import Network
 from voxelcast.networks.clips import Clip, ClipCutter, ClipNetwork
 from voxelcast.networks.gpu_copies import Delivery, Feature
+from voxelcast.networks.layer_sizes import BYTES, count_features
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
+_DEFAULTS = ExtractionSettings()
 _CLIPS = 8  # per forward pass on a GPU
 _OTHERS, _OTHERS_ON_GPU = 4, 32  # windows of sound, or texts
 _UNDER_WAY = 8  # stimuli whose features may be on their way from a GPU while it goes on
+_OF_ONE = 1 / 64  # of a GPU's memory, for the activations that pools keep of one stimulus; of more they are kept here
 
 
 @dataclass(eq=False)
@@ -34,6 +38,7 @@ class Entry:
     cutter: ClipCutter | None = None
     n_fed: int = 0
     n_pooled: int = 0
+    n_kept: int = 0
     ended: bool = False
     problem: str = ""
     clip: list[tuple[torch.Tensor, FloatArray]] = field(default_factory=list)
@@ -52,17 +57,21 @@ class _Part:
 class FrameBatcher:
     """Collects frames of stimuli, runs the network on full batches and hands out pooled features in order."""
 
-    def __init__(self, network: Network, settings: ExtractionSettings, batch: int | None) -> None:
+    def __init__(
+        self, network: Network, settings: ExtractionSettings, batch: int | None, *, on_device: bool = False
+    ) -> None:
         self._network = network
         self._settings = settings
         self._batch = batch
         self._on_cpu = network.device.type == "cpu"
-        self._size = batch or default_size(network)
+        self._on_device = on_device
+        self._size = batch or default_size(network, settings)
+        self._most_kept = 0.0 if self._on_cpu else _gpu_memory(network) * _OF_ONE / BYTES
         self._entries: deque[Entry] = deque()
         self._waiting: deque[tuple[Entry, torch.Tensor, FloatArray]] = deque()
         self._n_waiting = 0
         self._clips: deque[tuple[Entry, Clip]] = deque()
-        self._n_under_way = 0
+        self._n_sent = 0
 
     def open(self, stimulus: Stimulus) -> Entry:
         """Open a stimulus, whose frames follow."""
@@ -110,28 +119,40 @@ class FrameBatcher:
             self._forward(self._n_waiting)
         self._forward_clips(len(self._clips))
 
-    def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[Feature, FloatArray]]]:
+    def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[Feature, Any]]]:
         """Hand out, in order, the stimuli whose frames have all been pooled, without features where they are broken.
 
         ``wait`` is whether features are waited for that are on their way from a GPU.
         """
-        for entry in self._entries:
+        others_wait = self._deliver()
+        while self._n_sent:
+            delivery = self._entries[0].delivery
+            if delivery is not None and not (wait or others_wait or delivery.ready()):
+                return
+            self._n_sent -= 1
+            yield self._entries.popleft(), {} if delivery is None else delivery.features()
+            others_wait = self._deliver()
+
+    def _deliver(self) -> bool:
+        """Send the features of stimuli on their way; return whether there are too many to go on before some are there.
+
+        Those that leave a GPU are few at once: page-locked memory for a whole batch takes longer to get than the rest.
+        """
+        while self._n_sent < len(self._entries):
+            entry = self._entries[self._n_sent]
             if not entry.ended or (entry.n_pooled < entry.n_fed and not entry.problem):
                 break
-            if entry.delivery is None and not entry.problem:
+            if self._n_sent == _UNDER_WAY and not self._on_device:
+                return True
+            if not entry.problem:
+                name, device = entry.stimulus.name, self._network.device
                 try:
-                    entry.delivery = Delivery(entry.pools, entry.stimulus.name)
+                    entry.delivery = Delivery(entry.pools, name, device, stay=self._on_device)
                 except DataError as error:
-                    raise DataError(f"{entry.stimulus.name}: {error}") from error
+                    raise DataError(f"{name}: {error}") from error
                 entry.pools.clear()
-                self._n_under_way += 1
-        while self._entries and (self._entries[0].delivery or (self._entries[0].ended and self._entries[0].problem)):
-            delivery = self._entries[0].delivery
-            if delivery is not None:
-                if not (wait or delivery.ready() or self._n_under_way > _UNDER_WAY):
-                    return
-                self._n_under_way -= 1
-            yield self._entries.popleft(), delivery.features() if delivery is not None else {}
+            self._n_sent += 1
+        return self._n_sent > _UNDER_WAY
 
     def _forward(self, size: int) -> None:
         """Run the first ``size`` waiting frames and pool what comes out, each stimulus' part in its own pools."""
@@ -189,9 +210,20 @@ class FrameBatcher:
                     continue
                 for pool, part in zip(pools, parts, strict=True):
                     if pool is not None:
-                        pool.update(values[part.start : part.stop], part.times)
+                        of_part = values[part.start : part.stop]
+                        pool.update(of_part, part.times)
+                        if isinstance(pool, KeepingPool) and not self._on_cpu:
+                            self._count_kept(part.entry, of_part.numel())
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
+
+    def _count_kept(self, entry: Entry, n: int) -> None:
+        """Count the activations that a stimulus' pools keep on a GPU; when they are too many they leave it."""
+        entry.n_kept += n
+        if entry.n_kept > self._most_kept:
+            for pool in entry.pools.values():
+                if isinstance(pool, KeepingPool):
+                    pool.leave_gpu()
 
 
 def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:
@@ -202,13 +234,22 @@ def _times_of(n_times: int, frame_times: FloatArray) -> FloatArray:
     return np.interp(positions, np.arange(len(frame_times)), frame_times)
 
 
-def default_size(network: Network) -> int:
-    """Give the frames, windows of sound or texts per forward pass that suit a network and its device."""
+def default_size(network: Network, settings: ExtractionSettings = _DEFAULTS) -> int:
+    """Give the frames, windows of sound or texts per forward pass that suit a network, its pools and its device."""
     on_cpu = network.device.type == "cpu"
     if network.card.takes in ("sound", "text"):
         return _OTHERS if on_cpu else _OTHERS_ON_GPU
-    memory = None if on_cpu else torch.cuda.get_device_properties(network.device).total_memory
-    return default_batch(network.card.input_size, largest=network.largest_activation, gpu_memory=memory)
+    size, largest = network.card.input_size, network.largest_activation
+    if on_cpu:
+        return default_batch(size, largest=largest)
+    if any(isinstance(make_pool(name), KeepingPool) for name in settings.pools):
+        kept = (one for one in network.layer_traces() if one.name in network.layers)
+        largest = max(largest or 0, sum(count_features(one, settings.spatial_pool) for one in kept))
+    return default_batch(size, largest=largest, gpu_memory=_gpu_memory(network))
+
+
+def _gpu_memory(network: Network) -> int:
+    return int(torch.cuda.get_device_properties(network.device).total_memory)
 
 
 def default_batch(input_size: int, *, largest: int | None = None, gpu_memory: int | None = None) -> int:
@@ -221,8 +262,8 @@ def default_batch(input_size: int, *, largest: int | None = None, gpu_memory: in
     connected layers gain from 16. On a GPU up to 512, beyond which ResNet-50 gains little, if the largest activation
     then takes no more than an eighth of its memory.
 
-    ``largest`` is the numbers in the network's largest activation for one frame, None where that is not known;
-    ``gpu_memory`` is in bytes, None for a CPU.
+    ``largest`` is the numbers in the network's largest activation for one frame, or of all that pools keep of it, None
+    where that is not known; ``gpu_memory`` is in bytes, None for a CPU.
     """
     if gpu_memory is not None:
         fitting = gpu_memory / 8 / (4 * largest) if largest else 64

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ import torch
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import VoxelcastError
-from voxelcast.features.pooling import KeepingPool, TemporalPool
+from voxelcast.features.pooling import TemporalPool
 from voxelcast.networks.decode_ahead import FrameSource, put
 
 _CHUNKS_AHEAD = 32
@@ -88,56 +89,55 @@ class DeviceFrames:
 
 
 class Delivery:
-    """The features of one stimulus, whose pools have all its frames; from a GPU they come in one copy.
+    """The features of one stimulus, whose pools have all its frames, as tensors on the device or in main memory.
 
-    Raises DataError if a pool has nothing to give.
+    From a GPU they come in one copy. Raises DataError if a pool has nothing to give.
     """
 
-    def __init__(self, pools: Mapping[Feature, TemporalPool], name: str) -> None:
-        self._name = name
-        self._copy: _Copy | None = None
-        self._features: dict[Feature, FloatArray] = {}
-        if pools and not any(isinstance(pool, KeepingPool) for pool in pools.values()):
-            pooled = {feature: pool.pooled() for feature, pool in pools.items()}
-            if all(isinstance(values, torch.Tensor) and values.is_cuda for values in pooled.values()):
-                self._copy = _Copy(pooled)
-                return
-        self._features = {feature: pool.result() for feature, pool in pools.items()}
+    def __init__(
+        self, pools: Mapping[Feature, TemporalPool], name: str, device: torch.device, *, stay: bool = False
+    ) -> None:
+        self._name, self._stay = name, stay
+        found = {feature: torch.as_tensor(pool.features(), device=device) for feature, pool in pools.items()}
+        self._copy = None if device.type == "cpu" or not found else _Copy(found, stay=stay)
+        self._features = found if self._copy is None else {}
 
     def ready(self) -> bool:
         """Whether the features are there."""
         return self._copy is None or self._copy.ready()
 
-    def features(self) -> Mapping[Feature, FloatArray]:
-        """Wait for the features, each an ndarray of shape (n_features,), float32.
+    def features(self) -> Mapping[Feature, Any]:
+        """Wait for the features, float32, of shape (n_features,), or (n_times, n_features) where time is kept.
 
-        From a GPU they lie in page-locked memory, of which there is less than of other memory: to keep those of many
-        stimuli, copy them. Raises DataError, which names stimulus and layer, if one is not finite.
+        They are tensors where they stay on the device, else ndarrays; those from a GPU lie in page-locked memory, of
+        which there is less than of other memory: to keep those of many stimuli, copy them. Raises DataError, which
+        names stimulus and layer, if one is not finite.
         """
         features = self._features if self._copy is None else self._copy.features()
         if self._copy is None or not self._copy.all_finite:
             for (layer, _), values in features.items():
-                check_finite(f"features of {self._name}, layer {layer},", values, "check the weights and mean and std")
-        return features
+                here = values.cpu().numpy()
+                check_finite(f"features of {self._name}, layer {layer},", here, "check the weights and mean and std")
+        return features if self._stay else {feature: values.numpy() for feature, values in features.items()}
 
 
 class _Copy:
-    """Tensors of one GPU, copied to main memory by a stream of its own."""
+    """Tensors of one GPU in one piece, there or, by a stream of its own, in main memory."""
 
-    def __init__(self, pooled: Mapping[Feature, torch.Tensor]) -> None:
-        device = next(iter(pooled.values())).device
-        self._sizes = {feature: math.prod(values.shape) for feature, values in pooled.items()}
-        there = torch.empty(sum(self._sizes.values()), dtype=torch.float32, device=device)
-        for values, part in zip(pooled.values(), torch.split(there, list(self._sizes.values())), strict=True):
-            part.view(values.shape).copy_(values)
+    def __init__(self, found: Mapping[Feature, torch.Tensor], *, stay: bool) -> None:
+        device = next(iter(found.values())).device
+        self._shapes = {feature: values.shape for feature, values in found.items()}
+        self._sizes = [math.prod(shape) for shape in self._shapes.values()]
+        there = torch.cat([values.reshape(-1) for values in found.values()])
         finite = there.isfinite().all()
-        self._here = torch.empty(there.shape, dtype=torch.float32, pin_memory=True)
+        self._here = there if stay else torch.empty(there.shape, dtype=torch.float32, pin_memory=True)
         self._finite = torch.empty((), dtype=torch.bool, pin_memory=True)
         self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         stream = _stream(device)
         stream.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(stream):
-            self._here.copy_(there, non_blocking=True)
+            if not stay:
+                self._here.copy_(there, non_blocking=True)
             self._finite.copy_(finite, non_blocking=True)
             self._arrived.record(stream)
         for used in (there, finite):
@@ -151,10 +151,10 @@ class _Copy:
         self._arrived.synchronize()
         return bool(self._finite)
 
-    def features(self) -> dict[Feature, FloatArray]:
+    def features(self) -> dict[Feature, torch.Tensor]:
         self._arrived.synchronize()
-        parts = torch.split(self._here, list(self._sizes.values()))
-        return {feature: part.numpy() for feature, part in zip(self._sizes, parts, strict=True)}
+        parts = torch.split(self._here, self._sizes)
+        return {feature: part.view(shape) for (feature, shape), part in zip(self._shapes.items(), parts, strict=True)}
 
 
 @lru_cache(maxsize=16)

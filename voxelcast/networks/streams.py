@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,17 @@ def with_texts(stimuli: Sequence[Stimulus], texts: str | None) -> tuple[Stimulus
     """
     if texts is None:
         return tuple(stimuli)
-    path = home_expanded(Path(texts))
+    found = read_texts(Path(texts), [stimulus.stimulus_id for stimulus in stimuli])
+    return tuple(replace(stimulus, text=found[stimulus.stimulus_id]) for stimulus in stimuli)
+
+
+def read_texts(path: Path, wanted: Sequence[str] | None = None) -> dict[str, str]:
+    """Read the texts of stimuli, by their ids, from a table as of `with_texts`, which raises the same; None: of all."""
+    path = home_expanded(path)
     table = read_table(path, ("stimulus_id", "text"), "texts")
     ids = table.column("stimulus_id")
-    found: Mapping[str, str] = dict(zip(ids, table.column("text"), strict=True))
-    wanted = [stimulus.stimulus_id for stimulus in stimuli]
+    found = dict(zip(ids, table.column("text"), strict=True))
+    wanted = ids if wanted is None else wanted
     for problem, bad in (
         ("no text", [name for name in wanted if not found.get(name)]),
         ("several texts", [name for name in wanted if ids.count(name) > 1] if len(found) < len(ids) else []),
@@ -69,7 +75,7 @@ def with_texts(stimuli: Sequence[Stimulus], texts: str | None) -> tuple[Stimulus
             raise AlignmentError(
                 f"{path} must have one text for each stimulus; {len(bad)} have {problem} (first {bad[0]!r}); mend it"
             )
-    return tuple(replace(stimulus, text=found[stimulus.stimulus_id]) for stimulus in stimuli)
+    return {name: found[name] for name in wanted}
 
 
 def newest(centres: FloatArray, sound: SoundSampling) -> slice:

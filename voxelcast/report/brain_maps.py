@@ -233,12 +233,8 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
     """
     nibabel = import_nibabel()
     if isinstance(brain_map, VolumeMap):
-        affine = np.eye(4) if brain_map.affine is None else brain_map.affine
-        image = nibabel.Nifti1Image(np.asarray(brain_map.values, dtype=np.float32), affine)
-        for set_form in (image.header.set_sform, image.header.set_qform):
-            set_form(affine, code=_form_code(brain_map))
         path = folder / f"{name}.nii.gz"
-        write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))  # no time in it: same map, same bytes
+        write_nifti(path, brain_map.values, brain_map)
         return [path]
     paths = []
     for side, structure, values in (("L", "CortexLeft", brain_map.left), ("R", "CortexRight", brain_map.right)):
@@ -254,6 +250,16 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
         write_bytes(path, image.to_bytes())
         paths.append(path)
     return paths
+
+
+def write_nifti(path: Path, values: FloatArray, like: VolumeMap) -> None:
+    """Write values, (x, y, z) or (x, y, z, n), that lie where a map does; see `write_map`. ``.gz`` is compressed."""
+    affine = np.eye(4) if like.affine is None else like.affine
+    image = import_nibabel().Nifti1Image(np.asarray(values, dtype=np.float32), like.affine)  # None: no code is invented
+    for set_form in (image.header.set_sform, image.header.set_qform):
+        set_form(affine, code=_form_code(like))
+    written = image.to_bytes()
+    write_bytes(path, gzip.compress(written, mtime=0) if path.suffix == ".gz" else written)  # same map, same bytes
 
 
 def _form_code(brain_map: VolumeMap) -> int:

@@ -84,6 +84,9 @@ def listed_stimuli(given: Any) -> tuple[Stimulus, ...]:
             f"them; got {type(given).__name__}"
         )
     shown = tuple(one if isinstance(one, Stimulus) else Stimulus(Path(one).stem, Path(one)) for one in given)
+    folder = next((stimulus.path for stimulus in shown if stimulus.path.is_dir()), None)
+    if folder is not None:
+        raise DataError(f"{folder} is a folder among files; give one folder alone, or files alone")
     names = [stimulus.stimulus_id for stimulus in shown]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

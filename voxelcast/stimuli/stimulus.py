@@ -6,7 +6,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -56,6 +56,15 @@ class Stimulus:
     def is_image(self) -> bool:
         """Whether it is a single picture rather than a video (by its suffix)."""
         return Path(self.name).suffix.lower() in IMAGE_SUFFIXES
+
+    def volume(self, number: int, tr: float | None) -> Stimulus:
+        """Return what was there during a volume of a run that began with this movie; ``tr`` in seconds, None: no movie.
+
+        >>> Stimulus("run-1", Path("run-1.mp4")).volume(3, 2.0).stimulus_id
+        'run-1/tr0003'
+        """
+        seconds = None if tr is None else (number * tr, (number + 1) * tr)
+        return replace(self, stimulus_id=f"{self.stimulus_id}/tr{number:04d}", seconds=seconds)
 
     def read_bytes(self) -> bytes:
         """Read the whole file."""
