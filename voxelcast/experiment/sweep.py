@@ -131,7 +131,9 @@ def _part(key: str, value: Any) -> str:
     last = key.rpartition(".")[2]
     parts = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
     if key == "networks":
-        parts = [str(one.get("label") or one.get("name")).rpartition("/")[2] for one in parts if isinstance(one, Mapping)]
+        parts = [
+            str(one.get("label") or one.get("name")).rpartition("/")[2] for one in parts if isinstance(one, Mapping)
+        ]
     text = "+".join(map(str, parts))
     named = text if any(isinstance(one, str) for one in parts) else f"{last}-{text}"
     return re.sub(r"[^\w.+-]+", "-", named).strip("-.") or last
@@ -153,7 +155,7 @@ class _Running:
             if attempt and self.stage and self.stage.wrong_ends:
                 for failure in attempt.failures:
                     if isinstance(failure.error, VoxelcastError) and not isinstance(failure.error, ExecutionError):
-                        raise failure.error
+                        raise ExecutionError(failure.reason) from failure.error
             self.stage = next(self.work) if attempt is None else self.work.send(attempt)
         except StopIteration as end:
             self.stage, self.found = None, end.value

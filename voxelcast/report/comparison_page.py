@@ -117,6 +117,7 @@ def _content(outputs: Sequence[Output], paired: Sequence[Paired], reference: str
         "axis": strip_axis(overall),
         "rois": rois,
         "measure": measure,
+        "one_measure": len(measures) == 1,
         "lead": _lead(outputs, overall, rois, measure),
         "ways": ways,
         "depth": depth,
@@ -132,6 +133,7 @@ def _content(outputs: Sequence[Output], paired: Sequence[Paired], reference: str
 
 def _map(outputs: Sequence[Output], rows: Sequence[tuple[str, Sequence[Mean]]], order: Sequence[int]) -> Heatmap:
     """Lay out experiment x ROI, the best experiment first, each score with its interval below it."""
+    rows = rows[:-1] if len(rows) == 2 else rows  # one ROI is all of them
     table = pd.DataFrame(
         {roi: [means[k].score for k in order] for roi, means in rows}, index=[outputs[k].label for k in order]
     )

@@ -178,7 +178,8 @@ def roi_scores(results: Results | Mapping[str, Results], *, by_voxel: bool = Fal
 
 def comparison_inches(n_rois: int, n_outputs: int) -> tuple[float, float]:
     """Give the size of a figure with so many ROIs and experiments."""
-    return max(4.5, 1.2 + n_rois * (0.35 + 0.13 * n_outputs)), 3.2
+    legend = 0.15 * max(0, (n_outputs + 1) // 2 - 2)
+    return max(4.5, 1.2 + n_rois * (0.35 + 0.13 * n_outputs)), 3.2 + legend
 
 
 def draw_roi_scores(
