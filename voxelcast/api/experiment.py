@@ -169,8 +169,8 @@ def sweep(
     ...     {"networks": None, "encoders": ["ridge", "pls"]},
     ...     progress=False,
     ... )
-    >>> list(found.leaderboard["experiment"]), found.differences["p_corrected"].between(0, 1).all()
-    (['motion_energy_ridge', 'motion_energy_pls', 'motion_energy_ridge', 'motion_energy_pls'], True)
+    >>> list(found.leaderboard["experiment"].unique()), list(found.differences["roi"])
+    (['motion_energy_ridge', 'motion_energy_pls'], ['all ROIs', 'all'])
     """
     from voxelcast.execution.profile import chosen_profile
     from voxelcast.experiment.sweep import combine, run_sweep

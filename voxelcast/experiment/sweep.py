@@ -129,7 +129,9 @@ def _values(raw: Mapping[str, Any], key: str, values: Sequence[Any] | None, sour
 def _part(key: str, value: Any) -> str:
     """Say a value of a setting in the name of a combination."""
     last = key.rpartition(".")[2]
-    parts = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else [value]
+    parts = value if isinstance(value, list) else [value]
+    if isinstance(value, Mapping):
+        parts = [one for one in value.values() if not isinstance(one, bool)]
     if key == "networks":
         parts = [
             str(one.get("label") or one.get("name")).rpartition("/")[2] for one in parts if isinstance(one, Mapping)
