@@ -71,7 +71,9 @@ def import_2021(
         each = [import_train(_with(raw, {name: one}), str(train), grid, as_in_2021) for one in values]
         found = [one.settings[SWEPT[name]] for one in each]
         shown = [one[0] if isinstance(one, list) and len(one) == 1 else one for one in found]
-        swept.append(f"{SWEPT[name]}={yaml.safe_dump(shown, default_flow_style=True, width=math.inf).strip()}")
+        swept.append(
+            f"{SWEPT[name]}={yaml.safe_dump(shown, default_flow_style=True, sort_keys=False, width=math.inf).strip()}"
+        )
     draft.settings = {"name": train.stem, **draft.settings}
     experiment = draft.to_yaml(f"From {train.name} of 2021. voxelcast run FILE --dry-run checks it and estimates time.")
     parse_config(yaml.safe_load(experiment), str(train))
