@@ -25,8 +25,9 @@ def sweep(
 
     KEY alone takes each that the file lists: networks encoders=[pls, ridge] runs each network with each encoder.
     KEY=VALUE that is no list changes all. Each combination is an experiment in OUTPUT/NAME, as voxelcast run leaves it;
-    steps that several need are done once. OUTPUT/leaderboard.html compares them. Run again after a kill, or with more
-    values, it does what is not done. Where an experiment fails the others go on, and the exit code is 1.
+    steps that several need are done once. OUTPUT/leaderboard.html compares them. Run again after a kill, or with other
+    values, it does what is not done, and adds to the page. Where an experiment fails the others go on, and the exit
+    code is 1.
     """
     from voxelcast.execution.profile import chosen_profile
     from voxelcast.experiment.settings_file import read_settings

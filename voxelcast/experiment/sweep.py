@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, VoxelcastError, one_line
 from voxelcast.core.progress import Progress, Silent
 from voxelcast.execution.engine import Engine
@@ -44,10 +45,11 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import apply_override, parse_config
 from voxelcast.store.atomic import write_text
 from voxelcast.store.lock import check_folder
+from voxelcast.store.readers.plain import read_yaml
 from voxelcast.store.steps import StepId, StepStore
 
 SWEEP_FILE: Final = "sweep.yaml"
-"""The sweep's own record in its folder: the experiment, and what was swept last."""
+"""The sweep's own record in its folder: the names of its experiments."""
 _ORDER: Final = (
     *(READ, EXTRACT, COMPRESS, JOIN, TRAIN_TRUNKS, TRAIN, FIT),
     *(KEEP, PROJECT, PREDICT, SHUFFLE, DIVIDE),
@@ -260,15 +262,17 @@ def run_sweep(
 ) -> SweepSummary:
     """Run every experiment as `run_experiment` does, into ``output/NAME``, and write a page that compares them.
 
-    Steps that several need are done once; they are kept in ``store``, or in ``output/steps``. An experiment that fails
-    is reported and the others go on. Raises ExecutionError at the end if one failed, else as `voxelcast.run`.
+    Those that an earlier sweep left in the folder are on the page too. Steps that several need are done once; they are
+    kept in ``store``, or in ``output/steps``. An experiment that fails is reported and the others go on. Raises
+    ExecutionError at the end if one failed, else as `voxelcast.run`.
     """
     progress = Silent() if progress is None else progress
     was_there = check_folder(output, SWEEP_FILE, "a sweep's") is not None
     sweep = _Sweep(progress)
     with working_in(output), ExitStack() as stack:
         steps = StepStore(store or output / "steps")
-        write_text(output / SWEEP_FILE, yaml.safe_dump({"experiments": list(experiments)}, sort_keys=False))
+        names = [*dict.fromkeys((*_earlier(output / SWEEP_FILE), *experiments))]
+        write_text(output / SWEEP_FILE, yaml.safe_dump({"experiments": names}, sort_keys=False))
         for name, settings in experiments.items():
             closing = ExitStack()
             with sweep.trying(name):
@@ -290,7 +294,7 @@ def run_sweep(
                 ids |= {step.step_id for step in running.found[0].steps}
                 finish(running.one, running.found, THIS_MACHINE, _Notes(name, progress))
                 running.closing.close()
-        there = [name for name in experiments if (output / name / "scores.csv").is_file()]
+        there = [name for name in names if (output / name / "scores.csv").is_file()]
         if there:
             from voxelcast.report.comparison_page import write_leaderboard  # Matplotlib takes seconds to import
 
@@ -302,6 +306,13 @@ def run_sweep(
         if sweep.failed:
             raise ExecutionError(_failed_line(sweep.failed, len(experiments), bool(there)))
     return SweepSummary(output / "leaderboard.html", tuple(there), sweep.steps_run, len(ids) - sweep.steps_run)
+
+
+def _earlier(path: Path) -> list[str]:
+    """Return the names of the experiments that an earlier sweep left; none where there was none."""
+    found = read_yaml(path, "sweep") if path.is_file() else {}
+    listed = found.get("experiments") if isinstance(found, dict) else None
+    return [check_file_name(str(name), "experiment") for name in listed or ()]
 
 
 def _failed_line(failed: Mapping[str, str], n: int, there: bool) -> str:
