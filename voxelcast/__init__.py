@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voxelcast.api.evaluation import EvaluationSettings, evaluate
-    from voxelcast.api.experiment import run
+    from voxelcast.api.experiment import run, sweep
     from voxelcast.api.extraction import extract
     from voxelcast.api.feature_space import FeatureSpace
     from voxelcast.api.simulation import simulate
@@ -62,6 +62,7 @@ _MODULES = {
     "register_pool": "features.pooling",
     "run": "api.experiment",
     "simulate": "api.simulation",
+    "sweep": "api.experiment",
     "transfer": "api.transfer",
     "variance_partitioning": "api.variance",
 }
@@ -94,6 +95,7 @@ __all__ = [
     "register_pool",
     "run",
     "simulate",
+    "sweep",
     "transfer",
     "variance_partitioning",
 ]

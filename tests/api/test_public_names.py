@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import voxelcast as vc
+from tests.experiment.conftest import in_process
 from voxelcast.core.registry import Registry
+
+__all__ = ["in_process"]
 
 HEAVY = ("numpy", "torch", "pandas", "xarray", "pydantic", "scipy", "sklearn", "matplotlib", "av")
 REGISTRIES = (
@@ -67,8 +70,15 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         vc.evaluat  # noqa: B018
 
 
-@pytest.mark.parametrize("name", [name for name in vc.__all__ if name not in ("insilico", "plot")])
-@pytest.mark.usefixtures("same_registries")
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "sweep" else [])
+        for name in vc.__all__
+        if name not in ("insilico", "plot")
+    ],
+)
+@pytest.mark.usefixtures("same_registries", "in_process")
 def test_the_example_of_each_name_runs(name: str, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(study)
     public = getattr(vc, name)

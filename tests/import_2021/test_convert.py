@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from voxelcast.core.errors import ConfigError, MissingFileError, OptionError
 from voxelcast.execution.profile import GridEngineProfile, SlurmProfile, parse_profile
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.sweep import combine
 from voxelcast.import_2021.convert import import_2021
 from voxelcast.networks.registry import list_networks
 
@@ -184,6 +186,33 @@ def test_a_grid_becomes_the_experiments_subjects_and_rois_and_jobs_a_profile(sch
     assert "node1, node2 left out on 2021's cluster" in " ".join((made.profile or "").replace("\n# ", " ").split())
     assert profile.gpu_workers is not None
     assert profile.gpu_workers.gpus == 1
+
+
+def test_a_grid_over_networks_and_encoders_is_a_sweep(tmp_path: Path) -> None:
+    path = write_train(tmp_path / "a.json")
+    grid = cluster(tmp_path / "c.yaml", ["sub01"], ["V1"])
+    raw = yaml.safe_load(grid.read_text())
+    lists = {
+        "feature_model": ["alexnet", "resnet50"],
+        "encoding_model": ["omp", "partial_ls"],
+        "dim_reduction": ["pca_9"],
+    }
+    raw["param_search_args"]["search_config"]["search_params"]["categorical"] |= lists
+    grid.write_text(yaml.safe_dump(raw))
+    made = import_2021(path, grid)
+    axes = {key: yaml.safe_load(values) for key, _, values in (text.partition("=") for text in made.swept)}
+    found = combine(yaml.safe_load(made.experiment), axes, "imported")
+    assert list(found) == ["alexnet_omp_pca+9", "alexnet_pls_pca+9", "resnet50_omp_pca+9", "resnet50_pls_pca+9"]
+    for one, (model, encoder) in zip(
+        found.values(), product(lists["feature_model"], lists["encoding_model"]), strict=True
+    ):
+        alone = write_train(
+            tmp_path / "b.json",
+            {"feature_model": model, "dim_reduction": "pca_9"},
+            net_config={"encoding_model": encoder},
+        )
+        same = experiment(import_2021(alone, cluster(tmp_path / "d.yaml", ["sub01"], ["V1"])).experiment)
+        assert one.model_dump(exclude={"name"}) == same.model_dump(exclude={"name"})
 
 
 def test_the_whole_grid_is_all_and_the_whole_brain_the_full_track(tmp_path: Path) -> None:

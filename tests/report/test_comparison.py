@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +15,22 @@ from scipy.stats import t
 from tests.report.conftest import Page
 from voxelcast.core.errors import MissingFileError, OptionError
 from voxelcast.report.comparison import (
+    ALL_ROIS,
+    Paired,
+    Rank,
     differences,
     mean_depth,
     mean_rows,
     paired_differences,
+    ranks,
     read_outputs,
     roi_mean,
     warnings_of,
 )
-from voxelcast.report.comparison_page import write_comparison
+from voxelcast.report.comparison_page import write_comparison, write_leaderboard
+from voxelcast.report.summary import Mean
+from voxelcast.results.read import read_table
+from voxelcast.scoring.intervals import Difference
 from voxelcast.testing.results import write_output
 
 ROIS = ["V1", "EBA"]
@@ -75,12 +83,14 @@ def test_page_names_every_output(folders: list[Path], tmp_path: Path) -> None:
     path = write_comparison(folders, tmp_path / "both.html")
     page = Page(path.read_text(encoding="utf-8"))
     for by_voxel, way in ((True, "every voxel"), (False, "every subject")):
-        table = page.table(f"Nested cross-validated Pearson r, {way} counts the same").set_index("ROI")
-        assert list(table.columns) == ["first", "second"]
-        assert list(table.index) == [*ROIS, "all ROIs"]
+        table = page.table(f"Nested cross-validated Pearson r, {way} counts the same").set_index("experiment")
+        assert list(table.columns) == [*ROIS, "all ROIs"]
+        assert list(table.index) == ["second", "first"]  # the best first
         for output in read_outputs(folders):
             for roi in ROIS:
-                assert table.loc[roi, output.label] == f"{roi_mean(output, roi, by_voxel=by_voxel).score:.3f}"
+                mean = roi_mean(output, roi, by_voxel=by_voxel)
+                shown = f"{mean.score:.3f}{mean.low:.3f} to {mean.high:.3f}".replace("-", "−")
+                assert table.loc[output.label, roi] == shown
     settings = page.table("Settings that differ").set_index("setting")
     assert list(settings.loc["compress.method"]) == ["pca", "umap"]
     assert list(settings.loc["networks"]) == ["torchvision/resnet18", "timm/vit"]
@@ -88,15 +98,15 @@ def test_page_names_every_output(folders: list[Path], tmp_path: Path) -> None:
     assert list(page.table("Mean over ROIs")["experiment"]) == ["second", "first"]  # the best first
     assert "second has the highest mean nested cross-validated Pearson r over 2 ROIs" in page.text
     assert page.text.count("All: PCA was fitted once") == 1
-    assert len(page.attributes("img")) == 3
+    assert len(page.attributes("img")) == 4
     assert path.read_bytes() == write_comparison(folders, tmp_path / "again.html").read_bytes()
 
 
 def test_differences_are_paired_by_stimulus(folders: list[Path], tmp_path: Path) -> None:
     first, second = read_outputs(folders)
-    ((label, rows),) = paired_differences([first, second])
-    assert label == "second"
-    found = dict(rows)
+    rows = paired_differences([first, second])
+    assert {(row.label, row.other) for row in rows} == {("second", "first")}
+    found = {row.roi: row.found for row in rows}
     assert found["EBA"] == found["all ROIs"] == "no nested interval"
     judged = found["V1"]
     assert not isinstance(judged, str)
@@ -112,6 +122,28 @@ def test_differences_are_paired_by_stimulus(folders: list[Path], tmp_path: Path)
     table = page.table("Differences from first").set_index("ROI")
     assert table.loc["V1", "difference"] == f"{judged.value:.3f}".replace("-", "−")
     assert "not judged" in page.text
+
+
+def test_corrected_differences_bound_the_ranks(folders: list[Path], tmp_path: Path) -> None:
+    page = write_leaderboard(folders, tmp_path)
+    outputs = read_outputs(folders)
+    p = {"a": 0.001, "b": 0.9}
+    rows = [Paired(one, "c", ALL_ROIS, Difference(0.1, 0.05, 0.15, p[one]), p[one]) for one in "ab"]
+    abc = [replace(outputs[0], label=one) for one in "abc"]
+    found = ranks(abc, [Mean(0.5), Mean(0.45), Mean(0.4)], rows, ALL_ROIS)
+    assert found == [Rank(1, 1, 2), Rank(2, 1, 3), Rank(3, 2, 3)]
+    assert ranks(abc, [Mean(0.5), Mean(), Mean(0.4)], [], ALL_ROIS) == [Rank(1, 1, 2), None, Rank(2, 1, 2)]
+    board = read_table(tmp_path / "leaderboard.csv").set_index(["experiment", "roi"])
+    for output in outputs:
+        for roi in ROIS:
+            assert board.loc[(output.label, roi), "score"] == roi_mean(output, roi, by_voxel=False).score
+    judged = read_table(tmp_path / "differences.csv").set_index("roi")
+    (kept,) = [row for row in paired_differences(outputs) if row.roi == "V1"]
+    assert judged.loc["V1", "p_corrected"] == kept.p_corrected
+    assert judged.loc["EBA", "not_judged"] == "no nested interval"
+    assert "Differences from second" in Page(page.read_text(encoding="utf-8")).text
+    turned = kept.turned()
+    assert (turned.label, turned.other, turned.turned()) == ("first", "second", kept)
 
 
 def test_order_of_the_outputs_changes_no_name(folders: list[Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from voxelcast.results.read import _read_table
+from voxelcast.results.read import read_table
 from voxelcast.results.schema import SCORES, SEARCH, TABLES, Table
 from voxelcast.results.write import row_text, table_text, write_joined, write_table
 
@@ -17,7 +17,7 @@ def test_what_is_written_is_read_with_its_types(table: Table, tmp_path: Path) ->
     row = {column.name: "01" if column.type == "text" else 2 for column in table.columns}
     empty = {column.name: None for column in table.columns}
     write_table(tmp_path, table, [row, empty], pools=("mean", "max"), missing=True, n_folds=2)
-    read = _read_table(tmp_path / table.file)
+    read = read_table(tmp_path / table.file)
     assert list(read.columns) == [column.name for column in table.columns]
     for column in table.columns:
         first, second = read[column.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from voxelcast.scoring.permutation import (
     Exchange,
     benjamini_hochberg,
     cross_validated_widening,
+    holm,
     permutation_grid,
     permutation_orders,
     permutation_p_values,
@@ -166,6 +167,17 @@ def test_grouped_responses_need_grouped_permutation() -> None:
     one_fold = np.zeros(120, dtype=int)
     assert (permutation_p_values(Y, P, Exchange(one_fold), 200) < 0.05).mean() > 0.2
     assert (permutation_p_values(Y, P, Exchange(one_fold, groups), 200) < 0.05).mean() == pytest.approx(0.05, abs=0.03)
+
+
+def test_holm_is_the_closed_bonferroni_test() -> None:
+    p = np.array([0.012, 0.2, 0.011, 0.03, 0.5])
+    sets = [list(some) for size in range(1, 6) for some in combinations(range(5), size)]
+    closed = [max(min(1.0, len(some) * p[some].min()) for some in sets if k in some) for k in range(5)]
+    np.testing.assert_allclose(holm(p), closed)
+    with_gap = holm(np.insert(p, 2, np.nan))
+    assert np.isnan(with_gap[2])
+    np.testing.assert_allclose(np.delete(with_gap, 2), closed)
+    assert holm(np.empty(0)).shape == (0,)
 
 
 def test_benjamini_hochberg_is_the_step_up_rule() -> None:

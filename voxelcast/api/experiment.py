@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from voxelcast.api.labelled import Rows, feature_rows
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.progress import Progress, python_progress
 from voxelcast.core.settings import content
-from voxelcast.results.read import Results, read_results
+from voxelcast.results.read import Results, read_results, read_table
+from voxelcast.results.schema import DIFFERENCES, LEADERBOARD
 from voxelcast.store.atomic import atomic_path
 from voxelcast.store.keys import content_key
 
@@ -95,12 +97,7 @@ def run(
     folder = output_folder(config, None if output is None else Path(output))
     if arrays:
         check_output(config, folder)
-        for path, rows in arrays.items():
-            with atomic_path(path) as temporary, temporary.open("wb") as file:
-                if rows.ids is None:
-                    np.savez(file, features=rows.values)
-                else:
-                    np.savez(file, features=rows.values, stimulus_id=np.array(rows.ids))
+        _save(arrays)
     run_experiment(
         config,
         folder,
@@ -109,6 +106,98 @@ def run(
         progress=python_progress(progress, "voxelcast.run"),
     )
     return read_results(folder)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What a sweep found: tables of pandas, as in ``leaderboard.csv`` and ``differences.csv`` (docs/results.md).
+
+    ``output`` is its folder, in which each experiment has one: ``voxelcast.read_results(sweep.output / NAME)``.
+    """
+
+    output: Path
+    leaderboard: pd.DataFrame
+    differences: pd.DataFrame
+
+
+def sweep(
+    experiment: str | Path | Mapping[str, Any] | ExperimentSettings,
+    axes: Mapping[str, Sequence[Any] | None],
+    output: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    store: str | Path | None = None,
+    on: str | Profile | None = None,
+    progress: Progress | bool = True,
+) -> Sweep:
+    """Run every combination of some settings, each as `run` does, and compare them; what they share is done once.
+
+    Parameters
+    ----------
+    experiment, overrides, on, progress
+        As for `run`.
+    axes : mapping of str to list
+        Values of each setting, dotted as on the command line; None: each that the experiment lists. A network that the
+        experiment lists may be named, by its label if it has one.
+    output : path, optional
+        Folder of the sweep; None: ``outputs/NAME``. Each combination has a folder in it; ``leaderboard.html`` compares.
+    store : path, optional
+        Folder of finished steps; None: ``output/steps``.
+
+    Returns
+    -------
+    sweep : Sweep
+
+    Raises
+    ------
+    ExecutionError
+        If a combination failed, after the others were done.
+    VoxelcastError
+        As `run`.
+
+    Examples
+    --------
+    >>> import voxelcast as vc
+    >>> found = vc.sweep(
+    ...     {
+    ...         "name": "encoders",
+    ...         "dataset": {"kind": "folder", "root": "my_study"},
+    ...         "networks": [{"name": "voxelcast/motion_energy", "layers": "colour", "input_size": 64}],
+    ...         "compress": {"components": 5},
+    ...         "folds": {"n": 3},
+    ...     },
+    ...     {"networks": None, "encoders": ["ridge", "pls"]},
+    ...     progress=False,
+    ... )
+    >>> list(found.leaderboard["experiment"].unique()), list(found.differences["roi"])
+    (['motion_energy_ridge', 'motion_energy_pls'], ['all ROIs', 'all'])
+    """
+    from voxelcast.execution.profile import chosen_profile
+    from voxelcast.experiment.sweep import combine, run_sweep
+
+    experiment, arrays = _saved_arrays(experiment, None if output is None else Path(output))
+    raw, source = _raw_settings(experiment, overrides or {})
+    experiments = combine(raw, axes, source)
+    folder = Path("outputs") / str(raw.get("name")) if output is None else Path(output)
+    _save(arrays)
+    run_sweep(
+        experiments,
+        folder,
+        store=None if store is None else Path(store),
+        on=chosen_profile(on) if on is None or isinstance(on, str) else on,
+        progress=python_progress(progress, "voxelcast.sweep"),
+    )
+    return Sweep(folder, read_table(folder / LEADERBOARD.file), read_table(folder / DIFFERENCES.file))
+
+
+def _save(arrays: Mapping[Path, Rows]) -> None:
+    """Write what `_saved_arrays` returned."""
+    for path, rows in arrays.items():
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            if rows.ids is None:
+                np.savez(file, features=rows.values)
+            else:
+                np.savez(file, features=rows.values, stimulus_id=np.array(rows.ids))
 
 
 def _saved_arrays(
@@ -137,19 +226,29 @@ def experiment_settings(
     experiment: str | Path | Mapping[str, Any] | ExperimentSettings, overrides: Mapping[str, Any]
 ) -> ExperimentSettings:
     """Check the settings of an experiment, after changes."""
-    from voxelcast.experiment.run import config_text
     from voxelcast.experiment.settings import ExperimentSettings
-    from voxelcast.experiment.settings_file import apply_override, load_config, parse_config
+    from voxelcast.experiment.settings_file import parse_config
 
     if isinstance(experiment, ExperimentSettings) and not overrides:
         return experiment
+    return parse_config(*_raw_settings(experiment, overrides))
+
+
+def _raw_settings(
+    experiment: str | Path | Mapping[str, Any] | ExperimentSettings, overrides: Mapping[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """Return the settings of an experiment, after changes, not checked yet, and what a message calls it."""
+    from voxelcast.experiment.run import config_text
+    from voxelcast.experiment.settings import ExperimentSettings
+    from voxelcast.experiment.settings_file import apply_override, read_settings
+
     changes = [f"{name}={yaml.safe_dump(value, default_flow_style=True)}" for name, value in overrides.items()]
     if isinstance(experiment, str | Path):
-        return load_config(Path(experiment), changes)
+        return read_settings(Path(experiment), changes), str(experiment)
     if isinstance(experiment, ExperimentSettings):
         raw = yaml.safe_load(config_text(experiment))
     else:
         raw = deepcopy(dict(experiment))
     for change in changes:
         apply_override(raw, change)
-    return parse_config(raw, "the experiment")
+    return raw, "the experiment"

@@ -13,6 +13,8 @@ from voxelcast.core.errors import MissingFileError
 MARKS: Final = ("config.yaml", "progress.jsonl", "steps")
 """A folder with one of these is the output of an experiment, perhaps of one that was stopped early."""
 
+SWEEP: Final = "sweep.yaml"
+"""A folder with this holds the experiments of a sweep, and the steps that they share."""
 _DEEPEST: Final = 3  # OUTPUT/study/network/experiment; deeper lie data, not outputs
 
 
@@ -48,7 +50,7 @@ def find_experiments(roots: Sequence[Path]) -> list[Found]:
 
 
 def _below(folder: Path, deepest: int) -> Iterator[Path]:
-    if any((folder / mark).exists() for mark in MARKS):
+    if any((folder / mark).exists() for mark in MARKS) and not (folder / SWEEP).exists():
         yield folder
         return
     if deepest == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +48,5 @@ def import_2021(train: Path, cluster: Path | None, output: Path | None, profile:
         write_text(path, text)
         click.echo(f"wrote {path}")
     on = f" --on {files['--profile'][0]}" if made.profile is not None else ""
-    click.echo(f"next: voxelcast run {files['--output'][0]}{on} --dry-run")
+    command = shlex.join(["sweep" if made.swept else "run", str(files["--output"][0]), *made.swept])
+    click.echo(f"next: voxelcast {command}{on} --dry-run")

@@ -28,6 +28,7 @@ from voxelcast.cli.rsa import rsa
 from voxelcast.cli.saved_models import models, predict, transfer
 from voxelcast.cli.simulate import demo, init, simulate
 from voxelcast.cli.submission import score, submission
+from voxelcast.cli.sweep import sweep
 from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
 
 _STOPPED: Final = "stopped; run the same command again to go on"
@@ -74,9 +75,8 @@ def run(
 
 
 _COMMANDS = (
-    *(ask, datasets, demo, encoders, execution, extract),
-    *(import_2021, init, maps, models, networks, predict, report, rsa, score),
-    *(simulate, status, submission, transfer, view),
+    *(ask, datasets, demo, encoders, execution, extract, import_2021, init, maps, models),
+    *(networks, predict, report, rsa, score, simulate, status, submission, sweep, transfer, view),
 )
 for command in _COMMANDS:
     cli.add_command(command)

@@ -13,7 +13,17 @@ from voxelcast.core.errors import ExecutionError, VoxelcastError
 from voxelcast.execution.journal import FAILURES, FILE_NAME
 from voxelcast.store.lock import locked
 
-_BEFORE_RESULTS: Final = ("config.yaml", "settings.json", FILE_NAME, FAILURES, "steps", "features", "stimuli", ".lock")
+_BEFORE_RESULTS: Final = (
+    "config.yaml",
+    "settings.json",
+    "sweep.yaml",
+    FILE_NAME,
+    FAILURES,
+    "steps",
+    "features",
+    "stimuli",
+    ".lock",
+)
 """What commands write into the folder before they have results."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,31 @@ class Summary:
     mean_score: float | None
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Steps that an experiment needs next; ``unit`` and ``wrong_ends`` as `StageRunner.attempt` takes them."""
+
+    what: str
+    steps: Sequence[Step]
+    unit: str = "step"
+    wrong_ends: bool = False
+
+
+Work = Generator[Stage, Attempt, tuple[Finished, int]]
+"""An experiment's stages one after the other; each is told what became of the one before."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An experiment under way in its folder: what is to be done, what it will cost, and where that is noted."""
+
+    plan: Plan
+    output: Path
+    workers: int
+    forecast: Estimate
+    journal: Journal
+
+
 def run_experiment(
     settings: ExperimentSettings,
     output: Path,
@@ -101,6 +127,18 @@ def run_experiment(
     Raises as `voxelcast.run`.
     """
     progress = Silent() if progress is None else progress
+    with opened(settings, output, store, on, progress) as one:
+        with open_engine(on, one.workers, output, progress.note, used_gpus(settings)) as engine:
+            runner = StageRunner(engine, one.plan.store, progress, one.journal, on.retries)
+            found = _driven(stages_of(one, progress.note), runner)
+        return finish(one, found, on, progress)
+
+
+@contextmanager
+def opened(
+    settings: ExperimentSettings, output: Path, store: Path | None, on: Profile, progress: Progress
+) -> Iterator[Opened]:
+    """Plan an experiment and note in its folder that it runs, until the block ends. Raises as `voxelcast.run`."""
     check_output(settings, output)
     with working_in(output):
         steps_store = StepStore(store or output / "steps")
@@ -115,27 +153,40 @@ def run_experiment(
         check_disk(steps_store.root, forecast.disk_bytes)
         journal = Journal(output)
         with journal.run(steps_store.root, on.scheduler, forecast.seconds):
-            with open_engine(on, workers, output, progress.note, _gpus(settings)) as engine:
-                runner = StageRunner(engine, steps_store, progress, journal, on.retries)
-                finished, ran = _run(plan, runner, output)
-            if not finished.fits:
-                remove_all_results(plan, output)
-                raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
-            if remove_old_maps(finished, output):
-                progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
-            scores = write_results(finished, output)
-            write_models(finished, output, scores)
-            for warning in finished.warnings():
-                progress.note(f"warning: {warning}")
-            progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
-            send_results(on, output, progress.note)
-            if finished.missing:
-                raise ExecutionError(missing_line(finished.missing, len(plan.pairs), output))
-            if finished.undivided:
-                raise ExecutionError(undivided_line(finished.undivided, len(plan.pairs), output))
-        there = [row["score"] for row in scores if row["score"] is not None]
-        mean = sum(there) / len(there) if there else None
-        return Summary(output, ran, len(finished.steps) - ran, mean)
+            yield Opened(plan, output, workers, forecast, journal)
+
+
+def _driven(work: Work, runner: StageRunner) -> tuple[Finished, int]:
+    try:
+        stage = next(work)
+        while True:
+            stage = work.send(runner.attempt(stage.what, stage.steps, stage.unit, wrong_ends=stage.wrong_ends))
+    except StopIteration as end:
+        found: tuple[Finished, int] = end.value
+        return found
+
+
+def finish(one: Opened, found: tuple[Finished, int], on: Profile, progress: Progress) -> Summary:
+    """Write the results of finished steps; raise ExecutionError if a subject x ROI is missing."""
+    (finished, ran), plan, output = found, one.plan, one.output
+    if not finished.fits:
+        remove_all_results(plan, output)
+        raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
+    if remove_old_maps(finished, output):
+        progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
+    scores = write_results(finished, output)
+    write_models(finished, output, scores)
+    for warning in finished.warnings():
+        progress.note(f"warning: {warning}")
+    progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
+    send_results(on, output, progress.note)
+    if finished.missing:
+        raise ExecutionError(missing_line(finished.missing, len(plan.pairs), output))
+    if finished.undivided:
+        raise ExecutionError(undivided_line(finished.undivided, len(plan.pairs), output))
+    there = [row["score"] for row in scores if row["score"] is not None]
+    mean = sum(there) / len(there) if there else None
+    return Summary(output, ran, len(finished.steps) - ran, mean)
 
 
 def estimate_experiment(settings: ExperimentSettings, output: Path, *, store: Path | None = None) -> Estimate:
@@ -148,7 +199,7 @@ def estimate_experiment(settings: ExperimentSettings, output: Path, *, store: Pa
     return estimate(plan, settings.compute.workers or available_cores())
 
 
-def _gpus(settings: ExperimentSettings) -> int:
+def used_gpus(settings: ExperimentSettings) -> int:
     """Return how many of this machine's GPUs to use: of device cuda all, or as many as asked for."""
     if settings.compute.device != "cuda":
         return 0
@@ -167,10 +218,12 @@ def _on_driver(settings: ExperimentSettings, on: Profile) -> ExperimentSettings:
     return settings.model_copy(update={"compute": replace(settings.compute, device="cpu")})
 
 
-def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
+def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
+    """Go through the stages of an experiment; return what is finished, and how many steps were run now."""
+    plan, output = one.plan, one.output
     responses = responses_steps(plan)
     # Wrong data end the run here, before long work.
-    prepared = runner.attempt(READ, list(responses.values()), wrong_ends=True)
+    prepared = yield Stage(READ, list(responses.values()), wrong_ends=True)
     if len(prepared.failures) == len(responses):
         remove_all_results(plan, output)
         prepared.all_done()
@@ -179,10 +232,10 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     sources = source_steps(plan)
     shown = {f"{kind} of {name}": made for kind, some in sources.items() for name, (_, made) in some.items()}
     shards = [step for of_network in (extracted | shown).values() for step in of_network.steps]
-    ran += runner.run(EXTRACT, shards, "stimulus")
+    ran += yield from _all(EXTRACT, shards, "stimulus")
     readable = readable_stimuli(plan, extracted | shown)
     for reason in readable.broken.values():
-        runner.progress.note(f"left out: {reason}")
+        note(f"left out: {reason}")
     repeats = range(plan.config.folds.repeats)
     folded = {
         table: [folded_layers(plan, extracted, readable, repeat, table) for repeat in repeats]
@@ -193,43 +246,43 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     compressions = list(
         {step.step_id: step for found in folded.values() for _, steps in found for step in steps}.values()
     )
-    ran += runner.run(COMPRESS, compressions) if compressions else 0
+    ran += yield from _all(COMPRESS, compressions)
     joins = []
     if plan.config.ensemble.joined:
         joined = {table: [(layers, join_step(plan, layers)) for layers in found] for table, found in tables.items()}
         joins = [step for found in joined.values() for _, step in found]
-        ran += runner.run(JOIN, joins)
+        ran += yield from _all(JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
     failed = {failure.step_id for failure in prepared.failures}
     read = {pair: step for pair, step in responses.items() if step.step_id not in failed}
     given = training_responses(plan, read)
     trunks, training = trunk_steps(plan, given, readable, partitions, extracted)
-    ran += runner.run(TRAIN_TRUNKS, training) if training else 0
-    (trainings,), n_trained = _train(plan, runner, [training_steps(plan, sources, read, readable)])
+    ran += yield from _all(TRAIN_TRUNKS, training)
+    (trainings,), n_trained = yield from _train(plan, note, [training_steps(plan, sources, read, readable)])
     searched = searched_layers(plan, partitions, trunks, trainings)
     fits = fit_steps(plan, given, readable, searched)
-    fitted = runner.attempt(FIT, list(fits.values()))
+    fitted = yield Stage(FIT, list(fits.values()))
     first = plan.fold_tables[0]
     made = tables[first][0], folded[first][0][1], joins[0] if joins else None, trunks, trainings
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
-    kept, keeping, projected, n_kept = _keep(plan, runner, done, readable, extracted | shown, made)
+    kept, keeping, projected, n_kept = yield from _keep(plan, done, readable, extracted | shown, made)
     predicts = predict_steps(plan, done, responses, readable, kept, projected)
     predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
-    predicted = runner.attempt(PREDICT, predictions) if predictions else Attempt(0, ())
+    predicted = yield from _tried(Stage(PREDICT, predictions))
     failures = (*prepared.failures, *fitted.failures, *predicted.failures)
     missing = find_missing(plan, responses, fits, predicts, failures, trainings.notes)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
     predicts = {pair: step for pair, step in predicts.items() if pair in fits}
     shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
     wanted = [training_steps(plan, sources, read, readable, number) for number in shuffles]
-    retrained, n_retrained = _train(plan, runner, wanted)
+    retrained, n_retrained = yield from _train(plan, note, wanted)
     controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found in retrained])
     shuffled = [step for each in controls.values() for step in each]
-    ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
+    ran += yield from _all(SHUFFLE, shuffled)
     divisions = partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
-    divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
+    divided = yield from _tried(Stage(DIVIDE, list(divisions.values())))
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
     steps = [*read.values(), *shards, *compressions, *joins, *training]
@@ -245,29 +298,38 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run
 
 
-def _train(plan: Plan, runner: StageRunner, wanted: Sequence[Trainings]) -> tuple[list[Trainings], int]:
+def _tried(stage: Stage) -> Generator[Stage, Attempt, Attempt]:
+    """Have steps tried, if there are any."""
+    return (yield stage) if stage.steps else Attempt(0, ())
+
+
+def _all(what: str, steps: Sequence[Step], unit: str = "step") -> Generator[Stage, Attempt, int]:
+    """Have steps done that are all needed; return how many were run now."""
+    attempt = yield from _tried(Stage(what, steps, unit, wrong_ends=True))
+    return attempt.all_done()
+
+
+def _train(
+    plan: Plan, note: Callable[[str], None], wanted: Sequence[Trainings]
+) -> Generator[Stage, Attempt, tuple[list[Trainings], int]]:
     """Train, and leave out the variants of which a training failed; count the steps run. Wrong settings end the run."""
-    steps = [step for trainings in wanted for step in trainings.steps]
-    if not steps:
-        return list(wanted), 0
-    attempt = runner.attempt(TRAIN, steps, "training")
+    attempt = yield from _tried(Stage(TRAIN, [step for found in wanted for step in found.steps], "training"))
     for failure in attempt.failures:
         if isinstance(failure.error, OptionError):
             raise failure.error
-    found = [trainings.surviving(plan.store, attempt.failures) for trainings in wanted]
-    for note in (note for trainings in found for note in trainings.notes):
-        runner.progress.note(f"left out: {note}")
-    return found, attempt.n_run
+    surviving = [trainings.surviving(plan.store, attempt.failures) for trainings in wanted]
+    for reason in (reason for trainings in surviving for reason in trainings.notes):
+        note(f"left out: {reason}")
+    return surviving, attempt.n_run
 
 
 def _keep(
     plan: Plan,
-    runner: StageRunner,
     fits: Mapping[Pair, Step],
     readable: Readable,
     extracted: Mapping[str, Extracted],
     made: tuple[FoldedLayers, Sequence[Step], Step | None, Trunks, Trainings],
-) -> tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]:
+) -> Generator[Stage, Attempt, tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]]:
     """Keep how the layers are made that models weigh, and make those of held-out stimuli so; count the steps run."""
     used = fits if readable.test_ids else {pair: fits[pair] for pair in saved_pairs(plan, fits)}
     if plan.config.unsaved or not used:
@@ -277,10 +339,10 @@ def _keep(
     weighed |= {member for one in learned for member in one.members}
     compressed = keeping_steps(weighed, layers, compressions, join)
     steps = list(dict.fromkeys(compressed.values()))
-    ran = runner.run(KEEP, steps) if steps else 0
+    ran = yield from _all(KEEP, steps)
     kept = [*compressed, *learned]
     projections, projected = project_steps(plan, kept, extracted) if readable.test_ids else ([], [])
-    ran += runner.run(PROJECT, projections, "stimulus") if projections else 0
+    ran += yield from _all(PROJECT, projections, "stimulus")
     return kept, [*steps, *projections], projected, ran
 
 

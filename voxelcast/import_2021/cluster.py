@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from voxelcast.core.errors import ConfigError
 from voxelcast.import_2021.draft import Draft, Section
@@ -29,6 +29,13 @@ _JOB = {
 }
 _EXTRACTION = dict.fromkeys(("model_type", "trafo_type", "num_components", "filter_name"), "the train config says it")
 _GRID = {"subject_id": "dataset.subjects", "roi_type": "dataset.rois (WB: dataset.track)"}
+SWEPT: Final = {
+    "feature_model": "networks",
+    "encoding_model": "encoders",
+    "dim_reduction": "compress",
+    "filter_type": "pool",
+}
+"""Keys of the train config that a grid may go through besides, and the setting that each decides."""
 
 
 def import_cluster(raw: dict[str, Any], source: str, scheduler: str) -> tuple[Draft, dict[str, list[str]]]:
@@ -39,7 +46,8 @@ def import_cluster(raw: dict[str, Any], source: str, scheduler: str) -> tuple[Dr
     draft : Draft
         Settings of a profile.
     grid : dict of str to list of str
-        ``subject_id`` and ``roi_type`` where the grid has them; ``sampling_rate`` where features are made with one.
+        ``subject_id``, ``roi_type`` and keys of `SWEPT` where the grid has them; ``sampling_rate`` where features are
+        made with one.
     """
     draft = Draft(source, {"scheduler": scheduler, "shared_folder": "~/voxelcast"})
     whole = Section(draft, raw)
@@ -70,13 +78,17 @@ def _grid(config: Section) -> dict[str, list[str]]:
         for name, values in names.items() if isinstance(names, dict) else ():
             key = f"{kind}.{name}"
             section = Section(config.draft, {key: values}, params.name)
-            if name not in _GRID or kind != "categorical":
-                section.dropped(key, "only subjects and ROIs can be a grid; run it once for each value: KEY=VALUE")
+            if name not in (*_GRID, *SWEPT) or kind != "categorical":
+                section.dropped(
+                    key, "no grid is made of it; voxelcast sweep takes a list of any setting: KEY=[VALUE, ...]"
+                )
             elif not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
                 raise ConfigError(f"{config.draft.source}: {section.path(key)} must be a list of names; got {values!r}")
             else:
                 grid[name] = values
-                section.became(key, f"{_GRID[name]} of the experiment")
+                section.became(
+                    key, f"{_GRID[name]} of the experiment" if name in _GRID else f"{SWEPT[name]} of a sweep"
+                )
     config.rest(dict.fromkeys(("search_type", "search_schedule"), "all subjects and ROIs are one experiment"))
     return grid
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +19,12 @@ from voxelcast.report.facts import flatten
 from voxelcast.report.figures import PALETTE
 from voxelcast.report.summary import Mean, Measure, choose_measure, config_networks, mean_or_nan, sort_rois
 from voxelcast.results.read import Results, read_results
+from voxelcast.results.schema import Pair
 from voxelcast.scoring.intervals import Difference, judge_difference
+from voxelcast.scoring.permutation import holm
 
+ALL_ROIS: Final = "all ROIs"
+"""What stands for an ROI where all count, each the same."""
 _NOT_COMPARED: Final = ("name", "compute")
 
 
@@ -31,6 +38,17 @@ class Output:
     colour: str
     results: Results
     measure: Measure
+
+    @property
+    def level(self) -> float:
+        """Share of intervals that are to hold the expected score."""
+        return float(self.results.config.get("interval", {}).get("level", 0.95))
+
+    @cached_property
+    def score_of(self) -> dict[Pair, float]:
+        """The score of each subject and ROI."""
+        table = self.results.scores
+        return dict(zip(zip(table["subject"], table["roi"], strict=True), table["score"], strict=True))
 
 
 def outputs_of(results: Mapping[str, Results], folders: Mapping[str, str] | None = None) -> list[Output]:
@@ -60,12 +78,12 @@ def mean_rows(outputs: Sequence[Output], *, by_voxel: bool) -> list[tuple[str, l
     """Average each output's scores over subjects: for each ROI its name and the mean of every output.
 
     The ROIs are those of any output, from early to late visual cortex, then the others as they come; at last comes
-    ``"all ROIs"``. ``by_voxel``: whether every voxel counts the same, so that a subject or ROI counts by its number of
+    `ALL_ROIS`. ``by_voxel``: whether every voxel counts the same, so that a subject or ROI counts by its number of
     voxels; otherwise every subject counts the same, and over all ROIs every ROI.
     """
     rois = sort_rois(roi for output in outputs for roi in output.results.rois)
     rows = [(roi, [roi_mean(output, roi, by_voxel=by_voxel) for output in outputs]) for roi in rois]
-    return [*rows, ("all ROIs", [roi_mean(output, None, by_voxel=by_voxel) for output in outputs])]
+    return [*rows, (ALL_ROIS, [roi_mean(output, None, by_voxel=by_voxel) for output in outputs])]
 
 
 def roi_mean(output: Output, roi: str | None, *, by_voxel: bool) -> Mean:
@@ -95,22 +113,42 @@ def _weighted(values: pd.Series, weights: pd.Series) -> float:
     return float(np.average(values.to_numpy(dtype=np.float64), weights=weights.to_numpy(dtype=np.float64)))
 
 
-def paired_differences(outputs: Sequence[Output]) -> list[tuple[str, list[tuple[str, Difference | str]]]]:
-    """Judge how each further output's score differs from that of the first, on the stimuli that are in both.
+@dataclass(frozen=True)
+class Paired:
+    """How the score of ``label`` differs from that of ``other`` in an ROI; ``found`` says why, where it is not judged.
 
-    Returns
-    -------
-    rows : list of (label, list of (ROI, Difference or str))
-        For each further output; at first ``"all ROIs"``, every ROI counting the same. Where a difference cannot be
-        judged, the reason stands.
+    ``p_corrected`` is Holm's over all pairs of outputs: for `ALL_ROIS` among themselves, for single ROIs all together.
     """
-    first, *others = outputs
-    rois = [roi for roi in sort_rois(first.results.rois) if all(roi in one.results.rois for one in others)]
-    rows = []
-    for other in others:
-        whole = ("all ROIs", _paired(other, first, rois))
-        rows.append((other.label, [whole, *((roi, _paired(other, first, [roi])) for roi in rois)]))
-    return rows
+
+    label: str
+    other: str
+    roi: str
+    found: Difference | str
+    p_corrected: float = float("nan")
+
+    def turned(self) -> Paired:
+        """Return the same with the outputs exchanged."""
+        one = self.found
+        turned = one if isinstance(one, str) else Difference(-one.value, -one.high, -one.low, one.p)
+        return Paired(self.other, self.label, self.roi, turned, self.p_corrected)
+
+
+def paired_differences(outputs: Sequence[Output]) -> list[Paired]:
+    """Judge how each output's score differs from that of each before it, on the stimuli that are in both.
+
+    For each pair come `ALL_ROIS`, every ROI counting the same, and each ROI that all outputs have.
+    """
+    rois = [roi for roi in sort_rois(outputs[0].results.rois) if all(roi in one.results.rois for one in outputs)]
+    rows = [
+        Paired(later.label, earlier.label, name, _paired(later, earlier, some))
+        for earlier, later in combinations(outputs, 2)
+        for name, some in ((ALL_ROIS, rois), *((roi, [roi]) for roi in rois))
+    ]
+    p = np.array([float("nan") if isinstance(row.found, str) else row.found.p for row in rows])
+    whole = np.array([row.roi == ALL_ROIS for row in rows], dtype=bool)
+    for family in (whole, ~whole):
+        p[family] = holm(p[family])
+    return [replace(row, p_corrected=float(value)) for row, value in zip(rows, p, strict=True)]
 
 
 def _paired(one: Output, other: Output, rois: Sequence[str]) -> Difference | str:
@@ -121,8 +159,7 @@ def _paired(one: Output, other: Output, rois: Sequence[str]) -> Difference | str
         known = [pair for pair in pairs if pair in one.results.jackknife and pair in other.results.jackknife]
         if not known or len(known) < len(pairs):
             return "no nested interval"
-        scores = [output.results.scores.set_index(["subject", "roi"])["score"] for output in (one, other)]
-        values.append(np.mean([scores[0][pair] - scores[1][pair] for pair in known]))
+        values.append(np.mean([one.score_of[pair] - other.score_of[pair] for pair in known]))
         parts = []
         for pair in known:
             a, b = one.results.jackknife[pair], other.results.jackknife[pair]
@@ -135,14 +172,50 @@ def _paired(one: Output, other: Output, rois: Sequence[str]) -> Difference | str
         without.append(np.mean(parts, axis=0))
     if not rois or len({len(part) for part in without}) > 1:
         return "no ROI in both" if not rois else "ROIs with other stimuli"
-    level = one.results.config.get("interval", {}).get("level", 0.95)
-    return judge_difference(float(np.mean(values)), np.mean(without, axis=0), max(n_folds), float(level))
+    return judge_difference(float(np.mean(values)), np.mean(without, axis=0), max(n_folds), one.level)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The place of an output by its score, and the places that differences from others leave possible."""
+
+    place: int
+    best: int
+    worst: int
+
+    def __str__(self) -> str:
+        between = "" if self.best == self.worst else f" ({self.best} to {self.worst})"
+        return f"{self.place}{between}"
+
+
+def ranks(outputs: Sequence[Output], means: Sequence[Mean], paired: Sequence[Paired], roi: str) -> list[Rank | None]:
+    """Rank the outputs by their scores in an ROI (or `ALL_ROIS`), ``means``; None where an output has no score.
+
+    `Rank.best` counts the outputs that are reliably better (corrected p at most 1 - the level of intervals),
+    `Rank.worst` those that are reliably worse.
+    """
+    scores = [mean.score for mean in means]
+    n, alpha = int(np.isfinite(scores).sum()), 1 - outputs[0].level
+    better: Counter[str] = Counter()
+    worse: Counter[str] = Counter()
+    for row in paired:
+        if row.roi == roi and not isinstance(row.found, str) and row.p_corrected <= alpha:
+            upper, lower = (row.label, row.other) if row.found.value > 0 else (row.other, row.label)
+            worse[upper] += 1
+            better[lower] += 1
+    return [
+        Rank(1 + sum(other > score for other in scores), 1 + better[output.label], n - worse[output.label])
+        if np.isfinite(score)
+        else None
+        for output, score in zip(outputs, scores, strict=True)
+    ]
 
 
 def mean_depth(output: Output, roi: str) -> float:
-    """Return how deep in their networks the chosen layers lie, mean over subjects; NaN where none has a depth."""
+    """Return how deep the chosen layers lie, mean over subjects (and of `ALL_ROIS` over these); NaN where unknown."""
     depth, scores = layer_order(output.results), output.results.scores
-    return mean_or_nan([depth.position(row) for row in scores[scores["roi"] == roi].to_dict("records")])
+    rows = scores if roi == ALL_ROIS else scores[scores["roi"] == roi]
+    return mean_or_nan([depth.position(row) for row in rows.to_dict("records")])
 
 
 def differences(outputs: Sequence[Output]) -> list[tuple[str, tuple[str, ...]]]:

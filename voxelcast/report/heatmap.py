@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -24,17 +24,18 @@ _DARK, _LIGHT = "#000000", "#ffffff"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, its colours (empty where there is no number), and what hovering over it tells."""
+    """One cell: its text, its colours (empty where there is no number), what hovering over it tells, a line below."""
 
     text: str
     background: str
     ink: str
     title: str = ""
+    below: str = ""
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A table of ROI x subject (or experiment) with cells coloured by value, on a scale from ``low`` to ``high``."""
+    """A table of ROI x subject (or experiment x ROI), cells coloured by value on a scale from ``low`` to ``high``."""
 
     subjects: tuple[str, ...]
     rows: tuple[tuple[str, tuple[Cell, ...], Cell | None], ...]
@@ -56,13 +57,15 @@ def heatmap(
     *,
     top: float = 0.0,
     titles: Mapping[Pair, str] = MappingProxyType({}),
+    below: Mapping[Pair, str] = MappingProxyType({}),
     show: Callable[[float], str] = number,
     with_mean: bool = True,
 ) -> Heatmap:
-    """Colour a table of ROI x subject, or ROI x experiment, (n_rois, n_subjects).
+    """Colour a table of ROI x subject, (n_rois, n_subjects), or of experiment x ROI.
 
     ``top`` is the least upper end of the colour scale, e.g. 1 for noise-normalised scores. ``titles``, by (subject,
-    roi), are what hovering over a cell tells, by default ROI and subject; ``show`` turns a value into a cell's text;
+    roi), are what hovering over a cell tells, by default ROI and subject, and ``below`` what
+    stands below its number; ``show`` turns a value into a cell's text;
     ``with_mean`` adds the mean over several subjects.
     """
     values = table.to_numpy(dtype=np.float64)
@@ -70,16 +73,17 @@ def heatmap(
     low, high = min(0.0, float(finite.min(initial=0.0))), max(float(finite.max(initial=0.0)), top)
     high = high if high > low else low + 1.0
 
-    def cell(value: float, title: str) -> Cell:
+    def cell(value: float, title: str, below: str = "") -> Cell:
         if not np.isfinite(value):
             return Cell(show(value), "", "", title)
-        return coloured(show(value), (value - low) / (high - low), title)
+        return replace(coloured(show(value), (value - low) / (high - low), title), below=below)
 
     rows = []
     for roi, line in zip(table.index, values.tolist(), strict=True):
         named = [titles.get((subject, roi), f"{roi}, {subject}") for subject in table.columns]
+        more = [below.get((subject, roi), "") for subject in table.columns]
         mean = cell(mean_or_nan(line), f"{roi}: mean over subjects") if with_mean and len(line) > 1 else None
-        rows.append((roi, tuple(map(cell, line, named)), mean))
+        rows.append((roi, tuple(map(cell, line, named, more)), mean))
     return Heatmap(tuple(table.columns), tuple(rows), show(low), show(high), values.size - finite.size)
 
 

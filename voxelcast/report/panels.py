@@ -187,6 +187,18 @@ def score_panel(title: str, outputs: Sequence[Output], rows: Sequence[tuple[str,
     return inline(figure, title, f"{title}. The highest of each ROI: {'; '.join(said)}.")
 
 
+def rank_panel(outputs: Sequence[Output], means: Sequence[Mean], depths: FloatArray, measure: str) -> Panel:
+    """Draw the outputs by rank with the depth of their layers; as `plot.draw_ranks`, the best first."""
+    figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(outputs)))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    plot.draw_ranks(left, right, outputs, means, depths)
+    left.set_xlabel(measure)
+    right.set_xlabel("depth of the layer")
+    deep = [float(np.nanmean(column)) if np.isfinite(column).any() else np.nan for column in depths.T]
+    said = [f"{o.label} {number(m.score)}, depth {number(d)}" for o, m, d in zip(outputs, means, deep, strict=True)]
+    return inline(figure, "Rank, score and depth", f"Experiments by rank: {'; '.join(said)}.")
+
+
 def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
     """Draw how deep the chosen layer lies in each ROI; None where no network has several layers."""
     depths = np.array([[mean_depth(output, roi) for output in outputs] for roi in rois])

@@ -178,7 +178,8 @@ def roi_scores(results: Results | Mapping[str, Results], *, by_voxel: bool = Fal
 
 def comparison_inches(n_rois: int, n_outputs: int) -> tuple[float, float]:
     """Give the size of a figure with so many ROIs and experiments."""
-    return max(4.5, 1.2 + n_rois * (0.35 + 0.13 * n_outputs)), 3.2
+    legend = 0.15 * max(0, (n_outputs + 1) // 2 - 2)
+    return max(4.5, 1.2 + n_rois * (0.35 + 0.13 * n_outputs)), 3.2 + legend
 
 
 def draw_roi_scores(
@@ -201,6 +202,25 @@ def draw_roi_scores(
                     alpha=0.7, label="noise ceiling" if index == 0 and there.any() else "")  # fmt: skip
     axes.axhline(0, color=_GREY, linewidth=0.7)
     _name_rois(axes, rois)
+
+
+def draw_ranks(left: Axes, right: Axes, outputs: Sequence[Output], means: Sequence[Mean], depths: FloatArray) -> None:
+    """Draw a row for each output, the best on top: its score, interval and noise ceiling, and how deep it reads.
+
+    ``depths``, (n_rois, n_outputs), are of the chosen layers; the line goes from the earliest ROI's to the latest.
+    """
+    for row, (output, mean) in enumerate(zip(outputs, means, strict=True)):
+        left.hlines(row, mean.low, mean.high, color=output.colour, linewidth=1.6)
+        left.vlines(mean.ceiling, row - 0.35, row + 0.35, color=CEILING_COLOUR, linewidth=2)
+        left.plot(mean.score, row, "o", color=output.colour, markersize=5)
+        there = depths[np.isfinite(depths[:, row]), row]
+        if there.size:
+            right.hlines(row, there.min(), there.max(), color=output.colour, linewidth=1.6)
+            right.plot(there.mean(), row, "o", color=output.colour, markersize=5)
+    left.set_yticks(range(len(outputs)), [output.label for output in outputs])
+    left.set_ylim(len(outputs) - 0.5, -0.5)
+    right.set_xlim(-0.05, 1.05)
+    right.tick_params(labelleft=False)
 
 
 def draw_depths(axes: Axes, outputs: Sequence[Output], rois: Sequence[str], depths: FloatArray) -> None:

@@ -149,7 +149,7 @@ def read_overview(output: Path) -> Results:
         raise MissingFileError(f"{output} does not exist or is no folder; give the output folder of an experiment")
     _check_there(output / "config.yaml")
     config_text = read_text(output / "config.yaml", "settings")
-    scores = _read_table(output / "scores.csv")
+    scores = read_table(output / "scores.csv")
     if scores.duplicated(["subject", "roi"]).any():
         raise DataError(f"{output / 'scores.csv'} must have one row per subject and ROI; some have several")
     pairs = zip(scores["subject"], scores["roi"], strict=True)
@@ -206,18 +206,18 @@ def read_results(output: Path | str) -> Results:
     output = Path(output)
     overview = read_overview(output)
     pairs = list(zip(overview.scores["subject"], overview.scores["roi"], strict=True))
-    weights = _read_table(output / "weights.csv", needed=False)
+    weights = read_table(output / "weights.csv", needed=False)
     return replace(
         overview,
-        search=_of_layers(_read_table(output / "search.csv")),
-        exclusions=_read_table(output / "exclusions.csv"),
-        layers=_of_layers(_read_table(output / "layers.csv")),
+        search=_of_layers(read_table(output / "search.csv")),
+        exclusions=read_table(output / "exclusions.csv"),
+        layers=_of_layers(read_table(output / "layers.csv")),
         voxels=_read_pairs(output, pairs, VOXEL_FILE),
         weights=weights[weights["fold"] == "all"],
-        partition=_read_table(output / "variance_partitioning.csv", needed=False),
-        groups=_read_table(output / "groups.csv", needed=False),
-        training=_read_table(output / "training.csv", needed=False),
-        rules=_read_table(output / "rules.csv", needed=False),
+        partition=read_table(output / "variance_partitioning.csv", needed=False),
+        groups=read_table(output / "groups.csv", needed=False),
+        training=read_table(output / "training.csv", needed=False),
+        rules=read_table(output / "rules.csv", needed=False),
         places=_read_pairs(output, pairs, PLACES_FILE),
         examples=_read_joined(output / EXAMPLE_FILE, pairs),
         jackknife=_read_joined(output / JACKKNIFE_FILE, pairs),
@@ -242,8 +242,8 @@ def _checked(path: Path, read: Callable[[Path, str], Any], wanted: type) -> Any:
     return value
 
 
-def _read_table(path: Path, *, needed: bool = True) -> pd.DataFrame:
-    """Read a table; one that is not needed has no rows where there is no file."""
+def read_table(path: Path, *, needed: bool = True) -> pd.DataFrame:
+    """Read one of `TABLES` by its name; one that is not needed has no rows where there is no file."""
     if not needed and not path.is_file():
         return _no_rows(path.name)
     _check_there(path)

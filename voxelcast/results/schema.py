@@ -222,6 +222,39 @@ TRANSFER: Final = Table(
         Column("n_others", "count", "models of other subjects' ROIs"),
     ),
 )
+_EXPERIMENT = Column("experiment", "text", "name of the experiment")
+_ROI = Column("roi", "text", "region of interest, or `all ROIs`, each of which counts the same")
+LEADERBOARD: Final = Table(
+    "leaderboard.csv",
+    "an experiment x ROI of `voxelcast sweep`",
+    (
+        _EXPERIMENT,
+        _ROI,
+        Column("place", "count", "rank by the score"),
+        Column("best", "count", "1 + experiments that are reliably better (`p_corrected`)"),
+        Column("worst", "count", "experiments less those that are reliably worse"),
+        Column("score", "number", "mean over subjects", "Pearson r"),
+        Column("score_low", "number", "lower end of its interval", "Pearson r"),
+        Column("score_high", "number", "upper end of its interval", "Pearson r"),
+        Column("noise_ceiling_r", "number", "mean noise ceiling", "Pearson r"),
+        Column("depth", "number", "mean depth of the chosen layers, 0 to 1"),
+    ),
+)
+DIFFERENCES: Final = Table(
+    "differences.csv",
+    "two experiments x ROI of `voxelcast sweep`",
+    (
+        _EXPERIMENT,
+        Column("other", "text", "the experiment that it is compared with"),
+        _ROI,
+        Column("difference", "number", "score minus that of the other", "Pearson r"),
+        Column("difference_low", "number", "lower end of its interval", "Pearson r"),
+        Column("difference_high", "number", "upper end of its interval", "Pearson r"),
+        Column("p_value", "number", "two-sided, of this difference alone"),
+        Column("p_corrected", "number", "Holm's, over all pairs: `all ROIs` together, and all single ROIs together"),
+        Column("not_judged", "text", "why there is none"),
+    ),
+)
 CONTROL: Final = Table(
     "control.csv",
     "a subject x ROI with `control: shuffle`",
@@ -261,8 +294,8 @@ TRAINING: Final = Table(
     ),
 )
 _ALL = (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, GROUPS, CONTROL, RULES, TRAINING)
-TABLES: Final = {table.file: table for table in _ALL}
-"""Tables of an experiment's output, by file."""
+TABLES: Final = {table.file: table for table in (*_ALL, LEADERBOARD, DIFFERENCES)}
+"""Tables of the output of an experiment or of a sweep, by file."""
 
 PREDICTED_STIMULI: Final = Table(
     "predictions/<subject>_<roi>_stimuli.csv",

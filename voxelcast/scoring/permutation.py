@@ -313,6 +313,35 @@ def _all_orders(exchange: Exchange) -> IntArray:
     return orders
 
 
+def holm(p: FloatArray) -> FloatArray:
+    """Return the level at which each test would just be significant among all of them, after Holm [1]_.
+
+    Calling all tests with a corrected p <= alpha significant makes any false one among them with probability at most
+    alpha, however the tests depend on each other.
+
+    Parameters
+    ----------
+    p : ndarray of shape (n_tests,)
+        NaN are no tests and stay NaN.
+
+    References
+    ----------
+    .. [1] Holm, S. A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 6, 65-70
+       (1979).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    corrected = np.array(p, dtype=np.float64)
+    order = np.argsort(corrected)[: int(np.isfinite(corrected).sum())]  # NaN sorts behind
+    times = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(corrected[order] * times), 1.0)
+    return corrected
+
+
 def benjamini_hochberg(p: FloatArray) -> FloatArray:
     """Return the false discovery rate at which each voxel would just be called significant (its q value).
 
