@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.learned.trunk_settings import TRUNK, TrunkSettings
 from voxelcast.encoders.registry import check_ready, get_encoder
 from voxelcast.execution.steps import Step
-from voxelcast.experiment.own_features import is_convolved, read_own
 from voxelcast.experiment.settings import OTHERS, OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.axes import AxesJob, JoinedAxesJob, KeptLayer, LayerCompression, ProjectJob
 from voxelcast.experiment.steps.compress import (
@@ -38,21 +38,19 @@ from voxelcast.experiment.steps.control import ControlJob, shuffled_order
 from voxelcast.experiment.steps.extract import (
     Extracted,
     LoadedNetwork,
-    OwnSources,
     Readable,
     ShardJob,
     Shards,
     extract_steps,
     feature_name,
     load,
-    own_steps,
     pool_index,
-    table_steps,
 )
 from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.partition import FoldedGroups, LayerGroup, PartitionJob
 from voxelcast.experiment.steps.predict import HeldOutStimuli, PairToPredict, PredictJob, Projected, Together
 from voxelcast.experiment.steps.responses import ResponsesJob, TrainingResponses
+from voxelcast.experiment.steps.tables import DatasetTables, dataset_table, open_own, table_steps
 from voxelcast.experiment.steps.train import TrainedLayer
 from voxelcast.experiment.steps.trunk import TrunkJob, TrunkLayer, folds_name
 from voxelcast.experiment.trainings import NO_TRAININGS, Trainings, Wanted, source_steps, train_steps
@@ -129,13 +127,7 @@ class Plan:
         self._check_sources()
         self.timeline = _timeline(self.dataset)
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-        timed = {name for name, source in config.own_features.items() if self.timeline and is_convolved(source, name)}
-        self.convolved = {name: how for name in timed if isinstance(how := config.delays_of(OWN, name), str)}
-        """Own features that are convolved with a response at their own times."""
-        self.own_features = {
-            name: read_own(source, name, ids, self.timeline, self.convolved.get(name))
-            for name, source in config.own_features.items()
-        }
+        self.own, self.own_features = open_own(config, ids, self.timeline, self.extract_on)
         for pair in self.pairs:
             self.relied_on(pair)
         check_ready(config.encoders)
@@ -392,17 +384,11 @@ class Plan:
                 made[part] = tuple(make(stimuli, known, sum(map(len, made.values()))))
             return Extracted(**made)
 
-        def tables(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
-            rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
-            return table_steps(config.dataset, self.dataset, config.tables, stimuli, rows, known, first)
-
-        def own(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
-            rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
-            sources = OwnSources(config.own_features, self.timeline, self.convolved, tuple(row_of))
-            return own_steps(sources, self.own_features, stimuli, rows, known, first)
-
-        found = {TABLES: of_parts(tables)} if config.tables else {}
-        found |= {OWN: of_parts(own)} if self.own_features else {}
+        given = {table: dataset_table(self.dataset, table) for table in config.tables}
+        found: dict[str, Extracted] = {}
+        for source, read in ((DatasetTables(config.dataset), given), (self.own, self.own_features)):
+            if read:
+                found[source.shown] = of_parts(partial(table_steps, source, read, row_of))
         for network in self.networks if self.plain else ():
             how = network, config.extraction, self.extract_on
 
@@ -525,7 +511,9 @@ class Plan:
             for layer in network.layers
             for pool in config.pools
         ]
-        sources += [(shown, "none", table, "") for shown, table in self.feature_names]  # they were never pooled
+        models = self.own.networks
+        for shown, table in self.feature_names:  # they were never pooled
+            sources.append((shown, models[table].card.weights if table in models else "none", table, ""))
         layers, steps = [], []
         for shown, weights, layer, pool in sources if self.plain else ():
             index = pool_index(pool, config.pools) if pool else None
@@ -546,7 +534,7 @@ class Plan:
     def delays_of(self, shown: str, layer: str) -> Delays:
         """Return the delays of a layer or table; of what was convolved at its own times, none."""
         delays = self.config.delays_of(shown, layer)
-        return (0,) if isinstance(delays, str) and layer in self.convolved and shown == OWN else delays
+        return (0,) if isinstance(delays, str) and layer in self.own.convolved and shown == OWN else delays
 
     def _all_delays(self) -> set[Delays]:
         layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
