@@ -180,7 +180,14 @@ def test_what_counts_are_weights_words_and_settings_not_names(root: Path, tmp_pa
     of_two = {ids for ids in first if any(one.startswith("two") for one in ids)}
     assert 0 < len(of_two) < len(first)
     assert {ids for ids in first if first[ids] != changed[ids]} == of_two
-    assert not set(keys(plain(root, {"context": 4})).values()) & set(first.values())
+    network = plain(root)["features"]["gpt2"]["network"]
+    changes = [
+        {"context": 4},
+        {"ahead": 1},
+        *({"network": network | one} for one in ({"layers": 1}, {"weights": "random"})),
+    ]
+    for change in changes:
+        assert not set(keys(plain(root, change)).values()) & set(first.values()), change
 
 
 def test_a_transcript_that_changes_meanwhile_stops_the_run(root: Path, tmp_path: Path) -> None:
