@@ -1,4 +1,4 @@
-"""Captions and frames of BOLD Moments together, on the miniature, whose captions say how bright clips are and change."""
+"""Captions and frames of BOLD Moments in one experiment; the miniature's captions say how clips look and change."""
 
 from __future__ import annotations
 
