@@ -29,7 +29,7 @@ _FILE = "file"
 
 def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: ExtractionSettings) -> dict[str, Any]:
     """Return what a model's card says of a network: enough to have it again, and nothing of this machine."""
-    plain = {name: getattr(settings, name) for name in _named(settings) if name != "layers"}
+    plain = TypeAdapter(NetworkSettings).dump_python(settings, mode="json", exclude={"layers"})
     if settings.chosen_weights not in ("default", "random", "none"):
         plain["weights"] = _FILE
     of_card = content(card) | {"weights": card.weights, "licence": card.licence}
@@ -41,10 +41,6 @@ def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: 
         "pools": list(how.pools),
         "spatial_pool": how.spatial_pool,
     }
-
-
-def _named(settings: NetworkSettings) -> list[str]:
-    return [field.name for field in dataclasses.fields(settings)]
 
 
 @register_input
