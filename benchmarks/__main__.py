@@ -265,15 +265,19 @@ def repository_2021(checkout: Path, **options: Any) -> None:
 @click.option("--volumes", default=300, show_default=True, help="Of each of ten runs.")
 @click.option("--windows", default=2000, show_default=True, help="In each of ten epochs.")
 @click.option("--medarc/--no-medarc", default=True, show_default=True, help="Time one model of 3.4 million weights.")
-def temporal(device: str, parcels: int, volumes: int, windows: int, *, medarc: bool) -> None:
+@click.option(
+    "--only", "parts", multiple=True, type=click.Choice(["kernels", "subjects", "modalities"]), help="Repeatable."
+)
+def temporal(device: str, parcels: int, volumes: int, windows: int, parts: tuple[str, ...], *, medarc: bool) -> None:
     """Compare temporal kernels, many subjects with one, and modalities, on a miniature of the 2025 challenge."""
-    from benchmarks.temporal import MovieSize, benchmark_temporal, time_medarc
+    from benchmarks.temporal import PARTS, MovieSize, benchmark_temporal, time_medarc
     from voxelcast.encoders.learned.trunk_settings import TrunkSettings
 
     settings = TrunkSettings("temporal", windows=windows)
     if medarc:
         click.echo(time_medarc(replace(settings, shared_head=True), parcels=parcels, device=device)[0])
-    _say(benchmark_temporal(MovieSize(parcels=parcels, volumes=volumes), settings, device=device)[0])
+    size = MovieSize(parcels=parcels, volumes=volumes)
+    _say(benchmark_temporal(size, settings, parts=parts or PARTS, device=device)[0])
 
 
 @benchmark.command()

@@ -25,7 +25,7 @@ needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reaso
             ("40 stimuli x 6 voxels, 20 permutations, 1 threads", "did: yes"),
         ),
         (
-            "temporal --parcels 4 --volumes 70 --windows 2 --no-medarc",
+            "temporal --parcels 4 --volumes 70 --windows 2 --only kernels --only modalities --no-medarc",
             ("4 subjects x 4 parcels, 10 runs of 70 TR", "kernel 45: ", "modality named: "),
         ),
         ("trunks --subjects 2 --stimuli 40 --voxels 3", ("2 subjects, 40 stimuli, 3 voxels each", "all above one: ")),

@@ -119,6 +119,7 @@ def test_refuses_what_does_not_fit(root: Path, tmp_path: Path) -> None:
     expect(OptionError, "bold must be relative to root", bold="/data/{subject}/{subject}_{run}_bold.nii")
     expect(OptionError, r"but not \*\*", bold="**/{subject}_{run}_bold.nii", nuisance="{run}")
     expect(OptionError, "tr must be", tr=0)
+    expect(OptionError, "needs tr, in seconds, or hz; got tr 2.0 and hz 0.5", hz=0.5)
     expect(DataError, "more than the 20 \\+ 20 volumes that are dropped", drop_first=20, drop_last=20)
     expect(DataError, "no run is left for training", test_runs=RUNS)
     expect(UnknownNameError, "run 'run3' does not exist", test_runs=["run3"])

@@ -97,7 +97,7 @@ def test_longer_kernels_and_many_subjects_are_better() -> None:
     assert ordered == sorted(ordered, reverse=True), lines
     assert ordered[0] > 1.03 * found["each subject alone"]
     assert found["modality named"] >= 0.95
-    assert lines[-1].startswith("many subjects above one: +")
+    assert any(line.startswith("many subjects above one: +") for line in lines)
 
 
 def test_one_model_is_timed() -> None:

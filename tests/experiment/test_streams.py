@@ -113,6 +113,31 @@ def test_volumes_near_a_border_are_left_out(root: Path, tmp_path: Path) -> None:
     assert plan.units_of(kept[-1:]) == ("run segment 5",)
 
 
+def test_streams_of_different_rates_meet_on_a_grid_in_hz(tmp_path: Path) -> None:
+    """Rows of 8 per second, loudness of 3 per second, and words by the millisecond, against points that lie densely."""
+    rng, n = np.random.default_rng(3), 40
+    np.savetxt(tmp_path / "ann.txt", rng.standard_normal((n, 2)))
+    np.save(tmp_path / "loudness.npy", loudness := rng.standard_normal(16))
+    onsets, lengths = np.sort(rng.uniform(0, 4.5, 30)).round(3), rng.uniform(0.05, 0.6, 30).round(3)
+    rows = [f"{onset},{long},word" for onset, long in zip(onsets.tolist(), lengths.tolist(), strict=True)]
+    (tmp_path / "words.csv").write_text("\n".join(["onset,duration,word", *rows]))
+    dataset = {"kind": "time_series", "root": str(tmp_path), "hz": 8, "bold": "{subject}.txt", "drift": "none"}
+    features = {
+        "loudness": {"file": str(tmp_path / "loudness.npy"), "rate": 3},
+        "words": {"words": str(tmp_path / "words.csv"), "at": "whole"},
+    }
+    plan = Plan(
+        parse_config(plain(tmp_path, dataset=dataset, features=features, delays=[0]), "test"), StepStore(tmp_path)
+    )
+    points = (np.arange(n * 1000) + 0.5) / 8000
+    heard = loudness[np.floor(points * 3).astype(int)].reshape(n, -1).mean(axis=1)
+    said = ((points[:, None] >= onsets) & (points[:, None] < onsets + lengths)).sum(axis=1).reshape(n, -1).mean(axis=1)
+    for name, expected in (("loudness", heard), ("words", said)):
+        found = plan.own_features[name]
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(found[:, 0], expected, atol=4e-3)
+
+
 def test_a_constant_subject_is_named_and_left_out(root: Path) -> None:
     with pytest.warns(VoxelcastWarning, match="of 4 subjects, dull left out of the group's mean where constant"):
         dataset = open_dataset(parse_config(plain(root), "test").dataset)

@@ -15,7 +15,8 @@ from voxelcast.app.discovery import find_experiments
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, StoreError
 from voxelcast.execution.status import read_status
 from voxelcast.experiment.costs import estimate
-from voxelcast.experiment.plan import COMPRESS, EXTRACT, FIT, READ, Plan
+from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.planning.stages import COMPRESS, EXTRACT, FIT, READ
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import CompressJob
 from voxelcast.experiment.sweep import combine, run_sweep, together

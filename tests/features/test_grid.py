@@ -31,6 +31,11 @@ def test_an_event_without_duration_is_one_whole_step() -> None:
     assert found.ravel().tolist() == [2.0, 3.0, 4.0, 0.0]
 
 
+def test_moments_at_borders_of_a_grid_in_hz_begin_a_step() -> None:
+    moments = np.arange(12) / 10
+    assert events_on_grid(moments, np.zeros(12), np.ones((12, 1)), 12, 0.1).ravel().tolist() == [1.0] * 12
+
+
 @pytest.mark.parametrize(("rate", "start"), [(10.0, 0.0), (0.3, -4.0), (7.0, 1.5), (0.5, 0.0)])
 def test_samples_are_averaged_over_what_they_cover(rate: float, start: float) -> None:
     values = np.random.default_rng(1).standard_normal((int((20 - start) * rate) + 2, 3)) + 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,14 @@ from voxelcast.core.errors import VoxelcastError
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.models.card import LayerCard
 from voxelcast.models.encoder import load_encoder
+from voxelcast.models.inputs import Needs
+from voxelcast.models.network_input import NetworkInput, network_facts
+from voxelcast.networks.base import NetworkCard
+from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.stimuli.encode import write_video
+from voxelcast.stimuli.sampling import SoundSampling
 from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -285,3 +292,11 @@ def test_a_movie_is_predicted_volume_by_volume(tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no movie")
     with pytest.raises(VoxelcastError, match=r"broken\.mp4: how long it lasts cannot be read"):
         encoder.predict(tmp_path / "broken.mp4")
+
+
+def test_a_models_card_keeps_how_sound_and_tokens_are_read() -> None:
+    given = NetworkSettings("voxelcast/mel", "mel", sound=SoundSampling(hz=4, missing="silence"), tokens={"height": 2})
+    card = NetworkCard("voxelcast/mel", "sound", 0, (0.0,) * 3, (1.0,) * 3, "none", "hash")
+    facts = json.loads(json.dumps(network_facts(given, 0, card, ExtractionSettings())))
+    layer = LayerCard.model_construct(layer="mel", pool="")
+    assert NetworkInput("input1", facts, {"layer1": layer}, Needs()).settings == given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from functools import cache
 from pathlib import Path
@@ -109,6 +110,23 @@ def test_features_of_frames_are_hidden_states_averaged(name, batch, loaded, plai
         states = frame_states(name, plain(name), prepared_frames(network, video))
         for layer, index in layers_of(network, len(states)):
             close(outcome.features[layer], states[index].mean((0, 1)))
+
+
+@pytest.mark.parametrize("file", ["config.json", "video_preprocessor_config.json"])
+def test_length_and_stride_of_clips_are_those_of_the_card_unless_set(file, folder, tmp_path):
+    shutil.copytree(folder("vjepa2"), tmp_path / "vjepa2")
+    path = tmp_path / "vjepa2" / file
+    said = json.loads(path.read_text())
+    path.write_text(json.dumps(said | {"num_frames": 6, "clip_stride": 2}))
+
+    def clips(**options):
+        card = load_network(f"hf:{tmp_path / 'vjepa2'}", layers="0", **options).card
+        return card.clip_length, card.clip_stride
+
+    assert clips() == (6, 2)
+    assert clips(clip_stride=3) == (6, 3)
+    assert clips(clip_length=4) == (4, 4)
+    assert clips(clip_length=4, clip_stride=1) == (4, 1)
 
 
 def prepared_frames(network, video):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 VOCABULARY = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "the", "a", "dog", "cat", "runs", "sleeps", "over", "red", "blue"]
+VOCABULARY += ["black", "dark", "grey", "light", "white", "rests", "drifts", "moves", "jumps", "flickers"]
 _BODY: dict[str, Any] = {
     "hidden_size": 16,
     "num_hidden_layers": 3,

@@ -11,6 +11,7 @@ import pytest
 from scipy.io import wavfile
 
 from voxelcast.core.errors import OptionError, StimulusError
+from voxelcast.stimuli import sound
 from voxelcast.stimuli.encode import write_video
 from voxelcast.stimuli.listing import list_stimuli
 from voxelcast.stimuli.sampling import SoundSampling
@@ -76,6 +77,26 @@ def test_a_part_of_a_movie_looks_back_into_the_movie(tmp_path):
     np.testing.assert_array_equal(windows, all_windows(whole, sampling)[0][2:4])
     with pytest.raises(StimulusError, match=r"must last until 60 s; it ends at 4.00 s"):
         all_windows(Stimulus("late", whole.path, seconds=(60.0, 61.0)), sampling)
+
+
+def test_the_sound_of_a_movie_is_decoded_once_for_all_its_parts(tmp_path, monkeypatch):
+    path = written(tmp_path / "movie.wav", sine(100, RATE, 2)).path
+    decoded = []
+    monkeypatch.setattr(sound, "decode_sound", lambda stimulus: decoded.append(stimulus) or decode_sound(stimulus))
+    for part in range(4):
+        stimulus = Stimulus(f"movie/tr{part}", path, seconds=(part / 2, part / 2 + 0.5))
+        assert all_windows(stimulus, SoundSampling(hz=2, look_back=1))[0].shape == (1, 1, RATE)
+    assert len(decoded) == 1
+
+
+def test_what_is_written_with_a_video_is_heard_from_its_first_frame_on(tmp_path):
+    samples = 0.5 * sine(440, RATE, 1)  # of 36 samples a period
+    write_video(tmp_path / "a.mp4", np.zeros((10, 32, 32, 3), np.uint8), 10, (samples, RATE))
+    found, rate = decode_sound(Stimulus("a", tmp_path / "a.mp4"))
+    assert rate == RATE
+    assert RATE <= found.shape[1] < RATE + 1024  # AAC fills its last frame up
+    shifted = [np.corrcoef(found[0, 2000 + k : 14_000 + k], samples[2000:14_000])[0, 1] for k in (-9, 0, 9)]
+    assert shifted[1] > 0.95 > max(shifted[0], shifted[2])
 
 
 def test_channels_are_averaged_or_kept(tmp_path):

@@ -65,8 +65,11 @@ class TimeSeriesSettings(DatasetSettings):
     bold : str
         4-D NIfTI, CIFTI time series, GIFTI (``{hemi}`` for both hemispheres), or .npy, .txt, .csv, .tsv (n_volumes,
         n_voxels). Without ``{run}`` there is one run, ``run``.
-    tr : float
+    tr : float or None
         Seconds from one volume to the next.
+    hz : float or None
+        Rows of the recording in a second, instead of ``tr`` where there is none; what is said of volumes is then of
+        rows.
     events : str or None
         Tables with ``onset``, ``duration`` (s) and ``trial_type``. They give the feature tables ``conditions`` (how
         much of each volume's time each trial type was on) and ``onoff`` (any of them).
@@ -98,7 +101,8 @@ class TimeSeriesSettings(DatasetSettings):
     _: KW_ONLY
     kind: Literal["time_series"] = "time_series"
     bold: str
-    tr: Annotated[float, Gt(0), Lt(inf)]
+    tr: Annotated[float, Gt(0), Lt(inf)] | None = None
+    hz: Annotated[float, Gt(0), Lt(inf)] | None = None
     events: str | None = None
     movies: str | None = None
     masks: dict[str, str] | None = None
@@ -118,6 +122,10 @@ class TimeSeriesSettings(DatasetSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         parse_drift(self.drift)
+        if (self.tr is None) == (self.hz is None):
+            raise OptionError(
+                f"a series needs tr, in seconds, or hz; got tr {self.tr} and hz {self.hz}; give one of them"
+            )
         if self.columns and self.masks:
             raise OptionError("ROIs come from masks or from columns; got both; give one")
         check_patterns({name: pattern for name in _PATTERNS if (pattern := getattr(self, name))})
@@ -135,7 +143,8 @@ class TimeSeriesDataset(SeriesDataset):
     )
 
     def __init__(self, settings: TimeSeriesSettings) -> None:
-        self._settings, self._root, self.tr = settings, settings.root, settings.tr
+        self._settings, self._root = settings, settings.root
+        self.tr = settings.tr or 1 / (settings.hz or inf)
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
         found = find_runs(self._root, settings.bold)

@@ -17,7 +17,6 @@ from voxelcast.datasets.series import SeriesDataset
 from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.learned.trunk_settings import TrunkSettings
 from voxelcast.encoders.registry import check_ready
-from voxelcast.experiment.own_features import is_convolved, read_own
 from voxelcast.experiment.planning.checks import (
     check_components,
     check_delays,
@@ -30,6 +29,7 @@ from voxelcast.experiment.planning.checks import (
 from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import Excluded, excluded_folds
 from voxelcast.experiment.steps.extract import Shards, load
+from voxelcast.experiment.steps.tables import open_own
 from voxelcast.features.delays import Delayed, Delays, delays_of
 from voxelcast.features.hrf import bases
 from voxelcast.features.own import Timeline
@@ -81,13 +81,7 @@ class Plan:
         check_sources(self)
         self.timeline = _timeline(self.dataset)
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
-        timed = {name for name, source in config.own_features.items() if self.timeline and is_convolved(source, name)}
-        self.convolved = {name: how for name in timed if isinstance(how := config.delays_of(OWN, name), str)}
-        """Own features that are convolved with a response at their own times."""
-        self.own_features = {
-            name: read_own(source, name, ids, self.timeline, self.convolved.get(name))
-            for name, source in config.own_features.items()
-        }
+        self.own, self.own_features = open_own(config, ids, self.timeline, self.extract_on)
         for pair in self.pairs:
             self.relied_on(pair)
         check_ready(config.encoders)
@@ -200,7 +194,7 @@ class Plan:
     def delays_of(self, shown: str, layer: str) -> Delays:
         """Return the delays of a layer or table; of what was convolved at its own times, none."""
         delays = self.config.delays_of(shown, layer)
-        return (0,) if isinstance(delays, str) and layer in self.convolved and shown == OWN else delays
+        return (0,) if isinstance(delays, str) and layer in self.own.convolved and shown == OWN else delays
 
     def all_delays(self) -> set[Delays]:
         """Return all delays that features have."""

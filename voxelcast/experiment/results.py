@@ -291,7 +291,7 @@ def _write_provenance(finished: Finished, output: Path) -> None:
         "device": plan.config.compute.device,
         "networks": {
             network.shown: {"weights": network.card.weights, "weights_hash": network.card.weights_hash}
-            for network in plan.networks
+            for network in (*plan.networks, *plan.own.networks.values())
         },
         "dataset": {name: getattr(plan.dataset.facts, name) for name in ("title", "licence", "citation")},
         "steps": steps,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
@@ -23,10 +22,9 @@ from voxelcast.encoders.learned.settings import FinetunedSettings, ReadoutSettin
 from voxelcast.encoders.learned.trunk_settings import TRUNK, TrunkSettings
 from voxelcast.encoders.params import AutoMLSettings
 from voxelcast.encoders.registry import ENCODERS, check_exact, get_encoder, list_encoders
-from voxelcast.experiment.own_features import OwnSource
+from voxelcast.experiment.own_features import OwnSource, own_source
 from voxelcast.features.compressors import COMPRESSORS
 from voxelcast.features.delays import Delays
-from voxelcast.features.own import FeatureFile
 from voxelcast.features.settings import CompressionSettings
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.scoring.settings import IntervalSettings, SignificanceSettings
@@ -41,7 +39,6 @@ from voxelcast.search.settings import (
 )
 from voxelcast.search.variance_partitioning import VariancePartitioningSettings
 from voxelcast.stimuli.sampling import FrameSampling
-from voxelcast.stimuli.words import WordFile
 
 TABLES = "dataset"
 """What stands for a network's name where features come with the dataset."""
@@ -50,7 +47,7 @@ OWN = "features"
 
 OTHERS = "others"
 """In delays, all features that are not named there."""
-FeatureSource = Literal["dataset"] | FeatureFile | WordFile
+FeatureSource = Literal["dataset"] | OwnSource
 """Where features are that no network made."""
 
 
@@ -61,11 +58,6 @@ class ComputeSettings:
     device: Annotated[str, NO_EFFECT] = "cpu"
     workers: Annotated[int | None, Ge(1), NO_EFFECT] = None
     gpus: Annotated[int | None, Ge(1), NO_EFFECT] = None
-
-
-def _source(given: object) -> object:
-    """Make settings of what is given for features: a file's name may stand for them."""
-    return {"file": str(given)} if isinstance(given, str | Path) and given != TABLES else given
 
 
 class SettingsFile(BaseModel):
@@ -119,7 +111,7 @@ class ExperimentSettings(SettingsFile):
         if isinstance(value, Mapping):
             for name in value:
                 check_file_name(str(name), "features")
-            return {name: _source(given) for name, given in value.items()}
+            return {name: given if given == TABLES else own_source(name, given) for name, given in value.items()}
         return (value,) if isinstance(value, str) else value
 
     @field_validator("delays")

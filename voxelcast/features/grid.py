@@ -9,6 +9,15 @@ from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import DataError, OptionError
 
 
+def step_of(moment: float, step: float) -> int:
+    """Return the step of a grid in which a moment lies, both in seconds; one at a border, up to rounding, begins it.
+
+    >>> step_of(0.3, 0.1)
+    3
+    """
+    return int(np.floor(moment / step + 1e-9))
+
+
 def events_on_grid(
     onsets: FloatArray, durations: FloatArray, values: FloatArray, n_steps: int, step: float
 ) -> FloatArray:
@@ -46,7 +55,7 @@ def events_on_grid(
     starts = np.arange(n_steps) * step
     for onset, duration, value in zip(onsets, durations, values, strict=True):
         if duration == 0:
-            place = int(onset // step)
+            place = step_of(onset, step)
             if 0 <= place < n_steps:
                 grid[place] += value
             continue

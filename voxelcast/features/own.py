@@ -16,7 +16,7 @@ from voxelcast.core.checks import check_known, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.features.delays import Response
-from voxelcast.features.grid import events_on_grid, samples_on_grid
+from voxelcast.features.grid import events_on_grid, samples_on_grid, step_of
 from voxelcast.features.hrf import response_to_events
 from voxelcast.store.readers.arrays import open_npy, read_npz
 from voxelcast.store.readers.guard import read_text
@@ -245,7 +245,7 @@ def on_volumes(events: Events, grid: tuple[int, float], combine: Combine, respon
         return np.divide(total, counts, out=np.zeros_like(total), where=counts > 0)
     found = np.zeros((grid[0], values.shape[1]))
     for event in np.argsort(onsets, kind="stable"):
-        place = int(onsets[event] // grid[1])
+        place = step_of(onsets[event], grid[1])
         if 0 <= place < grid[0]:
             found[place] = values[event]
     return found

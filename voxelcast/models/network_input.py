@@ -43,7 +43,7 @@ _MOST: Final = {
 
 def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: ExtractionSettings) -> dict[str, Any]:
     """Return what a model's card says of a network: enough to have it again, and nothing of this machine."""
-    plain = {name: getattr(settings, name) for name in _named(settings) if name not in ("layers", "texts")}
+    plain = TypeAdapter(NetworkSettings).dump_python(settings, mode="json", exclude={"layers", "texts"})
     if settings.chosen_weights not in ("default", "random", "none"):
         plain["weights"] = _FILE
     of_card = content(card) | {"weights": card.weights, "licence": card.licence}
@@ -55,10 +55,6 @@ def network_facts(settings: NetworkSettings, seed: int, card: NetworkCard, how: 
         "pools": list(how.pools),
         "spatial_pool": how.spatial_pool,
     }
-
-
-def _named(settings: NetworkSettings) -> list[str]:
-    return [field.name for field in dataclasses.fields(settings)]
 
 
 @register_input

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import KW_ONLY, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from voxelcast.features.pooling import check_pools, pool_key
 from voxelcast.features.spatial_pool import parse_spatial_pool
 from voxelcast.networks.base import Precision, Takes, Triple
 from voxelcast.stimuli.sampling import FrameSampling, SoundSampling
+from voxelcast.stimuli.words import Transcript
 
 
 def several_names(value: Any) -> Any:
@@ -138,6 +139,29 @@ class NetworkSettings:
     def chosen_weights(self) -> str:
         """What ``weights`` means where it is left out."""
         return self.weights or ("none" if self.name.startswith("voxelcast/") else "default")
+
+
+@settings
+class WordNetwork(Transcript):
+    """What a language model makes of each word of a transcript, as features of a time series.
+
+    Parameters
+    ----------
+    network : NetworkSettings
+        A network that takes text, with one layer; its ``tokens`` say which of a word's tokens count
+        (:func:`voxelcast.networks.text.word_features`).
+    context : int
+        Words before each that it reads.
+    ahead : int
+        Words that come after each that it reads.
+
+    The others are as of `Transcript`.
+    """
+
+    _: KW_ONLY
+    network: Annotated[NetworkSettings, NO_EFFECT]  # its card counts
+    context: Annotated[int, Ge(0)]
+    ahead: Annotated[int, Ge(0)] = 0
 
 
 @settings

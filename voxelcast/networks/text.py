@@ -12,7 +12,7 @@ from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import OptionError
 from voxelcast.networks.base import Network
 from voxelcast.networks.transformers_reading import TextNetwork
-from voxelcast.stimuli.words import Words, contexts
+from voxelcast.stimuli.words import Context, Words, contexts
 
 
 def text_features(network: Network, texts: Sequence[str], *, batch: int = 32) -> Mapping[str, FloatArray]:
@@ -72,12 +72,16 @@ def word_features(
     """
     if not isinstance(words, Words):
         words = Words(tuple(words), np.zeros(len(words)), np.zeros(len(words)))
-    reader = _text_network(network, words.texts, batch)
-    said = contexts(words, context, ahead)
+    return context_features(network, contexts(words, context, ahead), batch=batch)
+
+
+def context_features(network: Network, said: Sequence[Context], *, batch: int = 32) -> Mapping[str, FloatArray]:
+    """Compute the features of words in their texts, as `word_features`, which makes these of a sequence of words."""
+    reader = _text_network(network, said, batch)
     return _features(reader, (reader.prepare_words(said[part]) for part in _parts(len(said), batch)))
 
 
-def _text_network(network: Network, texts: Sequence[str], batch: int) -> TextNetwork:
+def _text_network(network: Network, texts: Sequence[str | Context], batch: int) -> TextNetwork:
     if not isinstance(network, TextNetwork):
         raise OptionError(f"'{network.card.name}' takes {network.card.takes}, not text; choose another network")
     if not texts or batch < 1:

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from voxelcast.core.arrays import ByteArray
+from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError, UnwritableError
 from voxelcast.stimuli.broken import reason
 
@@ -18,8 +18,10 @@ _QUALITY = "18"
 _SAME_BYTES = "mbtree=0:rc-lookahead=0:sync-lookahead=0:b-adapt=0:bframes=0:scenecut=0:weightp=0"
 
 
-def write_video(path: Path, frames: ByteArray, fps: int) -> None:
+def write_video(path: Path, frames: ByteArray, fps: int, sound: tuple[FloatArray, int] | None = None) -> None:
     """Write RGB frames (n, h, w, 3) as an H.264 mp4 (yuv420p, BT.601 limited range, constant quality 18).
+
+    ``sound``: samples (n_samples,) in [-1, 1], mono, and how many there are in a second; they become AAC.
 
     Height and width are even, since colour is stored at half resolution. One encoder thread, no look ahead and no time
     stamp: the same frames give the same bytes. What is at ``path`` is replaced.
@@ -46,10 +48,17 @@ def write_video(path: Path, frames: ByteArray, fps: int) -> None:
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = 1
+            audio = None if sound is None else container.add_stream("aac", rate=sound[1], layout="mono")
             for frame in frames:
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                 container.mux(stream.encode(picture.reformat(format="yuv420p", threads=1)))
             container.mux(stream.encode())
+            if sound is not None and audio is not None:
+                samples = np.asarray(sound[0], dtype=np.float32)[None]
+                heard = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                heard.sample_rate, heard.pts = sound[1], 0
+                container.mux(audio.encode(heard))
+                container.mux(audio.encode())
     except (av.FFmpegError, OSError) as error:
         raise UnwritableError(
             f"cannot write the video {path} ({reason(error)}); choose a folder that can be written to"

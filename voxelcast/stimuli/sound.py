@@ -75,7 +75,8 @@ def read_sound(stimulus: Stimulus, rate: int, channels: Literal["mono", "stereo"
     Of n samples at another rate come ``ceil(n * rate / other)``, by a polyphase filter without delay. The last file
     read is kept, for the parts of one movie. Raises StimulusError where the file has no sound or is damaged.
     """
-    whole = Stimulus(stimulus.stimulus_id, stimulus.path, stimulus.member)
+    # Parts of one movie have ids of their own.
+    whole = Stimulus(stimulus.stimulus_id if stimulus.seconds is None else "", stimulus.path, stimulus.member)
     stamp = stimulus.path.stat().st_mtime_ns if stimulus.path.is_file() else 0
     return _read_sound(whole, stamp, rate, channels)
 

@@ -32,19 +32,13 @@ _TOKEN = re.compile(r'"((?:[^"]|"")*)"|\[\d*\]|(?<![\w.])-?\d+(?:\.\d+)?(?:[eE][
 
 
 @settings
-class WordFile:
-    """Words of a transcript as features of a time series.
+class Transcript:
+    """Words that were said in the runs of a time series, and when they count.
 
     Parameters
     ----------
     words : str
         TextGrid, WebVTT, SRT, or a table (:func:`read_words`); ``{run}`` stands for the run.
-    of : sequence of str
-        ``"rate"``: 1 for each word; ``"length"``: its letters; ``"frequency"``: the logarithm (base 10) of its
-        frequency, by a table; ``"sentence"``: 1 for the first word of a sentence, which is one after a full stop,
-        question or exclamation mark, or a pause of half a second.
-    frequency : str or None
-        Table ``word,frequency``; a word that is not in it counts as its rarest.
     at : {"end", "onset", "whole"}
         When a word counts: at the moment of its end or onset, or over all of its time.
     combine : {"sum", "mean", "last"}
@@ -54,11 +48,40 @@ class WordFile:
     """
 
     words: Annotated[str, NO_EFFECT]
-    of: tuple[str, ...] = ("rate",)
-    frequency: Annotated[str | None, NO_EFFECT] = None
     at: Literal["end", "onset", "whole"] = "end"
     combine: Literal["sum", "mean", "last"] = "sum"
     start: float = 0.0
+
+    def read(self, run: str) -> Words:
+        """Read the words of a run; raises as `read_words`."""
+        return read_words(home_expanded(Path(self.words.replace("{run}", run))))
+
+    def times(self, words: Words) -> tuple[FloatArray, FloatArray]:
+        """Give onsets and durations of what counts, (n_words,), in seconds after the run begins."""
+        onsets = words.onsets + self.start
+        if self.at == "whole":
+            return onsets, words.durations
+        return onsets + words.durations if self.at == "end" else onsets, np.zeros(len(onsets))
+
+
+@settings
+class WordFile(Transcript):
+    """Words of a transcript as features of a time series.
+
+    Parameters
+    ----------
+    of : sequence of str
+        ``"rate"``: 1 for each word; ``"length"``: its letters; ``"frequency"``: the logarithm (base 10) of its
+        frequency, by a table; ``"sentence"``: 1 for the first word of a sentence, which is one after a full stop,
+        question or exclamation mark, or a pause of half a second.
+    frequency : str or None
+        Table ``word,frequency``; a word that is not in it counts as its rarest.
+
+    The others are as of `Transcript`.
+    """
+
+    of: tuple[str, ...] = ("rate",)
+    frequency: Annotated[str | None, NO_EFFECT] = None
 
     def __post_init__(self) -> None:
         for name in self.of:
@@ -134,13 +157,9 @@ def read_frequencies(path: Path) -> dict[str, float]:
 
 def word_events(source: WordFile, run: str) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Read the words of a run as events: onsets and durations, in seconds after the run begins, and values."""
-    words = read_words(home_expanded(Path(source.words.replace("{run}", run))))
+    words = source.read(run)
     table = None if source.frequency is None else read_frequencies(home_expanded(Path(source.frequency)))
-    onsets, durations = words.onsets + source.start, words.durations
-    if source.at != "whole":
-        onsets = onsets + durations if source.at == "end" else onsets
-        durations = np.zeros(len(onsets))
-    return onsets, durations, word_values(words, source.of, table)
+    return *source.times(words), word_values(words, source.of, table)
 
 
 def _plain(word: str) -> str:

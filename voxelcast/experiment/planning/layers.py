@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,19 +13,16 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.settings import OWN, TABLES
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, JoinJob
 from voxelcast.experiment.steps.extract import (
     Extracted,
-    OwnSources,
     Readable,
     ShardJob,
     Shards,
     extract_steps,
-    own_steps,
     pool_index,
-    table_steps,
 )
+from voxelcast.experiment.steps.tables import DatasetTables, dataset_table, table_steps
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.stimuli.stimulus import Stimulus
 
@@ -48,17 +46,11 @@ def extraction_steps(plan: Plan) -> dict[str, Extracted]:
     """
     config, row_of = plan.config, {one.stimulus_id: row for row, one in enumerate(plan.stimuli)}
 
-    def tables(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
-        rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
-        return table_steps(config.dataset, plan.dataset, config.tables, stimuli, rows, known, first)
-
-    def own(stimuli: tuple[Stimulus, ...], known: Shards, first: int) -> list[Step]:
-        rows = np.array([row_of[one.stimulus_id] for one in stimuli], dtype=int)
-        sources = OwnSources(config.own_features, plan.timeline, plan.convolved, tuple(row_of))
-        return own_steps(sources, plan.own_features, stimuli, rows, known, first)
-
-    found = {TABLES: of_parts(plan, tables)} if config.tables else {}
-    found |= {OWN: of_parts(plan, own)} if plan.own_features else {}
+    given = {table: dataset_table(plan.dataset, table) for table in config.tables}
+    found: dict[str, Extracted] = {}
+    for source, read in ((DatasetTables(config.dataset), given), (plan.own, plan.own_features)):
+        if read:
+            found[source.shown] = of_parts(plan, partial(table_steps, source, read, row_of))
     for network in plan.networks if plan.plain else ():
         how = network, config.extraction, plan.extract_on
 
@@ -142,7 +134,9 @@ def folded_layers(
         for layer in network.layers
         for pool in config.pools
     ]
-    sources += [(shown, "none", table, "") for shown, table in plan.feature_names]  # they were never pooled
+    models = plan.own.networks
+    for shown, table in plan.feature_names:  # they were never pooled
+        sources.append((shown, models[table].card.weights if table in models else "none", table, ""))
     layers, steps = [], []
     for shown, weights, layer, pool in sources if plan.plain else ():
         index = pool_index(pool, config.pools) if pool else None

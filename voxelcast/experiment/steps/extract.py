@@ -1,33 +1,24 @@
-"""The steps that turn some stimuli into time-pooled activations of a network, or take features from the dataset."""
+"""The steps that turn some stimuli into time-pooled activations of a network."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any
 
-import numpy as np
-
-from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.checks import check_file_name, check_finite
-from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.core.settings import NO_EFFECT, content
-from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.registry import open_once
-from voxelcast.datasets.settings import DatasetSettings
+from voxelcast.core.arrays import IntArray
+from voxelcast.core.checks import check_file_name
+from voxelcast.core.errors import DataError
+from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import Job, Step, StepContext
-from voxelcast.experiment.own_features import OwnSource, read_own
-from voxelcast.features.delays import Response
-from voxelcast.features.own import Timeline
 from voxelcast.models.shards import divide
 from voxelcast.networks.base import Network, NetworkCard
 from voxelcast.networks.settings import ExtractionSettings, NetworkSettings
 from voxelcast.networks.streams import with_texts
 from voxelcast.stimuli.stimulus import Stimulus
-from voxelcast.store.keys import content_key
 from voxelcast.store.result import ResultWriter
 
 Shards = Sequence[Sequence[str]]
@@ -189,148 +180,6 @@ def pool_index(pool: str, pools: Sequence[str]) -> int | None:
 def feature_name(layer: str, pool: int | None = None) -> str:
     """Name of a layer's features in the result; ``pool`` is the index of the pool where there are several."""
     return f"features/{layer}" if pool is None else f"features/{layer}-pool{pool + 1}"
-
-
-@dataclass(frozen=True)
-class FeatureTable:
-    """A table of features by its name, and the hash of its values."""
-
-    name: str
-    hash: str
-
-
-@dataclass(frozen=True)
-class TableJob(ShardJob):
-    """Write some tables of features that come with the dataset, as if a network's layers had been extracted."""
-
-    kind = "extract"
-    version = 2
-    dataset: Annotated[DatasetSettings, NO_EFFECT]
-    rows: Annotated[IntArray, NO_EFFECT]
-    number: Annotated[int, NO_EFFECT]
-    tables: tuple[FeatureTable, ...]
-    ids: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What stands for a network's name, and the number of the shard."""
-        return f"dataset-{self.number:04d}"
-
-    @property
-    def shard(self) -> tuple[str, ...]:
-        """Ids of the stimuli, in order."""
-        return self.ids
-
-    def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write the features of each table, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
-        source = open_once(self.dataset)
-        for table in self.tables:
-            writer.array(feature_name(table.name), _table(source, table.name)[self.rows])
-        writer.json("stimuli", _unbroken(self.ids))
-
-
-def table_steps(
-    settings: DatasetSettings,
-    dataset: Dataset,
-    names: Sequence[str],
-    stimuli: Sequence[Stimulus],
-    rows: IntArray,
-    known: Shards = (),
-    first: int = 0,
-) -> list[Step]:
-    """Make the steps that write some tables, a shard of stimuli each, as `extract_steps`.
-
-    The tables must have a row of finite values for each of the dataset's stimuli; ``rows`` are those of ``stimuli``.
-    """
-    shards = _shards({name: _table(dataset, name) for name in names}, stimuli, rows, known, first)
-    return [Step(TableJob(settings, *shard), size=len(shard[0])) for shard in shards]
-
-
-def _shards(
-    values: Mapping[str, FloatArray], stimuli: Sequence[Stimulus], rows: IntArray, known: Shards, first: int
-) -> Iterator[tuple[IntArray, int, tuple[FeatureTable, ...], tuple[str, ...]]]:
-    """Divide stimuli, whose features are ``rows`` of arrays by name: rows, number, hashes and ids of each shard."""
-    ids = [one.stimulus_id for one in stimuli]
-    for number, shard in enumerate(divide(ids, known), first):
-        own = rows[shard]
-        hashed = tuple(FeatureTable(name, content_key(content(array[own]))) for name, array in values.items())
-        yield own, number, hashed, tuple(ids[k] for k in shard)
-
-
-@dataclass(frozen=True, eq=False)
-class OwnSources:
-    """Where features of the user's own are read: sources by name, and ``ids``, all stimuli in the dataset's order.
-
-    ``convolved`` are those that a response is taken of at their own times.
-    """
-
-    sources: Mapping[str, OwnSource]
-    timeline: Timeline | None
-    convolved: Mapping[str, Response]
-    ids: tuple[str, ...]
-
-    def read(self, name: str) -> FloatArray:
-        """Read features, (n_stimuli, n_features), of all stimuli."""
-        return read_own(self.sources[name], name, self.ids, self.timeline, self.convolved.get(name))
-
-
-@dataclass(frozen=True, eq=False)
-class OwnFeaturesJob(ShardJob):
-    """Write features of the user's own, as if a network's layers had been extracted; of some ``rows``, of ``ids``."""
-
-    kind = "extract"
-    version = 1
-    sources: Annotated[OwnSources, NO_EFFECT]
-    rows: Annotated[IntArray, NO_EFFECT]
-    number: Annotated[int, NO_EFFECT]
-    tables: tuple[FeatureTable, ...]
-    ids: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """What stands for a network's name, and the number of the shard."""
-        return f"features-{self.number:04d}"
-
-    @property
-    def shard(self) -> tuple[str, ...]:
-        """Ids of the stimuli, in order."""
-        return self.ids
-
-    def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write the features of each source, (n_stimuli, n_features) float64, and ``stimuli`` as `ExtractJob`."""
-        for table in self.tables:
-            values = self.sources.read(table.name)[self.rows]
-            if content_key(content(values)) != table.hash:
-                raise DataError(f"features {table.name} changed while the experiment ran; run it again")
-            writer.array(feature_name(table.name), values)
-        writer.json("stimuli", _unbroken(self.ids))
-
-
-def own_steps(
-    sources: OwnSources,
-    values: Mapping[str, FloatArray],
-    stimuli: Sequence[Stimulus],
-    rows: IntArray,
-    known: Shards = (),
-    first: int = 0,
-) -> list[Step]:
-    """Make the steps that write features of the user's own, which were read to check them, as `table_steps`."""
-    shards = _shards(values, stimuli, rows, known, first)
-    return [Step(OwnFeaturesJob(sources, *shard), size=len(shard[0])) for shard in shards]
-
-
-def _unbroken(ids: Sequence[str]) -> list[dict[str, object]]:
-    return [{"stimulus_id": stimulus_id, "n_frames": 0, "broken": None} for stimulus_id in ids]
-
-
-def _table(dataset: Dataset, table: str) -> FloatArray:
-    """Read a table, (n_stimuli, n_features) float64, of the training, then held-out, then context stimuli."""
-    n_stimuli = len(dataset.train_stimuli) + len(dataset.test_stimuli) + len(dataset.context_stimuli)
-    features = np.asarray(dataset.features(table), dtype=np.float64)
-    if features.ndim != 2 or len(features) != n_stimuli:
-        raise ShapeError(f"features {table} must have shape (n_stimuli={n_stimuli}, n_features); got {features.shape}")
-    check_finite(f"features {table}", features)
-    return features
 
 
 @dataclass(frozen=True)

@@ -144,12 +144,15 @@ class _Loading:
 def _frames(loading: _Loading) -> ModuleNetwork:
     settings, part, config = loading.settings, loading.part, loading.part.config
     clips = loading.card.takes == "clip"
-    length = None
+    processor, length, stride = _processor(loading.folder, clips), None, None
     if clips:
-        length = settings.clip_length or getattr(config, "num_frames", None) or config.frames_per_clip
-        check_clips(settings.name, length, settings.clip_stride or length)
+        length = settings.clip_length or _said("num_frames", config, processor) or config.frames_per_clip
+        # The config's or processor's stride goes with their length.
+        stride = settings.clip_stride or (None if settings.clip_length else _said("clip_stride", config, processor))
+        stride = stride or length
+        check_clips(settings.name, length, stride)
     own_size = getattr(config, "crop_size", None) or getattr(config, "image_size", None)
-    facts = frame_facts(settings, own_size if isinstance(own_size, int) else None, _processor(loading.folder, clips))
+    facts = frame_facts(settings, own_size if isinstance(own_size, int) else None, processor)
     main = part.main_input_name
 
     def inputs(frames: torch.Tensor) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def _frames(loading: _Loading) -> ModuleNetwork:
         mean=facts.mean,
         std=facts.std,
         clip_length=length,
-        clip_stride=(settings.clip_stride or length) if clips else None,
+        clip_stride=stride,
     )
     if clips:
         network: ModuleNetwork = ClipNetwork(card, part, settings.layers, loading.device, view or _never)
@@ -174,6 +177,11 @@ def _frames(loading: _Loading) -> ModuleNetwork:
         network = ModuleNetwork(card, part, settings.layers, loading.device, view)
     network.resize = facts.resize
     return network
+
+
+def _said(name: str, *given: Any) -> int | None:
+    """Return what the first of a config and a processor says; None where neither does."""
+    return next((value for one in given if (value := getattr(one, name, None))), None)
 
 
 def _never(_module: nn.Module, output: object) -> torch.Tensor | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from voxelcast.testing.miniatures.writing import begin_miniature, plant_response
 N_SUBJECTS, N_TRAIN, N_TEST = 2, 60, 12
 N_GRAYORDINATES, N_VERTICES = (14, 16, 10), 18
 _GRID, _MILLIMETRES, _VOXELS_PER_AREA, _UNNAMED_VOXELS = (14, 16, 12), 12.0, 3, 20
+_SHADES, _MOTIONS = ("black", "dark", "grey", "light", "white"), ("rests", "drifts", "moves", "jumps", "flickers")
 _REPETITIONS = (layout.REPETITIONS["train"], layout.REPETITIONS["test"])
 
 
@@ -66,7 +68,11 @@ def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
     derivatives = root / "derivatives"
     metadata = derivatives / "stimuli_metadata"
     looks = write_clips([metadata / layout.VIDEO_FOLDER / f"{number:04d}.mp4" for number in _numbers()], seed)
-    write_json(metadata / "annotations.json", {f"{number:04d}": _annotation(number, seed) for number in _numbers()})
+    said = zip(_by_rank(looks[:, :48], _SHADES), _by_rank(looks[:, 64:], _MOTIONS), strict=True)  # colour, and change
+    annotations = {
+        f"{number:04d}": _annotation(number, seed, *words) for number, words in zip(_numbers(), said, strict=True)
+    }
+    write_json(metadata / "annotations.json", annotations)
     for subject in subjects:
         voxels, mask = _voxels_of(seed, subject)
         affine = np.diag([_MILLIMETRES] * 3 + [1.0])
@@ -145,8 +151,14 @@ def _write_version_a(derivatives: Path, subject: str, looks: FloatArray, seed: i
                 write_bytes(derivatives / layout.roi_file("A", subject, name, kind, tr), responses.roi_file(some))
 
 
-def _annotation(number: int, seed: int) -> dict[str, object]:
-    """Describe a clip with the keys of the dataset; the words mean nothing."""
+def _by_rank(looks: FloatArray, words: Sequence[str]) -> list[str]:
+    """Give each clip one of some words, by the rank of the mean of its numbers."""
+    ranks = np.argsort(np.argsort(looks.mean(axis=1)))
+    return [words[rank * len(words) // len(looks)] for rank in ranks]
+
+
+def _annotation(number: int, seed: int, shade: str, motion: str) -> dict[str, object]:
+    """Describe a clip with the keys of the dataset; descriptions say how bright it is and how much it changes."""
     rng = generator(seed, "annotation", number)
     words = ["circle", "stripe", "texture", "flicker", "drift"]
     five = [str(word) for word in rng.choice(words, 5)]
@@ -158,7 +170,7 @@ def _annotation(number: int, seed: int) -> dict[str, object]:
         "objects": [[word] for word in five],
         "scenes": five,
         "actions": five,
-        "text_descriptions": [f"a {word} moves" for word in five],
+        "text_descriptions": [f"{shade} {word} {motion}" for word in five],
         "spoken_transcription": f"a {five[0]} moves",
         "memorability_score": round(float(rng.uniform(0.5, 1.0)), 4),
         "memorability_decay": round(float(rng.uniform(-0.01, 0.0)), 6),
