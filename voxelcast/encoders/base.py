@@ -37,7 +37,10 @@ class FittedModel(Protocol):
 
 
 class FoldData(Protocol):
-    """Features and responses of one feature space, for any folds left out (their numbers, ascending)."""
+    """Features and responses of one feature space, for any folds left out (their numbers, ascending).
+
+    Moments and held-out responses may be tensors, which `Moments.numpy` and `HeldOut.numpy` bring to main memory.
+    """
 
     @property
     def n_features(self) -> int:
@@ -117,6 +120,8 @@ class Encoder(ABC):
     """Whether every fit is a search against the clock, which two runs need not end alike."""
     unsaved: ClassVar[str] = "its models have no form in voxelcast.encoders.saved"
     """Why its models cannot be saved as plain arrays; empty where they can."""
+    takes_tensors: ClassVar[bool] = False
+    """Whether `voxelcast.encoders.linear.LinearEncoder.path` takes moments that are tensors, too: a GPU's."""
     limited_by_rank: ClassVar[bool] = False
     """Whether hyper-parameters count directions, of which there are no more than the rank of the features."""
 

@@ -8,7 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.arrays import (
+    BoolArray,
+    FloatArray,
+    column_norms,
+    column_products,
+    double,
+    namespace,
+    to_numpy,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError
 
@@ -23,7 +31,7 @@ def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArra
     Raises ShapeError if one of them does not have two dimensions, or they differ in their number of stimuli; DataError
     if there is no stimulus, or a value is NaN or infinite.
     """
-    X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    X, Y = double(X), double(Y)
     check_shape("features X", X, ("n_samples", "n_features"), (None, None))
     check_shape("responses Y", Y, ("n_samples", "n_voxels"), (len(X), None))
     if len(X) == 0:
@@ -41,6 +49,8 @@ def check_features(X: FloatArray, n_features: int) -> None:
 @dataclass(frozen=True)
 class Moments:
     """Sufficient statistics of the training part of a fold for every linear encoder.
+
+    Arrays are tensors where the work is done on a GPU.
 
     Parameters
     ----------
@@ -73,8 +83,16 @@ class Moments:
     @cached_property
     def eigen(self) -> tuple[FloatArray, FloatArray]:
         """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p)."""
-        values, vectors = np.linalg.eigh(self.S)
-        return np.maximum(values, 0.0), vectors
+        values, vectors = namespace(self.S).linalg.eigh(self.S)
+        return values.clip(min=0.0), vectors
+
+    def numpy(self) -> Moments:
+        """Return the same moments in main memory."""
+        arrays = {name: to_numpy(getattr(self, name)) for name in ("x_mean", "y_mean", "S", "C", "y_squares")}
+        responses, squares = self.responses, self.response_squares
+        return replace(
+            self, **arrays, responses=lambda: to_numpy(responses()), response_squares=lambda: to_numpy(squares())
+        )
 
 
 def moments(X: FloatArray, Y: FloatArray) -> Moments:
@@ -86,7 +104,7 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     X, Y = checked_samples(X, Y)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
-    squares = np.einsum("ij,ij->j", Yc, Yc)
+    squares = column_products(Yc, Yc)
     return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
 
 
@@ -101,17 +119,18 @@ def standardised(moments: Moments) -> tuple[Moments, FloatArray, FloatArray]:
     x_scale : ndarray of shape (p,)
     y_scale : ndarray of shape (q,)
     """
-    squares = np.diag(moments.S)
-    constant = squares <= _CONSTANT_SHARE * squares.max(initial=0.0)
-    x_scale = np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, squares) / max(moments.n - 1, 1)))
+    xp = namespace(moments.S)
+    squares = xp.diag(moments.S)
+    constant = squares <= _CONSTANT_SHARE * squares.max()
+    x_scale = xp.where(constant, 1.0, xp.sqrt(xp.where(constant, 1.0, squares) / max(moments.n - 1, 1)))
     varies = moments.y_squares > 0
-    y_scale = np.where(varies, np.sqrt(np.where(varies, moments.y_squares, 1.0) / max(moments.n - 1, 1)), 1.0)
+    y_scale = xp.where(varies, xp.sqrt(xp.where(varies, moments.y_squares, 1.0) / max(moments.n - 1, 1)), 1.0)
     scaled = replace(
         moments,
-        S=moments.S / np.outer(x_scale, x_scale),
-        C=moments.C / np.outer(x_scale, y_scale),
+        S=moments.S / xp.outer(x_scale, x_scale),
+        C=moments.C / xp.outer(x_scale, y_scale),
         responses=lambda: moments.responses() / y_scale,
-        response_squares=lambda: moments.response_squares() / np.outer(y_scale, y_scale),
+        response_squares=lambda: moments.response_squares() / xp.outer(y_scale, y_scale),
         y_squares=moments.y_squares / y_scale**2,
     )
     return scaled, x_scale, y_scale
@@ -125,7 +144,7 @@ def mean_squared_norm(X: FloatArray) -> float:
     X : ndarray of shape (n_samples, p)
         Divided by the root of what is returned, they have mean squared norm 1 (or stay 0).
     """
-    return float(np.square(X).sum()) / len(X) or 1.0
+    return float((X * X).sum()) / len(X) or 1.0
 
 
 @dataclass(frozen=True)
@@ -148,16 +167,20 @@ class HeldOut:
     @property
     def varies(self) -> BoolArray:
         """Voxels whose responses are not constant, ndarray of shape (q,)."""
-        return self.norm > 0
+        return np.asarray(to_numpy(self.norm > 0))
+
+    def numpy(self) -> HeldOut:
+        """Return the same responses in main memory."""
+        return HeldOut(to_numpy(self.centred), to_numpy(self.mean), to_numpy(self.norm))
 
 
 def held_out(Y: FloatArray) -> HeldOut:
     """Prepare the responses of a fold, ndarray of shape (n, q)."""
-    Y = np.asarray(Y, dtype=np.float64)
+    xp, Y = namespace(Y), double(Y)
     mean = Y.mean(axis=0)
     centred = Y - mean
-    norm = np.linalg.norm(centred, axis=0)
-    norm[norm <= 16 * _EPS * np.sqrt(len(Y)) * np.abs(Y).max(axis=0)] = 0.0
+    norm = column_norms(centred)
+    norm[norm <= 16 * _EPS * len(Y) ** 0.5 * xp.amax(xp.abs(Y), axis=0)] = 0.0
     return HeldOut(centred, mean, norm)
 
 

@@ -44,6 +44,7 @@ from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.axes import KeptLayer
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Extracted, Readable
+from voxelcast.experiment.steps.fit import on_device
 from voxelcast.experiment.steps.predict import Projected
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
@@ -189,7 +190,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     trainings = plan.trainings(sources, read, readable)
     ran += runner.run(TRAIN, trainings.steps, "training") if trainings.steps else 0
     searched = plan.searched(partitions, trunks, trainings)
-    fits = plan.fit_steps(given, readable, searched)
+    fits = on_device(plan.fit_steps(given, readable, searched), plan.store, plan.extract_on)
     fitted = runner.attempt(FIT, list(fits.values()))
     first = plan.fold_tables[0]
     folds = tables[first][0], folded[first][0][1], joins[0] if joins else None
@@ -208,7 +209,7 @@ def _run(plan: Plan, runner: StageRunner, output: Path) -> tuple[Finished, int]:
     trained = [step for found in retrained for step in found.steps]
     ran += runner.run(TRAIN, trained, "training") if trained else 0
     controls = plan.control_steps(fits, [plan.searched(partitions, trunks, found) for found in retrained])
-    shuffled = [step for each in controls.values() for step in each]
+    shuffled = [replace(step, uses_gpu=fits[pair].uses_gpu) for pair, each in controls.items() for step in each]
     ran += runner.run(SHUFFLE, shuffled) if shuffled else 0
     divisions = plan.partition_steps({pair: given[pair] for pair in fits}, readable, partitions)
     divided = runner.attempt(DIVIDE, list(divisions.values())) if divisions else Attempt(0, ())
