@@ -52,6 +52,9 @@ def pls(n_stimuli: int, n_features: int, n_voxels: int, **options: Any) -> None:
 @click.option("--videos", "n_videos", default=1000, show_default=True)
 @click.option("--voxels", "n_voxels", default=29_623, show_default=True, help="Nine ROIs of ten subjects have 29,623.")
 @click.option("--epochs", default=45, show_default=True)
+@click.option(
+    "--side", default=10, show_default=True, help="Maps are averaged to so many places a side; 0: as they are."
+)
 @click.option("--trainings", type=int, help="So many of the 11 trainings of 10 folds; default: all.")
 def readout(device: str, trainings: int | None, **sizes: Any) -> None:
     """Time readouts of ResNet-50's maps for all ROIs at once, and the forward and backward pass alone."""

@@ -19,13 +19,23 @@ _REPEATS = {"cuda": 50, "cpu": 3}
 
 @dataclass(frozen=True)
 class ReadoutTrack:
-    """Sizes: by default 1,000 videos, and the nine ROIs of the ten subjects of 2021; maps are layers 2 to 4."""
+    """Sizes: by default 1,000 videos, and the nine ROIs of the ten subjects of 2021; maps are layers 2 to 4.
+
+    ``side``: maps are averaged to so many places a side, as by the readout's setting of that name; 0: they are not.
+    """
 
     n_videos: int = 1000
     n_voxels: int = 29_623
     n_folds: int = 10
     epochs: int = 45
-    shapes: tuple[Shape, ...] = ((512, 28, 28), (1024, 14, 14), (2048, 7, 7))
+    maps: tuple[Shape, ...] = ((512, 28, 28), (1024, 14, 14), (2048, 7, 7))
+    side: int = ReadoutSettings().side or 0
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Of the maps that are cached and read."""
+        most = self.side or max(max(rows, columns) for _, rows, columns in self.maps)
+        return tuple((channels, min(rows, most), min(columns, most)) for channels, rows, columns in self.maps)
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,8 @@ class ReadoutTimes:
         track, each = self.track, float(np.median(self.seconds))
         whole = sum(self.seconds) + each * (track.n_folds + 1 - len(self.seconds))
         return [
-            f"readout of {track.n_videos} videos x {track.n_voxels} voxels, {len(track.shapes)} layers, {track.epochs} "
-            f"epochs, on {self.device}; random maps",
+            f"readout of {track.n_videos} videos x {track.n_voxels} voxels, {track.epochs} epochs, on {self.device}; "
+            f"random maps of {', '.join('x'.join(map(str, shape)) for shape in track.shapes)}",
             f"one training: {each:.1f} s ({self.n_steps} steps of {1e3 * each / self.n_steps:.2f} ms)",
             f"{track.n_folds} folds and all stimuli: {whole:.0f} s ({len(self.seconds)} trainings measured)",
             f"forward and backward alone: {1e3 * self.limit:.2f} ms a step; training reaches {100 * self.share:.0f} %",
