@@ -116,7 +116,9 @@ def _timed(work: Callable[[_Data], Any], data: _Data, rounds: int = _ROUNDS) -> 
     return min(seconds), found
 
 
-def _searched(race: PeerRace, data: _Data, encoder: Encoder, *, per_voxel: bool = False, stop: bool = True) -> PairResult:
+def _searched(
+    race: PeerRace, data: _Data, encoder: Encoder, *, per_voxel: bool = False, stop: bool = True
+) -> PairResult:
     selection = SelectionSettings("voxel" if per_voxel else "roi")
     settings = PairSettings(SearchSettings(stop=stop), selection, nested=False, device=race.device)
     return search_pair(data.Y, [GivenFeatures("given", "features", data.X)], [encoder], data.fold_ids, settings)
@@ -177,7 +179,8 @@ def _pls(race: PeerRace) -> Iterator[str]:
     yield from _lines(f"pls {data.size}, every count, {race.device}", sides)
     data = _data(race, (9000, 1000, 20_000), 5)
     own, found = _timed(lambda given: _searched(race, given, _Components()), data)
-    yield from _lines(f"pls {data.size}, 100 components, {race.device}", [("voxelcast", own, data.r(found.predictions))])
+    sides = [("voxelcast", own, data.r(found.predictions))]
+    yield from _lines(f"pls {data.size}, 100 components, {race.device}", sides)
 
 
 def _stop(race: PeerRace) -> Iterator[str]:
@@ -229,7 +232,7 @@ def _joint(race: PeerRace) -> Iterator[str]:
             n_alphas_batch=1,
             progress_bar=False,
         )
-        return np.hstack([X[n:] for X in Xs]) @ backend.to_numpy(coefficients) + mean
+        return np.asarray(np.hstack([X[n:] for X in Xs]) @ backend.to_numpy(coefficients) + mean)
 
     own, found = _timed(ours, data, 1)
     other, predicted = _timed(theirs, data, 1)

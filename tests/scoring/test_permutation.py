@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 
 from tests.scoring.permuted import explicit_p_values
 from tests.search.spaces import Fixed, search
-from voxelcast.core.arrays import FloatArray, IntArray, put
+from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError, ShapeError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.scoring.correlation import fold_pearson_r
@@ -320,12 +320,3 @@ def test_fixed_predictions_would_find_too_much() -> None:
         found.append((p <= 0.05).mean())
     # P(z > 1.645 / sqrt(2)) = 12 %.
     assert np.mean(found) == pytest.approx(0.12, abs=0.03)
-
-
-def test_tensors_are_tested_as_arrays_are() -> None:
-    Y, P = _pair(60, 7)
-    folds = np.arange(60) % 3
-    Y[:, 2], P[folds == 1, 4] = 1.0, 2.0
-    expected = permutation_p_values(Y, P, Exchange(folds), 200, 3, widening=1.3)
-    found = permutation_p_values(put(Y, "cpu:0"), put(P, "cpu:0"), Exchange(folds), 200, 3, widening=1.3)
-    np.testing.assert_array_equal(found, expected)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.search.spaces import LINEAR, Fixed, Refitted, search, simulated
-from voxelcast.core.arrays import FloatArray, put
+from voxelcast.core.arrays import FloatArray, put, to_numpy
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.pls import pls_path
 from voxelcast.encoders.registry import get_encoder
+from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 
 _TENSORS = "cpu:0"
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy does not take a GPU's tensors: have it refuse a CPU's, too."""
+
+    def refused(*_given: object, **_options: object) -> None:
+        raise TypeError("NumPy was given a tensor")
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refused)
 
 
 def _same(one: PairResult, other: PairResult) -> None:
@@ -76,8 +88,18 @@ def test_many_features_are_solved_as_few(q: int, device: str, monkeypatch: pytes
     expected_R, expected_Q = pls_path(stats.S, stats.C, 40)
     for k in (1, 9, 40):
         expected = expected_R[:, :k] @ expected_Q[:k]
-        found = np.asarray(R[:, :k] @ Q[:k])
+        found = to_numpy(R[:, :k] @ Q[:k])
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_permutations() -> None:
+    rng = np.random.default_rng(0)
+    P, folds = rng.standard_normal((60, 7)), np.arange(60) % 3
+    Y = 0.3 * P + rng.standard_normal((60, 7))
+    Y[:, 2], P[folds == 1, 4] = 1.0, 2.0
+    expected = permutation_p_values(Y, P, Exchange(folds), 200, 3, widening=1.3)
+    found = permutation_p_values(put(Y, _TENSORS), put(P, _TENSORS), Exchange(folds), 200, 3, widening=1.3)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_device_that_is_not_there() -> None:

@@ -76,7 +76,7 @@ def test_memory_of_many_voxels_is_bounded(name: str) -> None:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_stopping_long_past_the_peak_chooses_as_going_through_all(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_past_the_peak_chooses_as_going_through_all(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     (X,), Y = simulated(200, 0, 60, 8, noise=6.0)
     monkeypatch.setattr("voxelcast.search.exact._STAGES", (40,))
     folds = make_folds(200, 4)

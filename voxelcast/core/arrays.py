@@ -58,7 +58,7 @@ def put(array: FloatArray, device: str) -> FloatArray:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise OptionError(f"device {device!r} is not there: torch finds no CUDA device; set device to cpu")
     there: Any = torch.from_numpy(np.ascontiguousarray(array)).to(device)
-    return there  # type: ignore[no-any-return]
+    return there
 
 
 def to_numpy(array: Any) -> NDArray[Any]:

@@ -26,7 +26,17 @@ from typing import Literal
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray, column_products, deviations, double, like, namespace, to_numpy, zeros
+from voxelcast.core.arrays import (
+    FloatArray,
+    IntArray,
+    column_products,
+    deviations,
+    double,
+    like,
+    namespace,
+    to_numpy,
+    zeros,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
@@ -152,7 +162,8 @@ def fit_weighted_ridge(
     for k in np.unique(chosen):
         of_features, voxels = np.repeat(tried[k], sizes), chosen == k
         B = _solve(_weighted(bands, tried[k]), responses[:, voxels], best[voxels])
-        joint[np.ix_(of_features > 0, voxels)] = to_numpy(B) * np.sqrt(of_features[of_features > 0])[:, None] * unit[voxels]
+        roots = np.sqrt(of_features[of_features > 0])[:, None]
+        joint[np.ix_(of_features > 0, voxels)] = to_numpy(B) * roots * unit[voxels]
     parts = np.split(joint, np.cumsum(sizes)[:-1])
     coefficients = tuple(B * scale for B, scale in zip(parts, scales, strict=True))
     intercept = y_mean - sum(to_numpy(mean) @ B for mean, B in zip(means, coefficients, strict=True))
@@ -202,7 +213,7 @@ def _chosen(
     slope, together = how
     q = 1 if together else Y.shape[1]
     least, chosen, best = np.full(q, np.inf), np.zeros(q, dtype=int), np.full(q, alphas[0])
-    for k, errors in enumerate(_errors_of_weights(tried, bands, Y, fold_ids, alphas, per_fold=slope)):
+    for k, errors in enumerate(_errors_of_weights(tried, bands, Y, fold_ids, alphas, slope)):
         if together:
             errors = errors.mean(axis=1, keepdims=True)
         if slope:
@@ -215,12 +226,17 @@ def _chosen(
 
 
 def _errors_of_weights(
-    tried: FloatArray, bands: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, alphas: FloatArray, *, per_fold: bool
+    tried: FloatArray,
+    bands: Sequence[FloatArray],
+    Y: FloatArray,
+    fold_ids: IntArray,
+    alphas: FloatArray,
+    per_fold: bool,
 ) -> Iterator[FloatArray]:
     """Give the errors of all penalties, (n_alphas, q), with each of the weights tried.
 
-    Where there are no more features than stimuli, the moments of a fold serve all weights; else kernels do, X X' of each
-    band, which are weighed.
+    Where there are no more features than stimuli, the moments of a fold serve all weights; else kernels do, X X' of
+    each band.
     """
     sizes = [X.shape[1] for X in bands]
     if sum(sizes) <= len(Y):
@@ -262,7 +278,7 @@ def _weighted(bands: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
 
 
 def _joined(bands: Sequence[FloatArray]) -> FloatArray:
-    return namespace(bands[0]).concatenate(bands, axis=1)  # type: ignore[no-any-return]
+    return namespace(bands[0]).concatenate(bands, axis=1)
 
 
 def _solve(X: FloatArray, Y: FloatArray, alphas: FloatArray) -> FloatArray:
@@ -333,4 +349,4 @@ def _shares(centred: Sequence[FloatArray], coefficients: Sequence[FloatArray]) -
     total = sum(parts[1:], start=parts[0])
     variance = column_products(total, total)
     variance[variance == 0] = np.inf
-    return namespace(total).stack([column_products(part, total) / variance for part in parts])  # type: ignore[no-any-return]
+    return namespace(total).stack([column_products(part, total) / variance for part in parts])

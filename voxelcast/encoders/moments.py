@@ -15,6 +15,7 @@ from voxelcast.core.arrays import (
     column_products,
     double,
     namespace,
+    on_cpu,
     to_numpy,
 )
 from voxelcast.core.checks import check_finite, check_shape
@@ -88,11 +89,11 @@ class Moments:
 
     def numpy(self) -> Moments:
         """Return the same moments in main memory."""
-        arrays = {name: to_numpy(getattr(self, name)) for name in ("x_mean", "y_mean", "S", "C", "y_squares")}
-        responses, squares = self.responses, self.response_squares
-        return replace(
-            self, **arrays, responses=lambda: to_numpy(responses()), response_squares=lambda: to_numpy(squares())
-        )
+        if on_cpu(self.S):
+            return self
+        x_mean, y_mean, S, C, y_squares = map(to_numpy, (self.x_mean, self.y_mean, self.S, self.C, self.y_squares))
+        responses, products = lambda: to_numpy(self.responses()), lambda: to_numpy(self.response_squares())
+        return Moments(self.n, x_mean, y_mean, S, C, responses, products, y_squares)
 
 
 def moments(X: FloatArray, Y: FloatArray) -> Moments:

@@ -185,7 +185,6 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
 
 def _sums_of_predictions(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
     """Return what sums over the predictions of a few parameters for some voxels."""
-
     xp = namespace(T)
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:

@@ -146,7 +146,7 @@ def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray
     crossed = weights @ feature_loadings.T
     if not on_cpu(weights):
         solve = namespace(weights).linalg.solve_triangular
-        return solve(crossed, weights, upper=False, unitriangular=True)  # type: ignore[no-any-return]
+        return solve(crossed, weights, upper=False, unitriangular=True)
     # BLAS is called directly: for some small matrices SciPy's checks cost more than the solution.
     return np.asarray(dtrsm(1.0, crossed, weights, lower=1, diag=1))
 
@@ -174,7 +174,7 @@ def _complement(weights: FloatArray) -> FloatArray:
     """Return an orthonormal basis of what is orthogonal to some orthonormal rows, ndarray of shape (m, m - b)."""
     b, m = weights.shape
     if not on_cpu(weights):
-        return namespace(weights).linalg.qr(weights.T, mode="complete")[0][:, b:]  # type: ignore[no-any-return]
+        return namespace(weights).linalg.qr(weights.T, mode="complete")[0][:, b:]
     Q: FloatArray = np.zeros((m, m), order="F")
     Q[:, :b], tau, _, _ = dgeqrf(weights.T)
     return np.asarray(dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:])

@@ -24,7 +24,7 @@ def constant_columns(values: FloatArray) -> BoolArray:
     """Tell which columns of an array of shape (n_stimuli, n_voxels) vary no more than their rounding."""
     values = double(values)
     xp = namespace(values)
-    return deviations(values) <= _CONSTANT * xp.amax(xp.abs(values), axis=0)  # type: ignore[no-any-return]
+    return deviations(values) <= _CONSTANT * xp.amax(xp.abs(values), axis=0)
 
 
 def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:

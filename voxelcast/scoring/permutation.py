@@ -14,7 +14,17 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from threadpoolctl import threadpool_limits
 
-from voxelcast.core.arrays import FloatArray, IntArray, block_bytes, blocks, column_norms, namespace, on_cpu, to_numpy, zeros
+from voxelcast.core.arrays import (
+    FloatArray,
+    IntArray,
+    block_bytes,
+    blocks,
+    column_norms,
+    namespace,
+    on_cpu,
+    to_numpy,
+    zeros,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import derive_seed, generator
@@ -192,8 +202,8 @@ def permutation_p_values(
         raise OptionError(f"widening must be at least 1; got {widening}")
     check_finite("responses", Y)
     check_finite("predictions", P)
-    parts = [(Y[held], P[held]) for held in (fold_ids == fold for fold in np.unique(fold_ids))]
-    vary = sum(~(constant_columns(y) | constant_columns(p)) for y, p in parts)
+    each_fold = [fold_ids == fold for fold in np.unique(fold_ids)]
+    vary = sum(~(constant_columns(Y[held]) | constant_columns(P[held])) for held in each_fold)
     scored = np.flatnonzero(to_numpy(vary))
     of_responses, of_predictions = permutation_grid(exchange, n_permutations, seed)
     p = np.full(Y.shape[1], np.nan)
@@ -267,7 +277,7 @@ def _scores_of_grid(y: FloatArray, p: FloatArray, first: IntArray, second: IntAr
     """Score every order of the responses with every one of the predictions, ndarray of shape (n_voxels, A, B)."""
     n, q = y.shape
     if not on_cpu(y):
-        return y.T[:, first] @ namespace(y).swapaxes(p.T[:, second], 1, 2)  # type: ignore[no-any-return]
+        return y.T[:, first] @ namespace(y).swapaxes(p.T[:, second], 1, 2)
     ordered_y = np.take(np.ascontiguousarray(y.T), first.ravel(), axis=1).reshape(q, len(first), n)
     ordered_p = np.take(np.ascontiguousarray(p.T), second.ravel(), axis=1).reshape(q, len(second), n)
     return np.asarray(ordered_y @ ordered_p.transpose(0, 2, 1))

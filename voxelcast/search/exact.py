@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.moments import roi_scores
@@ -51,8 +50,8 @@ def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrial
                 tallies[None].add(encoder.evaluate(training, tried, (i,), (i,), task.metric)[0], responses[i])
             return tallies
         # Outer fold j gets its inner folds i in ascending order: those before j as (i, j), those after it as (j, i).
-        for i in outers:
-            for j in (j for j in task.inner_folds(i) if i is not None and j > i):
+        for i in (outer for outer in outers if outer is not None):
+            for j in (j for j in task.inner_folds(i) if j > i):
                 on_i, on_j = encoder.evaluate(training, tried, (i, j), (i, j), task.metric)
                 tallies[j].add(on_i, responses[i])
                 tallies[i].add(on_j, responses[j])
@@ -81,8 +80,9 @@ def past_peak(tally: Tally) -> bool:
     can be said of it; ``search.stop`` false tries all.
     """
     scores = tally.fold_means().mean(axis=1)
-    best = int(scores.argmax())
-    return bool(scores[best] > 0 and len(scores) >= 2 * (best + 1) + _BEYOND and scores[-1] <= (1 - _FALL) * scores[best])
+    k = int(scores.argmax()) + 1
+    best = scores[k - 1]
+    return bool(best > 0 and len(scores) >= 2 * k + _BEYOND and scores[-1] <= (1 - _FALL) * best)
 
 
 def _trials(
