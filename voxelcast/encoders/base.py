@@ -46,8 +46,8 @@ class FoldData(Protocol):
     def n_features(self) -> int:
         """Number of features p."""
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Return the moments of the training stimuli outside the folds ``excluded``."""
+    def moments(self, excluded: tuple[int, ...], *, rotated: bool = False) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded``; ``rotated``: if that is shorter."""
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features of the training stimuli outside the folds ``excluded``, ndarray of shape (n, p)."""
@@ -122,6 +122,8 @@ class Encoder(ABC):
     """Why its models cannot be saved as plain arrays; empty where they can."""
     takes_tensors: ClassVar[bool] = False
     """Whether `voxelcast.encoders.linear.LinearEncoder.path` takes moments that are tensors, too: a GPU's."""
+    rotates: ClassVar[bool] = False
+    """Whether `path` gives the same models where features are rotated, as `voxelcast.encoders.moments.Moments` says."""
     limited_by_rank: ClassVar[bool] = False
     """Whether hyper-parameters count directions, of which there are no more than the rank of the features."""
 

@@ -14,6 +14,7 @@ from voxelcast.core.arrays import (
     column_norms,
     column_products,
     double,
+    like,
     namespace,
     on_cpu,
     to_numpy,
@@ -70,6 +71,9 @@ class Moments:
         Returns Y'Y, ndarray of shape (q, q); likewise.
     y_squares : ndarray of shape (q,)
         Sum of squares of each voxel's centred responses.
+    rotation : ndarray of shape (p, r), optional
+        S and C are of the r features ``X @ rotation``: features that outnumber the stimuli, in the space that these
+        span. A distance stays what it is there, so what depends on nothing else has the same model.
     """
 
     n: int
@@ -80,6 +84,17 @@ class Moments:
     responses: Callable[[], FloatArray]
     response_squares: Callable[[], FloatArray]
     y_squares: FloatArray
+    rotation: FloatArray | None = None
+
+    @property
+    def mean_eigenvalue(self) -> float:
+        """Mean eigenvalue of X'X of all p features."""
+        return float(self.S.trace()) / len(self.x_mean)
+
+    def coordinates(self, X: FloatArray) -> FloatArray:
+        """Centre features (n, p) on the training means and rotate them as S and C are."""
+        X = like(X, self.S) - self.x_mean
+        return X if self.rotation is None else X @ self.rotation
 
     @cached_property
     def eigen(self) -> tuple[FloatArray, FloatArray]:
@@ -93,12 +108,14 @@ class Moments:
             return self
         x_mean, y_mean, S, C, y_squares = map(to_numpy, (self.x_mean, self.y_mean, self.S, self.C, self.y_squares))
         responses, products = lambda: to_numpy(self.responses()), lambda: to_numpy(self.response_squares())
-        return Moments(self.n, x_mean, y_mean, S, C, responses, products, y_squares)
+        rotation = None if self.rotation is None else to_numpy(self.rotation)
+        return Moments(self.n, x_mean, y_mean, S, C, responses, products, y_squares, rotation)
 
 
-def moments(X: FloatArray, Y: FloatArray) -> Moments:
+def moments(X: FloatArray, Y: FloatArray, *, rotated: bool = False) -> Moments:
     """Compute the moments of training data, (n_samples, p) and (n_samples, q), in float64 whatever their type.
 
+    ``rotated``: of features that outnumber the stimuli, in the space that these span; see `Moments`.
     Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
     rank. Raises ShapeError or DataError: see `checked_samples`.
     """
@@ -106,7 +123,16 @@ def moments(X: FloatArray, Y: FloatArray) -> Moments:
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
     squares = column_products(Yc, Yc)
-    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
+    rotation = span(Xc) if rotated and X.shape[1] > X.shape[0] else None
+    Z = Xc if rotation is None else Xc @ rotation
+    return Moments(len(X), x_mean, y_mean, Z.T @ Z, Z.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares, rotation)
+
+
+def span(X: FloatArray) -> FloatArray:
+    """Return an orthonormal basis of the space that rows span, ndarray of shape (p, r), from their n x n products."""
+    values, vectors = namespace(X).linalg.eigh(X @ X.T)
+    kept = values > len(X) * _EPS * max(float(values[-1]), 0.0)
+    return X.T @ (vectors[:, kept] / values[kept] ** 0.5)
 
 
 def standardised(moments: Moments) -> tuple[Moments, FloatArray, FloatArray]:

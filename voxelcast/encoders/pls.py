@@ -317,6 +317,7 @@ class PLS(ComponentEncoder):
 
     name: ClassVar[str] = "pls"
     takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
 
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Solve them by `pls_path`."""
@@ -333,6 +334,7 @@ class ScaledPLS(PLS):
 
     name: ClassVar[str] = "pls_scaled"
     scale: ClassVar[bool] = True
+    rotates: ClassVar[bool] = False
 
 
 @register_encoder

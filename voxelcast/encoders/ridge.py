@@ -55,6 +55,7 @@ class OLS(LinearEncoder):
 
     name: ClassVar[str] = "ols"
     takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve the one set of parameters from the training moments."""
@@ -84,6 +85,7 @@ class Ridge(PenaltyEncoder):
 
     name: ClassVar[str] = "ridge"
     takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (1e-5, 1e5)
     alphas: ClassVar[tuple[float, ...]] = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 50))
     window: ClassVar[int] = 11
@@ -92,7 +94,7 @@ class Ridge(PenaltyEncoder):
         """Solve every penalty from the training moments."""
         alphas = np.array([_checked_alpha(params) for params in params_list])
         xp, (values, vectors) = namespace(moments.S), moments.eigen
-        penalties = like(alphas * (float(moments.S.trace()) / moments.S.shape[0]), values)
+        penalties = like(alphas * moments.mean_eigenvalue, values)
         shrunk = values + penalties[:, None]
         # Features without any variance have no direction to shrink: the model is the mean response.
         filters = xp.where(shrunk > 0, 1.0 / xp.where(shrunk > 0, shrunk, 1.0), 0.0)
@@ -132,13 +134,14 @@ class RidgePerVoxel(LinearEncoder):
 
     name: ClassVar[str] = "ridge_per_voxel"
     takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Choose the penalties and solve the one set of parameters from the training moments."""
         for params in params_list:
             check_params(self.name, params, {})
         (p, q), n_params = moments.C.shape, len(params_list)
-        unit = ridge_penalty(moments.S, 1.0)
+        unit = moments.mean_eigenvalue
         if not unit > 0:
             # Features without any variance: the model is the mean response.
             empty = (zeros(shape, moments.S) for shape in ((p, 0), (n_params, 0), (0, q)))

@@ -13,7 +13,7 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray, column_products, like, namespace, put, to_numpy
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import OptionError, ShapeError
-from voxelcast.encoders.moments import HeldOut, Moments, held_out
+from voxelcast.encoders.moments import HeldOut, Moments, held_out, span
 from voxelcast.scoring.correlation import voxel_scores
 from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.sharing import Sharing, shared_components
@@ -177,19 +177,26 @@ class Training(ABC):
 
     def __init__(self, data: PairData, n_features: int) -> None:
         self.data, self.n_features = data, n_features
-        self._kept: dict[tuple[int, ...], Moments] = {}
+        self._kept: dict[tuple[tuple[int, ...], bool], Moments] = {}
         self._bytes = 0
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
-        found = self._kept.get(excluded)
+    def moments(self, excluded: tuple[int, ...], *, rotated: bool = False) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending).
+
+        ``rotated``: of features that outnumber the stimuli, in the space that these span, where that saves work.
+        """
+        rotated = rotated and self.n_features > self.data.n_train
+        found = self._kept.get((excluded, rotated))
         if found is None:
-            found = self._moments(excluded)
+            found = self._rotated_moments(excluded) if rotated else self._moments(excluded)
             size = found.C.nbytes + 2 * found.S.nbytes
             if self._bytes + size <= self.most_bytes:
-                self._kept[excluded] = found
+                self._kept[excluded, rotated] = found
                 self._bytes += size
         return found
+
+    def _rotated_moments(self, excluded: tuple[int, ...]) -> Moments:
+        return self._moments(excluded)
 
     @abstractmethod
     def _moments(self, excluded: tuple[int, ...]) -> Moments: ...
@@ -281,28 +288,22 @@ class _TrainedTraining(_RefittedTraining):
         return arrays
 
 
-class _FixedTraining(Training):
+class _FoldSums:
     """Moments of features that are the same in all folds: all stimuli's moments minus those of the folds left out.
 
     The data are centred on the means of all training stimuli first, so that the subtraction loses nothing to large
     means. Holds (n_folds + 1) * p * q numbers, and moments of p * q numbers each up to 256 MiB in all.
     """
 
-    def __init__(self, space: FeatureSpace, data: PairData) -> None:
-        X = checked_scores(space, (), data.n_train)[: data.n_train]
-        super().__init__(data, X.shape[1])
-        self._X, there = X, put(X, data.device)
-        xp, self._x_mean = namespace(there), there.mean(axis=0)
-        parts = [there[rows] - self._x_mean for rows in data.rows]
+    def __init__(self, X: FloatArray, data: PairData) -> None:
+        self.data, xp, self._x_mean = data, namespace(X), X.mean(axis=0)
+        parts = [X[rows] - self._x_mean for rows in data.rows]
         self._sums = xp.stack([part.sum(axis=0) for part in parts])
         self._squares = xp.stack([part.T @ part for part in parts])
         self._products = xp.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
         self._S, self._C = self._squares.sum(axis=0), self._products.sum(axis=0)
 
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
-        return self._X
-
-    def _moments(self, excluded: tuple[int, ...]) -> Moments:
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
         """Subtract what the folds left out contribute."""
         data, folds, n = self.data, list(excluded), self.data.size(excluded)
         x_sum, y_sum = self._sums[folds].sum(axis=0), like(data.fold_sums[folds].sum(axis=0), self._sums)
@@ -314,6 +315,39 @@ class _FixedTraining(Training):
         S -= xp.outer(x_sum, x_sum) / n
         C -= xp.outer(x_sum, y_sum) / n
         return data.moments(excluded, self._x_mean - x_sum / n, S, C)
+
+
+class _FixedTraining(Training):
+    """Moments of features that are the same in all folds, as they are, or rotated, which no fold has a part in."""
+
+    def __init__(self, space: FeatureSpace, data: PairData) -> None:
+        X = checked_scores(space, (), data.n_train)[: data.n_train]
+        super().__init__(data, X.shape[1])
+        self._X = X
+        if X.shape[1] <= data.n_train:
+            self._sums  # noqa: B018  (made now, as it will be used)
+
+    @cached_property
+    def _sums(self) -> _FoldSums:
+        return _FoldSums(put(self._X, self.data.device), self.data)
+
+    @cached_property
+    def _rotated(self) -> tuple[FloatArray, _FoldSums]:
+        """The rotation, (p, r), and what becomes of the features by it."""
+        X = put(self._X, self.data.device)
+        rotation = span(X - X.mean(axis=0))
+        return rotation, _FoldSums(X @ rotation, self.data)
+
+    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+        return self._X
+
+    def _moments(self, excluded: tuple[int, ...]) -> Moments:
+        return self._sums.moments(excluded)
+
+    def _rotated_moments(self, excluded: tuple[int, ...]) -> Moments:
+        rotation, sums = self._rotated
+        x_mean = self._X[~np.isin(self.data.fold_ids, excluded)].mean(axis=0)
+        return replace(sums.moments(excluded), x_mean=like(x_mean, rotation), rotation=rotation)
 
 
 class _DerivedTraining(Training):
@@ -377,6 +411,9 @@ class RememberedTraining(_DerivedTraining):
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         return self._plain.moments(excluded)
+
+    def _rotated_moments(self, excluded: tuple[int, ...]) -> Moments:
+        return self._plain.moments(excluded, rotated=True)
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
