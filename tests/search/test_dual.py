@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,8 +21,8 @@ def _data(p: int, n: int = 48) -> tuple[FloatArray, FloatArray]:
 
 
 @pytest.fixture(params=["ols", "ridge", "ridge_per_voxel", "pls"])
-def name(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cpu:0"])

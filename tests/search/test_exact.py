@@ -77,22 +77,22 @@ def test_memory_of_many_voxels_is_bounded(name: str) -> None:
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_stopping_past_the_peak_chooses_as_going_through_all(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    (X,), Y = simulated(200, 0, 60, 8, noise=6.0)
+    (X,), Y = simulated(200, 0, 90, 8, noise=6.0)
     monkeypatch.setattr("voxelcast.search.exact._STAGES", (40,))
     folds = make_folds(200, 4)
     stopped, whole = (
         search(Y, [Fixed(X)], [get_encoder("pls")], folds, nested=nested, stop=stop) for stop in (True, False)
     )
-    assert (len(stopped.candidates), len(whole.candidates)) == (40, 60)
+    assert (len(stopped.candidates), len(whole.candidates)) == (40, 90)
     assert stopped.chosen.params == whole.chosen.params
     assert [one.params for one in stopped.nested_choices] == [one.params for one in whole.nested_choices]
     np.testing.assert_array_equal(stopped.chosen.fold_scores, whole.chosen.fold_scores)
 
 
 def test_a_score_that_still_rises_is_followed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    X = np.random.default_rng(0).standard_normal((150, 60)) * np.geomspace(1, 1e-2, 60)
+    X = np.random.default_rng(0).standard_normal((150, 90)) * np.geomspace(1, 1e-2, 90)
     Y = X[:, -3:] / X[:, -3:].std(axis=0)  # in the directions of least variance, which come last
     monkeypatch.setattr("voxelcast.search.exact._STAGES", (40,))
     found = search(Y, [Fixed(X)], [get_encoder("pls")], make_folds(150, 3), nested=False)
-    assert len(found.candidates) == 60
+    assert len(found.candidates) == 90
     assert found.chosen.params["n_components"] > 40

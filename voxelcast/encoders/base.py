@@ -47,7 +47,7 @@ class FoldData(Protocol):
         """Number of features p."""
 
     def moments(self, excluded: tuple[int, ...], *, rotated: bool = False) -> Moments:
-        """Return the moments of the training stimuli outside the folds ``excluded``; ``rotated``: if that is shorter."""
+        """Return the moments of the training stimuli outside the folds ``excluded``; ``rotated``: if they may be."""
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features of the training stimuli outside the folds ``excluded``, ndarray of shape (n, p)."""

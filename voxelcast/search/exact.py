@@ -19,8 +19,8 @@ from voxelcast.search.training import Training
 from voxelcast.search.trials import OuterTrials, Tally, Task, Trials, complexity, without
 
 _MOST_REFINEMENTS = 4
-# Counts of components that are tried first, before all.
-_STAGES = (128, 512, 2048)
+# Counts of components that are tried before all, where there are at least twice as many.
+_STAGES = (64, 128, 512, 2048)
 # Counts beyond twice the best, and the share of the best score by which the last must be worse.
 _BEYOND, _FALL = 32, 0.01
 
@@ -29,9 +29,9 @@ def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrial
     """Score the whole grid under plain cross-validation and, if nested, inside every outer fold.
 
     The model that outer fold j needs for inner fold i is fitted without i and j, and so is the one that outer fold i
-    needs for inner fold j: n (n - 1) / 2 evaluations serve all inner folds. Of many counts of components the first 128
-    are tried, then four times as many and so on, until `past_peak` says so in every search. Raises OptionError if the
-    encoder has too many parameters to list them.
+    needs for inner fold j: n (n - 1) / 2 evaluations serve all inner folds. Of more than 128 counts of components
+    the first 64 are tried, then more, until `past_peak` says so in every search. Raises OptionError if the encoder has
+    too many parameters to list them.
     """
     n_folds, responses, per_voxel = task.data.n_folds, task.data.held_out, task.voxel_rule is not None
     grid = encoder.param_grid(task.size(training.n_features))
@@ -41,7 +41,7 @@ def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrial
         )
     stages = [len(grid)]
     if task.stop and encoder.limited_by_rank and not per_voxel:
-        stages = [*(n for n in _STAGES if n < len(grid)), len(grid)]
+        stages = [*(n for n in _STAGES if 2 * n < len(grid)), len(grid)]
 
     def scored(outers: Sequence[int | None], tried: tuple[Params, ...]) -> dict[int | None, Tally]:
         tallies = {outer: Tally((len(tried), task.data.Y.shape[1]), per_voxel=per_voxel) for outer in outers}

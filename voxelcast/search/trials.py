@@ -149,10 +149,8 @@ def usable_features(encoder: Encoder, training: Training, task: Task) -> int:
     if not encoder.limited_by_rank:
         return training.n_features
     left_out = combinations(range(task.data.n_folds), 2 if task.nested else 1)
-    ranks = [
-        np.linalg.matrix_rank(training.moments(excluded, rotated=encoder.rotates).numpy().S, hermitian=True)
-        for excluded in left_out
-    ]
+    parts = (training.moments(excluded, rotated=encoder.rotates).numpy().S for excluded in left_out)
+    ranks = [np.linalg.matrix_rank(S, hermitian=True) for S in parts]
     return max(int(min(ranks)), 1)  # a layer that does not vary has one model, the mean
 
 
