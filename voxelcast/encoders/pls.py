@@ -300,6 +300,8 @@ def _lanczos(M: FloatArray) -> tuple[FloatArray, float] | None:
         v = u / sizes[1, j]
         if (j + 1) % _LOOK_EVERY == 0 or j + 1 == most:
             diagonal, beside = to_numpy(sizes[:, : j + 1])
+            if not np.isfinite(diagonal).all():  # the vectors so far span all that there is, exactly
+                return None
             values, vectors = eigh_tridiagonal(diagonal, beside[:-1], select="i", select_range=(j, j))
             if beside[-1] * abs(vectors[-1, 0]) <= _RESIDUAL * values[0]:
                 w = like(vectors[:, 0], M) @ done
