@@ -1,6 +1,7 @@
 # Each target sets up what it needs; nothing but Python 3.11-3.13 and make has to be there.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A process for each core, of one thread.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 SIDE_BY_SIDE := -n logical --maxprocesses 8
@@ -18,15 +19,19 @@ help:
 	@echo "make figures   draw the figures of the tutorial and the explanations again (docs/images)"
 	@echo "make notebooks run the notebooks from top to bottom"
 
+# What the package needs, and then all that its tests and its site need, too.
 setup: .venv/ready
-.venv/ready: requirements/all.txt pyproject.toml
+.venv/base: requirements/base.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"voxelcast needs Python 3.11 to 3.13; got {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes -r requirements/base.txt
+	$(INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+.venv/ready: .venv/base requirements/all.txt
+	$(INSTALL) --require-hashes -r requirements/all.txt
 	touch $@
 
-demo: setup
+demo: .venv/base
 	$(BIN)/voxelcast demo
 
 test: setup

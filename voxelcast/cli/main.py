@@ -26,7 +26,7 @@ from voxelcast.cli.progress import make_progress
 from voxelcast.cli.results import maps, report, view
 from voxelcast.cli.rsa import rsa
 from voxelcast.cli.saved_models import models, predict, transfer
-from voxelcast.cli.simulate import demo, simulate
+from voxelcast.cli.simulate import demo, init, simulate
 from voxelcast.cli.submission import score, submission
 from voxelcast.core.errors import VoxelcastError, VoxelcastWarning
 
@@ -37,7 +37,7 @@ _PYTHONS: Final = warnings.showwarning
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(voxelcast.__version__)
 def cli() -> None:
-    """Predict fMRI responses to videos and images from the features of deep networks."""
+    """Predict fMRI responses to videos, images, sound and words from the features of deep networks."""
 
 
 @cli.command()
@@ -75,7 +75,8 @@ def run(
 
 _COMMANDS = (
     *(ask, datasets, demo, encoders, execution, extract),
-    *(import_2021, maps, models, networks, predict, report, rsa, score, simulate, status, submission, transfer, view),
+    *(import_2021, init, maps, models, networks, predict, report, rsa, score),
+    *(simulate, status, submission, transfer, view),
 )
 for command in _COMMANDS:
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""``voxelcast simulate`` and ``voxelcast demo``: a dataset with a planted truth, and the whole way on a small one."""
+"""Ways to begin: ``voxelcast init``; ``simulate`` and ``demo``, on data with a planted truth."""
 
 from __future__ import annotations
 
@@ -8,9 +8,24 @@ from typing import Any, Literal
 
 import click
 
-from voxelcast.cli.options import PATH, take_settings
+from voxelcast.cli.options import PATH, check_absent, take_settings
 from voxelcast.cli.progress import make_progress
 from voxelcast.core.errors import OptionError
+
+
+@click.command()
+@click.argument("root", type=PATH)
+@click.option("--to", type=PATH, help="The file to write; default ROOT's name with .yaml, here.")
+def init(root: Path, to: Path | None) -> None:
+    """Look at ROOT, a folder of stimuli and responses, and write an experiment file for it, with comments."""
+    from voxelcast.experiment.first_file import first_experiment
+    from voxelcast.store.atomic import write_text
+
+    name = root.resolve().name
+    file = to or Path(f"{name}.yaml")
+    check_absent(file, "--to")
+    write_text(file, first_experiment(root, name))
+    click.echo(f"{file}; next: voxelcast run {file} --dry-run")
 
 
 @click.command()
