@@ -57,7 +57,7 @@ def put(array: FloatArray, device: str) -> FloatArray:
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise OptionError(f"device {device!r} is not there: torch finds no CUDA device; set device to cpu")
-    there: Any = torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    there: Any = torch.tensor(np.ascontiguousarray(array), device=device)
     return there
 
 
@@ -70,8 +70,9 @@ def like(array: Any, other: Any) -> Any:
     """Bring an array to where another one is."""
     if on_cpu(other):
         return to_numpy(array)
-    given = np.ascontiguousarray(array) if on_cpu(array) else array  # torch knows no negative strides
-    return namespace(other).as_tensor(given, device=other.device)
+    if not on_cpu(array):
+        return array.to(other.device)
+    return namespace(other).tensor(np.ascontiguousarray(array), device=other.device)  # torch knows no negative strides
 
 
 def zeros(shape: tuple[int, ...], other: Any, dtype: Any = None) -> Any:
