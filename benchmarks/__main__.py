@@ -9,6 +9,7 @@ from typing import Any, Literal
 import click
 
 from benchmarks.honesty import SECTIONS, benchmark_honesty
+from benchmarks.peers import WORKS
 from voxelcast.cli.main import main
 from voxelcast.cli.options import PATH, names
 
@@ -110,6 +111,19 @@ def permutation(**options: Any) -> None:
     from benchmarks.permutation import benchmark_permutation
 
     _say(benchmark_permutation(**options).lines())
+
+
+@benchmark.command()
+@_DEVICE
+@click.option("--scale", default=1.0, show_default=True, help="Of stimuli, features and voxels.")
+@click.option("--work", "works", multiple=True, type=click.Choice(WORKS), help="Repeatable; default: all.")
+@click.option("--weights", default=3, show_default=True, help="Of the bands, that joint ridge tries.")
+def peers(works: tuple[str, ...], **options: Any) -> None:
+    """Time ridge, PLS, joint ridge and permutations beside himalaya, scikit-learn and a loop, on one device."""
+    from benchmarks.peers import PeerRace, benchmark_peers
+
+    for line in benchmark_peers(PeerRace(works=works or WORKS, **options)):
+        click.echo(line)
 
 
 @benchmark.command("mini-track")

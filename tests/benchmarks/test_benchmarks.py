@@ -15,6 +15,7 @@ from benchmarks.honesty.check import Check
 from benchmarks.honesty.intervals import Cell, Population
 from benchmarks.honesty.ridge import nested_ridge
 from benchmarks.mini_track import MiniTrack, benchmark_mini_track, search_one, start_worker
+from benchmarks.peers import WORKS, PeerRace, benchmark_peers
 from benchmarks.permutation import benchmark_permutation
 from benchmarks.pls import benchmark_pls
 from benchmarks.reading import Reading, benchmark_reading
@@ -117,6 +118,19 @@ def test_encoders_find_the_same_models_both_ways(encoder: str) -> None:
 def test_encoders_without_a_counterpart_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="with a counterpart in scikit-learn"):
         benchmark_encoders(PairSize(), encoders=["mlp"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Solving banded ridge is slower:UserWarning")
+def test_peers_predict_alike() -> None:
+    lines = list(benchmark_peers(PeerRace(scale=0.03)))
+    r: dict[str, list[float]] = {}
+    for what, _, said in (line.partition(": ") for line in lines):
+        if "held-out r" in said:
+            r.setdefault(what, []).append(float(said.split()[-1]))
+    assert sum("ratio to" in line for line in lines) == len(WORKS)
+    assert all(max(each) - min(each) < 0.03 for each in r.values())
+    assert any("same choice yes" in line for line in lines)
 
 
 def test_permutation_counts_the_same_as_the_loop() -> None:

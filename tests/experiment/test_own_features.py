@@ -10,6 +10,7 @@ import xarray as xr
 
 import voxelcast as vc
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset
+from voxelcast.core.arrays import put
 from voxelcast.core.errors import AlignmentError, ConfigError, StoreError
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.planning.layers import extraction_steps
@@ -100,3 +101,25 @@ def test_a_label_may_not_be_that_of_own_features(root: Path) -> None:
     plain["networks"][0]["label"] = "features"
     with pytest.raises(ConfigError, match="your own features are called"):
         parse_config(plain, "test")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("unrendered")
+def test_large_fits_are_done_on_the_device(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of tensors on a CPU, as there is no GPU: the same step, the same choice, and scores equal to 1e-9."""
+    monkeypatch.setattr("voxelcast.experiment.steps.fit.GPU_VOXELS", 1)
+    devices: list[str] = []
+    plain = {"networks": [], "features": {"noise": str(root / "noise.csv"), "driving": str(root / "driving.npz")}}
+    rows = []
+    for device in ("cpu", "cpu:0"):
+        monkeypatch.setattr(
+            "voxelcast.search.training.put", lambda array, name: devices.append(name) or put(array, name)
+        )
+        run(settings(root, compute={"device": device}, **plain), tmp_path / device)
+        rows += read_table(tmp_path / device / "scores.csv")
+    assert set(devices) == {"cpu", "cpu:0"}
+    steps = [{path.name for path in (tmp_path / name / "steps").rglob("fit*")} for name in ("cpu", "cpu:0")]
+    assert steps[0] == steps[1] != set()
+    assert rows[0]["layer"] == rows[1]["layer"]
+    for name in ("score", "score_low", "selection_score"):
+        assert float(rows[0][name]) == pytest.approx(float(rows[1][name]), abs=1e-9)

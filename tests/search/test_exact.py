@@ -14,7 +14,7 @@ from voxelcast.search.folds import make_folds
 from voxelcast.search.training import PairData, training
 from voxelcast.search.trials import Task, without
 
-from .spaces import Fixed, simulated
+from .spaces import Fixed, search, simulated
 
 
 @pytest.mark.parametrize("outer", [None, 0, 3])
@@ -73,3 +73,26 @@ def test_memory_of_many_voxels_is_bounded(name: str) -> None:
     # A copy of the responses per training part would be 16 times 9.6 MB.
     assert before < 3.5 * Y.nbytes
     assert peak - before < (16 * p + 8 * 51) * q * 8
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_stopping_past_the_peak_chooses_as_going_through_all(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    (X,), Y = simulated(200, 0, 90, 8, noise=6.0)
+    monkeypatch.setattr("voxelcast.search.exact._STAGES", (40,))
+    folds = make_folds(200, 4)
+    stopped, whole = (
+        search(Y, [Fixed(X)], [get_encoder("pls")], folds, nested=nested, stop=stop) for stop in (True, False)
+    )
+    assert (len(stopped.candidates), len(whole.candidates)) == (40, 90)
+    assert stopped.chosen.params == whole.chosen.params
+    assert [one.params for one in stopped.nested_choices] == [one.params for one in whole.nested_choices]
+    np.testing.assert_array_equal(stopped.chosen.fold_scores, whole.chosen.fold_scores)
+
+
+def test_a_score_that_still_rises_is_followed_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.random.default_rng(0).standard_normal((150, 90)) * np.geomspace(1, 1e-2, 90)
+    Y = X[:, -3:] / X[:, -3:].std(axis=0)  # in the directions of least variance, which come last
+    monkeypatch.setattr("voxelcast.search.exact._STAGES", (40,))
+    found = search(Y, [Fixed(X)], [get_encoder("pls")], make_folds(150, 3), nested=False)
+    assert len(found.candidates) == 90
+    assert found.chosen.params["n_components"] > 40

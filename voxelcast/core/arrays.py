@@ -1,17 +1,27 @@
-"""Names of the array types that pass between rooms, and how large arrays are gone through in blocks."""
+"""Names of the array types that pass between rooms, blocks of large arrays, and the seam between NumPy and torch.
+
+The algebra of linear models takes ndarrays, or torch tensors of double precision where it is done on a GPU: functions
+use the `namespace` of what they are given, so there is one copy of each solver. What the two libraries call by other
+names is here. Where the algebra says `FloatArray`, a tensor may stand.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxelcast.core.errors import OptionError
+
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 ByteArray = NDArray[np.uint8]
+
+_GPU_BYTES = 2**31
 
 
 def blocks(n: int, each_bytes: int, most_bytes: int) -> Iterator[slice]:
@@ -19,3 +29,89 @@ def blocks(n: int, each_bytes: int, most_bytes: int) -> Iterator[slice]:
     size = max(1, most_bytes // max(each_bytes, 1))
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+def on_cpu(array: Any) -> bool:
+    """Whether an array is NumPy's."""
+    return isinstance(array, np.ndarray)
+
+
+def namespace(array: Any) -> Any:
+    """Return the library of an array, ``numpy`` or ``torch``."""
+    return np if isinstance(array, np.ndarray) else sys.modules["torch"]
+
+
+def put(array: FloatArray, device: str) -> FloatArray:
+    """Put an ndarray on a device by torch's name, as a tensor; ``"cpu"`` leaves it as it is.
+
+    Raises OptionError where this machine does not have the device.
+
+    Examples
+    --------
+    >>> type(put(np.zeros(3), "cpu")).__name__, type(put(np.zeros(3), "cpu:0")).__name__
+    ('ndarray', 'Tensor')
+    """
+    if device == "cpu":
+        return array
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise OptionError(f"device {device!r} is not there: torch finds no CUDA device; set device to cpu")
+    there: Any = torch.tensor(np.ascontiguousarray(array), device=device)
+    return there
+
+
+def to_numpy(array: Any) -> NDArray[Any]:
+    """Bring an array to main memory."""
+    return array if isinstance(array, np.ndarray) else np.asarray(array.cpu().numpy())
+
+
+def like(array: Any, other: Any) -> Any:
+    """Bring an array to where another one is."""
+    if on_cpu(other):
+        return to_numpy(array)
+    if not on_cpu(array):
+        return array.to(other.device)
+    return namespace(other).tensor(np.ascontiguousarray(array), device=other.device)  # torch knows no negative strides
+
+
+def zeros(shape: tuple[int, ...], other: Any, dtype: Any = None) -> Any:
+    """Return zeros where another array is, of its type, or of ``bool``."""
+    if on_cpu(other):
+        return np.zeros(shape, dtype or other.dtype)
+    return other.new_zeros(shape, dtype=namespace(other).bool if dtype is bool else other.dtype)
+
+
+def column_products(A: Any, B: Any) -> Any:
+    """Return sum_i A_ij B_ij of each column j."""
+    return np.einsum("ij,ij->j", A, B) if on_cpu(A) else (A * B).sum(0)
+
+
+def column_norms(A: Any) -> Any:
+    """Return the length of each column."""
+    return np.linalg.norm(A, axis=0) if on_cpu(A) else namespace(A).linalg.vector_norm(A, dim=0)
+
+
+def deviations(A: Any) -> Any:
+    """Return the standard deviation of each column."""
+    return A.std(axis=0) if on_cpu(A) else A.std(dim=0, correction=0)
+
+
+def double(array: Any) -> Any:
+    """Return an array, or what NumPy makes one of, in double precision; the same where it is so already."""
+    return array.double() if hasattr(array, "double") else np.asarray(array, dtype=np.float64)
+
+
+def triangle(A: Any) -> Any:
+    """Return R of the QR decomposition of a matrix."""
+    return np.linalg.qr(A, mode="r") if on_cpu(A) else namespace(A).linalg.qr(A, mode="r")[1]
+
+
+def nonzero(A: Any) -> tuple[Any, ...]:
+    """Return the places where an array is not 0, an array of each dimension."""
+    return np.nonzero(A) if on_cpu(A) else A.nonzero(as_tuple=True)
+
+
+def block_bytes(array: Any, cached: int) -> int:
+    """Return how many bytes to work on at a time: ``cached`` on a CPU, which stay in its cache, and 2 GiB on a GPU."""
+    return cached if on_cpu(array) else _GPU_BYTES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import posixpath
 import unicodedata
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from voxelcast.core.arrays import namespace
 from voxelcast.core.errors import AlignmentError, DataError, OptionError, ShapeError, UnknownNameError, UnsafeFileError
 
 
@@ -80,9 +82,13 @@ def check_shape(name: str, array: NDArray[np.generic], dims: Sequence[str], size
 
 def check_finite(name: str, array: NDArray[np.floating], remedy: str = "remove or mend those values") -> None:
     """Raise DataError if ``array`` holds a NaN or an infinity; the message counts them."""
-    bad = int(array.size - np.count_nonzero(np.isfinite(array)))
+    with np.errstate(all="ignore"):
+        if math.isfinite(array.sum()):  # one pass, without a copy
+            return
+    xp, size = namespace(array), math.prod(array.shape)
+    bad = size - int(xp.count_nonzero(xp.isfinite(array)))
     if bad:
-        raise DataError(f"{name} must be finite; got {bad} of {array.size} values that are NaN or infinite; {remedy}")
+        raise DataError(f"{name} must be finite; got {bad} of {size} values that are NaN or infinite; {remedy}")
 
 
 def check_same_stimuli(left: str, left_ids: Sequence[str], right: str, right_ids: Sequence[str]) -> None:

@@ -20,13 +20,23 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import (
+    FloatArray,
+    IntArray,
+    column_products,
+    deviations,
+    double,
+    like,
+    namespace,
+    to_numpy,
+    zeros,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
@@ -87,8 +97,9 @@ def fit_banded_ridge(
 ) -> BandedRidgeModel:
     """Choose each voxel's penalty and weights by cross-validation and fit.
 
-    Raises OptionError if there is no band, or a value is out of range; ShapeError if rows do not match; DataError if a
-    value is NaN or infinite, or there are fewer than two folds.
+    Tensors are fitted to where they are, a GPU's on the GPU; the model has ndarrays. Raises OptionError if there is no
+    band, or a value is out of range; ShapeError if rows do not match; DataError if a value is NaN or infinite, or there
+    are fewer than two folds.
 
     Parameters
     ----------
@@ -134,31 +145,32 @@ def fit_weighted_ridge(
     """
     candidates = np.asarray(alphas, dtype=np.float64)
     _check(Xs, Y, fold_ids, tried, candidates)
-    means = [np.asarray(X, dtype=np.float64).mean(axis=0) for X in Xs]
+    means = [double(X).mean(axis=0) for X in Xs]
     centred = [X - mean for X, mean in zip(Xs, means, strict=True)]
     norms = np.array([mean_squared_norm(X) for X in centred])
     scales = [1.0 / np.sqrt(norm) for norm in norms]
     sizes = [X.shape[1] for X in Xs]
     bands = [X * scale for X, scale in zip(centred, scales, strict=True)]
-    responses: FloatArray = np.asarray(Y, dtype=np.float64)
-    unit = np.ones(Y.shape[1])
+    responses: FloatArray = double(Y)
+    y_mean, unit = to_numpy(responses.mean(axis=0)), np.ones(Y.shape[1])
     if average_over == "folds":
-        unit = np.asarray(responses.std(axis=0), dtype=np.float64)
+        unit = to_numpy(deviations(responses))
         unit[unit == 0] = 1.0
-        responses = (responses - responses.mean(axis=0)) / unit
+        responses = (responses - responses.mean(axis=0)) / like(unit, responses)
     chosen, best = _chosen(tried, bands, responses, fold_ids, candidates, (average_over == "folds", per == "roi"))
     joint = np.zeros((sum(sizes), Y.shape[1]))
     for k in np.unique(chosen):
         of_features, voxels = np.repeat(tried[k], sizes), chosen == k
         B = _solve(_weighted(bands, tried[k]), responses[:, voxels], best[voxels])
-        joint[np.ix_(of_features > 0, voxels)] = B * np.sqrt(of_features[of_features > 0])[:, None] * unit[voxels]
+        roots = np.sqrt(of_features[of_features > 0])[:, None]
+        joint[np.ix_(of_features > 0, voxels)] = to_numpy(B) * roots * unit[voxels]
     parts = np.split(joint, np.cumsum(sizes)[:-1])
     coefficients = tuple(B * scale for B, scale in zip(parts, scales, strict=True))
-    intercept = Y.mean(axis=0) - sum(mean @ B for mean, B in zip(means, coefficients, strict=True))
+    intercept = y_mean - sum(to_numpy(mean) @ B for mean, B in zip(means, coefficients, strict=True))
     weights = tried[chosen].T
     with np.errstate(divide="ignore"):
         penalties = best * norms[:, None] / weights
-    shares = _shares(centred, coefficients)
+    shares = to_numpy(_shares(centred, [like(B, X) for B, X in zip(coefficients, centred, strict=True)]))
     return BandedRidgeModel(coefficients, np.asarray(intercept), best, weights, penalties, shares)
 
 
@@ -201,14 +213,7 @@ def _chosen(
     slope, together = how
     q = 1 if together else Y.shape[1]
     least, chosen, best = np.full(q, np.inf), np.zeros(q, dtype=int), np.full(q, alphas[0])
-    kernels = _kernels(bands) if len(tried) > 1 else None
-    for k, weights in enumerate(tried):
-        if kernels is not None and sum(X.shape[1] for X, w in zip(bands, weights, strict=True) if w > 0) > len(Y):
-            vectors, roots = _factor(sum((w * K for w, K in zip(weights, kernels, strict=True)), start=np.zeros(1)))
-            Z: FloatArray = vectors * roots
-        else:
-            Z, _ = _fewest_columns(_weighted(bands, weights))
-        errors = _squared_errors(Z, Y, fold_ids, alphas, per_fold=slope)
+    for k, errors in enumerate(_errors_of_weights(tried, bands, Y, fold_ids, alphas, slope)):
         if together:
             errors = errors.mean(axis=1, keepdims=True)
         if slope:
@@ -220,9 +225,35 @@ def _chosen(
     return np.broadcast_to(chosen, Y.shape[1]), np.broadcast_to(best, Y.shape[1])
 
 
-def _kernels(bands: Sequence[FloatArray]) -> list[FloatArray] | None:
-    """Return X X' of each band, where together they have more features than stimuli; else None."""
-    return [X @ X.T for X in bands] if sum(X.shape[1] for X in bands) > len(bands[0]) else None
+def _errors_of_weights(
+    tried: FloatArray,
+    bands: Sequence[FloatArray],
+    Y: FloatArray,
+    fold_ids: IntArray,
+    alphas: FloatArray,
+    per_fold: bool,
+) -> Iterator[FloatArray]:
+    """Give the errors of all penalties, (n_alphas, q), with each of the weights tried.
+
+    Where there are no more features than stimuli, the moments of a fold serve all weights; else kernels do, X X' of
+    each band.
+    """
+    sizes = [X.shape[1] for X in bands]
+    if sum(sizes) <= len(Y):
+        roots = [np.repeat(np.sqrt(weights), sizes) for weights in tried]
+        yield from _squared_errors(_joined(bands), Y, fold_ids, alphas, roots, per_fold)
+        return
+    kernels = [X @ X.T for X in bands] if len(tried) > 1 else []
+    for weights in tried:
+        if kernels and sum(size for size, w in zip(sizes, weights, strict=True) if w > 0) > len(Y):
+            total = zeros(kernels[0].shape, kernels[0])
+            for w, K in zip(weights.tolist(), kernels, strict=True):
+                total += w * K
+            vectors, of_vectors = _factor(total)
+            Z: FloatArray = vectors * of_vectors
+        else:
+            Z, _ = _fewest_columns(_weighted(bands, weights))
+        yield from _squared_errors(Z, Y, fold_ids, alphas, [np.ones(Z.shape[1])], per_fold)
 
 
 def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, tried: FloatArray, alphas: FloatArray) -> None:
@@ -243,7 +274,11 @@ def _check(Xs: Sequence[FloatArray], Y: FloatArray, fold_ids: IntArray, tried: F
 
 def _weighted(bands: Sequence[FloatArray], weights: FloatArray) -> FloatArray:
     """Scale bands by the root of their weights and set them side by side; those of weight 0 are left out."""
-    return np.hstack([X * np.sqrt(w) for X, w in zip(bands, weights, strict=True) if w > 0])
+    return _joined([X * float(np.sqrt(w)) for X, w in zip(bands, weights, strict=True) if w > 0])
+
+
+def _joined(bands: Sequence[FloatArray]) -> FloatArray:
+    return namespace(bands[0]).concatenate(bands, axis=1)
 
 
 def _solve(X: FloatArray, Y: FloatArray, alphas: FloatArray) -> FloatArray:
@@ -251,15 +286,15 @@ def _solve(X: FloatArray, Y: FloatArray, alphas: FloatArray) -> FloatArray:
     Z, back = _fewest_columns(X)
     stats = moments(Z, Y)
     values, vectors = stats.eigen
-    B = vectors @ ((vectors.T @ stats.C) / (values[:, None] + alphas))
+    B = vectors @ ((vectors.T @ stats.C) / (values[:, None] + like(alphas, values)))
     return B if back is None else X.T @ (back @ B)
 
 
 def _factor(gram: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the eigenvectors of a kernel and the roots of its eigenvalues that are not 0."""
-    values, vectors = np.linalg.eigh(gram)
-    kept = values > len(gram) * np.finfo(np.float64).eps * values.max(initial=0.0)
-    return vectors[:, kept], np.sqrt(values[kept])
+    values, vectors = namespace(gram).linalg.eigh(gram)
+    kept = values > len(gram) * _EPS * max(float(values[-1]), 0.0)
+    return vectors[:, kept], values[kept] ** 0.5
 
 
 def _fewest_columns(X: FloatArray) -> tuple[FloatArray, FloatArray | None]:
@@ -280,29 +315,38 @@ def _fewest_columns(X: FloatArray) -> tuple[FloatArray, FloatArray | None]:
 
 
 def _squared_errors(
-    X: FloatArray, Y: FloatArray, fold_ids: IntArray, alphas: FloatArray, *, per_fold: bool
+    X: FloatArray, Y: FloatArray, fold_ids: IntArray, alphas: FloatArray, scales: Sequence[FloatArray], per_fold: bool
 ) -> FloatArray:
-    """Sum each voxel's squared errors of prediction, ndarray of shape (n_alphas, q), or average their folds' means."""
-    errors = np.zeros((len(alphas), Y.shape[1]))
+    """Sum each voxel's squared errors of prediction, or average their folds' means.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_scales, n_alphas, q)
+        Of features multiplied by each of the scales, (p,); those of scale 0 are left out.
+    """
+    errors = np.zeros((len(scales), len(alphas), Y.shape[1]))
     folds = np.unique(fold_ids)
     for fold in folds:
         held = fold_ids == fold
         stats = moments(X[~held], Y[~held])
-        values, vectors = stats.eigen
-        scores, loadings = (X[held] - stats.x_mean) @ vectors, vectors.T @ stats.C
-        responses = Y[held] - stats.y_mean
+        tests, responses = X[held] - stats.x_mean, Y[held] - stats.y_mean
         divisor = len(folds) * np.count_nonzero(held) if per_fold else 1
-        for k, alpha in enumerate(alphas):
-            left = responses - scores @ (loadings / (values[:, None] + alpha))
-            errors[k] += np.einsum("ij,ij->j", left, left) / divisor
+        for k, scale in enumerate(scales):
+            kept = np.flatnonzero(scale)
+            root = like(scale[kept], X)
+            S = stats.S[np.ix_(kept, kept)] * root * root[:, None]
+            values, vectors = namespace(S).linalg.eigh(S)
+            values, vectors = values.clip(min=0.0), vectors * root[:, None]
+            scores, loadings = tests[:, kept] @ vectors, vectors.T @ stats.C[kept]
+            for number, alpha in enumerate(alphas.tolist()):
+                left = responses - scores @ (loadings / (values[:, None] + alpha))
+                errors[k, number] += to_numpy(column_products(left, left)) / divisor
     return errors
 
 
 def _shares(centred: Sequence[FloatArray], coefficients: Sequence[FloatArray]) -> FloatArray:
     parts = [X @ B for X, B in zip(centred, coefficients, strict=True)]
-    total = sum(parts, start=np.zeros(1))
-    variance = np.square(total).sum(axis=0)
-    shares = np.zeros((len(centred), variance.size))
-    for band, part in enumerate(parts):
-        np.divide((part * total).sum(axis=0), variance, out=shares[band], where=variance > 0)
-    return shares
+    total = sum(parts[1:], start=parts[0])
+    variance = column_products(total, total)
+    variance[variance == 0] = np.inf
+    return namespace(total).stack([column_products(part, total) / variance for part in parts])

@@ -37,14 +37,17 @@ class FittedModel(Protocol):
 
 
 class FoldData(Protocol):
-    """Features and responses of one feature space, for any folds left out (their numbers, ascending)."""
+    """Features and responses of one feature space, for any folds left out (their numbers, ascending).
+
+    Moments and held-out responses may be tensors, which `Moments.numpy` and `HeldOut.numpy` bring to main memory.
+    """
 
     @property
     def n_features(self) -> int:
         """Number of features p."""
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Return the moments of the training stimuli outside the folds ``excluded``."""
+    def moments(self, excluded: tuple[int, ...], *, rotated: bool = False) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded``; ``rotated``: if they may be."""
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features of the training stimuli outside the folds ``excluded``, ndarray of shape (n, p)."""
@@ -117,6 +120,10 @@ class Encoder(ABC):
     """Whether every fit is a search against the clock, which two runs need not end alike."""
     unsaved: ClassVar[str] = "its models have no form in voxelcast.encoders.saved"
     """Why its models cannot be saved as plain arrays; empty where they can."""
+    takes_tensors: ClassVar[bool] = False
+    """Whether `voxelcast.encoders.linear.LinearEncoder.path` takes moments that are tensors, too: a GPU's."""
+    rotates: ClassVar[bool] = False
+    """Whether `path` gives the same models where features are rotated, as `voxelcast.encoders.moments.Moments` says."""
     limited_by_rank: ClassVar[bool] = False
     """Whether hyper-parameters count directions, of which there are no more than the rank of the features."""
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, like, to_numpy
 from voxelcast.encoders.base import RATE, Encoder, FittedModel, FoldData, Picked
 from voxelcast.encoders.moments import Moments, check_features, moments, standardised
 from voxelcast.encoders.params import Distribution, Params, ProblemSize, checked_count
@@ -66,7 +66,7 @@ class LinearEncoder(Encoder):
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> LinearModel:
         """Fit one model; see `Encoder.fit`."""
-        stats = moments(X, Y)
+        stats = moments(X, Y, rotated=self.rotates)
         return _model(params, stats, self.path(stats, [params]).coefficients(0))
 
     def evaluate(
@@ -78,17 +78,23 @@ class LinearEncoder(Encoder):
         metric: str = "pearson_r",
     ) -> list[FloatArray]:
         """Score all parameters from one path, without predictions; see `Encoder.evaluate`."""
-        stats = data.moments(excluded)
-        features = [data.features(excluded, fold) - stats.x_mean for fold in folds]
-        responses = [data.held_out(fold) for fold in folds]
-        return path_scores(self.path(stats, tuple(params_list)), features, stats.y_mean, responses, metric)
+        stats = self._moments(data, excluded)
+        features = [stats.coordinates(data.features(excluded, fold)) for fold in folds]
+        responses = [data.held_out(fold) if self.takes_tensors else data.held_out(fold).numpy() for fold in folds]
+        scores = path_scores(self.path(stats, tuple(params_list)), features, stats.y_mean, responses, metric)
+        return [to_numpy(of_fold) for of_fold in scores]
+
+    def _moments(self, data: FoldData, excluded: tuple[int, ...]) -> Moments:
+        """Return moments where this encoder can work on them."""
+        stats = data.moments(excluded, rotated=self.rotates)
+        return stats if self.takes_tensors else stats.numpy()
 
     def fit_members(
         self, data: FoldData, members: Sequence[Picked], excluded: tuple[int, ...] = ()
     ) -> list[FittedModel]:
         """Fit what was chosen; all members share one path."""
         distinct = list({tuple(params.items()): params for some, _ in members for params in some}.values())
-        stats = data.moments(excluded)
+        stats = self._moments(data, excluded)
         path = self.path(stats, distinct)
         models: list[FittedModel] = []
         for params_list, pick in members:
@@ -140,7 +146,7 @@ class CountEncoder(LinearEncoder):
 
     def counts(self, moments: Moments, params_list: Sequence[Params]) -> IntArray:
         """Return the counts of some parameters; raises OptionError if one is not a whole number in its range."""
-        most = self.most(ProblemSize(moments.n, *moments.C.shape))
+        most = self.most(ProblemSize(moments.n, len(moments.x_mean), moments.C.shape[1]))
         counts = [checked_count(self.name, params, self.counted, most) for params in params_list]
         return np.array(counts, dtype=np.intp)
 
@@ -158,7 +164,7 @@ class ComponentEncoder(CountEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve every number of components from the training moments."""
         counts = self.counts(moments, params_list)
-        most = int(counts.max(initial=0))
+        most = min(int(counts.max(initial=0)), len(moments.S))
         if self.scale:
             scaled, x_scale, y_scale = standardised(moments)
             directions, loadings = self.components(scaled, most)
@@ -166,7 +172,7 @@ class ComponentEncoder(CountEncoder):
         else:
             directions, loadings = self.components(moments, most)
         filters = (np.arange(loadings.shape[0]) < counts[:, None]).astype(np.float64)
-        return LinearPath(tuple(params_list), directions, filters, loadings)
+        return LinearPath(tuple(params_list), directions, like(filters, loadings), loadings)
 
 
 class PenaltyEncoder(LinearEncoder):
@@ -241,4 +247,5 @@ def peak(
 
 
 def _model(params: Params, stats: Moments, coefficients: FloatArray) -> LinearModel:
-    return LinearModel(params, coefficients, stats.y_mean - stats.x_mean @ coefficients)
+    B = coefficients if stats.rotation is None else stats.rotation @ coefficients
+    return LinearModel(params, to_numpy(B), to_numpy(stats.y_mean - stats.x_mean @ B))

@@ -8,7 +8,17 @@ from functools import cached_property
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray
+from voxelcast.core.arrays import (
+    BoolArray,
+    FloatArray,
+    column_norms,
+    column_products,
+    double,
+    like,
+    namespace,
+    on_cpu,
+    to_numpy,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError
 
@@ -23,7 +33,7 @@ def checked_samples(X: FloatArray, Y: FloatArray) -> tuple[FloatArray, FloatArra
     Raises ShapeError if one of them does not have two dimensions, or they differ in their number of stimuli; DataError
     if there is no stimulus, or a value is NaN or infinite.
     """
-    X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    X, Y = double(X), double(Y)
     check_shape("features X", X, ("n_samples", "n_features"), (None, None))
     check_shape("responses Y", Y, ("n_samples", "n_voxels"), (len(X), None))
     if len(X) == 0:
@@ -42,6 +52,8 @@ def check_features(X: FloatArray, n_features: int) -> None:
 class Moments:
     """Sufficient statistics of the training part of a fold for every linear encoder.
 
+    Arrays are tensors where the work is done on a GPU.
+
     Parameters
     ----------
     n : int
@@ -59,6 +71,9 @@ class Moments:
         Returns Y'Y, ndarray of shape (q, q); likewise.
     y_squares : ndarray of shape (q,)
         Sum of squares of each voxel's centred responses.
+    rotation : ndarray of shape (p, r), optional
+        S and C are of the r features ``X @ rotation``: features that outnumber the stimuli, in the space that these
+        span. A distance stays what it is there, so what depends on nothing else has the same model.
     """
 
     n: int
@@ -69,25 +84,55 @@ class Moments:
     responses: Callable[[], FloatArray]
     response_squares: Callable[[], FloatArray]
     y_squares: FloatArray
+    rotation: FloatArray | None = None
+
+    @property
+    def mean_eigenvalue(self) -> float:
+        """Mean eigenvalue of X'X of all p features."""
+        return float(self.S.trace()) / len(self.x_mean)
+
+    def coordinates(self, X: FloatArray) -> FloatArray:
+        """Centre features (n, p) on the training means and rotate them as S and C are."""
+        X = like(X, self.S) - self.x_mean
+        return X if self.rotation is None else X @ self.rotation
 
     @cached_property
     def eigen(self) -> tuple[FloatArray, FloatArray]:
         """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p)."""
-        values, vectors = np.linalg.eigh(self.S)
-        return np.maximum(values, 0.0), vectors
+        values, vectors = namespace(self.S).linalg.eigh(self.S)
+        return values.clip(min=0.0), vectors
+
+    def numpy(self) -> Moments:
+        """Return the same moments in main memory."""
+        if on_cpu(self.S):
+            return self
+        x_mean, y_mean, S, C, y_squares = map(to_numpy, (self.x_mean, self.y_mean, self.S, self.C, self.y_squares))
+        responses, products = lambda: to_numpy(self.responses()), lambda: to_numpy(self.response_squares())
+        rotation = None if self.rotation is None else to_numpy(self.rotation)
+        return Moments(self.n, x_mean, y_mean, S, C, responses, products, y_squares, rotation)
 
 
-def moments(X: FloatArray, Y: FloatArray) -> Moments:
+def moments(X: FloatArray, Y: FloatArray, *, rotated: bool = False) -> Moments:
     """Compute the moments of training data, (n_samples, p) and (n_samples, q), in float64 whatever their type.
 
+    ``rotated``: of features that outnumber the stimuli, in the space that these span; see `Moments`.
     Squared, single precision would leave some seven digits of S, and rank-deficient features would seem to have full
     rank. Raises ShapeError or DataError: see `checked_samples`.
     """
     X, Y = checked_samples(X, Y)
     x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
     Xc, Yc = X - x_mean, Y - y_mean
-    squares = np.einsum("ij,ij->j", Yc, Yc)
-    return Moments(X.shape[0], x_mean, y_mean, Xc.T @ Xc, Xc.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares)
+    squares = column_products(Yc, Yc)
+    rotation = span(Xc) if rotated and X.shape[1] > X.shape[0] else None
+    Z = Xc if rotation is None else Xc @ rotation
+    return Moments(len(X), x_mean, y_mean, Z.T @ Z, Z.T @ Yc, lambda: Yc, lambda: Yc.T @ Yc, squares, rotation)
+
+
+def span(X: FloatArray) -> FloatArray:
+    """Return an orthonormal basis of the space that rows span, ndarray of shape (p, r), from their n x n products."""
+    values, vectors = namespace(X).linalg.eigh(X @ X.T)
+    kept = values > len(X) * _EPS * max(float(values[-1]), 0.0)
+    return X.T @ (vectors[:, kept] / values[kept] ** 0.5)
 
 
 def standardised(moments: Moments) -> tuple[Moments, FloatArray, FloatArray]:
@@ -101,17 +146,18 @@ def standardised(moments: Moments) -> tuple[Moments, FloatArray, FloatArray]:
     x_scale : ndarray of shape (p,)
     y_scale : ndarray of shape (q,)
     """
-    squares = np.diag(moments.S)
-    constant = squares <= _CONSTANT_SHARE * squares.max(initial=0.0)
-    x_scale = np.where(constant, 1.0, np.sqrt(np.where(constant, 1.0, squares) / max(moments.n - 1, 1)))
+    xp = namespace(moments.S)
+    squares = xp.diag(moments.S)
+    constant = squares <= _CONSTANT_SHARE * squares.max()
+    x_scale = xp.where(constant, 1.0, xp.sqrt(xp.where(constant, 1.0, squares) / max(moments.n - 1, 1)))
     varies = moments.y_squares > 0
-    y_scale = np.where(varies, np.sqrt(np.where(varies, moments.y_squares, 1.0) / max(moments.n - 1, 1)), 1.0)
+    y_scale = xp.where(varies, xp.sqrt(xp.where(varies, moments.y_squares, 1.0) / max(moments.n - 1, 1)), 1.0)
     scaled = replace(
         moments,
-        S=moments.S / np.outer(x_scale, x_scale),
-        C=moments.C / np.outer(x_scale, y_scale),
+        S=moments.S / xp.outer(x_scale, x_scale),
+        C=moments.C / xp.outer(x_scale, y_scale),
         responses=lambda: moments.responses() / y_scale,
-        response_squares=lambda: moments.response_squares() / np.outer(y_scale, y_scale),
+        response_squares=lambda: moments.response_squares() / xp.outer(y_scale, y_scale),
         y_squares=moments.y_squares / y_scale**2,
     )
     return scaled, x_scale, y_scale
@@ -125,7 +171,7 @@ def mean_squared_norm(X: FloatArray) -> float:
     X : ndarray of shape (n_samples, p)
         Divided by the root of what is returned, they have mean squared norm 1 (or stay 0).
     """
-    return float(np.square(X).sum()) / len(X) or 1.0
+    return float((X * X).sum()) / len(X) or 1.0
 
 
 @dataclass(frozen=True)
@@ -148,16 +194,20 @@ class HeldOut:
     @property
     def varies(self) -> BoolArray:
         """Voxels whose responses are not constant, ndarray of shape (q,)."""
-        return self.norm > 0
+        return np.asarray(to_numpy(self.norm > 0))
+
+    def numpy(self) -> HeldOut:
+        """Return the same responses in main memory."""
+        return HeldOut(to_numpy(self.centred), to_numpy(self.mean), to_numpy(self.norm))
 
 
 def held_out(Y: FloatArray) -> HeldOut:
     """Prepare the responses of a fold, ndarray of shape (n, q)."""
-    Y = np.asarray(Y, dtype=np.float64)
+    xp, Y = namespace(Y), double(Y)
     mean = Y.mean(axis=0)
     centred = Y - mean
-    norm = np.linalg.norm(centred, axis=0)
-    norm[norm <= 16 * _EPS * np.sqrt(len(Y)) * np.abs(Y).max(axis=0)] = 0.0
+    norm = column_norms(centred)
+    norm[norm <= 16 * _EPS * len(Y) ** 0.5 * xp.amax(xp.abs(Y), axis=0)] = 0.0
     return HeldOut(centred, mean, norm)
 
 

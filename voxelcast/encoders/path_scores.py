@@ -21,7 +21,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
+from voxelcast.core.arrays import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    block_bytes,
+    blocks,
+    column_norms,
+    column_products,
+    namespace,
+    nonzero,
+    on_cpu,
+    to_numpy,
+    triangle,
+    zeros,
+)
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import HeldOut
@@ -91,8 +105,9 @@ class _Sums:
     means: FloatArray | None
 
     @staticmethod
-    def empty(shape: tuple[int, int], means: bool) -> _Sums:
-        return _Sums(np.empty(shape), np.empty(shape), np.empty(shape, dtype=bool), np.empty(shape) if means else None)
+    def empty(shape: tuple[int, int], means: bool, other: FloatArray) -> _Sums:
+        cross, squares = zeros(shape, other), zeros(shape, other)
+        return _Sums(cross, squares, zeros(shape, other, bool), zeros(shape, other) if means else None)
 
 
 _Adding = Callable[[FloatArray, FloatArray, _Sums, slice], None]
@@ -100,29 +115,27 @@ _Adding = Callable[[FloatArray, FloatArray, _Sums, slice], None]
 
 
 def _pearson_r(sums: _Sums, responses: HeldOut) -> FloatArray:
-    if sums.varies.all() and responses.varies.all():
-        r = np.sqrt(sums.squares)
-        r *= responses.norm
-        np.divide(sums.cross, r, out=r)
-        return np.clip(r, -1.0, 1.0, out=r)
-    known = sums.varies & responses.varies
-    r = np.full(sums.cross.shape, np.nan)
-    np.divide(sums.cross, np.sqrt(np.where(known, sums.squares, 1.0)) * responses.norm, out=r, where=known)
-    return np.clip(r, -1.0, 1.0, out=r)
+    xp, whole = namespace(sums.cross), bool(sums.varies.all() and responses.varies.all())
+    known = None if whole else sums.varies & (responses.norm > 0)
+    r = xp.sqrt(sums.squares if known is None else xp.where(known, sums.squares, 1.0))
+    r *= responses.norm
+    if known is not None:
+        r[~known] = np.nan
+    xp.divide(sums.cross, r, out=r)
+    return xp.clip(r, -1.0, 1.0, out=r)
 
 
 def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatArray:
     """Score as `voxelcast.scoring.correlation.pooled_2021_r`; voxels' means and their variation enter one sum."""
     n, q = responses.centred.shape
-    means = means - means.mean(axis=1, keepdims=True)
+    xp, means = namespace(means), means - means.mean(axis=1, keepdims=True)
     y_means = responses.mean - responses.mean.mean()
     total_cross = sums.cross.sum(axis=1) + n * (means @ y_means)
-    total_squares = sums.squares.sum(axis=1) + n * np.square(means).sum(axis=1)
-    y_squares = float(np.square(responses.norm).sum() + n * (y_means @ y_means))
-    scores = np.full(len(means), np.nan)
+    total_squares = sums.squares.sum(axis=1) + n * xp.square(means).sum(axis=1)
+    y_squares = float(xp.square(responses.norm).sum() + n * (y_means @ y_means))
     product = total_squares * y_squares
-    np.divide(total_cross * (n * q / (n * q - 1)), np.sqrt(np.maximum(product, 0)), out=scores, where=product > 0)
-    return scores[:, None]
+    product[~(product > 0)] = np.nan
+    return (total_cross * (n * q / (n * q - 1)) / xp.sqrt(product))[:, None]
 
 
 def _voxel_sums(
@@ -134,7 +147,7 @@ def _voxel_sums(
         Q, R = np.linalg.qr(X - X.mean(axis=0))
         # Rounding of a prediction's variation grows with its parts, that of centring with the uncentred parts.
         rounding = X.shape[1] * (16 * _EPS) ** 2 * np.einsum("ij,ij->j", X, X)
-        sums = _Sums.empty((len(path.params_list), path.shape[1]), means)
+        sums = _Sums.empty((len(path.params_list), path.shape[1]), means, R)
         folds.append((X.mean(axis=0), R, Yc.T @ Q, rounding, sums))
     for voxels, B in path.blocks():
         for mean, R, rotated, rounding, sums in folds:
@@ -155,13 +168,14 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
     raw = X @ path.directions
     x_mean = raw.mean(axis=0)
     T = raw - x_mean
-    squared = np.einsum("ij,ij->j", T, T)
+    squared = column_products(T, T)
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
-    rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * np.einsum("ij,ij->j", raw, raw)
+    rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * column_products(raw, raw)
     shape = (len(path.params_list), path.loadings.shape[1])
-    sums = _Sums.empty(shape, means)
+    sums = _Sums.empty(shape, means, T)
+    rows = 1 if on_cpu(T) else 8 * (shape[0] + len(T) + 2 * T.shape[1])
     add = _sums_of_predictions(path, T, rounding) if shape[0] <= _FEW else _sums_of_products(path, T, rounding)
-    for voxels in blocks(shape[1], 1, _BLOCK_VOXELS):
+    for voxels in blocks(shape[1], rows, block_bytes(T, _BLOCK_VOXELS)):
         Q = path.loadings[:, voxels]
         add(Q, Yc[:, voxels], sums, voxels)
         if sums.means is not None:
@@ -171,48 +185,50 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
 
 def _sums_of_predictions(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
     """Return what sums over the predictions of a few parameters for some voxels."""
+    xp = namespace(T)
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
         for k, d in enumerate(path.filters):
             weighted = d[:, None] * Q
             P = T @ weighted
-            sums.cross[k, voxels] = np.einsum("nq,nq->q", P, Yc)
-            squares = np.einsum("nq,nq->q", P, P)
+            sums.cross[k, voxels] = column_products(P, Yc)
+            squares = column_products(P, P)
             sums.squares[k, voxels] = squares
-            sums.varies[k, voxels] = squares > rounding @ np.square(weighted, out=weighted)
+            sums.varies[k, voxels] = squares > rounding @ xp.square(weighted, out=weighted)
 
     return add
 
 
 def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
     """Return what sums for many parameters and some voxels without their predictions."""
-    kept = None if isinstance(path, ShrinkagePath) else _prefix_lengths(path.filters)
-    squares_of, filters_squared = _squares_of(path, T, T.T @ T, kept), np.square(path.filters)
+    xp, kept = namespace(T), None if isinstance(path, ShrinkagePath) else _prefix_lengths(to_numpy(path.filters))
+    squares_of, filters_squared = _squares_of(path, T, T.T @ T, kept), xp.square(path.filters)
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
         cross = T.T @ Yc
         cross *= Q
-        squares, floor = squares_of(Q), np.square(Q)
+        squares, floor = squares_of(Q), xp.square(Q)
         floor *= rounding[:, None]
         sums.cross[:, voxels] = _filtered(path.filters, kept, cross)
         sums.squares[:, voxels] = squares
-        np.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[:, voxels])
+        xp.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[:, voxels])
 
     return add
 
 
 def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) -> FloatArray:
     """Return ``filters @ values``; where every filter keeps the first k rows, a running sum of the rows."""
-    return np.asarray(filters @ values if kept is None else _running_sum(values, kept))
+    return filters @ values if kept is None else _running_sum(values, kept)
 
 
 def _squares_of(
     path: LinearPath, T: FloatArray, G: FloatArray, kept: IntArray | None
 ) -> Callable[[FloatArray], FloatArray]:
     """Return what takes the loadings of some voxels, (r, m), to sum(p p) of all parameters, (n_params, m)."""
+    xp = namespace(T)
     if kept is not None:
         # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
-        below = 2 * np.tril(G, -1) + np.diag(np.diag(G))
+        below = 2 * xp.tril(G, -1) + xp.diag(xp.diag(G))
         return lambda Q: _running_sum(Q * (below @ Q), kept)
     weights = _penalty_weights(path, G) if isinstance(path, ShrinkagePath) else None
     if weights is None:
@@ -221,12 +237,12 @@ def _squares_of(
     r = len(G)
 
     def squares(Q: FloatArray) -> FloatArray:
-        parts = np.empty((coefficients.shape[1], Q.shape[1]))
-        np.multiply(Q[near[0]], Q[near[1]], out=parts[: -2 * r])
-        np.matmul(far, Q, out=parts[-2 * r :])
+        parts = zeros((coefficients.shape[1], Q.shape[1]), Q)
+        xp.multiply(Q[near[0]], Q[near[1]], out=parts[: -2 * r])
+        xp.matmul(far, Q, out=parts[-2 * r :])
         parts[-2 * r : -r] *= Q
         parts[-r:] *= Q
-        return np.asarray(coefficients @ parts)
+        return coefficients @ parts
 
     return squares
 
@@ -255,21 +271,21 @@ def _penalty_weights(path: ShrinkagePath, G: FloatArray) -> tuple[IntArray, Floa
         Of the products Q_j Q_k, Q_j (G Q)_j and Q_j (K Q)_j.
         None where eigenvalues differ too much or too many are nearly equal.
     """
-    values, d, a = path.eigenvalues, path.filters, path.penalties[:, None]
+    xp, values, d, a = namespace(G), path.eigenvalues, path.filters, path.penalties[:, None]
     if not len(values) or not values[0] > _SMALLEST_SHARE * values[-1] or not (a > 0).all():
         return None
     gaps = values[None, :] - values[:, None]
-    close = np.abs(gaps) <= _CLOSE * np.maximum(values[None, :], values[:, None])
-    near: IntArray = np.stack(np.nonzero(np.triu(close)))
+    close = xp.abs(gaps) <= _CLOSE * xp.maximum(values[None, :], values[:, None])
+    near: IntArray = xp.stack(nonzero(xp.triu(close)))
     if near.shape[1] > _MOST_CLOSE * len(values):
         return None
-    far = np.where(close, 0.0, G)
-    both = np.where(near[0] == near[1], 1.0, 2.0) * G[near[0], near[1]]
+    far, both = xp.where(close, 0.0, G), G[near[0], near[1]]
+    both[near[0] != near[1]] *= 2.0
     u, above = values * d, a > values[-1]
-    with_G = np.where(above, (1 - 2 * u - 2 * u * (values / a)) / np.square(a), 0.0)
-    with_K = np.where(above, -2 * u * np.square(values / a) / a, 2 * d)
-    coefficients = np.concatenate([both * d[:, near[0]] * d[:, near[1]], with_G, with_K], axis=1)
-    return near, np.concatenate([far, far / np.where(close, 1.0, gaps)]), coefficients
+    with_G = xp.where(above, (1 - 2 * u - 2 * u * (values / a)) / xp.square(a), 0.0)
+    with_K = xp.where(above, -2 * u * xp.square(values / a) / a, 2 * d)
+    coefficients = xp.concatenate([both * d[:, near[0]] * d[:, near[1]], with_G, with_K], axis=1)
+    return near, xp.concatenate([far, far / xp.where(close, 1.0, gaps)]), coefficients
 
 
 def _prefix_lengths(filters: FloatArray) -> IntArray | None:
@@ -281,10 +297,13 @@ def _prefix_lengths(filters: FloatArray) -> IntArray | None:
 
 def _running_sum(values: FloatArray, kept: IntArray) -> FloatArray:
     """Sum the first ``kept[s]`` rows of values, shape (r, q), for all parameters s."""
-    sums = np.zeros((values.shape[0] + 1, values.shape[1]))
-    # Row by row: numpy.cumsum along the first axis takes ten times as long.
-    for row in range(len(values)):
-        np.add(sums[row], values[row], out=sums[row + 1])
+    sums = zeros((values.shape[0] + 1, values.shape[1]), values)
+    if on_cpu(values):
+        # Row by row: numpy.cumsum along the first axis takes ten times as long.
+        for row in range(len(values)):
+            np.add(sums[row], values[row], out=sums[row + 1])
+    else:
+        namespace(values).cumsum(values, axis=0, out=sums[1:])
     return sums[1:] if np.array_equal(kept, np.arange(1, len(sums))) else sums[kept]
 
 
@@ -294,26 +313,28 @@ def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> Floa
     The filters of neighbouring penalties are nearly multiples of each other: with d_s = sum_i a_si f_i over the few
     singular vectors f_i of all filters, ``sum(p p) = sum_ij a_si a_sj P_i'P_j`` with P_i = T diag(f_i) loadings.
     """
-    r, q = loadings.shape
-    basis = np.linalg.qr(T, mode="r")
+    xp, (r, q) = namespace(T), loadings.shape
+    if not r:
+        return zeros((len(filters), q), T)
+    basis = triangle(T)
     # Singular values are compared after latent variables, voxels and filters were all brought to one size: what is
     # left out is then rounding for each of them.
-    lengths, weights = np.linalg.norm(basis, axis=0), np.linalg.norm(loadings, axis=1)
+    lengths, weights = column_norms(basis), column_norms(loadings.T)
     there = (lengths > 0) & (weights > 0)
-    scaled, basis = loadings / np.where(there, weights, 1.0)[:, None], basis / np.where(there, lengths, 1.0)
+    scaled, basis = loadings / xp.where(there, weights, 1.0)[:, None], basis / xp.where(there, lengths, 1.0)
     weighted = filters * (lengths * weights)
-    rows = np.abs(weighted).max(axis=1, initial=0.0)
-    left, values, right = np.linalg.svd(weighted / np.where(rows > 0, rows, 1.0)[:, None], full_matrices=False)
-    kept = values > _EPS * values.max(initial=0.0)
+    rows = xp.amax(xp.abs(weighted), axis=1)
+    left, values, right = xp.linalg.svd(weighted / xp.where(rows > 0, rows, 1.0)[:, None], full_matrices=False)
+    kept = values > _EPS * values.max()
     left, right = left[:, kept] * values[kept], right[kept]
     k = len(right)
     if k == 0:
-        return np.zeros((filters.shape[0], q))
+        return zeros((len(filters), q), T)
     # (r, k * n): one product gives P of every voxel, f and stimulus.
     spread = (right[:, None, :] * basis).reshape(-1, r).T
     pairs = (left[:, :, None] * left[:, None, :]).reshape(-1, k * k).T
-    sums = np.empty((q, filters.shape[0]))
-    for voxels in blocks(q, 8 * spread.shape[1], _BLOCK_BYTES):
+    sums = zeros((q, len(filters)), T)
+    for voxels in blocks(q, 8 * spread.shape[1], block_bytes(T, _BLOCK_BYTES)):
         P = (scaled[:, voxels].T @ spread).reshape(-1, k, len(basis))
-        sums[voxels] = (P @ P.transpose(0, 2, 1)).reshape(-1, k * k) @ pairs
-    return np.asarray(sums.T * np.square(rows)[:, None])
+        sums[voxels] = (P @ xp.swapaxes(P, 1, 2)).reshape(-1, k * k) @ pairs
+    return sums.T * xp.square(rows)[:, None]

@@ -62,10 +62,10 @@ class LinearPath(SolutionPath):
 
     def coefficients(self, index: int) -> FloatArray:
         """Return B of parameters ``index``, ndarray of shape (p, q)."""
-        return np.asarray((self.directions * self.filters[index]) @ self.loadings)
+        return (self.directions * self.filters[index]) @ self.loadings
 
     def _mixed_coefficients(self, pick: IntArray) -> FloatArray:
-        return np.asarray(self.directions @ (self.filters[pick].T * self.loadings))
+        return self.directions @ (self.filters[pick].T * self.loadings)
 
 
 @dataclass(frozen=True)

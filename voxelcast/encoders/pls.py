@@ -26,10 +26,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
+from scipy.linalg import eigh_tridiagonal
 from scipy.linalg.blas import dsymm, dsymv, dsyr, dtrsm
 from scipy.linalg.lapack import dgeqrf, dorgqr, dsyevr
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, like, namespace, on_cpu, to_numpy, triangle, zeros
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.linear import ComponentEncoder
 from voxelcast.encoders.moments import Moments
@@ -43,8 +44,14 @@ VARIANCE_TOLERANCE = 1e-14
 _SQUARES_TOLERANCE = 1e-3
 # scikit-learn's defaults: most iterations, and the squared move of w that ends them.
 _MOST_ITERATIONS, _LOOSE_TOLERANCE = 500, 1e-6
-# Components after which the features are rotated anew.
+# Components after which the features are rotated anew, of few features and of many.
 SHRINK_EVERY = 8
+_SHRINK_LARGE = 32
+# Of more rows than these, the leading eigenvector is iterated for: all of LAPACK's work would be for one vector. It is
+# looked at after every so many iterations, and LAPACK is asked all the same where most of them were not enough.
+_LARGE, _LOOK_EVERY, _MOST_LANCZOS = 256, 20, 240
+# Share of the eigenvalue that the residual of its vector may have.
+_RESIDUAL = 1e-14
 
 
 def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
@@ -71,27 +78,29 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
         where no covariance is left to explain (the numerical rank): further components would not change the model.
     """
     p, q = C.shape
+    xp = namespace(S)
     # BLAS updates matrices in Fortran order in place.
-    left: FloatArray = np.array(S, dtype=np.float64, order="F")
-    residual: FloatArray = _small_factor(C) if q > p else np.asarray(C, dtype=np.float64)
-    floor, first_value = VARIANCE_TOLERANCE * float(np.trace(S)), 0.0
-    basis: FloatArray = np.eye(p)
-    weights, feature_loadings, variances = np.empty((0, p)), np.empty((0, p)), np.empty(0)
+    left: FloatArray = np.array(S, dtype=np.float64, order="F") if on_cpu(S) else S.clone()  # type: ignore[attr-defined]
+    residual: FloatArray = _small_factor(C) if q > p else C
+    floor, first_value = VARIANCE_TOLERANCE * float(S.trace()), 0.0
+    basis: FloatArray = like(np.eye(p), S)
+    weights, feature_loadings, variances = zeros((0, p), S), zeros((0, p), S), zeros((0,), S)
     while len(variances) < n_components:
-        most = min(SHRINK_EVERY, n_components - len(variances))
-        value, W, P, found = _some_components(left, residual, most, floor)
+        every = SHRINK_EVERY if len(left) <= _LARGE else _SHRINK_LARGE
+        value, W, P, found = _some_components(left, residual, min(every, n_components - len(variances)), floor)
         first_value = max(first_value, value)
         if value <= COVARIANCE_TOLERANCE * first_value or not len(found):
             break
-        weights, feature_loadings = np.vstack([weights, W @ basis.T]), np.vstack([feature_loadings, P @ basis.T])
-        variances = np.concatenate([variances, found])
+        weights = xp.concatenate([weights, W @ basis.T])
+        feature_loadings = xp.concatenate([feature_loadings, P @ basis.T])
+        variances = xp.concatenate([variances, found])
         if len(variances) < n_components:
             complement = _complement(W)
             residual = complement.T @ residual - (complement.T @ P.T) @ (_directions(W, P) @ residual)
-            left = np.asfortranarray(complement.T @ dsymm(1.0, left, complement, lower=1))
+            left = _fortran(complement.T @ _symmetric_product(left, complement))
             basis = basis @ complement
     if not len(variances):
-        return np.empty((p, 0)), np.empty((0, q))
+        return zeros((p, 0), S), zeros((0, q), S)
     directions_t = _directions(weights, feature_loadings)
     return directions_t.T, (directions_t @ C) / variances[:, None]
 
@@ -134,13 +143,38 @@ def loose_pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[Flo
 
 def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray:
     """Return R' = (W'P)^-1 W'; W and P are given as rows, and W'P is lower triangular with a diagonal of ones."""
+    crossed = weights @ feature_loadings.T
+    if not on_cpu(weights):
+        solve = namespace(weights).linalg.solve_triangular
+        return solve(crossed, weights, upper=False, unitriangular=True)
     # BLAS is called directly: for some small matrices SciPy's checks cost more than the solution.
-    return np.asarray(dtrsm(1.0, weights @ feature_loadings.T, weights, lower=1, diag=1))
+    return np.asarray(dtrsm(1.0, crossed, weights, lower=1, diag=1))
+
+
+def _fortran(A: FloatArray) -> FloatArray:
+    return np.asfortranarray(A) if on_cpu(A) else A
+
+
+def _symmetric_product(A: FloatArray, B: FloatArray) -> FloatArray:
+    """Return A B of a symmetric matrix, of which NumPy's has its lower triangle, and a matrix or vector."""
+    if not on_cpu(A):
+        return A @ B
+    return np.asarray(dsymv(1.0, A, B, lower=1) if B.ndim == 1 else dsymm(1.0, A, B, lower=1))
+
+
+def _add_square(factor: float, x: FloatArray, A: FloatArray) -> None:
+    """Add ``factor * x x'`` to a symmetric matrix in place; of NumPy's, in Fortran order, to its lower triangle."""
+    if on_cpu(A):
+        dsyr(factor, x, a=A, lower=1, overwrite_a=1)
+    else:
+        A.addr_(x, x, alpha=factor)  # type: ignore[attr-defined]
 
 
 def _complement(weights: FloatArray) -> FloatArray:
     """Return an orthonormal basis of what is orthogonal to some orthonormal rows, ndarray of shape (m, m - b)."""
     b, m = weights.shape
+    if not on_cpu(weights):
+        return namespace(weights).linalg.qr(weights.T, mode="complete")[0][:, b:]
     Q: FloatArray = np.zeros((m, m), order="F")
     Q[:, :b], tau, _, _ = dgeqrf(weights.T)
     return np.asarray(dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:])
@@ -172,7 +206,7 @@ def _some_components(
     """
     m = len(left)
     G: FloatArray = (residual @ residual.T).T
-    W, P, variances = np.empty((most, m)), np.empty((most, m)), np.empty(most)
+    W, P, variances = zeros((most, m), G), zeros((most, m), G), np.empty(most)
     first = 0.0
     for b in range(most):
         w, value = _leading_eigenvector(G)
@@ -181,17 +215,17 @@ def _some_components(
         elif value < _SQUARES_TOLERANCE * first:
             most = b
             break
-        Sw = dsymv(1.0, left, w, lower=1)
+        Sw = _symmetric_product(left, w)
         variance = float(w @ Sw)
         if variance <= floor:
             most = b
             break
         W[b], variances[b] = w, variance
-        np.divide(Sw, variance, out=P[b])
-        G = dsyr(-value, w, a=G, lower=1, overwrite_a=1)
-        G = dsyr(value, P[b] - w, a=G, lower=1, overwrite_a=1)
-        dsyr(-1.0 / variance, Sw, a=left, lower=1, overwrite_a=1)
-    return float(np.sqrt(max(first, 0.0))), W[:most], P[:most], variances[:most]
+        P[b] = Sw / variance
+        _add_square(-value, w, G)
+        _add_square(value, P[b] - w, G)
+        _add_square(-1.0 / variance, Sw, left)
+    return float(np.sqrt(max(first, 0.0))), W[:most], P[:most], like(variances[:most], G)
 
 
 def shrink_basis(
@@ -209,8 +243,8 @@ def shrink_basis(
 
 def _small_factor(A: FloatArray) -> FloatArray:
     """Return a square L with L L' = A A', for A with more columns than rows."""
-    upper: FloatArray = np.asarray(np.linalg.qr(A.T, mode="r"))
-    return upper.T.copy()
+    upper: FloatArray = triangle(A.T).T
+    return upper.copy() if on_cpu(upper) else upper
 
 
 def leading_left_singular_vector(A: FloatArray) -> tuple[FloatArray, float]:
@@ -230,12 +264,49 @@ def _leading_eigenvector(M: FloatArray) -> tuple[FloatArray, float]:
     Only the lower triangle is read.
     """
     n = M.shape[0]
+    if n > _LARGE and (found := _lanczos(M)) is not None:
+        return found
     # LAPACK is called directly: for one eigenvector of a small matrix SciPy's checks cost as much as the solution.
-    values, vectors, _, _, info = dsyevr(M, range="I", il=n, iu=n, lower=1)
+    values, vectors, _, _, info = dsyevr(to_numpy(M), range="I", il=n, iu=n, lower=1)
     if info != 0:
         raise DataError(f"the eigenvalues of X'Y Y'X must exist; LAPACK dsyevr gave info={info}; check for NaN")
-    vector: FloatArray = vectors[:, 0]
+    vector: FloatArray = like(vectors[:, 0], M)
     return vector, float(values[0])
+
+
+def _lanczos(M: FloatArray) -> tuple[FloatArray, float] | None:
+    """Return what `_leading_eigenvector` does, by Lanczos iterations; None where most of them are not enough.
+
+    Every vector is made orthogonal to all earlier ones twice, so that no eigenvalue is found again. They begin with the
+    same random vector, that the leading eigenvector has a part in.
+    """
+    xp, n = namespace(M), M.shape[0]
+    v = _symmetric_product(M, like(np.random.default_rng(0).standard_normal(n), M))
+    length = float(xp.linalg.norm(v))
+    if not 0 < length < np.inf:
+        return None
+    v = v / length
+    most = min(_MOST_LANCZOS, n)
+    basis, sizes = zeros((most, n), M), zeros((2, most), M)
+    for j in range(most):
+        basis[j] = v
+        done = basis[: j + 1]
+        u = _symmetric_product(M, v)
+        parts = done @ u
+        u = u - parts @ done
+        again = done @ u
+        u = u - again @ done
+        sizes[0, j], sizes[1, j] = parts[j] + again[j], xp.linalg.norm(u)
+        v = u / sizes[1, j]
+        if (j + 1) % _LOOK_EVERY == 0 or j + 1 == most:
+            diagonal, beside = to_numpy(sizes[:, : j + 1])
+            if not np.isfinite(diagonal).all():  # the vectors so far span all that there is, exactly
+                return None
+            values, vectors = eigh_tridiagonal(diagonal, beside[:-1], select="i", select_range=(j, j))
+            if beside[-1] * abs(vectors[-1, 0]) <= _RESIDUAL * values[0]:
+                w = like(vectors[:, 0], M) @ done
+                return w / xp.linalg.norm(w), float(values[0])
+    return None
 
 
 @register_encoder
@@ -247,6 +318,8 @@ class PLS(ComponentEncoder):
     """
 
     name: ClassVar[str] = "pls"
+    takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
 
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Solve them by `pls_path`."""
@@ -263,6 +336,7 @@ class ScaledPLS(PLS):
 
     name: ClassVar[str] = "pls_scaled"
     scale: ClassVar[bool] = True
+    rotates: ClassVar[bool] = False
 
 
 @register_encoder
@@ -270,6 +344,7 @@ class PLS2021(ScaledPLS):
     """scikit-learn's ``PLSRegression(n_components)`` with its default tolerance, as in 2021; prefer `ScaledPLS`."""
 
     name: ClassVar[str] = "pls_2021"
+    takes_tensors: ClassVar[bool] = False
 
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Solve them by `loose_pls_path`."""

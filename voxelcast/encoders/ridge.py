@@ -32,7 +32,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, like, namespace, to_numpy, zeros
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.linear import LinearEncoder, PenaltyEncoder
 from voxelcast.encoders.moments import Moments
@@ -54,6 +54,8 @@ class OLS(LinearEncoder):
     """
 
     name: ClassVar[str] = "ols"
+    takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve the one set of parameters from the training moments."""
@@ -62,14 +64,13 @@ class OLS(LinearEncoder):
         values, vectors = moments.eigen
         kept = values > _EIGENVALUE_TOLERANCE * values[-1]
         loadings = (vectors[:, kept].T @ moments.C) / values[kept, None]
-        return LinearPath(
-            tuple(params_list), vectors[:, kept], np.ones((len(params_list), loadings.shape[0])), loadings
-        )
+        filters = like(np.ones((len(params_list), loadings.shape[0])), loadings)
+        return LinearPath(tuple(params_list), vectors[:, kept], filters, loadings)
 
 
 def ridge_penalty(S: FloatArray, relative_alpha: float) -> float:
     """Return the penalty a = ``relative_alpha`` * trace(S) / p that is added to the diagonal of S."""
-    return float(relative_alpha * np.trace(S) / S.shape[0])
+    return float(relative_alpha * S.trace() / S.shape[0])
 
 
 @register_encoder
@@ -83,6 +84,8 @@ class Ridge(PenaltyEncoder):
     """
 
     name: ClassVar[str] = "ridge"
+    takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (1e-5, 1e5)
     alphas: ClassVar[tuple[float, ...]] = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 50))
     window: ClassVar[int] = 11
@@ -90,11 +93,11 @@ class Ridge(PenaltyEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> ShrinkagePath:
         """Solve every penalty from the training moments."""
         alphas = np.array([_checked_alpha(params) for params in params_list])
-        values, vectors = moments.eigen
-        penalties = alphas * (float(np.trace(moments.S)) / moments.S.shape[0])
+        xp, (values, vectors) = namespace(moments.S), moments.eigen
+        penalties = like(alphas * moments.mean_eigenvalue, values)
         shrunk = values + penalties[:, None]
         # Features without any variance have no direction to shrink: the model is the mean response.
-        filters = np.divide(1.0, shrunk, out=np.zeros_like(shrunk), where=shrunk > 0)
+        filters = xp.where(shrunk > 0, 1.0 / xp.where(shrunk > 0, shrunk, 1.0), 0.0)
         return ShrinkagePath(tuple(params_list), vectors, filters, vectors.T @ moments.C, values, penalties)
 
 
@@ -111,15 +114,15 @@ def gcv(moments: Moments, penalties: FloatArray) -> FloatArray:
     ``penalties``, (n_penalties,), are above 0 and added to the diagonal of S.
     """
     values, vectors = moments.eigen
-    there = values > _EIGENVALUE_TOLERANCE * values[-1]
-    values = values[there]
-    parts = np.square(vectors[:, there].T @ moments.C) / values[:, None]
+    xp, there = namespace(values), values > _EIGENVALUE_TOLERANCE * values[-1]
+    values, penalties = values[there], like(penalties, values)
+    parts = xp.square(vectors[:, there].T @ moments.C) / values[:, None]
     kept = penalties[:, None] / (values + penalties[:, None])
     left = moments.n - 1 - len(values)
     # With as many directions as stimuli nothing lies outside of them.
-    outside = np.maximum(moments.y_squares - parts.sum(axis=0), 0.0) if left > 0 else 0.0
-    residual = outside + np.square(kept) @ parts
-    return np.asarray(residual * (moments.n / np.square(left + kept.sum(axis=1)))[:, None])
+    outside = (moments.y_squares - parts.sum(axis=0)).clip(min=0.0) if left > 0 else 0.0
+    residual = outside + xp.square(kept) @ parts
+    return residual * (moments.n / xp.square(left + kept.sum(axis=1)))[:, None]
 
 
 @register_encoder
@@ -130,19 +133,22 @@ class RidgePerVoxel(LinearEncoder):
     """
 
     name: ClassVar[str] = "ridge_per_voxel"
+    takes_tensors: ClassVar[bool] = True
+    rotates: ClassVar[bool] = True
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Choose the penalties and solve the one set of parameters from the training moments."""
         for params in params_list:
             check_params(self.name, params, {})
         (p, q), n_params = moments.C.shape, len(params_list)
-        unit = ridge_penalty(moments.S, 1.0)
+        unit = moments.mean_eigenvalue
         if not unit > 0:
             # Features without any variance: the model is the mean response.
-            return LinearPath(tuple(params_list), np.empty((p, 0)), np.ones((n_params, 0)), np.empty((0, q)))
+            empty = (zeros(shape, moments.S) for shape in ((p, 0), (n_params, 0), (0, q)))
+            return LinearPath(tuple(params_list), *empty)
         penalties = unit * np.array(Ridge.alphas)
         values, vectors = moments.eigen
         # Of equal errors the first, i.e. the largest penalty.
-        chosen = penalties[gcv(moments, penalties).argmin(axis=0)]
+        chosen = like(penalties[to_numpy(gcv(moments, penalties)).argmin(axis=0)], values)
         loadings = (vectors.T @ moments.C) / (values[:, None] + chosen)
-        return LinearPath(tuple(params_list), vectors, np.ones((n_params, p)), loadings)
+        return LinearPath(tuple(params_list), vectors, like(np.ones((n_params, p)), values), loadings)

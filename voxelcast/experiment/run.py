@@ -68,6 +68,7 @@ from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.compress import FoldedLayers
 from voxelcast.experiment.steps.extract import Extracted, Readable
+from voxelcast.experiment.steps.fit import on_device
 from voxelcast.experiment.steps.kept import KeptLayer
 from voxelcast.experiment.steps.predict import Projected
 from voxelcast.results.schema import Pair
@@ -261,7 +262,7 @@ def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     ran += yield from _all(TRAIN_TRUNKS, training)
     (trainings,), n_trained = yield from _train(plan, note, [training_steps(plan, sources, read, readable)])
     searched = searched_layers(plan, partitions, trunks, trainings)
-    fits = fit_steps(plan, given, readable, searched)
+    fits = on_device(fit_steps(plan, given, readable, searched), plan.store, plan.extract_on)
     fitted = yield Stage(FIT, list(fits.values()))
     first = plan.fold_tables[0]
     made = tables[first][0], folded[first][0][1], joins[0] if joins else None, trunks, trainings
@@ -279,7 +280,7 @@ def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     wanted = [training_steps(plan, sources, read, readable, number) for number in shuffles]
     retrained, n_retrained = yield from _train(plan, note, wanted)
     controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found in retrained])
-    shuffled = [step for each in controls.values() for step in each]
+    shuffled = [replace(step, uses_gpu=fits[pair].uses_gpu) for pair, each in controls.items() for step in each]
     ran += yield from _all(SHUFFLE, shuffled)
     divisions = partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
     divided = yield from _tried(Stage(DIVIDE, list(divisions.values())))

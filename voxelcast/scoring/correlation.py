@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import hyp2f1
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, deviations, double, namespace
 from voxelcast.core.checks import check_shape
 from voxelcast.core.errors import DataError, ShapeError
 
@@ -22,8 +22,9 @@ _CONSTANT = 16 * float(np.finfo(np.float64).eps)
 
 def constant_columns(values: FloatArray) -> BoolArray:
     """Tell which columns of an array of shape (n_stimuli, n_voxels) vary no more than their rounding."""
-    values = np.asarray(values, dtype=np.float64)
-    return np.asarray(values.std(axis=0) <= _CONSTANT * np.abs(values).max(axis=0), dtype=bool)
+    values = double(values)
+    xp = namespace(values)
+    return deviations(values) <= _CONSTANT * xp.amax(xp.abs(values), axis=0)
 
 
 def pearson_r(Y: FloatArray, P: FloatArray) -> FloatArray:
@@ -238,7 +239,7 @@ def cross_validated_r(Y: FloatArray, P: FloatArray, fold_ids: IntArray, *, own_b
 
 def checked_pair(Y: FloatArray, P: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return measured and predicted responses in float64; raises ShapeError or DataError if they do not fit."""
-    Y, P = np.asarray(Y, dtype=np.float64), np.asarray(P, dtype=np.float64)
+    Y, P = double(Y), double(P)
     if Y.ndim != 2 or Y.shape != P.shape:
         raise ShapeError(
             f"measured and predicted responses must both have shape (n_stimuli, n_voxels); got {Y.shape} and {P.shape}"

@@ -14,11 +14,21 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from threadpoolctl import threadpool_limits
 
-from voxelcast.core.arrays import FloatArray, IntArray, blocks
+from voxelcast.core.arrays import (
+    FloatArray,
+    IntArray,
+    block_bytes,
+    blocks,
+    column_norms,
+    namespace,
+    on_cpu,
+    to_numpy,
+    zeros,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import derive_seed, generator
-from voxelcast.scoring.correlation import checked_pair, constant_columns, fold_pearson_r
+from voxelcast.scoring.correlation import checked_pair, constant_columns
 
 # Two permutations that come to the same order of values may differ by the rounding of their sums.
 _TIE = 1e-12
@@ -154,7 +164,7 @@ def permutation_p_values(
     Parameters
     ----------
     Y : ndarray of shape (n_stimuli, n_voxels)
-        Measured responses, finite.
+        Measured responses, finite; a tensor is tested where it is, a GPU's on the GPU.
     P : ndarray of shape (n_stimuli, n_voxels)
         Out-of-fold predictions, or predictions of held-out stimuli with one fold for all of them.
     n_permutations : int
@@ -192,17 +202,19 @@ def permutation_p_values(
         raise OptionError(f"widening must be at least 1; got {widening}")
     check_finite("responses", Y)
     check_finite("predictions", P)
-    scored = np.flatnonzero(np.isfinite(fold_pearson_r(Y, P, fold_ids)))
+    each_fold = [fold_ids == fold for fold in np.unique(fold_ids)]
+    vary = sum(~(constant_columns(Y[held]) | constant_columns(P[held])) for held in each_fold)
+    scored = np.flatnonzero(to_numpy(vary))
     of_responses, of_predictions = permutation_grid(exchange, n_permutations, seed)
     p = np.full(Y.shape[1], np.nan)
     each = 8 * Y.shape[0] * (len(of_responses) + len(of_predictions))
-    parts = [scored[part] for part in blocks(len(scored), each, _BLOCK_BYTES)]
+    parts = [scored[part] for part in blocks(len(scored), each, block_bytes(Y, _BLOCK_BYTES))]
 
     def count(voxels: IntArray) -> IntArray:
         y, p = _unit_in_folds(Y[:, voxels], P[:, voxels], fold_ids)
         y -= (1 - 1 / widening) * (y * p).sum(axis=0) / (p * p).sum(axis=0) * p
         scores = _scores_of_grid(y, p, of_responses, of_predictions)
-        return np.asarray((scores >= scores[:, :1, :1] - _TIE).sum(axis=(1, 2)))
+        return to_numpy((scores >= scores[:, :1, :1] - _TIE).sum(axis=(1, 2)))
 
     # The products are small: threads of the linear algebra library would only get in each other's way.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
@@ -252,9 +264,8 @@ def _unit_in_folds(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> tuple[Fl
 
     A fold in which a voxel's responses are constant is 0 in both.
     """
-    folds = np.unique(fold_ids)
-    y, p, known = np.zeros_like(Y), np.zeros_like(P), np.zeros(Y.shape[1])
-    for fold in folds:
+    y, p, known = zeros(Y.shape, Y), zeros(P.shape, P), zeros(Y.shape[1:], Y)
+    for fold in np.unique(fold_ids):
         held = fold_ids == fold
         varies = ~constant_columns(Y[held])
         y[held], p[held] = _unit_columns(Y[held]), _unit_columns(P[held]) * varies
@@ -265,6 +276,8 @@ def _unit_in_folds(Y: FloatArray, P: FloatArray, fold_ids: IntArray) -> tuple[Fl
 def _scores_of_grid(y: FloatArray, p: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
     """Score every order of the responses with every one of the predictions, ndarray of shape (n_voxels, A, B)."""
     n, q = y.shape
+    if not on_cpu(y):
+        return y.T[:, first] @ namespace(y).swapaxes(p.T[:, second], 1, 2)
     ordered_y = np.take(np.ascontiguousarray(y.T), first.ravel(), axis=1).reshape(q, len(first), n)
     ordered_p = np.take(np.ascontiguousarray(p.T), second.ravel(), axis=1).reshape(q, len(second), n)
     return np.asarray(ordered_y @ ordered_p.transpose(0, 2, 1))
@@ -273,8 +286,10 @@ def _scores_of_grid(y: FloatArray, p: FloatArray, first: IntArray, second: IntAr
 def _unit_columns(values: FloatArray) -> FloatArray:
     """Centre columns and give them unit norm; constant ones become 0."""
     centred = values - values.mean(axis=0)
-    norms = np.linalg.norm(centred, axis=0)
-    return np.asarray(np.divide(centred, norms, out=np.zeros_like(centred), where=~constant_columns(values)))
+    norms, constant = column_norms(centred), constant_columns(values)
+    norms[constant] = 1.0
+    centred[:, constant] = 0.0
+    return centred / norms
 
 
 def permutation_orders(exchange: Exchange, n_orders: int, seed: int = 0) -> IntArray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
+from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, put
 from voxelcast.core.seeds import derive_seed
 from voxelcast.scoring.correlation import cross_validated_r
 from voxelcast.scoring.intervals import Judged, difference_interval, score_interval, score_without
@@ -61,6 +61,8 @@ class PredictionScorer:
         Whether groups are runs of a time series, within which permutations shift.
     voxels_choose : bool
         Whether each voxel chose among candidates; see `voxelcast.scoring.permutation.cross_validated_widening`.
+    device : str
+        Where voxels are tested.
     """
 
     interval: IntervalSettings
@@ -68,6 +70,7 @@ class PredictionScorer:
     seed: int
     circular: bool = False
     voxels_choose: bool = False
+    device: str = "cpu"
 
     def judged(self, fold_ids: IntArray, groups: Sequence[str] | None) -> Judged:
         """Say how stimuli were judged: folds of runs have a baseline of their own."""
@@ -137,8 +140,8 @@ class PredictionScorer:
             return {}, row
         p = np.full(len(valid), np.nan)
         p[valid] = permutation_p_values(
-            given.measured,
-            given.predicted,
+            put(given.measured, self.device),
+            put(given.predicted, self.device),
             exchange,
             asked.permutations,
             derive_seed(self.seed, "significance", prefix),

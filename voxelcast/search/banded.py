@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, put
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.banded_ridge import BandedRidgeModel, fit_banded_ridge
 from voxelcast.encoders.linear import LinearModel
@@ -88,8 +88,9 @@ def _fit(trainings: TrainingCache, outer: int | None, draws: int, seed: int) -> 
     judged = np.s_[data.n_train :] if outer is None else data.rows[outer]
     features = [checked_scores(space, excluded, data.n_train) for space in trainings.spaces]
     Xs, Y = [X[kept] for X in features], data.Y[kept]
+    there = [put(values, data.device) for values in (*Xs, Y)]
     own = derive_seed(seed, "banded ridge", "all" if outer is None else outer)
-    model = fit_banded_ridge(Xs, Y, data.fold_ids[kept], n_draws=draws, seed=own)
+    model = fit_banded_ridge(there[:-1], there[-1], data.fold_ids[kept], n_draws=draws, seed=own)
     x_means = tuple(X.mean(axis=0) for X in Xs)
     return _Fit(model, x_means, Y.mean(axis=0), model.predict([X[judged] for X in features]))
 

@@ -6,6 +6,8 @@ each, of one layer and encoder at a time: 0.3 GB for 20,000 voxels, 50 sets of p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from voxelcast.core.errors import OptionError
@@ -17,40 +19,70 @@ from voxelcast.search.training import Training
 from voxelcast.search.trials import OuterTrials, Tally, Task, Trials, complexity, without
 
 _MOST_REFINEMENTS = 4
+# Counts of components that are tried before all, where there are at least twice as many.
+_STAGES = (64, 128, 512, 2048)
+# Counts beyond twice the best, and the share of the best score by which the last must be worse.
+_BEYOND, _FALL = 32, 0.01
 
 
 def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrials:
     """Score the whole grid under plain cross-validation and, if nested, inside every outer fold.
 
     The model that outer fold j needs for inner fold i is fitted without i and j, and so is the one that outer fold i
-    needs for inner fold j: n (n - 1) / 2 evaluations serve all inner folds. Raises OptionError if the encoder has too
-    many parameters to list them.
+    needs for inner fold j: n (n - 1) / 2 evaluations serve all inner folds. Of more than 128 counts of components
+    the first 64 are tried, then more, until `past_peak` says so in every search. Raises OptionError if the encoder has
+    too many parameters to list them.
     """
-    n_folds, responses = task.data.n_folds, task.data.held_out
+    n_folds, responses, per_voxel = task.data.n_folds, task.data.held_out, task.voxel_rule is not None
     grid = encoder.param_grid(task.size(training.n_features))
     if not grid:
         raise OptionError(
             f"search.method must be bayes or random for {encoder.name}, whose settings cannot all be tried; got exact"
         )
-    tallies = {
-        outer: Tally((len(grid), task.data.Y.shape[1]), per_voxel=task.voxel_rule is not None) for outer in task.outers
-    }
-    for i in range(n_folds):
-        tallies[None].add(encoder.evaluate(training, grid, (i,), (i,), task.metric)[0], responses[i])
-    yield None, _trials(encoder, training, task, grid, tallies.pop(None), None)
-    # Outer fold j gets its inner folds i in ascending order: those before j as (i, j), those after it as (j, i).
-    for i in range(n_folds if task.nested else 0):
-        for j in (j for j in task.inner_folds(i) if j > i):
-            on_i, on_j = encoder.evaluate(training, grid, (i, j), (i, j), task.metric)
-            tallies[j].add(on_i, responses[i])
-            tallies[i].add(on_j, responses[j])
-    for outer, tally in tallies.items():
-        if not task.inner_folds(outer):  # there is nothing to choose by, and nothing to choose
-            q = task.data.Y.shape[1]
-            choice = Choice(np.zeros(q), np.zeros(q, dtype=int)) if task.voxel_rule else None
-            yield outer, Trials(grid, np.zeros((len(grid), 2)), choice)
-            continue
-        yield outer, _trials(encoder, training, task, grid, tally, outer)
+    stages = [len(grid)]
+    if task.stop and encoder.limited_by_rank and not per_voxel:
+        stages = [*(n for n in _STAGES if 2 * n < len(grid)), len(grid)]
+
+    def scored(outers: Sequence[int | None], tried: tuple[Params, ...]) -> dict[int | None, Tally]:
+        tallies = {outer: Tally((len(tried), task.data.Y.shape[1]), per_voxel=per_voxel) for outer in outers}
+        if None in outers:
+            for i in range(n_folds):
+                tallies[None].add(encoder.evaluate(training, tried, (i,), (i,), task.metric)[0], responses[i])
+            return tallies
+        # Outer fold j gets its inner folds i in ascending order: those before j as (i, j), those after it as (j, i).
+        for i in (outer for outer in outers if outer is not None):
+            for j in (j for j in task.inner_folds(i) if j > i):
+                on_i, on_j = encoder.evaluate(training, tried, (i, j), (i, j), task.metric)
+                tallies[j].add(on_i, responses[i])
+                tallies[i].add(on_j, responses[j])
+        return tallies
+
+    for outers in ((None,), task.outers[1:]):
+        tallies = scored(outers, grid[: stages[0]])
+        while len(stages) > 1 and not all(past_peak(tally) for tally in tallies.values() if tally.n_folds):
+            del stages[0]
+            tallies = scored(outers, grid[: stages[0]])
+        for outer, tally in tallies.items():
+            if not tally.n_folds:  # there is nothing to choose by, and nothing to choose
+                q = task.data.Y.shape[1]
+                choice = Choice(np.zeros(q), np.zeros(q, dtype=int)) if task.voxel_rule else None
+                yield outer, Trials(grid, np.zeros((len(grid), 2)), choice)
+                continue
+            yield outer, _trials(encoder, training, task, grid[: stages[0]], tally, outer)
+
+
+def past_peak(tally: Tally) -> bool:
+    """Whether the score, averaged over folds, is long past its peak: then more components are not tried.
+
+    That is so where the last of m counts scores at least one percent less than the best, k, and m >= 2 k + 32. The
+    choice is that of going through all counts, unless one beyond m scores higher than the best: unless the curve falls
+    for longer than it took to rise, and then rises above its peak. Nothing is assumed of what is not tried, so no more
+    can be said of it; ``search.stop`` false tries all.
+    """
+    scores = tally.fold_means().mean(axis=1)
+    k = int(scores.argmax()) + 1
+    best = scores[k - 1]
+    return bool(best > 0 and len(scores) >= 2 * k + _BEYOND and scores[-1] <= (1 - _FALL) * best)
 
 
 def _trials(

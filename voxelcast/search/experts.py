@@ -121,7 +121,7 @@ def combine_experts(
             learnt = np.flatnonzero(~np.isin(data.fold_ids, excluded))
             readouts = [_readout(F[outer], data.Y, learnt) for F in known]
             predictions = [own, *(_read(F[outer][rows], part) for F, part in zip(known, readouts, strict=True))]
-            sums[outer].add(np.stack(predictions), data.held_out[fold].centred)
+            sums[outer].add(np.stack(predictions), data.held_out[fold].numpy().centred)
 
     for excluded, judged in judged_parts(data, outers):
         add(excluded, judged)

@@ -85,7 +85,7 @@ def _stacking_sums(
                 fitted, models = models[: len(chosen)], models[len(chosen) :]
                 _add_layer(predictions[fold][index], chosen, fitted, source.features(excluded, fold), None)
         for fold, outer in judged.items():
-            sums[outer].add(predictions[fold], data.held_out[fold].centred)
+            sums[outer].add(predictions[fold], data.held_out[fold].numpy().centred)
 
     for excluded, judged in judged_parts(data, outers):
         add(excluded, judged)

@@ -126,8 +126,8 @@ def _searched(
 ) -> tuple[Searched, Task]:
     """Try everything; see `search_pair`."""
     search, selection = settings.search, settings.selection
-    data = PairData(Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner)
-    task = Task(data, settings.nested, search.metric, selection.voxel_rule, log)
+    data = PairData(Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner, settings.device)
+    task = Task(data, settings.nested, search.metric, selection.voxel_rule, log, stop=search.stop)
     record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, single_spaces(feature_spaces))
     trainings = TrainingCache(feature_spaces, data)
     seed = derive_seed(settings.seed, *context.names)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt
 
 from voxelcast.core.errors import OptionError
-from voxelcast.core.settings import settings
+from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.scoring.correlation import Metric
 
 JOINING = ("stacking", "average", "mean", "softmax")
@@ -45,6 +45,9 @@ class SearchSettings:
         Whether one study searches layer, pool, number of components and encoder together.
     metric : str
         What candidates are compared by; ``"pooled_2021"`` reproduces the selection of 2021.
+    stop : bool
+        Whether the exact search of an ROI stops long after the peak of more than 128 counts of components; false goes
+        through all. See `voxelcast.search.exact.past_peak` for when that could choose another.
     """
 
     method: Method = "exact"
@@ -53,6 +56,7 @@ class SearchSettings:
     prune: bool = False
     joint: bool = False
     metric: Metric = "pearson_r"
+    stop: bool = True
 
     def __post_init__(self) -> None:
         for name in ("prune", "joint"):
@@ -224,6 +228,8 @@ class PairSettings:
         Of the proposals; the methods exact and grid leave nothing to chance.
     inner : int, optional
         Inner folds of each outer fold; see `FoldSettings`.
+    device : str
+        Where the algebra of linear encoders is done, by torch's name; scores differ by less than 1e-9.
     """
 
     search: SearchSettings = SearchSettings()
@@ -232,6 +238,7 @@ class PairSettings:
     nested: bool = True
     seed: int = 0
     inner: int | None = None
+    device: Annotated[str, NO_EFFECT] = "cpu"
 
     @property
     def voxels_choose(self) -> bool:

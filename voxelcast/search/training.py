@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, column_products, like, namespace, put, to_numpy
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import OptionError, ShapeError
-from voxelcast.encoders.moments import HeldOut, Moments, held_out
+from voxelcast.encoders.moments import HeldOut, Moments, held_out, span
 from voxelcast.scoring.correlation import voxel_scores
 from voxelcast.search.base import FeatureSpace, space_names
 from voxelcast.search.sharing import Sharing, shared_components
@@ -33,6 +33,8 @@ class PairData:
         Project what models are fitted to on components shared with other subjects; scores stay those of ``Y``.
     inner : int, optional
         See `voxelcast.search.settings.FoldSettings`.
+    device : str
+        Where moments are; ``held_out`` and ``Yc``, the responses minus their means, are there, too.
     """
 
     def __init__(
@@ -42,20 +44,23 @@ class PairData:
         n_folds: int,
         sharing: Sharing | None = None,
         inner: int | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.inner = inner
+        self.inner, self.device = inner, device
         self.Y: FloatArray = np.ascontiguousarray(Y, dtype=np.float64)
         self.n_train = int(self.Y.shape[0])
         self.fold_ids = fold_ids
         self.n_folds = n_folds
         self.rows = [np.flatnonzero(fold_ids == fold) for fold in range(n_folds)]
-        self.y_mean = self.Y.mean(axis=0)
-        self.Yc = self.Y - self.y_mean
-        sums = [(part.sum(axis=0), np.einsum("ij,ij->j", part, part)) for part in (self.Yc[rows] for rows in self.rows)]
-        self.fold_sums, self.fold_squares = np.stack([s for s, _ in sums]), np.stack([s for _, s in sums])
-        self.held_out: list[HeldOut] = [held_out(self.Y[rows]) for rows in self.rows]
-        self._low = np.stack([self.Y[rows].min(axis=0) for rows in self.rows])
-        self._high = np.stack([self.Y[rows].max(axis=0) for rows in self.rows])
+        there = put(self.Y, device)
+        xp, y_mean = namespace(there), there.mean(axis=0)
+        self.y_mean: FloatArray = to_numpy(y_mean)
+        self.Yc = there - y_mean
+        sums = [(part.sum(axis=0), column_products(part, part)) for part in (self.Yc[rows] for rows in self.rows)]
+        self.fold_sums, self.fold_squares = (np.stack([to_numpy(one[k]) for one in sums]) for k in (0, 1))
+        self.held_out: list[HeldOut] = [held_out(there[rows]) for rows in self.rows]
+        self._low = np.stack([to_numpy(xp.amin(there[rows], axis=0)) for rows in self.rows])
+        self._high = np.stack([to_numpy(xp.amax(there[rows], axis=0)) for rows in self.rows])
         self._flat = np.flatnonzero((self._low == self._high).any(axis=0))
         self.sharing = sharing
         for other in sharing.others if sharing else ():
@@ -102,16 +107,16 @@ class PairData:
 
     @cached_property
     def _all_products(self) -> FloatArray:
-        return np.asarray(self.Yc.T @ self.Yc)
+        return self.Yc.T @ self.Yc
 
     def products(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return Y'Y, ndarray of shape (q, q), of the responses outside the folds ``excluded``, minus their means."""
-        products = self._all_products.copy()
+        products = self._all_products + 0.0
         for fold in excluded:
             left_out = self.Yc[self.rows[fold]]
             products -= left_out.T @ left_out
-        sums = self.fold_sums[list(excluded)].sum(axis=0)
-        products -= np.outer(sums, sums) / self.size(excluded)
+        sums = like(self.fold_sums[list(excluded)].sum(axis=0), products)
+        products -= namespace(sums).outer(sums, sums) / self.size(excluded)
         constant = self.constant(excluded)
         products[constant], products[:, constant] = 0.0, 0.0
         return products
@@ -130,7 +135,8 @@ class PairData:
             kept = next(fold for fold in range(self.n_folds) if fold not in excluded)
             y_mean[constant], C[:, constant] = self._low[kept, constant], 0.0
         responses, products = partial(self.responses, excluded), partial(self.products, excluded)
-        return Moments(self.size(excluded), x_mean, y_mean, S, C, responses, products, self.squares(excluded))
+        y_mean, squares = like(y_mean, C), like(self.squares(excluded), C)
+        return Moments(self.size(excluded), x_mean, y_mean, S, C, responses, products, squares)
 
     def shared(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the shared components, (n, k), estimated on the training stimuli outside the folds ``excluded``."""
@@ -171,19 +177,26 @@ class Training(ABC):
 
     def __init__(self, data: PairData, n_features: int) -> None:
         self.data, self.n_features = data, n_features
-        self._kept: dict[tuple[int, ...], Moments] = {}
+        self._kept: dict[tuple[tuple[int, ...], bool], Moments] = {}
         self._bytes = 0
 
-    def moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending)."""
-        found = self._kept.get(excluded)
+    def moments(self, excluded: tuple[int, ...], *, rotated: bool = False) -> Moments:
+        """Return the moments of the training stimuli outside the folds ``excluded`` (ascending).
+
+        ``rotated``: of features that outnumber the stimuli, in the space that these span, where that saves work.
+        """
+        rotated = rotated and self.n_features > self.data.n_train
+        found = self._kept.get((excluded, rotated))
         if found is None:
-            found = self._moments(excluded)
+            found = self._rotated_moments(excluded) if rotated else self._moments(excluded)
             size = found.C.nbytes + 2 * found.S.nbytes
             if self._bytes + size <= self.most_bytes:
-                self._kept[excluded] = found
+                self._kept[excluded, rotated] = found
                 self._bytes += size
         return found
+
+    def _rotated_moments(self, excluded: tuple[int, ...]) -> Moments:
+        return self._moments(excluded)
 
     @abstractmethod
     def _moments(self, excluded: tuple[int, ...]) -> Moments: ...
@@ -259,10 +272,10 @@ class _RefittedTraining(Training):
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
-        data, X = self.data, self._scores(excluded)
-        keep = ~np.isin(data.fold_ids, excluded)
+        data, X = self.data, put(self._scores(excluded), self.data.device)
+        keep = like(~np.isin(data.fold_ids, excluded), X)
         x_mean = X[keep].mean(axis=0)
-        Xc = np.where(keep[:, None], X - x_mean, 0.0)
+        Xc = namespace(X).where(keep[:, None], X - x_mean, 0.0)
         return data.moments(excluded, x_mean, Xc.T @ Xc, Xc.T @ data.Yc)
 
 
@@ -275,38 +288,66 @@ class _TrainedTraining(_RefittedTraining):
         return str(self._space.trained_by)  # type: ignore[attr-defined]
 
 
-class _FixedTraining(Training):
+class _FoldSums:
     """Moments of features that are the same in all folds: all stimuli's moments minus those of the folds left out.
 
     The data are centred on the means of all training stimuli first, so that the subtraction loses nothing to large
     means. Holds (n_folds + 1) * p * q numbers, and moments of p * q numbers each up to 256 MiB in all.
     """
 
+    def __init__(self, X: FloatArray, data: PairData) -> None:
+        self.data, xp, self._x_mean = data, namespace(X), X.mean(axis=0)
+        parts = [X[rows] - self._x_mean for rows in data.rows]
+        self._sums = xp.stack([part.sum(axis=0) for part in parts])
+        self._squares = xp.stack([part.T @ part for part in parts])
+        self._products = xp.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
+        self._S, self._C = self._squares.sum(axis=0), self._products.sum(axis=0)
+
+    def moments(self, excluded: tuple[int, ...]) -> Moments:
+        """Subtract what the folds left out contribute."""
+        data, folds, n = self.data, list(excluded), self.data.size(excluded)
+        x_sum, y_sum = self._sums[folds].sum(axis=0), like(data.fold_sums[folds].sum(axis=0), self._sums)
+        xp, S, C = namespace(x_sum), self._S + 0.0, self._C + 0.0
+        for fold in folds:
+            S -= self._squares[fold]
+            C -= self._products[fold]
+        # The sums over the remaining stimuli are minus those over the stimuli left out.
+        S -= xp.outer(x_sum, x_sum) / n
+        C -= xp.outer(x_sum, y_sum) / n
+        return data.moments(excluded, self._x_mean - x_sum / n, S, C)
+
+
+class _FixedTraining(Training):
+    """Moments of features that are the same in all folds, as they are, or rotated, which no fold has a part in."""
+
     def __init__(self, space: FeatureSpace, data: PairData) -> None:
         X = checked_scores(space, (), data.n_train)[: data.n_train]
         super().__init__(data, X.shape[1])
-        self._X, self._x_mean = X, X.mean(axis=0)
-        parts = [X[rows] - self._x_mean for rows in data.rows]
-        self._sums = np.stack([part.sum(axis=0) for part in parts])
-        self._squares = np.stack([part.T @ part for part in parts])
-        self._products = np.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
-        self._S, self._C = self._squares.sum(axis=0), self._products.sum(axis=0)
+        self._X = X
+        if X.shape[1] <= data.n_train:
+            self._sums  # noqa: B018  (made now, as it will be used)
+
+    @cached_property
+    def _sums(self) -> _FoldSums:
+        return _FoldSums(put(self._X, self.data.device), self.data)
+
+    @cached_property
+    def _rotated(self) -> tuple[FloatArray, _FoldSums]:
+        """The rotation, (p, r), and what becomes of the features by it."""
+        X = put(self._X, self.data.device)
+        rotation = span(X - X.mean(axis=0))
+        return rotation, _FoldSums(X @ rotation, self.data)
 
     def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
         return self._X
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
-        """Subtract what the folds left out contribute."""
-        data, folds, n = self.data, list(excluded), self.data.size(excluded)
-        x_sum, y_sum = self._sums[folds].sum(axis=0), data.fold_sums[folds].sum(axis=0)
-        S, C = self._S.copy(), self._C.copy()
-        for fold in folds:
-            S -= self._squares[fold]
-            C -= self._products[fold]
-        # The sums over the remaining stimuli are minus those over the stimuli left out.
-        S -= np.outer(x_sum, x_sum) / n
-        C -= np.outer(x_sum, y_sum) / n
-        return data.moments(excluded, self._x_mean - x_sum / n, S, C)
+        return self._sums.moments(excluded)
+
+    def _rotated_moments(self, excluded: tuple[int, ...]) -> Moments:
+        rotation, sums = self._rotated
+        x_mean = self._X[~np.isin(self.data.fold_ids, excluded)].mean(axis=0)
+        return replace(sums.moments(excluded), x_mean=like(x_mean, rotation), rotation=rotation)
 
 
 class _DerivedTraining(Training):
@@ -325,15 +366,16 @@ class _SharedTraining(_DerivedTraining):
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         """Project by way of the components: no copy of the responses is kept."""
-        stats, U, data = self._plain.moments(excluded), self.data.shared(excluded), self.data
+        stats, data = self._plain.moments(excluded), self.data
+        xp, U, X = namespace(stats.S), like(data.shared(excluded), stats.S), like(self.samples(excluded), stats.S)
         loadings = U.T @ data.responses(excluded)
-        C = ((self.samples(excluded) - stats.x_mean).T @ U) @ loadings
+        C = ((X - stats.x_mean).T @ U) @ loadings
         return replace(
             stats,
             C=C,
             responses=lambda: U @ loadings,
             response_squares=lambda: loadings.T @ loadings,
-            y_squares=np.square(loadings).sum(axis=0),
+            y_squares=xp.square(loadings).sum(axis=0),
         )
 
 
@@ -369,6 +411,9 @@ class RememberedTraining(_DerivedTraining):
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         return self._plain.moments(excluded)
+
+    def _rotated_moments(self, excluded: tuple[int, ...]) -> Moments:
+        return self._plain.moments(excluded, rotated=True)
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""

@@ -35,6 +35,8 @@ class Task:
         What an earlier, killed search by proposals has computed.
     trained : bool
         Whether the encoder is trained in steps, and so has no inner folds of ``folds.inner`` 0.
+    stop : bool
+        See `voxelcast.search.settings.SearchSettings`.
     """
 
     data: PairData
@@ -43,6 +45,7 @@ class Task:
     voxel_rule: Rule | None = None
     log: EvaluationLog | None = None
     trained: bool = False
+    stop: bool = True
 
     @property
     def outers(self) -> tuple[int | None, ...]:
@@ -107,6 +110,11 @@ class Tally:
             squares += known * known
             count += responses.varies
 
+    @property
+    def n_folds(self) -> int:
+        """Number of folds added."""
+        return len(self._means)
+
     def fold_means(self) -> FloatArray:
         """Return the mean over voxels in each fold, ndarray of shape (n_params, n_folds)."""
         return np.stack(self._means, axis=1)
@@ -141,7 +149,8 @@ def usable_features(encoder: Encoder, training: Training, task: Task) -> int:
     if not encoder.limited_by_rank:
         return training.n_features
     left_out = combinations(range(task.data.n_folds), 2 if task.nested else 1)
-    ranks = [np.linalg.matrix_rank(training.moments(excluded).S, hermitian=True) for excluded in left_out]
+    parts = (training.moments(excluded, rotated=encoder.rotates).numpy().S for excluded in left_out)
+    ranks = [np.linalg.matrix_rank(S, hermitian=True) for S in parts]
     return max(int(min(ranks)), 1)  # a layer that does not vary has one model, the mean
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,8 +14,8 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.seeds import derive_seed
 from voxelcast.encoders.learned.trunk_settings import TRUNK
 from voxelcast.encoders.params import AutoMLSettings, Params
-from voxelcast.encoders.registry import get_encoder
-from voxelcast.execution.steps import StepContext
+from voxelcast.encoders.registry import ENCODERS, get_encoder
+from voxelcast.execution.steps import Step, StepContext
 from voxelcast.experiment.steps.compress import FoldedLayers, compressed, layer_keys
 from voxelcast.experiment.steps.extract import Readable
 from voxelcast.experiment.steps.responses import (
@@ -26,7 +26,7 @@ from voxelcast.experiment.steps.responses import (
     valid_responses,
 )
 from voxelcast.models.pair import FittedPart, Taken, take_apart
-from voxelcast.results.schema import SEARCH, WEIGHTS, Table
+from voxelcast.results.schema import SEARCH, WEIGHTS, Pair, Table
 from voxelcast.results.write import row_text
 from voxelcast.scoring.exchangeability import dependence_warnings, sketch
 from voxelcast.scoring.prediction_scores import Predicted, PredictionScorer, average_rows
@@ -40,9 +40,12 @@ from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.store.result import ResultWriter
+from voxelcast.store.steps import StepStore
 
 _FITTED = (JOINED, TRUNK)
 """What stands for a network where features are made of all layers."""
+GPU_VOXELS = 4_000
+"""The fewest voxels whose fit is done on a GPU; fits of fewer are quicker side by side, on a core each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +166,7 @@ class FitJob(PairJob):
 
     @property
     def _scorer(self) -> PredictionScorer:
-        how = self.settings.seed, self._is_series, self.settings.voxels_choose
+        how = self.settings.seed, self._is_series, self.settings.voxels_choose, self.settings.device
         return PredictionScorer(self.interval, self.significance, *how)
 
     def _dependence(self, train: FloatArray, context: StepContext) -> list[str]:
@@ -235,6 +238,19 @@ class FitJob(PairJob):
         n_folds = int(self.partitions[0].fold_ids.max()) + 1
         named = ({"subject": self.subject, "roi": self.roi, **row} for row in rows)
         return row_text(table, named, pools=self._pools, n_folds=n_folds)
+
+
+def on_device(steps: Mapping[Pair, Step], store: StepStore, device: str) -> dict[Pair, Step]:
+    """Have the fits (`FitJob`) of many voxels done on a device, where an encoder can; their responses are prepared."""
+
+    def placed(step: Step) -> Step:
+        job: Any = step.job
+        able = device != "cpu" and any(ENCODERS.get(name).takes_tensors for name in job.encoders)
+        if not able or store.read(job.responses.step).json("facts")["n_voxels"] < GPU_VOXELS:
+            return step
+        return replace(step, job=replace(job, settings=replace(job.settings, device=device)), uses_gpu=True)
+
+    return {pair: placed(step) for pair, step in steps.items()}
 
 
 def score_nested(

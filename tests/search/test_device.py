@@ -1,0 +1,108 @@
+"""The algebra on torch tensors gives the choices and scores of NumPy's: of a CPU's tensors, as a GPU is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.search.spaces import LINEAR, Fixed, Refitted, search, simulated
+from voxelcast.core.arrays import FloatArray, put, to_numpy
+from voxelcast.core.errors import OptionError
+from voxelcast.encoders.moments import moments
+from voxelcast.encoders.pls import pls_path
+from voxelcast.encoders.registry import get_encoder
+from voxelcast.scoring.permutation import Exchange, permutation_p_values
+from voxelcast.search.base import PairResult
+from voxelcast.search.folds import make_folds
+from voxelcast.search.settings import EnsembleSettings, SelectionSettings
+from voxelcast.search.sharing import Sharing
+
+_TENSORS = "cpu:0"
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy does not take a GPU's tensors: have it refuse a CPU's, too."""
+
+    def refused(*_given: object, **_options: object) -> None:
+        raise TypeError("NumPy was given a tensor")
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refused)
+
+
+def _same(one: PairResult, other: PairResult) -> None:
+    assert [(c.layer, c.encoder, c.params.keys()) for c in one.candidates] == [
+        (c.layer, c.encoder, c.params.keys()) for c in other.candidates
+    ]
+    for a, b in zip(one.candidates, other.candidates, strict=True):
+        np.testing.assert_allclose(a.fold_scores, b.fold_scores, rtol=0, atol=1e-9)
+    assert (one.chosen.layer, one.chosen.encoder) == (other.chosen.layer, other.chosen.encoder)
+    assert one.chosen.params == pytest.approx(other.chosen.params, rel=1e-6)
+    for name in ("predictions", "out_of_fold", "voxel_scores", "layer_weights"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("metric", ["pearson_r", "pooled_2021"])
+def test_every_linear_encoder(name: str, metric: str) -> None:
+    (X,), Y = simulated(60, 5, 6, 7)
+    Y[:, 3] = 2.0  # a constant voxel
+    found = [
+        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(60, 4), metric=metric, device=device)
+        for device in ("cpu", _TENSORS)
+    ]
+    assert isinstance(found[1].predictions, np.ndarray)
+    _same(*found)
+
+
+@pytest.mark.parametrize("kind", ["refitted", "voxels", "stacking", "sharing", "banded_ridge"])
+def test_every_way_to_choose(kind: str) -> None:
+    Xs, Y = simulated(48, 5, 8, 6, layers=2)
+    folds = make_folds(48, 4)
+    spaces = [Refitted(X, folds, 6, str(k)) if kind == "refitted" else Fixed(X, str(k)) for k, X in enumerate(Xs)]
+    options: dict[str, object] = {
+        "voxels": {"selection": SelectionSettings("voxel")},
+        "stacking": {"ensemble": EnsembleSettings("stacking")},
+        "banded_ridge": {"ensemble": EnsembleSettings("banded_ridge", draws=3)},
+        "sharing": {"sharing": Sharing(3, [Y[:, ::-1] + Xs[0][:48, :6]])},
+    }.get(kind, {})
+    encoders = [get_encoder("pls"), get_encoder("ridge")]
+    _same(*(search(Y, spaces, encoders, folds, device=device, **options) for device in ("cpu", _TENSORS)))
+
+
+def _many_features(p: int, q: int) -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((2 * p, p)) * np.geomspace(3, 0.3, p)
+    return X, X[:, :5] @ rng.standard_normal((5, q)) + rng.standard_normal((2 * p, q))
+
+
+@pytest.mark.parametrize("q", [40, 400])
+@pytest.mark.parametrize("device", ["cpu", _TENSORS])
+def test_many_features_are_solved_as_few(q: int, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leading eigenvectors that are iterated for are those of LAPACK."""
+    X, Y = _many_features(300, q)
+    stats = moments(X, Y)
+    R, Q = pls_path(put(stats.S, device), put(stats.C, device), 40)
+    monkeypatch.setattr("voxelcast.encoders.pls._LARGE", 10_000)
+    expected_R, expected_Q = pls_path(stats.S, stats.C, 40)
+    for k in (1, 9, 40):
+        expected = expected_R[:, :k] @ expected_Q[:k]
+        found = to_numpy(R[:, :k] @ Q[:k])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10 * np.abs(expected).max())
+
+
+def test_permutations() -> None:
+    rng = np.random.default_rng(0)
+    P, folds = rng.standard_normal((60, 7)), np.arange(60) % 3
+    Y = 0.3 * P + rng.standard_normal((60, 7))
+    Y[:, 2], P[folds == 1, 4] = 1.0, 2.0
+    expected = permutation_p_values(Y, P, Exchange(folds), 200, 3, widening=1.3)
+    found = permutation_p_values(put(Y, _TENSORS), put(P, _TENSORS), Exchange(folds), 200, 3, widening=1.3)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_device_that_is_not_there() -> None:
+    (X,), Y = simulated(24, 2, 3, 2)
+    with pytest.raises(OptionError, match="device 'cuda' is not there"):
+        search(Y, [Fixed(X)], [get_encoder("pls")], make_folds(24, 4), device="cuda")
