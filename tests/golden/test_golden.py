@@ -37,6 +37,7 @@ NOT_SET = {
     "models": "changes no number; what is saved is tested in tests/models",
     "compute.device": "changes no result, and there is one device here",
     "compute.gpus": "changes no result, and there are none here",
+    "dataset.time_series.hz": "another name of 1 / tr; tested in tests/datasets",
     "search.stop": "changes no choice, and there are fewer components here; tested in tests/search",
     "readout.graphs": "changes no result, and there is no GPU here",
     "finetuned.graphs": "changes no result, and there is no GPU here",
