@@ -161,7 +161,8 @@ def _pls(race: PeerRace) -> Iterator[str]:
 
     def theirs(given: _Data) -> FloatArray:
         scores = []
-        most = min(given.X.shape[1], 50)
+        fewest = len(given.Y) - max(np.bincount(given.fold_ids))
+        most = int(min(given.X.shape[1], given.Y.shape[1], fewest, 50))
         for fold in np.unique(given.fold_ids):
             held, n = given.fold_ids == fold, len(given.Y)
             X, Y = given.X[:n], given.Y
