@@ -179,6 +179,7 @@ CHANGES: dict[str, Change] = {
     "ensemble.compare": Change(True, FIT),
     "folds.inner": Change(2, ("compress", "join", "fit"), {"variance_partitioning": {"groups": {}}}),
     "search.method": Change("grid", FIT),
+    "search.stop": Change(False, FIT),
     "search.sampler": Change("gp", FIT, BAYES),
     "search.trials": Change(7, FIT, BAYES),
     "search.prune": Change(True, FIT, BAYES),
