@@ -362,6 +362,9 @@ def test_the_hub_can_read_the_card_for_people(whole: Path) -> None:
     shown = CliRunner().invoke(cli, ["models", "show", str(whole)])
     assert file_sha256(whole / "card.json") in shown.output
     listed = CliRunner().invoke(cli, ["models", "list", str(whole)])
+    rows = json.loads(CliRunner().invoke(cli, ["models", "list", str(whole), "--json"]).output)
+    assert len(rows) == len(listed.output.splitlines())
+    assert all(isinstance(row["n_voxels"], int) for row in rows)
     assert [line.split("\t")[:2] for line in listed.output.splitlines()] == [["ann", "V1"], ["ann", "V2"]]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from voxelcast.cli.options import PATH, SETTINGS, check_absent
+from voxelcast.cli.options import AS_JSON, PATH, SETTINGS, check_absent, echo_rows
 from voxelcast.core.errors import DataError, OptionError
 
 if TYPE_CHECKING:
@@ -28,18 +28,18 @@ def datasets() -> None:
 
 @datasets.command("list")
 @click.argument("pattern", default="*")
-def list_datasets_(pattern: str) -> None:
+@AS_JSON
+def list_datasets_(pattern: str, as_json: bool) -> None:
     """List the kinds of datasets that match PATTERN with title and licence."""
     from voxelcast.datasets.registry import DATASETS, list_datasets
 
-    for kind in list_datasets(pattern):
-        facts = DATASETS.get(kind).facts
-        click.echo(f"{kind}\t{facts.title}\t{facts.licence}")
+    facts = {kind: DATASETS.get(kind).facts for kind in list_datasets(pattern)}
+    echo_rows(("kind", "title", "licence"), [(kind, one.title, one.licence) for kind, one in facts.items()], as_json)
 
 
 @datasets.command("show")
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@AS_JSON
 def show(name: str, as_json: bool) -> None:
     """Print what is known of dataset NAME before its files are opened."""
     from voxelcast.datasets.registry import DATASETS

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import PATH, take_settings
+from voxelcast.cli.options import AS_JSON, PATH, echo_rows, take_settings
 from voxelcast.cli.progress import make_progress
 
 
@@ -18,12 +18,12 @@ def networks() -> None:
 
 @networks.command("list")
 @click.argument("pattern", default="*")
-def list_networks_(pattern: str) -> None:
+@AS_JSON
+def list_networks_(pattern: str, as_json: bool) -> None:
     """List the networks that match PATTERN, e.g. '*resnet*'."""
     from voxelcast.networks.registry import list_networks
 
-    for name in list_networks(pattern):
-        click.echo(name)
+    echo_rows(("name",), [(name,) for name in list_networks(pattern)], as_json)
 
 
 @networks.command("layers")
@@ -35,7 +35,8 @@ def list_networks_(pattern: str) -> None:
 @click.option("--mean", type=float, nargs=3, help="Of your own network (module:...).")
 @click.option("--std", type=float, nargs=3, help="Of your own network.")
 @click.option("--takes", type=click.Choice(["frames", "clip"]), help="Of your own network.")
-def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: Any) -> None:
+@AS_JSON
+def list_layers(name: str, stimuli: int | None, grid: int | None, as_json: bool, **settings: Any) -> None:
     """List the layers of network NAME: name, kind, shape for one frame, and number of features.
 
     With --stimuli also the size on disk of their features, pooled over time, in float32. Networks that take clips show
@@ -46,6 +47,10 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, **settings: An
 
     layers = describe_layers(name, **settings)
     counts = [count_features(layer, f"grid({grid})" if grid else "none") for layer in layers]
+    if as_json:
+        rows = [(one.name, one.kind, readable_shape(one), n) for one, n in zip(layers, counts, strict=True)]
+        echo_rows(("name", "kind", "shape", "n_features"), rows, as_json)
+        return
 
     def show(*cells: str, n_features: int) -> None:
         size = [readable_bytes(BYTES * n_features * stimuli)] if stimuli else []
@@ -149,17 +154,20 @@ def encoders() -> None:
 
 @encoders.command("list")
 @click.argument("pattern", default="*")
-def list_encoders_(pattern: str) -> None:
+@AS_JSON
+def list_encoders_(pattern: str, as_json: bool) -> None:
     """List the encoders that match PATTERN, and how their hyper-parameters are found."""
     from voxelcast.encoders.params import ProblemSize
     from voxelcast.encoders.registry import get_encoder, list_encoders
 
+    rows = []
     for name in list_encoders(pattern):
         encoder = get_encoder(name)
         found = "exact or searched" if encoder.param_grid(ProblemSize(100, 10, 10)) else "searched"
         if not encoder.search_space(ProblemSize(100, 10, 10)):
             found = "no search"
-        click.echo(f"{name}\t{found}\t{', '.join(encoder.search_space(ProblemSize(100, 10, 10))) or '-'}")
+        rows.append((name, found, ", ".join(encoder.search_space(ProblemSize(100, 10, 10))) or "-"))
+    echo_rows(("name", "search", "params"), rows, as_json)
 
 
 @encoders.command("install-autosklearn")

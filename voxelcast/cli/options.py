@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+import json
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,18 @@ SETTINGS = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 ON = click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
 DATASET = "KIND:ROOT|FILE"
 """How the option ``--dataset`` is shown."""
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def echo_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], as_json: bool) -> None:
+    """Print a line for each row, or JSON: a list of objects with the columns as keys."""
+    if as_json:
+        click.echo(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2))
+        return
+    for row in rows:
+        click.echo("\t".join(map(str, row)))
 
 
 def check_absent(path: Path, option: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import DATASET, PATH, SETTINGS, open_dataset
+from voxelcast.cli.options import AS_JSON, DATASET, PATH, SETTINGS, echo_rows, open_dataset
 from voxelcast.core.errors import OptionError
 
 _SHOWN = 8  # subjects x ROI in a line
@@ -127,16 +127,20 @@ def show(model: Path) -> None:
 
 @models.command("list")
 @click.argument("model", type=PATH)
-def list_models(model: Path) -> None:
+@AS_JSON
+def list_models(model: Path, as_json: bool) -> None:
     """List the subjects and ROIs of MODEL with their scores."""
     from voxelcast.models.card import find_models, read_card
 
+    rows = []
     for one in read_card(find_models(model)).pairs:
         score = one.scores.get("score")
         known = isinstance(score, int | float)
         shown = f"r {score:.3f} ({one.scores.get('score_from')})" if known else "no score"
         layers = ", ".join(dict.fromkeys(part.layer for part in one.parts))
-        click.echo(f"{one.subject}\t{one.roi}\t{one.n_voxels} voxels\t{shown}\t{layers}")
+        facts = (one.n_voxels, score) if as_json else (f"{one.n_voxels} voxels", shown)
+        rows.append((one.subject, one.roi, *facts, layers))
+    echo_rows(("subject", "roi", "n_voxels", "score", "layers"), rows, as_json)
 
 
 @models.command()

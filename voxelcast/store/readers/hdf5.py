@@ -69,7 +69,11 @@ class _Child:
 
     def _how(self) -> str:
         code = self._process.returncode
-        return f"damaged: reading it ends a process by signal {-code}" if code < 0 else "damaged: reading it ended too early"
+        return (
+            f"damaged: reading it ends a process by signal {-code}"
+            if code < 0
+            else "damaged: reading it ended too early"
+        )
 
     def _answer(self, request: list[Any], most: int, into: NDArray[Any] | None) -> Any:
         given, taken = self._process.stdin, cast(BufferedReader, self._process.stdout)
