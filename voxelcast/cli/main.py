@@ -23,7 +23,7 @@ from voxelcast.cli.listing import datasets
 from voxelcast.cli.models import encoders, networks
 from voxelcast.cli.options import ON, PATH, SETTINGS
 from voxelcast.cli.progress import make_progress
-from voxelcast.cli.results import maps, report, view
+from voxelcast.cli.results import figures, maps, report, view
 from voxelcast.cli.rsa import rsa
 from voxelcast.cli.saved_models import models, predict, transfer
 from voxelcast.cli.simulate import demo, init, simulate
@@ -75,7 +75,7 @@ def run(
 
 
 _COMMANDS = (
-    *(ask, datasets, demo, encoders, execution, extract, import_2021, init, maps, models),
+    *(ask, datasets, demo, encoders, execution, extract, figures, import_2021, init, maps, models),
     *(networks, predict, report, rsa, score, simulate, status, submission, sweep, transfer, view),
 )
 for command in _COMMANDS:

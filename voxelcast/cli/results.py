@@ -1,4 +1,4 @@
-"""``voxelcast report``, ``maps`` and ``view``: pages and pictures of the results of experiments."""
+"""``voxelcast report``, ``figures``, ``maps`` and ``view``: pages and pictures of the results of experiments."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from voxelcast.cli.options import DATASET, OUTPUTS, PATH, open_dataset
+from voxelcast.cli.options import DATASET, OUTPUTS, PATH, names, open_dataset
 from voxelcast.core.errors import DataError
 
 
@@ -25,6 +25,20 @@ def report(outputs: tuple[Path, ...], path: Path | None) -> None:
         click.echo(f"report: {write_report(outputs[0])}")
         return
     click.echo(f"comparison: {write_comparison(outputs, path or Path('comparison.html'))}")
+
+
+@click.command()
+@click.argument("output", type=PATH)
+@click.option("--to", type=PATH, help="A new folder; default OUTPUT/figures.")
+@click.option("--format", "formats", type=names, default="pdf", show_default=True, help="Of pdf, svg, png; by commas.")
+@click.option("--columns", type=click.IntRange(1, 2), default=1, show_default=True, help="Width: of a page's columns.")
+def figures(output: Path, to: Path | None, formats: tuple[str, ...], columns: int) -> None:
+    """Draw the figures of OUTPUT for a paper, and write its scores as a LaTeX table."""
+    from voxelcast.report.paper import write_figures
+    from voxelcast.results.read import read_results
+
+    for path in write_figures(read_results(output), to or output / "figures", formats, columns=columns):
+        click.echo(path)
 
 
 @click.command()
