@@ -1,4 +1,4 @@
-"""Figures and a table of a run as a journal wants them."""
+"""Figures, a table and a paragraph of a run as a journal wants them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, UnwritableError
 from voxelcast.report import plot
 from voxelcast.report.figures import STYLE
+from voxelcast.report.methods import bibtex, methods_paragraph
 from voxelcast.results.read import Results
 from voxelcast.store.atomic import atomic_path, write_text
 
@@ -42,9 +43,10 @@ _TABLE: Final = {
 def write_figures(
     results: Results, folder: Path, formats: Sequence[str] = ("pdf",), *, columns: int = 1
 ) -> tuple[Path, ...]:
-    """Draw scores by ROI and, of each ROI, scores by layer and by voxel; beside them a LaTeX table of the scores.
+    """Draw scores by ROI and, of each ROI, scores by layer and by voxel.
 
-    Vector figures have their fonts in them; colours stay apart under colour blindness.
+    Beside them are a LaTeX table of the scores, a paragraph of methods, and BibTeX of what to cite. Vector figures have
+    their fonts in them; colours stay apart under colour blindness.
 
     Parameters
     ----------
@@ -81,8 +83,10 @@ def write_figures(
                 dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
                 with atomic_path(written[-1]) as path:
                     figure.savefig(path, format=suffix, metadata=dates.get(suffix))
-    written.append(folder / "scores.tex")
-    write_text(written[-1], _latex(results.scores))
+    beside = {"scores.tex": _latex(results.scores), "methods.txt": methods_paragraph(results)}
+    for name, text in (beside | {"references.bib": bibtex(results)}).items():
+        written.append(folder / name)
+        write_text(written[-1], text)
     return tuple(written)
 
 
