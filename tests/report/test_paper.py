@@ -18,7 +18,7 @@ from voxelcast.report.paper import write_figures
 from voxelcast.results.read import Results, read_results
 
 
-def tested(output: Path) -> Results:
+def with_tests(output: Path) -> Results:
     """Results whose voxels were tested."""
     results = read_results(output)
     voxels = {pair: {**values, "q_value": np.full(40, 0.5)} for pair, values in results.voxels.items()}
@@ -54,7 +54,7 @@ def test_the_table_has_the_scores(several: Path, tmp_path: Path) -> None:
 
 
 def test_the_paragraph_says_what_the_settings_say(several: Path) -> None:
-    results = tested(several)
+    results = with_tests(several)
     made = {"search": {"method": "bayes", "trials": 40}, "encoders": ["pls", "ridge"], "pool": "mean", "seed": 7}
     made |= {"compress": {"method": "pca", "components": 20, "fit": "folds"}, "folds": {"n": 9}}
     made |= {"ensemble": {"method": "stacking"}, "significance": {"permutations": 1000, "alpha": 0.05}}
@@ -75,7 +75,7 @@ def test_the_paragraph_says_what_the_settings_say(several: Path) -> None:
 
 
 def test_bibtex_has_software_data_networks_and_methods(several: Path) -> None:
-    text = bibtex(tested(several))
+    text = bibtex(with_tests(several))
     assert text.count("@misc{") == 3  # voxelcast, the data, the network that was chosen
     assert "benjamini1995" not in bibtex(read_results(several))
     assert "author = {{The voxelcast developers}}" in text
