@@ -42,7 +42,7 @@ class Output:
     @property
     def level(self) -> float:
         """Share of intervals that are to hold the expected score."""
-        return float(self.results.config.get("interval", {}).get("level", 0.95))
+        return self.results.interval_level or 0.95
 
     @cached_property
     def score_of(self) -> dict[Pair, float]:

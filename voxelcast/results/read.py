@@ -130,9 +130,14 @@ class Results:
     @property
     def interval_name(self) -> str:
         """What the intervals are called, e.g. ``"95 % interval"``."""
+        return "interval" if self.interval_level is None else f"{100 * self.interval_level:g} % interval"
+
+    @property
+    def interval_level(self) -> float | None:
+        """Of the intervals, e.g. .95; None where the settings do not say it."""
         interval = self.config.get("interval")
         level = interval.get("level") if isinstance(interval, Mapping) else None
-        return f"{100 * level:g} % interval" if isinstance(level, float) else "interval"
+        return level if isinstance(level, float) else None
 
     @property
     def name(self) -> str:
