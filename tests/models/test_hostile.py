@@ -22,6 +22,7 @@ from voxelcast.core.errors import VoxelcastError
 from voxelcast.models.card import Card, read_card
 from voxelcast.models.encoder import load_encoder
 from voxelcast.models.hub import check_models, pull, push
+from voxelcast.models.readme import card_lines
 from voxelcast.models.tensors import file_sha256
 
 FEATURES = np.random.default_rng(5).standard_normal((4, 12))
@@ -366,6 +367,12 @@ def test_the_hub_can_read_the_card_for_people(whole: Path) -> None:
     assert len(rows) == len(listed.output.splitlines())
     assert all(isinstance(row["n_voxels"], int) for row in rows)
     assert [line.split("\t")[:2] for line in listed.output.splitlines()] == [["ann", "V1"], ["ann", "V2"]]
+
+
+def test_the_card_for_people_has_the_unit_of_the_responses(whole: Path) -> None:
+    card = read_card(whole)
+    pairs = tuple(pair.model_copy(update={"unit": "spikes in 100 ms"}) for pair in card.pairs)
+    assert "unit of responses: spikes in 100 ms." in "\n".join(card_lines(card.model_copy(update={"pairs": pairs})))
 
 
 def test_code_is_not_run(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -214,7 +214,7 @@ def _about(finished: Finished) -> dict[str, Any]:
     told = collect_provenance()
     provenance = {name: told[name] for name in ("voxelcast", "git", "python", "packages")}  # and nothing of a machine
     return {
-        "dataset": {name: getattr(facts, name) for name in ("title", "licence", "citation", "unit")},
+        "dataset": {name: getattr(facts, name) for name in ("title", "licence", "citation")},
         "n_train": len(finished.readable.train_ids),
         "n_held_out": len(finished.readable.test_ids),
         "networks": {

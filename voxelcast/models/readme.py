@@ -55,7 +55,7 @@ def _body(card: Card) -> list[str]:
             "Data",
             [
                 f"{_plain(data.get('title'))}; licence: {_plain(data.get('licence'))}; unit of responses: "
-                f"{_plain(data.get('unit'))}.",
+                f"{_plain(', '.join(dict.fromkeys(pair.unit for pair in card.pairs)))}.",
                 f"{about.get('n_train')} stimuli to fit, {about.get('n_held_out')} held out.",
             ],
         ),
