@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -27,11 +27,21 @@ from tests.experiment.miniature import ENERGY, contents, settings, write_dataset
 from tests.golden.inside import call, in_process
 from voxelcast.cli.main import main
 from voxelcast.datasets.registry import close_all
+from voxelcast.store import provenance
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for worker processes in /proc"),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_commit() -> Iterator[None]:
+    """A model's card has the commit, which is another where someone commits, or git does not answer, meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "_git", lambda *arguments: "")
+        yield
+
 
 FORK = multiprocessing.get_context("fork")
 TELL_THE_TIME = ("provenance.json", "progress.jsonl", "report.html", "DONE", ".lock")
