@@ -21,7 +21,7 @@ from voxelcast.cli.extract import extract
 from voxelcast.cli.import_2021 import import_2021
 from voxelcast.cli.listing import datasets
 from voxelcast.cli.models import encoders, networks
-from voxelcast.cli.options import ON, PATH, SETTINGS
+from voxelcast.cli.options import DRY_RUN, ON, PATH, SETTINGS, STORE
 from voxelcast.cli.progress import make_progress
 from voxelcast.cli.results import figures, maps, report, view
 from voxelcast.cli.rsa import rsa
@@ -45,9 +45,9 @@ def cli() -> None:
 @click.argument("experiment", type=PATH)
 @SETTINGS
 @click.option("--output", type=PATH, help="Folder of the results; default outputs/NAME.")
-@click.option("--store", type=PATH, help="Folder of finished steps, shared; default OUTPUT/steps.")
+@STORE
 @ON
-@click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
+@DRY_RUN
 def run(
     experiment: Path, settings: tuple[str, ...], output: Path | None, store: Path | None, on: str | None, dry_run: bool
 ) -> None:

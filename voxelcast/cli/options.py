@@ -30,6 +30,8 @@ PATH = _Path(path_type=Path)
 OUTPUTS = click.argument("outputs", nargs=-1, required=True, type=PATH, metavar="OUTPUT...")
 SETTINGS = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 ON = click.option("--on", metavar="PROFILE", help="Where to run: a profile's file or name (docs/clusters.md).")
+STORE = click.option("--store", type=PATH, help="Folder of finished steps, shared; default OUTPUT/steps.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
 DATASET = "KIND:ROOT|FILE"
 """How the option ``--dataset`` is shown."""
 

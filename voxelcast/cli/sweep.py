@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from voxelcast.cli.options import ON, PATH, SETTINGS
+from voxelcast.cli.options import DRY_RUN, ON, PATH, SETTINGS, STORE
 from voxelcast.cli.progress import make_progress
 
 
@@ -15,9 +15,9 @@ from voxelcast.cli.progress import make_progress
 @click.argument("experiment", type=PATH)
 @SETTINGS
 @click.option("--output", type=PATH, help="Folder of the sweep; default outputs/NAME.")
-@click.option("--store", type=PATH, help="Folder of finished steps, shared; default OUTPUT/steps.")
+@STORE
 @ON
-@click.option("--dry-run", is_flag=True, help="Check everything and estimate time and disk; do not run.")
+@DRY_RUN
 def sweep(
     experiment: Path, settings: tuple[str, ...], output: Path | None, store: Path | None, on: str | None, dry_run: bool
 ) -> None:

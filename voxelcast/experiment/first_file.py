@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from voxelcast.datasets.folder import FolderDataset, FolderSettings
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.datasets.registry import DATASETS, list_datasets
 from voxelcast.experiment.settings_file import parse_dataset
+from voxelcast.search.settings import FoldSettings
 from voxelcast.stimuli.stimulus import VIDEO_SUFFIXES
 
 _ORDERS = (("stimulus", "voxel"), ("voxel", "stimulus"))
 _REPEATED = ("stimulus", "repetition", "voxel")
+"""Of responses with repetitions: any order may be, and this one is tried first."""
 
 
 def first_experiment(root: Path, name: str) -> str:
@@ -51,7 +52,7 @@ def first_experiment(root: Path, name: str) -> str:
         *(["frames: {every: 2} # of each video; their features are averaged"] if videos else []),
         "compress: {method: pca, components: 50} # estimated again in the training part of every fold",
         "encoders: [pls, ridge] # others: voxelcast encoders list",
-        f"folds: {{n: {10 if n_train >= 100 else 5}, nested: true}} # scores come from folds that no choice saw",
+        f"folds: {{n: {FoldSettings().number(n_train)}, nested: true}} # scores come from folds that no choice saw",
     ]
     return "\n".join(lines) + "\n"
 
@@ -72,19 +73,14 @@ def _complete_kind(root: Path) -> tuple[Dataset, dict[str, object]] | None:
 def _own_folder(root: Path) -> tuple[Dataset, dict[str, object]]:
     """Open a folder of the user's own with the axes that fit; raises what is wrong with the plainest ones."""
     first: VoxelcastError | None = None
-    for axes in (*_ORDERS, _REPEATED, *permutations(_REPEATED)):
+    for axes in (*_ORDERS, *permutations(_REPEATED)):
         try:
             dataset = FolderDataset(FolderSettings(root, axes=axes))
         except VoxelcastError as error:
             first = first or error
             continue
-        if len(axes) == 2 or all(_fewer_repetitions(dataset)):
+        extents = map(dataset.extent, dataset.subjects)
+        if len(axes) == 2 or all((one.n_repetitions or 1) <= sum(one.voxels.values()) for one in extents):
             return dataset, {"kind": "folder", "root": str(root), "axes": list(axes)}
     assert first is not None
     raise first
-
-
-def _fewer_repetitions(dataset: Dataset) -> Iterator[bool]:
-    for subject in dataset.subjects:
-        extent = dataset.extent(subject)
-        yield (extent.n_repetitions or 1) <= sum(extent.voxels.values())

@@ -28,20 +28,7 @@ from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.planning.fits import responses_steps
 from voxelcast.experiment.planning.layers import extraction_steps
-from voxelcast.experiment.planning.stages import (
-    COMPRESS,
-    DIVIDE,
-    EXTRACT,
-    FIT,
-    JOIN,
-    KEEP,
-    PREDICT,
-    PROJECT,
-    READ,
-    SHUFFLE,
-    TRAIN,
-    TRAIN_TRUNKS,
-)
+from voxelcast.experiment.planning.stages import COMPRESS, EXTRACT, FIT, JOIN, ORDER, READ
 from voxelcast.experiment.run import Opened, Stage, Work, check_output, finish, opened, stages_of, used_gpus
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import apply_override, parse_config
@@ -52,10 +39,6 @@ from voxelcast.store.steps import StepId, StepStore
 
 SWEEP_FILE: Final = "sweep.yaml"
 """The sweep's own record in its folder: the names of its experiments."""
-_ORDER: Final = (
-    *(READ, EXTRACT, COMPRESS, JOIN, TRAIN_TRUNKS, TRAIN, FIT),
-    *(KEEP, PROJECT, PREDICT, SHUFFLE, DIVIDE),
-)
 Combinations = Mapping[str, ExperimentSettings]
 """The experiments of a sweep, by name."""
 
@@ -240,7 +223,7 @@ class _Sweep:
             with self.trying(name):
                 running.go_on(None)
         while needed := {name: one.stage for name, one in self.running.items() if one.stage}:
-            what = min((stage.what for stage in needed.values()), key=_ORDER.index)
+            what = min((stage.what for stage in needed.values()), key=ORDER.index)
             asking = {name: stage for name, stage in needed.items() if stage.what == what}
             self._journals.asking = [self.running[name] for name in asking]
             steps = {step.step_id: step for stage in asking.values() for step in stage.steps}

@@ -16,3 +16,4 @@ PROJECT: Final = "compress held-out stimuli"
 PREDICT: Final = "predict held-out stimuli"
 SHUFFLE: Final = "fit shuffled responses"
 DIVIDE: Final = "divide variance"
+ORDER: Final = (READ, EXTRACT, COMPRESS, JOIN, TRAIN_TRUNKS, TRAIN, FIT, KEEP, PROJECT, PREDICT, SHUFFLE, DIVIDE)
