@@ -17,6 +17,7 @@ from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.settings import EnsembleSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
+from voxelcast.search.stacked import Stack
 
 _TENSORS = "cpu:0"
 
@@ -40,7 +41,10 @@ def _same(one: PairResult, other: PairResult) -> None:
     assert (one.chosen.layer, one.chosen.encoder) == (other.chosen.layer, other.chosen.encoder)
     assert one.chosen.params == pytest.approx(other.chosen.params, rel=1e-6)
     for name in ("predictions", "out_of_fold", "voxel_scores", "layer_weights"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-7)
+        if getattr(one, name) is None:  # not nested
+            assert getattr(other, name) is None
+        else:
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", LINEAR)
@@ -102,7 +106,29 @@ def test_permutations() -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it is there")
 def test_a_device_that_is_not_there() -> None:
     (X,), Y = simulated(24, 2, 3, 2)
     with pytest.raises(OptionError, match="device 'cuda' is not there"):
         search(Y, [Fixed(X)], [get_encoder("pls")], make_folds(24, 4), device="cuda")
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("metric", ["pearson_r", "pooled_2021"])
+def test_stacks_of_layers_are_searched_as_layers_are(
+    nested: bool, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers of equal and of other sizes, refitted and not, one of low rank, and folds of unequal size."""
+    (X, Z, W), Y = simulated(61, 5, 6, 7, layers=3)
+    Z[:, 3:] = 0.0
+    encoders = [get_encoder(name) for name in ("pls", "ridge", "ols", "ridge_per_voxel")]
+    folds = np.sort(make_folds(61, 5))
+    Y[folds != 2, 3] = 2.0  # constant outside of a fold
+    spaces = [Fixed(X, "a"), Fixed(Z, "b"), Refitted(W, folds, 4, "c"), Fixed(W, "d")]
+    wanted = search(Y, spaces, encoders, folds, metric=metric, nested=nested)
+    stacks = []
+    real = Stack.trials
+    monkeypatch.setattr(Stack, "trials", lambda self, *given: stacks.append(len(self._X)) or real(self, *given))
+    found = search(Y, spaces, encoders, folds, metric=metric, nested=nested, device=_TENSORS)
+    assert stacks == [2, 2, 2, 1, 1, 1, 1, 1, 1]  # three encoders take stacks
+    _same(wanted, found)

@@ -21,7 +21,8 @@ IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 ByteArray = NDArray[np.uint8]
 
-_GPU_BYTES = 2**31
+_GPU_BYTES = 2**28
+_STAGE_BYTES = 2**26
 
 
 def blocks(n: int, each_bytes: int, most_bytes: int) -> Iterator[slice]:
@@ -57,8 +58,29 @@ def put(array: FloatArray, device: str) -> FloatArray:
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise OptionError(f"device {device!r} is not there: torch finds no CUDA device; set device to cpu")
-    there: Any = torch.tensor(np.ascontiguousarray(array), device=device)
-    return there
+    here = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    if not device.startswith("cuda") or array.nbytes < 4 * _STAGE_BYTES:
+        return here.clone() if device.startswith("cpu") else here.to(device)  # type: ignore[return-value]
+    # By way of memory that cannot be paged out, of which one half is filled while the other is on its way.
+    there, flat = torch.empty(here.shape, dtype=here.dtype, device=device), here.reshape(-1)
+    stages = [torch.empty(_STAGE_BYTES // here.itemsize, dtype=here.dtype, pin_memory=True) for _ in range(2)]
+    ready = [torch.cuda.Event() for _ in stages]
+    for number, part in enumerate(blocks(flat.numel(), here.itemsize, _STAGE_BYTES)):
+        ready[number % 2].synchronize()
+        stage = stages[number % 2][: len(flat[part])]
+        stage.copy_(flat[part])
+        there.view(-1)[part].copy_(stage, non_blocking=True)
+        ready[number % 2].record()
+    return there  # type: ignore[return-value]
+
+
+def device_bytes(device: str) -> int:
+    """Return the memory of a device by torch's name; of a CPU, 16 GiB are taken for granted."""
+    if not device.startswith("cuda"):
+        return 2**34
+    import torch
+
+    return int(torch.cuda.get_device_properties(device).total_memory)
 
 
 def to_numpy(array: Any) -> NDArray[Any]:
@@ -83,8 +105,8 @@ def zeros(shape: tuple[int, ...], other: Any, dtype: Any = None) -> Any:
 
 
 def column_products(A: Any, B: Any) -> Any:
-    """Return sum_i A_ij B_ij of each column j."""
-    return np.einsum("ij,ij->j", A, B) if on_cpu(A) else (A * B).sum(0)
+    """Return sum_i A_ij B_ij of each column j, of matrices or stacks of them."""
+    return np.einsum("...ij,...ij->...j", A, B) if on_cpu(A) else (A * B).sum(-2)
 
 
 def column_norms(A: Any) -> Any:

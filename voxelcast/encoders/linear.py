@@ -32,7 +32,7 @@ SMALLEST_GAIN = 1e-9
 
 @dataclass(frozen=True)
 class LinearModel:
-    """A fitted linear encoding model: prediction = X @ coefficients (p, q) + intercept (q,)."""
+    """A fitted linear encoding model: prediction = X @ coefficients (p, q) + intercept (q,); tensors where it was."""
 
     params: Params
     coefficients: FloatArray
@@ -41,17 +41,19 @@ class LinearModel:
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
         check_features(X, len(self.coefficients))
-        return np.asarray(X @ self.coefficients + self.intercept)
+        return to_numpy(like(X, self.coefficients) @ self.coefficients + self.intercept)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays that make the model: ``coefficients`` and ``intercept``."""
-        return {"coefficients": self.coefficients, "intercept": self.intercept}
+        return {"coefficients": to_numpy(self.coefficients), "intercept": to_numpy(self.intercept)}
 
 
 class LinearEncoder(Encoder):
     """An encoder whose models follow from the training moments, all parameters in one go."""
 
     unsaved: ClassVar[str] = ""
+    stacks: ClassVar[bool] = False
+    """Whether `path` takes the moments of a stack of training parts, too."""
 
     @abstractmethod
     def path(self, moments: Moments, params_list: Sequence[Params]) -> SolutionPath:
@@ -59,6 +61,10 @@ class LinearEncoder(Encoder):
 
         Raises OptionError if parameters lie outside what the moments allow.
         """
+
+    def refined_path(self, path: LinearPath, params: Sequence[Sequence[Params]]) -> LinearPath:
+        """Return the path of a stack (n_layers, n_sets, ...) with one set of parameters for each, of `refined`."""
+        raise NotImplementedError(f"{self.name} refines nothing, or takes no stacks")
 
     def order(self, params: Params) -> tuple[float, ...]:
         """Sort counts, of which fewer are simpler."""
@@ -146,7 +152,7 @@ class CountEncoder(LinearEncoder):
 
     def counts(self, moments: Moments, params_list: Sequence[Params]) -> IntArray:
         """Return the counts of some parameters; raises OptionError if one is not a whole number in its range."""
-        most = self.most(ProblemSize(moments.n, len(moments.x_mean), moments.C.shape[1]))
+        most = self.most(ProblemSize(moments.n, moments.x_mean.shape[-1], moments.C.shape[-1]))
         counts = [checked_count(self.name, params, self.counted, most) for params in params_list]
         return np.array(counts, dtype=np.intp)
 
@@ -164,15 +170,16 @@ class ComponentEncoder(CountEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve every number of components from the training moments."""
         counts = self.counts(moments, params_list)
-        most = min(int(counts.max(initial=0)), len(moments.S))
+        most = min(int(counts.max(initial=0)), moments.S.shape[-1])
         if self.scale:
             scaled, x_scale, y_scale = standardised(moments)
             directions, loadings = self.components(scaled, most)
             directions, loadings = directions / x_scale[:, None], loadings * y_scale
         else:
             directions, loadings = self.components(moments, most)
-        filters = (np.arange(loadings.shape[0]) < counts[:, None]).astype(np.float64)
-        return LinearPath(tuple(params_list), directions, like(filters, loadings), loadings)
+        filters = (np.arange(loadings.shape[-2]) < counts[:, None]).astype(np.float64)
+        kept = counts.clip(max=loadings.shape[-2])
+        return LinearPath(tuple(params_list), directions, like(filters, loadings), loadings, kept)
 
 
 class PenaltyEncoder(LinearEncoder):
@@ -248,4 +255,4 @@ def peak(
 
 def _model(params: Params, stats: Moments, coefficients: FloatArray) -> LinearModel:
     B = coefficients if stats.rotation is None else stats.rotation @ coefficients
-    return LinearModel(params, to_numpy(B), to_numpy(stats.y_mean - stats.x_mean @ B))
+    return LinearModel(params, B, stats.y_mean - stats.x_mean @ B)

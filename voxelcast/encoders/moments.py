@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,8 @@ def check_features(X: FloatArray, n_features: int) -> None:
 class Moments:
     """Sufficient statistics of the training part of a fold for every linear encoder.
 
-    Arrays are tensors where the work is done on a GPU.
+    Arrays are tensors where the work is done on a GPU; with a dimension more in front they are the moments of several
+    training parts, and ``n`` is the size of the smallest.
 
     Parameters
     ----------
@@ -87,9 +89,11 @@ class Moments:
     rotation: FloatArray | None = None
 
     @property
-    def mean_eigenvalue(self) -> float:
-        """Mean eigenvalue of X'X of all p features."""
-        return float(self.S.trace()) / len(self.x_mean)
+    def mean_eigenvalue(self) -> Any:
+        """Mean eigenvalue of X'X of all p features; of a stack, those of each, a tensor."""
+        if self.S.ndim == 2:
+            return float(self.S.trace()) / len(self.x_mean)
+        return namespace(self.S).diagonal(self.S, 0, -2, -1).sum(-1) / self.x_mean.shape[-1]
 
     def coordinates(self, X: FloatArray) -> FloatArray:
         """Centre features (n, p) on the training means and rotate them as S and C are."""
@@ -98,8 +102,14 @@ class Moments:
 
     @cached_property
     def eigen(self) -> tuple[FloatArray, FloatArray]:
-        """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p)."""
-        values, vectors = namespace(self.S).linalg.eigh(self.S)
+        """Eigenvalues of S, ascending and not negative, and its eigenvectors, of shape (p,) and (p, p).
+
+        Of many small matrices LAPACK takes less time than a GPU, which does them one after the other.
+        """
+        if self.S.ndim == 2:
+            values, vectors = namespace(self.S).linalg.eigh(self.S)
+        else:
+            values, vectors = (like(part, self.S) for part in np.linalg.eigh(to_numpy(self.S)))
         return values.clip(min=0.0), vectors
 
     def numpy(self) -> Moments:
@@ -220,13 +230,17 @@ def roi_scores(voxel_scores: FloatArray, responses: HeldOut) -> FloatArray:
     Parameters
     ----------
     voxel_scores : ndarray of shape (n_params, q), or (n_params, 1) of a metric that scores all voxels together
-        NaN where there is no score.
+        NaN where there is no score. Tensors may have more dimensions in front.
 
     Returns
     -------
     scores : ndarray of shape (n_params,)
         NaN where no voxel has a score.
     """
+    if not on_cpu(voxel_scores):
+        xp, count = namespace(voxel_scores), max(min(int(responses.varies.sum()), voxel_scores.shape[-1]), 1)
+        known = (~xp.isnan(voxel_scores)).any(-1)
+        return np.asarray(to_numpy(xp.where(known, xp.nansum(voxel_scores, -1) / count, np.nan)))
     total = voxel_scores.sum(axis=1)
     if np.isfinite(total).all():
         return np.asarray(total / voxel_scores.shape[1])

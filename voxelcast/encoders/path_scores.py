@@ -32,7 +32,6 @@ from voxelcast.core.arrays import (
     namespace,
     nonzero,
     on_cpu,
-    to_numpy,
     triangle,
     zeros,
 )
@@ -93,7 +92,7 @@ def path_scores(
 
 @dataclass(frozen=True)
 class _Sums:
-    """What the scores of a fold need of its predictions p; every array has the shape (n_params, q).
+    """What the scores of a fold need of its predictions p; every array has the shape (n_params, q), of stacks one more.
 
     ``cross`` and ``squares`` are sum(y p) and sum(p p) of the centred responses and predictions; ``varies`` is whether
     predictions vary by more than rounding; ``means`` are mean predictions, less the training means, if asked for.
@@ -105,7 +104,7 @@ class _Sums:
     means: FloatArray | None
 
     @staticmethod
-    def empty(shape: tuple[int, int], means: bool, other: FloatArray) -> _Sums:
+    def empty(shape: tuple[int, ...], means: bool, other: FloatArray) -> _Sums:
         cross, squares = zeros(shape, other), zeros(shape, other)
         return _Sums(cross, squares, zeros(shape, other, bool), zeros(shape, other) if means else None)
 
@@ -128,14 +127,14 @@ def _pearson_r(sums: _Sums, responses: HeldOut) -> FloatArray:
 def _pooled_scores(sums: _Sums, means: FloatArray, responses: HeldOut) -> FloatArray:
     """Score as `voxelcast.scoring.correlation.pooled_2021_r`; voxels' means and their variation enter one sum."""
     n, q = responses.centred.shape
-    xp, means = namespace(means), means - means.mean(axis=1, keepdims=True)
+    xp, means = namespace(means), means - means.mean(axis=-1)[..., None]
     y_means = responses.mean - responses.mean.mean()
-    total_cross = sums.cross.sum(axis=1) + n * (means @ y_means)
-    total_squares = sums.squares.sum(axis=1) + n * xp.square(means).sum(axis=1)
+    total_cross = sums.cross.sum(axis=-1) + n * (means @ y_means)
+    total_squares = sums.squares.sum(axis=-1) + n * xp.square(means).sum(axis=-1)
     y_squares = float(xp.square(responses.norm).sum() + n * (y_means @ y_means))
     product = total_squares * y_squares
     product[~(product > 0)] = np.nan
-    return (total_cross * (n * q / (n * q - 1)) / xp.sqrt(product))[:, None]
+    return (total_cross * (n * q / (n * q - 1)) / xp.sqrt(product))[..., None]
 
 
 def _voxel_sums(
@@ -166,20 +165,23 @@ def _voxel_sums(
 def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -> _Sums:
     """Sum over the stimuli of a fold, some voxels at a time (they stay in the cache)."""
     raw = X @ path.directions
-    x_mean = raw.mean(axis=0)
-    T = raw - x_mean
+    x_mean = raw.mean(axis=-2)
+    T = raw - x_mean[..., None, :]
     squared = column_products(T, T)
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
     rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * column_products(raw, raw)
-    shape = (len(path.params_list), path.loadings.shape[1])
-    sums = _Sums.empty(shape, means, T)
-    rows = 1 if on_cpu(T) else 8 * (shape[0] + len(T) + 2 * T.shape[1])
-    add = _sums_of_predictions(path, T, rounding) if shape[0] <= _FEW else _sums_of_products(path, T, rounding)
-    for voxels in blocks(shape[1], rows, block_bytes(T, _BLOCK_VOXELS)):
-        Q = path.loadings[:, voxels]
-        add(Q, Yc[:, voxels], sums, voxels)
+    n_params, q = len(path.params_list), path.loadings.shape[-1]
+    sums = _Sums.empty((*T.shape[:-2], n_params, q), means, T)
+    each = 1
+    if not on_cpu(T):
+        parts = n_params * T.shape[-1] if T.ndim > 2 and path.kept is None else n_params + 2 * T.shape[-1]
+        each = 8 * int(np.prod(T.shape[:-2])) * (parts + T.shape[-2])
+    add = _sums_of_predictions(path, T, rounding) if n_params <= _FEW else _sums_of_products(path, T, rounding)
+    for voxels in blocks(q, each, block_bytes(T, _BLOCK_VOXELS)):
+        Q = path.loadings[..., voxels]
+        add(Q, Yc[..., voxels], sums, voxels)
         if sums.means is not None:
-            sums.means[:, voxels] = path.filters @ (x_mean[:, None] * Q)
+            sums.means[..., voxels] = path.filters @ (x_mean[..., None] * Q)
     return sums
 
 
@@ -188,30 +190,31 @@ def _sums_of_predictions(path: LinearPath, T: FloatArray, rounding: FloatArray) 
     xp = namespace(T)
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
-        for k, d in enumerate(path.filters):
-            weighted = d[:, None] * Q
+        for k in range(path.filters.shape[-2]):
+            weighted = path.filters[..., k, :, None] * Q
             P = T @ weighted
-            sums.cross[k, voxels] = column_products(P, Yc)
+            sums.cross[..., k, voxels] = column_products(P, Yc)
             squares = column_products(P, P)
-            sums.squares[k, voxels] = squares
-            sums.varies[k, voxels] = squares > rounding @ xp.square(weighted, out=weighted)
+            sums.squares[..., k, voxels] = squares
+            floor = rounding[..., None, :] @ xp.square(weighted, out=weighted)
+            sums.varies[..., k, voxels] = squares > floor[..., 0, :]
 
     return add
 
 
 def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> _Adding:
     """Return what sums for many parameters and some voxels without their predictions."""
-    xp, kept = namespace(T), None if isinstance(path, ShrinkagePath) else _prefix_lengths(to_numpy(path.filters))
-    squares_of, filters_squared = _squares_of(path, T, T.T @ T, kept), xp.square(path.filters)
+    xp, kept = namespace(T), path.kept
+    squares_of, filters_squared = _squares_of(path, T, T.mT @ T), xp.square(path.filters)
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
-        cross = T.T @ Yc
+        cross = T.mT @ Yc
         cross *= Q
         squares, floor = squares_of(Q), xp.square(Q)
-        floor *= rounding[:, None]
-        sums.cross[:, voxels] = _filtered(path.filters, kept, cross)
-        sums.squares[:, voxels] = squares
-        xp.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[:, voxels])
+        floor *= rounding[..., None]
+        sums.cross[..., voxels] = _filtered(path.filters, kept, cross)
+        sums.squares[..., voxels] = squares
+        xp.greater(squares, _filtered(filters_squared, kept, floor), out=sums.varies[..., voxels])
 
     return add
 
@@ -221,15 +224,20 @@ def _filtered(filters: FloatArray, kept: IntArray | None, values: FloatArray) ->
     return filters @ values if kept is None else _running_sum(values, kept)
 
 
-def _squares_of(
-    path: LinearPath, T: FloatArray, G: FloatArray, kept: IntArray | None
-) -> Callable[[FloatArray], FloatArray]:
+def _squares_of(path: LinearPath, T: FloatArray, G: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """Return what takes the loadings of some voxels, (r, m), to sum(p p) of all parameters, (n_params, m)."""
-    xp = namespace(T)
+    xp, kept = namespace(T), path.kept
     if kept is not None:
         # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
-        below = 2 * xp.tril(G, -1) + xp.diag(xp.diag(G))
+        below = xp.tril(G) + xp.tril(G, -1)
         return lambda Q: _running_sum(Q * (below @ Q), kept)
+    if G.ndim > 2:
+
+        def each(Q: FloatArray) -> FloatArray:
+            weighted = path.filters[..., None] * Q[..., None, :, :]
+            return column_products(G[..., None, :, :] @ weighted, weighted)
+
+        return each
     weights = _penalty_weights(path, G) if isinstance(path, ShrinkagePath) else None
     if weights is None:
         return lambda loadings: _quadratic(path.filters, T, loadings)
@@ -288,23 +296,17 @@ def _penalty_weights(path: ShrinkagePath, G: FloatArray) -> tuple[IntArray, Floa
     return near, xp.concatenate([far, far / xp.where(close, 1.0, gaps)]), coefficients
 
 
-def _prefix_lengths(filters: FloatArray) -> IntArray | None:
-    """Return how many latent variables each filter keeps, or None if some filter does not keep just the first."""
-    kept = np.count_nonzero(filters, axis=1)
-    prefixes = np.arange(filters.shape[1]) < kept[:, None]
-    return kept if np.array_equal(filters, prefixes) else None
-
-
 def _running_sum(values: FloatArray, kept: IntArray) -> FloatArray:
     """Sum the first ``kept[s]`` rows of values, shape (r, q), for all parameters s."""
-    sums = zeros((values.shape[0] + 1, values.shape[1]), values)
+    r, q = values.shape[-2:]
+    sums = zeros((*values.shape[:-2], r + 1, q), values)
     if on_cpu(values):
         # Row by row: numpy.cumsum along the first axis takes ten times as long.
         for row in range(len(values)):
             np.add(sums[row], values[row], out=sums[row + 1])
     else:
-        namespace(values).cumsum(values, axis=0, out=sums[1:])
-    return sums[1:] if np.array_equal(kept, np.arange(1, len(sums))) else sums[kept]
+        namespace(values).cumsum(values, axis=-2, out=sums[..., 1:, :])
+    return sums[..., 1:, :] if np.array_equal(kept, np.arange(1, r + 1)) else sums[..., kept, :]
 
 
 def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> FloatArray:

@@ -12,8 +12,9 @@ matching pursuit, elastic net), it is a `VoxelPath`, solved for some voxels at a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class SolutionPath(ABC):
 class LinearPath(SolutionPath):
     """The models of all parameters, sharing directions and loadings: B_s = directions @ diag(filters[s]) @ loadings.
 
+    Tensors with a dimension more in front are the paths of several training parts.
+
     Parameters
     ----------
     params_list : tuple of Params
@@ -53,12 +56,20 @@ class LinearPath(SolutionPath):
     directions : ndarray of shape (p, r)
     filters : ndarray of shape (n_params, r)
     loadings : ndarray of shape (r, q)
+    kept : ndarray of shape (n_params,), int, optional
+        Where filters keep the first directions as they are and no others: how many.
     """
 
     params_list: tuple[Params, ...]
     directions: FloatArray
     filters: FloatArray
     loadings: FloatArray
+    kept: IntArray | None = None
+
+    def of_sets(self, some: Sequence[int]) -> Self:
+        """Return the paths of some of the sets of folds of a stack, of shape (n_layers, n_sets, ...)."""
+        arrays = {name: value[:, some] for name, value in vars(self).items() if getattr(value, "ndim", 0) > 2}
+        return replace(self, **arrays)
 
     def coefficients(self, index: int) -> FloatArray:
         """Return B of parameters ``index``, ndarray of shape (p, q)."""
@@ -81,8 +92,8 @@ class ShrinkagePath(LinearPath):
     penalties : ndarray of shape (n_params,)
     """
 
-    eigenvalues: FloatArray
-    penalties: FloatArray
+    eigenvalues: FloatArray = field(kw_only=True)
+    penalties: FloatArray = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -44,14 +44,17 @@ VARIANCE_TOLERANCE = 1e-14
 _SQUARES_TOLERANCE = 1e-3
 # scikit-learn's defaults: most iterations, and the squared move of w that ends them.
 _MOST_ITERATIONS, _LOOSE_TOLERANCE = 500, 1e-6
+_TINY = float(np.finfo(np.float64).tiny)
 # Components after which the features are rotated anew, of few features and of many.
 SHRINK_EVERY = 8
 _SHRINK_LARGE = 32
 # Of more rows than these, the leading eigenvector is iterated for: all of LAPACK's work would be for one vector. It is
-# looked at after every so many iterations, and LAPACK is asked all the same where most of them were not enough.
+# looked at after every so many iterations, and LAPACK is asked all the same where most of them were not enough. On a
+# GPU, more are worth the way there, and a matrix is squared so many times.
 _LARGE, _LOOK_EVERY, _MOST_LANCZOS = 256, 20, 240
 # Share of the eigenvalue that the residual of its vector may have.
 _RESIDUAL = 1e-14
+_SQUARINGS = 34
 
 
 def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
@@ -77,32 +80,95 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
         Q'; the model with k components is ``directions[:, :k] @ loadings[:k]``. ``r`` is ``n_components``, or fewer
         where no covariance is left to explain (the numerical rank): further components would not change the model.
     """
-    p, q = C.shape
-    xp = namespace(S)
+    p, q = C.shape[-2:]
+    if not on_cpu(S):
+        if S.ndim > 2 or p > _LARGE:
+            return _squared_path(S, C, n_components)
+        directions, loadings = pls_path(to_numpy(S), to_numpy(C), n_components)
+        return like(directions, S), like(loadings, S)
     # BLAS updates matrices in Fortran order in place.
-    left: FloatArray = np.array(S, dtype=np.float64, order="F") if on_cpu(S) else S.clone()  # type: ignore[attr-defined]
+    left: FloatArray = np.array(S, dtype=np.float64, order="F")
     residual: FloatArray = _small_factor(C) if q > p else C
     floor, first_value = VARIANCE_TOLERANCE * float(S.trace()), 0.0
-    basis: FloatArray = like(np.eye(p), S)
-    weights, feature_loadings, variances = zeros((0, p), S), zeros((0, p), S), zeros((0,), S)
+    basis: FloatArray = np.eye(p)
+    weights, feature_loadings, variances = np.zeros((0, p)), np.zeros((0, p)), np.zeros(0)
     while len(variances) < n_components:
         every = SHRINK_EVERY if len(left) <= _LARGE else _SHRINK_LARGE
         value, W, P, found = _some_components(left, residual, min(every, n_components - len(variances)), floor)
         first_value = max(first_value, value)
         if value <= COVARIANCE_TOLERANCE * first_value or not len(found):
             break
-        weights = xp.concatenate([weights, W @ basis.T])
-        feature_loadings = xp.concatenate([feature_loadings, P @ basis.T])
-        variances = xp.concatenate([variances, found])
+        weights = np.concatenate([weights, W @ basis.T])
+        feature_loadings = np.concatenate([feature_loadings, P @ basis.T])
+        variances = np.concatenate([variances, found])
         if len(variances) < n_components:
             complement = _complement(W)
             residual = complement.T @ residual - (complement.T @ P.T) @ (_directions(W, P) @ residual)
-            left = _fortran(complement.T @ _symmetric_product(left, complement))
+            left = np.asfortranarray(complement.T @ dsymm(1.0, left, complement, lower=1))
             basis = basis @ complement
     if not len(variances):
-        return zeros((p, 0), S), zeros((0, q), S)
+        return np.zeros((p, 0)), np.zeros((0, q))
     directions_t = _directions(weights, feature_loadings)
     return directions_t.T, (directions_t @ C) / variances[:, None]
+
+
+def _squared_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
+    """Do what `pls_path` does for tensors, or stacks of them, without once waiting for the GPU.
+
+    S and C are freed of each component as they are, which keeps all digits of what is left. Of a stack, directions and
+    loadings that a matrix of lower rank lacks are 0.
+    """
+    xp, (p, q) = namespace(S), C.shape[-2:]
+    left = S + 0.0
+    residual = _small_factor(C) if q > p and C.ndim == 2 else C + 0.0
+    floor = VARIANCE_TOLERANCE * xp.diagonal(S, 0, -2, -1).sum(-1)
+    weights = zeros((*S.shape[:-2], n_components, p), S)
+    feature_loadings, inverses = xp.zeros_like(weights), zeros((*S.shape[:-2], n_components), S)
+    smallest = alive = None
+    for k in range(n_components):
+        w, value = _squared_eigenvector(residual @ residual.mT)
+        earlier = weights[..., :k, :]
+        w = w - ((earlier @ w[..., None]).mT @ earlier)[..., 0, :]
+        w = w / xp.linalg.vector_norm(w, dim=-1, keepdim=True).clip(min=_TINY)
+        Sw = (left @ w[..., None])[..., 0]
+        variance = (w * Sw).sum(-1)
+        if alive is None or smallest is None:
+            smallest, alive = COVARIANCE_TOLERANCE**2 * value, value > 0
+        alive = alive & (variance > floor) & (value > smallest)
+        inverse = xp.where(alive, 1.0 / xp.where(alive, variance, 1.0), 0.0)
+        weights[..., k, :] = w = xp.where(alive[..., None], w, 0.0)
+        feature_loadings[..., k, :] = loading = Sw * inverse[..., None]
+        inverses[..., k] = inverse
+        residual = residual - loading[..., :, None] * (w[..., None, :] @ residual)
+        left = left - loading[..., :, None] * Sw[..., None, :]
+    directions_t = _directions(weights, feature_loadings)
+    loadings = (directions_t @ C) * inverses[..., None]
+    if S.ndim == 2:
+        r = int((inverses > 0).sum())
+        directions_t, loadings = directions_t[:r], loadings[:r]
+    return directions_t.mT, loadings
+
+
+def _squared_eigenvector(M: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return eigenvectors of the largest eigenvalue of tensors (..., n, n), and these eigenvalues.
+
+    Squared 34 times, a matrix is w w' up to a factor, unless its two largest eigenvalues differ by less than a share of
+    1e-9, where LAPACK has no digits of w left either.
+    """
+    xp = namespace(M)
+
+    def scaled(A: FloatArray) -> FloatArray:
+        return A / xp.diagonal(A, 0, -2, -1).sum(-1).clip(min=_TINY)[..., None, None]
+
+    A = scaled(M)
+    for number in range(_SQUARINGS):
+        A = A @ A
+        if number % 4 == 3:
+            A = scaled(A)
+    longest = xp.diagonal(A, 0, -2, -1).argmax(-1)[..., None, None]
+    w = M @ xp.take_along_dim(A, longest, -1)
+    w = w / xp.linalg.vector_norm(w, dim=-2, keepdim=True).clip(min=_TINY)
+    return w[..., 0], (w * (M @ w)).sum((-2, -1))
 
 
 def power_iterations(C: FloatArray, start: FloatArray) -> FloatArray:
@@ -143,38 +209,21 @@ def loose_pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[Flo
 
 def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray:
     """Return R' = (W'P)^-1 W'; W and P are given as rows, and W'P is lower triangular with a diagonal of ones."""
-    crossed = weights @ feature_loadings.T
+    crossed = weights @ feature_loadings.mT
     if not on_cpu(weights):
-        solve = namespace(weights).linalg.solve_triangular
-        return solve(crossed, weights, upper=False, unitriangular=True)
+        return namespace(weights).linalg.solve_triangular(crossed, weights, upper=False, unitriangular=True)
     # BLAS is called directly: for some small matrices SciPy's checks cost more than the solution.
     return np.asarray(dtrsm(1.0, crossed, weights, lower=1, diag=1))
 
 
-def _fortran(A: FloatArray) -> FloatArray:
-    return np.asfortranarray(A) if on_cpu(A) else A
-
-
-def _symmetric_product(A: FloatArray, B: FloatArray) -> FloatArray:
-    """Return A B of a symmetric matrix, of which NumPy's has its lower triangle, and a matrix or vector."""
-    if not on_cpu(A):
-        return A @ B
-    return np.asarray(dsymv(1.0, A, B, lower=1) if B.ndim == 1 else dsymm(1.0, A, B, lower=1))
-
-
 def _add_square(factor: float, x: FloatArray, A: FloatArray) -> None:
-    """Add ``factor * x x'`` to a symmetric matrix in place; of NumPy's, in Fortran order, to its lower triangle."""
-    if on_cpu(A):
-        dsyr(factor, x, a=A, lower=1, overwrite_a=1)
-    else:
-        A.addr_(x, x, alpha=factor)  # type: ignore[attr-defined]
+    """Add ``factor * x x'`` to a symmetric matrix in Fortran order in place, to its lower triangle."""
+    dsyr(factor, x, a=A, lower=1, overwrite_a=1)
 
 
 def _complement(weights: FloatArray) -> FloatArray:
     """Return an orthonormal basis of what is orthogonal to some orthonormal rows, ndarray of shape (m, m - b)."""
     b, m = weights.shape
-    if not on_cpu(weights):
-        return namespace(weights).linalg.qr(weights.T, mode="complete")[0][:, b:]
     Q: FloatArray = np.zeros((m, m), order="F")
     Q[:, :b], tau, _, _ = dgeqrf(weights.T)
     return np.asarray(dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:])
@@ -206,7 +255,7 @@ def _some_components(
     """
     m = len(left)
     G: FloatArray = (residual @ residual.T).T
-    W, P, variances = zeros((most, m), G), zeros((most, m), G), np.empty(most)
+    W, P, variances = np.zeros((most, m)), np.zeros((most, m)), np.empty(most)
     first = 0.0
     for b in range(most):
         w, value = _leading_eigenvector(G)
@@ -215,7 +264,7 @@ def _some_components(
         elif value < _SQUARES_TOLERANCE * first:
             most = b
             break
-        Sw = _symmetric_product(left, w)
+        Sw = dsymv(1.0, left, w, lower=1)
         variance = float(w @ Sw)
         if variance <= floor:
             most = b
@@ -225,7 +274,7 @@ def _some_components(
         _add_square(-value, w, G)
         _add_square(value, P[b] - w, G)
         _add_square(-1.0 / variance, Sw, left)
-    return float(np.sqrt(max(first, 0.0))), W[:most], P[:most], like(variances[:most], G)
+    return float(np.sqrt(max(first, 0.0))), W[:most], P[:most], variances[:most]
 
 
 def shrink_basis(
@@ -267,11 +316,10 @@ def _leading_eigenvector(M: FloatArray) -> tuple[FloatArray, float]:
     if n > _LARGE and (found := _lanczos(M)) is not None:
         return found
     # LAPACK is called directly: for one eigenvector of a small matrix SciPy's checks cost as much as the solution.
-    values, vectors, _, _, info = dsyevr(to_numpy(M), range="I", il=n, iu=n, lower=1)
+    values, vectors, _, _, info = dsyevr(M, range="I", il=n, iu=n, lower=1)
     if info != 0:
         raise DataError(f"the eigenvalues of X'Y Y'X must exist; LAPACK dsyevr gave info={info}; check for NaN")
-    vector: FloatArray = like(vectors[:, 0], M)
-    return vector, float(values[0])
+    return vectors[:, 0], float(values[0])
 
 
 def _lanczos(M: FloatArray) -> tuple[FloatArray, float] | None:
@@ -280,32 +328,32 @@ def _lanczos(M: FloatArray) -> tuple[FloatArray, float] | None:
     Every vector is made orthogonal to all earlier ones twice, so that no eigenvalue is found again. They begin with the
     same random vector, that the leading eigenvector has a part in.
     """
-    xp, n = namespace(M), M.shape[0]
-    v = _symmetric_product(M, like(np.random.default_rng(0).standard_normal(n), M))
-    length = float(xp.linalg.norm(v))
+    n = M.shape[0]
+    v = dsymv(1.0, M, np.random.default_rng(0).standard_normal(n), lower=1)
+    length = float(np.linalg.norm(v))
     if not 0 < length < np.inf:
         return None
     v = v / length
     most = min(_MOST_LANCZOS, n)
-    basis, sizes = zeros((most, n), M), zeros((2, most), M)
+    basis, sizes = np.zeros((most, n)), np.zeros((2, most))
     for j in range(most):
         basis[j] = v
         done = basis[: j + 1]
-        u = _symmetric_product(M, v)
+        u = dsymv(1.0, M, v, lower=1)
         parts = done @ u
         u = u - parts @ done
         again = done @ u
         u = u - again @ done
-        sizes[0, j], sizes[1, j] = parts[j] + again[j], xp.linalg.norm(u)
+        sizes[0, j], sizes[1, j] = parts[j] + again[j], np.linalg.norm(u)
         v = u / sizes[1, j]
         if (j + 1) % _LOOK_EVERY == 0 or j + 1 == most:
-            diagonal, beside = to_numpy(sizes[:, : j + 1])
+            diagonal, beside = sizes[:, : j + 1]
             if not np.isfinite(diagonal).all():  # the vectors so far span all that there is, exactly
                 return None
             values, vectors = eigh_tridiagonal(diagonal, beside[:-1], select="i", select_range=(j, j))
             if beside[-1] * abs(vectors[-1, 0]) <= _RESIDUAL * values[0]:
-                w = like(vectors[:, 0], M) @ done
-                return w / xp.linalg.norm(w), float(values[0])
+                w = vectors[:, 0] @ done
+                return w / np.linalg.norm(w), float(values[0])
     return None
 
 
@@ -319,6 +367,7 @@ class PLS(ComponentEncoder):
 
     name: ClassVar[str] = "pls"
     takes_tensors: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     rotates: ClassVar[bool] = True
 
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
@@ -336,6 +385,7 @@ class ScaledPLS(PLS):
 
     name: ClassVar[str] = "pls_scaled"
     scale: ClassVar[bool] = True
+    stacks: ClassVar[bool] = False
     rotates: ClassVar[bool] = False
 
 

@@ -28,6 +28,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -55,17 +56,17 @@ class OLS(LinearEncoder):
 
     name: ClassVar[str] = "ols"
     takes_tensors: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     rotates: ClassVar[bool] = True
 
     def path(self, moments: Moments, params_list: Sequence[Params]) -> LinearPath:
         """Solve the one set of parameters from the training moments."""
         for params in params_list:
             check_params(self.name, params, {})
-        values, vectors = moments.eigen
-        kept = values > _EIGENVALUE_TOLERANCE * values[-1]
-        loadings = (vectors[:, kept].T @ moments.C) / values[kept, None]
-        filters = like(np.ones((len(params_list), loadings.shape[0])), loadings)
-        return LinearPath(tuple(params_list), vectors[:, kept], filters, loadings)
+        xp, (values, vectors) = namespace(moments.S), moments.eigen
+        kept = values > _EIGENVALUE_TOLERANCE * values[..., -1:]
+        filters = xp.where(kept, 1.0 / xp.where(kept, values, 1.0), 0.0)[..., None, :]
+        return LinearPath(tuple(params_list), vectors, filters[..., [0] * len(params_list), :], vectors.mT @ moments.C)
 
 
 def ridge_penalty(S: FloatArray, relative_alpha: float) -> float:
@@ -85,6 +86,7 @@ class Ridge(PenaltyEncoder):
 
     name: ClassVar[str] = "ridge"
     takes_tensors: ClassVar[bool] = True
+    stacks: ClassVar[bool] = True
     rotates: ClassVar[bool] = True
     bounds: ClassVar[tuple[float, float]] = (1e-5, 1e5)
     alphas: ClassVar[tuple[float, ...]] = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 50))
@@ -93,12 +95,29 @@ class Ridge(PenaltyEncoder):
     def path(self, moments: Moments, params_list: Sequence[Params]) -> ShrinkagePath:
         """Solve every penalty from the training moments."""
         alphas = np.array([_checked_alpha(params) for params in params_list])
-        xp, (values, vectors) = namespace(moments.S), moments.eigen
-        penalties = like(alphas * moments.mean_eigenvalue, values)
-        shrunk = values + penalties[:, None]
-        # Features without any variance have no direction to shrink: the model is the mean response.
-        filters = xp.where(shrunk > 0, 1.0 / xp.where(shrunk > 0, shrunk, 1.0), 0.0)
-        return ShrinkagePath(tuple(params_list), vectors, filters, vectors.T @ moments.C, values, penalties)
+        (values, vectors), unit = moments.eigen, moments.mean_eigenvalue
+        penalties = like(alphas, values) * (unit if moments.S.ndim == 2 else unit[..., None])
+        filters = shrinkage(values, penalties)
+        loadings = vectors.mT @ moments.C
+        return ShrinkagePath(tuple(params_list), vectors, filters, loadings, eigenvalues=values, penalties=penalties)
+
+    def refined_path(self, path: LinearPath, params: Sequence[Sequence[Params]]) -> LinearPath:
+        """Give each training part of a stack a penalty of its own; see `LinearEncoder.refined_path`."""
+        assert isinstance(path, ShrinkagePath)
+        unit = path.penalties[..., :1] / _checked_alpha(path.params_list[0])
+        alphas = like(np.array([[_checked_alpha(one) for one in some] for some in params]), unit)
+        penalties = unit * alphas[..., None]
+        filters = shrinkage(path.eigenvalues, penalties)
+        return replace(path, params_list=path.params_list[:1], filters=filters, penalties=penalties)
+
+
+def shrinkage(values: FloatArray, penalties: FloatArray) -> FloatArray:
+    """Return 1 / (eigenvalue + penalty), (n_penalties, r), of stacks too.
+
+    Features without any variance have no direction to shrink: there it is 0, and the model is the mean response.
+    """
+    xp, shrunk = namespace(values), values[..., None, :] + penalties[..., :, None]
+    return xp.where(shrunk > 0, 1.0 / xp.where(shrunk > 0, shrunk, 1.0), 0.0)
 
 
 def _checked_alpha(params: Params) -> float:

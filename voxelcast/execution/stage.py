@@ -11,7 +11,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from voxelcast.core.errors import ExecutionError, VoxelcastError
@@ -104,6 +104,8 @@ class StageRunner:
         return Attempt(len(waiting) - len(failures), failures)
 
     def _attempt(self, steps: Sequence[Step], wrong_ends: bool) -> tuple[Failure, ...]:
+        if self.engine.gpu_steps_here:
+            steps = [replace(step, uses_gpu=False) if step.shares_gpu else step for step in steps]
         here = [step for step in steps if step.uses_gpu and self.engine.gpu_steps_here]
         failures: list[Failure] = []
         for step in here:

@@ -65,6 +65,7 @@ class Job(ABC):
 class Step:
     """A job in an experiment; ``size`` is in the units of the progress bar, ``uses_gpu``: it uses a whole GPU.
 
+    ``shares_gpu``: it uses a GPU beside others, so that a machine's processes for the CPU can do it.
     Steps in a row with the same ``together`` go to one worker, which reads for all of them what the first needs.
     """
 
@@ -72,6 +73,7 @@ class Step:
     uses_gpu: bool = False
     size: int = 1
     together: str = ""
+    shares_gpu: bool = False
 
     @cached_property
     def step_id(self) -> StepId:

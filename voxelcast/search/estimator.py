@@ -167,13 +167,13 @@ class EncodingModel(MultiOutputMixin, RegressorMixin, BaseEstimator):  # type: i
     @property
     def coef_(self) -> FloatArray:
         """Coefficients of a linear model, ndarray of shape (n_voxels, n_features), or (n_features,) for a 1-d y."""
-        coefficients = self._linear("coef_").coefficients.T
+        coefficients = self._linear("coef_").arrays()["coefficients"].T
         return coefficients[0] if self._one_dimensional else coefficients
 
     @property
     def intercept_(self) -> FloatArray | float:
         """Intercept of a linear model, ndarray of shape (n_voxels,), or a float for a 1-d y."""
-        intercept = self._linear("intercept_").intercept
+        intercept = self._linear("intercept_").arrays()["intercept"]
         return float(intercept[0]) if self._one_dimensional else intercept
 
     def _linear(self, wanted: str) -> LinearModel:

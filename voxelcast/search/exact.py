@@ -18,7 +18,7 @@ from voxelcast.search.choice import Choice
 from voxelcast.search.training import Training
 from voxelcast.search.trials import OuterTrials, Tally, Task, Trials, complexity, without
 
-_MOST_REFINEMENTS = 4
+MOST_REFINEMENTS = 4
 # Counts of components that are tried before all, where there are at least twice as many.
 _STAGES = (64, 128, 512, 2048)
 # Counts beyond twice the best, and the share of the best score by which the last must be worse.
@@ -96,7 +96,7 @@ def _trials(
     if task.voxel_rule is not None:
         return Trials(grid, scores, tally.choice(np.arange(len(grid)), task.voxel_rule))
     params_list = grid
-    for _ in range(_MOST_REFINEMENTS):
+    for _ in range(MOST_REFINEMENTS):
         more = encoder.refined(params_list, scores.mean(axis=1))
         if not more:
             break

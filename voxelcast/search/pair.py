@@ -36,7 +36,8 @@ from voxelcast.search.mixture import (
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import RULES, EnsembleSettings, PairSettings, SelectionSettings
-from voxelcast.search.training import PairData, TrainingCache
+from voxelcast.search.stacked import FEW_VOXELS, stacked_search
+from voxelcast.search.training import FINITE, PairData, TrainingCache
 from voxelcast.search.trials import Task
 
 
@@ -77,7 +78,7 @@ def search_pair(
             f"ensemble.joined needs two layers and the space that joins them; got {len(feature_spaces)} spaces; "
             "leave it out"
         )
-    n_folds = _checked(Y, feature_spaces, encoders, fold_ids, settings.nested)
+    n_folds = _checked(Y, feature_spaces, encoders, fold_ids, settings)
     if context.sharing and ensemble.method == "banded_ridge":
         raise OptionError("sharing across subjects is for single layers, stacking and averages; got banded_ridge")
     searched, task = _searched(Y, feature_spaces, encoders, fold_ids, settings, context, log)
@@ -93,7 +94,7 @@ def search_pair(
     plain = replace(plain, selection=SelectionSettings(rule=settings.selection.rule))
     experts = []
     for name, responses in context.experts.items():
-        n_there = _checked(responses, feature_spaces, encoders, fold_ids, settings.nested)
+        n_there = _checked(responses, feature_spaces, encoders, fold_ids, settings)
         assert n_there == n_folds
         named = replace(context, names=(*context.names[:-1], name), sharing=None)
         experts.append(_searched(responses, feature_spaces, encoders, fold_ids, plain, named, None)[0])
@@ -126,7 +127,8 @@ def _searched(
 ) -> tuple[Searched, Task]:
     """Try everything; see `search_pair`."""
     search, selection = settings.search, settings.selection
-    data = PairData(Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner, settings.device)
+    around = Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner
+    data = PairData(*around, settings.device)
     task = Task(data, settings.nested, search.metric, selection.voxel_rule, log, stop=search.stop)
     record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, single_spaces(feature_spaces))
     trainings = TrainingCache(feature_spaces, data)
@@ -135,8 +137,15 @@ def _searched(
         for outer, index, encoder, tried in JointSearch(feature_spaces, encoders, task, context).trials(search, seed):
             record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
+        stacked = stacked_search(feature_spaces, encoders, task) if search.method == "exact" else {}
+        if stacked and Y.shape[1] < FEW_VOXELS:  # what is left are fits one by one
+            trainings = TrainingCache(feature_spaces, PairData(*around))
         for (index, space), encoder in product(enumerate(feature_spaces), encoders):
             if not reads(encoder, space):
+                continue
+            if (index, encoder.name) in stacked:
+                for outer, tried in stacked.pop((index, encoder.name)):
+                    record.enter(outer, index, space, encoder, tried)
                 continue
             names, trained = space_names(space), encoder.reads != "features"
             if trained:
@@ -242,17 +251,22 @@ def _compared(
 
 
 def _checked(
-    Y: FloatArray, spaces: Sequence[FeatureSpace], encoders: Sequence[Encoder], fold_ids: IntArray, nested: bool
+    Y: FloatArray,
+    spaces: Sequence[FeatureSpace],
+    encoders: Sequence[Encoder],
+    fold_ids: IntArray,
+    settings: PairSettings,
 ) -> int:
     """Check what a search is given and return the number of folds."""
     if Y.ndim != 2 or Y.shape[1] == 0:
         raise ShapeError(f"responses must have shape (n_train, n_voxels) with at least one voxel; got {Y.shape}")
-    check_finite("responses", Y, "leave out those voxels or stimuli")
+    if settings.device == "cpu":  # else where they will be: see PairData
+        check_finite("responses", Y, FINITE)
     if not spaces or not encoders:
         raise OptionError(
             f"a search needs at least one layer and one encoder; got {len(spaces)} layers and {len(encoders)} encoders"
         )
     n_folds = check_folds(fold_ids, Y.shape[0])
-    if nested and n_folds < 3:
+    if settings.nested and n_folds < 3:
         raise OptionError(f"nested cross-validation needs at least 3 folds; got {n_folds}; ask for more folds")
     return n_folds

@@ -20,6 +20,7 @@ from voxelcast.search.sharing import Sharing, shared_components
 
 # Moments of one feature space that are kept for the next encoder, in bytes.
 KEPT_BYTES = 256 * 2**20
+FINITE = "leave out those voxels or stimuli"
 
 
 class PairData:
@@ -53,6 +54,8 @@ class PairData:
         self.n_folds = n_folds
         self.rows = [np.flatnonzero(fold_ids == fold) for fold in range(n_folds)]
         there = put(self.Y, device)
+        if device != "cpu":
+            check_finite("responses", there, FINITE)
         xp, y_mean = namespace(there), there.mean(axis=0)
         self.y_mean: FloatArray = to_numpy(y_mean)
         self.Yc = there - y_mean
@@ -202,16 +205,16 @@ class Training(ABC):
     def _moments(self, excluded: tuple[int, ...]) -> Moments: ...
 
     @abstractmethod
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+    def all_features(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features of all training stimuli as compressed without the folds ``excluded``, (n_train, p)."""
 
     def samples(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the features, of shape (n, p), of the training stimuli outside the folds ``excluded``."""
-        return np.asarray(self._scores(excluded)[~np.isin(self.data.fold_ids, excluded)])
+        return np.asarray(self.all_features(excluded)[~np.isin(self.data.fold_ids, excluded)])
 
     def features(self, excluded: tuple[int, ...], fold: int) -> FloatArray:
         """Return the features of ``fold``, of shape (n_fold, p), as compressed without the folds ``excluded``."""
-        return self._scores(excluded)[self.data.rows[fold]]
+        return self.all_features(excluded)[self.data.rows[fold]]
 
     def targets(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the responses that models are fitted to, ndarray of shape (n, q)."""
@@ -261,7 +264,7 @@ class _RefittedTraining(Training):
         self._space = space
         self._last: tuple[tuple[int, ...], FloatArray] | None = None
 
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+    def all_features(self, excluded: tuple[int, ...]) -> FloatArray:
         # One set of folds is asked for several times in a row: moments, then the features of each fold.
         if self._last is None or self._last[0] != excluded:
             found = checked_scores(self._space, excluded, self.data.n_train)[: self.data.n_train, : self.n_features]
@@ -272,7 +275,7 @@ class _RefittedTraining(Training):
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
         """Compute them directly; the rows left out are zeros, so that the responses need not be copied."""
-        data, X = self.data, put(self._scores(excluded), self.data.device)
+        data, X = self.data, put(self.all_features(excluded), self.data.device)
         keep = like(~np.isin(data.fold_ids, excluded), X)
         x_mean = X[keep].mean(axis=0)
         Xc = namespace(X).where(keep[:, None], X - x_mean, 0.0)
@@ -338,7 +341,7 @@ class _FixedTraining(Training):
         rotation = span(X - X.mean(axis=0))
         return rotation, _FoldSums(X @ rotation, self.data)
 
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
+    def all_features(self, excluded: tuple[int, ...]) -> FloatArray:
         return self._X
 
     def _moments(self, excluded: tuple[int, ...]) -> Moments:
@@ -357,8 +360,8 @@ class _DerivedTraining(Training):
         super().__init__(plain.data, plain.n_features if n_features is None else n_features)
         self._plain = plain
 
-    def _scores(self, excluded: tuple[int, ...]) -> FloatArray:
-        return self._plain._scores(excluded)[:, : self.n_features]
+    def all_features(self, excluded: tuple[int, ...]) -> FloatArray:
+        return self._plain.all_features(excluded)[:, : self.n_features]
 
 
 class _SharedTraining(_DerivedTraining):

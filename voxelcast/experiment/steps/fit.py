@@ -39,13 +39,12 @@ from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
+from voxelcast.search.stacked import FEW_VOXELS, can_stack
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
 _FITTED = (JOINED, TRUNK)
 """What stands for a network where features are made of all layers."""
-GPU_VOXELS = 4_000
-"""The fewest voxels whose fit is done on a GPU; fits of fewer are quicker side by side, on a core each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,14 +240,23 @@ class FitJob(PairJob):
 
 
 def on_device(steps: Mapping[Pair, Step], store: StepStore, device: str) -> dict[Pair, Step]:
-    """Have the fits (`FitJob`) of many voxels done on a device, where an encoder can; their responses are prepared."""
+    """Have fits (`FitJob`) done on a device, where an encoder can; their responses are prepared.
+
+    Those of many voxels take it alone. Of few voxels, those that are searched in stacks share it; single fits of few
+    voxels are quicker side by side, on a core each.
+    """
 
     def placed(step: Step) -> Step:
         job: Any = step.job
-        able = device != "cpu" and any(ENCODERS.get(name).takes_tensors for name in job.encoders)
-        if not able or store.read(job.responses.step).json("facts")["n_voxels"] < GPU_VOXELS:
+        encoders = [ENCODERS.get(name) for name in job.encoders]
+        if device == "cpu" or not any(encoder.takes_tensors for encoder in encoders):
             return step
-        return replace(step, job=replace(job, settings=replace(job.settings, device=device)), uses_gpu=True)
+        few = store.read(job.responses.step).json("facts")["n_voxels"] < FEW_VOXELS
+        stacked = can_stack(job.settings, encoders) and not job.share.components
+        if few and not stacked:
+            return step
+        there = replace(job, settings=replace(job.settings, device=device))
+        return replace(step, job=there, uses_gpu=True, shares_gpu=few)
 
     return {pair: placed(step) for pair, step in steps.items()}
 
