@@ -213,3 +213,16 @@ def test_held_out_stimuli_are_scaled_apart_only_where_the_compression_is_fitted_
     for settings in ({"fit": "folds", "scale": True}, {"fit": "once"}):
         with pytest.raises(OptionError, match="scale_apart needs fit=once, and scale or whiten"):
             CompressionSettings(scale_apart=True, **settings)
+
+
+@pytest.mark.parametrize("n_features", [30, 90])
+@pytest.mark.parametrize("scale", [False, True])
+def test_components_on_a_device_are_those_of_the_cpu(n_features: int, scale: bool) -> None:
+    """Of torch's CPU here, as a GPU is not there; of fewer features than stimuli, and of more."""
+    features = np.random.default_rng(3).standard_normal((60, n_features)) * np.geomspace(3, 0.3, n_features)
+    subsets = [np.arange(50), np.arange(10, 60)]
+    settings = CompressionSettings(components=7, scale=scale)
+    found = [list(compress_folds(FeatureMatrix([features]), subsets, settings, device=at)) for at in ("cpu", "cpu:0")]
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, atol=1e-10)
+        assert one.explained_variance == pytest.approx(other.explained_variance, abs=1e-12)

@@ -76,6 +76,7 @@ def compress_folds(
     axis: bool = False,
     layer: str = "",
     precision: Precision = "float64",
+    device: str = "cpu",
 ) -> Iterator[Compressed]:
     """Fit a compression to each of several training sets, rows of the matrix; give all stimuli's components, in order.
 
@@ -87,7 +88,7 @@ def compress_folds(
     iteration. Both are exact. The other methods work on the covariance where stimuli are too many, or refuse.
 
     With ``axis`` time steps are weighed by their first principal axis first; see `voxelcast.features.temporal_axis`.
-    ``layer`` is for messages. Raises OptionError if more components are asked for than a training set allows, and
+    ``layer`` is for messages; ``device``, by torch's name, is where Gram matrices are made and decomposed. Raises OptionError if more components are asked for than a training set allows, and
     ``fewer="error"``, or the method would need too large a matrix; DataError if the features do not vary over a
     training set, or are not finite.
     """
@@ -96,7 +97,7 @@ def compress_folds(
     where = f" of layer {layer}" if layer else ""
     components = settings.components if settings.method == "pca" else "max"
     apart = settings.scale and settings.scale_apart
-    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, precision, apart))
+    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, precision, apart, device))
     if axis:
         for rows in subsets:
             weights, _ = temporal_axis(matrix, rows, where=where)
@@ -163,9 +164,10 @@ def _with_grams(
 ) -> Iterator[tuple[IntArray, FloatArray]]:
     """Give each training set and a Gram matrix: the same for all, unless they must be centred or scaled apart."""
     scale, precision = options.scale, options.precision
-    shared = None if scale else _raw_gram_if_sound(matrix, subsets, precision)
+    shared = None if scale else _raw_gram_if_sound(matrix, subsets, options)
     if shared is None:
-        grams = gram_matrices(matrix, subsets, scale=scale, apart=options.apart, precision=precision)
+        how = {"scale": scale, "apart": options.apart, "device": options.device}
+        grams = gram_matrices(matrix, subsets, precision=precision, **how)
         return zip(subsets, grams, strict=True)
     return ((rows, shared) for rows in subsets)
 
@@ -231,13 +233,13 @@ def _check_rows(rows: IntArray, n_stimuli: int) -> None:
         raise OptionError(f"rows of a training set must be different numbers from 0 to {n_stimuli - 1}")
 
 
-def _raw_gram_if_sound(matrix: FeatureMatrix, subsets: Sequence[IntArray], precision: Precision) -> FloatArray | None:
-    (gram,) = gram_matrices(matrix, [None], precision=precision)
+def _raw_gram_if_sound(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> FloatArray | None:
+    (gram,) = gram_matrices(matrix, [None], precision=options.precision, device=options.device)
     for rows in subsets:
         taken = np.zeros(len(gram))
         taken[rows] = 1.0
         squares = np.diag(gram)[rows].sum()
         around_mean = squares - (taken @ gram @ taken) / len(rows)
-        if squares > _WORST_OFFSET[precision] * around_mean:
+        if squares > _WORST_OFFSET[options.precision] * around_mean:
             return None
     return gram

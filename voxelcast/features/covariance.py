@@ -60,7 +60,7 @@ def _projected(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions)
     total = float(np.trace(S))
     wanted = min(n_train if components == "max" else components, len(S))
     # Symmetric to the bit: its transpose is itself, in Fortran order.
-    values, vectors = largest_eigenpairs(S.T, wanted)
+    values, vectors = largest_eigenpairs(S.T, wanted, options.device)
     noise = rounding(float(values[0]), total, size, n_train, options.precision)
     kept = kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], vectors[:, :kept]

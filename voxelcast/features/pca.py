@@ -30,7 +30,7 @@ from typing import Literal
 import numpy as np
 import scipy.linalg
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, namespace, put, to_numpy
 from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.matrix import FeatureMatrix
@@ -62,7 +62,7 @@ class PCAOptions:
 
     ``apart`` is its ``scale_apart``. A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of
     layer features.10"``; ``precision`` is of the products of features (not of their sums over blocks) and decides what
-    counts as rank.
+    counts as rank. ``device``, by torch's name, is where products are taken and decomposed.
     """
 
     components: Components = "max"
@@ -71,6 +71,7 @@ class PCAOptions:
     where: str = ""
     precision: Precision = "float64"
     apart: bool = False
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_components(self.components)
@@ -101,6 +102,7 @@ def gram_matrices(
     apart: bool = False,
     precision: Precision = "float64",
     memory: float = 1e9,
+    device: str = "cpu",
 ) -> Iterator[FloatArray]:
     """Give the Gram matrix of features as each of several training sets centres (and scales) them, see `standardise`.
 
@@ -114,13 +116,13 @@ def gram_matrices(
     at_once = max(1, int(memory // (8 * n * n)))
     for first in range(0, len(subsets), at_once):
         batch = subsets[first : first + at_once]
-        grams = [np.zeros((n, n)) for _ in batch]
+        grams = [put(np.zeros((n, n)), device) for _ in batch]
         for columns in matrix.blocks(columns_at_once(matrix)):
             for gram, rows in zip(grams, batch, strict=True):
                 factors = columns if rows is None else standardise(columns, rows, scale=scale, apart=apart)
-                factors = factors.astype(precision, copy=False)
+                factors = put(factors.astype(precision, copy=False), device)
                 gram += factors @ factors.T
-        yield from grams
+        yield from map(to_numpy, grams)
 
 
 def columns_at_once(matrix: FeatureMatrix) -> int:
@@ -163,12 +165,12 @@ def pca_scores(gram: FloatArray, train_rows: IntArray, options: PCAOptions) -> P
     core = _core(centred, train_rows)
     total = float(np.trace(core))
     wanted = n_train if components == "max" else min(components, n_train)
-    values, vectors = largest_eigenpairs(core, wanted)
+    values, vectors = largest_eigenpairs(core, wanted, options.device)
     # Below this an eigenvalue is rounding: of the Gram matrix' entries, and of the decomposition.
     noise = 10 * np.sqrt(n_train) * np.finfo(options.precision).eps * float(np.diag(gram)[train_rows].max())
     noise += n_train * EPS * float(values[0])
     if values[wanted - 1] <= noise and len(values) < n_train:
-        values, vectors = largest_eigenpairs(_core(centred, train_rows), n_train)
+        values, vectors = largest_eigenpairs(_core(centred, train_rows), n_train, options.device)
     kept = kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], vectors[:, :kept]
     vectors = vectors * signs(vectors)
@@ -257,12 +259,17 @@ def _core(centred: FloatArray, train_rows: IntArray) -> FloatArray:
     return core
 
 
-def largest_eigenpairs(square: FloatArray, n_wanted: int) -> tuple[FloatArray, FloatArray]:
+def largest_eigenpairs(square: FloatArray, n_wanted: int, device: str = "cpu") -> tuple[FloatArray, FloatArray]:
     """Return at least the ``n_wanted`` largest eigenvalues, falling, and eigenvectors (n, .) of a symmetric matrix.
 
     The matrix, in Fortran order, is written over.
     """
     n = len(square)
+    if device != "cpu":
+        there = put(square, device)
+        values, vectors = namespace(there).linalg.eigh(there)
+        values, vectors = to_numpy(values[n - n_wanted :]), to_numpy(vectors[:, n - n_wanted :])
+        return values[::-1], vectors[:, ::-1]
     # Up to about a quarter of them, picking is faster than taking all.
     values, vectors = (
         scipy.linalg.eigh(square, subset_by_index=(n - n_wanted, n - 1), overwrite_a=True)

@@ -142,8 +142,11 @@ def folded_layers(
         index = pool_index(pool, config.pools) if pool else None
         named = "" if index is None else pool
         shards = tuple(step.step_id for step in compression_sees(plan, extracted[shown]))
-        how = plan.compression_of(shown), config.compress_seed, pool == "pc1"
-        steps.append(Step(CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *how)))
+        how = plan.compression_of(shown)
+        device = plan.extract_on if how.method == "pca" else "cpu"
+        given = how, config.compress_seed, pool == "pc1", device
+        job = CompressJob(shown, layer, named, index, shards, fitted_for, excluded, *given)
+        steps.append(Step(job, uses_gpu=device != "cpu", shares_gpu=device != "cpu"))
         moments = delayed[plan.delays_of(shown, layer)]
         layers.append(CompressedLayer(steps[-1].step_id, shown, weights, layer, named, refit, moments))
     return FoldedLayers(fold_ids, tuple(layers)), steps

@@ -61,6 +61,7 @@ class CompressJob(Job):
     compression: CompressionSettings
     seed: int
     axis: bool
+    device: Annotated[str, NO_EFFECT] = "cpu"
 
     @property
     def name(self) -> str:
@@ -73,7 +74,8 @@ class CompressJob(Job):
         matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
         subsets = [np.flatnonzero(~np.isin(self.fold_ids, (-1, *left_out))) for left_out in self.excluded]
         shown = " ".join(filter(None, (self.network, self.layer, self.pool)))
-        compressed = compress_folds(matrix, subsets, self.compression, seed=self.seed, axis=self.axis, layer=shown)
+        how = {"seed": self.seed, "axis": self.axis, "layer": shown, "device": self.device}
+        compressed = compress_folds(matrix, subsets, self.compression, **how)
         facts: dict[str, object] = {}
         for left_out, result in zip(self.excluded, compressed, strict=True):
             writer.array(scores_name(left_out), result.scores)
