@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -124,6 +125,29 @@ def peers(works: tuple[str, ...], **options: Any) -> None:
 
     for line in benchmark_peers(PeerRace(works=works or WORKS, **options)):
         click.echo(line)
+
+
+@benchmark.command()
+@_DEVICE
+@click.option("--subjects", type=click.IntRange(1, 10), help="Default: the challenge's 10.")
+@click.option("--videos", type=click.IntRange(20), help="Default: the challenge's 1,102; a tenth is held out.")
+@click.option("--voxels", type=click.IntRange(1), help="Of each ROI; default: the challenge's.")
+@click.option("--size", type=click.IntRange(16), help="Height and width of the videos in pixels.")
+@click.option("--network", default="torchvision/resnet50", show_default=True)
+@click.option("--input-size", type=click.IntRange(16), help="The network's; default: its own.")
+@click.option("--layers", type=names, default="algonauts2021", show_default=True, help="Separated by commas.")
+@click.option("--every", default=4, show_default=True, help="Look at every k-th frame.")
+@click.option("--encoders", type=names, default="pls,ridge", show_default=True, help="Separated by commas.")
+@click.option("--components", default=50, show_default=True)
+@click.option("--features-as", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
+@click.option("--workers", type=click.IntRange(1), help="Default: as many as there are cores.")
+@_SCRATCH
+def challenge(scratch: str | None, **options: Any) -> None:
+    """Run the whole 2021 challenge, from mp4 to submission and report: seconds, disk, files and memory by stage."""
+    from benchmarks.challenge import Challenge, benchmark_challenge
+
+    with tempfile.TemporaryDirectory() as temporary:
+        _say(benchmark_challenge(Challenge(**options), Path(scratch or temporary)).lines())
 
 
 @benchmark.command("mini-track")

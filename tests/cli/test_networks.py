@@ -6,8 +6,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from voxelcast.cli.main import cli
+from voxelcast.core.cost import readable_bytes
 from voxelcast.core.errors import OptionError
-from voxelcast.networks.layer_sizes import readable_bytes
 
 
 def run(*arguments):

@@ -27,6 +27,11 @@ from voxelcast.store.result import StepResult
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
+QUICK: dict[str, Any] = {
+    "encoders": ["ridge"],
+    "folds": {"n": 3, "nested": False},
+    "compute": {"workers": 1, "keep_scratch": True},
+}
 FPS, SECONDS = 6, 2.0  # of write_dataset's videos
 BOLD = {  # peak, undershoot, its size, and the unit of time in seconds
     "bold": (6, 16, 1 / 6, 1.0),
@@ -68,7 +73,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_median_kernels_and_rates(videos: Path, tmp_path: Path, frames: dict[str, float]) -> None:
     av = pytest.importorskip("av")
     pools = ["median", *BOLD]
-    plain = settings(videos, frames=frames, pool=pools, encoders=["ridge"], folds={"n": 3, "nested": False})
+    plain = settings(videos, frames=frames, pool=pools, **QUICK)
     plain |= {"compress": {"components": 3}}
     plain["networks"][0]["layers"] = ["colour"]
     run(plain, tmp_path / "out")
@@ -110,7 +115,7 @@ def run_networks(root: Path, output: Path, *networks: dict[str, Any]) -> list[di
     both = [
         {"layers": ["algonauts2021"], "input_size": 64, "label": f"net{k}"} | each for k, each in enumerate(networks)
     ]
-    plain = settings(root, networks=both, encoders=["ridge"], folds={"n": 3, "nested": False})
+    plain = settings(root, networks=both, **QUICK)
     run(plain | {"compress": {"components": 3}}, output)
     return [found for _, _, found in sorted(extracted(output), key=lambda step: step[0])]
 

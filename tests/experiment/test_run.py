@@ -211,7 +211,8 @@ def between(layer: str, scores: dict[tuple[str, str, str], float]) -> list[tuple
 
 @pytest.mark.parametrize("encoder", ["pls", "ridge"])
 def test_scores_equal_plain_loops_over_sklearn(encoder: str, images: Path, tmp_path: Path) -> None:
-    plain = settings(images, encoders=[encoder], compress={"components": 4}, folds={"n": 3})
+    keep = {"workers": 1, "keep_scratch": True}
+    plain = settings(images, encoders=[encoder], compress={"components": 4}, folds={"n": 3}, compute=keep)
     run(plain, tmp_path / "out")
     out = tmp_path / "out"
     ids, predictions = predicted(out)

@@ -67,7 +67,7 @@ def test_size_and_hash_are_those_of_the_file(tmp_path: Path) -> None:
 
     writer = ResultWriter(tmp_path / "x.npz")
     writer.array("x", RNG.standard_normal(1000))
-    size, digest = writer.close()
+    ((size, digest),) = (file.values() for file in writer.close().values())
     content = (tmp_path / "x.npz").read_bytes()
     assert (size, digest) == (len(content), hashlib.sha256(content).hexdigest())
 

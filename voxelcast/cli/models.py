@@ -42,7 +42,8 @@ def list_layers(name: str, stimuli: int | None, grid: int | None, as_json: bool,
     With --stimuli also the size on disk of their features, pooled over time, in float32. Networks that take clips show
     the steps of time per clip, too.
     """
-    from voxelcast.networks.layer_sizes import BYTES, count_features, readable_bytes, readable_shape
+    from voxelcast.core.cost import readable_bytes
+    from voxelcast.networks.layer_sizes import BYTES, count_features, readable_shape
     from voxelcast.networks.registry import describe_layers
 
     layers = describe_layers(name, **settings)

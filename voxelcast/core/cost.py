@@ -29,3 +29,11 @@ class Cost:
     def __mul__(self, n: float) -> Cost:
         """Return the cost of doing it n times."""
         return Cost(self.operations * n, self.seconds * n, self.memory, self.disk * n)
+
+
+def readable_bytes(n: int) -> str:
+    """Write a number of bytes with three digits and a decimal unit, e.g. ``"8.85 GB"``."""
+    value, units = float(n), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{n} B" if units[0] == "B" else f"{value:.3g} {units[0]}"

@@ -11,6 +11,48 @@ from typing import Any, Protocol
 _SECONDS_BETWEEN_LINES = 10.0
 
 
+class TimeLeft:
+    """How long a piece of work will take, told anew as its units are done, without jumps.
+
+    A forecast counts as much as a tenth of the units. Of units under way half are taken to be done: else the first of
+    many side by side would stand for all. The expected end moves by a third of what each look at it asks for.
+
+    Parameters
+    ----------
+    total : int
+        Units.
+    forecast : float, optional
+        Seconds that all are thought to take; None: not known.
+
+    Examples
+    --------
+    >>> left = TimeLeft(10, forecast=100.0)
+    >>> round(left.seconds(0.0, done=0))
+    100
+    >>> round(left.seconds(20.0, done=2))
+    80
+    """
+
+    def __init__(self, total: int, forecast: float | None = None) -> None:
+        self._total, self._forecast = total, forecast
+        self._weight = 0.0 if forecast is None else max(1.0, total / 10)
+        self._end: float | None = None
+
+    def seconds(self, elapsed: float, done: float, running: int = 0) -> float | None:
+        """Return the seconds left, at least 0, when so many units are done; None where nothing tells them.
+
+        ``elapsed`` seconds since the beginning; times must not fall from call to call.
+        """
+        known = done + running / 2 if done else 0.0
+        if not known + self._weight:
+            return None
+        prior = self._weight * (self._forecast or 0.0) / max(1, self._total)
+        each = (prior + (elapsed if known else 0.0)) / (known + self._weight)
+        end = max(elapsed, elapsed + each * (self._total - known) if known else self._forecast or 0.0)
+        self._end = end if self._end is None else self._end + (end - self._end) / 3
+        return max(0.0, self._end - elapsed)
+
+
 class Progress(Protocol):
     """Told how much of a piece of work is done."""
 
@@ -79,11 +121,13 @@ class LineProgress:
     def __init__(self, say: Callable[[str], None] | None = None) -> None:
         self._say = say or _print
         self._what, self._unit, self._total, self._done = "", "", 0, 0
+        self._time_left = TimeLeft(0)
         self._started = self._said = 0.0
 
     def start(self, what: str, total: int, unit: str) -> None:
         """Say what begins."""
         self._what, self._unit, self._total, self._done = what, unit, total, 0
+        self._time_left = TimeLeft(total)
         self._started = self._said = time.monotonic()
         self.note(f"{what}: {total} to do (unit: {unit})")
 
@@ -93,7 +137,7 @@ class LineProgress:
         now = time.monotonic()
         if now - self._said >= _SECONDS_BETWEEN_LINES and self._done < self._total:
             self._said = now
-            left = (now - self._started) / self._done * (self._total - self._done)
+            left = self._time_left.seconds(now - self._started, self._done)
             self.note(f"{self._what}: {self._done} of {self._total}, about {left:.0f} s left")
 
     def note(self, message: str) -> None:

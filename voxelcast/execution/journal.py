@@ -60,6 +60,13 @@ class Journal:
         """Note that a stage is over."""
         self._add("stage_end", what=what)
 
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Note that a stage without steps begins, and that it is over."""
+        self.stage(what, [], [])
+        yield
+        self.stage_end(what)
+
     def lost(self, step: str, reason: str) -> None:
         """Note that a step will be tried again, and why."""
         self._add("lost", step=step, reason=reason)

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from voxelcast.core.cost import readable_bytes
 from voxelcast.core.errors import ExecutionError, UnwritableError
 
 _held: list[IO[str]] = []  # the lock on this process's GPU, kept as long as the process
@@ -34,7 +35,7 @@ def check_disk(folder: Path, needed_bytes: int) -> None:
     free = shutil.disk_usage(there).free
     if needed_bytes > free:
         raise UnwritableError(
-            f"{folder} needs about {needed_bytes / 1e9:.1f} GB but its disk has {free / 1e9:.1f} GB free; "
+            f"{folder} needs about {readable_bytes(needed_bytes)} but its disk has {readable_bytes(free)} free; "
             "choose another --store, fewer layers, or spatially smaller ones"
         )
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from voxelcast.core.errors import MissingFileError
+from voxelcast.core.progress import TimeLeft
 from voxelcast.execution.journal import FILE_NAME, read_journal
 from voxelcast.store.lock import is_locked
 from voxelcast.store.readers.guard import reading
 from voxelcast.store.steps import is_worked_in
+
+_STRETCHED_AFTER = 5.0
+"""Seconds of stages, as foreseen and as they were, that count as equal beforehand."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class StageStatus:
     running: int = 0
     waiting: int = 0
     failed: int = 0
+    ended: bool = False
 
     @property
     def total(self) -> int | None:
@@ -33,6 +38,8 @@ class StageStatus:
         """Say it in words."""
         if self.done is None:
             return f"{self.what:21} not begun"
+        if not self.total:  # it has no steps
+            return f"{self.what:21} {'done' if self.ended else 'under way'}"
         others = [("running", self.running), ("waiting", self.waiting), ("failed", self.failed)]
         return f"{self.what:21} {self.done} of {self.total} done" + "".join(f", {n} {name}" for name, n in others if n)
 
@@ -88,7 +95,11 @@ def _read(output: Path) -> RunStatus:
     begun = {str(line["what"]): line for line in lines if line["event"] == "stage"}
     failed = {str(line["step"]) for line in lines if line["event"] == "failed"}
     root = Path(begin["root"])
-    stages = [_stage(root, begun[what], failed) if what in begun else StageStatus(what) for what in begin["stages"]]
+    over = {str(line["what"]): float(str(line["time"])) for line in lines if line["event"] == "stage_end"}
+    stages = [
+        replace(_stage(root, begun[what], failed), ended=what in over) if what in begun else StageStatus(what)
+        for what in begin["stages"]
+    ]
     troubles = [_trouble(output, line) for line in lines if line["event"] in ("lost", "failed")]
     return RunStatus(
         "finished" if finished else "running" if under_way else "not running",
@@ -96,7 +107,7 @@ def _read(output: Path) -> RunStatus:
         now - begin["time"],
         tuple(stages),
         tuple(troubles),
-        None if finished else _seconds_left(root, begin, begun, stages, tried_again=not under_way),
+        None if finished else _seconds_left(root, begin, begun, over, stages, tried_again=not under_way),
     )
 
 
@@ -126,32 +137,59 @@ def _stage(root: Path, line: dict[str, Any], failed: set[str]) -> StageStatus:
 
 
 def _seconds_left(
-    root: Path, begin: dict[str, Any], begun: dict[str, Any], stages: list[StageStatus], *, tried_again: bool
+    root: Path,
+    begin: dict[str, Any],
+    begun: dict[str, Any],
+    over: dict[str, float],
+    stages: list[StageStatus],
+    *,
+    tried_again: bool,
 ) -> float | None:
-    """Go on at the speed of the stage under way; of stages not begun, take what was forecast; None if nothing was.
+    """Add up what is left of each stage; None if the forecast of one is needed and there is none.
 
-    ``tried_again``: whether what failed is still to be done, as it is by the next run.
+    Forecasts are stretched as those of the stages that are over turned out. ``tried_again``: whether what failed is
+    still to be done, as it is by the next run.
     """
-    left = 0.0
+    left, took, foreseen = 0.0, _STRETCHED_AFTER, _STRETCHED_AFTER
     for stage in stages:
         forecast: float | None = begin["stages"][stage.what]
+        stretched = None if forecast is None else forecast * took / foreseen
         if stage.done is None:
-            if forecast is None:
+            if stretched is None:
                 return None
-            left += forecast
+            left += stretched
             continue
-        to_do = stage.running + stage.waiting + (stage.failed if tried_again else 0)
         line = begun[stage.what]
-        marks = [root / step / "DONE" for step in line["steps"]] if to_do else []
-        times = [mark.stat().st_mtime for mark in marks if mark.is_file()]
-        fresh = [when for when in times if when >= line["time"]]
-        if fresh:
-            left += (max(fresh) - line["time"]) / len(fresh) * to_do
+        n_steps, begin_time = len(line["steps"]), float(line["time"])
+        times = [
+            when for when in map(_finished, (root / step / "DONE" for step in line["steps"])) if when >= begin_time
+        ]
+        to_do = stage.running + stage.waiting + (stage.failed if tried_again else 0)
+        if stage.ended and not to_do:
+            if forecast is not None and (times or not n_steps):
+                took += over[stage.what] - begin_time
+                foreseen += forecast * len(times) / n_steps if n_steps else forecast
+            continue
+        if not n_steps:
+            left += max(0.0, (stretched or 0.0) - (time.time() - begin_time))
         elif to_do:
-            if forecast is None:
+            share = (len(times) + to_do) / n_steps
+            known = TimeLeft(len(times) + to_do, None if stretched is None else stretched * share)
+            seconds = known.seconds(0.0, 0)
+            for number, when in enumerate(sorted(times), start=1):
+                seconds = known.seconds(when - begin_time, number, min(stage.running, len(times) + to_do - number))
+            if seconds is None:
                 return None
-            left += max(0.0, forecast * to_do / max(1, len(line["steps"])))
+            left += max(0.0, seconds - (time.time() - max(times, default=time.time())) * (not tried_again))
     return left
+
+
+def _finished(mark: Path) -> float:
+    """Return when a step was finished; before all times where it was not."""
+    try:
+        return mark.stat().st_mtime
+    except OSError:
+        return -1.0
 
 
 def duration(seconds: float) -> str:

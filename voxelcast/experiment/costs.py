@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 
-from voxelcast.core.cost import Cost
+from voxelcast.core.cost import Cost, readable_bytes
 from voxelcast.core.errors import DataError, OptionError, StimulusError
 from voxelcast.execution.status import duration
 from voxelcast.experiment.fit_costs import FitEstimate, partition_cost
@@ -83,11 +83,14 @@ class NetworkEstimate:
     features: dict[str, int]
     pool: str = ""
     memory: float = 0.0
+    number_bytes: int = 4
 
     @property
     def cost(self) -> Cost:
         """Cost of the stimuli that are left."""
-        each = Cost(seconds=self.seconds_per_stimulus, memory=self.memory, disk=4.0 * sum(self.stored.values()))
+        each = Cost(
+            seconds=self.seconds_per_stimulus, memory=self.memory, disk=self.number_bytes * sum(self.stored.values())
+        )
         return each * self.stimuli_left
 
 
@@ -126,9 +129,9 @@ class Estimate:
             f"{self.n_train} training and {self.n_test} held-out stimuli, {self.n_pairs} subject x ROI, "
             f"{layers} layers{several}",
             f"estimate: {duration(sum(parts.values()))} ({each}), "
-            f"{self.disk_bytes / 1e9:.2f} GB of disk for what is not done yet, "
-            f"{self.worker_bytes / 1e9:.2f} GB of memory at most in a worker, "
-            f"{self.workers * self.worker_bytes / 1e9:.2f} GB in {workers}",
+            f"{readable_bytes(self.disk_bytes)} of disk for what is not done yet, "
+            f"{readable_bytes(self.worker_bytes)} of memory at most in a worker, "
+            f"{readable_bytes(self.workers * self.worker_bytes)} in {workers}",
             *([f"training: about {self.gpu_seconds / 3600:.2f} hours of one GPU"] if self.gpu_seconds else []),
             *self.data,
             *(f"warning: {warning}" for warning in self.warnings),

@@ -113,6 +113,7 @@ def _settings(data: Path) -> dict[str, object]:
         "encoders": ["pls", "ridge"],
         "search": {"method": "exact", "metric": "pearson_r"},
         "folds": {"n": 10, "nested": True},
+        "compute": {"keep_scratch": True},  # features are compared with those planted
     }
 
 

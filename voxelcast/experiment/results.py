@@ -55,7 +55,7 @@ QUANTILES: Final = (1.0, 0.75, 0.5)
 
 
 def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
-    """Write scores, search, predictions, submission, provenance and report; return the rows of ``scores.csv``."""
+    """Write scores, search, predictions, submission and provenance; return the rows of ``scores.csv``."""
     pools = finished.plan.config.pools
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
     remove_pairs(output, finished.missing)
@@ -94,9 +94,6 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
         notes.append(no_submission)
     write_json(output / "notes.json", notes)
     _write_provenance(finished, output)
-    from voxelcast.report.page import write_report  # Matplotlib takes seconds to import
-
-    write_report(output)
     return rows
 
 

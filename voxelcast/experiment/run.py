@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -57,13 +57,17 @@ from voxelcast.experiment.planning.stages import (
     PREDICT,
     PROJECT,
     READ,
+    REPORT,
+    RESULTS,
     SHUFFLE,
     TRAIN,
     TRAIN_TRUNKS,
+    Stage,
 )
 from voxelcast.experiment.planning.trainings import Trainings, source_steps, training_steps
 from voxelcast.experiment.planning.trunks import Trunks, trunk_steps
 from voxelcast.experiment.results import remove_all_results, remove_old_maps, write_results
+from voxelcast.experiment.scratch import released_line, restoring
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.steps.compress import FoldedLayers
@@ -88,16 +92,6 @@ class Summary:
     mean_score: float | None
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Steps that an experiment needs next; ``unit`` and ``wrong_ends`` as `StageRunner.attempt` takes them."""
-
-    what: str
-    steps: Sequence[Step]
-    unit: str = "step"
-    wrong_ends: bool = False
-
-
 Work = Generator[Stage, Attempt, tuple[Finished, int]]
 """An experiment's stages one after the other; each is told what became of the one before."""
 
@@ -111,6 +105,9 @@ class Opened:
     workers: int
     forecast: Estimate
     journal: Journal
+    keep_scratch: bool
+    used: TextIO
+    """The lock by which other runs know that the store is used."""
 
 
 def run_experiment(
@@ -125,13 +122,13 @@ def run_experiment(
 
     A subject x ROI that fails does not cost the others: their results are written, marked as incomplete. A folder
     that holds another experiment's results is refused; finished steps are kept in ``store``, or in ``output/steps``.
-    Raises as `voxelcast.run`.
+    What no step is left to read is removed (`compute.keep_scratch`). Raises as `voxelcast.run`.
     """
     progress = Silent() if progress is None else progress
     with opened(settings, output, store, on, progress) as one:
         with open_engine(on, one.workers, output, progress.note, used_gpus(settings)) as engine:
             runner = StageRunner(engine, one.plan.store, progress, one.journal, on.retries)
-            found = _driven(stages_of(one, progress.note), runner)
+            found = _driven(restoring(stages_of(one, progress.note), one.plan.store, progress.note), runner)
         return finish(one, found, on, progress)
 
 
@@ -153,8 +150,10 @@ def opened(
             progress.note(line)
         check_disk(steps_store.root, forecast.disk_bytes)
         journal = Journal(output)
-        with journal.run(steps_store.root, on.scheduler, forecast.seconds):
-            yield Opened(plan, output, workers, forecast, journal)
+        keep = settings.compute.keep_scratch
+        keep = store is not None if keep is None else keep
+        with journal.run(steps_store.root, on.scheduler, forecast.seconds), steps_store.in_use() as used:
+            yield Opened(plan, output, workers, forecast, journal, keep, used)
 
 
 def _driven(work: Work, runner: StageRunner) -> tuple[Finished, int]:
@@ -175,8 +174,13 @@ def finish(one: Opened, found: tuple[Finished, int], on: Profile, progress: Prog
         raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
     if remove_old_maps(finished, output):
         progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
-    scores = write_results(finished, output)
-    write_models(finished, output, scores)
+    with one.journal.writing(RESULTS):
+        scores = write_results(finished, output)
+        write_models(finished, output, scores)
+    with one.journal.writing(REPORT):
+        from voxelcast.report.page import write_report  # Matplotlib takes seconds to import
+
+        write_report(output)
     for warning in finished.warnings():
         progress.note(f"warning: {warning}")
     progress.note(f"{'incomplete ' if finished.missing else ''}results in {output}")
@@ -185,6 +189,10 @@ def finish(one: Opened, found: tuple[Finished, int], on: Profile, progress: Prog
         raise ExecutionError(missing_line(finished.missing, len(plan.pairs), output))
     if finished.undivided:
         raise ExecutionError(undivided_line(finished.undivided, len(plan.pairs), output))
+    if not one.keep_scratch:
+        freed = plan.store.release([step.step_id for step in finished.steps], one.used)
+        if freed != 0:
+            progress.note(released_line(freed))
     there = [row["score"] for row in scores if row["score"] is not None]
     mean = sum(there) / len(there) if there else None
     return Summary(output, ran, len(finished.steps) - ran, mean)

@@ -53,11 +53,16 @@ FeatureSource = Literal["dataset"] | OwnSource
 
 @settings
 class ComputeSettings:
-    """Where the work runs; changes no result."""
+    """Where the work runs, and what it leaves; changes no result.
+
+    ``keep_scratch``: whether features, and their components without two folds, stay when no step is left to do that
+    reads them; by default only with a shared store, where other experiments may read them.
+    """
 
     device: Annotated[str, NO_EFFECT] = "cpu"
     workers: Annotated[int | None, Ge(1), NO_EFFECT] = None
     gpus: Annotated[int | None, Ge(1), NO_EFFECT] = None
+    keep_scratch: Annotated[bool | None, NO_EFFECT] = None
 
 
 class SettingsFile(BaseModel):
@@ -84,6 +89,7 @@ class ExperimentSettings(SettingsFile):
     frames: FrameSampling = FrameSampling(every=1)
     pool: str | tuple[str, ...] = "mean"
     spatial_pool: str = "none"
+    features_as: Literal["float32", "float16"] = "float32"
     compress: CompressionSettings = CompressionSettings()
     encoders: Annotated[Listed, Field(min_length=1)] = ("pls", "ridge")
     automl: AutoMLSettings = AutoMLSettings()
@@ -257,7 +263,7 @@ class ExperimentSettings(SettingsFile):
     @property
     def extraction(self) -> ExtractionSettings:
         """What becomes of stimuli before and after a network."""
-        return ExtractionSettings(self.frames, self.pools, self.spatial_pool, self.broken_stimuli)
+        return ExtractionSettings(self.frames, self.pools, self.spatial_pool, self.broken_stimuli, self.features_as)
 
     @property
     def unsaved(self) -> str:

@@ -28,8 +28,9 @@ from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.planning.fits import responses_steps
 from voxelcast.experiment.planning.layers import extraction_steps
-from voxelcast.experiment.planning.stages import COMPRESS, EXTRACT, FIT, JOIN, ORDER, READ
-from voxelcast.experiment.run import Opened, Stage, Work, check_output, finish, opened, stages_of, used_gpus
+from voxelcast.experiment.planning.stages import COMPRESS, EXTRACT, FIT, JOIN, ORDER, READ, Stage
+from voxelcast.experiment.run import Opened, Work, check_output, finish, opened, stages_of, used_gpus
+from voxelcast.experiment.scratch import restoring
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.settings_file import apply_override, parse_config
 from voxelcast.store.atomic import write_text
@@ -262,7 +263,8 @@ def run_sweep(
             closing = ExitStack()
             with sweep.trying(name):
                 one = closing.enter_context(opened(settings, output / name, steps.root, on, Silent()))
-                sweep.running[name] = _Running(one, closing, stages_of(one, _Notes(name, progress).note))
+                note = _Notes(name, progress).note
+                sweep.running[name] = _Running(one, closing, restoring(stages_of(one, note), steps, note))
                 stack.push(closing)
         if sweep.running:
             first = next(iter(sweep.running.values())).one

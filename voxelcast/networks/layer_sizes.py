@@ -38,11 +38,3 @@ def extraction_cost(layers: Sequence[LayerTrace], settings: ExtractionSettings, 
     stored = [n_frames if isinstance(make_pool(name), TimePool) else 1 for name in settings.pools]
     held = sum(BYTES * n_frames if keeps else 2 * BYTES for keeps in keeping) * n_features
     return Cost(memory=float(BYTES * batch * activations + held), disk=float(BYTES * n_features * sum(stored)))
-
-
-def readable_bytes(n: int) -> str:
-    """Write a number of bytes with three digits and a decimal unit, e.g. ``"8.85 GB"``."""
-    value, units = float(n), ["B", "kB", "MB", "GB", "TB", "PB"]
-    while value >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{n} B" if units[0] == "B" else f"{value:.3g} {units[0]}"

@@ -2,7 +2,8 @@
 
 The file is an uncompressed .npz: ``np.load`` opens it anywhere, it keeps the order of axes and text (safetensors does
 neither), and an array lies in it as it does in memory, so that a large one is mapped, not read. Nothing in it tells the
-time: the same content has the same bytes.
+time: the same content has the same bytes. What only later steps of the same run read may lie in a second file beside
+it, `SCRATCH`, which can be removed when they are done.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import ItemsView, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -22,9 +23,10 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.errors import ShapeError, StoreError
+from voxelcast.core.errors import DataError, ShapeError, StoreError
 from voxelcast.store.atomic import open_new
 
+SCRATCH: Final = "scratch.npz"
 _ALIGNED: Final = 64  # bytes: where arrays begin, as in .npy files
 _CHUNK: Final = 1 << 22
 _HEAD, _HEAD_64 = 30, 20  # bytes of a part's head before its name, and of its extra field for sizes of 64 bits
@@ -43,6 +45,14 @@ class ResultWriter:
         self._file = _Forwards(os.fdopen(open_new(path), "wb"))
         self._zip = zipfile.ZipFile(self._file, "w")
         self._rows: dict[str, RowFile] = {}
+        self._scratch: ResultWriter | None = None
+
+    @property
+    def scratch(self) -> ResultWriter:
+        """Writes what only later steps of a run read, to the file `SCRATCH` beside; names differ from all others."""
+        if self._scratch is None:
+            self._scratch = ResultWriter(self.path.with_name(SCRATCH))
+        return self._scratch
 
     def array(self, name: str, values: NDArray[Any]) -> None:
         """Write an array."""
@@ -69,8 +79,8 @@ class ResultWriter:
         with self._part(name) as part:
             part.write(text.encode())
 
-    def close(self) -> tuple[int, str]:
-        """Write what is left and return the size of the file in bytes, and its SHA-256."""
+    def close(self) -> dict[str, dict[str, object]]:
+        """Write what is left; return of each file, by its name, the size in ``bytes`` and the ``sha256``."""
         for name, rows in self._rows.items():
             rows.close()
             with self._part(f"{name}.npy") as part, rows.path.open("rb") as file:
@@ -79,7 +89,8 @@ class ResultWriter:
             rows.path.unlink()
         self._zip.close()
         self._file.close()
-        return self._file.size, self._file.hash.hexdigest()
+        own = {self.path.name: {"bytes": self._file.size, "sha256": self._file.hash.hexdigest()}}
+        return own if self._scratch is None else own | self._scratch.close()
 
     def abandon(self) -> None:
         """Close the files without making them whole."""
@@ -87,6 +98,8 @@ class ResultWriter:
             rows.abandon()
         self._zip.fp = None  # else it would write its end when it is collected
         self._file.close()
+        if self._scratch is not None:
+            self._scratch.abandon()
 
     def _part(self, name: str) -> Any:
         if name in self._zip.NameToInfo:
@@ -133,10 +146,17 @@ class RowFile:
         self._write_head()
 
     def append(self, row: NDArray[Any]) -> None:
-        """Write a row; raises ShapeError if it has another shape."""
+        """Write a row; raises ShapeError if it has another shape, and DataError if half precision cannot hold it."""
         if row.shape != self.shape:
             raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
-        self._file.write(np.ascontiguousarray(row, dtype=self._dtype).data)
+        with np.errstate(over="ignore"):
+            written = np.ascontiguousarray(row, dtype=self._dtype)
+        if self._dtype.itemsize == 2 and not np.isfinite(written).all() and np.isfinite(row).all():
+            raise DataError(
+                f"half precision holds numbers to 65,504; got {np.abs(row).max():.3g} for {self._file.name}; "
+                "take float32 (features_as)"
+            )
+        self._file.write(written.data)
         self._n_rows += 1
 
     def close(self) -> None:
@@ -189,9 +209,10 @@ class StepResult:
 
     @cached_property
     def _parts(self) -> dict[str, _Part]:
+        beside = self.path.with_name(SCRATCH)
         try:
-            facts = self.path.stat()
-            return _read_parts(str(self.path), (facts.st_ino, facts.st_mtime_ns, facts.st_size))
+            files = (self.path, beside) if beside.is_file() else (self.path,)
+            return {name: part for path in files for name, part in _of(path)}
         except _UNREADABLE as error:
             raise self._damaged(error) from error
 
@@ -202,12 +223,12 @@ class StepResult:
         """Find an array, which may then be mapped."""
         part = self._part(f"{name}.npy")
         try:
-            with self.path.open("rb") as file:
+            with open(part.path, "rb") as file:
                 file.seek(part.begin)
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, fortran_order, dtype = read(file)
-                return StoredArray(self.path, file.tell(), dtype, shape, fortran_order)
+                return StoredArray(Path(part.path), file.tell(), dtype, shape, fortran_order)
         except _UNREADABLE as error:
             raise self._damaged(error) from error
 
@@ -232,14 +253,20 @@ class StepResult:
     def text(self, name: str) -> str:
         """Read a text."""
         part = self._part(name)
-        with self.path.open("rb") as file:
+        with open(part.path, "rb") as file:
             file.seek(part.begin)
             return file.read(part.size).decode()
 
     def _part(self, name: str) -> _Part:
+        parts = self._parts
+        if name not in parts and _was_released(self.path):
+            raise StoreError(
+                f"{name.removesuffix('.npy')} of {self.path.parent} was removed at the end of the run that made it; "
+                "remove that folder, and run the same command with compute.keep_scratch=true"
+            )
         try:
-            part = self._parts[name]
-            _check(str(self.path), part)
+            part = parts[name]
+            _check(part)
         except _UNREADABLE as error:
             raise self._damaged(error) from error
         return part
@@ -254,10 +281,24 @@ class StepResult:
 class _Part:
     """Where the bytes of a part lie in a file of which the time and size are known."""
 
+    path: str
     begin: int
     size: int
     crc: int
     stamp: tuple[int, int, int]
+
+
+def _of(path: Path) -> ItemsView[str, _Part]:
+    facts = path.stat()
+    return _read_parts(str(path), (facts.st_ino, facts.st_mtime_ns, facts.st_size)).items()
+
+
+def _was_released(path: Path) -> bool:
+    """Whether the mark of a finished step says so (`StepStore.release`)."""
+    try:
+        return "released" in json.loads(path.with_name("DONE").read_bytes())
+    except (OSError, ValueError):
+        return False
 
 
 @lru_cache(maxsize=4096)
@@ -269,13 +310,14 @@ def _read_parts(path: str, stamp: tuple[int, int, int]) -> dict[str, _Part]:
             n_name, n_extra = struct.unpack("<26xHH", file.read(_HEAD))
             if file.read(n_name) != info.filename.encode():
                 raise ValueError(f"the two names of its part {info.filename!r} differ")
-            parts[info.filename] = _Part(info.header_offset + _HEAD + n_name + n_extra, info.file_size, info.CRC, stamp)
+            begin = info.header_offset + _HEAD + n_name + n_extra
+            parts[info.filename] = _Part(path, begin, info.file_size, info.CRC, stamp)
     return parts
 
 
 @lru_cache(maxsize=65536)
-def _check(path: str, part: _Part) -> None:
-    with open(path, "rb") as file:
+def _check(part: _Part) -> None:
+    with open(part.path, "rb") as file:
         file.seek(part.begin)
         left, crc = part.size, 0
         while chunk := file.read(min(_CHUNK, left)):

@@ -1,10 +1,11 @@
 """Finished steps on disk: a folder per step, named by its key, that is either whole or absent.
 
-``STORE/<kind>/<name>-<key>/`` holds the step's result, ``result.npz`` (:mod:`voxelcast.store.result`), and ``DONE``
-(JSON: key, seconds, peak memory, host, time; size and SHA-256 of the result; a hash of all that). A step writes into a
-temporary folder that is renamed when all of it is on the disk, so a kill at any moment leaves no half of a result; what
-killed steps left behind is removed when a run begins the next time. A step that is not as its ``DONE`` says is no
-result: it is set aside, once a run asks for it, and done again.
+``STORE/<kind>/<name>-<key>/`` holds the step's result, ``result.npz`` (:mod:`voxelcast.store.result`), ``DONE`` (JSON:
+key, seconds, peak memory, host, time; size and SHA-256 of each file; a hash of all that) and, where only later steps of
+a run need some of it, ``scratch.npz``, which `StepStore.release` removes. A step writes into a temporary folder that is
+renamed when all of it is on the disk, so a kill at any moment leaves no half of a result; what killed steps left behind
+is removed when a run begins the next time. A step that is not as its ``DONE`` says is no result: it is set aside, once
+a run asks for it, and done again.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from voxelcast.core.errors import UnwritableError
-from voxelcast.store.atomic import open_new, publish, said_unwritable
+from voxelcast.store.atomic import open_new, publish, said_unwritable, write_text
 from voxelcast.store.keys import content_key
 from voxelcast.store.lock import is_locked, open_lock
 from voxelcast.store.memory import peak_mb, reset_peak
-from voxelcast.store.result import ResultWriter, StepResult
+from voxelcast.store.result import SCRATCH, ResultWriter, StepResult
 
 LAYOUT = 2
 """Rises when results lie in the store in another way; it counts in every key, so that older ones are not found."""
@@ -40,7 +41,7 @@ _RESULT, _DONE = "result.npz", "DONE"
 _READERS = 4  # threads that hash files side by side
 _KEY_DIGITS = 12
 _LOCK_TRIES = 5  # a killed process may hold its locks a moment longer
-_LOCK = ".lock"
+_LOCK, _USERS = ".lock", ".users"
 # What file systems that know no locks answer, and what another user's folder does.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EACCES)
 
@@ -151,6 +152,55 @@ class StepStore:
         return _read_mark(self.path(step) / _DONE)
 
     @contextmanager
+    def in_use(self) -> Iterator[TextIO]:
+        """Have other runs that share the store not release anything of it while the block lasts."""
+        with said_unwritable(self.root), open_lock(self.root / _USERS) as file:
+            _lock(file.fileno(), fcntl.LOCK_SH)
+            yield file
+
+    def release(self, steps: Iterable[StepId], used: TextIO) -> int | None:
+        """Remove the scratch files of finished steps and return their bytes; ``used``: the lock that `in_use` gave.
+
+        None where another run uses the store, or locks are not known: then nothing is removed. The steps count as done
+        as before; whoever reads what was removed has them done again first (`forget`).
+        """
+        try:
+            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return None
+        freed = sum(map(self._release, steps))
+        _lock(used.fileno(), fcntl.LOCK_SH)
+        return freed
+
+    def _release(self, step: StepId) -> int:
+        done, scratch = self.path(step) / _DONE, self.path(step) / SCRATCH
+        if not scratch.is_file():
+            return 0
+        size, when = scratch.stat().st_size, done.stat().st_mtime_ns
+        mark = _read_mark(done)
+        if mark["files"].pop(SCRATCH, None) is not None:  # else a kill came between the two
+            mark["released"] = size
+            write_text(done, json.dumps(mark | {"hash": content_key(mark)}))
+            os.utime(done, ns=(when, when))  # by which the speed of a run is known
+        scratch.unlink()
+        return size
+
+    def is_released(self, step: StepId) -> bool:
+        """Whether the step is finished and its scratch file was removed."""
+        try:
+            return "released" in _read_mark(self.path(step) / _DONE)
+        except (OSError, ValueError):
+            return False
+
+    def forget(self, step: StepId) -> None:
+        """Remove a finished step, so that it is done again."""
+        final = self.path(step)
+        aside = final.with_name(f".{final.name}.{uuid.uuid4().hex[:8]}")  # what a kill leaves of it is cleared away
+        final.rename(aside)
+        shutil.rmtree(aside)
+        self._sound.discard(step)
+
+    @contextmanager
     def writing(self, step: StepId) -> Iterator[ResultWriter]:
         """Yield what a result is written with; when the block ends without error the step is finished."""
         final = self.path(step)
@@ -165,14 +215,14 @@ class StepStore:
             with said_unwritable(self.root):
                 _lock(lock.fileno())
                 yield writer
-                size, digest = writer.close()
+                files = writer.close()
                 mark: dict[str, Any] = {
                     "key": step.key,
                     "seconds": round(time.time() - started, 3),
                     "peak_mb": peak_mb() if memory_known else None,
                     "host": platform.node(),
                     "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                    "files": {_RESULT: {"bytes": size, "sha256": digest}},
+                    "files": files,
                 }
                 with os.fdopen(open_new(temporary / _DONE), "w") as done:
                     done.write(json.dumps(mark | {"hash": content_key(mark)}))
@@ -289,10 +339,10 @@ def _read_mark(path: Path) -> dict[str, Any]:
     return mark
 
 
-def _lock(file: int) -> None:
+def _lock(file: int, how: int = fcntl.LOCK_EX) -> None:
     """Lock a file; where the file system knows no locks, go without: two runs then never clear up after each other."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.checks import check_finite
@@ -247,10 +248,15 @@ class ProjectJob(Job):
             stored = context.read(shard)
             # A shard of which no stimulus could be read has no features.
             own = [layer for layer in self.layers if layer.feature in stored]
-            features = {layer.key: device.put(np.array(stored.array(layer.feature))) for layer in own}
+            features = {layer.key: device.put(_single(stored.array(layer.feature))) for layer in own}
             with device.alone():
                 components = project(opened, features) if features else {}
             writer.arrays(str(k), {key: device.numpy(values) for key, values in components.items() if key not in read})
+
+
+def _single(features: NDArray[Any]) -> NDArray[Any]:
+    """Give features that were stored in half precision as the network would; others as they are."""
+    return features.astype(np.float32) if features.dtype == np.float16 else np.array(features)
 
 
 @lru_cache(maxsize=1)

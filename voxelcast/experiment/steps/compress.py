@@ -78,11 +78,22 @@ class CompressJob(Job):
         compressed = compress_folds(matrix, subsets, self.compression, **how)
         facts: dict[str, object] = {}
         for left_out, result in zip(self.excluded, compressed, strict=True):
-            writer.array(scores_name(left_out), result.scores)
+            write_scores(writer, left_out, self.excluded, result.scores)
             if left_out == ():
                 facts = {"n_components": result.scores.shape[1], "explained_variance": result.explained_variance}
         n_features = matrix.stored_shape[-1] if self.axis else matrix.shape[1]
         writer.json("facts", facts | {"layer": self.layer, "n_features": n_features})
+
+
+def write_scores(writer: ResultWriter, left_out: tuple[int, ...], excluded: Excluded, scores: FloatArray) -> None:
+    """Write the scores fitted without some folds.
+
+    Those without two that are no neighbours serve the search alone, so they are scratch; the others are what saved
+    models' distances of stimuli are learned from (`voxelcast.scoring.novelty.fit_novelty`).
+    """
+    n_folds = 1 + max((fold for some in excluded for fold in some), default=0)
+    searched = len(left_out) == 2 and not is_inner(*left_out, n_folds, 2)
+    (writer.scratch if searched else writer).array(scores_name(left_out), scores)
 
 
 def scores_name(excluded: Sequence[int]) -> str:
@@ -193,7 +204,7 @@ class JoinJob(Job):
         facts: dict[str, object] = {"layer": ALL_LAYERS, "explained_variance": None, "nested": True}
         for left_out in self.excluded:
             scores = joined.scores(left_out)
-            writer.array(scores_name(left_out), scores)
+            write_scores(writer, left_out, self.excluded, scores)
             if left_out == ():
                 n_features = sum(space.scores().shape[1] for space in spaces)
                 facts |= {"n_features": n_features, "n_components": scores.shape[1]}

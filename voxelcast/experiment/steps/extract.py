@@ -119,7 +119,7 @@ class ExtractJob(ShardJob):
                 for pool, layers in outcome.by_pool.items():
                     for layer, feature in layers.items():
                         name = feature_name(layer, pool_index(pool, self.extraction.pools))
-                        rows = writer.rows(name, feature.shape, self.extraction.stored)
+                        rows = writer.scratch.rows(name, feature.shape, self.extraction.stored)
                         if feature.shape != rows.shape:
                             raise DataError(
                                 f"{outcome.stimulus.name}: with time kept (pool none or pc1) all stimuli must have "

@@ -57,7 +57,7 @@ class FramesJob(ShardJob):
                         raise
                     records.append({"stimulus_id": stimulus.stimulus_id, "n_frames": 0, "broken": str(error)})
                     continue
-                rows = writer.rows("frames", frames.shape, "uint8")
+                rows = writer.scratch.rows("frames", frames.shape, "uint8")
                 if frames.shape != rows.shape:
                     raise DataError(
                         f"{stimulus.name}: for finetuned all stimuli must have as many frames; got {len(frames)} after "

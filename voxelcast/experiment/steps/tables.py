@@ -218,7 +218,7 @@ class TableJob(ShardJob):
             if _hash(given, self.rows) != table.hash:
                 raise DataError(f"features {table.name} changed while the experiment ran; run it again")
             values = given.features(self.rows) if isinstance(given, WordTable) else given[self.rows]
-            writer.array(feature_name(table.name), values)
+            writer.scratch.array(feature_name(table.name), values)
         writer.json("stimuli", [{"stimulus_id": one, "n_frames": 0, "broken": None} for one in self.ids])
 
 

@@ -1,0 +1,257 @@
+"""The whole 2021 challenge in one command, from mp4 to ``mini_track.zip`` and report: time, memory, disk and files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from voxelcast.challenges import challenge_of
+from voxelcast.core.cost import readable_bytes
+from voxelcast.core.errors import VoxelcastError
+from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
+from voxelcast.execution.journal import read_journal
+from voxelcast.execution.status import duration
+
+_EVERY = 0.5  # seconds between two looks at disk and memory
+_PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What is simulated and how it is analysed; None: as many as the challenge has (10 subjects, 1,102 videos).
+
+    ``layers``: names or patterns of the network's, or a named set; ``size`` and ``seconds`` are of the videos,
+    ``input_size`` is the network's.
+    """
+
+    subjects: int | None = None
+    videos: int | None = None
+    voxels: int | None = None
+    network: str = "torchvision/resnet50"
+    layers: tuple[str, ...] = ("algonauts2021",)
+    every: int = 4
+    encoders: tuple[str, ...] = ("pls", "ridge")
+    components: int = 50
+    features_as: str = "float16"
+    device: str = "cpu"
+    workers: int | None = None
+    input_size: int | None = None
+    size: int | None = None
+
+    def simulate(self, root: Path) -> list[str]:
+        """Return the command that writes the data."""
+        n_test = None if self.videos is None else max(2, self.videos // 10)
+        sizes = {"subjects": self.subjects, "voxels": self.voxels, "size": self.size, "test": n_test}
+        sizes["train"] = None if n_test is None or self.videos is None else self.videos - n_test
+        given = [text for name, n in sizes.items() if n is not None for text in (f"--{name}", str(n))]
+        return ["simulate", str(root), "--preset", "challenge", *given]
+
+    def experiment(self, root: Path) -> dict[str, Any]:
+        """Return the settings of the experiment."""
+        network = {"name": self.network, "layers": list(self.layers), "weights": "random"}
+        workers = {} if self.workers is None else {"workers": self.workers}
+        return {
+            "name": "challenge",
+            "dataset": {"kind": "simulated", "root": str(root)},
+            "networks": [network | ({} if self.input_size is None else {"input_size": self.input_size})],
+            "frames": {"every": self.every},
+            "features_as": self.features_as,
+            "compress": {"method": "pca", "components": self.components},
+            "encoders": list(self.encoders),
+            "folds": {"n": 10, "nested": True},
+            "compute": {"device": self.device, **workers},
+        }
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """A stage of the run: seconds announced (None: not) and taken, and what its steps added to the disk."""
+
+    what: str
+    announced: float | None
+    seconds: float
+    n_bytes: int
+    n_files: int
+
+
+@dataclass(frozen=True)
+class ChallengeRun:
+    """What the run took and left; ``seconds`` from the start of the command to its end, memory of all processes."""
+
+    case: Challenge
+    simulation_seconds: float
+    seconds: float
+    stages: tuple[StageFacts, ...]
+    peak_disk: int
+    peak_files: int
+    peak_memory: int
+    left: dict[str, tuple[int, int]]
+    mean_score: float
+    submission: str
+
+    @property
+    def announced(self) -> float:
+        """Seconds that the estimate said."""
+        return sum(stage.announced or 0.0 for stage in self.stages)
+
+    def lines(self) -> list[str]:
+        """Return the result in words, one fact per line."""
+        lines = [f"simulation: {duration(self.simulation_seconds)}, which counts nowhere below"]
+        for stage in self.stages:
+            said = "not announced" if stage.announced is None else f"announced {stage.announced:.1f} s"
+            added = f"{readable_bytes(stage.n_bytes)} in {stage.n_files} files"
+            lines.append(f"{stage.what:24} {stage.seconds:8.1f} s ({said}), {added}")
+        rest = self.seconds - sum(stage.seconds for stage in self.stages)
+        n_bytes, n_files = (sum(each) for each in zip(*self.left.values(), strict=True))
+        models = self.left.get("models", (0, 0))[0]
+        return [
+            *lines,
+            f"{'start, plan, estimate':24} {rest:8.1f} s",
+            f"whole run: {self.seconds:.1f} s; announced {self.announced:.1f} s, "
+            f"measured / announced {self.seconds / max(self.announced, 1e-9):.2f}",
+            f"disk at the peak: {readable_bytes(self.peak_disk)} in {self.peak_files} files",
+            f"disk at the end: {readable_bytes(n_bytes)} in {n_files} files, "
+            f"of which saved models {readable_bytes(models)}",
+            *(f"  {name}: {readable_bytes(size)} in {n} files" for name, (size, n) in sorted(self.left.items())),
+            f"memory at the peak, of all processes: {readable_bytes(self.peak_memory)}",
+            f"mean score {self.mean_score:.4f}; {self.submission}",
+        ]
+
+
+def benchmark_challenge(case: Challenge, folder: Path) -> ChallengeRun:
+    """Simulate the challenge in ``folder/data`` and run it in ``folder/output``, each by its command.
+
+    Data that are there stay; an output that is there is refused, as its stages would be done before. Raises
+    VoxelcastError where a command fails.
+    """
+    data, output = folder / "data", folder / "output"
+    if output.exists():
+        raise VoxelcastError(f"{output} is there; remove it, or choose another --scratch")
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    _command(case.simulate(data))
+    simulated = time.monotonic() - started
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(case.experiment(data), sort_keys=False))
+    started = time.monotonic()
+    with watching(output) as watch:
+        said = _command(["run", str(folder / "experiment.yaml"), "--output", str(output)], watch)
+    seconds = time.monotonic() - started
+    found = re.search(r"mean score over subject x ROI: (-?[\d.]+)", said)
+    dataset = SimulatedDataset(SimulatedSettings(data))
+    checked = challenge_of([dataset]).check(output / "submission" / "mini_track.zip", [dataset])
+    left = {
+        "models": _size(output / "models"),
+        "steps": _size(output / "steps"),
+        "results and report": _size(output, without=("models", "steps")),
+    }
+    score = float(found[1]) if found else float("nan")
+    peaks = watch.disk, watch.files, watch.memory
+    return ChallengeRun(case, simulated, seconds, read_stages(output), *peaks, left, score, checked)
+
+
+def read_stages(output: Path) -> tuple[StageFacts, ...]:
+    """Read what the last run in a folder says of its stages, and what their finished steps say of themselves."""
+    lines = read_journal(output)
+    begin: Any = lines[0]
+    ends = {line["what"]: line["time"] for line in lines if line["event"] == "stage_end"}
+    found = []
+    for line in (line for line in lines if line["event"] == "stage"):
+        steps: Any = line["steps"]
+        marks = [json.loads((Path(begin["root"]) / step / "DONE").read_bytes()) for step in steps]
+        n_bytes = sum(file["bytes"] for mark in marks for file in mark["files"].values())
+        n_bytes += sum(mark.get("released", 0) for mark in marks)
+        n_files = sum(1 + len(mark["files"]) + ("released" in mark) for mark in marks)
+        seconds = float(str(ends[line["what"]])) - float(str(line["time"]))
+        found.append(StageFacts(str(line["what"]), begin["stages"].get(line["what"]), seconds, n_bytes, n_files))
+    return tuple(found)
+
+
+@dataclass
+class _Watch:
+    """The most that a folder and a process with all its children took at a time."""
+
+    folder: Path
+    pid: int = 0
+    disk: int = 0
+    files: int = 0
+    memory: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def look(self) -> None:
+        """Look now and then, until it is over."""
+        while not self.over.wait(_EVERY):
+            n_bytes, n_files = _size(self.folder)
+            self.disk, self.files = max(self.disk, n_bytes), max(self.files, n_files)
+            if self.pid:
+                self.memory = max(self.memory, tree_memory(self.pid))
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[_Watch]:
+    """Watch a folder, and the process that is named meanwhile, until the block ends."""
+    watch = _Watch(folder)
+    thread = threading.Thread(target=watch.look, daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.over.set()
+        thread.join()
+
+
+def tree_memory(pid: int) -> int:
+    """Return the resident bytes of a process and of all that it started, shared pages counted in each; 0 off Linux."""
+    parents, sizes = dict[int, int](), dict[int, int]()
+    for entry in _PROC.iterdir() if _PROC.is_dir() else ():
+        if entry.name.isdigit():
+            try:
+                stat, statm = (entry / "stat").read_text(), (entry / "statm").read_text()
+            except OSError:
+                continue  # it has ended meanwhile
+            number = int(entry.name)
+            parents[number] = int(stat.rpartition(")")[2].split()[1])
+            sizes[number] = int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    tree = {pid}
+    while more := {child for child, parent in parents.items() if parent in tree} - tree:
+        tree |= more
+    return sum(sizes.get(number, 0) for number in tree)
+
+
+def _size(folder: Path, without: Sequence[str] = ()) -> tuple[int, int]:
+    """Return the bytes and the number of files in a folder and below."""
+    n_bytes = n_files = 0
+    try:
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                below = _size(Path(entry.path)) if entry.name not in without else (0, 0)
+                n_bytes, n_files = n_bytes + below[0], n_files + below[1]
+            else:
+                n_bytes, n_files = n_bytes + entry.stat(follow_symlinks=False).st_size, n_files + 1
+    except FileNotFoundError:
+        pass  # it was renamed or removed meanwhile
+    return n_bytes, n_files
+
+
+def _command(arguments: Sequence[str], watch: _Watch | None = None) -> str:
+    """Run a command of voxelcast, whose progress goes to standard error, and return what it printed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "voxelcast", *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        if watch is not None:
+            watch.pid = process.pid
+        said, _ = process.communicate()
+    if process.returncode:
+        raise VoxelcastError(f"voxelcast {arguments[0]} failed; it says why above")
+    return said
