@@ -20,6 +20,7 @@ from voxelcast.stimuli.sampling import FrameSampling
 from voxelcast.stimuli.stimulus import Stimulus
 
 _ENERGY, _RESNET = "voxelcast/motion_energy", "torchvision/resnet18"
+_MOST_THREADS = 8  # that draw a video each, in half a gigabyte
 
 DEFAULT_DRIVERS: dict[str, Driver] = {
     "V1": (_ENERGY, "static.1"),
@@ -84,4 +85,5 @@ def simulate(
             features |= {(name, layer): np.stack([row[layer] for row in rows]) for layer in layers_of[name]}
         return features
 
-    write_simulation(root, plan, extract_drivers, progress=progress)
+    threads = min(available_cores(), _MOST_THREADS)
+    write_simulation(root, plan, extract_drivers, progress=progress, threads=threads)

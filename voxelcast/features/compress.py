@@ -88,9 +88,9 @@ def compress_folds(
     iteration. Both are exact. The other methods work on the covariance where stimuli are too many, or refuse.
 
     With ``axis`` time steps are weighed by their first principal axis first; see `voxelcast.features.temporal_axis`.
-    ``layer`` is for messages; ``device``, by torch's name, is where Gram matrices are made and decomposed. Raises OptionError if more components are asked for than a training set allows, and
-    ``fewer="error"``, or the method would need too large a matrix; DataError if the features do not vary over a
-    training set, or are not finite.
+    ``layer`` is for messages; ``device``, by torch's name, is where Gram matrices are made and decomposed. Raises
+    OptionError if more components are asked for than a training set allows, and ``fewer="error"``, or the method would
+    need too large a matrix; DataError if the features do not vary over a training set, or are not finite.
     """
     for rows in subsets:
         _check_rows(rows, matrix.shape[0])

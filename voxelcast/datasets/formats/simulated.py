@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -38,22 +39,26 @@ Extract = Callable[[tuple[Stimulus, ...], frozenset[Driver]], Mapping[Driver, ND
 _PLAN, _TRUTH = Path("truth") / "plan.json", Path("truth") / "truth.json"
 
 
-def write_simulation(root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None) -> None:
+def write_simulation(
+    root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None, threads: int = 1
+) -> None:
     """Write the videos, have the driving features extracted from them, and write the responses.
 
     ``extract`` is given the stimuli and the (network, layer) pairs needed. Raises StoreError where ``root`` already
     holds another simulation.
     """
-    stimuli = write_videos(plan, root, progress=progress)
+    stimuli = write_videos(plan, root, progress=progress, threads=threads)
     needed = frozenset(plan.drivers[roi] for roi in plan.rois)
     write_responses(plan, root, extract(stimuli, needed), progress=progress)
 
 
-def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None = None) -> tuple[Stimulus, ...]:
+def write_videos(
+    plan: SimulationPlan, root: Path, *, progress: Progress | None = None, threads: int = 1
+) -> tuple[Stimulus, ...]:
     """Write the videos that are not there yet, and return them: training videos, then test videos.
 
-    Each is whole or absent, so an interrupted call can be repeated. Raises StoreError where ``root`` already holds
-    another simulation, or other data.
+    Each is whole or absent, so an interrupted call can be repeated; ``threads`` of them at a time. Raises StoreError
+    where ``root`` already holds another simulation, or other data.
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
@@ -66,13 +71,20 @@ def write_videos(plan: SimulationPlan, root: Path, *, progress: Progress | None 
     elif not _holds(root, plan):
         raise StoreError(f"{root} holds another simulation; nothing was written; choose another folder or remove that")
     n_videos = plan.n_train + plan.n_test
-    shown.start("writing videos", n_videos, "video")
-    for number in range(1, n_videos + 1):
+
+    def write(number: int) -> None:
         path = folder / f"{number:04d}_simulated-{derive_seed(plan.seed, 'name', number)}.mp4"
         if not path.is_file():
             with atomic_path(path) as temporary:
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
-        shown.advance()
+
+    shown.start("writing videos", n_videos, "video")
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for _ in pool.map(write, range(1, n_videos + 1)):
+                shown.advance()
+        finally:
+            pool.shutdown(cancel_futures=True)
     shown.finish()
     stimuli = layout.list_videos(root, plan.n_train, plan.n_test)
     return stimuli["train"] + stimuli["test"]
