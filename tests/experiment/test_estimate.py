@@ -12,6 +12,7 @@ import pytest
 from tests.experiment.miniature import run, settings, write_dataset
 from tests.search.spaces import Fixed, layer_names, search, simulated
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.cost import readable_bytes
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import ResponseSet
 from voxelcast.datasets.folder import FolderDataset
@@ -94,6 +95,7 @@ def _estimated(root: Path, output: Path, **changes: Any) -> Estimate:
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two subjects, on a machine of known speed."""
     monkeypatch.setattr(costs, "_flops_per_second", lambda: 1e9)
+    monkeypatch.setattr(costs, "_START", {})
     return write_dataset(tmp_path / "two", subjects=("ann", "bob"))
 
 
@@ -190,7 +192,7 @@ def test_memory_grows_with_what_is_held(tmp_path: Path, monkeypatch: pytest.Monk
         if not root.exists():
             write_dataset(root, n_voxels=n_voxels)
         found = _estimated(root, tmp_path / "out", **changes)
-        assert f"{found.worker_bytes / 1e9:.2f} GB of memory at most in a worker" in found.lines()[1]
+        assert f"{readable_bytes(found.worker_bytes)} of memory at most in a worker" in found.lines()[1]
         return found.worker_bytes - 200_000_000
 
     few, many = held(5), held(20_000)
@@ -198,7 +200,7 @@ def test_memory_grows_with_what_is_held(tmp_path: Path, monkeypatch: pytest.Monk
     assert many > 8 * 3 * 48 * 20_000  # responses, as read
     assert held(20_000, ensemble={"method": "stacking"}) > many
     four = _estimated(tmp_path / "5", tmp_path / "out", compute={"workers": 4})
-    assert f"{4 * four.worker_bytes / 1e9:.2f} GB in 4 workers" in four.lines()[1]
+    assert f"{readable_bytes(4 * four.worker_bytes)} in 4 workers" in four.lines()[1]
 
 
 def test_small_folds_are_warned_of_before_and_after(two: Path, tmp_path: Path, in_process: None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.experiment.miniature import run, settings, write_dataset
+from tests.experiment.miniature import read_table, run, settings, write_dataset
 from voxelcast.experiment.scratch import inputs
 from voxelcast.store.steps import StepId
 
@@ -70,6 +70,19 @@ def test_another_encoder_on_a_released_store_repeats_what_it_needs(data: Path, t
     run(plain(data) | {"encoders": ["ols"]}, tmp_path / "other", store=tmp_path / "out" / "steps")
     run(plain(data) | {"encoders": ["ols"]}, tmp_path / "fresh")
     assert results(tmp_path / "other") == results(tmp_path / "fresh")
+
+
+def test_half_precision_changes_scores_far_less_than_they_are_uncertain(data: Path, tmp_path: Path) -> None:
+    rows = []
+    for how in ("float32", "float16"):
+        run(plain(data, keep_scratch=True) | {"features_as": how}, tmp_path / how)
+        (row,) = read_table(tmp_path / how / "scores.csv")
+        rows.append(row)
+    single, half = (float(row["score"]) for row in rows)
+    width = float(rows[0]["score_high"]) - float(rows[0]["score_low"])
+    assert 0 < abs(single - half) < 0.02 * width
+    size = {how: scratch(tmp_path / how)["extract"] for how in ("float32", "float16")}
+    assert size["float16"] < 0.6 * size["float32"]
 
 
 def test_inputs_are_found_wherever_they_are() -> None:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from voxelcast.core.cost import Cost, readable_bytes
 from voxelcast.core.errors import DataError, OptionError, StimulusError
+from voxelcast.encoders.params import ProblemSize
 from voxelcast.execution.status import duration
-from voxelcast.experiment.fit_costs import FitEstimate, partition_cost
+from voxelcast.experiment.fit_costs import FitEstimate, partition_cost, search_pace
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.planning.held_out import WHOLE_BRAIN
 from voxelcast.experiment.planning.layers import extraction_steps
@@ -30,6 +32,8 @@ from voxelcast.experiment.planning.stages import (
     JOIN,
     KEEP,
     READ,
+    REPORT,
+    RESULTS,
     SHUFFLE,
     TRAIN,
     TRAIN_TRUNKS,
@@ -50,6 +54,10 @@ from voxelcast.features.settings import CompressionSettings
 from voxelcast.results.schema import Pair
 from voxelcast.store.memory import resident_mb
 
+_START = {READ: 2.0, EXTRACT: 3.0}
+"""Seconds until a worker has Python and its libraries, and until it has torch and a network; of one core."""
+_RESULTS, _RESULTS_EACH, _REPORT = 2.0, 0.1, 5.0
+"""Seconds in which results are begun, those of a subject x ROI written, and the report drawn; of one core."""
 _VOXELS = 200
 """Of a typical ROI, where responses cannot be read."""
 _PARTS = {
@@ -63,6 +71,8 @@ _PARTS = {
     SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
     KEEP: "models",
+    RESULTS: "results and report",
+    REPORT: "results and report",
 }
 """What the stages are called in the lines of an estimate."""
 
@@ -175,8 +185,13 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         features = (*features, *(min(trunk.width, sum(kept)) for trunk in config.trunks.values()))
     if config.learned:
         costs[TRAIN] = training_cost(plan, n_train, voxels, rate)
+    fitted = len(voxels) * len(features) * partitions
+    typical = ProblemSize(n_train, max(features), int(np.median(list(voxels.values()))))
+    pace = search_pace(config, n_folds, typical, fitted, rate)
     costs[FIT] = _total(
-        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate).cost(n_test)
+        FitEstimate(config, n_train, n_folds, voxels[one], features, 1 + len(plan.sharers(pair)), rate, pace).cost(
+            n_test
+        )
         for pair in voxels
         for one in (pair, *plan.experts(pair))  # which are searched again for the pair
     )
@@ -196,6 +211,13 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         DIVIDE: workers,
         TRAIN: workers if plan.extract_on == "cpu" else 1,
     }  # extraction's seconds have all cores
+    costs[RESULTS], costs[REPORT] = Cost(seconds=_RESULTS + _RESULTS_EACH * len(voxels)), Cost(seconds=_REPORT)
+    seconds = {
+        name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()
+    }
+    for name, start in _START.items():
+        if seconds[name] and (name == READ or plan.extract_on == "cpu"):
+            seconds[name] += start
     left = [EXTRACT, JOIN, TRAIN_TRUNKS, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
@@ -204,7 +226,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         tuple(f"{subject}: {plan.dataset.extent(subject).shown()}" for subject in plan.dataset.subjects),
         tuple(networks),
         workers,
-        {name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()},
+        seconds,
         disk_bytes=int(sum(cost.disk for name, cost in costs.items() if name in left)),
         worker_bytes=int(1e6 * resident_mb() + max(cost.memory for cost in costs.values())),
         warnings=(*plan.warnings, *warnings),
@@ -295,13 +317,13 @@ def _counted(
     memory: float = 0.0,
 ) -> list[NetworkEstimate]:
     """Count numbers per stimulus with each pool, from the shapes by layer and pool; the first has what was measured."""
-    counted = []
+    counted, n_bytes = [], 2 if plan.config.features_as == "float16" else 4
     for pool in plan.config.pools:
         of_pool = {layer: shape for (layer, used), shape in shapes.items() if used == pool}
         stored = {layer: math.prod(shape) for layer, shape in of_pool.items()}
         features = {layer: shape[-1] for layer, shape in of_pool.items()} if pool == "pc1" else stored
         named = pool if len(plan.config.pools) > 1 else ""
-        counted.append(NetworkEstimate(shown, seconds, left, stored, features, named, memory))
+        counted.append(NetworkEstimate(shown, seconds, left, stored, features, named, memory, n_bytes))
         seconds = memory = 0.0
     return counted
 
@@ -321,8 +343,11 @@ def _check_features(compress: CompressionSettings, network: NetworkEstimate, n: 
 
 
 def _flops_per_second() -> float:
+    """Measure one core; processor time, which other programs on the machine disturb less than the clock."""
     a = np.ones((600, 600))
-    a @ a
-    started = time.perf_counter()
-    a @ a
-    return 2 * 600.0**3 / (time.perf_counter() - started) / 2  # real work reaches about half of the product's rate
+    with threadpool_limits(limits=1):
+        a @ a
+        started = time.process_time()
+        for _ in range(4):
+            a @ a
+    return 4 * 2 * 600.0**3 / (time.process_time() - started) / 2  # real work reaches about half of the product's rate

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+from threadpoolctl import threadpool_limits
+
 from voxelcast.core.cost import Cost
+from voxelcast.core.seeds import generator
 from voxelcast.encoders.banded_ridge import banded_ridge_seconds
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.params import ProblemSize
@@ -16,13 +21,27 @@ from voxelcast.encoders.registry import get_encoder
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.settings import ExperimentSettings
 from voxelcast.experiment.steps.compress import excluded_folds
+from voxelcast.search.base import GivenFeatures
 from voxelcast.search.memory import FitSize, fit_bytes
+from voxelcast.search.pair import search_pair
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SelectionSettings
 
 if TYPE_CHECKING:
     from voxelcast.experiment.costs import NetworkEstimate
 
+_FEW_SEARCHES = 16
+_MOST_MEASURED = (1000, 100, 500)
+"""Stimuli, features and voxels of a search that is timed for an estimate."""
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
 """Seconds that making a proposal takes."""
+
+
+@dataclass(frozen=True)
+class SearchPace:
+    """What an exact search of one layer takes: ``overhead`` seconds, and ``stretch`` times what its operations say."""
+
+    overhead: float = 0.0
+    stretch: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,7 @@ class FitEstimate:
     """The work of one subject x ROI: the search, the choice and the fits, counted.
 
     ``sizes`` has the features of each layer as encoders get them, of all delays; ``n_subjects`` share targets (1: none
-    are shared); ``rate`` is in operations per second of one core.
+    are shared); ``rate`` is in operations per second of one core, ``pace`` is that of exact searches.
     """
 
     config: ExperimentSettings
@@ -40,10 +59,11 @@ class FitEstimate:
     sizes: tuple[int, ...]
     n_subjects: int
     rate: float
+    pace: SearchPace = SearchPace()
 
     def cost(self, n_test: int) -> Cost:
         """Return the seconds on one core, of all partitions into folds, and the bytes that one holds at most."""
-        once = self._search() + self._combination() + self._sharing()
+        once = self._search() + self.combination() + self._sharing()
         return Cost(seconds=self.config.folds.repeats * once, memory=self._memory(n_test))
 
     def _memory(self, n_test: int) -> float:
@@ -85,7 +105,7 @@ class FitEstimate:
         search, n_layers = self.config.search, len(self.sizes)
         each = [self._evaluate(encoder) for encoder in self._encoders]
         if self._exact:
-            return sum(each)
+            return self.pace.stretch * sum(each) + self.pace.overhead * n_layers
         proposing = _PROPOSAL[search.sampler if search.method == "bayes" else search.method] * (1 + self._outer_folds)
         if search.joint:
             # One study, whose proposals are of all layers and encoders by turns.
@@ -106,7 +126,7 @@ class FitEstimate:
         each = self._of_layers(lambda size: encoder.evaluate_seconds(size, held_out, self.rate, grid=self._exact))
         return each * ((self.n_folds + self._evaluations) / 2 if self._exact else self._evaluations)
 
-    def _combination(self) -> float:
+    def combination(self) -> float:
         """Count what fitting the models chosen, and weighing layers, takes."""
         ensemble, layers, q = self.config.ensemble, len(self.sizes), self.n_voxels
         outers = 1 + self._outer_folds
@@ -149,6 +169,62 @@ class FitEstimate:
             return 0.0
         n, parts = float(self.n_train), excluded_folds(self.n_folds, nested=self.config.folds.nested, refit=True)
         return len(parts) * (3 * n**3 + 2 * n**2 * self.n_voxels * self.n_subjects) / self.rate
+
+
+def search_pace(
+    config: ExperimentSettings, n_folds: int, largest: ProblemSize, n_searches: int, rate: float
+) -> SearchPace:
+    """Measure an exact search of one layer of random numbers, a small one and one of about the sizes that are to come.
+
+    ``largest`` has the most stimuli and features, and a typical number of voxels. Nothing is measured for other
+    searches, for encoders that are trained in steps, and where all searches take less than the measurement would.
+    """
+    plain = tuple(name for name in config.encoders if name not in config.learned)
+    if config.search.method != "exact" or not plain or n_searches < _FEW_SEARCHES:
+        return SearchPace()
+    p = min(largest.n_features, _MOST_MEASURED[1])
+    least = max(60, 2 * p, 6 * n_folds)
+    small = ProblemSize(least, p, 20)
+    large = ProblemSize(
+        max(least, min(largest.n_train, _MOST_MEASURED[0])), p, min(largest.n_voxels, _MOST_MEASURED[2])
+    )
+    evaluations = (n_folds + n_folds * (n_folds if config.folds.nested else 1)) / 2
+
+    def said(size: ProblemSize) -> float:
+        held_out = -(-size.n_train // n_folds)
+        each = (get_encoder(name).evaluate_seconds(size, held_out, rate, grid=True) for name in plain)
+        return evaluations * sum(each)
+
+    alone = config.model_copy(update={"ensemble": EnsembleSettings(), "selection": SelectionSettings()})
+
+    def took(size: ProblemSize) -> float:
+        each = FitEstimate(alone, size.n_train, n_folds, size.n_voxels, (size.n_features,), 1, rate)
+        return _timed_search(plain, n_folds, size, config.folds.nested) - each.combination()
+
+    seconds = [took(size) for size in (small, large)]
+    more = said(large) - said(small)
+    stretch = min(3.0, max(0.02, (seconds[1] - seconds[0]) / more)) if more > 0.2 * said(small) else 1.0
+    return SearchPace(max(0.0, seconds[1] - stretch * said(large)), stretch)
+
+
+@lru_cache(maxsize=8)
+def _timed_search(encoders: tuple[str, ...], n_folds: int, size: ProblemSize, nested: bool) -> float:
+    """Search one layer of random numbers; return the processor seconds of one thread, once warm."""
+    random = generator(0, "search pace")
+    X = random.standard_normal((size.n_train, size.n_features))
+    Y = random.standard_normal((size.n_train, size.n_voxels))
+    fold_ids = np.arange(size.n_train) % n_folds
+
+    def search(rows: int, *, nested: bool) -> None:
+        found = [get_encoder(name) for name in encoders]
+        settings = PairSettings(nested=nested)
+        search_pair(Y[:rows], [GivenFeatures("", "", X[:rows])], found, fold_ids[:rows], settings)
+
+    with threadpool_limits(limits=1):
+        search(min(size.n_train, 6 * n_folds), nested=False)
+        started = time.process_time()
+        search(size.n_train, nested=nested)
+        return time.process_time() - started
 
 
 def partition_cost(plan: Plan, networks: Sequence[NetworkEstimate], n_train: int, q: int) -> Cost:
