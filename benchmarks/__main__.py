@@ -192,6 +192,24 @@ def extraction(**options: Any) -> None:
     _say(benchmark_extract(Extraction(**options)).lines())
 
 
+@benchmark.command("extract-parts")
+@click.option("--network", default="torchvision/resnet50", show_default=True)
+@click.option("--layers", type=names, default="", help="As of extract.")
+@_DEVICE
+@click.option("--precision", type=_PRECISION, default="bfloat16", show_default=True)
+@click.option("--every", default=2, show_default=True, help="Look at every k-th frame.")
+@click.option("--clips", default=8, show_default=True, help="3-second clips, of the mean; of other pools fewer.")
+@click.option("--workers", type=click.IntRange(1), help="Decoders; default: as many as there are cores.")
+@click.option("--pools", type=names, default="mean,max,median,bold,none", show_default=True)
+def extraction_parts(pools: tuple[str, ...], **options: Any) -> None:
+    """Time the parts of an extraction: decoding, copies, preparation, the forward pass, sums, and each pool whole."""
+    from benchmarks.extract import Extraction
+    from benchmarks.extract_parts import benchmark_parts
+
+    for line in benchmark_parts(Extraction(**options), pools):
+        click.echo(line)
+
+
 @benchmark.command("transformers")
 @_DEVICE
 @click.option("--precision", type=_PRECISION, default="bfloat16", show_default=True)
