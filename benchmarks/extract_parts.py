@@ -44,7 +44,7 @@ def benchmark_parts(extraction: Extraction, pools: tuple[str, ...]) -> Iterator[
     chunk = torch.from_numpy(clips[0][:: e.every]).to(network.device)
     n_chunks = size / len(chunk)
     yield f"frames prepared: {n_chunks * passes.ms(lambda: network.prepare(chunk)):.2f}"
-    yield f"batch joined: {passes.ms(lambda: network.join(passes.frames.split(-(-size // 12)))):.2f}"
+    yield f"batch joined: {passes.ms(lambda: network.join(torch.chunk(passes.frames, 12))):.2f}"
     with tempfile.TemporaryDirectory() as folder:
         paths = write_clips(clips, Path(folder))
         stimuli = [Stimulus(f"clip{i:04d}", paths[i % len(paths)]) for i in range(e.clips)]
@@ -67,7 +67,7 @@ def benchmark_parts(extraction: Extraction, pools: tuple[str, ...]) -> Iterator[
             "mp4 files": lambda some, settings: extract(network, some, settings, workers=workers, decoders="processes"),
         }
         for pool in pools:
-            settings = ExtractionSettings(how.sampling, pool)
+            settings = ExtractionSettings(how.sampling, (pool,))
             seen = stimuli if pool == "mean" else few
             for name, way in ways.items():
                 timed(way(few, settings))
