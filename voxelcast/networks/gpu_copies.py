@@ -50,8 +50,10 @@ class DeviceFrames:
         self._queue: queue.Queue[tuple[torch.Tensor, torch.cuda.Event, FloatArray] | _End] = queue.Queue(_CHUNKS_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._copy_all, name="copy-frames", daemon=True)
+        self._before = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> DeviceFrames:
+        self._before.record(torch.cuda.current_stream(self._device))
         self._thread.start()
         return self
 
@@ -72,6 +74,7 @@ class DeviceFrames:
 
     def _copy_all(self) -> None:
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_event(self._before)  # what preparing takes, means say, may have been made a moment ago
         for position in range(self._n):
             try:
                 for chunk in self._source.chunks(position):
