@@ -16,7 +16,7 @@ from voxelcast.features.pooling import KeepingPool, TemporalPool, make_pool
 from voxelcast.features.spatial_pool import pool_spatially
 from voxelcast.networks.base import Network
 from voxelcast.networks.clips import Clip, ClipCutter, ClipNetwork
-from voxelcast.networks.gpu_copies import Delivery, Feature
+from voxelcast.networks.gpu_copies import MOST_COPIES, Delivery, Feature
 from voxelcast.networks.layer_sizes import count_features
 from voxelcast.networks.row_sums import RowLayout, RowSums
 from voxelcast.networks.settings import ExtractionSettings
@@ -25,7 +25,7 @@ from voxelcast.stimuli.stimulus import Stimulus
 _DEFAULTS = ExtractionSettings()
 _CLIPS = 8  # per forward pass on a GPU
 _OTHERS, _OTHERS_ON_GPU = 4, 32  # windows of sound, or texts
-_UNDER_WAY = 8  # stimuli whose features may be on their way from a GPU: page-locked memory takes long to get
+_COPIED = 2**31  # bytes of features that may be on their way from a GPU, of more than two stimuli
 _PASSES = 2  # forward passes that a GPU is asked for beside the one that it does
 _OF_ONE = 1 / 64  # of a GPU's memory, for the activations that pools keep of one stimulus; of more they are kept here
 
@@ -162,10 +162,12 @@ class FrameBatcher:
             entry.pools.clear()
             entry.sums = None
             self._n_computed += 1
-        most = self._n_computed if self._on_device or self._on_cpu else min(self._n_computed, _UNDER_WAY)
-        while self._n_sent < most:
+        while self._n_sent < self._n_computed:
             delivery = self._entries[self._n_sent].delivery
             if delivery is not None:
+                at_once = max(2, min(_COPIED // delivery.n_bytes, MOST_COPIES))
+                if self._n_sent >= at_once and not (self._on_device or self._on_cpu):
+                    return
                 delivery.send()
             self._n_sent += 1
 

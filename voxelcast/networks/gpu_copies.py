@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import queue
 import threading
@@ -19,6 +20,8 @@ from voxelcast.core.errors import VoxelcastError
 from voxelcast.networks.decode_ahead import FrameSource, put
 
 _CHUNKS_AHEAD = 32
+MOST_COPIES = 8
+"""Stimuli whose features may be on their way from a GPU: page-locked memory takes long to get."""
 Feature = tuple[str, str]  # layer and pool
 
 
@@ -123,6 +126,11 @@ class Delivery:
         if self._there.is_cuda:
             self._copy = _Copy(self._there, self._finite, self._computed, stay=self._stay)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the features."""
+        return self._there.nbytes
+
     def ready(self) -> bool:
         """Whether the features, which were sent, are there."""
         return self._copy is None or self._copy.ready()
@@ -156,7 +164,7 @@ class _Copy:
         self._here = there if stay else torch.empty(there.shape, dtype=torch.float32, pin_memory=True)
         self._finite = torch.empty((), dtype=torch.bool, pin_memory=True)
         self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        stream = _stream(there.device)
+        stream = next(_streams(there.device))
         stream.wait_event(computed)
         with torch.cuda.stream(stream):
             if not stay:
@@ -175,5 +183,6 @@ class _Copy:
 
 
 @lru_cache(maxsize=16)
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _streams(device: torch.device) -> Iterator[torch.cuda.Stream]:
+    """Give streams in turn: page-locked memory is free again when its stream has no more to do, not when all have."""
+    return itertools.cycle([torch.cuda.Stream(device) for _ in range(2 * MOST_COPIES)])  # type: ignore[no-untyped-call]
