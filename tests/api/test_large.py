@@ -88,6 +88,7 @@ def test_bad_input_is_refused(tmp_path: Path, arrays: tuple[FloatArray, FloatArr
     X[3, 2] = np.nan
     with pytest.raises(DataError, match=r"features of stimuli \d+ to \d+"):
         fit_large(*_written(tmp_path, X, Y), out, memory=1e9)
+    assert not out.exists()
 
 
 _MEASURED = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -106,21 +107,11 @@ def fit_large(
     n_params = len(chosen.param_grid(size))
     at_a_time = voxels_at_a_time(size, n_folds, n_params, memory)
     output.mkdir(parents=True)
-    sums = _FeatureSums(X, fold_ids, n_folds, output / "scratch")
-    coefficients = _Written(output / "coefficients.npy", (size.n_features, size.n_voxels))
-    scores, intercept, params = np.empty(size.n_voxels), np.empty(size.n_voxels), []
-    for voxels in blocks(size.n_voxels, 1, at_a_time):
-        data = PairData(Y.columns(voxels), fold_ids, n_folds)
-        training = _StreamedTraining(sums, data)
-        scores[voxels], picked, model = _fitted(chosen, training)
-        coefficients.columns(voxels, model.coefficients)
-        intercept[voxels] = model.intercept
-        params += picked
-        note(f"{voxels.stop} of {size.n_voxels} voxels")
-    np.save(output / "intercept.npy", intercept)
-    sums.end()
-    names = {name: ("voxel", np.array([one[name] for one in params])) for name in params[0]}
-    return xr.Dataset({"score": ("voxel", scores), **names}, attrs={"encoder": encoder, "voxels_at_a_time": at_a_time})
+    try:
+        return _all_fitted(chosen, X, Y, fold_ids, output, at_a_time, note)
+    except BaseException:
+        shutil.rmtree(output)  # which was made here
+        raise
 
 
 def voxels_at_a_time(size: ProblemSize, n_folds: int, n_params: int, memory: float) -> int:
@@ -138,6 +129,34 @@ def voxels_at_a_time(size: ProblemSize, n_folds: int, n_params: int, memory: flo
             f"got {memory / 1e9:.3g} GB; compress the features, or allow more"
         )
     return min(int((memory - fixed) / each), size.n_voxels)
+
+
+def _all_fitted(
+    encoder: LinearEncoder,
+    X: _Table,
+    Y: _Table,
+    fold_ids: IntArray,
+    output: Path,
+    at_a_time: int,
+    note: Callable[[str], None],
+) -> xr.Dataset:
+    """Fit blocks of voxels, one after the other."""
+    n_folds, n_voxels = int(fold_ids.max()) + 1, Y.shape[1]
+    sums = _FeatureSums(X, fold_ids, n_folds, output / "scratch")
+    coefficients = _Written(output / "coefficients.npy", (X.shape[1], n_voxels))
+    scores, intercept, params = np.empty(n_voxels), np.empty(n_voxels), list[dict[str, Any]]()
+    for voxels in blocks(n_voxels, 1, at_a_time):
+        data = PairData(Y.columns(voxels), fold_ids, n_folds)
+        scores[voxels], picked, model = _fitted(encoder, _StreamedTraining(sums, data))
+        coefficients.columns(voxels, model.coefficients)
+        intercept[voxels] = model.intercept
+        params += picked
+        note(f"{voxels.stop} of {n_voxels} voxels")
+    np.save(output / "intercept.npy", intercept)
+    shutil.rmtree(output / "scratch")
+    names = {name: ("voxel", np.array([one[name] for one in params])) for name in params[0]}
+    attrs = {"encoder": encoder.name, "voxels_at_a_time": at_a_time}
+    return xr.Dataset({"score": ("voxel", scores), **names}, attrs=attrs)
 
 
 def _fitted(encoder: LinearEncoder, training: _StreamedTraining) -> tuple[FloatArray, list[dict[str, Any]], Any]:
@@ -249,12 +268,6 @@ class _FeatureSums:
             np.savez(path, values=values.clip(min=0.0), vectors=vectors)
         with np.load(path, allow_pickle=False) as found:
             return found["values"], found["vectors"]
-
-    def end(self) -> None:
-        """Delete what is no result."""
-        for path in self._scratch.iterdir():
-            path.unlink()
-        self._scratch.rmdir()
 
 
 @dataclass(frozen=True)
