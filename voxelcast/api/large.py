@@ -88,7 +88,7 @@ def fit_large(
     >>> X = rng.standard_normal((60, 4))
     >>> np.save(folder / "X.npy", X)
     >>> np.save(folder / "Y.npy", X @ rng.standard_normal((4, 3)) + rng.standard_normal((60, 3)))
-    >>> found = fit_large(folder / "X.npy", folder / "Y.npy", folder / "models", memory=50e6)
+    >>> found = fit_large(folder / "X.npy", folder / "Y.npy", folder / "models", memory=100e6)
     >>> bool((found["score"] > 0.5).all()), np.load(folder / "models" / "coefficients.npy").shape
     (True, (4, 3))
     """
