@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import click
 
+from benchmarks.growth import AXES, Work, benchmark_growth, growth_lines
 from benchmarks.honesty import SECTIONS, benchmark_honesty
 from benchmarks.peers import WORKS
 from voxelcast.cli.main import main
@@ -166,6 +167,36 @@ def mini_track(layers: int, subjects: int, **options: Any) -> None:
     _say(benchmark_mini_track(track).lines())
 
 
+@benchmark.command()
+@click.option("--encoders", type=names, default="ridge,pls", show_default=True, help="Linear ones.")
+@click.option("--axes", type=names, default=",".join(AXES), show_default=True, help="What is doubled, in turn.")
+@click.option("--stimuli", default=1000, show_default=True)
+@click.option("--features", default=50, show_default=True)
+@click.option("--voxels", default=500, show_default=True)
+def growth(encoders: tuple[str, ...], axes: tuple[str, ...], **sizes: int) -> None:
+    """Double stimuli, features, voxels, layers and subjects three times: how time and memory of the search grow."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        for line in growth_lines(benchmark_growth(Work(**sizes), encoders, axes)):
+            click.echo(line)
+
+
+@benchmark.command()
+@click.option("--stimuli", default=10_000, show_default=True)
+@click.option("--features", default=100, show_default=True)
+@click.option("--voxels", default=19_000, show_default=True)
+@click.option("--folds", default=4, show_default=True)
+@click.option("--memory", default=300e6, show_default=True, help="Bytes that the fit may hold.")
+@_SCRATCH
+def large(**options: Any) -> None:
+    """Fit files that are larger than the memory allowed, and compare memory and scores with the fit in memory."""
+    from benchmarks.large import LargeFit, benchmark_large
+
+    for line in benchmark_large(LargeFit(**options)):
+        click.echo(line)
+
+
 @benchmark.command("whole-brain")
 @click.option("--threads", default=1, show_default=True, help="Of the linear algebra.")
 @click.option("--voxels", default=18_222, show_default=True)
@@ -214,6 +245,24 @@ def extraction(**options: Any) -> None:
     from benchmarks.extract import Extraction, benchmark_extract
 
     _say(benchmark_extract(Extraction(**options)).lines())
+
+
+@benchmark.command("extract-parts")
+@click.option("--network", default="torchvision/resnet50", show_default=True)
+@click.option("--layers", type=names, default="", help="As of extract.")
+@_DEVICE
+@click.option("--precision", type=_PRECISION, default="bfloat16", show_default=True)
+@click.option("--every", default=2, show_default=True, help="Look at every k-th frame.")
+@click.option("--clips", default=8, show_default=True, help="3-second clips, of the mean; of other pools fewer.")
+@click.option("--workers", type=click.IntRange(1), help="Decoders; default: as many as there are cores.")
+@click.option("--pools", type=names, default="mean,max,median,bold,none", show_default=True)
+def extraction_parts(pools: tuple[str, ...], **options: Any) -> None:
+    """Time the parts of an extraction: decoding, copies, preparation, the forward pass, sums, and each pool whole."""
+    from benchmarks.extract import Extraction
+    from benchmarks.extract_parts import benchmark_parts
+
+    for line in benchmark_parts(Extraction(**options), pools):
+        click.echo(line)
 
 
 @benchmark.command("transformers")

@@ -194,11 +194,11 @@ def benchmark_extract(extraction: Extraction) -> ExtractBenchmark:
         }
         seen = {"memory": e.clips, "files": e.clips, "reference": e.reference_clips}
         for what, way in ways.items():
-            _timed(way(stimuli[: 1 if what == "reference" else e.n_warm]))
+            timed(way(stimuli[: 1 if what == "reference" else e.n_warm]))
         seconds: dict[str, list[float]] = {what: [] for what in ways}
         for _ in range(e.rounds):
             for what, way in ways.items():
-                seconds[what].append(_timed(way(stimuli[: seen[what]])))
+                seconds[what].append(timed(way(stimuli[: seen[what]])))
         rates = {what: e.n_frames * seen[what] / float(np.median(times)) for what, times in seconds.items()}
         few = stimuli[:2]
         error, correlation = _compare(
@@ -271,7 +271,8 @@ def _compare(found: Iterator[Any], expected: Iterator[dict[str, FloatArray]]) ->
     return max(errors), min(correlations)
 
 
-def _timed(work: Iterator[Any]) -> float:
+def timed(work: Iterator[Any]) -> float:
+    """Give the seconds that an iteration to its end takes."""
     started = time.perf_counter()
     for _ in work:
         pass
@@ -320,10 +321,10 @@ def _one_gpu(extraction: Extraction, barrier: Any, results: Any) -> None:
     network = extraction.load()
     memory = extraction.decoded(make_clips(min(extraction.clips, _DISTINCT)))
     stimuli = [Stimulus(f"clip{i:04d}", Path("clip")) for i in range(extraction.clips)]
-    _timed(extract_from(memory, network, stimuli[: max(1, 1024 // extraction.n_frames)]))
+    timed(extract_from(memory, network, stimuli[: max(1, 1024 // extraction.n_frames)]))
     barrier.wait()
     started = time.monotonic()
-    _timed(extract_from(memory, network, stimuli))
+    timed(extract_from(memory, network, stimuli))
     results.put((started, time.monotonic()))
 
 

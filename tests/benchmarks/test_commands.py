@@ -33,6 +33,20 @@ needs_transformers = pytest.mark.skipif(find_spec("transformers") is None, reaso
             "whole-brain --voxels 20 --layers 1 --encoders pls",
             ("20 voxels of one subject, 1 layers, pls, nested", "1 BLAS thread"),
         ),
+        (
+            "growth --encoders ridge --axes layers --stimuli 60 --features 4 --voxels 5",
+            ("| ridge | layers 1 to 8 |", "grows faster than stated: "),
+        ),
+        pytest.param(
+            "large --stimuli 300 --features 4 --voxels 40 --folds 3 --memory 68e6",
+            ("memory allowed: 68 MB", "voxels at a time", "50 voxels fitted in memory: scores differ by at most"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "extract-parts --network torchvision/squeezenet1_1 --layers features.3 --clips 1 --every 45 --pools mean",
+            ("forward pass alone: ", "frames prepared: ", "mean, from mp4 files: "),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "transformers --small --stimuli 1 --rounds 1 --precision float32",
             ("V-JEPA2-g: ", "ViT-g: ", "5 layers pooled", "forward pass alone: ", "ratio: "),

@@ -22,6 +22,7 @@ from voxelcast.execution.steps import Batch, Step
 from voxelcast.store.steps import StepId, StepStore
 
 _NO_JOURNAL = Journal()
+_LEAST_SHARE = 1 / 50  # of the seconds for which sending is worth while: shorter batches do not even out what they cost
 _POLL_SECONDS = 0.5  # how soon a new worker is noticed
 _PATIENCE_SECONDS = 90.0  # in which a network file system must show what another machine wrote
 
@@ -175,7 +176,7 @@ class _Stage:
             return 1
         worth = self._engine.batch_seconds * self._timed_steps / max(self._timed_seconds, 1e-6)
         share = len(self._queue) / (2 * max(1, self._engine.slots(self._kind)))
-        return max(1, int(min(worth, share)))
+        return min(max(1, int(min(worth, max(share, worth * _LEAST_SHARE)))), len(self._queue))
 
     def _take_back(self, future: Future[float], batch: tuple[Step, ...]) -> None:
         error = future.exception()

@@ -7,7 +7,6 @@ not import torch, it only calls what both kinds of array offer.
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -108,14 +107,11 @@ class MeanPool(TemporalPool):
     def update(self, chunk: Any, times: FloatArray) -> None:
         """Add a chunk of shape (n_times, ...) to the sum."""
         _check_times(chunk, times)
-        self.add(chunk.sum(0, dtype=np.float64) if isinstance(chunk, np.ndarray) else _reduce(chunk, _sum), len(chunk))
-
-    def add(self, total: Any, n_times: int) -> None:
-        """Add the sum of ``n_times`` activations, an ndarray or a tensor; see :func:`sum_parts`."""
+        total = chunk.sum(0, dtype=np.float64) if isinstance(chunk, np.ndarray) else _reduce(chunk, _sum)
         if self._total is not None:
             _check_shape(total, self._total)
         self._total = total if self._total is None else _double(self._total) + total
-        self._n_times += n_times
+        self._n_times += len(chunk)
 
     def pooled(self) -> Any:
         """Return the mean, of the shape of one time."""
@@ -189,7 +185,10 @@ class StdPool(TemporalPool):
 
 
 class KeepingPool(TemporalPool):
-    """Keeps all activations of a stimulus: ``4 * n_times * n_features`` bytes, on a GPU those that came from one."""
+    """Keeps all activations of a stimulus: ``4 * n_times * n_features`` bytes, in main memory.
+
+    Those that came from a GPU stay there, in the precision in which they came.
+    """
 
     def __init__(self) -> None:
         self._chunks: list[Any] = []
@@ -201,7 +200,7 @@ class KeepingPool(TemporalPool):
         _check_times(chunk, times)
         # A copy: the chunk may be a view of a batch that others share.
         if getattr(chunk, "is_cuda", False) and not self._in_main_memory:
-            kept = chunk.detach().float().clone()
+            kept = chunk.detach().clone()
         else:
             kept = np.array(chunk if isinstance(chunk, np.ndarray) else _array(chunk.float()), dtype=np.float32)
         if self._chunks:
@@ -212,7 +211,7 @@ class KeepingPool(TemporalPool):
     def leave_gpu(self) -> None:
         """Keep in main memory what was kept on a GPU, and what follows."""
         self._in_main_memory = True
-        self._chunks = [chunk if isinstance(chunk, np.ndarray) else _array(chunk) for chunk in self._chunks]
+        self._chunks = [chunk if isinstance(chunk, np.ndarray) else _array(chunk.float()) for chunk in self._chunks]
 
     def _kept(self) -> Any:
         _check_fed(len(self._chunks))
@@ -244,8 +243,10 @@ def median_over_time(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return np.asarray(np.median(values, axis=0, overwrite_input=True))
     ordered, middle = values.sort(0).values, len(values) // 2
-    median = ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    return median.where(~ordered[-1].isnan(), ordered[-1])  # NaN is last
+    median, last = ordered[middle].float(), ordered[-1].float()
+    if len(values) % 2 == 0:
+        median = (ordered[middle - 1].float() + median) / 2
+    return median.where(~last.isnan(), last)  # NaN is last
 
 
 # Of pc1 the compression fits the axis over time to training stimuli.
@@ -315,20 +316,9 @@ def _check_fed(n_times: int) -> None:
         raise DataError("a pool needs at least one frame; got none; check the sampling of frames")
 
 
-def sum_parts(chunk: Any, lengths: Sequence[int]) -> list[Any]:
-    """Sum parts of a tensor over its first axis, for :meth:`MeanPool.add`: neighbours of one length in one go.
-
-    The parts, whose lengths are given, follow each other. Their sums are tensors on the same device.
-    """
-    totals: list[Any] = []
-    start = 0
-    for length, group in itertools.groupby(lengths):
-        n_parts = len(list(group))
-        stop = start + n_parts * length
-        sums = _reduce(chunk[start:stop].unflatten(0, (n_parts, length)), lambda values: _sum(values, 1), 2)
-        totals.extend(sums.unbind(0))
-        start = stop
-    return totals
+def sum_parts(chunk: Any, length: int) -> Any:
+    """Sum each ``length`` neighbours along the first axis of a tensor, in single precision, where it is."""
+    return _reduce(chunk.unflatten(0, (-1, length)), lambda values: _sum(values, 1), 2)
 
 
 def _reduce(chunk: Any, reduction: Callable[[Any], Any], n_first: int = 1) -> Any:

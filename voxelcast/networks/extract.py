@@ -142,14 +142,15 @@ def extract_from(
     batcher = FrameBatcher(network, settings, batch, on_device=on_device)
     ahead: Any = nullcontext(source)
     if not isinstance(source, Streams) and network.device.type != "cpu":
-        ahead = DeviceFrames(source, len(stimuli), network.device)
+        ahead = DeviceFrames(source, len(stimuli), network.device, network.prepare)
+    prepare = (lambda frames: frames) if isinstance(ahead, DeviceFrames) else network.prepare
     ends = set(accumulate(shards))
     with ahead as frames:
         for position, stimulus in enumerate(stimuli):
             entry = batcher.open(stimulus)
             try:
                 for chunk in frames.chunks(position):
-                    batcher.feed(entry, network.prepare(chunk.frames), chunk.times)
+                    batcher.feed(entry, prepare(chunk.frames), chunk.times)
             except StimulusError as error:
                 if settings.on_broken == "stop":
                     raise

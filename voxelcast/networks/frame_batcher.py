@@ -12,33 +12,40 @@ import torch
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, ShapeError
-from voxelcast.features.pooling import KeepingPool, MeanPool, TemporalPool, make_pool, sum_parts
+from voxelcast.features.pooling import KeepingPool, TemporalPool, make_pool
 from voxelcast.features.spatial_pool import pool_spatially
 from voxelcast.networks.base import Network
 from voxelcast.networks.clips import Clip, ClipCutter, ClipNetwork
-from voxelcast.networks.gpu_copies import Delivery, Feature
-from voxelcast.networks.layer_sizes import BYTES, count_features
+from voxelcast.networks.gpu_copies import MOST_COPIES, Delivery, Feature
+from voxelcast.networks.layer_sizes import count_features
+from voxelcast.networks.row_sums import RowLayout, RowSums
 from voxelcast.networks.settings import ExtractionSettings
 from voxelcast.stimuli.stimulus import Stimulus
 
 _DEFAULTS = ExtractionSettings()
 _CLIPS = 8  # per forward pass on a GPU
 _OTHERS, _OTHERS_ON_GPU = 4, 32  # windows of sound, or texts
-_UNDER_WAY = 8  # stimuli whose features may be on their way from a GPU while it goes on
+_COPIED = 2**31  # bytes of features that may be on their way from a GPU, of more than two stimuli
+_PASSES = 2  # forward passes that a GPU is asked for beside the one that it does
 _OF_ONE = 1 / 64  # of a GPU's memory, for the activations that pools keep of one stimulus; of more they are kept here
 
 
 @dataclass(eq=False)
 class Entry:
-    """A stimulus under way; its pools by layer and name."""
+    """A stimulus under way: its pools by layer and name, or the sums over time of all layers (`RowSums`) for the mean.
+
+    ``last_batch`` is the number of the last forward pass before its features were computed.
+    """
 
     stimulus: Stimulus
     pools: dict[Feature, TemporalPool]
+    sums: torch.Tensor | None = None
+    last_batch: int = 0
     delivery: Delivery | None = None
     cutter: ClipCutter | None = None
     n_fed: int = 0
     n_pooled: int = 0
-    n_kept: int = 0
+    n_kept: int = 0  # bytes
     ended: bool = False
     problem: str = ""
     clip: list[tuple[torch.Tensor, FloatArray]] = field(default_factory=list)
@@ -66,16 +73,24 @@ class FrameBatcher:
         self._on_cpu = network.device.type == "cpu"
         self._on_device = on_device
         self._size = batch or default_size(network, settings)
-        self._most_kept = 0.0 if self._on_cpu else _gpu_memory(network) * _OF_ONE / BYTES
+        self._most_kept = 0.0 if self._on_cpu else _gpu_memory(network) * _OF_ONE
+        self._layout: RowLayout | None = None
+        if "mean" in settings.pools and network.card.takes == "frames":
+            shown = {seen.name: count_features(seen, settings.spatial_pool) for seen in network.layer_traces()}
+            self._layout = RowLayout({layer: shown[layer] for layer in network.layers})
+        self._others = [name for name in settings.pools if name != "mean" or self._layout is None]
         self._entries: deque[Entry] = deque()
         self._waiting: deque[tuple[Entry, torch.Tensor, FloatArray]] = deque()
         self._n_waiting = 0
         self._clips: deque[tuple[Entry, Clip]] = deque()
+        self._passes: deque[torch.cuda.Event] = deque()  # forward passes that a GPU may not have done yet
+        self._n_batches = 0
+        self._n_computed = 0
         self._n_sent = 0
 
     def open(self, stimulus: Stimulus) -> Entry:
         """Open a stimulus, whose frames follow."""
-        pools = {(layer, name): make_pool(name) for name in self._settings.pools for layer in self._network.layers}
+        pools = {(layer, name): make_pool(name) for name in self._others for layer in self._network.layers}
         entry = Entry(stimulus, pools)
         if isinstance(self._network, ClipNetwork):
             entry.cutter = self._network.cutter()
@@ -107,6 +122,7 @@ class FrameBatcher:
                 self._pool(layer, activations, [_Part(entry, 0, len(activations), _times_of(len(activations), times))])
 
             self._network.stream(prepared, pool)
+            self._count_pass()
             entry.n_pooled = len(prepared)
         entry.clip.clear()
         if entry.cutter is not None:
@@ -122,37 +138,60 @@ class FrameBatcher:
     def finished(self, *, wait: bool) -> Iterator[tuple[Entry, Mapping[Feature, Any]]]:
         """Hand out, in order, the stimuli whose frames have all been pooled, without features where they are broken.
 
-        ``wait`` is whether features are waited for that are on their way from a GPU.
+        ``wait`` is whether features are waited for that are on their way from a GPU. Where others wait for room, those
+        are waited for, too, that were computed before the newest forward pass was asked for: so a GPU has that to do.
         """
-        others_wait = self._deliver()
+        self._deliver()
         while self._n_sent:
-            delivery = self._entries[0].delivery
-            if delivery is not None and not (wait or others_wait or delivery.ready()):
+            first = self._entries[0]
+            overdue = self._n_computed > self._n_sent and first.last_batch < self._n_batches
+            if first.delivery is not None and not (wait or overdue or first.delivery.ready()):
                 return
-            self._n_sent -= 1
-            yield self._entries.popleft(), {} if delivery is None else delivery.features()
-            others_wait = self._deliver()
+            self._n_sent, self._n_computed = self._n_sent - 1, self._n_computed - 1
+            yield self._entries.popleft(), {} if first.delivery is None else first.delivery.features()
+            self._deliver()
 
-    def _deliver(self) -> bool:
-        """Send the features of stimuli on their way; return whether there are too many to go on before some are there.
-
-        Those that leave a GPU are few at once: page-locked memory for a whole batch takes longer to get than the rest.
-        """
-        while self._n_sent < len(self._entries):
-            entry = self._entries[self._n_sent]
+    def _deliver(self) -> None:
+        """Compute the features of stimuli that have all their frames, and send as many as may be under way."""
+        while self._n_computed < len(self._entries):
+            entry = self._entries[self._n_computed]
             if not entry.ended or (entry.n_pooled < entry.n_fed and not entry.problem):
                 break
-            if self._n_sent == _UNDER_WAY and not self._on_device:
-                return True
             if not entry.problem:
-                name, device = entry.stimulus.name, self._network.device
-                try:
-                    entry.delivery = Delivery(entry.pools, name, device, stay=self._on_device)
-                except DataError as error:
-                    raise DataError(f"{name}: {error}") from error
-                entry.pools.clear()
+                entry.delivery, entry.last_batch = self._computed(entry), self._n_batches
+            entry.pools.clear()
+            entry.sums = None
+            self._n_computed += 1
+        while self._n_sent < self._n_computed:
+            delivery = self._entries[self._n_sent].delivery
+            if delivery is not None:
+                at_once = max(2, min(_COPIED // delivery.n_bytes, MOST_COPIES))
+                if self._n_sent >= at_once and not (self._on_device or self._on_cpu):
+                    return
+                delivery.send()
             self._n_sent += 1
-        return self._n_sent > _UNDER_WAY
+
+    def _computed(self, entry: Entry) -> Delivery:
+        """Compute the features of a stimulus, in the order of pools and layers."""
+        shapes: dict[Feature, Sequence[int]] = {}
+        pieces = []
+        for name in self._settings.pools:
+            if name not in self._others:
+                assert self._layout is not None
+                if entry.sums is None:
+                    raise DataError(f"{entry.stimulus.name}: a pool needs at least one frame; got none")
+                mean = entry.sums if entry.n_pooled == 1 else (entry.sums / entry.n_pooled).float()
+                pieces.append(mean)
+                shapes |= {(layer, name): (at.stop - at.start,) for layer, at in self._layout.places.items()}
+                continue
+            for layer in self._network.layers:
+                try:
+                    features = torch.as_tensor(entry.pools[layer, name].features(), device=self._network.device)
+                except DataError as error:
+                    raise DataError(f"{entry.stimulus.name}: {error}") from error
+                shapes[layer, name] = features.shape
+                pieces.append(features.reshape(-1))
+        return Delivery(shapes, pieces, entry.stimulus.name, stay=self._on_device)
 
     def _forward(self, size: int) -> None:
         """Run the first ``size`` waiting frames and pool what comes out, each stimulus' part in its own pools."""
@@ -170,9 +209,25 @@ class FrameBatcher:
             start = spans[-1].stop if spans else 0
             spans.append(_Part(entry, start, start + len(prepared), times))
         frames = self._network.join([prepared for _, prepared, _ in parts])
-        self._network.stream(frames, lambda layer, activations: self._pool(layer, activations, spans))
-        for span in spans:
-            span.entry.n_pooled += span.stop - span.start
+        lengths = [span.stop - span.start for span in spans]
+        rows = None if self._layout is None else RowSums(self._layout, lengths, self._network.device)
+        self._network.stream(frames, lambda layer, activations: self._pool(layer, activations, spans, rows))
+        self._count_pass()
+        for span, length in zip(spans, lengths, strict=True):
+            span.entry.n_pooled += length
+        if rows is not None:
+            for span, row in zip(spans, rows.rows(), strict=True):
+                entry = span.entry
+                entry.sums = row if entry.sums is None else entry.sums.double() + row
+
+    def _count_pass(self) -> None:
+        """Count a forward pass; wait for the one before the last, so that no more frames fill a GPU than it can see."""
+        self._n_batches += 1
+        if not self._on_cpu:
+            self._passes.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
+            self._passes[-1].record(torch.cuda.current_stream(self._network.device))
+            if len(self._passes) > _PASSES:
+                self._passes.popleft().synchronize()
 
     def _feed_clips(self, entry: Entry, clips: Sequence[Clip]) -> None:
         for clip in clips:
@@ -191,35 +246,32 @@ class FrameBatcher:
             for (entry, clip), steps in zip(parts, values, strict=True):
                 new, times = clip.new_steps(len(steps))
                 self._pool(layer, steps[new], [_Part(entry, 0, len(times), times)])
+        self._count_pass()
         for entry, clip in parts:
             entry.n_pooled += clip.n_shown - clip.first_new
 
-    def _pool(self, layer: str, activations: torch.Tensor, parts: Sequence[_Part]) -> None:
-        """Pool activations, each stimulus' part in its own pools; means of all parts are summed together."""
+    def _pool(self, layer: str, activations: torch.Tensor, parts: Sequence[_Part], rows: RowSums | None = None) -> None:
+        """Pool activations, each stimulus' part in its own pools; ``rows`` take the sums of all for their means."""
         spatial_pool = self._settings.spatial_pool
         try:
             # Averages over space are rounded once, at the end.
             values = activations if spatial_pool == "none" else pool_spatially(activations.float(), spatial_pool)
-            for name in self._settings.pools:
-                pools = [part.entry.pools.get((layer, name)) for part in parts]
-                if all(isinstance(pool, MeanPool) for pool in pools):
-                    lengths = [part.stop - part.start for part in parts]
-                    for pool, total, length in zip(pools, sum_parts(values, lengths), lengths, strict=True):
-                        if isinstance(pool, MeanPool):
-                            pool.add(total, length)
-                    continue
-                for pool, part in zip(pools, parts, strict=True):
-                    if pool is not None:
+            if rows is not None:
+                rows.take(layer, values)
+            for part in parts if self._others else ():
+                for name in self._others:
+                    pool = part.entry.pools.get((layer, name))
+                    if pool is not None:  # a broken stimulus has none any more
                         of_part = values[part.start : part.stop]
                         pool.update(of_part, part.times)
                         if isinstance(pool, KeepingPool) and not self._on_cpu:
-                            self._count_kept(part.entry, of_part.numel())
+                            self._count_kept(part.entry, of_part.nbytes)
         except ShapeError as error:
             raise ShapeError(f"layer {layer}: {error}") from error
 
-    def _count_kept(self, entry: Entry, n: int) -> None:
-        """Count the activations that a stimulus' pools keep on a GPU; when they are too many they leave it."""
-        entry.n_kept += n
+    def _count_kept(self, entry: Entry, n_bytes: int) -> None:
+        """Count what a stimulus' pools keep on a GPU; when it is too much it leaves it."""
+        entry.n_kept += n_bytes
         if entry.n_kept > self._most_kept:
             for pool in entry.pools.values():
                 if isinstance(pool, KeepingPool):

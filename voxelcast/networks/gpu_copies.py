@@ -1,11 +1,12 @@
-"""Copies beside what a GPU is doing: frames on their way to it, pooled features on their way to main memory."""
+"""Work beside a GPU's forward passes: frames on their way to it, pooled features on their way to main memory."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,16 +17,17 @@ import torch
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_finite
 from voxelcast.core.errors import VoxelcastError
-from voxelcast.features.pooling import TemporalPool
 from voxelcast.networks.decode_ahead import FrameSource, put
 
 _CHUNKS_AHEAD = 32
+MOST_COPIES = 8
+"""Stimuli whose features may be on their way from a GPU: page-locked memory takes long to get."""
 Feature = tuple[str, str]  # layer and pool
 
 
 @dataclass(frozen=True)
 class DeviceChunk:
-    """Some consecutive frames of one stimulus on a device, uint8 (k, h, w, 3), and their times (k,)."""
+    """Some consecutive frames of one stimulus, prepared for the network on its device, and their times (k,)."""
 
     frames: torch.Tensor
     times: FloatArray
@@ -39,15 +41,22 @@ class _End:
 
 
 class DeviceFrames:
-    """Frames of n stimuli on a GPU, in their order, copied by a thread that runs ahead; use it in a ``with`` block."""
+    """Frames of n stimuli on a GPU, in their order, copied and prepared by a thread that runs ahead.
 
-    def __init__(self, source: FrameSource, n: int, device: torch.device) -> None:
-        self._source, self._n, self._device = source, n, device
+    Its kernels, which leave much of a GPU idle, run beside those of the forward pass. Use it in a ``with`` block.
+    """
+
+    def __init__(
+        self, source: FrameSource, n: int, device: torch.device, prepare: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        self._source, self._n, self._device, self._prepare = source, n, device, prepare
         self._queue: queue.Queue[tuple[torch.Tensor, torch.cuda.Event, FloatArray] | _End] = queue.Queue(_CHUNKS_AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._copy_all, name="copy-frames", daemon=True)
+        self._before = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> DeviceFrames:
+        self._before.record(torch.cuda.current_stream(self._device))
         self._thread.start()
         return self
 
@@ -59,8 +68,8 @@ class DeviceFrames:
         """Give the chunks of a stimulus; see `FrameSource`."""
         stream = torch.cuda.current_stream(self._device)
         while not isinstance(given := self._queue.get(), _End):
-            frames, copied, times = given
-            stream.wait_event(copied)
+            frames, prepared, times = given
+            stream.wait_event(prepared)
             frames.record_stream(stream)
             yield DeviceChunk(frames, times)
         if given.error is not None:
@@ -68,6 +77,7 @@ class DeviceFrames:
 
     def _copy_all(self) -> None:
         stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_event(self._before)  # what preparing takes, means say, may have been made a moment ago
         for position in range(self._n):
             try:
                 for chunk in self._source.chunks(position):
@@ -76,10 +86,10 @@ class DeviceFrames:
                     # long for everything.
                     np.copyto(locked.numpy(), chunk.frames)
                     with torch.cuda.stream(stream):
-                        there = locked.to(self._device, non_blocking=True)
-                        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-                        copied.record(stream)
-                    if not put(self._queue, (there, copied, chunk.times), self._stopped):
+                        there = self._prepare(locked.to(self._device, non_blocking=True))
+                        prepared = torch.cuda.Event()  # type: ignore[no-untyped-call]
+                        prepared.record(stream)
+                    if not put(self._queue, (there, prepared, chunk.times), self._stopped):
                         return
                 end = _End()
             except (VoxelcastError, OSError, RuntimeError) as error:
@@ -89,21 +99,40 @@ class DeviceFrames:
 
 
 class Delivery:
-    """The features of one stimulus, whose pools have all its frames, as tensors on the device or in main memory.
+    """The features of one stimulus on their way to main memory, or, with ``stay``, there on the device.
 
-    From a GPU they come in one copy. Raises DataError if a pool has nothing to give.
+    ``shapes`` are those of the features, which lie one after the other, flattened, in the ``pieces`` (float32, on the
+    device). From a GPU they come in one copy once :meth:`send` asked for it.
     """
 
     def __init__(
-        self, pools: Mapping[Feature, TemporalPool], name: str, device: torch.device, *, stay: bool = False
+        self,
+        shapes: Mapping[Feature, Sequence[int]],
+        pieces: Sequence[torch.Tensor],
+        name: str,
+        *,
+        stay: bool = False,
     ) -> None:
-        self._name, self._stay = name, stay
-        found = {feature: torch.as_tensor(pool.features(), device=device) for feature, pool in pools.items()}
-        self._copy = None if device.type == "cpu" or not found else _Copy(found, stay=stay)
-        self._features = found if self._copy is None else {}
+        self._shapes, self._name, self._stay = shapes, name, stay
+        self._there = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces))
+        self._finite = self._there.sum().isfinite()  # one pass; where it is not, each number is looked at
+        self._copy: _Copy | None = None
+        if self._there.is_cuda:
+            self._computed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._computed.record(torch.cuda.current_stream(self._there.device))
+
+    def send(self) -> None:
+        """Have the features copied beside what else the GPU is doing, once they are computed."""
+        if self._there.is_cuda:
+            self._copy = _Copy(self._there, self._finite, self._computed, stay=self._stay)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the features."""
+        return self._there.nbytes
 
     def ready(self) -> bool:
-        """Whether the features are there."""
+        """Whether the features, which were sent, are there."""
         return self._copy is None or self._copy.ready()
 
     def features(self) -> Mapping[Feature, Any]:
@@ -113,28 +142,30 @@ class Delivery:
         which there is less than of other memory: to keep those of many stimuli, copy them. Raises DataError, which
         names stimulus and layer, if one is not finite.
         """
-        features = self._features if self._copy is None else self._copy.features()
-        if self._copy is None or not self._copy.all_finite:
+        here, finite = (self._there, self._finite) if self._copy is None else self._copy.arrived()
+        parts = torch.split(here, [math.prod(shape) for shape in self._shapes.values()])
+        features = {
+            feature: part.view(shape) for (feature, shape), part in zip(self._shapes.items(), parts, strict=True)
+        }
+        if not finite:
             for (layer, _), values in features.items():
-                here = values.cpu().numpy()
-                check_finite(f"features of {self._name}, layer {layer},", here, "check the weights and mean and std")
+                check_finite(
+                    f"features of {self._name}, layer {layer},",
+                    values.cpu().numpy(),
+                    "check the weights and mean and std",
+                )
         return features if self._stay else {feature: values.numpy() for feature, values in features.items()}
 
 
 class _Copy:
-    """Tensors of one GPU in one piece, there or, by a stream of its own, in main memory."""
+    """A tensor of a GPU, there or, by a stream of its own, in main memory, and whether it is finite."""
 
-    def __init__(self, found: Mapping[Feature, torch.Tensor], *, stay: bool) -> None:
-        device = next(iter(found.values())).device
-        self._shapes = {feature: values.shape for feature, values in found.items()}
-        self._sizes = [math.prod(shape) for shape in self._shapes.values()]
-        there = torch.cat([values.reshape(-1) for values in found.values()])
-        finite = there.isfinite().all()
+    def __init__(self, there: torch.Tensor, finite: torch.Tensor, computed: torch.cuda.Event, *, stay: bool) -> None:
         self._here = there if stay else torch.empty(there.shape, dtype=torch.float32, pin_memory=True)
         self._finite = torch.empty((), dtype=torch.bool, pin_memory=True)
         self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        stream = _stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
+        stream = next(_streams(there.device))
+        stream.wait_event(computed)
         with torch.cuda.stream(stream):
             if not stay:
                 self._here.copy_(there, non_blocking=True)
@@ -146,17 +177,12 @@ class _Copy:
     def ready(self) -> bool:
         return bool(self._arrived.query())  # type: ignore[no-untyped-call]
 
-    @property
-    def all_finite(self) -> bool:
+    def arrived(self) -> tuple[torch.Tensor, torch.Tensor]:
         self._arrived.synchronize()
-        return bool(self._finite)
-
-    def features(self) -> dict[Feature, torch.Tensor]:
-        self._arrived.synchronize()
-        parts = torch.split(self._here, self._sizes)
-        return {feature: part.view(shape) for (feature, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        return self._here, self._finite
 
 
 @lru_cache(maxsize=16)
-def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+def _streams(device: torch.device) -> Iterator[torch.cuda.Stream]:
+    """Give streams in turn: page-locked memory is free again when its stream has no more to do, not when all have."""
+    return itertools.cycle([torch.cuda.Stream(device) for _ in range(2 * MOST_COPIES)])  # type: ignore[no-untyped-call]
