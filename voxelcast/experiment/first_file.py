@@ -9,7 +9,8 @@ import yaml
 
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.datasets.base import Dataset
-from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.folder_settings import FolderSettings
 from voxelcast.datasets.inventory import take_inventory
 from voxelcast.datasets.registry import DATASETS, list_datasets
 from voxelcast.experiment.settings_file import parse_dataset
