@@ -128,7 +128,7 @@ class Extent:
         more = f" and {len(named) - 6} more ROIs" if len(named) > 6 else ""
         voxels = f", voxels: {', '.join(named[:6])}{more}" if named else ""
         n_files = len(self.files)
-        files = f"; {n_files} files, {self.files[0].name} to {self.files[-1].name}" if n_files > 1 else ""
+        files = f"; {n_files} files, first {self.files[0].name}" if n_files > 1 else ""
         return f"{self.n_stimuli} stimuli{repetitions}{voxels}{f'; {self.space}' if self.space else ''}{files}"
 
 

@@ -60,7 +60,7 @@ def masks_of(root: Path, masks: MaskNames | None, subject: str) -> dict[str, tup
         found: dict[str, tuple[str, ...]] = {}
         for match in find_matches(root, "masks", (masks,) if isinstance(masks, str) else masks, fixed):
             roi = match.fields.get(ROI, "roi")
-            found[roi] = (*found.get(roi, ()), str(match.path))
+            found[roi] = (*found.get(roi, ()), _relative(root, match.path))
         return found
     return {
         roi: tuple(
@@ -81,7 +81,11 @@ def _files(root: Path, name: str, fixed: Mapping[str, str]) -> tuple[str, ...]:
         file = file.replace(f"{{{field}}}", text)
     ending = "" if labels is None else f"[{', '.join(map(str, labels))}]"
     found = find_matches(root, "masks", [file]) if is_pattern(file) else ()
-    return tuple(f"{match.path}{ending}" for match in found) or (file + ending,)
+    return tuple(_relative(root, match.path) + ending for match in found) or (file + ending,)
+
+
+def _relative(root: Path, path: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def mask_files(root: Path, masks: Mapping[str, Sequence[str]]) -> tuple[Path, ...]:
