@@ -1,10 +1,9 @@
-"""A BIDS study as a lab has it: raw data with events, single-trial betas and ROI masks as derivatives, planted signal."""
+"""A BIDS study as a lab has it: raw data with events, single-trial betas and ROI masks as derivatives."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +23,58 @@ GRID, N_VOXELS = (8, 9, 7), 20
 AFFINE = np.array([[2.0, 0, 0, -8], [0, 2, 0, -9], [0, 0, 2, -7], [0, 0, 0, 1]])
 
 
-@dataclass(frozen=True)
-class Study:
-    """Where it lies, and what was put in: (n_stimuli, n_sessions, n_voxels) by subject and ROI."""
+N_VIDEOS = 40
+VIDEOS = tuple(f"vid{number:02d}" for number in range(1, N_VIDEOS + 1))
 
-    root: Path
-    stimuli: tuple[str, ...]
-    values: dict[tuple[str, str], np.ndarray]
+Values = dict[tuple[str, str], np.ndarray]
+"""Betas by subject and ROI, (n_videos, n_sessions, n_voxels)."""
 
 
-def write_study(root: Path, work: Path, n_videos: int = 40, seed: int = 1) -> Study:
-    """Write 2 subjects x 2 sessions x 2 runs, each video once a session; ``work`` is for files on the way."""
+def random_values(seed: int = 0) -> Values:
+    """Betas that are noise."""
+    rng = np.random.default_rng(seed)
+    shape = N_VIDEOS, len(SESSIONS), N_VOXELS
+    return {(subject, roi): rng.standard_normal(shape).astype(np.float32) for subject in SUBJECTS for roi in DRIVERS}
+
+
+def planted_values(work: Path, seed: int = 1) -> tuple[Values, list[Path]]:
+    """Betas driven by layers (`DRIVERS`), and the videos."""
     voxels = {subject: dict.fromkeys(DRIVERS, N_VOXELS) for subject in SUBJECTS}
     plan = SimulationPlan(
-        seed, n_videos, 0, voxels, DRIVERS, fps=6, size=32, n_repetitions=len(SESSIONS), signal=0.5, n_components=5
+        seed, N_VIDEOS, 0, voxels, DRIVERS, fps=6, size=32, n_repetitions=len(SESSIONS), signal=0.5, n_components=5
     )
     simulate(work, plan, (), sampling=FrameSampling(every=1), seed=seed, progress=Silent())
     simulated = SimulatedDataset(SimulatedSettings(work))
-    names = tuple(f"vid{number:02d}" for number in range(1, n_videos + 1))
+    values = {(subject, roi): simulated.responses(subject, roi).values for subject in SUBJECTS for roi in DRIVERS}
+    return values, [stimulus.path for stimulus in simulated.train_stimuli]
+
+
+def write_study(root: Path, values: Values, videos: list[Path] | None = None, seed: int = 1) -> None:
+    """Write 2 subjects x 2 sessions x 2 runs, each video once a session; without ``videos`` empty files."""
     (root / "stimuli").mkdir(parents=True)
-    for name, stimulus in zip(names, simulated.train_stimuli, strict=True):
-        shutil.copy(stimulus.path, root / "stimuli" / f"{name}.mp4")
+    for place, name in enumerate(VIDEOS):
+        if videos is None:
+            (root / "stimuli" / f"{name}.mp4").touch()
+        else:
+            shutil.copy(videos[place], root / "stimuli" / f"{name}.mp4")
     _write_top(root)
-    values = {(s, roi): simulated.responses(s, roi).values for s in SUBJECTS for roi in DRIVERS}
     rng = np.random.default_rng(seed)
     places = rng.permutation(np.prod(GRID))[: N_VOXELS * len(DRIVERS)].reshape(len(DRIVERS), N_VOXELS)
+    anatomy = rng.normal(100, 9, GRID).astype(np.int16)
     for subject in SUBJECTS:
         _write_masks(root / "derivatives" / "rois", subject, places)
         for number, session in enumerate(SESSIONS):
-            _image(root / subject / session / "anat" / f"{subject}_{session}_T1w.nii.gz", rng.normal(100, 9, GRID).astype(np.int16))
-            for run, shown in zip(RUNS, np.split(rng.permutation(n_videos), len(RUNS)), strict=True):
+            _image(root / subject / session / "anat" / f"{subject}_{session}_T1w.nii.gz", anatomy)
+            for run, shown in zip(RUNS, np.split(rng.permutation(N_VIDEOS), len(RUNS)), strict=True):
                 stem = f"{subject}_{session}_task-videos_{run}"
                 func = root / subject / session / "func"
                 _image(func / f"{stem}_bold.nii.gz", rng.normal(100, 1, (*GRID, 44)).astype(np.int16), tr=2.0)
-                _write_events(func / f"{stem}_events.tsv", [names[video] for video in shown])
+                _write_events(func / f"{stem}_events.tsv", [VIDEOS[video] for video in shown])
                 betas = rng.standard_normal((len(shown), np.prod(GRID))).astype(np.float32)
                 for at, roi in zip(places, DRIVERS, strict=True):
                     betas[:, np.sort(at)] = values[subject, roi][shown, number]
                 folder = root / "derivatives" / "glmsingle" / subject / session / "func"
                 _image(folder / f"{stem}_space-T1w_desc-singletrial_betas.nii.gz", betas.T.reshape(*GRID, -1))
-    return Study(root, names, values)
 
 
 def _write_top(root: Path) -> None:

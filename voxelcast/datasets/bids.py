@@ -73,8 +73,9 @@ def look_at_bids(root: Path) -> BidsSettings:
     if runs:
         return _runs(root, files, list(runs))
     raise MissingFileError(
-        f"responses not found: {root} has neither betas (names with beta, cope or stat-effect, or GLMsingle's TYPED_...) "
-        "nor preprocessed runs (desc-preproc_bold); put them into derivatives/, or write dataset.responses yourself"
+        f"responses not found: {root} has neither betas (names with beta, cope or stat-effect, or GLMsingle's "
+        "TYPED_...) nor preprocessed runs (desc-preproc_bold); put them into derivatives/, or write dataset.responses "
+        "yourself"
     )
 
 
@@ -128,7 +129,8 @@ def _betas(root: Path, files: Sequence[str], patterns: list[str]) -> BidsSetting
     chosen = _best(patterns)
     found = BidsSettings("folder", {"responses": chosen}, {"responses": _others(patterns, chosen)})
     folder = PurePosixPath(chosen).parent
-    design = next((str(name) for name in (folder / "SPM.mat", folder.parent / "design.con") if _fits(files, name)), None)
+    beside = (str(folder / "SPM.mat"), str(folder.parent / "design.con"))
+    design = next((name for name in beside if name in map(pattern_of, files)), None)
     events = [pattern_of(name) for name in files if name.endswith(("_events.tsv", "_events.tsv.gz"))]
     if design is not None:
         found.values["stimulus_ids"] = design
@@ -138,10 +140,6 @@ def _betas(root: Path, files: Sequence[str], patterns: list[str]) -> BidsSetting
     _take_masks(files, chosen, found)
     found.values["unit"] = "beta"
     return found
-
-
-def _fits(files: Sequence[str], pattern: PurePosixPath) -> bool:
-    return any(pattern_of(name) == str(pattern) for name in files)
 
 
 def _take_events(root: Path, files: Sequence[str], events: str, found: BidsSettings) -> None:

@@ -15,6 +15,7 @@ from heapq import nlargest
 from itertools import islice
 from pathlib import Path
 
+from voxelcast.core.checks import natural
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastError
 from voxelcast.datasets.readers.brain_images import brain_suffix
 from voxelcast.store.readers.plain import read_json
@@ -229,11 +230,6 @@ def sidecar_tr(path: Path, root: Path) -> tuple[float, Path] | None:
         if folder == root or folder == folder.parent or root not in folder.parents:
             return None
         folder = folder.parent
-
-
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key by which run2 comes before run10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)]
 
 
 def same_runs(runs: Mapping[str, Iterable[str]], asked: Sequence[str]) -> tuple[str, ...]:
