@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from voxelcast.core.errors import MissingFileError, VoxelcastError
 from voxelcast.datasets.patterns import RUN, SESSION, SUBJECT, sidecar_tr
@@ -52,11 +53,16 @@ class BidsSettings:
 
 def is_bids(root: Path) -> bool:
     """Whether a folder is a BIDS study: it says so in its description, and has a subject."""
+    return "BIDSVersion" in _description(root) and any(root.glob("sub-*"))
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    """Read what a folder says of itself; nothing where it says nothing that can be read."""
     try:
-        about = read_json(root / DESCRIPTION)
+        about = read_json(folder / DESCRIPTION)
     except (OSError, ValueError, VoxelcastError):
-        return False
-    return isinstance(about, dict) and "BIDSVersion" in about and any(root.glob("sub-*"))
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def look_at_bids(root: Path) -> BidsSettings:
@@ -102,6 +108,9 @@ def entity(name: str, key: str) -> str:
 
 def _files(root: Path) -> Iterable[str]:
     for where, folders, names in os.walk(root):
+        if DESCRIPTION in names and "'voxelcast'" in str(_description(Path(where)).get("GeneratedBy")):
+            folders.clear()  # our own results are no responses
+            continue
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _PASSED_OVER]
         yield from (str(PurePosixPath(Path(where).relative_to(root) / name)) for name in names)
 
