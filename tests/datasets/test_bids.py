@@ -165,6 +165,8 @@ def test_glmsingle_with_the_order_of_its_design(tmp_path: Path, form: str) -> No
     np.testing.assert_array_equal(got[:, 0], expected[[1, 3, 0, 2]])
     np.testing.assert_array_equal(got[0, 1], expected[4])
     assert np.isnan(got[1:, 1]).all()
+    read = {file.stem for file in dataset.response_files("ann", "some")}
+    assert read == {path.stem, "DESIGNINFO", "conditions", "mask"}
     places = dataset.voxel_indices("ann", "some")
     assert isinstance(places, VoxelIndices)
     np.testing.assert_allclose(places.affine, AFFINE)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ import numpy as np
 from voxelcast.core.checks import check_known, nfc
 from voxelcast.core.errors import AlignmentError, DataError, ShapeError
 from voxelcast.datasets.patterns import RUN, SESSION, SUBJECT, RunFile, find_matches
-from voxelcast.datasets.readers.glmsingle import condition_order, is_glmsingle, trial_conditions
+from voxelcast.datasets.readers.glmsingle import condition_order, design_file, is_glmsingle, trial_conditions
 from voxelcast.datasets.readers.matlab import read_matlab
 from voxelcast.datasets.tables import read_ids
 from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES
@@ -85,7 +85,9 @@ class RowNaming:
         if self.conditions is not None:
             listed = find_matches(self.root, "conditions", [self.conditions], fields)[0]
             names = read_ids(listed.path)
-            return [name for file in files for name in trial_conditions(file.path, names)], [listed.path]
+            named: Names = [name for file in files for name in trial_conditions(file.path, names)]
+            designs = [design for file in files if (design := design_file(file.path)) is not None]
+            return named, [listed.path, *designs]
         found = [one.path for one in find_matches(self.root, "stimulus_ids", self.patterns, fields)]
         names_of: Names = []
         for path in found:

@@ -111,12 +111,18 @@ def open_glmsingle(path: Path) -> GlmSingleImage:
         return GlmSingleImage(path, dataset_of(file, name))
 
 
+def design_file(path: Path) -> Path | None:
+    """Find DESIGNINFO beside a file of betas."""
+    beside = (path.with_name(f"DESIGNINFO{end}") for end in (".npy", ".mat"))
+    return next((file for file in beside if file.is_file()), None)
+
+
 def condition_order(path: Path) -> IntArray | None:
     """Read which condition, from 0, each trial of a file of betas was, (n_trials,), from DESIGNINFO beside it.
 
     None where there is no such file. Raises DataError where it does not say so.
     """
-    found = next((file for end in (".npy", ".mat") if (file := path.with_name(f"DESIGNINFO{end}")).is_file()), None)
+    found = design_file(path)
     if found is None:
         return None
     content = load_boxed_dict(found) if found.suffix == ".npy" else read_matlab(found, "design", ("stimorder",))
