@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tests.datasets.series_files import SETTINGS, write_series
-from voxelcast.datasets.folder import FolderSettings
+from voxelcast.datasets.folder_settings import FolderSettings
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, SUBJECTS
 from voxelcast.datasets.formats.simulated import SimulatedSettings, write_responses, write_videos
 from voxelcast.datasets.simulation.plan import SimulationPlan

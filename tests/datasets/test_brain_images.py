@@ -11,7 +11,8 @@ import pytest
 from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
-from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.folder_settings import FolderSettings
 from voxelcast.datasets.readers.brain_images import open_image
 
 IDS = ("c", "a", "d", "b", "a")

@@ -19,7 +19,8 @@ from voxelcast.core.errors import (
     UnsafeFileError,
     VoxelcastError,
 )
-from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.folder_settings import FolderSettings
 
 IDS = ("c", "a", "d", "b")
 VALUES = np.random.default_rng(0).standard_normal((4, 2, 3))  # (stimulus, repetition, voxel)

@@ -24,10 +24,10 @@ from voxelcast.core.errors import (
     VoxelcastError,
     VoxelcastWarning,
 )
+from voxelcast.datasets.patterns import find_file, find_runs, sidecar_tr
 from voxelcast.datasets.readers import brain_images, shared_reading
 from voxelcast.datasets.registry import open_dataset
 from voxelcast.datasets.time_series import TimeSeriesDataset, TimeSeriesSettings
-from voxelcast.datasets.time_series_files import find_file, find_runs, sidecar_tr
 from voxelcast.stimuli.encode import write_video
 
 

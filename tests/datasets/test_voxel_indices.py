@@ -13,7 +13,8 @@ import voxelcast.cli.results as maps_module
 from tests.datasets.miniatures import write_images
 from voxelcast.core.errors import DataError
 from voxelcast.datasets.base import Dataset, VertexIndices
-from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.folder_settings import FolderSettings
 from voxelcast.datasets.readers.brain_images import open_image
 from voxelcast.datasets.readers.voxel_indices import voxel_indices
 from voxelcast.datasets.time_series import TimeSeriesDataset, TimeSeriesSettings

@@ -9,7 +9,8 @@ import pytest
 
 from tests.experiment.miniature import read_table, run, settings, stimulus_ids, write_dataset, write_table
 from voxelcast.challenges.predictions import read_outputs
-from voxelcast.datasets.folder import FolderDataset, FolderSettings
+from voxelcast.datasets.folder import FolderDataset
+from voxelcast.datasets.folder_settings import FolderSettings
 from voxelcast.experiment.planning.held_out import TOGETHER
 from voxelcast.results.read import read_results
 

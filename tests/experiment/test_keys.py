@@ -79,6 +79,7 @@ PATHS_AND_CHOICES = {
     "root": "files count by their content",
     "stimuli": "stimuli count by their content",
     "responses": "files of responses count by their content",
+    "conditions": "the file counts by its content",
     "roi_table": "counts by its content",
     "split": "the stimuli of both parts count by their ids",
     "folds": "the fold of each stimulus counts in the steps that use it",

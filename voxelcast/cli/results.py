@@ -56,6 +56,7 @@ def figures(output: Path, to: Path | None, formats: tuple[str, ...], columns: in
 @click.option("--space", type=click.Choice(["MNI", "native"]), help="Where the files do not say it, or say it wrongly.")
 @click.option("--significant", type=float, metavar="Q", help="Leave out voxels whose q-value is above Q, e.g. 0.05.")
 @click.option("--pictures/--no-pictures", default=True, help="Draw each map as PNG too, for the report.")
+@click.option("--bids", type=PATH, metavar="FOLDER", help="Write a BIDS derivative instead: a new folder.")
 def maps(
     output: Path,
     quantities: tuple[str, ...],
@@ -64,12 +65,14 @@ def maps(
     space: str | None,
     significant: float | None,
     pictures: bool,
+    bids: Path | None,
 ) -> None:
     """Write OUTPUT/brain_maps/<subject>_<quantity>.nii.gz (volumes) or _hemi-L/R.func.gii (surfaces), and pictures.
 
     OUTPUT is the output folder of a run or of voxelcast score. Volumes in MNI coordinates are drawn as glass brains,
     others in slices of their own grid, surfaces where they are of fsaverage; a quantity has one colour scale for all
-    subjects. The report, where there is one, is written again with the pictures in it.
+    subjects. The report, where there is one, is written again with the pictures in it. With --bids instead a map per
+    subject, ROI and quantity, e.g. FOLDER/sub-01/func/sub-01_task-x_space-T1w_roi-V1_stat-r_statmap.nii.gz.
     """
     from voxelcast.report import brain_maps
     from voxelcast.report.page import write_report
@@ -77,11 +80,20 @@ def maps(
 
     dataset = open_dataset(source or str(output / "config.yaml"))
     found = brain_maps.read_voxels(output, dataset)
+    if significant is not None:
+        found = {subject: brain_maps.only_significant(voxels, significant) for subject, voxels in found.items()}
+    if bids is not None:
+        from voxelcast.report.bids_maps import write_derivatives
+
+        by_roi = {f"{subject} {roi}": there for subject, rois in found.items() for roi, there in rois.items()}
+        chosen = brain_maps.choose_quantities(by_roi, quantities)
+        written = write_derivatives(bids, output, dataset, found, chosen, image=image, space=space)
+        click.echo(f"BIDS derivative in {bids}: {len(written)} images")
+        return
     made: dict[str, dict[str, brain_maps.BrainMap]] = {}
     elsewhere: dict[str, int] = {}
     no_picture: dict[str, None] = {}
-    for subject, voxels in found.items():
-        shown = voxels if significant is None else brain_maps.only_significant(voxels, significant)
+    for subject, shown in found.items():
         for quantity in brain_maps.choose_quantities(shown, quantities):
             there = {roi: values[quantity] for roi, values in shown.items() if quantity in values}
             brain_map = brain_maps.place_map(brain_maps.make_map(dataset, subject, there), image, space)

@@ -6,6 +6,7 @@ import difflib
 import math
 import os
 import posixpath
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -48,6 +49,11 @@ def check_utf8(name: str, what: str) -> None:
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return the known names nearest to ``name``, joined by "or"; empty where none is near."""
     return " or ".join(difflib.get_close_matches(name, known, n=2, cutoff=0.6))
+
+
+def natural(name: str) -> list[tuple[int, int | str]]:
+    """Sort key by which run2 comes before run10."""
+    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)]
 
 
 def check_option(name: str, value: object, allowed: Sequence[object]) -> None:

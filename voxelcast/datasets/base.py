@@ -110,12 +110,15 @@ class Extent:
         Number of voxels.
     space : str
         E.g. ``"volume 91 x 109 x 91 of 2 x 2 x 2 mm, MNI"``.
+    files : tuple of Path
+        Of the responses, in order.
     """
 
     n_stimuli: int
     n_repetitions: int | None = None
     voxels: Mapping[str, int] = field(default_factory=dict)
     space: str = ""
+    files: tuple[Path, ...] = ()
 
     def shown(self) -> str:
         """Say it in a line."""
@@ -124,7 +127,9 @@ class Extent:
         named = [f"{roi} {size}" for roi, size in self.voxels.items()]
         more = f" and {len(named) - 6} more ROIs" if len(named) > 6 else ""
         voxels = f", voxels: {', '.join(named[:6])}{more}" if named else ""
-        return f"{self.n_stimuli} stimuli{repetitions}{voxels}{f'; {self.space}' if self.space else ''}"
+        n_files = len(self.files)
+        files = f"; {n_files} files, first {self.files[0].name}" if n_files > 1 else ""
+        return f"{self.n_stimuli} stimuli{repetitions}{voxels}{f'; {self.space}' if self.space else ''}{files}"
 
 
 @dataclass(frozen=True)

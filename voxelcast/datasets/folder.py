@@ -1,19 +1,17 @@
-"""A user's own data: a folder or zip of stimuli, a file of responses per subject, and tables beside them."""
+"""A user's own data: a folder or zip of stimuli, files of responses per subject, and tables beside them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import KW_ONLY
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
 from voxelcast.core.arrays import IntArray
 from voxelcast.core.checks import check_file_name, check_utf8, home_expanded, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
-from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import (
     SPLITS,
     Dataset,
@@ -24,73 +22,31 @@ from voxelcast.datasets.base import (
     VertexIndices,
     VoxelIndices,
 )
+from voxelcast.datasets.folder_settings import FolderSettings, Patterns, as_patterns
+from voxelcast.datasets.patterns import STIMULUS, SUBJECT, RunFile, find_matches, is_pattern
+from voxelcast.datasets.readers.beta_series import JoinedMaps, RowsImage, is_image, open_maps, same_voxels
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
-from voxelcast.datasets.readers.brain_images import brain_suffix, image_files, open_image
+from voxelcast.datasets.readers.brain_images import BrainImage, brain_suffix, image_files
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
     ResponseTable,
-    check_axes,
     read_response_table,
 )
 from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.readers.voxel_indices import voxel_indices
 from voxelcast.datasets.registry import register_dataset
-from voxelcast.datasets.settings import DatasetSettings, FileName, Listed, Names, select_names
+from voxelcast.datasets.row_names import RowNaming
+from voxelcast.datasets.settings import select_names
 from voxelcast.datasets.tables import check_unique, read_ids, read_labels, read_rois, read_split
-from voxelcast.stimuli.listing import list_stimuli
+from voxelcast.stimuli.listing import list_stimuli, listed_stimuli
+from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.readers.tables import read_table
 
 ALL_VOXELS = "all"
-
-
-@settings
-class FolderSettings(DatasetSettings):
-    """Settings of `FolderDataset`; all paths are relative to ``root`` unless absolute.
-
-    Parameters
-    ----------
-    stimuli : str or None
-        Folder or .zip; None takes ``stimuli/`` or ``stimuli.zip``.
-    responses : dict of subject to file name, or None
-        None takes every ``responses/<subject>.npy|npz|csv|h5|mat|nii|nii.gz|dscalar.nii|dtseries.nii``. A brain image
-        has a map per presentation: 4-D NIfTI, CIFTI, or GIFTI, where ``{hemi}`` in the name stands for both sides.
-    axes : sequence of str
-        What the axes of the arrays are: ``stimulus``, ``voxel`` and, if repeated, ``repetition``, in any order.
-    stimulus_ids : str or None
-        ``"sorted"`` says that rows are in the sorted order of the stimulus files; else a file of ids, one per line.
-        None looks inside the response file, then for ``responses/<subject>_stimuli.txt``, then ``stimulus_ids.txt``.
-    roi_table, split, groups : str or None
-        Tables; None takes ``rois.csv``, ``split.csv``, ``groups.csv`` where they are there. A voxel is given by its
-        0-based number, or by its column where responses are a CSV; it may be in several ROIs. A column ``subject`` in
-        the ROI table keeps subjects apart.
-    masks : dict of ROI to file name, or None
-        ROIs of brain images, instead of a table; see `voxelcast.datasets.readers.brain_masks.read_masks`.
-        ``{subject}`` in a name stands for the subject.
-    unit : str
-        Unit of the responses.
-    subjects : "all", str or sequence of str
-    """
-
-    _: KW_ONLY
-    kind: Literal["folder"] = "folder"
-    stimuli: FileName = None
-    responses: Annotated[dict[str, str] | None, NO_EFFECT] = None
-    axes: Listed = ("stimulus", "voxel")
-    stimulus_ids: str | None = None
-    roi_table: FileName = None
-    split: FileName = None
-    groups: FileName = None
-    masks: dict[str, str] | None = None
-    unit: str = "arbitrary"
-    subjects: Annotated[Names, NO_EFFECT] = "all"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_axes(self.axes)
 
 
 @register_dataset
@@ -123,8 +79,7 @@ class FolderDataset(Dataset):
         self._settings, self._root = settings, settings.root
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
-        given = settings.stimuli and self._root / home_expanded(Path(settings.stimuli))
-        listed = list_stimuli(given or self._default_stimuli())
+        listed = self._listed_stimuli()
         self._ids = tuple(stimulus.stimulus_id for stimulus in listed)
         self._split_file = self._table(settings.split, "split.csv")
         self._rois_file = self._table(settings.roi_table, "rois.csv")
@@ -134,22 +89,32 @@ class FolderDataset(Dataset):
         self._stimuli = {
             split: tuple(stimulus for stimulus in listed if splits[stimulus.stimulus_id] == split) for split in SPLITS
         }
-        self._files = self._response_files(settings.responses)
+        self._files = self._response_files()
         self._subjects = select_names("subject", settings.subjects, tuple(self._files), f"in {self._root}")
         if settings.masks and self._rois_file is not None:
             raise OptionError(f"ROIs come from masks or from a table; got masks and {self._rois_file.name}; give one")
-        self._id_files: dict[str, Path] = {}
+        self._id_files: dict[str, tuple[Path, ...]] = {}
+        self._masks: dict[str, dict[str, tuple[str, ...]]] = {}
         self._tables: dict[str, ResponseTable | ImageTable] = {}
         self._rows: dict[str, dict[str, int]] = {}
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
             self._open_subject(subject)
+        self._check_complete()
         self._check_places()
         known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
         chosen = select_names("ROI", settings.rois, known, f"in {self._root}")
         for subject, rois in self._rois.items():
             self._rois[subject] = {roi: voxels for roi, voxels in rois.items() if roi in chosen}
         self._reading = SharedReading(uses=2 if self.has_test_responses else 1)
+
+    def _listed_stimuli(self) -> tuple[Stimulus, ...]:
+        given = self._settings.stimuli
+        if given is None:
+            return list_stimuli(self._default_stimuli())
+        if isinstance(given, str) and not is_pattern(given):
+            return list_stimuli(self._root / home_expanded(Path(given)))
+        return listed_stimuli([match.path for match in find_matches(self._root, "stimuli", as_patterns(given))])
 
     def _default_stimuli(self) -> Path:
         for name in ("stimuli", "stimuli.zip"):
@@ -162,10 +127,31 @@ class FolderDataset(Dataset):
             return self._root / home_expanded(Path(name))
         return self._root / default if os.path.lexists(self._root / default) else None
 
-    def _response_files(self, responses: Mapping[str, str] | None) -> dict[str, Path]:
+    def _response_files(self) -> dict[str, tuple[RunFile, ...]]:
+        """Find the files of each subject, in order."""
+        responses = self._settings.responses
+        if isinstance(responses, Mapping):
+            return {
+                check_file_name(subject, "subject"): self._matching(subject, patterns)
+                for subject, patterns in responses.items()
+            }
         if responses is not None:
-            named = {check_file_name(subject, "subject"): Path(name) for subject, name in responses.items()}
-            return {subject: self._root / home_expanded(name) for subject, name in named.items()}
+            files: dict[str, tuple[RunFile, ...]] = {}
+            for match in find_matches(self._root, "responses", as_patterns(responses)):
+                subject = check_file_name(match.fields.get(SUBJECT, SUBJECT), "subject")
+                files[subject] = (*files.get(subject, ()), match)
+            return dict(sorted(files.items()))
+        return {subject: (RunFile(path, {SUBJECT: subject}),) for subject, path in self._default_files().items()}
+
+    def _matching(self, subject: str, patterns: Patterns) -> tuple[RunFile, ...]:
+        """Find the files that a subject's patterns fit; names without a pattern stay as they are."""
+        fixed = {SUBJECT: subject}
+        names = [str(home_expanded(Path(name))) for name in as_patterns(patterns)]
+        if not any(map(is_pattern, names)):
+            return tuple(RunFile(self._root / name, fixed) for name in names)
+        return find_matches(self._root, "responses", names, fixed)
+
+    def _default_files(self) -> dict[str, Path]:
         folder = self._root / "responses"
         known = (*SUFFIXES, *(suffix for suffix in BRAIN_SUFFIXES if not suffix.endswith(".gii")))
         found = sorted(path for path in folder.glob("*") if path.name.endswith(known) and not path.name.startswith("."))
@@ -182,30 +168,64 @@ class FolderDataset(Dataset):
             files[subject] = path
         return files
 
+    def _shown(self, subject: str) -> str:
+        """Name a subject's files for messages."""
+        first, *others = self._files[subject]
+        return first.path.name + (f" and {len(others)} more files" if others else "")
+
     def _open_subject(self, subject: str) -> None:
-        path = self._files[subject]
+        files = self._files[subject]
+        paths = [file.path for file in files]
+        kinds = {is_image(path) for path in paths}
+        if len(kinds) > 1:
+            raise DataError(f"the responses of {subject} must be brain images, or tables; got both; choose one kind")
         table: ResponseTable | ImageTable
-        if brain_suffix(path):
-            table = ImageTable(open_image(path), self._row_ids(subject, None))
-            ids = table.stimulus_ids
+        if kinds == {True}:
+            table = self._open_images(subject, open_maps(paths), None)
         else:
-            table, ids = self._read_table(subject, path)
+            tables = [read_response_table(path, self._settings.axes) for path in paths]
+            if len(files) > 1 or (self._row_naming().patterns and not self._lists_ids()):
+                inside = [name for one in tables for name in one.stimulus_ids or ()]
+                images = same_voxels(tuple(map(RowsImage, paths, tables)))
+                table = self._open_images(subject, images, inside or None)
+            else:
+                table = self._check_table(subject, tables[0])
+        ids = table.stimulus_ids
+        assert ids is not None
         known = set(self._ids)
         unknown = [stimulus_id for stimulus_id in ids if stimulus_id not in known]
         if unknown:
             raise AlignmentError(
-                f"{path.name} has responses to {len(unknown)} stimuli that are not there, first {unknown[0]!r}; "
-                f"ids are file names without suffix, such as {self._ids[0]!r}; correct the ids or add the stimuli"
+                f"{self._shown(subject)} has responses to {len(unknown)} stimuli that are not there, first "
+                f"{unknown[0]!r}; ids are file names without suffix, such as {self._ids[0]!r}; correct the ids or add "
+                "the stimuli"
             )
         self._rows[subject] = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
-        without = [s.stimulus_id for s in self._stimuli["train"] if s.stimulus_id not in self._rows[subject]]
-        if without:
-            raise AlignmentError(
-                f"{path.name} has no responses to {len(without)} training stimuli, first {without[0]!r}; "
-                "add them, remove the stimuli, or mark those as test in split.csv"
-            )
         self._tables[subject] = table
         self._rois[subject] = self._read_rois(subject, table)
+
+    def _check_complete(self) -> None:
+        """Keep the stimuli that all subjects have responses to, where that is asked for; else none may be missing."""
+        rows = self._rows.values()
+        if self._settings.shared_stimuli:
+            shared = {
+                split: tuple(one for one in asked if all(one.stimulus_id in of_subject for of_subject in rows))
+                for split, asked in self._stimuli.items()
+            }
+            test = self._stimuli["test"]
+            measured = any(one.stimulus_id in of_subject for of_subject in rows for one in test)
+            self._stimuli = shared if measured else shared | {"test": test}
+            if not self._stimuli["train"]:
+                raise AlignmentError("no training stimulus has responses of all subjects; choose subjects one by one")
+        for subject, of_subject in self._rows.items():
+            train = [stimulus.stimulus_id for stimulus in self._stimuli["train"]]
+            without = [stimulus_id for stimulus_id in train if stimulus_id not in of_subject]
+            if without:
+                raise AlignmentError(
+                    f"{self._shown(subject)} has no responses to {len(without)} training stimuli, first "
+                    f"{without[0]!r}; add them, remove the stimuli, mark those as test in split.csv, or set "
+                    "shared_stimuli: true to take those that all chosen subjects have"
+                )
 
     def _check_places(self) -> None:
         """Raise AlignmentError where a table gives voxels by one number for subjects whose voxels lie elsewhere."""
@@ -219,49 +239,78 @@ class FolderDataset(Dataset):
     def _read_rois(self, subject: str, table: ResponseTable | ImageTable) -> dict[str, IntArray]:
         if self._settings.masks:
             if isinstance(table, ResponseTable):
-                raise OptionError(f"masks are for brain images; got {self._files[subject].name}; give a table of ROIs")
-            return read_masks(self._root, masks_of(self._settings.masks, subject), table.image)
+                raise OptionError(f"masks are for brain images; got {self._shown(subject)}; give a table of ROIs")
+            self._masks[subject] = masks_of(self._root, self._settings.masks, subject)
+            return read_masks(self._root, self._masks[subject], table.image)
         if self._rois_file:
             return read_rois(self._rois_file, subject, table.n_voxels, table.voxel_names)
         return {ALL_VOXELS: np.arange(table.n_voxels)}
 
-    def _read_table(self, subject: str, path: Path) -> tuple[ResponseTable, tuple[str, ...]]:
-        table = read_response_table(path, self._settings.axes)
+    def _row_naming(self) -> RowNaming:
+        """Say what the settings name rows by."""
+        given = self._settings
+        patterns = () if given.stimulus_ids in (None, "sorted") else as_patterns(given.stimulus_ids or ())
+        return RowNaming(self._root, patterns, given.id_column, given.trial_types, given.conditions)
+
+    def _lists_ids(self) -> bool:
+        """Whether rows are named by lists of ids, in which one that comes again is an error, not a repetition."""
+        return all(name.endswith(".txt") or "." not in name for name in self._row_naming().patterns)
+
+    def _open_images(self, subject: str, images: tuple[BrainImage, ...], inside: Sequence[str] | None) -> ImageTable:
+        """Name the maps of one subject's images; ``inside`` are the names that files of arrays hold."""
+        files, naming = self._files[subject], self._row_naming()
+        sizes = [image.n_maps for image in images]
+        names: list[str | None]
+        if any(STIMULUS in file.fields for file in files):
+            names = [nfc(file.fields[STIMULUS]) for file, size in zip(files, sizes, strict=True) for _ in range(size)]
+        elif inside is None and (naming.patterns or naming.conditions):
+            names, self._id_files[subject] = naming.read(files, sizes)
+        else:
+            names = list(self._row_ids(subject, None if inside is None else tuple(inside)))
+        image = images[0] if len(images) == 1 else JoinedMaps(images)
+        return ImageTable(image, names)
+
+    def _check_table(self, subject: str, table: ResponseTable) -> ResponseTable:
+        """Name the rows of one array or table."""
         ids = self._row_ids(subject, table.stimulus_ids)
         if len(ids) != table.values.shape[0]:
             sizes = dict(zip(("stimulus", "repetition", "voxel"), table.values.shape, strict=True))
             got = tuple(sizes[axis] for axis in self._settings.axes)
             raise ShapeError(
-                f"{path.name} must have {len(ids)} on its stimulus axis, one per stimulus id; got shape {got} with "
-                f"axes [{', '.join(self._settings.axes)}]; set axes to what the file's axes are, or correct the ids"
+                f"{self._shown(subject)} must have {len(ids)} on its stimulus axis, one per stimulus id; got shape "
+                f"{got} with axes [{', '.join(self._settings.axes)}]; set axes to what the file's axes are, or correct "
+                "the ids"
             )
-        check_unique(ids, path.name)
-        return table, ids
+        check_unique(ids, self._shown(subject))
+        return ResponseTable(table.values, ids, table.voxel_names)
 
     def _row_ids(self, subject: str, inside: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Give the ids of rows that one list names, or the files themselves."""
         stimulus_ids = self._settings.stimulus_ids
         if stimulus_ids is not None and inside is not None:
             raise AlignmentError(
-                f"{self._files[subject].name} holds stimulus ids of its own; got stimulus_ids={stimulus_ids} too; "
+                f"{self._shown(subject)} holds stimulus ids of its own; got stimulus_ids={stimulus_ids} too; "
                 "leave that out"
             )
         if stimulus_ids == "sorted":
             return self._ids
         if stimulus_ids is not None:
-            self._id_files[subject] = self._root / home_expanded(Path(stimulus_ids))
+            found = self._matching(subject, stimulus_ids)
+            self._id_files[subject] = tuple(match.path for match in found)
         elif inside is not None:
             return inside
         else:
             paths = (self._root / "responses" / f"{subject}_stimuli.txt", self._root / "stimulus_ids.txt")
-            found = [path for path in paths if path.is_file()]
-            if not found:
+            there = [path for path in paths if path.is_file()]
+            if not there:
                 raise AlignmentError(
-                    f"which stimulus each row of {self._files[subject].name} belongs to is not known; give "
+                    f"which stimulus each row of {self._shown(subject)} belongs to is not known; give "
                     f"stimulus_ids.txt or responses/{subject}_stimuli.txt with one id per line, or 'stimulus_id' in "
-                    "an .npz, .h5 or .csv, or say stimulus_ids: sorted if rows are in sorted order of stimulus files"
+                    "an .npz, .h5 or .csv, or say stimulus_ids: sorted if rows are in sorted order of stimulus files, "
+                    "or which tables of events name them"
                 )
-            self._id_files[subject] = found[0]
-        return read_ids(self._id_files[subject])
+            self._id_files[subject] = (there[0],)
+        return tuple(name for path in self._id_files[subject] for name in read_ids(path))
 
     def responses(self, subject: str, roi: str, split: Split = "train") -> ResponseSet:
         """Return the responses; values of shape (n_stimuli, n_repetitions, n_voxels)."""
@@ -278,14 +327,17 @@ class FolderDataset(Dataset):
             part = table.arrange(self._reading.read(subject, table.image, roi, rois), rows)
         else:
             part = table.read(rows, rois[roi])
-        return ResponseSet(subject, roi, ids, as_response_values(part, str(self._files[subject])), self._settings.unit)
+        return ResponseSet(
+            subject, roi, ids, as_response_values(part, str(self._files[subject][0].path)), self._settings.unit
+        )
 
     def response_files(self, subject: str, roi: str) -> tuple[Path, ...]:
         """Return the response file and the tables that say which rows and voxels are meant."""
         self.check_roi(subject, roi)
-        beside = (self._id_files.get(subject), self._rois_file, self._split_file)
-        masks = mask_files(self._root, masks_of(self._settings.masks, subject))
-        return (*image_files(self._files[subject]), *masks, *(path for path in beside if path is not None))
+        beside = (*self._id_files.get(subject, ()), self._rois_file, self._split_file)
+        files = [path for file in self._files[subject] for path in image_files(file.path)]
+        masks = mask_files(self._root, self._masks.get(subject, {}))
+        return (*files, *masks, *(path for path in beside if path is not None))
 
     def voxel_indices(self, subject: str, roi: str) -> VoxelIndices | VertexIndices | None:
         """Say where the voxels of an image lie."""
@@ -294,16 +346,17 @@ class FolderDataset(Dataset):
         return voxel_indices(table.image, self._rois[subject][roi]) if isinstance(table, ImageTable) else None
 
     def extent(self, subject: str) -> Extent:
-        """Say how large the subject's responses are, from the headers."""
+        """Say how large the subject's responses are, from the headers, and what files they are."""
         table = self._tables[subject]
         voxels = {roi: len(self._rois[subject][roi]) for roi in self.rois(subject)}
         space = table.image.geometry.shown() if isinstance(table, ImageTable) else "plain array"
-        return Extent(len(self._rows[subject]), table.n_repetitions, voxels, space)
+        files = tuple(file.path for file in self._files[subject])
+        return Extent(len(self._rows[subject]), table.n_repetitions, voxels, space, files)
 
     def notes(self) -> tuple[str, ...]:
         """Say where subjects whose voxels are chosen by number differ in space."""
         images = {subject: table.image for subject, table in self._tables.items() if isinstance(table, ImageTable)}
-        if len(images) < 2 or any("{subject}" in name for name in (self._settings.masks or {}).values()):
+        if len(images) < 2 or "{subject}" in str(self._settings.masks):
             return ()
         return geometry_note({subject: (image.path, image.geometry) for subject, image in images.items()})
 

@@ -26,6 +26,15 @@ from voxelcast.datasets.design import (
     read_nuisance,
     remove_nuisance,
 )
+from voxelcast.datasets.folder_settings import Files
+from voxelcast.datasets.patterns import (
+    check_found,
+    check_patterns,
+    find_file,
+    find_runs,
+    same_runs,
+    sidecar_tr,
+)
 from voxelcast.datasets.readers.brain_images import BrainImage, image_files, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
@@ -35,14 +44,6 @@ from voxelcast.datasets.readers.voxel_indices import voxel_indices
 from voxelcast.datasets.registry import register_dataset
 from voxelcast.datasets.series import SeriesDataset, SeriesRun
 from voxelcast.datasets.settings import DatasetSettings, Listed, Names, select_names
-from voxelcast.datasets.time_series_files import (
-    check_found,
-    check_patterns,
-    find_file,
-    find_runs,
-    same_runs,
-    sidecar_tr,
-)
 
 ALL_VOXELS = "all"
 CONDITIONS, ONOFF = "conditions", "onoff"
@@ -75,7 +76,7 @@ class TimeSeriesSettings(DatasetSettings):
         much of each volume's time each trial type was on) and ``onoff`` (any of them).
     movies : str or None
         Videos that began with the first volume; networks see what was shown during each volume.
-    masks : dict of ROI to file name, or None
+    masks : dict of ROI to str or sequence of str, str with ``{roi}``, or None
         See `voxelcast.datasets.readers.brain_masks.read_masks`; may have ``{subject}``. None: one ROI ``all``.
     columns : str or sequence of str
         Names of the columns of tables and arrays, each an ROI, instead of masks.
@@ -105,7 +106,7 @@ class TimeSeriesSettings(DatasetSettings):
     hz: Annotated[float, Gt(0), Lt(inf)] | None = None
     events: str | None = None
     movies: str | None = None
-    masks: dict[str, str] | None = None
+    masks: Files = None
     columns: Listed = ()
     group_mean: bool = False
     nuisance: str | None = None
@@ -199,7 +200,7 @@ class TimeSeriesDataset(SeriesDataset):
         for run, path in self._files.get("nuisance", {}).get(subject, {}).items():
             # So that a wrong table, and what is filled in, is said at once.
             read_nuisance(path, images[run].n_maps, self._settings.nuisance_columns)
-        named, columns = masks_of(self._settings.masks, subject), self._settings.columns
+        named, columns = masks_of(self._root, self._settings.masks, subject), self._settings.columns
         if columns and len(columns) != first.n_voxels:
             raise ShapeError(f"columns must name the {first.n_voxels} columns of {first.path}; got {len(columns)}")
         found = {name: np.array([place]) for place, name in enumerate(columns)}
@@ -248,7 +249,7 @@ class TimeSeriesDataset(SeriesDataset):
         own = {subject: (image.path, image.geometry) for subject, image in first.items()}
         left_out = self._left_out() if self._settings.group_mean else ()
         # Volumes of the subjects' own, with masks of their own, may well differ.
-        apart = any("{subject}" in name for name in (self._settings.masks or {}).values())
+        apart = "{subject}" in str(self._settings.masks)
         return (*left_out, *self._tr_notes(), *super().notes(), *geometry_note(own, volumes=not apart))
 
     def _left_out(self) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
@@ -252,10 +253,11 @@ def write_map(folder: Path, name: str, brain_map: BrainMap) -> list[Path]:
     return paths
 
 
-def write_nifti(path: Path, values: FloatArray, like: VolumeMap) -> None:
+def write_nifti(path: Path, values: NDArray[Any], like: VolumeMap, dtype: type[np.generic] = np.float32) -> None:
     """Write values, (x, y, z) or (x, y, z, n), that lie where a map does; see `write_map`. ``.gz`` is compressed."""
     affine = np.eye(4) if like.affine is None else like.affine
-    image = import_nibabel().Nifti1Image(np.asarray(values, dtype=np.float32), like.affine)  # None: no code is invented
+    image = import_nibabel().Nifti1Image(np.asarray(values, dtype=dtype), like.affine)  # None: no code is invented
+    image.header.set_xyzt_units("mm")
     for set_form in (image.header.set_sform, image.header.set_qform):
         set_form(affine, code=_form_code(like))
     written = image.to_bytes()

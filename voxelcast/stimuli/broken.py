@@ -10,7 +10,7 @@ REMEDY = "replace the file, or go on without it: broken_stimuli=skip"
 
 def check_there(stimulus: Stimulus) -> None:
     """Raise MissingFileError unless the stimulus's file exists."""
-    if not stimulus.path.is_file():
+    if not stimulus.path.is_file() and not stimulus.pictures():
         raise MissingFileError(f"stimulus {stimulus.stimulus_id!r} not found: {stimulus.path} does not exist")
 
 

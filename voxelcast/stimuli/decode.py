@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -65,7 +65,7 @@ def iter_frames(
     Parameters
     ----------
     stimulus : Stimulus
-        A video, or an image, which is one frame at 0 s.
+        A video; an image, which is one frame at 0 s; or a folder of pictures, each a frame without a time.
     chunk : int
         The most frames per chunk. A chunk is also closed where the size of the frames changes.
     tolerate_shortfall : int
@@ -77,6 +77,9 @@ def iter_frames(
         raise OptionError(f"chunk must be >= 1 and tolerate_shortfall >= 0; got {chunk} and {tolerate_shortfall}")
     if stimulus.is_image:
         yield FrameChunk(read_image(stimulus)[np.newaxis], np.zeros(1, np.int64), np.zeros(1))
+        return
+    if pictures := stimulus.pictures():
+        yield from _of_pictures(pictures, sampling, chunk)
         return
     video = _needs_pyav("video")
     kept: list[tuple[ByteArray, int, float]] = []
@@ -92,6 +95,20 @@ def iter_frames(
             f"{shown_name(stimulus)}: frames.first must be below the number of frames; got {sampling.first}; lower it"
         )
     yield _as_chunk(kept)
+
+
+def _of_pictures(pictures: Sequence[Stimulus], sampling: FrameSampling, chunk: int) -> Iterator[FrameChunk]:
+    """Give the sampled pictures of a folder."""
+    indices, times = sampling.choose(np.full(len(pictures), np.nan), np.nan)
+    kept: list[tuple[ByteArray, int, float]] = []
+    for index, time in zip(indices, times, strict=True):
+        picture = read_image(pictures[int(index)])
+        if kept and (len(kept) == chunk or kept[0][0].shape != picture.shape):
+            yield _as_chunk(kept)
+            kept = []
+        kept.append((picture, int(index), float(time)))
+    if kept:
+        yield _as_chunk(kept)
 
 
 def iter_sound(stimulus: Stimulus, sampling: SoundSampling, rate: int) -> Iterator[tuple[FloatArray, FloatArray]]:

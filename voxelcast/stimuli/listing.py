@@ -11,7 +11,7 @@ from typing import Any
 
 from voxelcast.core.checks import check_utf8, nfc
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastWarning
-from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, Stimulus
+from voxelcast.stimuli.stimulus import IMAGE_SUFFIXES, SOUND_SUFFIXES, VIDEO_SUFFIXES, Stimulus, is_picture
 from voxelcast.store.readers.archives import opened_zip
 
 # What lies beside stimuli and is none; other suffixes may be of pictures and videos that are not read.
@@ -30,8 +30,9 @@ def is_media(name: str) -> bool:
 def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = False) -> tuple[Stimulus, ...]:
     """List the videos and images in a folder or a zip archive, sorted by file name (``recursive``: by relative path).
 
-    Where there are none, its sounds. Files are recognised by their suffix; hidden files, texts and tables are passed
-    over, others with a VoxelcastWarning that names them.
+    Where there are none, its sub-folders of pictures, each a stimulus with many frames; or else its sounds. Files are
+    recognised by their suffix; hidden files, texts and tables are passed over, others with a VoxelcastWarning that
+    names them.
 
     Raises MissingFileError where ``source`` does not exist; DataError where it is neither a folder nor a zip archive,
     or holds no video, image or sound; AlignmentError where two files would get the same id; UnsafeFileError where the
@@ -57,6 +58,8 @@ def list_stimuli(source: Path, *, recursive: bool = False, keep_suffix: bool = F
     else:
         raise DataError(f"stimuli must be a folder or a .zip archive; got {source}, which is neither")
     found = [path for path in there if is_media(path.name)]
+    if not found and source.is_dir() and not recursive and (folders := _folders_of_pictures(source)):
+        return folders
     found = found or [path for path in there if path.suffix.lower() in SOUND_SUFFIXES]
     _name_others(source, [path for path in there if path.suffix.lower() not in _BESIDE and not is_media(path.name)])
     if not found:
@@ -103,6 +106,14 @@ def _in_folder(folder: Path, recursive: bool) -> list[PurePosixPath]:
         elif is_media(path.name) and not path.is_dir():
             raise DataError(f"{path} is no plain file (a pipe, a device, or a link to nothing); remove it")
     return [path for path in there if not any(part.startswith(".") for part in path.parts)]
+
+
+def _folders_of_pictures(source: Path) -> tuple[Stimulus, ...]:
+    """List the sub-folders that hold pictures; their names are the ids."""
+    folders = [path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    found = [Stimulus(nfc(path.name), path) for path in sorted(folders) if any(map(is_picture, path.iterdir()))]
+    _check_unique(found, source)
+    return tuple(found)
 
 
 def _in_archive(archive: Path) -> list[PurePosixPath]:

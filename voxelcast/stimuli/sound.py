@@ -47,7 +47,7 @@ def sound_windows(
     except SilentError:
         if sampling.missing == "stop":
             raise
-        seconds = None if stimulus.is_image else claimed_seconds(stimulus)
+        seconds = None if stimulus.is_image or stimulus.pictures() else claimed_seconds(stimulus)
         sound = np.zeros((1 if sampling.channels == "mono" else 2, round((seconds or 0) * rate)), np.float32)
     length = sound.shape[1] / rate
     start, stop = stimulus.seconds or (0.0, length)
@@ -83,7 +83,7 @@ def read_sound(stimulus: Stimulus, rate: int, channels: Literal["mono", "stereo"
 
 @lru_cache(maxsize=2)
 def _read_sound(stimulus: Stimulus, stamp: int, rate: int, channels: str) -> FloatArray:
-    if stimulus.is_image:
+    if stimulus.is_image or stimulus.pictures():
         raise SilentError(f"{shown_name(stimulus)}: a picture has no sound; set sound: {{missing: silence}}, {REMEDY}")
     samples, own_rate = decode_sound(stimulus)
     if channels == "mono":

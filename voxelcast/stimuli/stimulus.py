@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from voxelcast.core.checks import natural
 from voxelcast.core.errors import DataError, StimulusError, UnsafeFileError
 from voxelcast.store.readers.archives import unpack
 from voxelcast.store.readers.guard import reading
@@ -24,14 +25,14 @@ SOUND_SUFFIXES = frozenset({".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".
 
 @dataclass(frozen=True)
 class Stimulus:
-    """One video, image, or sound.
+    """One video, image, sound, or folder of pictures.
 
     Parameters
     ----------
     stimulus_id : str
         The name by which features, responses and predictions are joined.
     path : Path
-        The file, or the zip archive that holds it.
+        The file, or the zip archive that holds it; a folder's pictures, in natural order, are its frames.
     member : str or None
         The name inside the archive; None where ``path`` is the file itself.
     seconds : (float, float) or None
@@ -56,6 +57,13 @@ class Stimulus:
     def is_image(self) -> bool:
         """Whether it is a single picture rather than a video (by its suffix)."""
         return Path(self.name).suffix.lower() in IMAGE_SUFFIXES
+
+    def pictures(self) -> tuple[Stimulus, ...]:
+        """Return the pictures of a folder, in natural order (2.png before 10.png); of anything else nothing."""
+        if self.member is not None or not self.path.is_dir():
+            return ()
+        found = sorted((path for path in self.path.iterdir() if is_picture(path)), key=lambda path: natural(path.name))
+        return tuple(Stimulus(f"{self.stimulus_id}/{path.stem}", path) for path in found)
 
     def volume(self, number: int, tr: float | None) -> Stimulus:
         """Return what was there during a volume of a run that began with this movie; ``tr`` in seconds, None: no movie.
@@ -97,6 +105,9 @@ class Stimulus:
         """
         if self.text is not None:
             return hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
+        pictures = self.pictures()
+        if pictures:
+            return hashlib.blake2b("".join(one.content_hash() for one in pictures).encode(), digest_size=16).hexdigest()
         whole = _content_hash(Stimulus("", self.path, self.member), self.path.stat().st_mtime_ns)
         if self.seconds is None:
             return whole
@@ -105,6 +116,11 @@ class Stimulus:
     def content(self) -> tuple[str, str, bool]:
         """Return what counts of it in a key: its id, the hash of its content, and whether it is a picture."""
         return self.stimulus_id, self.content_hash(), self.is_image
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture by its suffix, and not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 @lru_cache(maxsize=1 << 20)

@@ -164,10 +164,14 @@ class _Stored:
 
 
 class NiftiImage(BrainImage):
-    """A NIfTI volume: voxels in C order of the grid, maps along the last axis; a mask has one map."""
+    """A NIfTI volume: voxels in C order of the grid, maps along the last axis; a mask has one map.
 
-    def __init__(self, path: Path, image: Any, what: str) -> None:
+    ``single``: responses may be a volume without that axis, which is one map.
+    """
+
+    def __init__(self, path: Path, image: Any, what: str, single: bool = False) -> None:
         shape = tuple(int(size) for size in image.shape)
+        shape = (*shape, 1) if single and len(shape) == 3 else shape
         grid = shape[:3] if what == "responses" or set(shape[3:]) <= {1} else shape
         if what == "responses" and (len(shape) != 4 or min(shape) < 1):
             raise DataError(f"{path} must be a 4-D image (x, y, z, map); got shape {shape}")
@@ -344,12 +348,12 @@ class ArrayImage(BrainImage):
         return tuple(np.asarray(self._values[:, voxels], dtype=_exact(self._values.dtype)) for voxels in rois)
 
 
-def open_brain_image(path: Path, what: str = "responses") -> BrainImage:
+def open_brain_image(path: Path, what: str = "responses", single: bool = False) -> BrainImage:
     """Open a brain image, a .npy array, or of responses a table; only its header is read, except of a GIFTI file.
 
-    ``what`` it is: ``"responses"``, or ``"mask"`` or another word for an image of one map. Raises MissingFileError,
-    DataError, ShapeError, AlignmentError, MissingPackageError if the file is missing, cannot be read, has another
-    shape or contradicts itself, or nibabel is not installed.
+    ``what`` it is: ``"responses"``, or ``"mask"`` or another word for an image of one map. ``single``: responses may be
+    one volume. Raises MissingFileError, DataError, ShapeError, AlignmentError, MissingPackageError if the file is
+    missing, cannot be read, has another shape or contradicts itself, or nibabel is not installed.
     """
     if path.suffix == ".npy" or (what == "responses" and path.suffix in TABLES):
         return ArrayImage(path, what)
@@ -360,7 +364,7 @@ def open_brain_image(path: Path, what: str = "responses") -> BrainImage:
             return CiftiImage(path, image, what)
         if isinstance(image, nibabel.gifti.GiftiImage):
             return GiftiImage(path, image, what)
-        return NiftiImage(path, image, what)
+        return NiftiImage(path, image, what, single)
 
 
 def hemisphere_files(path: Path) -> tuple[Path, Path]:
@@ -381,9 +385,9 @@ def image_files(path: Path) -> tuple[Path, ...]:
     return hemisphere_files(path) if "{hemi}" in str(path) else (path,)
 
 
-def open_image(path: Path, what: str = "responses") -> BrainImage:
-    """Open a brain image, or the pair of files of both hemispheres; raises as `open_brain_image`."""
-    images = [open_brain_image(file, what) for file in image_files(path)]
+def open_image(path: Path, what: str = "responses", single: bool = False) -> BrainImage:
+    """Open a brain image, or the pair of files of both hemispheres; see `open_brain_image`."""
+    images = [open_brain_image(file, what, single) for file in image_files(path)]
     return images[0] if len(images) == 1 else JoinedHemispheres(*images)
 
 

@@ -89,6 +89,12 @@ class StoredArray:
         # A view of that shape that takes no memory.
         check_shape(name, np.broadcast_to(np.zeros((), np.int8), self.shape), dims, sizes)
 
+    def flat_first(self) -> StoredArray | None:
+        """Return the array (..., n) as (n, all others), of which some columns can be read; None in Fortran order."""
+        if self._axes != tuple(range(len(self._axes))):
+            return None
+        return StoredArray(self._data, self._stored, (prod(self._sizes[:-1]), self._sizes[-1]), (1, 0))
+
     def read(self, voxels: IntArray | None = None) -> NDArray[Any]:
         """Read the values of ``voxels`` (indices along the last axis, in any order) or all, native, maybe read-only.
 

@@ -77,6 +77,12 @@ def load_boxed_dict(path: Path) -> dict[Any, Any]:
 
     ``np.save`` makes such a file of a dict: an array of one Python object, pickled. Raises as :func:`load_pickle`.
     """
+    done: dict[int, object] = {}
+    return {key: _read_arrays(value, done) for key, value in open_boxed_dict(path).items()}
+
+
+def open_boxed_dict(path: Path) -> dict[Any, Any]:
+    """Read such a dict, but for its arrays: a :class:`StoredArray` stands for each."""
     check_file(path, "file")
     with path.open("rb") as file:
         with reading(path.name, ".npy", "get the file again"):
@@ -88,10 +94,9 @@ def load_boxed_dict(path: Path) -> dict[Any, Any]:
         with _reading(path.name, "a dict"):
             box = BoxUnpickler(BlockFile(file, path), path.name).load()
             plain = _Content(path.name).plain(box.content) if hasattr(box, "content") else None
-    content = _read_arrays(plain, {})
-    if not isinstance(content, dict):
-        raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {type(content).__name__}")
-    return content
+    if not isinstance(plain, dict):
+        raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {type(plain).__name__}")
+    return plain
 
 
 class _Content:

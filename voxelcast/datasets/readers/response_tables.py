@@ -62,13 +62,13 @@ class ResponseTable:
 class ImageTable:
     """Responses in a brain image: one map per presentation, read for the voxels asked for.
 
-    ``shown`` is the stimulus id of each map; one that comes again is a repetition. Raises ShapeError if there is not
-    one id per map.
+    ``shown`` is the stimulus id of each map, None where a map is of none; one that comes again is a repetition. Raises
+    ShapeError if there is not one id per map.
     """
 
     voxel_names = None
 
-    def __init__(self, image: BrainImage, shown: Sequence[str]) -> None:
+    def __init__(self, image: BrainImage, shown: Sequence[str | None]) -> None:
         if image.n_maps != len(shown):
             raise ShapeError(
                 f"{image.path.name} must have {len(shown)} maps, one per stimulus id; got {image.n_maps}; correct "
@@ -77,7 +77,8 @@ class ImageTable:
         self.image, self.n_voxels = image, image.n_voxels
         maps: dict[str, list[int]] = {}
         for number, stimulus_id in enumerate(shown):
-            maps.setdefault(stimulus_id, []).append(number)
+            if stimulus_id is not None:
+                maps.setdefault(stimulus_id, []).append(number)
         self.stimulus_ids = tuple(maps)
         # (n_stimuli, n_repetitions): which map; -1 where a stimulus was repeated less often than others.
         self._maps = np.full((len(maps), max(map(len, maps.values()))), -1)

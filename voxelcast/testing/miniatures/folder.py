@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from voxelcast.core.seeds import generator
-from voxelcast.datasets.folder import FolderSettings
+from voxelcast.datasets.folder_settings import FolderSettings
 from voxelcast.store.atomic import save_array, write_text
 from voxelcast.testing.miniatures import register_miniature
 from voxelcast.testing.miniatures.writing import begin_miniature, plant_responses, write_clips

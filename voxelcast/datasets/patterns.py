@@ -1,20 +1,30 @@
-"""Find the files of subjects and runs by patterns such as ``{subject}/{session}/func/*_{run}_bold.nii.gz``."""
+"""Find files by patterns such as ``{subject}/{session}/func/*_{run}_bold.nii.gz``.
+
+A field in braces stands for part of a name, and means the same wherever it comes again; ``*`` stands for anything.
+"""
 
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from heapq import nlargest
+from itertools import islice
 from pathlib import Path
 
+from voxelcast.core.checks import natural
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, VoxelcastError
 from voxelcast.datasets.readers.brain_images import brain_suffix
 from voxelcast.store.readers.plain import read_json
 
 SUBJECT, SESSION, RUN, HEMI = "subject", "session", "run", "hemi"
+ROI, STIMULUS = "roi", "stimulus"
 _PART = re.compile(r"\{(\w*)\}|(\*+)")
 _MOST_LISTED = 5
+_MOST_LOOKED_AT = 2000  # files that are held against a pattern that none fits
 
 
 @dataclass(frozen=True)
@@ -56,11 +66,91 @@ def check_patterns(patterns: Mapping[str, str]) -> None:
         raise OptionError(f"bold must be relative to root; got {patterns['bold']}; set root to where it begins")
 
 
+def check_fields(setting: str, patterns: Iterable[str], allowed: Sequence[str]) -> None:
+    """Raise OptionError where a pattern has a field that is not among those allowed, or ``**``."""
+    for pattern in patterns:
+        for field in _fields(pattern):
+            if field not in allowed:
+                shown = ", ".join(f"{{{name}}}" for name in allowed)
+                raise OptionError(
+                    f"{setting} may have the fields {shown}; got {{{field}}} in {pattern}; write * for what varies "
+                    "otherwise"
+                )
+        if "**" in pattern:
+            raise OptionError(f"{setting} may have * for part of a name, but not **; got {pattern}")
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name has ``*`` or a field other than ``{hemi}``, so that files are looked for that fit it."""
+    return any(part[2] or part[1] != HEMI for part in _PART.finditer(name))
+
+
+def find_matches(
+    root: Path, setting: str, patterns: Sequence[str], fixed: Mapping[str, str] | None = None
+) -> tuple[RunFile, ...]:
+    """Find every file that fits one of some patterns, by session and run, then in the order of the patterns.
+
+    Files of one pattern come in natural order (beta_2 before beta_10).
+
+    Parameters
+    ----------
+    root : Path
+        What patterns are relative to.
+    setting : str
+        What gives the patterns, for messages.
+    patterns : sequence of str
+    fixed : mapping of field to str
+        What some fields stand for, such as the subject.
+
+    Raises
+    ------
+    MissingFileError
+        Where no file fits a pattern; it names those that come nearest.
+    DataError
+        Where a folder, pipe or device fits.
+    """
+    found: dict[Path, RunFile] = {}
+    for given in patterns:
+        pattern = _PART.sub(lambda part: part[2] or _kept(part[1], fixed or {}), given)
+        expression = _expression(pattern)
+        names = (name for name in glob.glob(_glob(pattern), root_dir=root) if re.fullmatch(expression, name))
+        matches = {name: re.fullmatch(expression, name) for name in sorted(names, key=natural)}
+        if not matches:
+            raise MissingFileError(f"{setting} not found: no file in {root} fits {pattern}{_near(root, pattern)}")
+        for name, match in matches.items():
+            assert match is not None
+            if not (root / name).is_file():
+                raise DataError(f"{setting} {root / name} must be a file; got a folder, pipe or device; correct it")
+            one = _run_file(root, pattern, match.groupdict())
+            found.setdefault(one.path, RunFile(one.path, {**(fixed or {}), **one.fields}))
+    return tuple(
+        sorted(found.values(), key=lambda one: [natural(one.fields.get(field, "")) for field in (SESSION, RUN)])
+    )
+
+
+def _near(root: Path, pattern: str) -> str:
+    """Say which files come nearest to a pattern that none fits, below the last of its folders that is there."""
+    folder = root
+    for part in Path(pattern).parts[:-1]:
+        if _PART.search(part) or not (folder / part).is_dir():
+            break
+        folder /= part
+    if not folder.is_dir():
+        return "; correct it"
+    files = (Path(where) / name for where, _, names in os.walk(folder) for name in names)
+    plain = _PART.sub("*", pattern)
+    shown = [
+        str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+        for path in islice(files, _MOST_LOOKED_AT)
+    ]
+    near = nlargest(3, shown, key=lambda name: SequenceMatcher(None, plain, name).ratio())
+    return f"; nearest: {', '.join(near)}; correct it" if near else f"; {folder} has no file; correct it"
+
+
 def find_runs(root: Path, pattern: str) -> dict[str, dict[str, RunFile]]:
     """Find which runs of which subjects are there, by their names in natural order (run2 before run10).
 
-    In ``pattern``, relative to ``root``, a field stands for part of a name and means the same wherever it comes again;
-    ``*`` stands for anything. Without ``{subject}`` there is one subject, called ``subject``.
+    ``pattern`` is relative to ``root``. Without ``{subject}`` there is one subject, called ``subject``.
 
     Raises MissingFileError where no file fits, AlignmentError where several fit one run, DataError for one that is a
     folder, pipe or device.
@@ -82,7 +172,9 @@ def find_runs(root: Path, pattern: str) -> dict[str, dict[str, RunFile]]:
                 f"bold must fit one file of run {run.name}; got {there.path} and {run.path}; write out more of the name"
             )
     if not found:
-        raise MissingFileError(f"responses not found: no file in {root} fits {pattern}; correct root or bold")
+        raise MissingFileError(
+            f"responses not found: no file in {root} fits {pattern}{_near(root, pattern)} (root or bold)"
+        )
     return {
         subject: {run: found[subject][run] for run in sorted(found[subject], key=natural)}
         for subject in sorted(found, key=natural)
@@ -138,11 +230,6 @@ def sidecar_tr(path: Path, root: Path) -> tuple[float, Path] | None:
         if folder == root or folder == folder.parent or root not in folder.parents:
             return None
         folder = folder.parent
-
-
-def natural(name: str) -> list[tuple[int, int | str]]:
-    """Sort key by which run2 comes before run10."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)]
 
 
 def same_runs(runs: Mapping[str, Iterable[str]], asked: Sequence[str]) -> tuple[str, ...]:
