@@ -22,8 +22,8 @@ OWN_PAGES: Final = (
 # our pages, whoever wrote it, and it can load nothing.
 REPORTS: Final = (
     "sandbox allow-scripts allow-downloads allow-popups allow-popups-to-escape-sandbox; "
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 _HEADERS: Final[Mapping[str, str]] = {

@@ -123,6 +123,7 @@ def draw_ranks(left: Axes, right: Axes, outputs: Sequence[Output], means: Sequen
         if there.size:
             right.hlines(row, there.min(), there.max(), color=output.colour, linewidth=1.6)
             right.plot(there.mean(), row, "o", color=output.colour, markersize=5)
+    left.axvline(0, color=LINE, linewidth=0.8)
     left.set_yticks(range(len(outputs)), [output.label for output in outputs])
     left.set_ylim(len(outputs) - 0.5, -0.5)
     right.set_xlim(-0.05, 1.05)
