@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from voxelcast.core.errors import MissingFileError
-from voxelcast.execution.journal import FILE_NAME, read_journal
+from voxelcast.execution.journal import FILE_NAME, beside, read_journal
 from voxelcast.store.lock import is_locked
 from voxelcast.store.readers.guard import reading
 from voxelcast.store.steps import is_worked_in
@@ -64,6 +66,36 @@ class RunStatus:
         return lines
 
 
+def read_statuses(output: Path) -> dict[str, RunStatus]:
+    """Read how far the last run in a folder is, and those in the folders below it, by their names below it.
+
+    The folder's own has the name ``""``. So a sweep has that of each experiment. Of a command that leaves one file,
+    ``output`` is that file. Raises as `read_status`, where there is no run at all.
+    """
+    folder = beside(output) if not output.is_dir() and beside(output).is_dir() else output
+    below = sorted({path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{FILE_NAME}")})
+    found = {str(inner.relative_to(folder)): read_status(inner) for inner in below if read_journal(inner)}
+    if read_journal(folder) or not found:
+        found = {"": read_status(folder)} | found
+    return found
+
+
+def summary_lines(statuses: Mapping[str, RunStatus]) -> list[str]:
+    """Say in words how far one run is; of several how many are in which state, and a line for each."""
+    if list(statuses) == [""]:
+        return statuses[""].lines()
+    counts = Counter(status.state for status in statuses.values())
+    lines = [f"{len(statuses)} runs: {', '.join(f'{n} {state}' for state, n in counts.items())}"]
+    width = max(map(len, statuses))
+    for name, status in statuses.items():
+        begun = [stage for stage in status.stages if stage.done is not None]
+        stage = f"; {' '.join(begun[-1].line().split())}" if begun and status.state != "finished" else ""
+        left = "" if status.seconds_left is None else f"; about {duration(status.seconds_left)} left"
+        lines.append(f"{name or '.':{width}}  {status.state}, {duration(status.seconds)}{stage}{left}")
+        lines += [f"{'':{width}}  {trouble}" for trouble in status.troubles]
+    return lines
+
+
 def read_status(output: Path) -> RunStatus:
     """Read how far the last run in a folder is.
 
@@ -77,11 +109,11 @@ def _read(output: Path) -> RunStatus:
     lines = read_journal(output)
     if not lines:
         raise MissingFileError(
-            f"{output} is not the output of voxelcast run or extract, or that was killed as it began: there is no run "
-            f"in its {FILE_NAME}"
+            f"{output} is not the output of voxelcast run, extract, sweep, rsa, simulate, transfer or networks "
+            f"finetune, or that was killed as it began: there is no run in its {FILE_NAME}"
         )
     begin: dict[str, Any] = lines[0]
-    under_way = is_locked(output / ".lock")
+    under_way = is_locked(output / ".lock") or is_locked(output / FILE_NAME)
     ended = next((line for line in lines if line["event"] == "end"), None)
     finished = ended is not None and ended["how"] == "finished" and not under_way
     now = float(str(ended["time"])) if ended is not None and not under_way else time.time()
@@ -89,6 +121,10 @@ def _read(output: Path) -> RunStatus:
     failed = {str(line["step"]) for line in lines if line["event"] == "failed"}
     root = Path(begin["root"])
     stages = [_stage(root, begun[what], failed) if what in begun else StageStatus(what) for what in begin["stages"]]
+    work = {str(line["what"]): line for line in lines if line["event"] == "work"}
+    for what, line in work.items():
+        done, total = int(str(line["done"])), int(str(line["total"]))
+        stages.append(StageStatus(what, done, waiting=max(0, total - done)))
     troubles = [_trouble(output, line) for line in lines if line["event"] in ("lost", "failed")]
     return RunStatus(
         "finished" if finished else "running" if under_way else "not running",
@@ -96,7 +132,7 @@ def _read(output: Path) -> RunStatus:
         now - begin["time"],
         tuple(stages),
         tuple(troubles),
-        None if finished else _seconds_left(root, begin, begun, stages, tried_again=not under_way),
+        None if finished or not begin["stages"] else _seconds_left(root, begin, begun, stages, not under_way),
     )
 
 
@@ -126,7 +162,7 @@ def _stage(root: Path, line: dict[str, Any], failed: set[str]) -> StageStatus:
 
 
 def _seconds_left(
-    root: Path, begin: dict[str, Any], begun: dict[str, Any], stages: list[StageStatus], *, tried_again: bool
+    root: Path, begin: dict[str, Any], begun: dict[str, Any], stages: list[StageStatus], tried_again: bool
 ) -> float | None:
     """Go on at the speed of the stage under way; of stages not begun, take what was forecast; None if nothing was.
 
