@@ -85,7 +85,8 @@ def summary_lines(statuses: Mapping[str, RunStatus]) -> list[str]:
     if list(statuses) == [""]:
         return statuses[""].lines()
     counts = Counter(status.state for status in statuses.values())
-    lines = [f"{len(statuses)} runs: {', '.join(f'{n} {state}' for state, n in counts.items())}"]
+    how_many = "1 run" if len(statuses) == 1 else f"{len(statuses)} runs"
+    lines = [f"{how_many}: {', '.join(f'{n} {state}' for state, n in counts.items())}"]
     width = max(map(len, statuses))
     for name, status in statuses.items():
         begun = [stage for stage in status.stages if stage.done is not None]

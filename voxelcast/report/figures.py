@@ -97,3 +97,10 @@ def picture(path: Path, alt: str) -> Panel:
     viewer = path.with_suffix(".html")
     link = quote(f"{path.parent.name}/{viewer.name}") if viewer.is_file() else ""
     return Panel(path.stem.replace("_", " "), uri, alt, width, height, viewer=link)
+
+
+def jpeg(picture: bytes, title: str, alt: str) -> Panel:
+    """Turn a JPEG file's bytes into a panel."""
+    with Image.open(io.BytesIO(picture)) as image:
+        width, height = image.size
+    return Panel(title, "data:image/jpeg;base64," + base64.b64encode(picture).decode(), alt, width, height)

@@ -29,7 +29,16 @@ from voxelcast.report.facts import (
     step_rows,
     weight_rows,
 )
-from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, STYLE, SUBJECT_COLOUR, picture
+from voxelcast.report.figures import (
+    CEILING_COLOUR,
+    HELD_OUT_COLOUR,
+    PALETTE,
+    STYLE,
+    SUBJECT_COLOUR,
+    Panel,
+    jpeg,
+    picture,
+)
 from voxelcast.report.heatmap import GRADIENT, Heatmap, heatmap, layer_map, roi_table, significance
 from voxelcast.report.optuna_figures import optuna_panels
 from voxelcast.report.panels import (
@@ -56,7 +65,7 @@ from voxelcast.report.summary import (
 )
 from voxelcast.report.training_panels import training
 from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, group_rows, part_rows
-from voxelcast.results.read import Results, read_results
+from voxelcast.results.read import Results, extreme_stimuli, read_results
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 
@@ -179,7 +188,7 @@ def _figures(results: Results, depth: Depth, measure: Measure, rows: Sequence[Ro
     with matplotlib.rc_context(STYLE):
         return {
             "overview": overview_panel(rows, measure) if any(row.values for row in rows) else None,
-            "stimuli": [],
+            "stimuli": _stimuli(results),
             "profiles": layer_profiles(results, depth, rois),
             "histories": search_histories(results, rois),
             "in_trials": in_trials(results),
@@ -191,6 +200,18 @@ def _figures(results: Results, depth: Depth, measure: Measure, rows: Sequence[Ro
             "training": training(results),
             "n_without_figures": len(results.rois) - len(rois),
         }
+
+
+def _stimuli(results: Results) -> list[tuple[str, list[Panel]]]:
+    """Gather the pictures of the stimuli predicted best and worst, each told in words too."""
+    titles = {"best": "Best", "worst": "Worst"}
+    shown: dict[str, list[Panel]] = {end: [] for end in titles}
+    for name, stimulus_id, r in extreme_stimuli(results.stimuli) if results.thumbnails else ():
+        if name in results.thumbnails:
+            end = name.partition("-")[0]
+            alt = f"Stimulus {stimulus_id}, of those predicted {end}: pattern correlation {number(r)}."
+            shown[end].append(jpeg(results.thumbnails[name].tobytes(), f"{stimulus_id}: r = {number(r)}", alt))
+    return [(titles[end], pictures) for end, pictures in shown.items() if pictures]
 
 
 def _partition(results: Results, rois: Sequence[str]) -> dict[str, Any] | None:
