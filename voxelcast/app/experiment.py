@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -75,7 +76,7 @@ class Experiment:
             names = list(self.results.scores["network"])
         return tuple(dict.fromkeys(names))
 
-    @property
+    @cached_property
     def layer(self) -> str:
         """The layer chosen most often, and how many others there are; empty without scores."""
         counts = Counter(self.results.scores["layer"]).most_common() if self.results else []
