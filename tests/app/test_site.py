@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.app.conftest import describe
@@ -151,3 +152,24 @@ def test_names_from_outside_stay_text(tmp_path: Path) -> None:
         assert answer.status_code == 200
         assert "&lt;script&gt;" in answer.text
         assert not re.search(r"<script>|<img|<i>|<b>", answer.text)
+
+
+def test_experiments_are_tagged_grouped_and_drawn_against_their_settings(few: Path, tmp_path: Path) -> None:
+    shutil.copytree(few, tmp_path / "few")
+    (tmp_path / "few" / "low" / "tags.txt").write_text("pilot\n\n<b>old</b>\n")
+    client = client_of(tmp_path / "few")
+    page = client.get("/?group=tag").text
+    heads = re.findall(r"tag: (.*?) <span[^>]*>(\d+)", page)
+    assert dict(heads) == {"—": "4", "pilot, &lt;b&gt;old&lt;/b&gt;": "1"}
+    assert re.findall(r'id="open-(\w+)"', client.get("/?text=pilot").text) == [key_of(tmp_path / "few" / "low")]
+    page = client.get("/").text
+    assert "Score by setting: networks" in page
+    scores = {
+        name: pd.read_csv(few / name / "scores.csv").groupby("roi")["score"].mean().mean()
+        for name in ("low", "middle", "high")
+    }
+    dots = {name: float(y) for y, name in re.findall(r'cy="([\d.]+)" r="5"><title>(\w+): [\d.]+, networks own/', page)}
+    assert sorted(dots, key=dots.__getitem__) == sorted(scores, key=scores.__getitem__, reverse=True)
+    lines = re.findall(r'<polyline points="([^"]+)"[^>]*><title>(\w+):', page)
+    assert {name for _, name in lines} == {"low", "middle", "high"}
+    assert client.get("/?group=size").status_code == 400

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from voxelcast.core.errors import MissingFileError
-from voxelcast.execution.journal import Journal, read_journal
-from voxelcast.execution.status import read_status
+from voxelcast.core.progress import Silent
+from voxelcast.execution.journal import FILE_NAME, Journal, Told, beside, read_journal
+from voxelcast.execution.status import read_status, read_statuses, summary_lines
 from voxelcast.store.keys import content_key
 from voxelcast.store.steps import StepId, StepStore
 
@@ -106,3 +107,54 @@ def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
         (tmp_path / "progress.jsonl").write_bytes(whole[:place] + bit + whole[place + 1 :])
         with suppress(MissingFileError):  # where the beginning is gone
             read_status(tmp_path).lines()
+
+
+def test_work_that_is_not_made_of_steps_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "simulation"
+    with Told(folder, Silent()) as told:
+        assert not folder.exists()  # nothing is written before the work has passed its checks
+        told.start("writing videos", 3, "video")
+        told.advance(2)
+        told.finish()
+        told.start("responses", 4, "subject")
+        status = read_status(folder)
+        assert status.state == "running"
+        assert [stage.line() for stage in status.stages] == [
+            "writing videos        2 of 3 done, 1 waiting",
+            "responses             0 of 4 done, 4 waiting",
+        ]
+        (folder / "video.mp4").touch()
+        killed = (folder / FILE_NAME).read_text()
+    assert read_status(folder).state == "finished"
+    (folder / FILE_NAME).write_text(killed)
+    assert read_status(folder).lines()[-1] == "run the same command again to go on"
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_work_that_failed_leaves_its_journal_only_beside_what_it_made(tmp_path: Path, left: bool) -> None:
+    folder = tmp_path / "new"
+    with pytest.raises(ValueError, match="wrong"), Told(folder, Silent()) as told:
+        told.start("work", 2, "unit")
+        if left:
+            (folder / "result").touch()
+        raise ValueError("wrong")
+    assert folder.exists() == left
+    if left:
+        assert read_status(folder).state == "not running"
+
+
+def test_runs_below_a_folder_are_told_together(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweep"
+    for name in ("a", "b"):
+        (sweep / name).mkdir(parents=True)
+    with Journal(sweep / "a").run(sweep / "steps", "local", {"fit": 1.0}):
+        pass
+    with suppress(MemoryError), Journal(sweep / "b").run(sweep / "steps", "local", {"fit": 9.0}):
+        Journal(sweep / "b").stage("fit", [step.folder for step in STEPS], [1] * 6)
+        raise MemoryError
+    lines = summary_lines(read_statuses(sweep))
+    assert lines[0] == "2 runs: 1 finished, 1 not running"
+    assert lines[1:] == ["a  finished, 0 s", "b  not running, 0 s; fit 0 of 6 done, 6 waiting; about 9 s left"]
+    with Told(beside(tmp_path / "tuned.pth"), Silent()) as told:
+        told.start("epochs", 2, "epoch")
+    assert list(read_statuses(tmp_path / "tuned.pth")) == [""]

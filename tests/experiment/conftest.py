@@ -48,7 +48,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw the figures of reports but turn none into SVG, which takes most of a small run's time."""
 
-    def inline(figure: Figure, title: str, alt: str) -> Panel:
+    def inline(figure: Figure, title: str, alt: str, table: object = None) -> Panel:
         return Panel(title, "data:,", alt, 1, 1)
 
     for module in (panels, optuna_figures):

@@ -19,7 +19,7 @@ RECORDED = Path(__file__).with_name("recorded")
 ARRAYS = "arrays.npz"
 TEXTS = ("*.csv", "notes.json", "ceiling.json", "predictions/*.csv")
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\binf\b|\bnan\b)")
-NOT_COMPARED = {"progress.csv"}
+NOT_COMPARED = {"progress.csv", "stimulus_scores.csv", "thumbnails.npz"}  # the last two are younger than the records
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def read_output(output: Path) -> Record:
     arrays: dict[str, np.ndarray] = {}
     for path in sorted(path for path in output.rglob("*") if path.suffix in (".npy", ".npz", ".zip")):
         name = path.relative_to(output).as_posix()
-        if name.startswith(("steps/", "features/")):
+        if name.startswith(("steps/", "features/")) or path.name in NOT_COMPARED:
             continue
         if path.suffix == ".npy":
             arrays[name] = np.load(path)

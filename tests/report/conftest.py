@@ -77,7 +77,7 @@ class Page(HTMLParser):
         """Return the table whose label or caption begins so, first row as header."""
         rows = next(rows for name, rows in self.tables.items() if name.startswith(label))
         return pd.DataFrame(
-            [[cell.strip() for cell in row] for row in rows[1:]],
+            [[*(cell.strip() for cell in row), *[""] * (len(rows[0]) - len(row))] for row in rows[1:]],
             columns=[c.strip().replace("\xa0", " ") for c in rows[0]],
         )
 
@@ -91,7 +91,7 @@ def read_page(output: Path) -> Page:
 def unrendered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures but turn none into SVG, which takes most of a report's time; for tests of what the page says."""
 
-    def inline(figure: Figure, title: str, alt: str) -> Panel:
+    def inline(figure: Figure, title: str, alt: str, table: pd.DataFrame | None = None) -> Panel:
         return Panel(title, "data:,", alt, 1, 1)
 
     for module in (panels, optuna_figures):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -180,3 +181,28 @@ def test_the_command_names_what_is_not_on_the_maps(tmp_path: Path, monkeypatch: 
     assert f"not on the maps, as {tmp_path / 'voxels'} has no values of them: s1 V2\n" in said.stderr
     np.savez(tmp_path / "voxels" / "s1_V2.npz", pearson_r=np.array([0.4, 0.5]))
     assert CliRunner().invoke(maps_module.maps, [str(tmp_path), "--no-pictures"]).stderr == ""
+
+
+@pytest.mark.slow
+def test_a_volume_in_mni_coordinates_can_be_looked_through_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("nilearn", reason="views need the extra neuroimaging")
+    from PIL import Image
+
+    from voxelcast.report.brain_pictures import write_viewer
+    from voxelcast.report.figures import picture
+
+    monkeypatch.setattr("socket.socket.connect", None)
+    values = np.full((12, 14, 12), np.nan, dtype=np.float32)
+    values[4:8, 4:8, 4:8] = 0.4
+    affine = np.diag([15.0, 15.0, 15.0, 1.0])
+    affine[:3, 3] = -90, -126, -72
+    path = write_viewer(tmp_path / "a_r.html", VolumeMap(values, affine, "MNI152"), "s1", "pearson_r")
+    text = path.read_text()
+    assert "s1, pearson_r" in text
+    assert not re.search(r"<(?:link|script|img)\s[^>]*(?:href|src)=[\"']?https?:", text)
+    with pytest.raises(DataError, match="MNI coordinates"):
+        write_viewer(tmp_path / "b.html", VolumeMap(values, affine, "native"), "s1", "pearson_r")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a_r.png")
+    assert picture(tmp_path / "a_r.png", "a map").viewer == f"{tmp_path.name}/a_r.html"

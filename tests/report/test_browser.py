@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.browser import Visit
 from voxelcast.report.comparison_page import write_comparison
@@ -34,7 +35,7 @@ def test_offline_without_a_fault_and_for_everyone(
     visit: Visiting, pages: dict[str, Path], name: str, width: int
 ) -> None:
     """No request but the file, nothing on the console, no rule of WCAG 2.2 AA broken, no sideways scrolling."""
-    visited = visit(pages[name], width=width, offline=True)
+    visited = visit(pages[name], width=width, offline=True, color_scheme="dark" if width == 390 else "light")
     assert visited.requests == [pages[name].resolve().as_uri()]
     assert visited.audit() == []
     assert visited.page.evaluate("document.documentElement.scrollWidth") <= width
@@ -60,7 +61,7 @@ def test_picking_by_keyboard(visit: Visiting, pages: dict[str, Path]) -> None:
     page.keyboard.type("LOC")
     assert page.locator("select[name=roi]").input_value() == "LOC"
     assert rows.count() == 3
-    assert page.locator("img:visible").count() == everything / 3
+    assert page.locator("img:visible").count() == 1 + (everything - 1) / 3  # all ROIs are in one figure
     assert "Shown: LOC, all subjects, all networks." in page.locator("[role=status]").inner_text()
     _tab_to(visited, "select[name=subject]")
     page.keyboard.type("sub02")
@@ -106,6 +107,37 @@ def test_chart_by_keyboard_and_pointer(visit: Visiting, pages: dict[str, Path], 
     assert visited.problems == []
 
 
+def test_every_figure_can_be_saved(visit: Visiting, pages: dict[str, Path], several: Path) -> None:
+    """As SVG and PNG, and its numbers as CSV."""
+    page = (visited := visit(pages["report"])).page
+    assert page.locator("figure").count() == page.locator("figure a[download$='.csv']:visible").count() == 19
+    saved = {}
+    for kind in ("svg", "png", "csv"):
+        with page.expect_download() as waiting:
+            page.locator(f"a[download='layers-V1.{kind}']").click()
+        assert waiting.value.suggested_filename == f"layers-V1.{kind}"
+        saved[kind] = waiting.value.path()
+    assert "</svg>" in saved["svg"].read_text()
+    with Image.open(saved["png"]) as picture:
+        assert picture.size == (3 * 336, 3 * 226)
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
+    numbers = pd.read_csv(saved["csv"]).set_index(["network", "layer"])
+    search = pd.read_csv(several / "search.csv")
+    best = search[search["roi"] == "V1"].groupby(["network", "layer", "subject"])["score"].max().unstack()
+    best.index = best.index.set_levels([f"{name} (random)" for name in best.index.levels[0]], level=0)
+    pd.testing.assert_frame_equal(numbers, best.reindex(numbers.index), check_names=False, atol=1e-6)
+    assert visited.problems == []
+
+
+def test_on_a_phone_the_graphic_of_each_roi_is_whole(visit: Visiting, pages: dict[str, Path]) -> None:
+    page = visit(pages["report"], width=390).page
+    for strip in page.locator(".rois svg.strip").all():
+        box = strip.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert 300 <= box["width"] <= 390 - box["x"]
+
+
 def test_comparison_by_keyboard(visit: Visiting, pages: dict[str, Path]) -> None:
     page = (visited := visit(pages["comparison"])).page
     _tab_to(visited, "select[name=subject]")
@@ -119,7 +151,7 @@ def test_without_script_everything_can_be_read(visit: Visiting, pages: dict[str,
     assert not page.locator("#pick").is_visible()
     assert not page.locator("#chart").is_visible()
     assert page.locator("table:has(caption:text('The model chosen')) tbody tr:visible").count() == 9
-    assert page.locator("img:visible").count() == 18
+    assert page.locator("img:visible").count() == 19
 
 
 def test_on_paper(visit: Visiting, pages: dict[str, Path]) -> None:
@@ -128,7 +160,7 @@ def test_on_paper(visit: Visiting, pages: dict[str, Path]) -> None:
     page.emulate_media(media="print")
     assert not page.locator("#pick").is_visible()
     assert not page.locator("#chart").is_visible()
-    assert page.locator("img:visible").count() == 18
+    assert page.locator("img:visible").count() == 19
     assert page.evaluate("document.documentElement.scrollWidth") <= 718
     assert page.pdf(format="A4").startswith(b"%PDF")
 

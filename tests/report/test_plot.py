@@ -37,6 +37,7 @@ def closed() -> Iterator[None]:
 FIGURES: dict[str, Callable[..., Axes]] = {
     "layer_profile": lambda results, **ax: plot.layer_profile(results, "V1", **ax),
     "roi_scores": lambda results, **ax: plot.roi_scores({"one": results, "two": results}, **ax),
+    "roi_overview": lambda results, **ax: plot.roi_overview(results, **ax),
     "search_history": lambda results, **ax: plot.search_history(results, "V1", **ax),
     "hyperparameter": lambda results, **ax: plot.hyperparameter(results, "V1", "relative_alpha", **ax),
     "voxel_histogram": lambda results, **ax: plot.voxel_histogram(results, "V1", **ax),
@@ -83,6 +84,35 @@ def test_scores_stand_beside_each_other_with_their_names(results: Results) -> No
     legend = ax.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["one", "two", "noise ceiling"]
+
+
+def test_the_overview_has_a_row_for_each_roi(results: Results) -> None:
+    ax = plot.roi_overview(results)
+    by_roi = results.scores.groupby("roi")
+    for place, (dots, mean) in enumerate(zip(ax.lines[0::2], ax.lines[1::2], strict=False)):
+        roi = ("V1", "EBA")[place]
+        assert sorted(dots.get_xdata()) == sorted(by_roi.get_group(roi)["score"])
+        assert mean.get_xdata() == pytest.approx([by_roi["score"].mean()[roi]])
+    ends = [collection.get_segments()[0] for collection in ax.collections]
+    assert ends[0][:, 0] == pytest.approx(by_roi[["score_low", "score_high"]].mean().loc["V1"])
+    assert ends[1][:, 0] == pytest.approx([by_roi["noise_ceiling_r"].mean()["V1"]] * 2)
+
+
+def test_axes_of_scores_begin_at_zero_or_at_the_lowest(results: Results) -> None:
+    assert plot.layer_profile(results, "V1").get_ylim()[0] == 0
+    assert plot.search_history(results, "V1").get_ylim()[0] == 0
+    below = plot.layer_profile(example_results(bonus=-0.5), "V1")
+    assert below.get_ylim()[0] < min(below.lines[0].get_ydata())
+
+
+def test_the_layers_chosen_are_marked_on_the_axis(results: Results) -> None:
+    ax = plot.layer_profile(results, "V1")
+    chosen = results.scores[results.scores["roi"] == "V1"]
+    marks = [line for line in ax.lines if line.get_marker() == "^"]
+    assert sum(int(text.get_text()) for text in ax.texts) == len(chosen)
+    assert [round(x) for line in marks for x in line.get_xdata()] == sorted(
+        int(layer.split(".")[1]) + 1 for layer in set(chosen["layer"])
+    )
 
 
 def test_the_map_names_network_and_layer(results: Results) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,9 +20,13 @@ from voxelcast.results.read import Results, read_overview
 from voxelcast.store.readers.plain import read_yaml
 
 State = Literal["finished", "running", "stopped", "unreadable"]
+_MOST_LETTERS: Final = 2000
 STATES: Final[tuple[State, ...]] = ("finished", "running", "stopped", "unreadable")
 
-_READ: Final = ("config.yaml", "scores.csv", "notes.json", "provenance.json", FILE_NAME, ".lock")
+TAGS: Final = "tags.txt"
+"""Written by the user into an output folder: a tag a line."""
+
+_READ: Final = (TAGS, "config.yaml", "scores.csv", "notes.json", "provenance.json", FILE_NAME, ".lock")
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +49,8 @@ class Experiment:
     status: RunStatus | None
     """How far the last run is; None for results of a time when runs kept no journal."""
     has_report: bool
+    tags: tuple[str, ...]
+    """Lines of tags.txt."""
     changed: datetime
     """When the newest of its files was written, UTC."""
 
@@ -67,6 +75,12 @@ class Experiment:
         if not names and self.results:
             names = list(self.results.scores["network"])
         return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def layer(self) -> str:
+        """The layer chosen most often, and how many others there are; empty without scores."""
+        counts = Counter(self.results.scores["layer"]).most_common() if self.results else []
+        return f"{counts[0][0]}{f' + {len(counts) - 1}' if len(counts) > 1 else ''}" if counts else ""
 
     @property
     def encoders(self) -> tuple[str, ...]:
@@ -121,9 +135,18 @@ def read_experiment(found: Found) -> Experiment:
         config=results.config if results else _config(folder),
         results=results,
         status=status,
+        tags=_tags(folder),
         has_report=(folder / "report.html").is_file(),
         changed=datetime.fromtimestamp(max(times, default=0) / 1e9, tz=UTC),
     )
+
+
+def _tags(folder: Path) -> tuple[str, ...]:
+    try:
+        lines = (folder / TAGS).read_text(encoding="utf-8", errors="replace")[:_MOST_LETTERS].splitlines()
+    except OSError:
+        return ()
+    return tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
 
 
 def _results(folder: Path) -> tuple[Results | None, str]:

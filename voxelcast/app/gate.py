@@ -21,9 +21,9 @@ OWN_PAGES: Final = (
 # A report brings its style, its scripts and their hashes in one file. It runs as if from another site: it cannot read
 # our pages, whoever wrote it, and it can load nothing.
 REPORTS: Final = (
-    "sandbox allow-scripts allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data:; "
-    "style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'"
+    "sandbox allow-scripts allow-downloads allow-popups allow-popups-to-escape-sandbox; "
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 )
 
 _HEADERS: Final[Mapping[str, str]] = {

@@ -12,8 +12,9 @@ import numpy as np
 
 from voxelcast.app.experiment import STATES, Experiment
 from voxelcast.app.library import Library
+from voxelcast.app.plots import HEIGHT, WIDTH, parallel_coordinates, score_by_setting, varying
 from voxelcast.app.side_by_side import side_by_side
-from voxelcast.app.table import Query, choices, table_lines
+from voxelcast.app.table import GROUPS, Query, choices, grouped, table_lines
 from voxelcast.execution.status import RunStatus, StageStatus
 from voxelcast.report.heatmap import roi_table
 from voxelcast.report.page import environment
@@ -36,7 +37,7 @@ def app_environment() -> jinja2.Environment:
     made = environment()
     ours = jinja2.PackageLoader("voxelcast.app", "templates")
     made.loader = jinja2.ChoiceLoader([ours, made.loader] if made.loader else [ours])
-    made.filters |= {"stage_now": _stage_now, "local": _local}
+    made.filters |= {"stage_now": _stage_now, "local": _local, "short": _short}
     return made
 
 
@@ -52,11 +53,20 @@ class Pages:
         everything = self._library.experiments()
         lines = table_lines(everything, query)
         rois, subjects = choices(everything)
+        settings = varying(everything)
+        x = query.x if query.x in settings else next(iter(settings), "")
         n_running = sum(experiment.state == "running" for experiment in everything)
         return self._render(
             "index.html.j2",
             query=query,
             lines=lines,
+            groups=grouped(lines, query),
+            group_by=list(GROUPS),
+            settings=list(settings),
+            x=x,
+            by_setting=score_by_setting(lines, x, settings[x]) if x else None,
+            parallel=parallel_coordinates(lines, settings),
+            size=(WIDTH, HEIGHT),
             axis=strip_axis([line.mean for line in lines]),
             total=len(everything),
             n_running=n_running,
@@ -127,6 +137,11 @@ def _stage_now(status: RunStatus | None) -> StageStatus | None:
     """Return the last stage that has begun."""
     begun = [stage for stage in status.stages if stage.done is not None] if status else []
     return begun[-1] if begun else None
+
+
+def _short(names: str) -> str:
+    """Leave out of networks' names where they come from, and that weights are the default ones."""
+    return ", ".join(name.rpartition("/")[2].removesuffix(" (default)") for name in names.split(", "))
 
 
 def _local(when: datetime) -> str:

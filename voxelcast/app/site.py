@@ -20,7 +20,7 @@ from voxelcast.app.library import Library
 from voxelcast.app.pages import Pages, read_asset
 from voxelcast.app.side_by_side import full_comparison
 from voxelcast.app.table import Query, read_query
-from voxelcast.core.checks import check_option
+from voxelcast.core.checks import check_known, check_option
 from voxelcast.core.errors import MissingFileError, UnknownNameError, UnsafeFileError, VoxelcastError
 
 _ASSETS: Final = {
@@ -55,6 +55,14 @@ class Site:
             media_type="text/html",
             headers={"Content-Security-Policy": REPORTS},
         )
+
+    def viewer(self, request: Request) -> Response:
+        """Send an interactive brain map of an experiment."""
+        experiment, name = self._library.get(request.path_params["key"]), request.path_params["name"]
+        there = {path.name for path in (experiment.folder / "brain_maps").glob("*.html")}
+        check_known("brain map", name, sorted(there), where=f"in the output of {experiment.name}")
+        text = _read_inside(experiment, f"brain_maps/{name}")
+        return Response(text, media_type="text/html", headers={"Content-Security-Policy": REPORTS})
 
     def scores(self, request: Request) -> Response:
         """Send the scores of an experiment as a file to be kept."""
@@ -97,7 +105,7 @@ def _read_inside(experiment: Experiment, name: str) -> bytes:
     path = experiment.folder / name
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; write it: voxelcast report {experiment.folder}")
-    if path.resolve().parent != experiment.folder.resolve():
+    if path.resolve() != experiment.folder.resolve() / name:
         raise UnsafeFileError(f"{path} is a link that leads outside its folder and is not opened; copy the file there")
     return path.read_bytes()
 
@@ -117,6 +125,7 @@ def make_site(outputs: Sequence[Path], *, key: str, cookie: str = "voxelcast") -
         Route("/e/{key:str}", site.experiment),
         Route("/e/{key:str}/report", site.report),
         Route("/e/{key:str}/scores.csv", site.scores),
+        Route("/e/{key:str}/brain_maps/{name:str}", site.viewer),
         Route("/compare", site.compare),
         Route("/compare/figures", site.figures),
     ]

@@ -24,10 +24,14 @@ class Query:
     """
 
     text: str = ""
-    """Words that must all occur in an experiment's name, folder, dataset, networks or encoders."""
+    """Words that must all occur in an experiment's name, folder, tags, dataset, networks, encoders or layer."""
     state: str = ""
     roi: str = ""
     subject: str = ""
+    group: str = ""
+    """One of ``GROUPS``: lines are gathered by it."""
+    x: str = ""
+    """The setting against which scores are drawn; empty: the first that differs."""
     sort: str = "-score"
     """One of ``SORTS``; with ``-`` before it, the other way round."""
 
@@ -75,11 +79,21 @@ SORTS: Final[Mapping[str, Callable[[Line], str | float]]] = {
     "name": lambda line: line.experiment.name.lower(),
     "state": lambda line: STATES.index(line.experiment.state),
     "dataset": lambda line: line.experiment.dataset.lower(),
+    "network": lambda line: ", ".join(line.experiment.networks).lower(),
+    "encoder": lambda line: ", ".join(line.experiment.encoders).lower(),
+    "layer": lambda line: line.experiment.layer,
     "score": lambda line: line.mean.score,
     "ceiling": lambda line: line.mean.ceiling,
     "normalised": lambda line: line.mean.normalised,
     "held_out": lambda line: line.mean.held_out,
     "changed": lambda line: line.experiment.changed.timestamp(),
+}
+GROUPS: Final[Mapping[str, Callable[[Experiment], str]]] = {
+    "network": lambda experiment: ", ".join(experiment.networks),
+    "encoder": lambda experiment: ", ".join(experiment.encoders),
+    "dataset": lambda experiment: experiment.dataset,
+    "tag": lambda experiment: ", ".join(experiment.tags),
+    "state": lambda experiment: experiment.state,
 }
 _HIGH_FIRST: Final = ("score", "ceiling", "normalised", "held_out", "changed")
 
@@ -88,6 +102,7 @@ def read_query(parameters: Mapping[str, str]) -> Query:
     """Read a query from the parameters of an address; raise OptionError if the state or order does not exist."""
     query = Query(**{name: parameters[name].strip() for name in asdict(Query()) if name in parameters})
     check_option("state", query.state, ("", *STATES))
+    check_option("group", query.group, ("", *GROUPS))
     check_option("sort", query.column, tuple(SORTS))
     return query
 
@@ -102,13 +117,23 @@ def table_lines(experiments: Sequence[Experiment], query: Query) -> list[Line]:
     return known + [line for line in lines if not _is_known(key(line))]
 
 
+def grouped(lines: Sequence[Line], query: Query) -> list[tuple[str, list[Line]]]:
+    """Gather lines, in their order, by what the query groups by; one nameless group where it asks for none."""
+    if not query.group:
+        return [("", list(lines))]
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(GROUPS[query.group](line.experiment) or "—", []).append(line)
+    return list(groups.items())
+
+
 def _is_known(value: str | float) -> bool:
     return isinstance(value, str) or bool(np.isfinite(value))
 
 
 def _line(experiment: Experiment, query: Query) -> Line | None:
-    described = (experiment.name, experiment.shown, experiment.dataset, *experiment.networks, *experiment.encoders)
-    about = " ".join(described).lower()
+    described = (experiment.name, experiment.shown, *experiment.tags, experiment.dataset, experiment.layer)
+    about = " ".join((*described, *experiment.networks, *experiment.encoders)).lower()
     if (query.state and experiment.state != query.state) or any(w not in about for w in query.text.lower().split()):
         return None
     if experiment.results is None:

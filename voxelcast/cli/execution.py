@@ -49,12 +49,16 @@ def check(profile: str) -> None:
 @click.argument("output", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(output: Path, as_json: bool) -> None:
-    """Say how far the run in OUTPUT is: what is done, running, waiting and failed, and the time left."""
-    from voxelcast.execution.status import read_status
+    """Say how far the work in OUTPUT is: what is done, running, waiting and failed, how long it took, and what is left.
 
-    found = read_status(output)
+    OUTPUT is what run, extract, sweep, rsa, simulate, demo, transfer and networks finetune write, or a folder of such.
+    """
+    from voxelcast.execution.status import read_statuses, summary_lines
+
+    found = read_statuses(output)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        shown = {name: asdict(one) for name, one in found.items()}
+        click.echo(json.dumps(shown[""] if list(shown) == [""] else shown, indent=2))
         return
-    for line in found.lines():
+    for line in summary_lines(found):
         click.echo(line)

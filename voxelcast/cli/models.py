@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from voxelcast.cli.options import AS_JSON, PATH, echo_rows, take_settings
-from voxelcast.cli.progress import make_progress
+from voxelcast.cli.progress import make_progress, progress_in
 
 
 @click.group()
@@ -128,6 +128,7 @@ def finetune_(
     The defaults are those of Barlow Twins' recipe for a fraction of the labels. Run the same command again after a
     kill: it goes on after the last whole epoch. The result is used with `weights: OUTPUT`.
     """
+    from voxelcast.execution.journal import beside
     from voxelcast.networks.finetune import FinetuneSettings, finetune, load_trainee
     from voxelcast.networks.labelled_images import list_image_folder
     from voxelcast.networks.module_network import check_device
@@ -138,9 +139,10 @@ def finetune_(
     device = check_device(options["device"])
     labelled = list_image_folder(images, classes).fraction(fraction, settings.seed)
     trainee = load_trainee(network, labelled, seed=settings.seed, keep_head=keep_head)
-    history = finetune(
-        trainee, labelled, output, settings, device=device, workers=options["workers"], progress=make_progress()
-    )
+    with progress_in(beside(output)) as progress:
+        history = finetune(
+            trainee, labelled, output, settings, device=device, workers=options["workers"], progress=progress
+        )
     last = history[-1]
     plural = "s" if len(history) > 1 else ""
     click.echo(f"{len(labelled)} images of {len(labelled.classes)} classes, {len(history)} epoch{plural}")

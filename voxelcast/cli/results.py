@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from voxelcast.cli.options import DATASET, OUTPUTS, PATH, names, open_dataset
-from voxelcast.core.errors import DataError
+from voxelcast.core.errors import DataError, MissingPackageError
 
 
 @click.command()
@@ -55,7 +55,7 @@ def figures(output: Path, to: Path | None, formats: tuple[str, ...], columns: in
 )
 @click.option("--space", type=click.Choice(["MNI", "native"]), help="Where the files do not say it, or say it wrongly.")
 @click.option("--significant", type=float, metavar="Q", help="Leave out voxels whose q-value is above Q, e.g. 0.05.")
-@click.option("--pictures/--no-pictures", default=True, help="Draw each map as PNG too, for the report.")
+@click.option("--pictures/--no-pictures", default=True, help="Draw each map, for the report: PNG and interactive.")
 @click.option("--bids", type=PATH, metavar="FOLDER", help="Write a BIDS derivative instead: a new folder.")
 def maps(
     output: Path,
@@ -71,8 +71,9 @@ def maps(
 
     OUTPUT is the output folder of a run or of voxelcast score. Volumes in MNI coordinates are drawn as glass brains,
     others in slices of their own grid, surfaces where they are of fsaverage; a quantity has one colour scale for all
-    subjects. The report, where there is one, is written again with the pictures in it. With --bids instead a map per
-    subject, ROI and quantity, e.g. FOLDER/sub-01/func/sub-01_task-x_space-T1w_roi-V1_stat-r_statmap.nii.gz.
+    subjects. Beside a picture of MNI or fsaverage, a page (.html) shows all slices, or turns the surface. The report,
+    where there is one, is written again with the pictures in it. With --bids instead a map per subject, ROI and
+    quantity, e.g. FOLDER/sub-01/func/sub-01_task-x_space-T1w_roi-V1_stat-r_statmap.nii.gz.
     """
     from voxelcast.report import brain_maps
     from voxelcast.report.page import write_report
@@ -105,15 +106,18 @@ def maps(
             name = pair_name(subject, quantity)
             written = brain_maps.write_map(output / brain_maps.FOLDER, name, brain_map)
             if pictures:
-                from voxelcast.report.brain_pictures import colour_scale, draw_map
+                from voxelcast.report.brain_pictures import colour_scale, draw_map, write_viewer
 
                 scale = colour_scale(list(by_subject.values()), quantity)
-                path = output / brain_maps.FOLDER / f"{name}.png"
-                try:
-                    written.append(draw_map(path, brain_map, subject, quantity, scale))
-                except DataError as error:
-                    path.unlink(missing_ok=True)  # of an earlier map
-                    no_picture[str(error)] = None
+                for draw, suffix in ((draw_map, ".png"), (write_viewer, ".html")):
+                    path = output / brain_maps.FOLDER / f"{name}{suffix}"
+                    try:
+                        written.append(draw(path, brain_map, subject, quantity, scale))
+                    except (DataError, MissingPackageError) as error:
+                        path.unlink(missing_ok=True)  # of an earlier map
+                        if draw is draw_map and isinstance(error, MissingPackageError):
+                            raise
+                        no_picture[str(error)] = None
             click.echo(f"{subject} {quantity}: {', '.join(path.name for path in written)}")
     absent = [f"{s} {roi}" for s in dataset.subjects for roi in dataset.rois(s) if roi not in found.get(s, {})]
     if absent:

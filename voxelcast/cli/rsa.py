@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from voxelcast.cli.options import PATH, SETTINGS
-from voxelcast.cli.progress import make_progress
+from voxelcast.cli.progress import progress_in
 
 
 @click.command()
@@ -20,7 +20,8 @@ def rsa(analysis: Path, settings: tuple[str, ...], output: Path | None) -> None:
 
     config = load_rsa_settings(analysis, settings)
     folder = Path("outputs") / config.name if output is None else output
-    result = run_rsa(config, folder, progress=make_progress())
+    with progress_in(folder) as progress:
+        result = run_rsa(config, folder, progress=progress)
     best = result.best
     click.echo(
         f"best of {len(result.layers)} layers: {best.network} {best.layer}, {config.comparison} {best.similarity:.3f} "

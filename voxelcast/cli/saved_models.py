@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from voxelcast.cli.options import AS_JSON, DATASET, PATH, SETTINGS, echo_rows, open_dataset
+from voxelcast.cli.progress import progress_in
 from voxelcast.core.errors import OptionError
 
 _SHOWN = 8  # subjects x ROI in a line
@@ -95,7 +96,9 @@ def transfer(
     from voxelcast.search.settings import FoldSettings
 
     encoder = load_encoder(models, device=how["device"], weights=_files(how["weights"]), own_code=how["own_code"])
-    rows = transfer_models(encoder, open_dataset(data, settings), to, folds=FoldSettings(n=folds), seed=seed)
+    dataset, given = open_dataset(data, settings), FoldSettings(n=folds)
+    with progress_in(to) as progress:
+        rows = transfer_models(encoder, dataset, to, folds=given, seed=seed, progress=progress)
     for row in rows:
         names = ("score", "score_alone", "difference", "difference_low", "difference_high", "share")
         r, alone, *difference, share = ("unknown" if row[name] is None else f"{row[name]:.3f}" for name in names)

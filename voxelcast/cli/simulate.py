@@ -9,7 +9,7 @@ from typing import Any, Literal
 import click
 
 from voxelcast.cli.options import PATH, check_absent, take_settings
-from voxelcast.cli.progress import make_progress
+from voxelcast.cli.progress import make_progress, progress_in
 from voxelcast.core.errors import OptionError
 
 
@@ -68,7 +68,8 @@ def simulate(
     networks = driving_networks(drivers, **network)
     given = {name: value for name, value in options.items() if value is not None}
     plan = resize_plan(simulation_preset(preset, drivers, **given), subjects, voxels)
-    simulate(root, plan, networks, sampling=sampling, seed=plan.seed, progress=make_progress())
+    with progress_in(root) as progress:
+        simulate(root, plan, networks, sampling=sampling, seed=plan.seed, progress=progress)
     click.echo(f"simulation in {root}; use it with dataset: {{kind: simulated, root: {root}}}")
 
 

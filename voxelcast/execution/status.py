@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from voxelcast.core.errors import MissingFileError
 from voxelcast.core.progress import TimeLeft
-from voxelcast.execution.journal import FILE_NAME, read_journal
+from voxelcast.execution.journal import FILE_NAME, beside, read_journal
 from voxelcast.store.lock import is_locked
 from voxelcast.store.readers.guard import reading
 from voxelcast.store.steps import is_worked_in
@@ -71,6 +73,37 @@ class RunStatus:
         return lines
 
 
+def read_statuses(output: Path) -> dict[str, RunStatus]:
+    """Read how far the last run in a folder is, and those in the folders below it, by their names below it.
+
+    The folder's own has the name ``""``. So a sweep has that of each experiment. Of a command that leaves one file,
+    ``output`` is that file. Raises as `read_status`, where there is no run at all.
+    """
+    folder = beside(output) if not output.is_dir() and beside(output).is_dir() else output
+    below = sorted({path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{FILE_NAME}")})
+    found = {str(inner.relative_to(folder)): read_status(inner) for inner in below if read_journal(inner)}
+    if read_journal(folder) or not found:
+        found = {"": read_status(folder)} | found
+    return found
+
+
+def summary_lines(statuses: Mapping[str, RunStatus]) -> list[str]:
+    """Say in words how far one run is; of several how many are in which state, and a line for each."""
+    if list(statuses) == [""]:
+        return statuses[""].lines()
+    counts = Counter(status.state for status in statuses.values())
+    how_many = "1 run" if len(statuses) == 1 else f"{len(statuses)} runs"
+    lines = [f"{how_many}: {', '.join(f'{n} {state}' for state, n in counts.items())}"]
+    width = max(map(len, statuses))
+    for name, status in statuses.items():
+        begun = [stage for stage in status.stages if stage.done is not None]
+        stage = f"; {' '.join(begun[-1].line().split())}" if begun and status.state != "finished" else ""
+        left = "" if status.seconds_left is None else f"; about {duration(status.seconds_left)} left"
+        lines.append(f"{name or '.':{width}}  {status.state}, {duration(status.seconds)}{stage}{left}")
+        lines += [f"{'':{width}}  {trouble}" for trouble in status.troubles]
+    return lines
+
+
 def read_status(output: Path) -> RunStatus:
     """Read how far the last run in a folder is.
 
@@ -84,11 +117,11 @@ def _read(output: Path) -> RunStatus:
     lines = read_journal(output)
     if not lines:
         raise MissingFileError(
-            f"{output} is not the output of voxelcast run or extract, or that was killed as it began: there is no run "
-            f"in its {FILE_NAME}"
+            f"{output} is not the output of voxelcast run, extract, sweep, rsa, simulate, transfer or networks "
+            f"finetune, or that was killed as it began: there is no run in its {FILE_NAME}"
         )
     begin: dict[str, Any] = lines[0]
-    under_way = is_locked(output / ".lock")
+    under_way = is_locked(output / ".lock") or is_locked(output / FILE_NAME)
     ended = next((line for line in lines if line["event"] == "end"), None)
     finished = ended is not None and ended["how"] == "finished" and not under_way
     now = float(str(ended["time"])) if ended is not None and not under_way else time.time()
@@ -100,14 +133,19 @@ def _read(output: Path) -> RunStatus:
         replace(_stage(root, begun[what], failed), ended=what in over) if what in begun else StageStatus(what)
         for what in begin["stages"]
     ]
+    work = [line for line in lines if line["event"] == "work"]
+    done = {str(line["what"]): (int(str(line["done"])), int(str(line["total"]))) for line in work}
+    others = [StageStatus(what, n, waiting=max(0, total - n)) for what, (n, total) in done.items()]
     troubles = [_trouble(output, line) for line in lines if line["event"] in ("lost", "failed")]
     return RunStatus(
         "finished" if finished else "running" if under_way else "not running",
         begin["engine"],
         now - begin["time"],
-        tuple(stages),
+        (*stages, *others),
         tuple(troubles),
-        None if finished else _seconds_left(root, begin, begun, over, stages, tried_again=not under_way),
+        None
+        if finished or not begin["stages"]
+        else _seconds_left(root, begin, begun, over, stages, tried_again=not under_way),
     )
 
 

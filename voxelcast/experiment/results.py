@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.models import remove_models
 from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.train import TrainJob
+from voxelcast.experiment.stimulus_scores import pattern_r, stimulus_rows, write_thumbnails
 from voxelcast.report.brain_maps import FOLDER, remove_maps
 from voxelcast.results.read import read_arrays
 from voxelcast.results.schema import (
@@ -25,6 +26,7 @@ from voxelcast.results.schema import (
     RULES,
     SCORES,
     SEARCH,
+    STIMULUS_SCORES,
     TRAINING,
     VARIANCE_PARTITIONING,
     WEIGHTS,
@@ -70,12 +72,21 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
         jackknife |= {f"{pair_name(*pair)}/{name}": array for name, array in fit.arrays("jackknife").items()}
     save_arrays(output / JACKKNIFE_FILE, jackknife)
     examples: dict[str, Any] = {}
+    patterns: dict[Pair, tuple[Sequence[str], FloatArray]] = {}
     for pair, fit in fits.items():
         save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
         save_arrays(pair_file(output, VOXEL_FILE, pair), finished.voxels(pair))
         _write_predictions(output, pair, finished)
-        examples |= {f"{pair_name(*pair)}/{name}": array for name, array in _examples(finished, pair).items()}
+        judged = _judged(finished, pair)
+        if judged is not None:
+            scores, ids, measured, predicted = judged
+            of_pair = example_voxels(scores, measured, predicted)
+            examples |= {f"{pair_name(*pair)}/{name}": array for name, array in of_pair.items()}
+            patterns[pair] = ids, pattern_r(measured, predicted)
     save_arrays(output / EXAMPLE_FILE, examples)
+    shown = [] if finished.readable.series else stimulus_rows(patterns)
+    write_table(output, STIMULUS_SCORES, shown)
+    write_thumbnails(finished, output, shown)
     _write_partition(finished, output)
     depths = {network.shown: network.depths for network in finished.plan.networks}
     layers = (
@@ -142,17 +153,17 @@ def _write_predictions(output: Path, pair: Pair, finished: Finished) -> None:
         write_predictions(output, pair, finished.predictions(pair), readable.test_ids, "test")
 
 
-def _examples(finished: Finished, pair: Pair) -> dict[str, Any]:
-    """Return the example voxels of a pair: of the out-of-fold predictions, or of the held-out stimuli without them."""
+def _judged(finished: Finished, pair: Pair) -> tuple[FloatArray, Sequence[str], FloatArray, FloatArray] | None:
+    """Return a pair's scores, stimuli, measured and predicted responses: out of fold, or held-out without these."""
     fit, voxels, readable = finished.read(finished.fits[pair]), finished.voxels(pair), finished.readable
     responses = finished.read(finished.responses[pair])
     if "pearson_r" in voxels:
         measured = responses.mapped("train")[readable.train_rows]
-        return example_voxels(voxels["pearson_r"], measured, fit.mapped("out_of_fold"))
+        return voxels["pearson_r"], readable.train_ids, measured, fit.mapped("out_of_fold")
     if "held_out_r" in voxels:
         measured = responses.mapped("test")[readable.test_rows]
-        return example_voxels(voxels["held_out_r"], measured, finished.predictions(pair))
-    return {}
+        return voxels["held_out_r"], readable.test_ids, measured, finished.predictions(pair)
+    return None
 
 
 def example_voxels(scores: FloatArray, measured: FloatArray, predicted: FloatArray) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 import voxelcast
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.errors import DataError, OptionError, UnwritableError
+from voxelcast.core.progress import Progress, Silent
 from voxelcast.datasets.base import Dataset, ResponseSet
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.experiment.models import voxel_places
@@ -71,6 +72,7 @@ def transfer_models(
     folds: FoldSettings = FoldSettings(),  # noqa: B008 - frozen
     seed: int = 0,
     level: float = 0.95,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Fit and judge the models of a dataset's subjects with the help of other subjects' saved models, and save them.
 
@@ -88,6 +90,8 @@ def transfer_models(
     seed : int
     level : float
         Of intervals.
+    progress : Progress, optional
+        Told of each subject x ROI that is done; nothing is said without it.
 
     Returns
     -------
@@ -108,6 +112,8 @@ def transfer_models(
     components, ids = _components(encoder, dataset)
     rows: list[dict[str, Any]] = []
     pairs: list[PairCard] = []
+    shown = progress or Silent()
+    shown.start("transfer", sum(len(dataset.rois(subject)) for subject in dataset.subjects), "subject x ROI")
     for subject in dataset.subjects:
         arrays: dict[str, NDArray[Any]] = {}
         cards = []
@@ -130,9 +136,11 @@ def transfer_models(
             where, at_places = voxel_places(dataset.voxel_indices(subject, roi))
             arrays |= {f"{roi}/{name}": array for name, array in (of_roi | at_places).items()}
             card = {"subject": subject, "roi": roi, "n_voxels": len(valid), "n_valid": int(valid.sum())}
+            shown.advance()
             cards.append(card | {"unit": responses.unit, "parts": parts, "where": where, "scores": row})
         file = _written(folder / "models", f"{subject}.safetensors", arrays)
         pairs += [PairCard.model_validate(card | {"file": file}) for card in cards]
+    shown.finish()
     _write_card(encoder, dataset, folder / "models", pairs)
     write_table(folder, TRANSFER, rows)
     return rows

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.report import summary
 from voxelcast.report.figures import CEILING_COLOUR, PALETTE, PANEL_INCHES, STYLE, SUBJECT_COLOUR, inline
-from voxelcast.report.page import environment, write_page
+from voxelcast.report.page import environment, scripts, write_page
 from voxelcast.store.atomic import atomic_path, write_text
 from voxelcast.store.readers.tables import shown_cell
 
@@ -69,7 +69,7 @@ class Answer:
             **{"numeric": [shown[name].dtype.kind in "if" for name in shown.columns], "n_rows": len(self.table)},
         }
         page = folder / f"{self.name}.html"
-        write_page(page, environment().get_template("ask.html.j2").render(content))
+        write_page(page, environment().get_template("ask.html.j2").render(content | scripts("save")))
         return page
 
 

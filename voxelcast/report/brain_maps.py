@@ -32,7 +32,7 @@ FOLDER: Final = "brain_maps"
 DEFAULT_QUANTITIES: Final = ("pearson_r", "noise_ceiling_r", "noise_normalised_r", "q_value")
 """Mapped where nothing else is said, as far as there are values; with ``held_out_`` too."""
 
-_SUFFIXES: Final = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".png")
+_SUFFIXES: Final = (".nii.gz", "_hemi-L.func.gii", "_hemi-R.func.gii", ".png", ".html")
 """Of the maps and their pictures, after ``<subject>_<quantity>``."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, MissingPackageError
 from voxelcast.datasets.readers.brain_images import import_nibabel
 from voxelcast.report.brain_maps import BrainMap, SurfaceMap, VolumeMap
-from voxelcast.store.atomic import atomic_path
+from voxelcast.store.atomic import atomic_path, write_text
 
 _FSAVERAGE: Final = {"fsaverage": 163_842, "fsaverage6": 40_962, "fsaverage5": 10_242}
 _SHOWN: Final = 10_242
@@ -66,6 +67,50 @@ def draw_map(path: Path, brain_map: BrainMap, title: str, quantity: str, scale: 
     return path
 
 
+def write_viewer(path: Path, brain_map: BrainMap, title: str, quantity: str, scale: ColourScale | None = None) -> Path:
+    """Write nilearn's interactive view of a brain map as an HTML file that needs nothing else.
+
+    A volume in MNI coordinates can be sliced, over the template that nilearn brings along; a surface of the fsaverage
+    family can be turned, on fsaverage5. Parameters are those of `draw_map`, as are the errors; DataError too where a
+    volume is not in MNI coordinates.
+    """
+    shown, label = _shown(brain_map, quantity)
+    if isinstance(shown, SurfaceMap):
+        _check_mesh(shown)
+    elif not shown.in_mni:
+        raise DataError("an interactive view needs a volume in MNI coordinates or a surface of fsaverage")
+    nilearn = _import_nilearn()
+    scale = colour_scale([brain_map], quantity) if scale is None else scale
+    name, symmetric = f"{title}, {label}", scale.low < 0
+    if isinstance(shown, SurfaceMap):
+        view = _surface_view(nilearn, shown, scale, name, symmetric)
+    else:
+        image = import_nibabel().Nifti1Image(np.nan_to_num(shown.values), shown.affine)
+        view = nilearn.plotting.view_img(
+            image, title=name, cmap=scale.colours, vmin=scale.low, vmax=scale.high, symmetric_cmap=symmetric,
+            threshold=1e-6, resampling_interpolation="nearest",
+        )  # fmt: skip
+    # The page's icon would be fetched from nilearn's site.
+    write_text(path, re.sub(r"<link\s[^>]*\bicon\b[^>]*>", "", view.get_standalone()))
+    return path
+
+
+def _surface_view(nilearn: Any, brain_map: SurfaceMap, scale: ColourScale, name: str, symmetric: bool) -> Any:
+    """Show the hemispheres that there are data of; NaN where there is no value."""
+    mesh = nilearn.datasets.load_fsaverage("fsaverage5")["inflated"]
+    sulci = nilearn.datasets.load_fsaverage_data(data_type="sulcal")
+    empty = np.zeros(_SHOWN, dtype=np.float32)
+    sides = [np.nan_to_num(side[:_SHOWN]) if len(side) else empty for side in (brain_map.left, brain_map.right)]
+    values = nilearn.surface.SurfaceImage(mesh, dict(zip(("left", "right"), sides, strict=True)))
+    try:
+        return nilearn.plotting.view_surf(
+            mesh, values, bg_map=sulci, hemi="both", title=name, cmap=scale.colours, vmin=scale.low, vmax=scale.high,
+            symmetric_cmap=symmetric, threshold=1e-6,
+        )  # fmt: skip
+    except ImportError as error:
+        raise MissingPackageError(f"an interactive surface needs plotly ({error}); pip install plotly") from error
+
+
 @dataclass(frozen=True)
 class ColourScale:
     """Colour map and the values at its ends."""
@@ -106,6 +151,7 @@ def _import_nilearn() -> Any:
     try:
         import nilearn.datasets
         import nilearn.plotting
+        import nilearn.surface
     except ImportError as error:
         raise MissingPackageError(
             f"pictures of brain maps need nilearn ({error}); install it: pip install 'voxelcast[neuroimaging]'"

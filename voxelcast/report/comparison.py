@@ -220,13 +220,14 @@ def mean_depth(output: Output, roi: str) -> float:
 
 def differences(outputs: Sequence[Output]) -> list[tuple[str, tuple[str, ...]]]:
     """List the settings that are not the same in all outputs, each with its value in every output."""
-    flat = [dict(_settings(output.results.config)) for output in outputs]
+    flat = [dict(compared_settings(output.results.config)) for output in outputs]
     names = dict.fromkeys(name for settings in flat for name in settings)
     rows = [(name, tuple(settings.get(name, "—") for settings in flat)) for name in names]
     return [(name, values) for name, values in rows if len(set(values)) > 1]
 
 
-def _settings(config: Mapping[str, object]) -> list[tuple[str, str]]:
+def compared_settings(config: Mapping[str, object]) -> list[tuple[str, str]]:
+    """List the settings of an experiment that a comparison shows, (name, value); not names and places."""
     rows = []
     for name, value in config.items():
         if name == "networks" and isinstance(value, list):

@@ -87,7 +87,7 @@ def _without_nan(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_page(outputs: Sequence[Output], paired: Sequence[Paired], reference: str, path: Path) -> None:
-    content = _content(outputs, paired, reference) | scripts("pick")
+    content = _content(outputs, paired, reference) | scripts("pick", "save")
     write_page(path, environment().get_template("comparison.html.j2").render(content))
 
 

@@ -25,6 +25,7 @@ def layer_rows(results: Results, depth: Depth) -> list[dict[str, Any]]:
     chosen = results.scores.groupby([*NETWORK, "layer"]).size().to_dict()
     return [
         {
+            "place": place,
             "network": network_label(*network),
             "colour": depth.colours[network],
             "number": number,
@@ -32,7 +33,7 @@ def layer_rows(results: Results, depth: Depth) -> list[dict[str, Any]]:
             "chosen": int(chosen.get((*network, layer), 0)),
             **dict(zip(sizes, known.get((network[0], network[2], layer), (np.nan,) * 3), strict=True)),
         }
-        for network, layers in depth.layers.items()
+        for place, (network, layers) in enumerate(depth.layers.items())
         for number, layer in enumerate(layers, start=1)
     ]
 

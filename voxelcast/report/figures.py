@@ -7,7 +7,9 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
+import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -64,22 +66,41 @@ class Panel:
     """What a reader who does not see the figure should know."""
     width: int
     height: int
+    table: str = ""
+    """The numbers drawn, as a data URI of a CSV file; empty where there is none."""
+    viewer: str = ""
+    """Address of an interactive view, from the page's folder; empty where there is none."""
 
 
-def inline(figure: Figure, title: str, alt: str) -> Panel:
-    """Turn a figure into a panel; the same figure gives the same bytes."""
+def inline(figure: Figure, title: str, alt: str, table: pd.DataFrame | None = None) -> Panel:
+    """Turn a figure, and the numbers in it, into a panel; the same figure gives the same bytes."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, dpi=_DOTS_PER_INCH, metadata={"Date": None, "Creator": None})
     # Laid out with a font that comes with matplotlib, shown in the reader's own, which is narrower if different.
     svg = buffer.getvalue().replace("'DejaVu Sans'", _FONTS)
     uri = "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Panel(title, uri, alt, width, height)
+    return Panel(title, uri, alt, width, height, "" if table is None else table_uri(table))
+
+
+def table_uri(table: pd.DataFrame) -> str:
+    """Write a table as a data URI of a CSV file, numbers with six digits."""
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return "data:text/csv;charset=utf-8," + quote(text, safe=" ,:;/()=.")
 
 
 def picture(path: Path, alt: str) -> Panel:
-    """Turn a PNG file into a panel, named as the file is."""
+    """Turn a PNG file into a panel, named as the file is, with the interactive view that lies beside it."""
     with Image.open(path) as image:
         width, height = image.size
     uri = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    return Panel(path.stem.replace("_", " "), uri, alt, width, height)
+    viewer = path.with_suffix(".html")
+    link = quote(f"{path.parent.name}/{viewer.name}") if viewer.is_file() else ""
+    return Panel(path.stem.replace("_", " "), uri, alt, width, height, viewer=link)
+
+
+def jpeg(picture: bytes, title: str, alt: str) -> Panel:
+    """Turn a JPEG file's bytes into a panel."""
+    with Image.open(io.BytesIO(picture)) as image:
+        width, height = image.size
+    return Panel(title, "data:image/jpeg;base64," + base64.b64encode(picture).decode(), alt, width, height)

@@ -86,13 +86,15 @@ def _draw(title: str, table: pd.DataFrame, score: FloatArray, seed: int) -> list
         alt = f"Importance of each parameter in {title}, from {plural(len(keep), 'candidate')}: " + ", ".join(
             f"{key} {value:.2f}" for key, value in importances.items()
         )
-        panels = [_finish(axes, "importance", f"{alt}.")]
+        numbers = pd.DataFrame(importances.items(), columns=["parameter", "importance"])
+        panels = [_finish(axes, "importance", f"{alt}.", numbers)]
         two = list(importances)[:2]
         axes = pictures.plot_contour(study, params=two, target_name=name)
         best = table.iloc[keep].iloc[int(np.argmax(score[keep]))]
         alt = f"Contours of the selection score in {title} over {two[0]} and {two[1]}; the best candidate lies at "
         lies = [f"{key} {best[key] if isinstance(best[key], str) else format(best[key], '.4g')}" for key in two]
-        panels.append(_finish(axes, "contours", alt + " and ".join(lies) + "."))
+        numbers = table.iloc[keep][two].assign(score=score[keep])
+        panels.append(_finish(axes, "contours", alt + " and ".join(lies) + ".", numbers))
     return panels
 
 
@@ -122,7 +124,7 @@ def _distribution(column: pd.Series) -> Any:
     return FloatDistribution(low, high, log=logarithmic)
 
 
-def _finish(axes: Any, title: str, alt: str) -> Panel:
+def _finish(axes: Any, title: str, alt: str, numbers: pd.DataFrame) -> Panel:
     """Bring Optuna's figure to the size and fonts of the others, and close it."""
     import matplotlib.pyplot as plt
 
@@ -140,7 +142,7 @@ def _finish(axes: Any, title: str, alt: str) -> Panel:
         axes.get_legend().remove()
     for collection in axes.collections:
         collection.set_rasterized(True)
-    panel = inline(figure, title, alt)
+    panel = inline(figure, title, alt, numbers)
     plt.close(figure)
     return panel
 

@@ -29,13 +29,23 @@ from voxelcast.report.facts import (
     step_rows,
     weight_rows,
 )
-from voxelcast.report.figures import CEILING_COLOUR, HELD_OUT_COLOUR, PALETTE, STYLE, SUBJECT_COLOUR, picture
+from voxelcast.report.figures import (
+    CEILING_COLOUR,
+    HELD_OUT_COLOUR,
+    PALETTE,
+    STYLE,
+    SUBJECT_COLOUR,
+    Panel,
+    jpeg,
+    picture,
+)
 from voxelcast.report.heatmap import GRADIENT, Heatmap, heatmap, layer_map, roi_table, significance
 from voxelcast.report.optuna_figures import optuna_panels
 from voxelcast.report.panels import (
     example_panels,
     in_trials,
     layer_profiles,
+    overview_panel,
     partition_panel,
     search_histories,
     voxel_histograms,
@@ -43,6 +53,7 @@ from voxelcast.report.panels import (
 from voxelcast.report.plot_data import explorer_data
 from voxelcast.report.summary import (
     Measure,
+    Row,
     choose_measure,
     findings,
     network_label,
@@ -54,12 +65,13 @@ from voxelcast.report.summary import (
 )
 from voxelcast.report.training_panels import training
 from voxelcast.report.variance_parts import SHARED_COLOUR, group_colours, group_rows, part_rows
-from voxelcast.results.read import Results, read_results
+from voxelcast.results.read import Results, extreme_stimuli, read_results
 from voxelcast.results.schema import Pair
 from voxelcast.store.atomic import write_text
 
 _OURS: Final = re.compile("<title>[^<]*· voxelcast(?: report)?</title>".encode())
 
+_SOURCES: Final = {"nested_cv": "nested CV", "held_out": "held-out stimuli", "none": "not measured"}
 MOST_PANELS: Final = 60
 """ROIs that get figures of their own; beyond, the tables and CSV files have the numbers and the report says so."""
 
@@ -74,7 +86,8 @@ def write_report(output: Path) -> Path:
     output = Path(output)
     results = read_results(output)
     path = output / "report.html"
-    write_page(path, environment().get_template("report.html.j2").render(_content(results) | scripts("pick", "chart")))
+    content = _content(results) | scripts("pick", "chart", "save")
+    write_page(path, environment().get_template("report.html.j2").render(content))
     return path
 
 
@@ -115,6 +128,7 @@ def environment() -> jinja2.Environment:
         "whole": _whole,
         "plural": plural,
         "setting": _setting,
+        "slug": _slug,
     }
     return made
 
@@ -125,7 +139,7 @@ def _content(results: Results) -> dict[str, Any]:
     overall = overall_row(rows)
     depth = layer_order(results)
     scores = results.scores.sort_values("roi", kind="stable", key=lambda column: column.map(results.rois.index))
-    return _figures(results, depth) | {
+    return _figures(results, depth, measure, rows) | {
         "results": results,
         "measure": measure,
         "rows": rows,
@@ -141,6 +155,7 @@ def _content(results: Results) -> dict[str, Any]:
         "has_held_out_ceiling": bool(results.scores["held_out_noise_ceiling_r"].notna().any()),
         "has_pools": any(pool for *_, pool in depth.layers),
         "pairs": scores.to_dict("records"),
+        "score_sources": {name: _SOURCES.get(name, name) for name in dict.fromkeys(scores["score_from"])},
         "networks": [(network_label(*network), colour) for network, colour in depth.colours.items()],
         "layers": layer_rows(results, depth),
         "chosen_map": layer_map(results, depth),
@@ -167,11 +182,13 @@ def _content(results: Results) -> dict[str, Any]:
     }
 
 
-def _figures(results: Results, depth: Depth) -> dict[str, Any]:
+def _figures(results: Results, depth: Depth, measure: Measure, rows: Sequence[Row]) -> dict[str, Any]:
     """Draw everything that is a picture."""
     rois = results.rois[:MOST_PANELS]
     with matplotlib.rc_context(STYLE):
         return {
+            "overview": overview_panel(rows, measure) if any(row.values for row in rows) else None,
+            "stimuli": _stimuli(results),
             "profiles": layer_profiles(results, depth, rois),
             "histories": search_histories(results, rois),
             "in_trials": in_trials(results),
@@ -183,6 +200,18 @@ def _figures(results: Results, depth: Depth) -> dict[str, Any]:
             "training": training(results),
             "n_without_figures": len(results.rois) - len(rois),
         }
+
+
+def _stimuli(results: Results) -> list[tuple[str, list[Panel]]]:
+    """Gather the pictures of the stimuli predicted best and worst, each told in words too."""
+    titles = {"best": "Best", "worst": "Worst"}
+    shown: dict[str, list[Panel]] = {end: [] for end in titles}
+    for name, stimulus_id, r in extreme_stimuli(results.stimuli) if results.thumbnails else ():
+        if name in results.thumbnails:
+            end = name.partition("-")[0]
+            alt = f"Stimulus {stimulus_id}, of those predicted {end}: pattern correlation {number(r)}."
+            shown[end].append(jpeg(results.thumbnails[name].tobytes(), f"{stimulus_id}: r = {number(r)}", alt))
+    return [(titles[end], pictures) for end, pictures in shown.items() if pictures]
 
 
 def _partition(results: Results, rois: Sequence[str]) -> dict[str, Any] | None:
@@ -223,6 +252,11 @@ def _pair_titles(results: Results, measure: Measure) -> dict[Pair, str]:
 def _setting(text: str) -> str:
     """Show long decimals of ``"relative_alpha=0.49417133613238384"`` with four digits; scores.csv has them all."""
     return re.sub(r"\d+\.\d{4,}(?:e[-+]?\d+)?", lambda found: f"{float(found[0]):.4g}", text)
+
+
+def _slug(text: str) -> str:
+    """Make a name of a file: letters, digits and hyphens."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.") or "figure"
 
 
 def _whole(value: float) -> str:

@@ -7,13 +7,26 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.report import plot
 from voxelcast.report.comparison import Output, mean_depth
 from voxelcast.report.depth import Depth, Network
 from voxelcast.report.figures import PANEL_INCHES, STYLE, Panel, inline
+from voxelcast.report.plot.layers import layer_profile
+from voxelcast.report.plot.partition import draw_parts, group_matrix
+from voxelcast.report.plot.scores import (
+    comparison_inches,
+    draw_depths,
+    draw_overview,
+    draw_ranks,
+    draw_roi_scores,
+    overview_inches,
+)
+from voxelcast.report.plot.search import draw_hyperparameter, search_history
+from voxelcast.report.plot.similarity import layer_similarity, rdm
+from voxelcast.report.plot.voxels import RANKS, draw_example, voxel_histogram
 from voxelcast.report.plot_data import (
     HyperparameterScores,
     best_so_far,
@@ -22,26 +35,40 @@ from voxelcast.report.plot_data import (
     layer_scores,
     pooled_voxels,
 )
-from voxelcast.report.summary import Mean, network_label, number, plural
+from voxelcast.report.summary import Mean, Measure, Row, network_label, number, plural
 from voxelcast.report.variance_parts import PartRow, group_colours, part_rows, partition_ceiling
 from voxelcast.results.read import Results
 from voxelcast.store.atomic import atomic_path
 
 
+def overview_panel(rows: Sequence[Row], measure: Measure) -> Panel:
+    """Draw a row for each ROI: mean, interval, subjects and noise ceiling."""
+    figure = Figure(figsize=overview_inches(len(rows)))
+    draw_overview(axes := figure.add_subplot(), rows)
+    axes.set_xlabel(measure.label)
+    said = [f"{row.name} {number(row.score)}, noise ceiling {number(row.ceiling)}" for row in rows]
+    columns = ["name", "score", "low", "high", "ceiling", "n_subjects"]
+    table = pd.DataFrame([[getattr(row, name) for name in columns] for row in rows], columns=["roi", *columns[1:]])
+    return inline(figure, "Scores by ROI", f"Scores by ROI: {'; '.join(said)}.", table)
+
+
 def layer_profiles(results: Results, depth: Depth, rois: Sequence[str]) -> dict[str, Panel]:
-    """Draw the profile over layers of each ROI that has candidates."""
+    """Draw the profile over layers of each ROI that has candidates, all on one vertical axis."""
+    tables = {roi: found for roi in rois if (found := layer_scores(results, roi, depth))}
+    figures = {roi: Figure(figsize=PANEL_INCHES) for roi in tables}
+    for roi, figure in figures.items():
+        layer_profile(results, roi, depth=depth, ax=figure.add_subplot())
+    ends = np.array([figure.axes[0].get_ylim() for figure in figures.values()] or [(0.0, 1.0)])
     panels = {}
-    for roi in rois:
-        tables = layer_scores(results, roi, depth)
-        if tables:
-            figure = Figure(figsize=PANEL_INCHES)
-            plot.layer_profile(results, roi, depth=depth, ax=figure.add_subplot())
-            said = [
-                _profile_sentence(network, depth, table.mean(axis=1).to_numpy()) for network, table in tables.items()
-            ]
-            chosen = results.scores.loc[results.scores["roi"] == roi, "layer"].value_counts()
-            picks = ", ".join(f"{layer} ({count})" for layer, count in chosen.items())
-            panels[roi] = inline(figure, roi, f"Layer profile of {roi}. {' '.join(said)} Chosen: {picks}.")
+    for roi, figure in figures.items():
+        figure.axes[0].set_ylim(ends[:, 0].min(), ends[:, 1].max())
+        means = {network: table.mean(axis=1).to_numpy() for network, table in tables[roi].items()}
+        said = [_profile_sentence(network, depth, mean) for network, mean in means.items()]
+        chosen = results.scores.loc[results.scores["roi"] == roi, "layer"].value_counts()
+        picks = ", ".join(f"{layer} ({count})" for layer, count in chosen.items())
+        named = [table.assign(network=network_label(*network)) for network, table in tables[roi].items()]
+        numbers = pd.concat(named).rename_axis("layer").reset_index().set_index("network").reset_index()
+        panels[roi] = inline(figure, roi, f"Layer profile of {roi}. {' '.join(said)} Chosen: {picks}.", numbers)
     return panels
 
 
@@ -76,7 +103,7 @@ def in_trials(results: Results) -> bool:
 
 def _best_so_far(results: Results, roi: str) -> Panel:
     figure = Figure(figsize=PANEL_INCHES)
-    plot.search_history(results, roi, ax=figure.add_subplot())
+    search_history(results, roi, ax=figure.add_subplot())
     _, mean = best_so_far(results, roi)
     near = np.flatnonzero(mean >= mean[-1] - 0.001) if np.isfinite(mean[-1]) else np.array([], dtype=int)
     reached = f"; within 0.001 of it after {plural(int(near[0]) + 1, 'candidate')}" if near.size else ""
@@ -84,12 +111,13 @@ def _best_so_far(results: Results, roi: str) -> Panel:
         f"Search in {roi}: {plural(len(mean), 'candidate')} per subject, mean best selection score "
         f"{number(float(mean[-1]))}{reached}."
     )
-    return inline(figure, "best so far", alt)
+    table = pd.DataFrame({"candidates": np.arange(1, len(mean) + 1), "mean_best_score": mean})
+    return inline(figure, "best so far", alt, table)
 
 
 def _hyperparameter_panel(roi: str, scores: HyperparameterScores) -> Panel:
     figure = Figure(figsize=PANEL_INCHES)
-    plot.draw_hyperparameter(scores, ax=figure.add_subplot())
+    draw_hyperparameter(scores, ax=figure.add_subplot())
     title, table = f"{scores.encoder}: {scores.name}", scores.best()
     x, shared = table.index.to_numpy(dtype=np.float64), table.dropna()
     alt = f"Selection score in {roi} against {title}, {plural(len(x), 'value')} from {x.min():g} to {x.max():g}."
@@ -99,7 +127,7 @@ def _hyperparameter_panel(roi: str, scores: HyperparameterScores) -> Panel:
         alt += f" The mean over subjects is highest, {number(float(mean.max()))}, at {best:g}."
     if scores.chosen.size:
         alt += f" Chosen values: {', '.join(f'{value:g}' for value in np.unique(scores.chosen))}."
-    return inline(figure, title, alt)
+    return inline(figure, title, alt, table.reset_index().rename(columns={"value": scores.name}))
 
 
 def voxel_histograms(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
@@ -110,7 +138,7 @@ def voxel_histograms(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
     for roi, arrays in pooled.items():
         if any(values.size for values in arrays.values()):
             figure = Figure(figsize=PANEL_INCHES)
-            plot.voxel_histogram(results, roi, edges=edges, ax=figure.add_subplot())
+            voxel_histogram(results, roi, edges=edges, ax=figure.add_subplot())
             means = {key: number(float(values.mean())) for key, values in arrays.items() if values.size}
             said = []
             if "pearson_r" in means:
@@ -119,7 +147,9 @@ def voxel_histograms(results: Results, rois: Sequence[str]) -> dict[str, Panel]:
                             f"highest {number(float(scores.max()))}")  # fmt: skip
             names = {"noise_ceiling_r": "noise ceiling", "held_out_r": "held-out stimuli"}
             said += [f"{name}: mean {means[key]}" for key, name in names.items() if key in means]
-            panels[roi] = inline(figure, roi, f"Distribution over voxels in {roi}. {'; '.join(said)}.")
+            counts = {key: np.histogram(values, edges)[0] for key, values in arrays.items() if values.size}
+            table = pd.DataFrame({"from": edges[:-1], "to": edges[1:]} | counts)
+            panels[roi] = inline(figure, roi, f"Distribution over voxels in {roi}. {'; '.join(said)}.", table)
     return panels
 
 
@@ -140,14 +170,19 @@ def _example_panel(results: Results, roi: str, subject: str) -> Panel:
     figure = Figure(figsize=(5.4, 2.1))
     said = []
     for k, voxel in enumerate(example["voxel"]):
-        plot.draw_example(figure.add_subplot(1, len(plot.RANKS), k + 1), example, k)
-        rank, score = plot.RANKS[float(example["quantile"][k])], number(float(example["score"][k]))
+        draw_example(figure.add_subplot(1, len(RANKS), k + 1), example, k)
+        rank, score = RANKS[float(example["quantile"][k])], number(float(example["score"][k]))
         said.append(f"{rank}, voxel {int(voxel)}: r = {score}")
     figure.axes[0].set_ylabel("measured response")
     figure.axes[len(said) // 2].set_xlabel("predicted response")
     n_stimuli = len(example["measured"])
     alt = f"Measured against predicted responses to {n_stimuli:,} stimuli in {roi}, {subject}. {'; '.join(said)}."
-    return inline(figure, f"{roi}, {subject}", alt)
+    columns = {
+        f"{what}_voxel_{int(voxel)}": example[what][:, k]
+        for k, voxel in enumerate(example["voxel"])
+        for what in ("predicted", "measured")
+    }
+    return inline(figure, f"{roi}, {subject}", alt, pd.DataFrame(columns))
 
 
 def partition_panel(results: Results, roi: str) -> Panel:
@@ -157,14 +192,17 @@ def partition_panel(results: Results, roi: str) -> Panel:
     figure = Figure(figsize=(max(3.5, 1.1 + 0.28 * len(parts)), 2.1 + 0.2 * len(colours)))
     grid = figure.add_gridspec(2, 1, height_ratios=(1.8, 0.2 * len(colours)), hspace=0.02)
     bars = figure.add_subplot(grid[0])
-    plot.draw_parts(bars, rows, colours, ceiling)
-    plot.group_matrix(figure.add_subplot(grid[1], sharex=bars), parts, colours)
+    draw_parts(bars, rows, colours, ceiling)
+    group_matrix(figure.add_subplot(grid[1], sharex=bars), parts, colours)
     said = [
         f"all together {_with_interval(row)}" for row in rows if row.kind == "model" and len(row.groups) == len(colours)
     ]
     said += [f"{row.label} {_with_interval(row)}" for row in parts]
     said += [f"noise ceiling {number(ceiling)}"] if np.isfinite(ceiling) else []
-    return inline(figure, roi, f"Unique and shared variance in {roi}: {'; '.join(said)}.")
+    table = pd.DataFrame(
+        [(row.label, row.r2, row.low, row.high) for row in rows], columns=["part", "r2", "low", "high"]
+    )
+    return inline(figure, roi, f"Unique and shared variance in {roi}: {'; '.join(said)}.", table)
 
 
 def _with_interval(row: PartRow) -> str:
@@ -174,9 +212,9 @@ def _with_interval(row: PartRow) -> str:
 def score_panel(title: str, outputs: Sequence[Output], rows: Sequence[tuple[str, list[Mean]]], measure: str) -> Panel:
     """Draw each output's score in each ROI; ``rows`` as `mean_rows` gives them, ``measure`` names the axis."""
     rois, means = [roi for roi, _ in rows], [of_roi for _, of_roi in rows]
-    figure = Figure(figsize=plot.comparison_inches(len(rois), len(outputs)))
+    figure = Figure(figsize=comparison_inches(len(rois), len(outputs)))
     axes = figure.add_subplot()
-    plot.draw_roi_scores(axes, outputs, rois, means)
+    draw_roi_scores(axes, outputs, rois, means)
     axes.set_ylabel(measure)
     figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
     said = []
@@ -184,19 +222,28 @@ def score_panel(title: str, outputs: Sequence[Output], rows: Sequence[tuple[str,
         scores = [mean.score if np.isfinite(mean.score) else -2.0 for mean in of_roi]
         best = int(np.argmax(scores))
         said.append(f"{roi}: {outputs[best].label} {number(of_roi[best].score)}")
-    return inline(figure, title, f"{title}. The highest of each ROI: {'; '.join(said)}.")
+    columns = ["experiment", "roi", "score", "low", "high", "noise_ceiling_r"]
+    numbers = [
+        (output.label, roi, mean.score, mean.low, mean.high, mean.ceiling)
+        for roi, of_roi in rows
+        for output, mean in zip(outputs, of_roi, strict=True)
+    ]
+    alt = f"{title}. The highest of each ROI: {'; '.join(said)}."
+    return inline(figure, title, alt, pd.DataFrame(numbers, columns=columns))
 
 
 def rank_panel(outputs: Sequence[Output], means: Sequence[Mean], depths: FloatArray, measure: str) -> Panel:
-    """Draw the outputs by rank with the depth of their layers; as `plot.draw_ranks`, the best first."""
+    """Draw the outputs by rank with the depth of their layers; as `draw_ranks`, the best first."""
     figure = Figure(figsize=(7.5, 0.9 + 0.24 * len(outputs)))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
-    plot.draw_ranks(left, right, outputs, means, depths)
+    draw_ranks(left, right, outputs, means, depths)
     left.set_xlabel(measure)
     right.set_xlabel("depth of the layer")
     deep = [float(np.nanmean(column)) if np.isfinite(column).any() else np.nan for column in depths.T]
     said = [f"{o.label} {number(m.score)}, depth {number(d)}" for o, m, d in zip(outputs, means, deep, strict=True)]
-    return inline(figure, "Rank, score and depth", f"Experiments by rank: {'; '.join(said)}.")
+    numbers = [(o.label, m.score, m.low, m.high, m.ceiling, d) for o, m, d in zip(outputs, means, deep, strict=True)]
+    table = pd.DataFrame(numbers, columns=["experiment", "score", "low", "high", "noise_ceiling_r", "depth"])
+    return inline(figure, "Rank, score and depth", f"Experiments by rank: {'; '.join(said)}.", table)
 
 
 def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
@@ -205,9 +252,9 @@ def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
     if not np.isfinite(depths).any():
         return None
     title = "Depth of the chosen layer"
-    figure = Figure(figsize=plot.comparison_inches(len(rois), len(outputs)))
+    figure = Figure(figsize=comparison_inches(len(rois), len(outputs)))
     axes = figure.add_subplot()
-    plot.draw_depths(axes, outputs, rois, depths)
+    draw_depths(axes, outputs, rois, depths)
     axes.set_ylabel(title.lower())
     figure.legend(loc="outside upper left", ncols=2, fontsize=7.5)
     means = [
@@ -215,7 +262,9 @@ def depth_panel(outputs: Sequence[Output], rois: Sequence[str]) -> Panel | None:
         for k, output in enumerate(outputs)
         if np.isfinite(depths[:, k]).any()
     ]
-    return inline(figure, title, f"{title}, mean over ROIs: {', '.join(means)}.")
+    table = pd.DataFrame(depths, columns=[output.label for output in outputs])
+    table.insert(0, "roi", list(rois))
+    return inline(figure, title, f"{title}, mean over ROIs: {', '.join(means)}.", table)
 
 
 def draw_layers(
@@ -233,8 +282,8 @@ def draw_layers(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(7.5, 3.6 + 0.22 * len(layers)), 5.6))
         grid = figure.add_gridspec(2, 2, height_ratios=(1.15, 1))
-        plot.layer_similarity(layers, ceiling=ceiling, comparison=comparison, ax=figure.add_subplot(grid[0, :]))
-        for column, (title, rdm) in enumerate(rdms.items()):
-            plot.rdm(rdm, title=title, ax=figure.add_subplot(grid[1, column]))
+        layer_similarity(layers, ceiling=ceiling, comparison=comparison, ax=figure.add_subplot(grid[0, :]))
+        for column, (title, dissimilarities) in enumerate(rdms.items()):
+            rdm(dissimilarities, title=title, ax=figure.add_subplot(grid[1, column]))
         with atomic_path(path) as temporary:
             figure.savefig(temporary, format="png", dpi=150, metadata={"Software": None})

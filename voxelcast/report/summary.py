@@ -237,7 +237,7 @@ def _chosen_sentence(results: Results) -> str:
     if len(layers) <= _MOST_NAMED:
         return f"Chosen most often: {listed([_share(layers, layer_count, of), *others])}."
     return (
-        f"The layer chosen varies: each of {len(layers)} layers is that of {layer_count} of {of}. "
+        f"No layer was chosen most often: {len(layers)} layers were each chosen for {layer_count} of {of}. "
         f"Chosen most often: {listed(others)}."
     )
 

@@ -40,7 +40,7 @@ def _curves(name: Any, table: Any) -> Panel:
     n_epochs = int(table["epoch"].max())
     last = number(float(table[table["epoch"] == n_epochs]["loss"].mean()))
     said = f"{table['variant'].nunique()} variants, {n_epochs} epochs; {last} at the end"
-    return inline(figure, title, f"Learning curves of {title}: {said}.")
+    return inline(figure, title, f"Learning curves of {title}: {said}.", means.unstack("variant").reset_index())
 
 
 def _places(results: Results, pair: Pair, places: Mapping[str, FloatArray]) -> Panel:

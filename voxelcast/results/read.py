@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import ByteArray, FloatArray
 from voxelcast.core.errors import DataError, MissingFileError
 from voxelcast.results.schema import TABLES, Pair, pair_name
-from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, PLACES_FILE, VOXEL_FILE, pair_file
+from voxelcast.results.write import EXAMPLE_FILE, JACKKNIFE_FILE, PLACES_FILE, THUMBNAIL_FILE, VOXEL_FILE, pair_file
 from voxelcast.store.readers.arrays import read_npz
 from voxelcast.store.readers.guard import read_text, reading
 from voxelcast.store.readers.plain import read_json, read_yaml
@@ -22,6 +22,7 @@ from voxelcast.store.readers.tables import original_cell
 if TYPE_CHECKING:
     import xarray as xr
 
+_MOST_SHOWN: Final = 6
 ROI_ORDER: Final = ("V1", "V2", "V3", "V4", "LOC", "EBA", "FFA", "STS", "PPA")
 """From early to late visual cortex; ROIs of other names follow in the order in which they come."""
 
@@ -49,14 +50,17 @@ class Results:
         Sentences that the reader must know.
     weights : DataFrame
         The rows of weights.csv that speak of the final models; empty where there is no such file.
-    partition, groups, training, rules : DataFrame
-        Rows of variance_partitioning.csv, groups.csv, training.csv and rules.csv; empty where there is no such file.
+    partition, groups, training, rules, stimuli : DataFrame
+        Rows of variance_partitioning.csv, groups.csv, training.csv, rules.csv and stimulus_scores.csv; empty where
+        there is no such file.
     places : mapping of (subject, roi) to mapping of str to ndarray of shape (n_voxels, height, width)
         Where voxels read, by encoder, network and layer, of encoders that are trained.
     examples : mapping of (subject, roi) to mapping of str to ndarray
         ``voxel``, ``quantile``, ``score``, ``measured``, ``predicted`` of a few voxels, as far as they are there.
     jackknife : mapping of (subject, roi) to mapping of str to ndarray
         `voxelcast.scoring.intervals.Jackknife`, as far as there are intervals.
+    thumbnails : mapping of str to ndarray of shape (n_bytes,), uint8
+        JPEG files in ``thumbnails.npz``, by the names that `extreme_stimuli` gives.
     brain_maps : tuple of Path
         Pictures in ``brain_maps/``.
     missing : mapping of (subject, roi) to str
@@ -77,6 +81,8 @@ class Results:
     groups: pd.DataFrame
     training: pd.DataFrame
     rules: pd.DataFrame
+    stimuli: pd.DataFrame
+    thumbnails: Mapping[str, ByteArray]
     places: Mapping[Pair, Mapping[str, FloatArray]]
     examples: Mapping[Pair, Mapping[str, FloatArray]]
     jackknife: Mapping[Pair, Mapping[str, Any]]
@@ -177,6 +183,8 @@ def read_overview(output: Path) -> Results:
         groups=_no_rows("groups.csv"),
         training=_no_rows("training.csv"),
         rules=_no_rows("rules.csv"),
+        stimuli=_no_rows("stimulus_scores.csv"),
+        thumbnails={},
         places={},
         examples={},
         jackknife={},
@@ -223,11 +231,28 @@ def read_results(output: Path | str) -> Results:
         groups=read_table(output / "groups.csv", needed=False),
         training=read_table(output / "training.csv", needed=False),
         rules=read_table(output / "rules.csv", needed=False),
+        stimuli=read_table(output / "stimulus_scores.csv", needed=False),
+        thumbnails=_read_thumbnails(output / THUMBNAIL_FILE),
         places=_read_pairs(output, pairs, PLACES_FILE),
         examples=_read_joined(output / EXAMPLE_FILE, pairs),
         jackknife=_read_joined(output / JACKKNIFE_FILE, pairs),
         brain_maps=tuple(sorted((output / "brain_maps").glob("*.png"))),
     )
+
+
+def extreme_stimuli(table: pd.DataFrame) -> list[tuple[str, str, float]]:
+    """List the stimuli predicted best and worst by their mean over ROIs, never one as both.
+
+    ``table`` has the rows of stimulus_scores.csv. Each is (``"best-1"`` ... or ``"worst-1"`` ..., id, mean pattern_r).
+    """
+    means = table.groupby("stimulus_id", sort=True)["pattern_r"].mean().sort_values(ascending=False, kind="stable")
+    n = min(_MOST_SHOWN, len(means) // 2)
+    ends = {"best": means.iloc[:n], "worst": means.iloc[::-1].iloc[:n]}
+    return [
+        (f"{end}-{k + 1}", str(name), float(r))
+        for end, some in ends.items()
+        for k, (name, r) in enumerate(some.items())
+    ]
 
 
 def _no_rows(name: str) -> pd.DataFrame:
@@ -296,6 +321,13 @@ def _read_joined(path: Path, pairs: list[Pair]) -> dict[Pair, dict[str, FloatArr
         if of_pair := {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}:
             found[pair] = of_pair
     return found
+
+
+def _read_thumbnails(path: Path) -> dict[str, ByteArray]:
+    if not path.is_file():
+        return {}
+    with reading(path, "pictures of stimuli", "run the experiment again, or delete the file"):
+        return {name: array.astype(np.uint8, casting="safe") for name, array in read_npz(path, "pictures").items()}
 
 
 def read_arrays(path: Path) -> dict[str, FloatArray]:

@@ -293,7 +293,29 @@ TRAINING: Final = Table(
         Column("score", "number", "score on the stimuli set aside, where some are", "Pearson r"),
     ),
 )
-_ALL = (SCORES, SEARCH, WEIGHTS, LAYERS, EXCLUSIONS, VARIANCE_PARTITIONING, GROUPS, CONTROL, RULES, TRAINING)
+STIMULUS_SCORES: Final = Table(
+    "stimulus_scores.csv",
+    "a ROI x stimulus: how well the response pattern to it was predicted",
+    (
+        Column("roi", "text", "region of interest"),
+        Column("stimulus_id", "text", "id of the stimulus"),
+        Column("pattern_r", "number", "r over voxels, each standardised over stimuli; mean over subjects", "Pearson r"),
+        Column("n_subjects", "count", "subjects with a value", "subjects"),
+    ),
+)
+_ALL = (
+    SCORES,
+    STIMULUS_SCORES,
+    SEARCH,
+    WEIGHTS,
+    LAYERS,
+    EXCLUSIONS,
+    VARIANCE_PARTITIONING,
+    GROUPS,
+    CONTROL,
+    RULES,
+    TRAINING,
+)
 TABLES: Final = {table.file: table for table in (*_ALL, LEADERBOARD, DIFFERENCES)}
 """Tables of the output of an experiment or of a sweep, by file."""
 

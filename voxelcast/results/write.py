@@ -16,6 +16,8 @@ from voxelcast.store.readers.tables import shown_cell
 VOXEL_FILE: Final = "voxels/{}.npz"
 PARTITION_FILE: Final = "variance_partitioning/{}.npz"
 EXAMPLE_FILE: Final = "examples.npz"
+THUMBNAIL_FILE: Final = "thumbnails.npz"
+"""JPEG files of the stimuli predicted best and worst, as bytes."""
 JACKKNIFE_FILE: Final = "jackknife.npz"
 """Both of all subjects x ROI, as many files would be too many: ``<subject>_<roi>/<name>``."""
 WEIGHT_FILE: Final = "weights/{}.npy"
@@ -82,5 +84,5 @@ def remove_pairs(output: Path, pairs: Iterable[Pair], files: Sequence[str] = PAI
 
 def remove_tables(output: Path) -> None:
     """Remove the tables, notes, provenance and report of an earlier run."""
-    for name in (*TABLES, "notes.json", "provenance.json", "report.html", EXAMPLE_FILE, JACKKNIFE_FILE):
+    for name in (*TABLES, "notes.json", "provenance.json", "report.html", EXAMPLE_FILE, JACKKNIFE_FILE, THUMBNAIL_FILE):
         (output / name).unlink(missing_ok=True)

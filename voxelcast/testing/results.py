@@ -20,6 +20,7 @@ from voxelcast.results.schema import (
     LAYERS,
     SCORES,
     SEARCH,
+    STIMULUS_SCORES,
     VARIANCE_PARTITIONING,
     WEIGHTS,
     Table,
@@ -180,6 +181,8 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             )  # fmt: skip
 
     np.savez(output / EXAMPLE_FILE, **examples)
+    patterns = [(roi, f"{k:04d}.png", 0.9 - 0.01 * k, len(subjects)) for roi in rois for k in range(20)]
+    _write_csv(output, STIMULUS_SCORES, patterns)
     depths = [(i + 1) / (n_layers + 1) for i in range(n_layers)]
     sizes = [(depth, 64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i, depth in enumerate(depths)]
     described = [(name, layer, *size) for name in networks for layer, size in zip(layers, sizes, strict=True)]

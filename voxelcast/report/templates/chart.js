@@ -56,8 +56,8 @@
     const values = lines.flatMap((l) => l.values).filter((v) => v !== null);
     if (!values.length) return;
     let low = Math.min(...values), high = Math.max(...values);
-    const room = (high - low || 0.1) * 0.06;
-    low -= room; high += room;
+    low = Math.min(0, low);
+    high += (high - low || 0.1) * 0.06;
     const longest = Math.max(...lines.map((l) => l.values.length));
     const relative = new Set(lines.map((l) => l.values.length)).size > 1;
     const x = (line, k) => {
