@@ -10,7 +10,6 @@ result: it is set aside, once a run asks for it, and done again.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +27,7 @@ from typing import Any
 
 from voxelcast.core.errors import UnwritableError
 from voxelcast.store.atomic import open_new, publish, said_unwritable
+from voxelcast.store.flock import lock, remove_locked
 from voxelcast.store.keys import content_key
 from voxelcast.store.lock import is_locked, open_lock
 from voxelcast.store.memory import peak_mb, reset_peak
@@ -159,11 +159,11 @@ class StepStore:
         temporary.mkdir(mode=0o700)
         started = time.time()
         memory_known = reset_peak()
-        lock = open_lock(temporary / _LOCK)
+        held = open_lock(temporary / _LOCK)
         writer = ResultWriter(temporary / _RESULT)
         try:
             with said_unwritable(self.root):
-                _lock(lock.fileno())
+                _lock(held.fileno())
                 yield writer
                 size, digest = writer.close()
                 mark: dict[str, Any] = {
@@ -176,10 +176,10 @@ class StepStore:
                 }
                 with os.fdopen(open_new(temporary / _DONE), "w") as done:
                     done.write(json.dumps(mark | {"hash": content_key(mark)}))
-                (temporary / _LOCK).unlink()
+                remove_locked(temporary / _LOCK, held)
                 self._publish(temporary, step)
         finally:
-            lock.close()
+            held.close()
             writer.abandon()
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -216,7 +216,7 @@ class StepStore:
             try:
                 yield not self.is_done(step)
             finally:
-                path.unlink(missing_ok=True)
+                remove_locked(path, file)
 
     def is_claimed(self, step: StepId) -> bool:
         """Whether another process is doing the step; False where there are no locks."""
@@ -230,8 +230,8 @@ class StepStore:
         for _ in range(_LOCK_TRIES):
             try:
                 with open_lock(path, "r") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
+                    lock(file.fileno())
+                    remove_locked(path, file)
                 return
             except BlockingIOError:
                 time.sleep(0.02)
@@ -292,7 +292,7 @@ def _read_mark(path: Path) -> dict[str, Any]:
 def _lock(file: int) -> None:
     """Lock a file; where the file system knows no locks, go without: two runs then never clear up after each other."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        lock(file, wait=True)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -86,4 +86,4 @@ def planted_responses(
     signal = U[:, :components] @ rng.standard_normal((components, n_voxels))
     signal = (signal - signal.mean(axis=0)) / signal.std(axis=0)
     found = signal[:, None] + noise * rng.standard_normal((len(X), repetitions, n_voxels))
-    return found if repetitions > 1 else found[:, 0]
+    return np.asarray(found if repetitions > 1 else found[:, 0])
