@@ -40,7 +40,7 @@ def test_shows_again_what_is_stored(path: Path, folder: Path, monkeypatch: pytes
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     stored, now = texts(nbformat.read(path, as_version=4)), texts(execute(path, folder))
-    assert "picture" in now or path.stem == "make_submission"
+    assert any("picture" in text for text in now) or path.stem == "make_submission"
     assert [NUMBER.sub("#", text).split() for text in now] == [NUMBER.sub("#", text).split() for text in stored]
     for here, there in zip(now, stored, strict=True):
         numbers = [[float(found) for found in NUMBER.findall(text)] for text in (here, there)]
