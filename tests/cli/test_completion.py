@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from voxelcast.cli.main import cli
+
 README = Path(__file__).resolve().parents[2] / "README.md"
 SHELLS = {"bash": "complete", "zsh": "compdef", "fish": "complete"}
 
@@ -20,6 +22,11 @@ def asked(**variables: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True)
     assert not done.stderr, done.stderr
     return done.stdout
+
+
+def test_the_reference_has_every_command_in_the_order_of_use() -> None:
+    (listed,) = re.findall(r":commands: (\S+)", (README.parent / "docs" / "reference" / "cli.md").read_text())
+    assert listed.split(",") == list(cli.commands)
 
 
 def test_readme_names_each_shell() -> None:
