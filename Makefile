@@ -1,4 +1,4 @@
-# Each target sets up what it needs; nothing but Python 3.11-3.13 and make has to be there.
+# Each target sets up what it needs; nothing but Python 3.11-3.14 and make has to be there.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -15,14 +15,14 @@ help:
 	@echo "make lint      ruff and codespell"
 	@echo "make types     mypy --strict"
 	@echo "make imports   the rooms' import contract"
-	@echo "make docs      the documentation as a site in build/docs, notebooks and all; no warning is let through"
+	@echo "make docs      the documentation as a site in build/docs; runs the gallery; no warning is let through"
 	@echo "make figures   draw the figures of the tutorial and the explanations again (docs/images)"
-	@echo "make notebooks run the notebooks from top to bottom"
+	@echo "make notebooks run the notebooks from top to bottom, and store what they show"
 
 # What the package needs, and then all that its tests and its site need, too.
 setup: .venv/ready
 .venv/base: requirements/base.txt pyproject.toml
-	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"voxelcast needs Python 3.11 to 3.13; got {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 14) else f"voxelcast needs Python 3.11 to 3.14; got {v[0]}.{v[1]}. Name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv .venv
 	$(INSTALL) --require-hashes -r requirements/base.txt
 	$(INSTALL) --no-deps --no-build-isolation --editable .
@@ -59,4 +59,4 @@ figures: setup
 	$(BIN)/python -m tests.walk docs/tutorial.md docs/figures/*.py
 
 notebooks: setup
-	$(BIN)/python -m pytest tests/test_notebooks.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.notebooks

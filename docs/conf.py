@@ -29,8 +29,9 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx_click",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "**/.ipynb_checkpoints", "gallery/*.ipynb"]
 html_theme = "furo"
 html_title = "voxelcast"
 html_theme_options = {"navigation_with_keys": True}
@@ -40,12 +41,19 @@ html_show_sourcelink = False
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext", ".ipynb": "myst-nb"}
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
-# Notebooks are stored without outputs: building the site runs them, and an error in one is an error of the build.
-# `-D nb_execution_mode=off` builds without running them.
-nb_execution_mode = "cache"
-nb_execution_timeout = 600
-nb_execution_raise_on_error = True
-nb_merge_streams = True
+# Notebooks are stored with their outputs (`make notebooks`); tests/test_notebooks.py compares them with what they give.
+nb_execution_mode = "off"
+# Building the site runs the gallery's examples (not with `-D plot_gallery=0`); an error in one is one of the build.
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples/gallery",
+    "gallery_dirs": "gallery",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+}
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_typehints = "none"
@@ -168,8 +176,9 @@ def copy_notebooks() -> None:
 
 
 def correct_links(app: object, page: str, source: list[str]) -> None:
-    """Let a page's links to notebooks lead to their copies."""
-    source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+    """Let a page's links to notebooks and examples lead to their pages."""
+    text = source[0].replace("](../notebooks/", "](notebooks/").replace("](../examples/gallery/)", "](gallery/index)")
+    source[0] = re.sub(r"\]\(\.\./examples/gallery/(\w+)\.py\)", r"](gallery/\1)", text)
 
 
 def setup(app: Sphinx) -> None:

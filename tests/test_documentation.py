@@ -28,6 +28,7 @@ WALKED = (TUTORIAL, ASK)  # their blocks follow from each other
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 SCRIPTS = sorted((DOCS / "figures").glob("*.py"))
+GALLERY = sorted((ROOT / "examples" / "gallery").glob("*.py"))  # run where the site is built
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -56,6 +57,22 @@ def test_the_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     # The released weights would have to be downloaded.
     offline = lines.replace('"torchvision/resnet18"', '"torchvision/resnet18", weights="random"')
     exec(compile(offline, README.name, "exec"), {})
+
+
+@pytest.mark.parametrize("script", GALLERY, ids=lambda script: script.stem)
+def test_an_example_asks_a_question_and_checks_its_answer(script: Path) -> None:
+    text = script.read_text()
+    _, title, line, *rest = text.splitlines()
+    assert title.endswith("?")
+    assert line == "=" * len(title)
+    assert len([one for one in rest if one.strip()]) <= 50
+    assert text.splitlines()[-1].startswith("assert ")
+    assert "plt.subplots(" in text
+
+
+def test_the_gallery_has_the_questions_that_the_index_page_promises() -> None:
+    assert len(GALLERY) == 12
+    assert "answers twelve questions" in (DOCS / "index.md").read_text()
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+GALLERY = ("examples/gallery/01_which_layer.py", "notebooks/own_network.ipynb", "docs/images/report.png")
 BESIDE = (".git", ".venv", "build", "outputs", "demo")
 
 
@@ -37,7 +38,15 @@ def test_a_wheel_alone_does_the_work(tmp_path: Path) -> None:
     assert "PASSED" in _run(sys.executable, "-m", "twine", "check", "--strict", wheel, sdist, cwd=tmp_path)
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    for name in ("README.md", "CHANGELOG.md", "CITATION.cff", "LICENSE", "docs/index.md", "examples/v4_stacking.yaml"):
+    for name in (
+        "README.md",
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        "docs/index.md",
+        "examples/v4_stacking.yaml",
+        *GALLERY,
+    ):
         assert name in names, name
 
     # A clean environment that has the wheel and, for its dependencies, this one's packages behind it.

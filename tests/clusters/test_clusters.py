@@ -252,6 +252,31 @@ def test_the_driver_is_interrupted_and_killed(cluster: Cluster) -> None:
     assert "finished" in finish(cluster.voxelcast("status", output))
 
 
+def test_a_sweep_is_killed_and_goes_on(cluster: Cluster) -> None:
+    rois = "dataset.subjects=[sub01]", "dataset.rois=[V1, LOC]"
+    command = ["sweep", cluster.experiment, "encoders=[ridge, pls]", *rois]
+    here, there = cluster.folder / "sweep-here", cluster.folder / "sweep-there"
+    finish(cluster.voxelcast(*command, "--output", here))
+    driver = cluster.voxelcast(*command, "--output", there, "--on", cluster.profile)
+    until(lambda: extracting(there), driver)
+    left = cluster.jobs(there)
+    driver.kill()
+    driver.wait()
+    before = done_steps(there)
+    status = finish(cluster.voxelcast("status", there))
+    assert "not running" in status
+    assert cluster.scheduler in status
+    assert re.search(r"extract features +[1-6] of 6 done", status), status
+    said = finish(cluster.voxelcast(*command, "--output", there, "--on", cluster.profile))
+    assert f"{cluster.scheduler}: 2 jobs asked for" in said
+    assert before.items() <= done_steps(there).items()
+    for name in ("leaderboard.csv", "differences.csv", "ridge/scores.csv", "pls/predictions/sub01_V1.npy"):
+        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+    for folder in (there, there / "pls"):
+        assert "finished" in finish(cluster.voxelcast("status", folder))
+    assert wait_until(lambda: not any(map(cluster.is_queued, left)), 60)
+
+
 def test_features_alone_are_extracted_there(cluster: Cluster) -> None:
     clips = cluster.experiment.parent / "data"
     command = ["extract", clips, "--recursive", "--layers", "static.3,colour", "--input-size", 64, "--every", 2]

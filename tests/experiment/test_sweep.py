@@ -141,6 +141,7 @@ def test_equals_separate_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(ExecutionError, match="2 of 4 experiments failed: contrast_ridge: no contrast, and 1 more"):
             run_sweep(made(root), output)
     assert read_status(output / "colour_pls").state == "finished"
+    assert read_status(output).state == "not running"
     failed = read_status(output / "contrast_pls")
     assert failed.state == "not running"
     assert "no contrast" in failed.troubles[0]
@@ -150,6 +151,8 @@ def test_equals_separate_runs_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     experiments = made(root, AXES | {"networks": ["contrast", COARSE]})
     done = run_sweep(experiments, output)
     assert done.names == (*NAMES, "coarse_ridge", "coarse_pls")
+    assert read_status(output).state == "finished"
+    assert {stage.what: stage.total for stage in read_status(output).stages}[FIT] == 4
     after = finished(output)
     assert before.items() <= after.items()
     assert done.steps_run == len(after) - len(before)

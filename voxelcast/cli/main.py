@@ -35,13 +35,20 @@ _STOPPED: Final = "stopped; run the same command again to go on"
 _PYTHONS: Final = warnings.showwarning
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists commands in the order in which they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(voxelcast.__version__)
 def cli() -> None:
     """Predict fMRI responses to videos, images, sound and words from the features of deep networks."""
 
 
-@cli.command()
+@click.command()
 @click.argument("experiment", type=PATH)
 @SETTINGS
 @click.option("--output", type=PATH, help="Folder of the results; default outputs/NAME.")
@@ -74,11 +81,11 @@ def run(
     click.echo(f"report: {summary.output / 'report.html'}")
 
 
-_COMMANDS = (
-    *(ask, datasets, demo, encoders, execution, extract, figures, import_2021, init, maps, models),
-    *(networks, predict, report, rsa, score, simulate, status, submission, sweep, transfer, view),
+_IN_ORDER_OF_USE = (
+    *(demo, simulate, init, datasets, networks, encoders, run, sweep, execution, status, view, report, figures, maps),
+    *(predict, ask, transfer, models, extract, rsa, submission, score, import_2021),
 )
-for command in _COMMANDS:
+for command in _IN_ORDER_OF_USE:
     cli.add_command(command)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import Any, Final
 from voxelcast.core.errors import StoreError
 from voxelcast.core.progress import Progress
 from voxelcast.store.atomic import write_text
+from voxelcast.store.flock import lock
 from voxelcast.store.lock import open_lock
 
 FILE_NAME = "progress.jsonl"
@@ -132,9 +132,9 @@ class Told:
         if not self._begun:
             self._begun = True
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock = self._lock.enter_context(open_lock(self._folder / FILE_NAME))
+            file = self._lock.enter_context(open_lock(self._folder / FILE_NAME))
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # by this, status knows that it is under way
+                lock(file.fileno())  # by this, status knows that it is under way
             except BlockingIOError as error:
                 raise StoreError(f"another command is at work in {self._folder}; wait for it") from error
             self._run.enter_context(self._journal.run(self._folder, "local", {}))

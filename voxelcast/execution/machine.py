@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import getpass
 import os
 import platform
 import shutil
@@ -13,6 +13,7 @@ from typing import IO
 
 from voxelcast.core.cost import readable_bytes
 from voxelcast.core.errors import ExecutionError, UnwritableError
+from voxelcast.store.flock import lock
 
 _held: list[IO[str]] = []  # the lock on this process's GPU, kept as long as the process
 
@@ -65,10 +66,10 @@ def claim_gpu() -> None:
     scope = os.environ.get("SLURM_JOB_ID", "machine") if given else "machine"
     gpus = visible_gpus()
     for gpu in gpus:
-        path = Path(tempfile.gettempdir()) / f"voxelcast-gpu-{os.getuid()}-{scope}-{gpu.replace('/', '-')}.lock"
+        path = Path(tempfile.gettempdir()) / f"voxelcast-gpu-{getpass.getuser()}-{scope}-{gpu.replace('/', '-')}.lock"
         file = path.open("w")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError:
             file.close()
             continue

@@ -152,28 +152,32 @@ class _Running:
 
 
 class _Journals(Journal):
-    """Tells the journal of each experiment what concerns its own steps."""
+    """The sweep's own journal, which tells that of each experiment what concerns its own steps."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         self.asking: list[_Running] = []
 
     def stage(self, what: str, steps: Sequence[str], units: Sequence[int]) -> None:
+        super().stage(what, steps, units)
         for running in self.asking:
             own = running.stage.steps if running.stage else ()
             running.one.journal.stage(what, [step.step_id.folder for step in own], [step.size for step in own])
 
     def stage_end(self, what: str) -> None:
+        super().stage_end(what)
         for running in self.asking:
             running.one.journal.stage_end(what)
 
     def lost(self, step: str, reason: str) -> None:
+        super().lost(step, reason)
         for running in self._of(step):
             running.one.journal.lost(step, reason)
 
     def failed(self, step: str, reason: str, error: BaseException) -> Path | None:
-        logs = [running.one.journal.failed(step, reason, error) for running in self._of(step)]
-        return logs[0]
+        for running in self._of(step):
+            running.one.journal.failed(step, reason, error)
+        return super().failed(step, reason, error)
 
     def _of(self, name: str) -> list[_Running]:
         return [
@@ -195,12 +199,12 @@ class _Notes(Silent):
 class _Sweep:
     """The experiments of a sweep, all at the same stage, and why some failed."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, output: Path, progress: Progress) -> None:
         self.progress = progress
+        self.journals = _Journals(output)
         self.running: dict[str, _Running] = {}
         self.failed: dict[str, str] = {}
         self.steps_run = 0
-        self._journals = _Journals()
 
     @contextmanager
     def trying(self, name: str) -> Iterator[None]:
@@ -219,14 +223,14 @@ class _Sweep:
 
     def run(self, engine: Engine, store: StepStore, retries: int) -> None:
         """Have all stages done: of the experiments that need the same one, all steps together, each once."""
-        runner = StageRunner(engine, store, self.progress, self._journals, retries)
+        runner = StageRunner(engine, store, self.progress, self.journals, retries)
         for name, running in list(self.running.items()):
             with self.trying(name):
                 running.go_on(None)
         while needed := {name: one.stage for name, one in self.running.items() if one.stage}:
             what = min((stage.what for stage in needed.values()), key=ORDER.index)
             asking = {name: stage for name, stage in needed.items() if stage.what == what}
-            self._journals.asking = [self.running[name] for name in asking]
+            self.journals.asking = [self.running[name] for name in asking]
             steps = {step.step_id: step for stage in asking.values() for step in stage.steps}
             new = {step_id for step_id in steps if not store.is_done(step_id)}
             done = runner.attempt(what, list(steps.values()), next(iter(asking.values())).unit)
@@ -254,7 +258,7 @@ def run_sweep(
     """
     progress = Silent() if progress is None else progress
     was_there = check_folder(output, SWEEP_FILE, "a sweep's") is not None
-    sweep = _Sweep(progress)
+    sweep = _Sweep(output, progress)
     with working_in(output), ExitStack() as stack:
         steps = StepStore(store or output / "steps")
         names = [*dict.fromkeys((*_earlier(output / SWEEP_FILE), *experiments))]
@@ -272,6 +276,7 @@ def run_sweep(
             for line in (f"{len(sweep.running)} experiments", *forecast.lines()):
                 progress.note(line)
             check_disk(steps.root, forecast.disk_bytes)
+            stack.enter_context(sweep.journals.run(steps.root, on.scheduler, forecast.seconds))
             with open_engine(on, first.workers, output, progress.note, used_gpus(first.plan.config)) as engine:
                 sweep.run(engine, first.plan.store, on.retries)
         ids: set[StepId] = set()

@@ -12,7 +12,6 @@ way, and 16 q bytes for each study that is over: with 20,000 voxels 40 MB for 25
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import StoreError
 from voxelcast.search.choice import Choice
+from voxelcast.store.flock import lock
 from voxelcast.store.lock import open_lock
 from voxelcast.store.result import ResultWriter, StepResult
 
@@ -85,9 +85,9 @@ def open_log(folder: Path) -> Iterator[EvaluationLog]:
     a file system that knows no locks: the result is the same, but a killed search starts again.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with open_lock(folder / ".lock") as lock:
+    with open_lock(folder / ".lock") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except OSError:
             yield EvaluationLog()
             return

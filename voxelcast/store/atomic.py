@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import uuid
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.errors import StoreError, UnwritableError, one_line
+from voxelcast.store.flock import PLAIN, WINDOWS, lock
 
 PART: Final = ".part"
 """What the names of temporary files end with."""
@@ -62,20 +62,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{PART}")
     with said_unwritable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = open_new(temporary)
         try:
-            with contextlib.suppress(OSError):  # there are file systems that know no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield temporary
-            publish(temporary, path)
+            with os.fdopen(open_new(temporary), "wb") as file:
+                with contextlib.suppress(OSError):  # there are file systems that know no locks
+                    lock(file.fileno())
+                yield temporary
+                if WINDOWS:
+                    file.close()
+                publish(temporary, path)
         finally:
-            os.close(file)
             temporary.unlink(missing_ok=True)
 
 
 def open_new(path: Path) -> int:
     """Open a file that must not exist, to be written by this user alone; return its descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -94,9 +95,12 @@ def publish(temporary: Path, path: Path) -> None:
 
 def _settle(path: Path, mode: int | None = None) -> None:
     """Have a file or folder on the disk, with permissions if they are given."""
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW * (mode is not None) | os.O_CLOEXEC)
+    if WINDOWS and path.is_dir():
+        return
+    follow = 0 if mode is None else getattr(os, "O_NOFOLLOW", 0)
+    file = os.open(path, (os.O_RDWR if WINDOWS else os.O_RDONLY) | follow | getattr(os, "O_CLOEXEC", 0))
     try:
-        if mode is not None:
+        if mode is not None and not WINDOWS:
             os.fchmod(file, mode)
         os.fsync(file)
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +11,7 @@ from typing import Literal, TextIO
 
 from voxelcast.core.errors import StoreError, UnwritableError
 from voxelcast.store.atomic import PART
+from voxelcast.store.flock import PLAIN, lock
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def locked(output: Path) -> Iterator[None]:
         ) from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno())
         except BlockingIOError as error:
             raise StoreError(
                 f"another run is under way in {output}; wait for it, or choose another --output"
@@ -50,7 +50,7 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds the lock of a file; OSError on a file system that knows no locks."""
     try:
         with open_lock(path, "r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock(file.fileno(), shared=True)
     except BlockingIOError:
         return True
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _open_plain(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    return os.open(path, flags | PLAIN, 0o666)
 
 
 _OURS = ("steps", ".lock")  # what a run leaves before it has written its settings

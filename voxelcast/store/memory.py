@@ -21,10 +21,12 @@ def reset_peak() -> bool:
 def peak_mb() -> float:
     """Return the peak resident memory since `reset_peak`, in MB (10**6 bytes), this process's libraries included.
 
-    On a system other than Linux, the peak of the whole process.
+    On macOS, the peak of the whole process; 0 on Windows, which is not asked.
     """
     if _STATUS.is_file():
         return _mb("VmHWM")
+    if sys.platform == "win32":
+        return 0.0
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

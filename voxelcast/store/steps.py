@@ -11,7 +11,6 @@ a run asks for it, and done again.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ from typing import Any, TextIO
 
 from voxelcast.core.errors import UnwritableError
 from voxelcast.store.atomic import open_new, publish, said_unwritable, write_text
+from voxelcast.store.flock import lock, remove_locked
 from voxelcast.store.keys import content_key
 from voxelcast.store.lock import is_locked, open_lock
 from voxelcast.store.memory import peak_mb, reset_peak
@@ -155,7 +155,7 @@ class StepStore:
     def in_use(self) -> Iterator[TextIO]:
         """Have other runs that share the store not release anything of it while the block lasts."""
         with said_unwritable(self.root), open_lock(self.root / _USERS) as file:
-            _lock(file.fileno(), fcntl.LOCK_SH)
+            _lock(file.fileno(), shared=True)
             yield file
 
     def release(self, steps: Iterable[StepId], used: TextIO) -> int | None:
@@ -165,11 +165,11 @@ class StepStore:
         as before; whoever reads what was removed has them done again first (`forget`).
         """
         try:
-            fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(used.fileno())
         except OSError:
             return None
         freed = sum(map(self._release, steps))
-        _lock(used.fileno(), fcntl.LOCK_SH)
+        _lock(used.fileno(), shared=True)
         return freed
 
     def _release(self, step: StepId) -> int:
@@ -209,11 +209,11 @@ class StepStore:
         temporary.mkdir(mode=0o700)
         started = time.time()
         memory_known = reset_peak()
-        lock = open_lock(temporary / _LOCK)
+        held = open_lock(temporary / _LOCK)
         writer = ResultWriter(temporary / _RESULT)
         try:
             with said_unwritable(self.root):
-                _lock(lock.fileno())
+                _lock(held.fileno())
                 yield writer
                 files = writer.close()
                 mark: dict[str, Any] = {
@@ -226,10 +226,10 @@ class StepStore:
                 }
                 with os.fdopen(open_new(temporary / _DONE), "w") as done:
                     done.write(json.dumps(mark | {"hash": content_key(mark)}))
-                (temporary / _LOCK).unlink()
+                remove_locked(temporary / _LOCK, held)
                 self._publish(temporary, step)
         finally:
-            lock.close()
+            held.close()
             writer.abandon()
             if temporary.exists():
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -266,7 +266,7 @@ class StepStore:
             try:
                 yield not self.is_done(step)
             finally:
-                path.unlink(missing_ok=True)
+                remove_locked(path, file)
 
     def is_claimed(self, step: StepId) -> bool:
         """Whether another process is doing the step; False where there are no locks."""
@@ -280,8 +280,8 @@ class StepStore:
         for _ in range(_LOCK_TRIES):
             try:
                 with open_lock(path, "r") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink(missing_ok=True)
+                    lock(file.fileno())
+                    remove_locked(path, file)
                 return
             except BlockingIOError:
                 time.sleep(0.02)
@@ -339,10 +339,10 @@ def _read_mark(path: Path) -> dict[str, Any]:
     return mark
 
 
-def _lock(file: int, how: int = fcntl.LOCK_EX) -> None:
+def _lock(file: int, *, shared: bool = False) -> None:
     """Lock a file; where the file system knows no locks, go without: two runs then never clear up after each other."""
     try:
-        fcntl.flock(file, how)
+        lock(file, shared=shared, wait=True)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

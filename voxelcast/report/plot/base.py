@@ -28,8 +28,11 @@ def drawing(ax: Axes | None, inches: tuple[float, float] = PANEL_INCHES, **label
         return
     from matplotlib import pyplot
 
+    # The first figure starts the backend, which may set parameters for good (a notebook's shows figures), so the style
+    # begins after it.
+    figure = pyplot.figure(figsize=inches, layout="constrained")
     with matplotlib.rc_context(STYLE):
-        axes = pyplot.figure(figsize=inches).add_subplot()
+        axes = figure.add_subplot()
         axes.set(**labels)
         yield axes
 
