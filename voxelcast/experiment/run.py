@@ -346,7 +346,7 @@ def _keep(
     weighed, (layers, compressions, join, trunks, trainings) = weighed_layers(plan, used.values()), made
     learned = learned_layers(plan, weighed, used, layers, trunks, trainings)
     weighed |= {member for one in learned for member in one.members}
-    compressed = keeping_steps(weighed, layers, compressions, join)
+    compressed = keeping_steps(weighed, layers, compressions, join, plan.extract_on)
     steps = list(dict.fromkeys(compressed.values()))
     ran = yield from _all(KEEP, steps)
     kept = [*compressed, *learned]

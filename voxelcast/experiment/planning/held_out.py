@@ -22,6 +22,7 @@ from voxelcast.results.schema import Pair
 from voxelcast.search.joined import JOINED
 
 TOGETHER = 8
+_LAYERS_TOGETHER = 2  # in one step, for few files
 """Layers, or shards of stimuli, in one step where each takes a moment."""
 WHOLE_BRAIN = 10_000
 """Voxels: a subject x ROI of more is a whole brain, which ``models: roi`` does not save."""
@@ -33,11 +34,12 @@ def weighed_layers(plan: Plan, fits: Iterable[Step]) -> set[str]:
 
 
 def keeping_steps(
-    weighed: Collection[str], folded: FoldedLayers, compressions: Sequence[Step], join: Step | None
+    weighed: Collection[str], folded: FoldedLayers, compressions: Sequence[Step], join: Step | None, device: str
 ) -> dict[KeptLayer, Step]:
     """Make the steps that keep how layers are compressed, of those that models weigh, by what they keep.
 
-    ``compressions`` are the steps of the layers, ``join`` that of the last one, which joins the others.
+    ``compressions`` are the steps of the layers, ``join`` that of the last one, which joins the others; ``device``:
+    where it is done.
     """
     everything = compressed(folded)
     keys = layer_keys(everything)
@@ -45,12 +47,12 @@ def keeping_steps(
     joins = join is not None and key_of[-1] in weighed
     wanted, kept = (set(key_of) if joins else set(weighed)), dict[KeptLayer, Step]()
     n_train = len(folded.fold_ids)
-    for start in range(0, len(compressions), TOGETHER):
-        group = [k for k in range(start, min(start + TOGETHER, len(compressions))) if key_of[k] in wanted]
+    for start in range(0, len(compressions), _LAYERS_TOGETHER):
+        group = [k for k in range(start, min(start + _LAYERS_TOGETHER, len(compressions))) if key_of[k] in wanted]
         if not group:
             continue
         layers = tuple(LayerCompression.of(compressions[k]) for k in group)
-        step = Step(AxesJob(layers))
+        step = Step(AxesJob(layers, device), uses_gpu=device != "cpu", shares_gpu=device != "cpu")
         for number, (k, one) in enumerate(zip(group, layers, strict=True)):
             feature, named = feature_name(one.layer, one.pool_index), everything[k]
             of_layer = key_of[k], named.network, named.layer, named.pool, feature

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, deviations, like, namespace, put, to_numpy
 from voxelcast.core.checks import check_finite
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.encoders.moments import mean_squared_norm
@@ -63,7 +63,7 @@ class LayerCompression:
         what = job.network, job.layer, job.pool, job.pool_index, job.shards, rows
         return cls(*what, step.step_id, job.compression, job.seed, job.axis)
 
-    def kept(self, context: StepContext) -> tuple[dict[str, Any], dict[str, Any]]:
+    def kept(self, context: StepContext, device: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what `voxelcast.models.card.LayerCard` says of the transform, and the arrays of `Layer`."""
         name = feature_name(self.layer, self.pool_index)
         matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
@@ -79,7 +79,7 @@ class LayerCompression:
         facts |= {"kind": kinds[how.method], "n_features": matrix.shape[1], "n_components": scores.shape[1]}
         facts |= {"scaled": how.scale, "whitened": how.whiten, "seed": self.seed if how.chance else None}
         if how.method == "pca":
-            found, more = _axes(matrix, rows, scores, scale=how.scale)
+            found, more = _axes(matrix, rows, put(scores, device), scale=how.scale)
             arrays, facts = arrays | found, facts | more
         else:
             if how.scale:
@@ -111,6 +111,7 @@ class AxesJob(Job):
     kind = "axes"
     version = 1
     layers: tuple[LayerCompression, ...]
+    device: Annotated[str, NO_EFFECT]
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ class AxesJob(Job):
     def run(self, writer: ResultWriter, context: StepContext) -> None:
         """Write, of layer k, ``<k>/card`` and the arrays of the group ``<k>``; see `LayerCompression.kept`."""
         for k, layer in enumerate(self.layers):
-            facts, arrays = layer.kept(context)
+            facts, arrays = layer.kept(context, self.device)
             writer.json(f"{k}/card", facts)
             writer.arrays(str(k), arrays)
 
@@ -128,8 +129,8 @@ class AxesJob(Job):
 def _gain(train: FloatArray) -> FloatArray:
     """Return 1 / deviation of each column, 0 of a constant one."""
     # Compared exactly: the computed deviation of a constant feature may be rounding instead of 0.
-    constant = (train == train[:1]).all(axis=0)
-    return np.where(constant, 0.0, 1.0 / np.where(constant, 1.0, train.std(axis=0)))
+    xp, constant = namespace(train), (train == train[:1]).all(0)
+    return xp.where(constant, 0.0, 1.0 / xp.where(constant, 1.0, deviations(train)))
 
 
 def _scales(matrix: FeatureMatrix, rows: IntArray) -> dict[str, Any]:
@@ -145,20 +146,24 @@ def _scales(matrix: FeatureMatrix, rows: IntArray) -> dict[str, Any]:
 def _axes(
     matrix: FeatureMatrix, rows: IntArray, scores: FloatArray, *, scale: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return mean and axes of principal components, and what the card says of their precision."""
+    """Return mean and axes of principal components, and what the card says of their precision.
+
+    The work is done where ``scores`` are.
+    """
     n_features, p = matrix.shape[1], scores.shape[1]
     mean, axes = np.empty(n_features, np.float32), np.empty((p, n_features), np.float32)
-    lengths, start = np.zeros(p), 0
+    lengths, start, here = np.zeros(p), 0, to_numpy(scores)
     for columns in matrix.blocks(columns_at_once(matrix)):
-        train = columns[rows]
+        train = like(columns[rows], scores)
         stop = start + train.shape[1]
-        mean[start:stop] = train.mean(axis=0)
-        centred = train - train.mean(axis=0)
-        gain = _gain(train) if scale else np.ones(train.shape[1])
-        products = scores.T @ (centred * gain)
-        lengths += np.square(products).sum(axis=1)
-        axes[:, start:stop] = products * gain
+        x_mean = train.mean(axis=0)
+        mean[start:stop], centred = to_numpy(x_mean), train - x_mean
+        gain = _gain(train) if scale else None
+        products = scores.T @ (centred if gain is None else centred * gain)
+        lengths += to_numpy((products * products).sum(axis=1))
+        axes[:, start:stop] = to_numpy(products if gain is None else products * gain)
         start = stop
+    scores = here
     check_finite("axes", lengths, "extract the features again")
     factors = np.square(scores).sum(axis=0) / np.where(lengths > 0, lengths, 1.0)
     axes *= factors[:, None].astype(np.float32)
