@@ -11,7 +11,7 @@ from tests.experiment.miniature import read_table, run, settings, stimulus_ids, 
 from voxelcast.challenges.predictions import read_outputs
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.datasets.folder_settings import FolderSettings
-from voxelcast.experiment.planning.held_out import TOGETHER
+from voxelcast.experiment.planning.held_out import LAYERS_TOGETHER
 from voxelcast.results.read import read_results
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -42,16 +42,16 @@ def test_they_are_few(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", n=40, subjects=("ann", "bob", "cat"))
     run(settings(root, encoders=["ridge"]), tmp_path / "out")
     files = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    steps = [path for path in files if path.parts[0] == "steps"]
+    steps = [path for path in files if path.parts[0] == "steps" and path.name != ".users"]  # who uses the store
     assert len(steps) == 2 * (3 + 2 + 2 + 3 + 1)  # responses, shards of 32 stimuli, layers, fits, axes
     models = [path for path in files if path.parts[0] == "models"]
     assert len(models) == 3 + 2 + 1  # subjects, card and README, the layer that all weigh
-    of_pairs = [path for path in files if len(path.parts) == 2 and path not in models]
+    of_pairs = [path for path in files if len(path.parts) == 2 and path not in models and path.parts[0] != "steps"]
     others = [path for path in files if len(path.parts) == 1]
-    assert len(of_pairs) + len(others) + len(steps) + len(models) == len(files)
+    assert len(of_pairs) + len(others) + len(steps) + 1 + len(models) == len(files)
     assert len(of_pairs) == 3 * 4
     submission, shards = 3, [-(-1000 // 32), -(-102 // 32)]
-    of_models = 10 + 2 + 25 + 2 * -(-25 // TOGETHER)
-    held_out = 2 * (10 + -(-shards[1] // TOGETHER))
+    of_models = 10 + 2 + 25 + 2 * -(-25 // LAYERS_TOGETHER)
+    held_out = 2 * (10 + shards[1])
     everything = 90 * (2 + 2 + 4) + 25 * 2 + sum(shards) * 2 + of_models + held_out + len(others) + submission
     assert everything < 1000

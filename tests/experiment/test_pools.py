@@ -125,7 +125,7 @@ def test_a_layer_with_several_pools_is_a_line_each_in_the_report(flashes: Path, 
     assert f"{chosen['layer']}, with the pool {chosen['pool']} and the encoder ridge" in page
     for pool in ("mean", "max"):
         assert f"<option>{ENERGY} (none (built in)) · {pool}</option>" in page
-    assert f"<td>{chosen['pool']}</td>" in page
+    assert f" · {chosen['pool']}<small> <code>{chosen['layer']}</code></small>" in page
     assert "Importance of each parameter" in page
 
 
@@ -212,7 +212,10 @@ def test_tables_of_the_dataset_have_no_pool(movies: Path, tmp_path: Path) -> Non
     assert layers == [("colour", "mean"), ("colour", "pc1"), ("conditions", "")]
     (row,) = read_table(tmp_path / "out" / "scores.csv")
     assert (row["layer"], row["pool"]) == ("conditions", "")
-    assert (tmp_path / "out" / "report.html").read_text().count("<td>—</td>") >= 1
+    before = (tmp_path / "out" / "report.html").read_text().split("<small> <code>conditions</code></small>")[0]
+    shown = before.rpartition('<td class="name">')[2]
+    assert shown
+    assert "·" not in shown
 
 
 @pytest.mark.parametrize("pool", ["bold", ["mean", "bold_2021_1"]])

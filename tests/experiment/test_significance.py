@@ -52,7 +52,7 @@ def test_p_and_q_are_those_of_the_out_of_fold_predictions(tmp_path: Path, groupe
         np.testing.assert_allclose(voxels["q_value"], q)
     (row,) = read_table(tmp_path / "out" / "scores.csv")
     assert int(row["n_significant_voxels"]) == (q <= 0.05).sum() > 0
-    assert ">significant</th>" in (tmp_path / "out" / "report.html").read_text()
+    assert " significant</small>" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_held_out_stimuli_are_tested_as_they_are(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_off_and_impossible(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data")
     run(settings(root, significance={"permutations": 0}), tmp_path / "off")
     assert read_table(tmp_path / "off" / "scores.csv")[0]["n_significant_voxels"] == ""
-    assert ">significant</th>" not in (tmp_path / "off" / "report.html").read_text()
+    assert " significant</small>" not in (tmp_path / "off" / "report.html").read_text()
     # Four groups of unequal size, one to a fold: nothing can change places.
     sizes = [(k // 11, i) for k, i in enumerate(sorted(stimulus_ids(root)))]
     write_table(root / "groups.csv", ["stimulus_id", "group"], [[i, f"run {min(run_, 3)}"] for run_, i in sizes])

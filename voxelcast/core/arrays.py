@@ -64,7 +64,7 @@ def put(array: FloatArray, device: str) -> FloatArray:
     # By way of memory that cannot be paged out, of which one half is filled while the other is on its way.
     there, flat = torch.empty(here.shape, dtype=here.dtype, device=device), here.reshape(-1)
     stages = [torch.empty(_STAGE_BYTES // here.itemsize, dtype=here.dtype, pin_memory=True) for _ in range(2)]
-    ready = [torch.cuda.Event() for _ in stages]
+    ready: list[Any] = [torch.cuda.Event() for _ in stages]  # type: ignore[no-untyped-call]
     for number, part in enumerate(blocks(flat.numel(), here.itemsize, _STAGE_BYTES)):
         ready[number % 2].synchronize()
         stage = stages[number % 2][: len(flat[part])]

@@ -166,8 +166,9 @@ def _with_grams(
     scale, precision = options.scale, options.precision
     shared = None if scale else _raw_gram_if_sound(matrix, subsets, options)
     if shared is None:
-        how = {"scale": scale, "apart": options.apart, "device": options.device}
-        grams = gram_matrices(matrix, subsets, precision=precision, **how)
+        grams = gram_matrices(
+            matrix, subsets, scale=scale, apart=options.apart, precision=precision, device=options.device
+        )
         return zip(subsets, grams, strict=True)
     return ((rows, shared) for rows in subsets)
 

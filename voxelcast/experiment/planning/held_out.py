@@ -21,8 +21,7 @@ from voxelcast.models.shards import divide
 from voxelcast.results.schema import Pair
 from voxelcast.search.joined import JOINED
 
-TOGETHER = 8
-_LAYERS_TOGETHER = 2  # in one step, for few files
+LAYERS_TOGETHER = 2  # in one step, for few files
 """Layers, or shards of stimuli, in one step where each takes a moment."""
 WHOLE_BRAIN = 10_000
 """Voxels: a subject x ROI of more is a whole brain, which ``models: roi`` does not save."""
@@ -47,8 +46,8 @@ def keeping_steps(
     joins = join is not None and key_of[-1] in weighed
     wanted, kept = (set(key_of) if joins else set(weighed)), dict[KeptLayer, Step]()
     n_train = len(folded.fold_ids)
-    for start in range(0, len(compressions), _LAYERS_TOGETHER):
-        group = [k for k in range(start, min(start + _LAYERS_TOGETHER, len(compressions))) if key_of[k] in wanted]
+    for start in range(0, len(compressions), LAYERS_TOGETHER):
+        group = [k for k in range(start, min(start + LAYERS_TOGETHER, len(compressions))) if key_of[k] in wanted]
         if not group:
             continue
         layers = tuple(LayerCompression.of(compressions[k]) for k in group)
@@ -111,7 +110,7 @@ def _predicted(plan: Plan, extracted: Extracted) -> tuple[Step, ...]:
 def project_steps(
     plan: Plan, kept: Iterable[KeptLayer], extracted: Mapping[str, Extracted]
 ) -> tuple[list[Step], list[tuple[list[str], Projected]]]:
-    """Make the steps that compress held-out stimuli, as saved models do, some shards each.
+    """Make the steps that compress held-out stimuli, as saved models do, a shard each.
 
     Also returns the ids of each shard's readable stimuli, and where their components will be.
     """
@@ -124,19 +123,17 @@ def project_steps(
             of_source |= {key: by_key[key] for key in (*layer.members, layer.key)}
     networks = {shown: _predicted(plan, of_network) for shown, of_network in extracted.items()}
     shards, steps, found = next(iter(networks.values())), list[Step](), []
-    for start in range(0, len(shards), TOGETHER):
-        group = slice(start, start + TOGETHER)
-        of_group = [
+    for number, shard in enumerate(shards):
+        of_shard = [
             Step(
-                ProjectJob(tuple(one.step_id for one in networks[shown][group]), tuple(some.values()), plan.extract_on),
+                ProjectJob((networks[shown][number].step_id,), tuple(some.values()), plan.extract_on),
                 uses_gpu=plan.extract_on != "cpu",
-                size=sum(one.size for one in shards[group]),
+                size=shard.size,
             )
             for (shown, _), some in groups.items()
         ]
-        ids = tuple(step.step_id for step in of_group)
-        found += [(readable_ids(plan, [one]), Projected(ids, k)) for k, one in enumerate(shards[group])]
-        steps += of_group
+        found.append((readable_ids(plan, [shard]), Projected(tuple(step.step_id for step in of_shard), 0)))
+        steps += of_shard
     return steps, found
 
 

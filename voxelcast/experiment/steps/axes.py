@@ -130,7 +130,8 @@ def _gain(train: FloatArray) -> FloatArray:
     """Return 1 / deviation of each column, 0 of a constant one."""
     # Compared exactly: the computed deviation of a constant feature may be rounding instead of 0.
     xp, constant = namespace(train), (train == train[:1]).all(0)
-    return xp.where(constant, 0.0, 1.0 / xp.where(constant, 1.0, deviations(train)))
+    gain: FloatArray = xp.where(constant, 0.0, 1.0 / xp.where(constant, 1.0, deviations(train)))
+    return gain
 
 
 def _scales(matrix: FeatureMatrix, rows: IntArray) -> dict[str, Any]:

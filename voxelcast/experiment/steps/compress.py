@@ -74,8 +74,9 @@ class CompressJob(Job):
         matrix = FeatureMatrix([context.read(shard).stored(name) for shard in self.shards])
         subsets = [np.flatnonzero(~np.isin(self.fold_ids, (-1, *left_out))) for left_out in self.excluded]
         shown = " ".join(filter(None, (self.network, self.layer, self.pool)))
-        how = {"seed": self.seed, "axis": self.axis, "layer": shown, "device": self.device}
-        compressed = compress_folds(matrix, subsets, self.compression, **how)
+        compressed = compress_folds(
+            matrix, subsets, self.compression, seed=self.seed, axis=self.axis, layer=shown, device=self.device
+        )
         facts: dict[str, object] = {}
         for left_out, result in zip(self.excluded, compressed, strict=True):
             write_scores(writer, left_out, self.excluded, result.scores)
