@@ -82,6 +82,14 @@ def test_gpu_steps_run_in_this_process(tmp_path: Path) -> None:
     assert store.read(made[0].step_id).text("pid") == str(os.getpid())
 
 
+def test_steps_that_share_a_gpu_run_side_by_side_and_claim_none(tmp_path: Path) -> None:
+    """A claim would be refused: there is no GPU here."""
+    store = StepStore(tmp_path)
+    made = [replace(step, shares_gpu=True) for step in steps(write_value, range(2), uses_gpu=True)]
+    assert run(made, store) == 2
+    assert str(os.getpid()) not in {store.read(step.step_id).text("pid") for step in made}
+
+
 def test_a_gpu_step_that_fails_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     store, made = StepStore(tmp_path), steps(refuse_three, range(5), uses_gpu=True)
     with Workers(1) as workers:
@@ -202,7 +210,8 @@ def test_what_a_lost_worker_had_finished_is_not_done_again(tmp_path: Path) -> No
 def test_steps_go_to_workers_of_their_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxelcast.execution.steps.claim_gpu", lambda: None)
     engine = Scripted(seconds=1.0)
-    made = [*steps(write_value, range(3)), *steps(write_value, range(3, 5), uses_gpu=True)]
+    on_gpu = steps(write_value, range(3, 5), uses_gpu=True)
+    made = [*steps(write_value, range(3)), on_gpu[0], replace(on_gpu[1], shares_gpu=True)]
     StageRunner(engine, StepStore(tmp_path), Silent()).run("test", made)
     assert engine.kinds == ["gpu 2", "cpu 3"]
     assert sorted(engine.batches) == [(0,), (1,), (2,), (3,), (4,)]

@@ -104,10 +104,19 @@ def test_a_label_may_not_be_that_of_own_features(root: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unrendered")
-def test_large_fits_are_done_on_the_device(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of tensors on a CPU, as there is no GPU: the same step, the same choice, and scores equal to 1e-9."""
-    monkeypatch.setattr("voxelcast.experiment.steps.fit.GPU_VOXELS", 1)
+@pytest.mark.usefixtures("unrendered", "in_process")
+@pytest.mark.parametrize("large", [True, False])
+def test_fits_are_done_on_the_device(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, large: bool
+) -> None:
+    """Of tensors on a CPU, as there is no GPU: the same step, the same choice, and scores equal to 1e-9.
+
+    Large fits one training part after the other, others in stacks.
+    """
+    if large:
+        monkeypatch.setattr("voxelcast.experiment.steps.fit.FEW_VOXELS", 1)
+        monkeypatch.setattr("voxelcast.search.pair.FEW_VOXELS", 1)
+        monkeypatch.setattr("voxelcast.search.stacked.MOST_FEATURES", 0)
     devices: list[str] = []
     plain = {"networks": [], "features": {"noise": str(root / "noise.csv"), "driving": str(root / "driving.npz")}}
     rows = []

@@ -141,7 +141,7 @@ def parallel_coordinates(lines: Sequence[Line], settings: Mapping[str, Sequence[
         points.append((float(x[-1]), _height(score, low, high)))
         curves.append(Curve(tuple(points), (score - low) / (high - low), f"{line.experiment.name}: {number(score)}"))
     axes = [Place(float(at), _TOP - 8, _short(name)) for at, name in zip(x, [*names, "score"], strict=True)]
-    alt = f"{len(scored)} experiments as lines through {', '.join(names)} to their score; the darker, the higher."
+    alt = f"{len(scored)} experiments as lines through {', '.join(names)} to their score; the fainter, the lower."
     return Drawing(tuple(axes), tuple(marks), tuple(sorted(curves, key=lambda curve: curve.share)), alt)
 
 
