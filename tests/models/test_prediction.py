@@ -114,7 +114,8 @@ def test_every_compression_and_encoder_that_is_saved(
     monkeypatch.setattr(ExperimentSettings, "unsaved", "so that the fit predicts")
     run(plain, tmp_path / "by_the_fit")
     _, by_the_fit = written(tmp_path / "by_the_fit", "ann_all")
-    np.testing.assert_allclose(predictions, by_the_fit, atol=2e-5 * np.abs(by_the_fit).max())
+    # Of kernels 3e-5 were seen on a processor of another maker.
+    np.testing.assert_allclose(predictions, by_the_fit, atol=5e-5 * np.abs(by_the_fit).max())
     assert not (tmp_path / "by_the_fit" / "models").exists()
 
 
