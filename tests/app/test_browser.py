@@ -200,7 +200,7 @@ def test_a_real_run_is_watched_from_its_beginning_to_its_scores(
         page.get_by_role("link", name="miniature").click()
         page.locator(".badge.finished").wait_for(timeout=120_000)
         assert running.wait(60) == 0, running.stderr
-    assert page.locator("progress").count() == 5
+    assert page.locator("progress").count() == 7
     page.get_by_text("The mean nested cross-validated Pearson r is").wait_for()
     page.get_by_role("link", name="Report", exact=True).click()
     page.wait_for_url("**/report")
