@@ -274,9 +274,14 @@ def test_a_sweep_is_killed_and_goes_on(cluster: Cluster) -> None:
     said = finish(cluster.voxelcast(*command, "--output", there, "--on", cluster.profile))
     assert f"{cluster.scheduler}: 2 jobs asked for" in said
     assert times(before).items() <= times(done_steps(there)).items()
-    for name in ("leaderboard.csv", "differences.csv", "ridge/scores.csv", "pls/predictions/sub01_V1.npy"):
+    for name in (
+        "leaderboard.csv",
+        "differences.csv",
+        "ridge_sub01_V1/scores.csv",
+        "pls_sub01_V1/predictions/sub01_V1.npy",
+    ):
         assert (there / name).read_bytes() == (here / name).read_bytes(), name
-    for folder in (there, there / "pls"):
+    for folder in (there, there / "pls_sub01_V1"):
         assert "finished" in finish(cluster.voxelcast("status", folder))
     assert wait_until(lambda: not any(map(cluster.is_queued, left)), 60)
 
