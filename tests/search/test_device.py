@@ -12,6 +12,7 @@ from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.pls import pls_path
 from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.ridge import Ridge
 from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
@@ -131,4 +132,15 @@ def test_stacks_of_layers_are_searched_as_layers_are(
     monkeypatch.setattr(Stack, "trials", lambda self, *given: stacks.append(len(self._X)) or real(self, *given))
     found = search(Y, spaces, encoders, folds, metric=metric, nested=nested, device=_TENSORS)
     assert stacks == [2, 2, 2, 1, 1, 1, 1, 1, 1]  # three encoders take stacks
+    _same(wanted, found)
+
+
+def test_stacks_where_few_folds_are_inner() -> None:
+    """Penalties are refined although an outer fold's search judges by its two neighbours alone."""
+    (X, Z), Y = simulated(72, 5, 6, 7, layers=2)
+    spaces, folds = [Fixed(X, "a"), Fixed(Z, "b")], make_folds(72, 6)
+    wanted, found = (
+        search(Y, spaces, [get_encoder("ridge")], folds, inner=2, device=device) for device in ("cpu", _TENSORS)
+    )
+    assert len(wanted.candidates) > 2 * len(Ridge.alphas)
     _same(wanted, found)

@@ -22,7 +22,7 @@ from voxelcast.search.base import FeatureSpace
 from voxelcast.search.exact import MOST_REFINEMENTS
 from voxelcast.search.settings import PairSettings
 from voxelcast.search.training import Training, training
-from voxelcast.search.trials import Task, Trials, complexity
+from voxelcast.search.trials import Task, Trials, complexity, without
 
 MOST_FEATURES = 128
 """Features of a layer, at most: of more, one fit is work enough for a GPU."""
@@ -57,6 +57,8 @@ class Stack:
         smallest = min(one.n for one in parts)
         self._moments = Moments(smallest, self._x_mean, self._y_mean, S, C, _not_stacked, _not_stacked, squares)
         self._holding = [[k for k, one in enumerate(self._sets) if fold in one] for fold in range(data.n_folds)]
+        # Of each fold, the place of a set among those that hold it.
+        self._places = [{self._sets[k]: place for place, k in enumerate(some)} for some in self._holding]
 
     def trials(self, encoder: LinearEncoder, task: Task) -> Iterator[tuple[int, int | None, Trials]]:
         """Score the whole grid, and what the encoder tries between; yield layer, outer fold and what was tried."""
@@ -89,14 +91,8 @@ class Stack:
 
     def _gathered(self, scored: Sequence[FloatArray], layer: int, outer: int | None, task: Task) -> FloatArray:
         """Return a layer's scores in the folds that an outer fold judges by, (n_params, n_inner_folds)."""
-        columns = []
-        for fold in task.inner_folds(outer):
-            place = self._holding[fold].index(self._number(fold, outer))
-            columns.append(scored[fold][layer, place])
-        return np.stack(columns, axis=1)
-
-    def _number(self, fold: int, outer: int | None) -> int:
-        return self._sets.index((fold,) if outer is None else (min(fold, outer), max(fold, outer)))
+        inner = task.inner_folds(outer)
+        return np.stack([scored[fold][layer, self._places[fold][without(fold, outer)]] for fold in inner], axis=1)
 
     def _between(
         self,
@@ -106,11 +102,12 @@ class Stack:
         more: dict[tuple[int, int | None], tuple[Params, ...]],
     ) -> LinearPath:
         """Return the paths of what is to be scored on a fold, with one set of parameters of each search's own."""
-        some = self._holding[fold]
+        some, places = self._holding[fold], self._places[fold]
         some_params: list[list[Params]] = [[path.params_list[0]] * len(some) for _ in range(len(self._X))]
         for (layer, outer), (params,) in more.items():
-            if fold != outer and (number := self._number(fold, outer)) in some:
-                some_params[layer][some.index(number)] = params
+            place = places.get(without(fold, outer))  # None where the outer fold's search does not judge by this one
+            if place is not None:
+                some_params[layer][place] = params
         return encoder.refined_path(path.of_sets(some), some_params)
 
 
@@ -122,7 +119,7 @@ def sets(task: Task) -> list[tuple[int, ...]]:
     """List the sets of folds that a search leaves out."""
     singles: list[tuple[int, ...]] = [(fold,) for fold in range(task.data.n_folds)]
     nested = [outer for outer in task.outers if outer is not None]
-    return singles + sorted({(min(i, j), max(i, j)) for j in nested for i in task.inner_folds(j)})
+    return singles + sorted({without(i, j) for j in nested for i in task.inner_folds(j)})
 
 
 def stacked_search(
