@@ -226,6 +226,21 @@ def test_a_worker_ends(cluster: Cluster, how: str) -> None:
     assert not cluster.is_queued(jobs[1])
 
 
+def killed(
+    cluster: Cluster, driver: subprocess.Popen[str], output: Path
+) -> tuple[list[str], dict[str, tuple[int, int]], str]:
+    """Kill a driver while features are extracted; return the jobs left, the steps done, and what the status says."""
+    until(lambda: extracting(output), driver)
+    left = cluster.jobs(output)
+    driver.kill()
+    driver.wait()
+    before = done_steps(output)
+    status = finish(cluster.voxelcast("status", output))
+    assert "not running" in status
+    assert re.search(r"extract features +[1-6] of 6 done", status), status  # workers end what they had begun
+    return left, before, status
+
+
 def test_the_driver_is_interrupted_and_killed(cluster: Cluster) -> None:
     output, foreign = cluster.folder / "driver", cluster.foreign_job()
     driver = cluster.run(output)
@@ -237,14 +252,7 @@ def test_the_driver_is_interrupted_and_killed(cluster: Cluster) -> None:
     assert cluster.is_queued(foreign), "Ctrl-C cancelled somebody else's job"
 
     driver = cluster.run(output)
-    until(lambda: extracting(output), driver)
-    left = cluster.jobs(output)
-    driver.kill()
-    driver.wait()
-    before = done_steps(output)
-    status = finish(cluster.voxelcast("status", output))
-    assert "not running" in status
-    assert re.search(r"extract features +[1-6] of 6 done", status), status  # workers end what they had begun
+    left, before, status = killed(cluster, driver, output)
     assert "run the same command again" in status
     assert len(before) < N_STEPS
 
@@ -263,14 +271,7 @@ def test_a_sweep_is_killed_and_goes_on(cluster: Cluster) -> None:
     here, there = cluster.folder / "sweep-here", cluster.folder / "sweep-there"
     finish(cluster.voxelcast(*command, "--output", here))
     driver = cluster.voxelcast(*command, "--output", there, "--on", cluster.profile)
-    until(lambda: extracting(there), driver)
-    left = cluster.jobs(there)
-    driver.kill()
-    driver.wait()
-    before = done_steps(there)
-    status = finish(cluster.voxelcast("status", there))
-    assert "not running" in status
-    assert re.search(r"extract features +[1-6] of 6 done", status), status
+    left, before, _ = killed(cluster, driver, there)
     said = finish(cluster.voxelcast(*command, "--output", there, "--on", cluster.profile))
     assert f"{cluster.scheduler}: 2 jobs asked for" in said
     assert times(before).items() <= times(done_steps(there)).items()

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from voxelcast.core.arrays import device_bytes
+
 
 @dataclass(frozen=True)
 class Device:
@@ -27,9 +29,7 @@ class Device:
     @property
     def memory(self) -> int:
         """Bytes that a GPU has."""
-        import torch
-
-        return int(torch.cuda.get_device_properties(self.name).total_memory)
+        return device_bytes(self.name)
 
     def put(self, array: NDArray[Any], *, half: bool = False) -> Any:
         """Put an array there; ``half``: in single precision what has half."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, device_bytes
 from voxelcast.core.errors import DataError, ShapeError
 from voxelcast.features.pooling import KeepingPool, TemporalPool, make_pool
 from voxelcast.features.spatial_pool import pool_spatially
@@ -73,7 +73,7 @@ class FrameBatcher:
         self._on_cpu = network.device.type == "cpu"
         self._on_device = on_device
         self._size = batch or default_size(network, settings)
-        self._most_kept = 0.0 if self._on_cpu else _gpu_memory(network) * _OF_ONE
+        self._most_kept = 0.0 if self._on_cpu else device_bytes(str(network.device)) * _OF_ONE
         self._layout: RowLayout | None = None
         if "mean" in settings.pools and network.card.takes == "frames":
             shown = {seen.name: count_features(seen, settings.spatial_pool) for seen in network.layer_traces()}
@@ -297,11 +297,7 @@ def default_size(network: Network, settings: ExtractionSettings = _DEFAULTS) -> 
     if any(isinstance(make_pool(name), KeepingPool) for name in settings.pools):
         kept = (one for one in network.layer_traces() if one.name in network.layers)
         largest = max(largest or 0, sum(count_features(one, settings.spatial_pool) for one in kept))
-    return default_batch(size, largest=largest, gpu_memory=_gpu_memory(network))
-
-
-def _gpu_memory(network: Network) -> int:
-    return int(torch.cuda.get_device_properties(network.device).total_memory)
+    return default_batch(size, largest=largest, gpu_memory=device_bytes(str(network.device)))
 
 
 def default_batch(input_size: int, *, largest: int | None = None, gpu_memory: int | None = None) -> int:

@@ -151,13 +151,8 @@ class RowFile:
         """Write a row; raises ShapeError if it has another shape, and DataError if half precision cannot hold it."""
         if row.shape != self.shape:
             raise ShapeError(f"rows of {self._file.name} must have shape {self.shape}; got {row.shape}")
-        written = _half(row) if self._dtype == np.float16 else np.ascontiguousarray(row, dtype=self._dtype)
-        largest = max(row.max(initial=0.0), -row.min(initial=0.0)) if self._dtype == np.float16 else 0.0
-        if _MOST_HALF <= largest < np.inf:
-            raise DataError(
-                f"half precision holds numbers to 65,504; got {largest:.3g} for {self._file.name}; "
-                "take float32 (features_as)"
-            )
+        half = self._dtype == np.float16
+        written = _half(row, self._file.name) if half else np.ascontiguousarray(row, dtype=self._dtype)
         self._file.write(written.data)
         self._n_rows += 1
 
@@ -303,8 +298,13 @@ def _was_released(path: Path) -> bool:
         return False
 
 
-def _half(row: NDArray[Any]) -> NDArray[Any]:
-    """Round to half precision: by torch where it is loaded, which takes a fifth of the time."""
+def _half(row: NDArray[Any], name: str) -> NDArray[Any]:
+    """Round to half precision, by torch where it is loaded, which takes a fifth of the time; DataError beyond it."""
+    largest = max(row.max(initial=0.0), -row.min(initial=0.0))
+    if _MOST_HALF <= largest < np.inf:
+        raise DataError(
+            f"half precision holds numbers to 65,504; got {largest:.3g} for {name}; take float32 (features_as)"
+        )
     torch = sys.modules.get("torch")
     if torch is not None and row.dtype == np.float32:
         return np.asarray(torch.from_numpy(np.require(row, requirements=["C", "W"])).half().numpy())

@@ -126,13 +126,13 @@ def project_steps(
     for number, shard in enumerate(shards):
         of_shard = [
             Step(
-                ProjectJob((networks[shown][number].step_id,), tuple(some.values()), plan.extract_on),
+                ProjectJob(networks[shown][number].step_id, tuple(some.values()), plan.extract_on),
                 uses_gpu=plan.extract_on != "cpu",
                 size=shard.size,
             )
             for (shown, _), some in groups.items()
         ]
-        found.append((readable_ids(plan, [shard]), Projected(tuple(step.step_id for step in of_shard), 0)))
+        found.append((readable_ids(plan, [shard]), Projected(tuple(step.step_id for step in of_shard))))
         steps += of_shard
     return steps, found
 

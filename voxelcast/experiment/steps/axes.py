@@ -79,7 +79,7 @@ class LayerCompression:
         facts |= {"kind": kinds[how.method], "n_features": matrix.shape[1], "n_components": scores.shape[1]}
         facts |= {"scaled": how.scale, "whitened": how.whiten, "seed": self.seed if how.chance else None}
         if how.method == "pca":
-            found, more = _axes(matrix, rows, put(scores, device), scale=how.scale)
+            found, more = _axes(matrix, rows, scores, device, scale=how.scale)
             arrays, facts = arrays | found, facts | more
         else:
             if how.scale:
@@ -145,26 +145,22 @@ def _scales(matrix: FeatureMatrix, rows: IntArray) -> dict[str, Any]:
 
 
 def _axes(
-    matrix: FeatureMatrix, rows: IntArray, scores: FloatArray, *, scale: bool
+    matrix: FeatureMatrix, rows: IntArray, scores: FloatArray, device: str, *, scale: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return mean and axes of principal components, and what the card says of their precision.
-
-    The work is done where ``scores`` are.
-    """
+    """Return mean and axes of principal components, and what the card says of their precision."""
     n_features, p = matrix.shape[1], scores.shape[1]
     mean, axes = np.empty(n_features, np.float32), np.empty((p, n_features), np.float32)
-    lengths, start, here = np.zeros(p), 0, to_numpy(scores)
+    lengths, start, there = np.zeros(p), 0, put(scores, device)
     for columns in matrix.blocks(columns_at_once(matrix)):
-        train = like(columns[rows], scores)
+        train = like(columns[rows], there)
         stop = start + train.shape[1]
         x_mean = train.mean(axis=0)
         mean[start:stop], centred = to_numpy(x_mean), train - x_mean
         gain = _gain(train) if scale else None
-        products = scores.T @ (centred if gain is None else centred * gain)
+        products = there.T @ (centred if gain is None else centred * gain)
         lengths += to_numpy((products * products).sum(axis=1))
         axes[:, start:stop] = to_numpy(products if gain is None else products * gain)
         start = stop
-    scores = here
     check_finite("axes", lengths, "extract the features again")
     factors = np.square(scores).sum(axis=0) / np.where(lengths > 0, lengths, 1.0)
     axes *= factors[:, None].astype(np.float32)
@@ -229,35 +225,34 @@ class JoinedAxesJob(Job):
 
 @dataclass(frozen=True, eq=False)
 class ProjectJob(Job):
-    """Give the components of shards of held-out stimuli, as a saved model does; ``layers`` are of one extraction."""
+    """Give the components of a shard of held-out stimuli, as a saved model does; ``layers`` are of one extraction."""
 
     kind = "project"
     version = 1
-    shards: tuple[StepId, ...]
+    shard: StepId
     layers: tuple[KeptLayer, ...]
     device: Annotated[str, NO_EFFECT]
 
     @property
     def name(self) -> str:
-        """That of the first shard."""
-        return self.shards[0].name
+        """That of the shard."""
+        return self.shard.name
 
     def run(self, writer: ResultWriter, context: StepContext) -> None:
-        """Write, of shard k, the components of each layer, (n_readable, n_components) float64, in the group ``<k>``.
+        """Write the components of each layer, (n_readable, n_components) float64, in the group ``components``.
 
         Those of layers that others of them read are left out.
         """
-        device = Device(self.device)
+        device, stored = Device(self.device), context.read(self.shard)
         opened = _opened(self.layers, device, context.store.root)
         read = {member for layer in self.layers for member in layer.members}
-        for k, shard in enumerate(self.shards):
-            stored = context.read(shard)
-            # A shard of which no stimulus could be read has no features.
-            own = [layer for layer in self.layers if layer.feature in stored]
-            features = {layer.key: device.put(_single(stored.array(layer.feature))) for layer in own}
-            with device.alone():
-                components = project(opened, features) if features else {}
-            writer.arrays(str(k), {key: device.numpy(values) for key, values in components.items() if key not in read})
+        # A shard of which no stimulus could be read has no features.
+        own = [layer for layer in self.layers if layer.feature in stored]
+        features = {layer.key: device.put(_single(stored.array(layer.feature))) for layer in own}
+        with device.alone():
+            components = project(opened, features) if features else {}
+        kept = {key: device.numpy(values) for key, values in components.items() if key not in read}
+        writer.arrays("components", kept)
 
 
 def _single(features: NDArray[Any]) -> NDArray[Any]:

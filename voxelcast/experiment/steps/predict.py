@@ -27,16 +27,15 @@ from voxelcast.store.steps import StepId
 
 @dataclass(frozen=True)
 class Projected:
-    """The components of a shard of stimuli: the steps that have them, one for every network, and their place there."""
+    """The components of a shard of stimuli: the steps that have them, one for every network."""
 
     steps: tuple[StepId, ...]
-    number: int
 
     def read(self, context: StepContext) -> dict[str, FloatArray]:
         """Read the components, by the layers' keys."""
         found: dict[str, FloatArray] = {}
         for step in self.steps:
-            found |= context.read(step).arrays(str(self.number))
+            found |= context.read(step).arrays("components")
         return found
 
 
