@@ -11,7 +11,7 @@ import pytest
 
 from voxelcast.api.large import fit_large, voxels_at_a_time
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, ShapeError, UnwritableError
 from voxelcast.encoders.params import ProblemSize
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.search.base import GivenFeatures
@@ -65,6 +65,20 @@ def test_single_precision_and_given_folds(tmp_path: Path, arrays: tuple[FloatArr
     space = GivenFeatures("given", "layer", X.astype(np.float64))
     expected = search_pair(Y.astype(np.float64), [space], [get_encoder("ridge")], fold_ids, settings)
     np.testing.assert_allclose(found["score"], expected.voxel_scores, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_a_full_disk(tmp_path: Path, arrays: tuple[FloatArray, FloatArray]) -> None:
+    """A line says so; a process that writes to mapped memory without room would be killed."""
+    disk, (X, Y) = tmp_path / "disk", arrays
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        with pytest.raises(UnwritableError, match="No space left"):
+            fit_large(*_written(tmp_path, X, Y), disk / "out", memory=1e9)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_bad_input_is_refused(tmp_path: Path, arrays: tuple[FloatArray, FloatArray]) -> None:

@@ -52,7 +52,7 @@ def test_half_precision_is_taken_where_it_changes_next_to_nothing(scale: bool) -
     matrix, rows = FeatureMatrix([X]), np.arange(n_train)
     (gram,) = gram_matrices(matrix, [rows], scale=scale)
     exact = pca_scores(gram, rows, PCAOptions(p)).scores
-    arrays, facts = _axes(matrix, rows, exact[:n_train], scale=scale)
+    arrays, facts = _axes(matrix, rows, exact[:n_train], "cpu", scale=scale)
     assert facts["half"]
     assert arrays["axes"].dtype == np.float16
     assert facts["rounding"] < MOST_ROUNDING

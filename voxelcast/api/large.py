@@ -24,6 +24,7 @@ from voxelcast.search.exact import exact_trials
 from voxelcast.search.folds import given_folds, make_folds
 from voxelcast.search.training import PairData, Training
 from voxelcast.search.trials import Task
+from voxelcast.store.atomic import reserve, said_unwritable
 
 _CHUNK = 16 * 2**20  # bytes that are read at once
 _AROUND = 2**17  # bytes that Linux may map around what is read of one row
@@ -106,12 +107,13 @@ def fit_large(
     size = ProblemSize(len(X), X.shape[1], Y.shape[1])
     n_params = len(chosen.param_grid(size))
     at_a_time = voxels_at_a_time(size, n_folds, n_params, memory)
-    output.mkdir(parents=True)
-    try:
-        return _all_fitted(chosen, X, Y, fold_ids, output, at_a_time, note)
-    except BaseException:
-        shutil.rmtree(output)  # which was made here
-        raise
+    with said_unwritable(output):
+        output.mkdir(parents=True)
+        try:
+            return _all_fitted(chosen, X, Y, fold_ids, output, at_a_time, note)
+        except BaseException:
+            shutil.rmtree(output)  # which was made here
+            raise
 
 
 def voxels_at_a_time(size: ProblemSize, n_folds: int, n_params: int, memory: float) -> int:
@@ -233,7 +235,9 @@ class _Written:
 
     def __init__(self, path: Path, shape: tuple[int, int]) -> None:
         self._path = path
-        np.lib.format.open_memmap(path, "w+", np.float64, shape)
+        with path.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+            reserve(file, file.tell() + 8 * shape[0] * shape[1])
 
     def columns(self, columns: slice, values: FloatArray) -> None:
         """Write columns; what was written does not stay in memory."""

@@ -109,12 +109,9 @@ def _write(store: StepStore, steps: Sequence[Step], layers: Sequence[str], outpu
         shards = [result.stored(feature_name(layer)) for result in results if feature_name(layer) in result]
         if shards:
             shape = FeatureMatrix(shards).stored_shape
-            with atomic_path(output / f"{layer}.npy") as temporary:
-                target = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-                row = 0
+            with atomic_path(output / f"{layer}.npy") as temporary, temporary.open("wb") as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
                 for shard in shards:  # one at a time: only so many files may be open
-                    target[row : row + shard.shape[0]] = shard.map()
-                    row += shard.shape[0]
-                target.flush()
+                    file.write(np.ascontiguousarray(shard.map(), "<f4").data)
     write_table(output, EXTRACTED_STIMULI, records)
     return records

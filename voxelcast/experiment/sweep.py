@@ -343,9 +343,13 @@ def together(parts: Sequence[tuple[Plan, Estimate]]) -> Estimate:
         new: list[NetworkEstimate] = []
         uncompressed = 0
         share = _new_share([step.step_id for step in responses_steps(plan).values()], counted)
-        of_stage = dict(each.seconds) | {READ: each.seconds[READ] * share, EXTRACT: 0.0}
         disk += each.disk_bytes
         shares = {shown: _new_share([one.step_id for one in of.steps], counted) for shown, of in extracted.items()}
+        start = each.seconds[EXTRACT] - sum(one.cost.seconds for one in each.networks)
+        of_stage = dict(each.seconds) | {
+            READ: each.seconds[READ] * share,
+            EXTRACT: start if any(shares.values()) else 0.0,
+        }
         for one in each.networks:
             of_stage[EXTRACT] += one.cost.seconds * shares[one.shown]
             disk -= one.cost.disk * (1 - shares[one.shown])

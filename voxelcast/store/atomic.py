@@ -14,11 +14,12 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from voxelcast.core.arrays import blocks
 from voxelcast.core.errors import StoreError, UnwritableError, one_line
 from voxelcast.store.flock import PLAIN, WINDOWS, lock
 
@@ -77,6 +78,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def open_new(path: Path) -> int:
     """Open a file that must not exist, to be written by this user alone; return its descriptor."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | PLAIN, 0o600)
+
+
+def reserve(file: IO[bytes], size: int) -> None:
+    """Make a file ``size`` bytes long, before it is mapped: a full disk kills a process that writes to mapped memory.
+
+    Raises OSError where the disk has too little room.
+    """
+    file.flush()
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        for block in blocks(size - file.tell(), 1, 1 << 24):
+            file.write(bytes(block.stop - block.start))
 
 
 def publish(temporary: Path, path: Path) -> None:
