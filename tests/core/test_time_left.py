@@ -48,3 +48,12 @@ def test_the_first_of_many_side_by_side_does_not_stand_for_all() -> None:
     first = left.seconds(12.0, 1, 15)
     assert first is not None
     assert first < 0.2 * 12 * 63
+
+
+def test_where_processes_start_slowly_and_looks_are_few() -> None:
+    """A network took 58 s to load, then 4 stimuli passed in a second: not 365 s left where 8 s are."""
+    left = TimeLeft(80)
+    first, second = left.seconds(60.0, 8), left.seconds(70.0, 48)
+    assert first is not None
+    assert second is not None
+    assert 8.0 <= second < 25.0

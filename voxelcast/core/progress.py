@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,9 @@ class TimeLeft:
     """How long a piece of work will take, told anew as its units are done, without jumps.
 
     A forecast counts as much as a tenth of the units. Of units under way half are taken to be done: else the first of
-    many side by side would stand for all. The expected end moves by a third of what each look at it asks for.
+    many side by side would stand for all. What passed before the first were done, where processes start and networks
+    are loaded, no longer counts once as many more are done. The expected end moves towards what a look at it asks for,
+    the further the longer the last look is ago, measured by the time past and left.
 
     Parameters
     ----------
@@ -36,7 +39,8 @@ class TimeLeft:
     def __init__(self, total: int, forecast: float | None = None) -> None:
         self._total, self._forecast = total, forecast
         self._weight = 0.0 if forecast is None else max(1.0, total / 10)
-        self._end: float | None = None
+        self._first: tuple[float, float] | None = None  # seconds and units
+        self._last, self._end = 0.0, float("nan")
 
     def seconds(self, elapsed: float, done: float, running: int = 0) -> float | None:
         """Return the seconds left, at least 0, when so many units are done; None where nothing tells them.
@@ -46,10 +50,17 @@ class TimeLeft:
         known = done + running / 2 if done else 0.0
         if not known + self._weight:
             return None
+        if self._first is None and known:
+            self._first = elapsed, known
+        start, before = self._first or (0.0, 0.0)
+        if known < 2 * before:
+            start, before = 0.0, 0.0
         prior = self._weight * (self._forecast or 0.0) / max(1, self._total)
-        each = (prior + (elapsed if known else 0.0)) / (known + self._weight)
-        end = max(elapsed, elapsed + each * (self._total - known) if known else self._forecast or 0.0)
-        self._end = end if self._end is None else self._end + (end - self._end) / 3
+        each = (prior + (elapsed - start if known else 0.0)) / (known - before + self._weight)
+        left = max(0.0, each * (self._total - known) if known else (self._forecast or 0.0) - elapsed)
+        kept = math.exp((self._last - elapsed) / (min(left, elapsed) / 3)) if left and elapsed else 0.0
+        self._end = elapsed + left if math.isnan(self._end) else kept * self._end + (1 - kept) * (elapsed + left)
+        self._last = elapsed
         return max(0.0, self._end - elapsed)
 
 

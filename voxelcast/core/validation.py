@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from voxelcast.core.checks import nearest
 
+_NO_SECTION = ("dataclass_type", "model_type", "model_attributes_type")
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
@@ -29,6 +30,9 @@ def first_problem(
         near = nearest(str(where[-1]), allowed)
         hint = f"did you mean {near}? " if near else ""
         text = f"{name} is not a setting; {hint}allowed here: {', '.join(allowed)}"
+    elif first["type"] in _NO_SECTION:
+        example = ", ".join(f"{one}: ..." for one in _fields_at(model, where, required=True))
+        text = f"{name} must be settings by name, such as {{{example}}} ({whole}); got {first['input']!r}"
     elif first["type"] == "missing":
         text = f"{name} is missing; add it ({whole})"
     else:
@@ -40,12 +44,18 @@ def first_problem(
     return " ".join(text.split()) + more
 
 
-def _fields_at(model: Any, where: Sequence[str | int]) -> list[str]:
+def _fields_at(model: Any, where: Sequence[str | int], *, required: bool = False) -> list[str]:
+    """List the settings of a section; ``required``: those that have no default, or else the first."""
     for part in where:
         if not isinstance(part, int):
             hints = get_type_hints(model)
             model = (_section(hints[part]) if part in hints else None) or model  # a name that the user gave is none
-    return [field.name for field in fields(model)] if is_dataclass(model) else list(model.model_fields)
+    if is_dataclass(model):
+        needed = {field.name: field.default is MISSING and field.default_factory is MISSING for field in fields(model)}
+    else:
+        needed = {name: field.is_required() for name, field in model.model_fields.items()}
+    names = list(needed)
+    return [name for name in names if needed[name]] or names[:1] if required else names
 
 
 def _section(annotation: Any) -> Any:
