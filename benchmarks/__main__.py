@@ -130,6 +130,22 @@ def peers(works: tuple[str, ...], **options: Any) -> None:
 
 @benchmark.command()
 @_DEVICE
+@click.option("--subjects", default=8, show_default=True)
+@click.option("--layers", default=10, show_default=True)
+@click.option("--stimuli", default=9000, show_default=True)
+@click.option("--features", default=1000, show_default=True)
+@click.option("--voxels", default=20_000, show_default=True)
+@click.option("--folds", default=5, show_default=True)
+def nsd(**options: Any) -> None:
+    """Time whole subjects of NSD's size: every voxel chooses its layer and penalty, nested."""
+    from benchmarks.nsd import Subjects, benchmark_subjects
+
+    for line in benchmark_subjects(Subjects(**options)):
+        click.echo(line)
+
+
+@benchmark.command()
+@_DEVICE
 @click.option("--subjects", type=click.IntRange(1, 10), help="Default: the challenge's 10.")
 @click.option("--videos", type=click.IntRange(20), help="Default: the challenge's 1,102; a tenth is held out.")
 @click.option("--voxels", type=click.IntRange(1), help="Of each ROI; default: the challenge's.")

@@ -33,7 +33,7 @@ WORKS = ("roi", "brain", "ridge", "pls", "stop", "joint", "permutation")
 _N_TEST, _ROUNDS, _LOOPED = 200, 2, 3
 
 
-class _Penalties(Ridge):
+class Penalties(Ridge):
     alphas: ClassVar[tuple[float, ...]] = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 20))
 
 
@@ -147,10 +147,10 @@ def _ridge(race: PeerRace, size: Sequence[int], n_folds: int) -> Iterator[str]:
 
     def theirs(given: _Data) -> FloatArray:
         n = len(given.Y)
-        model = RidgeCV(_Penalties.alphas, cv=PredefinedSplit(given.fold_ids)).fit(given.X[:n], given.Y)
+        model = RidgeCV(Penalties.alphas, cv=PredefinedSplit(given.fold_ids)).fit(given.X[:n], given.Y)
         return np.asarray(backend.to_numpy(model.predict(given.X[n:])))
 
-    own, found = _timed(lambda given: _searched(race, given, _Penalties(), per_voxel=True), data)
+    own, found = _timed(lambda given: _searched(race, given, Penalties(), per_voxel=True), data)
     other, predicted = _timed(theirs, data)
     sides = [("voxelcast", own, data.r(found.predictions)), ("himalaya", other, data.r(predicted))]
     yield from _lines(f"ridge {data.size}, 20 penalties, {race.device}", sides)
