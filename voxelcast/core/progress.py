@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -83,6 +83,9 @@ class Silent:
 
     def finish(self) -> None:
         """Ignore the end."""
+
+
+SILENT: Final[Progress] = Silent()
 
 
 class TerminalProgress:
