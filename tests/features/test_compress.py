@@ -12,9 +12,9 @@ from voxelcast.features.pca import PCAOptions, gram_matrices, pca_scores
 from voxelcast.features.settings import CompressionSettings
 
 
-def _pca(matrix, subsets, components, layer="", precision="float64", **settings):
+def _pca(matrix, subsets, components, layer="", **settings):
     compression = CompressionSettings(components=components, **settings)
-    return compress_folds(matrix, subsets, compression, layer=layer, precision=precision)
+    return compress_folds(matrix, subsets, compression, layer=layer)
 
 
 def _features(n: int = 60, n_features: int = 700, offset: float = 2.0) -> np.ndarray:
@@ -60,14 +60,6 @@ def test_features_far_from_zero_are_as_exact(k):
     _assert_same_up_to_sign(got.scores, _reference(features, SUBSETS[1], k, False)[0], 1e-8)
 
 
-def test_single_precision_is_close_and_says_the_same_rank():
-    features = _features()
-    (double,) = _pca(FeatureMatrix([features]), SUBSETS[:1], "max")
-    (single,) = _pca(FeatureMatrix([features]), SUBSETS[:1], "max", precision="float32")
-    assert single.scores.shape == double.scores.shape
-    np.testing.assert_allclose(single.scores[:, :10], double.scores[:, :10], atol=2e-4 * np.abs(double.scores).max())
-
-
 @pytest.mark.parametrize("scale", [False, True])
 def test_held_out_stimuli_leave_training_scores_untouched(scale):
     features, train = _features(), SUBSETS[2]
@@ -107,19 +99,18 @@ def test_constant_features_become_zero_under_scaling():
 
 
 @pytest.mark.parametrize("scale", [False, True])
-@pytest.mark.parametrize("precision", ["float64", "float32"])
-def test_rank_is_found_and_named(scale, precision):
+def test_rank_is_found_and_named(scale):
     rng = np.random.default_rng(2)
     features = (rng.standard_normal((40, 7)) @ rng.standard_normal((7, 900)) + 1).astype(np.float64)
     matrix, rows = FeatureMatrix([features]), [np.arange(40)]
     with pytest.raises(OptionError) as raised:
-        list(_pca(matrix, rows, 9, scale=scale, layer="features.3", precision=precision))
+        list(_pca(matrix, rows, 9, scale=scale, layer="features.3"))
     assert str(raised.value) == (
         "compress.components must be at most 7, the rank of the 40 training stimuli of layer features.3; got 9; "
         "lower it, or set compress.fewer=allow"
     )
-    (allowed,) = _pca(matrix, rows, 50, scale=scale, fewer="allow", precision=precision)
-    (most,) = _pca(matrix, rows, "max", scale=scale, precision=precision)
+    (allowed,) = _pca(matrix, rows, 50, scale=scale, fewer="allow")
+    (most,) = _pca(matrix, rows, "max", scale=scale)
     assert allowed.scores.shape == most.scores.shape == (40, 7)
     assert allowed.explained_variance == pytest.approx(1, abs=1e-5)
 

@@ -11,7 +11,6 @@ from voxelcast.scoring.ceiling import split_half_ceiling_r
 from voxelcast.scoring.variance import (
     explainable_variance,
     ncsnr,
-    noise_ceiling_percent,
     noise_ceiling_r2,
     repetition_counts,
     signal_and_noise_variance,
@@ -111,7 +110,7 @@ def test_ceiling_of_varying_repetitions_is_the_published_formula() -> None:
     expected = snr**2 / (snr**2 + (50 / 3 + 30 / 2 + 20 / 1) / 100)
     np.testing.assert_allclose(noise_ceiling_r2(snr, counts), expected, rtol=1e-14)
     np.testing.assert_allclose(noise_ceiling_r2(snr, np.stack([counts, counts], axis=1)), expected, rtol=1e-14)
-    np.testing.assert_allclose(noise_ceiling_percent(snr, 10), 100 * snr**2 / (snr**2 + 0.1), rtol=1e-14)
+    np.testing.assert_allclose(noise_ceiling_r2(snr, 10), snr**2 / (snr**2 + 0.1), rtol=1e-14)
     np.testing.assert_array_equal(noise_ceiling_r2(np.array([0.0, np.inf]), 3), [0.0, 1.0])
 
 

@@ -125,5 +125,4 @@ def _from_xarray(given: xr.DataArray, what: str, last: str) -> Rows:
 
 def _floats(values: Any) -> FloatArray:
     """Make whole numbers floating-point ones, and leave the others as they are."""
-    kept: FloatArray = values.astype(np.float64) if values.dtype.kind in "iub" else values
-    return kept
+    return np.asarray(values.astype(np.float64) if values.dtype.kind in "iub" else values)

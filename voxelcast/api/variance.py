@@ -9,14 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from voxelcast.api.evaluation import (
-    DEFAULTS,
-    EvaluationSettings,
-    choose_partitions,
-    exchanged_groups,
-    group_names,
-    valid_voxels,
-)
+from voxelcast.api import evaluation
 from voxelcast.api.feature_space import compress_spaces, feature_spaces
 from voxelcast.api.labelled import mean_responses, response_rows
 from voxelcast.core.arrays import IntArray
@@ -85,7 +78,7 @@ def variance_partitioning(
     folds: int | FoldSettings | Sequence[int] | IntArray | None = None,
     stimulus_groups: Sequence[Any] | Mapping[str, Any] | None = None,
     draws: int = 10,
-    settings: EvaluationSettings = DEFAULTS,
+    settings: evaluation.EvaluationSettings = evaluation.DEFAULTS,
 ) -> xr.Dataset:
     """Divide the variance that groups of features explain into what each explains alone and what they share.
 
@@ -145,9 +138,9 @@ def variance_partitioning(
         raise OptionError(f"groups must be two at least; got {len(groups)}; add one")
     rows = response_rows(responses)
     mean = mean_responses(rows)
-    valid = valid_voxels(mean)
+    valid = evaluation.valid_voxels(mean)
     Y = np.ascontiguousarray(mean[:, valid])
-    named, seed = group_names(stimulus_groups, rows), settings.seed
+    named, seed = evaluation.group_names(stimulus_groups, rows), settings.seed
     partitions = (
         (
             {
@@ -156,9 +149,9 @@ def variance_partitioning(
             },
             fold_ids,
         )
-        for fold_ids in choose_partitions(folds, rows, seed, named)
+        for fold_ids in evaluation.choose_partitions(folds, rows, seed, named)
     )
-    parts = divide_variance(Y, partitions, draws, settings.interval, seed, exchanged_groups(folds, named))
+    parts = divide_variance(Y, partitions, draws, settings.interval, seed, evaluation.exchanged_groups(folds, named))
     sets = [part_name(part, groups) for part in parts]
     by_voxel = {
         name: spread(np.array([getattr(part, name) for part in parts]), valid) for name in ("r2", "low", "high")

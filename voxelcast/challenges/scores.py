@@ -85,8 +85,7 @@ def mean_over_repetitions(values: FloatArray) -> FloatArray:
     there = ~np.isnan(values)
     count = there.sum(axis=1)
     total = np.where(there, values, 0.0).sum(axis=1, dtype=np.float64)
-    mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def correlation(name: str, measured: FloatArray, predicted: FloatArray) -> FloatArray:

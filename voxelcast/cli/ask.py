@@ -83,8 +83,7 @@ def rank_(model: Path, stimuli: Path, voxel: int | None, level: float, to: Path 
     from voxelcast.models.insilico import rank
     from voxelcast.report.answers import SHOWN, ranking
 
-    if to is not None:
-        check_absent(to, "--to")
+    check_absent(to, "--to")
     encoder = _load(model, **options)
     given = encoder.shown(stimuli)
     table = rank(encoder, given, subject=options["subject"], roi=options["roi"], voxel=voxel, level=level)
@@ -108,8 +107,7 @@ def contrast_(
     from voxelcast.models.insilico import contrast
     from voxelcast.report.answers import contrast_answer
 
-    if to is not None:
-        check_absent(to, "--to")
+    check_absent(to, "--to")
     encoder = _load(model, **options)
     table = contrast(encoder, first, second, permutations=permutations, seed=seed)
     answer = contrast_answer(table, first.stem, second.stem, encoder.card.name)
@@ -127,8 +125,7 @@ def responses_(model: Path, stimulus: Path, level: float, to: Path | None, **opt
     from voxelcast.models.insilico import responses
     from voxelcast.report.answers import responses_answer
 
-    if to is not None:
-        check_absent(to, "--to")
+    check_absent(to, "--to")
     encoder = _load(model, **options)
     given = encoder.shown(stimulus)
     table = responses(encoder, given, level=level)
@@ -149,8 +146,7 @@ def drivers_(model: Path, picture: Path, voxel: int | None, cells: int, to: Path
     from voxelcast.models.insilico import drivers
     from voxelcast.report.answers import drivers_answer
 
-    if to is not None:
-        check_absent(to, "--to")
+    check_absent(to, "--to")
     encoder = _load(model, **options)
     found = drivers(encoder, picture, subject=options["subject"], roi=options["roi"], voxel=voxel, cells=cells)
     maps = {"occlusion": found.occlusion} | ({} if found.gradient is None else {"gradient": found.gradient})

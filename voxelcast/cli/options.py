@@ -48,9 +48,9 @@ def echo_rows(columns: Sequence[str], rows: Iterable[Sequence[object]], as_json:
         click.echo("\t".join(map(str, row)))
 
 
-def check_absent(path: Path, option: str) -> None:
-    """Raise UnwritableError if a file to be written is there already; ``option`` names another."""
-    if path.is_symlink() or path.exists():
+def check_absent(path: Path | None, option: str) -> None:
+    """Raise UnwritableError if a file to be written is there already; ``option`` names another, None: none is."""
+    if path is not None and (path.is_symlink() or path.exists()):
         raise UnwritableError(f"{path} is there already; choose another {option}")
 
 

@@ -10,13 +10,23 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import namespace
-from voxelcast.core.errors import AlignmentError, DataError, OptionError, ShapeError, UnknownNameError, UnsafeFileError
+from voxelcast.core.errors import (
+    AlignmentError,
+    DataError,
+    MissingPackageError,
+    OptionError,
+    ShapeError,
+    UnknownNameError,
+    UnsafeFileError,
+)
 
 
 def _shown(names: Iterable[object], limit: int = 12) -> str:
@@ -54,6 +64,17 @@ def nearest(name: str, known: Sequence[str]) -> str:
 def natural(name: str) -> list[tuple[int, int | str]]:
     """Sort key by which run2 comes before run10."""
     return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name)]
+
+
+def optional_package(module: str, message: str) -> Any:
+    """Import a module of a package that need not be installed.
+
+    Raises MissingPackageError with the message where it is not; ``{error}`` in it stands for what the import said.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(message.replace("{error}", str(error))) from error
 
 
 def check_option(name: str, value: object, allowed: Sequence[object]) -> None:

@@ -7,7 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -94,6 +94,9 @@ class Silent:
 
     def finish(self) -> None:
         """Ignore the end."""
+
+
+SILENT: Final[Progress] = Silent()
 
 
 class TerminalProgress:

@@ -92,8 +92,7 @@ class ResponseSet:
         there = np.isfinite(self.values)
         count = there.sum(axis=1)
         total = np.where(there, self.values, 0.0).sum(axis=1, dtype=np.float64)
-        mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-        return mean
+        return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 @dataclass(frozen=True)

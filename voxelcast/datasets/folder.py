@@ -24,7 +24,6 @@ from voxelcast.datasets.base import (
 )
 from voxelcast.datasets.folder_settings import FolderSettings, Patterns, as_patterns
 from voxelcast.datasets.patterns import STIMULUS, SUBJECT, RunFile, find_matches, is_pattern
-from voxelcast.datasets.readers.beta_series import JoinedMaps, RowsImage, is_image, open_maps, same_voxels
 from voxelcast.datasets.readers.brain_images import SUFFIXES as BRAIN_SUFFIXES
 from voxelcast.datasets.readers.brain_images import BrainImage, brain_suffix, image_files
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
@@ -32,8 +31,13 @@ from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_no
 from voxelcast.datasets.readers.response_tables import (
     SUFFIXES,
     ImageTable,
+    JoinedMaps,
     ResponseTable,
+    RowsImage,
+    is_image,
+    open_maps,
     read_response_table,
+    same_voxels,
 )
 from voxelcast.datasets.readers.shared_reading import SharedReading
 from voxelcast.datasets.readers.values import as_response_values

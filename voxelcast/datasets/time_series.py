@@ -16,6 +16,7 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_file_name, check_known
 from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError, ShapeError
 from voxelcast.core.settings import NO_EFFECT, settings
+from voxelcast.datasets import patterns
 from voxelcast.datasets.base import DatasetFacts, Extent, ResponseSet, Split, VertexIndices, VoxelIndices
 from voxelcast.datasets.design import (
     CONDITION,
@@ -27,14 +28,6 @@ from voxelcast.datasets.design import (
     remove_nuisance,
 )
 from voxelcast.datasets.folder_settings import Files
-from voxelcast.datasets.patterns import (
-    check_found,
-    check_patterns,
-    find_file,
-    find_runs,
-    same_runs,
-    sidecar_tr,
-)
 from voxelcast.datasets.readers.brain_images import BrainImage, image_files, open_image
 from voxelcast.datasets.readers.brain_masks import mask_files, masks_of, read_masks
 from voxelcast.datasets.readers.geometry import check_same_geometry, geometry_note
@@ -129,7 +122,7 @@ class TimeSeriesSettings(DatasetSettings):
             )
         if self.columns and self.masks:
             raise OptionError("ROIs come from masks or from columns; got both; give one")
-        check_patterns({name: pattern for name in _PATTERNS if (pattern := getattr(self, name))})
+        patterns.check_patterns({name: pattern for name in _PATTERNS if (pattern := getattr(self, name))})
         if self.nuisance_columns == ():
             raise OptionError("nuisance_columns must name at least one column; leave it out for all")
 
@@ -148,11 +141,11 @@ class TimeSeriesDataset(SeriesDataset):
         self.tr = settings.tr or 1 / (settings.hz or inf)
         if not self._root.is_dir():
             raise MissingFileError(f"dataset not found: {self._root} is not a folder")
-        found = find_runs(self._root, settings.bold)
+        found = patterns.find_runs(self._root, settings.bold)
         self._subjects = select_names("subject", settings.subjects, tuple(found), f"in {self._root}")
         found = {check_file_name(subject, "subject"): found[subject] for subject in self._subjects}
         first = tuple(found[self._subjects[0]])
-        chosen = same_runs(found, select_names("run", settings.runs, first, f"of {self._subjects[0]}"))
+        chosen = patterns.same_runs(found, select_names("run", settings.runs, first, f"of {self._subjects[0]}"))
         for run in settings.test_runs:
             check_known("run", run, chosen, where="among the runs chosen (test_runs)")
         self._runs = {subject: {run: found[subject][run] for run in chosen} for subject in self._subjects}
@@ -185,10 +178,10 @@ class TimeSeriesDataset(SeriesDataset):
         """Find the files of one setting, by subject and run; all must be there."""
         pattern = getattr(self._settings, name)
         found = {
-            subject: {run: find_file(self._root, name, pattern, file) for run, file in runs.items()}
+            subject: {run: patterns.find_file(self._root, name, pattern, file) for run, file in runs.items()}
             for subject, runs in self._runs.items()
         }
-        check_found(name, (path for runs in found.values() for path in runs.values()))
+        patterns.check_found(name, (path for runs in found.values() for path in runs.values()))
         return found
 
     def _open_subject(self, subject: str) -> None:
@@ -271,7 +264,7 @@ class TimeSeriesDataset(SeriesDataset):
         said = [(image.path, image.tr) for image in images if image.tr]
         for runs in self._runs.values():
             for path in (file for run in runs.values() for file in image_files(run.path)):
-                found = sidecar_tr(path, self._root)
+                found = patterns.sidecar_tr(path, self._root)
                 said += [] if found is None else [(found[1], (found[0],))]
         wrong = {path: tr for path, tr in said if all(abs(one - self.tr) > _TR_TOLERANCE * self.tr for one in tr)}
         if not wrong:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxelcast.core.progress import Silent
+from voxelcast.core.progress import SILENT
 from voxelcast.execution.engine import Kind
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.opening import open_engine
@@ -36,7 +36,7 @@ def check_profile(profile: Profile, note: Callable[[str], None]) -> Iterator[str
             started = time.monotonic()
             with open_engine(profile, 1, Path(folder), note) as engine:
                 step = Step(CheckJob(kind), uses_gpu=kind == "gpu")
-                StageRunner(engine, store, Silent(), retries=0).run("check", [step])
+                StageRunner(engine, store, SILENT, retries=0).run("check", [step])
             host, cores = store.read(step.step_id).json("found")
             yield (
                 f"{kind} workers: a step ran on {host} ({cores} {'core' if cores == 1 else 'cores'} for it"

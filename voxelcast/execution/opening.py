@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from voxelcast.core.errors import ConfigError, MissingPackageError
+from voxelcast.core.checks import optional_package
+from voxelcast.core.errors import ConfigError
 from voxelcast.execution.bucket import fetch_folder, send_folder
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.profile import GoogleProfile, LocalProfile, Profile
@@ -78,9 +78,5 @@ def send_results(profile: Profile, output: Path, note: Callable[[str], None]) ->
 
 
 def _require(module: str, extra: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"package {module.split('.')[0]} is not installed; install it with pip install 'voxelcast[{extra}]'"
-        ) from error
+    name = module.split(".")[0]
+    optional_package(module, f"package {name} is not installed; install it with pip install 'voxelcast[{extra}]'")

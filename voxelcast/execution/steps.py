@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from voxelcast.core.errors import MissingFileError
-from voxelcast.core.progress import Progress
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.core.settings import content
 from voxelcast.execution.machine import claim_gpu
 from voxelcast.store.keys import content_key
@@ -29,7 +29,7 @@ class StepContext:
 
     store: StepStore
     step_id: StepId
-    progress: Progress | None = None
+    progress: Progress = SILENT
 
     def read(self, step: StepId) -> StepResult:
         """Return the result of a finished step."""
@@ -82,7 +82,7 @@ class Step:
         key = content_key({"store": LAYOUT, "kind": job.kind, "version": job.version, "job": content(job)})
         return StepId(job.kind, job.name, key)
 
-    def run(self, store: StepStore, progress: Progress | None = None) -> None:
+    def run(self, store: StepStore, progress: Progress = SILENT) -> None:
         """Do the job and keep its result in the store."""
         with store.writing(self.step_id) as writer:
             self.job.run(writer, StepContext(store, self.step_id, progress))

@@ -140,8 +140,7 @@ def recovered(config: ExperimentSettings, output: Path) -> tuple[Recovered, ...]
 def _kernel(matrix: FeatureMatrix) -> FloatArray:
     features = matrix.columns(0, matrix.shape[1])
     centred = features - features.mean(axis=0)
-    kernel: FloatArray = centred @ centred.T
-    return kernel
+    return np.asarray(centred @ centred.T)
 
 
 def linear_cka(K: FloatArray, L: FloatArray) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.errors import OptionError, StoreError
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.core.settings import content
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, visible_gpus
@@ -62,7 +62,7 @@ class FolderExtraction:
 
 
 def extract_folder(
-    wanted: FolderExtraction, output: Path, *, progress: Progress | None = None, on: Profile = THIS_MACHINE
+    wanted: FolderExtraction, output: Path, *, progress: Progress = SILENT, on: Profile = THIS_MACHINE
 ) -> list[dict[str, object]]:
     """Extract features of all stimuli of a folder; goes on where a killed run was.
 
@@ -74,7 +74,6 @@ def extract_folder(
     for a broken stimulus, ConfigError if ``device`` is a GPU and the profile has none, and ExecutionError if workers
     were lost again and again or could not be had.
     """
-    progress = Silent() if progress is None else progress
     settings, device = wanted.plain(), wanted.device
     extract_on = worker_device(on, device, "--device ")
     _check_output(output, settings)

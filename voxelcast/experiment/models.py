@@ -11,26 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 import voxelcast
+from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError, UnsafeFileError, VoxelcastError
 from voxelcast.core.settings import content
 from voxelcast.datasets.base import VertexIndices, VoxelIndices
+from voxelcast.encoders.learned.trunk_settings import TRUNK
 from voxelcast.experiment.finished import Finished
-from voxelcast.experiment.honesty import pair_extras
 from voxelcast.experiment.planning.held_out import held_out_shards, saved_pairs, weighed_layers
+from voxelcast.experiment.planning.layers import of_all_rows
 from voxelcast.experiment.planning.trainings import FRAMES, maps_extraction
 from voxelcast.experiment.settings import OWN, TABLES
+from voxelcast.experiment.steps.compress import compressed, layer_keys
 from voxelcast.experiment.steps.extract import Shards
+from voxelcast.experiment.steps.fit import FitJob
 from voxelcast.experiment.steps.kept import KeptLayer
+from voxelcast.experiment.steps.responses import valid_responses
 from voxelcast.experiment.steps.trained import RawLayer
 from voxelcast.models.card import FILE, FORMAT, Card, FileCard, InputCard, LayerCard, PairCard, read_card
+from voxelcast.models.honesty import heaviest_part, make_extras, novelty_of
 from voxelcast.models.hub import card_files
 from voxelcast.models.network_input import network_facts
 from voxelcast.models.readme import write_readme
 from voxelcast.models.tensors import checked_file, file_sha256, write_tensors
 from voxelcast.results.schema import Pair
+from voxelcast.scoring.novelty import Novelty
+from voxelcast.search.joined import JOINED
 from voxelcast.store.atomic import write_text
 from voxelcast.store.keys import content_key
 from voxelcast.store.provenance import collect_provenance
+from voxelcast.store.result import StepResult
 
 FOLDER: Final = "models"
 _STEPS: Final = "steps"
@@ -228,3 +237,36 @@ def _about(finished: Finished) -> dict[str, Any]:
         "notes": finished.notes(),
         "provenance": json.loads(json.dumps(provenance, default=str)),
     }
+
+
+def pair_extras(pair: Pair, finished: Finished) -> dict[str, FloatArray]:
+    """Return the arrays of `voxelcast.models.honesty` of a finished subject x ROI."""
+    fit, job = finished.read(finished.fits[pair]), finished.fits[pair].job
+    assert isinstance(job, FitJob)
+    responses = finished.read(finished.responses[pair])
+    train, valid = valid_responses(responses, job.stimuli.train_rows)
+    nested = (train, fit.array("out_of_fold")[:, valid]) if "out_of_fold" in fit else None
+    return make_extras(fit.arrays("voxels"), valid, nested, _novelty(fit, job, finished))
+
+
+def _novelty(fit: StepResult, job: FitJob, finished: Finished) -> Novelty | None:
+    """Learn how far training stimuli lie from each other in the components of the layer that weighs most."""
+    model = fit.arrays("model")
+    cards = fit.json("parts")
+    heaviest = heaviest_part([(part["form"], float(model[f"{k}.weights"].sum())) for k, part in enumerate(cards)])
+    folded = job.partitions[0]
+    layers = compressed(folded)
+    keys = layer_keys(layers)
+    found = [one for one in layers if keys[one.network, one.layer, one.pool] == cards[heaviest]["layer"]]
+    if not found:  # all are trained: predictions are no features
+        return None
+    (layer,) = found
+    # Layers are compressed with the volumes of gaps between folds; what joins layers has no rows of them.
+    with_gaps = of_all_rows(finished.plan, folded.fold_ids, finished.readable)
+    rows = np.flatnonzero((folded.fold_ids if layer.network in (JOINED, TRUNK) else with_gaps) >= 0)
+
+    def components(left_out: tuple[int, ...]) -> FloatArray:
+        left_out = left_out if layer.fitted_in_folds else ()
+        return np.asarray(layer.components(finished.plan.store, left_out)[rows])
+
+    return novelty_of(components, folded.fold_ids)

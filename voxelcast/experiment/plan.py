@@ -17,15 +17,7 @@ from voxelcast.datasets.series import SeriesDataset
 from voxelcast.datasets.tables import read_folds
 from voxelcast.encoders.learned.trunk_settings import TrunkSettings
 from voxelcast.encoders.registry import check_ready
-from voxelcast.experiment.planning.checks import (
-    check_components,
-    check_delays,
-    check_learned,
-    check_sources,
-    exchange_warnings,
-    layer_groups,
-    streams,
-)
+from voxelcast.experiment.planning import checks
 from voxelcast.experiment.settings import OWN, TABLES, ExperimentSettings
 from voxelcast.experiment.steps.compress import Excluded, excluded_folds
 from voxelcast.experiment.steps.extract import Shards, load
@@ -76,9 +68,9 @@ class Plan:
                     f"every subject must have as many folds; got {self.n_folds} of {self.fold_tables[0]} and "
                     f"{fold_ids.max() + 1} of {subject}; run them as experiments of their own"
                 )
-            check_components(self, fold_ids)
-        self.warnings = exchange_warnings(self, train_ids, list(partitions.values()))
-        check_sources(self)
+            checks.check_components(self, fold_ids)
+        self.warnings = checks.exchange_warnings(self, train_ids, list(partitions.values()))
+        checks.check_sources(self)
         self.timeline = _timeline(self.dataset)
         ids = [stimulus.stimulus_id for stimulus in self.stimuli]
         self.own, self.own_features = open_own(config, ids, self.timeline, self.extract_on)
@@ -88,10 +80,10 @@ class Plan:
         self.networks = tuple(load(network, config.seed, config.compute.device) for network in config.networks)
         layers = [(network.shown, layer) for network in self.networks for layer in network.layers]
         self.sources: list[Layer] = [*layers, *self.feature_names]
-        check_delays(self)
-        self.layer_groups = layer_groups(self)
-        self.streams = streams(self)
-        check_learned(self)
+        checks.check_delays(self)
+        self.layer_groups = checks.layer_groups(self)
+        self.streams = checks.streams(self)
+        checks.check_learned(self)
         n_layers = len(self.feature_names)
         n_layers += len(config.pools) * sum(len(network.layers) for network in self.networks)
         if config.ensemble.joined and n_layers < 2:

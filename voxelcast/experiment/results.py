@@ -17,36 +17,8 @@ from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.steps.train import TrainJob
 from voxelcast.experiment.stimulus_scores import pattern_r, stimulus_rows, write_thumbnails
 from voxelcast.report.brain_maps import FOLDER, remove_maps
+from voxelcast.results import schema, write
 from voxelcast.results.read import read_arrays
-from voxelcast.results.schema import (
-    CONTROL,
-    EXCLUSIONS,
-    GROUPS,
-    LAYERS,
-    RULES,
-    SCORES,
-    SEARCH,
-    STIMULUS_SCORES,
-    TRAINING,
-    VARIANCE_PARTITIONING,
-    WEIGHTS,
-    Pair,
-    pair_name,
-)
-from voxelcast.results.write import (
-    EXAMPLE_FILE,
-    JACKKNIFE_FILE,
-    PARTITION_FILE,
-    PLACES_FILE,
-    VOXEL_FILE,
-    WEIGHT_FILE,
-    pair_file,
-    remove_pairs,
-    remove_tables,
-    write_joined,
-    write_predictions,
-    write_table,
-)
 from voxelcast.scoring.ceiling import mean_noise_ceiling_r, normalised_mean
 from voxelcast.store.atomic import save_array, save_arrays, write_json
 from voxelcast.store.provenance import collect_provenance
@@ -60,32 +32,32 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     """Write scores, search, predictions, submission and provenance; return the rows of ``scores.csv``."""
     pools = finished.plan.config.pools
     rows = [_score_row(finished, pair) for pair in finished.plan.pairs]
-    remove_pairs(output, finished.missing)
-    write_table(output, SCORES, rows, pools=pools, missing=bool(finished.missing))
+    write.remove_pairs(output, finished.missing)
+    write.write_table(output, schema.SCORES, rows, pools=pools, missing=bool(finished.missing))
     fits = {pair: finished.read(step) for pair, step in finished.fits.items()}
     n_folds = int(finished.layers.fold_ids.max()) + 1
-    for table, file in ((SEARCH, "search.csv"), (WEIGHTS, "weights.csv")):
+    for table, file in ((schema.SEARCH, "search.csv"), (schema.WEIGHTS, "weights.csv")):
         parts = [fit.text(file) for fit in fits.values()]
-        write_joined(output, table, parts, pools=pools, n_folds=n_folds)
+        write.write_joined(output, table, parts, pools=pools, n_folds=n_folds)
     jackknife: dict[str, FloatArray] = {}
     for pair, fit in fits.items():
-        jackknife |= {f"{pair_name(*pair)}/{name}": array for name, array in fit.arrays("jackknife").items()}
-    save_arrays(output / JACKKNIFE_FILE, jackknife)
+        jackknife |= {f"{schema.pair_name(*pair)}/{name}": array for name, array in fit.arrays("jackknife").items()}
+    save_arrays(output / write.JACKKNIFE_FILE, jackknife)
     examples: dict[str, Any] = {}
-    patterns: dict[Pair, tuple[Sequence[str], FloatArray]] = {}
+    patterns: dict[schema.Pair, tuple[Sequence[str], FloatArray]] = {}
     for pair, fit in fits.items():
-        save_array(pair_file(output, WEIGHT_FILE, pair), fit.array("layer_weights"))
-        save_arrays(pair_file(output, VOXEL_FILE, pair), finished.voxels(pair))
+        save_array(write.pair_file(output, write.WEIGHT_FILE, pair), fit.array("layer_weights"))
+        save_arrays(write.pair_file(output, write.VOXEL_FILE, pair), finished.voxels(pair))
         _write_predictions(output, pair, finished)
         judged = _judged(finished, pair)
         if judged is not None:
             scores, ids, measured, predicted = judged
             of_pair = example_voxels(scores, measured, predicted)
-            examples |= {f"{pair_name(*pair)}/{name}": array for name, array in of_pair.items()}
+            examples |= {f"{schema.pair_name(*pair)}/{name}": array for name, array in of_pair.items()}
             patterns[pair] = ids, pattern_r(measured, predicted)
-    save_arrays(output / EXAMPLE_FILE, examples)
+    save_arrays(output / write.EXAMPLE_FILE, examples)
     shown = [] if finished.readable.series else stimulus_rows(patterns)
-    write_table(output, STIMULUS_SCORES, shown)
+    write.write_table(output, schema.STIMULUS_SCORES, shown)
     write_thumbnails(finished, output, shown)
     _write_partition(finished, output)
     depths = {network.shown: network.depths for network in finished.plan.networks}
@@ -95,11 +67,11 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
         | {"depth": depths.get(layer.network, {}).get(layer.layer)}
         for layer in finished.layers.layers
     )
-    write_table(output, LAYERS, layers, pools=pools)
+    write.write_table(output, schema.LAYERS, layers, pools=pools)
     _write_exclusions(finished, output)
     _write_trainings(finished, output)
     if finished.controls:
-        write_table(output, CONTROL, finished.control_rows())
+        write.write_table(output, schema.CONTROL, finished.control_rows())
     notes = finished.notes()
     if no_submission := _write_submission(finished, output):
         notes.append(no_submission)
@@ -108,14 +80,14 @@ def write_results(finished: Finished, output: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _score_row(finished: Finished, pair: Pair) -> dict[str, Any]:
+def _score_row(finished: Finished, pair: schema.Pair) -> dict[str, Any]:
     named = {"subject": pair[0], "roi": pair[1]}
     if pair in finished.missing:
         return named | {"missing": finished.missing[pair].reason}
     result, voxels = finished.scores(pair), finished.voxels(pair)
     nested = _normalised(voxels, "pearson_r", "")
     held_out = _normalised(voxels, "held_out_r", "held_out_")
-    row: dict[str, Any] = {**dict.fromkeys(SCORES.names()), **result, **named}
+    row: dict[str, Any] = {**dict.fromkeys(schema.SCORES.names()), **result, **named}
     row["held_out_low"], row["held_out_high"] = result.get("held_out_score_low"), result.get("held_out_score_high")
     row["noise_ceiling_r"], row["noise_normalised_r"] = nested
     row["held_out_noise_ceiling_r"] = held_out[0]
@@ -144,16 +116,16 @@ def _none_if_nan(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _write_predictions(output: Path, pair: Pair, finished: Finished) -> None:
+def _write_predictions(output: Path, pair: schema.Pair, finished: Finished) -> None:
     """Held-out stimuli's predictions; where there are none, the nested out-of-fold predictions of the training ones."""
     readable, fit = finished.readable, finished.read(finished.fits[pair])
     if not readable.test_ids and "out_of_fold" in fit:
-        write_predictions(output, pair, fit.array("out_of_fold"), readable.train_ids, "train (out of fold)")
+        write.write_predictions(output, pair, fit.array("out_of_fold"), readable.train_ids, "train (out of fold)")
     else:
-        write_predictions(output, pair, finished.predictions(pair), readable.test_ids, "test")
+        write.write_predictions(output, pair, finished.predictions(pair), readable.test_ids, "test")
 
 
-def _judged(finished: Finished, pair: Pair) -> tuple[FloatArray, Sequence[str], FloatArray, FloatArray] | None:
+def _judged(finished: Finished, pair: schema.Pair) -> tuple[FloatArray, Sequence[str], FloatArray, FloatArray] | None:
     """Return a pair's scores, stimuli, measured and predicted responses: out of fold, or held-out without these."""
     fit, voxels, readable = finished.read(finished.fits[pair]), finished.voxels(pair), finished.readable
     responses = finished.read(finished.responses[pair])
@@ -195,15 +167,15 @@ def _write_partition(finished: Finished, output: Path) -> None:
     """Write unique and shared variance, of ROIs and voxels, where it was asked for."""
     if not finished.plan.layer_groups:
         return
-    remove_pairs(output, finished.fits.keys() - finished.divided.keys(), [PARTITION_FILE])
+    write.remove_pairs(output, finished.fits.keys() - finished.divided.keys(), [write.PARTITION_FILE])
     rows, groups = [], []
     for pair, step in finished.divided.items():
         divided = finished.read(step)
-        save_arrays(pair_file(output, PARTITION_FILE, pair), divided.arrays("voxels"))
+        save_arrays(write.pair_file(output, write.PARTITION_FILE, pair), divided.arrays("voxels"))
         rows += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("parts")]
         groups += [{"subject": pair[0], "roi": pair[1], **row} for row in divided.json("groups")]
-    write_table(output, VARIANCE_PARTITIONING, rows)
-    write_table(output, GROUPS, groups)
+    write.write_table(output, schema.VARIANCE_PARTITIONING, rows)
+    write.write_table(output, schema.GROUPS, groups)
 
 
 def _write_trainings(finished: Finished, output: Path) -> None:
@@ -214,8 +186,8 @@ def _write_trainings(finished: Finished, output: Path) -> None:
         for rule in finished.read(step).json("scores")["rules"]
     ]
     if rules:
-        write_table(output, RULES, rules)
-    curves, places = [], dict[Pair, dict[str, FloatArray]]()
+        write.write_table(output, schema.RULES, rules)
+    curves, places = [], dict[schema.Pair, dict[str, FloatArray]]()
     for step in finished.steps:
         job = step.job
         if not isinstance(job, TrainJob) or job.order is not None or len(job.excluded) > 1:
@@ -234,7 +206,7 @@ def _write_trainings(finished: Finished, output: Path) -> None:
             if np.isfinite(loss)
         ]
     if curves:
-        write_table(output, TRAINING, curves)
+        write.write_table(output, schema.TRAINING, curves)
     for pair, maps in places.items():
         if pair not in finished.fits:
             continue
@@ -242,7 +214,7 @@ def _write_trainings(finished: Finished, output: Path) -> None:
         full = {name: np.full((len(valid), *values.shape[1:]), np.nan, np.float32) for name, values in maps.items()}
         for name, values in maps.items():
             full[name][valid] = values
-        save_arrays(pair_file(output, PLACES_FILE, pair), full)
+        save_arrays(write.pair_file(output, write.PLACES_FILE, pair), full)
 
 
 def _places(result: StepResult, job: TrainJob, place: int) -> dict[str, FloatArray]:
@@ -264,7 +236,7 @@ def _write_exclusions(finished: Finished, output: Path) -> None:
             {"kind": "voxel", "subject": subject, "roi": roi, "name": voxel, "reason": reason}
             for voxel, reason in finished.read(step).json("facts")["invalid"].items()
         ]
-    write_table(output, EXCLUSIONS, rows)
+    write.write_table(output, schema.EXCLUSIONS, rows)
 
 
 def _write_submission(finished: Finished, output: Path) -> str | None:
@@ -280,7 +252,7 @@ def _write_submission(finished: Finished, output: Path) -> str | None:
     broken = [s.stimulus_id for s in dataset.test_stimuli if s.stimulus_id in finished.readable.broken]
     if broken:
         return f"No submission was made: {len(broken)} held-out stimuli could not be read ({broken[0]}, ...)."
-    predictions: dict[Pair, FloatArray] = {pair: finished.predictions(pair) for pair in finished.fits}
+    predictions: dict[schema.Pair, FloatArray] = {pair: finished.predictions(pair) for pair in finished.fits}
     try:
         challenge_of([dataset]).write(predictions, [dataset], output / "submission")
     except VoxelcastError as error:
@@ -311,8 +283,8 @@ def remove_all_results(plan: Plan, output: Path) -> None:
     """Remove what an earlier run, on other data, left, where every pair failed now; settings and steps stay."""
     remove_maps(output, plan.dataset)
     _remove_submission(plan, output)
-    remove_pairs(output, plan.pairs)
-    remove_tables(output)
+    write.remove_pairs(output, plan.pairs)
+    write.remove_tables(output)
     remove_models(output)
 
 
@@ -329,8 +301,8 @@ def remove_old_maps(finished: Finished, output: Path) -> bool:
     for pair in finished.plan.pairs:
         new = finished.voxels(pair) if pair in finished.fits else {}
         parts = finished.read(finished.divided[pair]).arrays("voxels") if pair in finished.divided else {}
-        there = {VOXEL_FILE: new, PARTITION_FILE: parts}
-        if not all(_same(arrays, pair_file(output, name, pair)) for name, arrays in there.items()):
+        there = {write.VOXEL_FILE: new, write.PARTITION_FILE: parts}
+        if not all(_same(arrays, write.pair_file(output, name, pair)) for name, arrays in there.items()):
             return remove_maps(output, finished.plan.dataset)
     return False
 

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import yaml
 
 from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, StoreError, VoxelcastError
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.execution.journal import FILE_NAME, Journal
 from voxelcast.execution.machine import available_cores, check_disk, visible_gpus
 from voxelcast.execution.opening import fetch_inputs, open_engine, send_results, worker_device, worker_slots
@@ -24,45 +24,14 @@ from voxelcast.experiment.finished import Finished, find_missing, missing_line, 
 from voxelcast.experiment.models import known_shards, write_models
 from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.planning.fits import (
-    control_steps,
-    fit_steps,
-    partition_steps,
-    responses_steps,
-    searched_layers,
-    training_responses,
-)
-from voxelcast.experiment.planning.held_out import (
-    keeping_steps,
-    learned_layers,
-    predict_steps,
-    project_steps,
-    saved_pairs,
-    weighed_layers,
-)
+from voxelcast.experiment.planning import fits as fitting
+from voxelcast.experiment.planning import held_out, stages
 from voxelcast.experiment.planning.layers import (
     add_joined,
     extraction_steps,
     folded_layers,
     join_step,
     readable_stimuli,
-)
-from voxelcast.experiment.planning.stages import (
-    COMPRESS,
-    DIVIDE,
-    EXTRACT,
-    FIT,
-    JOIN,
-    KEEP,
-    PREDICT,
-    PROJECT,
-    READ,
-    REPORT,
-    RESULTS,
-    SHUFFLE,
-    TRAIN,
-    TRAIN_TRUNKS,
-    Stage,
 )
 from voxelcast.experiment.planning.trainings import Trainings, source_steps, training_steps
 from voxelcast.experiment.planning.trunks import Trunks, trunk_steps
@@ -92,7 +61,7 @@ class Summary:
     mean_score: float | None
 
 
-Work = Generator[Stage, Attempt, tuple[Finished, int]]
+Work = Generator[stages.Stage, Attempt, tuple[Finished, int]]
 """An experiment's stages one after the other; each is told what became of the one before."""
 
 
@@ -116,7 +85,7 @@ def run_experiment(
     *,
     store: Path | None = None,
     on: Profile = THIS_MACHINE,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Summary:
     """Run every step that is not done yet and write the results.
 
@@ -124,7 +93,6 @@ def run_experiment(
     that holds another experiment's results is refused; finished steps are kept in ``store``, or in ``output/steps``.
     What no step is left to read is removed (`compute.keep_scratch`). Raises as `voxelcast.run`.
     """
-    progress = Silent() if progress is None else progress
     with opened(settings, output, store, on, progress) as one:
         with open_engine(on, one.workers, output, progress.note, used_gpus(settings)) as engine:
             runner = StageRunner(engine, one.plan.store, progress, one.journal, on.retries)
@@ -174,10 +142,10 @@ def finish(one: Opened, found: tuple[Finished, int], on: Profile, progress: Prog
         raise ExecutionError(missing_line(finished.missing, len(plan.pairs)))
     if remove_old_maps(finished, output):
         progress.note(f"brain maps removed, as their values changed; make them anew: voxelcast maps {output}")
-    with one.journal.writing(RESULTS):
+    with one.journal.writing(stages.RESULTS):
         scores = write_results(finished, output)
         write_models(finished, output, scores)
-    with one.journal.writing(REPORT):
+    with one.journal.writing(stages.REPORT):
         from voxelcast.report.page import write_report  # Matplotlib takes seconds to import
 
         write_report(output)
@@ -230,9 +198,9 @@ def _on_driver(settings: ExperimentSettings, on: Profile) -> ExperimentSettings:
 def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     """Go through the stages of an experiment; return what is finished, and how many steps were run now."""
     plan, output = one.plan, one.output
-    responses = responses_steps(plan)
+    responses = fitting.responses_steps(plan)
     # Wrong data end the run here, before long work.
-    prepared = yield Stage(READ, list(responses.values()), wrong_ends=True)
+    prepared = yield stages.Stage(stages.READ, list(responses.values()), wrong_ends=True)
     if len(prepared.failures) == len(responses):
         remove_all_results(plan, output)
         prepared.all_done()
@@ -241,7 +209,7 @@ def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     sources = source_steps(plan)
     shown = {f"{kind} of {name}": made for kind, some in sources.items() for name, (_, made) in some.items()}
     shards = [step for of_network in (extracted | shown).values() for step in of_network.steps]
-    ran += yield from _all(EXTRACT, shards, "stimulus")
+    ran += yield from _all(stages.EXTRACT, shards, "stimulus")
     readable = readable_stimuli(plan, extracted | shown)
     for reason in readable.broken.values():
         note(f"left out: {reason}")
@@ -255,31 +223,31 @@ def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     compressions = list(
         {step.step_id: step for found in folded.values() for _, steps in found for step in steps}.values()
     )
-    ran += yield from _all(COMPRESS, compressions)
+    ran += yield from _all(stages.COMPRESS, compressions)
     joins = []
     if plan.config.ensemble.joined:
         joined = {table: [(layers, join_step(plan, layers)) for layers in found] for table, found in tables.items()}
         joins = [step for found in joined.values() for _, step in found]
-        ran += yield from _all(JOIN, joins)
+        ran += yield from _all(stages.JOIN, joins)
         tables = {table: [add_joined(*one) for one in found] for table, found in joined.items()}
     partitions = {subject: tables.get(subject) or tables[""] for subject in plan.dataset.subjects}
     failed = {failure.step_id for failure in prepared.failures}
     read = {pair: step for pair, step in responses.items() if step.step_id not in failed}
-    given = training_responses(plan, read)
+    given = fitting.training_responses(plan, read)
     trunks, training = trunk_steps(plan, given, readable, partitions, extracted)
-    ran += yield from _all(TRAIN_TRUNKS, training)
+    ran += yield from _all(stages.TRAIN_TRUNKS, training)
     (trainings,), n_trained = yield from _train(plan, note, [training_steps(plan, sources, read, readable)])
-    searched = searched_layers(plan, partitions, trunks, trainings)
-    fits = on_device(fit_steps(plan, given, readable, searched), plan.store, plan.extract_on)
-    fitted = yield Stage(FIT, list(fits.values()))
+    searched = fitting.searched_layers(plan, partitions, trunks, trainings)
+    fits = on_device(fitting.fit_steps(plan, given, readable, searched), plan.store, plan.extract_on)
+    fitted = yield stages.Stage(stages.FIT, list(fits.values()))
     first = plan.fold_tables[0]
     made = tables[first][0], folded[first][0][1], joins[0] if joins else None, trunks, trainings
     failed |= {failure.step_id for failure in fitted.failures}
     done = {pair: step for pair, step in fits.items() if step.step_id not in failed}
     kept, keeping, projected, n_kept = yield from _keep(plan, done, readable, extracted | shown, made)
-    predicts = predict_steps(plan, done, responses, readable, kept, projected)
+    predicts = held_out.predict_steps(plan, done, responses, readable, kept, projected)
     predictions = list(dict.fromkeys(predicts.values()))  # one for all ROIs of a subject
-    predicted = yield from _tried(Stage(PREDICT, predictions))
+    predicted = yield from _tried(stages.Stage(stages.PREDICT, predictions))
     failures = (*prepared.failures, *fitted.failures, *predicted.failures)
     missing = find_missing(plan, responses, fits, predicts, failures, trainings.notes)
     fits = {pair: step for pair, step in fits.items() if pair not in missing}
@@ -287,11 +255,13 @@ def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     shuffles = range(1, plan.config.shuffles + 1) if plan.config.control != "none" else ()
     wanted = [training_steps(plan, sources, read, readable, number) for number in shuffles]
     retrained, n_retrained = yield from _train(plan, note, wanted)
-    controls = control_steps(plan, fits, [searched_layers(plan, partitions, trunks, found) for found in retrained])
+    controls = fitting.control_steps(
+        plan, fits, [fitting.searched_layers(plan, partitions, trunks, found) for found in retrained]
+    )
     shuffled = [replace(step, uses_gpu=fits[pair].uses_gpu) for pair, each in controls.items() for step in each]
-    ran += yield from _all(SHUFFLE, shuffled)
-    divisions = partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
-    divided = yield from _tried(Stage(DIVIDE, list(divisions.values())))
+    ran += yield from _all(stages.SHUFFLE, shuffled)
+    divisions = fitting.partition_steps(plan, {pair: given[pair] for pair in fits}, readable, partitions)
+    divided = yield from _tried(stages.Stage(stages.DIVIDE, list(divisions.values())))
     undivided = {failure.step_id for failure in divided.failures}
     divisions = {pair: step for pair, step in divisions.items() if step.step_id not in undivided}
     steps = [*read.values(), *shards, *compressions, *joins, *training]
@@ -307,22 +277,24 @@ def stages_of(one: Opened, note: Callable[[str], None]) -> Work:
     return finished, ran + fitted.n_run + n_kept + predicted.n_run + divided.n_run
 
 
-def _tried(stage: Stage) -> Generator[Stage, Attempt, Attempt]:
+def _tried(stage: stages.Stage) -> Generator[stages.Stage, Attempt, Attempt]:
     """Have steps tried, if there are any."""
     return (yield stage) if stage.steps else Attempt(0, ())
 
 
-def _all(what: str, steps: Sequence[Step], unit: str = "step") -> Generator[Stage, Attempt, int]:
+def _all(what: str, steps: Sequence[Step], unit: str = "step") -> Generator[stages.Stage, Attempt, int]:
     """Have steps done that are all needed; return how many were run now."""
-    attempt = yield from _tried(Stage(what, steps, unit, wrong_ends=True))
+    attempt = yield from _tried(stages.Stage(what, steps, unit, wrong_ends=True))
     return attempt.all_done()
 
 
 def _train(
     plan: Plan, note: Callable[[str], None], wanted: Sequence[Trainings]
-) -> Generator[Stage, Attempt, tuple[list[Trainings], int]]:
+) -> Generator[stages.Stage, Attempt, tuple[list[Trainings], int]]:
     """Train, and leave out the variants of which a training failed; count the steps run. Wrong settings end the run."""
-    attempt = yield from _tried(Stage(TRAIN, [step for found in wanted for step in found.steps], "training"))
+    attempt = yield from _tried(
+        stages.Stage(stages.TRAIN, [step for found in wanted for step in found.steps], "training")
+    )
     for failure in attempt.failures:
         if isinstance(failure.error, OptionError):
             raise failure.error
@@ -338,20 +310,20 @@ def _keep(
     readable: Readable,
     extracted: Mapping[str, Extracted],
     made: tuple[FoldedLayers, Sequence[Step], Step | None, Trunks, Trainings],
-) -> Generator[Stage, Attempt, tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]]:
+) -> Generator[stages.Stage, Attempt, tuple[list[KeptLayer], list[Step], list[tuple[list[str], Projected]], int]]:
     """Keep how the layers are made that models weigh, and make those of held-out stimuli so; count the steps run."""
-    used = fits if readable.test_ids else {pair: fits[pair] for pair in saved_pairs(plan, fits)}
+    used = fits if readable.test_ids else {pair: fits[pair] for pair in held_out.saved_pairs(plan, fits)}
     if plan.config.unsaved or not used:
         return [], [], [], 0
-    weighed, (layers, compressions, join, trunks, trainings) = weighed_layers(plan, used.values()), made
-    learned = learned_layers(plan, weighed, used, layers, trunks, trainings)
+    weighed, (layers, compressions, join, trunks, trainings) = held_out.weighed_layers(plan, used.values()), made
+    learned = held_out.learned_layers(plan, weighed, used, layers, trunks, trainings)
     weighed |= {member for one in learned for member in one.members}
-    compressed = keeping_steps(weighed, layers, compressions, join, plan.extract_on)
+    compressed = held_out.keeping_steps(weighed, layers, compressions, join, plan.extract_on)
     steps = list(dict.fromkeys(compressed.values()))
-    ran = yield from _all(KEEP, steps)
+    ran = yield from _all(stages.KEEP, steps)
     kept = [*compressed, *learned]
-    projections, projected = project_steps(plan, kept, extracted) if readable.test_ids else ([], [])
-    ran += yield from _all(PROJECT, projections, "stimulus")
+    projections, projected = held_out.project_steps(plan, kept, extracted) if readable.test_ids else ([], [])
+    ran += yield from _all(stages.PROJECT, projections, "stimulus")
     return kept, [*steps, *projections], projected, ran
 
 

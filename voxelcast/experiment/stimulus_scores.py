@@ -62,8 +62,7 @@ def pattern_r(measured: FloatArray, predicted: FloatArray) -> FloatArray:
     y_sum, p_sum, yy, pp, yp = sums / n_voxels
     norms = np.sqrt(np.maximum(yy - y_sum**2, 0) * np.maximum(pp - p_sum**2, 0))
     covariance = yp - y_sum * p_sum
-    r: FloatArray = np.divide(covariance, norms, out=np.full(len(measured), np.nan), where=norms > 1e-12)
-    return r
+    return np.asarray(np.divide(covariance, norms, out=np.full(len(measured), np.nan), where=norms > 1e-12))
 
 
 def stimulus_rows(scores: Mapping[Pair, tuple[Sequence[str], FloatArray]]) -> list[dict[str, Any]]:

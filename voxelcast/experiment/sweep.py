@@ -15,7 +15,7 @@ import yaml
 
 from voxelcast.core.checks import check_file_name
 from voxelcast.core.errors import ConfigError, ExecutionError, OptionError, VoxelcastError, one_line
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress, Silent
 from voxelcast.execution.engine import Engine
 from voxelcast.execution.journal import Journal
 from voxelcast.execution.machine import available_cores, check_disk
@@ -248,7 +248,7 @@ def run_sweep(
     *,
     store: Path | None = None,
     on: Profile = THIS_MACHINE,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> SweepSummary:
     """Run every experiment as `run_experiment` does, into ``output/NAME``, and write a page that compares them.
 
@@ -256,7 +256,6 @@ def run_sweep(
     kept in ``store``, or in ``output/steps``. An experiment that fails is reported and the others go on. Raises
     ExecutionError at the end if one failed, else as `voxelcast.run`.
     """
-    progress = Silent() if progress is None else progress
     was_there = check_folder(output, SWEEP_FILE, "a sweep's") is not None
     sweep = _Sweep(output, progress)
     with working_in(output), ExitStack() as stack:
@@ -266,7 +265,7 @@ def run_sweep(
         for name, settings in experiments.items():
             closing = ExitStack()
             with sweep.trying(name):
-                one = closing.enter_context(opened(settings, output / name, steps.root, on, Silent()))
+                one = closing.enter_context(opened(settings, output / name, steps.root, on, SILENT))
                 note = _Notes(name, progress).note
                 sweep.running[name] = _Running(one, closing, restoring(stages_of(one, note), steps, note))
                 stack.push(closing)

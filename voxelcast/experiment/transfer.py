@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import voxelcast
 from voxelcast.core.arrays import BoolArray, FloatArray
 from voxelcast.core.errors import DataError, OptionError, UnwritableError
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.datasets.base import Dataset, ResponseSet
 from voxelcast.encoders.linear import LinearModel
 from voxelcast.experiment.models import voxel_places
@@ -72,7 +72,7 @@ def transfer_models(
     folds: FoldSettings = FoldSettings(),  # noqa: B008 - frozen
     seed: int = 0,
     level: float = 0.95,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> list[dict[str, Any]]:
     """Fit and judge the models of a dataset's subjects with the help of other subjects' saved models, and save them.
 
@@ -112,8 +112,7 @@ def transfer_models(
     components, ids = _components(encoder, dataset)
     rows: list[dict[str, Any]] = []
     pairs: list[PairCard] = []
-    shown = progress or Silent()
-    shown.start("transfer", sum(len(dataset.rois(subject)) for subject in dataset.subjects), "subject x ROI")
+    progress.start("transfer", sum(len(dataset.rois(subject)) for subject in dataset.subjects), "subject x ROI")
     for subject in dataset.subjects:
         arrays: dict[str, NDArray[Any]] = {}
         cards = []
@@ -136,11 +135,11 @@ def transfer_models(
             where, at_places = voxel_places(dataset.voxel_indices(subject, roi))
             arrays |= {f"{roi}/{name}": array for name, array in (of_roi | at_places).items()}
             card = {"subject": subject, "roi": roi, "n_voxels": len(valid), "n_valid": int(valid.sum())}
-            shown.advance()
+            progress.advance()
             cards.append(card | {"unit": responses.unit, "parts": parts, "where": where, "scores": row})
         file = _written(folder / "models", f"{subject}.safetensors", arrays)
         pairs += [PairCard.model_validate(card | {"file": file}) for card in cards]
-    shown.finish()
+    progress.finish()
     _write_card(encoder, dataset, folder / "models", pairs)
     write_table(folder, TRANSFER, rows)
     return rows

@@ -19,7 +19,6 @@ from voxelcast.features.pca import (
     MOST_SQUARE,
     PCAOptions,
     PCAScores,
-    Precision,
     columns_at_once,
     coordinates,
     gram_matrices,
@@ -32,7 +31,7 @@ from voxelcast.features.temporal_axis import temporal_axis
 MOST_PLAIN_FEATURES = 20_000
 # How much larger the features' sum of squares may be than that around their mean, before centring the raw Gram matrix
 # is given up for centring the features themselves, training set by training set: it loses that many digits.
-_WORST_OFFSET = {"float64": 1e5, "float32": 10.0}
+_WORST_OFFSET = 1e5
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ def compress_folds(
     seed: int = 0,
     axis: bool = False,
     layer: str = "",
-    precision: Precision = "float64",
     device: str = "cpu",
 ) -> Iterator[Compressed]:
     """Fit a compression to each of several training sets, rows of the matrix; give all stimuli's components, in order.
@@ -97,7 +95,7 @@ def compress_folds(
     where = f" of layer {layer}" if layer else ""
     components = settings.components if settings.method == "pca" else "max"
     apart = settings.scale and settings.scale_apart
-    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, precision, apart, device))
+    fit = _Fit(settings, seed, PCAOptions(components, settings.scale, settings.fewer, where, apart, device))
     if axis:
         for rows in subsets:
             weights, _ = temporal_axis(matrix, rows, where=where)
@@ -163,12 +161,9 @@ def _with_grams(
     matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions
 ) -> Iterator[tuple[IntArray, FloatArray]]:
     """Give each training set and a Gram matrix: the same for all, unless they must be centred or scaled apart."""
-    scale, precision = options.scale, options.precision
-    shared = None if scale else _raw_gram_if_sound(matrix, subsets, options)
+    shared = None if options.scale else _raw_gram_if_sound(matrix, subsets, options)
     if shared is None:
-        grams = gram_matrices(
-            matrix, subsets, scale=scale, apart=options.apart, precision=precision, device=options.device
-        )
+        grams = gram_matrices(matrix, subsets, scale=options.scale, apart=options.apart, device=options.device)
         return zip(subsets, grams, strict=True)
     return ((rows, shared) for rows in subsets)
 
@@ -235,12 +230,12 @@ def _check_rows(rows: IntArray, n_stimuli: int) -> None:
 
 
 def _raw_gram_if_sound(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> FloatArray | None:
-    (gram,) = gram_matrices(matrix, [None], precision=options.precision, device=options.device)
+    (gram,) = gram_matrices(matrix, [None], device=options.device)
     for rows in subsets:
         taken = np.zeros(len(gram))
         taken[rows] = 1.0
         squares = np.diag(gram)[rows].sum()
         around_mean = squares - (taken @ gram @ taken) / len(rows)
-        if squares > _WORST_OFFSET[options.precision] * around_mean:
+        if squares > _WORST_OFFSET * around_mean:
             return None
     return gram

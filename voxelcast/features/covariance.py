@@ -19,39 +19,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
+from voxelcast.features import pca
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import (
-    PCAOptions,
-    PCAScores,
-    check_products,
-    kept_components,
-    largest_eigenpairs,
-    rounding,
-    signs,
-    with_distances,
-)
 
 BLOCK_BYTES = 64 * 2**20
 
 
-def covariance_scores(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> PCAScores:
+def covariance_scores(matrix: FeatureMatrix, train_rows: IntArray, options: pca.PCAOptions) -> pca.PCAScores:
     """Do what `voxelcast.features.pca.pca_scores` does from a Gram matrix."""
     return _projected(matrix, train_rows, options)[0]
 
 
-def covariance_coordinates(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> FloatArray:
+def covariance_coordinates(matrix: FeatureMatrix, train_rows: IntArray, options: pca.PCAOptions) -> FloatArray:
     """Do what `voxelcast.features.pca.coordinates` does from a Gram matrix."""
     found, squares = _projected(matrix, train_rows, options)
-    return with_distances(found.scores, squares, train_rows)
+    return pca.with_distances(found.scores, squares, train_rows)
 
 
-def _projected(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions) -> tuple[PCAScores, FloatArray]:
+def _projected(
+    matrix: FeatureMatrix, train_rows: IntArray, options: pca.PCAOptions
+) -> tuple[pca.PCAScores, FloatArray]:
     """Return the scores, and every stimulus' squared distance from the training mean."""
     n_train, components = len(train_rows), options.components
     standard, size = _training_means(matrix, train_rows, options.where)
     S = np.zeros((matrix.shape[1], matrix.shape[1]))
     for train in _train_blocks(matrix, train_rows):
-        centred = standard.applied(train).astype(options.precision, copy=False)
+        centred = standard.applied(train)
         S += centred.T @ centred
     if options.scale:
         deviation = np.where(standard.constant, 1.0, np.sqrt(np.diag(S) / n_train))
@@ -60,17 +53,17 @@ def _projected(matrix: FeatureMatrix, train_rows: IntArray, options: PCAOptions)
     total = float(np.trace(S))
     wanted = min(n_train if components == "max" else components, len(S))
     # Symmetric to the bit: its transpose is itself, in Fortran order.
-    values, vectors = largest_eigenpairs(S.T, wanted, options.device)
-    noise = rounding(float(values[0]), total, size, n_train, options.precision)
-    kept = kept_components(values, noise, n_train, options)
+    values, vectors = pca.largest_eigenpairs(S.T, wanted, options.device)
+    noise = pca.rounding(float(values[0]), total, size, n_train)
+    kept = pca.kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], vectors[:, :kept]
     scores, squares = np.empty((matrix.shape[0], kept)), np.empty(matrix.shape[0])
     for start, rows in _blocks(matrix):
         centred = standard.applied(rows)
         scores[start : start + len(rows)] = centred @ vectors
         squares[start : start + len(rows)] = np.einsum("ij,ij->i", centred, centred)
-    scores *= signs(scores[train_rows])
-    return PCAScores(scores, values / total), squares
+    scores *= pca.signs(scores[train_rows])
+    return pca.PCAScores(scores, values / total), squares
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ def _training_means(matrix: FeatureMatrix, train_rows: IntArray, where: str) -> 
         constant &= (train == first).all(axis=0)
         sums += train.sum(axis=0)
         squares += np.einsum("ij,ij->j", train, train)
-    check_products(squares, where)
+    pca.check_products(squares, where)
     # The computed mean of a constant feature may be off by rounding.
     mean = np.where(constant, first, sums / len(train_rows))
     return _Standard(mean, constant), float(squares.sum()) / len(train_rows)

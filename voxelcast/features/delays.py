@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from voxelcast.features.hrf import LENGTH, bases
 
 BEFORE = -1  # stands for a moment before the run began, or one of which nothing is known
 Response = Literal["double_gamma", "double_gamma+derivative"]
-RESPONSES: Final[tuple[Response, ...]] = ("double_gamma", "double_gamma+derivative")
 Delays = tuple[int, ...] | Response
 """Volumes before (below 0: after), each a feature of its own; or the response that features are convolved with."""
 

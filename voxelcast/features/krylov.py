@@ -33,21 +33,10 @@ import numpy as np
 from voxelcast.core.arrays import FloatArray, IntArray
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import generator
+from voxelcast.features import pca
 from voxelcast.features.matrix import FeatureMatrix
-from voxelcast.features.pca import (
-    EPS,
-    MOST_SQUARE,
-    Components,
-    PCAOptions,
-    PCAScores,
-    check_products,
-    kept_components,
-    rounding,
-    signs,
-    standardise,
-)
 
-BASIS_BYTES = 3 * 8 * MOST_SQUARE**2
+BASIS_BYTES = 3 * 8 * pca.MOST_SQUARE**2
 BLOCK_BYTES = 64 * 2**20
 # Vectors beyond those wanted, which speed up the last ones; and how many times all of them a basis holds.
 _GUARD, _FEWEST_BLOCKS, _MOST_BLOCKS = 8, 4, 8
@@ -55,7 +44,9 @@ _MOST_PASSES = 500
 _TOLERANCE = 1e-10
 
 
-def krylov_scores(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: PCAOptions) -> Iterator[PCAScores]:
+def krylov_scores(
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], options: pca.PCAOptions
+) -> Iterator[pca.PCAScores]:
     """Do what `voxelcast.features.covariance.covariance_scores` does, for each of several training sets.
 
     Products are in double precision. Raises OptionError, too, if so many components do not fit into `BASIS_BYTES`.
@@ -71,7 +62,7 @@ def krylov_scores(matrix: FeatureMatrix, subsets: Sequence[IntArray], options: P
             yield _scores(rows, task, options)
 
 
-def checked_number(components: Components, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> int:
+def checked_number(components: pca.Components, n_stimuli: int, n_features: int, fewest: int, where: str = "") -> int:
     """Return the number of components, or raise OptionError if their bases do not fit into memory.
 
     ``fewest`` is the number of stimuli of the smallest training set.
@@ -116,7 +107,7 @@ class _Task:
 
 
 def _solved(
-    matrix: FeatureMatrix, subsets: Sequence[IntArray], components: int, size: int, options: PCAOptions
+    matrix: FeatureMatrix, subsets: Sequence[IntArray], components: int, size: int, options: pca.PCAOptions
 ) -> list[_Task]:
     """Pass over the features until all training sets have their eigenpairs."""
     solvers = [_leading(rows, components, size, matrix.shape[1]) for rows in subsets]
@@ -127,14 +118,14 @@ def _solved(
         for block in matrix.blocks(width):
             for (rows, task), products in zip(waiting, sums, strict=True):
                 with np.errstate(invalid="ignore"):  # infinite features, which are refused below
-                    centred = standardise(block, rows, scale=options.scale, apart=options.apart)
+                    centred = pca.standardise(block, rows, scale=options.scale, apart=options.apart)
                     train = centred[rows]
                     products += centred @ (train.T @ task.columns)
                 if first_pass:
                     task.total += float(np.einsum("ij,ij->", train, train))
                     task.size += float(np.square(block[rows]).sum()) / len(rows)
         for (_, task), products in zip(waiting, sums, strict=True):
-            check_products(products, options.where)
+            pca.check_products(products, options.where)
             try:
                 task.columns = task.solver.send(products)
             except StopIteration as done:
@@ -150,7 +141,7 @@ def _leading(rows: IntArray, n_wanted: int, size: int, n_features: int) -> Gener
     the columns, of shape (n_stimuli, n_columns).
     """
     n_train, block = len(rows), n_wanted + _GUARD
-    rounded = 4 * EPS * np.sqrt(max(n_train, n_features))
+    rounded = 4 * pca.EPS * np.sqrt(max(n_train, n_features))
     new = np.linalg.qr(generator(0, "principal components").standard_normal((n_train, block)))[0]
     basis, square = np.empty((n_train, size)), np.zeros((size, size))
     products, m = np.empty((0, size)), 0
@@ -191,13 +182,13 @@ def _gaps(values: FloatArray) -> FloatArray:
     return np.asarray(np.minimum(np.append(np.inf, steps), np.append(steps, np.inf)))
 
 
-def _scores(rows: IntArray, task: _Task, options: PCAOptions) -> PCAScores:
+def _scores(rows: IntArray, task: _Task, options: pca.PCAOptions) -> pca.PCAScores:
     """Turn eigenpairs into scores, as many as there are above rounding."""
     n_train, values = len(rows), task.pairs.values
-    noise = rounding(float(values[0]), task.total, task.size, n_train)
-    kept = kept_components(values, noise, n_train, options)
+    noise = pca.rounding(float(values[0]), task.total, task.size, n_train)
+    kept = pca.kept_components(values, noise, n_train, options)
     values, vectors = values[:kept], task.pairs.vectors[:, :kept]
-    turn = signs(vectors)
+    turn = pca.signs(vectors)
     scores = task.pairs.products[:, :kept] * (turn / np.sqrt(values))
     scores[rows] = vectors * (turn * np.sqrt(values))
-    return PCAScores(scores, values / task.total)
+    return pca.PCAScores(scores, values / task.total)

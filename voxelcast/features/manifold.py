@@ -10,8 +10,9 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from voxelcast.core.arrays import FloatArray
+from voxelcast.core.checks import optional_package
 from voxelcast.core.cost import Cost
-from voxelcast.core.errors import MissingPackageError, OptionError
+from voxelcast.core.errors import OptionError
 from voxelcast.features.compressors import COMPRESSORS, Compressor, Sees
 from voxelcast.features.pca import PCAOptions, pca_scores
 
@@ -165,12 +166,8 @@ class UMAPEmbedding(Compressor):
         return n_train - 2, f"2 fewer than the {n_train} training stimuli"
 
     def _fit(self, X: FloatArray) -> FloatArray:
-        try:
-            import umap
-        except ImportError as error:
-            raise MissingPackageError(
-                f"compress.method=umap needs umap-learn ({error}); install it: pip install 'voxelcast[umap]'"
-            ) from error
+        needs = "compress.method=umap needs umap-learn ({error}); install it: pip install 'voxelcast[umap]'"
+        umap = optional_package("umap", needs)
         self._map = umap.UMAP(
             n_components=self.components,
             n_neighbors=min(self.n_neighbors, len(X) - 1),

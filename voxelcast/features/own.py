@@ -21,8 +21,7 @@ from voxelcast.features.hrf import response_to_events
 from voxelcast.store.readers.arrays import open_npy, read_npz
 from voxelcast.store.readers.guard import read_text
 from voxelcast.store.readers.hdf5 import read_hdf5
-from voxelcast.store.readers.parquet import read_parquet
-from voxelcast.store.readers.tables import Table, read_numbers, read_table
+from voxelcast.store.readers.tables import Table, read_numbers, read_parquet, read_table
 
 ARRAYS, TABLES = (".npy", ".npz", ".h5", ".hdf5", ".txt"), (".csv", ".tsv", ".parquet")
 SORTED: Final = "sorted"

@@ -35,7 +35,6 @@ from voxelcast.core.checks import check_option
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.features.matrix import FeatureMatrix
 
-Precision = Literal["float64", "float32"]
 Fewer = Literal["error", "allow"]
 Components = int | Literal["max"]
 
@@ -61,22 +60,19 @@ class PCAOptions:
     """How principal components are fitted; see `voxelcast.features.settings.CompressionSettings` for the first three.
 
     ``apart`` is its ``scale_apart``. A Gram matrix has the scaling behind it. ``where`` is for messages, e.g. ``" of
-    layer features.10"``; ``precision`` is of the products of features (not of their sums over blocks) and decides what
-    counts as rank. ``device``, by torch's name, is where products are taken and decomposed.
+    layer features.10"``. ``device``, by torch's name, is where products are taken and decomposed.
     """
 
     components: Components = "max"
     scale: bool = False
     fewer: Fewer = "error"
     where: str = ""
-    precision: Precision = "float64"
     apart: bool = False
     device: str = "cpu"
 
     def __post_init__(self) -> None:
         check_components(self.components)
         check_option("compress.fewer", self.fewer, ("error", "allow"))
-        check_option("precision", self.precision, ("float64", "float32"))
 
 
 _ALL = PCAOptions()
@@ -100,7 +96,6 @@ def gram_matrices(
     *,
     scale: bool = False,
     apart: bool = False,
-    precision: Precision = "float64",
     memory: float = 1e9,
     device: str = "cpu",
 ) -> Iterator[FloatArray]:
@@ -108,10 +103,8 @@ def gram_matrices(
 
     For None they are left as they are. Each matrix is float64, (n_stimuli, n_stimuli). A pass over the features serves
     as many training sets as fit into ``memory`` bytes (each needs ``8 * n_stimuli**2``), at least one; each costs one
-    product of n_stimuli**2 * n_features. In single precision the products (not their sums over blocks of columns) take
-    half the time and are good to about 1e-6 of the features' mean square.
+    product of n_stimuli**2 * n_features.
     """
-    check_option("precision", precision, ("float64", "float32"))
     n = matrix.shape[0]
     at_once = max(1, int(memory // (8 * n * n)))
     for first in range(0, len(subsets), at_once):
@@ -120,7 +113,7 @@ def gram_matrices(
         for columns in matrix.blocks(columns_at_once(matrix)):
             for gram, rows in zip(grams, batch, strict=True):
                 factors = columns if rows is None else standardise(columns, rows, scale=scale, apart=apart)
-                factors = put(factors.astype(precision, copy=False), device)
+                factors = put(factors, device)
                 gram += factors @ factors.T
         yield from map(to_numpy, grams)
 
@@ -167,7 +160,7 @@ def pca_scores(gram: FloatArray, train_rows: IntArray, options: PCAOptions) -> P
     wanted = n_train if components == "max" else min(components, n_train)
     values, vectors = largest_eigenpairs(core, wanted, options.device)
     # Below this an eigenvalue is rounding: of the Gram matrix' entries, and of the decomposition.
-    noise = 10 * np.sqrt(n_train) * np.finfo(options.precision).eps * float(np.diag(gram)[train_rows].max())
+    noise = 10 * np.sqrt(n_train) * EPS * float(np.diag(gram)[train_rows].max())
     noise += n_train * EPS * float(values[0])
     if values[wanted - 1] <= noise and len(values) < n_train:
         values, vectors = largest_eigenpairs(_core(centred, train_rows), n_train, options.device)
@@ -230,13 +223,13 @@ def kept_components(values: FloatArray, noise: float, n_train: int, options: PCA
     return rank if components == "max" else min(rank, components)
 
 
-def rounding(largest: float, total: float, size: float, n_train: int, precision: Precision = "float64") -> float:
+def rounding(largest: float, total: float, size: float, n_train: int) -> float:
     """Return what an eigenvalue of 0 may come to: by rounding of the products, of the decomposition, of the means.
 
     ``largest`` is the largest eigenvalue, ``total`` the sum of squares of the centred features, ``size`` that of the
     features as they are, divided by n_train.
     """
-    noise = 10 * np.sqrt(n_train) * float(np.finfo(precision).eps) * total / n_train
+    noise = 10 * np.sqrt(n_train) * EPS * total / n_train
     return float(noise + n_train * EPS * largest + 10 * (n_train * EPS) ** 2 * size)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from voxelcast.core.arrays import device_bytes
+from voxelcast.core.arrays import device_bytes, put, to_numpy
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,14 @@ class Device:
 
     def put(self, array: NDArray[Any], *, half: bool = False) -> Any:
         """Put an array there; ``half``: in single precision what has half."""
-        array = array.astype(np.float32) if half and self.kind == "cpu" else array
         if self.kind == "cpu":
-            return array
-        import torch
-
-        there = torch.from_numpy(np.ascontiguousarray(array)).to(self.name)
+            return array.astype(np.float32) if half else array
+        there: Any = put(array, self.name)
         return there.float() if half else there
 
     def numpy(self, values: Any) -> NDArray[Any]:
         """Bring values to main memory."""
-        return np.asarray(values) if self.kind == "cpu" else np.asarray(values.cpu().numpy())
+        return to_numpy(values)
 
     def tensor(self, values: NDArray[Any] | Any) -> Any:
         """Return values as a tensor there."""

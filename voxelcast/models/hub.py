@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Final
 
-from voxelcast.core.errors import DataError, MissingPackageError, OptionError, StoreError, VoxelcastError, one_line
+from voxelcast.core.checks import optional_package
+from voxelcast.core.errors import DataError, OptionError, StoreError, VoxelcastError, one_line
 from voxelcast.models.card import FILE, Card, FileCard, find_models, read_card
 from voxelcast.models.tensors import checked_file, file_sha256
 
@@ -89,13 +90,8 @@ def _repository(place: str) -> tuple[str, str | None]:
 
 
 def _hub() -> Any:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise MissingPackageError(
-            f"the Hugging Face Hub needs huggingface_hub ({error}); install it: pip install 'voxelcast[hub]'"
-        ) from error
-    return huggingface_hub
+    needs = "the Hugging Face Hub needs huggingface_hub ({error}); install it: pip install 'voxelcast[hub]'"
+    return optional_package("huggingface_hub", needs)
 
 
 def _check_new(folder: Path) -> None:

@@ -81,9 +81,7 @@ class ModelInput(ABC):
         """
 
 
-INPUTS: Registry[type[ModelInput]] = Registry(
-    "kind of input", "voxelcast.inputs", ["voxelcast.models.network_input", "voxelcast.models.table_input"]
-)
+INPUTS: Registry[type[ModelInput]] = Registry("kind of input", "voxelcast.inputs", ["voxelcast.models.network_input"])
 InputT = TypeVar("InputT", bound=type[ModelInput])
 
 
@@ -111,3 +109,20 @@ def refuse_code(name: str) -> None:
         f"{name} is a network of somebody's own code, which loading a model does not run; if you trust it, set "
         "own_code (--own-code)"
     )
+
+
+@register_input
+class TableInput(ModelInput):
+    """Tables of features: there is no way from stimuli to them."""
+
+    kind = "table"
+
+    def __init__(self, key: str, facts: Mapping[str, Any], layers: Mapping[str, LayerCard], needs: Needs) -> None:
+        self._names = [one.layer for one in layers.values()]
+
+    def features(self, shown: Shown, shards: Sequence[Sequence[int]]) -> Iterator[Mapping[str, Any]]:
+        """Say that they must be given."""
+        raise OptionError(
+            f"the model weighs features of your own ({', '.join(self._names)}); give those of the stimuli, as an "
+            ".npz or a dict with an array of each"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -175,19 +175,10 @@ class FramesInput(NetworkInput):
         """Decode and resize; see `ModelInput.features`."""
         import torch
 
-        from voxelcast.networks.decode_ahead import Prefetcher
-        from voxelcast.networks.pixels import network_pixels
+        from voxelcast.networks.prepare import network_pixels
 
         order = [position for shard in shards for position in shard]
-        with ExitStack() as stack:
-            source: Any
-            if shown.files:
-                files = [shown.files[position] for position in order]
-                source = stack.enter_context(Prefetcher(files, self.how.sampling, chunk=16, workers=2))
-            elif shown.frames:
-                source = FramesInMemory.of({shown.ids[k]: shown.frames[k] for k in order}, self.how.sampling)
-            else:
-                raise DataError(f"{self.shown_name} needs videos or images; got ready features of other layers")
+        with self._source(shown, order) as (source, _):
             start = 0
             for shard in shards:
                 places = range(start, start := start + len(shard))

@@ -16,7 +16,8 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, OptionError, UnsafeFileError
+from voxelcast.core.checks import optional_package
+from voxelcast.core.errors import DataError, MissingFileError, OptionError, UnsafeFileError
 from voxelcast.networks.families.tensor_bundle import find_bundle, read_bundle
 from voxelcast.store.readers.guard import check_file, reading
 
@@ -93,14 +94,10 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path) -> StateDict:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise MissingPackageError(
-            f"reading {path} needs the package safetensors ({error}); install it: pip install safetensors"
-        ) from error
+    needs = f"reading {path} needs the package safetensors ({{error}}); install it: pip install safetensors"
+    library = optional_package("safetensors.torch", needs)
     with reading(f"weights file {path}", "safetensors", "fetch it again"):
-        return dict(safetensors.torch.load_file(path))
+        return dict(library.load_file(path))
 
 
 def fit_state_dict(module: nn.Module, state: StateDict, network: str, source: str) -> None:

@@ -33,7 +33,7 @@ from torch import nn
 from torchvision.transforms import RandomResizedCrop
 
 from voxelcast.core.errors import DataError, OptionError, StoreError
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import settings
 from voxelcast.networks.base import Triple
@@ -123,7 +123,7 @@ def finetune(
     *,
     device: torch.device,
     workers: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> list[dict[str, float]]:
     """Fine-tune a network, in place, and write its weights; go on where a killed run was.
 
@@ -148,7 +148,6 @@ def finetune(
     history: list[dict[str, float]] = []
     if resume.is_file():
         history = _restore(resume, key, module, optimiser, device)
-    progress = progress or Silent()
     progress.start(f"fine-tune {trainee.name}", settings.epochs * len(images), "image")
     progress.advance(len(history) * len(images))
     for epoch in range(len(history), settings.epochs):

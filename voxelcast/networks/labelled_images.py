@@ -12,7 +12,7 @@ import torch
 
 from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import DataError, MissingFileError, OptionError
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.core.seeds import generator
 from voxelcast.networks.base import Network
 from voxelcast.networks.module_network import ModuleNetwork
@@ -132,7 +132,7 @@ class Accuracy:
 
 
 def validate(
-    network: Network, images: LabelledImages, *, batch: int = 32, workers: int = 2, progress: Progress | None = None
+    network: Network, images: LabelledImages, *, batch: int = 32, workers: int = 2, progress: Progress = SILENT
 ) -> Accuracy:
     """Measure top-1 and top-5 accuracy of a network whose output is one score per class.
 
@@ -143,7 +143,6 @@ def validate(
     """
     if not isinstance(network, ModuleNetwork) or network.card.takes != "frames":
         raise OptionError(f"'{network.card.name}' cannot be validated: it does not classify images one by one")
-    progress = progress or Silent()
     progress.start(f"validate {network.card.name}", len(images), "image")
     hits = {1: 0, 5: 0}
     n_classes = 0

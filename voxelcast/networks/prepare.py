@@ -1,7 +1,8 @@
-"""Frames resized and normalised for a network, whatever decoded them."""
+"""Frames resized and normalised for a network, whatever decoded them, and as pixels, which networks are trained on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch.nn.functional as functional
 from voxelcast.core.arrays import ByteArray
 from voxelcast.core.errors import ShapeError
 from voxelcast.networks.base import Resize, Triple
+from voxelcast.stimuli.decode import FrameChunk
 
 
 def prepare_frames(
@@ -57,3 +59,13 @@ def _cropped(frames: torch.Tensor, size: int) -> torch.Tensor:
 def _per_channel(values: Triple, device: torch.device) -> torch.Tensor:
     """Give values for RGB in [0, 1] as a tensor of shape (3, 1, 1) for RGB in [0, 255]; made once for all chunks."""
     return torch.tensor(values, device=device).view(3, 1, 1) * 255
+
+
+def network_pixels(chunks: Iterable[FrameChunk], side: int) -> ByteArray:
+    """Resize frames to a square, to the nearest of 256 levels: uint8 of shape (n_frames, side, side, 3).
+
+    Raises StimulusError for a broken stimulus.
+    """
+    how = side, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), torch.device("cpu")
+    frames = torch.cat([prepare_frames(chunk.frames, *how) for chunk in chunks])
+    return np.asarray((frames * 255).round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,9 +33,13 @@ _TRUNK: Final = "trunk"
 """Network of the outputs of trunks (setting ``trunks``)."""
 
 
-@dataclass(frozen=True)
+def _no_rows(name: str) -> pd.DataFrame:
+    return pd.DataFrame(columns=[column.name for column in TABLES[name].columns])
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
-    """Everything that the report is made from.
+    """Everything that the report is made from; what `read_overview` does not read has no rows.
 
     Parameters
     ----------
@@ -71,22 +76,22 @@ class Results:
     config: Mapping[str, Any]
     provenance: Mapping[str, Any]
     scores: pd.DataFrame
-    search: pd.DataFrame
-    exclusions: pd.DataFrame
-    layers: pd.DataFrame
-    voxels: Mapping[Pair, Mapping[str, FloatArray]]
+    search: pd.DataFrame = field(default_factory=partial(_no_rows, "search.csv"))
+    exclusions: pd.DataFrame = field(default_factory=partial(_no_rows, "exclusions.csv"))
+    layers: pd.DataFrame = field(default_factory=partial(_no_rows, "layers.csv"))
+    voxels: Mapping[Pair, Mapping[str, FloatArray]] = field(default_factory=dict)
     notes: tuple[str, ...]
-    weights: pd.DataFrame
-    partition: pd.DataFrame
-    groups: pd.DataFrame
-    training: pd.DataFrame
-    rules: pd.DataFrame
-    stimuli: pd.DataFrame
-    thumbnails: Mapping[str, ByteArray]
-    places: Mapping[Pair, Mapping[str, FloatArray]]
-    examples: Mapping[Pair, Mapping[str, FloatArray]]
-    jackknife: Mapping[Pair, Mapping[str, Any]]
-    brain_maps: tuple[Path, ...]
+    weights: pd.DataFrame = field(default_factory=partial(_no_rows, "weights.csv"))
+    partition: pd.DataFrame = field(default_factory=partial(_no_rows, "variance_partitioning.csv"))
+    groups: pd.DataFrame = field(default_factory=partial(_no_rows, "groups.csv"))
+    training: pd.DataFrame = field(default_factory=partial(_no_rows, "training.csv"))
+    rules: pd.DataFrame = field(default_factory=partial(_no_rows, "rules.csv"))
+    stimuli: pd.DataFrame = field(default_factory=partial(_no_rows, "stimulus_scores.csv"))
+    thumbnails: Mapping[str, ByteArray] = field(default_factory=dict)
+    places: Mapping[Pair, Mapping[str, FloatArray]] = field(default_factory=dict)
+    examples: Mapping[Pair, Mapping[str, FloatArray]] = field(default_factory=dict)
+    jackknife: Mapping[Pair, Mapping[str, Any]] = field(default_factory=dict)
+    brain_maps: tuple[Path, ...] = ()
     missing: Mapping[Pair, str]
 
     @property
@@ -173,22 +178,7 @@ def read_overview(output: Path) -> Results:
         config=_checked(output / "config.yaml", read_yaml, dict),
         provenance=_checked(output / "provenance.json", read_json, dict),
         scores=scores,
-        search=_no_rows("search.csv"),
-        exclusions=_no_rows("exclusions.csv"),
-        layers=_no_rows("layers.csv"),
-        voxels={},
         notes=tuple(map(str, _checked(output / "notes.json", read_json, list))),
-        weights=_no_rows("weights.csv"),
-        partition=_no_rows("variance_partitioning.csv"),
-        groups=_no_rows("groups.csv"),
-        training=_no_rows("training.csv"),
-        rules=_no_rows("rules.csv"),
-        stimuli=_no_rows("stimulus_scores.csv"),
-        thumbnails={},
-        places={},
-        examples={},
-        jackknife={},
-        brain_maps=(),
         missing=missing,
     )
 
@@ -253,10 +243,6 @@ def extreme_stimuli(table: pd.DataFrame) -> list[tuple[str, str, float]]:
         for end, some in ends.items()
         for k, (name, r) in enumerate(some.items())
     ]
-
-
-def _no_rows(name: str) -> pd.DataFrame:
-    return pd.DataFrame(columns=[column.name for column in TABLES[name].columns])
 
 
 def _check_there(path: Path) -> None:

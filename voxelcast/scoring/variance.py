@@ -135,11 +135,6 @@ def noise_ceiling_r2(snr: FloatArray, repetitions: int | IntArray) -> FloatArray
         return np.asarray(1.0 / (1.0 + per_mean / squared))
 
 
-def noise_ceiling_percent(snr: FloatArray, repetitions: int | IntArray) -> FloatArray:
-    """Return `noise_ceiling_r2` in percent of variance, as BOLD Moments' files have it: 100 ncsnr^2/(ncsnr^2 + 1/n)."""
-    return 100.0 * noise_ceiling_r2(snr, repetitions)
-
-
 def explainable_variance(values: FloatArray) -> FloatArray:
     """Estimate the share of one presentation's variance over stimuli that is signal, corrected for bias.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from voxelcast.core.arrays import ByteArray, FloatArray, IntArray
-from voxelcast.core.errors import MissingPackageError, OptionError, StimulusError
+from voxelcast.core.checks import optional_package
+from voxelcast.core.errors import OptionError, StimulusError
 from voxelcast.stimuli.broken import shown_name
 from voxelcast.stimuli.images import read_image
 from voxelcast.stimuli.sampling import FrameSampling, SoundSampling, at_rate
@@ -163,11 +163,7 @@ def _as_chunk(kept: list[tuple[ByteArray, int, float]]) -> FrameChunk:
     return FrameChunk(np.stack(frames), np.array(indices, dtype=np.int64), np.array(times, dtype=np.float64))
 
 
-def _needs_pyav(name: str) -> ModuleType:
+def _needs_pyav(name: str) -> Any:
     """Import the module of that name, which needs PyAV."""
-    try:
-        return import_module(f"voxelcast.stimuli.{name}")
-    except ImportError as error:
-        raise MissingPackageError(
-            f"reading videos and sound needs PyAV ({error}); install it: pip install av"
-        ) from error
+    needs = "reading videos and sound needs PyAV ({error}); install it: pip install av"
+    return optional_package(f"voxelcast.stimuli.{name}", needs)

@@ -13,19 +13,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from voxelcast.results import schema
 from voxelcast.results.read import Results, read_results
-from voxelcast.results.schema import (
-    EXCLUSIONS,
-    GROUPS,
-    LAYERS,
-    SCORES,
-    SEARCH,
-    STIMULUS_SCORES,
-    VARIANCE_PARTITIONING,
-    WEIGHTS,
-    Table,
-    pair_name,
-)
 from voxelcast.results.write import EXAMPLE_FILE, VOXEL_FILE, pair_file
 from voxelcast.scoring.variance_partitioning import partition_variance
 
@@ -119,11 +108,11 @@ def _write_partition(output: Path, made: MadeUp) -> None:
                 lesion = worth[group] / 2
                 ends = (lead, lead - 0.02, lead + 0.02, lesion, lesion - 0.01, lesion + 0.01)
                 of_groups.append((subject, roi, group, *ends, 10 - number, 40))
-    _write_csv(output, VARIANCE_PARTITIONING, rows)
-    _write_csv(output, GROUPS, of_groups)
+    _write_csv(output, schema.VARIANCE_PARTITIONING, rows)
+    _write_csv(output, schema.GROUPS, of_groups)
 
 
-def _write_csv(output: Path, table: Table, rows: list[Any], n_folds: int = 0) -> None:
+def _write_csv(output: Path, table: schema.Table, rows: list[Any], n_folds: int = 0) -> None:
     pd.DataFrame(rows, columns=list(table.names(n_folds=n_folds))).to_csv(output / table.file, index=False)
 
 
@@ -167,7 +156,7 @@ def _write_tables(output: Path, made: MadeUp) -> None:
             quantile = np.array([1, 0.75, 0.5])
             of_pair = {"voxel": np.array([3, 1, 2]), "quantile": quantile, "score": np.quantile(r, quantile)}
             of_pair |= {"measured": measured, "predicted": predicted}
-            examples |= {f"{pair_name(subject, roi)}/{name}": array for name, array in of_pair.items()}
+            examples |= {f"{schema.pair_name(subject, roi)}/{name}": array for name, array in of_pair.items()}
             for fold in ("all", "1"):
                 for layer, weight in zip(layers, rng.dirichlet(np.ones(n_layers)), strict=True):
                     chosen = (networks[0], "random", layer, "ridge", "relative_alpha=1", best[0])
@@ -182,18 +171,18 @@ def _write_tables(output: Path, made: MadeUp) -> None:
 
     np.savez(output / EXAMPLE_FILE, **examples)
     patterns = [(roi, f"{k:04d}.png", 0.9 - 0.01 * k, len(subjects)) for roi in rois for k in range(20)]
-    _write_csv(output, STIMULUS_SCORES, patterns)
+    _write_csv(output, schema.STIMULUS_SCORES, patterns)
     depths = [(i + 1) / (n_layers + 1) for i in range(n_layers)]
     sizes = [(depth, 64 * 56 * 56 // (i + 1), 50, 0.9 - 0.02 * i) for i, depth in enumerate(depths)]
     described = [(name, layer, *size) for name in networks for layer, size in zip(layers, sizes, strict=True)]
     excluded = [("stimulus", "", "", "0007_broken.mp4", "the container claims 90 frames, 31 decoded")]
     excluded += [("voxel", subjects[0], rois[0], str(i), "constant responses") for i in range(12)]
-    needed = replace(SCORES, columns=tuple(column for column in SCORES.columns if column.needed))
+    needed = replace(schema.SCORES, columns=tuple(column for column in schema.SCORES.columns if column.needed))
     _write_csv(output, needed, scores)
-    _write_csv(output, WEIGHTS, weights)
-    _write_csv(output, SEARCH, search, n_folds=2)
-    _write_csv(output, LAYERS, described)
-    _write_csv(output, EXCLUSIONS, excluded)
+    _write_csv(output, schema.WEIGHTS, weights)
+    _write_csv(output, schema.SEARCH, search, n_folds=2)
+    _write_csv(output, schema.LAYERS, described)
+    _write_csv(output, schema.EXCLUSIONS, excluded)
     settings_text = f"interval:\n  level: 0.95\nfolds:\n  n: 10\n  nested: true\nsearch:\n  method: {made.method}\n"
     (output / "config.yaml").write_text(f"name: {made.name}\nseed: 0\n{settings_text}")
     notes = ["weights of torchvision/resnet18 are random (seed 0)", "PCA was fitted once on all training stimuli"]

@@ -14,16 +14,9 @@ from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError
 from voxelcast.datasets.base import SPLITS, Dataset, DatasetFacts, ResponseSet, Split, VoxelIndices
+from voxelcast.datasets.formats import bold_moments_files as found
 from voxelcast.datasets.formats import bold_moments_layout as layout
 from voxelcast.datasets.formats.algonauts2021 import MINI_ROIS, check_response_files, find_folder, find_or_expect
-from voxelcast.datasets.formats.bold_moments_files import (
-    BoldMomentsSettings,
-    Gathered,
-    Selection,
-    index_problem,
-    read_indices,
-    read_mask,
-)
 from voxelcast.datasets.inventory import Expected
 from voxelcast.datasets.readers.values import as_response_values
 from voxelcast.datasets.registry import register_dataset
@@ -47,7 +40,7 @@ class BoldMomentsDataset(Dataset):
        metadata. Nature Communications 15, 6241. doi:10.1038/s41467-024-50310-3
     """
 
-    Settings = BoldMomentsSettings
+    Settings = found.BoldMomentsSettings
     facts: ClassVar[DatasetFacts] = DatasetFacts(
         title="BOLD Moments: responses to 1102 three-second videos, test responses public",
         unit="beta, z-scored",
@@ -66,8 +59,8 @@ class BoldMomentsDataset(Dataset):
         n_bytes=44_500_000_000,
     )
 
-    def __init__(self, settings: BoldMomentsSettings) -> None:
-        self._root, self._selection = settings.root, Selection(settings)
+    def __init__(self, settings: found.BoldMomentsSettings) -> None:
+        self._root, self._selection = settings.root, found.Selection(settings)
         self._subjects = self._selection.subjects
         self._derivatives = find_folder(self._root, "derivatives", "BOLD Moments")
         self._rois = {subject: self._selection.rois_of(subject) for subject in self._subjects}
@@ -75,9 +68,9 @@ class BoldMomentsDataset(Dataset):
         check_response_files(self)
 
     @classmethod
-    def expected_files(cls, settings: BoldMomentsSettings) -> tuple[Expected, ...]:
+    def expected_files(cls, settings: found.BoldMomentsSettings) -> tuple[Expected, ...]:
         """List the videos, their annotations, and the response files of the subjects and ROIs chosen."""
-        selection = Selection(settings)
+        selection = found.Selection(settings)
         derivatives = find_or_expect(settings.root, "derivatives")
         metadata = derivatives / "stimuli_metadata"
         videos = find_or_expect(settings.root, layout.VIDEO_FOLDER)
@@ -94,7 +87,7 @@ class BoldMomentsDataset(Dataset):
                     path = derivatives / source.path
                     files[path] = Expected(group, path, n_bytes=source.n_bytes, problem=source.problem)
                 for path in (derivatives / file for file in selection.chosen_by(subject, roi)):
-                    files[path] = Expected(group, path, n_bytes=4_670_000, problem=index_problem)
+                    files[path] = Expected(group, path, n_bytes=4_670_000, problem=found.index_problem)
             listed += files.values()
         return tuple(listed)
 
@@ -154,7 +147,7 @@ class BoldMomentsDataset(Dataset):
 
     def _read_indices(self, subject: str, roi: str) -> IntArray:
         files = self._selection.index_files(subject, roi)
-        return np.concatenate([read_indices(self._derivatives / path) for path in files])
+        return np.concatenate([found.read_indices(self._derivatives / path) for path in files])
 
     @property
     def submission_track(self) -> Literal["mini", "full"] | None:
@@ -189,7 +182,7 @@ class BoldMomentsDataset(Dataset):
             for split, numbers in ids.items()
         }
 
-    def _gather(self, subject: str, roi: str, split: Split) -> list[Gathered]:
+    def _gather(self, subject: str, roi: str, split: Split) -> list[found.Gathered]:
         """Open the files of an ROI and say which voxels to take of each."""
         self.check_roi(subject, roi)
         sources = [source for source in self._selection.sources(subject, roi) if split in source.stimulus_ids]
@@ -199,7 +192,7 @@ class BoldMomentsDataset(Dataset):
         (whole,) = opened
         return [replace(whole, voxels=self._chosen_voxels(subject, roi, whole, self._derivatives / sources[0].path))]
 
-    def _chosen_voxels(self, subject: str, roi: str, whole: Gathered, path: Path) -> IntArray:
+    def _chosen_voxels(self, subject: str, roi: str, whole: found.Gathered, path: Path) -> IntArray:
         if self._selection.template == "fsLR32k":
             borders = np.cumsum((0, *self._selection.n_grayordinates))
             if borders[-1] != whole.n_voxels:
@@ -221,4 +214,4 @@ class BoldMomentsDataset(Dataset):
         if self._selection.version != "B" or self._selection.template != "MNI152":
             raise OptionError("BOLD Moments states where voxels lie for version B in MNI152; choose these")
         whole = self._derivatives / layout.whole_brain_file("MNI152", subject, "test")
-        return read_mask(whole, self._derivatives / layout.mask_file(subject))
+        return found.read_mask(whole, self._derivatives / layout.mask_file(subject))

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from numpy.typing import NDArray
 
 from voxelcast.core.errors import DataError, MissingFileError, ShapeError, StoreError
-from voxelcast.core.progress import Progress, Silent
+from voxelcast.core.progress import SILENT, Progress
 from voxelcast.core.seeds import derive_seed
 from voxelcast.core.settings import NO_EFFECT, settings
 from voxelcast.datasets.base import Dataset, DatasetFacts, ResponseSet, Split
@@ -40,7 +40,7 @@ _PLAN, _TRUTH = Path("truth") / "plan.json", Path("truth") / "truth.json"
 
 
 def write_simulation(
-    root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress | None = None, threads: int = 1
+    root: Path, plan: SimulationPlan, extract: Extract, *, progress: Progress = SILENT, threads: int = 1
 ) -> None:
     """Write the videos, have the driving features extracted from them, and write the responses.
 
@@ -53,7 +53,7 @@ def write_simulation(
 
 
 def write_videos(
-    plan: SimulationPlan, root: Path, *, progress: Progress | None = None, threads: int = 1
+    plan: SimulationPlan, root: Path, *, progress: Progress = SILENT, threads: int = 1
 ) -> tuple[Stimulus, ...]:
     """Write the videos that are not there yet, and return them: training videos, then test videos.
 
@@ -62,7 +62,6 @@ def write_videos(
     """
     from voxelcast.stimuli.encode import write_video  # needs PyAV, which reading a simulation of responses does not
 
-    shown = progress or Silent()
     folder = root / layout.VIDEO_FOLDER
     if not (root / _PLAN).is_file():
         if any((root / name).exists() for name in (layout.VIDEO_FOLDER, layout.RESPONSE_FOLDER, Path(_PLAN).parts[0])):
@@ -78,20 +77,20 @@ def write_videos(
             with atomic_path(path) as temporary:
                 write_video(temporary, draw_clip(plan.seed, number, plan.n_frames, plan.size), plan.fps)
 
-    shown.start("writing videos", n_videos, "video")
+    progress.start("writing videos", n_videos, "video")
     with ThreadPoolExecutor(threads) as pool:
         try:
             for _ in pool.map(write, range(1, n_videos + 1)):
-                shown.advance()
+                progress.advance()
         finally:
             pool.shutdown(cancel_futures=True)
-    shown.finish()
+    progress.finish()
     stimuli = layout.list_videos(root, plan.n_train, plan.n_test)
     return stimuli["train"] + stimuli["test"]
 
 
 def write_responses(
-    plan: SimulationPlan, root: Path, signals: Mapping[Driver, NDArray[Any]], *, progress: Progress | None = None
+    plan: SimulationPlan, root: Path, signals: Mapping[Driver, NDArray[Any]], *, progress: Progress = SILENT
 ) -> None:
     """Write the responses that the driving features give, and the truth.
 
@@ -105,10 +104,9 @@ def write_responses(
     """
     if not (root / _PLAN).is_file() or not _holds(root, plan):
         raise StoreError(f"{root} holds no videos of this plan; write the videos first, with the same plan")
-    shown = progress or Silent()
     components = _components(plan, signals)
     pairs = [(subject, roi) for subject in plan.subjects for roi in plan.voxels[subject]]
-    shown.start("writing responses", len(pairs), "subject x ROI")
+    progress.start("writing responses", len(pairs), "subject x ROI")
     for subject, roi in pairs:
         seed = derive_seed(plan.seed, "responses", subject, roi)
         signal = planted_signal(components[plan.drivers[roi]], plan.voxels[subject][roi], seed=seed)
@@ -118,8 +116,8 @@ def write_responses(
         path = layout.response_path(root / layout.RESPONSE_FOLDER, subject, roi)
         write_bytes(path, pickle.dumps({"train": train}, protocol=4))
         save_array(layout.true_test_path(root, subject, roi), test)
-        shown.advance()
-    shown.finish()
+        progress.advance()
+    progress.finish()
     write_json(root / _TRUTH, _truth(plan, pairs))
 
 

@@ -15,14 +15,13 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 import numpy as np
 
 from voxelcast.core.arrays import BoolArray
-from voxelcast.core.checks import check_known
-from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, MissingPackageError, OptionError
+from voxelcast.core.checks import check_known, optional_package
+from voxelcast.core.errors import AlignmentError, DataError, MissingFileError, OptionError
 from voxelcast.datasets.readers.brain_images import BrainImage, import_nibabel
 
 _PREFIX: Final = "nilearn:"
@@ -136,12 +135,6 @@ def _numbers(name: str, labels: list[str], known: Mapping[int, str]) -> list[int
     return numbers
 
 
-def _nilearn() -> ModuleType:
-    try:
-        import nilearn.datasets
-    except ImportError as error:
-        raise MissingPackageError(
-            f"atlases by name need nilearn ({error}); install it: pip install 'voxelcast[neuroimaging]'"
-        ) from error
-    module: ModuleType = nilearn.datasets
-    return module
+def _nilearn() -> Any:
+    needs = "atlases by name need nilearn ({error}); install it: pip install 'voxelcast[neuroimaging]'"
+    return optional_package("nilearn.datasets", needs)

@@ -16,18 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.checks import optional_package
 from voxelcast.core.errors import (
     AlignmentError,
     DataError,
     MissingFileError,
-    MissingPackageError,
     ShapeError,
 )
 from voxelcast.datasets.readers.geometry import (
@@ -65,6 +64,8 @@ class BrainImage(ABC):
     """
 
     tr: tuple[float, ...] = ()
+    value_bytes: int = 4
+    """Bytes of one value as `read` gives it."""
 
     def __init__(self, path: Path, n_maps: int, geometry: Geometry) -> None:
         self.path, self.n_maps, self.geometry = path, n_maps, geometry
@@ -81,11 +82,6 @@ class BrainImage(ABC):
         Values of shape (n_maps, n_voxels_in_roi), float32, or float64 where the file holds more digits. Raises
         DataError where the file is damaged.
         """
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of one value as `read` gives it."""
-        return 4
 
 
 @dataclass(frozen=True)
@@ -180,15 +176,11 @@ class NiftiImage(BrainImage):
         super().__init__(path, shape[3] if what == "responses" else 1, volume_geometry(path, grid, image))
         n = self.n_voxels
         self._stored = _Stored.behind(path, what, image.dataobj, (self.n_maps, n, n))
+        self.value_bytes = np.dtype(_exact(self._stored.dtype)).itemsize
         zooms = image.header.get_zooms()
         tr = float(zooms[3]) if len(zooms) > 3 else 0.0
         if 0 < tr < math.inf:
             self.tr = tuple(unit * tr for unit in _SECONDS.get(image.header.get_xyzt_units()[1], ()))
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of one value as `read` gives it."""
-        return np.dtype(_exact(self._stored.dtype)).itemsize
 
     def read(self, *rois: IntArray) -> tuple[FloatArray, ...]:
         """Read some volumes at a time; values of shape (n_maps, n_voxels_in_roi)."""
@@ -223,6 +215,7 @@ class CiftiImage(BrainImage):
         # The file has the values of one column next to each other.
         self._what = what
         self._stored = _Stored.behind(path, what, image.dataobj, (self.n_voxels, self.n_maps, self.n_voxels))
+        self.value_bytes = np.dtype(_exact(self._stored.dtype)).itemsize
         if getattr(maps, "unit", "") == "SECOND" and 0 < maps.step < math.inf:
             self.tr = (float(maps.step),)
 
@@ -234,11 +227,6 @@ class CiftiImage(BrainImage):
         if grayordinates_geometry(self.path, axis).difference(self.geometry):
             raise DataError(f"{self._what} {self.path} has changed since it was opened; run the same command again")
         return axis
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of one value as `read` gives it."""
-        return np.dtype(_exact(self._stored.dtype)).itemsize
 
     def read(self, *rois: IntArray) -> tuple[FloatArray, ...]:
         """Read some columns at a time; values of shape (n_maps, n_voxels_in_roi)."""
@@ -336,12 +324,7 @@ class ArrayImage(BrainImage):
             got = f"{values.dtype} of shape {values.shape}"
             raise DataError(f"{what} {path} must hold numbers of shape (n_volumes, n_voxels); got {got}")
         super().__init__(path, len(values), Geometry("array", values.shape[1:]))
-        self._values = values
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of one value as `read` gives it."""
-        return np.dtype(_exact(self._values.dtype)).itemsize
+        self._values, self.value_bytes = values, np.dtype(_exact(values.dtype)).itemsize
 
     def read(self, *rois: IntArray) -> tuple[FloatArray, ...]:
         """Read some columns; values of shape (n_maps, n_voxels_in_roi)."""
@@ -391,16 +374,10 @@ def open_image(path: Path, what: str = "responses", single: bool = False) -> Bra
     return images[0] if len(images) == 1 else JoinedHemispheres(*images)
 
 
-def import_nibabel() -> ModuleType:
+def import_nibabel() -> Any:
     """Import nibabel, or say how to install it."""
-    try:
-        import nibabel
-    except ImportError as error:
-        raise MissingPackageError(
-            f"brain images need nibabel ({error}); install it: pip install 'voxelcast[neuroimaging]'"
-        ) from error
-    module: ModuleType = nibabel
-    return module
+    needs = "brain images need nibabel ({error}); install it: pip install 'voxelcast[neuroimaging]'"
+    return optional_package("nibabel", needs)
 
 
 @contextmanager

@@ -51,12 +51,7 @@ class GlmSingleImage(BrainImage):
         volume = len(grid) == 3
         geometry = Geometry("volume" if volume else "array", grid if volume else (prod(grid),))
         super().__init__(path, shape[-1], geometry)
-        self._stored = stored
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of one value as `read` gives it."""
-        return int(self._stored.dtype.itemsize)  # type: ignore[union-attr]
+        self._stored, self.value_bytes = stored, stored.dtype.itemsize
 
     def read(self, *rois: IntArray) -> tuple[FloatArray, ...]:
         """Read the file once; values of shape (n_maps, n_voxels_in_roi)."""

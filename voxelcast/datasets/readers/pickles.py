@@ -15,14 +15,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.errors import DataError, UnsafeFileError
-from voxelcast.datasets.readers.pickle_reader import (
-    ArrayStandIn,
-    ArrayUnpickler,
-    BlockFile,
-    BoxUnpickler,
-    FieldsStandIn,
-    Record,
-)
+from voxelcast.datasets.readers import pickle_reader
 from voxelcast.datasets.readers.pickled_arrays import Block, StoredArray, StoredImage
 from voxelcast.store.readers.guard import check_file, reading
 
@@ -50,7 +43,7 @@ def open_pickle(path: Path, shown: str | None = None) -> object:
     check_file(path, "pickle")
     shown = shown or path.name
     with _reading(shown), path.open("rb") as file:
-        return _Content(shown).plain(ArrayUnpickler(BlockFile(file, path), shown).load())
+        return _Content(shown).plain(pickle_reader.ArrayUnpickler(pickle_reader.BlockFile(file, path), shown).load())
 
 
 def _reading(shown: str, content: str = "arrays") -> AbstractContextManager[None]:
@@ -92,7 +85,7 @@ def open_boxed_dict(path: Path) -> dict[Any, Any]:
         if dtype != np.dtype(object) or shape != ():
             raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {dtype} of shape {shape}")
         with _reading(path.name, "a dict"):
-            box = BoxUnpickler(BlockFile(file, path), path.name).load()
+            box = pickle_reader.BoxUnpickler(pickle_reader.BlockFile(file, path), path.name).load()
             plain = _Content(path.name).plain(box.content) if hasattr(box, "content") else None
     if not isinstance(plain, dict):
         raise DataError(f"{path.name} must hold one dict, as np.save writes it; got {type(plain).__name__}")
@@ -123,24 +116,24 @@ class _Content:
 
     def _walk(self, value: object, depth: int) -> object:
         file = self._file
-        if isinstance(value, (ArrayStandIn, StoredArray, FieldsStandIn)):
+        if isinstance(value, (pickle_reader.ArrayStandIn, StoredArray, pickle_reader.FieldsStandIn)):
             return _stored(value, file)
         if isinstance(value, dict):
             return {self.plain(key, depth): self.plain(item, depth) for key, item in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return type(value)(self.plain(item, depth) for item in value)
-        if isinstance(value, Record) and value.name.endswith("Image"):
+        if isinstance(value, pickle_reader.Record) and value.name.endswith("Image"):
             return _image(value, file)
         if isinstance(value, Block):
             raise DataError(
                 f"{file} holds a text of {len(value)} bytes; only arrays may be that long; get the file again"
             )
-        what = value.name if isinstance(value, Record) else type(value).__name__
+        what = value.name if isinstance(value, pickle_reader.Record) else type(value).__name__
         raise UnsafeFileError(f"{file} holds a {what}; only arrays, images and plain values are read")
 
 
 def _stored(value: object, file: str) -> StoredArray:
-    stored = value.stored if isinstance(value, ArrayStandIn) else value
+    stored = value.stored if isinstance(value, pickle_reader.ArrayStandIn) else value
     if stored is None:
         raise DataError(f"{file} holds an array without content; get the file again")
     if not isinstance(stored, StoredArray):
@@ -148,12 +141,12 @@ def _stored(value: object, file: str) -> StoredArray:
     return stored
 
 
-def _image(record: Record, file: str) -> StoredImage:
+def _image(record: pickle_reader.Record, file: str) -> StoredImage:
     """Take values and affine of an image from its state; of a file's image the pickle may hold the path alone."""
     arrays = {
         name: _stored(record.state[name], file)
         for name in ("_fdata_cache", "_data_cache", "_dataobj", "_affine")
-        if isinstance(record.state.get(name), (ArrayStandIn, StoredArray))
+        if isinstance(record.state.get(name), (pickle_reader.ArrayStandIn, StoredArray))
     }
     affine = arrays.pop("_affine", None)
     values = next(iter(arrays.values()), None)

@@ -60,8 +60,7 @@ def driving_components(features: NDArray[Any], n_train: int, n_components: int =
     signs = np.sign(right[np.arange(n_kept), np.abs(right[:n_kept]).argmax(axis=1)])
     # singular / sqrt(n_train) is the component's standard deviation over the training stimuli.
     scale = signs * np.sqrt(n_train) / singular[:n_kept]
-    components: FloatArray = standard @ right[:n_kept].T * scale  # (n_stimuli, n_kept)
-    return components
+    return np.asarray(standard @ right[:n_kept].T * scale)  # (n_stimuli, n_kept)
 
 
 def planted_signal(components: FloatArray, n_voxels: int, *, seed: int) -> FloatArray:
@@ -70,8 +69,7 @@ def planted_signal(components: FloatArray, n_voxels: int, *, seed: int) -> Float
     Both have unit variance over the training stimuli; the components (n_stimuli, n_components) are uncorrelated there.
     """
     weights = generator(seed, "weights").standard_normal((components.shape[1], n_voxels))
-    signal: FloatArray = components @ (weights / np.linalg.norm(weights, axis=0))
-    return signal
+    return np.asarray(components @ (weights / np.linalg.norm(weights, axis=0)))
 
 
 def add_noise(

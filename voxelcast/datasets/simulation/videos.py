@@ -18,8 +18,7 @@ def draw_clip(seed: int, number: int, n_frames: int, size: int) -> ByteArray:
     rng = generator(seed, "clip", number)
     cut = int(rng.integers(n_frames // 4, 3 * n_frames // 4 + 1)) if rng.random() < 0.3 else n_frames
     shots = [_draw_shot(rng, length, size) for length in (cut, n_frames - cut) if length]
-    frames: ByteArray = np.clip(np.rint(255 * np.concatenate(shots)), 0, 255).astype(np.uint8)
-    return frames
+    return np.asarray(np.clip(np.rint(255 * np.concatenate(shots)), 0, 255).astype(np.uint8))
 
 
 def _draw_shot(rng: np.random.Generator, n_frames: int, size: int) -> FloatArray:
@@ -37,8 +36,7 @@ def _coloured(rng: np.random.Generator, texture: FloatArray) -> FloatArray:
     """Map a texture in [-1, 1] to a line between two random colours; shape (n_frames, size, size, 3)."""
     dark, light = rng.uniform(0.0, 0.6, 3), rng.uniform(0.4, 1.0, 3)
     share = 0.5 + 0.5 * texture[..., np.newaxis]
-    coloured: FloatArray = dark + share * (light - dark)
-    return coloured
+    return np.asarray(dark + share * (light - dark))
 
 
 def _texture(rng: np.random.Generator, time: FloatArray, size: int) -> FloatArray:
@@ -91,8 +89,7 @@ def _noise(rng: np.random.Generator, time: FloatArray, size: int) -> FloatArray:
     dx, dy = rng.uniform(-0.5, 0.5, 2) * size * rng.random()
     shift = np.exp(-2j * np.pi * (fx * dx + fy * dy) * time[:, np.newaxis, np.newaxis])
     field = np.fft.ifft2(spectrum * shift).real
-    clipped: FloatArray = np.clip(field / (2 * field.std()), -1, 1)
-    return clipped
+    return np.asarray(np.clip(field / (2 * field.std()), -1, 1))
 
 
 def _rings(rng: np.random.Generator, time: FloatArray, size: int) -> FloatArray:
@@ -109,8 +106,7 @@ def _rays(rng: np.random.Generator, time: FloatArray, size: int) -> FloatArray:
     cx, cy = rng.uniform(-0.3, 0.3, 2)
     arms = int(rng.integers(2, 13))
     turn = 2 * np.pi * _drift(rng) * time[:, np.newaxis, np.newaxis]
-    wave: FloatArray = np.sin(arms * np.arctan2(y - cy, x - cx) + turn)
-    return wave
+    return np.asarray(np.sin(arms * np.arctan2(y - cy, x - cx) + turn))
 
 
 def _plain(rng: np.random.Generator, time: FloatArray, size: int) -> FloatArray:
@@ -132,5 +128,4 @@ def _object_mask(rng: np.random.Generator, time: FloatArray, size: int) -> Float
     else:
         aspect = 1.0 if shape == 1 else rng.uniform(3, 8)
         distance = np.maximum(np.abs(along), aspect * np.abs(across))
-    mask: FloatArray = np.clip((extent - distance) * size + 0.5, 0, 1)
-    return mask
+    return np.asarray(np.clip((extent - distance) * size + 0.5, 0, 1))

@@ -13,15 +13,8 @@ from voxelcast.core.checks import check_same_stimuli
 from voxelcast.core.errors import DataError
 from voxelcast.execution.steps import Step
 from voxelcast.experiment.plan import Plan
+from voxelcast.experiment.steps import extract
 from voxelcast.experiment.steps.compress import CompressedLayer, CompressJob, FoldedLayers, JoinJob
-from voxelcast.experiment.steps.extract import (
-    Extracted,
-    Readable,
-    ShardJob,
-    Shards,
-    extract_steps,
-    pool_index,
-)
 from voxelcast.experiment.steps.tables import DatasetTables, dataset_table, table_steps
 from voxelcast.search.joined import ALL_LAYERS, JOINED
 from voxelcast.stimuli.stimulus import Stimulus
@@ -30,16 +23,16 @@ Partitions = Mapping[str, Sequence[FoldedLayers]]
 """The compressed layers for each partition into folds, by subject."""
 
 
-def of_parts(plan: Plan, make: Callable[[tuple[Stimulus, ...], Shards, int], list[Step]]) -> Extracted:
+def of_parts(plan: Plan, make: Callable[[tuple[Stimulus, ...], extract.Shards, int], list[Step]]) -> extract.Extracted:
     """Make steps of each part of the stimuli, some of which are known to be looked at together."""
     made: dict[str, tuple[Step, ...]] = {}
     for part, stimuli in plan.parts().items():
         known = plan.known_shards if part in ("test", "far") and not plan.config.unsaved else ()
         made[part] = tuple(make(stimuli, known, sum(map(len, made.values()))))
-    return Extracted(**made)
+    return extract.Extracted(**made)
 
 
-def extraction_steps(plan: Plan) -> dict[str, Extracted]:
+def extraction_steps(plan: Plan) -> dict[str, extract.Extracted]:
     """Make the steps that extract each network's layers, a shard of stimuli each, by the network's shown name.
 
     Features that come with the dataset are steps among them. Training and held-out stimuli are never in one step.
@@ -47,21 +40,21 @@ def extraction_steps(plan: Plan) -> dict[str, Extracted]:
     config, row_of = plan.config, {one.stimulus_id: row for row, one in enumerate(plan.stimuli)}
 
     given = {table: dataset_table(plan.dataset, table) for table in config.tables}
-    found: dict[str, Extracted] = {}
+    found: dict[str, extract.Extracted] = {}
     for source, read in ((DatasetTables(config.dataset), given), (plan.own, plan.own_features)):
         if read:
             found[source.shown] = of_parts(plan, partial(table_steps, source, read, row_of))
     for network in plan.networks if plan.plain else ():
         how = network, config.extraction, plan.extract_on
 
-        def layers(stimuli: tuple[Stimulus, ...], known: Shards, first: int, how: Any = how) -> list[Step]:
-            return extract_steps(how[0], stimuli, how[1], how[2], known, first)
+        def layers(stimuli: tuple[Stimulus, ...], known: extract.Shards, first: int, how: Any = how) -> list[Step]:
+            return extract.extract_steps(how[0], stimuli, how[1], how[2], known, first)
 
         found[network.shown] = of_parts(plan, layers)
     return found
 
 
-def readable_stimuli(plan: Plan, extracted: Mapping[str, Extracted]) -> Readable:
+def readable_stimuli(plan: Plan, extracted: Mapping[str, extract.Extracted]) -> extract.Readable:
     """Say which stimuli the finished extraction steps could read.
 
     Raises AlignmentError if a network's features are not of the dataset's stimuli, or networks read other ones, and
@@ -72,7 +65,7 @@ def readable_stimuli(plan: Plan, extracted: Mapping[str, Extracted]) -> Readable
     for shown, of_network in extracted.items():
         found = [one for step in of_network.steps for one in _records(plan, step)]
         records = {one["stimulus_id"]: one["broken"] for one in found}
-        wanted = [i for step in of_network.steps if isinstance(step.job, ShardJob) for i in step.job.shard]
+        wanted = [i for step in of_network.steps if isinstance(step.job, extract.ShardJob) for i in step.job.shard]
         check_same_stimuli(f"features of {shown}", [one["stimulus_id"] for one in found], "the stimuli", wanted)
         broken_of[shown] = {i: records[i] for i in ids if records[i]}
     first, broken = next(iter(broken_of.items()))
@@ -88,7 +81,7 @@ def readable_stimuli(plan: Plan, extracted: Mapping[str, Extracted]) -> Readable
     test_ids = tuple(plan.dataset.test_stimuli[i].stimulus_id for i in test)
     rows = np.array(train, dtype=int), np.array(test, dtype=int)
     groups = plan.units_of(train_ids), plan.units_of(test_ids)
-    return Readable(train_ids, test_ids, *rows, *groups, plan.dataset.series is not None, broken)
+    return extract.Readable(train_ids, test_ids, *rows, *groups, plan.dataset.series is not None, broken)
 
 
 def _records(plan: Plan, step: Step) -> list[dict[str, Any]]:
@@ -100,7 +93,7 @@ def readable_ids(plan: Plan, steps: Sequence[Step]) -> list[str]:
     return [one["stimulus_id"] for step in steps for one in _records(plan, step) if not one["broken"]]
 
 
-def compression_sees(plan: Plan, extracted: Extracted) -> tuple[Step, ...]:
+def compression_sees(plan: Plan, extracted: extract.Extracted) -> tuple[Step, ...]:
     """Return the steps whose stimuli the compression sees: it is fitted to the training stimuli alone.
 
     Held-out stimuli are among them only where models cannot be saved, or delays of training stimuli reach them.
@@ -111,7 +104,7 @@ def compression_sees(plan: Plan, extracted: Extracted) -> tuple[Step, ...]:
 
 
 def folded_layers(
-    plan: Plan, extracted: Mapping[str, Extracted], readable: Readable, repeat: int, subject: str = ""
+    plan: Plan, extracted: Mapping[str, extract.Extracted], readable: extract.Readable, repeat: int, subject: str = ""
 ) -> tuple[FoldedLayers, list[Step]]:
     """Make the steps that compress each layer of each network, for each pool, for the folds of a repeat.
 
@@ -139,7 +132,7 @@ def folded_layers(
         sources.append((shown, models[table].card.weights if table in models else "none", table, ""))
     layers, steps = [], []
     for shown, weights, layer, pool in sources if plan.plain else ():
-        index = pool_index(pool, config.pools) if pool else None
+        index = extract.pool_index(pool, config.pools) if pool else None
         named = "" if index is None else pool
         shards = tuple(step.step_id for step in compression_sees(plan, extracted[shown]))
         how = plan.compression_of(shown)
@@ -152,7 +145,7 @@ def folded_layers(
     return FoldedLayers(fold_ids, tuple(layers)), steps
 
 
-def of_all_rows(plan: Plan, fold_ids: IntArray, readable: Readable) -> IntArray:
+def of_all_rows(plan: Plan, fold_ids: IntArray, readable: extract.Readable) -> IntArray:
     """Give the folds of all readable training stimuli: -1 for those between two segments."""
     fold_of = dict(zip(readable.train_ids, fold_ids.tolist(), strict=True))
     ids = [i for i in plan.dataset.stimulus_ids("train") if i not in readable.broken]

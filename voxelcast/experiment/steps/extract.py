@@ -128,8 +128,7 @@ class ExtractJob(ShardJob):
                             )
                         rows.append(feature)
             records.append(record)
-            if context.progress is not None:
-                context.progress.advance()
+            context.progress.advance()
         writer.json("stimuli", records)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from voxelcast.core.errors import DataError
+from voxelcast.core.errors import DataError, StimulusError
 from voxelcast.core.settings import NO_EFFECT
 from voxelcast.execution.machine import available_cores
 from voxelcast.execution.steps import StepContext
@@ -42,9 +42,8 @@ class FramesJob(ShardJob):
 
         Raises DataError if stimuli have different numbers of frames.
         """
-        from voxelcast.core.errors import StimulusError
         from voxelcast.networks.decode_ahead import Prefetcher
-        from voxelcast.networks.pixels import network_pixels
+        from voxelcast.networks.prepare import network_pixels
 
         records: list[dict[str, object]] = []
         workers = min(4, available_cores())

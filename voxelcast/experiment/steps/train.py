@@ -121,8 +121,7 @@ class TrainJob(Job):
         curves = [(trained[v].losses, trained[v].scores) if v in trained else (unknown, unknown) for v in outcomes]
         for name, some in zip(("losses", "scores"), zip(*curves, strict=True), strict=True):
             writer.array(name, _filled(some))
-        if context.progress is not None:
-            context.progress.advance(len(outcomes))
+        context.progress.advance(len(outcomes))
         shutil.rmtree(context.scratch, ignore_errors=True)
 
     @property

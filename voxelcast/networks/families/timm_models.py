@@ -11,13 +11,13 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from voxelcast.core.errors import DataError, MissingFileError, MissingPackageError, OptionError
+from voxelcast.core.checks import optional_package
+from voxelcast.core.errors import DataError, MissingFileError, OptionError
 from voxelcast.networks.checkpoints import (
     Checkpoint,
     StateDict,
@@ -64,14 +64,9 @@ class Timm(Family):
         )
 
 
-def _timm() -> ModuleType:
-    try:
-        import timm
-    except ImportError as error:
-        raise MissingPackageError(
-            f"networks of timm need the package timm ({error}); install it: pip install 'voxelcast[timm]'"
-        ) from error
-    return timm
+def _timm() -> Any:
+    needs = "networks of timm need the package timm ({error}); install it: pip install 'voxelcast[timm]'"
+    return optional_package("timm", needs)
 
 
 def _build(short: str, own_size: int, fixed: bool, input_size: int, random: bool, **pretrained: Any) -> nn.Module:

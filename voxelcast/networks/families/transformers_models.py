@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from voxelcast.core.checks import home_expanded
-from voxelcast.core.errors import DataError, MissingPackageError, OptionError, one_line
+from voxelcast.core.checks import home_expanded, optional_package
+from voxelcast.core.errors import DataError, OptionError
 from voxelcast.core.seeds import derive_seed
 from voxelcast.networks.base import Network, NetworkCard, Takes
 from voxelcast.networks.checkpoints import parameter_hash, read_checkpoint
@@ -402,12 +402,6 @@ class _quiet:
             self._logging.enable_progress_bar()
 
 
-def _transformers() -> ModuleType:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingPackageError(
-            f"networks named {PREFIX}... need the package transformers ({one_line(error)}); install it: pip install "
-            "'voxelcast[transformers]'"
-        ) from error
-    return transformers
+def _transformers() -> Any:
+    needs = f"networks named {PREFIX}... need the package transformers ({{error}}); install it: "
+    return optional_package("transformers", f"{needs}pip install 'voxelcast[transformers]'")

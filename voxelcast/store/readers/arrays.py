@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection
 from math import prod
 from pathlib import Path
@@ -89,8 +88,3 @@ def _head(stream: BinaryIO, size: int, shown: object) -> tuple[tuple[int, ...], 
             "off or damaged: write it again"
         )
     return shape, fortran, dtype, claimed
-
-
-def is_zip(path: Path) -> bool:
-    """Whether a file is a zip archive, by its end."""
-    return zipfile.is_zipfile(path)

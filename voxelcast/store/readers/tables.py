@@ -1,4 +1,4 @@
-"""Tables of text, .csv and .tsv (also packed as .gz): every cell as it was written, and numbers that are numbers."""
+"""Tables: .csv and .tsv (also packed as .gz), .parquet. Every cell as it was written, numbers that are numbers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.core.checks import nfc
+from voxelcast.core.checks import nfc, optional_package
 from voxelcast.core.errors import DataError
-from voxelcast.store.readers.guard import read_text, reading
+from voxelcast.store.readers.guard import check_file, read_text, reading
 
 NOT_KNOWN: Final = ("", "n/a", "nan")
 """What stands for a number that is missing, in any case; any other text is no number, and refused."""
@@ -151,3 +151,22 @@ def shown_cell(text: str) -> str:
 def original_cell(text: str) -> str:
     """Return what `shown_cell` was given."""
     return text[1:] if text.startswith("'") and _RUN.match(text) else text
+
+
+def read_parquet(path: Path, what: str) -> Table:
+    """Read a Parquet file as a table; every cell as text that gives back its number, empty where there is none.
+
+    Raises MissingFileError, DataError where it is missing, is none, or names a column twice; MissingPackageError
+    without ``pyarrow``.
+    """
+    check_file(path, what)
+    needs = f"{path} needs the package pyarrow; install it (pip install 'voxelcast[parquet]'), or save a .csv"
+    parquet = optional_package("pyarrow.parquet", needs)
+    with reading(path, "Parquet"):
+        found = parquet.ParquetFile(path).read()
+        names = tuple(nfc(name) for name in found.column_names)
+        if len(set(names)) < len(names):
+            raise DataError(f"{path} names a column twice; rename one of them")
+        columns = [["" if cell is None else nfc(str(cell)) for cell in column.to_pylist()] for column in found.columns]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+    return Table(path, names, rows, range(1, len(rows) + 1))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, IntArray
-from voxelcast.core.errors import MissingPackageError
+from voxelcast.core.checks import optional_package
 from voxelcast.core.seeds import generator
 from voxelcast.datasets.base import Split
 from voxelcast.datasets.formats import bold_moments_layout as layout
@@ -56,12 +56,8 @@ def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
     Raises StoreError where ``root`` holds anything else; MissingPackageError where nibabel is not installed, in whose
     objects the dataset keeps its masks.
     """
-    try:
-        import nibabel
-    except ImportError as error:
-        raise MissingPackageError(
-            "masks of BOLD Moments need nibabel, which is not installed; pip install 'voxelcast[neuroimaging]'"
-        ) from error
+    needs = "masks of BOLD Moments need nibabel, which is not installed; pip install 'voxelcast[neuroimaging]'"
+    nibabel = optional_package("nibabel", needs)
     subjects = layout.SUBJECTS[:N_SUBJECTS]
     sizes = {"n_train": N_TRAIN, "n_test": N_TEST, "subjects": subjects, "grayordinates": N_GRAYORDINATES}
     begin_miniature(root, "bold_moments", seed, **sizes)
@@ -77,7 +73,7 @@ def write_bold_moments(root: Path, seed: int) -> BoldMomentsSettings:
         voxels, mask = _voxels_of(seed, subject)
         affine = np.diag([_MILLIMETRES] * 3 + [1.0])
         affine[:3, 3] = -78.0, -108.0, -66.0  # over the brain, for maps
-        image: Any = nibabel.Nifti1Image(mask.astype(np.float64), affine)  # type: ignore[no-untyped-call]
+        image: Any = nibabel.Nifti1Image(mask.astype(np.float64), affine)
         copy = type(image)(image.get_fdata(), image.affine)  # to_bytes leaves a stream in the image
         write_bytes(derivatives / layout.mask_file(subject), copy.to_bytes())
         _write_version_b(derivatives, subject, looks, seed, (voxels, mask, image))
