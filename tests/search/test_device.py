@@ -10,8 +10,9 @@ from tests.search.spaces import LINEAR, Fixed, Refitted, search, simulated
 from voxelcast.core.arrays import FloatArray, put, to_numpy
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.moments import moments
+from voxelcast.encoders.kernel_ridge import KernelRidge
 from voxelcast.encoders.pls import pls_path
-from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import Ridge
 from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import PairResult
@@ -21,6 +22,7 @@ from voxelcast.search.sharing import Sharing
 from voxelcast.search.stacked import Stack
 
 _TENSORS = "cpu:0"
+KERNEL = [name for name in list_encoders() if issubclass(ENCODERS.get(name), KernelRidge)]
 
 
 @pytest.fixture(autouse=True)
@@ -48,13 +50,14 @@ def _same(one: PairResult, other: PairResult) -> None:
             np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", [*LINEAR, *KERNEL])
 @pytest.mark.parametrize("metric", ["pearson_r", "pooled_2021"])
-def test_every_linear_encoder(name: str, metric: str) -> None:
-    (X,), Y = simulated(60, 5, 6, 7)
+def test_every_encoder_of_closed_form(name: str, metric: str) -> None:
+    n = 36 if name in KERNEL else 60
+    (X,), Y = simulated(n, 5, 6, 7)
     Y[:, 3] = 2.0  # a constant voxel
     found = [
-        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(60, 4), metric=metric, device=device)
+        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(n, 4), metric=metric, device=device)
         for device in ("cpu", _TENSORS)
     ]
     assert isinstance(found[1].predictions, np.ndarray)
