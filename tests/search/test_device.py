@@ -43,11 +43,14 @@ def _same(one: PairResult, other: PairResult) -> None:
         np.testing.assert_allclose(a.fold_scores, b.fold_scores, rtol=0, atol=1e-9)
     assert (one.chosen.layer, one.chosen.encoder) == (other.chosen.layer, other.chosen.encoder)
     assert one.chosen.params == pytest.approx(other.chosen.params, rel=1e-6)
-    for name in ("predictions", "out_of_fold", "voxel_scores", "layer_weights"):
+    assert [(rule.rule, rule.claimed) for rule in one.rules] == [
+        (rule.rule, pytest.approx(rule.claimed)) for rule in other.rules
+    ]
+    for name in ("predictions", "out_of_fold", "voxel_scores", "layer_weights", "inner"):
         if getattr(one, name) is None:  # not nested
             assert getattr(other, name) is None
         else:
-            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-7)
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-8, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", [*LINEAR, *KERNEL])
@@ -64,18 +67,26 @@ def test_every_encoder_of_closed_form(name: str, metric: str) -> None:
     _same(*found)
 
 
-@pytest.mark.parametrize("kind", ["refitted", "voxels", "stacking", "sharing", "banded_ridge"])
+@pytest.mark.parametrize(
+    "kind", ["refitted", "voxels", "stacking", "free", "per_roi", "mean", "kernels", "sharing", "banded_ridge"]
+)
 def test_every_way_to_choose(kind: str) -> None:
     Xs, Y = simulated(48, 5, 8, 6, layers=2)
     folds = make_folds(48, 4)
     spaces = [Refitted(X, folds, 6, str(k)) if kind == "refitted" else Fixed(X, str(k)) for k, X in enumerate(Xs)]
     options: dict[str, object] = {
         "voxels": {"selection": SelectionSettings("voxel")},
-        "stacking": {"ensemble": EnsembleSettings("stacking")},
+        "kernels": {"selection": SelectionSettings("voxel"), "ensemble": EnsembleSettings("stacking")},
+        "stacking": {"ensemble": EnsembleSettings("stacking", compare=True)},
+        "free": {"ensemble": EnsembleSettings("stacking", sum_to_one=False)},
+        "per_roi": {"ensemble": EnsembleSettings("stacking", per="roi")},
+        "mean": {"ensemble": EnsembleSettings("mean")},
         "banded_ridge": {"ensemble": EnsembleSettings("banded_ridge", draws=3)},
         "sharing": {"sharing": Sharing(3, [Y[:, ::-1] + Xs[0][:48, :6]])},
     }.get(kind, {})
-    encoders = [get_encoder("pls"), get_encoder("ridge")]
+    # One of the three works on ndarrays alone.
+    names = ["kernel_ridge_linear", "omp", "ridge"] if kind == "kernels" else ["pls", "ridge"]
+    encoders = [get_encoder(name) for name in names]
     _same(*(search(Y, spaces, encoders, folds, device=device, **options) for device in ("cpu", _TENSORS)))
 
 

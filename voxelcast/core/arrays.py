@@ -119,6 +119,11 @@ def deviations(A: Any) -> Any:
     return A.std(axis=0) if on_cpu(A) else A.std(dim=0, correction=0)
 
 
+def contiguous(A: Any) -> Any:
+    """Return an array whose last dimension is contiguous; a GPU's library sees to that itself."""
+    return np.ascontiguousarray(A) if on_cpu(A) else A
+
+
 def double(array: Any) -> Any:
     """Return an array, or what NumPy makes one of, in double precision; the same where it is so already."""
     return array.double() if hasattr(array, "double") else np.asarray(array, dtype=np.float64)
