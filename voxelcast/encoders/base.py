@@ -125,6 +125,8 @@ class Encoder(ABC):
     """Why its models cannot be saved as plain arrays; empty where they can."""
     takes_tensors: ClassVar[bool] = False
     """Whether it works on tensors, too: where responses are on a GPU, it fits, predicts and scores there."""
+    dual: ClassVar[bool] = False
+    """Whether a fit decomposes a matrix of stimuli by stimuli, whatever the features and voxels."""
     rotates: ClassVar[bool] = False
     """Whether `path` gives the same models where features are rotated, as `voxelcast.encoders.moments.Moments` says."""
     limited_by_rank: ClassVar[bool] = False

@@ -84,6 +84,7 @@ class KernelRidge(Encoder):
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {}
     unsaved: ClassVar[str] = ""
     takes_tensors: ClassVar[bool] = True
+    dual: ClassVar[bool] = True
 
     @abstractmethod
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:

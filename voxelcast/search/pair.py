@@ -36,7 +36,7 @@ from voxelcast.search.mixture import (
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import RULES, EnsembleSettings, PairSettings, SelectionSettings
-from voxelcast.search.stacked import FEW_VOXELS, stacked_search
+from voxelcast.search.stacked import few, stacked_search
 from voxelcast.search.training import FINITE, PairData, TrainingCache
 from voxelcast.search.trials import Task
 
@@ -138,7 +138,7 @@ def _searched(
             record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
         stacked = stacked_search(feature_spaces, encoders, task) if search.method == "exact" else {}
-        if stacked and Y.shape[1] < FEW_VOXELS:  # what is left are fits one by one
+        if stacked and few(encoders, *Y.shape):  # what is left are fits one by one
             trainings = TrainingCache(feature_spaces, PairData(*around))
         for (index, space), encoder in product(enumerate(feature_spaces), encoders):
             if not reads(encoder, space):
