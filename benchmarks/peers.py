@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from sklearn.cross_decomposition import PLSRegression
@@ -21,16 +21,19 @@ from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.kernel_ridge import RBFKernelRidge
 from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.pls import PLS
-from voxelcast.encoders.ridge import Ridge
+from voxelcast.encoders.ridge import OLS, Ridge
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
-from voxelcast.search.settings import EnsembleSettings, PairSettings, SearchSettings, SelectionSettings
+from voxelcast.search.settings import EnsembleSettings, PairSettings, Precision, SearchSettings, SelectionSettings
+from voxelcast.search.training import PairData, training
 
-WORKS = ("roi", "brain", "ridge", "kernel", "stacking", "pls", "stop", "joint", "permutation")
+WORKS = ("roi", "brain", "ridge", "kernel", "stacking", "pls", "stop", "joint", "permutation", "precision")
 """Ridge of an ROI, a whole brain and an NSD subject; kernel ridge; stacking; PLS; its stopping rule; joint ridge; ..."""
+_PRECISION = ((1000, 50, 200, 1), (1000, 50, 200, 1e4), (1000, 50, 200, 1e6), (2000, 500, 2000, 1))
+"""Stimuli, features, voxels, and the factor by which the deviations of the features' directions differ."""
 _N_TEST, _ROUNDS, _LOOPED = 200, 2, 3
 
 
@@ -83,6 +86,7 @@ def benchmark_peers(race: PeerRace) -> Iterator[str]:
         "stop": _stop,
         "joint": _joint,
         "permutation": _permutation,
+        "precision": _precision,
     }
     for name in race.works:
         yield from works[name](race)
@@ -331,3 +335,29 @@ def _permutation(race: PeerRace) -> Iterator[str]:
     what = f"1023 permutations, {n} stimuli, {q} voxels, {race.device}"
     yield f"{what}: voxelcast {own:.3f} s"
     yield f"{what}: ratio to a loop on the CPU {loop / own:.1f} ({loop:.1f} s, {_LOOPED} permutations scaled up)"
+
+
+def _precision(race: PeerRace) -> Iterator[str]:
+    """Linear encoders in single precision against double: time, scores of all parameters, and each voxel's choice."""
+    for n, p, q, condition in _PRECISION:
+        data = _data(race, (n, p, q), 5)
+        n_features = data.X.shape[1]
+        rotation = np.linalg.qr(np.random.default_rng(race.seed).standard_normal((n_features, n_features)))[0]
+        X = (data.X * np.geomspace(1, 1 / condition, n_features)) @ rotation
+        for encoder in (Ridge(), OLS(), _Components()):
+            found: dict[str, tuple[float, FloatArray]] = {}
+            for precision in get_args(Precision):
+                started = time.perf_counter()
+                pair = PairData(data.Y, data.fold_ids, 5, device=race.device, precision=precision)
+                source = training(GivenFeatures("given", "features", X), pair)
+                grid = encoder.param_grid(ProblemSize(pair.size((0,)), n_features, data.Y.shape[1]))
+                scores = [encoder.evaluate(source, grid, (fold,), (fold,))[0] for fold in range(5)]
+                found[precision] = time.perf_counter() - started, np.mean(scores, axis=0)
+            (double_s, double), (single_s, single) = found.values()
+            changed = double.argmax(axis=0) != single.argmax(axis=0)
+            lost = double.max(axis=0) - double[single.argmax(axis=0), np.arange(len(changed))]
+            yield (
+                f"precision {data.size}, deviations 1 to {condition:g}, {encoder.name}, {race.device}: float64 "
+                f"{double_s:.3f} s, float32 {single_s:.3f} s; scores differ by at most {np.abs(single - double).max():.1e}"
+                f"; {100 * changed.mean():.2f} % of voxels choose another, which costs them at most {lost.max():.1e}"
+            )

@@ -9,6 +9,7 @@ import torch
 from tests.search.spaces import LINEAR, Fixed, Refitted, search, simulated
 from voxelcast.core.arrays import FloatArray, put, to_numpy
 from voxelcast.core.errors import OptionError
+from voxelcast.core.settings import content
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.kernel_ridge import KernelRidge
 from voxelcast.encoders.pls import pls_path
@@ -17,9 +18,10 @@ from voxelcast.encoders.ridge import Ridge
 from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
-from voxelcast.search.settings import EnsembleSettings, SelectionSettings
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SearchSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.search.stacked import Stack
+from voxelcast.store.keys import content_key
 
 _TENSORS = "cpu:0"
 KERNEL = [name for name in list_encoders() if issubclass(ENCODERS.get(name), KernelRidge)]
@@ -88,6 +90,27 @@ def test_every_way_to_choose(kind: str) -> None:
     names = ["kernel_ridge_linear", "omp", "ridge"] if kind == "kernels" else ["pls", "ridge"]
     encoders = [get_encoder(name) for name in names]
     _same(*(search(Y, spaces, encoders, folds, device=device, **options) for device in ("cpu", _TENSORS)))
+
+
+@pytest.mark.parametrize("device", ["cpu", _TENSORS])
+@pytest.mark.parametrize("name", ["ridge", "pls", "kernel_ridge_linear", "pls_canonical", "omp"])
+def test_single_precision_is_what_it_says(name: str, device: str) -> None:
+    (X,), Y = simulated(60, 5, 6, 7)
+    X[:, 0] *= 1000.0
+    wanted, found = (
+        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(60, 4), precision=precision, device=device)
+        for precision in ("float64", "float32")
+    )
+    assert found.chosen.params.keys() == wanted.chosen.params.keys()
+    assert 0 < abs(found.selection_score - wanted.selection_score) < 1e-5
+    np.testing.assert_allclose(found.voxel_scores, wanted.voxel_scores, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.predictions, wanted.predictions, rtol=0, atol=1e-4 * np.abs(Y).max())
+    assert found.predictions.dtype == found.out_of_fold.dtype == np.float64
+
+
+def test_single_precision_has_keys_of_its_own() -> None:
+    single = PairSettings(SearchSettings(precision="float32"))
+    assert content_key(content(single)) != content_key(content(PairSettings()))
 
 
 def _many_features(p: int, q: int) -> tuple[FloatArray, FloatArray]:

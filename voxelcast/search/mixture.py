@@ -76,7 +76,7 @@ def _stacking_sums(
 
     def add(excluded: tuple[int, ...], judged: Mapping[int, Outer]) -> None:
         """``judged`` maps each fold to be predicted to the outer search whose choices predict it."""
-        predictions = {fold: zeros((n_spaces, len(data.rows[fold]), data.Y.shape[1]), data.Yc) for fold in judged}
+        predictions = {fold: zeros((n_spaces, len(data.rows[fold]), data.Y.shape[1]), data.Yc, float) for fold in judged}
         for index, space in enumerate(trainings.spaces):
             # Made anew for every part: no part is asked for twice, and what all layers would keep is gigabytes.
             source = training(space, data)
@@ -148,7 +148,7 @@ def nested_predictions(
     ``members``, by layer, and ``weights``, (n_spaces, q), are those of each outer fold.
     """
     data = trainings.data
-    predictions = zeros(data.Y.shape, data.Yc)
+    predictions = zeros(data.Y.shape, data.Yc, float)
     folds = [outer for outer in weights if outer is not None]
     for outer in folds:
         mean = (1.0 - weights[outer].sum(axis=0)) * data.mean((outer,))
@@ -207,7 +207,7 @@ def inner_influence(
             for fold, other in ((i, j), (j, i)):
                 fitted, models = models[: len(chosen[fold])], models[len(chosen[fold]) :]
                 rows = data.rows[fold]
-                predicted = zeros((len(rows), data.Y.shape[1]), data.Yc)
+                predicted = zeros((len(rows), data.Y.shape[1]), data.Yc, float)
                 X = trainings[index].features((i, j), fold)
                 _add_layer(predicted, chosen[fold], fitted, X, weights[fold][index])
                 inner[rows, other] += to_numpy(column_products(there[rows].T, predicted.T))

@@ -128,7 +128,7 @@ def _searched(
     """Try everything; see `search_pair`."""
     search, selection = settings.search, settings.selection
     around = Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner
-    data = PairData(*around, settings.device)
+    data = PairData(*around, settings.device, search.precision)
     task = Task(data, settings.nested, search.metric, selection.voxel_rule, log, stop=search.stop)
     record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, single_spaces(feature_spaces))
     trainings = TrainingCache(feature_spaces, data)
@@ -139,7 +139,7 @@ def _searched(
     else:
         stacked = stacked_search(feature_spaces, encoders, task) if search.method == "exact" else {}
         if stacked and few(encoders, *Y.shape):  # what is left are fits one by one
-            trainings = TrainingCache(feature_spaces, PairData(*around))
+            trainings = TrainingCache(feature_spaces, PairData(*around, precision=search.precision))
         for (index, space), encoder in product(enumerate(feature_spaces), encoders):
             if not reads(encoder, space):
                 continue

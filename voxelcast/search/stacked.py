@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, device_bytes, like, namespace, put
+from voxelcast.core.arrays import FloatArray, device_bytes, like, namespace, products, put
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.linear import LinearEncoder
 from voxelcast.encoders.moments import Moments, roi_scores
@@ -48,7 +48,7 @@ class Stack:
         keep, sizes = like(kept, self._X)[..., None], like(kept.sum(axis=1).astype(np.float64), self._X)
         self._x_mean = (self._X * keep).sum(-2) / sizes[:, None]
         Xc = xp.where(keep, self._X - self._x_mean[..., None, :], 0.0)
-        S, C = Xc.mT @ Xc, Xc.mT @ data.Yc
+        S, C = Xc.mT @ Xc, products(Xc, data.Yc)
         parts = []
         for k, left_out in enumerate(self._sets):
             C[:, k][..., data.constant(left_out)] = 0.0
