@@ -12,7 +12,7 @@ from sklearn.preprocessing import KernelCenterer
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.kernel_ridge import KernelRidge, LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge
-from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.params import Params
 from voxelcast.encoders.ridge import Ridge
 
 CASES: list[tuple[type[KernelRidge], Params]] = [

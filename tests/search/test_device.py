@@ -10,8 +10,8 @@ from tests.search.spaces import LINEAR, Fixed, Refitted, search, simulated
 from voxelcast.core.arrays import FloatArray, put, to_numpy
 from voxelcast.core.errors import OptionError
 from voxelcast.core.settings import content
-from voxelcast.encoders.moments import moments
 from voxelcast.encoders.kernel_ridge import KernelRidge
+from voxelcast.encoders.moments import moments
 from voxelcast.encoders.pls import pls_path
 from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import Ridge

@@ -235,7 +235,7 @@ class RBFKernelRidge(KernelRidge):
         squared = (a[:, None] + b - 2 * (A @ B.T)).clip(min=0.0)
         # The training features are centred: their squared distances are twice their squared norms on average.
         squared *= -params["relative_gamma"] / _unit(2 * b.mean())
-        return namespace(A).exp(squared)  # type: ignore[no-any-return]
+        return namespace(A).exp(squared)
 
 
 @register_encoder
@@ -248,7 +248,7 @@ class PolynomialKernelRidge(KernelRidge):
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return (1 + g x'z)^degree."""
         g = params["relative_gamma"] / _unit(column_products(B.T, B.T).mean())
-        return (1 + g * (A @ B.T)) ** int(params["degree"])  # type: ignore[no-any-return]
+        return (1 + g * (A @ B.T)) ** int(params["degree"])
 
 
 def _unit(variance: Any) -> float:

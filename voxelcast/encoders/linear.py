@@ -41,7 +41,7 @@ class LinearModel:
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, (n_samples, q), from features of shape (n_samples, p), and leave them where these are."""
         check_features(X, len(self.coefficients))
-        return like(like(X, self.coefficients) @ self.coefficients + self.intercept, X)  # type: ignore[no-any-return]
+        return like(like(X, self.coefficients) @ self.coefficients + self.intercept, X)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays that make the model: ``coefficients`` and ``intercept``."""

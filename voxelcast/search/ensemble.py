@@ -36,7 +36,7 @@ from voxelcast.core.errors import DataError
 _BLOCK_BYTES = 2**22
 # Added to a diagonal of ones, so that predictions that depend on each other have a solution, too.
 _JITTER = 2 * float(np.finfo(np.float64).eps)
-# A smaller gradient, of predictions and responses of length 1, is rounding. Steps of each layer, of which few are usual.
+# A smaller gradient, of predictions and responses of length 1, is rounding. Most steps for each layer; few are usual.
 _ROUNDING, _MOST_STEPS = 1e-12, 30
 
 
@@ -171,10 +171,9 @@ def stacking_weights(G: FloatArray, c: FloatArray, squares: FloatArray, *, sum_t
     # Predictions and responses of length 1: what is taken for rounding is then small for each of them.
     unit = xp.where(there, lengths, 1.0)
     weights = _non_negative(G / (unit[:, :, None] * unit[:, None]), c / (unit * scale), there) / unit
-    if not sum_to_one:
-        return weights * scale
     total = weights.sum(axis=1)[:, None]
-    return weights / xp.where(total > 0, total, 1.0)
+    found: FloatArray = weights / xp.where(total > 0, total, 1.0) if sum_to_one else weights * scale
+    return found
 
 
 def _non_negative(A: FloatArray, b: FloatArray, allowed: BoolArray) -> FloatArray:
@@ -189,7 +188,8 @@ def _non_negative(A: FloatArray, b: FloatArray, allowed: BoolArray) -> FloatArra
         Where weights need not be 0.
     """
     xp, n, eye, places = namespace(b), b.shape[-1], like(np.eye(A.shape[-1]), A), like(np.arange(A.shape[-1]), A)
-    found, w, left = zeros(b.shape, b), zeros(b.shape, b), like(np.arange(len(b)), A)
+    found: FloatArray = zeros(b.shape, b)
+    w, left = zeros(b.shape, b), like(np.arange(len(b)), A)
     kept, useless, settled = zeros(b.shape, b, bool), zeros(b.shape, b, bool), ~zeros((len(b), 1), b, bool)
     A = A + _JITTER * eye
     for _ in range(_MOST_STEPS * n):

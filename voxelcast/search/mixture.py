@@ -76,7 +76,8 @@ def _stacking_sums(
 
     def add(excluded: tuple[int, ...], judged: Mapping[int, Outer]) -> None:
         """``judged`` maps each fold to be predicted to the outer search whose choices predict it."""
-        predictions = {fold: zeros((n_spaces, len(data.rows[fold]), data.Y.shape[1]), data.Yc, float) for fold in judged}
+        sizes = {fold: (n_spaces, len(data.rows[fold]), data.Y.shape[1]) for fold in judged}
+        predictions = {fold: zeros(size, data.Yc, float) for fold, size in sizes.items()}
         for index, space in enumerate(trainings.spaces):
             # Made anew for every part: no part is asked for twice, and what all layers would keep is gigabytes.
             source = training(space, data)

@@ -50,8 +50,10 @@ class SearchSettings:
         Whether the exact search of an ROI stops long after the peak of more than 128 counts of components; false goes
         through all. See `voxelcast.search.exact.past_peak` for when that could choose another.
     precision : str
-        In which linear encoders and kernel ridge multiply features with responses, whose memory ``"float32"`` halves:
-        quicker where a processor is (2 times on most, up to 64 on a GPU for graphics). All else is in double precision.
+        In which linear encoders multiply features with responses, and linear encoders and kernel ridge are scored; all
+        else is in double precision. ``"float32"`` halves the memory of centred responses and takes 1 to 1.4 times less
+        on a CPU. With condition number k of the features scores differ by up to 4e-6 (ridge), or the larger of 2e-7
+        and 1e-9 k (``ols``, ``pls``): of 1e6 by .001, where some 2 % of voxels choose another number of components.
     """
 
     method: Method = "exact"

@@ -128,7 +128,7 @@ class PairData:
 
     @cached_property
     def _all_products(self) -> FloatArray:
-        return products(self.Yc, self.Yc)  # type: ignore[no-any-return]
+        return products(self.Yc, self.Yc)
 
     def products(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return Y'Y, ndarray of shape (q, q), of the responses outside the folds ``excluded``, minus their means."""
