@@ -31,7 +31,7 @@ from voxelcast.search.settings import EnsembleSettings, PairSettings, Precision,
 from voxelcast.search.training import PairData, training
 
 WORKS = ("roi", "brain", "ridge", "kernel", "stacking", "pls", "stop", "joint", "permutation", "precision")
-"""Ridge of an ROI, a whole brain and an NSD subject; kernel ridge; stacking; PLS and where it stops; joint ridge; more."""
+"""Ridge of an ROI, a whole brain and an NSD subject; kernel ridge; stacking; PLS and where it stops; and more."""
 _PRECISION = ((1000, 50, 200, 1), (1000, 50, 200, 1e4), (1000, 50, 200, 1e6), (2000, 500, 2000, 1))
 """Stimuli, features, voxels, and the factor by which the deviations of the features' directions differ."""
 _N_TEST, _ROUNDS, _LOOPED = 200, 2, 3
