@@ -121,7 +121,7 @@ def permutation(**options: Any) -> None:
 @click.option("--work", "works", multiple=True, type=click.Choice(WORKS), help="Repeatable; default: all.")
 @click.option("--weights", default=3, show_default=True, help="Of the bands, that joint ridge tries.")
 def peers(works: tuple[str, ...], **options: Any) -> None:
-    """Time ridge, PLS, joint ridge and permutations beside himalaya, scikit-learn and a loop, on one device."""
+    """Time ridge, kernel ridge, stacking, PLS, joint ridge and permutations beside peers, on one device."""
     from benchmarks.peers import PeerRace, benchmark_peers
 
     for line in benchmark_peers(PeerRace(works=works or WORKS, **options)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 from sklearn.cross_decomposition import PLSRegression
@@ -18,23 +18,32 @@ from benchmarks.simulation import simulate_features, simulate_responses
 from voxelcast.core.arrays import FloatArray, IntArray, put
 from voxelcast.encoders.banded_ridge import ALPHAS, band_weights, fit_weighted_ridge
 from voxelcast.encoders.base import Encoder
-from voxelcast.encoders.params import ProblemSize
+from voxelcast.encoders.kernel_ridge import RBFKernelRidge
+from voxelcast.encoders.params import Params, ProblemSize
 from voxelcast.encoders.pls import PLS
-from voxelcast.encoders.ridge import Ridge
+from voxelcast.encoders.ridge import OLS, Ridge
 from voxelcast.scoring.correlation import pearson_r
 from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import GivenFeatures, PairResult
 from voxelcast.search.folds import make_folds
 from voxelcast.search.pair import search_pair
-from voxelcast.search.settings import PairSettings, SearchSettings, SelectionSettings
+from voxelcast.search.settings import EnsembleSettings, PairSettings, Precision, SearchSettings, SelectionSettings
+from voxelcast.search.training import PairData, training
 
-WORKS = ("roi", "brain", "ridge", "pls", "stop", "joint", "permutation")
-"""Ridge of an ROI, a whole brain and an NSD subject; PLS; its stopping rule; joint ridge; permutations."""
+WORKS = ("roi", "brain", "ridge", "kernel", "stacking", "pls", "stop", "joint", "permutation", "precision")
+"""Ridge of an ROI, a whole brain and an NSD subject; kernel ridge; stacking; PLS and where it stops; and more."""
+_PRECISION = ((1000, 50, 200, 1), (1000, 50, 200, 1e4), (1000, 50, 200, 1e6), (2000, 500, 2000, 1))
+"""Stimuli, features, voxels, and the factor by which the deviations of the features' directions differ."""
 _N_TEST, _ROUNDS, _LOOPED = 200, 2, 3
 
 
 class Penalties(Ridge):
     alphas: ClassVar[tuple[float, ...]] = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 20))
+
+
+class _Kernel(RBFKernelRidge):
+    def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
+        return tuple({"relative_gamma": 1.0, "relative_alpha": alpha} for alpha in _Penalties.alphas)
 
 
 class _Components(PLS):
@@ -71,10 +80,13 @@ def benchmark_peers(race: PeerRace) -> Iterator[str]:
         "roi": lambda race: _ridge(race, (1000, 50, 232), 10),
         "brain": lambda race: _ridge(race, (1000, 50, 18_222), 10),
         "ridge": lambda race: _ridge(race, (9000, 1000, 20_000), 5),
+        "kernel": _kernel,
+        "stacking": _stacking,
         "pls": _pls,
         "stop": _stop,
         "joint": _joint,
         "permutation": _permutation,
+        "precision": _precision,
     }
     for name in race.works:
         yield from works[name](race)
@@ -117,11 +129,14 @@ def _timed(work: Callable[[_Data], Any], data: _Data, rounds: int = _ROUNDS) -> 
 
 
 def _searched(
-    race: PeerRace, data: _Data, encoder: Encoder, *, per_voxel: bool = False, stop: bool = True
+    race: PeerRace, data: _Data, encoder: Encoder, *, per_voxel: bool = False, stop: bool = True, layers: int = 1
 ) -> PairResult:
+    """Search by one encoder; several layers are stacked."""
+    ensemble = EnsembleSettings("stacking", sum_to_one=False) if layers > 1 else EnsembleSettings()
     selection = SelectionSettings("voxel" if per_voxel else "roi")
-    settings = PairSettings(SearchSettings(stop=stop), selection, nested=False, device=race.device)
-    return search_pair(data.Y, [GivenFeatures("given", "features", data.X)], [encoder], data.fold_ids, settings)
+    settings = PairSettings(SearchSettings(stop=stop), selection, ensemble, nested=False, device=race.device)
+    spaces = [GivenFeatures("given", f"{k}", X) for k, X in enumerate(np.array_split(data.X, layers, axis=1))]
+    return search_pair(data.Y, spaces, [encoder], data.fold_ids, settings)
 
 
 def _lines(what: str, sides: Sequence[tuple[str, float, float]]) -> Iterator[str]:
@@ -154,6 +169,64 @@ def _ridge(race: PeerRace, size: Sequence[int], n_folds: int) -> Iterator[str]:
     other, predicted = _timed(theirs, data)
     sides = [("voxelcast", own, data.r(found.predictions)), ("himalaya", other, data.r(predicted))]
     yield from _lines(f"ridge {data.size}, 20 penalties, {race.device}", sides)
+
+
+def _kernel(race: PeerRace) -> Iterator[str]:
+    """Kernel ridge with radial basis functions of one width and a penalty for each voxel, the best of 20."""
+    from himalaya.kernel_ridge import KernelRidgeCV
+    from sklearn.model_selection import PredefinedSplit
+
+    data, backend = _data(race, (4000, 500, 20_000), 5), _backend(race.device)
+
+    def theirs(given: _Data) -> Any:
+        n = len(given.Y)
+        X, mean = given.X - given.X[:n].mean(axis=0), given.Y.mean(axis=0)
+        gamma = 0.5 / float(np.square(X[:n]).sum(axis=1).mean())
+        # The mean eigenvalue of the centred kernel, in units of which our penalties are.
+        K = RBFKernelRidge().kernel(X[:n], X[:n], {"relative_gamma": 1.0})
+        alphas = np.array(_Penalties.alphas) * (1.0 - float(K.mean()))
+        model = KernelRidgeCV(
+            alphas, kernel="rbf", kernel_params={"gamma": gamma}, cv=PredefinedSplit(given.fold_ids), warn=False
+        )
+        return np.asarray(backend.to_numpy(model.fit(X[:n], given.Y - mean).predict(X[n:]))) + mean
+
+    own, found = _timed(lambda given: _searched(race, given, _Kernel(), per_voxel=True), data)
+    other, predicted = _timed(theirs, data)
+    sides = [("voxelcast", own, data.r(found.predictions)), ("himalaya", other, data.r(predicted))]
+    yield from _lines(f"kernel ridge {data.size}, 20 penalties, {race.device}", sides)
+
+
+def _stacking(race: PeerRace) -> Iterator[str]:
+    """Five layers stacked by weights of each voxel; himalaya has ridge of each layer and fold, SciPy the weights."""
+    from himalaya.ridge import RidgeCV
+    from scipy.optimize import nnls
+    from sklearn.model_selection import PredefinedSplit
+
+    data, backend = _data(race, (4000, 500, 20_000), 5), _backend(race.device)
+
+    def predicted(X: FloatArray, Y: FloatArray, folds: IntArray, test: FloatArray) -> FloatArray:
+        split = PredefinedSplit(np.unique(folds, return_inverse=True)[1])
+        model = RidgeCV(_Penalties.alphas, cv=split).fit(X, Y)
+        return np.asarray(backend.to_numpy(model.predict(test)))
+
+    def theirs(given: _Data) -> FloatArray:
+        n, Y, folds, mean = len(given.Y), given.Y, given.fold_ids, given.Y.mean(axis=0)
+        layers = np.array_split(given.X, 5, axis=1)
+        own, y = np.empty((5, *Y.shape)), np.empty(Y.shape)
+        for fold in np.unique(folds):
+            held = folds == fold
+            y[held] = Y[held] - Y[held].mean(axis=0)
+            for P, X in zip(own, layers, strict=True):
+                P[held] = predicted(X[:n][~held], Y[~held], folds[~held], X[:n][held])
+                P[held] -= P[held].mean(axis=0)
+        weights = np.stack([nnls(own[:, :, v].T, y[:, v])[0] for v in range(Y.shape[1])], axis=1)
+        final = [predicted(X[:n], Y, folds, X[n:]) for X in layers]
+        return np.asarray(mean + sum(w * (P - mean) for w, P in zip(weights, final, strict=True)))
+
+    own, found = _timed(lambda given: _searched(race, given, _Penalties(), per_voxel=True, layers=5), data)
+    other, predictions = _timed(theirs, data, 1)
+    sides = [("voxelcast", own, data.r(found.predictions)), ("himalaya and SciPy", other, data.r(predictions))]
+    yield from _lines(f"stacking {data.size} in 5 layers, {race.device}", sides)
 
 
 def _pls(race: PeerRace) -> Iterator[str]:
@@ -262,3 +335,29 @@ def _permutation(race: PeerRace) -> Iterator[str]:
     what = f"1023 permutations, {n} stimuli, {q} voxels, {race.device}"
     yield f"{what}: voxelcast {own:.3f} s"
     yield f"{what}: ratio to a loop on the CPU {loop / own:.1f} ({loop:.1f} s, {_LOOPED} permutations scaled up)"
+
+
+def _precision(race: PeerRace) -> Iterator[str]:
+    """Linear encoders in single precision against double: time, scores of all parameters, and each voxel's choice."""
+    for n, p, q, condition in _PRECISION:
+        data = _data(race, (n, p, q), 5)
+        n_features = data.X.shape[1]
+        rotation = np.linalg.qr(np.random.default_rng(race.seed).standard_normal((n_features, n_features)))[0]
+        X = (data.X * np.geomspace(1, 1 / condition, n_features)) @ rotation
+        for encoder in (Ridge(), OLS(), _Components()):
+            found: dict[str, tuple[float, FloatArray]] = {}
+            for precision in get_args(Precision):
+                started = time.perf_counter()
+                pair = PairData(data.Y, data.fold_ids, 5, device=race.device, precision=precision)
+                source = training(GivenFeatures("given", "features", X), pair)
+                grid = encoder.param_grid(ProblemSize(pair.size((0,)), n_features, data.Y.shape[1]))
+                scores = [encoder.evaluate(source, grid, (fold,), (fold,))[0] for fold in range(5)]
+                found[precision] = time.perf_counter() - started, np.mean(scores, axis=0)
+            (double_s, double), (single_s, single) = found.values()
+            changed = double.argmax(axis=0) != single.argmax(axis=0)
+            gap = np.abs(single - double).max()
+            yield (
+                f"precision {data.size}, deviations 1 to {condition:g}, {encoder.name}, {race.device}: float64 "
+                f"{double_s:.3f} s, float32 {single_s:.3f} s; scores differ by at most {gap:.1e}; "
+                f"{100 * changed.mean():.2f} % of voxels choose another"
+            )

@@ -12,7 +12,7 @@ from sklearn.preprocessing import KernelCenterer
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.kernel_ridge import KernelRidge, LinearKernelRidge, PolynomialKernelRidge, RBFKernelRidge
-from voxelcast.encoders.params import Params, ProblemSize
+from voxelcast.encoders.params import Params
 from voxelcast.encoders.ridge import Ridge
 
 CASES: list[tuple[type[KernelRidge], Params]] = [
@@ -55,17 +55,6 @@ def test_equals_scikit_learn_on_the_centred_kernel(
     reference = Reference(kernel="precomputed", alpha=alpha).fit(K, Y - Y.mean(axis=0))
     expected = reference.predict(centerer.transform(_kernel(encoder.name, setting, test, X))) + Y.mean(axis=0)
     np.testing.assert_allclose(encoder().fit(X, Y, setting).predict(test), expected, atol=1e-9 * np.abs(Y).max())
-
-
-@pytest.mark.parametrize("encoder", [case[0] for case in CASES])
-def test_all_settings_at_once_equal_one_at_a_time(encoder: type[KernelRidge]) -> None:
-    X, Y, test = _data(30, 5, 4)
-    settings = encoder().param_grid(ProblemSize(30, 5, 4))[::13]
-    together = encoder().predict_all(X, Y, settings, [test, X])
-    for setting, (on_test, on_train) in zip(settings, together, strict=True):
-        model = encoder().fit(X, Y, setting)
-        np.testing.assert_allclose(on_test, model.predict(test), atol=1e-9)
-        np.testing.assert_allclose(on_train, model.predict(X), atol=1e-9)
 
 
 @pytest.mark.parametrize(("n", "p"), [(50, 6), (20, 40)])

@@ -114,8 +114,7 @@ def test_fits_are_done_on_the_device(
     Large fits one training part after the other, others in stacks.
     """
     if large:
-        monkeypatch.setattr("voxelcast.experiment.steps.fit.FEW_VOXELS", 1)
-        monkeypatch.setattr("voxelcast.search.pair.FEW_VOXELS", 1)
+        monkeypatch.setattr("voxelcast.search.stacked.FEW_VOXELS", 1)
         monkeypatch.setattr("voxelcast.search.stacked.MOST_FEATURES", 0)
     devices: list[str] = []
     plain = {"networks": [], "features": {"noise": str(root / "noise.csv"), "driving": str(root / "driving.npz")}}

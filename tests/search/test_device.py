@@ -9,18 +9,22 @@ import torch
 from tests.search.spaces import LINEAR, Fixed, Refitted, search, simulated
 from voxelcast.core.arrays import FloatArray, put, to_numpy
 from voxelcast.core.errors import OptionError
+from voxelcast.core.settings import content
+from voxelcast.encoders.kernel_ridge import KernelRidge
 from voxelcast.encoders.moments import moments
 from voxelcast.encoders.pls import pls_path
-from voxelcast.encoders.registry import get_encoder
+from voxelcast.encoders.registry import ENCODERS, get_encoder, list_encoders
 from voxelcast.encoders.ridge import Ridge
 from voxelcast.scoring.permutation import Exchange, permutation_p_values
 from voxelcast.search.base import PairResult
 from voxelcast.search.folds import make_folds
-from voxelcast.search.settings import EnsembleSettings, SelectionSettings
+from voxelcast.search.settings import EnsembleSettings, PairSettings, SearchSettings, SelectionSettings
 from voxelcast.search.sharing import Sharing
 from voxelcast.search.stacked import Stack
+from voxelcast.store.keys import content_key
 
 _TENSORS = "cpu:0"
+KERNEL = [name for name in list_encoders() if issubclass(ENCODERS.get(name), KernelRidge)]
 
 
 @pytest.fixture(autouse=True)
@@ -41,39 +45,72 @@ def _same(one: PairResult, other: PairResult) -> None:
         np.testing.assert_allclose(a.fold_scores, b.fold_scores, rtol=0, atol=1e-9)
     assert (one.chosen.layer, one.chosen.encoder) == (other.chosen.layer, other.chosen.encoder)
     assert one.chosen.params == pytest.approx(other.chosen.params, rel=1e-6)
-    for name in ("predictions", "out_of_fold", "voxel_scores", "layer_weights"):
+    assert [(rule.rule, rule.claimed) for rule in one.rules] == [
+        (rule.rule, pytest.approx(rule.claimed)) for rule in other.rules
+    ]
+    for name in ("predictions", "out_of_fold", "voxel_scores", "layer_weights", "inner"):
         if getattr(one, name) is None:  # not nested
             assert getattr(other, name) is None
         else:
-            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=0, atol=1e-7)
+            np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-8, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", [*LINEAR, *KERNEL])
 @pytest.mark.parametrize("metric", ["pearson_r", "pooled_2021"])
-def test_every_linear_encoder(name: str, metric: str) -> None:
-    (X,), Y = simulated(60, 5, 6, 7)
+def test_every_encoder_of_closed_form(name: str, metric: str) -> None:
+    n = 36 if name in KERNEL else 60
+    (X,), Y = simulated(n, 5, 6, 7)
     Y[:, 3] = 2.0  # a constant voxel
     found = [
-        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(60, 4), metric=metric, device=device)
+        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(n, 4), metric=metric, device=device)
         for device in ("cpu", _TENSORS)
     ]
     assert isinstance(found[1].predictions, np.ndarray)
     _same(*found)
 
 
-@pytest.mark.parametrize("kind", ["refitted", "voxels", "stacking", "sharing", "banded_ridge"])
+@pytest.mark.parametrize(
+    "kind", ["refitted", "voxels", "stacking", "free", "per_roi", "mean", "kernels", "sharing", "banded_ridge"]
+)
 def test_every_way_to_choose(kind: str) -> None:
     Xs, Y = simulated(48, 5, 8, 6, layers=2)
     folds = make_folds(48, 4)
     spaces = [Refitted(X, folds, 6, str(k)) if kind == "refitted" else Fixed(X, str(k)) for k, X in enumerate(Xs)]
     options: dict[str, object] = {
         "voxels": {"selection": SelectionSettings("voxel")},
-        "stacking": {"ensemble": EnsembleSettings("stacking")},
+        "kernels": {"selection": SelectionSettings("voxel"), "ensemble": EnsembleSettings("stacking")},
+        "stacking": {"ensemble": EnsembleSettings("stacking", compare=True)},
+        "free": {"ensemble": EnsembleSettings("stacking", sum_to_one=False)},
+        "per_roi": {"ensemble": EnsembleSettings("stacking", per="roi")},
+        "mean": {"ensemble": EnsembleSettings("mean")},
         "banded_ridge": {"ensemble": EnsembleSettings("banded_ridge", draws=3)},
         "sharing": {"sharing": Sharing(3, [Y[:, ::-1] + Xs[0][:48, :6]])},
     }.get(kind, {})
-    encoders = [get_encoder("pls"), get_encoder("ridge")]
+    # One of the three works on ndarrays alone.
+    names = ["kernel_ridge_linear", "omp", "ridge"] if kind == "kernels" else ["pls", "ridge"]
+    encoders = [get_encoder(name) for name in names]
     _same(*(search(Y, spaces, encoders, folds, device=device, **options) for device in ("cpu", _TENSORS)))
+
+
+@pytest.mark.parametrize("device", ["cpu", _TENSORS])
+@pytest.mark.parametrize("name", ["ridge", "pls", "kernel_ridge_linear", "pls_canonical", "omp"])
+def test_single_precision_is_what_it_says(name: str, device: str) -> None:
+    (X,), Y = simulated(60, 5, 6, 7)
+    X[:, 0] *= 1000.0
+    wanted, found = (
+        search(Y, [Fixed(X)], [get_encoder(name)], make_folds(60, 4), precision=precision, device=device)
+        for precision in ("float64", "float32")
+    )
+    assert found.chosen.params.keys() == wanted.chosen.params.keys()
+    assert 0 < abs(found.selection_score - wanted.selection_score) < 1e-5
+    np.testing.assert_allclose(found.voxel_scores, wanted.voxel_scores, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.predictions, wanted.predictions, rtol=0, atol=1e-4 * np.abs(Y).max())
+    assert found.predictions.dtype == found.out_of_fold.dtype == np.float64
+
+
+def test_single_precision_has_keys_of_its_own() -> None:
+    single = PairSettings(SearchSettings(precision="float32"))
+    assert content_key(content(single)) != content_key(content(PairSettings()))
 
 
 def _many_features(p: int, q: int) -> tuple[FloatArray, FloatArray]:

@@ -8,7 +8,7 @@ from scipy.optimize import minimize, nnls
 
 from benchmarks.selection import Simulation, noise_scores, planted_choices, two_layers
 from tests.search.spaces import search
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, put, to_numpy
 from voxelcast.core.errors import OptionError
 from voxelcast.encoders.registry import get_encoder
 from voxelcast.scoring.correlation import cross_validated_r
@@ -27,16 +27,21 @@ def _problem(seed: int, n: int = 40, n_layers: int = 5) -> tuple[FloatArray, Flo
     return rng.uniform(-0.5, 1, n_layers) * y[:, None] * 10 + 8 * rng.standard_normal((n, n_layers)), y
 
 
+def _weights(P: FloatArray, y: FloatArray, *, sum_to_one: bool = False) -> FloatArray:
+    found = stacking_weights((P.T @ P)[None], (P.T @ y)[None], np.array([y @ y]), sum_to_one=sum_to_one)
+    return np.asarray(found[0])
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_weights_are_those_of_non_negative_least_squares(seed: int) -> None:
     P, y = _problem(seed)
-    np.testing.assert_allclose(stacking_weights(P.T @ P, P.T @ y, float(y @ y)), nnls(P, y)[0], atol=1e-10)
+    np.testing.assert_allclose(_weights(P, y), nnls(P, y)[0], atol=1e-10)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_weights_that_sum_to_one_are_the_best_of_all_such(seed: int) -> None:
     P, y = _problem(seed)
-    found = stacking_weights(P.T @ P, P.T @ y, float(y @ y), sum_to_one=True)
+    found = _weights(P, y, sum_to_one=True)
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1)
     best = minimize(
@@ -52,9 +57,26 @@ def test_weights_that_sum_to_one_are_the_best_of_all_such(seed: int) -> None:
 def test_equal_and_constant_layers_do_no_harm() -> None:
     P, y = _problem(0)
     twice = np.column_stack([P, P[:, 0], np.zeros(len(P))])
-    found = stacking_weights(twice.T @ twice, twice.T @ y, float(y @ y))
+    found = _weights(twice, y)
     assert found[-1] == 0
     np.testing.assert_allclose(twice @ found, P @ nnls(P, y)[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0"])
+def test_many_units_of_any_scale_lose_nothing_to_a_solver_of_one(device: str) -> None:
+    rng = np.random.default_rng(0)
+    n, n_layers, units = 30, 7, 300
+    y = rng.standard_normal((units, n)) * np.geomspace(1e-3, 1e3, units)[:, None]
+    noise = np.geomspace(1e-3, 10, units)[:, None, None]
+    P = (y[:, :, None] * rng.uniform(-0.5, 1, n_layers) + noise * rng.standard_normal((units, n, n_layers))) * 10.0
+    P[:, :, 2], P[:50, :, 3], P[50, :, :], y[51] = 0.5 * P[:, :, 1], 0.0, 0.0, 0.0
+    G, c, squares = np.swapaxes(P, 1, 2) @ P, np.einsum("uni,un->ui", P, y), np.square(y).sum(axis=1)
+    found = to_numpy(stacking_weights(put(G, device), put(c, device), put(squares, device)))
+    assert found.min() == 0
+    assert not found[50:52].any()
+    for k in range(units):
+        loss = np.square(y[k] - P[k] @ found[k]).sum()
+        assert loss <= nnls(P[k], y[k])[1] ** 2 + 1e-12 * squares[k]
 
 
 def test_average_takes_the_best_layers_of_each_voxel() -> None:

@@ -98,10 +98,11 @@ def like(array: Any, other: Any) -> Any:
 
 
 def zeros(shape: tuple[int, ...], other: Any, dtype: Any = None) -> Any:
-    """Return zeros where another array is, of its type, or of ``bool``."""
+    """Return zeros where another array is, of its type, or of ``bool`` or ``float``, which is double precision."""
     if on_cpu(other):
         return np.zeros(shape, dtype or other.dtype)
-    return other.new_zeros(shape, dtype=namespace(other).bool if dtype is bool else other.dtype)
+    xp = namespace(other)
+    return other.new_zeros(shape, dtype={None: other.dtype, bool: xp.bool, float: xp.float64}[dtype])
 
 
 def column_products(A: Any, B: Any) -> Any:
@@ -119,9 +120,24 @@ def deviations(A: Any) -> Any:
     return A.std(axis=0) if on_cpu(A) else A.std(dim=0, correction=0)
 
 
+def contiguous(A: Any) -> Any:
+    """Return an array whose last dimension is contiguous; a GPU's library sees to that itself."""
+    return np.ascontiguousarray(A) if on_cpu(A) else A
+
+
 def double(array: Any) -> Any:
     """Return an array, or what NumPy makes one of, in double precision; the same where it is so already."""
     return array.double() if hasattr(array, "double") else np.asarray(array, dtype=np.float64)
+
+
+def single(array: Any) -> Any:
+    """Return an array in single precision."""
+    return array.astype(np.float32) if on_cpu(array) else array.float()
+
+
+def products(A: Any, B: Any) -> Any:
+    """Return A'B in double precision, of stacks too; where B is in single precision, the products are, too."""
+    return A.mT @ B if B.itemsize == 8 else double(single(A).mT @ B)
 
 
 def triangle(A: Any) -> Any:

@@ -8,13 +8,13 @@ linear encoders do (`voxelcast.encoders.linear`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray
+from voxelcast.core.arrays import FloatArray, IntArray, zeros
 from voxelcast.encoders.moments import HeldOut, Moments, checked_samples
 from voxelcast.encoders.params import AutoMLSettings, Distribution, Params, ProblemSize, check_params
 
@@ -30,7 +30,10 @@ class FittedModel(Protocol):
         """Hyper-parameters that it was fitted with."""
 
     def predict(self, X: FloatArray) -> FloatArray:
-        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p).
+
+        Models of encoders that take tensors take features as tensors, too, and predict where these are.
+        """
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays from which the model can be rebuilt, by name; empty if it has no form as plain arrays."""
@@ -86,7 +89,7 @@ class PickedModels:
 
     def predict(self, X: FloatArray) -> FloatArray:
         """Predict responses, ndarray of shape (n_samples, q)."""
-        predictions = np.empty((len(X), len(self.pick)))
+        predictions = zeros((len(X), len(self.pick)), X, float)
         for k, model in enumerate(self.models):
             voxels = self.pick == k
             predictions[:, voxels] = model.predict(X)[:, voxels]
@@ -121,7 +124,9 @@ class Encoder(ABC):
     unsaved: ClassVar[str] = "its models have no form in voxelcast.encoders.saved"
     """Why its models cannot be saved as plain arrays; empty where they can."""
     takes_tensors: ClassVar[bool] = False
-    """Whether `voxelcast.encoders.linear.LinearEncoder.path` takes moments that are tensors, too: a GPU's."""
+    """Whether it works on tensors, too: where responses are on a GPU, it fits, predicts and scores there."""
+    dual: ClassVar[bool] = False
+    """Whether a fit decomposes a matrix of stimuli by stimuli, whatever the features and voxels."""
     rotates: ClassVar[bool] = False
     """Whether `path` gives the same models where features are rotated, as `voxelcast.encoders.moments.Moments` says."""
     limited_by_rank: ClassVar[bool] = False
@@ -177,20 +182,6 @@ class Encoder(ABC):
             If the parameters lie outside what the data allow.
         """
 
-    def predict_all(
-        self, X: FloatArray, Y: FloatArray, params_list: Sequence[Params], tests: Sequence[FloatArray]
-    ) -> Iterator[list[FloatArray]]:
-        """Fit each of the parameters and predict each array of features; an encoder may share work between them.
-
-        Yields
-        ------
-        predictions : list of ndarray of shape (n_samples, q)
-            From each array in ``tests``, by one of the parameters, in their order.
-        """
-        for params in params_list:
-            model = self.fit(X, Y, params)
-            yield [model.predict(test) for test in tests]
-
     def evaluate(
         self,
         data: FoldData,
@@ -206,9 +197,11 @@ class Encoder(ABC):
         scores : list of ndarray of shape (n_params, q), or (n_params, 1) of a metric of all voxels together
             Of each fold; `voxelcast.encoders.moments.roi_scores` averages them over voxels.
         """
+        X, Y, scores = data.samples(excluded), data.targets(excluded), []
         tests = [data.features(excluded, fold) for fold in folds]
-        tried = self.predict_all(data.samples(excluded), data.targets(excluded), params_list, tests)
-        scores = [[data.score(P, fold, metric) for P, fold in zip(some, folds, strict=True)] for some in tried]
+        for params in params_list:
+            model = self.fit(X, Y, params)
+            scores.append([data.score(model.predict(X), fold, metric) for X, fold in zip(tests, folds, strict=True)])
         return [np.stack(of_fold) for of_fold in zip(*scores, strict=True)]
 
     def fit_members(

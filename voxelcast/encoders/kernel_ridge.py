@@ -19,18 +19,21 @@ References
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Encoder
+from voxelcast.core.arrays import FloatArray, column_products, double, like, namespace, to_numpy
+from voxelcast.encoders.base import Encoder, FittedModel, FoldData, Picked, PickedModels
 from voxelcast.encoders.moments import check_features
-from voxelcast.encoders.params import Distribution, Params, ProblemSize
+from voxelcast.encoders.params import Distribution, Params, ProblemSize, check_params
+from voxelcast.encoders.path_scores import path_scores
+from voxelcast.encoders.paths import ShrinkagePath
 from voxelcast.encoders.registry import register_encoder
+from voxelcast.encoders.ridge import shrinkage
 
 _ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 31))
 _GAMMAS = tuple(float(gamma) for gamma in np.geomspace(0.01, 10.0, 7))
@@ -60,14 +63,15 @@ class KernelModel:
     intercept: FloatArray
 
     def predict(self, X: FloatArray) -> FloatArray:
-        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        """Predict responses, (n_samples, q), from features of shape (n_samples, p), and leave them where these are."""
         check_features(X, len(self.x_mean))
-        values = self.encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self.params)
-        return np.asarray(values @ self.dual + self.intercept)
+        values = self.encoder.kernel(like(double(X), self.X) - self.x_mean, self.X, self.params)
+        return like(values @ self.dual + self.intercept, X)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return training features and dual coefficients."""
-        return {"x_train": self.X, "x_mean": self.x_mean, "dual": self.dual, "intercept": self.intercept}
+        found = {"x_train": self.X, "x_mean": self.x_mean, "dual": self.dual, "intercept": self.intercept}
+        return {name: to_numpy(array) for name, array in found.items()}
 
 
 class KernelRidge(Encoder):
@@ -79,6 +83,8 @@ class KernelRidge(Encoder):
 
     parameters: ClassVar[dict[str, tuple[float, ...]]] = {}
     unsaved: ClassVar[str] = ""
+    takes_tensors: ClassVar[bool] = True
+    dual: ClassVar[bool] = True
 
     @abstractmethod
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
@@ -104,26 +110,68 @@ class KernelRidge(Encoder):
         """Fit one model; see `Encoder.fit`."""
         X, Y = self._checked(X, Y, params)
         solved = _Solved(self, X, Y, params)
-        dual = (solved.vectors * solved.filters([params])[0]) @ solved.loadings
-        dual -= dual.mean(axis=0)  # exactly 0, but for eigenvectors that rounding mixed with the constant one
-        return KernelModel(self, params, solved.X, solved.x_mean, dual, solved.y_mean - solved.k_mean @ dual)
+        return solved.model(params, solved.path([params]).coefficients(0))
 
-    def predict_all(
-        self, X: FloatArray, Y: FloatArray, params_list: Sequence[Params], tests: Sequence[FloatArray]
-    ) -> Iterator[list[FloatArray]]:
-        """Predict with all parameters; neighbouring parameters of one kernel share its eigendecomposition."""
-        for params in params_list:
-            X, Y = self._checked(X, Y, params)
-        for _, group in groupby(params_list, key=lambda params: [params[name] for name in self.parameters]):
+    def evaluate(
+        self,
+        data: FoldData,
+        params_list: Sequence[Params],
+        excluded: tuple[int, ...],
+        folds: Sequence[int],
+        metric: str = "pearson_r",
+    ) -> list[FloatArray]:
+        """Score all penalties of a kernel from one path, without predictions; see `Encoder.evaluate`."""
+        responses = [data.held_out(fold) for fold in folds]
+        X, Y = self._training_part(data, excluded, params_list)
+        tests = [like(data.features(excluded, fold), X) for fold in folds]
+        scores: list[list[FloatArray]] = []
+        for _, group in groupby(params_list, key=self._kernel_params):
             same = list(group)
             solved = _Solved(self, X, Y, same[0])
-            projected = [solved.project(test) for test in tests]
-            for gains in solved.filters(same):
-                yield [(T * gains) @ solved.loadings + solved.y_mean for T in projected]
+            features = [solved.features(test) for test in tests]
+            scores.append(path_scores(solved.path(same), features, solved.y_mean, responses, metric))
+        return [np.concatenate([to_numpy(part) for part in of_fold]) for of_fold in zip(*scores, strict=True)]
+
+    def fit_members(
+        self, data: FoldData, members: Sequence[Picked], excluded: tuple[int, ...] = ()
+    ) -> list[FittedModel]:
+        """Fit what was chosen: a model of each kernel, whose voxels may have penalties of their own."""
+        X, Y = self._training_part(data, excluded, [params for params_list, _ in members for params in params_list])
+        solved: dict[tuple[Any, ...], _Solved] = {}
+        models: list[FittedModel] = []
+        for params_list, pick in members:
+            kernels = [self._kernel_params(params) for params in params_list]
+            distinct = list(dict.fromkeys(kernels))
+            for kernel, params in zip(kernels, params_list, strict=True):
+                if kernel not in solved:
+                    solved[kernel] = _Solved(self, X, Y, params)
+            fitted = []
+            for kernel in distinct:
+                same = [k for k, other in enumerate(kernels) if other == kernel]
+                # Voxels of another kernel have any penalty here: they are not predicted by this model.
+                place = np.array([same.index(k) if k in same else 0 for k in range(len(kernels))])
+                dual = solved[kernel].path([params_list[k] for k in same]).picked_coefficients(place[pick])
+                fitted.append(solved[kernel].model(params_list[same[0]], dual))
+            which = np.array([distinct.index(kernel) for kernel in kernels])[pick]
+            models.append(fitted[0] if len(fitted) == 1 else PickedModels(tuple(fitted), which))
+        return models
 
     def evaluate_bytes(self, size: ProblemSize) -> float:
-        """Count three kernels besides copies of the training part."""
-        return super().evaluate_bytes(size) + 8.0 * 3 * size.n_train**2
+        """Count ten arrays of the size of the kernel, and sums and scores of its penalties, besides what others do."""
+        return super().evaluate_bytes(size) + 80.0 * (size.n_train**2 + len(_ALPHAS) * size.n_voxels)
+
+    def _training_part(
+        self, data: FoldData, excluded: tuple[int, ...], params_list: Sequence[Params]
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return features and responses outside the folds ``excluded``, where held-out responses are."""
+        there = data.held_out(0).centred
+        X, Y = like(data.samples(excluded), there), like(data.targets(excluded), there)
+        for params in params_list:
+            check_params(self.name, params, self.search_space(ProblemSize(len(X), X.shape[1], Y.shape[1])))
+        return X, Y
+
+    def _kernel_params(self, params: Params) -> tuple[float, ...]:
+        return tuple(params[name] for name in self.parameters)
 
 
 class _Solved:
@@ -133,27 +181,34 @@ class _Solved:
         self._encoder, self._params = encoder, params
         self.x_mean, self.y_mean = X.mean(axis=0), Y.mean(axis=0)
         self.X = X - self.x_mean
-        K = encoder.kernel(self.X, self.X, params)
+        xp, K = namespace(X), encoder.kernel(self.X, self.X, params)
         self.k_mean = K.mean(axis=0)
         Kc = K - self.k_mean - self.k_mean[:, None] + self.k_mean.mean()
-        values, vectors = np.linalg.eigh(Kc)
+        values, vectors = xp.linalg.eigh(Kc)
         # Directions without variance predict nothing: a test stimulus has no part in them either.
-        kept = values > len(X) * np.finfo(np.float64).eps * max(float(np.abs(K).max()), 0.0)
+        kept = values > len(X) * np.finfo(np.float64).eps * max(float(xp.abs(K).max()), 0.0)
         self.values, self.vectors = values[kept], vectors[:, kept]
-        self._mean_value = float(np.trace(Kc)) / len(X)
+        self._mean_value = float(Kc.trace()) / len(X)
         self.loadings: FloatArray = self.vectors.T @ (Y - self.y_mean)
 
-    def filters(self, params_list: Sequence[Params]) -> FloatArray:
-        """Return 1 / (l + a) of each set of parameters, ndarray of shape (n_params, r)."""
+    def path(self, params_list: Sequence[Params]) -> ShrinkagePath:
+        """Return the dual coefficients of all penalties: V diag(1 / (l + a)) V'Yc."""
         penalties = np.array([params["relative_alpha"] for params in params_list]) * self._mean_value
-        return np.asarray(1.0 / (self.values + penalties[:, None]))
+        there = like(penalties, self.values)
+        filters = shrinkage(self.values, there)
+        shared = {"eigenvalues": self.values, "penalties": there}
+        return ShrinkagePath(tuple(params_list), self.vectors, filters, self.loadings, **shared)
 
-    def project(self, X: FloatArray) -> FloatArray:
-        """Return (k(x) - k_mean)'V, ndarray of shape (n_samples, r)."""
-        K = self._encoder.kernel(np.asarray(X, dtype=np.float64) - self.x_mean, self.X, self._params)
-        K -= self.k_mean
+    def features(self, X: FloatArray) -> FloatArray:
+        """Return k(x) - k_mean, ndarray of shape (n_samples, n)."""
+        K = self._encoder.kernel(double(X) - self.x_mean, self.X, self._params) - self.k_mean
         # Eigenvectors of small values are not quite orthogonal to the constant vector: rows are centred as well.
-        return np.asarray((K - K.mean(axis=1, keepdims=True)) @ self.vectors)
+        return K - K.mean(axis=1)[:, None]
+
+    def model(self, params: Params, dual: FloatArray) -> KernelModel:
+        """Return the model with some dual coefficients."""
+        dual = dual - dual.mean(axis=0)  # exactly 0, but for eigenvectors that rounding mixed with the constant one
+        return KernelModel(self._encoder, params, self.X, self.x_mean, dual, self.y_mean - self.k_mean @ dual)
 
 
 @register_encoder
@@ -164,7 +219,7 @@ class LinearKernelRidge(KernelRidge):
 
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return x'z."""
-        return np.asarray(A @ B.T)
+        return A @ B.T
 
 
 @register_encoder
@@ -176,10 +231,11 @@ class RBFKernelRidge(KernelRidge):
 
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return exp(-g |x - z|^2)."""
-        a, b = np.einsum("ij,ij->i", A, A), np.einsum("ij,ij->i", B, B)
-        squared = np.maximum(a[:, None] + b - 2 * (A @ B.T), 0.0)
+        a, b = column_products(A.T, A.T), column_products(B.T, B.T)
+        squared = (a[:, None] + b - 2 * (A @ B.T)).clip(min=0.0)
         # The training features are centred: their squared distances are twice their squared norms on average.
-        return np.asarray(np.exp(-params["relative_gamma"] * squared / _unit(2 * b.mean())))
+        squared *= -params["relative_gamma"] / _unit(2 * b.mean())
+        return namespace(A).exp(squared)
 
 
 @register_encoder
@@ -191,10 +247,10 @@ class PolynomialKernelRidge(KernelRidge):
 
     def kernel(self, A: FloatArray, B: FloatArray, params: Params) -> FloatArray:
         """Return (1 + g x'z)^degree."""
-        g = params["relative_gamma"] / _unit(np.einsum("ij,ij->i", B, B).mean())
-        return np.asarray((1 + g * (A @ B.T)) ** int(params["degree"]))
+        g = params["relative_gamma"] / _unit(column_products(B.T, B.T).mean())
+        return (1 + g * (A @ B.T)) ** int(params["degree"])
 
 
-def _unit(variance: float) -> float:
+def _unit(variance: Any) -> float:
     """Return a positive unit; features without variance give any."""
     return float(variance) if variance > 0 else 1.0

@@ -39,9 +39,9 @@ class LinearModel:
     intercept: FloatArray
 
     def predict(self, X: FloatArray) -> FloatArray:
-        """Predict responses, ndarray of shape (n_samples, q), from features of shape (n_samples, p)."""
+        """Predict responses, (n_samples, q), from features of shape (n_samples, p), and leave them where these are."""
         check_features(X, len(self.coefficients))
-        return to_numpy(like(X, self.coefficients) @ self.coefficients + self.intercept)
+        return like(like(X, self.coefficients) @ self.coefficients + self.intercept, X)
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return the arrays that make the model: ``coefficients`` and ``intercept``."""

@@ -32,6 +32,8 @@ from voxelcast.core.arrays import (
     namespace,
     nonzero,
     on_cpu,
+    products,
+    single,
     triangle,
     zeros,
 )
@@ -169,7 +171,8 @@ def _linear_sums(path: LinearPath, X: FloatArray, Yc: FloatArray, means: bool) -
     T = raw - x_mean[..., None, :]
     squared = column_products(T, T)
     # Rounding of sum(p p) grows with the squares of its parts, that of centring with those of the uncentred parts.
-    rounding = 64 * _EPS * squared + (16 * _EPS) ** 2 * column_products(raw, raw)
+    eps = _EPS if Yc.itemsize == 8 else float(np.finfo(np.float32).eps)
+    rounding = 64 * eps * squared + (16 * eps) ** 2 * column_products(raw, raw)
     n_params, q = len(path.params_list), path.loadings.shape[-1]
     sums = _Sums.empty((*T.shape[:-2], n_params, q), means, T)
     each = 1
@@ -208,9 +211,9 @@ def _sums_of_products(path: LinearPath, T: FloatArray, rounding: FloatArray) -> 
     squares_of, filters_squared = _squares_of(path, T, T.mT @ T), xp.square(path.filters)
 
     def add(Q: FloatArray, Yc: FloatArray, sums: _Sums, voxels: slice) -> None:
-        cross = T.mT @ Yc
+        cross = products(T, Yc)
         cross *= Q
-        squares, floor = squares_of(Q), xp.square(Q)
+        squares, floor = squares_of(Q if Yc.itemsize == 8 else single(Q)), xp.square(Q)
         floor *= rounding[..., None]
         sums.cross[..., voxels] = _filtered(path.filters, kept, cross)
         sums.squares[..., voxels] = squares
@@ -230,7 +233,7 @@ def _squares_of(path: LinearPath, T: FloatArray, G: FloatArray) -> Callable[[Flo
     if kept is not None:
         # Latent variable k adds Q_k (2 sum_{j < k} G_kj Q_j + G_kk Q_k).
         below = xp.tril(G) + xp.tril(G, -1)
-        return lambda Q: _running_sum(Q * (below @ Q), kept)
+        return lambda Q: _running_sum(Q * products(below.mT, Q), kept)
     if G.ndim > 2:
 
         def each(Q: FloatArray) -> FloatArray:
@@ -245,9 +248,9 @@ def _squares_of(path: LinearPath, T: FloatArray, G: FloatArray) -> Callable[[Flo
     r = len(G)
 
     def squares(Q: FloatArray) -> FloatArray:
-        parts = zeros((coefficients.shape[1], Q.shape[1]), Q)
+        parts = zeros((coefficients.shape[1], Q.shape[1]), Q, float)
         xp.multiply(Q[near[0]], Q[near[1]], out=parts[: -2 * r])
-        xp.matmul(far, Q, out=parts[-2 * r :])
+        parts[-2 * r :] = products(far.mT, Q)
         parts[-2 * r : -r] *= Q
         parts[-r:] *= Q
         return coefficients @ parts
@@ -334,9 +337,10 @@ def _quadratic(filters: FloatArray, T: FloatArray, loadings: FloatArray) -> Floa
         return zeros((len(filters), q), T)
     # (r, k * n): one product gives P of every voxel, f and stimulus.
     spread = (right[:, None, :] * basis).reshape(-1, r).T
+    spread = spread if loadings.itemsize == 8 else single(spread)
     pairs = (left[:, :, None] * left[:, None, :]).reshape(-1, k * k).T
     sums = zeros((q, len(filters)), T)
     for voxels in blocks(q, 8 * spread.shape[1], block_bytes(T, _BLOCK_BYTES)):
-        P = (scaled[:, voxels].T @ spread).reshape(-1, k, len(basis))
+        P = products(scaled[:, voxels], spread).reshape(-1, k, len(basis))
         sums[voxels] = (P @ xp.swapaxes(P, 1, 2)).reshape(-1, k * k) @ pairs
     return sums.T * xp.square(rows)[:, None]

@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray
+from voxelcast.core.arrays import FloatArray, column_products, like, to_numpy, zeros
 from voxelcast.encoders.base import FittedModel
 from voxelcast.search.base import Part, Share
 from voxelcast.search.choice import first_best
@@ -71,11 +71,13 @@ def _stacking_sums(
     A model without i and j serves outer fold i as well, with the parameters that i chose.
     """
     data, n_spaces = trainings.data, len(trainings.spaces)
-    sums = {outer: StackingSums(n_spaces, data.Y.shape[1], per, _deviations(data, outer)) for outer in outers}
+    deviations = {outer: like(_deviations(data, outer), data.Yc) for outer in outers}
+    sums = {outer: StackingSums(n_spaces, data.Y.shape[1], per, deviations[outer]) for outer in outers}
 
     def add(excluded: tuple[int, ...], judged: Mapping[int, Outer]) -> None:
         """``judged`` maps each fold to be predicted to the outer search whose choices predict it."""
-        predictions = {fold: np.zeros((n_spaces, *data.Y[data.rows[fold]].shape)) for fold in judged}
+        sizes = {fold: (n_spaces, len(data.rows[fold]), data.Y.shape[1]) for fold in judged}
+        predictions = {fold: zeros(size, data.Yc, float) for fold, size in sizes.items()}
         for index, space in enumerate(trainings.spaces):
             # Made anew for every part: no part is asked for twice, and what all layers would keep is gigabytes.
             source = training(space, data)
@@ -85,7 +87,7 @@ def _stacking_sums(
                 fitted, models = models[: len(chosen)], models[len(chosen) :]
                 _add_layer(predictions[fold][index], chosen, fitted, source.features(excluded, fold), None)
         for fold, outer in judged.items():
-            sums[outer].add(predictions[fold], data.held_out[fold].numpy().centred)
+            sums[outer].add(predictions[fold], data.held_out[fold].centred)
 
     for excluded, judged in judged_parts(data, outers):
         add(excluded, judged)
@@ -118,10 +120,11 @@ def _add_layer(
     X: FloatArray,
     weights: FloatArray | None,
 ) -> None:
-    """Add the weighted predictions of a layer's members to ``total``, ndarray of shape (n, q)."""
+    """Add the weighted predictions of a layer's members to ``total``, (n, q), where that is."""
     for member, model in zip(members, models, strict=True):
-        weight = member.used if weights is None else np.where(member.used, weights, 0.0)
-        total += weight * model.predict(X[:, : member.n_features])
+        given, weight = X[:, : member.n_features], np.where(member.used, 1.0 if weights is None else weights, 0.0)
+        predicted = model.predict(like(given, total) if member.encoder.takes_tensors else given)
+        total += like(weight, total) * like(predicted, total)
 
 
 def single_weights(member: Member, n_spaces: int) -> FloatArray:
@@ -146,10 +149,11 @@ def nested_predictions(
     ``members``, by layer, and ``weights``, (n_spaces, q), are those of each outer fold.
     """
     data = trainings.data
-    predictions = np.empty(data.Y.shape)
+    predictions = zeros(data.Y.shape, data.Yc, float)
     folds = [outer for outer in weights if outer is not None]
     for outer in folds:
-        predictions[data.rows[outer]] = (1.0 - weights[outer].sum(axis=0)) * data.mean((outer,))
+        mean = (1.0 - weights[outer].sum(axis=0)) * data.mean((outer,))
+        predictions[data.rows[outer]] = like(mean, predictions)
     for index in sorted({index for outer in folds for index in members[outer]}):
         source = trainings[index]
         for outer in folds:
@@ -160,7 +164,7 @@ def nested_predictions(
             fold = predictions[rows]
             _add_layer(fold, chosen, models, source.features((outer,), outer), weights[outer][index])
             predictions[rows] = fold
-    return predictions
+    return to_numpy(predictions)
 
 
 def inner_influence(
@@ -189,7 +193,7 @@ def inner_influence(
     encoders = [m.encoder for outer in folds for some in members[outer].values() for m in some]
     if data.inner or any(encoder.uses_automl or encoder.reads != "features" for encoder in encoders):
         return None
-    inner = np.zeros((data.n_train, data.n_folds))
+    inner, there = np.zeros((data.n_train, data.n_folds)), like(influence, data.Yc)
     for outer in folds:
         rows, left = data.rows[outer], 1.0 - weights[outer].sum(axis=0)
         for other in folds if left.any() else ():
@@ -203,10 +207,11 @@ def inner_influence(
             models = fit_members([m for some in chosen.values() for m in some], trainings[index], (i, j))
             for fold, other in ((i, j), (j, i)):
                 fitted, models = models[: len(chosen[fold])], models[len(chosen[fold]) :]
-                predicted, rows = np.zeros((len(data.rows[fold]), data.Y.shape[1])), data.rows[fold]
+                rows = data.rows[fold]
+                predicted = zeros((len(rows), data.Y.shape[1]), data.Yc, float)
                 X = trainings[index].features((i, j), fold)
                 _add_layer(predicted, chosen[fold], fitted, X, weights[fold][index])
-                inner[rows, other] += np.einsum("iv,iv->i", influence[rows], predicted)
+                inner[rows, other] += to_numpy(column_products(there[rows].T, predicted.T))
     return inner
 
 

@@ -36,7 +36,7 @@ from voxelcast.search.mixture import (
 from voxelcast.search.proposals import proposed_trials
 from voxelcast.search.selection import Member, SearchRecord
 from voxelcast.search.settings import RULES, EnsembleSettings, PairSettings, SelectionSettings
-from voxelcast.search.stacked import FEW_VOXELS, stacked_search
+from voxelcast.search.stacked import few, stacked_search
 from voxelcast.search.training import FINITE, PairData, TrainingCache
 from voxelcast.search.trials import Task
 
@@ -128,7 +128,7 @@ def _searched(
     """Try everything; see `search_pair`."""
     search, selection = settings.search, settings.selection
     around = Y, fold_ids, int(fold_ids.max()) + 1, context.sharing, settings.inner
-    data = PairData(*around, settings.device)
+    data = PairData(*around, settings.device, search.precision)
     task = Task(data, settings.nested, search.metric, selection.voxel_rule, log, stop=search.stop)
     record = SearchRecord(task.outers, len(feature_spaces), Y.shape[1], selection, single_spaces(feature_spaces))
     trainings = TrainingCache(feature_spaces, data)
@@ -138,8 +138,8 @@ def _searched(
             record.enter(outer, index, feature_spaces[index], encoder, tried)
     else:
         stacked = stacked_search(feature_spaces, encoders, task) if search.method == "exact" else {}
-        if stacked and Y.shape[1] < FEW_VOXELS:  # what is left are fits one by one
-            trainings = TrainingCache(feature_spaces, PairData(*around))
+        if stacked and few(encoders, *Y.shape):  # what is left are fits one by one
+            trainings = TrainingCache(feature_spaces, PairData(*around, precision=search.precision))
         for (index, space), encoder in product(enumerate(feature_spaces), encoders):
             if not reads(encoder, space):
                 continue

@@ -24,6 +24,7 @@ RULES: tuple[tuple[str, Literal["average", "softmax", "stacking", "mean"], int],
 """Rules of winners that are compared: what they are called, and the ensemble's method and top."""
 Method = Literal["exact", "bayes", "random", "grid"]
 Rule = Literal["best", "one_standard_error"]
+Precision = Literal["float64", "float32"]
 
 
 @settings
@@ -48,6 +49,11 @@ class SearchSettings:
     stop : bool
         Whether the exact search of an ROI stops long after the peak of more than 128 counts of components; false goes
         through all. See `voxelcast.search.exact.past_peak` for when that could choose another.
+    precision : str
+        In which linear encoders multiply features with responses, and linear encoders and kernel ridge are scored; all
+        else is in double precision. ``"float32"`` halves the memory of centred responses and takes 1 to 1.4 times less
+        on a CPU. With condition number k of the features scores differ by up to 4e-6 (ridge), or the larger of 2e-7
+        and 1e-9 k (``ols``, ``pls``): of 1e6 by .001, where some 2 % of voxels choose another number of components.
     """
 
     method: Method = "exact"
@@ -57,6 +63,7 @@ class SearchSettings:
     joint: bool = False
     metric: Metric = "pearson_r"
     stop: bool = True
+    precision: Precision = "float64"
 
     def __post_init__(self) -> None:
         for name in ("prune", "joint"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, device_bytes, like, namespace, put
+from voxelcast.core.arrays import FloatArray, device_bytes, like, namespace, products, put
 from voxelcast.encoders.base import Encoder
 from voxelcast.encoders.linear import LinearEncoder
 from voxelcast.encoders.moments import Moments, roi_scores
@@ -26,8 +26,8 @@ from voxelcast.search.trials import Task, Trials, complexity, without
 
 MOST_FEATURES = 128
 """Features of a layer, at most: of more, one fit is work enough for a GPU."""
-FEW_VOXELS = 4_000
-"""Of fewer, single fits are quicker on a core of the CPU."""
+FEW_VOXELS, FEW_STIMULI = 4_000, 3_000
+"""Of fewer voxels, single fits are quicker on a core of the CPU; so are kernels of fewer stimuli."""
 # Share of a GPU's memory for a stack: several processes may use it.
 _SHARE = 1 / 40
 
@@ -48,7 +48,7 @@ class Stack:
         keep, sizes = like(kept, self._X)[..., None], like(kept.sum(axis=1).astype(np.float64), self._X)
         self._x_mean = (self._X * keep).sum(-2) / sizes[:, None]
         Xc = xp.where(keep, self._X - self._x_mean[..., None, :], 0.0)
-        S, C = Xc.mT @ Xc, Xc.mT @ data.Yc
+        S, C = Xc.mT @ Xc, products(Xc, data.Yc)
         parts = []
         for k, left_out in enumerate(self._sets):
             C[:, k][..., data.constant(left_out)] = 0.0
@@ -155,6 +155,13 @@ def stacked_search(
             waiting.append((index, one))
     done()
     return found
+
+
+def few(encoders: Sequence[type[Encoder] | Encoder], n_stimuli: int, n_voxels: int) -> bool:
+    """Whether single fits are too small for a GPU, which they would leave waiting."""
+    return n_voxels < FEW_VOXELS and not (
+        n_stimuli >= FEW_STIMULI and any(encoder.takes_tensors and encoder.dual for encoder in encoders)
+    )
 
 
 def can_stack(settings: PairSettings, encoders: Sequence[type[Encoder]]) -> bool:

@@ -10,12 +10,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray, column_products, like, namespace, put, to_numpy
+from voxelcast.core.arrays import (
+    FloatArray,
+    IntArray,
+    column_products,
+    double,
+    like,
+    namespace,
+    products,
+    put,
+    single,
+    to_numpy,
+)
 from voxelcast.core.checks import check_finite, check_shape
 from voxelcast.core.errors import OptionError, ShapeError
 from voxelcast.encoders.moments import HeldOut, Moments, held_out, span
 from voxelcast.scoring.correlation import voxel_scores
 from voxelcast.search.base import FeatureSpace, space_names
+from voxelcast.search.settings import Precision
 from voxelcast.search.sharing import Sharing, shared_components
 
 # Moments of one feature space that are kept for the next encoder, in bytes.
@@ -36,6 +48,8 @@ class PairData:
         See `voxelcast.search.settings.FoldSettings`.
     device : str
         Where moments are; ``held_out`` and ``Yc``, the responses minus their means, are there, too.
+    precision : str
+        Of ``Yc`` and of the responses ``held_out``: float32 halves them, and features are multiplied with them in it.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class PairData:
         sharing: Sharing | None = None,
         inner: int | None = None,
         device: str = "cpu",
+        precision: Precision = "float64",
     ) -> None:
         self.inner, self.device = inner, device
         self.Y: FloatArray = np.ascontiguousarray(Y, dtype=np.float64)
@@ -65,6 +80,9 @@ class PairData:
         self._low = np.stack([to_numpy(xp.amin(there[rows], axis=0)) for rows in self.rows])
         self._high = np.stack([to_numpy(xp.amax(there[rows], axis=0)) for rows in self.rows])
         self._flat = np.flatnonzero((self._low == self._high).any(axis=0))
+        if precision == "float32":
+            self.Yc = single(self.Yc)
+            self.held_out = [replace(one, centred=single(one.centred)) for one in self.held_out]
         self.sharing = sharing
         for other in sharing.others if sharing else ():
             check_shape("responses of each other subject", other, ("n_train", "n_voxels"), (self.n_train, None))
@@ -103,26 +121,26 @@ class PairData:
 
     def responses(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the responses to the training stimuli outside the folds ``excluded``, minus their means."""
-        kept: FloatArray = self.Yc[~np.isin(self.fold_ids, excluded)]
+        kept: FloatArray = double(self.Yc[~np.isin(self.fold_ids, excluded)])
         kept -= kept.mean(axis=0)
         kept[:, self.constant(excluded)] = 0.0
         return kept
 
     @cached_property
     def _all_products(self) -> FloatArray:
-        return self.Yc.T @ self.Yc
+        return products(self.Yc, self.Yc)
 
     def products(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return Y'Y, ndarray of shape (q, q), of the responses outside the folds ``excluded``, minus their means."""
-        products = self._all_products + 0.0
+        found = self._all_products + 0.0
         for fold in excluded:
             left_out = self.Yc[self.rows[fold]]
-            products -= left_out.T @ left_out
-        sums = like(self.fold_sums[list(excluded)].sum(axis=0), products)
-        products -= namespace(sums).outer(sums, sums) / self.size(excluded)
+            found -= products(left_out, left_out)
+        sums = like(self.fold_sums[list(excluded)].sum(axis=0), found)
+        found -= namespace(sums).outer(sums, sums) / self.size(excluded)
         constant = self.constant(excluded)
-        products[constant], products[:, constant] = 0.0, 0.0
-        return products
+        found[constant], found[:, constant] = 0.0, 0.0
+        return found
 
     def mean(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the mean responses to the training stimuli outside the folds ``excluded``, ndarray of shape (q,)."""
@@ -137,9 +155,9 @@ class PairData:
         if constant.size:
             kept = next(fold for fold in range(self.n_folds) if fold not in excluded)
             y_mean[constant], C[:, constant] = self._low[kept, constant], 0.0
-        responses, products = partial(self.responses, excluded), partial(self.products, excluded)
+        responses, squared = partial(self.responses, excluded), partial(self.products, excluded)
         y_mean, squares = like(y_mean, C), like(self.squares(excluded), C)
-        return Moments(self.size(excluded), x_mean, y_mean, S, C, responses, products, squares)
+        return Moments(self.size(excluded), x_mean, y_mean, S, C, responses, squared, squares)
 
     def shared(self, excluded: tuple[int, ...]) -> FloatArray:
         """Return the shared components, (n, k), estimated on the training stimuli outside the folds ``excluded``."""
@@ -279,7 +297,7 @@ class _RefittedTraining(Training):
         keep = like(~np.isin(data.fold_ids, excluded), X)
         x_mean = X[keep].mean(axis=0)
         Xc = namespace(X).where(keep[:, None], X - x_mean, 0.0)
-        return data.moments(excluded, x_mean, Xc.T @ Xc, Xc.T @ data.Yc)
+        return data.moments(excluded, x_mean, Xc.T @ Xc, products(Xc, data.Yc))
 
 
 class _TrainedTraining(_RefittedTraining):
@@ -303,7 +321,7 @@ class _FoldSums:
         parts = [X[rows] - self._x_mean for rows in data.rows]
         self._sums = xp.stack([part.sum(axis=0) for part in parts])
         self._squares = xp.stack([part.T @ part for part in parts])
-        self._products = xp.stack([part.T @ data.Yc[rows] for part, rows in zip(parts, data.rows, strict=True)])
+        self._products = xp.stack([products(part, data.Yc[rows]) for part, rows in zip(parts, data.rows, strict=True)])
         self._S, self._C = self._squares.sum(axis=0), self._products.sum(axis=0)
 
     def moments(self, excluded: tuple[int, ...]) -> Moments:

@@ -199,7 +199,7 @@ def nested_predictions(
         mean, (alone, *without) = Y[~held].mean(axis=0), predicted(~held, held, tuple(groups))
         for sets, own in predictions.items():
             within = [k for k, part in enumerate(combined) if part <= sets]
-            weights = stacking_weights(sums.G[0][np.ix_(within, within)], sums.c[0, within], float(sums.squares[0]))
+            (weights,) = stacking_weights(sums.G[:, within][..., within], sums.c[:, within], sums.squares)
             own[held] = mean + np.einsum("lnv,l->nv", alone[within] - mean, weights)
         for lesion, left in zip(lesioned.values(), without, strict=True):  # the last weights are those of all groups
             lesion[held] = mean + np.einsum("lnv,l->nv", left - mean, weights)

@@ -226,8 +226,6 @@ class EncoderSuite:
         X, Y = change(*encoder_data(30, 4, 3))
         with pytest.raises(error, match=message):
             encoder.fit(X, Y, self.params_of(encoder))
-        with pytest.raises(error, match=message):
-            next(encoder.predict_all(X, Y, [self.params_of(encoder)], []))
 
     def test_refuses_to_predict_from_other_features(self, name: str) -> None:
         encoder, (X, Y) = get_encoder(name), encoder_data(30, 4, 3)

@@ -39,7 +39,7 @@ from voxelcast.search.pair import search_pair
 from voxelcast.search.repeated import combine_repeats
 from voxelcast.search.settings import PairSettings, SharingSettings
 from voxelcast.search.sharing import Sharing
-from voxelcast.search.stacked import FEW_VOXELS, can_stack
+from voxelcast.search.stacked import can_stack, few
 from voxelcast.store.result import ResultWriter
 from voxelcast.store.steps import StepStore
 
@@ -242,8 +242,8 @@ class FitJob(PairJob):
 def on_device(steps: Mapping[Pair, Step], store: StepStore, device: str) -> dict[Pair, Step]:
     """Have fits (`FitJob`) done on a device, where an encoder can; their responses are prepared.
 
-    Those of many voxels take it alone. Of few voxels, those that are searched in stacks share it; single fits of few
-    voxels are quicker side by side, on a core each.
+    Those of many voxels, and kernels of many stimuli, take it alone. Of few voxels, those that are searched in stacks
+    share it; single fits of few voxels are quicker side by side, on a core each.
     """
 
     def placed(step: Step) -> Step:
@@ -251,12 +251,13 @@ def on_device(steps: Mapping[Pair, Step], store: StepStore, device: str) -> dict
         encoders = [ENCODERS.get(name) for name in job.encoders]
         if device == "cpu" or not any(encoder.takes_tensors for encoder in encoders):
             return step
-        few = store.read(job.responses.step).json("facts")["n_voxels"] < FEW_VOXELS
+        n_voxels = store.read(job.responses.step).json("facts")["n_voxels"]
+        small = few(encoders, len(job.stimuli.train_rows), n_voxels)
         stacked = can_stack(job.settings, encoders) and not job.share.components
-        if few and not stacked:
+        if small and not stacked:
             return step
         there = replace(job, settings=replace(job.settings, device=device))
-        return replace(step, job=there, uses_gpu=True, shares_gpu=few)
+        return replace(step, job=there, uses_gpu=True, shares_gpu=small)
 
     return {pair: placed(step) for pair, step in steps.items()}
 
