@@ -43,7 +43,7 @@ class Penalties(Ridge):
 
 class _Kernel(RBFKernelRidge):
     def param_grid(self, size: ProblemSize) -> tuple[Params, ...]:
-        return tuple({"relative_gamma": 1.0, "relative_alpha": alpha} for alpha in _Penalties.alphas)
+        return tuple({"relative_gamma": 1.0, "relative_alpha": alpha} for alpha in Penalties.alphas)
 
 
 class _Components(PLS):
@@ -184,7 +184,7 @@ def _kernel(race: PeerRace) -> Iterator[str]:
         gamma = 0.5 / float(np.square(X[:n]).sum(axis=1).mean())
         # The mean eigenvalue of the centred kernel, in units of which our penalties are.
         K = RBFKernelRidge().kernel(X[:n], X[:n], {"relative_gamma": 1.0})
-        alphas = np.array(_Penalties.alphas) * (1.0 - float(K.mean()))
+        alphas = np.array(Penalties.alphas) * (1.0 - float(K.mean()))
         model = KernelRidgeCV(
             alphas, kernel="rbf", kernel_params={"gamma": gamma}, cv=PredefinedSplit(given.fold_ids), warn=False
         )
@@ -206,7 +206,7 @@ def _stacking(race: PeerRace) -> Iterator[str]:
 
     def predicted(X: FloatArray, Y: FloatArray, folds: IntArray, test: FloatArray) -> FloatArray:
         split = PredefinedSplit(np.unique(folds, return_inverse=True)[1])
-        model = RidgeCV(_Penalties.alphas, cv=split).fit(X, Y)
+        model = RidgeCV(Penalties.alphas, cv=split).fit(X, Y)
         return np.asarray(backend.to_numpy(model.predict(test)))
 
     def theirs(given: _Data) -> FloatArray:
@@ -223,7 +223,7 @@ def _stacking(race: PeerRace) -> Iterator[str]:
         final = [predicted(X[:n], Y, folds, X[n:]) for X in layers]
         return np.asarray(mean + sum(w * (P - mean) for w, P in zip(weights, final, strict=True)))
 
-    own, found = _timed(lambda given: _searched(race, given, _Penalties(), per_voxel=True, layers=5), data)
+    own, found = _timed(lambda given: _searched(race, given, Penalties(), per_voxel=True, layers=5), data)
     other, predictions = _timed(theirs, data, 1)
     sides = [("voxelcast", own, data.r(found.predictions)), ("himalaya and SciPy", other, data.r(predictions))]
     yield from _lines(f"stacking {data.size} in 5 layers, {race.device}", sides)
