@@ -193,3 +193,32 @@ def test_refuses_settings_outside_the_rank(setting: dict[str, float]) -> None:
     X = _features(30, 8, "full")
     with pytest.raises(OptionError, match="1 to 8"):
         PLS().fit(X, _responses(X, 3), setting)
+
+
+@pytest.mark.parametrize("q", [3, 70])
+def test_a_stack_is_solved_as_each_of_it(q: int) -> None:
+    """Of full and of lower rank, with constant voxels and features, without covariance, and with equal eigenvalues."""
+    rng = np.random.default_rng(q)
+    X, Y = rng.standard_normal((90, 20)), rng.standard_normal((90, q))
+    orthonormal = np.linalg.qr(X - X.mean(axis=0))[0]
+    cases = [
+        (X, X[:, :3] @ rng.standard_normal((3, q)) + Y),
+        (np.hstack([X[:, :12], X[:, :8]]), Y),
+        (np.hstack([X[:, :19], np.ones((90, 1))]), Y * (np.arange(q) > 0)),
+        (X, 0 * Y),
+        (X * np.geomspace(1, 1e-5, 20), Y),
+        (orthonormal, orthonormal[:, :q] @ np.eye(min(q, 20), q)),
+    ]
+    stats = [moments(*case) for case in cases]
+    directions, loadings = pls_path(np.stack([one.S for one in stats]), np.stack([one.C for one in stats]), 20)
+    for number, (one, R, Q) in enumerate(zip(stats, directions, loadings, strict=True)):
+        expected_R, expected_Q = pls_path(one.S, one.C, 20)
+        r = len(expected_Q)
+        assert not R[:, r:].any()
+        assert not Q[r:].any()
+        # Of equal eigenvalues any vector may come first.
+        for k in range(1 if number < 5 else 20, 21):
+            expected = expected_R[:, :k] @ expected_Q[:k]
+            np.testing.assert_allclose(
+                R[:, :k] @ Q[:k], expected, rtol=0, atol=1e-9 * (np.abs(expected).max() + 1e-300)
+            )

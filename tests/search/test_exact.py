@@ -96,3 +96,23 @@ def test_a_score_that_still_rises_is_followed_to_the_end(monkeypatch: pytest.Mon
     found = search(Y, [Fixed(X)], [get_encoder("pls")], make_folds(150, 3), nested=False)
     assert len(found.candidates) == 90
     assert found.chosen.params["n_components"] > 40
+
+
+@pytest.mark.parametrize("name", ["pls", "pls_scaled", "ridge"])
+def test_sets_solved_together_are_those_solved_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some layers of low rank, a voxel that is constant outside of a fold, and folds of unequal size."""
+    (X, Z), Y = simulated(83, 5, 6, 7, layers=2)
+    Z[:, 4:] = Z[:, :2]
+    folds = np.sort(make_folds(83, 5))
+    Y[folds != 2, 3] = 2.0
+    spaces = [Fixed(X, "a"), Fixed(Z, "b")]
+    found = search(Y, spaces, [get_encoder(name)], folds)
+    monkeypatch.setattr("voxelcast.encoders.linear._FEW_FEATURES", 0)
+    wanted = search(Y, spaces, [get_encoder(name)], folds)
+    for one, other in zip(found.candidates, wanted.candidates, strict=True):
+        assert one.params == pytest.approx(other.params, rel=1e-6)
+        np.testing.assert_allclose(one.fold_scores, other.fold_scores, rtol=0, atol=1e-9)
+    choices = [[(c.layer, c.params) for c in (one.chosen, *one.nested_choices)] for one in (found, wanted)]
+    assert [layer for layer, _ in choices[0]] == [layer for layer, _ in choices[1]]
+    for (_, params), (_, expected) in zip(*choices, strict=True):
+        assert params == pytest.approx(expected, rel=1e-6)

@@ -204,6 +204,20 @@ class Encoder(ABC):
             scores.append([data.score(model.predict(X), fold, metric) for X, fold in zip(tests, folds, strict=True)])
         return [np.stack(of_fold) for of_fold in zip(*scores, strict=True)]
 
+    def evaluate_sets(
+        self,
+        data: FoldData,
+        params_list: Sequence[Params],
+        sets: Sequence[tuple[tuple[int, ...], Sequence[int]]],
+        metric: str = "pearson_r",
+    ) -> Iterator[list[FloatArray]]:
+        """Yield what `evaluate` returns for each set of folds left out, with those of them to score on.
+
+        An encoder may share work between the sets.
+        """
+        for excluded, folds in sets:
+            yield self.evaluate(data, params_list, excluded, folds, metric)
+
     def fit_members(
         self, data: FoldData, members: Sequence[Picked], excluded: tuple[int, ...] = ()
     ) -> list[FittedModel]:

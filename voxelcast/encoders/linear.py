@@ -11,19 +11,21 @@ give the models of all parameters (number of components, penalty) in one go, as 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from voxelcast.core.arrays import FloatArray, IntArray, like, to_numpy
+from voxelcast.core.arrays import FloatArray, IntArray, blocks, like, on_cpu, to_numpy
 from voxelcast.encoders.base import RATE, Encoder, FittedModel, FoldData, Picked
 from voxelcast.encoders.moments import Moments, check_features, moments, standardised
 from voxelcast.encoders.params import Distribution, Params, ProblemSize, checked_count
 from voxelcast.encoders.path_scores import path_scores
 from voxelcast.encoders.paths import LinearPath, SolutionPath
 
+# Paths of so few features and voxels are solved together, as many as take so much memory.
+_FEW_FEATURES, _FEW_VOXELS, _TOGETHER_BYTES = 128, 2048, 2**24
 # Seconds that a path takes whatever the sizes.
 _PATH_SECONDS = 1e-3
 # A peak that is expected to raise the score by less is not worth a fit.
@@ -62,6 +64,10 @@ class LinearEncoder(Encoder):
         Raises OptionError if parameters lie outside what the moments allow.
         """
 
+    def paths(self, stats: Sequence[Moments], params_list: Sequence[Params]) -> Sequence[SolutionPath]:
+        """Solve all parameters of several training parts in main memory, of equal shapes."""
+        return [self.path(one, params_list) for one in stats]
+
     def refined_path(self, path: LinearPath, params: Sequence[Sequence[Params]]) -> LinearPath:
         """Return the path of a stack (n_layers, n_sets, ...) with one set of parameters for each, of `refined`."""
         raise NotImplementedError(f"{self.name} refines nothing, or takes no stacks")
@@ -84,11 +90,27 @@ class LinearEncoder(Encoder):
         metric: str = "pearson_r",
     ) -> list[FloatArray]:
         """Score all parameters from one path, without predictions; see `Encoder.evaluate`."""
-        stats = self._moments(data, excluded)
-        features = [stats.coordinates(data.features(excluded, fold)) for fold in folds]
-        responses = [data.held_out(fold) if self.takes_tensors else data.held_out(fold).numpy() for fold in folds]
-        scores = path_scores(self.path(stats, tuple(params_list)), features, stats.y_mean, responses, metric)
-        return [to_numpy(of_fold) for of_fold in scores]
+        return next(self.evaluate_sets(data, params_list, [(excluded, folds)], metric))
+
+    def evaluate_sets(
+        self,
+        data: FoldData,
+        params_list: Sequence[Params],
+        sets: Sequence[tuple[tuple[int, ...], Sequence[int]]],
+        metric: str = "pearson_r",
+    ) -> Iterator[list[FloatArray]]:
+        """Score as `evaluate` does; the paths of small moments are solved together."""
+        p, q = data.n_features, data.held_out(0).mean.shape[0]
+        most_bytes = _TOGETHER_BYTES if p <= _FEW_FEATURES and q <= _FEW_VOXELS else 0
+        for some in blocks(len(sets), 8 * p * (6 * p + 2 * q), most_bytes):
+            stats = [self._moments(data, excluded) for excluded, _ in sets[some]]
+            paths = self.paths(stats, tuple(params_list))
+            for (excluded, folds), one, path in zip(sets[some], stats, paths, strict=True):
+                features = [one.coordinates(data.features(excluded, fold)) for fold in folds]
+                held_out = [
+                    data.held_out(fold) if self.takes_tensors else data.held_out(fold).numpy() for fold in folds
+                ]
+                yield [to_numpy(of_fold) for of_fold in path_scores(path, features, one.y_mean, held_out, metric)]
 
     def _moments(self, data: FoldData, excluded: tuple[int, ...]) -> Moments:
         """Return moments where this encoder can work on them."""
@@ -162,6 +184,8 @@ class ComponentEncoder(CountEncoder):
 
     scale: ClassVar[bool] = False
     """Whether features and responses are brought to standard deviation 1 over the training part."""
+    together: ClassVar[bool] = False
+    """Whether `components` takes S and C of several training parts at once, (n, p, p) and (n, p, q)."""
 
     @abstractmethod
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
@@ -177,9 +201,31 @@ class ComponentEncoder(CountEncoder):
             directions, loadings = directions / x_scale[:, None], loadings * y_scale
         else:
             directions, loadings = self.components(moments, most)
-        filters = (np.arange(loadings.shape[-2]) < counts[:, None]).astype(np.float64)
-        kept = counts.clip(max=loadings.shape[-2])
-        return LinearPath(tuple(params_list), directions, like(filters, loadings), loadings, kept)
+        return _component_path(params_list, counts, directions, loadings)
+
+    def paths(self, stats: Sequence[Moments], params_list: Sequence[Params]) -> Sequence[SolutionPath]:
+        """Solve them together where `together` says so."""
+        if not self.together or len(stats) == 1 or not on_cpu(stats[0].S):
+            return super().paths(stats, params_list)
+        counts = self.counts(min(stats, key=lambda one: one.n), params_list)
+        scaled = [standardised(one) for one in stats] if self.scale else [(one, 1.0, 1.0) for one in stats]
+        S, C = (np.stack([getattr(one, name) for one, _, _ in scaled]) for name in "SC")
+        directions, loadings = self.components(
+            replace(stats[0], S=S, C=C), min(int(counts.max(initial=0)), S.shape[-1])
+        )
+        return [
+            _component_path(params_list, counts, R / np.reshape(x_scale, (-1, 1)), Q * y_scale)
+            for R, Q, (_, x_scale, y_scale) in zip(directions, loadings, scaled, strict=True)
+        ]
+
+
+def _component_path(
+    params_list: Sequence[Params], counts: IntArray, directions: FloatArray, loadings: FloatArray
+) -> LinearPath:
+    """Return the path of some counts of components; of a stack, too."""
+    filters = (np.arange(loadings.shape[-2]) < counts[:, None]).astype(np.float64)
+    kept = counts.clip(max=loadings.shape[-2])
+    return LinearPath(tuple(params_list), directions, like(filters, loadings), loadings, kept)
 
 
 class PenaltyEncoder(LinearEncoder):

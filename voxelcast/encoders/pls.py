@@ -27,10 +27,10 @@ from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
-from scipy.linalg.blas import dsymm, dsymv, dsyr, dtrsm
-from scipy.linalg.lapack import dgeqrf, dorgqr, dsyevr
+from scipy.linalg.blas import dsymv, dsyr2, dtrsm
+from scipy.linalg.lapack import dsyevx
 
-from voxelcast.core.arrays import FloatArray, like, namespace, on_cpu, to_numpy, triangle, zeros
+from voxelcast.core.arrays import FloatArray, double, like, namespace, on_cpu, to_numpy, triangle, zeros
 from voxelcast.core.errors import DataError
 from voxelcast.encoders.linear import ComponentEncoder
 from voxelcast.encoders.moments import Moments
@@ -62,6 +62,7 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
 
     The components depend on C only through C C', so with more voxels than features C is first replaced by the small
     triangular factor of its QR decomposition: the cost of a component does not depend on the number of voxels.
+    Stacks, with a dimension more in front, are solved together: all but the eigenvectors is done for all of them.
 
     Parameters
     ----------
@@ -78,7 +79,8 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
         R; the latent variables are T = X R, orthogonal to each other.
     loadings : ndarray of shape (r, q)
         Q'; the model with k components is ``directions[:, :k] @ loadings[:k]``. ``r`` is ``n_components``, or fewer
-        where no covariance is left to explain (the numerical rank): further components would not change the model.
+        where no covariance is left to explain (the numerical rank): further components would not change the model. Of
+        a stack, directions and loadings that a matrix of lower rank lacks are 0.
     """
     p, q = C.shape[-2:]
     if not on_cpu(S):
@@ -86,30 +88,38 @@ def pls_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArra
             return _squared_path(S, C, n_components)
         directions, loadings = pls_path(to_numpy(S), to_numpy(C), n_components)
         return like(directions, S), like(loadings, S)
-    # BLAS updates matrices in Fortran order in place.
-    left: FloatArray = np.array(S, dtype=np.float64, order="F")
-    residual: FloatArray = _small_factor(C) if q > p else C
-    floor, first_value = VARIANCE_TOLERANCE * float(S.trace()), 0.0
-    basis: FloatArray = np.eye(p)
-    weights, feature_loadings, variances = np.zeros((0, p)), np.zeros((0, p)), np.zeros(0)
-    while len(variances) < n_components:
-        every = SHRINK_EVERY if len(left) <= _LARGE else _SHRINK_LARGE
-        value, W, P, found = _some_components(left, residual, min(every, n_components - len(variances)), floor)
-        first_value = max(first_value, value)
-        if value <= COVARIANCE_TOLERANCE * first_value or not len(found):
-            break
-        weights = np.concatenate([weights, W @ basis.T])
-        feature_loadings = np.concatenate([feature_loadings, P @ basis.T])
-        variances = np.concatenate([variances, found])
-        if len(variances) < n_components:
+    if S.ndim == 2:
+        directions, loadings = pls_path(double(S)[None], double(C)[None], n_components)
+        r = np.count_nonzero(loadings[0].any(axis=1) | directions[0].any(axis=0))
+        return directions[0, :, :r], loadings[0, :r]
+    every = SHRINK_EVERY if p <= _LARGE else _SHRINK_LARGE
+    shape = (len(S), n_components)
+    weights, feature_loadings, variances = np.zeros((*shape, p)), np.zeros((*shape, p)), np.zeros(shape)
+    floor, first = VARIANCE_TOLERANCE * np.trace(S, axis1=1, axis2=2), np.zeros(len(S))
+    # What is left of some of them, in a basis of what is orthogonal to the weights found.
+    members, left, residual, basis = np.arange(len(S)), S, _small_factor(C) if q > p else C, np.eye(p)[None]
+    done = 0
+    while done < n_components and len(members):
+        values, W, P, found = _some_components(left, residual, min(every, n_components - done), floor)
+        first = np.maximum(first, values)
+        alive = (values > COVARIANCE_TOLERANCE * first) & (found[:, 0] > floor)
+        if not alive.all():
+            members, left, residual, floor, first = (one[alive] for one in (members, left, residual, floor, first))
+            basis = basis[alive] if len(basis) == len(alive) else basis
+            continue
+        now = slice(done, done + W.shape[1])
+        weights[members, now], feature_loadings[members, now] = W @ basis.mT, P @ basis.mT
+        variances[members, now] = found
+        done = now.stop
+        if done < n_components:
             complement = _complement(W)
-            residual = complement.T @ residual - (complement.T @ P.T) @ (_directions(W, P) @ residual)
-            left = np.asfortranarray(complement.T @ dsymm(1.0, left, complement, lower=1))
+            crossed = complement.mT @ P.mT
+            residual = complement.mT @ residual - crossed @ (_directions(W, P) @ residual)
+            left = complement.mT @ left @ complement - (crossed * found[:, None]) @ crossed.mT
             basis = basis @ complement
-    if not len(variances):
-        return np.zeros((p, 0)), np.zeros((0, q))
     directions_t = _directions(weights, feature_loadings)
-    return directions_t.T, (directions_t @ C) / variances[:, None]
+    # Directions that are not there are 0, and so are their loadings.
+    return directions_t.mT, (directions_t @ C) / np.where(variances > 0, variances, 1.0)[..., None]
 
 
 def _squared_path(S: FloatArray, C: FloatArray, n_components: int) -> tuple[FloatArray, FloatArray]:
@@ -212,69 +222,75 @@ def _directions(weights: FloatArray, feature_loadings: FloatArray) -> FloatArray
     crossed = weights @ feature_loadings.mT
     if not on_cpu(weights):
         return namespace(weights).linalg.solve_triangular(crossed, weights, upper=False, unitriangular=True)
+    if weights.ndim > 2:
+        return np.stack([_directions(*one) for one in zip(weights, feature_loadings, strict=True)])
     # BLAS is called directly: for some small matrices SciPy's checks cost more than the solution.
     return np.asarray(dtrsm(1.0, crossed, weights, lower=1, diag=1))
 
 
-def _add_square(factor: float, x: FloatArray, A: FloatArray) -> None:
-    """Add ``factor * x x'`` to a symmetric matrix in Fortran order in place, to its lower triangle."""
-    dsyr(factor, x, a=A, lower=1, overwrite_a=1)
-
-
 def _complement(weights: FloatArray) -> FloatArray:
-    """Return an orthonormal basis of what is orthogonal to some orthonormal rows, ndarray of shape (m, m - b)."""
-    b, m = weights.shape
-    Q: FloatArray = np.zeros((m, m), order="F")
-    Q[:, :b], tau, _, _ = dgeqrf(weights.T)
-    return np.asarray(dorgqr(Q, np.concatenate([tau, np.zeros(m - b)]), overwrite_a=1)[0][:, b:])
+    """Return orthonormal bases, (..., m, m - b), of what is orthogonal to some orthonormal rows, (..., b, m)."""
+    basis: FloatArray = np.linalg.qr(weights.mT, mode="complete")[0]
+    return basis[..., weights.shape[-2] :]
 
 
 def _some_components(
-    left: FloatArray, residual: FloatArray, most: int, floor: float
-) -> tuple[float, FloatArray, FloatArray, FloatArray]:
+    left: FloatArray, residual: FloatArray, most: int, floor: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
     """Find the next components without touching what is left of C: ``G = C C'`` is enough.
 
-    With w the leading eigenvector of G, of eigenvalue l, the deflated C has ``G - l w w' + l (p - w)(p - w)'``.
-    G has half the digits of C, so the search ends early where the eigenvalue has become small against the first.
+    With w the leading eigenvector of G, of eigenvalue l, the deflated C has ``G - l w w' + l (p - w)(p - w)'``, which
+    is ``G + l p (p/2 - w)' + l (p/2 - w) p'``. G has half the digits of C, so the search ends early where the
+    eigenvalue of one of the stack has become small against its first.
 
     Parameters
     ----------
-    left : ndarray of shape (m, m), in Fortran order
-        What is left of S; its lower triangle is deflated in place.
-    residual : ndarray of shape (m, q)
+    left : ndarray of shape (B, m, m)
+        What is left of S.
+    residual : ndarray of shape (B, m, q)
         What is left of C.
-    floor : float
+    floor : ndarray of shape (B,)
         Variance below which a latent variable is rounding.
 
     Returns
     -------
-    first : float
-        Leading singular value of ``residual``.
-    weights, feature_loadings : ndarray of shape (b, m)
-    variances : ndarray of shape (b,)
+    first : ndarray of shape (B,)
+        Leading singular values of ``residual``.
+    weights, feature_loadings : ndarray of shape (B, b, m)
+    variances : ndarray of shape (B, b)
+        At least one; only the first of them may be rounding, of any of the stack.
     """
-    m = len(left)
-    G: FloatArray = (residual @ residual.T).T
-    W, P, variances = np.zeros((most, m)), np.zeros((most, m)), np.empty(most)
-    first = 0.0
+    n, m = left.shape[:2]
+    G: FloatArray = residual @ residual.mT
+    # BLAS updates matrices in Fortran order in place.
+    each: list[FloatArray] = [one.T for one in G]
+    W, P, scaled = np.zeros((n, most, m)), np.zeros((n, most, m)), np.zeros((n, most, m))
+    variances, first, values = np.zeros((n, most)), np.zeros(n), np.zeros(n)
     for b in range(most):
-        w, value = _leading_eigenvector(G)
+        w, before = W[:, b], scaled[:, :b]
+        for k, one in enumerate(each):
+            w[k], values[k] = _leading_eigenvector(one)
+        Sw = (left @ w[..., None])[..., 0]
+        if b:
+            Sw -= ((before @ w[..., None]).mT @ before)[:, 0]
+        variance = np.vecdot(w, Sw)
+        rounding = variance <= floor
         if b == 0:
-            first = value
-        elif value < _SQUARES_TOLERANCE * first:
+            first = values.clip(min=0.0)
+            if rounding.any():
+                variances[:, 0] = variance
+                most = 1
+                break
+        elif rounding.any() or (values < _SQUARES_TOLERANCE * first).any():
             most = b
             break
-        Sw = dsymv(1.0, left, w, lower=1)
-        variance = float(w @ Sw)
-        if variance <= floor:
-            most = b
-            break
-        W[b], variances[b] = w, variance
-        P[b] = Sw / variance
-        _add_square(-value, w, G)
-        _add_square(value, P[b] - w, G)
-        _add_square(-1.0 / variance, Sw, left)
-    return float(np.sqrt(max(first, 0.0))), W[:most], P[:most], variances[:most]
+        variances[:, b], P[:, b] = variance, Sw / variance[:, None]
+        if b + 1 < most:
+            scaled[:, b] = Sw / np.sqrt(variance)[:, None]
+            half = 0.5 * P[:, b] - w
+            for one, value, x, y in zip(each, values, P[:, b], half, strict=True):
+                dsyr2(value, x, y, a=one, lower=1, overwrite_a=1)
+    return np.sqrt(first), W[:, :most], P[:, :most], variances[:, :most]
 
 
 def shrink_basis(
@@ -292,7 +308,7 @@ def shrink_basis(
 
 def _small_factor(A: FloatArray) -> FloatArray:
     """Return a square L with L L' = A A', for A with more columns than rows."""
-    upper: FloatArray = triangle(A.T).T
+    upper: FloatArray = triangle(A.mT).mT
     return upper.copy() if on_cpu(upper) else upper
 
 
@@ -316,9 +332,9 @@ def _leading_eigenvector(M: FloatArray) -> tuple[FloatArray, float]:
     if n > _LARGE and (found := _lanczos(M)) is not None:
         return found
     # LAPACK is called directly: for one eigenvector of a small matrix SciPy's checks cost as much as the solution.
-    values, vectors, _, _, info = dsyevr(M, range="I", il=n, iu=n, lower=1)
+    values, vectors, _, _, info = dsyevx(M, range="I", il=n, iu=n, lower=1)
     if info != 0:
-        raise DataError(f"the eigenvalues of X'Y Y'X must exist; LAPACK dsyevr gave info={info}; check for NaN")
+        raise DataError(f"the eigenvalues of X'Y Y'X must exist; LAPACK dsyevx gave info={info}; check for NaN")
     return vectors[:, 0], float(values[0])
 
 
@@ -369,6 +385,7 @@ class PLS(ComponentEncoder):
     takes_tensors: ClassVar[bool] = True
     stacks: ClassVar[bool] = True
     rotates: ClassVar[bool] = True
+    together: ClassVar[bool] = True
 
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Solve them by `pls_path`."""
@@ -395,6 +412,7 @@ class PLS2021(ScaledPLS):
 
     name: ClassVar[str] = "pls_2021"
     takes_tensors: ClassVar[bool] = False
+    together: ClassVar[bool] = False
 
     def components(self, moments: Moments, most: int) -> tuple[FloatArray, FloatArray]:
         """Solve them by `loose_pls_path`."""

@@ -45,19 +45,19 @@ def exact_trials(encoder: Encoder, training: Training, task: Task) -> OuterTrial
 
     def scored(outers: Sequence[int | None], tried: tuple[Params, ...]) -> dict[int | None, Tally]:
         tallies = {outer: Tally((len(tried), task.data.Y.shape[1]), per_voxel=per_voxel) for outer in outers}
-        if None in outers:
-            for i in range(n_folds):
-                tallies[None].add(encoder.evaluate(training, tried, (i,), (i,), task.metric)[0], responses[i])
-            return tallies
+        sets: list[tuple[int, ...]] = [(fold,) for fold in range(n_folds) if None in outers]
         # Outer fold j gets its inner folds i in ascending order: those before j as (i, j), those after it as (j, i).
-        for i in (outer for outer in outers if outer is not None):
-            for j in (j for j in task.inner_folds(i) if j > i):
-                on_i, on_j = encoder.evaluate(training, tried, (i, j), (i, j), task.metric)
-                tallies[j].add(on_i, responses[i])
+        nested = [outer for outer in outers if outer is not None]
+        sets += [(i, j) for i in nested for j in task.inner_folds(i) if j > i]
+        found = encoder.evaluate_sets(training, tried, [(one, one) for one in sets], task.metric)
+        for (i, *others), (on_i, *on_others) in zip(sets, found, strict=True):
+            tallies[others[0] if others else None].add(on_i, responses[i])
+            for j, on_j in zip(others, on_others, strict=True):
                 tallies[i].add(on_j, responses[j])
         return tallies
 
-    for outers in ((None,), task.outers[1:]):
+    at_once = [task.outers] if len(stages) == 1 and not per_voxel else [(None,), task.outers[1:]]
+    for outers in at_once:
         tallies = scored(outers, grid[: stages[0]])
         while len(stages) > 1 and not all(past_peak(tally) for tally in tallies.values() if tally.n_folds):
             del stages[0]
