@@ -27,7 +27,7 @@ from typing import ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray
-from voxelcast.encoders.base import Encoder
+from voxelcast.encoders.base import RATE, Encoder
 from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.registry import register_encoder
@@ -120,6 +120,17 @@ class KernelRidge(Encoder):
             projected = [solved.project(test) for test in tests]
             for gains in solved.filters(same):
                 yield [(T * gains) @ solved.loadings + solved.y_mean for T in projected]
+
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
+        """Count a kernel, its eigenvectors, and the responses in their terms."""
+        n = float(size.n_train)
+        return n * (2.0 * n * (size.n_features + size.n_voxels) + 10.0 * n**2) / rate
+
+    def evaluate_seconds(self, size: ProblemSize, n_held_out: int, rate: float = RATE, *, grid: bool = False) -> float:
+        """Count a fit for each kernel, and predictions and scores with all parameters."""
+        n_params = len(self.param_grid(size)) if grid else 1
+        scored = (2.0 * size.n_train + 100.0) * n_held_out * size.n_voxels / rate
+        return n_params / (len(_ALPHAS) if grid else 1) * self.fit_seconds(size, rate) + n_params * scored
 
     def evaluate_bytes(self, size: ProblemSize) -> float:
         """Count three kernels besides copies of the training part."""
