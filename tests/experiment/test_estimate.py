@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from tests.experiment.miniature import ENERGY, run, settings, write_dataset
 from tests.search.spaces import Fixed, layer_names, search, simulated
@@ -29,6 +30,7 @@ from voxelcast.experiment.settings_file import parse_config
 from voxelcast.experiment.writing_costs import MOST_DRAWN, n_figures
 from voxelcast.features import pca
 from voxelcast.report import panels
+from voxelcast.report.figures import Panel
 from voxelcast.report.page import MOST_PANELS
 from voxelcast.search.folds import make_folds
 from voxelcast.store.steps import StepStore
@@ -208,7 +210,12 @@ def test_eigenvectors_and_figures_are_counted(
 
     monkeypatch.setattr(pca, "largest_eigenpairs", counted)
     draw = panels.inline
-    monkeypatch.setattr(panels, "inline", lambda *given: drawn.append(given[1]) or draw(*given))
+
+    def inline(figure: Figure, title: str, *rest: Any) -> Panel:
+        drawn.append(title)
+        return draw(figure, title, *rest)
+
+    monkeypatch.setattr(panels, "inline", inline)
     wide = {"networks": [{"name": ENERGY, "layers": ["static.3", "static.4"]}], "folds": {"n": 4, "nested": nested}}
     plain = settings(two, **wide)
     run(plain, tmp_path / "out")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -307,7 +306,7 @@ def _look(
         try:
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
-                with threadpool_limits(limits=1) if on_cpu else nullcontext():
+                with threadpool_limits(limits=1 if on_cpu else None):
                     started = clock()
                     looked_at = extract_stimulus(loaded, stimulus, settings)
                     seconds = min(seconds, clock() - started)
