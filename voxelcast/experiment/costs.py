@@ -229,9 +229,9 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
             at_once = min(workers, side_by_side.get(name, 1))
             own = start * at_once if name != EXTRACT or plan.extract_on == "cpu" else 0.0
             costs[name] += Cost(python=own + _STEP * n_steps.get(name, 0))
-    pace = _pace()
+    slower = _pace()
     seconds = {
-        name: (cost.seconds + cost.operations / rate + cost.python * pace) / min(workers, side_by_side.get(name, 1))
+        name: (cost.seconds + cost.operations / rate + cost.python * slower) / min(workers, side_by_side.get(name, 1))
         for name, cost in costs.items()
     }
     left = [EXTRACT, JOIN, TRAIN_TRUNKS, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
