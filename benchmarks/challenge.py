@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from voxelcast.challenges import challenge_of
@@ -22,7 +23,6 @@ from voxelcast.core.cost import readable_bytes
 from voxelcast.core.errors import VoxelcastError
 from voxelcast.datasets.formats.simulated import SimulatedDataset, SimulatedSettings
 from voxelcast.execution.journal import read_journal
-from voxelcast.execution.status import duration
 
 _EVERY = 0.5  # seconds between two looks at disk and memory
 _PROC = Path("/proc")
@@ -77,53 +77,53 @@ class Challenge:
 
 @dataclass(frozen=True)
 class StageFacts:
-    """A stage of the run: seconds announced (None: not) and taken, and what its steps added to the disk."""
+    """A stage of the run: seconds announced (None: not) and taken, and what its steps added to the disk.
+
+    ``processor``: seconds that all processes computed meanwhile, which other programs on the machine disturb less.
+    """
 
     what: str
     announced: float | None
     seconds: float
+    processor: float
     n_bytes: int
     n_files: int
+
+    def line(self) -> str:
+        """Say it side by side."""
+        said = f"{'-':>8}" if self.announced is None else f"{self.announced:8.1f}"
+        ratio = f"{self.seconds / self.announced:6.2f}" if self.announced else f"{'-':>6}"
+        added = f"  {readable_bytes(self.n_bytes)} in {self.n_files} files" if self.n_files else ""
+        return f"{self.what:28} {said} {self.seconds:8.1f} {ratio} {self.processor:10.1f}{added}"
 
 
 @dataclass(frozen=True)
 class ChallengeRun:
     """What the run took and left; ``seconds`` from the start of the command to its end, memory of all processes."""
 
-    case: Challenge
-    simulation_seconds: float
     seconds: float
+    processor: float
     stages: tuple[StageFacts, ...]
     peak_disk: int
     peak_files: int
     peak_memory: int
     left: dict[str, tuple[int, int]]
     mean_score: float
-    submission: str
-
-    @property
-    def announced(self) -> float:
-        """Seconds that the estimate said."""
-        return sum(stage.announced or 0.0 for stage in self.stages)
+    submission: str = ""
 
     def lines(self) -> list[str]:
-        """Return the result in words, one fact per line."""
-        lines = [f"simulation: {duration(self.simulation_seconds)}, which counts nowhere below"]
-        for stage in self.stages:
-            said = "not announced" if stage.announced is None else f"announced {stage.announced:.1f} s"
-            added = f"{readable_bytes(stage.n_bytes)} in {stage.n_files} files"
-            lines.append(f"{stage.what:24} {stage.seconds:8.1f} s ({said}), {added}")
-        rest = self.seconds - sum(stage.seconds for stage in self.stages)
+        """Return the result in words: a line for each stage, for what lies before and between, and for the whole."""
+        taken, computed = (sum(getattr(one, what) for one in self.stages) for what in ("seconds", "processor"))
+        others = StageFacts("start, plan, estimate, ends", None, self.seconds - taken, self.processor - computed, 0, 0)
+        announced = sum(stage.announced or 0.0 for stage in self.stages)
+        stages = StageFacts("all stages", announced, taken, computed, 0, 0)
+        whole = StageFacts("whole run", announced, self.seconds, self.processor, 0, 0)
         n_bytes, n_files = (sum(each) for each in zip(*self.left.values(), strict=True))
-        models = self.left.get("models", (0, 0))[0]
         return [
-            *lines,
-            f"{'start, plan, estimate':24} {rest:8.1f} s",
-            f"whole run: {self.seconds:.1f} s; announced {self.announced:.1f} s, "
-            f"measured / announced {self.seconds / max(self.announced, 1e-9):.2f}",
+            f"{'seconds':28} {'said':>8} {'taken':>8} {'ratio':>6} {'processors':>10}",
+            *(stage.line() for stage in (*self.stages, stages, others, whole)),
             f"disk at the peak: {readable_bytes(self.peak_disk)} in {self.peak_files} files",
-            f"disk at the end: {readable_bytes(n_bytes)} in {n_files} files, "
-            f"of which saved models {readable_bytes(models)}",
+            f"disk at the end: {readable_bytes(n_bytes)} in {n_files} files",
             *(f"  {name}: {readable_bytes(size)} in {n} files" for name, (size, n) in sorted(self.left.items())),
             f"memory at the peak, of all processes: {readable_bytes(self.peak_memory)}",
             f"mean score {self.mean_score:.4f}; {self.submission}",
@@ -140,32 +140,39 @@ def benchmark_challenge(case: Challenge, folder: Path) -> ChallengeRun:
     if output.exists():
         raise VoxelcastError(f"{output} is there; remove it, or choose another --scratch")
     folder.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
     _command(case.simulate(data))
-    simulated = time.monotonic() - started
     (folder / "experiment.yaml").write_text(yaml.safe_dump(case.experiment(data), sort_keys=False))
-    started = time.monotonic()
-    with watching(output) as watch:
-        said = _command(["run", str(folder / "experiment.yaml"), "--output", str(output)], watch)
-    seconds = time.monotonic() - started
-    found = re.search(r"mean score over subject x ROI: (-?[\d.]+)", said)
+    run = measure_run(folder / "experiment.yaml", output)
     dataset = SimulatedDataset(SimulatedSettings(data))
     checked = challenge_of([dataset]).check(output / "submission" / "mini_track.zip", [dataset])
+    return replace(run, submission=checked)
+
+
+def measure_run(experiment: Path, output: Path) -> ChallengeRun:
+    """Run an experiment by its command in a new folder, and watch it. Raises VoxelcastError where it fails."""
+    started = time.monotonic()
+    with watching(output) as watch:
+        said = _command(["run", str(experiment), "--output", str(output)], watch)
+    seconds = time.monotonic() - started
+    found = re.search(r"mean score over subject x ROI: (-?[\d.]+)", said)
     left = {
         "models": _size(output / "models"),
         "steps": _size(output / "steps"),
         "results and report": _size(output, without=("models", "steps")),
     }
     score = float(found[1]) if found else float("nan")
-    peaks = watch.disk, watch.files, watch.memory
-    return ChallengeRun(case, simulated, seconds, read_stages(output), *peaks, left, score, checked)
+    stages = read_stages(output, watch.processor)
+    return ChallengeRun(seconds, watch.computed, stages, watch.disk, watch.files, watch.memory, left, score)
 
 
-def read_stages(output: Path) -> tuple[StageFacts, ...]:
-    """Read what the last run in a folder says of its stages, and what their finished steps say of themselves."""
+def read_stages(output: Path, processor: Mapping[float, float]) -> tuple[StageFacts, ...]:
+    """Read what the last run in a folder says of its stages, and what their finished steps say of themselves.
+
+    ``processor`` has the seconds computed so far, by time since the epoch.
+    """
     lines = read_journal(output)
     begin: Any = lines[0]
-    ends = {line["what"]: line["time"] for line in lines if line["event"] == "stage_end"}
+    ends = {line["what"]: float(str(line["time"])) for line in lines if line["event"] == "stage_end"}
     found = []
     for line in (line for line in lines if line["event"] == "stage"):
         steps: Any = line["steps"]
@@ -173,8 +180,10 @@ def read_stages(output: Path) -> tuple[StageFacts, ...]:
         n_bytes = sum(file["bytes"] for mark in marks for file in mark["files"].values())
         n_bytes += sum(mark.get("released", 0) for mark in marks)
         n_files = sum(1 + len(mark["files"]) + ("released" in mark) for mark in marks)
-        seconds = float(str(ends[line["what"]])) - float(str(line["time"]))
-        found.append(StageFacts(str(line["what"]), begin["stages"].get(line["what"]), seconds, n_bytes, n_files))
+        times = float(str(line["time"])), ends[line["what"]]
+        computed = np.diff(np.interp(times, list(processor), list(processor.values())))[0] if processor else 0.0
+        what, seconds = str(line["what"]), times[1] - times[0]
+        found.append(StageFacts(what, begin["stages"].get(what), seconds, float(computed), n_bytes, n_files))
     return tuple(found)
 
 
@@ -187,6 +196,7 @@ class _Watch:
     disk: int = 0
     files: int = 0
     memory: int = 0
+    processor: dict[float, float] = field(default_factory=dict)
     over: threading.Event = field(default_factory=threading.Event)
 
     def look(self) -> None:
@@ -195,7 +205,13 @@ class _Watch:
             n_bytes, n_files = _size(self.folder)
             self.disk, self.files = max(self.disk, n_bytes), max(self.files, n_files)
             if self.pid:
-                self.memory = max(self.memory, tree_memory(self.pid))
+                memory, self.processor[time.time()] = tree_use(self.pid)
+                self.memory = max(self.memory, memory)
+
+    @property
+    def computed(self) -> float:
+        """Seconds that the processes computed in all."""
+        return max(self.processor.values(), default=0.0)
 
 
 @contextmanager
@@ -211,22 +227,27 @@ def watching(folder: Path) -> Iterator[_Watch]:
         thread.join()
 
 
-def tree_memory(pid: int) -> int:
-    """Return the resident bytes of a process and of all that it started, shared pages counted in each; 0 off Linux."""
-    parents, sizes = dict[int, int](), dict[int, int]()
+def tree_use(pid: int) -> tuple[int, float]:
+    """Return resident bytes, shared pages counted in each, and seconds computed, of a process and all that it started.
+
+    Seconds of those that have ended count where their parent waited for them. 0 and 0 off Linux.
+    """
+    parents, uses = dict[int, int](), dict[int, tuple[int, float]]()
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
         if entry.name.isdigit():
             try:
                 stat, statm = (entry / "stat").read_text(), (entry / "statm").read_text()
             except OSError:
                 continue  # it has ended meanwhile
-            number = int(entry.name)
-            parents[number] = int(stat.rpartition(")")[2].split()[1])
-            sizes[number] = int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            number, facts = int(entry.name), stat.rpartition(")")[2].split()
+            parents[number] = int(facts[1])
+            seconds = sum(map(int, facts[11:15])) / os.sysconf("SC_CLK_TCK")  # user, system, and those of children
+            uses[number] = int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE"), seconds
     tree = {pid}
     while more := {child for child, parent in parents.items() if parent in tree} - tree:
         tree |= more
-    return sum(sizes.get(number, 0) for number in tree)
+    there = [uses[number] for number in tree if number in uses]
+    return sum(memory for memory, _ in there), sum(seconds for _, seconds in there)
 
 
 def _size(folder: Path, without: Sequence[str] = ()) -> tuple[int, int]:

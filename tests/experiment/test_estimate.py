@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
-from tests.experiment.miniature import run, settings, write_dataset
+from tests.experiment.miniature import ENERGY, run, settings, write_dataset
 from tests.search.spaces import Fixed, layer_names, search, simulated
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.cost import readable_bytes
@@ -22,10 +23,17 @@ from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.ridge import Ridge
 from voxelcast.experiment import costs, fit_costs
 from voxelcast.experiment.costs import Estimate
+from voxelcast.experiment.plan import Plan
 from voxelcast.experiment.planning.stages import COMPRESS, FIT, READ
 from voxelcast.experiment.run import estimate_experiment
 from voxelcast.experiment.settings_file import parse_config
+from voxelcast.experiment.writing_costs import MOST_DRAWN, n_figures
+from voxelcast.features import pca
+from voxelcast.report import panels
+from voxelcast.report.figures import Panel
+from voxelcast.report.page import MOST_PANELS
 from voxelcast.search.folds import make_folds
+from voxelcast.store.steps import StepStore
 
 N_FOLDS, TRIALS, N_LAYERS = 4, 3, 3
 
@@ -95,6 +103,7 @@ def _estimated(root: Path, output: Path, **changes: Any) -> Estimate:
 def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two subjects, on a machine of known speed."""
     monkeypatch.setattr(costs, "_flops_per_second", lambda: 1e9)
+    monkeypatch.setattr(costs, "_pace", lambda: 1.0)
     monkeypatch.setattr(costs, "_START", {})
     return write_dataset(tmp_path / "two", subjects=("ann", "bob"))
 
@@ -141,7 +150,11 @@ def test_what_takes_longer_is_said_to(ways: list[dict[str, Any]], two: Path, tmp
     assert seconds == sorted(set(seconds))
 
 
-def test_the_proposals_of_a_joint_search_are_for_all_layers_and_encoders(two: Path, tmp_path: Path) -> None:
+def test_the_proposals_of_a_joint_search_are_for_all_layers_and_encoders(
+    two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scoring in ("_SCORED", "_SCORING"):  # as long in both
+        monkeypatch.setattr(fit_costs, scoring, 0.0)
     ways = [{"search": {"method": "random", "trials": 40, "joint": joint}} for joint in (False, True)]
     alone, joint = _fit_seconds(two, tmp_path / "out", ways)
     assert alone == pytest.approx(4 * joint, rel=0.06)  # two layers, two encoders; what was chosen is fitted as often
@@ -182,6 +195,35 @@ def test_responses_that_cannot_be_read_are_left_to_the_run(
 
     monkeypatch.setattr(FolderDataset, "responses", refuse)
     assert _estimated(two, tmp_path / "out").seconds[READ] == 0
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_eigenvectors_and_figures_are_counted(
+    nested: bool, two: Path, tmp_path: Path, in_process: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cubes of the training sets, of so many layers, and figures, counted as they are made, whatever the machine."""
+    sizes, drawn, decompose = list[int](), list[str](), pca.largest_eigenpairs
+
+    def counted(matrix: FloatArray, *rest: Any) -> tuple[FloatArray, FloatArray]:
+        sizes.append(len(matrix))
+        return decompose(matrix, *rest)
+
+    monkeypatch.setattr(pca, "largest_eigenpairs", counted)
+    draw = panels.inline
+
+    def inline(figure: Figure, title: str, *rest: Any) -> Panel:
+        drawn.append(title)
+        return draw(figure, title, *rest)
+
+    monkeypatch.setattr(panels, "inline", inline)
+    wide = {"networks": [{"name": ENERGY, "layers": ["static.3", "static.4"]}], "folds": {"n": 4, "nested": nested}}
+    plain = settings(two, **wide)
+    run(plain, tmp_path / "out")
+    plan = Plan(parse_config(plain, "miniature"), StepStore(tmp_path / "steps", read_only=True))
+    assert len(drawn) == n_figures(plan)
+    solved = costs.training_sets(plan) * 2 * len(plan.dataset.train_stimuli) ** 3
+    assert solved == pytest.approx(sum(size**3 for size in sizes), rel=0.05)
+    assert MOST_DRAWN == MOST_PANELS
 
 
 def test_memory_grows_with_what_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

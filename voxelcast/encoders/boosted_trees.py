@@ -22,10 +22,9 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingRegressor
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.errors import DataError
@@ -34,6 +33,9 @@ from voxelcast.encoders.base import RATE, Encoder
 from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize
 from voxelcast.encoders.registry import register_encoder
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import HistGradientBoostingRegressor
 
 _MOST_TREES = 200
 _PATIENCE = 10
@@ -93,6 +95,8 @@ class BoostedTrees(Encoder):
 
     def fit(self, X: FloatArray, Y: FloatArray, params: Params) -> TreesModel:
         """Fit one model; see `Encoder.fit`. Raises DataError if there are fewer than two stimuli as well."""
+        from sklearn.ensemble import HistGradientBoostingRegressor  # takes a second to import
+
         X, Y = self._checked(X, Y, params)
         if len(X) < 2:
             raise DataError(f"early stopping needs at least 2 stimuli; got {len(X)}; ask for fewer folds")

@@ -32,8 +32,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import lars_path_gram
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.core.errors import DataError
@@ -208,6 +206,9 @@ def _follow_path(problem: _Problem, c: FloatArray) -> FloatArray:
     One voxel at a time, but it ends however dependent the features are. With more features than stimuli and a weak
     penalty, the steps would go on for very long.
     """
+    from sklearn.exceptions import ConvergenceWarning  # scikit-learn takes a second to import
+    from sklearn.linear_model import lars_path_gram
+
     found = np.zeros(c.shape)
     if not (problem.t > 0).all():
         return found

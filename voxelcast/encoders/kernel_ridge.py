@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from voxelcast.core.arrays import FloatArray, column_products, double, like, namespace, to_numpy
-from voxelcast.encoders.base import Encoder, FittedModel, FoldData, Picked, PickedModels
+from voxelcast.encoders.base import RATE, Encoder, FittedModel, FoldData, Picked, PickedModels
 from voxelcast.encoders.moments import check_features
 from voxelcast.encoders.params import Distribution, Params, ProblemSize, check_params
 from voxelcast.encoders.path_scores import path_scores
@@ -38,6 +38,7 @@ from voxelcast.encoders.ridge import shrinkage
 _ALPHAS = tuple(float(alpha) for alpha in np.geomspace(1e5, 1e-5, 31))
 _GAMMAS = tuple(float(gamma) for gamma in np.geomspace(0.01, 10.0, 7))
 _DEGREES = (2, 3, 4)
+_SCORED = 1e-3  # seconds in which a few voxels are predicted and scored with one set of parameters
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,17 @@ class KernelRidge(Encoder):
             which = np.array([distinct.index(kernel) for kernel in kernels])[pick]
             models.append(fitted[0] if len(fitted) == 1 else PickedModels(tuple(fitted), which))
         return models
+
+    def fit_seconds(self, size: ProblemSize, rate: float = RATE) -> float:
+        """Count a kernel, its eigenvectors, and the responses in their terms."""
+        n = float(size.n_train)
+        return n * (2.0 * n * (size.n_features + size.n_voxels) + 10.0 * n**2) / rate
+
+    def evaluate_seconds(self, size: ProblemSize, n_held_out: int, rate: float = RATE, *, grid: bool = False) -> float:
+        """Count a fit for each kernel, and predictions and scores with all parameters."""
+        n_params = len(self.param_grid(size)) if grid else 1
+        scored = _SCORED + (2.0 * size.n_train + 100.0) * n_held_out * size.n_voxels / rate
+        return n_params / (len(_ALPHAS) if grid else 1) * self.fit_seconds(size, rate) + n_params * scored
 
     def evaluate_bytes(self, size: ProblemSize) -> float:
         """Count ten arrays of the size of the kernel, and sums and scores of its penalties, besides what others do."""

@@ -1,16 +1,16 @@
 """How long an experiment will take, and how much memory and disk, before it is begun.
 
 Networks, compressions and encoders say what they cost; here the costs are added up. One stimulus of each network is
-looked at, the responses of the smallest subject x ROI are read, and one matrix product is timed. The estimate, like the
-seconds and operations measured on one core that it counts with, is meant to be right within a factor of about three.
+looked at, the responses of the smallest subject x ROI are read, and a matrix product and a loop of Python are timed: by
+processor time, as other programs on the machine hold up the run as well, but nobody knows for how long.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -22,7 +22,6 @@ from voxelcast.encoders.params import ProblemSize
 from voxelcast.execution.status import duration
 from voxelcast.experiment.fit_costs import FitEstimate, partition_cost, search_pace
 from voxelcast.experiment.plan import Plan
-from voxelcast.experiment.planning.held_out import WHOLE_BRAIN
 from voxelcast.experiment.planning.layers import extraction_steps
 from voxelcast.experiment.planning.stages import (
     COMPRESS,
@@ -31,6 +30,7 @@ from voxelcast.experiment.planning.stages import (
     FIT,
     JOIN,
     KEEP,
+    PREDICT,
     READ,
     REPORT,
     RESULTS,
@@ -49,15 +49,19 @@ from voxelcast.experiment.steps.extract import (
     stimuli_for,
 )
 from voxelcast.experiment.training_costs import training_cost, trunk_cost
+from voxelcast.experiment.writing_costs import keeping_cost, written
 from voxelcast.features.compress import check_plain, check_size
 from voxelcast.features.settings import CompressionSettings
-from voxelcast.results.schema import Pair
 from voxelcast.store.memory import resident_mb
 
-_START = {READ: 2.0, EXTRACT: 3.0}
-"""Seconds until a worker has Python and its libraries, and until it has torch and a network; of one core."""
-_RESULTS, _RESULTS_EACH, _REPORT = 2.0, 0.1, 5.0
-"""Seconds in which results are begun, those of a subject x ROI written, and the report drawn; of one core."""
+_START = {READ: 1.0, EXTRACT: 5.0, COMPRESS: 0.6, FIT: 0.6}
+"""Seconds until a worker has Python and the libraries of a stage; those of extraction are torch and torchvision."""
+_STEP = 0.02
+"""Seconds in which a worker begins a step and writes its result, besides what the step does."""
+_PREDICT, _PREDICTED = 0.1, 4000.0
+"""Seconds in which a subject's predictions are begun, and operations for each response predicted."""
+_LOOP, _LOOP_SECONDS = 20_000, 4.3e-3
+"""Rounds of a loop, and how long they take where these seconds, and those of `written`, were measured: on one core."""
 _VOXELS = 200
 """Of a typical ROI, where responses cannot be read."""
 _PARTS = {
@@ -71,6 +75,7 @@ _PARTS = {
     SHUFFLE: "fitting",
     DIVIDE: "dividing variance",
     KEEP: "models",
+    PREDICT: "models",
     RESULTS: "results and report",
     REPORT: "results and report",
 }
@@ -159,20 +164,27 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     n, rate = n_train + n_test, _flops_per_second()
     extracted = extraction_steps(plan)
     looked_at = plan.networks if plan.plain else ()
-    networks = [*_tables(plan), *(one for network in looked_at for one in _look(plan, network, extracted))]
+    networks = [*_tables(plan), *(one for network in looked_at for one in _look(plan, network, extracted, workers))]
     for one in networks:
         _check_features(plan.compression_of(one.shown), one, n, n_train)
     sizes = [size for one in networks for size in one.features.values()]
     kept = [config.compress.kept(n_train, size) for size in sizes]
     partitions = config.folds.repeats * len(plan.fold_tables)
     compressions = partitions if config.compressed_in_folds else 1  # otherwise all partitions share one
-    subsets = len(plan.excluded_folds(n_folds))
+    seen, solved, subsets = stimuli_compressed(plan), training_sets(plan), len(plan.excluded_folds(n_folds))
     reading, known, warnings = reading_cost(plan, look)
     voxels = {pair: known.get(pair, _VOXELS) for pair in plan.pairs}
     costs = {
         READ: reading,
         EXTRACT: _total(one.cost for one in networks),
-        COMPRESS: _total(config.compress.cost(n, n_train, size, subsets) for size in sizes) * compressions,
+        COMPRESS: _total(
+            replace(
+                config.compress.cost(seen, n_train, size, solved),
+                disk=config.compress.cost(seen, n_train, size, subsets).disk,
+            )
+            for size in sizes
+        )
+        * compressions,
     }
     if config.ensemble.joined:
         rank, fits = min(n_train - 1, sum(kept)), len(plan.excluded_folds(n_folds, refit=True))
@@ -200,24 +212,28 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     if plan.layer_groups:
         costs[DIVIDE] = _total(partition_cost(plan, networks, n_train, q) for q in voxels.values())
     if not config.unsaved and (n_test or config.models != "none"):
-        costs[KEEP] = _keeping(plan, sizes, kept, voxels)
-    pairs = min(workers, len(plan.pairs))
-    side_by_side = {
-        READ: pairs,
-        COMPRESS: workers,
-        TRAIN_TRUNKS: workers if config.compute.device == "cpu" else 1,
-        FIT: pairs,
-        SHUFFLE: workers,
-        DIVIDE: workers,
-        TRAIN: workers if plan.extract_on == "cpu" else 1,
-    }  # extraction's seconds have all cores
-    costs[RESULTS], costs[REPORT] = Cost(seconds=_RESULTS + _RESULTS_EACH * len(voxels)), Cost(seconds=_REPORT)
-    seconds = {
-        name: (cost.seconds + cost.operations / rate) / side_by_side.get(name, 1) for name, cost in costs.items()
-    }
+        costs[KEEP] = keeping_cost(plan, sizes, kept, voxels)
+    pairs, layers = len(plan.pairs), len(sizes)
+    n_steps = {READ: pairs if reading.seconds else 0, COMPRESS: layers * compressions, FIT: pairs}
+    side_by_side = {READ: pairs, COMPRESS: layers * compressions, FIT: pairs, SHUFFLE: workers, DIVIDE: workers}
+    if plan.extract_on == "cpu":
+        side_by_side[TRAIN] = workers
+    if config.compute.device == "cpu":
+        side_by_side[TRAIN_TRUNKS] = workers
+    costs |= written(plan)
+    if n_test and not config.unsaved:
+        predicted = _PREDICTED * n_test * sum(voxels.values())
+        costs[PREDICT] = Cost(predicted, python=_PREDICT * len(plan.dataset.subjects))
     for name, start in _START.items():
-        if seconds[name] and (name == READ or plan.extract_on == "cpu"):
-            seconds[name] += start
+        if name in costs and (costs[name].seconds or costs[name].operations):
+            at_once = min(workers, side_by_side.get(name, 1))
+            own = start * at_once if name != EXTRACT or plan.extract_on == "cpu" else 0.0
+            costs[name] += Cost(python=own + _STEP * n_steps.get(name, 0))
+    slower = _pace()
+    seconds = {
+        name: (cost.seconds + cost.operations / rate + cost.python * slower) / min(workers, side_by_side.get(name, 1))
+        for name, cost in costs.items()
+    }
     left = [EXTRACT, JOIN, TRAIN_TRUNKS, KEEP, *([COMPRESS] if any(one.stimuli_left for one in networks) else [])]
     return Estimate(
         n_train,
@@ -234,29 +250,6 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
     )
 
 
-def _keeping(plan: Plan, sizes: Sequence[int], kept: Sequence[int], voxels: Mapping[Pair, int]) -> Cost:
-    """Count what it takes to keep how layers are compressed, and fitted models: at most, of all layers that may count.
-
-    Both are on disk twice, as the result of a step and in ``models/``; axes have two bytes a number, and are found and
-    judged in two passes over the features.
-    """
-    config, n_train = plan.config, len(plan.dataset.train_stimuli)
-    mixed = config.ensemble.method in ("stacking", "banded_ridge", "atlases") or config.selection.per == "voxel"
-    each = config.ensemble.top if config.ensemble.method == "average" else 1 + len(config.ensemble.experts)
-    n_used = len(sizes) if mixed else min(len(sizes), each * len(voxels))
-    numbers = sorted((size * k for size, k in zip(sizes, kept, strict=False)), reverse=True)[:n_used]
-    if config.compress.method != "pca":
-        numbers = [0] * len(numbers)
-    of_voxel = 4.0 * max(len(config.delays), 1) * (sum(kept) if mixed else each * max(kept, default=0))
-    saved = [q for q in voxels.values() if config.models == "all" or (config.models == "roi" and q <= WHOLE_BRAIN)]
-    disk = 2 * sum(map(_axes_bytes, numbers)) + of_voxel * (sum(voxels.values()) + sum(saved))
-    return Cost(4.0 * n_train * sum(numbers), memory=8.0 * max(numbers, default=0), disk=disk)
-
-
-def _axes_bytes(n_numbers: int) -> float:
-    return n_numbers * (2.0 if n_numbers > 2**20 else 4.0)
-
-
 def _total(costs: Iterable[Cost]) -> Cost:
     return sum(costs, start=Cost())
 
@@ -270,8 +263,25 @@ def _tables(plan: Plan) -> tuple[NetworkEstimate, ...]:
     )
 
 
-def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]) -> list[NetworkEstimate]:
-    """Count what is left; sizes come from a finished step, or from one stimulus, extracted three times."""
+def training_sets(plan: Plan) -> float:
+    """Count the training sets that a compression is fitted to; one of a share of the stimuli by the cube of that."""
+    return sum((1 - len(folds) / plan.n_folds) ** 3 for folds in plan.excluded_folds(plan.n_folds))
+
+
+def stimuli_compressed(plan: Plan) -> int:
+    """Count the stimuli whose components the compression gives: as `compression_sees`."""
+    parts = plan.parts()
+    held_out = plan.config.unsaved or plan.test_is_near
+    return len(parts["train"]) + len(parts["near"]) + (len(parts["test"]) if held_out else 0)
+
+
+def _look(
+    plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted], workers: int
+) -> list[NetworkEstimate]:
+    """Count what is left; sizes come from a finished step, or from one stimulus, extracted three times.
+
+    On a CPU workers share the stimuli, with one thread each.
+    """
     from voxelcast.networks.extract import extract_stimulus
     from voxelcast.networks.frame_batcher import default_size
     from voxelcast.networks.layer_sizes import extraction_cost
@@ -289,13 +299,17 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]
     if not left and len(shapes) == len(features):
         return _counted(plan, network.shown, shapes)
     loaded = network_of(network.settings, network.seed, plan.config.compute.device)
+    on_cpu = plan.config.compute.device == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
+    at_once = min(workers, len(steps)) if plan.extract_on == "cpu" else 1
     for stimulus in stimuli_for(network, plan.stimuli):
         try:
             seconds = np.inf
             for _ in range(3):  # the first warms up; a busy machine slows down some more than others
-                started = time.perf_counter()
-                looked_at = extract_stimulus(loaded, stimulus, settings)
-                seconds = min(seconds, time.perf_counter() - started)
+                with threadpool_limits(limits=1 if on_cpu else None):
+                    started = clock()
+                    looked_at = extract_stimulus(loaded, stimulus, settings)
+                    seconds = min(seconds, clock() - started)
         except StimulusError:
             if plan.config.broken_stimuli == "stop":
                 raise
@@ -304,7 +318,7 @@ def _look(plan: Plan, network: LoadedNetwork, extracted: Mapping[str, Extracted]
         traces = [trace for trace in loaded.layer_traces() if trace.name in network.layers]
         batch = default_size(loaded)
         memory = extraction_cost(traces, settings, looked_at.n_frames, batch).memory
-        return _counted(plan, network.shown, shapes, left, seconds, memory)
+        return _counted(plan, network.shown, shapes, left, seconds / at_once, memory)
     raise DataError(f"none of {len(plan.stimuli)} stimuli can be read; check the files")
 
 
@@ -351,3 +365,14 @@ def _flops_per_second() -> float:
         for _ in range(4):
             a @ a
     return 4 * 2 * 600.0**3 / (time.process_time() - started) / 2  # real work reaches about half of the product's rate
+
+
+def _pace() -> float:
+    """Say how many times as long as where `_LOOP_SECONDS` was measured Python takes here."""
+    seconds = math.inf
+    for _ in range(3):
+        counts, started = dict[int, int](), time.process_time()
+        for number in range(_LOOP):
+            counts[number % 97] = counts.get(number % 89, 0) + number
+        seconds = min(seconds, time.process_time() - started)
+    return seconds / _LOOP_SECONDS

@@ -31,14 +31,17 @@ if TYPE_CHECKING:
 
 _FEW_SEARCHES = 16
 _MOST_MEASURED = (1000, 100, 500)
-"""Stimuli, features and voxels of a search that is timed for an estimate."""
+_FOLDS_MEASURED = 5
+"""Stimuli, features and voxels of a search that is timed for an estimate, and its folds, at most."""
+_SCORED, _SCORING = 0.06, 6000.0
+"""Seconds and operations for each response in which nested scores, their intervals and what is written are made."""
 _PROPOSAL = {"random": 3e-4, "grid": 0.0, "tpe": 1.5e-3, "gp": 0.1}
 """Seconds that making a proposal takes."""
 
 
 @dataclass(frozen=True)
 class SearchPace:
-    """What an exact search of one layer takes: ``overhead`` seconds, and ``stretch`` times what its operations say."""
+    """What exact searches take: ``overhead`` seconds an evaluation, and ``stretch`` times what their operations say."""
 
     overhead: float = 0.0
     stretch: float = 1.0
@@ -64,7 +67,9 @@ class FitEstimate:
     def cost(self, n_test: int) -> Cost:
         """Return the seconds on one core, of all partitions into folds, and the bytes that one holds at most."""
         once = self._search() + self.combination() + self._sharing()
-        return Cost(seconds=self.config.folds.repeats * once, memory=self._memory(n_test))
+        scoring, nested = self.config.significance.permutations * 2.0 + _SCORING, self.config.folds.nested
+        work = Cost(scoring * nested * self.n_train * self.n_voxels, once, python=_SCORED) * self.config.folds.repeats
+        return work + Cost(memory=self._memory(n_test))
 
     def _memory(self, n_test: int) -> float:
         config, n, q = self.config, self.n_train, self.n_voxels
@@ -105,7 +110,7 @@ class FitEstimate:
         search, n_layers = self.config.search, len(self.sizes)
         each = [self._evaluate(encoder) for encoder in self._encoders]
         if self._exact:
-            return self.pace.stretch * sum(each) + self.pace.overhead * n_layers
+            return self.pace.stretch * sum(each) + self.pace.overhead * n_layers * self._exact_evaluations
         proposing = _PROPOSAL[search.sampler if search.method == "bayes" else search.method] * (1 + self._outer_folds)
         if search.joint:
             # One study, whose proposals are of all layers and encoders by turns.
@@ -124,7 +129,11 @@ class FitEstimate:
         """Seconds of trying on all layers the whole grid, of which two outer folds share fits, or one proposal."""
         held_out = -(-self.n_train // self.n_folds)
         each = self._of_layers(lambda size: encoder.evaluate_seconds(size, held_out, self.rate, grid=self._exact))
-        return each * ((self.n_folds + self._evaluations) / 2 if self._exact else self._evaluations)
+        return each * (self._exact_evaluations if self._exact else self._evaluations)
+
+    @property
+    def _exact_evaluations(self) -> float:
+        return (self.n_folds + self._evaluations) / 2
 
     def combination(self) -> float:
         """Count what fitting the models chosen, and weighing layers, takes."""
@@ -183,28 +192,29 @@ def search_pace(
     if config.search.method != "exact" or not plain or n_searches < _FEW_SEARCHES:
         return SearchPace()
     p = min(largest.n_features, _MOST_MEASURED[1])
-    least = max(60, 2 * p, 6 * n_folds)
+    folds = min(n_folds, _FOLDS_MEASURED)
+    least = max(60, 2 * p, 6 * folds)
     small = ProblemSize(least, p, 20)
     large = ProblemSize(
         max(least, min(largest.n_train, _MOST_MEASURED[0])), p, min(largest.n_voxels, _MOST_MEASURED[2])
     )
-    evaluations = (n_folds + n_folds * (n_folds if config.folds.nested else 1)) / 2
+    evaluations = (folds + folds * (folds if config.folds.nested else 1)) / 2
 
     def said(size: ProblemSize) -> float:
-        held_out = -(-size.n_train // n_folds)
+        held_out = -(-size.n_train // folds)
         each = (get_encoder(name).evaluate_seconds(size, held_out, rate, grid=True) for name in plain)
         return evaluations * sum(each)
 
     alone = config.model_copy(update={"ensemble": EnsembleSettings(), "selection": SelectionSettings()})
 
     def took(size: ProblemSize) -> float:
-        each = FitEstimate(alone, size.n_train, n_folds, size.n_voxels, (size.n_features,), 1, rate)
-        return _timed_search(plain, n_folds, size, config.folds.nested) - each.combination()
+        each = FitEstimate(alone, size.n_train, folds, size.n_voxels, (size.n_features,), 1, rate)
+        return _timed_search(plain, folds, size, config.folds.nested) - each.combination()
 
     seconds = [took(size) for size in (small, large)]
     more = said(large) - said(small)
     stretch = min(3.0, max(0.02, (seconds[1] - seconds[0]) / more)) if more > 0.2 * said(small) else 1.0
-    return SearchPace(max(0.0, seconds[1] - stretch * said(large)), stretch)
+    return SearchPace(max(0.0, seconds[1] - stretch * said(large)) / evaluations, stretch)
 
 
 @lru_cache(maxsize=8)

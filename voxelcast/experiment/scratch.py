@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -48,8 +48,7 @@ def _released(
     lost: dict[StepId, None] = {}
     queue = list(steps)
     while queue:
-        read = dict.fromkeys(inputs(queue.pop().job))
-        new = [one for one in read if one not in lost and one in made and store.is_released(one)]
+        new = [one for one in inputs(queue.pop().job) if one not in lost and one in made and store.is_released(one)]
         lost |= dict.fromkeys(new)
         queue += [made[one][1] for one in new]
     by_stage: dict[str, tuple[Stage, list[Step]]] = {}
@@ -59,18 +58,20 @@ def _released(
     return list(by_stage.values())
 
 
-def inputs(value: Any) -> Iterator[StepId]:
-    """Find the steps that a job refers to, wherever in its fields."""
-    if isinstance(value, StepId):
-        yield value
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from inputs(getattr(value, field.name))
-    elif isinstance(value, Mapping):
-        yield from inputs(tuple(value.values()))
-    elif isinstance(value, tuple | list):
-        for one in value:
-            yield from inputs(one)
+def inputs(job: Any) -> list[StepId]:
+    """Find the steps that a job refers to, wherever in its fields, each once."""
+    found, seen, queue = dict[StepId, None](), set[int](), [job]
+    for value in queue:  # which grows meanwhile
+        if isinstance(value, StepId):
+            found[value] = None
+        elif isinstance(value, str | int | float) or id(value) in seen:
+            continue
+        elif is_dataclass(value):
+            queue += [getattr(value, field.name) for field in fields(value)]
+        elif isinstance(value, Mapping | tuple | list):
+            queue += value.values() if isinstance(value, Mapping) else value
+        seen.add(id(value))
+    return list(found)
 
 
 def released_line(freed: int | None) -> str:

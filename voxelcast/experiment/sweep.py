@@ -22,7 +22,7 @@ from voxelcast.execution.machine import available_cores, check_disk
 from voxelcast.execution.opening import open_engine, send_results
 from voxelcast.execution.profile import THIS_MACHINE, Profile
 from voxelcast.execution.stage import Attempt, StageRunner
-from voxelcast.experiment.costs import Estimate, NetworkEstimate, estimate
+from voxelcast.experiment.costs import Estimate, NetworkEstimate, estimate, stimuli_compressed
 from voxelcast.experiment.finished import Finished
 from voxelcast.experiment.outputs import working_in
 from voxelcast.experiment.plan import Plan
@@ -396,6 +396,6 @@ def _new_share(steps: Sequence[StepId], counted: set[object]) -> float:
 def _compressed_bytes(plan: Plan, network: NetworkEstimate) -> float:
     """Return what the compressed layers of a network take on the disk."""
     config, n_train = plan.config, len(plan.dataset.train_stimuli)
-    n, subsets = n_train + len(plan.dataset.test_stimuli), len(plan.excluded_folds(plan.n_folds))
+    n, subsets = stimuli_compressed(plan), len(plan.excluded_folds(plan.n_folds))
     times = config.folds.repeats * len(plan.fold_tables) if config.compressed_in_folds else 1
     return times * sum(config.compress.cost(n, n_train, size, subsets).disk for size in network.features.values())

@@ -81,7 +81,7 @@ class Compressor(ABC):
         """Share of the training features' variance that the components keep; None where that is not defined."""
         return None
 
-    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: float, *, scale: bool = False) -> Cost:
         """State what it costs to fit so many training sets of a layer and to give all stimuli's components.
 
         Here of what needs the stimuli's coordinates, all principal components, and then `work`.

@@ -35,7 +35,7 @@ class PrincipalComponents(Compressor):
         """Return the highest rank that so many stimuli and features can have."""
         return min(n_train - 1, n_features), f"the highest rank of {n_train} training stimuli of {n_features} features"
 
-    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: float, *, scale: bool = False) -> Cost:
         """State what it costs by the smallest matrix that does it."""
         return pca_cost(n_stimuli, n_features, self.components, n_subsets, scale=scale)
 
@@ -83,7 +83,7 @@ class RandomProjection(Compressor):
         """Return the number of features."""
         return n_features, "the number of features"
 
-    def cost(self, n_stimuli: int, n_features: int, n_subsets: int, *, scale: bool = False) -> Cost:
+    def cost(self, n_stimuli: int, n_features: int, n_subsets: float, *, scale: bool = False) -> Cost:
         """State what sums of about sqrt(n_features) features each cost, of a block of columns at a time."""
         chosen = self.components * n_features**0.5
         block = 8.0 * n_stimuli * min(n_features, COLUMNS)

@@ -72,7 +72,7 @@ class CompressionSettings:
         most = n_train if self.method == "none" or self.components == "max" else self.components
         return min(n_features, most)
 
-    def cost(self, n_stimuli: int, n_train: int, n_features: int, n_subsets: int) -> Cost:
+    def cost(self, n_stimuli: int, n_train: int, n_features: int, n_subsets: float) -> Cost:
         """State what compressing one layer costs, fitted to so many training sets of at most ``n_train`` stimuli."""
         if self.method == "none":
             plain = 8.0 * n_stimuli * n_features

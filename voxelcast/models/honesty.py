@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray
 from voxelcast.core.errors import DataError
@@ -112,6 +111,8 @@ class Judgement:
         """Whether more stimuli are unlike those learnt from than in 95 of 100 sets of stimuli that are like them."""
         if self.novelty is None:
             return False
+        from scipy.stats import binom  # takes a second to import, which every run would
+
         return bool(self.unlike.sum() > binom.ppf(0.95, len(self.unlike), self.novelty.alarm))
 
     @property

@@ -7,8 +7,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from scipy.special import betaln
-from scipy.stats import f as f_distribution
+from scipy.special import betaln, fdtrc
 
 from voxelcast.core.arrays import FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_shape
@@ -161,7 +160,7 @@ def _block_reliability(values: FloatArray) -> FloatArray:
         influence = np.where(used, of_noise - n * deviations / ((n - 1) * variance) + 1, 0.0)
         se = (1 - share) * np.sqrt((influence**2).sum(axis=0) / (n * (n - 3)))
         ratio = ((within**2).sum(axis=(0, 1)) - squares.sum(axis=0)) / (rank * error)
-        drift_p = f_distribution.sf(ratio, rank, free)
+        drift_p = fdtrc(rank, free, ratio)
     return np.where(known, np.stack([share, se, with_drift, drift_p]), np.nan)
 
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from voxelcast.core.arrays import BoolArray, FloatArray, IntArray, blocks
 from voxelcast.core.checks import check_finite, check_shape
@@ -124,7 +124,7 @@ class Units:
         if self.n_folds > 1:
             n_stimuli = len(self.of_row)
             variance = variance * (shared * n_stimuli / (n_stimuli - self.n_folds))
-        return np.asarray(student_t.ppf((1 + level) / 2, self.n - 1) * np.sqrt(variance))
+        return np.asarray(stdtrit(self.n - 1, (1 + level) / 2) * np.sqrt(variance))
 
 
 def units_of(judged: Judged) -> Units:
@@ -286,8 +286,8 @@ def judge_difference(value: float, without: FloatArray, n_folds: int, level: flo
     """
     n = len(without)
     half = float(Units(np.arange(n), n, n_folds, "").half_width(without, level, NO_INNER))
-    se = half / float(student_t.ppf((1 + level) / 2, n - 1))
-    p = 2 * float(student_t.sf(abs(value) / se, n - 1)) if se > 0 else float(value == 0)
+    se = half / float(stdtrit(n - 1, (1 + level) / 2))
+    p = 2 * float(stdtr(n - 1, -abs(value) / se)) if se > 0 else float(value == 0)
     return Difference(value, value - half, value + half, p)
 
 

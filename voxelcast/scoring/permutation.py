@@ -11,7 +11,6 @@ from itertools import permutations, product
 from math import isqrt
 
 import numpy as np
-from scipy.stats import false_discovery_control
 from threadpoolctl import threadpool_limits
 
 from voxelcast.core.arrays import (
@@ -380,6 +379,7 @@ def benjamini_hochberg(p: FloatArray) -> FloatArray:
     if ((p[tested] < 0) | (p[tested] > 1)).any():
         raise DataError("p values must lie between 0 and 1; some do not")
     q = np.full(p.shape, np.nan)
-    if tested.any():
-        q[tested] = false_discovery_control(p[tested], method="bh")
+    order = np.argsort(p)[: tested.sum()]  # NaN sorts behind
+    raised = p[order] * (len(order) / np.arange(1, len(order) + 1))
+    q[order] = np.minimum.accumulate(raised[::-1])[::-1]
     return q

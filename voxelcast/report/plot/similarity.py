@@ -8,7 +8,6 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
 
 from voxelcast.core.arrays import FloatArray
 from voxelcast.report.figures import PALETTE
@@ -75,6 +74,8 @@ def rdm(dissimilarities: FloatArray, *, title: str = "", ax: Axes | None = None)
     'three stimuli (ranks)'
     """
     with drawing(ax, inches=(2.6, 2.6)) as axes:
+        from scipy.stats import rankdata  # takes a second to import
+
         axes.imshow(squareform(rankdata(dissimilarities)), cmap=COLORMAP, interpolation="nearest")
         axes.set_title(f"{title} (ranks)" if title else "ranks", fontsize=8)
         axes.set_axis_off()
