@@ -44,7 +44,7 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
             table = tables[network]
             x = np.arange(1, len(layers) + 1)
             if table.shape[1] > 1:
-                axes.plot(x, table.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55, zorder=1)
+                axes.plot(x, table.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.7, alpha=0.8, zorder=1)
             colour = depth.colours[network]
             axes.plot(
                 x, table.mean(axis=1).to_numpy(dtype=np.float64), color=colour, marker="o", markersize=2.5, zorder=3,

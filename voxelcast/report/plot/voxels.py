@@ -100,7 +100,7 @@ def draw_example(axes: Axes, example: Mapping[str, FloatArray], voxel: int) -> N
     there = np.isfinite(predicted) & np.isfinite(measured)
     x, y = predicted[there], measured[there]
     # Thousands of dots as vectors would weigh more than the rest of the page.
-    axes.plot(x, y, linestyle="", marker="o", markersize=2, markeredgewidth=0, color=PALETTE[0], alpha=0.45,
+    axes.plot(x, y, linestyle="", marker="o", markersize=2, markeredgewidth=0, color=PALETTE[0], alpha=0.7,
               rasterized=True)  # fmt: skip
     if x.size:
         low, high = max(x.min(), y.min()), min(x.max(), y.max())
