@@ -13,7 +13,7 @@ from voxelcast.testing.planted import example_pictures, planted_responses
 
 pictures = example_pictures(150)  # (stimuli, height, width, 3); or a folder of pictures or videos
 layers = ["maxpool", "layer1", "layer2", "layer3", "layer4"]
-network = vc.load_network("torchvision/resnet18", weights="random", layers=layers, input_size=64)
+network = vc.load_network("torchvision/resnet18", weights="random", layers=layers, input_size=32)
 features = vc.extract(pictures, network)
 v1 = planted_responses(features["layer1"], noise=2, components=20)  # (stimuli, voxels)
 

@@ -12,7 +12,7 @@ import voxelcast as vc
 from voxelcast.testing.planted import example_pictures, planted_responses
 
 pictures = example_pictures(150)
-deep = vc.load_network("torchvision/resnet18", weights="random", layers=["layer3"], input_size=64)
+deep = vc.load_network("torchvision/resnet18", weights="random", layers=["layer3"], input_size=32)
 energy = vc.load_network("voxelcast/motion_energy", layers=["static.3"], input_size=64)
 groups = {"resnet": vc.extract(pictures, deep), "Gabor": vc.extract(pictures, energy)}
 first = planted_responses(groups["resnet"]["layer3"])
@@ -22,7 +22,7 @@ rois = {"both drive it": first + second, "resnet alone": 1.4 * first}
 figure, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
 adds = {}
 for y, (roi, responses) in enumerate(rois.items()):
-    parts = vc.variance_partitioning(groups, responses, folds=5).sel(part="unique Gabor")
+    parts = vc.variance_partitioning(groups, responses, folds=5, draws=3).sel(part="unique Gabor")
     adds[roi] = low, high = float(parts.mean_low), float(parts.mean_high)
     axes.plot([low, high], [y, y], color="C0")
     axes.plot(float(parts["mean"]), y, "o", color="C0")

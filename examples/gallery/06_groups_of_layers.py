@@ -14,7 +14,7 @@ from voxelcast.testing.planted import example_pictures, planted_responses
 
 pictures = example_pictures(160)
 layers = ["maxpool", "layer1", "layer3", "layer4"]
-network = vc.load_network("torchvision/resnet18", weights="random", layers=layers, input_size=64)
+network = vc.load_network("torchvision/resnet18", weights="random", layers=layers, input_size=32)
 features = vc.extract(pictures, network)
 groups = {"early": [features["maxpool"], features["layer1"]], "late": [features["layer3"], features["layer4"]]}
 driven = [planted_responses(features[layer], 40, components=25) for layer in ("maxpool", "layer4")]

@@ -16,7 +16,7 @@ from voxelcast.search.settings import EnsembleSettings
 from voxelcast.testing.planted import example_pictures, planted_responses
 
 pictures = example_pictures(200)
-network = vc.load_network("torchvision/resnet18", weights="random", layers=["layer2"], input_size=64)
+network = vc.load_network("torchvision/resnet18", weights="random", layers=["layer2"], input_size=32)
 features = vc.extract(pictures, network)["layer2"].values
 rng = np.random.default_rng(0)
 tuning = planted_responses(features, 3, noise=0, components=30)  # what the ROI responds to, in both subjects

@@ -18,8 +18,8 @@ manual_seed(0)
 mine = nn.Sequential(nn.Conv2d(3, 16, 7, stride=3), nn.ReLU(), nn.AvgPool2d(3), nn.Conv2d(16, 32, 3), nn.ReLU())
 half = (0.5, 0.5, 0.5)
 networks = {
-    "mine": vc.network_from_module(mine, "mine", layers=["1", "4"], input_size=64, mean=half, std=half),
-    "resnet18": vc.load_network("torchvision/resnet18", weights="random", layers=["layer1", "layer4"], input_size=64),
+    "mine": vc.network_from_module(mine, "mine", layers=["1", "4"], input_size=32, mean=half, std=half),
+    "resnet18": vc.load_network("torchvision/resnet18", weights="random", layers=["layer1", "layer4"], input_size=32),
 }
 pictures = example_pictures(150)
 features = {name: vc.extract(pictures, network) for name, network in networks.items()}

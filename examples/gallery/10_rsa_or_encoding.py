@@ -16,7 +16,7 @@ from voxelcast.testing.planted import example_pictures, planted_responses
 
 pictures = example_pictures(150)
 layers = ["maxpool", "layer1", "layer2", "layer3", "layer4"]
-network = vc.load_network("torchvision/resnet18", weights="random", layers=layers, input_size=64)
+network = vc.load_network("torchvision/resnet18", weights="random", layers=layers, input_size=32)
 features = vc.extract(pictures, network)
 responses = planted_responses(features["layer3"], 60, components=30)
 

@@ -18,7 +18,7 @@ from voxelcast.scoring.permutation import holm
 from voxelcast.testing.planted import example_pictures, planted_responses
 
 pictures = example_pictures(120)
-small = {"weights": "random", "input_size": 64}
+small = {"weights": "random", "input_size": 32}
 networks = {
     "resnet18, late": vc.load_network("torchvision/resnet18", layers=["layer4"], **small),
     "squeezenet, early": vc.load_network("torchvision/squeezenet1_1", layers=["features.0"], **small),

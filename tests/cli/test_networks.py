@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -7,7 +9,7 @@ from PIL import Image
 
 from voxelcast.cli.main import cli
 from voxelcast.core.cost import readable_bytes
-from voxelcast.core.errors import OptionError
+from voxelcast.core.errors import OptionError, UnwritableError
 
 
 def run(*arguments):
@@ -60,10 +62,18 @@ def test_learning_and_validating_from_the_command_line(tmp_path):
     )
     assert lines[-3] == "4 images of 2 classes, 1 epoch"
     assert lines[-1] == f"weights: {output}"
-    lines = run("validate", *network, "--weights", output, "--classes", f"{output}.classes.json")
+    accuracy = tmp_path / "accuracy.json"
+    tuned = ("--weights", output, "--classes", f"{output}.classes.json", "--output", accuracy)
+    lines = run("validate", *network, *tuned)
     assert lines[-2] == "8 images of 2 classes, 2 classes in the network"
-    assert lines[-1].startswith("top-1 0.")
-    assert lines[-1].endswith("top-5 1.0000")
+    found = json.loads(accuracy.read_text())
+    assert lines[-1] == f"top-1 {found['top1']:.4f}, top-5 1.0000"
+    assert (found["network"], found["n_images"]) == (network[0], 8)
+    status = CliRunner().invoke(cli, ["status", str(accuracy)]).output.splitlines()
+    assert status[0].startswith("finished; on this machine")
+    assert status[1].split() == [*f"validate {network[0]} 8 of 8 done".split()]
+    with pytest.raises(UnwritableError, match=r"accuracy\.json is there already"):
+        run("validate", *network, *tuned)
 
 
 def test_wrong_settings_are_refused_before_anything_is_read(tmp_path):

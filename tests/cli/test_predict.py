@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from tests.cli.conftest import Call
 from tests.models.build import build
 from tests.models.planted import cell_weights, plant
 from voxelcast.core.arrays import FloatArray
-from voxelcast.models.encoder import load_encoder
+from voxelcast.execution.status import read_statuses
+from voxelcast.models.encoder import SavedEncoder, load_encoder
 
 NAMES = ("b", "a", "c")
 
@@ -50,6 +52,23 @@ def test_a_folder_a_file_an_archive_and_a_list(call: Call, here: Path) -> None:
         found = np.load(here / f"{name}.npz")
         assert "".join(found["stimulus_ids"]) == ids
         np.testing.assert_allclose(found["s1_V1"], by_hand(here, ids), rtol=1e-5)
+
+
+def test_status_tells_how_far_it_is(call: Call, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, respond = [], SavedEncoder.respond
+
+    def looked(encoder: SavedEncoder, components: Any, pair: Any) -> FloatArray:
+        told.append(read_statuses(here / "new.npz")[""])
+        return respond(encoder, components, pair)
+
+    monkeypatch.setattr(SavedEncoder, "respond", looked)
+    assert call("predict", "seen", "new", "--to", "new.npz").code == 0
+    assert {(one.state, one.stages[0].line()) for one in told} == {
+        ("running", "predict responses     0 of 3 done, 3 waiting")
+    }
+    done = call("status", "new.npz")
+    assert done.out.splitlines()[0].startswith("finished; on this machine")
+    assert done.out.splitlines()[1] == "predict responses     3 of 3 done"
 
 
 def test_without_a_file_the_mean_of_each_roi_is_printed(call: Call, here: Path) -> None:
@@ -109,6 +128,7 @@ def test_what_cannot_be_predicted_is_one_line(call: Call, here: Path, arguments:
     before = {path: path.stat().st_mtime_ns for path in here.rglob("*")}
     done = call("predict", *arguments)
     assert (done.code, done.out) == (1, "")
-    assert said in done.err
-    assert done.err.count("\n") == 1
+    *begun, last = done.err.splitlines()
+    assert said in last
+    assert all(line.startswith("predict responses: ") for line in begun)
     assert {path: path.stat().st_mtime_ns for path in here.rglob("*")} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ import scipy.io
 
 from tests.datasets.bids_study import AFFINE, DRIVERS, GRID, RUNS, SUBJECTS, VIDEOS, Values, random_values, write_study
 from tests.datasets.miniatures import write_images
-from voxelcast.core.errors import AlignmentError, MissingFileError, OptionError, ShapeError, UnknownNameError
+from voxelcast.core.errors import (
+    AlignmentError,
+    MissingFileError,
+    OptionError,
+    ShapeError,
+    UnknownNameError,
+    VoxelcastWarning,
+)
 from voxelcast.datasets.base import VoxelIndices
 from voxelcast.datasets.folder import FolderDataset
 from voxelcast.datasets.folder_settings import FolderSettings
@@ -112,11 +120,14 @@ def test_subjects_that_saw_different_stimuli(tmp_path: Path) -> None:
         (tmp_path / f"{subject}_ids.txt").write_text("\n".join(seen))
         np.save(tmp_path / f"{subject}.npy", np.array([[value] for value in seen.values()]))
     settings: dict[str, Any] = {"responses": "{subject}.npy", "stimulus_ids": "{subject}_ids.txt"}
-    with pytest.raises(AlignmentError, match=r"first 'c'.*shared_stimuli: true"):
+    left_out = r"leaves out 1 of ann's 2 stimuli, 1 of bob's 2 stimuli; .*'dataset\.subjects=\[ann,bob\]'"
+    with pytest.raises(AlignmentError, match=rf"1 of 3 training stimuli, first 'c'.*shared_stimuli: true.*{left_out}"):
         open_dataset("folder", tmp_path, **settings)
-    dataset = open_dataset("folder", tmp_path, shared_stimuli=True, **settings)
+    with pytest.warns(VoxelcastWarning, match=left_out):
+        dataset = open_dataset("folder", tmp_path, shared_stimuli=True, **settings)
     assert [dataset.responses(subject, "all").values.item() for subject in ("ann", "bob")] == [2.0, 4.0]
-    alone = open_dataset("folder", tmp_path, shared_stimuli=True, subjects="bob", **settings)
+    with warnings.catch_warnings(action="error"):
+        alone = open_dataset("folder", tmp_path, shared_stimuli=True, subjects="bob", **settings)
     assert alone.responses("bob", "all").values.ravel().tolist() == [4.0, 3.0]
 
 

@@ -127,7 +127,7 @@ def test_test_stimuli_may_lack_responses(tmp_path: Path) -> None:
     root = _root(tmp_path)
     np.save(root / "responses" / "ann.npy", VALUES[:3, 0])
     (root / "stimulus_ids.txt").write_text("\n".join(IDS[:3]))
-    with pytest.raises(AlignmentError, match="no responses to 1 training stimuli, first 'b'"):
+    with pytest.raises(AlignmentError, match="no responses to 1 of 4 training stimuli, first 'b'"):
         FolderDataset(FolderSettings(root))
     (root / "split.csv").write_text("stimulus_id,split\na,train\nb,test\nc,train\nd,train\n")
     dataset = FolderDataset(FolderSettings(root))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.cli.conftest import Call, call
-from tests.experiment.miniature import ENERGY, read_table, run, settings, write_dataset, write_settings
+from tests.experiment.miniature import ENERGY, read_table, run, settings, stimulus_ids, write_dataset, write_settings
 from voxelcast.app.discovery import find_experiments
 from voxelcast.core.errors import ConfigError, DataError, ExecutionError, OptionError, StoreError
 from voxelcast.execution.status import read_status
@@ -122,6 +124,29 @@ def test_what_is_shared_costs_once(tmp_path: Path) -> None:
         abs=2,
     )
     assert not (tmp_path / "steps").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_process")
+def test_subjects_who_saw_different_stimuli_run_by_themselves(call: Call, tmp_path: Path) -> None:
+    """Each with all stimuli of its own."""
+    root, output = write_dataset(tmp_path / "images", subjects=("ann", "bob")), tmp_path / "out"
+    ids = stimulus_ids(root)
+    seen = {"ann": ids[:40], "bob": ids[10:]}
+    for subject, own in seen.items():
+        file = root / "responses" / f"{subject}.npy"
+        np.save(file, np.load(file)[[ids.index(one) for one in own]])
+        (root / "responses" / f"{subject}_stimuli.txt").write_text("\n".join(own))
+    file = write_settings(tmp_path / "two.yaml", settings(root))
+    done = call("run", file, "--output", tmp_path / "both")
+    assert done.code == 1
+    assert "leaves out 10 of ann's 40 stimuli, 8 of bob's 38 stimuli" in done.err
+    advised = re.findall(r"dataset\.[\w=\[\],]+", done.err)
+    done = call("sweep", file, *advised, "--output", output)
+    assert done.code == 0, done.err
+    for subject, own in seen.items():
+        assert {row["subject"] for row in read_table(output / subject / "scores.csv")} == {subject}
+        assert {row["stimulus_id"] for row in read_table(output / subject / "stimulus_scores.csv")} == set(own)
 
 
 @pytest.mark.slow

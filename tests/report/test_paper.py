@@ -28,20 +28,18 @@ def with_tests(output: Path) -> Results:
 def test_figures_have_their_fonts_and_the_width_of_a_column(several: Path, tmp_path: Path) -> None:
     results = read_results(several)
     written = write_figures(results, tmp_path / "figures", ("pdf", "svg", "png"))
+    names = ["overview", "scores", *(f"{what}_{roi}" for what in ("layers", "voxels") for roi in results.rois)]
     assert {path.name for path in written} == {
         *("scores.tex", "methods.txt", "references.bib"),
-        *(
-            f"{name}.{suffix}"
-            for name in ("scores", *(f"{what}_{roi}" for what in ("layers", "voxels") for roi in results.rois))
-            for suffix in ("pdf", "svg", "png")
-        ),
+        *(f"{name}.{suffix}" for name in names for suffix in ("pdf", "svg", "png")),
     }
-    pdf = (tmp_path / "figures" / "scores.pdf").read_bytes()
-    assert b"/FontFile2" in pdf  # embedded, as TrueType
-    assert b"/Type3" not in pdf
-    box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", pdf)
-    assert box is not None
-    assert abs(float(box[1]) / 72 * 25.4 - 85) < 1
+    for name in ("overview", "scores", "layers_V1", "voxels_V1"):
+        pdf = (tmp_path / "figures" / f"{name}.pdf").read_bytes()
+        assert b"/FontFile2" in pdf  # embedded, as TrueType
+        assert b"/Type3" not in pdf
+        box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+)", pdf)
+        assert box is not None
+        assert abs(float(box[1]) / 72 * 25.4 - 85) < 1
     assert "<text" not in (tmp_path / "figures" / "scores.svg").read_text()
     assert Image.open(tmp_path / "figures" / "scores.png").width == 2010  # 600 dots per inch
 

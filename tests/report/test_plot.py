@@ -70,6 +70,7 @@ def test_lines_are_the_numbers_of_the_tables(results: Results) -> None:
     lines = [line for line in plot.layer_profile(results, "V1").lines if line.get_marker() == "o"]
     for line, network in zip(lines, NETWORKS, strict=True):
         np.testing.assert_allclose(line.get_ydata(), best[network].unstack().mean(axis=1))
+        assert str(line.get_label()).startswith(network)
     last = [line.get_ydata()[-1] for line in plot.search_history(results, "V1").lines]
     highest = search.groupby("subject")["score"].max()
     assert last == pytest.approx([*highest, highest.mean()])
@@ -96,6 +97,9 @@ def test_the_overview_has_a_row_for_each_roi(results: Results) -> None:
     ends = [collection.get_segments()[0] for collection in ax.collections]
     assert ends[0][:, 0] == pytest.approx(by_roi[["score_low", "score_high"]].mean().loc["V1"])
     assert ends[1][:, 0] == pytest.approx([by_roi["noise_ceiling_r"].mean()["V1"]] * 2)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["subject", "mean, interval", "noise ceiling"]
 
 
 def test_axes_of_scores_begin_at_zero_or_at_the_lowest(results: Results) -> None:

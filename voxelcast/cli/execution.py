@@ -51,7 +51,8 @@ def check(profile: str) -> None:
 def status(output: Path, as_json: bool) -> None:
     """Say how far the work in OUTPUT is: what is done, running, waiting and failed, how long it took, and what is left.
 
-    OUTPUT is what run, extract, sweep, rsa, simulate, demo, transfer and networks finetune write, or a folder of such.
+    OUTPUT is what run, extract, sweep, rsa, simulate, demo, transfer, predict, networks finetune and networks validate
+    write, or a folder of such.
     """
     from voxelcast.execution.status import read_statuses, summary_lines
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
-from voxelcast.cli.options import AS_JSON, PATH, echo_rows, take_settings
+from voxelcast.cli.options import AS_JSON, PATH, check_absent, echo_rows, take_settings
 from voxelcast.cli.progress import make_progress, progress_in
 
 
@@ -80,21 +83,32 @@ _WORKERS = click.option("--workers", type=click.IntRange(min=1), default=2, show
 @_WEIGHTS
 @_CLASSES
 @click.option("--batch", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option("--output", type=PATH, help="A new JSON file of the accuracies; voxelcast status tells how far it is.")
 @_WORKERS
 @_DEVICE
 @_SIZE
 @_MEAN
 @_STD
-def validate_(images: Path, classes: Path | None, batch: int, workers: int, device: str, **options: Any) -> None:
+def validate_(
+    images: Path, classes: Path | None, batch: int, output: Path | None, workers: int, device: str, **options: Any
+) -> None:
     """Measure the top-1 and top-5 accuracy of network NAME on IMAGES, a folder with a folder of images per class."""
+    from voxelcast.execution.journal import beside
     from voxelcast.networks.labelled_images import list_image_folder, validate
     from voxelcast.networks.registry import load_network
     from voxelcast.networks.settings import NetworkSettings
+    from voxelcast.store.atomic import write_text
 
+    if output is not None:
+        check_absent(output, "--output")
     labelled = list_image_folder(images, classes)
     settings = take_settings(NetworkSettings, options, layers="all")
     network = load_network(settings, device=device)
-    found = validate(network, labelled, batch=batch, workers=workers, progress=make_progress())
+    with progress_in(beside(output)) if output else nullcontext(make_progress()) as progress:
+        found = validate(network, labelled, batch=batch, workers=workers, progress=progress)
+        if output is not None:
+            about = {"network": settings.name, "weights": network.card.weights} | asdict(found)
+            write_text(output, json.dumps(about, indent=2) + "\n")
     click.echo(f"{settings.name}, weights {network.card.weights}")
     click.echo(f"{found.n_images} images of {len(labelled.classes)} classes, {found.n_classes} classes in the network")
     click.echo(f"top-1 {found.top1:.4f}, top-5 {found.top5:.4f}")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from voxelcast.cli.options import AS_JSON, DATASET, PATH, SETTINGS, echo_rows, open_dataset
-from voxelcast.cli.progress import progress_in
+from voxelcast.cli.progress import make_progress, progress_in
 from voxelcast.core.errors import OptionError
 
 _SHOWN = 8  # subjects x ROI in a line
@@ -43,6 +43,7 @@ def predict(
     the model learnt from.
     """
     from voxelcast.api.prediction_files import check_target, save_predictions
+    from voxelcast.execution.journal import beside
     from voxelcast.models.encoder import load_encoder
 
     if to is not None:
@@ -51,11 +52,14 @@ def predict(
         raise OptionError(f"--intervals go into a .csv file; got --to {to}")
     encoder = load_encoder(model, weights=_files(weights), **which)
     given = stimuli[0] if len(stimuli) == 1 else stimuli
-    predictions = encoder.predict(given, intervals=intervals, texts=texts)
     if to is not None:
-        for path in save_predictions(predictions, to, encoder):
+        with progress_in(beside(to)) as progress:
+            predictions = encoder.predict(given, intervals=intervals, texts=texts, progress=progress)
+            written = save_predictions(predictions, to, encoder)
+        for path in written:
             click.echo(f"wrote {path}")
         return
+    predictions = encoder.predict(given, intervals=intervals, texts=texts, progress=make_progress())
     pairs = list(predictions)[:_SHOWN]
     click.echo("\t".join(["stimulus_id", *(f"{' '.join(pair)} (mean)" for pair in pairs)]))
     for row, name in enumerate(predictions.ids):

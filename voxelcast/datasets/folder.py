@@ -51,6 +51,7 @@ from voxelcast.stimuli.stimulus import Stimulus
 from voxelcast.store.readers.tables import read_table
 
 ALL_VOXELS = "all"
+_NAMED = 8  # subjects in a message
 
 
 @register_dataset
@@ -104,6 +105,7 @@ class FolderDataset(Dataset):
         self._rois: dict[str, dict[str, IntArray]] = {}
         for subject in self._subjects:
             self._open_subject(subject)
+        self._left_out = ""
         self._check_complete()
         self._check_places()
         known = tuple(dict.fromkeys(roi for rois in self._rois.values() for roi in rois))
@@ -210,26 +212,43 @@ class FolderDataset(Dataset):
 
     def _check_complete(self) -> None:
         """Keep the stimuli that all subjects have responses to, where that is asked for; else none may be missing."""
-        rows = self._rows.values()
+        rows, all_have = self._rows, set(self._ids).intersection(*self._rows.values())
         if self._settings.shared_stimuli:
             shared = {
-                split: tuple(one for one in asked if all(one.stimulus_id in of_subject for of_subject in rows))
+                split: tuple(one for one in asked if one.stimulus_id in all_have)
                 for split, asked in self._stimuli.items()
             }
             test = self._stimuli["test"]
-            measured = any(one.stimulus_id in of_subject for of_subject in rows for one in test)
+            measured = any(one.stimulus_id in of_subject for of_subject in rows.values() for one in test)
             self._stimuli = shared if measured else shared | {"test": test}
             if not self._stimuli["train"]:
-                raise AlignmentError("no training stimulus has responses of all subjects; choose subjects one by one")
-        for subject, of_subject in self._rows.items():
+                raise AlignmentError(f"no training stimulus has responses of all subjects; {self._one_by_one()}")
+            self._left_out = self._only_of_some(all_have)
+        for subject, of_subject in rows.items():
             train = [stimulus.stimulus_id for stimulus in self._stimuli["train"]]
             without = [stimulus_id for stimulus_id in train if stimulus_id not in of_subject]
             if without:
+                only_some = self._only_of_some(all_have)
+                lost = f", which leaves out {only_some}; {self._one_by_one()}" if only_some else ""
                 raise AlignmentError(
-                    f"{self._shown(subject)} has no responses to {len(without)} training stimuli, first "
-                    f"{without[0]!r}; add them, remove the stimuli, mark those as test in split.csv, or set "
-                    "shared_stimuli: true to take those that all chosen subjects have"
+                    f"{self._shown(subject)} has no responses to {len(without)} of {len(train)} training stimuli, "
+                    f"first {without[0]!r}; add them, remove the stimuli, mark those as test in split.csv, or set "
+                    f"shared_stimuli: true to take those that all chosen subjects have{lost}"
                 )
+
+    def _only_of_some(self, all_have: set[str]) -> str:
+        """Say how many of each subject's stimuli other subjects have no responses to; empty where there are none."""
+        counts = {subject: len(rows.keys() - all_have) for subject, rows in self._rows.items()}
+        said = [f"{n} of {subject}'s {len(self._rows[subject])} stimuli" for subject, n in counts.items() if n]
+        return ", ".join([*said[:_NAMED], *([f"and of {len(said) - _NAMED} more subjects"] if said[_NAMED:] else [])])
+
+    def _one_by_one(self) -> str:
+        """Say how to use all stimuli of each subject."""
+        names = ",".join([*self._subjects[:_NAMED], *(["..."] if self._subjects[_NAMED:] else [])])
+        return (
+            "to use all stimuli of each, run each subject by itself: voxelcast sweep EXPERIMENT "
+            f"dataset.shared_stimuli=true 'dataset.subjects=[{names}]'"
+        )
 
     def _check_places(self) -> None:
         """Raise AlignmentError where a table gives voxels by one number for subjects whose voxels lie elsewhere."""
@@ -358,11 +377,12 @@ class FolderDataset(Dataset):
         return Extent(len(self._rows[subject]), table.n_repetitions, voxels, space, files)
 
     def notes(self) -> tuple[str, ...]:
-        """Say where subjects whose voxels are chosen by number differ in space."""
+        """Say what shared stimuli leave out, and where subjects whose voxels are chosen by number differ in space."""
+        left_out = (f"shared_stimuli leaves out {self._left_out}; {self._one_by_one()}",) if self._left_out else ()
         images = {subject: table.image for subject, table in self._tables.items() if isinstance(table, ImageTable)}
         if len(images) < 2 or "{subject}" in str(self._settings.masks):
-            return ()
-        return geometry_note({subject: (image.path, image.geometry) for subject, image in images.items()})
+            return left_out
+        return left_out + geometry_note({subject: (image.path, image.geometry) for subject, image in images.items()})
 
     @property
     def reads_together(self) -> bool:

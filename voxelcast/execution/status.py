@@ -117,8 +117,8 @@ def _read(output: Path) -> RunStatus:
     lines = read_journal(output)
     if not lines:
         raise MissingFileError(
-            f"{output} is not the output of voxelcast run, extract, sweep, rsa, simulate, transfer or networks "
-            f"finetune, or that was killed as it began: there is no run in its {FILE_NAME}"
+            f"{output} is not the output of voxelcast run, extract, sweep, rsa, simulate, transfer, predict or "
+            f"networks finetune or validate, or that was killed as it began: there is no run in its {FILE_NAME}"
         )
     begin: dict[str, Any] = lines[0]
     under_way = is_locked(output / ".lock") or is_locked(output / FILE_NAME)

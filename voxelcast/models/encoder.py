@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from voxelcast.core.arrays import FloatArray
 from voxelcast.core.checks import check_known
 from voxelcast.core.errors import DataError, OptionError, UnknownNameError, VoxelcastWarning
+from voxelcast.core.progress import Progress, Silent, python_progress
 from voxelcast.features.delays import delays_of
 from voxelcast.models.card import Card, FileCard, Pair, PairCard, Shape, find_models, read_card
 from voxelcast.models.device import Device
@@ -264,17 +265,23 @@ class SavedEncoder:
 
         Of time series, whose volumes depend on those before, all at once.
         """
-        for positions, found, _ in self._looked_at(self.shown(stimuli)):
+        for positions, found, _ in self._looked_at(self.shown(stimuli), Silent()):
             yield positions, found
 
-    def _looked_at(self, given: Shown) -> Iterator[tuple[list[int], dict[Pair, FloatArray], dict[str, Any]]]:
+    def _looked_at(
+        self, given: Shown, progress: Progress
+    ) -> Iterator[tuple[list[int], dict[Pair, FloatArray], dict[str, Any]]]:
         """Predict as `batches` does, and give the layers' components too."""
         if not self.card.is_series:
             for shard, features in self.features(given):
                 components = self.scores(features)
                 yield shard, {pair: self.respond(components, pair) for pair in self.pairs}, components
+                progress.advance(len(shard))
             return
-        parts = [(shard, self._on_cpu(self.scores(features))) for shard, features in self.features(given)]
+        parts = []
+        for shard, features in self.features(given):
+            parts.append((shard, self._on_cpu(self.scores(features))))
+            progress.advance(len(shard))
         order = np.argsort(np.concatenate([shard for shard, _ in parts]), kind="stable")
         keys = parts[0][1]
         whole = {key: np.concatenate([found[key] for _, found in parts])[order] for key in keys}
@@ -295,7 +302,14 @@ class SavedEncoder:
     def _on_cpu(self, components: Mapping[str, Any]) -> dict[str, FloatArray]:
         return {key: self.device.numpy(values) for key, values in components.items()}
 
-    def predict(self, stimuli: Any, *, intervals: float | None = None, texts: Texts | None = None) -> Predictions:
+    def predict(
+        self,
+        stimuli: Any,
+        *,
+        intervals: float | None = None,
+        texts: Texts | None = None,
+        progress: Progress | bool = False,
+    ) -> Predictions:
         """Predict the responses to stimuli.
 
         Parameters
@@ -311,6 +325,8 @@ class SavedEncoder:
             Level of prediction intervals, e.g. 0.95; None: none.
         texts : path, or mapping of str to str, optional
             What networks read of the stimuli: a table ``stimulus_id,text``, or texts by the ids.
+        progress : bool or Progress
+            Whether a bar shows how far it is (lines of ``logging`` where there is no terminal).
 
         Returns
         -------
@@ -334,22 +350,26 @@ class SavedEncoder:
         VoxelcastWarning
             Where more stimuli than chance lets expect are unlike those that the model learnt from.
         """
-        predictions = self.judged(self.shown(stimuli, texts), intervals)
+        shown = python_progress(progress, "voxelcast.predict")
+        predictions = self.judged(self.shown(stimuli, texts), intervals, shown)
         unlike = predictions.unlike_warning
         if unlike:
             warnings.warn(unlike, VoxelcastWarning, stacklevel=2)
         return predictions
 
-    def judged(self, given: Shown, level: float | None = None) -> Predictions:
+    def judged(self, given: Shown, level: float | None = None, progress: Progress | None = None) -> Predictions:
         """Predict as `predict` does, without a warning."""
         values: dict[Pair, FloatArray] = {}
         judgements = {pair: Judgement.of(self.honesty(pair), len(given.ids), level) for pair in self.pairs}
-        for positions, found, components in self._looked_at(given):
+        progress = progress or Silent()
+        progress.start("predict responses", len(given.ids), "stimulus")
+        for positions, found, components in self._looked_at(given, progress):
             for pair, responses in found.items():
                 values.setdefault(pair, np.empty((len(given.ids), responses.shape[1])))[positions] = responses
                 if judgements[pair].novelty is not None:
                     seen = self.device.numpy(components[self.pair(pair).heaviest.card.layer])
                     judgements[pair].judge(positions, seen)
+        progress.finish()
         return Predictions(given.ids, values, {one.pair: one.unit for one in self._chosen}, judgements)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from voxelcast.core.errors import DataError, UnwritableError
 from voxelcast.report import plot
 from voxelcast.report.figures import STYLE
 from voxelcast.report.methods import bibtex, methods_paragraph
+from voxelcast.report.plot.scores import overview_inches
 from voxelcast.results.read import Results
 from voxelcast.store.atomic import atomic_path, write_text
 
@@ -43,7 +45,7 @@ _TABLE: Final = {
 def write_figures(
     results: Results, folder: Path, formats: Sequence[str] = ("pdf",), *, columns: int = 1
 ) -> tuple[Path, ...]:
-    """Draw scores by ROI and, of each ROI, scores by layer and by voxel.
+    """Draw scores by ROI, with and without the subjects, and, of each ROI, scores by layer and by voxel.
 
     Beside them are a LaTeX table of the scores, a paragraph of methods, and BibTeX of what to cite. Vector figures have
     their fonts in them; colours stay apart under colour blindness.
@@ -72,12 +74,14 @@ def write_figures(
     folder.mkdir(parents=True)
     written = []
     with matplotlib.rc_context(_STYLE):
-        for name, draw in _drawings(results):
-            figure = Figure(figsize=(WIDTHS[columns], _HEIGHT))
+        for name, height, draw in _drawings(results):
+            figure = Figure(figsize=(WIDTHS[columns], height))
             try:
-                draw(figure.add_subplot())
+                axes = draw(ax=figure.add_subplot())
             except DataError:  # there is nothing of that kind in the results
                 continue
+            if axes.get_legend() is None:
+                _add_legend(figure, axes, columns)
             for suffix in formats:
                 written.append(folder / f"{name}.{suffix}")
                 dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
@@ -90,11 +94,21 @@ def write_figures(
     return tuple(written)
 
 
-def _drawings(results: Results) -> Iterator[tuple[str, Callable[[Axes], object]]]:
-    yield "scores", lambda ax: plot.roi_scores(results, ax=ax)
+def _drawings(results: Results) -> Iterator[tuple[str, float, Callable[..., Axes]]]:
+    """Name each figure, with its height in inches and what draws it."""
+    yield "overview", overview_inches(len(results.rois))[1], partial(plot.roi_overview, results)
+    yield "scores", _HEIGHT, partial(plot.roi_scores, results)
     for roi in results.rois:
-        yield f"layers_{roi}", lambda ax, roi=roi: plot.layer_profile(results, roi, ax=ax)  # type: ignore[misc]
-        yield f"voxels_{roi}", lambda ax, roi=roi: plot.voxel_histogram(results, roi, ax=ax)  # type: ignore[misc]
+        yield f"layers_{roi}", _HEIGHT, partial(plot.layer_profile, results, roi)
+        yield f"voxels_{roi}", _HEIGHT, partial(plot.voxel_histogram, results, roi)
+
+
+def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """Say above the axes what the colours are; the figure grows with the lines of the legend."""
+    labels = axes.get_legend_handles_labels()[1]
+    beside = max(1, min(len(labels), round(13 * WIDTHS[columns]) // (max(map(len, labels)) + 5)))
+    figure.set_figheight(figure.get_figheight() + 0.16 * -(-len(labels) // beside))
+    figure.legend(loc="outside upper left", ncols=beside, handlelength=1.2, handletextpad=0.4, columnspacing=1.2)
 
 
 def _latex(scores: pd.DataFrame) -> str:

@@ -13,6 +13,7 @@ from voxelcast.report.figures import SUBJECT_COLOUR
 from voxelcast.report.heatmap import COLORMAP
 from voxelcast.report.plot.base import INK, check_roi, drawing, from_zero
 from voxelcast.report.plot_data import layer_scores
+from voxelcast.report.summary import network_label
 from voxelcast.results.read import Results
 
 _MOST_TICKS: Final = 8
@@ -43,11 +44,12 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
             table = tables[network]
             x = np.arange(1, len(layers) + 1)
             if table.shape[1] > 1:
-                axes.plot(x, table.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55, zorder=1)
+                axes.plot(x, table.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.7, alpha=0.8, zorder=1)
             colour = depth.colours[network]
             axes.plot(
-                x, table.mean(axis=1).to_numpy(dtype=np.float64), color=colour, marker="o", markersize=2.5, zorder=3
-            )
+                x, table.mean(axis=1).to_numpy(dtype=np.float64), color=colour, marker="o", markersize=2.5, zorder=3,
+                label=network_label(*network),
+            )  # fmt: skip
             picked = rows_of(chosen, network)["layer"].value_counts()
             beside = (lane - (len(depth.layers) - 1) / 2) * 0.7 / len(depth.layers)
             counts = {layers.index(str(layer)) + 1 + beside: int(count) for layer, count in picked.items()}

@@ -64,7 +64,7 @@ def roi_overview(results: Results, *, ax: Axes | None = None) -> Axes:
 
 def overview_inches(n_rois: int) -> tuple[float, float]:
     """Give the size of an overview of so many ROIs."""
-    return 5.4, 0.75 + 0.27 * n_rois
+    return 5.4, 0.95 + 0.27 * n_rois
 
 
 def draw_overview(axes: Axes, rows: Sequence[Row]) -> None:
@@ -72,10 +72,16 @@ def draw_overview(axes: Axes, rows: Sequence[Row]) -> None:
     for place, row in enumerate(rows):
         if len(row.values) > 1:
             axes.plot(row.values, [place] * len(row.values), "o", color=SUBJECT_COLOUR, markersize=3.5, alpha=0.6,
-                      markeredgewidth=0)  # fmt: skip
+                      markeredgewidth=0, label="subject")  # fmt: skip
         axes.hlines(place, row.low, row.high, color=PALETTE[0], linewidth=1.8)
-        axes.plot(row.score, place, "o", color=PALETTE[0], markersize=6)
-        axes.vlines(row.ceiling, place - 0.36, place + 0.36, color=CEILING_COLOUR, linewidth=2)
+        axes.plot(row.score, place, "o", color=PALETTE[0], markersize=6, label="mean, interval")
+        if np.isfinite(row.ceiling):
+            axes.vlines(row.ceiling, place - 0.36, place + 0.36, color=CEILING_COLOUR, linewidth=2,
+                        label="noise ceiling")  # fmt: skip
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    axes.legend(once.values(), once, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2,
+                columnspacing=1.2, handlelength=1.2, handletextpad=0.4)  # fmt: skip
     axes.axvline(0, color=LINE, linewidth=0.8)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -100,7 +106,7 @@ def draw_roi_scores(
         scores, low, high = (np.array([getattr(m, name) for m in mine]) for name in ("score", "low", "high"))
         axes.vlines(_beside(rois, index, outputs), low, high, color=output.colour, linewidth=1.4, alpha=0.6)
         _draw_dots(axes, outputs, index, rois, scores)
-    half = 0.42 * min(0.18, 0.75 / len(outputs))  # of what lies between two experiments
+    half = 0.3 if len(outputs) == 1 else 0.42 * min(0.18, 0.75 / len(outputs))  # of what lies between two experiments
     for index, output in enumerate(outputs):
         ceilings, places = np.array([row[index].ceiling for row in means]), _beside(rois, index, outputs)
         there = np.isfinite(ceilings)

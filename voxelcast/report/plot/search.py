@@ -39,7 +39,7 @@ def search_history(results: Results, roi: str, *, ax: Axes | None = None) -> Axe
     with drawing(ax, xlabel="candidates tried", ylabel="best selection score so far (r)") as axes:
         if len(steps) > 1:
             for some in steps:
-                axes.plot(*_corners(some), drawstyle="steps-post", color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55)
+                axes.plot(*_corners(some), drawstyle="steps-post", color=SUBJECT_COLOUR, linewidth=0.7, alpha=0.8)
         axes.plot(*_corners(mean), drawstyle="steps-post", color=PALETTE[0])
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         from_zero(axes)
@@ -88,7 +88,7 @@ def draw_hyperparameter(scores: HyperparameterScores, *, ax: Axes | None = None)
         for subject in table.columns:
             if table.shape[1] > 1:
                 line = table[subject].dropna()
-                axes.plot(line.index, line.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.6, alpha=0.55)
+                axes.plot(line.index, line.to_numpy(), color=SUBJECT_COLOUR, linewidth=0.7, alpha=0.8)
         shared = table.dropna()
         if len(shared) > 1:
             mean = shared.mean(axis=1)

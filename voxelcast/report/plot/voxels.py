@@ -47,13 +47,15 @@ def voxel_histogram(results: Results, roi: str, *, edges: FloatArray | None = No
     with drawing(ax, xlabel="Pearson r", ylabel="voxels") as axes:
         scores = arrays["pearson_r"]
         if scores.size:
-            axes.hist(scores, bins=edges.tolist(), color=PALETTE[0], alpha=0.75, linewidth=0)
+            axes.hist(scores, bins=edges.tolist(), color=PALETTE[0], alpha=0.75, linewidth=0, label="score")
             axes.axvline(float(scores.mean()), color=PALETTE[0], linewidth=1)
-        for key, colour, style in (("noise_ceiling_r", CEILING_COLOUR, "-"), ("held_out_r", HELD_OUT_COLOUR, "--")):
+        lines = {"noise_ceiling_r": ("noise ceiling", CEILING_COLOUR, "-"),
+                 "held_out_r": ("held-out stimuli", HELD_OUT_COLOUR, "--")}  # fmt: skip
+        for key, (label, colour, style) in lines.items():
             values = arrays[key]
             if values.size:
                 axes.hist(values, bins=edges.tolist(), histtype="step", color=colour, linestyle=style, linewidth=1.2)
-                axes.axvline(float(values.mean()), color=colour, linewidth=1, linestyle=style)
+                axes.axvline(float(values.mean()), color=colour, linewidth=1, linestyle=style, label=label)
         axes.set_xlim(float(edges[0]), float(edges[-1]))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
@@ -98,7 +100,7 @@ def draw_example(axes: Axes, example: Mapping[str, FloatArray], voxel: int) -> N
     there = np.isfinite(predicted) & np.isfinite(measured)
     x, y = predicted[there], measured[there]
     # Thousands of dots as vectors would weigh more than the rest of the page.
-    axes.plot(x, y, linestyle="", marker="o", markersize=2, markeredgewidth=0, color=PALETTE[0], alpha=0.45,
+    axes.plot(x, y, linestyle="", marker="o", markersize=2, markeredgewidth=0, color=PALETTE[0], alpha=0.7,
               rasterized=True)  # fmt: skip
     if x.size:
         low, high = max(x.min(), y.min()), min(x.max(), y.max())
