@@ -183,6 +183,7 @@ CHANGES: dict[str, Change] = {
     "folds.inner": Change(2, ("compress", "join", "fit"), {"variance_partitioning": {"groups": {}}}),
     "search.method": Change("grid", FIT),
     "search.stop": Change(False, FIT),
+    "search.precision": Change("float32", FIT),
     "search.sampler": Change("gp", FIT, BAYES),
     "search.trials": Change(7, FIT, BAYES),
     "search.prune": Change(True, FIT, BAYES),

@@ -47,6 +47,7 @@ NOT_SET = {
     "compute.gpus": "changes no result, and there are none here",
     "compute.keep_scratch": "changes no result; tested in tests/experiment",
     "dataset.time_series.hz": "another name of 1 / tr; tested in tests/datasets",
+    "search.precision": "rounding of its own; held against double precision in tests/search",
     "search.stop": "changes no choice, and there are fewer components here; tested in tests/search",
     "readout.graphs": "changes no result, and there is no GPU here",
     "finetuned.graphs": "changes no result, and there is no GPU here",

@@ -208,13 +208,14 @@ class ComponentEncoder(CountEncoder):
         if not self.together or len(stats) == 1 or not on_cpu(stats[0].S):
             return super().paths(stats, params_list)
         counts = self.counts(min(stats, key=lambda one: one.n), params_list)
-        scaled = [standardised(one) for one in stats] if self.scale else [(one, 1.0, 1.0) for one in stats]
-        S, C = (np.stack([getattr(one, name) for one, _, _ in scaled]) for name in "SC")
+        one = np.ones(1)
+        scaled = [standardised(each) if self.scale else (each, one, one) for each in stats]
+        S, C = (np.stack([getattr(each, name) for each, _, _ in scaled]) for name in "SC")
         directions, loadings = self.components(
             replace(stats[0], S=S, C=C), min(int(counts.max(initial=0)), S.shape[-1])
         )
         return [
-            _component_path(params_list, counts, R / np.reshape(x_scale, (-1, 1)), Q * y_scale)
+            _component_path(params_list, counts, R / x_scale[:, None], Q * y_scale)
             for R, Q, (_, x_scale, y_scale) in zip(directions, loadings, scaled, strict=True)
         ]
 
