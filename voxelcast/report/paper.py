@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -105,10 +106,16 @@ def _drawings(results: Results) -> Iterator[tuple[str, float, Callable[..., Axes
 
 def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
     """Say above the axes what the colours are; the figure grows with the lines of the legend."""
-    labels = axes.get_legend_handles_labels()[1]
-    beside = max(1, min(len(labels), round(13 * WIDTHS[columns]) // (max(map(len, labels)) + 5)))
-    figure.set_figheight(figure.get_figheight() + 0.16 * -(-len(labels) // beside))
-    figure.legend(loc="outside upper left", ncols=beside, handlelength=1.2, handletextpad=0.4, columnspacing=1.2)
+    handles, labels = axes.get_legend_handles_labels()
+    most = round(13 * WIDTHS[columns])
+    labels = [textwrap.fill(label, most - 5) for label in labels]
+    beside = max(1, min(len(labels), most // (max(map(len, labels)) + 5)))
+    rows = [labels[row :: -(-len(labels) // beside)] for row in range(-(-len(labels) // beside))]
+    n_lines = sum(max(label.count("\n") for label in row) + 1 for row in rows)
+    figure.set_figheight(figure.get_figheight() + 0.16 * n_lines)
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=beside, handlelength=1.2, handletextpad=0.4, columnspacing=1.2
+    )
 
 
 def _latex(scores: pd.DataFrame) -> str:

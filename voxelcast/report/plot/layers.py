@@ -36,7 +36,7 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
     check_roi(results, roi)
     depth = layer_order(results) if depth is None else depth
     chosen = results.scores[results.scores["roi"] == roi]
-    tables = layer_scores(results, roi, depth)
+    tables, names = layer_scores(results, roi, depth), [network for network, *_ in depth.layers]
     with drawing(ax, xlabel="layer, by depth", ylabel="selection score (r)") as axes:
         for lane, (network, layers) in enumerate(depth.layers.items()):
             if network not in tables:
@@ -48,7 +48,7 @@ def layer_profile(results: Results, roi: str, *, depth: Depth | None = None, ax:
             colour = depth.colours[network]
             axes.plot(
                 x, table.mean(axis=1).to_numpy(dtype=np.float64), color=colour, marker="o", markersize=2.5, zorder=3,
-                label=network_label(*network),
+                label=network[0] if names.count(network[0]) == 1 else network_label(*network),
             )  # fmt: skip
             picked = rows_of(chosen, network)["layer"].value_counts()
             beside = (lane - (len(depth.layers) - 1) / 2) * 0.7 / len(depth.layers)
