@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import builtins
+import sys
 import dataclasses
 import hashlib
 
@@ -110,14 +110,7 @@ def test_networks_of_frames_that_are_not_square_need_a_size(monkeypatch):
 
 
 def test_without_timm_the_error_says_what_to_install(monkeypatch):
-    real_import = builtins.__import__
-
-    def absent(name, *args, **kwargs):
-        if name == "timm":
-            raise ImportError("No module named 'timm'")
-        return real_import(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'voxelcast\[timm\]'"):
         _load("resnet18", ["fc"])
     with pytest.raises(MissingPackageError):

@@ -215,7 +215,7 @@ def estimate(plan: Plan, workers: int, *, look: bool = True) -> Estimate:
         costs[KEEP] = keeping_cost(plan, sizes, kept, voxels)
     pairs, layers = len(plan.pairs), len(sizes)
     n_steps = {READ: pairs if reading.seconds else 0, COMPRESS: layers * compressions, FIT: pairs}
-    side_by_side = {READ: pairs, COMPRESS: layers * compressions, FIT: pairs, SHUFFLE: workers, DIVIDE: workers}
+    side_by_side = {READ: pairs, COMPRESS: max(1, layers * compressions), FIT: pairs, SHUFFLE: workers, DIVIDE: workers}
     if plan.extract_on == "cpu":
         side_by_side[TRAIN] = workers
     if config.compute.device == "cpu":
