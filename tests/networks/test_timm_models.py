@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import sys
 import dataclasses
 import hashlib
+import sys
 
 import pytest
 import torch
