@@ -52,6 +52,13 @@ def test_released_step_counts_as_done_with_the_rest_in_place(store: StepStore) -
         fresh.read(STEP).array("big")
 
 
+def test_what_a_kill_left_of_a_mark_is_removed(store: StepStore) -> None:
+    (store.path(STEP) / ".DONE.5707d73d.part").touch()
+    with store.in_use() as used:
+        assert store.release([STEP], used)
+    assert sorted(os.listdir(store.path(STEP))) == ["DONE", "result.npz"]
+
+
 def test_nothing_is_removed_while_another_run_uses_the_store(store: StepStore) -> None:
     with store.in_use() as used, StepStore(store.root).in_use():
         assert store.release([STEP], used) is None

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from voxelcast.core.errors import UnwritableError
-from voxelcast.store.atomic import open_new, publish, said_unwritable, write_text
+from voxelcast.store.atomic import PART, open_new, publish, said_unwritable, write_text
 from voxelcast.store.flock import lock, remove_locked
 from voxelcast.store.keys import content_key
 from voxelcast.store.lock import is_locked, open_lock
@@ -176,6 +176,8 @@ class StepStore:
         done, scratch = self.path(step) / _DONE, self.path(step) / SCRATCH
         if not scratch.is_file():
             return 0
+        for left in done.parent.glob(f".*{PART}"):  # by a kill in the middle of what follows; no other run is here
+            left.unlink(missing_ok=True)
         size, when = scratch.stat().st_size, done.stat().st_mtime_ns
         mark = _read_mark(done)
         if mark["files"].pop(SCRATCH, None) is not None:  # else a kill came between the two
