@@ -201,7 +201,9 @@ class Encoder(ABC):
         tests = [data.features(excluded, fold) for fold in folds]
         for params in params_list:
             model = self.fit(X, Y, params)
-            scores.append([data.score(model.predict(X), fold, metric) for X, fold in zip(tests, folds, strict=True)])
+            scores.append(
+                [data.score(model.predict(test), fold, metric) for test, fold in zip(tests, folds, strict=True)]
+            )
         return [np.stack(of_fold) for of_fold in zip(*scores, strict=True)]
 
     def evaluate_sets(

@@ -110,7 +110,8 @@ def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
     most = round(13 * WIDTHS[columns])
     labels = [textwrap.fill(label, most - 5) for label in labels]
     beside = max(1, min(len(labels), most // (max(map(len, labels)) + 5)))
-    rows = [labels[row :: -(-len(labels) // beside)] for row in range(-(-len(labels) // beside))]
+    n_rows = -(-len(labels) // beside)
+    rows = [labels[row::n_rows] for row in range(n_rows)]  # a legend is filled column by column
     n_lines = sum(max(label.count("\n") for label in row) + 1 for row in rows)
     figure.set_figheight(figure.get_figheight() + 0.16 * n_lines)
     figure.legend(
